@@ -1,0 +1,1 @@
+"""Portico: the interfaces portal of an imaging site (domain and web)."""

@@ -1,0 +1,1 @@
+"""The archive: append-only segments that hold every byte as it was received."""

@@ -1,0 +1,107 @@
+"""The DICOM index: what the objects themselves say. Never edited by hand; `portal reindex` makes it anew."""
+
+from peewee import BlobField, CharField, ForeignKeyField, IntegerField, TextField
+
+from portal.models.base import Table
+from portal.models.tree import Acquisition, File, Project, Session
+
+CURRENT = "current"
+ALTERNATE = "alternate"
+HELD = "held"
+SUPERSEDED = "superseded"
+
+
+class Study(Table):
+    project = ForeignKeyField(Project, backref="studies")
+    study_uid = CharField()
+    session = ForeignKeyField(Session, backref="studies")
+    patient_name = TextField(default="")
+    """All component groups in NFC, trailing delimiters cut."""
+    patient_name_folded = TextField(default="", index=True)
+    patient_id = CharField(default="", index=True)
+    issuer = CharField(default="")
+    sex = CharField(default="")
+    birth_date = CharField(default="")
+    date = CharField(default="", index=True)
+    time = CharField(default="")
+    accession = CharField(default="", index=True)
+    study_id = CharField(default="")
+    description = TextField(default="")
+    referring = TextField(default="")
+    referring_folded = TextField(default="")
+    modalities = TextField(default="")
+    r"""Modalities of the series, sorted, each between backslashes: `\CT\SR\`."""
+    n_series = IntegerField(default=0)
+    n_instances = IntegerField(default=0)
+    header = BlobField(null=True)
+    """Elements of the first object, Explicit VR Little Endian, without large values: for return keys only."""
+
+    class Meta:
+        indexes = ((("project", "study_uid"), True), (("study_uid", "project"), False))
+
+
+class Series(Table):
+    study = ForeignKeyField(Study, backref="series")
+    series_uid = CharField(index=True)
+    acquisition = ForeignKeyField(Acquisition, backref="series")
+    modality = CharField(default="")
+    number = CharField(default="")
+    description = TextField(default="")
+    body_part = CharField(default="")
+    date = CharField(default="")
+    time = CharField(default="")
+    n_instances = IntegerField(default=0)
+    header = BlobField(null=True)
+
+    class Meta:
+        indexes = ((("study", "series_uid"), True),)
+
+
+class Instance(Table):
+    project = ForeignKeyField(Project, backref="+")
+    series = ForeignKeyField(Series, backref="instances")
+    file = ForeignKeyField(File, backref="instances")
+    member = CharField(default="")
+    """Name within a zip; empty where the file is the object itself."""
+    sop_uid = CharField()
+    sop_class = CharField()
+    transfer_syntax = CharField()
+    dataset_digest = CharField()
+    number = CharField(default="")
+    date = CharField(default="")
+    time = CharField(default="")
+    rows = IntegerField(null=True)
+    columns = IntegerField(null=True)
+    frames = IntegerField(null=True)
+    state = CharField(default=CURRENT)
+    reason = TextField(default="")
+
+    class Meta:
+        indexes = ((("series", "sop_uid"), False), (("sop_uid", "project"), False), (("file", "member"), True))
+
+
+Instance.add_index(
+    Instance.index(Instance.project, Instance.sop_uid, unique=True, name="instance_current").where(
+        Instance.state == CURRENT
+    )
+)
+
+
+class Conflict(Table):
+    """Bytes that we hold and show to no peer until an admin decides (design decision 3)."""
+
+    file = ForeignKeyField(File, unique=True, backref="+", on_delete="CASCADE")
+    project = ForeignKeyField(Project, backref="+")
+    sop_uid = CharField()
+    kind = CharField()
+    """content | patient | study | class: what differs."""
+    sentence = TextField()
+    choice = CharField(default="open", index=True)
+    """open | keep | replace | separate."""
+
+
+class Decision(Table):
+    """Each choice of an admin in its order: `portal reindex` takes them again."""
+
+    conflict = ForeignKeyField(Conflict, backref="decisions", on_delete="CASCADE")
+    choice = CharField()

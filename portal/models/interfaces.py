@@ -1,0 +1,87 @@
+"""What the three tabs of Interfaces are about, and the associations that peers have with us."""
+
+from peewee import BooleanField, CharField, ForeignKeyField, IntegerField, TextField
+
+from portal.models.base import JsonField, Owned, Table, UtcField, now
+from portal.models.tree import Project
+
+
+class Peer(Owned):
+    label = CharField(unique=True)
+    ae_title = CharField(index=True)
+    our_ae_title = CharField(default="")
+    """What we call ourselves towards it; empty: the site's title."""
+    host = CharField(default="")
+    port = IntegerField(null=True)
+    addresses = JsonField(default=list)
+    """CIDR ranges that it may call from; empty: any."""
+    tls = BooleanField(default=False)
+    services = JsonField(default=list)
+    """Some of echo, store, find, move, get, commit."""
+    store_to = ForeignKeyField(Project, null=True, backref="+", on_delete="SET NULL")
+    moves_to = JsonField(default=list)
+    """Ids of peers it may name as move destination; `["any"]` for all. Itself is always among them."""
+    limits = JsonField(default=dict)
+    enabled = BooleanField(default=True)
+    last_seen = UtcField(null=True)
+    state = CharField(default="unknown")
+    """unknown | ok | failed: how our last call to it ended."""
+    since = UtcField(null=True)
+    sentence = TextField(default="")
+
+
+class Caller(Table):
+    """A refused caller: one row for each title, address, called title and reason."""
+
+    calling = CharField()
+    called = CharField()
+    address = CharField()
+    reason = CharField()
+    """unknown | called | address | grant | service | destination | disabled | limit."""
+    sentence = TextField()
+    first = UtcField(default=now)
+    last = UtcField(default=now, index=True)
+    count = IntegerField(default=1)
+    decision = CharField(default="")
+    """Empty, or `ignored`."""
+
+    class Meta:
+        indexes = ((("calling", "called", "address", "reason"), True),)
+
+
+class Association(Table):
+    peer = ForeignKeyField(Peer, null=True, backref="associations", on_delete="SET NULL")
+    role = CharField()
+    """acceptor: it called us. requestor: we called it."""
+    calling = CharField()
+    called = CharField()
+    address = CharField()
+    tls = BooleanField(default=False)
+    process = CharField(default="")
+    """Host and process id of ours that holds it: after its death the row reads *lost*."""
+    started = UtcField(default=now, index=True)
+    seen = UtcField(default=now)
+    ended = UtcField(null=True)
+    outcome = CharField(default="open")
+    """open | released | aborted | lost | rejected | failed."""
+    sentence = TextField(default="")
+    contexts = JsonField(default=list)
+    counts = JsonField(default=dict)
+    """Operation → {done, failed}; `store` also has each of stored, same, alternate, conflict, refused."""
+    bytes = IntegerField(default=0)
+
+
+class Storage(Owned):
+    label = CharField(unique=True)
+    provider = CharField()
+    config = JsonField(default=dict)
+    """path, bucket, endpoint, region, access_key …: what may be shown. Secrets are sealed in `secret`."""
+    prefix = CharField(default="")
+    prefix_locked = BooleanField(default=False)
+    mode = CharField(default="export")
+    visible = CharField(default="site")
+    """site | group:CODE | project:CODE/LABEL."""
+    state = CharField(default="untested")
+    """untested | ok | degraded | failed."""
+    since = UtcField(null=True)
+    sentence = TextField(default="")

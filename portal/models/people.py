@@ -1,0 +1,74 @@
+"""Who may do what: users, devices with their keys, and grants."""
+
+from peewee import SQL, BlobField, BooleanField, CharField, ForeignKeyField, IntegerField, TextField
+
+from portal.models.base import JsonField, Owned, Table, UtcField, now
+from portal.models.tree import Group, Project
+
+
+class User(Table):
+    email = CharField(unique=True, constraints=[SQL("COLLATE NOCASE")])
+    password = TextField()
+    is_admin = BooleanField(default=False)
+    disabled = BooleanField(default=False)
+    session_epoch = IntegerField(default=0)
+    """Counted up when the password changes or the account is disabled: older sessions end."""
+    created = UtcField(default=now)
+    last_seen = UtcField(null=True)
+
+
+class Device(Owned):
+    label = CharField(unique=True)
+    type = CharField(null=True)
+    version = CharField(null=True)
+    interval = IntegerField(null=True)
+    """Seconds between two reports; a longer silence reads *missing*."""
+    errors = JsonField(default=list)
+    info = JsonField(default=dict)
+    sponsor = ForeignKeyField(User, null=True, backref="+")
+    disabled = BooleanField(default=False)
+    last_seen = UtcField(null=True)
+    last_address = CharField(null=True)
+
+
+class ApiKey(Table):
+    key_id = CharField(unique=True)
+    owner_type = CharField()
+    owner_id = IntegerField()
+    name = CharField()
+    hmac = CharField()
+    expires = UtcField()
+    revoked = UtcField(null=True)
+    created = UtcField(default=now)
+    created_by = CharField(default="")
+    last_used = UtcField(null=True)
+    last_address = CharField(null=True)
+    last_program = CharField(null=True)
+    read_only = BooleanField(default=False)
+    addresses = JsonField(default=list)
+
+    class Meta:
+        indexes = ((("owner_type", "owner_id"), False),)
+
+
+class Grant(Table):
+    """The one way to say "may see". No group and no project: the whole site."""
+
+    who_type = CharField()
+    who_id = IntegerField()
+    group = ForeignKeyField(Group, null=True, backref="+", on_delete="CASCADE")
+    project = ForeignKeyField(Project, null=True, backref="+", on_delete="CASCADE")
+    role = CharField(default="ro")
+
+    class Meta:
+        table_name = "access_grant"
+        indexes = ((("who_type", "who_id"), False),)
+
+
+class Secret(Table):
+    """A sealed credential of one row (`vault.Vault.seal`); write-only for every page."""
+
+    row = CharField(unique=True)
+    sealed = BlobField()
+    set_at = UtcField(default=now)
+    set_by = CharField(default="")

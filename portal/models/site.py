@@ -1,0 +1,29 @@
+"""Settings that an admin changes, and the audit log."""
+
+from peewee import CharField, TextField
+
+from portal.models.base import JsonField, Table, UtcField
+
+
+class Setting(Table):
+    key = CharField(unique=True)
+    value = JsonField(null=True)
+
+
+class Audit(Table):
+    """One row an act, never changed; each holds the digest of the row before it."""
+
+    at = UtcField(index=True)
+    actor_type = CharField()
+    actor_id = CharField()
+    via = CharField()
+    action = CharField(index=True)
+    target_type = CharField()
+    target_id = CharField()
+    address = CharField(default="")
+    detail = JsonField(default=dict)
+    previous = TextField()
+    hash = TextField()
+
+    class Meta:
+        indexes = ((("target_type", "target_id"), False),)

@@ -1,0 +1,109 @@
+"""The tree: where a thing is kept and what people call it."""
+
+from peewee import CharField, Check, ForeignKeyField, IntegerField
+
+from portal.models.base import Owned, Table, UtcField, now
+
+
+class Group(Owned):
+    code = CharField(unique=True)
+    label = CharField()
+
+    class Meta:
+        table_name = "container_group"
+
+
+class Project(Owned):
+    group = ForeignKeyField(Group, backref="projects")
+    label = CharField()
+    ae_title = CharField(null=True, unique=True)
+
+    class Meta:
+        indexes = ((("group", "label"), True),)
+
+
+class Subject(Owned):
+    project = ForeignKeyField(Project, backref="subjects")
+    label = CharField()
+    patient_id = CharField(default="")
+    issuer = CharField(default="")
+
+    class Meta:
+        indexes = ((("project", "label"), False),)
+
+
+Subject.add_index(
+    Subject.index(Subject.project, Subject.patient_id, Subject.issuer, unique=True).where(Subject.patient_id != "")
+)
+
+
+class Session(Owned):
+    subject = ForeignKeyField(Subject, backref="sessions")
+    label = CharField()
+    uid = CharField(null=True)
+    timestamp = UtcField(null=True)
+
+    class Meta:
+        indexes = ((("subject", "uid"), True),)
+
+
+class Acquisition(Owned):
+    session = ForeignKeyField(Session, backref="acquisitions")
+    label = CharField()
+    uid = CharField(null=True)
+    timestamp = UtcField(null=True)
+
+    class Meta:
+        indexes = ((("session", "uid"), True),)
+
+
+class Blob(Table):
+    """One record of the archive: bytes as they were received, at a place in a segment."""
+
+    digest = CharField(index=True)
+    """SHA-256 of all bytes, in hex."""
+    dataset_digest = CharField(null=True)
+    """SHA-256 of the data set alone: what follows the file meta information (design decision 3)."""
+    dataset_offset = IntegerField(null=True)
+    """Where the data set begins, counted from the first byte of the record's content."""
+    segment = CharField()
+    offset = IntegerField()
+    """Where the content begins in the segment's file."""
+    size = IntegerField()
+
+    class Meta:
+        indexes = ((("segment", "offset"), True),)
+
+
+class File(Owned):
+    parent_type = CharField(constraints=[Check("parent_type IN ('project', 'subject', 'session', 'acquisition')")])
+    parent_id = IntegerField()
+    name = CharField()
+    version = IntegerField(default=1)
+    blob = ForeignKeyField(Blob, backref="files")
+    type = CharField(null=True)
+    mimetype = CharField(null=True)
+    deleted_at = UtcField(null=True)
+
+
+File.add_index(
+    File.index(File.parent_type, File.parent_id, File.name, unique=True, name="file_live_name").where(
+        File.deleted_at.is_null()
+    )
+)
+
+
+class FileVersion(Table):
+    """What a file was before: its bytes stay as long as the row does."""
+
+    file = ForeignKeyField(File, backref="versions", on_delete="CASCADE")
+    version = IntegerField()
+    blob = ForeignKeyField(Blob, backref="+")
+    origin_type = CharField()
+    origin_id = CharField()
+    origin_via = CharField()
+    created = UtcField(default=now)
+    replaced = UtcField(default=now)
+
+    class Meta:
+        indexes = ((("file", "version"), True),)

@@ -1,0 +1,49 @@
+"""Background work: jobs and their items."""
+
+from peewee import BooleanField, CharField, ForeignKeyField, IntegerField, TextField
+
+from portal.models.base import JsonField, Owned, Table, UtcField, now
+from portal.models.interfaces import Association
+from portal.models.tree import File
+
+
+class Job(Owned):
+    kind = CharField(index=True)
+    runner = CharField(default="worker")
+    """worker | listener (an incoming C-MOVE or C-GET)."""
+    params = JsonField(default=dict)
+    state = CharField(default="waiting")
+    """waiting | running | done | errors | failed | cancelling | cancelled."""
+    due = UtcField(default=now)
+    attempts = IntegerField(default=0)
+    lease = UtcField(null=True)
+    """Until when the run that holds the row is believed alive."""
+    started = UtcField(null=True)
+    ended = UtcField(null=True)
+    total = IntegerField(default=0)
+    done = IntegerField(default=0)
+    failed = IntegerField(default=0)
+    bytes = IntegerField(default=0)
+    sentence = TextField(default="")
+    result = JsonField(default=dict)
+    association = ForeignKeyField(Association, null=True, backref="+", on_delete="SET NULL")
+    parent = ForeignKeyField("self", null=True, backref="+", on_delete="SET NULL")
+
+    class Meta:
+        indexes = ((("state", "due"), False),)
+
+
+class JobItem(Table):
+    job = ForeignKeyField(Job, backref="items", on_delete="CASCADE")
+    file = ForeignKeyField(File, null=True, backref="+", on_delete="SET NULL")
+    key = TextField()
+    size = IntegerField(default=0)
+    digest = CharField(default="")
+    state = CharField(default="pending")
+    """pending | sent | verified | skipped | failed."""
+    sentence = TextField(default="")
+    permanent = BooleanField(default=False)
+    attempts = IntegerField(default=0)
+
+    class Meta:
+        indexes = ((("job", "key"), True), (("job", "state"), False))

@@ -1,0 +1,47 @@
+"""Who did it, and by what way: the actor of a request and the origin that stays on what it wrote."""
+
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+ActorType = Literal["user", "device", "peer", "job", "system"]
+
+
+class OriginFields(TypedDict):
+    origin_type: str
+    origin_id: str
+    origin_via: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What stays on a row: `id` is the actor's row number as text, `via` a key id, an AE title + address, a program."""
+
+    type: ActorType
+    id: str = ""
+    via: str = ""
+
+    @property
+    def fields(self) -> OriginFields:
+        """The columns of a `models.Owned` row."""
+        return {"origin_type": self.type, "origin_id": self.id, "origin_via": self.via}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actor:
+    """Who asks for something. Only `rights` decides what that allows."""
+
+    type: ActorType
+    id: str = ""
+    name: str = ""
+    via: str = ""
+    address: str = ""
+    is_admin: bool = False
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(type=self.type, id=self.id, via=self.via)
+
+
+def operator() -> Actor:
+    """Who types a command on the server itself: it can read and write the files, so nothing is kept from it."""
+    return Actor(type="system", name="operator", via="portal", is_admin=True)

@@ -1,0 +1,78 @@
+"""Who may see and store what: the one place that joins grants."""
+
+from dataclasses import dataclass
+
+from portal.errors import NotAllowed
+from portal.models import Grant, Group, Project
+from portal.provenance import Actor
+
+UNKNOWN_GROUP = "unknown"
+"""The reserved group of what could not be placed; admins only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """The projects whose rows an actor may read, in order of precedence, and those that it may store to.
+
+    Where a Study Instance UID is in two projects of a scope, the first one hides it in the others, whole and at
+    every level (design decision 1). Every query, page and REST call takes its rows from here.
+    """
+
+    projects: tuple[int, ...]
+    stores: frozenset[int]
+
+    def reads(self, project_id: int) -> bool:
+        return project_id in self.projects
+
+    def writes(self, project_id: int) -> bool:
+        return project_id in self.stores
+
+
+NOTHING = Scope(projects=(), stores=frozenset())
+
+
+def scope(actor: Actor, project: int | None = None) -> Scope:
+    """What this actor may see and store; with a project (the called title's), no more than that one."""
+    whole = _everything() if actor.is_admin else _granted(actor)
+    if project is None:
+        return whole
+    return Scope(
+        projects=(project,) if whole.reads(project) else (),
+        stores=frozenset({project}) if whole.writes(project) else frozenset(),
+    )
+
+
+def require_admin(actor: Actor) -> None:
+    """Raise NotAllowed unless the actor has site-admin level access."""
+    if not actor.is_admin:
+        raise NotAllowed("Only a site admin may do this. Ask one of yours.")
+
+
+def _everything() -> Scope:
+    every = tuple(row.id for row in Project.select(Project.id).order_by(Project.id))
+    return Scope(projects=every, stores=frozenset(every))
+
+
+def _granted(actor: Actor) -> Scope:
+    """Each project once, in the order of the grants; `unknown` is never among them."""
+    if actor.type not in ("user", "peer") or not actor.id:
+        return NOTHING
+    grants = Grant.select().where(Grant.who_type == actor.type, Grant.who_id == int(actor.id)).order_by(Grant.id)
+    reads: dict[int, None] = {}
+    stores: set[int] = set()
+    for grant in grants:
+        for project in _projects_of(grant):
+            reads.setdefault(project)
+            if grant.role != "ro":
+                stores.add(project)
+    return Scope(projects=tuple(reads), stores=frozenset(stores))
+
+
+def _projects_of(grant: Grant) -> list[int]:
+    """The projects of one grant: its own, its group's, or with neither those of the whole site."""
+    projects = Project.select(Project.id).join(Group).where(Group.code != UNKNOWN_GROUP).order_by(Project.id)
+    if grant.project_id is not None:
+        projects = projects.where(Project.id == grant.project_id)
+    elif grant.group_id is not None:
+        projects = projects.where(Project.group == grant.group_id)
+    return [row.id for row in projects]

@@ -1,0 +1,73 @@
+"""What a process works with: its settings, archive, vault and queue, bound once at its start."""
+
+from dataclasses import dataclass
+
+from redis import Redis
+
+from portal import models, settings, vault
+from portal.archive import Archive
+
+connection = models.connection
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Runtime:
+    settings: settings.Settings
+    archive: Archive
+    vault: vault.Vault
+    redis: "Redis"
+
+
+_running: list[_Runtime] = []
+
+
+def start(chosen: settings.Settings) -> None:
+    """Bind database, archive and queue to the settings; opens no connection. Once a process, before it forks."""
+    chosen.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    chosen.archive.mkdir(exist_ok=True, mode=0o700)
+    chosen.run.mkdir(exist_ok=True, mode=0o700)
+    models.bind(chosen.database)
+    _running[:] = [
+        _Runtime(
+            settings=chosen,
+            archive=Archive(chosen.archive),
+            vault=vault.open_vault(chosen.site_key),
+            redis=_redis(chosen),
+        )
+    ]
+
+
+def current() -> settings.Settings:
+    return _bound().settings
+
+
+def archive() -> Archive:
+    return _bound().archive
+
+
+def secrets() -> vault.Vault:
+    return _bound().vault
+
+
+def redis() -> "Redis":
+    return _bound().redis
+
+
+def socket(chosen: settings.Settings) -> str:
+    """Path of the private Valkey's socket. A socket's path may have at most 107 bytes, so a long one lies in /tmp."""
+    path = str(chosen.run / "valkey.sock")
+    if len(path.encode()) < 107:
+        return path
+    return f"/tmp/portico-{vault.open_vault(chosen.site_key).digest('socket', path)[:16]}.sock"  # noqa: S108 (0600, in a name of our own)
+
+
+def _redis(chosen: settings.Settings) -> "Redis":
+    if chosen.redis_url:
+        return Redis.from_url(chosen.redis_url, socket_connect_timeout=2)
+    return Redis(unix_socket_path=socket(chosen), socket_connect_timeout=2)
+
+
+def _bound() -> _Runtime:
+    if not _running:
+        raise RuntimeError("runtime.start() has not been called in this process")
+    return _running[0]

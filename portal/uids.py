@@ -1,0 +1,19 @@
+"""UIDs that come from outside (PS3.5 9.1)."""
+
+import re
+
+from portal.errors import NotDicom
+
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+LONGEST = 64
+
+
+def clean(text: str, *, name: str) -> str:
+    """The UID without its padding. Raises NotDicom unless it is `[0-9.]{1,64}` without an empty part.
+
+    A part that begins with 0 is against the standard, but in the field: it is kept and compared as written.
+    """
+    uid = text.rstrip("\0 ").lstrip(" ")
+    if len(uid) > LONGEST or not _UID.fullmatch(uid):
+        raise NotDicom(f"{name} is {uid[:LONGEST]!r}, which is no UID.")
+    return uid
