@@ -1,1 +1,7 @@
 """The archive: append-only segments that hold every byte as it was received."""
+
+from portal.archive.records import Damage, Footer, Record
+from portal.archive.segments import Archive, Place, Stream
+from portal.archive.slices import Slice
+
+__all__ = ["Archive", "Damage", "Footer", "Place", "Record", "Slice", "Stream"]

@@ -1,0 +1,148 @@
+"""The format of a segment: how one record is written, and how a segment is read back.
+
+    segment = b"PORTSEG1", then records
+    record  = b"PREC", content length (u64), CRC-32 of these 12 bytes (u32),
+              content, footer length (u32), footer (JSON), CRC-32 of content, footer length and footer (u32)
+
+All numbers are little endian. The header has a CRC of its own, so that a changed length is seen before it is believed.
+"""
+
+import json
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from portal.archive.slices import CHUNK, Slice
+
+SEGMENT_MAGIC = b"PORTSEG1"
+RECORD_MAGIC = b"PREC"
+_HEADER = struct.Struct("<4sQ")
+_CRC = struct.Struct("<I")
+HEADER_SIZE = _HEADER.size + _CRC.size
+UNKNOWN_LENGTH = 2**64 - 1
+"""Stands in the header of a record that is still being streamed."""
+LONGEST_FOOTER = 1 << 20
+
+Footer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One whole record. `offset` and `size` are those of its content within the segment's file."""
+
+    segment: str
+    offset: int
+    size: int
+    footer: Footer
+    end: int
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A stretch of a segment in which no whole record could be read."""
+
+    segment: str
+    offset: int
+    end: int
+    sentence: str
+    torn: bool
+    """The record reaches past the end of the file: its write was cut off, and it was never acknowledged."""
+
+
+def header(length: int) -> bytes:
+    head = _HEADER.pack(RECORD_MAGIC, length)
+    return head + _CRC.pack(zlib.crc32(head))
+
+
+def tail(crc: int, footer: Footer) -> bytes:
+    """What follows the content; `crc` is the CRC-32 of the content."""
+    text = json.dumps(footer, ensure_ascii=False, separators=(",", ":")).encode()
+    body = _CRC.pack(len(text)) + text
+    return body + _CRC.pack(zlib.crc32(body, crc))
+
+
+def crc_of(parts: Iterable[bytes | bytearray | memoryview]) -> int:
+    crc = 0
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return crc
+
+
+def scan(path: Path, start: int = len(SEGMENT_MAGIC)) -> Iterator[Record | Damage]:
+    """Each record from `start`, whole ones and damage, in the order of the file. Memory does not grow with them."""
+    size = path.stat().st_size
+    with Slice(path, 0, size) as file:
+        at = start
+        while at < size:
+            found = read(file, path.name, at, size)
+            if isinstance(found, Damage):
+                found = replace(found, end=_next_record(file, path.name, found.end, size))
+            yield found
+            at = found.end
+
+
+def read(file: Slice, segment: str, at: int, size: int) -> Record | Damage:
+    """The record that begins at `at`, checked to its last byte.
+
+    Damage ends where the next record may begin: behind this one where its length is certain, so that bytes inside
+    an object are never taken for a record.
+    """
+    file.seek(at)
+    head = file.read(HEADER_SIZE)
+    if len(head) < HEADER_SIZE:
+        return Damage(segment, at, size, "The record's header is cut off.", torn=True)
+    magic, length = _HEADER.unpack(head[: _HEADER.size])
+    if magic != RECORD_MAGIC or _CRC.unpack(head[_HEADER.size :])[0] != zlib.crc32(head[: _HEADER.size]):
+        return Damage(segment, at, at + 1, "The record's header is not what was written.", torn=False)
+    offset = at + HEADER_SIZE
+    if length == UNKNOWN_LENGTH or offset + length + 2 * _CRC.size > size:
+        return Damage(segment, at, size, "The record is cut off.", torn=True)
+    return _read_tail(file, segment, offset, length, size)
+
+
+def _read_tail(file: Slice, segment: str, offset: int, length: int, size: int) -> Record | Damage:
+    at = offset - HEADER_SIZE
+    crc = _crc_of_file(file, length)
+    head = file.read(_CRC.size)
+    (footer_size,) = _CRC.unpack(head)
+    end = offset + length + _CRC.size + footer_size + _CRC.size
+    if footer_size > LONGEST_FOOTER:
+        return Damage(segment, at, offset + length, "The record's footer is not what was written.", torn=False)
+    if end > size:
+        return Damage(segment, at, size, "The record's footer is cut off.", torn=True)
+    text = file.read(footer_size)
+    (written,) = _CRC.unpack(file.read(_CRC.size))
+    if written != zlib.crc32(text, zlib.crc32(head, crc)):
+        return Damage(segment, at, end, "The record's bytes are not those that were written.", torn=False)
+    return Record(segment, offset, length, json.loads(text), end)
+
+
+def _crc_of_file(file: Slice, length: int) -> int:
+    crc = 0
+    while length > 0:
+        chunk = file.read(min(CHUNK, length))
+        if not chunk:
+            break
+        crc = zlib.crc32(chunk, crc)
+        length -= len(chunk)
+    return crc
+
+
+def _next_record(file: Slice, segment: str, at: int, size: int) -> int:
+    """Where the next whole record begins after damage, or the end of the file."""
+    while at < size:
+        file.seek(at)
+        window = file.read(CHUNK)
+        found = window.find(RECORD_MAGIC)
+        if found < 0:
+            at += max(1, len(window) - len(RECORD_MAGIC) + 1)
+            if len(window) < CHUNK:
+                return size
+        elif isinstance(read(file, segment, at + found, size), Record):
+            return at + found
+        else:
+            at += found + 1
+    return size
