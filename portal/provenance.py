@@ -36,6 +36,8 @@ class Actor:
     via: str = ""
     address: str = ""
     is_admin: bool = False
+    read_only: bool = False
+    """A key that was narrowed to reading: whatever else the actor may do, it changes nothing."""
 
     @property
     def origin(self) -> Origin:

@@ -34,6 +34,8 @@ NOTHING = Scope(projects=(), stores=frozenset())
 def scope(actor: Actor, project: int | None = None) -> Scope:
     """What this actor may see and store; with a project (the called title's), no more than that one."""
     whole = _everything() if actor.is_admin else _granted(actor)
+    if actor.read_only:
+        whole = Scope(projects=whole.projects, stores=frozenset())
     if project is None:
         return whole
     return Scope(
@@ -46,6 +48,8 @@ def require_admin(actor: Actor) -> None:
     """Raise NotAllowed unless the actor has site-admin level access."""
     if not actor.is_admin:
         raise NotAllowed("Only a site admin may do this. Ask one of yours.")
+    if actor.read_only:
+        raise NotAllowed("This key may only read. Use one that may write.")
 
 
 def _everything() -> Scope:

@@ -26,6 +26,7 @@ class Device(Owned):
     errors = JsonField(default=list)
     info = JsonField(default=dict)
     sponsor = ForeignKeyField(User, null=True, backref="+")
+    sponsor_id: int | None
     disabled = BooleanField(default=False)
     last_seen = UtcField(null=True)
     last_address = CharField(null=True)
@@ -57,7 +58,9 @@ class Grant(Table):
     who_type = CharField()
     who_id = IntegerField()
     group = ForeignKeyField(Group, null=True, backref="+", on_delete="CASCADE")
+    group_id: int | None
     project = ForeignKeyField(Project, null=True, backref="+", on_delete="CASCADE")
+    project_id: int | None
     role = CharField(default="ro")
 
     class Meta:

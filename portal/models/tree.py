@@ -15,6 +15,7 @@ class Group(Owned):
 
 class Project(Owned):
     group = ForeignKeyField(Group, backref="projects")
+    group_id: int
     label = CharField()
     ae_title = CharField(null=True, unique=True)
 
@@ -24,6 +25,7 @@ class Project(Owned):
 
 class Subject(Owned):
     project = ForeignKeyField(Project, backref="subjects")
+    project_id: int
     label = CharField()
     patient_id = CharField(default="")
     issuer = CharField(default="")
@@ -39,6 +41,7 @@ Subject.add_index(
 
 class Session(Owned):
     subject = ForeignKeyField(Subject, backref="sessions")
+    subject_id: int
     label = CharField()
     uid = CharField(null=True)
     timestamp = UtcField(null=True)
@@ -49,6 +52,7 @@ class Session(Owned):
 
 class Acquisition(Owned):
     session = ForeignKeyField(Session, backref="acquisitions")
+    session_id: int
     label = CharField()
     uid = CharField(null=True)
     timestamp = UtcField(null=True)
@@ -81,6 +85,7 @@ class File(Owned):
     name = CharField()
     version = IntegerField(default=1)
     blob = ForeignKeyField(Blob, backref="files")
+    blob_id: int
     type = CharField(null=True)
     mimetype = CharField(null=True)
     deleted_at = UtcField(null=True)

@@ -1,0 +1,274 @@
+"""The tree as people and programs make it: groups, projects, subjects, sessions and acquisitions."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from peewee import ModelSelect
+
+from portal import ae_titles, audit, labels, lists, rest_ids, rights, site, uids
+from portal.errors import BadValue, Missing, NotAllowed, Taken
+from portal.lists import WHOLE, Page, Part
+from portal.models import Acquisition, Group, Project, Session, Subject, writing
+from portal.provenance import Actor
+from portal.rights import UNKNOWN_GROUP, Scope
+
+UNSORTED = "Unsorted"
+_CODE = re.compile(r"[a-z0-9._-]{2,32}")
+_SYSTEM = Actor(type="system", name="portico", via="portal", is_admin=True)
+
+Kind = Literal["project", "subject", "session", "acquisition"]
+Container = Project | Subject | Session | Acquisition
+TABLES: dict[str, type[Project] | type[Subject] | type[Session] | type[Acquisition]] = {
+    "project": Project,
+    "subject": Subject,
+    "session": Session,
+    "acquisition": Acquisition,
+}
+_ORDER: tuple[Kind, ...] = ("project", "subject", "session", "acquisition")
+
+
+# What is added
+
+
+def add_group(code: str, label: str = "", *, actor: Actor) -> Group:
+    """A new group; its label is the code where none is given."""
+    rights.require_admin(actor)
+    if not _CODE.fullmatch(code) or not code[0].isalnum():
+        sentence = "A group's code has 2 to 32 of the characters a-z 0-9 . _ - and begins with a letter or a digit."
+        raise BadValue(sentence, field="code")
+    if code == UNKNOWN_GROUP:
+        raise Taken(f"The group {UNKNOWN_GROUP} is reserved for what could not be placed.", field="code")
+    row = Group(code=code, label=labels.clean(label or code), **actor.origin.fields)
+    with writing():
+        if Group.select().where(Group.code == code).exists():
+            raise Taken(f"There is a group {code} already.", field="code")
+        _save(row, "group", actor, code=code)
+    return row
+
+
+def add_project(path: str, ae_title: str | None = None, *, actor: Actor) -> Project:
+    """A new project, by `GROUP/PROJECT`, with an AE title of its own if one is given."""
+    rights.require_admin(actor)
+    code, label = _split(path)
+    if code == UNKNOWN_GROUP:
+        raise NotAllowed(f"The group {UNKNOWN_GROUP} is reserved for what could not be placed. Use another group.")
+    label = labels.clean(label)
+    title = ae_titles.clean(ae_title) if ae_title else None
+    with writing():
+        parent = group(code, actor=actor)
+        if Project.select().where(Project.group == parent, Project.label == label).exists():
+            raise Taken(f"There is a project {code}/{label} already.", field="label")
+        _refuse_taken_title(title)
+        row = Project(group=parent, label=label, ae_title=title, **actor.origin.fields)
+        _save(row, "project", actor, path=f"{code}/{label}", ae_title=title)
+    return row
+
+
+def add_subject(project_id: int, label: str, *, actor: Actor) -> Subject:
+    """A new subject of a project; its label is unique there."""
+    label = labels.clean(label)
+    with writing():
+        parent = _writable("project", project_id, actor)
+        if Subject.select().where(Subject.project == parent, Subject.label == label).exists():
+            raise Taken("There is a subject with this label in the project already.", field="label")
+        row = Subject(project=parent, label=label, **actor.origin.fields)
+        _save(row, "subject", actor)
+    return row
+
+
+def add_session(
+    subject_id: int, label: str, *, uid: str | None = None, timestamp: datetime | None = None, actor: Actor
+) -> Session:
+    """A new session of a subject; `uid` is a Study Instance UID, unique in the subject."""
+    label, uid = labels.clean(label), _uid(uid)
+    with writing():
+        parent = _writable("subject", subject_id, actor)
+        if uid and Session.select().where(Session.subject == parent, Session.uid == uid).exists():
+            raise Taken("There is a session with this UID in the subject already.", field="uid")
+        row = Session(subject=parent, label=label, uid=uid, timestamp=timestamp, **actor.origin.fields)
+        _save(row, "session", actor)
+    return row
+
+
+def add_acquisition(
+    session_id: int, label: str, *, uid: str | None = None, timestamp: datetime | None = None, actor: Actor
+) -> Acquisition:
+    """A new acquisition of a session; `uid` is a Series Instance UID, unique in the session."""
+    label, uid = labels.clean(label), _uid(uid)
+    with writing():
+        parent = _writable("session", session_id, actor)
+        if uid and Acquisition.select().where(Acquisition.session == parent, Acquisition.uid == uid).exists():
+            raise Taken("There is an acquisition with this UID in the session already.", field="uid")
+        row = Acquisition(session=parent, label=label, uid=uid, timestamp=timestamp, **actor.origin.fields)
+        _save(row, "acquisition", actor)
+    return row
+
+
+def ensure_unsorted() -> Project:
+    """The project `unknown/Unsorted`, for what could not be placed; made when it is first needed."""
+    found = _project(UNKNOWN_GROUP, UNSORTED)
+    if found is not None:
+        return found
+    with writing():
+        if (found := _project(UNKNOWN_GROUP, UNSORTED)) is not None:
+            return found
+        parent = Group(code=UNKNOWN_GROUP, label="Unknown", **_SYSTEM.origin.fields)
+        _save(parent, "group", _SYSTEM, code=UNKNOWN_GROUP)
+        row = Project(group=parent, label=UNSORTED, **_SYSTEM.origin.fields)
+        _save(row, "project", _SYSTEM, path=f"{UNKNOWN_GROUP}/{UNSORTED}")
+    return row
+
+
+# What is there
+
+
+def group(code: str, *, actor: Actor) -> Group:
+    """The group with this code. Raises Missing if there is none, or none that the actor may see."""
+    row: Group | None = _groups(actor).where(Group.code == code).get_or_none()
+    if row is None:
+        raise Missing(f"There is no group {code[:64]!r}.", field="group")
+    return row
+
+
+def groups(page: Page = WHOLE, *, actor: Actor) -> Part[Group]:
+    """An admin's are all; anybody else's those with a project that they may read."""
+    return lists.take(_groups(actor), Group, page)
+
+
+def project(path: str) -> Project:
+    """The project `GROUP/PROJECT`. Raises Missing if there is none; asks for no rights."""
+    code, label = _split(path)
+    row = _project(code, label)
+    if row is None:
+        raise Missing(f"There is no project {path[:100]!r}. Write it as GROUP/PROJECT.", field="project")
+    return row
+
+
+def get(kind: str, row_id: int, scope: Scope) -> Container:
+    """One container with all those above it. Raises Missing where the scope does not reach."""
+    table = TABLES[kind]
+    row: Container | None = _rows(kind, scope).where(table.id == row_id).get_or_none()
+    if row is None:
+        raise Missing(f"There is no {kind} with this id, or it is not yours to see.")
+    return row
+
+
+def every(kind: str, scope: Scope, page: Page = WHOLE) -> Part[Any]:
+    """All containers of a kind that the scope reads."""
+    return lists.take(_rows(kind, scope), TABLES[kind], page)
+
+
+def children(kind: str, row_id: int, scope: Scope, page: Page = WHOLE) -> Part[Any]:
+    """What lies directly in a container (`subject` → its sessions). Raises Missing as `get` does."""
+    parent = get(kind, row_id, scope)
+    below = _ORDER[_ORDER.index(kind_of(parent)) + 1]
+    return lists.take(_rows(below, scope).where(TABLES[kind].id == row_id), TABLES[below], page)
+
+
+def projects_of(code: str, page: Page = WHOLE, *, actor: Actor) -> Part[Any]:
+    """The projects of a group that the actor may read."""
+    parent = group(code, actor=actor)
+    return lists.take(_rows("project", rights.scope(actor)).where(Project.group == parent), Project, page)
+
+
+def lookup(path: Sequence[str], scope: Scope) -> Container:
+    """The container at [group, project, subject, session, acquisition], as far as given; of equal labels the first."""
+    if not 2 <= len(path) <= 5:
+        raise BadValue("A path names a group, a project and at most a subject, a session and an acquisition.")
+    kind = _ORDER[len(path) - 2]
+    query = _rows(kind, scope).where(Group.code == path[0])
+    for level, label in zip(_ORDER, path[1:], strict=False):
+        query = query.where(TABLES[level].label == unicodedata.normalize("NFC", label))
+    row: Container | None = query.order_by(TABLES[kind].id).first()
+    if row is None:
+        raise Missing(f"There is no {kind} at this path.")
+    return row
+
+
+def kind_of(container: Container) -> Kind:
+    return next(kind for kind in _ORDER if isinstance(container, TABLES[kind]))
+
+
+def project_of(container: Container) -> Project:
+    """The project that a container is in, or is."""
+    while not isinstance(container, Project):
+        container = parent_of(container)
+    return container
+
+
+def parent_of(container: Subject | Session | Acquisition) -> Project | Subject | Session:
+    if isinstance(container, Subject):
+        return container.project
+    return container.subject if isinstance(container, Session) else container.session
+
+
+def view(row: Group | Container) -> dict[str, Any]:
+    """One row for `--json`: `id` as the REST interface has it."""
+    if isinstance(row, Group):
+        return {"id": row.code, "label": row.label, "created": row.created.isoformat()}
+    kind = kind_of(row)
+    own = {"id": rest_ids.encode(kind, row.id), "label": row.label, "created": row.created.isoformat()}
+    if isinstance(row, Project):
+        return own | {"path": f"{row.group.code}/{row.label}", "ae_title": row.ae_title}
+    above = parent_of(row)
+    return own | {kind_of(above): rest_ids.encode(kind_of(above), above.id)}
+
+
+def _rows(kind: str, scope: Scope) -> "ModelSelect[Any]":
+    """The containers of one kind in the scope, each joined with those above it, so that a list costs one query."""
+    above = (*reversed([TABLES[name] for name in _ORDER[: _ORDER.index(kind)]]), Group)
+    query: ModelSelect[Any] = TABLES[kind].select(TABLES[kind], *above)
+    for table in above:
+        query = query.join(table)
+    return query.where(Project.id.in_(scope.projects))
+
+
+def _groups(actor: Actor) -> "ModelSelect[Group]":
+    if actor.is_admin:
+        return Group.select()
+    readable = Project.select(Project.group).where(Project.id.in_(rights.scope(actor).projects))
+    return Group.select().where(Group.id.in_(readable))
+
+
+def _project(code: str, label: str) -> Project | None:
+    query = Project.select(Project, Group).join(Group).where(Group.code == code, Project.label == label)
+    found: Project | None = query.get_or_none()
+    return found
+
+
+def _writable(kind: Kind, row_id: int, actor: Actor) -> Container:
+    scope = rights.scope(actor)
+    row = get(kind, row_id, scope)
+    if not scope.writes(project_of(row).id):
+        raise NotAllowed("You may look at this project, but not add to it. Ask a site admin for the right to write.")
+    return row
+
+
+def _split(path: str) -> tuple[str, str]:
+    code, slash, label = path.partition("/")
+    if not slash:
+        raise BadValue(f"{path[:100]!r} names no project. Write it as GROUP/PROJECT.", field="project")
+    return code, unicodedata.normalize("NFC", label)
+
+
+def _refuse_taken_title(title: str | None) -> None:
+    """A called title selects one project, or the site: it can belong to one of them only (design decision 1)."""
+    if title is None:
+        return
+    if title == site.get("dimse.ae_title"):
+        raise Taken(f"{title} is the site's own AE title; a project needs another one.", field="ae_title")
+    if Project.select().where(Project.ae_title == title).exists():
+        raise Taken(f"Another project has the AE title {title}.", field="ae_title")
+
+
+def _uid(text: str | None) -> str | None:
+    return uids.clean(text, name="The uid") if text else None
+
+
+def _save(row: Group | Container, kind: str, actor: Actor, **detail: Any) -> None:
+    """Write the row with its act. Labels of subjects and below may be patients' names: they stay out of the log."""
+    row.save(force_insert=True)
+    audit.record(actor, f"{kind}:added", kind, row.id, **detail)

@@ -1,0 +1,21 @@
+"""Labels: what people call a group, a project, a device, a key."""
+
+import unicodedata
+
+from portal.errors import BadValue
+
+LONGEST = 64
+
+
+def clean(text: str, *, field: str = "label") -> str:
+    """The label in NFC without spaces around it. Raises BadValue unless it is 1 to 64 visible characters, none a slash."""
+    label = unicodedata.normalize("NFC", text[: 8 * LONGEST]).strip()
+    if not label:
+        raise BadValue(f"The {field} has at least one visible character.", field=field)
+    if len(label) > LONGEST:
+        raise BadValue(f"The {field} has more than {LONGEST} characters; shorten it.", field=field)
+    if not label.isprintable():
+        raise BadValue(f"The {field} has a control character or another one that cannot be seen.", field=field)
+    if "/" in label or label in (".", ".."):
+        raise BadValue(f"The {field} has no slash, and is neither . nor .. .", field=field)
+    return label
