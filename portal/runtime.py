@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from portal import models, settings, vault
 from portal.archive import Archive
@@ -62,9 +64,11 @@ def socket(chosen: settings.Settings) -> str:
 
 
 def _redis(chosen: settings.Settings) -> "Redis":
+    """One more try and no waiting: a request must not stand still because the queue is gone (jobs are rung again)."""
+    once_more = Retry(NoBackoff(), 1)
     if chosen.redis_url:
-        return Redis.from_url(chosen.redis_url, socket_connect_timeout=2)
-    return Redis(unix_socket_path=socket(chosen), socket_connect_timeout=2)
+        return Redis.from_url(chosen.redis_url, socket_connect_timeout=2, socket_timeout=5, retry=once_more)
+    return Redis(unix_socket_path=socket(chosen), socket_connect_timeout=2, socket_timeout=5, retry=once_more)
 
 
 def _bound() -> _Runtime:

@@ -11,6 +11,10 @@ class Job(Owned):
     kind = CharField(index=True)
     runner = CharField(default="worker")
     """worker | listener (an incoming C-MOVE or C-GET)."""
+    what = TextField(default="")
+    """What it works on, in words: "MRI/Brain to mirror-b"."""
+    started_by = CharField(default="")
+    """The name of who asked for it, as it was then."""
     params = JsonField(default=dict)
     state = CharField(default="waiting")
     """waiting | running | done | errors | failed | cancelling | cancelled."""
@@ -18,6 +22,8 @@ class Job(Owned):
     attempts = IntegerField(default=0)
     lease = UtcField(null=True)
     """Until when the run that holds the row is believed alive."""
+    holder = CharField(default="")
+    """Which run that is: another one, or one that comes back late, may not write."""
     started = UtcField(null=True)
     ended = UtcField(null=True)
     total = IntegerField(default=0)

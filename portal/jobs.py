@@ -1,0 +1,303 @@
+"""Jobs: what runs in the background. The row is the truth; RQ is only the doorbell.
+
+`run_echo` and its neighbours enqueue their namesakes in `dimse_worker/jobs.py`; `runs.py` is what those run in.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from redis.exceptions import RedisError
+from rq import Queue
+from rq.exceptions import DuplicateJobError, NoSuchJobError
+from rq.job import Job as Bell
+from rq.job import JobStatus
+from rq.serializers import JSONSerializer
+from rq.timeouts import JobTimeoutException
+
+from portal import audit, models, rights, runtime
+from portal.errors import BadValue, Missing
+from portal.models import Association, Job, JobItem, now, writing
+from portal.provenance import Actor
+
+log = logging.getLogger(__name__)
+TimedOut = JobTimeoutException
+"""What RQ raises in the middle of a run that takes longer than its kind may."""
+
+QUEUE = "portico"
+LEASE = timedelta(seconds=15)
+"""How long a run may be silent before another may take its row."""
+LISTENER_LEASE = timedelta(minutes=5)
+"""The same for a C-MOVE or C-GET that the listener answers: one sub-operation may take that long."""
+SWEPT = 1000
+"""Rows that one sweep rings for; the next one takes the next."""
+FAILED_SECONDS = 60
+"""How long RQ keeps what it knows of a run that raised; our row keeps it for ever."""
+
+ACTIVE = ("waiting", "running", "cancelling")
+OVER = ("done", "errors", "failed", "cancelled")
+SHOWN = (
+    *("id", "kind", "what", "state", "sentence", "total", "done", "failed", "attempts"),
+    *("created", "started", "ended", "started_by", "result"),
+)
+
+
+def run_echo(job_id: int) -> None:
+    """C-ECHO to one peer."""
+    _ring("run_echo", job_id, seconds=120)
+
+
+def run_storage_test(job_id: int) -> None:
+    """Test one storage, step by step."""
+    _ring("run_storage_test", job_id, seconds=300)
+
+
+def run_export(job_id: int) -> None:
+    """Copy what an export lists to its storage."""
+    _ring("run_export", job_id, seconds=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    label: str
+    run: Callable[[int], None] | None
+    """None: the listener does it itself, within an association."""
+    attempts: int = 1
+    """Runs without any progress after which the job has failed."""
+
+
+KINDS = {
+    "echo": Kind(label="Echo", run=run_echo),
+    "storage_test": Kind(label="Storage test", run=run_storage_test),
+    "export": Kind(label="Export", run=run_export, attempts=8),
+    "move": Kind(label="Move (C-MOVE)", run=None),
+    "get": Kind(label="Get (C-GET)", run=None),
+}
+
+
+def create(
+    kind: str,
+    *,
+    actor: Actor,
+    params: dict[str, Any],
+    what: str = "",
+    total: int = 0,
+    association: Association | None = None,
+) -> Job:
+    """Write the row of a job, inside the write block of what it belongs to; `ring(job)` after the commit.
+
+    `what` says in words what it works on; `params` holds row numbers, never a secret. A job of the listener begins as
+    running: it calls `advance` while it works and `finish` at its end.
+    """
+    if not models.database.in_transaction():
+        raise RuntimeError("jobs.create belongs inside models.writing()")
+    by_listener = KINDS[kind].run is None
+    running = {"state": "running", "started": now(), "lease": now() + LISTENER_LEASE} if by_listener else {}
+    return Job.create(
+        kind=kind,
+        runner="listener" if by_listener else "worker",
+        what=what,
+        started_by=actor.name or actor.type,
+        params=params,
+        total=total,
+        association=association,
+        **running,
+        **actor.origin.fields,
+    )
+
+
+def ring(job: Job) -> None:
+    """Tell the workers that the job is due. A lost queue is no failure of the request: the sweep rings again."""
+    run = KINDS[job.kind].run
+    if run is None:
+        return
+    try:
+        run(job.id)
+    except DuplicateJobError:
+        log.debug("job %d has been rung for already", job.id)
+    except RedisError as error:
+        log.warning("job %d waits for the sweep: the queue does not answer (%s)", job.id, type(error).__name__)
+
+
+def sweep() -> int:
+    """Ring for each due row without a live RQ job, and end what nobody will end; returns how many were rung.
+
+    The one mechanism for start-up, retries with back-off and a lost queue. Raises RedisError if there is no queue.
+    """
+    _end_abandoned()
+    waiting = set(_queue().get_job_ids())
+    rung = 0
+    for job in _due():
+        if not _is_live(job.id, waiting):
+            ring(job)
+            rung += 1
+    return rung
+
+
+def advance(job: Job, *, done: int, failed: int, size: int = 0) -> None:
+    """Write how far a job of the listener is, and that it lives."""
+    with writing():
+        Job.update(done=done, failed=failed, bytes=size, lease=now() + LISTENER_LEASE).where(Job.id == job.id).execute()
+
+
+def finish(job: Job, state: str, sentence: str, **result: Any) -> None:
+    """End a job, whatever it was; `result` is added to what the row holds."""
+    with writing():
+        row = Job.get_by_id(job.id)
+        Job.update(
+            state=state, sentence=sentence, ended=now(), lease=None, holder="", result={**row.result, **result}
+        ).where(Job.id == job.id).execute()
+
+
+def cancel(job_id: int, *, actor: Actor) -> Job:
+    """Stop a job: at once if it waits, else as soon as its run looks (within seconds). Twice is once.
+
+    Raises Missing, NotAllowed, and BadValue for a job that is over or that only its peer can end.
+    """
+    rights.require_admin(actor)
+    with writing():
+        job = get(job_id)
+        if job.runner != "worker":
+            raise BadValue("This job belongs to an association of a peer; the peer ends it.")
+        if job.state in OVER:
+            raise BadValue(f"Job {job_id} has ended already ({job.state}).")
+        if job.state != "cancelling":
+            _cancel(job, actor)
+            audit.record(actor, "job:cancelled", "job", job_id, kind=job.kind)
+    return get(job_id)
+
+
+def retry(job_id: int, *, actor: Actor) -> Job:
+    """Run an ended job again: what failed is tried anew, what is done stays done.
+
+    Raises Missing, NotAllowed, and BadValue for a job that is not over or that went well.
+    """
+    rights.require_admin(actor)
+    with writing():
+        job = get(job_id)
+        if job.state not in ("errors", "failed", "cancelled"):
+            raise BadValue(f"Job {job_id} is {job.state}; only one that failed or was cancelled is run again.")
+        if KINDS[job.kind].run is None:
+            raise BadValue("This job belongs to an association of a peer; the peer asks again.")
+        JobItem.update(state="pending", sentence="", permanent=False, attempts=0).where(
+            JobItem.job == job, JobItem.state == "failed"
+        ).execute()
+        Job.update(state="waiting", due=now(), attempts=0, failed=0, ended=None, sentence="").where(
+            Job.id == job_id
+        ).execute()
+        audit.record(actor, "job:retried", "job", job_id, kind=job.kind)
+    job = get(job_id)
+    ring(job)
+    return job
+
+
+def get(job_id: int) -> Job:
+    """Raises Missing."""
+    job = Job.get_or_none(Job.id == job_id)
+    if job is None:
+        raise Missing(f"There is no job {job_id}.")
+    return job
+
+
+def every(
+    limit: int = 100, before: int | None = None, search: str = "", state: str = "", kind: str = ""
+) -> Sequence[Job]:
+    """Jobs, newest first; `before` is the number of the last one seen. `state` may also be `active`."""
+    rows = Job.select().order_by(Job.id.desc()).limit(limit)
+    if before is not None:
+        rows = rows.where(Job.id < before)
+    if state:
+        rows = rows.where(Job.state.in_(ACTIVE if state == "active" else (state,)))
+    if kind:
+        rows = rows.where(Job.kind == kind)
+    for word in search.split():
+        rows = rows.where(Job.what.contains(word) | Job.sentence.contains(word) | Job.kind.contains(word))
+    return list(rows)
+
+
+def view(job: Job) -> dict[str, Any]:
+    """The job as pages and `--json` show it; sizes in bytes, `rate` in bytes a second, times in UTC."""
+    size = job.result.get("bytes", 0)
+    rate = _rate(job)
+    return {name: getattr(job, name) for name in SHOWN} | {
+        "label": KINDS[job.kind].label,
+        "is_over": job.state in OVER,
+        "bytes_done": job.bytes,
+        "bytes": size,
+        "rate": rate,
+        "seconds_left": round((size - job.bytes) / rate) if rate and job.state == "running" else None,
+        "due": job.due if job.state == "waiting" else None,
+        "origin": {"type": job.origin_type, "id": job.origin_id, "via": job.origin_via},
+    }
+
+
+def _rate(job: Job) -> int:
+    if job.started is None or not job.bytes:
+        return 0
+    elapsed: timedelta = (job.ended or now()) - job.started
+    return round(job.bytes / max(elapsed.total_seconds(), 0.001))
+
+
+def _cancel(job: Job, actor: Actor) -> None:
+    if job.state == "running":
+        Job.update(state="cancelling").where(Job.id == job.id).execute()
+        return
+    sentence = f"Cancelled by {actor.name or actor.type} before it began."
+    Job.update(state="cancelled", ended=now(), sentence=sentence).where(Job.id == job.id).execute()
+
+
+def _due() -> Sequence[Job]:
+    moment = now()
+    waits = (Job.state == "waiting") & (Job.due <= moment)
+    abandoned = (Job.state == "running") & (Job.lease < moment)
+    return list(Job.select().where(Job.runner == "worker", waits | abandoned).order_by(Job.due).limit(SWEPT))
+
+
+def _end_abandoned() -> None:
+    """A run that died while it was being cancelled, and what a dead listener left behind."""
+    moment = now()
+    silent = Job.lease < moment
+    with writing():
+        Job.update(state="cancelled", ended=moment, lease=None, sentence="Cancelled.").where(
+            Job.state == "cancelling", silent
+        ).execute()
+        Job.update(state="failed", ended=moment, lease=None, sentence="The listener stopped in the middle.").where(
+            Job.runner == "listener", Job.state == "running", silent
+        ).execute()
+
+
+def _ring(name: str, job_id: int, *, seconds: int) -> None:
+    _queue().enqueue_call(
+        f"dimse_worker.jobs.{name}",
+        args=(job_id,),
+        timeout=seconds,
+        result_ttl=0,
+        failure_ttl=FAILED_SECONDS,
+        job_id=_bell_id(job_id),
+        unique=True,
+    )
+
+
+def _is_live(job_id: int, waiting: set[str]) -> bool:
+    """Whether RQ will still run it, or does. A dead RQ job of that name is forgotten, so that it can be rung for."""
+    try:
+        bell = Bell.fetch(_bell_id(job_id), connection=runtime.redis(), serializer=JSONSerializer)
+    except NoSuchJobError:
+        return False
+    if bell.get_status() == JobStatus.QUEUED and bell.id in waiting:
+        return True
+    beat: datetime | None = bell.last_heartbeat
+    if bell.get_status() == JobStatus.STARTED and beat is not None and beat > now() - LEASE:
+        return True
+    bell.delete()
+    return False
+
+
+def _bell_id(job_id: int) -> str:
+    return f"job-{job_id}"
+
+
+def _queue() -> Queue:
+    return Queue(QUEUE, connection=runtime.redis(), serializer=JSONSerializer)

@@ -1,0 +1,214 @@
+"""One run of a job: it takes the row by a lease, beats while it works, and writes how it ended."""
+
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from peewee import DatabaseError
+
+from portal import models
+from portal.errors import PortalError
+from portal.jobs import KINDS, LEASE, TimedOut
+from portal.models import Job, now, writing
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 3.0
+FIRST_WAIT = timedelta(seconds=10)
+LONGEST_WAIT = timedelta(minutes=10)
+
+_interrupted: list[int] = []
+"""Not empty: this process has been asked to stop. A list, since a signal handler must not take a lock."""
+
+
+class Stopped(Exception):
+    """The run ends here; what it has done stays done."""
+
+
+class Cancelled(Stopped):
+    """Somebody wants the job to end."""
+
+
+class Interrupted(Stopped):
+    """The process is to stop; the job goes on in another one."""
+
+
+class Lost(Stopped):
+    """Another run has the row: this one was silent for too long."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """How a run ended; `result` is added to what the row holds."""
+
+    state: str = "done"
+    sentence: str
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+class Run:
+    """The row while it is held. Only `check` and `write` touch it, and both raise Stopped once it is time to end."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._asked: type[Stopped] | None = None
+
+    def check(self) -> None:
+        """Raise Stopped if the run is to end. Costs nothing: call it for each piece of work."""
+        if self._asked:
+            raise self._asked
+        if _interrupted:
+            raise Interrupted
+
+    def write(self, **columns: Any) -> None:
+        """Write progress in one short transaction: where another run would go on. Progress forgives attempts."""
+        with writing():
+            self.write_within(**columns)
+
+    def write_within(self, **columns: Any) -> None:
+        """The same inside a write block of the caller, so that rows of its own change with it."""
+        if columns.get("done", 0) > self.job.done:
+            columns["attempts"] = 1
+        held = Job.update(lease=now() + LEASE, **columns).where(_held(self.job)).execute()
+        if not held:
+            raise Lost
+        for name, value in columns.items():
+            setattr(self.job, name, value)
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Renew the lease in a thread of its own, whatever the work is at."""
+        done = threading.Event()
+        thread = threading.Thread(target=self._beat, args=(done,), name=f"lease of job {self.job.id}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _beat(self, done: threading.Event) -> None:
+        while not done.wait(BEAT_SECONDS):
+            try:
+                with models.connection():
+                    self._asked = self._renew()
+            except DatabaseError as error:
+                log.warning("the lease of job %d could not be renewed: %s", self.job.id, error)
+
+    def _renew(self) -> type[Stopped] | None:
+        with writing():
+            held = Job.update(lease=now() + LEASE).where(_held(self.job)).execute()
+        if not held:
+            return Lost
+        return Cancelled if Job.get_by_id(self.job.id).state == "cancelling" else None
+
+
+def interrupt() -> None:
+    """Ask the run of this process to stop at its next `check`; safe in a signal handler."""
+    _interrupted.append(1)
+
+
+def perform(job_id: int, work: Callable[[Run], End]) -> None:
+    """Run a job once, if it is due and nobody else does; running it twice does nothing twice.
+
+    A PortalError that is not permanent puts it back with a growing wait. A defect fails it, and is raised; so is an
+    error of the database, after which the row cannot be written: its lease runs out, and the sweep rings again.
+    """
+    job = claim(job_id)
+    if job is None:
+        return
+    run = Run(job)
+    try:
+        with run.beating():
+            end = work(run)
+    except Lost:
+        log.warning("job %d has been taken by another run", job_id)
+    except Interrupted:
+        _leave(job, state="waiting", due=now(), attempts=max(job.attempts - 1, 0))
+    except Cancelled:
+        _over(job, End(state="cancelled", sentence=_cancelled(job)))
+    except PortalError as error:
+        _failed(job, error)
+    except TimedOut:
+        _over(job, End(state="failed", sentence="It took longer than such a job may. Run it again."))
+    except DatabaseError:
+        raise
+    except Exception as error:
+        name = type(error).__name__
+        _over(job, End(state="failed", sentence=f"It stopped on a defect of ours ({name}). See the log."))
+        raise
+    else:
+        _over(job, end)
+
+
+def claim(job_id: int) -> Job | None:
+    """Take the row for this run, or None: it is not due, it is over, or a live run holds it."""
+    with writing():
+        job = Job.get_or_none(Job.id == job_id)
+        if job is None or not _claimable(job):
+            return None
+        died = job.state == "running"
+        if died and job.attempts >= KINDS[job.kind].attempts:
+            _end_dead(job)
+            return None
+        job.state, job.sentence, job.ended = "running", "", None
+        job.attempts += 1
+        job.started = job.started or now()
+        job.lease = now() + LEASE
+        job.holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        job.save()
+        return job
+
+
+def _claimable(job: Job) -> bool:
+    if job.state == "waiting":
+        return bool(job.due <= now())
+    return bool(job.state == "running" and job.lease is not None and job.lease < now())
+
+
+def _end_dead(job: Job) -> None:
+    times = "once" if job.attempts == 1 else f"{job.attempts} times in a row"
+    sentence = f"The worker that ran it died {times}. See the log, then run it again."
+    Job.update(state="failed", ended=now(), lease=None, holder="", sentence=sentence).where(Job.id == job.id).execute()
+
+
+def _failed(job: Job, error: PortalError) -> None:
+    last = job.attempts >= KINDS[job.kind].attempts
+    if error.permanent or last:
+        tried = f" Given up after {job.attempts} attempts." if job.attempts > 1 else ""
+        _over(job, End(state="failed", sentence=f"{error.sentence}{tried}"))
+        return
+    wait = min(FIRST_WAIT * 2 ** (job.attempts - 1), LONGEST_WAIT)
+    seconds = round(wait.total_seconds())
+    sentence = f"{error.sentence} Attempt {job.attempts} of {KINDS[job.kind].attempts}; the next one in {seconds} s."
+    _leave(job, state="waiting", due=now() + wait, sentence=sentence)
+
+
+def _over(job: Job, end: End) -> None:
+    result = {**job.result, **end.result}
+    _leave(job, state=end.state, sentence=end.sentence, result=result, ended=now())
+
+
+def _leave(job: Job, **columns: Any) -> None:
+    """Give the row back, unless another run has it. A cancel that came in the last moment loses against the end."""
+    with writing():
+        if columns["state"] == "waiting" and Job.get_by_id(job.id).state == "cancelling":
+            columns = {"state": "cancelled", "ended": now(), "sentence": _cancelled(job)}
+        Job.update(lease=None, holder="", **columns).where(_held(job)).execute()
+
+
+def _cancelled(job: Job) -> str:
+    if not job.total:
+        return "Cancelled."
+    return f"Cancelled after {job.done:,} of {job.total:,}; what is done stays."
+
+
+def _held(job: Job) -> Any:
+    return (Job.id == job.id) & (Job.holder == job.holder)
