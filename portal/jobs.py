@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from peewee import fn
 from redis.exceptions import RedisError
-from rq import Queue
+from rq import Queue, Worker
 from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job as Bell
 from rq.job import JobStatus
@@ -215,6 +216,26 @@ def every(
     for word in search.split():
         rows = rows.where(Job.what.contains(word) | Job.sentence.contains(word) | Job.kind.contains(word))
     return list(rows)
+
+
+def queue_answers() -> bool:
+    """Whether the queue's server answers PING."""
+    try:
+        return bool(runtime.redis().ping())
+    except RedisError:
+        return False
+
+
+def workers() -> int:
+    """How many workers the queue believes alive, by their heartbeats. Raises RedisError if there is no queue."""
+    return len(Worker.all(connection=runtime.redis()))
+
+
+def lengths() -> dict[str, int]:
+    """How many jobs wait, and how many run."""
+    active = Job.select(Job.state, fn.COUNT(Job.id)).where(Job.state.in_(ACTIVE)).group_by(Job.state).tuples()
+    counted = dict(active)
+    return {"waiting": counted.get("waiting", 0), "running": counted.get("running", 0) + counted.get("cancelling", 0)}
 
 
 def view(job: Job) -> dict[str, Any]:

@@ -1,0 +1,57 @@
+# make up    run Portico with its sample site (options: make up ARGS="--port 8090")
+# make test  the one check: format, lint, types, import contracts, tests; the same here and in CI
+# make prove the long rounds of the kill tests; writes docs/proof.md
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+PACKAGES := dcmtk chromium strace
+COMMANDS := echoscu storescu findscu getscu movescu storescp chromium strace
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := up
+.PHONY: up test check packages prove clean
+
+up: .venv/run
+	$(BIN)/portal migrate
+	exec $(BIN)/portal up --sample $(ARGS)
+
+test: .venv/test packages
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PYTEST) -n 2 $(if $(CI),-p tests.no_skips)
+
+prove: .venv/test packages
+	$(PYTEST) -m prove --timeout 3600 -p tests.proof
+
+# What a virtual environment holds is remembered by an empty file in it, newer than the files that say so.
+.venv/run: .venv/made pyproject.toml requirements.lock
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable .
+	@touch $@
+
+.venv/test: .venv/made pyproject.toml requirements.lock
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[test]'
+	@touch $@ .venv/run
+
+.venv/made:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed. Install Python 3.11 or newer." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Portico needs Python 3.11 or newer, and $(PYTHON) is `$(PYTHON) -V`. Name another one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(MAKE) --no-print-directory packages PACKAGES=python3-venv COMMANDS=
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+# Installs PACKAGES unless each of COMMANDS is there already.
+packages:
+	@missing=`for name in $(COMMANDS); do command -v $$name >/dev/null || printf '%s ' $$name; done`; \
+	if [ -n "$(COMMANDS)" ] && [ -z "$$missing" ]; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null || [ "`id -u`" != 0 ]; then \
+	  echo "This needs the packages $(PACKAGES). Install them as root, for example: apt-get install $(PACKAGES)" >&2; exit 1; fi; \
+	echo "Installing $(PACKAGES)"; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist *.egg-info
+	find portal dimse_worker tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

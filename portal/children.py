@@ -1,0 +1,93 @@
+"""One supervised process: started, read, started again with back-off, stopped."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+
+from portal import tether
+from portal.logs import LogFile
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+STEADY = 60.0
+"""Seconds after which a process counts as well: its next end is a first one."""
+CHUNK = 65536
+LAST_LINE = 300
+
+
+@dataclass
+class Child:
+    """A process that runs until it is stopped. Its output goes to its log file, by the supervisor's hand."""
+
+    name: str
+    arguments: list[str]
+    log: LogFile
+    patience: float = 10.0
+    """Seconds that it has to stop by itself."""
+    once: bool = False
+    """It is not started again after its end."""
+    aloud: bool = False
+    """What it says is also printed by the supervisor."""
+    process: subprocess.Popen[bytes] | None = None
+    due: float | None = 0.0
+    """When it is to be started, by the monotonic clock; None while it runs, and for good after its stop."""
+    failures: int = 0
+    started: float = 0.0
+    last_line: str = field(default="", init=False)
+
+    def start(self) -> int:
+        """Start it, and return the descriptor that its output is read from."""
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        self.process = subprocess.Popen(
+            tether.command(self.arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=writer,
+            stderr=writer,
+            start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops the others in order.
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        os.close(writer)
+        self.started, self.due, self.last_line = time.monotonic(), None, ""
+        return reader
+
+    def read(self, descriptor: int) -> bytes | None:
+        """What it has said since, logged; None once it and its children have closed the pipe."""
+        try:
+            content = os.read(descriptor, CHUNK)
+        except BlockingIOError:
+            return b""
+        if not content:
+            return None
+        self.log.write(content)
+        lines = content.decode(errors="replace").split("\n")
+        self.last_line = next((line.strip()[:LAST_LINE] for line in reversed(lines) if line.strip()), self.last_line)
+        return content
+
+    def ended(self) -> int | None:
+        """Its exit code, once: afterwards it is due again, or over."""
+        code = self.process.poll() if self.process else None
+        if code is None:
+            return None
+        self.process = None
+        self.due = None
+        if not self.once:
+            self._back_off()
+        return code
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.process:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+    def ask_to_end(self) -> None:
+        """SIGTERM, and no start afterwards."""
+        self.due, self.once = None, True
+        self.signal(signal.SIGTERM)
+
+    def _back_off(self) -> None:
+        now = time.monotonic()
+        self.failures = 0 if now - self.started > STEADY else self.failures + 1
+        self.due = now + min(FIRST_PAUSE * 2 ** max(0, self.failures - 1), LONGEST_PAUSE)

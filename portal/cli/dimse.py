@@ -1,0 +1,56 @@
+"""`portal dimse`: the DIMSE service of the site."""
+
+from typing import Any
+
+import click
+
+from portal import site
+from portal.cli.door import NotAvailable, on_site
+from portal.cli.printing import Answer
+from portal.provenance import operator
+
+
+@click.group("dimse")
+def dimse() -> None:
+    """The DIMSE service: on or off, its AE title, address and port."""
+
+
+@dimse.command("enable")
+@click.option("--ae-title", metavar="AET", help="The site's AE title. Default: what it was, at first PORTICO.")
+@click.option("--host", metavar="H", help="The address to listen on. Default: what it was, at first 0.0.0.0.")
+@click.option("--port", metavar="P", help="The port to listen on. Default: what it was, at first 11112.")
+@click.option("--tls-port", metavar="P", help="The port for TLS; not available yet.")
+@on_site
+def enable(tls_port: str | None, **options: str | None) -> Answer:
+    """Turn the service on, or change where it listens; the listener follows within seconds."""
+    if tls_port is not None:
+        raise NotAvailable("Not available yet: --tls-port.")
+    given = {f"dimse.{name}": value for name, value in options.items() if value is not None}
+    site.put({**given, "dimse.enabled": True}, actor=operator())
+    view = _view()
+    return Answer(
+        view=view, sentence=f"The DIMSE service is enabled: {view['ae_title']} on {view['host']}:{view['port']}."
+    )
+
+
+@dimse.command("disable")
+@on_site
+def disable() -> Answer:
+    """Turn the service off; the listener lets running associations end and closes its port."""
+    site.put({"dimse.enabled": False}, actor=operator())
+    return Answer(view=_view(), sentence="The DIMSE service is disabled.")
+
+
+@dimse.command("show")
+@on_site
+def show() -> Answer:
+    """Show the service's settings."""
+    return Answer(view=_view())
+
+
+def _view() -> dict[str, Any]:
+    options = site.every()
+    return {name: options[f"dimse.{name}"] for name in ("enabled", "ae_title", "host", "port", "echo_anyone")}
+
+
+commands = (dimse,)

@@ -1,0 +1,29 @@
+"""Commands of the fixed command line that this release does not have; each says so and changes nothing."""
+
+import click
+
+from portal.cli.door import NotAvailable, data_option, json_option
+
+ANYTHING = {"ignore_unknown_options": True}
+
+
+def _later(words: str) -> click.Command:
+    """A command that takes what its later form will take."""
+
+    @click.command(words.split()[-1], context_settings=ANYTHING, help="Not available yet.")
+    @click.argument("rest", nargs=-1, type=click.UNPROCESSED, metavar="")
+    @data_option
+    @json_option
+    def command(**_given: object) -> None:
+        raise NotAvailable(f"Not available yet: portal {words}.")
+
+    return command
+
+
+trash = click.Group("trash", help="Deleted things; not available yet.")
+for verb in ("list", "restore", "purge"):
+    trash.add_command(_later(f"trash {verb}"))
+
+export_verify = _later("export verify")
+
+commands = (trash, *(_later(name) for name in ("send", "verify", "backup", "restore", "conformance")))

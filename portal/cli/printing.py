@@ -1,0 +1,91 @@
+"""How a command's answer is printed: one JSON value, or lines for a person."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+View = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a command has to say: the view for `--json`, and what a person reads instead."""
+
+    view: View | Sequence[View]
+    sentence: str = ""
+    """Printed in place of the view's fields where a person reads."""
+    columns: tuple[str, ...] = ()
+    """Keys of the view that a person's table shows; without them, all."""
+    empty: str = "Nothing yet."
+    """What stands in place of a table without rows."""
+    failure: str = ""
+    """Why the command ends with exit code 1 although it answered; printed on stderr."""
+
+
+def answer(given: Answer, *, as_json: bool) -> int:
+    """Print it, and return the exit code that goes with it."""
+    if as_json:
+        print(json.dumps(given.view, default=_plain, indent=2))
+    else:
+        for line in _lines(given):
+            print(line)
+    sys.stdout.flush()
+    if given.failure:
+        complaint(given.failure)
+        return 1
+    return 0
+
+
+def complaint(sentence: str) -> None:
+    """One line on stderr."""
+    print(printable(sentence), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """The text on one line and without control characters: titles and names of peers reach a terminal here."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def _lines(given: Answer) -> list[str]:
+    if given.sentence:
+        return [printable(line) for line in given.sentence.splitlines()]
+    if isinstance(given.view, Mapping):
+        return _fields(given.view)
+    return _table(given.view, given.columns) or [given.empty]
+
+
+def _fields(view: View) -> list[str]:
+    width = max((len(key) for key in view), default=0)
+    return [f"{key.replace('_', ' '):<{width}}  {_cell(value)}".rstrip() for key, value in view.items()]
+
+
+def _table(rows: Sequence[View], columns: tuple[str, ...]) -> list[str]:
+    if not rows:
+        return []
+    keys = columns or tuple(rows[0])
+    cells = [[key.replace("_", " ").upper() for key in keys]]
+    cells += [[_cell(row.get(key)) for key in keys] for row in rows]
+    widths = [max(len(line[place]) for line in cells) for place in range(len(keys))]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "" or value == []:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(part) for part in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_cell(part)}" for key, part in value.items()) or "-"
+    return printable(str(value))
+
+
+def _plain(value: Any) -> str:
+    """Moments as ISO 8601; whatever else has no JSON form as its text."""
+    return value.isoformat() if isinstance(value, date | datetime) else str(value)

@@ -1,0 +1,54 @@
+"""`portal up`, `portal status` and `portal migrate`: the site as a whole."""
+
+from pathlib import Path
+
+import click
+
+from portal import health, migrations, runtime, settings, startup
+from portal.cli.door import data_option, json_option, on_site
+from portal.cli.printing import Answer, answer
+from portal.supervisor import Plan, Supervisor
+
+MOST = 64
+
+
+@click.command("up")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="H", help="The web server's address.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="The web server's port.")
+@click.option("--listeners", default=1, show_default=True, type=click.IntRange(1, MOST), help="Processes for DIMSE.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, MOST), help="Processes for jobs.")
+@click.option("--sample", is_flag=True, help="Fill the site with sample data, and try every way in and out.")
+@data_option
+def up(data: Path | None, **options: object) -> int:
+    """Start the site and watch its processes, until Ctrl-C. DIMSE address and port: portal dimse enable."""
+    plan = Plan(**options)  # type: ignore[arg-type]  # click has converted them
+    chosen = settings.load(data)
+    startup.open_folder(chosen)
+    with startup.lock(chosen, plan.url):
+        startup.check_port(plan.host, plan.port)
+        startup.prepare(chosen, click.echo)
+        Supervisor(chosen, plan, click.echo).run()
+    return 0
+
+
+@click.command("status")
+@on_site
+def status() -> Answer:
+    """Ask every part of the site whether it works; exit code 1 if one does not."""
+    report = health.report()
+    return Answer(view=report, failure=" ".join(report["problems"]))
+
+
+@click.command("migrate")
+@data_option
+@json_option
+def migrate(data: Path | None, as_json: bool) -> int:
+    """Bring the database to this release; makes a new site where there is none."""
+    chosen = settings.load(data)
+    startup.open_folder(chosen)
+    applied = migrations.apply(runtime.current().run / "migrate.lock")
+    sentence = f"Applied: {', '.join(applied)}." if applied else "Nothing to do: the database is of this release."
+    return answer(Answer(view={"applied": applied}, sentence=sentence), as_json=as_json)
+
+
+commands = (up, status, migrate)

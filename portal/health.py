@@ -1,0 +1,108 @@
+"""Whether the processes of a site answer: asked each time, nothing is kept."""
+
+import contextlib
+import http.client
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any
+from urllib.parse import urlsplit
+
+from portal import jobs, models, runtime, site, startup
+from portal.settings import Settings
+
+PATIENCE = 2.0
+ECHO_PATIENCE = 15.0
+
+
+def report() -> dict[str, Any]:
+    """What runs and what it answers; `problems` says in a sentence each what is down."""
+    chosen = runtime.current()
+    parts = {"web": _web(chosen), "queue": _queue(), "dimse": _dimse(chosen), "disk": _disk(chosen)}
+    return {
+        "release": metadata.version("portico"),
+        "data": str(chosen.data),
+        **parts,
+        "problems": [part["problem"] for part in parts.values() if part["problem"]],
+    }
+
+
+def web_answers(url: str) -> bool:
+    """Whether the web server at this address answers at all."""
+    with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(_connect(url)) as connection:
+        connection.request("GET", "/api/version")
+        return connection.getresponse().status < 500
+    return False
+
+
+def dimse_is_bound() -> bool:
+    """Whether the listener's port accepts, or need not because the service is disabled."""
+    with models.connection():
+        options = site.every()
+    if not options["dimse.enabled"]:
+        return True
+    with contextlib.suppress(OSError):
+        socket.create_connection((reachable(options["dimse.host"]), options["dimse.port"]), PATIENCE).close()
+        return True
+    return False
+
+
+def reachable(host: str) -> str:
+    """An address that reaches what listens on `host` of this machine."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+
+
+def _connect(url: str) -> http.client.HTTPConnection:
+    parts = urlsplit(url)
+    return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE)
+
+
+def _web(chosen: Settings) -> dict[str, Any]:
+    held = startup.holder(chosen)
+    if held is None:
+        return {"url": None, "answers": False, "problem": f"Portico does not run on {chosen.data}. Start it: portal up"}
+    answers = web_answers(held["url"])
+    return {"url": held["url"], "answers": answers, "problem": "" if answers else f"{held['url']} does not answer."}
+
+
+def _queue() -> dict[str, Any]:
+    answers = jobs.queue_answers()
+    workers = jobs.workers() if answers else 0
+    problem = "" if answers else "The queue (Valkey) does not answer."
+    if answers and not workers:
+        problem = "No worker has registered with the queue."
+    return {"answers": answers, "workers": workers, **jobs.lengths(), "problem": problem}
+
+
+def _dimse(chosen: Settings) -> dict[str, Any]:
+    options = site.every()
+    view = {name: options[f"dimse.{name}"] for name in ("enabled", "ae_title", "host", "port")}
+    problem = _echo(chosen) if view["enabled"] else ""
+    return {**view, "answers": bool(view["enabled"] and not problem), "problem": problem}
+
+
+def _echo(chosen: Settings) -> str:
+    """What is wrong with a C-ECHO to our own listener; empty if it succeeds. The network part is the worker's."""
+    command = [sys.executable, "-P", "-m", "dimse_worker.self_echo", str(chosen.data)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ECHO_PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        return f"The DIMSE service did not answer a C-ECHO within {ECHO_PATIENCE:.0f} s."
+    return done.stdout.strip() if done.returncode else ""
+
+
+def _disk(chosen: Settings) -> dict[str, Any]:
+    disk = os.statvfs(chosen.data)
+    free = disk.f_frsize * disk.f_bavail
+    low = free < chosen.min_free
+    problem = "Less disk is free than the site keeps in reserve: nothing is taken in. Free some space." if low else ""
+    return {"free": free, "reserve": chosen.min_free, "archive": sum(_sizes(chosen)), "problem": problem}
+
+
+def _sizes(chosen: Settings) -> Iterator[int]:
+    for segment in chosen.archive.glob("*.seg"):
+        with contextlib.suppress(FileNotFoundError):
+            yield segment.stat().st_size

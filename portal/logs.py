@@ -1,0 +1,40 @@
+"""Log files of the processes: bounded, so that years of them fill no disk."""
+
+import contextlib
+import os
+from pathlib import Path
+
+LARGEST = 5_000_000
+KEPT = 3
+
+
+class LogFile:
+    """What one process says, in `NAME.log`; at 5 MB it becomes `NAME.log.1`, and the fourth is dropped."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = self._open()
+        self._size = os.fstat(self._descriptor).st_size
+
+    def write(self, content: bytes) -> None:
+        """Append. A full disk drops the lines, not the process."""
+        with contextlib.suppress(OSError):
+            os.write(self._descriptor, content)
+            self._size += len(content)
+            if self._size > LARGEST:
+                self._rotate()
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def _rotate(self) -> None:
+        for number in range(KEPT - 1, 0, -1):
+            with contextlib.suppress(FileNotFoundError):
+                self._numbered(number).rename(self._numbered(number + 1))
+        self._path.rename(self._numbered(1))
+        os.close(self._descriptor)
+        self._descriptor = self._open()
+        self._size = 0
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")

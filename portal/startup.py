@@ -1,0 +1,119 @@
+"""What `portal up` does before any process starts: folder, lock, port, tables, the first admin."""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from portal import migrations, models, runtime, settings, users
+from portal.errors import BadValue, Busy
+from portal.provenance import operator
+from portal.settings import Settings
+
+OURS = {"archive", "keys", "logs", "lost+found", "portal.db", "run", "storage"}
+FIRST_ADMIN = "admin@portico.example"
+
+
+def open_folder(chosen: Settings) -> None:
+    """Make the data folder, and let nobody else look into it. Raises BadValue for a folder that holds something else."""
+    try:
+        chosen.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        held = {path.name for path in chosen.data.iterdir()}
+        if held and "portal.db" not in held and not held <= OURS:
+            raise BadValue(f"{chosen.data} holds other things than a site. Name an empty or a new folder with --data.")
+        chosen.data.chmod(0o700)
+        runtime.start(chosen)
+    except OSError as error:
+        raise BadValue(f"The data folder {chosen.data} cannot be used: {error.strerror}.") from error
+
+
+@contextmanager
+def lock(chosen: Settings, url: str) -> Iterator[None]:
+    """Hold the site for one `portal up`; whoever asks meanwhile reads who holds it. Raises Busy."""
+    descriptor = os.open(_lock_path(chosen), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(f"Portico runs on {chosen.data} already{_by(chosen)}. Stop that one first.") from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "url": url}).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def holder(chosen: Settings) -> dict[str, Any] | None:
+    """Process id and address of the `portal up` that holds the site; None if none does."""
+    try:
+        with _lock_path(chosen).open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return _written(_lock_path(chosen))
+    return None
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises BadValue unless the web server can listen there."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _name, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except (OSError, UnicodeError) as error:
+        raise BadValue(_why(host, port, error)) from error
+
+
+def prepare(chosen: Settings, say: Callable[[str], None]) -> None:
+    """Bring the tables to this release, and make the first admin of a site without users."""
+    for name in migrations.apply(chosen.run / "migrate.lock"):
+        say(f"Database: {name} applied.")
+    with models.connection():
+        if not users.every():
+            _add_first_admin(say)
+
+
+def _add_first_admin(say: Callable[[str], None]) -> None:
+    email = settings.value(os.environ, "PORTAL_ADMIN_EMAIL") or FIRST_ADMIN
+    given = settings.value(os.environ, "PORTAL_ADMIN_PASSWORD")
+    admin, generated = users.add(email, given, True, actor=operator())
+    if generated:
+        say(f"First admin: {admin.email}  Password, shown this once: {generated}")
+    else:
+        say(f"First admin: {admin.email}, with the password of PORTAL_ADMIN_PASSWORD.")
+
+
+def _lock_path(chosen: Settings) -> Path:
+    return chosen.run / "up.lock"
+
+
+def _by(chosen: Settings) -> str:
+    written = _written(_lock_path(chosen))
+    return f" (process {written['pid']}, {written['url']})" if written else ""
+
+
+def _written(path: Path) -> dict[str, Any]:
+    """What the holder wrote; empty in the moment before it has."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except ValueError:
+        return {}
+    return content
+
+
+def _why(host: str, port: int, error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        return f"Port {port} on {host} is in use by another program. Name another one with --port."
+    if number == errno.EACCES:
+        return f"Port {port} is reserved for root. Name one above 1023 with --port."
+    return f"{host[:253]} is no address of this machine. Name one with --host, such as 127.0.0.1, or 0.0.0.0 for all."

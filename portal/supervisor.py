@@ -1,0 +1,189 @@
+"""`portal up`: starts the processes of a site, watches them, and stops them in order."""
+
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from portal import health, jobs, runtime, valkey
+from portal.children import Child
+from portal.logs import LogFile
+from portal.settings import Settings
+
+TICK = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `portal up` was asked to run."""
+
+    host: str
+    port: int
+    listeners: int
+    workers: int
+    sample: bool
+
+    @property
+    def address(self) -> str:
+        """`HOST:PORT`, with brackets around an IPv6 address."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The address that a browser on this machine opens."""
+        here = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.address.rpartition(":")[0])  # noqa: S104
+        return f"http://{here}:{self.port}"
+
+
+class Supervisor:
+    """The processes of one site. Its loop is one thread: a child is killed when the thread that started it ends."""
+
+    def __init__(self, chosen: Settings, plan: Plan, say: Callable[[str], None]) -> None:
+        self._chosen, self._plan, self._say = chosen, plan, say
+        self._selector = selectors.DefaultSelector()
+        self._children: list[Child] = []
+        self._signals = 0
+        self._ready = False
+
+    def run(self) -> None:
+        """Until SIGINT, SIGTERM or SIGHUP; returns when every process has ended."""
+        self._listen_to_signals()
+        self._children = list(self._processes())
+        self._say(f"Starting {', '.join(child.name for child in self._children)}. Logs: {self._chosen.data / 'logs'}")
+        while not self._signals:
+            self._start_due()
+            self._pump(TICK)
+            self._notice_ends()
+            if not self._ready and self._answers():
+                self._become_ready()
+        self._stop()
+
+    def _processes(self) -> list[Child]:
+        data = str(self._chosen.data)
+        python = [sys.executable, "-P", "-m"]
+        worker = [*python, "dimse_worker"]
+        children = [] if self._chosen.redis_url else [self._child("valkey", valkey.arguments(self._socket()))]
+        children.append(self._child("web", [*python, "portal.web", data, self._plan.address]))
+        listeners = ["--children", str(self._plan.listeners)]
+        children.append(self._child("listen", [*worker, "listen", "--data", data, *listeners], patience=35))
+        for number in range(1, self._plan.workers + 1):
+            children.append(self._child(f"work-{number}", [*worker, "work", "--data", data], patience=20))
+        return children
+
+    def _child(self, name: str, arguments: list[str], *, patience: float = 10) -> Child:
+        return Child(name, arguments, LogFile(self._log(name)), patience=patience)
+
+    def _log(self, name: str) -> Path:
+        folder = self._chosen.data / "logs"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        return folder / f"{name}.log"
+
+    def _socket(self) -> str:
+        """The private Valkey's socket; one that a killed run left behind is removed (the lock says that nobody uses it)."""
+        path = Path(runtime.socket(self._chosen))
+        path.unlink(missing_ok=True)
+        return str(path)
+
+    def _start_due(self) -> None:
+        now = time.monotonic()
+        for child in self._children:
+            if child.due is not None and child.due <= now:
+                self._selector.register(child.start(), selectors.EVENT_READ, child)
+
+    def _pump(self, seconds: float) -> None:
+        """Log what the processes say, for at most this long; a signal or an end wakes it."""
+        for key, _events in self._selector.select(seconds):
+            if key.data is None:
+                os.read(key.fd, 4096)
+                continue
+            said = key.data.read(key.fd)
+            if said is None:
+                self._selector.unregister(key.fd)
+                os.close(key.fd)
+            elif key.data.aloud:
+                sys.stdout.buffer.write(said)
+                sys.stdout.flush()
+
+    def _notice_ends(self) -> None:
+        for child in self._children:
+            code = child.ended()
+            if code is None:
+                continue
+            if child.name == "sample":
+                self._announce(complete=code == 0)
+            elif child.due is not None:
+                self._say(f"{child.name} has ended ({_in_words(code)}){_last(child)} It is started again.")
+
+    def _answers(self) -> bool:
+        """Whether everything that runs can be used."""
+        return all(
+            (
+                all(child.process for child in self._children),
+                jobs.queue_answers(),
+                health.web_answers(self._plan.url),
+                health.dimse_is_bound(),
+            )
+        )
+
+    def _become_ready(self) -> None:
+        self._ready = True
+        if not self._plan.sample:
+            return self._announce(complete=True)
+        arguments = [sys.executable, "-P", "-m", "portal.sample", str(self._chosen.data), self._plan.url]
+        sample = self._child("sample", arguments)
+        sample.once = sample.aloud = True
+        self._children.append(sample)
+        return None
+
+    def _announce(self, *, complete: bool) -> None:
+        if not complete:
+            self._say("The sample site is not as it should be; the lines above say where. The site runs all the same.")
+        elif self._plan.sample:
+            peer = [sys.executable, "-P", "-m", "dimse_worker.sample_peer", "serve", "--data", str(self._chosen.data)]
+            self._children.append(self._child("sample-peer", peer))
+        self._say(f"Portico is ready: {self._plan.url}")
+
+    def _stop(self) -> None:
+        """The web first, so that nothing new is asked for; Valkey last, so that the workers can say good-bye."""
+        self._say("Stopping. Once more Ctrl-C stops at once.")
+        for names in (("sample", "web"), ("listen", "work", "sample-peer"), ("valkey",)):
+            self._stop_group(
+                [child for child in self._children if child.name.split("-")[0] in names or child.name in names]
+            )
+        self._say("Stopped.")
+
+    def _stop_group(self, group: list[Child]) -> None:
+        for child in group:
+            child.ask_to_end()
+        asked, signals = time.monotonic(), self._signals
+        while running := [child for child in group if child.ended() is None and child.process]:
+            self._pump(TICK)
+            for child in running:
+                if time.monotonic() - asked > child.patience or self._signals > signals:
+                    child.signal(signal.SIGKILL)
+
+    def _listen_to_signals(self) -> None:
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        self._selector.register(reader, selectors.EVENT_READ, None)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._count)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+
+    def _count(self, _number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+
+
+def _in_words(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+
+
+def _last(child: Child) -> str:
+    return f': "{child.last_line}".' if child.last_line else "."

@@ -1,0 +1,60 @@
+"""The web server's process: gunicorn with threads, on the application of `portal.app`."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from portal import runtime, settings, tether
+from portal.app import create_app
+
+WORKERS, THREADS = 2, 8
+
+
+class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn without its configuration files: what it needs is handed in."""
+
+    def __init__(self, chosen: settings.Settings, address: str) -> None:
+        self._chosen = chosen
+        self._address = address
+        super().__init__()
+
+    def load_config(self) -> None:
+        options: dict[str, Any] = {
+            "bind": self._address,
+            "workers": WORKERS,
+            "threads": THREADS,
+            "worker_class": "gthread",
+            "worker_tmp_dir": str(self._chosen.run),
+            "control_socket_disable": True,
+            "graceful_timeout": 8,
+            "umask": 0o077,
+            "post_fork": _tie,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        runtime.start(self._chosen)
+        return create_app(self._chosen)
+
+
+def _tie(arbiter: Any, _worker: Any) -> None:
+    """A worker dies with its arbiter, which dies with the supervisor."""
+    tether.tie(arbiter.pid)
+
+
+def main(arguments: list[str]) -> None:
+    """`python -m portal.web DATA HOST:PORT`, started by the supervisor."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    os.umask(0o077)
+    data, address = arguments
+    WebServer(settings.load(Path(data)), address).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
