@@ -47,6 +47,10 @@ class NotDicom(BadValue):
     """The bytes are no DICOM data set that can be indexed (PS3.4 B.2.3: A900 or C000)."""
 
 
+class BadIdentifier(BadValue):
+    """A query or retrieve request whose identifier does not fit its SOP Class (PS3.4 C.4.1.1.4, C.4.2.1.5: A900)."""
+
+
 class Conflicting(PortalError):
     """Other content under a SOP Instance UID that is already here, on a site that refuses it."""
 
