@@ -20,7 +20,7 @@ FIRST_ADMIN = "admin@portico.example"
 
 
 def open_folder(chosen: Settings) -> None:
-    """Make the data folder, and let nobody else look into it. Raises BadValue for a folder that holds something else."""
+    """Make the data folder, closed to other accounts. Raises BadValue for a folder that holds something else."""
     try:
         chosen.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         held = {path.name for path in chosen.data.iterdir()}

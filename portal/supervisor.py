@@ -84,7 +84,7 @@ class Supervisor:
         return folder / f"{name}.log"
 
     def _socket(self) -> str:
-        """The private Valkey's socket; one that a killed run left behind is removed (the lock says that nobody uses it)."""
+        """The private Valkey's socket; what a killed run left there is removed: by our lock, nobody uses it."""
         path = Path(runtime.socket(self._chosen))
         path.unlink(missing_ok=True)
         return str(path)
@@ -151,7 +151,7 @@ class Supervisor:
     def _stop(self) -> None:
         """The web first, so that nothing new is asked for; Valkey last, so that the workers can say good-bye."""
         self._say("Stopping. Once more Ctrl-C stops at once.")
-        for names in (("sample", "web"), ("listen", "work", "sample-peer"), ("valkey",)):
+        for names in (("web", "sample"), ("listen", "work"), ("valkey",)):
             self._stop_group(
                 [child for child in self._children if child.name.split("-")[0] in names or child.name in names]
             )

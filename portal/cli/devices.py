@@ -41,8 +41,8 @@ def key(label: str, name: str, expires: datetime | None, days: int | None) -> An
         raise click.UsageError("Give --expires or --days, not both")
     issued = keys.issue(devices.get(label), name=name, expires=_expiry(expires, days), actor=operator())
     view = {"key_id": issued.key_id, "secret": issued.secret, "expires_at": issued.expires_at}
-    sentence = f"Key {issued.key_id} issued; it expires {issued.expires_at:%Y-%m-%d}.\nSecret, shown this once: {issued.secret}"
-    return Answer(view=view, sentence=sentence)
+    sentence = f"Key {issued.key_id} issued; it expires {issued.expires_at:%Y-%m-%d}."
+    return Answer(view=view, sentence=f"{sentence}\nSecret, shown this once: {issued.secret}")
 
 
 @device.command("list")
