@@ -18,9 +18,10 @@ from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException
 
-from portal import audit, models, rights, runtime
+from portal import audit, models, progress, rights, runtime
 from portal.errors import BadValue, Missing
 from portal.models import Association, Job, JobItem, now, writing
+from portal.progress import ACTIVE, OVER
 from portal.provenance import Actor
 
 log = logging.getLogger(__name__)
@@ -36,13 +37,6 @@ SWEPT = 1000
 """Rows that one sweep rings for; the next one takes the next."""
 FAILED_SECONDS = 60
 """How long RQ keeps what it knows of a run that raised; our row keeps it for ever."""
-
-ACTIVE = ("waiting", "running", "cancelling")
-OVER = ("done", "errors", "failed", "cancelled")
-SHOWN = (
-    *("id", "kind", "what", "state", "sentence", "total", "done", "failed", "attempts"),
-    *("created", "started", "ended", "started_by", "result"),
-)
 
 
 def run_echo(job_id: int) -> None:
@@ -234,31 +228,13 @@ def workers() -> int:
 def lengths() -> dict[str, int]:
     """How many jobs wait, and how many run."""
     active = Job.select(Job.state, fn.COUNT(Job.id)).where(Job.state.in_(ACTIVE)).group_by(Job.state).tuples()
-    counted = dict(active)
+    counted: dict[str, int] = {state: count for state, count in active}
     return {"waiting": counted.get("waiting", 0), "running": counted.get("running", 0) + counted.get("cancelling", 0)}
 
 
 def view(job: Job) -> dict[str, Any]:
-    """The job as pages and `--json` show it; sizes in bytes, `rate` in bytes a second, times in UTC."""
-    size = job.result.get("bytes", 0)
-    rate = _rate(job)
-    return {name: getattr(job, name) for name in SHOWN} | {
-        "label": KINDS[job.kind].label,
-        "is_over": job.state in OVER,
-        "bytes_done": job.bytes,
-        "bytes": size,
-        "rate": rate,
-        "seconds_left": round((size - job.bytes) / rate) if rate and job.state == "running" else None,
-        "due": job.due if job.state == "waiting" else None,
-        "origin": {"type": job.origin_type, "id": job.origin_id, "via": job.origin_via},
-    }
-
-
-def _rate(job: Job) -> int:
-    if job.started is None or not job.bytes:
-        return 0
-    elapsed: timedelta = (job.ended or now()) - job.started
-    return round(job.bytes / max(elapsed.total_seconds(), 0.001))
+    """The job as pages and `--json` show it."""
+    return progress.view(job, KINDS[job.kind].label)
 
 
 def _cancel(job: Job, actor: Actor) -> None:

@@ -1,0 +1,36 @@
+"""How far a job is: what its page, the lists and `--json` show of the row."""
+
+from datetime import timedelta
+from typing import Any
+
+from portal.models import Job, now
+
+ACTIVE = ("waiting", "running", "cancelling")
+OVER = ("done", "errors", "failed", "cancelled")
+SHOWN = (
+    *("id", "kind", "what", "state", "sentence", "total", "done", "failed", "attempts"),
+    *("created", "started", "ended", "started_by", "result"),
+)
+
+
+def view(job: Job, label: str) -> dict[str, Any]:
+    """Sizes in bytes, `rate` in bytes a second since the start, moments in UTC; `seconds_left` while it runs."""
+    rate = _rate(job)
+    size = job.result.get("bytes", 0)
+    return {name: getattr(job, name) for name in SHOWN} | {
+        "label": label,
+        "is_over": job.state in OVER,
+        "bytes_done": job.bytes,
+        "bytes": size,
+        "rate": rate,
+        "seconds_left": round((size - job.bytes) / rate) if rate and job.state == "running" else None,
+        "due": job.due if job.state == "waiting" else None,
+        "origin": {"type": job.origin_type, "id": job.origin_id, "via": job.origin_via},
+    }
+
+
+def _rate(job: Job) -> int:
+    if job.started is None or not job.bytes:
+        return 0
+    elapsed: timedelta = (job.ended or now()) - job.started
+    return round(job.bytes / max(elapsed.total_seconds(), 0.001))
