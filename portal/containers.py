@@ -33,7 +33,7 @@ _ORDER: tuple[Kind, ...] = ("project", "subject", "session", "acquisition")
 # What is added
 
 
-def add_group(code: str, label: str = "", *, actor: Actor) -> Group:
+def add_group(code: str, label: str | None = None, *, actor: Actor) -> Group:
     """A new group; its label is the code where none is given."""
     rights.require_admin(actor)
     if not _CODE.fullmatch(code) or not code[0].isalnum():
@@ -41,7 +41,7 @@ def add_group(code: str, label: str = "", *, actor: Actor) -> Group:
         raise BadValue(sentence, field="code")
     if code == UNKNOWN_GROUP:
         raise Taken(f"The group {UNKNOWN_GROUP} is reserved for what could not be placed.", field="code")
-    row = Group(code=code, label=labels.clean(label or code), **actor.origin.fields)
+    row = Group(code=code, label=labels.clean(code if label is None else label), **actor.origin.fields)
     with writing():
         if Group.select().where(Group.code == code).exists():
             raise Taken(f"There is a group {code} already.", field="code")
@@ -104,6 +104,16 @@ def add_acquisition(
             raise Taken("There is an acquisition with this UID in the session already.", field="uid")
         row = Acquisition(session=parent, label=label, uid=uid, timestamp=timestamp, **actor.origin.fields)
         _save(row, "acquisition", actor)
+    return row
+
+
+def get_or_add_project(group: Group, label: str) -> Project:
+    """The project of this label, made by the system where there is none; inside the caller's write block."""
+    found: Project | None = Project.get_or_none(Project.group == group, Project.label == label)
+    if found is not None:
+        return found
+    row = Project(group=group, label=label, **_SYSTEM.origin.fields)
+    _save(row, "project", _SYSTEM, path=f"{group.code}/{label}")
     return row
 
 

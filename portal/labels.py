@@ -8,7 +8,7 @@ LONGEST = 64
 
 
 def clean(text: str, *, field: str = "label") -> str:
-    """The label in NFC without spaces around it. Raises BadValue unless it is 1 to 64 visible characters, none a slash."""
+    """The label in NFC without spaces around it. Raises BadValue unless it has 1 to 64 visible characters, no slash."""
     label = unicodedata.normalize("NFC", text[: 8 * LONGEST]).strip()
     if not label:
         raise BadValue(f"The {field} has at least one visible character.", field=field)

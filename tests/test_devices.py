@@ -1,0 +1,193 @@
+"""Devices: who they are and how they fare."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from portal import devices, keys
+from portal.errors import BadValue, Missing, NotAllowed, Taken
+from portal.models import ApiKey, Audit, Device, User, now
+from portal.provenance import Actor, operator
+
+pytestmark = pytest.mark.usefixtures("site")
+
+
+@pytest.fixture
+def device() -> Device:
+    return devices.add("importer-east", "importer", actor=operator())
+
+
+def itself(device: Device) -> Actor:
+    return Actor(type="device", id=str(device.id), name=device.label, address="10.0.0.9", is_admin=True)
+
+
+def test_a_new_device_is_known_by_label_and_by_number(device: Device) -> None:
+    assert devices.get("importer-east") == device
+    assert devices.get(device.id) == device
+    assert devices.every() == [device]
+    assert devices.status(device) == "unknown"
+
+
+@pytest.mark.parametrize("label", ["", " ", "a/b", "a\0", "x" * 65, "\u202ea"])
+def test_a_label_that_does_not_fit_is_refused(label: str) -> None:
+    with pytest.raises(BadValue):
+        devices.add(label, actor=operator())
+    assert Device.select().count() == 0
+
+
+def test_a_taken_label_is_refused(device: Device) -> None:
+    with pytest.raises(Taken, match="importer-east") as caught:
+        devices.add("importer-east ", actor=operator())
+    assert caught.value.field == "label"
+
+
+def test_a_type_that_there_is_not_is_refused() -> None:
+    with pytest.raises(BadValue, match="connector, importer, reaper"):
+        devices.add("x", "toaster", actor=operator())
+
+
+def test_a_device_that_there_is_not_is_missing() -> None:
+    for wanted in ("nobody", 4, "1"):
+        with pytest.raises(Missing):
+            devices.get(wanted)
+
+
+def test_the_user_who_adds_a_device_answers_for_it() -> None:
+    user = User.create(email="pacs@site.example", password="-", is_admin=True)
+    actor = Actor(type="user", id=str(user.id), name=user.email, is_admin=True)
+    assert devices.view(devices.add("x", actor=actor))["sponsor"] == "pacs@site.example"
+
+
+def test_only_an_admin_changes_devices(device: Device) -> None:
+    user = Actor(type="user", id="5", name="u@site.example")
+    for act in (
+        lambda: devices.add("y", actor=user),
+        lambda: devices.rename(device.id, "y", actor=user),
+        lambda: devices.disable(device.id, actor=user),
+        lambda: devices.remove(device.id, actor=user),
+    ):
+        with pytest.raises(NotAllowed):
+            act()
+    assert devices.every() == [device]
+
+
+def test_a_device_is_renamed_and_keeps_its_number(device: Device) -> None:
+    devices.add("importer-west", actor=operator())
+    assert devices.rename("importer-east", "importer-north", actor=operator()).id == device.id
+    with pytest.raises(Taken):
+        devices.rename("importer-north", "importer-west", actor=operator())
+    assert devices.rename("importer-north", "importer-north", actor=operator()).label == "importer-north"
+
+
+def test_disabling_twice_is_one_act(device: Device) -> None:
+    devices.disable("importer-east", actor=operator())
+    devices.disable("importer-east", actor=operator())
+    assert devices.status(devices.get(device.id)) == "disabled"
+    devices.enable("importer-east", actor=operator())
+    acts = [row.action for row in Audit.select().order_by(Audit.id)]
+    assert acts == ["device:added", "device:disabled", "device:enabled"]
+
+
+def test_a_removed_device_takes_its_keys_along_and_its_number_is_not_used_again(device: Device) -> None:
+    keys.issue(device, name="k", actor=operator())
+    devices.remove("importer-east", actor=operator())
+    assert ApiKey.select().count() == 0
+    assert devices.add("next", actor=operator()).id > device.id
+
+
+def test_a_device_reports_what_it_is(device: Device) -> None:
+    told = {"version": "2.0.3", "interval": 900, "errors": [], "info": {"host": "a"}}
+    row = devices.seen(told, actor=itself(device))
+    assert (row.version, row.interval, row.errors, row.info) == ("2.0.3", 900, [], {"host": "a"})
+    assert row.last_address == "10.0.0.9"
+    assert devices.status(row) == "ok"
+
+
+def test_an_empty_report_updates_last_seen_alone(device: Device) -> None:
+    before = devices.seen({"interval": 60, "errors": ["disk full"]}, actor=itself(device))
+    after = devices.seen({}, actor=itself(device))
+    assert after.last_seen > before.last_seen
+    assert (after.errors, after.interval, after.modified) == (["disk full"], 60, before.modified)
+
+
+def test_the_type_is_told_once(device: Device) -> None:
+    plain = devices.add("plain", actor=operator())
+    assert devices.seen({"type": "connector"}, actor=itself(plain)).type == "connector"
+    assert devices.seen({"type": "connector"}, actor=itself(plain)).type == "connector"
+    with pytest.raises(BadValue, match="Cannot change device type"):
+        devices.seen({"type": "importer", "version": "9"}, actor=itself(plain))
+    assert devices.get("plain").version is None
+
+
+def test_only_a_device_reports(admin: Actor) -> None:
+    with pytest.raises(NotAllowed):
+        devices.seen({}, actor=admin)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("type", "toaster"),
+        ("type", ["connector"]),
+        ("version", ""),
+        ("version", 7),
+        ("version", "x" * 101),
+        ("version", "a\nb"),
+        ("interval", 0),
+        ("interval", -5),
+        ("interval", True),
+        ("interval", 1.5),
+        ("interval", "60"),
+        ("interval", 10**30),
+        ("errors", "disk full"),
+        ("errors", [1]),
+        ("errors", ["x" * 1001]),
+        ("errors", ["x"] * 101),
+        ("errors", None),
+        ("info", []),
+        ("info", {"a": "x" * 70_000}),
+    ],
+)
+def test_a_report_that_does_not_fit_changes_nothing(device: Device, name: str, value: Any) -> None:
+    before = devices.get(device.id)
+    with pytest.raises(BadValue) as caught:
+        devices.seen({"errors": ["new"], name: value}, actor=itself(device))
+    assert caught.value.field == name
+    assert devices.get(device.id).__data__ == before.__data__
+
+
+@pytest.mark.parametrize(
+    ("errors", "interval", "silent", "expected"),
+    [
+        (["full"], None, None, "error"),
+        (["full"], 60, timedelta(days=9), "error"),
+        ([], None, timedelta(0), "unknown"),
+        ([], 60, None, "unknown"),
+        ([], 60, timedelta(seconds=30), "ok"),
+        ([], 60, timedelta(seconds=90), "missing"),
+        ([], 60, timedelta(days=1, seconds=5), "missing"),
+    ],
+)
+def test_the_status_goes_by_error_then_unknown_then_missing(
+    device: Device, errors: list[str], interval: int | None, silent: timedelta | None, expected: str
+) -> None:
+    device.errors, device.interval = errors, interval
+    device.last_seen = None if silent is None else now() - silent
+    device.save()
+    row = devices.get(device.id)
+    assert devices.status(row) == expected
+    row.disabled = True
+    assert devices.status(row) == "disabled"
+    assert devices.health(row) == expected
+
+
+def test_a_view_counts_live_keys_and_names_the_next_expiry(device: Device) -> None:
+    first = keys.issue(device, name="first", expires=now() + timedelta(days=3), actor=operator())
+    keys.issue(device, name="second", actor=operator())
+    old = keys.issue(device, name="old", expires=now() + timedelta(days=2), actor=operator())
+    keys.revoke(device, old.key_id, actor=operator())
+    view = devices.view(devices.get(device.id))
+    assert view["keys"] == 2
+    assert view["next_expiry"] == first.expires_at.isoformat()
+    assert [key["state"] for key in view["api_keys"]] == ["revoked", "live", "expires soon"]
