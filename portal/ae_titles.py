@@ -6,7 +6,7 @@ LONGEST = 16
 
 
 def clean(text: str, *, field: str = "ae_title") -> str:
-    """The title without leading and trailing spaces, which carry no meaning. Raises BadValue for what is no AE title."""
+    """The title without the spaces around it, which carry no meaning. Raises BadValue for what is no AE title."""
     title = text.strip(" ")
     if not title:
         raise BadValue("An AE title has at least one character that is not a space.", field=field)

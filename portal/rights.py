@@ -66,7 +66,8 @@ def _granted(actor: Actor) -> Scope:
     stores: set[int] = set()
     for grant in grants:
         for project in _projects_of(grant):
-            reads.setdefault(project)
+            if grant.role != "store":
+                reads.setdefault(project)
             if grant.role != "ro":
                 stores.add(project)
     return Scope(projects=tuple(reads), stores=frozenset(stores))

@@ -75,6 +75,11 @@ def get(key: str) -> Any:
     return OPTIONS[key].default if row is None else row.value
 
 
+def time_zones() -> list[str]:
+    """The names that `site.time_zone` may have."""
+    return sorted(zoneinfo.available_timezones())
+
+
 def every() -> dict[str, Any]:
     """All options with their values."""
     stored = {row.key: row.value for row in Setting.select()}

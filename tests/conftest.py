@@ -1,7 +1,8 @@
 """Fixtures that every test may use: a migrated site of its own in a folder of its own."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,25 @@ def site(site_settings: settings.Settings) -> Iterator[settings.Settings]:
     with models.connection():
         yield site_settings
     runtime.archive().close()
+
+
+@pytest.fixture
+def make_site(
+    site: settings.Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Path], settings.Settings]]:
+    """Makes another empty site with a copy of an archive, and binds this process to it."""
+
+    def make(archive: Path) -> settings.Settings:
+        models.database.close()
+        fresh = replace(site, data=tmp_path_factory.mktemp("fresh"))
+        shutil.copytree(archive, fresh.archive)
+        runtime.start(fresh)
+        migrations.apply(fresh.run / "migrate.lock")
+        models.database.connect()
+        return fresh
+
+    yield make
+    models.database.close()
 
 
 @pytest.fixture

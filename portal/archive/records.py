@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from portal.archive.slices import CHUNK, Slice
+from portal.errors import Damaged
 
 SEGMENT_MAGIC = b"PORTSEG1"
 RECORD_MAGIC = b"PREC"
@@ -79,7 +80,8 @@ def scan(path: Path, start: int = len(SEGMENT_MAGIC)) -> Iterator[Record | Damag
         while at < size:
             found = read(file, path.name, at, size)
             if isinstance(found, Damage):
-                found = replace(found, end=_next_record(file, path.name, found.end, size))
+                end = _next_record(file, path.name, found.end, size)
+                found = replace(found, end=end, torn=found.torn and end == size)
             yield found
             at = found.end
 
@@ -87,8 +89,8 @@ def scan(path: Path, start: int = len(SEGMENT_MAGIC)) -> Iterator[Record | Damag
 def read(file: Slice, segment: str, at: int, size: int) -> Record | Damage:
     """The record that begins at `at`, checked to its last byte.
 
-    Damage ends where the next record may begin: behind this one where its length is certain, so that bytes inside
-    an object are never taken for a record.
+    Damage ends where to look for the next record: behind the content where its length is certain, so that bytes
+    inside an object are never taken for a record. (A footer cannot hold one: JSON escapes NUL.)
     """
     file.seek(at)
     head = file.read(HEADER_SIZE)
@@ -105,18 +107,17 @@ def read(file: Slice, segment: str, at: int, size: int) -> Record | Damage:
 
 def _read_tail(file: Slice, segment: str, offset: int, length: int, size: int) -> Record | Damage:
     at = offset - HEADER_SIZE
+    content_end = offset + length
     crc = _crc_of_file(file, length)
     head = file.read(_CRC.size)
     (footer_size,) = _CRC.unpack(head)
-    end = offset + length + _CRC.size + footer_size + _CRC.size
-    if footer_size > LONGEST_FOOTER:
-        return Damage(segment, at, offset + length, "The record's footer is not what was written.", torn=False)
-    if end > size:
-        return Damage(segment, at, size, "The record's footer is cut off.", torn=True)
+    end = content_end + _CRC.size + footer_size + _CRC.size
+    if footer_size > LONGEST_FOOTER or end > size:
+        return Damage(segment, at, content_end, "The record's footer is cut off or changed.", torn=end > size)
     text = file.read(footer_size)
     (written,) = _CRC.unpack(file.read(_CRC.size))
     if written != zlib.crc32(text, zlib.crc32(head, crc)):
-        return Damage(segment, at, end, "The record's bytes are not those that were written.", torn=False)
+        return Damage(segment, at, content_end, "The record's bytes are not those that were written.", torn=False)
     return Record(segment, offset, length, json.loads(text), end)
 
 
@@ -129,6 +130,16 @@ def _crc_of_file(file: Slice, length: int) -> int:
         crc = zlib.crc32(chunk, crc)
         length -= len(chunk)
     return crc
+
+
+def end_of(path: Path, offset: int, size: int) -> int:
+    """Where a record ends whose content is known to be `size` bytes from `offset`; its bytes are not checked."""
+    with Slice(path, 0, path.stat().st_size) as file:
+        file.seek(offset + size)
+        head = file.read(_CRC.size)
+    if len(head) < _CRC.size or _CRC.unpack(head)[0] > LONGEST_FOOTER:
+        raise Damaged(f"Segment {path.name} is shorter than the index says. Restore it from a backup.")
+    return int(offset + size + _CRC.size + _CRC.unpack(head)[0] + _CRC.size)
 
 
 def _next_record(file: Slice, segment: str, at: int, size: int) -> int:

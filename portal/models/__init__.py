@@ -1,6 +1,6 @@
 """The tables, by noun; nothing outside this package knows SQL."""
 
-from portal.models.base import Owned, Table, bind, connection, database, now, writing
+from portal.models.base import Owned, Table, bind, connection, database, now, restart_numbers, writing
 from portal.models.index import ALTERNATE, CURRENT, HELD, SUPERSEDED, Conflict, Decision, Instance, Series, Study
 from portal.models.interfaces import Association, Caller, Peer, Storage
 from portal.models.people import ApiKey, Device, Grant, Secret, User
@@ -75,5 +75,6 @@ __all__ = [
     "connection",
     "database",
     "now",
+    "restart_numbers",
     "writing",
 ]

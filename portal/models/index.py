@@ -13,8 +13,10 @@ SUPERSEDED = "superseded"
 
 class Study(Table):
     project = ForeignKeyField(Project, backref="studies")
+    project_id: int
     study_uid = CharField()
-    session = ForeignKeyField(Session, backref="studies")
+    session = ForeignKeyField(Session, null=True, backref="studies")
+    session_id: int | None
     patient_name = TextField(default="")
     """All component groups in NFC, trailing delimiters cut."""
     patient_name_folded = TextField(default="", index=True)
@@ -42,8 +44,10 @@ class Study(Table):
 
 class Series(Table):
     study = ForeignKeyField(Study, backref="series")
+    study_id: int
     series_uid = CharField(index=True)
-    acquisition = ForeignKeyField(Acquisition, backref="series")
+    acquisition = ForeignKeyField(Acquisition, null=True, backref="series")
+    acquisition_id: int | None
     modality = CharField(default="")
     number = CharField(default="")
     description = TextField(default="")
@@ -59,8 +63,11 @@ class Series(Table):
 
 class Instance(Table):
     project = ForeignKeyField(Project, backref="+")
+    project_id: int
     series = ForeignKeyField(Series, backref="instances")
+    series_id: int
     file = ForeignKeyField(File, backref="instances")
+    file_id: int
     member = CharField(default="")
     """Name within a zip; empty where the file is the object itself."""
     sop_uid = CharField()
@@ -91,7 +98,9 @@ class Conflict(Table):
     """Bytes that we hold and show to no peer until an admin decides (design decision 3)."""
 
     file = ForeignKeyField(File, unique=True, backref="+", on_delete="CASCADE")
+    file_id: int
     project = ForeignKeyField(Project, backref="+")
+    project_id: int
     sop_uid = CharField()
     kind = CharField()
     """content | patient | study | class: what differs."""
@@ -101,7 +110,11 @@ class Conflict(Table):
 
 
 class Decision(Table):
-    """Each choice of an admin in its order: `portal reindex` takes them again."""
+    """Each choice of an admin, in its order; the last one of a conflict is the one that holds."""
 
     conflict = ForeignKeyField(Conflict, backref="decisions", on_delete="CASCADE")
+    conflict_id: int
     choice = CharField()
+    rival = ForeignKeyField(File, null=True, backref="+", on_delete="SET NULL")
+    rival_id: int | None
+    """The file that gave way to this one, where the choice was replace."""

@@ -19,6 +19,7 @@ class Peer(Owned):
     services = JsonField(default=list)
     """Some of echo, store, find, move, get, commit."""
     store_to = ForeignKeyField(Project, null=True, backref="+", on_delete="SET NULL")
+    store_to_id: int | None
     moves_to = JsonField(default=list)
     """Ids of peers it may name as move destination; `["any"]` for all. Itself is always among them."""
     limits = JsonField(default=dict)
@@ -51,6 +52,7 @@ class Caller(Table):
 
 class Association(Table):
     peer = ForeignKeyField(Peer, null=True, backref="associations", on_delete="SET NULL")
+    peer_id: int | None
     role = CharField()
     """acceptor: it called us. requestor: we called it."""
     calling = CharField()

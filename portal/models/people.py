@@ -62,6 +62,7 @@ class Grant(Table):
     project = ForeignKeyField(Project, null=True, backref="+", on_delete="CASCADE")
     project_id: int | None
     role = CharField(default="ro")
+    """ro: may read. rw: may read and store. store: may store, and sees nothing."""
 
     class Meta:
         table_name = "access_grant"

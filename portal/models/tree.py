@@ -102,8 +102,10 @@ class FileVersion(Table):
     """What a file was before: its bytes stay as long as the row does."""
 
     file = ForeignKeyField(File, backref="versions", on_delete="CASCADE")
+    file_id: int
     version = IntegerField()
     blob = ForeignKeyField(Blob, backref="+")
+    blob_id: int
     origin_type = CharField()
     origin_id = CharField()
     origin_via = CharField()

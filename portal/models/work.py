@@ -33,7 +33,9 @@ class Job(Owned):
     sentence = TextField(default="")
     result = JsonField(default=dict)
     association = ForeignKeyField(Association, null=True, backref="+", on_delete="SET NULL")
+    association_id: int | None
     parent = ForeignKeyField("self", null=True, backref="+", on_delete="SET NULL")
+    parent_id: int | None
 
     class Meta:
         indexes = ((("state", "due"), False),)
@@ -41,7 +43,9 @@ class Job(Owned):
 
 class JobItem(Table):
     job = ForeignKeyField(Job, backref="items", on_delete="CASCADE")
+    job_id: int
     file = ForeignKeyField(File, null=True, backref="+", on_delete="SET NULL")
+    file_id: int | None
     key = TextField()
     size = IntegerField(default=0)
     digest = CharField(default="")

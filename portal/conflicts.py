@@ -1,0 +1,198 @@
+"""Conflicts: objects that we hold, hidden from peers, until an admin decides. No decision deletes bytes."""
+
+from dataclasses import replace
+from typing import Any, BinaryIO, Literal, cast, get_args
+
+from portal import audit, containers, header, index, labels, placement, rights, runtime
+from portal.errors import BadValue, Missing
+from portal.filing import Stored
+from portal.header import Header
+from portal.index import Verdict
+from portal.models import CURRENT, HELD, SUPERSEDED, Conflict, Decision, File, Group, Instance, Project, now, writing
+from portal.provenance import Actor, ActorType, Origin
+
+Choice = Literal["keep", "replace", "separate"]
+OPEN = "open"
+SENTENCES: dict[str, str] = {
+    "open": "Held until an admin decides.",
+    "keep": "Decided: what was here stays. This object is kept and hidden.",
+    "replace": "Decided: this object is shown. What was here is kept and hidden.",
+    "separate": "Decided: this object is shown in a project of its own.",
+}
+
+
+def every(state: str | None = OPEN, *, limit: int = 100, before: int | None = None) -> list[Conflict]:
+    """Conflicts, newest first; `state` is open or one of the choices, None all. Page on with the last one's id."""
+    found = Conflict.select(Conflict, File, Project, Group).join(File).switch(Conflict).join(Project).join(Group)
+    if state is not None:
+        found = found.where(Conflict.choice == state)
+    if before is not None:
+        found = found.where(Conflict.id < before)
+    return list(found.order_by(Conflict.id.desc()).limit(limit))
+
+
+def count(state: str = OPEN) -> int:
+    return int(Conflict.select().where(Conflict.choice == state).count())
+
+
+def get(conflict_id: int | str) -> Conflict:
+    """The conflict of this number. Raises Missing."""
+    text = str(conflict_id)
+    found = Conflict.get_or_none(Conflict.id == int(text)) if text.isdecimal() and len(text) < 19 else None
+    if found is None:
+        raise Missing(f"There is no conflict {text[:32]!r}. `portal conflict list` shows those that are open.")
+    return found
+
+
+def view(conflict: Conflict) -> dict[str, Any]:
+    """A conflict in plain values, for JSON and pages: what arrived, and what is here under its UID."""
+    rival = index.current(conflict.project_id, conflict.sop_uid)
+    if rival is not None and rival.file_id == conflict.file_id:
+        rival = _gave_way(conflict)
+    return {
+        "id": conflict.id,
+        "kind": conflict.kind,
+        "sentence": conflict.sentence,
+        "state": conflict.choice,
+        "decision": SENTENCES[conflict.choice],
+        "project": f"{conflict.project.group.code}/{conflict.project.label}",
+        "sop_instance_uid": conflict.sop_uid,
+        "arrived": _side(conflict.file),
+        "here": None if rival is None else _side(rival.file),
+    }
+
+
+def resolve(conflict_id: int | str, choice: str, *, actor: Actor) -> Conflict:
+    """Take a decision, or another one than before: each can be taken back by the next.
+
+    keep: what is here stays. replace: the held object is shown, and what was here is hidden. separate: the held
+    object is shown in a project of its own, beside the first. Raises BadValue, Missing or NotAllowed.
+    """
+    rights.require_admin(actor)
+    if choice not in get_args(Choice):
+        raise BadValue(f"{choice[:32]!r} is no decision. Choose keep, replace or separate.", field="choice")
+    parsed = _header(get(conflict_id).file)
+    with writing():
+        conflict = get(conflict_id)
+        before = conflict.choice
+        if before != choice:
+            _decide(conflict, choice, parsed)
+            audit.record(
+                actor,
+                "conflict:resolved",
+                "conflict",
+                conflict.id,
+                choice=choice,
+                before=before,
+                sop_instance_uid=conflict.sop_uid,
+            )
+    return conflict
+
+
+def replace_at_once(stored: Stored, parsed: Header) -> Stored:
+    """The site's policy *replace*: decide for the object that has just arrived, inside its write block."""
+    conflict = Conflict.get(Conflict.file == stored.file_id)
+    if conflict.kind != "content":
+        return stored
+    _decide(conflict, "replace", parsed)
+    return replace(stored, outcome="stored", sentence="It replaced other content under its UID, which is kept.")
+
+
+def repeat(conflict: Conflict) -> None:
+    """Carry the last decision out on an index that was made anew, inside the caller's write block."""
+    if conflict.choice in ("keep", "replace"):
+        _carry_out(conflict, conflict.choice)
+
+
+def _decide(conflict: Conflict, choice: str, parsed: Header) -> None:
+    rival = index.current(conflict.project_id, conflict.sop_uid)
+    gave_way = rival.file if choice == "replace" and rival is not None else None
+    Decision.create(conflict=conflict, choice=choice, rival=gave_way)
+    if choice == "separate":
+        _give_back(conflict)
+        _move(conflict, _project_beside(conflict).id, parsed, CURRENT)
+    else:
+        if conflict.choice == "separate":
+            _move(conflict, conflict.project_id, parsed, HELD)
+        _carry_out(conflict, choice)
+    conflict.choice = choice
+    conflict.save(only=[Conflict.choice])
+
+
+def _carry_out(conflict: Conflict, choice: str) -> None:
+    """keep or replace, by the states of the two objects in the conflict's project."""
+    held = Instance.get_or_none(Instance.file == conflict.file_id, Instance.project == conflict.project_id)
+    if held is None:
+        return
+    current = index.current(conflict.project_id, conflict.sop_uid)
+    if choice == "replace":
+        if current is not None and current.id != held.id:
+            index.change_state(current, SUPERSEDED, "Replaced by another object under its UID.")
+        index.change_state(held, CURRENT, SENTENCES["replace"])
+    elif choice == "keep":
+        index.change_state(held, SUPERSEDED, SENTENCES["keep"])
+        _give_back(conflict)
+
+
+def _give_back(conflict: Conflict) -> None:
+    """Show again what this object had replaced."""
+    held = Instance.get_or_none(Instance.file == conflict.file_id)
+    gave_way = _gave_way(conflict)
+    if held is None or gave_way is None or gave_way.state != SUPERSEDED:
+        return
+    if held.state == CURRENT:
+        index.change_state(held, SUPERSEDED, SENTENCES["keep"])
+    index.change_state(gave_way, CURRENT, "")
+
+
+def _move(conflict: Conflict, project_id: int, parsed: Header, state: str) -> None:
+    """Put the object into another project, in the index and in the tree."""
+    file = conflict.file
+    instance = Instance.get(Instance.file == file)
+    origin = Origin(type=cast(ActorType, file.origin_type), id=file.origin_id, via=file.origin_via)
+    index.remove(file.id)
+    acquisition = placement.acquisition_for(project_id, parsed, origin)
+    file.name = placement.free_name("acquisition", acquisition.id, f"{parsed.sop_uid}.dcm")
+    file.parent_type, file.parent_id, file.modified = "acquisition", acquisition.id, now()
+    file.save()
+    index.add(project_id, file, parsed, instance.dataset_digest, Verdict(state=state, sentence=conflict.sentence))
+
+
+def _project_beside(conflict: Conflict) -> Project:
+    """The first of the projects `LABEL~separate`, `LABEL~separate-2`, … in which the object's UID is free."""
+    group, number = conflict.project.group, 1
+    while True:
+        ending = "~separate" if number == 1 else f"~separate-{number}"
+        label = conflict.project.label[: labels.LONGEST - len(ending)] + ending
+        project = containers.get_or_add_project(group, label)
+        if index.current(project.id, conflict.sop_uid) is None:
+            return project
+        number += 1
+
+
+def _header(file: File) -> Header:
+    blob = file.blob
+    with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
+        return header.read_file(cast(BinaryIO, content), blob.size)[0]
+
+
+def _gave_way(conflict: Conflict) -> Instance | None:
+    """The object that was shown before this one replaced it."""
+    last = (
+        Decision.select()
+        .where(Decision.conflict == conflict, Decision.rival.is_null(False))
+        .order_by(Decision.id.desc())
+        .first()
+    )
+    return None if last is None else Instance.get_or_none(Instance.file == last.rival_id)
+
+
+def _side(file: File) -> dict[str, Any]:
+    return {
+        "file": file.id,
+        "name": file.name,
+        "size": file.blob.size,
+        "digest": file.blob.digest,
+        "created": file.created.isoformat(),
+        "origin": {"type": file.origin_type, "id": file.origin_id, "via": file.origin_via},
+    }

@@ -1,0 +1,142 @@
+"""Turns one record of the archive into rows: blob, file and index, in one transaction."""
+
+from dataclasses import dataclass
+
+from portal import index, placement
+from portal.archive import Place
+from portal.header import Header
+from portal.index import SAME, Verdict
+from portal.models import ALTERNATE, CURRENT, HELD, Blob, File, FileVersion, now
+from portal.provenance import Origin
+
+OUTCOMES = {CURRENT: "stored", ALTERNATE: "alternate", HELD: "conflict"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """What is known of an object before it has a row."""
+
+    size: int
+    digest: str
+    dataset_digest: str | None
+    dataset_offset: int | None
+    header: Header | None
+    """None for a file that is no DICOM object, or one that cannot be indexed."""
+    origin: Origin
+    project_id: int
+    container_type: str | None
+    """With its id: where the client put it. None: where its header says."""
+    container_id: int | None
+    name: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """How an object ended: stored, same, alternate, conflict, or version (other content under a file's name)."""
+
+    file_id: int
+    outcome: str
+    size: int
+    digest: str
+    sentence: str = ""
+
+
+def already(arrival: Arrival) -> Stored | None:
+    """The answer for content that is here under the same UID or name: nothing need be kept again. Reads only."""
+    if arrival.header is not None:
+        verdict = index.judge(arrival.project_id, arrival.header, arrival.dataset_digest or "")
+        return _same(arrival, verdict.file_id) if verdict.state == SAME else None
+    file = _namesake(arrival)
+    return _same(arrival, file.id) if file is not None and file.blob.digest == arrival.digest else None
+
+
+def enter(arrival: Arrival, place: Place, verdict: Verdict | None = None) -> Stored:
+    """Write the rows of a record, inside the caller's write block.
+
+    The object is judged here once more, since another one may have come between; a record that turns out to be
+    known already stays without a row.
+    """
+    known = already(arrival)
+    if known is not None:
+        return known
+    blob = Blob.create(
+        digest=arrival.digest,
+        dataset_digest=arrival.dataset_digest,
+        dataset_offset=arrival.dataset_offset,
+        segment=place.segment,
+        offset=place.offset,
+        size=place.size,
+    )
+    if arrival.header is None:
+        return _enter_plain(arrival, blob)
+    return _enter_dicom(arrival, arrival.header, blob, verdict)
+
+
+def _enter_dicom(arrival: Arrival, header: Header, blob: Blob, verdict: Verdict | None) -> Stored:
+    verdict = verdict or index.judge(arrival.project_id, header, arrival.dataset_digest or "")
+    container_type, container_id = arrival.container_type, arrival.container_id
+    if container_type is None or container_id is None:
+        acquisition = placement.acquisition_for(arrival.project_id, header, arrival.origin)
+        container_type, container_id = "acquisition", acquisition.id
+    name = arrival.name or f"{header.sop_uid}.dcm"
+    file = File.create(
+        parent_type=container_type,
+        parent_id=container_id,
+        name=placement.free_name(container_type, container_id, name),
+        blob=blob,
+        type="dicom",
+        mimetype="application/dicom",
+        **arrival.origin.fields,
+    )
+    index.add(arrival.project_id, file, header, arrival.dataset_digest or "", verdict)
+    return Stored(
+        file_id=file.id,
+        outcome=OUTCOMES[verdict.state],
+        size=arrival.size,
+        digest=arrival.digest,
+        sentence=verdict.sentence,
+    )
+
+
+def _enter_plain(arrival: Arrival, blob: Blob) -> Stored:
+    """A file that is not indexed. Other content under its name makes it the next version; the old one stays."""
+    file = _namesake(arrival)
+    if file is None:
+        file = File.create(
+            parent_type=arrival.container_type,
+            parent_id=arrival.container_id,
+            name=placement.free_name(arrival.container_type or "", arrival.container_id or 0, arrival.name or "file"),
+            blob=blob,
+            **arrival.origin.fields,
+        )
+        return Stored(file_id=file.id, outcome="stored", size=arrival.size, digest=arrival.digest)
+    FileVersion.create(
+        file=file,
+        version=file.version,
+        blob=file.blob_id,
+        origin_type=file.origin_type,
+        origin_id=file.origin_id,
+        origin_via=file.origin_via,
+        created=file.modified,
+    )
+    fields = arrival.origin.fields
+    file.blob, file.version, file.modified = blob, file.version + 1, now()
+    file.origin_type, file.origin_id, file.origin_via = (
+        fields["origin_type"],
+        fields["origin_id"],
+        fields["origin_via"],
+    )
+    file.save()
+    return Stored(file_id=file.id, outcome="version", size=arrival.size, digest=arrival.digest)
+
+
+def _namesake(arrival: Arrival) -> File | None:
+    """The live plain file of this name in the container; a DICOM object keeps its name for itself."""
+    if arrival.container_type is None or arrival.container_id is None or arrival.name is None:
+        return None
+    file = placement.live_file(arrival.container_type, arrival.container_id, arrival.name)
+    return None if file is None or file.type == "dicom" else file
+
+
+def _same(arrival: Arrival, file_id: int | None) -> Stored:
+    return Stored(file_id=file_id or 0, outcome=SAME, size=arrival.size, digest=arrival.digest)

@@ -1,0 +1,219 @@
+"""The one door into the archive: every protocol hands its bytes to an `Incoming`."""
+
+import hashlib
+import io
+import os
+from dataclasses import dataclass
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+from portal import conflicts, filing, header, index, placement, runtime, site, uids
+from portal.archive import Footer, Place, Slice, Stream
+from portal.archive.segments import Part
+from portal.archive.slices import CHUNK
+from portal.errors import Conflicting, NoSpace, NotDicom
+from portal.filing import Arrival, Stored
+from portal.header import Header
+from portal.models import HELD, Project, now, writing
+from portal.placement import Placement
+from portal.placement import check as check_placement
+from portal.provenance import Origin
+from portal.rights import Scope
+
+IN_MEMORY = 16 << 20
+"""Bytes up to which an object waits in memory; a larger one is streamed into a segment of its own."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What C-STORE's command and presentation context say of the data set that follows (PS3.7 9.1.1)."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+    def differs_from(self, parsed: Header) -> bool:
+        return (self.sop_class_uid, self.sop_instance_uid) != (parsed.sop_class, parsed.sop_uid)
+
+
+def open(
+    *,
+    scope: Scope,
+    origin: Origin,
+    placement: Placement,
+    sop_class_uid: str | None = None,
+    sop_instance_uid: str | None = None,
+    transfer_syntax_uid: str | None = None,
+) -> "Incoming":
+    """Begin to take one object in.
+
+    With the three UIDs what follows is a bare data set (C-STORE), without them a whole file. Refuses before a byte is
+    kept: NotAllowed or Missing by the placement, NoSpace by the disk's reserve, NotDicom by the UIDs.
+    """
+    _check_space()
+    check_placement(placement, scope)
+    if sop_class_uid is None or sop_instance_uid is None or transfer_syntax_uid is None:
+        return Incoming(scope, origin, placement, None)
+    command = Command(
+        uids.clean(sop_class_uid, name="The Affected SOP Class UID"),
+        uids.clean(sop_instance_uid, name="The Affected SOP Instance UID"),
+        uids.clean(transfer_syntax_uid, name="The transfer syntax"),
+    )
+    return Incoming(scope, origin, placement, command)
+
+
+class Incoming:
+    """One object on its way in. `commit` returns only when it is durable; left without it, nothing stays."""
+
+    def __init__(self, scope: Scope, origin: Origin, wanted: Placement, command: Command | None) -> None:
+        self._scope, self._origin, self._wanted, self._command = scope, origin, wanted, command
+        self._chunks: list[bytes] = []
+        self._stream: Stream | None = None
+        self._digest = hashlib.sha256()
+        self._size = 0
+        if command is not None:
+            self.write(
+                header.write_meta(
+                    sop_class_uid=command.sop_class_uid,
+                    sop_instance_uid=command.sop_instance_uid,
+                    transfer_syntax_uid=command.transfer_syntax_uid,
+                )
+            )
+
+    def write(self, chunk: Part) -> None:
+        """Take the next bytes. Raises NoSpace where they no longer fit."""
+        self._digest.update(chunk)
+        self._size += len(chunk)
+        if self._stream is None and self._size > IN_MEMORY:
+            self._stream = runtime.archive().stream()
+            for waiting in self._chunks:
+                self._stream.write(waiting)
+            self._chunks.clear()
+        if self._stream is None:
+            self._chunks.append(bytes(chunk))
+        else:
+            self._write_through(self._stream, chunk)
+
+    def commit(self) -> Stored:
+        """Keep the object and index it; on return it is on the disk, with its rows.
+
+        Raises NotDicom for a data set by C-STORE that cannot be indexed, Conflicting where the site refuses other
+        content, NoSpace; then nothing stays.
+        """
+        try:
+            arrival = self._arrival()
+            known = filing.already(arrival)
+            if known is not None:
+                self.abort()
+                return known
+            _check_policy(arrival)
+            place = self._keep(footer_of(arrival))
+        except BaseException:
+            self.abort()
+            raise
+        self._stream, self._chunks = None, []
+        with writing():
+            stored = filing.enter(arrival, place)
+            if stored.outcome == "conflict" and arrival.header and site.get("archive.duplicates") == "replace":
+                stored = conflicts.replace_at_once(stored, arrival.header)
+        return stored
+
+    def abort(self) -> None:
+        """Forget the object; safe to call at any time."""
+        if self._stream is not None:
+            self._stream.abort()
+        self._stream, self._chunks = None, []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def _write_through(self, stream: Stream, chunk: Part) -> None:
+        if stream.size // CHUNK != (stream.size + len(chunk)) // CHUNK:
+            _check_space()
+        stream.write(chunk)
+
+    def _arrival(self) -> Arrival:
+        with self._content() as content:
+            parsed, dataset_offset = self._parse(content)
+            dataset_digest = None if dataset_offset is None else _digest_from(content, dataset_offset)
+        return Arrival(
+            size=self._size,
+            digest=self._digest.hexdigest(),
+            dataset_digest=dataset_digest,
+            dataset_offset=dataset_offset,
+            header=parsed,
+            origin=self._origin,
+            project_id=placement.project_for(self._wanted, self._scope, parsed.study_uid if parsed else None),
+            container_type=self._wanted.container_type,
+            container_id=self._wanted.container_id,
+            name=self._wanted.name,
+        )
+
+    def _content(self) -> BinaryIO:
+        """All bytes so far, as a file."""
+        if self._stream is None:
+            return io.BytesIO(b"".join(self._chunks))
+        return cast(BinaryIO, Slice(self._stream.path, self._stream.offset, self._stream.size))
+
+    def _parse(self, content: BinaryIO) -> tuple[Header | None, int | None]:
+        """Header and where the data set begins. A file by REST that is no DICOM, or cannot be indexed, has neither."""
+        try:
+            parsed, dataset_offset = header.read_file(content, self._size)
+        except NotDicom:
+            if self._command is not None:
+                raise
+            return None, None
+        if self._command is not None and self._command.differs_from(parsed):
+            raise NotDicom("The command names another SOP Class or Instance than the data set (PS3.4 B.2.3).")
+        return parsed, dataset_offset
+
+    def _keep(self, footer: Footer) -> Place:
+        if self._stream is not None:
+            return self._stream.commit(footer)
+        return runtime.archive().append([b"".join(self._chunks)], footer)
+
+
+def _check_policy(arrival: Arrival) -> None:
+    """Raise Conflicting where the site's policy is to refuse other content (C111)."""
+    if arrival.header is None or site.get("archive.duplicates") != "refuse":
+        return
+    verdict = index.judge(arrival.project_id, arrival.header, arrival.dataset_digest or "")
+    if verdict.state == HELD:
+        raise Conflicting(f"Refused: {verdict.sentence} Send it under a UID of its own.")
+
+
+def footer_of(arrival: Arrival) -> Footer:
+    """What stands beside the bytes in the archive: enough to place and index them without the database."""
+    project = Project.get_by_id(arrival.project_id)
+    return {
+        "received_at": now().isoformat(),
+        "digest": arrival.digest,
+        "dataset_digest": arrival.dataset_digest,
+        "dataset_offset": arrival.dataset_offset,
+        "project": f"{project.group.code}/{project.label}",
+        "container": placement.path_of(arrival.container_type, arrival.container_id),
+        "name": arrival.name,
+        "origin": arrival.origin.fields,
+    }
+
+
+def _digest_from(content: BinaryIO, offset: int) -> str:
+    """SHA-256 in hex of everything from `offset`."""
+    digest = hashlib.sha256()
+    content.seek(offset)
+    while chunk := content.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check_space() -> None:
+    """Raise NoSpace where less is free than the site keeps in reserve (design decision 10)."""
+    chosen = runtime.current()
+    disk = os.statvfs(chosen.archive)
+    if disk.f_bavail * disk.f_frsize < chosen.min_free:
+        raise NoSpace("The disk is nearly full, so nothing is taken in. Free some space; then send again.")

@@ -1,0 +1,84 @@
+"""The statements behind move and get: which series and instances are to be sent, and where their bytes lie."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from peewee import Tuple, fn
+
+from portal.models.conditions import both
+from portal.models.index import CURRENT, Instance, Series, Study
+from portal.models.tree import Blob, File
+from portal.models.visibility import PAGE, Row, Selection, conditions, matching, page
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where the data set of an instance lies, and what it is."""
+
+    instance_id: int
+    file_id: int
+    sop_class: str
+    sop_uid: str
+    transfer_syntax: str
+    segment: str
+    offset: int
+    """Of the data set's first byte in the segment's file."""
+    size: int
+
+
+_STORED = (
+    Instance.id,
+    Instance.file,
+    Instance.sop_class,
+    Instance.sop_uid,
+    Instance.transfer_syntax,
+    Blob.segment,
+    (Blob.offset + Blob.dataset_offset).alias("begin"),
+    (Blob.size - Blob.dataset_offset).alias("length"),
+)
+
+
+def stored(ids: Sequence[int]) -> dict[int, Stored]:
+    """Where some instances lie."""
+    query: Any = Instance.select(*_STORED).join(File).join(Blob).where(Instance.id.in_(list(ids)))
+    return {row[0]: Stored(*row) for row in query.tuples()}
+
+
+def last_instance() -> int:
+    """The number of the newest instance: what comes later does not belong to what was counted before."""
+    return int(Instance.select(fn.MAX(Instance.id)).scalar() or 0)
+
+
+def classes(selection: Selection, last: int) -> list[tuple[str, str, int]]:
+    """SOP Class, transfer syntax and count of the current instances up to the number `last`."""
+    kinds = (Instance.sop_class, Instance.transfer_syntax)
+    query: Any = Instance.select(*kinds, fn.COUNT(Instance.id)).join(Series).join(Study)
+    query = query.where(matching(selection), Instance.state == CURRENT, Instance.id <= last)
+    return list(query.group_by(*kinds).order_by(*kinds).tuples())
+
+
+def series(selection: Selection, last: int, after: tuple[Any, ...] | None) -> list[Row]:
+    """A page of the series that have something to send, study by study."""
+    order = (Study.id, Series.id)
+    query: Any = Series.select(Series.id, *order).join(Study).where(matching(selection.of("study", "series")))
+    if selection.of("instance").wanted:
+        query = query.where(Series.id.in_(_instances(selection, last, Instance.series)))
+    return page(query.where(Series.n_instances > 0), order, after)
+
+
+def instances(
+    selection: Selection, series_id: int, last: int, after: tuple[int, int] | None
+) -> list[tuple[tuple[int, int], Stored]]:
+    """A page of one series in the order of instance numbers, each with the key after which the next page begins."""
+    order = (Instance.number.cast("INTEGER"), Instance.id)
+    query = _instances(selection, last, order[0], *_STORED).where(Instance.series == series_id).join(File).join(Blob)
+    if after is not None:
+        query = query.where(Tuple(*order) > after)
+    rows = query.order_by(*order).limit(PAGE).tuples()
+    return [((row[0], row[1]), Stored(*row[1:])) for row in rows]
+
+
+def _instances(selection: Selection, last: int, *columns: Any) -> Any:
+    wanted = [Instance.state == CURRENT, Instance.id <= last, *conditions(selection.of("instance"))]
+    return Instance.select(*columns).where(both(wanted))

@@ -1,0 +1,100 @@
+"""The statements behind find: pages of rows by key, so that no cursor is held while a network is slow."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from peewee import fn
+
+from portal.models.conditions import Dates, Name, both
+from portal.models.index import CURRENT, Instance, Series, Study
+from portal.models.visibility import TABLES, Row, Selection, TableName, column, matching, page, visible
+
+Columns = Sequence[tuple[TableName, str]]
+After = tuple[Any, ...] | None
+
+
+def studies(selection: Selection, columns: Columns, after: After) -> list[Row]:
+    """A page of studies, in the order of the index that finds them."""
+    order = _study_order(selection)
+    query = Study.select(Study.id, *order, *_chosen(columns, selection))
+    return page(query.where(matching(selection)), order, after)
+
+
+def series(selection: Selection, columns: Columns, after: After) -> list[Row]:
+    """A page of series, in the order of their UIDs."""
+    order = (Series.series_uid, Series.id)
+    query = Series.select(Series.id, *order, *_chosen(columns, selection)).join(Study)
+    return page(query.where(matching(selection), Series.n_instances > 0), order, after)
+
+
+def instances(selection: Selection, columns: Columns, after: After) -> list[Row]:
+    """A page of current instances, in the order of their UIDs."""
+    order = (Instance.sop_uid, Instance.id)
+    query = Instance.select(Instance.id, *order, *_chosen(columns, selection)).join(Series).join(Study)
+    return page(query.where(matching(selection), Instance.state == CURRENT), order, after)
+
+
+def patients(selection: Selection, after: After) -> list[Row]:
+    """A page of patients who have an ID, each with the number of the newest of their matching studies.
+
+    A patient is one Patient ID of one issuer: the same number of two hospitals is two people.
+    """
+    order = (Study.patient_id, Study.issuer)
+    query = Study.select(fn.MAX(Study.id), *order).where(matching(selection), Study.patient_id != "")
+    return page(query.group_by(*order), order, after)
+
+
+def unidentified(selection: Selection, after: After) -> list[Row]:
+    """A page of studies without a Patient ID: each is a patient of its own, for nothing says that two are one."""
+    query = Study.select(Study.id, Study.id).where(matching(selection), Study.patient_id == "")
+    return page(query, (Study.id,), after)
+
+
+def studies_by_id(selection: Selection, columns: Columns, ids: Sequence[int]) -> list[Row]:
+    """The columns of some studies, at most a page of them, in the order of their numbers."""
+    query = Study.select(Study.id, Study.id, *_chosen(columns, selection)).where(Study.id.in_(list(ids)))
+    return page(query, (Study.id,), None)
+
+
+def headers(table: TableName, ids: Sequence[int]) -> dict[int, bytes]:
+    """The stored headers of some studies; of some series; for instances, those of their series."""
+    model: Any = TABLES[table]
+    query = model.select(model.id, (Series if table == "instance" else model).header)
+    if table == "instance":
+        query = query.join(Series)
+    found = query.where(model.id.in_(list(ids))).tuples()
+    return {number: bytes(header) for number, header in found if header is not None}
+
+
+def _study_order(selection: Selection) -> tuple[Any, ...]:
+    """By what is searched for as a range, for an index gives these rows in that order; else by number."""
+    for _, name, condition in selection.wanted:
+        if name == "date" and isinstance(condition, Dates):
+            return (Study.date, Study.id)
+    for _, name, condition in selection.wanted:
+        if name == "patient_name" and isinstance(condition, Name) and not condition.anywhere:
+            return (Study.patient_name_folded, Study.id)
+    return (Study.id,)
+
+
+def _chosen(columns: Columns, selection: Selection) -> list[Any]:
+    return [_column(table, name, selection) for table, name in columns]
+
+
+def _column(table: TableName, name: str, selection: Selection) -> Any:
+    match name:
+        case "patient_studies":
+            return _of_patient(selection, lambda study: fn.COUNT(study.id))
+        case "patient_series":
+            return _of_patient(selection, lambda study: fn.SUM(study.n_series))
+        case "patient_instances":
+            return _of_patient(selection, lambda study: fn.SUM(study.n_instances))
+        case _:
+            return column(table, name)
+
+
+def _of_patient(selection: Selection, count: Any) -> Any:
+    """A count over all studies of the row's patient that are visible."""
+    each: Any = Study.alias("each")
+    same = both([each.patient_id == Study.patient_id, each.issuer == Study.issuer, each.patient_id != ""])
+    return each.select(count(each)).where(same | (each.id == Study.id), visible(each, selection.projects))

@@ -1,0 +1,174 @@
+"""Where an object goes: its project (design decision 5), and its containers within that project."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from portal import containers, labels, site
+from portal.errors import Missing, NotAllowed
+from portal.header import Header
+from portal.models import Acquisition, File, Project, Session, Study, Subject
+from portal.provenance import Origin
+from portal.rights import Scope
+
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f/]+")
+_TIMEZONE = re.compile(r"([+-])(\d{2})(\d{2})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where the sender wants it: a project by the called title or the peer's setting, or one container by REST."""
+
+    called_project: int | None = None
+    store_to: int | None = None
+    container_type: Literal["project", "subject", "session", "acquisition"] | None = None
+    container_id: int | None = None
+    name: str | None = None
+
+
+def check(placement: Placement, scope: Scope) -> None:
+    """Raise NotAllowed or Missing, before a byte is kept, where the sender may not store there."""
+    if placement.called_project is not None and not scope.writes(placement.called_project):
+        raise NotAllowed("The peer may not store to the project whose AE title it called. Grant it the right.")
+    if placement.container_type is not None:
+        _container_project(placement, scope)
+
+
+def project_for(placement: Placement, scope: Scope, study_uid: str | None) -> int:
+    """The project's id, by the steps of decision 5. Every step stays within what the sender may store to."""
+    if placement.container_type is not None:
+        return _container_project(placement, scope)
+    if placement.called_project is not None:
+        return placement.called_project
+    holding = Study.select(Study.project).where(Study.study_uid == study_uid, Study.n_instances > 0)
+    held_by = [row.project_id for row in holding if scope.writes(row.project_id)]
+    if len(held_by) == 1:
+        return int(held_by[0])
+    if placement.store_to is not None and scope.writes(placement.store_to):
+        return placement.store_to
+    return int(containers.ensure_unsorted().id)
+
+
+def acquisition_for(project_id: int, header: Header, origin: Origin) -> Acquisition:
+    """The acquisition of the object's series, made with its session and subject where they are new.
+
+    A study that is in the project already keeps its session, so that it is never torn apart.
+    """
+    study = Study.get_or_none(Study.project == project_id, Study.study_uid == header.study_uid)
+    if study is not None and study.session_id is not None:
+        session = study.session
+    else:
+        session = _session(_subject(project_id, header, origin), header, origin)
+    found = Acquisition.get_or_none(Acquisition.session == session, Acquisition.uid == header.series_uid)
+    return found or Acquisition.create(
+        session=session,
+        label=_label(f"{header.series_number} {header.series_description or header.modality}", header.series_uid),
+        uid=header.series_uid,
+        timestamp=moment(header.series_date, header.series_time, header.timezone),
+        **origin.fields,
+    )
+
+
+def project_of(file: File) -> int:
+    """Id of the project that a file lies in."""
+    row: Any = containers.TABLES[file.parent_type].get_by_id(file.parent_id)
+    return int(containers.project_of(row).id)
+
+
+def free_name(container_type: str, container_id: int, name: str) -> str:
+    """The name, or where a live file of the container has it, the first of `name-2`, `name-3`, … that is free."""
+    stem, dot, ending = name.rpartition(".")
+    if not stem:
+        stem, dot, ending = name, "", ""
+    candidate, number = name, 1
+    while live_file(container_type, container_id, candidate) is not None:
+        number += 1
+        candidate = f"{stem}-{number}{dot}{ending}"
+    return candidate
+
+
+def live_file(container_type: str, container_id: int, name: str) -> File | None:
+    """The file of this name in the container that is not in the trash."""
+    found: File | None = File.get_or_none(
+        File.parent_type == container_type,
+        File.parent_id == container_id,
+        File.name == name,
+        File.deleted_at.is_null(),
+    )
+    return found
+
+
+def path_of(container_type: str | None, container_id: int | None) -> dict[str, Any] | None:
+    """Type and labels, from the group down, of a container: how the archive names it without the database."""
+    if container_type is None or container_id is None:
+        return None
+    row: Any = containers.TABLES[container_type].get_by_id(container_id)
+    path: list[str] = []
+    while not isinstance(row, Project):
+        path.insert(0, row.label)
+        row = containers.parent_of(row)
+    return {"type": container_type, "path": [row.group.code, row.label, *path]}
+
+
+def moment(date: str, time: str, offset: str) -> datetime | None:
+    """A DICOM date and time as a moment: by its own offset, else in the site's time zone. None if unreadable."""
+    try:
+        clock = time.partition(".")[0][:6].ljust(6, "0")
+        local = datetime.strptime(date + clock, "%Y%m%d%H%M%S")  # noqa: DTZ007 (as recorded; the zone comes next)
+        return local.replace(tzinfo=_timezone(offset)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _container_project(placement: Placement, scope: Scope) -> int:
+    kind, row_id = placement.container_type, placement.container_id
+    if kind is None or row_id is None:
+        raise Missing("The upload names no container.")
+    project_id = int(containers.project_of(containers.get(kind, row_id, scope)).id)
+    if not scope.writes(project_id):
+        raise NotAllowed("You may read this project, but not add to it. Ask a site admin for the right.")
+    return project_id
+
+
+def _subject(project_id: int, header: Header, origin: Origin) -> Subject:
+    """One subject a patient; without a PatientID one a study."""
+    label = _label(header.patient_id, "") or f"unidentified-{header.study_uid}"
+    same = (Subject.patient_id == header.patient_id) & (Subject.issuer == header.issuer)
+    if not header.patient_id:
+        same = (Subject.patient_id == "") & (Subject.label == label)
+    found: Subject | None = Subject.get_or_none(same, Subject.project == project_id)
+    return found or Subject.create(
+        project=project_id, label=label, patient_id=header.patient_id, issuer=header.issuer, **origin.fields
+    )
+
+
+def _session(subject: Subject, header: Header, origin: Origin) -> Session:
+    found: Session | None = Session.get_or_none(Session.subject == subject, Session.uid == header.study_uid)
+    if found is not None:
+        return found
+    timestamp = moment(header.study_date, header.study_time, header.timezone)
+    day = timestamp.astimezone(_timezone(header.timezone)).strftime("%Y-%m-%d") if timestamp else ""
+    text = f"{day} {header.study_description or header.study_id or header.modality}"
+    return Session.create(
+        subject=subject,
+        label=_label(text, header.study_uid),
+        uid=header.study_uid,
+        timestamp=timestamp,
+        **origin.fields,
+    )
+
+
+def _label(text: str, fallback: str) -> str:
+    """Header text as a label: what cannot be seen or divides a path is replaced."""
+    shown = "".join(c if c.isprintable() else " " for c in _UNSEEN.sub("_", text)).strip()[: labels.LONGEST].strip()
+    return fallback if shown in ("", ".", "..", "_") else shown
+
+
+def _timezone(offset: str) -> timezone | ZoneInfo:
+    match = _TIMEZONE.fullmatch(offset)
+    if match is None:
+        return ZoneInfo(site.get("site.time_zone"))
+    minutes = int(match[2]) * 60 + int(match[3])
+    return timezone(timedelta(minutes=-minutes if match[1] == "-" else minutes))

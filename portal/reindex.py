@@ -1,0 +1,154 @@
+"""`portal reindex`: makes the DICOM index anew from the archive, and names what is damaged."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, BinaryIO, cast
+
+from peewee import JOIN
+
+from portal import conflicts, header, index, placement, recovery, runtime
+from portal.archive import Damage, Record
+from portal.errors import BadValue, PortalError
+from portal.index import SAME
+from portal.models import (
+    Blob,
+    Conflict,
+    File,
+    Instance,
+    Series,
+    Study,
+    connection,
+    restart_numbers,
+    writing,
+)
+
+PAGE = 500
+
+
+@dataclass
+class Report:
+    """What a run did: objects indexed, records that had no row, places that are damaged, files that stay out."""
+
+    indexed: int = 0
+    recovered: int = 0
+    damaged: list[dict[str, Any]] = field(default_factory=list)
+    not_restored: list[dict[str, Any]] = field(default_factory=list)
+
+    def view(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def run() -> Report:
+    """Index each DICOM file that has no row in the index, in the order in which they came; then repeat the decisions.
+
+    What was emptied comes back the same; what is there is left as it is, so a second run adds nothing.
+    """
+    report = Report()
+    with connection():
+        unknown = _look_through(report)
+        with writing():
+            for table in (Instance, Series, Study):
+                restart_numbers(table)
+        _index_files(report)
+        for record in sorted(unknown, key=lambda record: record.footer["received_at"]):
+            _recover(record, report)
+        _repeat_decisions()
+    return report
+
+
+def _look_through(report: Report) -> list[Record]:
+    """Read every byte of the archive once; the damage goes into the report, records without a row are returned."""
+    archive = runtime.archive()
+    unknown: list[Record] = []
+    for segment in archive.segments():
+        with archive.at_rest(segment) as resting:
+            for found in archive.scan(segment):
+                if isinstance(found, Record):
+                    if resting and not recovery.is_known(found):
+                        unknown.append(found)
+                elif resting or not found.torn:
+                    report.damaged.extend(_named(found))
+    return unknown
+
+
+def _named(damage: Damage) -> Iterator[dict[str, Any]]:
+    """The damaged place with the files that lie in it."""
+    place = {"segment": damage.segment, "offset": damage.offset, "sentence": damage.sentence}
+    files = (
+        File.select(File, Blob)
+        .join(Blob)
+        .where(Blob.segment == damage.segment, Blob.offset >= damage.offset, Blob.offset < damage.end)
+    )
+    named = [{**place, "file": file.id, "name": file.name, "digest": file.blob.digest} for file in files]
+    yield from named or [place]
+
+
+def _index_files(report: Report) -> None:
+    damaged = {(place["segment"], place["file"]) for place in report.damaged if "file" in place}
+    for file in _files_without_rows():
+        if (file.blob.segment, file.id) in damaged:
+            _leave_out(report, file, "Its bytes are damaged.")
+            continue
+        try:
+            parsed = _header(file)
+        except PortalError as error:
+            _leave_out(report, file, error.sentence)
+            continue
+        _index(file, parsed, report)
+
+
+def _files_without_rows() -> Iterator[File]:
+    """By pages, in the order in which they came."""
+    last = 0
+    while True:
+        page = list(
+            File.select(File, Blob)
+            .join(Blob)
+            .switch(File)
+            .join(Instance, JOIN.LEFT_OUTER)
+            .where(File.id > last, File.type == "dicom", File.deleted_at.is_null(), Instance.id.is_null())
+            .order_by(File.id)
+            .limit(PAGE)
+        )
+        yield from page
+        if len(page) < PAGE:
+            return
+        last = page[-1].id
+
+
+def _index(file: File, parsed: header.Header, report: Report) -> None:
+    project_id = placement.project_of(file)
+    dataset_digest = file.blob.dataset_digest or ""
+    with writing():
+        verdict = index.judge(project_id, parsed, dataset_digest)
+        if verdict.state != SAME:
+            index.add(project_id, file, parsed, dataset_digest, verdict)
+            report.indexed += 1
+    if verdict.state == SAME:
+        _leave_out(report, file, f"File {verdict.file_id} is the same object.")
+
+
+def _recover(record: Record, report: Report) -> None:
+    try:
+        stored = recovery.enter(record)
+    except BadValue as error:
+        report.not_restored.append({"segment": record.segment, "offset": record.offset, "sentence": error.sentence})
+        return
+    if stored.outcome != SAME:
+        report.recovered += 1
+
+
+def _repeat_decisions() -> None:
+    for conflict in Conflict.select().where(Conflict.choice != conflicts.OPEN).order_by(Conflict.id):
+        with writing():
+            conflicts.repeat(conflict)
+
+
+def _header(file: File) -> header.Header:
+    blob = file.blob
+    with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
+        return header.read_file(cast(BinaryIO, content), blob.size)[0]
+
+
+def _leave_out(report: Report, file: File, sentence: str) -> None:
+    report.not_restored.append({"file": file.id, "name": file.name, "sentence": sentence})
