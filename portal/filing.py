@@ -43,23 +43,29 @@ class Stored:
 
 def already(arrival: Arrival) -> Stored | None:
     """The answer for content that is here under the same UID or name: nothing need be kept again. Reads only."""
-    if arrival.header is not None:
-        verdict = index.judge(arrival.project_id, arrival.header, arrival.dataset_digest or "")
-        return _same(arrival, verdict.file_id) if verdict.state == SAME else None
-    file = _namesake(arrival)
-    return _same(arrival, file.id) if file is not None and file.blob.digest == arrival.digest else None
+    if arrival.header is None:
+        file = _namesake(arrival)
+        return _same(arrival, file.id) if file is not None and file.blob.digest == arrival.digest else None
+    file_id = index.same(arrival.project_id, arrival.header, arrival.dataset_digest or "")
+    return None if file_id is None else _same(arrival, file_id)
 
 
-def enter(arrival: Arrival, place: Place, verdict: Verdict | None = None) -> Stored:
+def enter(arrival: Arrival, place: Place) -> Stored:
     """Write the rows of a record, inside the caller's write block.
 
-    The object is judged here once more, since another one may have come between; a record that turns out to be
+    The object is judged here and not before, since another one may have come between; a record that turns out to be
     known already stays without a row.
     """
-    known = already(arrival)
-    if known is not None:
-        return known
-    blob = Blob.create(
+    if arrival.header is None:
+        return already(arrival) or _enter_plain(arrival, _blob(arrival, place))
+    verdict = index.judge(arrival.project_id, arrival.header, arrival.dataset_digest or "")
+    if verdict.state == SAME:
+        return _same(arrival, verdict.file_id)
+    return _enter_dicom(arrival, arrival.header, _blob(arrival, place), verdict)
+
+
+def _blob(arrival: Arrival, place: Place) -> Blob:
+    return Blob.create(
         digest=arrival.digest,
         dataset_digest=arrival.dataset_digest,
         dataset_offset=arrival.dataset_offset,
@@ -67,13 +73,9 @@ def enter(arrival: Arrival, place: Place, verdict: Verdict | None = None) -> Sto
         offset=place.offset,
         size=place.size,
     )
-    if arrival.header is None:
-        return _enter_plain(arrival, blob)
-    return _enter_dicom(arrival, arrival.header, blob, verdict)
 
 
-def _enter_dicom(arrival: Arrival, header: Header, blob: Blob, verdict: Verdict | None) -> Stored:
-    verdict = verdict or index.judge(arrival.project_id, header, arrival.dataset_digest or "")
+def _enter_dicom(arrival: Arrival, header: Header, blob: Blob, verdict: Verdict) -> Stored:
     container_type, container_id = arrival.container_type, arrival.container_id
     if container_type is None or container_id is None:
         acquisition = placement.acquisition_for(arrival.project_id, header, arrival.origin)

@@ -5,13 +5,13 @@ import struct
 import unicodedata
 import zlib
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom import Dataset, charset
 from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.tag import BaseTag, Tag
@@ -233,16 +233,13 @@ class _Values:
         return int(text) if text.isdecimal() and len(text) < 10 else None
 
     def _raw(self, keyword: str) -> bytes | str:
-        element: RawDataElement | DataElement | None
         try:
-            element = self._dataset.get_item(keyword)
+            element: Any = self._dataset.get_item(keyword)
         except _UNREADABLE:
             return b""
         if element is None or element.value is None:
             return b""
-        if isinstance(element, RawDataElement):
-            return element.value
-        return str(element.value)
+        return element.value if isinstance(element, RawDataElement) else str(element.value)
 
 
 def _parse(file: BinaryIO, size: int, transfer_syntax_uid: str) -> Dataset:

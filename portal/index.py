@@ -22,16 +22,16 @@ SAME = "same"
 
 def judge(project_id: int, header: Header, dataset_digest: str) -> Verdict:
     """Compare an object with the project's by its UIDs. Reads only; takes its rows by index."""
-    known = list(
-        Instance.select(Instance, Series, Study)
+    file_id = same(project_id, header, dataset_digest)
+    if file_id is not None:
+        return Verdict(state=SAME, file_id=file_id)
+    current = (
+        Instance.select(Instance.sop_class, Instance.transfer_syntax, Series.series_uid, Study.study_uid)
         .join(Series)
         .join(Study)
-        .where(Instance.project == project_id, Instance.sop_uid == header.sop_uid)
+        .where(Instance.project == project_id, Instance.sop_uid == header.sop_uid, Instance.state == CURRENT)
+        .first()
     )
-    for instance in known:
-        if (instance.transfer_syntax, instance.dataset_digest) == (header.transfer_syntax, dataset_digest):
-            return Verdict(state=SAME, file_id=instance.file_id)
-    current = next((instance for instance in known if instance.state == CURRENT), None)
     kind, sentence = _difference(project_id, header, current)
     if kind:
         return Verdict(state=HELD, kind=kind, sentence=sentence)
@@ -40,6 +40,17 @@ def judge(project_id: int, header: Header, dataset_digest: str) -> Verdict:
     if current.transfer_syntax != header.transfer_syntax:
         return Verdict(state=ALTERNATE, sentence="The same SOP Instance UID in another transfer syntax.")
     return Verdict(state=HELD, kind="content", sentence="Other content than the object that is here under this UID.")
+
+
+def same(project_id: int, header: Header, dataset_digest: str) -> int | None:
+    """The file that holds this very object, in whatever state. Reads only."""
+    found = Instance.select(Instance.file).where(
+        Instance.project == project_id,
+        Instance.sop_uid == header.sop_uid,
+        Instance.transfer_syntax == header.transfer_syntax,
+        Instance.dataset_digest == dataset_digest,
+    )
+    return found.scalar()  # type: ignore[no-any-return]
 
 
 def add(project_id: int, file: File, header: Header, dataset_digest: str, verdict: Verdict) -> Instance:
@@ -106,10 +117,16 @@ def _difference(project_id: int, header: Header, current: Instance | None) -> tu
         header.study_uid,
     ):
         return "study", "The object that is here under this UID belongs to another study or series."
-    study = Study.get_or_none(Study.project == project_id, Study.study_uid == header.study_uid)
+    study = (
+        Study.select(Study.n_instances, Study.patient_id, Study.issuer)
+        .where(Study.project == project_id, Study.study_uid == header.study_uid)
+        .first()
+    )
     if study and study.n_instances and (study.patient_id, study.issuer) != (header.patient_id, header.issuer):
         return "patient", "The study that is here belongs to another PatientID."
-    elsewhere = Series.select().join(Study).where(Study.project == project_id, Series.series_uid == header.series_uid)
+    elsewhere = (
+        Series.select(Series.id).join(Study).where(Study.project == project_id, Series.series_uid == header.series_uid)
+    )
     if elsewhere.where(Study.study_uid != header.study_uid, Series.n_instances > 0).exists():
         return "study", "The series is here already, in another study."
     return "", ""
