@@ -23,13 +23,12 @@ class Child:
 
     name: str
     arguments: list[str]
-    log: LogFile
+    log: LogFile | None
+    """Where what it says is kept; None: it is printed instead, because it may hold what is shown once."""
     patience: float = 10.0
     """Seconds that it has to stop by itself."""
     once: bool = False
     """It is not started again after its end."""
-    aloud: bool = False
-    """What it says is also printed by the supervisor."""
     process: subprocess.Popen[bytes] | None = None
     due: float | None = 0.0
     """When it is to be started, by the monotonic clock; None while it runs, and for good after its stop."""
@@ -61,7 +60,8 @@ class Child:
             return b""
         if not content:
             return None
-        self.log.write(content)
+        if self.log:
+            self.log.write(content)
         lines = content.decode(errors="replace").split("\n")
         self.last_line = next((line.strip()[:LAST_LINE] for line in reversed(lines) if line.strip()), self.last_line)
         return content

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from portal import health, jobs, runtime, valkey
+from portal import health, jobs, models, peers, runtime, valkey
 from portal.children import Child
 from portal.logs import LogFile
+from portal.sample import ground
 from portal.settings import Settings
 
 TICK = 0.25
@@ -105,7 +106,7 @@ class Supervisor:
             if said is None:
                 self._selector.unregister(key.fd)
                 os.close(key.fd)
-            elif key.data.aloud:
+            elif key.data.log is None:
                 sys.stdout.buffer.write(said)
                 sys.stdout.flush()
 
@@ -135,17 +136,15 @@ class Supervisor:
         if not self._plan.sample:
             return self._announce(complete=True)
         arguments = [sys.executable, "-P", "-m", "portal.sample", str(self._chosen.data), self._plan.url]
-        sample = self._child("sample", arguments)
-        sample.once = sample.aloud = True
-        self._children.append(sample)
+        self._children.append(Child("sample", arguments, log=None, once=True))
         return None
 
     def _announce(self, *, complete: bool) -> None:
         if not complete:
             self._say("The sample site is not as it should be; the lines above say where. The site runs all the same.")
-        elif self._plan.sample:
-            peer = [sys.executable, "-P", "-m", "dimse_worker.sample_peer", "serve", "--data", str(self._chosen.data)]
-            self._children.append(self._child("sample-peer", peer))
+        elif self._plan.sample and (peer := _sample_peer()):
+            arguments = [sys.executable, "-P", "-m", "dimse_worker.sample_peer", "serve", *peer]
+            self._children.append(self._child("sample-peer", arguments))
         self._say(f"Portico is ready: {self._plan.url}")
 
     def _stop(self) -> None:
@@ -179,6 +178,13 @@ class Supervisor:
 
     def _count(self, _number: int, _frame: FrameType | None) -> None:
         self._signals += 1
+
+
+def _sample_peer() -> list[str] | None:
+    """Title, host and port that the sample's peer serves on; None if an admin has removed it."""
+    with models.connection():
+        found = [peer for peer in peers.every() if peer.label == ground.PEER and peer.port]
+    return [found[0].ae_title, found[0].host, str(found[0].port)] if found else None
 
 
 def _in_words(code: int) -> str:

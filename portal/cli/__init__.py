@@ -1,40 +1,62 @@
 """The `portal` command (design.md §8: names, options, keys and exit codes are fixed)."""
 
 import sys
+from importlib import import_module
 
 import click
 
-from portal.cli import (
-    archive,
-    conflicts,
-    containers,
-    devices,
-    dimse,
-    exports,
-    later,
-    peers,
-    site,
-    storages,
-    users,
-)
 from portal.cli.door import sentence_of
 from portal.cli.printing import complaint
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+MODULES = {
+    "up": "site",
+    "status": "site",
+    "user": "users",
+    "group": "containers",
+    "project": "containers",
+    "device": "devices",
+    "dimse": "dimse",
+    "peer": "peers",
+    "refused": "peers",
+    "storage": "storages",
+    "export": "exports",
+    "conflict": "conflicts",
+    "trash": "later",
+    "send": "later",
+    "reindex": "archive",
+    "unpack": "archive",
+    "verify": "later",
+    "backup": "later",
+    "restore": "later",
+    "migrate": "site",
+    "conformance": "later",
+}
+
+
+class Commands(click.Group):
+    """The commands, each loaded when it is used: a script calls many, and waits for each."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        return list(MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
+        if cmd_name not in MODULES:
+            return None
+        module = import_module(f"portal.cli.{MODULES[cmd_name]}")
+        found: click.Command = next(command for command in module.commands if command.name == cmd_name)
+        return found
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="portico", prog_name="portal")
 def portal() -> None:
     """Portico: the interfaces portal of an imaging site.
 
     Exit codes: 0 done, 1 refused or failed (one line on stderr says why and what to do), 2 usage.
     """
-
-
-for module in (site, users, containers, devices, dimse, peers, storages, exports, conflicts, archive, later):
-    for command in module.commands:
-        portal.add_command(command)
 
 
 def main() -> None:

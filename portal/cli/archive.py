@@ -13,7 +13,14 @@ from portal.cli.printing import Answer
 @on_site
 def reindex_() -> Answer:
     """Make Study, Series and Instance anew from the archive's records."""
-    return reindex.run()
+    report = reindex.run()
+    view = report.view()
+    sentence = (
+        f"{report.indexed} objects indexed; {report.recovered} records had no row; "
+        f"{len(report.damaged)} places damaged; {len(report.not_restored)} files not restored."
+    )
+    failure = "" if not report.damaged else f"{len(report.damaged)} places of the archive are damaged; see --json."
+    return Answer(view=view, sentence=sentence, failure=failure)
 
 
 @click.command("unpack")
@@ -21,7 +28,12 @@ def reindex_() -> Answer:
 @on_site
 def unpack_(folder: Path) -> Answer:
     """Write every file that the archive holds as a plain file under DIR."""
-    return unpack.run(folder)
+    report = unpack.run(folder)
+    sentence = f"{report.written} files written, {report.present} were there already, {len(report.failed)} failed."
+    failure = (
+        "" if not report.failed else f"{len(report.failed)} files were not written: {report.failed[0]['sentence']}"
+    )
+    return Answer(view=report.view(), sentence=sentence, failure=failure)
 
 
 commands = (reindex_, unpack_)

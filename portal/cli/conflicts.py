@@ -21,7 +21,7 @@ def list_() -> Answer:
     """List the conflicts that are open."""
     return Answer(
         view=[conflicts.view(row) for row in conflicts.every()],
-        columns=("id", "project", "kind", "sop_uid", "sentence"),
+        columns=("id", "project", "kind", "sop_instance_uid", "sentence"),
         empty="No conflict is open.",
     )
 

@@ -2,12 +2,11 @@
 
 import time
 
-from portal import jobs
+from portal import jobs, progress
 from portal.errors import Unreachable
 from portal.models import Job
 
 PAUSE = 0.1
-OVER = ("done", "errors", "failed", "cancelled")
 
 
 def until_over(job_id: int, *, patience: float | None = None) -> Job:
@@ -15,7 +14,7 @@ def until_over(job_id: int, *, patience: float | None = None) -> Job:
     given_up = None if patience is None else time.monotonic() + patience
     while True:
         job = jobs.get(job_id)
-        if job.state in OVER:
+        if job.state in progress.OVER:
             return job
         if given_up is not None and time.monotonic() > given_up:
             raise Unreachable(f"Job {job_id} is still {job.state} after {patience:.0f} s. Is `portal up` running?")

@@ -1,0 +1,33 @@
+"""`python -m portal.sample DATA URL`: started by `portal up --sample` once the site answers."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+from portal import runtime, settings
+from portal.errors import PortalError
+from portal.sample import steps
+
+
+def main(arguments: list[str]) -> int:
+    """1, with the sentence printed, if a step was not as it must be."""
+    data, url = arguments
+    logging.basicConfig(level=logging.ERROR)
+    warnings.simplefilter("ignore")  # some of the vendor files are odd on purpose
+    runtime.start(settings.load(Path(data)))
+    try:
+        with runtime.connection():
+            steps.run(url, _say)
+    except (PortalError, OSError) as error:
+        _say(f"The sample stopped: {error}")
+        return 1
+    return 0
+
+
+def _say(sentence: str) -> None:
+    print(sentence, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,96 @@
+"""What the sample's steps need: projects, the DIMSE service, a peer, a device, a storage. What is there stays."""
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from portal import containers, devices, peers, runtime, site
+from portal.errors import BadValue, Missing
+from portal.models import Peer
+from portal.provenance import operator
+from portal.storage import storages
+
+GROUP, CLINIC, RESEARCH = "sample", "sample/Clinic", "sample/Research"
+TITLES = {CLINIC: "SAMPLE_CLINIC", RESEARCH: "SAMPLE_RESEARCH"}
+PEER, PEER_TITLE = "Sample workstation", "SAMPLE_WS"
+DEVICE = "Sample importer"
+STORAGE = "Sample export"
+HERE = "127.0.0.1"
+PORTS = 50
+
+
+def lay(say: Callable[[str], None]) -> None:
+    """Make what is missing, and say what there is."""
+    actor = operator()
+    _ensure(lambda: containers.group(GROUP, actor=actor), lambda: containers.add_group(GROUP, "Sample", actor=actor))
+    for path in TITLES:
+        _ensure_project(path)
+    say(f"Projects: {', '.join(f'{path} (AE title {title})' for path, title in TITLES.items())}.")
+    _ensure_dimse(say)
+    _ensure(lambda: peers.get(PEER), _register_peer)
+    peer = _with_free_port(peers.get(PEER))
+    say(f"Peer: {peer.label} (AE title {peer.ae_title}, {peer.host}:{peer.port}).")
+    _ensure(lambda: devices.get(DEVICE), lambda: devices.add(DEVICE, "importer", actor=actor))
+    folder = runtime.current().storage_roots[0] / "sample"
+    _ensure(lambda: storages.get(STORAGE), lambda: storages.add(STORAGE, "fs", path=str(folder), actor=actor))
+    say(f"Device: {DEVICE}. Storage: {STORAGE}, in {folder}.")
+
+
+def _ensure(get: Callable[[], Any], add: Callable[[], Any]) -> None:
+    try:
+        get()
+    except Missing:
+        add()
+
+
+def _ensure_project(path: str) -> None:
+    _ensure(lambda: containers.project(path), lambda: containers.add_project(path, TITLES[path], actor=operator()))
+
+
+def _ensure_dimse(say: Callable[[str], None]) -> None:
+    """Enable the service for this machine alone, unless it is enabled; on the next port if its own is taken."""
+    if not site.get("dimse.enabled"):
+        wanted = site.get("dimse.port")
+        port = next((port for port in range(wanted, min(wanted + PORTS, 65536)) if _is_free(port)), None)
+        if port is None:
+            raise BadValue(f"No port from {wanted} on is free. Name one: portal dimse enable --port P")
+        site.put({"dimse.enabled": True, "dimse.host": HERE, "dimse.port": port}, actor=operator())
+    options = site.every()
+    say(f"DIMSE: {options['dimse.ae_title']} on {options['dimse.host']}:{options['dimse.port']}.")
+
+
+def _register_peer() -> None:
+    peers.register(
+        PEER,
+        ae_title=PEER_TITLE,
+        host=HERE,
+        port=_some_port(),
+        addresses=(HERE,),
+        services=("echo", "store", "find", "move", "get"),
+        projects=((CLINIC, "rw"), (RESEARCH, "ro")),
+        store_to=CLINIC,
+        actor=operator(),
+    )
+
+
+def _with_free_port(peer: Peer) -> Peer:
+    """Its port may have been taken by another program since the last start."""
+    if peer.host == HERE and peer.port and not _is_free(peer.port):
+        return peers.edit(peer.label, port=_some_port(), actor=operator())
+    return peer
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HERE, port))
+        except OSError:
+            return False
+    return True
+
+
+def _some_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HERE, 0))
+        return int(probe.getsockname()[1])

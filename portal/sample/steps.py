@@ -1,0 +1,188 @@
+"""The sample's steps: send, find, get, move, upload, export. Each compares what it saw with what the site recorded."""
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from portal import associations, devices, exports, health, jobs, keys, peers, progress, site, tether
+from portal.errors import PortalError, Unreachable
+from portal.models import Association, Job
+from portal.provenance import operator
+from portal.sample import files, ground
+from portal.sample.ground import CLINIC, DEVICE, PEER, RESEARCH, STORAGE, TITLES
+from portal.sample.upload import Uploader
+
+OUTCOMES = ("stored", "same", "alternate", "conflict", "refused")
+SUCCESS = 0
+PATIENCE = 60.0
+PAUSE = 0.1
+
+Say = Callable[[str], None]
+Sent = list[dict[str, Any]]
+
+
+class Mismatch(PortalError):
+    """The site did not do what it must, or counted something else than what happened."""
+
+
+def run(url: str, say: Say) -> None:
+    """Fill the site that runs at `url`. Raises Mismatch at the first step that is not as it must be."""
+    if is_complete():
+        say("The sample site is here since an earlier start; nothing was added.")
+        return
+    ground.lay(say)
+    _until(health.dimse_is_bound, "The DIMSE listener did not open its port.")
+    sent = send(say)
+    studies = find(say, CLINIC)
+    retrieve("get", sent, studies, say)
+    retrieve("move", sent, studies, say)
+    upload(url, say)
+    export(say)
+
+
+def is_complete() -> bool:
+    """Whether the last step was done once."""
+    return any(view["state"] == "done" and view["storage"] == STORAGE for view in map(exports.view, exports.every()))
+
+
+def send(say: Say) -> Sent:
+    """C-STORE every file over one association, and compare the statuses with what the site recorded of it."""
+    sendable = files.every()
+    kinds = Counter(one.kind for one in sendable)
+    unique = len({one.sop_instance_uid for one in sendable})
+    last = _last_association()
+    sent: Sent = _step("send", CLINIC, paths=[str(one.path) for one in sendable])
+    recorded = _recorded(last)
+    counts = {name: recorded.get(name, 0) for name in OUTCOMES}
+    taken = sum(one["status"] == SUCCESS for one in sent)
+    _must(taken == len(sent) - counts["refused"], f"{taken} of {len(sent)} were answered 0000, recorded was {counts}")
+    _must(sum(counts.values()) == len(sendable), f"{len(sendable)} were sent, recorded was {counts}")
+    say(
+        f"C-STORE: {len(sent)} files of {unique} SOP instances sent ({_listed(kinds)}), one for each instance first: "
+        f"{' + '.join(f'{number} {name}' for name, number in counts.items())} = {len(sent)}."
+    )
+    return sent
+
+
+def find(say: Say, project: str) -> dict[str, int]:
+    """C-FIND everything of one project; the studies with their numbers of instances."""
+    found = _step("find", project)
+    _must(found["status"] == SUCCESS, f"C-FIND ended with status {found['status']}")
+    studies: dict[str, int] = found["studies"]
+    say(f"C-FIND: {len(studies)} studies with {sum(studies.values())} instances in {project}.")
+    return studies
+
+
+def retrieve(verb: str, sent: Sent, studies: dict[str, int], say: Say) -> None:
+    """C-GET or C-MOVE every study, and compare each data set with the one that was sent."""
+    more: dict[str, Any] = {"contexts": sorted({(one["sop_class_uid"], one["transfer_syntax_uid"]) for one in sent})}
+    if verb == "move":
+        more = {"own_port": peers.get(PEER).port}
+    got = _step(verb, CLINIC, studies=sorted(studies), **more)
+    known: dict[str, set[str]] = {}
+    for one in sent:
+        known.setdefault(one["sop_instance_uid"], set()).add(one["digest"])
+    equal = sum(digest in known.get(uid, ()) for uid, digest in got["digests"].items())
+    failed = [status for status in got["statuses"] if status != SUCCESS]
+    name = f"C-{verb.upper()}"
+    _must(not failed, f"{name}: {len(failed)} of {len(studies)} studies ended with a status other than 0000")
+    _must(len(got["digests"]) == sum(studies.values()), f"{name}: {len(got['digests'])} instances came")
+    _must(equal == len(got["digests"]), f"{name}: {equal} of {len(got['digests'])} are those that were sent")
+    say(f"{name}: {len(studies)} studies, {equal} instances came back, each the data set that was sent, byte for byte.")
+
+
+def upload(url: str, say: Say) -> None:
+    """Upload one file of each SOP class into the second project with a key of the device, and find them by C-FIND."""
+    device = devices.get(DEVICE)
+    for row in keys.every(device):
+        if row.name == "sample" and row.revoked is None:
+            keys.revoke(device, row.key_id, actor=operator())
+    issued = keys.issue(device, name="sample", actor=operator())
+    chosen = list({one.sop_class_uid: one for one in reversed(files.every())}.values())
+    uploader = Uploader(url, issued.secret)
+    group, _slash, project = RESEARCH.partition("/")
+    acquisition = uploader.acquisition(group, project, ("Sample", "Uploaded", "One of each SOP class"))
+    equal = sum(uploader.round_trip(acquisition, one) for one in chosen)
+    _must(equal == len(chosen), f"REST: {equal} of {len(chosen)} files came back as they were")
+    say(f"REST: {equal} files, one of each SOP class, uploaded to {RESEARCH} and downloaded again, byte for byte.")
+    say(f"Key of {DEVICE}, shown this once: {issued.secret}")
+    found = sum(find(say, RESEARCH).values())
+    _must(found == len(chosen), f"C-FIND shows {found} of the {len(chosen)} uploaded files")
+
+
+def export(say: Say) -> None:
+    """Export the first project, and wait for the manifest."""
+    job = exports.start(CLINIC, to=STORAGE, actor=operator())
+    ended = _ended(job.id)
+    view = exports.view(ended)
+    _must(ended.state == "done", f"Export {job.id} ended {ended.state}: {ended.sentence}")
+    _must(ended.done == view["items"], f"Export {job.id} did {ended.done} of {view['items']} objects")
+    say(f"Export: {ended.done} objects with {view['bytes']} bytes of {CLINIC} to {STORAGE}, with a manifest.")
+
+
+def _step(name: str, project: str, **what: Any) -> Any:
+    """Have the sample's peer do one step against a project's AE title; its answer."""
+    options = site.every()
+    where = {"host": health.reachable(options["dimse.host"]), "port": options["dimse.port"]}
+    whom = {"called": TITLES[project], "calling": peers.get(PEER).ae_title}
+    done = subprocess.run(
+        tether.command([sys.executable, "-P", "-m", "dimse_worker.sample_peer", name]),
+        input=json.dumps({"site": {**where, **whom}, **what}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        raise Unreachable(f"The sample's peer could not {name}: {lines[-1] if lines else 'it was stopped'}")
+    return json.loads(done.stdout)
+
+
+def _last_association() -> int:
+    return next((row.id for row in associations.every(limit=1)), 0)
+
+
+def _recorded(last: int) -> dict[str, int]:
+    """What the site counted in the C-STOREs of the peer's association since `last`, once it has ended."""
+
+    def ended() -> Association | None:
+        rows = [row for row in associations.every() if row.id > last and row.peer and row.peer.label == PEER]
+        return next((row for row in rows if row.ended), None)
+
+    row = _until(ended, "The association of the C-STOREs is not in the list, or has not ended.")
+    counts: dict[str, int] = row.counts.get("store", {})
+    return counts
+
+
+def _ended(job_id: int) -> Job:
+    """The job once it is over; an export may take as long as it goes on."""
+    ended: Job = _until(
+        lambda: job if (job := jobs.get(job_id)).state in progress.OVER else None,
+        f"Job {job_id} has not ended.",
+        goes_on=lambda: (jobs.get(job_id).done, jobs.get(job_id).state),
+    )
+    return ended
+
+
+def _until(condition: Callable[[], Any], sentence: str, goes_on: Callable[[], Any] = lambda: None) -> Any:
+    """What the condition returns once that is true. Raises Mismatch a minute after `goes_on` last changed."""
+    seen, deadline = goes_on(), time.monotonic() + PATIENCE
+    while not (found := condition()):
+        if goes_on() != seen:
+            seen, deadline = goes_on(), time.monotonic() + PATIENCE
+        _must(time.monotonic() < deadline, sentence)
+        time.sleep(PAUSE)
+    return found
+
+
+def _must(holds: bool, sentence: str) -> None:
+    if not holds:
+        raise Mismatch(sentence)
+
+
+def _listed(counted: Counter[str]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in counted.items())

@@ -1,0 +1,97 @@
+"""Who loads whom, as it really happens: import-linter reads the source, this test looks at what is loaded."""
+
+import inspect
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import grimp
+import pytest
+
+import dimse_worker
+import portal
+
+ROOT = Path(__file__).parents[1]
+WEB = {"flask", "flask_login", "flask_wtf", "flask_limiter", "werkzeug", "jinja2", "wtforms"}
+NETWORK = {"dimse_worker", "pynetdicom"}
+WEB_LAYER = ("portal.app", "portal.routes", "portal.web")
+NAMES_OF_NOTHING = {"utils", "util", "helpers", "common", "services", "managers", "misc"}
+
+
+def modules_of(package: object) -> list[str]:
+    found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")  # type: ignore[attr-defined]
+    return [module.name for module in found if not module.name.startswith("portal.migrations.")]
+
+
+def loaded_by(*modules: str) -> set[str]:
+    """Top-level packages that a fresh interpreter has loaded after importing these, and every module of ours."""
+    program = (
+        "import importlib, json, sys\n"
+        "for name in sys.argv[1:]: importlib.import_module(name)\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program, *modules], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    names = json.loads(done.stdout)
+    return {name.partition(".")[0] for name in names} | {name for name in names if name.startswith("portal.")}
+
+
+def test_the_package_itself_loads_nothing() -> None:
+    assert not {name for name in loaded_by("portal") if name.startswith("portal.")}
+
+
+def test_the_listener_and_the_worker_load_no_web() -> None:
+    assert not loaded_by(*modules_of(dimse_worker)) & WEB
+
+
+def test_the_web_server_loads_nothing_of_the_dicom_network() -> None:
+    assert not loaded_by("portal.web", "portal.app", "wsgi") & NETWORK
+
+
+def test_the_command_line_and_the_supervisor_load_neither() -> None:
+    commands = [name for name in modules_of(portal) if name.startswith("portal.cli")]
+    assert not loaded_by("portal.supervisor", *commands) & (WEB | NETWORK)
+
+
+def test_the_domain_loads_no_web() -> None:
+    domain = [name for name in modules_of(portal) if not name.startswith(WEB_LAYER)]
+    assert not loaded_by(*(name for name in domain if not name.endswith("__main__"))) & (WEB | NETWORK)
+
+
+def test_the_tables_know_nothing_of_the_domain() -> None:
+    graph = grimp.build_graph("portal")
+    tables = [name for name in graph.modules if name.startswith("portal.models")]
+    above = {imported for name in tables for imported in graph.find_modules_directly_imported_by(name)}
+    assert not {name for name in above if not name.startswith("portal.models")}
+
+
+def test_every_job_has_its_namesake_in_the_worker_with_the_same_parameters() -> None:
+    from dimse_worker import jobs as halves
+    from portal import jobs
+
+    def signatures(module: object) -> dict[str, str]:
+        return {
+            name: str(inspect.signature(value))
+            for name, value in inspect.getmembers(module, inspect.isfunction)
+            if name.startswith("run_") and value.__module__ == module.__name__  # type: ignore[attr-defined]
+        }
+
+    assert signatures(jobs)
+    assert signatures(jobs) == signatures(halves)
+
+
+def test_every_module_is_named_for_a_thing() -> None:
+    names = {name.rpartition(".")[2] for name in modules_of(portal) + modules_of(dimse_worker)}
+    assert not names & NAMES_OF_NOTHING
+
+
+@pytest.mark.parametrize(("body", "code"), [("pass", 0), ("pytest.skip('no tool')", 1)])
+def test_a_skipped_test_fails_the_run_in_ci(tmp_path: Path, body: str, code: int) -> None:
+    (tmp_path / "test_one.py").write_text(f"import pytest\n\n\ndef test_one():\n    {body}\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.no_skips", "-c", "/dev/null", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == code, done.stdout
