@@ -82,7 +82,7 @@ class AnyOf:
 Condition = OneOf | Like | Number | Dates | Times | Time | Name | AnyOf
 
 
-def holds(field: Field[Any], condition: Condition) -> Expression:
+def holds(field: "Field[Any]", condition: Condition) -> Expression:
     """The condition as an expression on a column."""
     match condition:
         case OneOf(values):
@@ -111,7 +111,7 @@ def both(expressions: list[Any]) -> Expression:
     return cast(Expression, functools.reduce(operator.and_, expressions))
 
 
-def one_of(field: Field[Any], values: tuple[str, ...]) -> Expression:
+def one_of(field: "Field[Any]", values: tuple[str, ...]) -> Expression:
     """One value as itself; a list as one parameter, for it may be longer than the database takes parameters."""
     if len(values) == 1:
         return Expression(field, OP.EQ, values[0])
@@ -123,19 +123,19 @@ def _like(text: Any, pattern: str) -> Expression:
     return Expression(text, "GLOB", pattern.replace("[", "[[]"))
 
 
-def _starts(field: Field[Any], pattern: str) -> Expression:
+def _starts(field: "Field[Any]", pattern: str) -> Expression:
     """What an index can find: the letters that the pattern begins with."""
     prefix = _WILD.split(pattern)[0]
     return both([field >= prefix, field < prefix + HIGHEST])
 
 
-def _number(field: Field[Any], value: int) -> Expression:
+def _number(field: "Field[Any]", value: int) -> Expression:
     if isinstance(field, IntegerField):
         return field == value
     return both([field != "", field.cast("INTEGER") == value])
 
 
-def _between(field: Field[Any], lower: Any, first: str, upper: Any, last: str) -> Expression:
+def _between(field: "Field[Any]", lower: Any, first: str, upper: Any, last: str) -> Expression:
     bounds = [field != ""]
     if first:
         bounds.append(lower >= first)
@@ -144,11 +144,11 @@ def _between(field: Field[Any], lower: Any, first: str, upper: Any, last: str) -
     return both(bounds)
 
 
-def _digits(field: Field[Any]) -> Any:
+def _digits(field: "Field[Any]") -> Any:
     return fn.REPLACE(fn.REPLACE(field, ":", ""), ".", "")
 
 
-def _canonical(field: Field[Any]) -> Any:
+def _canonical(field: "Field[Any]") -> Any:
     """A time as a fraction of the day: equal, earlier and later are then plain comparisons of text."""
     return fn.RTRIM(_digits(field), "0")
 
@@ -157,7 +157,7 @@ def _significant(time: str) -> str:
     return time.rstrip("0")
 
 
-def _group(field: Field[Any], number: int) -> Any:
+def _group(field: "Field[Any]", number: int) -> Any:
     """One component group of a name; empty where there is none."""
     rest: Any = field
     for _ in range(number):
@@ -173,12 +173,12 @@ def _alternatives(pattern: str) -> list[str]:
     return found
 
 
-def _in_group(field: Field[Any], number: int, pattern: str) -> Expression:
+def _in_group(field: "Field[Any]", number: int, pattern: str) -> Expression:
     group = _group(field, number)
     return either([_like(group, each) if _WILD.search(each) else group == each for each in _alternatives(pattern)])
 
 
-def _groups(field: Field[Any], groups: tuple[str | None, ...]) -> Expression:
+def _groups(field: "Field[Any]", groups: tuple[str | None, ...]) -> Expression:
     """Each pattern on its own group; a pattern asks that there be something in it."""
     asked = [(number, pattern) for number, pattern in enumerate(groups) if pattern]
     found = [(_group(field, number) != "") & _in_group(field, number, pattern) for number, pattern in asked]
@@ -187,12 +187,12 @@ def _groups(field: Field[Any], groups: tuple[str | None, ...]) -> Expression:
     return both(found)
 
 
-def _anywhere(field: Field[Any], pattern: str) -> Expression:
+def _anywhere(field: "Field[Any]", pattern: str) -> Expression:
     alphabetic = _starts(field, _alternatives(pattern)[-1]) & _in_group(field, 0, pattern)
     others = either([_in_group(field, number, pattern) for number in (1, 2)])
     return either([alphabetic, both([has_groups(field), others])])
 
 
-def has_groups(field: Field[Any]) -> Expression:
+def has_groups(field: "Field[Any]") -> Expression:
     """Whether a name has more than the alphabetic group; there is an index of those that do."""
     return Expression(fn.INSTR(field, SQL("'='")), OP.GT, SQL("0"))

@@ -51,7 +51,7 @@ def page(query: Any, order: Sequence[Any], after: tuple[Any, ...] | None) -> lis
     return [Row(row[0], row[1:first], row[first:]) for row in query.order_by(*order).limit(PAGE).tuples()]
 
 
-def column(table: TableName, name: str) -> Field[Any]:
+def column(table: TableName, name: str) -> "Field[Any]":
     found: Field[Any] = getattr(TABLES[table], name)
     return found
 
@@ -67,8 +67,9 @@ def conditions(selection: Selection) -> list[Any]:
 
 def _condition(table: TableName, name: str, condition: Condition) -> Any:
     if isinstance(condition, AnyOf):
-        found = both([Series.study == Study.id, Series.n_instances > 0, holds(Series.modality, condition)])
-        return fn.EXISTS(Series.select(SQL("1")).where(found))
+        one: Any = Series.alias("one")
+        found = both([one.study == Study.id, one.n_instances > 0, holds(one.modality, condition)])
+        return fn.EXISTS(one.select(SQL("1")).where(found))
     return holds(column(table, _FOLDED.get(name, name)), condition)
 
 

@@ -1,0 +1,116 @@
+"""The one door for retrieval (PS3.4 C.4.2, C.4.3): which instances a C-MOVE or C-GET means, and where they lie."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pydicom import Dataset
+from pydicom.datadict import keyword_for_tag
+
+from portal import identifiers, matching, runtime
+from portal.attributes import ISSUER_OF_PATIENT_ID, UNIQUE_KEYS, Level
+from portal.errors import BadIdentifier
+from portal.identifiers import Identifier, Root
+from portal.matching import Criterion
+from portal.models import outgoing
+from portal.models.outgoing import Stored
+from portal.models.visibility import Selection
+from portal.rights import Scope
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """One instance that is to be sent. The data set, without file meta, is `length` bytes from `offset` of `path`."""
+
+    file_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    path: Path
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a retrieve request means at the moment when it was planned; iterating reads it page by page.
+
+    What arrives later is not part of it. What is taken away in between is left out: a caller that owes `total`
+    sub-operations counts the difference as failed. Needs a connection in the thread that iterates.
+    """
+
+    selection: Selection
+    last: int
+    """Number of the newest instance at that moment."""
+
+    @cached_property
+    def total(self) -> int:
+        """How many instances: the sub-operations of the request."""
+        return sum(count for _, _, count in self._counted)
+
+    @property
+    def classes(self) -> list[tuple[str, str]]:
+        """Each pair of SOP Class UID and transfer syntax UID in which something is stored."""
+        return [(sop_class, syntax) for sop_class, syntax, _ in self._counted]
+
+    @cached_property
+    def _counted(self) -> list[tuple[str, str, int]]:
+        return outgoing.classes(self.selection, self.last) if self.selection.projects else []
+
+    def __iter__(self) -> Iterator[Outgoing]:
+        """Series by series, each in the order of its instance numbers; no cursor is open between two of them."""
+        after = None
+        while self.total and (page := outgoing.series(self.selection, self.last, after)):
+            for series in page:
+                yield from self._series(series.id)
+            after = page[-1].key
+
+    def _series(self, series_id: int) -> Iterator[Outgoing]:
+        after = None
+        while page := outgoing.instances(self.selection, series_id, self.last, after):
+            yield from (_outgoing(stored) for _, stored in page)
+            after = page[-1][0]
+
+
+def plan(request: Dataset, scope: Scope, *, root: Root) -> Plan:
+    """What the request means within the scope, by the unique keys alone; other keys are ignored (PS3.4 C.4.2.2.1).
+
+    Raises BadIdentifier for an unknown level, and where a unique key is missing, empty or a pattern (A900).
+    """
+    identifier = identifiers.read(request, root=root)
+    wanted = [*identifier.above(), _wanted(identifier), *_issuer(identifier)]
+    conditions = tuple((each.attribute.table, each.attribute.column, each.condition) for each in wanted)
+    return Plan(Selection(scope.projects, conditions), outgoing.last_instance())
+
+
+def _wanted(identifier: Identifier) -> Criterion:
+    """The unique key of the level itself: a UID or a list of them; at PATIENT level one ID."""
+    attribute = UNIQUE_KEYS[identifier.level]
+    key = identifier.by_tag.get(attribute.tag)
+    values = key.values if key else ()
+    found = matching.criterion(attribute, values)
+    several = len(values) > 1 and identifier.level is Level.PATIENT
+    if found is None or several or any(matching.is_wild(value) for value in values):
+        name = keyword_for_tag(attribute.tag)
+        raise BadIdentifier(f"A retrieval at {identifier.level.name} level needs {name}, without wild cards.")
+    return found
+
+
+def _issuer(identifier: Identifier) -> list[Criterion]:
+    """Whose number the Patient ID is, where the request says so."""
+    key = identifier.by_tag.get(ISSUER_OF_PATIENT_ID.tag)
+    found = matching.criterion(ISSUER_OF_PATIENT_ID, key.values) if key and identifier.root == "patient" else None
+    return [found] if found else []
+
+
+def _outgoing(stored: Stored) -> Outgoing:
+    return Outgoing(
+        file_id=stored.file_id,
+        sop_class_uid=stored.sop_class,
+        sop_instance_uid=stored.sop_uid,
+        transfer_syntax_uid=stored.transfer_syntax,
+        path=runtime.archive().path(stored.segment),
+        offset=stored.offset,
+        length=stored.size,
+    )
