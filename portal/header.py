@@ -17,7 +17,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from portal import uids
+from portal import character_sets, uids
 from portal.errors import BadValue, NotDicom
 
 pydicom.config.settings.reading_validation_mode = IGNORE
@@ -201,18 +201,24 @@ class _Values:
     def __init__(self, dataset: Dataset, *, big_endian: bool) -> None:
         self._dataset = dataset
         self._order = ">" if big_endian else "<"
-        self._encodings = _encodings(dataset)
+        self._terms = character_sets.parse(self._declared())
 
     def text(self, keyword: str) -> str:
         """The value as NFC text; several values stay joined by backslashes."""
         raw = self._raw(keyword)
         if isinstance(raw, str):
             text = raw
-        elif dictionary_VR(Tag(keyword)) in _TEXT_VRS:
-            text = charset.decode_bytes(raw, self._encodings, {0x5C, 0x5E, 0x3D})
         else:
-            text = raw.decode("latin-1")
+            vr = dictionary_VR(Tag(keyword))
+            terms = self._terms if vr in _TEXT_VRS else ()
+            text = character_sets.decode(raw, terms, person_name=vr == "PN")
         return unicodedata.normalize("NFC", text).replace("\0", "").strip(" ")
+
+    def _declared(self) -> Any:
+        try:
+            return self._dataset.get("SpecificCharacterSet")
+        except _UNREADABLE:
+            return None
 
     def uid(self, keyword: str) -> str:
         raw = self._raw(keyword)
@@ -271,7 +277,8 @@ def _inflate(data: bytes) -> bytes:
         raise NotDicom("The data set is said to be deflated, but cannot be inflated.") from error
 
 
-def _encodings(dataset: Dataset) -> list[str]:
+def encodings(dataset: Dataset) -> list[str]:
+    """Python's names of the data set's character sets (PS3.3 C.12.1.1.2); the default where they are unknown."""
     try:
         return charset.convert_encodings(dataset.get("SpecificCharacterSet", "ISO_IR 6") or "ISO_IR 6")
     except _UNREADABLE:
@@ -301,7 +308,7 @@ def _encoded(dataset: Dataset, tag: BaseTag) -> bytes:
     target.is_little_endian, target.is_implicit_VR = True, False
     try:
         part[tag] = dataset[tag]
-        write_dataset(target, part, parent_encoding=_encodings(dataset))
+        write_dataset(target, part, parent_encoding=encodings(dataset))
     except _UNREADABLE:
         return b""
     return target.getvalue()

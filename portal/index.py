@@ -18,6 +18,7 @@ class Verdict:
 
 
 SAME = "same"
+UNCOMPARED = "The same SOP Instance UID in another transfer syntax, not compared yet."
 
 
 def judge(project_id: int, header: Header, dataset_digest: str) -> Verdict:
@@ -38,7 +39,7 @@ def judge(project_id: int, header: Header, dataset_digest: str) -> Verdict:
     if current is None:
         return Verdict(state=CURRENT)
     if current.transfer_syntax != header.transfer_syntax:
-        return Verdict(state=ALTERNATE, sentence="The same SOP Instance UID in another transfer syntax.")
+        return Verdict(state=ALTERNATE, sentence=UNCOMPARED)
     return Verdict(state=HELD, kind="content", sentence="Other content than the object that is here under this UID.")
 
 

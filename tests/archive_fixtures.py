@@ -8,7 +8,7 @@ from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from portal import containers, header, ingest, rights
 from portal.filing import Stored
@@ -33,10 +33,10 @@ def a_project(label: str = "trial", *, group: str = "neuro", actor: Actor) -> Pr
     return containers.add_project(f"{group}/{label}", actor=actor)
 
 
-def encode(ds: Dataset) -> bytes:
-    """A data set as Explicit VR Little Endian, without file meta."""
+def encode(ds: Dataset, *, syntax: str = ExplicitVRLittleEndian) -> bytes:
+    """A data set as Explicit or Implicit VR Little Endian, without file meta."""
     target = DicomBytesIO()
-    target.is_little_endian, target.is_implicit_VR = True, False
+    target.is_little_endian, target.is_implicit_VR = True, syntax == ImplicitVRLittleEndian
     write_dataset(target, ds)
     return target.getvalue()
 
@@ -77,11 +77,9 @@ def store(ds: Dataset, project: Project | None = None) -> Stored:
 def store_vendor_file(name: str, project: Project | None = None) -> Stored:
     """Take the data set of a file in, in the file's own transfer syntax."""
     content = vendor_file(name).read_bytes()
-    meta = header.read_meta(io.BytesIO(content))
-    with begin(
-        project, sop_class=meta.sop_class_uid, uid=meta.sop_instance_uid, syntax=meta.transfer_syntax_uid
-    ) as incoming:
-        incoming.write(content[meta.dataset_offset :])
+    parsed, begins = header.read_file(io.BytesIO(content), len(content))
+    with begin(project, sop_class=parsed.sop_class, uid=parsed.sop_uid, syntax=parsed.transfer_syntax) as incoming:
+        incoming.write(content[begins:])
         return incoming.commit()
 
 

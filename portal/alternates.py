@@ -1,0 +1,148 @@
+"""Alternates: the same SOP Instance UID in another transfer syntax. A job looks whether they say the same."""
+
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import BinaryIO, cast
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.pixels.utils import iter_pixels
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    UID,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from portal import header, index, runtime
+from portal.errors import PortalError
+from portal.models import ALTERNATE, HELD, Blob, Conflict, File, Instance, writing
+
+EQUAL = "The same elements and the same pixels in another transfer syntax."
+PAGE = 100
+_MAY_DIFFER = {
+    0x00280004,  # Photometric Interpretation: a codec may have its own colour space
+    0x00280006,  # Planar Configuration
+    0x00282110,  # Lossy Image Compression
+    0x00282112,  # Lossy Image Compression Ratio
+    0x00282114,  # Lossy Image Compression Method
+}
+_LOSSLESS = {
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEG2000Lossless,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    RLELossless,
+}
+_UNDECODABLE = (ValueError, TypeError, AttributeError, NotImplementedError, RuntimeError, LookupError, OSError)
+
+
+def pending() -> Iterator[Instance]:
+    """Alternates that nobody has compared, by pages."""
+    last = 0
+    while page := list(
+        Instance.select(Instance, File, Blob)
+        .join(File)
+        .join(Blob)
+        .where(Instance.state == ALTERNATE, Instance.reason == index.UNCOMPARED, Instance.id > last)
+        .order_by(Instance.id)
+        .limit(PAGE)
+    ):
+        yield from page
+        last = page[-1].id
+
+
+def compare(instance: Instance) -> str:
+    """Compare one alternate with the object that peers see, and write down what came of it.
+
+    Elements are compared by their encoded values, frames as decoded where neither side is lossy. What differs becomes
+    a Conflict. Returns the sentence that now stands on the instance.
+    """
+    current = index.current(instance.project_id, instance.sop_uid)
+    difference, sentence = "", EQUAL
+    if current is not None:
+        try:
+            difference = _difference(current, instance)
+        except PortalError as error:
+            sentence = f"Not comparable: {error.sentence}"
+        except _UNDECODABLE:
+            sentence = "The same elements in another transfer syntax; the pixels cannot be decoded for comparison."
+    if difference:
+        sentence = f"Another transfer syntax, and other content: {difference}."
+    with writing():
+        _settle(instance, sentence, differs=bool(difference))
+    return sentence
+
+
+def _settle(instance: Instance, sentence: str, *, differs: bool) -> None:
+    if not differs:
+        index.change_state(instance, ALTERNATE, sentence)
+        return
+    index.change_state(instance, HELD, sentence)
+    Conflict.create(
+        file=instance.file_id, project=instance.project_id, sop_uid=instance.sop_uid, kind="content", sentence=sentence
+    )
+
+
+def _difference(current: Instance, alternate: Instance) -> str:
+    """What differs, in words; empty where nothing does."""
+    one, other = current.file.blob, alternate.file.blob
+    first, second = _elements(one), _elements(other)
+    tags = sorted(tag for tag in {*first, *second} if first.get(tag) != second.get(tag))
+    if tags:
+        more = f" and {len(tags) - 3} more" if len(tags) > 3 else ""
+        return "elements " + ", ".join(str(BaseTag(tag)) for tag in tags[:3]) + more
+    comparable = current.rows is not None and not _lossy(current) and not _lossy(alternate)
+    return "" if not comparable or _same_frames(one, other) else "the pixels"
+
+
+def _elements(blob: Blob) -> dict[int, bytes]:
+    """Encoded value of each element but the pixels, by tag."""
+    with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
+        dataset = header.read_file(cast(BinaryIO, content), blob.size)[0].dataset
+        return _encoded(dataset)
+
+
+def _encoded(dataset: Dataset) -> dict[int, bytes]:
+    """Each element in Implicit VR Little Endian, so that VRs that only one side knows do not count."""
+    values: dict[int, bytes] = {}
+    for tag in sorted(dataset.keys()):
+        if tag.element == 0 or tag.group in (0x0002, 0x7FE0) or tag in _MAY_DIFFER:
+            continue
+        element = dataset[tag]
+        if element.VR == "SQ":
+            values[tag] = repr([sorted(_encoded(item).items()) for item in element.value]).encode()
+            continue
+        part = Dataset()
+        part[tag] = element
+        target = DicomBytesIO()
+        target.is_little_endian, target.is_implicit_VR = True, True
+        write_dataset(target, part, parent_encoding=header.encodings(dataset))
+        values[tag] = target.getvalue()
+    return values
+
+
+def _lossy(instance: Instance) -> bool:
+    """Whether the transfer syntax may have lost pixels, so that a comparison says nothing."""
+    syntax = UID(instance.transfer_syntax)
+    return syntax.is_encapsulated and syntax not in _LOSSLESS
+
+
+def _same_frames(one: Blob, other: Blob) -> bool:
+    """Compare frame by frame: memory holds two frames."""
+    archive = runtime.archive()
+    with (
+        archive.open(one.segment, one.offset, one.size) as first,
+        archive.open(other.segment, other.offset, other.size) as second,
+    ):
+        frames = zip_longest(iter_pixels(cast(BinaryIO, first)), iter_pixels(cast(BinaryIO, second)))
+        return all(a is not None and b is not None and np.array_equal(a, b) for a, b in frames)

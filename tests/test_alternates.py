@@ -1,0 +1,70 @@
+import pytest
+from archive_fixtures import a_project, an_object, begin, encode, store, store_vendor_file
+from pydicom.uid import ImplicitVRLittleEndian
+
+from portal import alternates, settings
+from portal.models import Conflict, Instance, Project, Study
+from portal.provenance import Actor
+
+
+@pytest.fixture
+def project(site: settings.Settings, admin: Actor) -> Project:
+    return a_project(actor=admin)
+
+
+def compared() -> list[str]:
+    return [alternates.compare(instance) for instance in alternates.pending()]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MR_small_implicit.dcm",
+        "MR_small_bigendian.dcm",
+        "MR_small_RLE.dcm",
+        "MR_small_jp2klossless.dcm",
+        "MR_small_jpeg_ls_lossless.dcm",
+    ],
+)
+def test_a_lossless_alternate_of_the_same_image_stays_an_alternate(project: Project, name: str) -> None:
+    store_vendor_file("MR_small.dcm", project)
+    store_vendor_file(name, project)
+    assert compared() == [alternates.EQUAL]
+    assert compared() == []
+    assert Conflict.select().count() == 0
+
+
+def test_an_alternate_with_another_element_becomes_a_conflict(project: Project) -> None:
+    ds = an_object()
+    store(ds, project)
+    with begin(project, uid=ds.SOPInstanceUID, syntax=ImplicitVRLittleEndian) as incoming:
+        incoming.write(encode(an_object(ImageComments="other"), syntax=ImplicitVRLittleEndian))
+        assert incoming.commit().outcome == "alternate"
+    assert compared() == ["Another transfer syntax, and other content: elements (0020,4000)."]
+    assert [row.state for row in Instance.select()] == ["current", "held"]
+    assert (Conflict.get().kind, Study.get().n_instances) == ("content", 1)
+
+
+def test_an_alternate_with_other_pixels_becomes_a_conflict(project: Project) -> None:
+    ds = an_object()
+    store(ds, project)
+    changed = an_object(PixelData=bytes(len(ds.PixelData)))
+    with begin(project, uid=ds.SOPInstanceUID, syntax=ImplicitVRLittleEndian) as incoming:
+        incoming.write(encode(changed, syntax=ImplicitVRLittleEndian))
+        incoming.commit()
+    assert compared() == ["Another transfer syntax, and other content: the pixels."]
+
+
+def test_an_alternate_of_another_number_of_frames_becomes_a_conflict(project: Project) -> None:
+    store_vendor_file("rtdose.dcm", project)
+    store_vendor_file("rtdose_rle_1frame.dcm", project)
+    (sentence,) = compared()
+    assert "other content: elements" in sentence
+    assert "(0028,0008)" in sentence
+
+
+def test_a_lossy_alternate_is_compared_by_its_elements_alone(project: Project) -> None:
+    store_vendor_file("SC_rgb_jpeg_dcmd.dcm", project)
+    store_vendor_file("SC_rgb_jpeg.dcm", project)
+    (sentence,) = compared()
+    assert sentence == alternates.EQUAL or "elements" in sentence
