@@ -1,0 +1,100 @@
+"""The web: one Flask application made of the tabs and the REST interface."""
+
+from contextlib import ExitStack
+from typing import Any
+
+from flask import Flask, g, request
+from werkzeug.routing import IntegerConverter
+
+from portal import runtime
+from portal.routes import (
+    activity,
+    api,
+    conflicts,
+    data,
+    devices,
+    exports,
+    guard,
+    headers,
+    home,
+    jobs,
+    parts,
+    peers,
+    problems,
+    session,
+    shell,
+    storages,
+    users,
+)
+from portal.routes import (
+    settings as site_settings,
+)
+from portal.settings import Settings
+
+LARGEST_FORM = 1_000_000
+"""Bytes of a page's form. The REST interface takes more, and sets its own limit for each request."""
+
+TABS = (home, data, exports, jobs, activity, conflicts, devices, peers, storages, users, site_settings, session)
+
+
+class RowNumber(IntegerConverter):
+    """A row number in an address: what no database can hold is no such page, rather than an error."""
+
+    regex = r"[1-9][0-9]{0,17}"
+
+
+def create_app(settings: Settings) -> Flask:
+    """The application for a site that `portal migrate` has made ready."""
+    runtime.start(settings)
+    app = Flask("portal")
+    app.url_map.converters["row"] = RowNumber
+    app.config.update(_config(settings))
+    _connect_each_request(app)
+    guard.install(app)
+    headers.install(app, secure=settings.cookie_secure)
+    problems.install(app)
+    parts.install(app)
+    shell.install(app)
+    for tab in TABS:
+        app.register_blueprint(tab.bp)
+    _mount_rest(app)
+    return app
+
+
+def _config(settings: Settings) -> dict[str, Any]:
+    return {
+        "SECRET_KEY": runtime.secrets().derive("session"),
+        "SESSION_COOKIE_NAME": "portico",
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "SESSION_COOKIE_SECURE": settings.cookie_secure,
+        "SESSION_REFRESH_EACH_REQUEST": False,  # else a page that polls renews its session for ever
+        "PERMANENT_SESSION_LIFETIME": 12 * 3600,
+        "MAX_CONTENT_LENGTH": LARGEST_FORM,
+        "MAX_FORM_MEMORY_SIZE": LARGEST_FORM,
+        "WTF_CSRF_TIME_LIMIT": None,  # else a page that stays open for an hour cannot be sent any more
+        "RATELIMIT_STORAGE_URI": settings.redis_url or f"redis+unix://{runtime.socket(settings)}",
+        "RATELIMIT_IN_MEMORY_FALLBACK_ENABLED": True,  # else nobody signs in while Valkey is down
+    }
+
+
+def _connect_each_request(app: Flask) -> None:
+    """One database connection a request, also for an error page; none for a static file."""
+
+    @app.before_request
+    def connect() -> None:
+        if request.endpoint != "static":
+            g.connection = ExitStack()
+            g.connection.enter_context(runtime.connection())
+
+    @app.teardown_request
+    def close(_error: BaseException | None) -> None:
+        if opened := g.pop("connection", None):
+            opened.close()
+
+
+def _mount_rest(app: Flask) -> None:
+    """A device shows its key with each request and never a cookie, so that there is nothing for CSRF to forge."""
+    ours = set(app.blueprints)
+    api.register(app)
+    for name in set(app.blueprints) - ours:
+        guard.csrf.exempt(app.blueprints[name])

@@ -1,0 +1,73 @@
+"""Data: the tree from the projects down to a file, its header and its bytes."""
+
+from flask import Blueprint
+from flask import Response as FlaskResponse
+from werkzeug.wrappers import Response
+
+from portal import browse, files, origins
+from portal.routes.guard import current_actor, current_scope, signed_in_required
+from portal.routes.pages import listing, render
+
+bp = Blueprint("data", __name__, url_prefix="/data")
+
+BELOW = {"project": "subject", "subject": "session", "session": "acquisition"}
+
+
+@bp.get("/")
+@signed_in_required
+def projects() -> Response:
+    scope = current_scope()
+    found = listing(lambda search, _only, limit, skip: browse.projects(scope, search, limit, skip))
+    return render("data/projects.html", partial="data/_projects.html", listing=found)
+
+
+@bp.get("/<any(project, subject, session, acquisition):level>/<row:number>")
+@signed_in_required
+def place(level: str, number: int) -> Response:
+    here = browse.place(level, number, current_scope())
+    below = BELOW.get(level)
+    children = listing(lambda search, _only, limit, skip: browse.children(here, search, limit, skip)) if below else None
+    lying = listing(lambda search, _only, limit, skip: browse.files(here, search if not below else "", limit, skip))
+    return render(
+        "data/place.html",
+        partial="data/_children.html" if below else "data/_files.html",
+        here=here,
+        below=below,
+        listing=children or lying,
+        lying=lying,
+    )
+
+
+@bp.get("/file/<row:file_id>")
+@signed_in_required
+def file(file_id: int) -> Response:
+    found = files.get(file_id, current_scope())
+    here = browse.place(found.parent_type, found.parent_id, current_scope())
+    return render(
+        "data/file.html",
+        file=found,
+        here=here,
+        who=origins.name(found),
+        versions=browse.versions(file_id),
+        instances=browse.instances(file_id),
+    )
+
+
+@bp.get("/file/<row:file_id>/header")
+@signed_in_required
+def header(file_id: int) -> Response:
+    found = files.get(file_id, current_scope())
+    here = browse.place(found.parent_type, found.parent_id, current_scope())
+    return render("data/header.html", file=found, here=here, rows=files.header(found))
+
+
+@bp.get("/file/<row:file_id>/download")
+@signed_in_required
+def download(file_id: int) -> Response:
+    found = files.get(file_id, current_scope())
+    content, size = files.open_content(found)
+    files.note_download(found, actor=current_actor())
+    response = FlaskResponse(content, mimetype="application/octet-stream", direct_passthrough=True)
+    response.headers.set("Content-Disposition", "attachment", filename=found.name)
+    response.content_length = size
+    return response

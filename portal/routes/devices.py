@@ -1,0 +1,163 @@
+"""Interfaces, first tab: devices and their keys."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask import Blueprint, flash, redirect, url_for
+from werkzeug.wrappers import Response
+
+from portal import devices, keys
+from portal.errors import Missing
+from portal.routes import words
+from portal.routes.forms import Form, choice, day, text
+from portal.routes.guard import current_actor, site_admin_required
+from portal.routes.pages import listing, render, within
+
+bp = Blueprint("devices", __name__, url_prefix="/interfaces/devices")
+
+TYPES = [("", "The device says it itself"), ("connector", "Connector"), ("importer", "Importer")]
+STATES = (
+    ("ok", "OK"),
+    ("missing", "Missing"),
+    ("error", "Error"),
+    ("unknown", "Unknown"),
+    ("disabled", "Disabled"),
+)
+
+
+class NewForm(Form):
+    label = text("Label")
+    type = choice("Type", TYPES)
+
+
+class RenameForm(Form):
+    label = text("Label")
+
+
+class KeyForm(Form):
+    name = text("Name")
+    expires = text("Expires on")
+
+
+@bp.get("/")
+@site_admin_required
+def index() -> Response:
+    found = listing(within(devices.every(), _searched, devices.status))
+    rows = [(device.id, devices.view(device)) for device in found.rows]
+    return render("devices/list.html", partial="devices/_list.html", listing=found, rows=rows, states=STATES)
+
+
+@bp.get("/new")
+@site_admin_required
+def new() -> Response:
+    return render("devices/new.html", form=NewForm())
+
+
+@bp.post("/new")
+@site_admin_required
+def add() -> Response:
+    form = NewForm()
+    device = form.attempt(lambda: devices.add(form.label.data, form.type.data or None, actor=current_actor()))
+    if device is None:
+        return render("devices/new.html", form=form, status=422)
+    flash(f"{device.label} is added. It can do nothing yet: generate a key for it.")
+    return redirect(url_for(".show", device_id=device.id), 303)
+
+
+@bp.get("/<row:device_id>")
+@site_admin_required
+def show(device_id: int) -> Response:
+    form = KeyForm(expires=_next_year())
+    return _page(device_id, form)
+
+
+@bp.post("/<row:device_id>/keys")
+@site_admin_required
+def issue(device_id: int) -> Response:
+    device = devices.get(device_id)
+    form = KeyForm()
+    issued = form.attempt(
+        lambda: keys.issue(
+            device, name=form.name.data, expires=day(form.expires.data, field="expires"), actor=current_actor()
+        )
+    )
+    if issued is None:
+        return _page(device_id, form, status=422)
+    return _page(device_id, KeyForm(formdata=None, expires=_next_year()), issued=issued, status=201)
+
+
+@bp.get("/<row:device_id>/keys/<key_id>/revoke")
+@site_admin_required
+def ask_revoke(device_id: int, key_id: str) -> Response:
+    device = devices.get(device_id)
+    key = next((row for row in keys.every(device) if row.key_id == key_id), None)
+    if key is None:
+        raise Missing(f"{device.label} has no such key.")
+    return render("devices/revoke.html", device=device, key=key)
+
+
+@bp.post("/<row:device_id>/keys/<key_id>/revoke")
+@site_admin_required
+def revoke(device_id: int, key_id: str) -> Response:
+    keys.revoke(devices.get(device_id), key_id, actor=current_actor())
+    flash(f"Key {key_id} is revoked. Whoever uses it is refused from now on.")
+    return redirect(url_for(".show", device_id=device_id), 303)
+
+
+@bp.get("/<row:device_id>/rename")
+@site_admin_required
+def edit(device_id: int) -> Response:
+    device = devices.get(device_id)
+    return render("devices/rename.html", device=device, form=RenameForm(label=device.label))
+
+
+@bp.post("/<row:device_id>/rename")
+@site_admin_required
+def rename(device_id: int) -> Response:
+    device = devices.get(device_id)
+    form = RenameForm()
+    renamed = form.attempt(lambda: devices.rename(device_id, form.label.data, actor=current_actor()))
+    if renamed is None:
+        return render("devices/rename.html", device=device, form=form, status=422)
+    flash(f"{device.label} is now called {renamed.label}." if renamed.label != device.label else "Nothing was changed.")
+    return redirect(url_for(".show", device_id=device_id), 303)
+
+
+@bp.post("/<row:device_id>/disable")
+@site_admin_required
+def disable(device_id: int) -> Response:
+    device = devices.disable(device_id, actor=current_actor())
+    flash(f"{device.label} is disabled. Its keys are refused, and work again once it is enabled.")
+    return redirect(url_for(".show", device_id=device_id), 303)
+
+
+@bp.post("/<row:device_id>/enable")
+@site_admin_required
+def enable(device_id: int) -> Response:
+    device = devices.enable(device_id, actor=current_actor())
+    flash(f"{device.label} is enabled. Its keys work again.")
+    return redirect(url_for(".show", device_id=device_id), 303)
+
+
+def _page(device_id: int, form: Form, *, status: int = 200, issued: Any = None) -> Response:
+    device = devices.get(device_id)
+    return render(
+        "devices/show.html",
+        device=device,
+        state=devices.status(device),
+        keys=[(key, keys.state(key)) for key in keys.every(device)],
+        live=keys.count_live(device),
+        most=keys.MOST_LIVE,
+        form=form,
+        issued=issued,
+        status=status,
+    )
+
+
+def _searched(device: Any) -> tuple[object, ...]:
+    return device.label, device.type, device.last_address, device.version
+
+
+def _next_year() -> str:
+    """The day in a year from today, as the date field has it."""
+    return f"{datetime.now(words.zone()) + timedelta(days=365):%Y-%m-%d}"

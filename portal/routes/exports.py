@@ -1,0 +1,62 @@
+"""Exports: copies of a project on an external storage."""
+
+from flask import Blueprint, redirect, request, url_for
+from werkzeug.wrappers import Response
+
+from portal import browse, exports
+from portal.routes.forms import Form, choice, offered
+from portal.routes.guard import current_actor, current_scope, site_admin_required
+from portal.routes.pages import listing, render, within
+from portal.storage import storages
+
+bp = Blueprint("exports", __name__, url_prefix="/exports")
+
+STATES = (
+    ("running", "Running"),
+    ("done", "Done"),
+    ("errors", "With errors"),
+    ("failed", "Failed"),
+    ("cancelled", "Cancelled"),
+)
+
+
+class ExportForm(Form):
+    project = choice("Project")
+    to = choice("To")
+
+
+@bp.get("/")
+@site_admin_required
+def index() -> Response:
+    rows = [exports.view(job) for job in exports.every()]
+    found = listing(within(rows, lambda row: (row["project"], row["storage"], row["id"]), lambda row: row["state"]))
+    return render(
+        "exports/list.html",
+        partial="exports/_list.html",
+        listing=found,
+        states=STATES,
+        storages=storages.every(),
+    )
+
+
+@bp.get("/new")
+@site_admin_required
+def new() -> Response:
+    form = _form(ExportForm(project=request.args.get("project"), to=request.args.get("to")))
+    return render("exports/new.html", form=form)
+
+
+@bp.post("/new")
+@site_admin_required
+def start() -> Response:
+    form = _form(ExportForm())
+    job = form.attempt(lambda: exports.start(form.project.data or "", to=form.to.data or "", actor=current_actor()))
+    if job is None:
+        return render("exports/new.html", form=form, status=422)
+    return redirect(url_for("jobs.show", job_id=job.id), 303)
+
+
+def _form(form: ExportForm) -> ExportForm:
+    form.project.choices = offered((path, path) for path in browse.paths(current_scope()))
+    form.to.choices = offered((row.label, row.label) for row in storages.every())
+    return form

@@ -1,0 +1,93 @@
+"""Who is asking: signed-in users, site admins, forged forms, and too many attempts."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, g, redirect, request, url_for
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
+from flask_login import LoginManager, UserMixin, current_user
+from flask_wtf.csrf import CSRFProtect
+from werkzeug.wrappers import Response as BaseResponse
+
+from portal import rights, users
+from portal.errors import NotAllowed
+from portal.provenance import Actor
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+csrf = CSRFProtect()
+limiter = Limiter(key_func=get_remote_address)
+_login = LoginManager()
+
+
+class SignedIn(UserMixin):  # type: ignore[misc]
+    """A user in the eyes of Flask-Login."""
+
+    def __init__(self, user: Any) -> None:
+        self.user = user
+
+    def get_id(self) -> str:
+        return users.session_id(self.user)
+
+
+def install(app: Flask) -> None:
+    csrf.init_app(app)
+    limiter.init_app(app)
+    _login.init_app(app)
+
+
+@_login.user_loader  # type: ignore[untyped-decorator]
+def _load(session_id: str) -> SignedIn | None:
+    user = users.of_session(session_id)
+    return SignedIn(user) if user else None
+
+
+@_login.unauthorized_handler  # type: ignore[untyped-decorator]
+def _send_to_sign_in() -> BaseResponse:
+    """To the sign-in page, and from there back; htmx cannot follow a redirect of its target, so it is told."""
+    if request.headers.get("HX-Request"):
+        current = urlsplit(request.headers.get("HX-Current-URL", "")).path
+        return Response(status=401, headers={"HX-Redirect": url_for("session.sign_in", next=current or None)})
+    wanted = request.full_path.rstrip("?") if request.method == "GET" else None
+    return redirect(url_for("session.sign_in", next=wanted if wanted != "/" else None), 303)
+
+
+def signed_in_required(view: View) -> View:
+    @wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        if not current_user.is_authenticated:
+            return _login.unauthorized()
+        return view(*args, **kwargs)
+
+    return guarded  # type: ignore[return-value]
+
+
+def site_admin_required(view: View) -> View:
+    @wraps(view)
+    @signed_in_required
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        if not current_user.user.is_admin:
+            raise NotAllowed("Only a site admin may open this page. Ask one of yours.")
+        return view(*args, **kwargs)
+
+    return guarded  # type: ignore[return-value]
+
+
+def current_actor() -> Actor:
+    """The signed-in user as the one who asks."""
+    return users.actor(current_user.user, address())
+
+
+def current_scope() -> rights.Scope:
+    """What the signed-in user may see, once a request."""
+    if "scope" not in g:
+        g.scope = rights.scope(current_actor())
+    scope: rights.Scope = g.scope
+    return scope
+
+
+def address() -> str:
+    return request.remote_addr or ""

@@ -1,0 +1,239 @@
+"""Interfaces, second tab: DICOM peers and refused callers; only while the DIMSE service is enabled."""
+
+from typing import Any
+
+from flask import Blueprint, flash, redirect, request, url_for
+from werkzeug.wrappers import Response
+
+from portal import browse, callers, jobs, peers, site
+from portal.errors import Missing
+from portal.routes.forms import Form, choice, choices, lines, offered, split, text
+from portal.routes.guard import current_actor, current_scope, site_admin_required
+from portal.routes.pages import listing, render, within
+
+bp = Blueprint("peers", __name__, url_prefix="/interfaces/peers")
+
+SERVICES = [
+    ("echo", "Echo: ask whether we are there"),
+    ("store", "Store: send us objects"),
+    ("find", "Find: query for studies"),
+    ("move", "Move: have us send them"),
+    ("get", "Get: fetch them itself"),
+    ("commit", "Commit: have it confirmed that we keep them"),
+]
+SEES = [("none", "No project"), ("some", "The projects listed below"), ("all", "All projects, to read")]
+STATES = (("ok", "OK"), ("failed", "Failed"), ("unknown", "Never tested"), ("disabled", "Disabled"))
+
+
+class PeerForm(Form):
+    label = text("Label")
+    ae_title = text("AE title")
+    host = text("Host")
+    port = text("Port")
+    addresses = lines("Addresses it may call from")
+    services = choices("What it may do", SERVICES)
+    sees = choice("What it may see", SEES)
+    projects = lines("Projects")
+    store_to = choice("What it sends goes to")
+    moves_to = lines("Where it may have us send to")
+    our_ae_title = text("Our AE title towards it")
+
+
+@bp.before_request
+def only_while_enabled() -> None:
+    """No tab and no page while the service is off."""
+    if not site.get("dimse.enabled"):
+        raise Missing("DICOM Peers are there only while the DIMSE service is enabled. Enable it in Settings.")
+
+
+@bp.get("/")
+@site_admin_required
+def index() -> Response:
+    found = listing(within(peers.every(), _searched, _state))
+    rows = [(peers.view(peer), _state(peer)) for peer in found.rows]
+    return render(
+        "peers/list.html",
+        partial="peers/_list.html",
+        listing=found,
+        rows=rows,
+        states=STATES,
+        refused=callers.every(decided=False)[:5],
+        ignored=len([row for row in callers.every() if row.decision == callers.IGNORED]),
+    )
+
+
+@bp.get("/new")
+@site_admin_required
+def new() -> Response:
+    form = _form(PeerForm(services=["echo"], sees="none"))
+    return render("peers/form.html", form=form, peer=None)
+
+
+@bp.post("/new")
+@site_admin_required
+def register() -> Response:
+    form = _form(PeerForm())
+    peer = form.attempt(lambda: peers.register(actor=current_actor(), **_fields(form)))
+    if peer is None:
+        return render("peers/form.html", form=form, peer=None, status=422)
+    flash(f"{peer.label} is registered. It may {', '.join(peer.services) or 'do nothing yet'}.")
+    return redirect(url_for(".show", peer_id=peer.id), 303)
+
+
+@bp.get("/<row:peer_id>")
+@site_admin_required
+def show(peer_id: int) -> Response:
+    peer = peers.by_id(peer_id)
+    job = _named_echo(peer)
+    return render(
+        "peers/show.html",
+        partial="peers/_test.html",
+        peer=peers.view(peer),
+        state=_state(peer),
+        job=job and jobs.view(job),
+        ours=peers.our_ae_title(peer),
+        dimse=site.every(),
+    )
+
+
+@bp.post("/<row:peer_id>/echo")
+@site_admin_required
+def echo(peer_id: int) -> Response:
+    peer = peers.by_id(peer_id)
+    job_id = peers.request_echo(peer.label, actor=current_actor())
+    return redirect(url_for(".show", peer_id=peer_id, job=job_id), 303)
+
+
+@bp.get("/<row:peer_id>/edit")
+@site_admin_required
+def edit(peer_id: int) -> Response:
+    peer = peers.view(peers.by_id(peer_id))
+    return render("peers/form.html", form=_form(PeerForm(**_values(peer))), peer=peer)
+
+
+@bp.post("/<row:peer_id>/edit")
+@site_admin_required
+def save(peer_id: int) -> Response:
+    peer = peers.view(peers.by_id(peer_id))
+    form = _form(PeerForm())
+
+    def change() -> Any:
+        fields = _fields(form)
+        return peers.edit(peer["label"], new_label=fields.pop("label"), actor=current_actor(), **fields)
+
+    changed = form.attempt(change)
+    if changed is None:
+        return render("peers/form.html", form=form, peer=peer, status=422)
+    flash(f"{changed.label} is saved. It acts on its next association.")
+    return redirect(url_for(".show", peer_id=peer_id), 303)
+
+
+@bp.post("/<row:peer_id>/disable")
+@site_admin_required
+def disable(peer_id: int) -> Response:
+    peer = peers.disable(peers.by_id(peer_id).label, actor=current_actor())
+    flash(f"{peer.label} is disabled. Its next association is rejected.")
+    return redirect(url_for(".show", peer_id=peer_id), 303)
+
+
+@bp.post("/<row:peer_id>/enable")
+@site_admin_required
+def enable(peer_id: int) -> Response:
+    peer = peers.enable(peers.by_id(peer_id).label, actor=current_actor())
+    flash(f"{peer.label} is enabled.")
+    return redirect(url_for(".show", peer_id=peer_id), 303)
+
+
+@bp.get("/<row:peer_id>/remove")
+@site_admin_required
+def ask_remove(peer_id: int) -> Response:
+    return render("peers/remove.html", peer=peers.view(peers.by_id(peer_id)))
+
+
+@bp.post("/<row:peer_id>/remove")
+@site_admin_required
+def remove(peer_id: int) -> Response:
+    label = peers.by_id(peer_id).label
+    peers.remove(label, actor=current_actor())
+    flash(f"{label} is removed. Its next call is refused.")
+    return redirect(url_for(".index"), 303)
+
+
+@bp.post("/refused/<row:caller_id>/register")
+@site_admin_required
+def register_caller(caller_id: int) -> Response:
+    peer = callers.register(caller_id, actor=current_actor())
+    flash(f"{peer.label} is registered. It may echo, and sees nothing yet.")
+    return redirect(url_for(".show", peer_id=peer.id), 303)
+
+
+@bp.post("/refused/<row:caller_id>/ignore")
+@site_admin_required
+def ignore_caller(caller_id: int) -> Response:
+    caller = callers.ignore(caller_id, actor=current_actor())
+    flash(f"{caller.calling} from {caller.address} is ignored. It stays refused, and is counted on.")
+    return redirect(url_for(".index"), 303)
+
+
+def _form(form: PeerForm) -> PeerForm:
+    """The form with the projects that there are now to choose from."""
+    paths = browse.paths(current_scope())
+    form.store_to.choices = offered([("", "Where its study is, or Unsorted"), *zip(paths, paths, strict=True)])
+    return form
+
+
+def _fields(form: PeerForm) -> dict[str, Any]:
+    """What was typed, as `peers.register` takes it."""
+    return {
+        "label": form.label.data,
+        "ae_title": form.ae_title.data,
+        "host": form.host.data,
+        "port": form.port.data or None,
+        "addresses": split(form.addresses.data),
+        "services": tuple(form.services.data or ()),
+        "projects": _grants(form.projects.data) if form.sees.data == "some" else (),
+        "all_projects": form.sees.data == "all",
+        "store_to": form.store_to.data or None,
+        "moves_to": split(form.moves_to.data),
+        "our_ae_title": form.our_ae_title.data,
+    }
+
+
+def _values(peer: dict[str, Any]) -> dict[str, Any]:
+    """A peer as its form shows it."""
+    granted = "\n".join(f"{one['project']}:{one['role']}" for one in peer["projects"])
+    return {
+        **{name: peer[name] for name in ("label", "ae_title", "host", "our_ae_title", "services")},
+        "port": str(peer["port"] or ""),
+        "addresses": "\n".join(peer["addresses"]),
+        "sees": "all" if peer["all_projects"] else "some" if granted else "none",
+        "projects": granted,
+        "store_to": peer["store_to"] or "",
+        "moves_to": "\n".join(peer["moves_to"]),
+    }
+
+
+def _grants(typed: str) -> tuple[tuple[str, str], ...]:
+    """Each `GROUP/PROJECT:rw` as project and role; without a role, to read."""
+    found = []
+    for line in split(typed):
+        path, _, role = line.rpartition(":")
+        found.append((path, role) if role in ("ro", "rw") else (line, "ro"))
+    return tuple(found)
+
+
+def _searched(peer: Any) -> tuple[object, ...]:
+    return peer.label, peer.ae_title, peer.host, *peer.addresses
+
+
+def _state(peer: Any) -> str:
+    return str(peer.state) if peer.enabled else "disabled"
+
+
+def _named_echo(peer: Any) -> Any:
+    """The echo that the address names, if it was of this peer."""
+    named = request.args.get("job", "")
+    if named.isascii() and named.isdecimal() and len(named) < 19:
+        job = jobs.get(int(named))
+        return job if job.kind == "echo" and job.params.get("peer") == peer.id else None
+    return None

@@ -1,0 +1,112 @@
+"""Signing in and out, and one's own password."""
+
+import hashlib
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Blueprint, flash, redirect, request, session, url_for
+from flask_login import current_user, login_user
+from werkzeug.wrappers import Response
+
+from portal import users
+from portal.errors import BadValue
+from portal.routes import guard
+from portal.routes.forms import Form, secret, text
+from portal.routes.guard import limiter, signed_in_required
+from portal.routes.pages import render
+
+bp = Blueprint("session", __name__)
+
+BY_ADDRESS = "30 per 10 minutes"
+BY_ACCOUNT = "10 per 10 minutes"
+
+
+class SignInForm(Form):
+    email = text("E-mail address")
+    password = secret("Password")
+
+
+class PasswordForm(Form):
+    old = secret("Password of now")
+    new = secret("New password")
+    again = secret("New password, again")
+
+
+def _account() -> str:
+    """Under which name attempts on one account are counted; short whatever was typed."""
+    typed = request.form.get("email", "").strip().lower()
+    return f"account:{hashlib.sha256(typed.encode(errors='replace')).hexdigest()}"
+
+
+def _failed(response: Response) -> bool:
+    return response.status_code in (401, 422)
+
+
+@bp.get("/sign-in")
+def sign_in() -> Response:
+    if current_user.is_authenticated:
+        return redirect(_wanted(), 303)
+    return render("session/sign_in.html", form=SignInForm(), next=request.args.get("next", ""))
+
+
+@bp.post("/sign-in")
+@limiter.limit(BY_ADDRESS, deduct_when=_failed)
+@limiter.limit(BY_ACCOUNT, key_func=_account, deduct_when=_failed)
+def check_sign_in() -> Response:
+    form = SignInForm()
+    user = form.attempt(
+        lambda: users.sign_in(form.email.data, form.password.data, address=guard.address()),
+    )
+    if user is None:
+        return render("session/sign_in.html", form=form, next=request.form.get("next", ""), status=401)
+    _begin(user)
+    return redirect(_wanted(), 303)
+
+
+@bp.post("/sign-out")
+@signed_in_required
+def sign_out() -> Response:
+    users.sign_out(current_user.user, address=guard.address())
+    session.clear()
+    flash("You are signed out, in every browser where you were signed in.")
+    return redirect(url_for("session.sign_in"), 303)
+
+
+@bp.get("/password")
+@signed_in_required
+def password() -> Response:
+    return render("session/password.html", form=PasswordForm())
+
+
+@bp.post("/password")
+@signed_in_required
+@limiter.limit(BY_ACCOUNT, key_func=lambda: f"password:{current_user.user.id}", deduct_when=_failed)
+def change_password() -> Response:
+    form = PasswordForm()
+    user = form.attempt(lambda: _changed(form))
+    if user is None:
+        return render("session/password.html", form=form, status=422)
+    _begin(user)
+    flash("Your password is changed. Every other session of yours has ended.")
+    return redirect(url_for("home.index"), 303)
+
+
+def _changed(form: PasswordForm) -> Any:
+    if form.new.data != form.again.data:
+        raise BadValue("This is not what you typed above. Type the new password twice.", field="again")
+    return users.change_password(current_user.user, form.old.data, form.new.data, address=guard.address())
+
+
+def _begin(user: Any) -> None:
+    """A new session, with a new CSRF token: what was known of the one before is worth nothing."""
+    session.clear()
+    session.permanent = True
+    login_user(guard.SignedIn(user))
+
+
+def _wanted() -> str:
+    """Where the person wanted to go, if that is a page of ours; else the first page."""
+    wanted = request.values.get("next", "")
+    parts = urlsplit(wanted)
+    ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and not (parts.scheme or parts.netloc)
+    return wanted if ours and wanted.isprintable() and "\\" not in wanted else url_for("home.index")

@@ -1,0 +1,130 @@
+"""Numbers, sizes and times as people read them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from flask import Flask, g
+from markupsafe import Markup, escape
+
+from portal import site
+
+UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+def install(app: Flask) -> None:
+    app.jinja_env.filters.update(
+        ago=ago, day=day, size=size, number=number, took=took, lasting=lasting, amount=amount, days_left=days_left
+    )
+
+
+def number(value: Any) -> str:
+    """11,249."""
+    return f"{int(value or 0):,}"
+
+
+def amount(count: Any, one: str, many: str = "") -> str:
+    """1 file, 12 files."""
+    return f"{number(count)} {one if int(count or 0) == 1 else many or one + 's'}"
+
+
+def size(count: Any) -> str:
+    """512 kB, 1.4 GB: decimal units, two figures where the first is small."""
+    value = float(count or 0)
+    for unit in UNITS:
+        if value < 1000 or unit == UNITS[-1]:
+            break
+        value /= 1000
+    if unit == "bytes":
+        return f"{int(value):,} {'byte' if value == 1 else unit}"
+    return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
+
+
+def took(began: datetime | None, ended: datetime | None) -> str:
+    """How long a thing took, or takes so far; empty where it has not begun."""
+    if began is None:
+        return ""
+    return lasting(((ended or _now()) - began).total_seconds())
+
+
+def lasting(seconds: float) -> str:
+    """0.4 s, 3 min 02 s, 2 h 41 min."""
+    seconds = max(0.0, seconds)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < HOUR:
+        return f"{seconds // MINUTE:.0f} min {seconds % MINUTE:02.0f} s"
+    return f"{seconds // HOUR:.0f} h {seconds % HOUR // MINUTE:02.0f} min"
+
+
+def ago(value: datetime | str | None, never: str = "Never") -> Markup:
+    """A moment in words up to a day from now, then as a day of the site's time; the exact UTC is on hover."""
+    if not value:
+        return Markup('<span class="q">{}</span>').format(never)
+    moment = _moment(value)
+    return _timed(moment, _relative(moment))
+
+
+def day(value: datetime | str | None) -> Markup:
+    """24 Nov 2026, in the site's time; the exact UTC is on hover."""
+    if not value:
+        return Markup('<span class="q">Never</span>')
+    moment = _moment(value)
+    return _timed(moment, _date(moment))
+
+
+def _moment(value: datetime | str) -> datetime:
+    """Views for `--json` have their moments as text."""
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value)
+
+
+def _timed(moment: datetime, words: str) -> Markup:
+    utc = moment.astimezone(UTC)
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
+        f"{utc:%Y-%m-%dT%H:%M:%SZ}", f"{utc:%Y-%m-%d %H:%M:%S}", escape(words)
+    )
+
+
+def _relative(moment: datetime) -> str:
+    away = (_now() - moment).total_seconds()
+    seconds = abs(away)
+    if seconds >= DAY:
+        return _date(moment, with_time=True)
+    if seconds < 2:
+        return "just now"
+    if seconds < MINUTE:
+        words = f"{seconds:.0f} s"
+    elif seconds < HOUR:
+        words = f"{seconds // MINUTE:.0f} min"
+    else:
+        words = f"{seconds // HOUR:.0f} h"
+    return f"{words} ago" if away > 0 else f"in {words}"
+
+
+def _date(moment: datetime, *, with_time: bool = False) -> str:
+    local = moment.astimezone(zone())
+    date = f"{local.day} {local:%b %Y}"
+    return f"{date}, {local:%H:%M}" if with_time else date
+
+
+def days_left(value: datetime | str) -> str:
+    """In 214 days; 3 days ago."""
+    whole = (_moment(value) - _now()) // timedelta(days=1)
+    if whole >= 0:
+        return "today" if whole == 0 else f"in {amount(whole, 'day')}"
+    return f"{amount(-whole, 'day')} ago"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def zone() -> ZoneInfo:
+    """The site's, once a request."""
+    if "zone" not in g:
+        g.zone = ZoneInfo(site.get("site.time_zone"))
+    zone: ZoneInfo = g.zone
+    return zone

@@ -1,0 +1,44 @@
+/* What a page does by itself: copy, close menus, and say when the server is away. All else is HTML and htmx. */
+
+async function copyText(text) {
+  if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
+  const area = document.createElement("textarea"); // plain http on a hospital's network has no clipboard of its own
+  area.value = text;
+  area.className = "visually-hidden";
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (button) {
+    await copyText(button.dataset.copy);
+    button.classList.add("copied");
+    button.setAttribute("title", "Copied");
+  }
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
+
+/* A part that polls asks again 5 s after the server was away; `again` is one of its triggers. */
+document.addEventListener("htmx:error", (event) => {
+  document.getElementById("lost")?.removeAttribute("hidden");
+  const asking = event.detail?.ctx?.sourceElement;
+  setTimeout(() => asking?.isConnected && asking.dispatchEvent(new Event("again")), 5000);
+});
+document.addEventListener("htmx:after:request", () => document.getElementById("lost")?.setAttribute("hidden", ""));
+
+/* The answer to a form is a page of its own where it shows a secret: loading it anew must not send the form again. */
+const here = document.body.dataset.here;
+if (here) history.replaceState(null, "", here);
