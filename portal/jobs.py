@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from peewee import fn
 from redis.exceptions import RedisError
 from rq import Queue, Worker
 from rq.exceptions import DuplicateJobError, NoSuchJobError
@@ -227,9 +226,9 @@ def workers() -> int:
 
 def lengths() -> dict[str, int]:
     """How many jobs wait, and how many run."""
-    active = Job.select(Job.state, fn.COUNT(Job.id)).where(Job.state.in_(ACTIVE)).group_by(Job.state).tuples()
-    counted: dict[str, int] = {state: count for state, count in active}
-    return {"waiting": counted.get("waiting", 0), "running": counted.get("running", 0) + counted.get("cancelling", 0)}
+    waiting = Job.select().where(Job.state == "waiting").count()
+    running = Job.select().where(Job.state.in_(("running", "cancelling"))).count()
+    return {"waiting": waiting, "running": running}
 
 
 def view(job: Job) -> dict[str, Any]:

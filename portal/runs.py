@@ -60,6 +60,11 @@ class Run:
         self.job = job
         self._asked: type[Stopped] | None = None
 
+    @property
+    def is_last(self) -> bool:
+        """Whether the job fails for good if this run does."""
+        return bool(self.job.attempts >= KINDS[self.job.kind].attempts)
+
     def check(self) -> None:
         """Raise Stopped if the run is to end. Costs nothing: call it for each piece of work."""
         if self._asked:
@@ -135,7 +140,7 @@ def perform(job_id: int, work: Callable[[Run], End]) -> None:
     except Cancelled:
         _over(job, End(state="cancelled", sentence=_cancelled(job)))
     except PortalError as error:
-        _failed(job, error)
+        _failed(run, error)
     except TimedOut:
         _over(job, End(state="failed", sentence="It took longer than such a job may. Run it again."))
     except DatabaseError:
@@ -179,9 +184,9 @@ def _end_dead(job: Job) -> None:
     Job.update(state="failed", ended=now(), lease=None, holder="", sentence=sentence).where(Job.id == job.id).execute()
 
 
-def _failed(job: Job, error: PortalError) -> None:
-    last = job.attempts >= KINDS[job.kind].attempts
-    if error.permanent or last:
+def _failed(run: Run, error: PortalError) -> None:
+    job = run.job
+    if error.permanent or run.is_last:
         tried = f" Given up after {job.attempts} attempts." if job.attempts > 1 else ""
         _over(job, End(state="failed", sentence=f"{error.sentence}{tried}"))
         return

@@ -1,0 +1,139 @@
+"""The job runner: an RQ worker that forks one work-horse a job, sweeps the rows, and outlives its queue."""
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+from peewee import DatabaseError
+from redis.client import Pipeline
+from redis.exceptions import RedisError
+from rq import Queue, Worker
+from rq.exceptions import StopRequested
+from rq.executions import Execution
+from rq.job import Job as Bell
+from rq.serializers import JSONSerializer
+
+from portal import jobs, runs, runtime, tether
+from portal.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 10.0
+MONITOR_SECONDS = 5
+QUEUE_PAUSE = 1.0
+WORKER_TTL = 20
+
+
+class JobWorker(Worker):
+    """RQ's forking worker, with what its defaults get wrong for us (stack.md, "RQ").
+
+    The sweep runs in the thread that forks, between forks, so that no database connection is ever open across one.
+    """
+
+    max_connection_wait_time = 2.0
+
+    def __init__(self) -> None:
+        super().__init__(
+            [Queue(jobs.QUEUE, connection=runtime.redis(), serializer=JSONSerializer)],
+            connection=runtime.redis(),
+            serializer=JSONSerializer,
+            worker_ttl=WORKER_TTL,
+            job_monitoring_interval=MONITOR_SECONDS,
+            maintenance_interval=MONITOR_SECONDS,
+            log_job_description=False,
+        )
+        self.log_result_lifespan = False
+        self.is_stopping = False
+        self._swept = 0.0
+
+    def get_heartbeat_ttl(self, job: Bell, working_time: float = 0.0) -> int:  # noqa: ARG002 (RQ calls it so)
+        return MONITOR_SECONDS + 10
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Register again with a queue that has lost its memory."""
+        if pipeline is None and not self.connection.exists(self.key):
+            self.register_birth()  # type: ignore[no-untyped-call]
+        super().heartbeat(timeout, pipeline)
+
+    @property
+    def should_run_maintenance_tasks(self) -> bool:
+        self._sweep()
+        return bool(super().should_run_maintenance_tasks)
+
+    def maintain_heartbeats(self, job: Bell, execution: Execution) -> None:
+        """A queue that is gone ends no run: the row is held by its lease, not by RQ."""
+        with contextlib.suppress(RedisError):
+            self.heartbeat()
+            super().maintain_heartbeats(job, execution)
+        self._sweep()
+
+    def fork_work_horse(self, job: Bell, queue: Queue) -> None:
+        self._parent = os.getpid()
+        super().fork_work_horse(job, queue)
+        if self.is_stopping:
+            self._interrupt_horse()
+
+    def setup_work_horse_signals(self) -> None:
+        """In the horse: die with the worker (an orphan would go on beside its successor), stop in order on SIGTERM."""
+        tether.tie(self._parent)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda _number, _frame: runs.interrupt())
+        if self.is_stopping:  # the signal came between the fork and here
+            runs.interrupt()
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """Stop warm: the job at hand ends at its next step and goes on in another worker, where this one left it."""
+        self.is_stopping = True
+        self._interrupt_horse()
+        with contextlib.suppress(RedisError):
+            super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+    def teardown(self) -> None:
+        """Leave no thread behind, also where there is no queue to say goodbye to."""
+        with contextlib.suppress(RedisError):
+            super().teardown()  # type: ignore[no-untyped-call]
+        thread: Any = self.pubsub_thread
+        if thread:
+            thread.stop()
+
+    def _interrupt_horse(self) -> None:
+        if self.horse_pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.horse_pid, signal.SIGTERM)
+
+    def _sweep(self) -> None:
+        if time.monotonic() - self._swept < SWEEP_SECONDS:
+            return
+        try:
+            with runtime.connection():
+                jobs.sweep()
+        except (RedisError, DatabaseError) as error:
+            log.warning("the sweep could not be done: %s", error)
+        self._swept = time.monotonic()
+
+
+def main(settings: Settings) -> None:
+    """Run jobs until SIGTERM or SIGINT; a queue that is not there yet, or no longer, is waited for."""
+    runtime.start(settings)
+    while not _work():
+        time.sleep(QUEUE_PAUSE)
+
+
+def _work() -> bool:
+    """Work until told to stop (True), or until the queue is lost (False)."""
+    worker = None
+    try:
+        worker = JobWorker()
+        worker.work(logging_level="WARNING")
+    except RedisError as error:
+        log.warning("the queue does not answer (%s); waiting for it", type(error).__name__)
+    except StopRequested:
+        return True
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+    return worker is not None and worker.is_stopping

@@ -1,0 +1,176 @@
+"""The manifest: the last object of an export, which names every other one, signed with the site's key."""
+
+import hashlib
+import hmac
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from typing import IO, TYPE_CHECKING, Any
+
+from portal import runtime, site
+from portal.errors import Damaged, Taken
+from portal.export_items import MANIFESTS
+from portal.models import ALTERNATE, CURRENT, File, Instance, Job, JobItem, Storage, now
+from portal.runs import Run
+
+if TYPE_CHECKING:
+    from portal.storage.destination import Destination
+
+FORMAT = "portico-manifest-1"
+PAGE = 500
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest that lies in a temporary file, to be sent from there."""
+
+    file: IO[bytes]
+    size: int
+    digest: str
+
+    def chunks(self) -> Iterator[bytes]:
+        self.file.seek(0)
+        while chunk := self.file.read(CHUNK):
+            yield chunk
+
+
+def write(run: Run, destination: "Destination", storage: Storage) -> dict[str, Any]:
+    """Write the manifest under a name of its own, and read it back; returns what the job's result says of it.
+
+    Its moment is on the row before it is written, so that a run after a kill makes the same bytes, and finds them.
+    """
+    while True:
+        begun = _begun(run)
+        manifest = make(_head(run.job, storage, begun["ended"]), run.job.id, storage.prefix)
+        with manifest.file:
+            is_new = _put(destination, begun["name"], manifest)
+        if destination.digest(begun["name"]) == (manifest.size, manifest.digest):
+            key = f"{storage.prefix}/{begun['name']}" if storage.prefix else begun["name"]
+            return {"manifest": {**begun, "key": key, "size": manifest.size, "sha256": manifest.digest}}
+        if is_new:
+            raise Damaged("The storage gives back another manifest than was sent. Check it, and do not rely on it.")
+        run.write(result={**run.job.result, "manifest": {**begun, "sha256": ""}})
+
+
+def _begun(run: Run) -> dict[str, Any]:
+    """Name and moment of the manifest that is being written; one that was finished is never touched again."""
+    begun: dict[str, Any] = run.job.result.get("manifest") or {}
+    if begun and "sha256" not in begun:
+        return begun
+    number = begun.get("number", 0) + 1
+    moment = now()
+    again = f"-{number}" if number > 1 else ""
+    name = f"{MANIFESTS}/{moment:%Y-%m-%dT%H%M%SZ}-export-{run.job.id}{again}.json"
+    begun = {"name": name, "ended": moment.isoformat(), "number": number}
+    run.write(result={**run.job.result, "manifest": begun})
+    return begun
+
+
+def _put(destination: "Destination", name: str, manifest: "Manifest") -> bool:
+    """Whether it was not there yet."""
+    try:
+        destination.put(name, manifest.chunks(), size=manifest.size, digest=manifest.digest)
+    except Taken:
+        return False
+    return True
+
+
+def _head(job: Job, storage: Storage, ended: str) -> dict[str, Any]:
+    started: datetime = job.started or job.created
+    return {
+        "export": {"id": job.id, "started": started.isoformat(), "ended": ended, "started_by": job.started_by},
+        "site": site.get("site.name"),
+        "project": job.params["path"],
+        "storage": storage.label,
+        "software": f"portico {metadata.version('portico')}",
+        "counts": {
+            "objects": job.total,
+            "verified": job.done,
+            "failed": job.failed,
+            "bytes": job.bytes,
+            "held_back": job.result.get("held_back", 0),
+        },
+    }
+
+
+def make(head: dict[str, Any], job_id: int, prefix: str) -> Manifest:
+    """Write the manifest of an export's items, in constant memory; the same bytes for the same head and items.
+
+    One JSON object, an item a line. The signature is the HMAC-SHA-256 of all bytes before its own line, under the
+    key that the site derives for `manifest`.
+    """
+    file = tempfile.TemporaryFile(dir=runtime.current().run)  # noqa: SIM115 (it goes when the manifest does)
+    signature = hmac.new(runtime.secrets().derive("manifest"), digestmod=hashlib.sha256)
+    digest = hashlib.sha256()
+    for line in _lines(head, job_id, f"{prefix}/" if prefix else ""):
+        signature.update(line)
+        digest.update(line)
+        file.write(line)
+    last = f'"signature": {json.dumps(signature.hexdigest())}}}\n'.encode()
+    digest.update(last)
+    file.write(last)
+    return Manifest(file, file.tell(), digest.hexdigest())
+
+
+def _lines(head: dict[str, Any], job_id: int, prefix: str) -> Iterator[bytes]:
+    yield _line(f'{{"format": {_json(FORMAT)}')
+    for name, value in head.items():
+        yield _line(f"{_json(name)}: {_json(value)}")
+    yield from _list("items", (_item(row, uids, prefix) for row, uids in _items(job_id, "verified")))
+    yield from _list("failed", (_failure(row, prefix) for row, _uids in _items(job_id, "failed")))
+
+
+def _list(name: str, entries: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    yield f"{_json(name)}: [".encode()
+    between = "\n"
+    for entry in entries:
+        yield f"{between}{_json(entry)}".encode()
+        between = ",\n"
+    yield b"\n],\n"
+
+
+def _line(text: str) -> bytes:
+    return f"{text},\n".encode()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _item(row: JobItem, sop_instance_uid: str | None, prefix: str) -> dict[str, Any]:
+    entry = {"key": prefix + row.key, "size": row.size, "sha256": row.digest}
+    if sop_instance_uid:
+        entry["sop_instance_uid"] = sop_instance_uid
+    if row.file is not None:
+        entry["origin"] = {"type": row.file.origin_type, "id": row.file.origin_id, "via": row.file.origin_via}
+        entry["received"] = row.file.created.isoformat()
+    return entry
+
+
+def _failure(row: JobItem, prefix: str) -> dict[str, Any]:
+    return {"key": prefix + row.key, "size": row.size, "sha256": row.digest, "sentence": row.sentence}
+
+
+def _items(job_id: int, state: str) -> Iterator[tuple[JobItem, str | None]]:
+    """Items of one state in their order, by pages, each with its SOP Instance UID where it is one object of DICOM."""
+    after = 0
+    while True:
+        found = JobItem.select(JobItem, File).left_outer_join(File)
+        wanted = (JobItem.job == job_id) & (JobItem.state == state) & (JobItem.id > after)
+        rows = list(found.where(wanted).order_by(JobItem.id).limit(PAGE))
+        if not rows:
+            return
+        uids = _sop_instance_uids([row.file.id for row in rows if row.file is not None])
+        for row in rows:
+            yield row, uids.get(row.file.id) if row.file is not None else None
+        after = rows[-1].id
+
+
+def _sop_instance_uids(file_ids: list[int]) -> dict[int, str]:
+    shown = Instance.state.in_((CURRENT, ALTERNATE))
+    wanted = Instance.file.in_(file_ids), Instance.member == "", shown
+    return {row.file_id: row.sop_uid for row in Instance.select(Instance.file, Instance.sop_uid).where(*wanted)}

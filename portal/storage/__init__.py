@@ -1,0 +1,1 @@
+"""External storage: where exports go. The only place that knows Libcloud."""

@@ -1,0 +1,39 @@
+"""Folders of this machine that a file-system storage may use."""
+
+from pathlib import Path
+from typing import Any
+
+from portal import runtime
+from portal.errors import BadValue
+
+
+def clean(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a file-system storage, its path resolved. Raises BadValue for one outside the roots.
+
+    A folder of our own that is not there yet is made; elsewhere it must exist, for it may be a disk not mounted.
+    """
+    folder, _root = inside(str(config.get("path") or ""))
+    if folder.exists() and not folder.is_dir():
+        raise BadValue(f"{folder} is a file; name a folder.", field="path")
+    if folder.is_relative_to(runtime.current().data / "storage"):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return {"path": str(folder)}
+
+
+def inside(text: str) -> tuple[Path, Path]:
+    """The folder with all links resolved, and the root that it lies under. Raises BadValue if there is none."""
+    if not text.strip():
+        raise BadValue("A file-system storage needs the path of a folder.", field="path")
+    path = Path(text.strip())
+    if not path.is_absolute() or "\0" in text:
+        raise BadValue(f"{text[:80]!r} is no whole path; it begins with a slash.", field="path")
+    try:
+        folder = path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise BadValue(f"{text[:200]} cannot be resolved; check its links.", field="path") from error
+    roots = [root.resolve() for root in runtime.current().storage_roots]
+    for root in roots:
+        if folder.is_relative_to(root):
+            return folder, root
+    allowed = ", ".join(str(root) for root in roots) or "none"
+    raise BadValue(f"{str(folder)[:200]} is outside the folders that this site allows ({allowed}).", field="path")
