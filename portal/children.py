@@ -13,6 +13,8 @@ from portal.logs import LogFile
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 STEADY = 60.0
 """Seconds after which a process counts as well: its next end is a first one."""
+BRIEF = 1.0
+"""Seconds within which a process that cannot start has ended."""
 CHUNK = 65536
 LAST_LINE = 300
 
@@ -76,6 +78,11 @@ class Child:
         if not self.once:
             self._back_off()
         return code
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it runs, and has for longer than a failed start takes."""
+        return self.process is not None and time.monotonic() - self.started > BRIEF
 
     def signal(self, number: signal.Signals) -> None:
         if self.process:

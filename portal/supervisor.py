@@ -17,6 +17,7 @@ from portal.sample import ground
 from portal.settings import Settings
 
 TICK = 0.25
+MOST_READS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +97,10 @@ class Supervisor:
             if child.due is not None and child.due <= now:
                 self._selector.register(child.start(), selectors.EVENT_READ, child)
 
-    def _pump(self, seconds: float) -> None:
-        """Log what the processes say, for at most this long; a signal or an end wakes it."""
-        for key, _events in self._selector.select(seconds):
+    def _pump(self, seconds: float) -> bool:
+        """Log what the processes say; a signal or an end wakes it. False if nothing was there for so long."""
+        ready = self._selector.select(seconds)
+        for key, _events in ready:
             if key.data is None:
                 os.read(key.fd, 4096)
                 continue
@@ -109,22 +111,32 @@ class Supervisor:
             elif key.data.log is None:
                 sys.stdout.buffer.write(said)
                 sys.stdout.flush()
+        return bool(ready)
 
     def _notice_ends(self) -> None:
-        for child in self._children:
-            code = child.ended()
-            if code is None:
-                continue
+        ended = [(child, code) for child in self._children if (code := child.ended()) is not None]
+        if ended:
+            self._hear_the_rest()
+        for child, code in ended:
             if child.name == "sample":
                 self._announce(complete=code == 0)
             elif child.due is not None:
-                self._say(f"{child.name} has ended ({_in_words(code)}){_last(child)} It is started again.")
+                pause = child.due - time.monotonic()
+                self._say(
+                    f"{child.name} has ended ({_in_words(code)}){_last(child)} It is started again in {pause:.0f} s."
+                )
+
+    def _hear_the_rest(self) -> None:
+        """What a process said before its end is still in the pipe."""
+        for _ in range(MOST_READS):
+            if not self._pump(0):
+                return
 
     def _answers(self) -> bool:
         """Whether everything that runs can be used."""
         return all(
             (
-                all(child.process for child in self._children),
+                all(child.is_up for child in self._children),
                 jobs.queue_answers(),
                 health.web_answers(self._plan.url),
                 health.dimse_is_bound(),
@@ -151,9 +163,7 @@ class Supervisor:
         """The web first, so that nothing new is asked for; Valkey last, so that the workers can say good-bye."""
         self._say("Stopping. Once more Ctrl-C stops at once.")
         for names in (("web", "sample"), ("listen", "work"), ("valkey",)):
-            self._stop_group(
-                [child for child in self._children if child.name.split("-")[0] in names or child.name in names]
-            )
+            self._stop_group([child for child in self._children if child.name.startswith(names)])
         self._say("Stopped.")
 
     def _stop_group(self, group: list[Child]) -> None:

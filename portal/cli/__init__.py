@@ -1,5 +1,6 @@
 """The `portal` command (design.md §8: names, options, keys and exit codes are fixed)."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -60,7 +61,8 @@ def portal() -> None:
 
 
 def main() -> None:
-    """The entry point of the installed command."""
+    """The entry point of the installed command. What it makes is for this account alone."""
+    os.umask(0o077)
     sys.exit(run(sys.argv[1:]))
 
 
