@@ -1,6 +1,8 @@
-"""What the web server loads: `gunicorn wsgi:app`."""
+"""For a WSGI server of your own: `gunicorn wsgi:app`. `portal up` starts one by itself."""
 
-from portal import settings
+from portal import runtime, settings
 from portal.app import create_app
 
-app = create_app(settings.load())
+chosen = settings.load()
+runtime.start(chosen)
+app = create_app(chosen)

@@ -44,8 +44,7 @@ class RowNumber(IntegerConverter):
 
 
 def create_app(settings: Settings) -> Flask:
-    """The application for a site that `portal migrate` has made ready."""
-    runtime.start(settings)
+    """The application of a site that is migrated, in a process that has called `runtime.start`."""
     app = Flask("portal")
     app.url_map.converters["row"] = RowNumber
     app.config.update(_config(settings))

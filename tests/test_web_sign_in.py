@@ -1,0 +1,318 @@
+"""Signing in and out: who gets in, who does not, and what is left of a session."""
+
+import time
+from dataclasses import replace
+
+import pytest
+from flask import Flask
+from web_fixtures import PASSWORD, Visitor, account, app, reader, stranger, token_in, visitor, visitor_of
+
+from portal import runtime, users
+from portal.errors import BadValue, NotAllowed, NotSignedIn, Taken
+from portal.models import Audit, User
+from portal.provenance import Actor, operator
+from portal.settings import Settings
+
+__all__ = ["app", "reader", "stranger", "visitor"]
+
+
+def test_the_right_password_opens_the_first_page(stranger: Visitor) -> None:
+    answer = stranger.sign_in()
+
+    assert answer.status_code == 303
+    assert answer.headers["Location"] == "/"
+    assert stranger.get("/").status_code == 200
+
+
+def test_a_wrong_password_is_refused_in_words_and_the_address_stays(stranger: Visitor) -> None:
+    answer = stranger.sign_in("wrong password")
+
+    assert answer.status_code == 401
+    assert users.REFUSED in answer.text
+    assert stranger.email in answer.text
+    assert "wrong password" not in answer.text
+
+
+def test_an_unknown_address_is_refused_with_the_same_sentence(stranger: Visitor) -> None:
+    answer = stranger.post("/sign-in", {"email": "nobody@site.example", "password": PASSWORD})
+
+    assert answer.status_code == 401
+    assert users.REFUSED in answer.text
+
+
+def test_an_unknown_address_takes_as_long_as_a_wrong_password(site: Settings) -> None:
+    runtime.start(replace(site, cheap_passwords=False))
+    users.add("known@site.example", PASSWORD, actor=operator())
+    _work_of("known@site.example")
+
+    known, unknown = (min(_work_of(email) for _ in range(4)) for email in ("known@site.example", "x@site.example"))
+
+    assert 0.6 < unknown / known < 1.6
+
+
+def _work_of(email: str) -> float:
+    """Processor seconds of one refused sign-in: other load on the machine does not count."""
+    began = time.process_time()
+    with pytest.raises(NotSignedIn):
+        users.sign_in(email, "wrong password", address="")
+    return time.process_time() - began
+
+
+def test_a_disabled_user_is_refused_and_their_session_ends(visitor: Visitor, admin: Actor) -> None:
+    users.add("other@site.example", PASSWORD, True, actor=operator())
+
+    users.disable(account(visitor).id, actor=operator())
+
+    assert visitor.get("/").headers["Location"] == "/sign-in"
+    assert visitor.sign_in().status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/", "/data/", "/jobs/", "/interfaces/devices/", "/settings/", "/password"])
+def test_every_page_asks_a_stranger_to_sign_in_first(stranger: Visitor, path: str) -> None:
+    answer = stranger.get(path)
+
+    assert answer.status_code == 303
+    assert answer.headers["Location"].startswith("/sign-in")
+
+
+def test_after_signing_in_one_is_where_one_wanted_to_go(stranger: Visitor) -> None:
+    wanted = stranger.get("/jobs/?only=failed").headers["Location"]
+    page = stranger.get(wanted)
+
+    answer = stranger.sign_in(next="/jobs/?only=failed")
+
+    assert 'value="/jobs/?only=failed"' in page.text
+    assert answer.headers["Location"] == "/jobs/?only=failed"
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    ["//evil.example", "https://evil.example/", "/\\evil.example", "\\evil", "javascript:alert(1)", "/a\nb"],
+)
+def test_nobody_is_sent_to_another_site_by_signing_in(stranger: Visitor, elsewhere: str) -> None:
+    assert stranger.sign_in(next=elsewhere).headers["Location"] == "/"
+
+
+def test_an_ended_session_under_htmx_leads_the_whole_page_to_the_sign_in(stranger: Visitor) -> None:
+    answer = stranger.get(
+        "/jobs/",
+        headers={"HX-Request": "true", "HX-Current-URL": "http://localhost/jobs/", "HX-Request-Type": "partial"},
+    )
+
+    assert answer.status_code == 401
+    assert answer.headers["HX-Redirect"] == "/sign-in?next=/jobs/"
+
+
+def test_signing_in_begins_a_new_session_with_a_new_token(stranger: Visitor) -> None:
+    before = stranger.token()
+    stale = stranger.client.get_cookie("portico")
+
+    stranger.sign_in()
+    fresh = stranger.client.get_cookie("portico")
+
+    assert stale is not None
+    assert fresh is not None
+    assert stale.value != fresh.value
+    assert stranger.post("/settings/", {"csrf_token": before}).status_code == 400
+
+
+def test_a_cookie_that_was_copied_is_worth_nothing_after_signing_out(visitor: Visitor, app: Flask) -> None:
+    cookie = visitor.client.get_cookie("portico")
+    assert cookie is not None
+
+    assert visitor.post("/sign-out").status_code == 303
+
+    thief = app.test_client()
+    thief.set_cookie("portico", cookie.value)
+    assert thief.get("/").status_code == 303
+
+
+def test_the_session_cookie_is_for_this_site_and_no_script(stranger: Visitor) -> None:
+    cookie = stranger.sign_in().headers["Set-Cookie"]
+
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+
+
+def test_a_page_that_polls_does_not_renew_its_session(visitor: Visitor) -> None:
+    visitor.get("/")
+
+    assert "Set-Cookie" not in visitor.get("/jobs/").headers
+
+
+def test_after_ten_wrong_passwords_an_account_waits_and_so_does_the_right_password(app: Flask) -> None:
+    guessed = visitor_of(app, is_admin=True)
+    for place in range(10):
+        guessed.address = f"192.0.2.{place}"
+        assert guessed.sign_in("wrong password").status_code == 401
+
+    guessed.address = "192.0.2.99"
+    answer = guessed.sign_in()
+
+    assert answer.status_code == 429
+    assert "Too many attempts" in answer.text
+
+
+def test_after_thirty_wrong_passwords_an_address_waits(app: Flask) -> None:
+    guesser = visitor_of(app, is_admin=True)
+    for place in range(30):
+        answer = guesser.post("/sign-in", {"email": f"{place}-{guesser.email}", "password": "wrong password"})
+        assert answer.status_code == 401
+
+    assert guesser.sign_in().status_code == 429
+
+
+def test_signing_in_well_is_not_counted(stranger: Visitor) -> None:
+    for _ in range(12):
+        assert stranger.sign_in().status_code == 303
+        stranger.post("/sign-out")
+
+
+def test_sign_in_and_its_refusal_are_audited_without_what_was_typed(stranger: Visitor) -> None:
+    stranger.sign_in("my secret")
+    stranger.post("/sign-in", {"email": "my secret", "password": "x"})
+    stranger.sign_in()
+
+    acts = [(row.action, row.address) for row in Audit.select().where(Audit.action != "user:added").order_by(Audit.id)]
+    assert acts == [("user:sign_in_refused", stranger.address), ("user:signed_in", stranger.address)]
+    assert not any("my secret" in f"{row.target_id}{row.detail}" for row in Audit.select())
+
+
+def test_a_new_password_works_the_old_one_does_not_and_other_sessions_end(visitor: Visitor, app: Flask) -> None:
+    elsewhere = Visitor(client=app.test_client(), email=visitor.email, address=visitor.address)
+    elsewhere.sign_in()
+
+    answer = visitor.post("/password", {"old": PASSWORD, "new": "another sentence", "again": "another sentence"})
+
+    assert answer.status_code == 303
+    assert visitor.get("/").status_code == 200
+    assert elsewhere.get("/").status_code == 303
+    assert elsewhere.sign_in().status_code == 401
+    assert elsewhere.sign_in("another sentence").status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "again", "sentence"),
+    [
+        ("wrong", "another sentence", "another sentence", "This is not your password of now."),
+        (PASSWORD, "short", "short", "A password has at least 8 characters."),
+        (PASSWORD, "x" * 201, "x" * 201, "A password has at most 200 characters."),
+        (PASSWORD, "another sentence", "another", "Type the new password twice."),
+        (PASSWORD, PASSWORD, PASSWORD, "The new password is the old one."),
+        ("", "", "", "This is not your password of now."),
+    ],
+)
+def test_a_bad_new_password_is_refused_beside_its_field(
+    visitor: Visitor, old: str, new: str, again: str, sentence: str
+) -> None:
+    answer = visitor.post("/password", {"old": old, "new": new, "again": again})
+
+    assert answer.status_code == 422
+    assert sentence in answer.text
+    assert visitor.sign_in().status_code == 303 or visitor.is_signed_in()
+
+
+def test_a_form_without_its_token_changes_nothing(visitor: Visitor) -> None:
+    answer = visitor.client.post("/users/new", data={"email": "x@y.example"})
+
+    assert answer.status_code == 400
+    assert "too old" in answer.text
+    assert not User.select().where(User.email == "x@y.example").exists()
+
+
+def test_htmx_sends_the_token_as_a_header(visitor: Visitor) -> None:
+    token = token_in(visitor.get("/password").text)
+
+    answer = visitor.client.post("/users/new", data={"email": "x@y.example"}, headers={"X-CSRFToken": token})
+
+    assert answer.status_code == 201
+
+
+def test_a_new_user_gets_a_password_that_is_shown_once(visitor: Visitor, app: Flask) -> None:
+    answer = visitor.post("/users/new", {"email": "New@Site.example", "is_admin": "y"})
+
+    assert answer.status_code == 201
+    shown = answer.text.split('id="secret">')[1].split("<")[0]
+    fresh = Visitor(client=app.test_client(), email="new@site.example", address=visitor.address)
+    assert fresh.sign_in(shown).status_code == 303
+    assert shown not in visitor.get("/users/").text
+    assert not any(shown in str(row.detail) for row in Audit.select())
+
+
+@pytest.mark.parametrize("email", ["", "x", "@x", "x@", "a b@c", "a@b@c", "x" * 250 + "@y.example", "a\0b@c"])
+def test_an_address_that_is_none_is_refused(visitor: Visitor, email: str) -> None:
+    answer = visitor.post("/users/new", {"email": email})
+
+    assert answer.status_code == 422
+    assert "An e-mail address looks like name@site.example." in answer.text
+    assert "is-invalid" in answer.text
+    assert "autofocus" in answer.text
+
+
+def test_an_address_has_one_account(visitor: Visitor) -> None:
+    answer = visitor.post("/users/new", {"email": visitor.email.upper()})
+
+    assert answer.status_code == 422
+    assert "has an account already" in answer.text
+
+
+def test_nobody_disables_their_own_account_nor_the_last_admin(visitor: Visitor) -> None:
+    number = account(visitor).id
+
+    answer = visitor.post(f"/users/{number}/disable")
+
+    assert answer.status_code == 403
+    assert "You cannot disable your own account" in answer.text
+    with pytest.raises(NotAllowed, match="last site admin"):
+        users.disable(number, actor=operator())
+
+
+def test_an_admin_makes_a_new_password_for_somebody(visitor: Visitor, reader: Visitor) -> None:
+    answer = visitor.post(f"/users/{account(reader).id}/new-password")
+
+    shown = answer.text.split('id="secret">')[1].split("<")[0]
+    assert reader.get("/data/").status_code == 303
+    assert reader.sign_in().status_code == 401
+    assert reader.sign_in(shown).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/jobs/",
+        "/exports/",
+        "/activity/",
+        "/interfaces/devices/",
+        "/users/",
+        "/settings/",
+        "/data/conflicts/",
+        "/jobs/1",
+    ],
+)
+def test_who_is_no_admin_sees_none_of_the_admins_pages(reader: Visitor, path: str) -> None:
+    answer = reader.get(path)
+
+    assert answer.status_code == 403
+    assert "Only a site admin may open this page." in answer.text
+
+
+def test_who_is_no_admin_finds_only_data_in_the_navigation(reader: Visitor) -> None:
+    page = reader.get("/", follow_redirects=True).text
+
+    assert 'href="/data/"' in page
+    assert "/settings/" not in page
+    assert "/jobs/" not in page
+
+
+def test_accounts_are_added_with_clean_words(site: Settings) -> None:
+    user, generated = users.add(" Person@Site.example ", actor=operator())
+
+    assert (user.email, user.is_admin) == ("person@site.example", False)
+    assert generated is not None
+    assert users.sign_in("PERSON@site.example", generated, address="").id == user.id
+    with pytest.raises(Taken):
+        users.add("person@site.example", actor=operator())
+    with pytest.raises(BadValue):
+        users.add("other@site.example", "short", actor=operator())
+    with pytest.raises(NotAllowed):
+        users.add("other@site.example", actor=Actor(type="user", id=str(user.id)))

@@ -1,0 +1,100 @@
+"""A person at a browser, without the browser: Flask's test client that signs in and sends forms as a page would."""
+
+import html
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from portal import users
+from portal.app import create_app
+from portal.models import User
+from portal.provenance import operator
+from portal.settings import Settings
+
+PASSWORD = "correct horse battery"
+HTMX = {"HX-Request": "true", "HX-Request-Type": "partial"}
+
+
+@dataclass
+class Visitor:
+    """Each visitor has an address of its own, so that attempts of one test are not counted in another."""
+
+    client: FlaskClient
+    email: str
+    address: str
+
+    def get(self, path: str, **kwargs: Any) -> TestResponse:
+        return self.client.get(path, environ_base={"REMOTE_ADDR": self.address}, **kwargs)
+
+    def post(self, path: str, data: dict[str, Any] | None = None, **kwargs: Any) -> TestResponse:
+        """Send a form with the token that a page has."""
+        sent = {"csrf_token": self.token(), **(data or {})}
+        return self.client.post(path, data=sent, environ_base={"REMOTE_ADDR": self.address}, **kwargs)
+
+    def token(self) -> str:
+        page = self.get("/password").text if self.is_signed_in() else self.get("/sign-in").text
+        return token_in(page)
+
+    def is_signed_in(self) -> bool:
+        return self.get("/password").status_code == 200
+
+    def sign_in(self, password: str = PASSWORD, **more: str) -> TestResponse:
+        return self.post("/sign-in", {"email": self.email, "password": password, **more})
+
+
+def token_in(page: str) -> str:
+    found = re.search(r'name="csrf_token" value="([^"]+)"', page)
+    assert found is not None, page
+    return html.unescape(found[1])
+
+
+def text_of(page: str) -> str:
+    """What a person reads of a page."""
+    body = re.sub(r"<(script|style|svg)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
+
+
+def visitor_of(app: Flask, *, is_admin: bool) -> Visitor:
+    """An account with a visitor who has not signed in yet."""
+    name = secrets.token_hex(4)
+    email = f"{'admin' if is_admin else 'reader'}-{name}@site.example"
+    users.add(email, PASSWORD, is_admin, actor=operator())
+    return Visitor(client=app.test_client(), email=email, address=f"10.{int(name[:2], 16)}.{int(name[2:4], 16)}.7")
+
+
+def account(visitor: Visitor) -> User:
+    found: User = User.get(User.email == visitor.email)
+    return found
+
+
+@pytest.fixture
+def app(site: Settings) -> Flask:
+    """The application of the test's own site; no queue runs, so attempts are counted in memory."""
+    return create_app(site)
+
+
+@pytest.fixture
+def stranger(app: Flask) -> Visitor:
+    """A site admin who has not signed in."""
+    return visitor_of(app, is_admin=True)
+
+
+@pytest.fixture
+def visitor(stranger: Visitor) -> Visitor:
+    """A site admin who has signed in."""
+    assert stranger.sign_in().status_code == 303
+    return stranger
+
+
+@pytest.fixture
+def reader(app: Flask) -> Visitor:
+    """Somebody who is signed in and no site admin."""
+    found = visitor_of(app, is_admin=False)
+    assert found.sign_in().status_code == 303
+    return found
