@@ -17,6 +17,9 @@ from portal.models import outgoing
 from portal.models.outgoing import Stored
 from portal.models.visibility import Selection
 from portal.rights import Scope
+from portal.transcoding import transcode
+
+__all__ = ["Outgoing", "Plan", "plan", "transcode"]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ LARGEST_VALUE = 64 << 10
 """Bytes of a value that is still returned; a larger one comes back empty."""
 LARGEST_INFLATED = 16 << 20
 PIXEL_GROUP = 0x7FE0
-_UNREADABLE = (EOFError, OSError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError, struct.error)
+_UNREADABLE = (EOFError, OSError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, struct.error)
 
 
 def parse(header: bytes) -> Dataset:
