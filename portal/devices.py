@@ -39,6 +39,18 @@ def rename(device: str | int, label: str, *, actor: Actor) -> Device:
     return get(row.id)
 
 
+def change(device: str | int, *, label: str | None, disabled: bool | None, actor: Actor) -> Device:
+    """Rename, disable or enable in one act; None leaves as it is."""
+    rights.require_admin(actor)
+    with writing():
+        row = get(device)
+        if label is not None:
+            row = rename(row.id, label, actor=actor)
+        if disabled is not None:
+            row = _switch(row.id, disabled=disabled, actor=actor)
+    return row
+
+
 def disable(device: str | int, *, actor: Actor) -> Device:
     """Refuse all keys of a device, without revoking them."""
     return _switch(device, disabled=True, actor=actor)

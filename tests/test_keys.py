@@ -200,14 +200,7 @@ def test_the_list_keeps_ended_keys_for_a_year(device: Device) -> None:
     moment = now()
     later = moment + timedelta(days=90)
     for name in names:
-        ApiKey.create(
-            key_id=name,
-            owner_type="device",
-            owner_id=device.id,
-            name=name,
-            hmac="-",
-            expires=moment + timedelta(days=90),
-        )
+        ApiKey.create(key_id=name, owner_type="device", owner_id=device.id, name=name, hmac="-", expires=later)
     for name, changes in {
         "soon": {"expires": moment + timedelta(days=5)},
         "expired": {"expires": moment - timedelta(days=300)},

@@ -1,0 +1,79 @@
+"""The elements of a DICOM object as a person reads them: tag, keyword, VR and value, without the pixels."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, BinaryIO
+
+from pydicom import DataElement, Dataset
+from pydicom.datadict import keyword_for_tag
+from pydicom.filereader import read_dataset
+from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag
+
+from portal import header
+
+MOST_ROWS = 5000
+LONGEST_VALUE = 256
+_AFTER_PREAMBLE = header.PREAMBLE + len(header.MAGIC)
+# What pydicom raises at a value that breaks the rules of its VR; vendor files hold every kind.
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, LookupError, OverflowError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Element:
+    """One row of the header viewer; `depth` counts the sequences around it."""
+
+    depth: int
+    tag: str
+    keyword: str
+    vr: str
+    value: str
+
+
+def read(content: BinaryIO, size: int) -> list[Element]:
+    """The elements of a Part 10 file in their order, each value cut to be read. Raises NotDicom for another file."""
+    parsed, _ = header.read_file(content, size)
+    content.seek(_AFTER_PREAMBLE)
+    meta = read_dataset(content, False, True, stop_when=_past_meta)
+    return [*_rows(meta, 0), *islice(_rows(parsed.dataset, 0), MOST_ROWS)]
+
+
+def _past_meta(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001 (pydicom's signature)
+    return tag.group != 0x0002
+
+
+def _rows(dataset: Dataset, depth: int) -> Iterator[Element]:
+    for tag in sorted(dataset.keys()):
+        try:
+            element = dataset[tag]
+        except _UNREADABLE:
+            yield _row(tag, "", "(cannot be read)", depth)
+            continue
+        if element.VR == "SQ":
+            yield _row(tag, "SQ", _counted(len(element.value), "item"), depth)
+            for item in element.value:
+                yield from _rows(item, depth + 1)
+        else:
+            yield _row(tag, element.VR, _shown(element), depth)
+
+
+def _row(tag: BaseTag, vr: str, value: str, depth: int) -> Element:
+    keyword = "Private" if tag.is_private else keyword_for_tag(tag)
+    return Element(depth=depth, tag=f"({tag.group:04X},{tag.element:04X})", keyword=keyword, vr=vr, value=value)
+
+
+def _shown(element: DataElement) -> str:
+    value: Any = element.value
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return _counted(len(value), "byte")
+    values: Iterable[Any] = islice(value, LONGEST_VALUE) if isinstance(value, MultiValue) else [value]
+    text = "\\".join(str(single)[: LONGEST_VALUE + 1] for single in values)
+    text = "".join(character if character.isprintable() else " " for character in text[: LONGEST_VALUE + 1])
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"({number} {what}{'' if number == 1 else 's'})"

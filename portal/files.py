@@ -1,0 +1,116 @@
+"""Files of the archive: found by scope, opened as a stream, and with their DICOM header as rows."""
+
+import hashlib
+import logging
+import unicodedata
+from collections.abc import Iterator
+from typing import Any, BinaryIO, cast
+
+from portal import audit, containers, elements, lists, runtime
+from portal.archive import Slice
+from portal.elements import Element
+from portal.errors import BadValue, Damaged, Missing
+from portal.lists import WHOLE, Page, Part
+from portal.models import Blob, File, writing
+from portal.provenance import Actor
+from portal.rights import Scope
+
+log = logging.getLogger(__name__)
+
+LONGEST_NAME = 255
+"""Bytes of a name in UTF-8: as many as a file system takes, so that every file can be unpacked under its own."""
+CHUNK = 1 << 20
+
+
+def clean_name(text: str) -> str:
+    """The name in NFC. Raises BadValue for one that is no plain file name of 1 to 255 visible bytes."""
+    name = unicodedata.normalize("NFC", text[: 2 * LONGEST_NAME])
+    if not name.strip() or name.strip(" .") == "":
+        raise BadValue("The file has no name. Give one, such as scan.dcm.", field="name")
+    if not name.isprintable():
+        raise BadValue("The file's name has a control character or another one that cannot be seen.", field="name")
+    if "/" in name or "\\" in name:
+        raise BadValue("The file's name holds a path. Send the name alone, without slashes.", field="name")
+    if len(name.encode()) > LONGEST_NAME:
+        raise BadValue(f"The file's name has more than {LONGEST_NAME} bytes. Shorten it.", field="name")
+    return name
+
+
+def get(file_id: int, scope: Scope) -> File:
+    """A live file. Raises Missing where the scope does not reach its project."""
+    row: File | None = _live().where(File.id == file_id).get_or_none()
+    if row is not None:
+        containers.get(row.parent_type, row.parent_id, scope)
+        return row
+    raise Missing("There is no file with this id, or it is not yours to see.")
+
+
+def named(kind: str, container_id: int, name: str, scope: Scope) -> File:
+    """The live file of this name in a container. Raises Missing, also where the scope does not reach."""
+    containers.get(kind, container_id, scope)
+    normal = unicodedata.normalize("NFC", name)
+    row: File | None = _in(kind, container_id).where(File.name == normal).get_or_none()
+    if row is None:
+        raise Missing(f"There is no file {name[:64]!r} in this {kind}.")
+    return row
+
+
+def within(kind: str, container_id: int, scope: Scope, page: Page = WHOLE) -> Part[File]:
+    """The live files that lie directly in a container."""
+    containers.get(kind, container_id, scope)
+    return lists.take(_in(kind, container_id), File, page)
+
+
+def open_content(file: File) -> tuple[Iterator[bytes], int]:
+    """All bytes as they were received, in chunks, and how many they are.
+
+    Raises Damaged where they are not those that were received: at once for what fits into one chunk, else before the
+    last chunk, so that nobody takes a damaged file for a whole one.
+    """
+    blob = file.blob
+    chunks = _checked(runtime.archive().open(blob.segment, blob.offset, blob.size), blob)
+    first = next(chunks, b"")
+    return _joined(first, chunks), blob.size
+
+
+def header(file: File) -> list[Element]:
+    """The elements of a DICOM file for its header page, without pixels. Raises NotDicom for any other file."""
+    blob = file.blob
+    with runtime.archive().open(blob.segment, blob.offset, blob.size) as source:
+        return elements.read(cast(BinaryIO, source), blob.size)
+
+
+def note_download(file: File, *, actor: Actor) -> None:
+    """Write down that somebody takes the bytes away. A name may be a patient's: the log has the number alone."""
+    with writing():
+        audit.record(actor, "file:downloaded", "file", file.id, version=file.version)
+
+
+def _live() -> Any:
+    return File.select(File, Blob).join(Blob).where(File.deleted_at.is_null())
+
+
+def _in(kind: str, container_id: int) -> Any:
+    return _live().where(File.parent_type == kind, File.parent_id == container_id)
+
+
+def _checked(source: Slice, blob: Blob) -> Iterator[bytes]:
+    digest = hashlib.sha256()
+    with source:
+        left = blob.size
+        while True:
+            chunk = source.read(min(CHUNK, left))
+            digest.update(chunk)
+            left -= len(chunk)
+            if not left or not chunk:
+                break
+            yield chunk
+    if digest.hexdigest() != blob.digest:
+        log.error("segment %s at %d: bytes are not those that were received", blob.segment, blob.offset)
+        raise Damaged("The file's stored bytes are not those that were received. Restore its segment from a backup.")
+    yield chunk
+
+
+def _joined(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest

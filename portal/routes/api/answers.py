@@ -1,0 +1,84 @@
+"""What the interface answers: lists in pages or plain, and each row in the shape that clients know."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import jsonify, request
+from werkzeug.wrappers import Response
+
+from portal import rest_ids
+from portal.errors import BadValue
+from portal.lists import Page, Part
+
+PAGE, LARGEST_PAGE = 100, 1000
+_FARTHEST = 10**9
+SORTABLE = ("_id", "created", "modified")
+
+
+def page(table: str, *sortable: str) -> Page:
+    """The part of a list that the address asks for. Raises BadValue for what cannot be one."""
+    if "filter" in request.args:
+        raise BadValue("Lists take no filter in this release; leave it out.", field="filter")
+    limit = _number("limit", 1, LARGEST_PAGE)
+    if limit is None and paginated():
+        limit = PAGE
+    number, skip = _number("page", 1, _FARTHEST), _number("skip", 0, _FARTHEST)
+    if number is not None and skip is not None:
+        raise BadValue("Give page or skip, not both.", field="page")
+    if number is not None:
+        limit = limit or PAGE
+        skip = (number - 1) * limit
+    after = request.args.get("after_id")
+    return Page(
+        limit=limit,
+        skip=skip or 0,
+        after=None if after is None else rest_ids.row(after, table),
+        sort=_sort({*SORTABLE, *sortable}),
+    )
+
+
+def paginated() -> bool:
+    """Whether the client announces that it takes a list as {count, total, results}."""
+    announced = request.headers.get("x-accept-feature", "")
+    return "pagination" in (word.strip() for word in announced.split(","))
+
+
+def listed(part: Part[Any], shape: Callable[[Any], dict[str, Any]]) -> Response:
+    results = [shape(row) for row in part.rows]
+    if paginated():
+        return jsonify(count=len(results), total=part.total, results=results)
+    return jsonify(results)
+
+
+def moment(value: Any) -> str | None:
+    return None if value is None else value.isoformat()
+
+
+def origin(row: Any) -> dict[str, str]:
+    """Who made a row, and by what way; the id of a user or a device as the interface has it."""
+    kind, number = row.origin_type, row.origin_id
+    shown = rest_ids.encode(kind, int(number)) if kind in ("user", "device") and number.isdecimal() else number
+    return {"type": kind, "id": shown, "via": row.origin_via}
+
+
+def _number(name: str, least: int, most: int) -> int | None:
+    text = request.args.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and least <= int(text) <= most):
+        raise BadValue(f"{name} is a number from {least} to {most}.", field=name)
+    return int(text)
+
+
+def _sort(sortable: set[str]) -> tuple[tuple[str, bool], ...]:
+    text = request.args.get("sort")
+    if not text:
+        return ()
+    keys = []
+    for part in text.split(","):
+        name, _, direction = part.partition(":")
+        if name not in sortable or direction not in ("", "asc", "desc"):
+            names = ", ".join(sorted(sortable))
+            raise BadValue(f"sort is written like label:asc or created:desc, by one of {names}.", field="sort")
+        keys.append(("id" if name == "_id" else name, direction == "desc"))
+    return tuple(keys)

@@ -1,0 +1,79 @@
+"""JSON bodies: read whole, and held to a size, a depth and the types that an address takes."""
+
+import json
+import math
+from typing import Any
+
+from flask import request
+from werkzeug.exceptions import BadRequest
+
+from portal.errors import BadValue
+
+LARGEST = 1_000_000
+DEEPEST = 20
+_LARGEST_NUMBER = 2**63
+_WORDS = {str: "a text", int: "a number", bool: "true or false", dict: "an object", list: "a list"}
+
+
+def read(**fields: type) -> dict[str, Any]:
+    """The body's fields by name. Raises BadValue for one that is not among `fields`, or of another type; null fits all.
+
+    What this release does not keep is refused rather than lost.
+    """
+    body = _object()
+    for name, value in body.items():
+        if name not in fields:
+            raise BadValue(f"The body has a field {name[:64]!r}; it takes {', '.join(fields) or 'none'}.")
+        wanted = fields[name]
+        if value is not None and not (
+            isinstance(value, wanted) and isinstance(value, bool) <= (wanted in (bool, object))
+        ):
+            raise BadValue(f"The field {name} must be {_WORDS[wanted]}.", field=name)
+    return body
+
+
+def need(body: dict[str, Any], name: str) -> Any:
+    """A field that must be there. Raises BadValue."""
+    value = body.get(name)
+    if value is None:
+        raise BadValue(f"The body lacks the field {name}.", field=name)
+    return value
+
+
+def _object() -> dict[str, Any]:
+    request.max_content_length = LARGEST
+    data = request.get_data(cache=False)
+    try:
+        body = json.loads(data or b"{}", parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest("The body is no JSON that can be read.") from error
+    if not isinstance(body, dict):
+        raise BadValue("The body must be a JSON object.")
+    _check(body, 1)
+    return body
+
+
+def _check(value: Any, depth: int) -> None:
+    if depth > DEEPEST:
+        raise BadValue(f"The body is nested more than {DEEPEST} levels deep.")
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            _check_text(name)
+            _check(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check(inner, depth + 1)
+    elif isinstance(value, int | float) and not (math.isfinite(value) and abs(value) < _LARGEST_NUMBER):
+        raise BadValue("The body holds a number that is too large.")
+
+
+def _check_text(text: str) -> None:
+    """No database takes the character NUL, or half of a surrogate pair."""
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise BadValue("The body holds a text with the character NUL or with half a character.")
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(text)

@@ -1,0 +1,126 @@
+"""/api/projects, /subjects, /sessions and /acquisitions: the tree below a group."""
+
+from datetime import datetime
+from typing import Any
+
+from flask import Blueprint, jsonify
+from werkzeug.wrappers import Response
+
+from portal import containers, moments, rest_ids
+from portal.containers import Kind
+from portal.errors import BadValue
+from portal.routes.api import answers, bodies, door
+
+bp = Blueprint("containers", __name__)
+
+KINDS: dict[str, Kind] = {
+    "projects": "project",
+    "subjects": "subject",
+    "sessions": "session",
+    "acquisitions": "acquisition",
+}
+ANY = "any(projects, subjects, sessions, acquisitions)"
+_BELOW = {"project": "subject", "subject": "session", "session": "acquisition"}
+_MORE = {"session": ("label", "timestamp"), "acquisition": ("label", "timestamp")}
+
+
+@bp.get(f"/<{ANY}:nouns>")
+def every(nouns: str) -> Response:
+    kind = KINDS[nouns]
+    return answers.listed(containers.every(kind, door.scope(), _page(kind)), shape)
+
+
+@bp.get(f"/<{ANY}:nouns>/<container_id>")
+def show(nouns: str, container_id: str) -> Response:
+    kind = KINDS[nouns]
+    return jsonify(shape(containers.get(kind, rest_ids.row(container_id, kind), door.scope())))
+
+
+@bp.get("/projects/<container_id>/subjects", defaults={"kind": "project"})
+@bp.get("/subjects/<container_id>/sessions", defaults={"kind": "subject"})
+@bp.get("/sessions/<container_id>/acquisitions", defaults={"kind": "session"})
+def children(container_id: str, kind: str) -> Response:
+    row_id, page = rest_ids.row(container_id, kind), _page(_BELOW[kind])
+    return answers.listed(containers.children(kind, row_id, door.scope(), page), shape)
+
+
+@bp.post("/projects")
+def add_project() -> Response:
+    body = bodies.read(group=str, label=str, ae_title=str)
+    path = f"{bodies.need(body, 'group')}/{bodies.need(body, 'label')}"
+    return _added(containers.add_project(path, body.get("ae_title"), actor=door.actor()))
+
+
+@bp.post("/subjects")
+def add_subject() -> Response:
+    body = bodies.read(project=str, label=str)
+    project_id = rest_ids.row(bodies.need(body, "project"), "project")
+    return _added(containers.add_subject(project_id, bodies.need(body, "label"), actor=door.actor()))
+
+
+@bp.post("/sessions")
+def add_session() -> Response:
+    body = bodies.read(project=str, subject=str, label=str, uid=str, timestamp=str)
+    subject_id = rest_ids.row(bodies.need(body, "subject"), "subject")
+    _check_project(subject_id, body.get("project"))
+    row = containers.add_session(
+        subject_id, bodies.need(body, "label"), uid=body.get("uid"), timestamp=_timestamp(body), actor=door.actor()
+    )
+    return _added(row)
+
+
+@bp.post("/acquisitions")
+def add_acquisition() -> Response:
+    body = bodies.read(session=str, label=str, uid=str, timestamp=str)
+    session_id = rest_ids.row(bodies.need(body, "session"), "session")
+    row = containers.add_acquisition(
+        session_id, bodies.need(body, "label"), uid=body.get("uid"), timestamp=_timestamp(body), actor=door.actor()
+    )
+    return _added(row)
+
+
+def shape(row: Any) -> dict[str, Any]:
+    """A container with the ids of all those above it (`parents`); its own parent also under the parent's name."""
+    kind, above = containers.kind_of(row), parents(row)
+    told: dict[str, Any] = {
+        "_id": rest_ids.encode(kind, row.id),
+        "label": row.label,
+        "created": answers.moment(row.created),
+        "modified": answers.moment(row.modified),
+        "origin": answers.origin(row),
+        "parents": above,
+    }
+    if kind == "project":
+        told["ae_title"] = row.ae_title
+    if kind in ("session", "acquisition"):
+        told |= {"uid": row.uid, "timestamp": answers.moment(row.timestamp)}
+    return told | above
+
+
+def parents(row: Any) -> dict[str, str]:
+    """The id of each container above this one, by its kind."""
+    above: dict[str, str] = {}
+    while containers.kind_of(row) != "project":
+        row = containers.parent_of(row)
+        above[containers.kind_of(row)] = rest_ids.encode(containers.kind_of(row), row.id)
+    return above | {"group": row.group.code}
+
+
+def _page(kind: str) -> Any:
+    return answers.page(kind, *_MORE.get(kind, ("label",)))
+
+
+def _added(row: Any) -> Response:
+    return jsonify(_id=rest_ids.encode(containers.kind_of(row), row.id))
+
+
+def _timestamp(body: dict[str, Any]) -> datetime | None:
+    text = body.get("timestamp")
+    return moments.parse(text, field="timestamp") if text else None
+
+
+def _check_project(subject_id: int, project: str | None) -> None:
+    """A session may name its project too; then it must be its subject's."""
+    subject = containers.get("subject", subject_id, door.scope())
+    if project is not None and rest_ids.row(project, "project") != containers.project_of(subject).id:
+        raise BadValue("The subject is in another project.", field="project")

@@ -1,0 +1,117 @@
+"""/api/devices: devices, what they report of themselves, and their keys."""
+
+from typing import Any
+
+from flask import Blueprint, jsonify
+from werkzeug.wrappers import Response
+
+from portal import devices, keys, moments, rest_ids
+from portal.errors import NotAllowed
+from portal.routes.api import answers, bodies, door
+
+bp = Blueprint("devices", __name__, url_prefix="/devices")
+
+
+@bp.get("")
+def every() -> Response:
+    return jsonify([_shape(row) for row in devices.every()])
+
+
+@bp.post("")
+def add() -> Response:
+    body = bodies.read(label=str, type=str)
+    return jsonify(_shape(devices.add(bodies.need(body, "label"), body.get("type"), actor=door.actor())))
+
+
+@bp.get("/self")
+def itself() -> Response:
+    return jsonify(_shape(devices.get(_own_number())))
+
+
+@bp.put("/self")
+def report() -> Response:
+    _own_number()
+    told = bodies.read(type=str, version=str, interval=int, errors=list, info=dict)
+    return jsonify(_shape(devices.seen(told, actor=door.actor())))
+
+
+@bp.get("/status")
+def status() -> Response:
+    return jsonify({rest_ids.encode("device", row.id): _status(row) for row in devices.every()})
+
+
+@bp.get("/<device_id>")
+def show(device_id: str) -> Response:
+    return jsonify(_shape(devices.get(rest_ids.row(device_id, "device"))))
+
+
+@bp.put("/<device_id>")
+def change(device_id: str) -> Response:
+    body = bodies.read(label=str, disabled=bool)
+    row = devices.get(rest_ids.row(device_id, "device"))
+    return jsonify(
+        _shape(devices.change(row.id, label=body.get("label"), disabled=body.get("disabled"), actor=door.actor()))
+    )
+
+
+@bp.delete("/<device_id>")
+def remove(device_id: str) -> Response:
+    devices.remove(rest_ids.row(device_id, "device"), actor=door.actor())
+    return jsonify(deleted=1)
+
+
+@bp.post("/<device_id>/key")
+def issue(device_id: str) -> Response:
+    body = bodies.read(label=str, expires_at=str)
+    owner = devices.get(rest_ids.row(device_id, "device"))
+    expires = moments.parse(body["expires_at"], field="expires_at") if body.get("expires_at") else None
+    issued = keys.issue(owner, name=bodies.need(body, "label"), expires=expires, actor=door.actor())
+    return jsonify(_key(issued.row) | {"unencrypted_secret": issued.secret})
+
+
+@bp.delete("/<device_id>/key/<key_id>")
+def revoke(device_id: str, key_id: str) -> tuple[str, int]:
+    keys.revoke(devices.get(rest_ids.row(device_id, "device")), key_id, actor=door.actor())
+    return "", 204
+
+
+def _own_number() -> int:
+    actor = door.actor()
+    if actor.type != "device":
+        raise NotAllowed("Only a device has itself here. Use its key.")
+    return int(actor.id)
+
+
+def _status(row: Any) -> dict[str, Any]:
+    told = {"status": devices.health(row), "last_seen": answers.moment(row.last_seen)}
+    return told | {"errors": row.errors} if row.errors else told
+
+
+def _shape(row: Any) -> dict[str, Any]:
+    return {
+        "_id": rest_ids.encode("device", row.id),
+        "label": row.label,
+        "name": row.label,
+        "type": row.type,
+        "version": row.version,
+        "errors": row.errors,
+        "interval": row.interval,
+        "info": row.info,
+        "last_seen": answers.moment(row.last_seen),
+        "disabled": row.disabled,
+        "api_keys": [_key(key) for key in keys.every(row)],
+        "created": answers.moment(row.created),
+        "modified": answers.moment(row.modified),
+        "origin": answers.origin(row),
+    }
+
+
+def _key(row: Any) -> dict[str, Any]:
+    return {
+        "label": row.name,
+        "key": row.key_id,
+        "state": keys.state(row),
+        "created": answers.moment(row.created),
+        "last_used": answers.moment(row.last_used),
+        "expires_at": answers.moment(row.expires),
+    }

@@ -1,0 +1,63 @@
+"""/api/{container}/{id}/files: what lies in a container, and its bytes."""
+
+from typing import Any
+from urllib.parse import quote
+
+from flask import Blueprint, request
+from flask import Response as FlaskResponse
+from werkzeug.wrappers import Response
+
+from portal import files, rest_ids
+from portal.routes.api import answers, door
+from portal.routes.api.containers import ANY, KINDS
+
+bp = Blueprint("files", __name__)
+
+_UNQUOTED = "!#$&+-.^_`|~"
+"""Signs that an extended parameter value takes as they are (RFC 5987, attr-char)."""
+
+
+@bp.get(f"/<{ANY}:nouns>/<container_id>/files")
+def within(nouns: str, container_id: str) -> Response:
+    kind = KINDS[nouns]
+    page = answers.page("file", "name")
+    return answers.listed(files.within(kind, rest_ids.row(container_id, kind), door.scope(), page), shape)
+
+
+@bp.get(f"/<{ANY}:nouns>/<container_id>/files/<name>")
+def download(nouns: str, container_id: str, name: str) -> Response:
+    kind = KINDS[nouns]
+    file = files.named(kind, rest_ids.row(container_id, kind), name, door.scope())
+    content, size = files.open_content(file)
+    if request.method == "GET":
+        files.note_download(file, actor=door.actor())
+    response = FlaskResponse(content, mimetype=file.mimetype or "application/octet-stream", direct_passthrough=True)
+    response.headers["Content-Disposition"] = _attachment(file.name)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.content_length = size
+    response.set_etag(file.blob.digest)
+    return response
+
+
+def shape(row: Any) -> dict[str, Any]:
+    """A file; `hash` is the SHA-256 of its bytes in hex."""
+    return {
+        "_id": rest_ids.encode("file", row.id),
+        "file_id": rest_ids.encode("file", row.id),
+        "name": row.name,
+        "version": row.version,
+        "size": row.blob.size,
+        "hash": row.blob.digest,
+        "mimetype": row.mimetype,
+        "type": row.type,
+        "created": answers.moment(row.created),
+        "modified": answers.moment(row.modified),
+        "origin": answers.origin(row),
+        "parent_ref": {"type": row.parent_type, "id": rest_ids.encode(row.parent_type, row.parent_id)},
+    }
+
+
+def _attachment(name: str) -> str:
+    """To be saved under its name: in ASCII for old clients, then whole (RFC 6266 5)."""
+    plain = "".join(sign if " " <= sign <= "~" and sign not in '"%' else "_" for sign in name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe=_UNQUOTED)}"

@@ -1,0 +1,45 @@
+"""/api/groups: groups and their projects."""
+
+from typing import Any
+
+from flask import Blueprint, jsonify
+from werkzeug.wrappers import Response
+
+from portal import containers
+from portal.routes.api import answers, bodies, door
+from portal.routes.api.containers import shape as project_shape
+
+bp = Blueprint("groups", __name__, url_prefix="/groups")
+
+
+@bp.get("")
+def every() -> Response:
+    return answers.listed(containers.groups(answers.page("group", "label"), actor=door.actor()), _shape)
+
+
+@bp.post("")
+def add() -> Response:
+    body = bodies.read(_id=str, label=str)
+    row = containers.add_group(bodies.need(body, "_id"), body.get("label"), actor=door.actor())
+    return jsonify(_id=row.code)
+
+
+@bp.get("/<code>")
+def show(code: str) -> Response:
+    return jsonify(_shape(containers.group(code, actor=door.actor())))
+
+
+@bp.get("/<code>/projects")
+def projects(code: str) -> Response:
+    page = answers.page("project", "label")
+    return answers.listed(containers.projects_of(code, page, actor=door.actor()), project_shape)
+
+
+def _shape(row: Any) -> dict[str, Any]:
+    return {
+        "_id": row.code,
+        "label": row.label,
+        "created": answers.moment(row.created),
+        "modified": answers.moment(row.modified),
+        "origin": answers.origin(row),
+    }

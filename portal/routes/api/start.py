@@ -1,0 +1,55 @@
+"""What clients ask for when they start: who they are, which release this is, what it can do."""
+
+from importlib import metadata
+from typing import Any
+
+from flask import Blueprint, jsonify, request
+from werkzeug.wrappers import Response
+
+from portal import rest_ids, site
+from portal.routes.api import answers, door
+
+bp = Blueprint("start", __name__)
+
+COMPATIBLE = "23.0.0"
+"""The release of the interface that clients take this one for."""
+
+
+@bp.get("/auth/status")
+def auth_status() -> Response:
+    actor = door.actor()
+    is_device = actor.type == "device"
+    roles = ["public", "drone"] if is_device else ["public", "user", *(["admin"] if actor.is_admin else [])]
+    return jsonify(
+        origin={"type": actor.type, "id": rest_ids.encode(actor.type, int(actor.id))},
+        user_id=None if is_device else actor.name,
+        user_is_admin=actor.is_admin,
+        is_device=is_device,
+        roles=roles,
+    )
+
+
+@bp.get("/version")
+def version() -> Response:
+    return jsonify(_id="version", release=metadata.version("portico"), flywheel_release=COMPATIBLE)
+
+
+@bp.get("/config")
+def config() -> Response:
+    options = site.every()
+    return jsonify(
+        site=_site(options),
+        features={"signed_url": False, "dimse": options["dimse.enabled"], "project_export": True},
+        signed_url=False,
+    )
+
+
+def _site(options: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": "local",
+        "name": options["site.name"],
+        "api_url": f"{request.host_url}api",
+        "dimse_host": options["dimse.host"],
+        "dimse_port": options["dimse.port"],
+        "pagination_limit": answers.LARGEST_PAGE,
+    }
