@@ -33,7 +33,7 @@ def send(run: Run, destination: "Destination") -> None:
     left = (JobItem.job == run.job) & JobItem.state.in_(("pending", "sent"))
     number = JobItem.select().where(left).count()
     if number and not run.is_last:
-        raise Unreachable(f"{number:,} objects could not be sent yet. {example(run.job, 'pending')}")
+        raise Unreachable(f"{number:,} of {run.job.total:,} could not be sent yet. {example(run.job, 'pending')}")
     with writing():
         JobItem.update(state="failed").where(left).execute()
     _count(run)

@@ -51,10 +51,10 @@ def run(this: Run, *, destination: "Destination") -> End:
     failed, total = this.job.failed, this.job.total
     why = copying.example(this.job)
     if failed and failed == total:
-        return End(state="failed", sentence=f"None of the {total:,} objects arrived. {why}")
+        return End(state="failed", sentence=f"{_in_words(total)} did not arrive. {why}")
     written = manifests.write(this, destination, storage)
     if failed:
-        sentence = f"{total - failed:,} of {total:,} objects arrived whole. {failed:,} did not. {why}"
+        sentence = f"{total - failed:,} of {_in_words(total)} arrived whole. {failed:,} did not. {why}"
         return End(state="errors", sentence=sentence, result=written)
     return End(sentence=_well(this.job), result=written)
 
@@ -103,4 +103,8 @@ def _well(job: Job) -> str:
     stayed = f" {held:,} that conflict with another object, or gave way to one, stayed here." if held else ""
     if not job.total:
         return f"The project holds nothing to export.{stayed}"
-    return f"All {job.total:,} objects arrived whole.{stayed}"
+    return f"{_in_words(job.total)} arrived whole.{stayed}"
+
+
+def _in_words(number: int) -> str:
+    return "1 object" if number == 1 else f"{number:,} objects"

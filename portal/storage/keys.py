@@ -54,9 +54,7 @@ def clean_prefix(text: str) -> str:
         if len(part.encode(errors="replace")) > LONGEST:
             raise BadValue(f"A part of the prefix has more than {LONGEST} bytes; shorten it.", field="prefix")
         if part != segment(part):
-            sentence = (
-                f"The prefix part {part[:40]!r} has characters that not every store takes; try {segment(part)!r}."
-            )
+            sentence = f"Not every store takes the prefix part {part[:40]!r}; write {segment(part)[:40]!r}."
             raise BadValue(sentence, field="prefix")
     if len(prefix.encode()) > 2 * LONGEST:
         raise BadValue(f"The prefix has more than {2 * LONGEST} bytes; shorten it.", field="prefix")

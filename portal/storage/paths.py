@@ -13,10 +13,16 @@ def clean(config: dict[str, Any]) -> dict[str, Any]:
     A folder of our own that is not there yet is made; elsewhere it must exist, for it may be a disk not mounted.
     """
     folder, _root = inside(str(config.get("path") or ""))
-    if folder.exists() and not folder.is_dir():
+    try:
+        if folder.is_relative_to(runtime.current().data / "storage"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        is_file = folder.exists() and not folder.is_dir()
+    except FileExistsError:
+        is_file = True
+    except OSError as error:
+        raise BadValue(f"{str(folder)[:200]} cannot be used: {error.strerror}.", field="path") from error
+    if is_file:
         raise BadValue(f"{folder} is a file; name a folder.", field="path")
-    if folder.is_relative_to(runtime.current().data / "storage"):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return {"path": str(folder)}
 
 

@@ -43,8 +43,7 @@ def clean(name: str, config: Config) -> Config:
 
 
 def destination(storage: Storage) -> "Destination":
-    """The storage, ready for use; opens nothing yet. Raises BadValue where the site no longer allows its place."""
-    clean(storage.provider, storage.config)
+    """The storage; nothing is reached for yet. Raises BadValue where the site no longer allows its place."""
     module = importlib.import_module(PROVIDERS[storage.provider].module)
     opened: Destination = module.open_destination(storage.config, storage.prefix)
     return opened

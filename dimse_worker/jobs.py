@@ -1,0 +1,37 @@
+"""What the job runner runs: one function a kind of job, which its namesake in `portal/jobs.py` rings for."""
+
+from dimse_worker import destinations, scu
+from portal import exports, peers, runs, runtime
+from portal.errors import PortalError
+from portal.runs import End, Run
+from portal.storage import ladder
+
+
+def run_echo(job_id: int) -> None:
+    with runtime.connection():
+        runs.perform(job_id, _echo)
+
+
+def run_storage_test(job_id: int) -> None:
+    with runtime.connection():
+        runs.perform(job_id, ladder.climb)
+
+
+def run_export(job_id: int) -> None:
+    with runtime.connection():
+        runs.perform(job_id, _export)
+
+
+def _echo(run: Run) -> End:
+    peer = peers.by_id(run.job.params["peer"])
+    try:
+        sentence = scu.echo(peer)
+    except PortalError as error:
+        peers.note(peer.id, ok=False, sentence=error.sentence)
+        raise
+    peers.note(peer.id, ok=True, sentence=sentence)
+    return End(sentence=sentence)
+
+
+def _export(run: Run) -> End:
+    return exports.run(run, destination=destinations.open_for(run.job))

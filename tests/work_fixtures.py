@@ -1,0 +1,159 @@
+"""Fixtures of background work: a private Valkey, a worker as its own process, a project with files, a storage."""
+
+import contextlib
+import hashlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from portal import containers, ingest, rights, runtime, valkey
+from portal.ingest import Placement
+from portal.models import Acquisition, Project, Storage
+from portal.provenance import Actor
+from portal.settings import Settings
+from portal.storage import storages
+
+
+def until(condition: Callable[[], object], *, seconds: float = 60, process: "Process | None" = None) -> None:
+    """Wait until the condition holds; fail at the deadline, or at once when the process that should bring it ends."""
+    deadline = monotonic() + seconds
+    while not condition():
+        assert monotonic() < deadline, f"not within {seconds} s"
+        assert process is None or process.is_alive(), process and process.said()
+        select.select((), (), (), 0.02)
+
+
+class Process:
+    """A process of ours that a test may kill and start again."""
+
+    def __init__(self, arguments: list[str], log: Path) -> None:
+        self._arguments = arguments
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._arguments, stdout=log, stderr=log, start_new_session=True)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def kill(self) -> None:
+        """kill -9, and not a word before."""
+        self.send(signal.SIGKILL)
+        self.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self, seconds: float = 30) -> int:
+        assert self._process is not None
+        return self._process.wait(seconds)
+
+    def stop(self) -> None:
+        if self.is_alive():
+            self.kill()
+
+
+class Valkey(Process):
+    def __init__(self, socket: str, log: Path) -> None:
+        super().__init__(valkey.arguments(socket), log)
+        self._socket = Path(socket)
+
+    def start(self) -> None:
+        self._socket.unlink(missing_ok=True)
+        super().start()
+        until(self.answers, process=self)
+
+    def answers(self) -> bool:
+        with contextlib.suppress(Exception):
+            return bool(runtime.redis().ping())
+        return False
+
+
+@pytest.fixture
+def queue(site: Settings, tmp_path: Path) -> Iterator[Valkey]:
+    """A Valkey of this test's own, on its site's socket."""
+    server = Valkey(runtime.socket(site), tmp_path / "valkey.log")
+    server.start()
+    yield server
+    server.stop()
+    Path(runtime.socket(site)).unlink(missing_ok=True)
+
+
+def work_process(site: Settings, log: Path) -> Process:
+    return Process([sys.executable, "-P", "-m", "dimse_worker", "work", "--data", str(site.data)], log)
+
+
+@pytest.fixture
+def worker(site: Settings, queue: Valkey, tmp_path: Path) -> Iterator[Process]:
+    """A worker that waits for jobs."""
+    process = work_process(site, tmp_path / "work.log")
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def project(site: Settings, admin: Actor) -> Project:
+    containers.add_group("lab", actor=admin)
+    return containers.add_project("lab/Trial", actor=admin)
+
+
+@pytest.fixture
+def acquisition(project: Project, admin: Actor) -> Acquisition:
+    subject = containers.add_subject(project.id, "S-01", actor=admin)
+    session = containers.add_session(subject.id, "Visit 1", actor=admin)
+    return containers.add_acquisition(session.id, "T1", actor=admin)
+
+
+def add_file(parent: Project | Acquisition, name: str, content: bytes, actor: Actor) -> int:
+    """A file of any kind under a project or an acquisition."""
+    kind = "project" if isinstance(parent, Project) else "acquisition"
+    placement = Placement(container_type=kind, container_id=parent.id, name=name)
+    with ingest.open(scope=rights.scope(actor), origin=actor.origin, placement=placement) as incoming:
+        incoming.write(content)
+        return incoming.commit().file_id
+
+
+def add_files(acquisition: Acquisition, number: int, size: int, actor: Actor) -> dict[str, bytes]:
+    """Some files of random bytes; returns each by its name."""
+    contents = {f"{place:04}.bin": os.urandom(size) for place in range(number)}
+    for name, content in contents.items():
+        add_file(acquisition, name, content, actor)
+    return contents
+
+
+@pytest.fixture
+def folder(site: Settings) -> Path:
+    """The folder of the storage."""
+    return site.data / "storage" / "mirror"
+
+
+@pytest.fixture
+def mirror(folder: Path, admin: Actor) -> Storage:
+    return storages.add("mirror", "fs", path=str(folder), actor=admin)
+
+
+def files_below(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file below, whatever its name, by its path."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
