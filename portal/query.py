@@ -12,7 +12,7 @@ from portal.answers import Value
 from portal.attributes import INSTANCE_AVAILABILITY, QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, Attribute, Level
 from portal.identifiers import Identifier, Key, Root
 from portal.models import outgoing, statements
-from portal.models.visibility import Row, Selection, TableName
+from portal.models.visibility import PAGE, Row, Selection, TableName
 from portal.rights import Scope
 
 _TABLES: dict[Level, TableName] = {
@@ -136,6 +136,8 @@ def _walk(statement: Callable[[tuple[Any, ...] | None], list[Row]]) -> Iterator[
     after: tuple[Any, ...] | None = None
     while page := statement(after):
         yield page
+        if len(page) < PAGE:
+            return
         after = page[-1].key
 
 

@@ -15,7 +15,7 @@ from portal.identifiers import Identifier, Root
 from portal.matching import Criterion
 from portal.models import outgoing
 from portal.models.outgoing import Stored
-from portal.models.visibility import Selection
+from portal.models.visibility import PAGE, Selection
 from portal.rights import Scope
 from portal.transcoding import transcode
 
@@ -63,17 +63,17 @@ class Plan:
 
     def __iter__(self) -> Iterator[Outgoing]:
         """Series by series, each in the order of its instance numbers; no cursor is open between two of them."""
-        after = None
-        while self.total and (page := outgoing.series(self.selection, self.last, after)):
+        after, more = None, self.total > 0
+        while more and (page := outgoing.series(self.selection, self.last, after)):
             for series in page:
                 yield from self._series(series.id)
-            after = page[-1].key
+            after, more = page[-1].key, len(page) == PAGE
 
     def _series(self, series_id: int) -> Iterator[Outgoing]:
-        after = None
-        while page := outgoing.instances(self.selection, series_id, self.last, after):
+        after, more = None, True
+        while more and (page := outgoing.instances(self.selection, series_id, self.last, after)):
             yield from (_outgoing(stored) for _, stored in page)
-            after = page[-1][0]
+            after, more = page[-1][0], len(page) == PAGE
 
 
 def plan(request: Dataset, scope: Scope, *, root: Root) -> Plan:

@@ -88,7 +88,7 @@ def holds(field: "Field[Any]", condition: Condition) -> Expression:
         case OneOf(values):
             return one_of(field, values)
         case Like(pattern):
-            return _starts(field, pattern) & _like(field, pattern)
+            return both([*_starts(field, pattern), _like(field, pattern)])
         case Number(value):
             return _number(field, value)
         case Dates(first, last):
@@ -123,10 +123,15 @@ def _like(text: Any, pattern: str) -> Expression:
     return Expression(text, "GLOB", pattern.replace("[", "[[]"))
 
 
-def _starts(field: "Field[Any]", pattern: str) -> Expression:
-    """What an index can find: the letters that the pattern begins with."""
-    prefix = _WILD.split(pattern)[0]
-    return both([field >= prefix, field < prefix + HIGHEST])
+def _starts(field: "Field[Any]", pattern: str) -> list[Any]:
+    """What an index can find: the letters that the pattern begins with, if it does."""
+    prefix = beginning(pattern)
+    return [field >= prefix, field < prefix + HIGHEST] if prefix else []
+
+
+def beginning(pattern: str) -> str:
+    """The letters before the first wild card."""
+    return _WILD.split(pattern)[0]
 
 
 def _number(field: "Field[Any]", value: int) -> Expression:
@@ -183,16 +188,16 @@ def _groups(field: "Field[Any]", groups: tuple[str | None, ...]) -> Expression:
     asked = [(number, pattern) for number, pattern in enumerate(groups) if pattern]
     found = [(_group(field, number) != "") & _in_group(field, number, pattern) for number, pattern in asked]
     if groups[0]:
-        found.append(_starts(field, _alternatives(groups[0])[-1]))
+        found += _starts(field, _alternatives(groups[0])[-1])
     return both(found)
 
 
 def _anywhere(field: "Field[Any]", pattern: str) -> Expression:
-    alphabetic = _starts(field, _alternatives(pattern)[-1]) & _in_group(field, 0, pattern)
+    alphabetic = both([*_starts(field, _alternatives(pattern)[-1]), _in_group(field, 0, pattern)])
     others = either([_in_group(field, number, pattern) for number in (1, 2)])
     return either([alphabetic, both([has_groups(field), others])])
 
 
 def has_groups(field: "Field[Any]") -> Expression:
-    """Whether a name has more than the alphabetic group; there is an index of those that do."""
+    """Whether a name has more than the alphabetic group: said as the index `study_name_groups` has it."""
     return Expression(fn.INSTR(field, SQL("'='")), OP.GT, SQL("0"))

@@ -1,6 +1,6 @@
 """The DICOM index: what the objects themselves say. Never edited by hand; `portal reindex` makes it anew."""
 
-from peewee import BlobField, CharField, ForeignKeyField, IntegerField, TextField
+from peewee import SQL, BlobField, CharField, ForeignKeyField, IntegerField, TextField
 
 from portal.models.base import Table
 from portal.models.tree import Acquisition, File, Project, Session
@@ -20,7 +20,7 @@ class Study(Table):
     patient_name = TextField(default="")
     """All component groups in NFC, trailing delimiters cut."""
     patient_name_folded = TextField(default="", index=True)
-    patient_id = CharField(default="", index=True)
+    patient_id = CharField(default="")
     issuer = CharField(default="")
     sex = CharField(default="")
     birth_date = CharField(default="")
@@ -39,7 +39,14 @@ class Study(Table):
     """Elements of the first object, Explicit VR Little Endian, without large values: for return keys only."""
 
     class Meta:
-        indexes = ((("project", "study_uid"), True), (("study_uid", "project"), False))
+        indexes = (
+            (("project", "study_uid"), True),
+            (("study_uid", "project"), False),
+            (("patient_id", "issuer"), False),
+        )
+
+
+Study.add_index(SQL("CREATE INDEX IF NOT EXISTS study_name_groups ON study (INSTR(patient_name_folded, '='))"))
 
 
 class Series(Table):
