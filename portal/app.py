@@ -52,8 +52,8 @@ def create_app(settings: Settings) -> Flask:
     guard.install(app)
     headers.install(app, secure=settings.cookie_secure)
     problems.install(app)
-    parts.install(app)
     shell.install(app)
+    parts.install(app)
     for tab in TABS:
         app.register_blueprint(tab.bp)
     _mount_rest(app)

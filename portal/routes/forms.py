@@ -57,7 +57,7 @@ class Form(FlaskForm):  # type: ignore[misc]
 
 
 def _stripped(value: Any) -> Any:
-    return value.strip() if isinstance(value, str) else ""
+    return "" if value is None else str(value).strip()
 
 
 def text(label: str, **kwargs: Any) -> Any:

@@ -2,21 +2,23 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from flask import Flask, g
+from flask import Flask, g, request
 from markupsafe import Markup, escape
+from pydicom.uid import UID
 
 from portal import site
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (named, not bound)
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 def install(app: Flask) -> None:
-    app.jinja_env.filters.update(
-        ago=ago, day=day, size=size, number=number, took=took, lasting=lasting, amount=amount, days_left=days_left
-    )
+    words = (ago, amount, day, days_left, lasting, number, our_host, size, took, uid_name)
+    app.jinja_env.filters.update({word.__name__: word for word in words})
 
 
 def number(value: Any) -> str:
@@ -39,6 +41,16 @@ def size(count: Any) -> str:
     if unit == "bytes":
         return f"{int(value):,} {'byte' if value == 1 else unit}"
     return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
+
+
+def our_host(listening: str) -> str:
+    """Where the other side finds us: where we listen, or what the browser called us if that is every address."""
+    return urlsplit(request.host_url).hostname or listening if listening in EVERY_ADDRESS else listening
+
+
+def uid_name(uid: str) -> str:
+    """CT Image Storage; the UID itself where the standard has no name for it."""
+    return UID(uid).name
 
 
 def took(began: datetime | None, ended: datetime | None) -> str:
