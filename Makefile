@@ -21,7 +21,7 @@ test: .venv/test packages
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) -n 2 $(if $(CI),-p tests.no_skips)
+	$(PYTEST) -n 2 --dist loadgroup $(if $(CI),-p tests.no_skips)
 
 prove: .venv/test packages
 	$(PYTEST) -m prove --timeout 3600 -p tests.proof

@@ -13,8 +13,8 @@ from portal.sample import steps
 def main(arguments: list[str]) -> int:
     """1, with the sentence printed, if a step was not as it must be."""
     data, url = arguments
-    logging.basicConfig(level=logging.ERROR)
-    warnings.simplefilter("ignore")  # some of the vendor files are odd on purpose
+    warnings.simplefilter("ignore")
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # some of the vendor files are odd on purpose
     runtime.start(settings.load(Path(data)))
     try:
         with runtime.connection():

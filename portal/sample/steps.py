@@ -1,11 +1,13 @@
 """The sample's steps: send, find, get, move, upload, export. Each compares what it saw with what the site recorded."""
 
+import hashlib
 import json
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from portal import associations, devices, exports, health, jobs, keys, peers, progress, site, tether
@@ -15,6 +17,7 @@ from portal.provenance import operator
 from portal.sample import files, ground
 from portal.sample.ground import CLINIC, DEVICE, PEER, RESEARCH, STORAGE, TITLES
 from portal.sample.upload import Uploader
+from portal.storage import storages
 
 OUTCOMES = ("stored", "same", "alternate", "conflict", "refused")
 SUCCESS = 0
@@ -115,13 +118,17 @@ def upload(url: str, say: Say) -> None:
 
 
 def export(say: Say) -> None:
-    """Export the first project, and wait for the manifest."""
+    """Export the first project, and compare each object in the storage with its line in the manifest."""
     job = exports.start(CLINIC, to=STORAGE, actor=operator())
     ended = _ended(job.id)
     view = exports.view(ended)
     _must(ended.state == "done", f"Export {job.id} ended {ended.state}: {ended.sentence}")
-    _must(ended.done == view["items"], f"Export {job.id} did {ended.done} of {view['items']} objects")
-    say(f"Export: {ended.done} objects with {view['bytes']} bytes of {CLINIC} to {STORAGE}, with a manifest.")
+    folder = Path(storages.view(storages.get(STORAGE))["path"])
+    listed = json.loads((folder / view["manifest"]["key"]).read_bytes())["items"]
+    equal = sum(hashlib.sha256((folder / one["key"]).read_bytes()).hexdigest() == one["sha256"] for one in listed)
+    _must(len(listed) == view["items"], f"Export {job.id} is of {view['items']} objects, its manifest of {len(listed)}")
+    _must(equal == len(listed), f"Export {job.id}: {equal} of {len(listed)} objects are as the manifest says")
+    say(f"Export: {equal} objects of {CLINIC} with {view['bytes']} bytes lie in {STORAGE} as the manifest says.")
 
 
 def _step(name: str, project: str, **what: Any) -> Any:

@@ -1,0 +1,154 @@
+"""`portal up`, as a newcomer meets it."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import requests
+from up_fixtures import Up, is_alive, until
+
+pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(240)]
+
+CURE = "Name another one with --port."
+STATES = """SELECT state, count(*) FROM instance JOIN project ON project.id = instance.project_id
+            WHERE project.label = 'Clinic' GROUP BY state"""
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A site that `portal up --sample` has filled, and that runs."""
+    up = Up(tmp_path_factory.mktemp("sampled") / "data")
+    assert up.portal("migrate").returncode == 0
+    up.portal("dimse", "enable", "--host", "127.0.0.1", "--port", str(up.dimse_port))
+    up.start("--sample")
+    try:
+        up.ready()
+        yield up
+    finally:
+        up.end()
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Iterator[Up]:
+    """A site without anything in it; nothing runs yet."""
+    up = Up(tmp_path / "data")
+    yield up
+    up.end()
+
+
+def rows(up: Up) -> dict[str, int]:
+    """How many rows each table has of what people keep."""
+    tables = ("container_group", "project", "subject", "session", "acquisition", "file", "blob", "instance", "conflict")
+    tables += ("device", "api_key", "peer", "storage", "user", "job")
+    with closing(sqlite3.connect(up.data / "portal.db")) as database:
+        return {table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
+
+
+def test_the_counts_of_the_sample_are_true(sampled: Up) -> None:
+    counts = sampled.counts()
+    assert counts["sent"] == 160
+    assert sum(counts.values()) == 2 * counts["sent"]
+    with closing(sqlite3.connect(sampled.data / "portal.db")) as database:
+        states = dict(database.execute(STATES))
+        conflicts = database.execute("SELECT count(*) FROM conflict").fetchone()[0]
+    recorded = (states["current"], states["alternate"], conflicts)
+    assert recorded == (counts["stored"], counts["alternate"], counts["conflict"])
+
+
+def test_each_step_of_the_sample_was_said(sampled: Up) -> None:
+    steps = ("Projects:", "DIMSE:", "Peer:", "Device:", "C-STORE:", "C-FIND:", "C-GET:", "C-MOVE:", "REST:", "Export:")
+    for step in steps:
+        assert any(line.startswith(step) for line in sampled.lines), sampled.said
+    assert sampled.lines[-1] == f"Portico is ready: {sampled.url}"
+
+
+def test_the_page_that_it_names_answers(sampled: Up) -> None:
+    assert requests.get(sampled.url, timeout=10).status_code == 200
+
+
+def test_status_finds_everything_up(sampled: Up) -> None:
+    ended = sampled.portal("status", "--json")
+    assert ended.returncode == 0, ended.stderr
+    status = json.loads(ended.stdout)
+    assert [status[part]["answers"] for part in ("web", "queue", "dimse")] == [True, True, True]
+    assert (status["queue"]["workers"], status["problems"]) == (1, [])
+
+
+def test_the_sample_peer_answers_an_echo(sampled: Up) -> None:
+    ended = sampled.portal("peer", "echo", "Sample workstation", "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["state"] == "done"
+
+
+def test_a_second_up_on_the_same_data_refuses_in_words(sampled: Up) -> None:
+    ended = sampled.portal("up", "--port", str(sampled.port + 1))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "already" in ended.stderr
+    assert sampled.url in ended.stderr
+
+
+@pytest.mark.parametrize("word", ["dimse_worker listen", "dimse_worker work", "portal.web", "valkey"])
+def test_a_killed_process_comes_back(sampled: Up, word: str) -> None:
+    [killed, *_rest] = sampled.children(word)
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: not is_alive(killed))
+    until(lambda: sampled.portal("status").returncode == 0, 60)
+
+
+def test_a_second_start_adds_nothing(sampled: Up) -> None:
+    before = rows(sampled)
+    assert sampled.stop() == 0
+    sampled.start("--sample")
+    sampled.ready()
+    assert "nothing was added" in sampled.said
+    assert rows(sampled) == before
+
+
+def test_a_terminated_site_leaves_nothing_behind(plain: Up) -> None:
+    plain.start()
+    plain.ready()
+    children = plain.children()
+    assert plain.stop() == 0
+    assert not [pid for pid in children if is_alive(pid)]
+    assert plain.lines[-1] == "Stopped."
+
+
+def test_a_killed_supervisor_leaves_no_process_within_five_seconds(plain: Up) -> None:
+    plain.start("--workers", "2")
+    plain.ready()
+    children = plain.children()
+    assert len(children) >= 5
+    assert plain.process
+    plain.process.kill()
+    plain.process.wait()
+    until(lambda: not [pid for pid in children if is_alive(pid)], 5)
+
+
+def test_a_taken_web_port_is_said_before_anything_starts(plain: Up) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", plain.port))
+        other.listen()
+        ended = plain.portal("up", "--port", str(plain.port))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert (
+        ended.stderr == f"Port {plain.port} on 127.0.0.1 is in use by another program. Name another one with --port.\n"
+    )
+
+
+def test_the_first_admin_is_the_one_that_the_environment_names(plain: Up, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("correct horse battery\n")
+    plain.environ = {"PORTAL_ADMIN_EMAIL": "ada@site.example", "PORTAL_ADMIN_PASSWORD_FILE": str(secret)}
+    plain.start()
+    plain.ready()
+    assert "ada@site.example" in plain.said
+    assert "correct horse battery" not in plain.said
+    for path in [plain.data, *plain.data.rglob("*")]:
+        assert stat.S_IMODE(path.lstat().st_mode) & 0o077 == 0, path
