@@ -13,12 +13,11 @@ from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from portal import character_sets, uids
-from portal.errors import BadValue, NotDicom
+from portal import character_sets, person_names, reencoding, uids
+from portal.errors import BadValue, NotDicom, PortalError
 
 pydicom.config.settings.reading_validation_mode = IGNORE
 
@@ -150,7 +149,7 @@ def read(file: BinaryIO, *, size: int, transfer_syntax_uid: str) -> Header:
         study_uid=values.uid("StudyInstanceUID"),
         series_uid=values.uid("SeriesInstanceUID"),
         transfer_syntax=transfer_syntax_uid,
-        patient_name=_person(values.text("PatientName")),
+        patient_name=person_names.clean(values.text("PatientName")),
         patient_id=values.text("PatientID"),
         issuer=values.text("IssuerOfPatientID"),
         sex=values.text("PatientSex"),
@@ -160,7 +159,7 @@ def read(file: BinaryIO, *, size: int, transfer_syntax_uid: str) -> Header:
         accession=values.text("AccessionNumber"),
         study_id=values.text("StudyID"),
         study_description=values.text("StudyDescription"),
-        referring=_person(values.text("ReferringPhysicianName")),
+        referring=person_names.clean(values.text("ReferringPhysicianName")),
         modality=values.text("Modality"),
         series_number=values.text("SeriesNumber"),
         series_description=values.text("SeriesDescription"),
@@ -188,11 +187,6 @@ def read_file(content: BinaryIO, size: int) -> tuple[Header, int]:
     content.seek(meta.dataset_offset)
     syntax = meta.transfer_syntax_uid or ImplicitVRLittleEndian
     return read(content, size=size - meta.dataset_offset, transfer_syntax_uid=syntax), meta.dataset_offset
-
-
-def folded(text: str) -> str:
-    """Text as it is compared where case does not count (PS3.4 C.2.2.2.1, PN)."""
-    return unicodedata.normalize("NFC", text.casefold())
 
 
 class _Values:
@@ -285,11 +279,6 @@ def encodings(dataset: Dataset) -> list[str]:
         return ["iso8859"]
 
 
-def _person(name: str) -> str:
-    """A person name without the delimiters that end a component group or the value (PS3.5 6.2.1.1)."""
-    return "=".join(group.rstrip("^ ") for group in name.split("=")).rstrip("=")
-
-
 def _kept(dataset: Dataset) -> bytes | None:
     kept = io.BytesIO()
     for tag in sorted(dataset.keys()):
@@ -303,15 +292,10 @@ def _kept(dataset: Dataset) -> bytes | None:
 
 def _encoded(dataset: Dataset, tag: BaseTag) -> bytes:
     """One element as Explicit VR Little Endian; nothing where vendor data defeat the encoder."""
-    part = Dataset()
-    target = pydicom.filebase.DicomBytesIO()
-    target.is_little_endian, target.is_implicit_VR = True, False
     try:
-        part[tag] = dataset[tag]
-        write_dataset(target, part, parent_encoding=encodings(dataset))
-    except _UNREADABLE:
+        return reencoding.element(dataset, tag)
+    except (*_UNREADABLE, PortalError):
         return b""
-    return target.getvalue()
 
 
 def _meta_elements(data: bytes) -> tuple[dict[int, bytes], int]:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from portal.header import Header, folded
+from portal import person_names
+from portal.header import Header
 from portal.models import ALTERNATE, CURRENT, HELD, Acquisition, Conflict, File, Instance, Series, Study
 
 
@@ -141,13 +142,13 @@ def _study(project_id: int, header: Header, file: File) -> Study:
     study = study or Study(project=project_id, study_uid=header.study_uid)
     acquisition = _acquisition(file)
     study.session = acquisition.session if acquisition else None
-    study.patient_name, study.patient_name_folded = header.patient_name, folded(header.patient_name)
+    study.patient_name, study.patient_name_folded = header.patient_name, person_names.fold(header.patient_name)
     study.patient_id, study.issuer = header.patient_id, header.issuer
     study.sex, study.birth_date = header.sex, header.birth_date
     study.date, study.time = header.study_date, header.study_time
     study.accession, study.study_id = header.accession, header.study_id
     study.description = header.study_description
-    study.referring, study.referring_folded = header.referring, folded(header.referring)
+    study.referring, study.referring_folded = header.referring, person_names.fold(header.referring)
     study.header = header.kept()
     study.save()
     return study

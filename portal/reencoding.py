@@ -25,6 +25,15 @@ _SEVERAL_VRS = {"OB or OW": "OW", "US or OW": "OW", "US or SS or OW": "OW"}
 """What Implicit VR Little Endian leaves open is 16-bit words there (PS3.5 A.1)."""
 
 
+def element(dataset: Dataset, tag: int) -> bytes:
+    """One element of a data set as Explicit VR Little Endian. Raises PortalError for compressed pixels."""
+    target = io.BytesIO()
+    writer = Writer(target, io.BytesIO(), implicit=False)
+    writer.look_at(dataset)
+    writer.element(dataset, tag)
+    return target.getvalue()
+
+
 class Writer:
     """Writes data sets to `target` in one transfer syntax.
 
@@ -40,9 +49,17 @@ class Writer:
 
     def write(self, dataset: Dataset) -> None:
         """All elements of a data set; the group lengths, which would no longer be true, are left out (PS3.5 7.2)."""
+        self.look_at(dataset)
+        self._elements(self._target, dataset)
+
+    def look_at(self, dataset: Dataset) -> None:
+        """Take from the data set what the VR and the word size of other elements depend on (PS3.5 A)."""
         self._signed = dataset.get("PixelRepresentation", 0) == 1
         self._bits = dataset.get("BitsAllocated", 0) or 0
-        self._elements(self._target, dataset)
+
+    def element(self, dataset: Dataset, tag: int) -> None:
+        """One element of the data set."""
+        self._element(self._target, dataset, tag)
 
     def header(self, target: BinaryIO, tag: int, vr: str, length: int) -> None:
         """Tag, VR and length of an element. A value that is too long for its VR becomes UN (PS3.5 6.2.2)."""
@@ -122,9 +139,7 @@ class Writer:
         while left:
             part = self._source.read(min(left, CHUNK))
             if not part:
-                raise PortalError(
-                    "The data set ends in the middle of an element; it can only be sent as it is."
-                )
+                raise PortalError("The data set ends in the middle of an element; it can only be sent as it is.")
             target.write(self._bytes(element._replace(value=part), vr))
             left -= len(part)
         target.write(b"\0" * (element.length % 2))
