@@ -120,6 +120,12 @@ def titled(ae_title: str) -> Sequence[Peer]:
     return list(Peer.select().where(Peer.ae_title == ae_title).order_by(Peer.id))
 
 
+def project_called(ae_title: str) -> int | None:
+    """The id of the project that has this AE title (design decision 1)."""
+    project = Project.get_or_none(Project.ae_title == ae_title)
+    return None if project is None else int(project.id)
+
+
 def may_move_to(peer: Peer, destination: Peer) -> bool:
     """Whether a peer may name another one as move destination; itself always."""
     return destination.id == peer.id or peer.moves_to == [ANY] or destination.id in peer.moves_to

@@ -1,0 +1,214 @@
+"""An association that we have accepted: its gate, its row, its counts, and the services that it is given."""
+
+import ipaddress
+import logging
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, cast
+
+from pynetdicom import evt
+from pynetdicom._globals import MODE_ACCEPTOR
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_GET, C_MOVE, C_STORE
+from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.service_class import StorageServiceClass
+
+from dimse_worker import contexts, gate, handlers, retrieval
+from dimse_worker.gate import Admission, Knock, Refused
+from dimse_worker.sockets import send_at_once
+from dimse_worker.tally import Tally
+from portal import associations, runtime
+from portal.associations import Outcome
+
+if TYPE_CHECKING:
+    from pynetdicom.ae import ApplicationEntity
+
+log = logging.getLogger(__name__)
+
+MOST_ASSOCIATIONS = 200
+USER_REJECTION = 1
+ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
+"""Results of a presentation context (PS3.8 9.3.3.2)."""
+
+
+class Acceptor(Association):
+    """pynetdicom's acceptor, with what it has no hook for: the end of its thread, and services that send raw bytes."""
+
+    admission: Admission
+    """Set by the gate; nothing is accepted without it."""
+
+    def __init__(self, ae: "ApplicationEntity") -> None:
+        super().__init__(ae, MODE_ACCEPTOR)
+        self.tally = Tally()
+        self.row_id: int | None = None
+        self._database = ExitStack()
+        self._ended_by = ""
+        for event, handler in (
+            (evt.EVT_CONN_OPEN, _opened),
+            (evt.EVT_REQUESTED, _requested),
+            (evt.EVT_ACSE_SENT, _answering),
+            (evt.EVT_ACSE_RECV, _heard),
+            (evt.EVT_C_ECHO, handlers.echo),
+            (evt.EVT_C_STORE, handlers.store),
+            (evt.EVT_C_FIND, handlers.find),
+        ):
+            self.bind(event, handler)
+
+    def run_reactor(self) -> None:
+        """The association's thread: at its end, however it comes, the row is closed and the connection returned."""
+        try:
+            super().run_reactor()
+        finally:
+            with self._database:
+                self._close_row()
+
+    def admit(self) -> None:
+        """Ask the gate; reject what it refuses, and support what the peer may use."""
+        self._database.enter_context(runtime.connection())
+        knock = self._knock()
+        if len([a for a in self.ae.active_associations if a.is_acceptor]) > MOST_ASSOCIATIONS:
+            gate.refuse(knock, "limit", f"More than {MOST_ASSOCIATIONS} associations at once.")
+            return self.reject(gate.LIMIT)
+        try:
+            self.admission = gate.admit(knock)
+        except Refused as refusal:
+            log.info("rejected %s from %s: %s", knock.calling, knock.address, refusal.sentence)
+            return self.reject(refusal.code)
+        request = cast(A_ASSOCIATE, self.requestor.primitive)
+        roles = {
+            str(uid): (bool(role.scu_role), bool(role.scp_role)) for uid, role in self.requestor.role_selection.items()
+        }
+        self.acceptor.supported_contexts = contexts.supported(
+            request.presentation_context_definition_list, roles, self.admission.services
+        )
+        return None
+
+    def reject(self, code: tuple[int, int, int]) -> None:
+        self.acse.send_reject(*code)
+        self.kill()
+
+    def accepting(self, answered: list[PresentationContext]) -> None:
+        """Just before the A-ASSOCIATE-AC goes out: say why contexts are refused, and write the row."""
+        refused = set()
+        for context in answered:
+            service = contexts.service_of(str(context.abstract_syntax))
+            if context.result == ABSTRACT_SYNTAX_NOT_SUPPORTED and service is not None:
+                context.result = USER_REJECTION
+            if context.result == USER_REJECTION:
+                refused.add(service or "")
+        if refused:
+            label = self.admission.actor.name or self.admission.knock.calling
+            sentence = f"{label} may not {', '.join(sorted(refused))}; allow it if it should."
+            gate.refuse(self.admission.knock, "service", sentence)
+        if not self.admission.is_ours:
+            self._open_row(answered)
+
+    def ended_by(self, sentence: str) -> None:
+        """Why the association is about to end without a release."""
+        self._ended_by = self._ended_by or sentence
+
+    def _serve_request(self, msg: Any, context_id: int) -> None:
+        """C-STORE of private classes, C-MOVE and C-GET; the rest is pynetdicom's.
+
+        Its own C-MOVE and C-GET encode each data set anew, answer an unreachable destination with A801 and have no
+        pending answer while one sub-operation takes long; its C-STORE knows no private SOP Class. A request without
+        what it needs, which pynetdicom leaves without an answer, ends the association.
+        """
+        try:
+            self._dispatch(msg, context_id)
+        finally:
+            self.dul._idle_timer.restart()  # a retrieve of ten minutes is no idleness
+
+    def _dispatch(self, msg: Any, context_id: int) -> None:
+        context = self._accepted_cx.get(context_id)
+        if msg.MessageIDBeingRespondedTo is None and (context is None or not msg.is_valid_request):
+            self.ended_by("The peer sent a request that is not complete.")
+            return self.abort()
+        service: Any = None
+        if context is not None and isinstance(msg, C_STORE) and msg.is_valid_request:
+            service = StorageServiceClass(self).SCP
+        elif context is not None and isinstance(msg, C_MOVE | C_GET) and msg.is_valid_request:
+            service = retrieval.service(self)
+        if service is None:
+            return super()._serve_request(msg, context_id)
+        return self._run(service, msg, context)
+
+    def _run(self, service: Any, msg: Any, context: Any) -> None:
+        """As the parent runs a service."""
+        self.dimse.cancel_req = {}
+        self._is_paused = True
+        try:
+            service(msg, context)
+        except Exception:
+            log.exception("a service of %s failed", self.admission.knock.calling)
+            self.ended_by("We aborted it on a defect of ours; see the log.")
+            self.abort()
+        finally:
+            self._is_paused = False
+            self.dimse.cancel_req = {}
+
+    def _knock(self) -> Knock:
+        request = cast(A_ASSOCIATE, self.requestor.primitive)
+        return Knock(
+            calling=request.calling_ae_title.strip(" \0"),
+            called=request.called_ae_title.strip(" \0"),
+            address=_plain(self.requestor.address),
+            reached=_plain(cast(Any, self.dul.socket).socket.getsockname()[0]),
+        )
+
+    def _open_row(self, answered: list[PresentationContext]) -> None:
+        knock = self.admission.knock
+        self.row_id = associations.open(
+            peer_id=self.admission.peer.id if self.admission.peer else None,
+            role="acceptor",
+            calling=knock.calling,
+            called=knock.called,
+            address=knock.address,
+            contexts=[contexts.shown(context) for context in answered],
+        )
+
+    def _close_row(self) -> None:
+        if self.row_id is None:
+            return
+        outcome: Outcome = "released" if self.is_released else "aborted"
+        sentence = "" if self.is_released else self._why_it_ended()
+        associations.close(self.tally.progress(self.row_id), outcome=outcome, sentence=sentence)
+
+    def _why_it_ended(self) -> str:
+        complaint = getattr(self.dul.socket, "complaint", "")
+        return complaint or self._ended_by or "The connection was closed without a release."
+
+
+def _opened(event: evt.Event) -> None:
+    connection: Any = event.assoc.dul.socket
+    send_at_once(connection.socket)
+
+
+def _requested(event: evt.Event) -> None:
+    """The gate. pynetdicom goes on to accept after an error in a notification handler, so none may leave this one."""
+    assoc = cast(Acceptor, event.assoc)
+    try:
+        assoc.admit()
+    except Exception:
+        log.exception("an association request could not be decided")
+        assoc.reject(gate.HELD)
+
+
+def _answering(event: Any) -> None:
+    primitive = event.primitive
+    if isinstance(primitive, A_ASSOCIATE) and primitive.result == 0:
+        cast(Acceptor, event.assoc).accepting(primitive.presentation_context_definition_results_list)
+
+
+def _heard(event: Any) -> None:
+    assoc = cast(Acceptor, event.assoc)
+    if isinstance(event.primitive, A_ABORT):
+        assoc.ended_by("The peer aborted it.")
+    elif isinstance(event.primitive, A_P_ABORT):
+        assoc.ended_by("The connection was closed without a release.")
+
+
+def _plain(address: str) -> str:
+    """An IPv4 address that came in on an IPv6 socket, as an IPv4 address."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)

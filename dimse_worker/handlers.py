@@ -1,0 +1,105 @@
+"""C-ECHO, C-STORE and C-FIND as pynetdicom's events: thin callers of the domain."""
+
+import time
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pynetdicom.association import Association
+from pynetdicom.events import Event
+
+from dimse_worker import contexts, status
+from portal import ingest, query
+from portal.errors import BadIdentifier, NotAllowed, NotDicom
+from portal.filing import Stored
+from portal.placement import Placement
+
+CHUNK = 1 << 20
+MOST_QUEUED = 64
+"""P-DATA-TFs that wait to be sent: a slow reader is waited for, so that memory does not grow with the answer."""
+
+
+def echo(event: Event) -> int:
+    _acceptor(event).tally.done("echo")
+    return status.SUCCESS
+
+
+def store(event: Event) -> int | Dataset:
+    """Answer success only when the instance is durable and indexed (PS3.4 B.2.3)."""
+    assoc = _acceptor(event)
+    request: Any = event.request
+    try:
+        stored = _take(assoc.admission, request, event.context)
+    except Exception as error:  # noqa: BLE001 (whatever happened, the sender needs a status)
+        assoc.tally.failed("store", "refused")
+        return status.for_error(error)
+    assoc.tally.done("store", stored.outcome, size=stored.size)
+    return status.SUCCESS
+
+
+def find(event: Event) -> Iterator[tuple[int | Dataset, Dataset | None]]:
+    """Pending with each match; pynetdicom adds the final success. C-CANCEL is looked at before each answer."""
+    assoc = _acceptor(event)
+    try:
+        for match in _matches(event, assoc.admission):
+            if event.is_cancelled:
+                assoc.tally.failed("find", "cancelled")
+                yield status.CANCEL, None
+                return
+            wait_for_room(assoc)
+            yield (status.PENDING_UNMATCHED_KEYS if match.unmatched_keys else status.PENDING), match.identifier
+    except Exception as error:  # noqa: BLE001 (whatever happened, the requestor needs a status)
+        assoc.tally.failed("find")
+        yield status.for_error(error), None
+        return
+    assoc.tally.done("find")
+
+
+def wait_for_room(assoc: Association) -> None:
+    """Return when what is queued for the peer is short, or nothing can be sent any more."""
+    while assoc.dul.to_provider_queue.qsize() > MOST_QUEUED and stands(assoc):
+        time.sleep(0.001)
+
+
+def stands(assoc: Association) -> bool:
+    """Whether an association is still there, as the thread that serves it can see."""
+    return assoc.is_established and assoc.dul.is_alive() and not assoc.acse.is_aborted()
+
+
+def _take(admission: Any, request: Any, context: Any) -> Stored:
+    if "store" not in admission.services:
+        raise NotAllowed("This peer may not store here.")
+    if request.AffectedSOPClassUID != context.abstract_syntax:
+        raise NotDicom("The command names another SOP Class than its presentation context.")
+    content: BytesIO = request.DataSet
+    with ingest.open(
+        scope=admission.scope,
+        origin=admission.actor.origin,
+        placement=Placement(called_project=admission.project_id, store_to=admission.peer.store_to_id),
+        sop_class_uid=str(request.AffectedSOPClassUID),
+        sop_instance_uid=str(request.AffectedSOPInstanceUID),
+        transfer_syntax_uid=str(context.transfer_syntax),
+    ) as incoming:
+        with content.getbuffer() as data:
+            for start in range(0, len(data), CHUNK):
+                incoming.write(data[start : start + CHUNK])
+        return incoming.commit()
+
+
+def _matches(event: Event, admission: Any) -> Iterator[query.Match]:
+    """What the requestor would retrieve a match from is the title that it called."""
+    root = contexts.FIND[event.context.abstract_syntax]
+    return query.find(_identifier(event), admission.scope, root=root, retrieve_ae_title=admission.knock.called)
+
+
+def _identifier(event: Event) -> Dataset:
+    try:
+        return event.identifier
+    except Exception as error:
+        raise BadIdentifier("The identifier cannot be read.") from error
+
+
+def _acceptor(event: Event) -> Any:
+    """The association: an `acceptor.Acceptor`, which binds these handlers."""
+    return event.assoc

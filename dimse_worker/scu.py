@@ -1,0 +1,267 @@
+"""We as service class user: echo a peer, and send objects to one, with reasons in words."""
+
+import errno
+import logging
+import socket
+import time
+from collections.abc import Iterable
+from typing import Any, BinaryIO, cast
+
+from pynetdicom import evt
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.transport import AddressInformation, AssociationSocket
+
+from dimse_worker import contexts, sending, status
+from dimse_worker.handlers import stands
+from dimse_worker.sending import Answer, Originator, Waiting
+from dimse_worker.sockets import PeerSocket, send_at_once
+from dimse_worker.tally import Tally
+from portal import associations, peers, retrieve
+from portal.associations import REFRESH_SECONDS, Outcome
+from portal.errors import NotAllowed, Unreachable
+from portal.header import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from portal.models import Peer
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 10
+NEGOTIATE_SECONDS = 30
+ANSWER_SECONDS = 60
+
+REJECTIONS = {
+    (1, 1): "gives no reason",
+    (1, 2): "does not know the application context",
+    (1, 3): "does not know our AE title {ours}. Register it there, with this machine's address",
+    (1, 7): "says that {theirs} is not its AE title. Correct it here or there",
+    (2, 1): "gives no reason",
+    (2, 2): "does not know this version of the protocol",
+    (3, 1): "is too busy at the moment",
+    (3, 2): "has as many associations as it takes",
+}
+"""Source and diagnostic of an A-ASSOCIATE-RJ (PS3.8 9.3.4) in words."""
+
+
+class Link:
+    """An association that we have requested, with its row. Used by one thread, which holds a database connection."""
+
+    def __init__(self, peer: Peer, proposed: list[PresentationContext]) -> None:
+        """Raises Unreachable with the reason where the peer does not accept."""
+        self.tally = Tally()
+        self._ours = peers.our_ae_title(peer)
+        self._peer = peer
+        self._written = time.monotonic()
+        try:
+            self.assoc = self._associate(proposed)
+        except Unreachable as error:
+            self._row_id = self._open_row([], peer.host)
+            self._close_row("failed", error.sentence)
+            raise
+        accepted = self.assoc.accepted_contexts + self.assoc.rejected_contexts
+        self._row_id = self._open_row(accepted, self.assoc.acceptor.address)
+        # Its reactor would take the answers off the queue: `Association.send_c_store` pauses it for each message.
+        self.assoc._reactor_checkpoint.clear()
+        while not self.assoc._is_paused and self.assoc.is_alive():
+            time.sleep(0.0001)
+
+    def refresh(self) -> None:
+        """Write the counts to the row, where some time has passed since they were."""
+        if time.monotonic() - self._written > REFRESH_SECONDS:
+            self._written = time.monotonic()
+            associations.refresh([self.tally.progress(self._row_id)])
+
+    def close(self, sentence: str = "") -> None:
+        """Release it; with a sentence that says why it cannot go on, abort it."""
+        lost = not sentence and not stands(self.assoc)
+        self.assoc._reactor_checkpoint.set()
+        if sentence or lost:
+            self.assoc.abort()
+            self._close_row("aborted", sentence or "The peer ended it.")
+            return
+        self.assoc.release()
+        if self.assoc.is_released:
+            self._close_row("released", "")
+        else:
+            self._close_row("aborted", "The peer did not answer the release.")
+
+    def _associate(self, proposed: list[PresentationContext]) -> Association:
+        peer = self._peer
+        entity = _Entity(ae_title=self._ours)
+        entity.connection_timeout, entity.acse_timeout = CONNECT_SECONDS, NEGOTIATE_SECONDS
+        entity.dimse_timeout, entity.network_timeout = ANSWER_SECONDS, None
+        entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        entity.implementation_version_name = IMPLEMENTATION_VERSION.decode().strip()
+        try:
+            assoc = entity.associate(
+                peer.host,
+                cast(int, peer.port),
+                contexts=proposed,
+                ae_title=peer.ae_title,
+                max_pdu=contexts.LARGEST_PDU,
+                evt_handlers=[(evt.EVT_CONN_OPEN, _opened)],
+            )
+        except (OSError, UnicodeError) as error:
+            raise Unreachable(_cannot_connect(peer, error)) from error
+        if not assoc.is_established:
+            raise Unreachable(self._why_not(assoc))
+        return assoc
+
+    def _why_not(self, assoc: Association) -> str:
+        peer = self._peer
+        failure = cast(PeerSocket, entity_socket).failure if (entity_socket := assoc.dul.socket) else None
+        if failure is not None:
+            return _cannot_connect(peer, failure)
+        if assoc.is_rejected:
+            answer: Any = assoc.acceptor.primitive
+            words = REJECTIONS.get((answer.result_source, answer.diagnostic), "gives a reason outside the standard")
+            code = f"{answer.result}/{answer.result_source}/{answer.diagnostic}"
+            reason = words.format(ours=self._ours, theirs=peer.ae_title)
+            return f"{peer.label} rejected the association ({code}): it {reason}."
+        if assoc.rejected_contexts:
+            return f"{peer.label} accepted the association, but nothing that was proposed."
+        if assoc.acse.is_aborted() or not assoc._sent_abort:
+            return f"{peer.label} took the connection and closed it without an answer. Is this its DICOM port?"
+        return f"{peer.label} took the connection, but did not answer within {NEGOTIATE_SECONDS} s. Is it DICOM?"
+
+    def _open_row(self, answered: Iterable[PresentationContext], address: str) -> int:
+        return associations.open(
+            peer_id=self._peer.id,
+            role="requestor",
+            calling=self._ours,
+            called=self._peer.ae_title,
+            address=address,
+            contexts=[contexts.shown(context) for context in answered],
+        )
+
+    def _close_row(self, outcome: Outcome, sentence: str) -> None:
+        associations.close(self.tally.progress(self._row_id), outcome=outcome, sentence=sentence)
+
+
+class Sender:
+    """Sends objects to one peer over as many associations as their contexts need, opened when they are needed.
+
+    `pairs`: each (SOP Class, transfer syntax) that is to be sent. Close it at the end.
+    """
+
+    def __init__(self, peer: Peer, pairs: Iterable[tuple[str, str]], *, waiting: Waiting = lambda: None) -> None:
+        self._peer, self._waiting = peer, waiting
+        self._batches = contexts.for_sending(pairs)
+        self._links: dict[int, Link] = {}
+        self._message_id = 0
+        self._dead = ""
+
+    def send(self, outgoing: retrieve.Outgoing, originator: Originator | None = None) -> Answer:
+        """Send one object and return the peer's answer, whatever its status.
+
+        Raises NotAllowed where the peer takes the class in no transfer syntax that we have or can make, Unreachable
+        where it cannot be reached (then at once for each further object), and the PortalError of a transcoding.
+        """
+        number = self._batch_of(outgoing.sop_class_uid)
+        link = self._link(number)
+        chosen = contexts.choose(link.assoc.accepted_contexts, outgoing.sop_class_uid, outgoing.transfer_syntax_uid)
+        if chosen is None:
+            link.tally.failed("store")
+            raise NotAllowed(f"{self._peer.label} accepts this SOP Class in no transfer syntax that we can send.")
+        with sending.content(outgoing, chosen[1], waiting=self._waiting) as data:
+            answer = self._over(number, chosen[0], outgoing, originator, data)
+        if answer.status == status.SUCCESS or status.is_warning(answer.status):
+            link.tally.done("store", size=answer.size)
+        else:
+            link.tally.failed("store")
+        link.refresh()
+        return answer
+
+    def close(self) -> None:
+        for link in self._links.values():
+            link.close()
+        self._links.clear()
+
+    def _over(
+        self,
+        number: int,
+        context: PresentationContext,
+        outgoing: retrieve.Outgoing,
+        originator: Originator | None,
+        data: tuple[BinaryIO, int],
+    ) -> Answer:
+        """Whatever ends it in the middle of an object ends the association too."""
+        link = self._links[number]
+        self._message_id = self._message_id % 65535 + 1
+        command = sending.request(outgoing, self._message_id, originator)
+        try:
+            return sending.send(link.assoc, context, command, data, while_sending=self._waiting, waiting=self._waiting)
+        except BaseException as error:
+            link.tally.failed("store")
+            self._links.pop(number).close(f"It ended in the middle of an object. {error}")
+            raise
+
+    def _batch_of(self, sop_class: str) -> int:
+        for number, batch in enumerate(self._batches):
+            if any(context.abstract_syntax == sop_class for context in batch):
+                return number
+        raise NotAllowed(f"The SOP Class {sop_class} was not proposed to {self._peer.label}.")
+
+    def _link(self, number: int) -> Link:
+        """The association of one batch; one that ended is requested once more, and after a failure no more."""
+        if self._dead:
+            raise Unreachable(self._dead)
+        link = self._links.get(number)
+        if link is not None and stands(link.assoc):
+            return link
+        if link is not None:
+            self._links.pop(number).close()
+        try:
+            self._links[number] = Link(self._peer, self._batches[number])
+        except Unreachable as error:
+            self._dead = error.sentence
+            raise
+        return self._links[number]
+
+
+def echo(peer: Peer) -> str:
+    """C-ECHO a peer; returns a sentence on how it went, raises Unreachable with the reason in words."""
+    started = time.monotonic()
+    link = Link(peer, [build_context(contexts.VERIFICATION, list(contexts.TRANSCODED))])
+    link.assoc._reactor_checkpoint.set()
+    answer = link.assoc.send_c_echo()
+    if "Status" not in answer:
+        link.tally.failed("echo")
+        link.close("The peer did not answer the C-ECHO.")
+        raise Unreachable(f"{peer.label} accepted the association, but did not answer the C-ECHO.")
+    code = int(answer.Status)
+    if code != status.SUCCESS:
+        link.tally.failed("echo")
+        link.close()
+        raise Unreachable(f"{peer.label} answered the C-ECHO with status {code:04X}.")
+    link.tally.done("echo")
+    link.close()
+    milliseconds = round((time.monotonic() - started) * 1000)
+    return f"{peer.ae_title} at {peer.host}:{peer.port} answered the C-ECHO in {milliseconds} ms."
+
+
+class _Entity(ApplicationEntity):
+    """pynetdicom's, with our socket."""
+
+    def _create_socket(self, assoc: Association, address: AddressInformation, tls_args: Any) -> AssociationSocket:
+        made = PeerSocket(assoc, address=address)
+        made.tls_args = tls_args
+        return made
+
+
+def _opened(event: evt.Event) -> None:
+    transport: Any = event.assoc.dul.socket
+    send_at_once(transport.socket)
+
+
+def _cannot_connect(peer: Peer, error: Exception) -> str:
+    where = f"{peer.host}:{peer.port}"
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return f"The name {peer.host} cannot be resolved. Check the host of {peer.label}, or use its IP address."
+    if isinstance(error, TimeoutError):
+        return f"Nothing answers at {where}. Check that {peer.label} runs, and that no firewall is in between."
+    if isinstance(error, ConnectionRefusedError):
+        return f"{where} refuses connections. Check the port of {peer.label}, and that its DICOM service runs."
+    if getattr(error, "errno", None) in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+        return f"There is no way to {where} from here. Check the host of {peer.label} and the network."
+    return f"{where} cannot be reached: {getattr(error, 'strerror', None) or error}."

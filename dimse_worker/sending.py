@@ -1,0 +1,155 @@
+"""One C-STORE request with the stored bytes as they are, over an association that stands (PS3.7 9.1.1)."""
+
+import os
+import queue
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO
+
+from pynetdicom.association import Association
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.presentation import PresentationContext
+
+from dimse_worker.handlers import MOST_QUEUED, stands
+from portal import retrieve
+from portal.errors import Damaged, Unreachable
+from portal.retrieve import Outgoing
+
+ANSWER_SECONDS = 300.0
+"""How long the other side may take to answer one C-STORE."""
+LONGEST_FRAGMENT = 131_072
+LOOK = 0.25
+
+Waiting = Callable[[], None]
+"""Called several times a second while something is waited for; it may raise to end the wait."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Originator:
+    """Who asked for a C-MOVE: goes along with each sub-operation (PS3.7 9.3.1.1)."""
+
+    ae_title: str
+    message_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    status: int
+    comment: str
+    size: int
+
+
+@contextmanager
+def content(outgoing: Outgoing, syntax: str, *, waiting: Waiting) -> Iterator[tuple[BinaryIO, int]]:
+    """The bytes of the data set in a transfer syntax, and how many: as they are stored, or transcoded.
+
+    Raises the PortalError of the transcoding, and Damaged where the stored bytes are gone.
+    """
+    if syntax != outgoing.transfer_syntax_uid:
+        with _patiently(lambda: retrieve.transcode(outgoing, syntax), waiting) as made:
+            length = made.seek(0, os.SEEK_END)
+            made.seek(0)
+            yield made, length
+        return
+    try:
+        stored = outgoing.path.open("rb")
+    except OSError as error:
+        raise Damaged("The archive's file of this object cannot be opened.") from error
+    with stored:
+        stored.seek(outgoing.offset)
+        yield stored, outgoing.length
+
+
+def send(
+    assoc: Association,
+    context: PresentationContext,
+    request: C_STORE,
+    data: tuple[BinaryIO, int],
+    *,
+    while_sending: Waiting,
+    waiting: Waiting,
+) -> Answer:
+    """Send one object over an accepted context, and wait for the answer.
+
+    The caller has paused the association's own reactor. Raises Unreachable if the association ends or no answer comes;
+    that, and what the two waits raise in the middle, leaves the association unusable.
+    """
+    file, length = data
+    for fragment in _fragments(assoc, request, context.context_id or 0, file, length):
+        _wait_for_room(assoc, while_sending)
+        assoc.dul.send_pdu(fragment)
+    response = _answer(assoc, request.MessageID or 0, waiting)
+    return Answer(status=response.Status or 0, comment=str(response.ErrorComment or ""), size=length)
+
+
+def request(outgoing: Outgoing, message_id: int, originator: Originator | None = None) -> C_STORE:
+    """The command of a C-STORE; its data set is framed by `send`."""
+    command = C_STORE()
+    command.MessageID = message_id
+    command.AffectedSOPClassUID = outgoing.sop_class_uid
+    command.AffectedSOPInstanceUID = outgoing.sop_instance_uid
+    command.Priority = 0
+    if originator is not None:
+        command.MoveOriginatorApplicationEntityTitle = originator.ae_title
+        command.MoveOriginatorMessageID = originator.message_id
+    command.DataSet = BytesIO()  # empty, but there: the command says that a data set follows
+    return command
+
+
+def _fragments(assoc: Association, request: C_STORE, context_id: int, file: BinaryIO, length: int) -> Iterator[P_DATA]:
+    """Command and data set as P-DATA of at most the length that the other side takes (PS3.8 D.1, E.2)."""
+    most = assoc.dimse.maximum_pdu_size
+    message = C_STORE_RQ()
+    message.primitive_to_message(request)
+    yield from message.encode_msg(context_id, most)
+    step = min(most - 6, LONGEST_FRAGMENT) & ~1 if most else LONGEST_FRAGMENT
+    left = length
+    while left > 0:
+        chunk = file.read(min(step, left))
+        if not chunk:
+            assoc.abort()
+            raise Damaged("The archive's file of this object is shorter than it was.")
+        left -= len(chunk)
+        fragment = P_DATA()
+        fragment.presentation_data_value_list.append((context_id, (b"\x00" if left else b"\x02") + chunk))
+        yield fragment
+
+
+def _wait_for_room(assoc: Association, waiting: Waiting) -> None:
+    while assoc.dul.to_provider_queue.qsize() > MOST_QUEUED:
+        if not stands(assoc):
+            raise Unreachable("The association ended in the middle of an object.")
+        waiting()
+        time.sleep(0.001)
+
+
+def _patiently(make: Callable[[], BinaryIO], waiting: Waiting) -> BinaryIO:
+    """What `make` returns; while it works, in a thread of its own, `waiting` is called."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        made = pool.submit(make)
+        while not made.done():
+            waiting()
+            wait([made], timeout=LOOK)
+        return made.result()
+
+
+def _answer(assoc: Association, message_id: int, waiting: Waiting) -> C_STORE:
+    """The C-STORE response of this message; what else the other side sends meanwhile is not for us."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while time.monotonic() < deadline:
+        waiting()
+        try:
+            _context_id, message = assoc.dimse.msg_queue.get(timeout=LOOK)
+        except queue.Empty:
+            message = None
+        if isinstance(message, C_STORE) and message.MessageIDBeingRespondedTo == message_id:
+            return message
+        if message is None and not stands(assoc):
+            raise Unreachable("The association ended before the object was answered.")
+    raise Unreachable(f"No answer came within {ANSWER_SECONDS:.0f} s.")

@@ -1,0 +1,146 @@
+"""One listening process: accepts associations on a socket that it was given, and drains when it is told to."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from socketserver import BaseServer
+from typing import Any, cast
+
+from peewee import PeeweeException
+from pynetdicom import _config
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
+
+from dimse_worker import contexts
+from dimse_worker.acceptor import MOST_ASSOCIATIONS, Acceptor
+from dimse_worker.sockets import PeerSocket
+from portal import associations, recovery, runtime
+from portal.header import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 30.0
+NEGOTIATE_SECONDS = 30
+IDLE_SECONDS = 600
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
+"""Blocked in all threads and waited for: no handler runs in the middle of something."""
+
+
+class Server(ThreadedAssociationServer):
+    """pynetdicom's server on a socket that the parent has bound, with our association and our socket in each."""
+
+    daemon_threads = True
+
+    def __init__(self, entity: ApplicationEntity, listening: socket.socket) -> None:
+        self._listening = listening
+        super().__init__(
+            entity, listening.getsockname(), entity.ae_title, entity.supported_contexts, request_handler=_Handler
+        )
+
+    def server_bind(self) -> None:
+        cast(socket.socket, self.socket).close()
+        self.socket = self._listening
+        self.server_address = self._listening.getsockname()
+
+    def server_activate(self) -> None:
+        """The parent listens already, with a backlog of its own."""
+
+    def shutdown(self) -> None:
+        """As socketserver has it; pynetdicom's also looks for itself among the servers that the AE started."""
+        BaseServer.shutdown(self)
+        self.server_close()
+
+    def server_close(self) -> None:
+        """Close our descriptor alone: a shutdown would reach the other processes that share the socket."""
+        self._listening.close()
+
+
+class _Handler(RequestHandler):
+    def _create_association(self) -> Association:
+        """As the parent, with our two classes, and without its copy of every supported context: the gate sets them."""
+        assoc = Acceptor(self.ae)
+        assoc._server = self.server
+        assoc.name = f"AcceptorThread {self.client_address[0]}"  # pynetdicom finds its threads by that word
+        assoc.set_socket(PeerSocket(assoc, client_socket=self.request))
+        assoc.acceptor.maximum_length = self.ae.maximum_pdu_size
+        assoc.acceptor.ae_title = self.server.ae_title
+        assoc.acceptor.address_info = self.local
+        assoc.acceptor.implementation_class_uid = self.ae.implementation_class_uid
+        assoc.acceptor.implementation_version_name = self.ae.implementation_version_name
+        assoc.requestor.address_info = self.remote
+        return assoc
+
+
+def serve(listening: socket.socket) -> None:
+    """Serve until SIGTERM, then drain, at most DRAIN_SECONDS. The caller has blocked SIGNALS and opened no thread."""
+    configure()
+    with runtime.connection():
+        recovery.recover()
+    entity = _entity()
+    server = Server(entity, listening)
+    accepting = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
+    accepting.start()
+    log.info("process %d accepts associations on %s port %d", os.getpid(), *listening.getsockname()[:2])
+    while (caught := signal.sigtimedwait(SIGNALS, associations.REFRESH_SECONDS)) is None or (
+        caught.si_signo == signal.SIGCHLD
+    ):
+        _refresh(entity)
+    server.shutdown()
+    _drain(entity)
+    runtime.archive().close()
+
+
+def configure() -> None:
+    """pynetdicom's settings of a process: it checks no titles and UIDs for us, and logs nothing of what is sent."""
+    _config.LOG_HANDLER_LEVEL = "none"
+    _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
+    # The gate and the domain decide about them, with an answer that the peer understands instead of an abort.
+    _config.VALIDATORS["AE"] = _config.VALIDATORS["UI"] = lambda _value: (True, "")
+
+
+def _entity() -> ApplicationEntity:
+    entity = ApplicationEntity(ae_title="PORTICO")
+    entity.add_supported_context(contexts.VERIFICATION)
+    entity.maximum_associations = 2 * MOST_ASSOCIATIONS  # the gate has a limit of its own, which is written down
+    entity.maximum_pdu_size = contexts.LARGEST_PDU
+    entity.acse_timeout = NEGOTIATE_SECONDS
+    entity.network_timeout = entity.dimse_timeout = IDLE_SECONDS
+    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    entity.implementation_version_name = IMPLEMENTATION_VERSION.decode().strip()
+    return entity
+
+
+def _running(entity: ApplicationEntity) -> list[Acceptor]:
+    return [assoc for assoc in entity.active_associations if isinstance(assoc, Acceptor)]
+
+
+def _refresh(entity: ApplicationEntity) -> None:
+    """Write the counts of what runs, so that a kill leaves them; a database that is busy is asked again next time."""
+    progress = [assoc.tally.progress(assoc.row_id) for assoc in _running(entity) if assoc.row_id is not None]
+    if not progress:
+        return
+    try:
+        with runtime.connection():
+            associations.refresh(progress)
+    except PeeweeException as error:
+        log.warning("the rows of %d associations could not be refreshed: %s", len(progress), error)
+
+
+def _drain(entity: ApplicationEntity) -> None:
+    """Let running associations end; abort those that have not after DRAIN_SECONDS, and those that never began."""
+    deadline = time.monotonic() + DRAIN_SECONDS
+    refreshed = time.monotonic()
+    while (running := _running(entity)) and time.monotonic() < deadline:
+        if time.monotonic() - refreshed > associations.REFRESH_SECONDS:
+            refreshed = time.monotonic()
+            _refresh(entity)
+        time.sleep(0.05)
+    for assoc in running:
+        assoc.ended_by(f"We stopped, and it did not end within {DRAIN_SECONDS:.0f} s.")
+        threading.Thread(target=assoc.abort, daemon=True).start()
+    for assoc in running:
+        cast(Any, assoc).join(2.0)

@@ -1,0 +1,50 @@
+"""The ledger of incoming C-MOVEs and C-GETs: one job row each, and a row for each sub-operation that went wrong."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from portal import jobs
+from portal.models import Association, Job, JobItem, writing
+from portal.provenance import Actor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blemish:
+    """A sub-operation that failed, or that the other side took with a warning; `sentence` says why."""
+
+    sop_instance_uid: str
+    file_id: int | None
+    warned: bool
+    sentence: str
+
+
+def begin(
+    kind: Literal["move", "get"],
+    *,
+    actor: Actor,
+    what: str,
+    params: dict[str, Any],
+    total: int,
+    association_id: int | None,
+) -> Job:
+    """The running job of one C-MOVE or C-GET. `params` says what was asked for and where it goes."""
+    with writing():
+        association = Association.get_or_none(Association.id == association_id)
+        return jobs.create(kind, actor=actor, params=params, what=what, total=total, association=association)
+
+
+def note(job: Job, blemishes: Iterable[Blemish], *, done: int, failed: int, size: int) -> None:
+    """Write how far it is, and what went wrong since; `done` counts what arrived, with a warning or without."""
+    with writing():
+        for one in blemishes:
+            outcome = {JobItem.state: "sent" if one.warned else "failed", JobItem.sentence: one.sentence}
+            JobItem.insert(
+                {JobItem.job: job, JobItem.file: one.file_id, JobItem.key: one.sop_instance_uid, **outcome}
+            ).on_conflict(conflict_target=[JobItem.job, JobItem.key], update=outcome).execute()
+        jobs.advance(job, done=done, failed=failed, size=size)
+
+
+def end(job: Job, *, state: Literal["done", "errors", "failed", "cancelled"], sentence: str, status: int) -> None:
+    """End the job; `status` is that of the final answer (PS3.4 C.4.2.1.5), kept as four hex digits."""
+    jobs.finish(job, state, sentence, status=f"{status:04X}")
