@@ -1,0 +1,120 @@
+"""The REST interface behind the web server that a site runs: large bodies, broken ones, and its memory."""
+
+import hashlib
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from api_fixtures import Api, assert_refused
+from work_fixtures import until
+
+from portal import devices, keys, migrations, models, runtime
+from portal.models import File
+from portal.provenance import operator
+from portal.settings import Settings
+
+PATIENCE = 20.0
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture
+def server(site_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
+    """The address and the process id of gunicorn, on a site of the test's own."""
+    runtime.start(site_settings)
+    migrations.apply(site_settings.run / "migrate.lock")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("PORTAL_MIN_FREE", "1")
+    monkeypatch.setenv("PORTAL_MAX_UPLOAD", str(60 * MEGABYTE))
+    command = [sys.executable, "-m", "portal.web", str(site_settings.data), address]
+    log = site_settings.data / "web.log"
+    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+        try:
+            until(lambda: answers(f"http://{address}"))
+            with models.connection():
+                yield f"http://{address}", process.pid
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
+    runtime.archive().close()
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/api/version", timeout=5).status_code == 401
+    except requests.ConnectionError:
+        return False
+
+
+@pytest.fixture
+def api(server: tuple[str, int]) -> Api:
+    device = devices.add("importer-east", actor=operator())
+    return Api(server[0], keys.issue(device, name="test", actor=operator()).secret)
+
+
+def peak_memory(parent: int) -> int:
+    """Most bytes that any worker of the server has had in memory."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    lines = [line for child in children for line in Path(f"/proc/{child}/status").read_text().splitlines()]
+    return max(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def segments(settings: Settings) -> list[Path]:
+    return list(settings.archive.glob("*.seg"))
+
+
+def test_forty_megabytes_go_up_and_down_without_ever_being_in_memory(api: Api, server: tuple[str, int]) -> None:
+    acquisition = api.acquisition()
+    api.upload(acquisition, "small.bin", b"x" * 1000)
+    before = peak_memory(server[1])
+    content = hashlib.sha512(b"portico").digest() * (40 * MEGABYTE // 64)
+    told = api.upload(acquisition, "large.bin", content).json()[0]
+    assert told["hash"] == hashlib.sha256(content).hexdigest()
+    assert api.get(f"/api/acquisitions/{acquisition}/files/large.bin").content == content
+    assert peak_memory(server[1]) - before < 36 * MEGABYTE
+
+
+def test_a_body_of_unknown_length_is_taken_and_held_to_the_limit(api: Api) -> None:
+    acquisition = api.acquisition()
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    path = f"/api/acquisitions/{acquisition}/files"
+    sent = api.post(path, data=iter([head, b"x" * MEGABYTE, b"y", b"\r\n--b--\r\n"]), headers=headers)
+    assert sent.json()[0]["size"] == MEGABYTE + 1
+    broken = api.post(path, data=iter([head, b"x" * 100]), headers=headers)
+    assert_refused(broken, 400, "broke off")
+    endless = api.post(path, data=(head if not turn else b"x" * MEGABYTE for turn in range(70)), headers=headers)
+    assert_refused(endless, 413, "larger")
+    assert File.select().count() == 1
+
+
+def test_an_upload_that_is_cut_off_leaves_nothing(api: Api, site_settings: Settings) -> None:
+    acquisition = api.acquisition()
+    address = urlsplit(api.url)
+    for size in (MEGABYTE, 20 * MEGABYTE):
+        with socket.create_connection((address.hostname, address.port)) as half:
+            half.sendall(
+                f"POST /api/acquisitions/{acquisition}/files HTTP/1.1\r\nHost: x\r\n"
+                f"Authorization: Bearer {api.key}\r\nContent-Length: {40 * MEGABYTE}\r\n"
+                "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+                '--b\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n'.encode()
+            )
+            half.sendall(b"x" * size)
+            if size > 16 * MEGABYTE:
+                until(lambda: bool(segments(site_settings)))
+        until(lambda: not segments(site_settings))
+    assert api.get(f"/api/acquisitions/{acquisition}/files").json() == []
+    assert File.select().count() == 0
+
+
+@pytest.mark.parametrize("megabytes", [5, 50, 100])
+def test_a_large_upload_that_is_refused_gets_its_answer(api: Api, megabytes: int) -> None:
+    content = b"x" * (megabytes * MEGABYTE)
+    wanted = 413 if megabytes > 60 else 404
+    assert_refused(api.upload("000500000000000000000099", "a.bin", content), wanted)
+    assert_refused(Api(api.url, api.key[:-1]).upload("000500000000000000000099", "a.bin", content), 401)
