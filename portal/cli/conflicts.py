@@ -4,6 +4,7 @@ import click
 
 from portal import conflicts
 from portal.cli.door import on_site
+from portal.cli.paging import whole
 from portal.cli.printing import Answer
 from portal.provenance import operator
 
@@ -20,7 +21,7 @@ def conflict() -> None:
 def list_() -> Answer:
     """List the conflicts that are open."""
     return Answer(
-        view=[conflicts.view(row) for row in conflicts.every()],
+        view=[conflicts.view(row) for row in whole(conflicts.every)],
         columns=("id", "project", "kind", "sop_instance_uid", "sentence"),
         empty="No conflict is open.",
     )

@@ -5,6 +5,7 @@ import click
 from portal import exports, jobs
 from portal.cli.door import NotAvailable, on_site
 from portal.cli.later import export_verify
+from portal.cli.paging import whole
 from portal.cli.printing import Answer
 from portal.cli.waiting import until_over
 from portal.models import Job
@@ -41,7 +42,7 @@ def start(project: str, to: str, dry_run: bool, wait: bool) -> Answer:
 def list_() -> Answer:
     """List the exports, the latest first."""
     return Answer(
-        view=[exports.view(job) for job in exports.every()],
+        view=[exports.view(job) for job in whole(exports.every)],
         columns=("id", "project", "storage", "state", "items", "bytes", "created"),
         empty="No export yet. Start one with: portal export start",
     )

@@ -57,9 +57,17 @@ def _lines(given: Answer) -> list[str]:
     return _table(given.view, given.columns) or [given.empty]
 
 
-def _fields(view: View) -> list[str]:
+def _fields(view: View, indent: str = "") -> list[str]:
+    """A line a field; what is nested stands below its name, further in."""
     width = max((len(key) for key in view), default=0)
-    return [f"{key.replace('_', ' '):<{width}}  {_cell(value)}".rstrip() for key, value in view.items()]
+    lines = []
+    for key, value in view.items():
+        name = f"{indent}{key.replace('_', ' '):<{width}}"
+        if isinstance(value, Mapping) and value:
+            lines += [name.rstrip(), *_fields(value, f"{indent}  ")]
+        else:
+            lines.append(f"{name}  {_cell(value)}")
+    return lines
 
 
 def _table(rows: Sequence[View], columns: tuple[str, ...]) -> list[str]:

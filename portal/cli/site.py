@@ -1,6 +1,7 @@
 """`portal up`, `portal status` and `portal migrate`: the site as a whole."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -36,7 +37,7 @@ def up(data: Path | None, **options: object) -> int:
 def status() -> Answer:
     """Ask every part of the site whether it works; exit code 1 if one does not."""
     report = health.report()
-    return Answer(view=report, failure=" ".join(report["problems"]))
+    return Answer(view=report, sentence=_in_lines(report), failure=" ".join(report["problems"]))
 
 
 @click.command("migrate")
@@ -49,6 +50,26 @@ def migrate(data: Path | None, as_json: bool) -> int:
     applied = migrations.apply(runtime.current().run / "migrate.lock")
     sentence = f"Applied: {', '.join(applied)}." if applied else "Nothing to do: the database is of this release."
     return answer(Answer(view={"applied": applied}, sentence=sentence), as_json=as_json)
+
+
+def _in_lines(report: dict[str, Any]) -> str:
+    web, queue, dimse, disk = (report[part] for part in ("web", "queue", "dimse", "disk"))
+    enabled = f"{dimse['ae_title']} on {dimse['host']}:{dimse['port']}" if dimse["enabled"] else "disabled"
+    lines = {
+        "web": (web["answers"], web["url"] or "not started"),
+        "queue": (
+            queue["answers"],
+            f"workers {queue['workers']}, waiting {queue['waiting']}, running {queue['running']}",
+        ),
+        "dimse": (dimse["answers"] or not dimse["enabled"], enabled),
+        "disk": (not disk["problem"], f"{_megabytes(disk['free'])} free, {_megabytes(disk['archive'])} in the archive"),
+    }
+    told = [f"{name:<6} {'ok' if is_well else 'down':<5} {words}" for name, (is_well, words) in lines.items()]
+    return "\n".join([f"Portico {report['release']} on {report['data']}", *told])
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1_000_000:,.1f} MB"
 
 
 commands = (up, status, migrate)
