@@ -102,18 +102,20 @@ def test_a_signed_in_user_may_read_and_needs_a_key_to_write(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/api", "/api/", "/api/nothing", "/api/groups/", "/api/groups/x/y/z", "/api/%00", "/api/é"]
+    "path", ["/api", "/api/", "/api/nothing", "/api/groups/", "/api/groups/x/y/z", "/api/%00", "/api/%0a", "/api/é"]
 )
 def test_an_address_that_there_is_not_answers_in_json(api: Api, path: str) -> None:
-    for method in ("GET", "POST", "PUT", "DELETE"):
+    for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS", "BREW"):
         assert_refused(api(method, path), 404)
 
 
 def test_a_method_that_an_address_does_not_take_is_named(api: Api) -> None:
     answer = api.delete("/api/groups")
     assert_refused(answer, 405, "does not take that method")
-    assert answer.headers["Allow"] == "GET, HEAD, POST"
+    assert answer.headers["Allow"] == "GET, HEAD, OPTIONS, POST"
     assert_refused(api.put("/api/auth/status", json={}), 405)
+    assert_refused(api("BREW", "/api/version"), 405)
+    assert_refused(requests.put(f"{api.url}/api/groups", timeout=9), 401)
 
 
 @pytest.mark.parametrize(

@@ -15,3 +15,4 @@ def register(app: Flask) -> None:
     for noun in NOUNS:
         api.register_blueprint(noun.bp)
     app.register_blueprint(api)
+    app.before_request(lambda: problems.nowhere(door.admit))

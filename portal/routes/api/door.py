@@ -15,7 +15,7 @@ READING = ("GET", "HEAD", "OPTIONS")
 
 
 def install(api: Blueprint) -> None:
-    api.before_request(_admit)
+    api.before_request(admit)
 
 
 def actor() -> Actor:
@@ -32,7 +32,7 @@ def scope() -> rights.Scope:
     return found
 
 
-def _admit() -> None:
+def admit() -> None:
     """A key alone lets write: a browser adds its cookie to a forged request, and never a key."""
     header = request.headers.get("Authorization")
     if header is not None:

@@ -2,10 +2,10 @@
 
 import logging
 import uuid
+from collections.abc import Callable
 
-from flask import Blueprint, current_app, g, jsonify, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
-from werkzeug.routing import MapAdapter
+from flask import Blueprint, g, jsonify, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.wrappers import Response
 
 from portal.errors import NotSignedIn, PortalError
@@ -13,7 +13,6 @@ from portal.routes.problems import code_of
 
 log = logging.getLogger(__name__)
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 SENTENCES = {
     404: "There is nothing at this address of the interface.",
     405: "This address does not take that method; the header Allow names those that it takes.",
@@ -23,19 +22,30 @@ SENTENCES = {
 
 
 def install(api: Blueprint) -> None:
-    """An address that no other rule takes belongs to the interface too, so that its error is JSON."""
     api.register_error_handler(PortalError, _refused)
     api.register_error_handler(HTTPException, _http)
     api.register_error_handler(Exception, _broken)
     api.after_request(_name)
-    for rule in ("", "/", "/<path:rest>"):
-        api.add_url_rule(rule, "nowhere", _nowhere, methods=METHODS)
+
+
+def nowhere(admit: Callable[[], None]) -> Response | None:
+    """The answer to an address or a method under /api that no rule takes; `admit` lets in who may know that."""
+    problem = request.routing_exception
+    if problem is None or (problem.code or 0) < 400 or not f"{request.path}/".startswith("/api/"):
+        return None
+    try:
+        admit()
+    except PortalError as error:
+        return _refused(error)
+    except HTTPException as error:
+        return _http(error)
+    return _http(problem)
 
 
 def answer(code: int, sentence: str) -> Response:
     response = jsonify(message=sentence, status_code=code, request_id=_request_id())
     response.status_code = code
-    return response
+    return _name(response)
 
 
 def _refused(error: PortalError) -> Response:
@@ -70,14 +80,3 @@ def _request_id() -> str:
         g.request_id = uuid.uuid4().hex
     request_id: str = g.request_id
     return request_id
-
-
-def _nowhere(rest: str = "") -> Response:  # noqa: ARG001 (the rest of the address)
-    adapter = current_app.create_url_adapter(request)
-    allowed = [] if adapter is None else [name for name in METHODS if _takes(adapter, name)]
-    raise MethodNotAllowed(allowed) if allowed else NotFound
-
-
-def _takes(adapter: MapAdapter, method: str) -> bool:
-    rule, _ = adapter.match(request.path, method=method, return_rule=True)
-    return rule.endpoint != "api.nowhere"
