@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
@@ -25,7 +25,10 @@ ANSWER_SECONDS = 300.0
 """How long the other side may take to answer one C-STORE."""
 LONGEST_FRAGMENT = 131_072
 LOOK = 0.25
+CHECKED_AT_ONCE = 16 << 20
+"""Bytes whose digest takes no longer than one look."""
 
+Made = TypeVar("Made")
 Waiting = Callable[[], None]
 """Called several times a second while something is waited for; it may raise to end the wait."""
 
@@ -49,8 +52,12 @@ class Answer:
 def content(outgoing: Outgoing, syntax: str, *, waiting: Waiting) -> Iterator[tuple[BinaryIO, int]]:
     """The bytes of the data set in a transfer syntax, and how many: as they are stored, or transcoded.
 
-    Raises the PortalError of the transcoding, and Damaged where the stored bytes are gone.
+    Raises the PortalError of the transcoding, and Damaged where the stored bytes are gone or changed.
     """
+    if outgoing.length > CHECKED_AT_ONCE:
+        _patiently(outgoing.check, waiting)
+    else:
+        outgoing.check()
     if syntax != outgoing.transfer_syntax_uid:
         with _patiently(lambda: retrieve.transcode(outgoing, syntax), waiting) as made:
             length = made.seek(0, os.SEEK_END)
@@ -129,7 +136,7 @@ def _wait_for_room(assoc: Association, waiting: Waiting) -> None:
         time.sleep(0.001)
 
 
-def _patiently(make: Callable[[], BinaryIO], waiting: Waiting) -> BinaryIO:
+def _patiently(make: Callable[[], Made], waiting: Waiting) -> Made:
     """What `make` returns; while it works, in a thread of its own, `waiting` is called."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         made = pool.submit(make)

@@ -9,8 +9,9 @@ from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
 
 from portal import identifiers, matching, runtime
+from portal.archive import Slice
 from portal.attributes import ISSUER_OF_PATIENT_ID, UNIQUE_KEYS, Level
-from portal.errors import BadIdentifier
+from portal.errors import BadIdentifier, Damaged
 from portal.identifiers import Identifier, Root
 from portal.matching import Criterion
 from portal.models import outgoing
@@ -33,6 +34,18 @@ class Outgoing:
     path: Path
     offset: int
     length: int
+    digest: str
+    """SHA-256 of the data set, in hex."""
+
+    def check(self) -> None:
+        """Raise Damaged unless the stored bytes are those that were acknowledged: a changed byte is never sent."""
+        try:
+            with Slice(self.path, self.offset, self.length) as stored:
+                intact = stored.digest() == self.digest
+        except OSError as error:
+            raise Damaged("The archive's file of this object cannot be read. Restore it from a backup.") from error
+        if not intact:
+            raise Damaged("The stored bytes are not those that were received. Restore the segment from a backup.")
 
 
 @dataclass(frozen=True)
@@ -116,4 +129,5 @@ def _outgoing(stored: Stored) -> Outgoing:
         path=runtime.archive().path(stored.segment),
         offset=stored.offset,
         length=stored.size,
+        digest=stored.digest,
     )

@@ -1,5 +1,6 @@
 """A stretch of a file, read as a file of its own."""
 
+import hashlib
 import io
 import os
 from pathlib import Path
@@ -46,6 +47,13 @@ class Slice(io.RawIOBase):
             self._at += len(part)
             wanted -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def digest(self) -> str:
+        """SHA-256 in hex of everything from here on."""
+        digest = hashlib.sha256()
+        while chunk := self.read(CHUNK):
+            digest.update(chunk)
+        return digest.hexdigest()
 
     def readall(self) -> bytes:
         return self.read()

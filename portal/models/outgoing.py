@@ -25,6 +25,8 @@ class Stored:
     offset: int
     """Of the data set's first byte in the segment's file."""
     size: int
+    digest: str
+    """SHA-256 of the data set, in hex."""
 
 
 _STORED = (
@@ -36,6 +38,7 @@ _STORED = (
     Blob.segment,
     (Blob.offset + Blob.dataset_offset).alias("begin"),
     (Blob.size - Blob.dataset_offset).alias("length"),
+    Instance.dataset_digest,
 )
 
 
