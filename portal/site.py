@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from portal import ae_titles, audit
-from portal.errors import BadValue
-from portal.models import Setting, now, writing
+from portal.errors import BadValue, Taken
+from portal.models import Project, Setting, now, writing
 from portal.provenance import Actor
 
 
@@ -92,6 +92,7 @@ def put(values: dict[str, Any], *, actor: Actor) -> None:
     with writing():
         before = every()
         changed = {key: value for key, value in cleaned.items() if before[key] != value}
+        _refuse_projects_title(changed.get("dimse.ae_title"))
         for key, value in changed.items():
             Setting.insert(key=key, value=value).on_conflict(
                 conflict_target=[Setting.key], update={Setting.value: value}
@@ -106,3 +107,9 @@ def put(values: dict[str, Any], *, actor: Actor) -> None:
                 after=changed,
                 at=now().isoformat(),
             )
+
+
+def _refuse_projects_title(title: str | None) -> None:
+    """A called title selects the site or one project (design decision 1)."""
+    if title is not None and Project.select().where(Project.ae_title == title).exists():
+        raise Taken(f"A project has the AE title {title} already; the site needs another one.", field="ae_title")

@@ -109,6 +109,13 @@ def test_an_ae_title_belongs_to_one_project_or_to_the_site(project: Project) -> 
     assert Project.select().count() == 2
 
 
+def test_the_site_cannot_take_the_ae_title_of_a_project(project: Project) -> None:
+    containers.add_project("imaging/MR", "TRIAL_MR", actor=operator())
+    with pytest.raises(Taken, match="TRIAL_MR"):
+        site.put({"dimse.ae_title": "TRIAL_MR", "dimse.port": 11113}, actor=operator())
+    assert (site.get("dimse.ae_title"), site.get("dimse.port")) == ("PORTICO", 11112)
+
+
 def test_the_reserved_group_takes_no_other_project() -> None:
     containers.ensure_unsorted()
     with pytest.raises(NotAllowed, match="reserved"):
