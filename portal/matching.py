@@ -23,7 +23,7 @@ class Criterion:
 
 def criterion(attribute: Attribute, values: tuple[str, ...]) -> Criterion | None:
     """What the values ask of the attribute; None for universal matching, which an empty value is found by too."""
-    if not any(values) or values == ("*",):
+    if not any(values) or values == ("*",) or (attribute.vr == "PN" and not "".join(values).strip("^= ")):
         return None
     return Criterion(attribute, _condition(attribute, values))
 

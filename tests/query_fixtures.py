@@ -4,14 +4,19 @@ import io
 import itertools
 from typing import Any
 
-from archive_fixtures import CT_IMAGE_STORAGE, store
-from pydicom import Dataset
+from archive_fixtures import CT_IMAGE_STORAGE, PEER, encode
+from pydicom import DataElement, Dataset
+from pydicom.datadict import dictionary_VR
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
+from pydicom.tag import Tag
+from pydicom.uid import ExplicitVRLittleEndian
 
-from portal import query
+from portal import ingest, query, rights
+from portal.filing import Stored
 from portal.identifiers import Root
+from portal.ingest import Placement
 from portal.models import Project
 from portal.query import Match
 from portal.rights import Scope
@@ -37,15 +42,33 @@ def an_image(study: str | None = None, series: str | None = None, **elements: An
 def keep(project: Project, study: str | None = None, series: str | None = None, **elements: Any) -> Dataset:
     """Store such an object in a project."""
     ds = an_image(study, series, **elements)
-    assert store(ds, project).outcome == "stored"
+    store_to(project, encode(ds), sop_class=ds.SOPClassUID, uid=ds.SOPInstanceUID)
     return ds
 
 
+def store_to(
+    project: Project, data: bytes, *, sop_class: str, uid: str, syntax: str = ExplicitVRLittleEndian
+) -> Stored:
+    """Store a data set in the project whose title was called, also where another project holds its study."""
+    with ingest.open(
+        scope=rights.scope(PEER),
+        origin=PEER.origin,
+        placement=Placement(called_project=project.id),
+        sop_class_uid=sop_class,
+        sop_instance_uid=uid,
+        transfer_syntax_uid=syntax,
+    ) as incoming:
+        incoming.write(data)
+        return incoming.commit()
+
+
 def request(level: str, **keys: Any) -> Dataset:
+    """An identifier, with values that pydicom would not let pass."""
     ds = Dataset()
-    ds.QueryRetrieveLevel = level
-    for keyword, value in keys.items():
-        setattr(ds, keyword, value)
+    for keyword, value in {"QueryRetrieveLevel": level, **keys}.items():
+        tag = Tag(keyword)
+        vr = dictionary_VR(tag)
+        ds[tag] = DataElement(tag, vr, value, already_converted=vr in ("IS", "DA", "TM", "UI"))
     return ds
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from peewee import SQL, NodeList, fn
+from peewee import OP, SQL, Expression, NodeList, fn
 
 from portal.models.conditions import Dates, Name, beginning, both
 from portal.models.index import CURRENT, Instance, Series, Study
@@ -48,8 +48,10 @@ def patients(selection: Selection, after: After) -> list[Row]:
 
 def unidentified(selection: Selection, after: After) -> list[Row]:
     """A page of studies without a Patient ID: each is a patient of its own, for nothing says that two are one."""
-    query = Study.select(Study.id, Study.id).where(matching(selection), Study.patient_id == "")
-    return page(query, (Study.id,), after)
+    number: Any = _unordered(Study.id) if selection.wanted else Study.id
+    patient_id: Any = _unordered(Study.patient_id) if selection.wanted else Study.patient_id
+    query = Study.select(Study.id, number).where(matching(selection), Expression(patient_id, OP.EQ, ""))
+    return page(query, (number,), after)
 
 
 def studies_by_id(selection: Selection, columns: Columns, ids: Sequence[int]) -> list[Row]:
