@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class Portal:
 
     def dump(self) -> str:
         """Every row of the site."""
-        with sqlite3.connect(self.data / "portal.db") as database:
+        with closing(sqlite3.connect(self.data / "portal.db")) as database:
             return "\n".join(database.iterdump())
 
 

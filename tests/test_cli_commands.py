@@ -3,6 +3,7 @@
 import io
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -156,7 +157,7 @@ def test_a_bad_setting_is_named(portal: Portal, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_site_of_an_older_release_asks_for_its_migration(portal: Portal) -> None:
-    with sqlite3.connect(portal.data / "portal.db") as database:
+    with closing(sqlite3.connect(portal.data / "portal.db", isolation_level=None)) as database:
         database.execute("DELETE FROM schema_migration")
     ended = portal("peer", "list")
     assert (ended.code, "portal migrate" in ended.err) == (1, True)

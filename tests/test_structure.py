@@ -33,7 +33,7 @@ def loaded_by(*modules: str) -> set[str]:
         "print(json.dumps(sorted(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-P", "-c", program, *modules], capture_output=True, text=True, check=False, cwd=ROOT
+        [sys.executable, "-c", program, *modules], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
     names = json.loads(done.stdout)
