@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any, cast
 from pynetdicom import evt
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_GET, C_MOVE, C_STORE
+from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE, C_STORE
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
 
-from dimse_worker import contexts, gate, handlers, retrieval
+from dimse_worker import contexts, gate, handlers, retrieval, status
 from dimse_worker.gate import Admission, Knock, Refused
 from dimse_worker.sockets import send_at_once
 from dimse_worker.tally import Tally
 from portal import associations, runtime
 from portal.associations import Outcome
+from portal.errors import NotDicom
 
 if TYPE_CHECKING:
     from pynetdicom.ae import ApplicationEntity
@@ -45,6 +46,7 @@ class Acceptor(Association):
         self._ended_by = ""
         for event, handler in (
             (evt.EVT_CONN_OPEN, _opened),
+            (evt.EVT_CONN_CLOSE, _closed),
             (evt.EVT_REQUESTED, _requested),
             (evt.EVT_ACSE_SENT, _answering),
             (evt.EVT_ACSE_RECV, _heard),
@@ -103,35 +105,56 @@ class Acceptor(Association):
         if not self.admission.is_ours:
             self._open_row(answered)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a request has come, so that there is something to finish."""
+        return self.requestor.primitive is not None
+
+    def stop_waiting(self) -> None:
+        """Have the association's thread take it that no request comes."""
+        waiting: Any = self.dul.to_user_queue
+        waiting.put(None)
+
     def ended_by(self, sentence: str) -> None:
         """Why the association is about to end without a release."""
         self._ended_by = self._ended_by or sentence
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
-        """C-STORE of private classes, C-MOVE and C-GET; the rest is pynetdicom's.
+        """C-STORE of private classes, C-MOVE, C-GET and what is not complete; the rest is pynetdicom's.
 
         Its own C-MOVE and C-GET encode each data set anew, answer an unreachable destination with A801 and have no
-        pending answer while one sub-operation takes long; its C-STORE knows no private SOP Class. A request without
-        what it needs, which pynetdicom leaves without an answer, ends the association.
+        pending answer while one sub-operation takes long; its C-STORE knows no private SOP Class; a request without
+        what it needs is left without an answer.
         """
+        context = self._accepted_cx.get(context_id)
         try:
-            self._dispatch(msg, context_id)
+            if context is None:
+                self.ended_by("The peer used a presentation context that was not accepted.")
+                self.abort()
+            elif msg.MessageIDBeingRespondedTo is None and not msg.is_valid_request:
+                self._refuse_incomplete(msg, context)
+            elif msg.is_valid_request and isinstance(msg, C_STORE):
+                self._run(StorageServiceClass(self).SCP, msg, context)
+            elif msg.is_valid_request and isinstance(msg, C_MOVE | C_GET):
+                self._run(retrieval.service(self), msg, context)
+            else:
+                super()._serve_request(msg, context_id)
         finally:
             self.dul._idle_timer.restart()  # a retrieve of ten minutes is no idleness
 
-    def _dispatch(self, msg: Any, context_id: int) -> None:
-        context = self._accepted_cx.get(context_id)
-        if msg.MessageIDBeingRespondedTo is None and (context is None or not msg.is_valid_request):
+    def _refuse_incomplete(self, msg: Any, context: PresentationContext) -> None:
+        """A request that lacks a UID or its identifier: A900 where the standard has that, else an abort."""
+        if msg.MessageID is None or not isinstance(msg, C_STORE | C_FIND | C_MOVE | C_GET):
             self.ended_by("The peer sent a request that is not complete.")
             return self.abort()
-        service: Any = None
-        if context is not None and isinstance(msg, C_STORE) and msg.is_valid_request:
-            service = StorageServiceClass(self).SCP
-        elif context is not None and isinstance(msg, C_MOVE | C_GET) and msg.is_valid_request:
-            service = retrieval.service(self)
-        if service is None:
-            return super()._serve_request(msg, context_id)
-        return self._run(service, msg, context)
+        reason = status.for_error(NotDicom("The request lacks a UID or its data set."))
+        response = type(msg)()
+        response.MessageID = response.MessageIDBeingRespondedTo = msg.MessageID
+        response.AffectedSOPClassUID = msg.AffectedSOPClassUID or context.abstract_syntax
+        response.Status, response.ErrorComment = reason.Status, reason.ErrorComment
+        self.tally.failed(type(msg).__name__.removeprefix("C_").lower())
+        self.dimse.send_msg(response, cast(int, context.context_id))
+        return None
 
     def _run(self, service: Any, msg: Any, context: Any) -> None:
         """As the parent runs a service."""
@@ -182,6 +205,13 @@ class Acceptor(Association):
 def _opened(event: evt.Event) -> None:
     connection: Any = event.assoc.dul.socket
     send_at_once(connection.socket)
+
+
+def _closed(event: evt.Event) -> None:
+    """Who connects and leaves without a request would hold two threads until the time for one is over."""
+    assoc = cast(Acceptor, event.assoc)
+    if not assoc.has_begun:
+        assoc.stop_waiting()
 
 
 def _requested(event: evt.Event) -> None:

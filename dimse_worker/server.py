@@ -131,10 +131,10 @@ def _refresh(entity: ApplicationEntity) -> None:
 
 
 def _drain(entity: ApplicationEntity) -> None:
-    """Let running associations end; abort those that have not after DRAIN_SECONDS, and those that never began."""
+    """Let what has begun end; abort what has not after DRAIN_SECONDS."""
     deadline = time.monotonic() + DRAIN_SECONDS
     refreshed = time.monotonic()
-    while (running := _running(entity)) and time.monotonic() < deadline:
+    while (running := [assoc for assoc in _running(entity) if assoc.has_begun]) and time.monotonic() < deadline:
         if time.monotonic() - refreshed > associations.REFRESH_SECONDS:
             refreshed = time.monotonic()
             _refresh(entity)

@@ -28,6 +28,7 @@ class PeerSocket(AssociationSocket):
         """The next `nr_bytes`; fewer where the peer closes. Raises PduTooLarge, and TimeoutError after PDU_SECONDS."""
         if nr_bytes > (LARGEST_PDU if self.assoc.is_established else LARGEST_REQUEST):
             self.complaint = f"We aborted it: the peer announced a PDU of {nr_bytes} bytes."
+            self._stop_waiting()
             raise PduTooLarge(self.complaint)
         connection: Any = self.socket
         deadline = time.monotonic() + PDU_SECONDS
@@ -47,6 +48,12 @@ class PeerSocket(AssociationSocket):
     def failure(self) -> OSError | None:
         """Why connecting failed, where it did."""
         return self._connecting.failure
+
+    def _stop_waiting(self) -> None:
+        """What is aborted before it stands: nobody need wait for more of it."""
+        waiting: Any = self.assoc.dul.to_user_queue
+        if not self.assoc.is_established:
+            waiting.put(None)
 
     def _read(self, connection: socket.socket, view: memoryview) -> int:
         try:

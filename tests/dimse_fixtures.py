@@ -39,6 +39,7 @@ STUDY_FIND, STUDY_MOVE, STUDY_GET = (f"1.2.840.10008.5.1.4.1.2.2.{number}" for n
 PATIENT_FIND, PATIENT_MOVE, PATIENT_GET = (f"1.2.840.10008.5.1.4.1.2.1.{number}" for number in (1, 2, 3))
 OURS = "PORTICO"
 _config.LOG_HANDLER_LEVEL = "none"
+_config.VALIDATORS["UI"] = lambda _value: (True, "")  # a peer may send what it likes
 
 
 def free_port() -> int:
@@ -77,10 +78,10 @@ class Listener:
 
 
 @contextmanager
-def listening(settings: Settings, *, children: int = 1, ready: bool = True) -> Iterator[Listener]:
+def listening(settings: Settings, *, children: int = 1, ready: bool = True, min_free: int = 1) -> Iterator[Listener]:
     """A listener process, killed at the end if it is not gone by then."""
     log = settings.data / "listen.log"
-    environ = {**os.environ, "PORTAL_MIN_FREE": "1", "PYTHONWARNINGS": "default"}
+    environ = {**os.environ, "PORTAL_MIN_FREE": str(min_free), "PYTHONWARNINGS": "default"}
     command = [
         sys.executable,
         "-m",

@@ -115,10 +115,8 @@ def test_titles_are_compared_exactly(listener: Listener) -> None:
 
 def test_a_service_that_is_not_allowed_has_its_contexts_refused(listener: Listener) -> None:
     register(services=("echo", "find"))
-    found = results(
-        listener, VERIFICATION, STUDY_FIND, STUDY_MOVE, STUDY_GET, SECONDARY_CAPTURE, "1.2.840.10008.5.1.4.31"
-    )
-    assert found == {
+    worklist = "1.2.840.10008.5.1.4.31"
+    assert results(listener, VERIFICATION, STUDY_FIND, STUDY_MOVE, STUDY_GET, SECONDARY_CAPTURE, worklist) == {
         VERIFICATION: 0,
         STUDY_FIND: 0,
         STUDY_MOVE: 1,
