@@ -287,7 +287,8 @@ def _is_live(job_id: int, waiting: set[str]) -> bool:
     beat: datetime | None = bell.last_heartbeat
     if bell.get_status() == JobStatus.STARTED and beat is not None and beat > now() - LEASE:
         return True
-    bell.delete()
+    # Not `bell.delete()`: RQ 3.0 raises there once an execution of a killed worker has expired.
+    runtime.redis().delete(bell.key, bell.execution_registry.key)
     return False
 
 

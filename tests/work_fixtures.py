@@ -15,7 +15,7 @@ import pytest
 
 from portal import containers, ingest, rights, runtime, valkey
 from portal.ingest import Placement
-from portal.models import Acquisition, Project, Storage
+from portal.models import Acquisition, Blob, File, Project, Storage, writing
 from portal.provenance import Actor
 from portal.settings import Settings
 from portal.storage import storages
@@ -137,6 +137,22 @@ def add_files(acquisition: Acquisition, number: int, size: int, actor: Actor) ->
     for name, content in contents.items():
         add_file(acquisition, name, content, actor)
     return contents
+
+
+def add_copies(acquisition: Acquisition, number: int, actor: Actor) -> dict[str, str]:
+    """Many files at once, of 20 contents; returns the digest of each by its name."""
+    add_files(acquisition, 20, 5000, actor)
+    originals = list(File.select(File, Blob).join(Blob).order_by(File.id))
+    copies = [(f"{place:06}.bin", originals[place % 20]) for place in range(20, number)]
+    rows = [
+        {"parent_type": "acquisition", "parent_id": acquisition.id, "name": name, "blob": original.blob_id}
+        for name, original in copies
+    ]
+    with writing():
+        for start in range(0, len(rows), 500):
+            File.insert_many(rows[start : start + 500]).execute()
+    digests = {original.name: original.blob.digest for original in originals}
+    return digests | {name: original.blob.digest for name, original in copies}
 
 
 @pytest.fixture
