@@ -1,0 +1,78 @@
+import os
+
+import pytest
+from dimse_fixtures import (
+    STUDY_MOVE,
+    Encoded,
+    Listener,
+    associated,
+    destination,
+    dimse_site,
+    image,
+    listener,
+    register,
+    store,
+)
+from pydicom import Dataset
+from pydicom.uid import generate_uid
+from pynetdicom.presentation import build_context
+
+from portal import files, peers, reindex, rights, runtime
+from portal.errors import Damaged
+from portal.models import File, JobItem
+from portal.provenance import operator
+
+__all__ = ["dimse_site", "listener"]
+
+
+@pytest.fixture
+def damaged(listener: Listener) -> tuple[Listener, str, list[Encoded]]:
+    """A study of three objects; one byte in the pixels of the second has changed in its segment."""
+    register("VIEWER", services=("echo", "store", "find", "move"))
+    study, series = generate_uid(), generate_uid()
+    sent = [
+        Encoded.of(image(StudyInstanceUID=study, SeriesInstanceUID=series, InstanceNumber=number))
+        for number in range(3)
+    ]
+    store(listener.port, sent, calling="VIEWER")
+    victim = File.get(File.name == f"{sent[1].sop_instance}.dcm").blob
+    with runtime.archive().path(victim.segment).open("r+b") as segment:
+        segment.seek(victim.offset + victim.size - 2)
+        byte = segment.read(1)
+        segment.seek(-1, os.SEEK_CUR)
+        segment.write(bytes([byte[0] ^ 0x10]))
+    return listener, study, sent
+
+
+def test_a_changed_byte_is_never_sent_and_everything_else_is(
+    damaged: tuple[Listener, str, list[Encoded]],
+) -> None:
+    listener, study, sent = damaged
+    with destination("ARCHIVE") as archive:
+        register("ARCHIVE", host="127.0.0.1", port=archive.port)
+        peers.edit("VIEWER", moves_to=["ARCHIVE"], actor=operator())
+        request = Dataset()
+        request.QueryRetrieveLevel, request.StudyInstanceUID = "STUDY", study
+        with associated(listener.port, [build_context(STUDY_MOVE)], calling="VIEWER") as assoc:
+            *_, (final, failed) = assoc.send_c_move(request, "ARCHIVE", STUDY_MOVE)
+        assert set(archive.digests) == {sent[0].sop_instance, sent[2].sop_instance}
+    assert (final.Status, final.NumberOfCompletedSuboperations, final.NumberOfFailedSuboperations) == (0xB000, 2, 1)
+    assert failed.FailedSOPInstanceUIDList == sent[1].sop_instance
+    assert "not those that were received" in JobItem.get().sentence
+
+
+def test_a_changed_byte_is_never_downloaded(damaged: tuple[Listener, str, list[Encoded]]) -> None:
+    _, _, sent = damaged
+    scope = rights.scope(operator())
+    for one, whole in zip(sent, (True, False, True), strict=True):
+        file = files.get(File.get(File.name == f"{one.sop_instance}.dcm").id, scope)
+        if whole:
+            assert b"".join(files.open_content(file)[0]).endswith(one.raw)
+        else:
+            with pytest.raises(Damaged, match="not those that were received"):
+                files.open_content(file)
+
+
+def test_reindex_names_a_changed_byte_while_the_listener_runs(damaged: tuple[Listener, str, list[Encoded]]) -> None:
+    _, _, sent = damaged
+    assert [place["name"] for place in reindex.run().damaged] == [f"{sent[1].sop_instance}.dcm"]
