@@ -1,4 +1,8 @@
-"""Numbered steps from one release's tables to the next; applied under a lock by `portal migrate` and at `portal up`."""
+"""Numbered steps from one release's tables to the next; applied under a lock by `portal migrate` and at `portal up`.
+
+An empty database gets the tables as the models have them, and every step is recorded as applied: a step is only ever
+run on the tables of the release before it, which a test keeps.
+"""
 
 import fcntl
 from pathlib import Path
@@ -11,17 +15,28 @@ HERE = Path(__file__).parent
 
 
 def apply(lock: Path) -> list[str]:
-    """Apply what is not applied yet, and return the names. Two processes at once: the second waits and has nothing to do."""
+    """Bring the tables up to date and return the steps. Of two processes at once, the second has nothing to do."""
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with models.connection():
-            names: list[str] = Runner(models.database.obj, str(HERE)).up()
-    return names
+            return _apply(_runner())
 
 
 def pending() -> list[str]:
     """Names of steps that this database has not seen."""
     with models.connection():
-        runner = Runner(models.database.obj, str(HERE))
+        runner = _runner()
         applied = runner.applied()
         return [step.name for step in runner.migrations() if step.name not in applied]
+
+
+def _apply(runner: Runner) -> list[str]:
+    if runner.applied():
+        return list(runner.up())
+    with models.database.atomic():
+        models.database.create_tables(models.TABLES)
+        return list(runner.fake())
+
+
+def _runner() -> Runner:
+    return Runner(models.database.obj, str(HERE))

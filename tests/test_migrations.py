@@ -1,0 +1,39 @@
+import threading
+
+import pytest
+from playhouse.schema_diff import diff_models
+
+from portal import migrations, models, runtime, settings
+
+
+@pytest.mark.usefixtures("site")
+def test_the_tables_are_those_of_the_models() -> None:
+    difference = diff_models(models.database.obj, list(models.TABLES))
+    # An index over an expression is beyond what Peewee compares.
+    difference.drop_indexes = [found for found in difference.drop_indexes if found.name != "study_name_groups"]
+    assert not difference
+    assert migrations.pending() == []
+
+
+def test_a_second_run_has_nothing_to_do(site: settings.Settings) -> None:
+    assert migrations.apply(site.run / "migrate.lock") == []
+
+
+def test_two_processes_that_migrate_at_once_agree(site_settings: settings.Settings) -> None:
+    runtime.start(site_settings)
+    names: list[list[str]] = []
+    threads = [
+        threading.Thread(target=lambda: names.append(migrations.apply(site_settings.run / "lock"))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(len, names)) == [0, 0, 0, 1]
+
+
+@pytest.mark.usefixtures("site")
+def test_numbers_of_rows_are_never_given_out_again() -> None:
+    first = models.Group.create(code="a", label="A")
+    first.delete_instance()
+    assert models.Group.create(code="b", label="B").id > first.id
