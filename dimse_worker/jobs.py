@@ -1,7 +1,7 @@
 """What the job runner runs: one function a kind of job, which its namesake in `portal/jobs.py` rings for."""
 
 from dimse_worker import destinations, scu
-from portal import exports, peers, runs, runtime
+from portal import alternates, exports, peers, runs, runtime
 from portal.errors import PortalError
 from portal.runs import End, Run
 from portal.storage import ladder
@@ -20,6 +20,11 @@ def run_storage_test(job_id: int) -> None:
 def run_export(job_id: int) -> None:
     with runtime.connection():
         runs.perform(job_id, _export)
+
+
+def run_comparison(job_id: int) -> None:
+    with runtime.connection():
+        runs.perform(job_id, alternates.run)
 
 
 def _echo(run: Run) -> End:

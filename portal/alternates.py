@@ -1,6 +1,7 @@
 """Alternates: the same SOP Instance UID in another transfer syntax. A job looks whether they say the same."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import zip_longest
 from typing import BinaryIO, cast
 
@@ -21,10 +22,15 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from portal import header, index, runtime
+from portal import header, index, jobs, runtime
 from portal.errors import PortalError
-from portal.models import ALTERNATE, HELD, Blob, Conflict, File, Instance, writing
+from portal.models import ALTERNATE, HELD, Blob, Conflict, File, Instance, Job, now, writing
+from portal.provenance import Actor
+from portal.runs import End, Run
 
+GATHER = timedelta(seconds=20)
+"""How long a comparison waits for more to arrive."""
+_SYSTEM = Actor(type="system", name="Portico", via="portal")
 EQUAL = "The same elements and the same pixels in another transfer syntax."
 PAGE = 100
 _MAY_DIFFER = {
@@ -44,6 +50,30 @@ _LOSSLESS = {
     RLELossless,
 }
 _UNDECODABLE = (ValueError, TypeError, AttributeError, NotImplementedError, RuntimeError, LookupError, OSError)
+
+
+def request_comparison() -> None:
+    """Have the alternates compared soon, inside the caller's write block: one job for all that arrive by then."""
+    if Job.select().where(Job.kind == "comparison", Job.state == "waiting").exists():
+        return
+    job = jobs.create("comparison", actor=_SYSTEM, params={}, what="Alternates")
+    job.due = now() + GATHER
+    job.save(only=[Job.due])
+
+
+def run(run: Run) -> End:
+    """The job: compare what is pending. What has been compared stays so, if the run ends in between."""
+    same = conflicts = 0
+    for instance in pending():
+        run.check()
+        compare(instance)
+        if Instance.get_by_id(instance.id).state == HELD:
+            conflicts += 1
+        else:
+            same += 1
+        run.write(total=same + conflicts, done=same + conflicts)
+    sentence = f"{same + conflicts:,} alternates compared: {same:,} stay alternates, {conflicts:,} differ and are held."
+    return End(sentence=sentence, result={"alternates": same, "conflicts": conflicts})
 
 
 def pending() -> Iterator[Instance]:

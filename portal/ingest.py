@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
-from portal import conflicts, filing, header, index, placement, runtime, site, uids
+from portal import alternates, conflicts, filing, header, index, placement, runtime, site, uids
 from portal.archive import Footer, Place, Slice, Stream
 from portal.archive.segments import Part
 from portal.archive.slices import CHUNK
@@ -116,6 +116,8 @@ class Incoming:
             stored = filing.enter(arrival, place)
             if stored.outcome == "conflict" and arrival.header and site.get("archive.duplicates") == "replace":
                 stored = conflicts.replace_at_once(stored, arrival.header)
+            elif stored.outcome == "alternate":
+                alternates.request_comparison()
         return stored
 
     def abort(self) -> None:

@@ -53,6 +53,11 @@ def run_export(job_id: int) -> None:
     _ring("run_export", job_id, seconds=-1)
 
 
+def run_comparison(job_id: int) -> None:
+    """Compare the alternates that nobody has compared."""
+    _ring("run_comparison", job_id, seconds=-1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     label: str
@@ -66,6 +71,7 @@ KINDS = {
     "echo": Kind(label="Echo", run=run_echo),
     "storage_test": Kind(label="Storage test", run=run_storage_test),
     "export": Kind(label="Export", run=run_export, attempts=8),
+    "comparison": Kind(label="Comparison", run=run_comparison, attempts=3),
     "move": Kind(label="Move (C-MOVE)", run=None),
     "get": Kind(label="Get (C-GET)", run=None),
 }

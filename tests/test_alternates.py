@@ -2,8 +2,8 @@ import pytest
 from archive_fixtures import a_project, an_object, begin, encode, store, store_vendor_file
 from pydicom.uid import ImplicitVRLittleEndian
 
-from portal import alternates, settings
-from portal.models import Conflict, Instance, Project, Study
+from portal import alternates, runs, settings
+from portal.models import Conflict, Instance, Job, Project, Study, now
 from portal.provenance import Actor
 
 
@@ -61,6 +61,18 @@ def test_an_alternate_of_another_number_of_frames_becomes_a_conflict(project: Pr
     (sentence,) = compared()
     assert "other content: elements" in sentence
     assert "(0028,0008)" in sentence
+
+
+def test_one_job_is_asked_for_all_alternates_and_compares_them(project: Project) -> None:
+    store_vendor_file("MR_small.dcm", project)
+    for name in ("MR_small_implicit.dcm", "MR_small_bigendian.dcm"):
+        store_vendor_file(name, project)
+    Job.update(due=now()).where(Job.kind == "comparison").execute()
+    job = Job.get(Job.kind == "comparison")
+    runs.perform(job.id, alternates.run)
+    job = Job.get_by_id(job.id)
+    assert (job.state, job.done, job.result) == ("done", 2, {"alternates": 2, "conflicts": 0})
+    assert job.sentence == "2 alternates compared: 2 stay alternates, 0 differ and are held."
 
 
 def test_a_lossy_alternate_is_compared_by_its_elements_alone(project: Project) -> None:
