@@ -11,13 +11,24 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from portal import site as site_settings
 from portal import users
 from portal.app import create_app
 from portal.models import User
-from portal.provenance import operator
+from portal.provenance import Actor, operator
 from portal.settings import Settings
 
 PASSWORD = "correct horse battery"
+SETTINGS = {
+    "name": "West Campus",
+    "time_zone": "Europe/Zurich",
+    "ae_title": "WEST",
+    "host": "127.0.0.1",
+    "port": "11113",
+    "duplicates": "refuse",
+}
+"""The form of Settings, filled in."""
+
 HTMX = {"HX-Request": "true", "HX-Request-Type": "partial"}
 
 
@@ -30,7 +41,7 @@ class Visitor:
     address: str
 
     def get(self, path: str, **kwargs: Any) -> TestResponse:
-        return self.client.get(path, environ_base={"REMOTE_ADDR": self.address}, **kwargs)
+        return self.client.get(path, environ_base={"REMOTE_ADDR": self.address}, buffered=True, **kwargs)
 
     def post(self, path: str, data: dict[str, Any] | None = None, **kwargs: Any) -> TestResponse:
         """Send a form with the token that a page has."""
@@ -60,6 +71,13 @@ def text_of(page: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
 
 
+def refusal(answer: TestResponse, sentence: str) -> None:
+    """The page says it in words, and the focus is on the field that it belongs to."""
+    assert answer.status_code == 422
+    assert sentence in text_of(answer.text)
+    assert "autofocus" in answer.text
+
+
 def visitor_of(app: Flask, *, is_admin: bool) -> Visitor:
     """An account with a visitor who has not signed in yet."""
     name = secrets.token_hex(4)
@@ -77,6 +95,12 @@ def account(visitor: Visitor) -> User:
 def app(site: Settings) -> Flask:
     """The application of the test's own site; no queue runs, so attempts are counted in memory."""
     return create_app(site)
+
+
+@pytest.fixture
+def dimse(app: Flask, admin: Actor) -> None:
+    """The DIMSE service is enabled."""
+    site_settings.put({"dimse.enabled": True}, actor=admin)
 
 
 @pytest.fixture

@@ -1,0 +1,87 @@
+"""Data: down the tree to the bytes, no further than one may see, and the conflicts."""
+
+import pytest
+from archive_fixtures import a_project, an_object, store, store_vendor_file
+from web_fixtures import Visitor, app, reader, stranger, text_of, visitor
+from work_fixtures import add_file
+
+from portal import conflicts, containers, files, rights, users
+from portal.models import Grant, writing
+from portal.provenance import Actor
+
+__all__ = ["app", "reader", "stranger", "visitor"]
+
+
+def test_who_is_no_admin_sees_only_granted_projects(visitor: Visitor, reader: Visitor, admin: Actor) -> None:
+    seen, hidden = a_project("seen", actor=admin), a_project("hidden", actor=admin)
+    shown, kept = store_vendor_file("CT_small.dcm", seen), store_vendor_file("MR_small.dcm", hidden)
+    assert "You see no project yet." in reader.get("/data/").text
+
+    number = next(user.id for user in users.every() if user.email == reader.email)
+    with writing():
+        Grant.create(who_type="user", who_id=number, project=seen, role="ro")
+
+    page = reader.get("/data/").text
+    assert "neuro/seen" in page
+    assert "neuro/hidden" not in page
+    assert reader.get(f"/data/project/{seen.id}").status_code == 200
+    assert reader.get(f"/data/file/{shown.file_id}/download").status_code == 200
+    for path in (f"/data/project/{hidden.id}", f"/data/file/{kept.file_id}", f"/data/file/{kept.file_id}/download"):
+        assert reader.get(path).status_code == 404
+
+
+def test_data_leads_from_a_project_down_to_the_bytes(visitor: Visitor, admin: Actor) -> None:
+    project = a_project("trial", actor=admin)
+    stored = store_vendor_file("CT_small.dcm", project)
+    file = files.get(stored.file_id, rights.scope(admin))
+    acquisition = containers.get("acquisition", file.parent_id, rights.scope(admin))
+    session = containers.parent_of(acquisition)
+
+    assert f'href="/data/project/{project.id}"' in visitor.get("/data/").text
+    assert f'href="/data/session/{session.id}"' in visitor.get(f"/data/subject/{containers.parent_of(session).id}").text
+    assert "CompressedSamples^CT1" in visitor.get(f"/data/session/{session.id}").text
+    assert f'href="/data/file/{file.id}"' in visitor.get(f"/data/acquisition/{acquisition.id}").text
+    assert "CT1 127.0.0.1" in visitor.get(f"/data/file/{file.id}").text
+    assert "PatientID" in visitor.get(f"/data/file/{file.id}/header").text
+    answer = visitor.get(f"/data/file/{file.id}/download")
+    assert len(answer.data) == file.blob.size == answer.content_length
+    assert answer.mimetype == "application/octet-stream"
+    assert answer.headers["Content-Disposition"].startswith("attachment; filename=")
+    assert "file:downloaded" in visitor.get("/activity/audit").text
+
+
+def test_a_file_that_is_no_dicom_has_a_page_and_no_header(visitor: Visitor, admin: Actor) -> None:
+    file_id = add_file(a_project("trial", actor=admin), "söme <b>file.html", b"<script>alert(1)</script>", admin)
+
+    assert visitor.get(f"/data/file/{file_id}").status_code == 200
+    assert visitor.get(f"/data/file/{file_id}/header").status_code == 422
+    answer = visitor.get(f"/data/file/{file_id}/download")
+    assert answer.mimetype == "application/octet-stream"
+    assert "attachment" in answer.headers["Content-Disposition"]
+
+
+@pytest.mark.parametrize(("choice", "state"), [("keep", "Kept"), ("replace", "Replaced"), ("separate", "Separated")])
+def test_a_conflict_is_shown_and_decided(visitor: Visitor, admin: Actor, choice: str, state: str) -> None:
+    project = a_project("trial", actor=admin)
+    store(an_object(), project)
+    store(an_object(PatientID="other"), project)
+    number = conflicts.every()[0].id
+    assert "1 conflict waits for a decision" in visitor.get("/").text
+
+    answer = visitor.post(f"/data/conflicts/{number}", {"choice": choice}, follow_redirects=True)
+
+    assert conflicts.SENTENCES[choice] in text_of(answer.text)
+    assert "No conflict waits" in answer.text
+    assert state in visitor.get(f"/data/conflicts/?only={choice}").text
+
+
+def test_a_decision_that_is_none_changes_nothing(visitor: Visitor, admin: Actor) -> None:
+    project = a_project("trial", actor=admin)
+    store(an_object(), project)
+    store(an_object(PatientID="other"), project)
+
+    answer = visitor.post(f"/data/conflicts/{conflicts.every()[0].id}", {"choice": "burn"})
+
+    assert answer.status_code == 422
+    assert "Choose keep, replace or separate." in answer.text
+    assert conflicts.count() == 1

@@ -1,0 +1,216 @@
+"""The tab DICOM Peers: there while DIMSE is enabled; what its forms change, and what they refuse."""
+
+import pytest
+from archive_fixtures import a_project
+from web_fixtures import SETTINGS, Visitor, app, dimse, refusal, stranger, text_of, visitor
+
+from portal import callers, jobs, peers
+from portal.models import Job
+from portal.provenance import Actor
+
+__all__ = ["app", "dimse", "stranger", "visitor"]
+
+PEER = {"label": "Viewer", "ae_title": "VIEWER", "services": ["echo", "find"], "sees": "none"}
+
+
+def test_without_dimse_there_is_no_tab_and_no_page_of_peers(visitor: Visitor) -> None:
+    assert "DICOM Peers" not in visitor.get("/interfaces/devices/").text
+    for path in ("/interfaces/peers/", "/interfaces/peers/new", "/interfaces/peers/1"):
+        answer = visitor.get(path)
+        assert answer.status_code == 404
+        assert "Enable it in Settings." in answer.text
+    assert visitor.post("/interfaces/peers/new", PEER).status_code == 404
+    assert peers.every() == []
+
+
+def test_the_tab_is_there_once_dimse_is_enabled_in_settings(visitor: Visitor) -> None:
+    visitor.post("/settings/", {**SETTINGS, "enabled": "y"})
+
+    assert "DICOM Peers" in visitor.get("/interfaces/devices/").text
+    assert visitor.get("/interfaces/peers/").status_code == 200
+
+
+def test_a_new_peer_may_echo_and_sees_nothing(visitor: Visitor, dimse: None) -> None:
+    page = visitor.get("/interfaces/peers/new").text
+    assert 'value="echo" checked' in page
+    assert 'value="store" checked' not in page
+
+    answer = visitor.post("/interfaces/peers/new", {**PEER, "services": "echo"}, follow_redirects=True)
+
+    assert "Viewer is registered. It may echo." in text_of(answer.text)
+    assert "no project yet" in answer.text
+    assert "Accepted from any address." in answer.text
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("label", "", "The label has at least one visible character."),
+        ("label", "Taken", "There is a peer Taken already."),
+        ("label", "any", "any stands for every peer"),
+        ("ae_title", "VIEWER ROOM THREE", "VIEWER ROOM THREE has 17 characters; an AE title has at most 16."),
+        ("ae_title", "", "An AE title has at least one character"),
+        ("ae_title", "A\\B", "no backslash"),
+        ("ae_title", "ÄRZTE", "only ASCII"),
+        ("port", "0", "0 is no port. A port is a number from 1 to 65535."),
+        ("port", "65536", "65536 is no port."),
+        ("port", "x", "x is no port."),
+        ("port", "", "A host needs a port too"),
+        ("host", "a b", "no host name"),
+        ("host", "999.1.1.1", "no host name"),
+        ("addresses", "10.0.0.1/99", "is no address range"),
+        ("addresses", "10.0.0.1/24", "has bits beyond its mask"),
+        ("addresses", "room 3", "is no address range"),
+        ("services", "brew", "'brew' is no service."),
+        ("projects", "nowhere/none", "There is no project"),
+        ("projects", "nowhere", "Write it as GROUP/PROJECT."),
+        ("store_to", "nowhere/none", "There is no project"),
+        ("moves_to", "Nobody", "There is no peer 'Nobody' to move to."),
+        ("our_ae_title", "x" * 17, "has 17 characters"),
+    ],
+)
+def test_a_bad_peer_is_refused_beside_its_field_and_values_stay(
+    visitor: Visitor, dimse: None, admin: Actor, field: str, value: str, sentence: str
+) -> None:
+    peers.register("Taken", ae_title="OTHER", addresses=("10.9.9.9",), actor=admin)
+    sent = {**PEER, "host": "10.0.4.17", "port": "104", "sees": "some", "our_ae_title": "", field: value}
+
+    answer = visitor.post("/interfaces/peers/new", sent)
+
+    refusal(answer, sentence)
+    assert f'id="{field}-e"' in answer.text
+    assert field == "label" or 'value="Viewer"' in answer.text
+    assert len(peers.every()) == 1
+
+
+def test_a_peer_is_edited_and_keeps_what_is_not_named(visitor: Visitor, dimse: None, admin: Actor) -> None:
+    a_project("trial", actor=admin)
+    peer = peers.register("Viewer", ae_title="VIEWER", addresses=("10.0.4.17",), actor=admin)
+    page = visitor.get(f"/interfaces/peers/{peer.id}/edit").text
+    assert "10.0.4.17/32" in page
+
+    sent = {
+        "label": "Reading room 1",
+        "ae_title": "VIEWER1",
+        "host": "viewer.site.example",
+        "port": "11112",
+        "addresses": "10.0.4.17\n10.0.5.0/24",
+        "services": ["echo", "find", "move"],
+        "sees": "some",
+        "projects": "neuro/trial:rw",
+        "store_to": "neuro/trial",
+        "moves_to": "any",
+        "our_ae_title": "RAD",
+    }
+    visitor.post(f"/interfaces/peers/{peer.id}/edit", sent)
+
+    view = peers.view(peers.by_id(peer.id))
+    assert view["label"] == "Reading room 1"
+    assert (view["host"], view["port"]) == ("viewer.site.example", 11112)
+    assert view["addresses"] == ["10.0.4.17/32", "10.0.5.0/24"]
+    assert view["projects"] == [{"project": "neuro/trial", "role": "rw"}]
+    assert (view["store_to"], view["moves_to"], view["our_ae_title"]) == ("neuro/trial", ["any"], "RAD")
+    again = dict.fromkeys(sent, "") | {"label": "Reading room 1", "ae_title": "VIEWER1", "sees": "none"}
+    visitor.post(f"/interfaces/peers/{peer.id}/edit", {name: value for name, value in again.items() if value})
+    view = peers.view(peers.by_id(peer.id))
+    assert (view["projects"], view["store_to"], view["services"], view["addresses"]) == ([], None, [], [])
+
+
+def test_what_a_form_of_a_peer_shows_can_be_sent_back_unchanged(visitor: Visitor, dimse: None, admin: Actor) -> None:
+    a_project("trial", actor=admin)
+    other = peers.register("Other", ae_title="OTHER", addresses=("10.9.9.9",), actor=admin)
+    peer = peers.register(
+        "Viewer",
+        ae_title="VIEWER",
+        host="10.0.4.17",
+        port=104,
+        addresses=("10.0.4.17",),
+        services=("echo", "store"),
+        projects=(("neuro/trial", "rw"),),
+        store_to="neuro/trial",
+        moves_to=("Other",),
+        actor=admin,
+    )
+    before = peers.view(peer)
+    sent = {
+        **{name: str(before[name]) for name in ("label", "ae_title", "host", "port", "our_ae_title", "store_to")},
+        "services": before["services"],
+        "addresses": "10.0.4.17/32",
+        "sees": "some",
+        "projects": "neuro/trial:rw",
+        "moves_to": other.label,
+    }
+
+    visitor.post(f"/interfaces/peers/{peer.id}/edit", sent)
+
+    after = peers.view(peers.by_id(peer.id))
+    assert {**after, "modified": None} == {**before, "modified": None}
+
+
+def test_a_peer_is_disabled_enabled_and_removed_after_a_question(visitor: Visitor, dimse: None, admin: Actor) -> None:
+    peer = peers.register("Viewer", ae_title="VIEWER", actor=admin)
+
+    visitor.post(f"/interfaces/peers/{peer.id}/disable")
+    assert not peers.by_id(peer.id).enabled
+    visitor.post(f"/interfaces/peers/{peer.id}/enable")
+    assert peers.by_id(peer.id).enabled
+
+    assert "Remove peer Viewer?" in visitor.get(f"/interfaces/peers/{peer.id}/remove").text
+    assert peers.every() != []
+    answer = visitor.post(f"/interfaces/peers/{peer.id}/remove", follow_redirects=True)
+    assert "Viewer is removed." in answer.text
+    assert peers.every() == []
+    assert visitor.post(f"/interfaces/peers/{peer.id}/remove").status_code == 404
+
+
+def test_an_echo_is_a_job_and_its_page_asks_until_it_is_over(visitor: Visitor, dimse: None, admin: Actor) -> None:
+    peer = peers.register("Viewer", ae_title="VIEWER", host="127.0.0.1", port=1, actor=admin)
+
+    answer = visitor.post(f"/interfaces/peers/{peer.id}/echo")
+
+    job = Job.get(Job.kind == "echo")
+    assert answer.headers["Location"] == f"/interfaces/peers/{peer.id}?job={job.id}"
+    assert f'hx-get="/interfaces/peers/{peer.id}?job={job.id}"' in visitor.get(answer.headers["Location"]).text
+    jobs.finish(job, "failed", "Nothing answers on 127.0.0.1:1.")
+    page = visitor.get(answer.headers["Location"]).text
+    assert "Nothing answers on 127.0.0.1:1." in page
+    assert "hx-get" not in page.split('id="test"')[1].split("</section>")[0]
+
+
+def test_an_echo_without_a_host_says_what_is_missing(visitor: Visitor, dimse: None, admin: Actor) -> None:
+    peer = peers.register("Viewer", ae_title="VIEWER", actor=admin)
+
+    answer = visitor.post(f"/interfaces/peers/{peer.id}/echo")
+
+    assert answer.status_code == 422
+    assert "Give it a host and a port." in answer.text
+    assert not Job.select().exists()
+
+
+def test_the_job_of_another_peer_is_not_shown(visitor: Visitor, dimse: None, admin: Actor) -> None:
+    one = peers.register("One", ae_title="ONE", host="127.0.0.1", port=1, actor=admin)
+    other = peers.register("Other", ae_title="OTHER", actor=admin)
+    job_id = peers.request_echo(one.label, actor=admin)
+
+    assert "Not tested yet." in visitor.get(f"/interfaces/peers/{other.id}?job={job_id}").text
+    for nonsense in ("x", "-1", "9" * 30, "٣"):
+        assert visitor.get(f"/interfaces/peers/{other.id}?job={nonsense}").status_code == 200
+
+
+def test_a_refused_caller_is_registered_or_ignored_by_one_press(visitor: Visitor, dimse: None) -> None:
+    for title in ("CT2", "NOISE"):
+        sentence = f"{title} is not registered."
+        callers.refused(calling=title, called="PORTICO", address="10.0.4.12", reason="unknown", sentence=sentence)
+    by_title = {row.calling: row.id for row in callers.every()}
+    assert "CT2 is not registered." in visitor.get("/interfaces/peers/").text
+
+    answer = visitor.post(f"/interfaces/peers/refused/{by_title['CT2']}/register", follow_redirects=True)
+    assert "CT2 is registered. It may echo, and sees nothing yet." in text_of(answer.text)
+    assert peers.get("CT2").addresses == ["10.0.4.12/32"]
+
+    visitor.post(f"/interfaces/peers/refused/{by_title['NOISE']}/ignore")
+    page = visitor.get("/interfaces/peers/").text
+    assert "is not registered." not in page
+    assert "1 ignored" in page
+    assert "Ignored" in visitor.get("/activity/refused?only=ignored").text
+    assert visitor.post("/interfaces/peers/refused/99/ignore").status_code == 404
