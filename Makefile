@@ -10,7 +10,7 @@ COMMANDS := echoscu storescu findscu getscu movescu storescp chromium strace
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := up
-.PHONY: up test check packages prove clean
+.PHONY: up test packages prove clean
 
 up: .venv/run
 	$(BIN)/portal migrate

@@ -16,6 +16,7 @@ from portal.settings import Settings
 
 PATIENCE = 2.0
 ECHO_PATIENCE = 15.0
+QUEUE_SILENT = "The queue (Valkey) does not answer. See logs/valkey.log, or PORTAL_REDIS_URL if you have set it."
 
 
 def report() -> dict[str, Any]:
@@ -28,6 +29,18 @@ def report() -> dict[str, Any]:
         **parts,
         "problems": [part["problem"] for part in parts.values() if part["problem"]],
     }
+
+
+def problems(url: str) -> list[str]:
+    """A sentence for each part that cannot be used yet; the costly question is asked last."""
+    found = [] if web_answers(url) else [f"{url} does not answer."]
+    found += [] if jobs.queue_answers() else [QUEUE_SILENT]
+    found += [] if dimse_is_bound() else ["The DIMSE service does not listen yet. See logs/listen.log."]
+    if found:
+        return found
+    with models.connection():
+        problem = _dimse(runtime.current())["problem"]
+    return [problem] if problem else []
 
 
 def web_answers(url: str) -> bool:
@@ -71,7 +84,7 @@ def _web(chosen: Settings) -> dict[str, Any]:
 def _queue() -> dict[str, Any]:
     answers = jobs.queue_answers()
     workers = jobs.workers() if answers else 0
-    problem = "" if answers else "The queue (Valkey) does not answer."
+    problem = "" if answers else QUEUE_SILENT
     if answers and not workers:
         problem = "No worker has registered with the queue."
     return {"answers": answers, "workers": workers, **jobs.lengths(), "problem": problem}

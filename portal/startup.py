@@ -1,10 +1,12 @@
 """What `portal up` does before any process starts: folder, lock, port, tables, the first admin."""
 
+import contextlib
 import errno
 import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from portal.provenance import operator
 from portal.settings import Settings
 
 OURS = {"archive", "keys", "logs", "lost+found", "portal.db", "run", "storage"}
+TRIES, PAUSE = 10, 0.02
 FIRST_ADMIN = "admin@portico.example"
 
 
@@ -37,10 +40,8 @@ def lock(chosen: Settings, url: str) -> Iterator[None]:
     """Hold the site for one `portal up`; whoever asks meanwhile reads who holds it. Raises Busy."""
     descriptor = os.open(_lock_path(chosen), os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Busy(f"Portico runs on {chosen.data} already{_by(chosen)}. Stop that one first.") from error
+        if not _locked(descriptor):
+            raise Busy(f"Portico runs on {chosen.data} already{_by(chosen)}. Stop that one first.")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "url": url}).encode(), 0)
         yield
@@ -90,6 +91,16 @@ def _add_first_admin(say: Callable[[str], None]) -> None:
         say(f"First admin: {admin.email}  Password, shown this once: {generated}")
     else:
         say(f"First admin: {admin.email}, with the password of PORTAL_ADMIN_PASSWORD.")
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether the lock is ours now; one that is held for longer than `holder` looks at it is another's."""
+    for _ in range(TRIES):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(PAUSE)
+    return False
 
 
 def _lock_path(chosen: Settings) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from portal import health, jobs, models, peers, runtime, valkey
+from portal import health, models, runtime, valkey
 from portal.children import Child
 from portal.logs import LogFile
 from portal.sample import ground
@@ -18,6 +18,8 @@ from portal.settings import Settings
 
 TICK = 0.25
 MOST_READS = 100
+SILENCE = 10.0
+"""Seconds without being ready after which it is said what is missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,8 @@ class Supervisor:
         self._children: list[Child] = []
         self._signals = 0
         self._ready = False
+        self._told = time.monotonic()
+        self._look_due = 0.0
 
     def run(self) -> None:
         """Until SIGINT, SIGTERM or SIGHUP; returns when every process has ended."""
@@ -61,8 +65,8 @@ class Supervisor:
             self._start_due()
             self._pump(TICK)
             self._notice_ends()
-            if not self._ready and self._answers():
-                self._become_ready()
+            if not self._ready and time.monotonic() > self._look_due:
+                self._look()
         self._stop()
 
     def _processes(self) -> list[Child]:
@@ -132,16 +136,17 @@ class Supervisor:
             if not self._pump(0):
                 return
 
-    def _answers(self) -> bool:
-        """Whether everything that runs can be used."""
-        return all(
-            (
-                all(child.is_up for child in self._children),
-                jobs.queue_answers(),
-                health.web_answers(self._plan.url),
-                health.dimse_is_bound(),
-            )
-        )
+    def _look(self) -> None:
+        """Go on once everything can be used; say now and then what is missing."""
+        if not all(child.is_up for child in self._children):
+            return
+        problems = health.problems(self._plan.url)
+        if not problems:
+            self._become_ready()
+        elif time.monotonic() > self._told + SILENCE:
+            self._told = time.monotonic()
+            self._say(f"Not ready yet: {' '.join(problems)}")
+            self._look_due = time.monotonic() + SILENCE / 2
 
     def _become_ready(self) -> None:
         self._ready = True
@@ -191,10 +196,10 @@ class Supervisor:
 
 
 def _sample_peer() -> list[str] | None:
-    """Title, host and port that the sample's peer serves on; None if an admin has removed it."""
+    """Title, host and port that the sample's peer serves on."""
     with models.connection():
-        found = [peer for peer in peers.every() if peer.label == ground.PEER and peer.port]
-    return [found[0].ae_title, found[0].host, str(found[0].port)] if found else None
+        peer = ground.peer()
+    return [peer.ae_title, peer.host, str(peer.port)] if peer else None
 
 
 def _in_words(code: int) -> str:

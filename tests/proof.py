@@ -26,8 +26,8 @@ def _lines(reports: list[pytest.TestReport]) -> Iterator[str]:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
     yield "# Proof\n"
     yield "What `make prove` ran last, written by it. A claim of reliability elsewhere cites this page.\n"
-    yield f"Commit {commit.strip()}, {datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, "
-    yield f"{platform.system()} {platform.machine()}.\n"
+    machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    yield f"Commit {commit.strip()}, {datetime.now(UTC):%Y-%m-%d}, {machine}.\n"
     yield "| test | outcome | seconds | what it counted |"
     yield "|---|---|---|---|"
     for report in reports:

@@ -9,7 +9,6 @@ from portal import callers, jobs, peers
 from portal.cli.door import NotAvailable, on_site
 from portal.cli.printing import Answer
 from portal.cli.waiting import until_over
-from portal.errors import BadValue
 from portal.provenance import operator
 
 ECHO_PATIENCE = 60
@@ -167,13 +166,9 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _grant(text: str) -> tuple[str, str]:
-    """`GROUP/PROJECT:rw` as project and role; without a role, read-only."""
-    project, colon, role = text.rpartition(":")
-    if not colon:
-        return text, "ro"
-    if role not in ("ro", "rw"):
-        raise BadValue(f"{text} ends in :{role}; a role is ro (read) or rw (read and store).", field="projects")
-    return project, role
+    """`GROUP/PROJECT:rw` as project and role; without a role, read-only. A project may have colons in its name."""
+    project, _colon, role = text.rpartition(":")
+    return (project, role) if role in ("ro", "rw") else (text, "ro")
 
 
 commands = (peer, refused)

@@ -28,8 +28,8 @@ def lay(say: Callable[[str], None]) -> None:
     say(f"Projects: {', '.join(f'{path} (AE title {title})' for path, title in TITLES.items())}.")
     _ensure_dimse(say)
     _ensure(lambda: peers.get(PEER), _register_peer)
-    peer = _with_free_port(peers.get(PEER))
-    say(f"Peer: {peer.label} (AE title {peer.ae_title}, {peer.host}:{peer.port}).")
+    if here := peer():
+        say(f"Peer: {here.label} (AE title {here.ae_title}, {here.host}:{here.port}).")
     _ensure(lambda: devices.get(DEVICE), lambda: devices.add(DEVICE, "importer", actor=actor))
     folder = runtime.current().storage_roots[0] / "sample"
     _ensure(lambda: storages.get(STORAGE), lambda: storages.add(STORAGE, "fs", path=str(folder), actor=actor))
@@ -73,11 +73,14 @@ def _register_peer() -> None:
     )
 
 
-def _with_free_port(peer: Peer) -> Peer:
-    """Its port may have been taken by another program since the last start."""
-    if peer.host == HERE and peer.port and not _is_free(peer.port):
-        return peers.edit(peer.label, port=_some_port(), actor=operator())
-    return peer
+def peer() -> Peer | None:
+    """The sample's peer with a port that can be listened on; None if an admin has removed it or moved it elsewhere."""
+    found = next((peer for peer in peers.every() if peer.label == PEER), None)
+    if found is None or found.port is None or found.host != HERE:
+        return None
+    if not _is_free(found.port):  # another program has taken it since the last start
+        return peers.edit(found.label, port=_some_port(), actor=operator())
+    return found
 
 
 def _is_free(port: int) -> bool:
