@@ -49,6 +49,13 @@ class PeerSocket(AssociationSocket):
         """Why connecting failed, where it did."""
         return self._connecting.failure
 
+    def _shutdown_socket(self) -> None:
+        """The parent's leaves the descriptor open where the peer has closed the connection before."""
+        connection: Any = self.socket
+        super()._shutdown_socket()
+        if connection is not None:
+            connection.close()
+
     def _stop_waiting(self) -> None:
         """What is aborted before it stands: nobody need wait for more of it."""
         waiting: Any = self.assoc.dul.to_user_queue
@@ -78,6 +85,7 @@ class _Connecting(socket.socket):
             super().connect(address)
         except OSError as error:
             self.failure = error
+            self.close()
             raise
 
 

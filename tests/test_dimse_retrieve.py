@@ -237,6 +237,32 @@ def test_a_destination_that_refuses_some_answers_b000_with_their_uids(
     assert {item.key: item.state for item in job.items} == {bad: "failed", warned: "sent"}
 
 
+def test_more_failures_than_an_explicit_ui_can_hold_are_all_listed(
+    listener: Listener, objects: list[Encoded], study_uid: str
+) -> None:
+    register("AWAY", host="127.0.0.1", port=free_port(), services=("echo",), projects=(), store_to=None)
+    peers.edit("SCANNER", moves_to=("AWAY",), actor=operator())
+    uids = [f"2.25.{10**58 + number}" for number in range(1100)]
+    add_index_rows(uids)
+    status, identifier = move(listener.port, keys("STUDY", StudyInstanceUID=study_uid), "AWAY")
+    assert (status.Status, counts(status)) == (0xA702, (None, 0, 1103, 0))
+    value = identifier[0x00080058].value
+    listed = value.rstrip(b"\0").decode().split("\\") if isinstance(value, bytes) else list(value)
+    assert sorted(listed) == sorted([*uids, *(one.sop_instance for one in objects)])
+    assert models.JobItem.select().count() == 1103
+
+
+def add_index_rows(uids: list[str]) -> None:
+    """More instances of the one series, as if each had been stored; their bytes are those of the first."""
+    one = models.Instance.select().order_by(models.Instance.id).dicts().get()
+    file = models.File.select().where(models.File.id == one["file"]).dicts().get()
+    del one["id"], file["id"]
+    with models.writing():
+        for uid in uids:
+            number = models.File.insert({**file, "name": f"{uid}.dcm"}).execute()
+            models.Instance.insert({**one, "file": number, "sop_uid": uid}).execute()
+
+
 def test_nothing_that_matches_is_a_success_with_zero_counts(listener: Listener, viewer: Destination) -> None:
     register(moves_to=("VIEWER",))
     status, _ = move(listener.port, keys("STUDY", StudyInstanceUID="1.2.3"), "VIEWER")

@@ -258,8 +258,8 @@ def test_a_registered_caller_that_is_refused_again_is_shown_again() -> None:
 
 
 def test_who_tries_many_titles_fills_no_disk() -> None:
-    for number in range(callers.MOST + 5):
-        Caller.insert(calling=f"T{number}", called="P", address="10.0.0.9", reason="unknown", sentence="").execute()
+    same = {"called": "P", "address": "10.0.0.9", "reason": "unknown", "sentence": ""}
+    Caller.insert_many([{"calling": f"T{number}", **same} for number in range(callers.MOST + 5)]).execute()
     knock()
     assert Caller.select().count() == callers.MOST
     assert callers.every()[0].calling == "NOBODY"
