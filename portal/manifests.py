@@ -64,7 +64,7 @@ def _begun(run: Run) -> dict[str, Any]:
     number = begun.get("number", 0) + 1
     moment = now()
     again = f"-{number}" if number > 1 else ""
-    name = f"{MANIFESTS}/{moment:%Y-%m-%dT%H%M%SZ}-export-{run.job.id}{again}.json"
+    name = f"{MANIFESTS}/{moment:%Y-%m-%dT%H%M%SZ}-export-{run.job.id}{again}/manifest.json"
     begun = {"name": name, "ended": moment.isoformat(), "number": number}
     run.write(result={**run.job.result, "manifest": begun})
     return begun
