@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 90.0
+PATIENCE = 120.0
 PAUSE = 0.05
 
 

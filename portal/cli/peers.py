@@ -138,7 +138,7 @@ def list_refused() -> Answer:
     """List the refused callers, the latest first."""
     return Answer(
         view=[callers.view(row) for row in callers.every()],
-        columns=("id", "calling", "called", "address", "reason", "count", "last", "decision"),
+        columns=("id", "calling", "called", "address", "count", "last", "decision", "sentence"),
         empty="Nobody was refused.",
     )
 
