@@ -117,9 +117,9 @@ def associations(search: str, outcome: str, limit: int, skip: int) -> tuple[Sequ
     return list(found.order_by(Association.id.desc()).limit(limit).offset(skip)), found.count()
 
 
-def jobs(search: str, state: str, limit: int, skip: int) -> tuple[Sequence[Job], int]:
-    """Jobs, newest first; `state` may also be `active`."""
-    found = Job.select()
+def jobs(search: str, state: str, limit: int, skip: int, *, kind: str = "") -> tuple[Sequence[Job], int]:
+    """Jobs, newest first, of one kind or of all; `state` may also be `active`."""
+    found = Job.select().where(Job.kind == kind) if kind else Job.select()
     if search:
         found = found.where(Job.what.contains(search) | Job.sentence.contains(search) | Job.started_by.contains(search))
     if state:

@@ -1,18 +1,21 @@
 """Exports: copies of a project on an external storage."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from flask import Blueprint, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import browse, exports
+from portal import activity, browse, exports
 from portal.routes.forms import Form, choice, offered
 from portal.routes.guard import current_actor, current_scope, site_admin_required
-from portal.routes.pages import listing, render, within
+from portal.routes.pages import listing, render
 from portal.storage import storages
 
 bp = Blueprint("exports", __name__, url_prefix="/exports")
 
 STATES = (
-    ("running", "Running"),
+    ("active", "Running or waiting"),
     ("done", "Done"),
     ("errors", "With errors"),
     ("failed", "Failed"),
@@ -28,8 +31,7 @@ class ExportForm(Form):
 @bp.get("/")
 @site_admin_required
 def index() -> Response:
-    rows = [exports.view(job) for job in exports.every()]
-    found = listing(within(rows, lambda row: (row["project"], row["storage"], row["id"]), lambda row: row["state"]))
+    found = listing(_found)
     return render(
         "exports/list.html",
         partial="exports/_list.html",
@@ -54,6 +56,11 @@ def start() -> Response:
     if job is None:
         return render("exports/new.html", form=form, status=422)
     return redirect(url_for("jobs.show", job_id=job.id), 303)
+
+
+def _found(search: str, state: str, limit: int, skip: int) -> tuple[Sequence[Any], int]:
+    rows, total = activity.jobs(search, state, limit, skip, kind="export")
+    return [exports.view(row) for row in rows], total
 
 
 def _form(form: ExportForm) -> ExportForm:

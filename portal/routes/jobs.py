@@ -49,4 +49,5 @@ def retry(job_id: int) -> Response:
 
 def _found(search: str, state: str, limit: int, skip: int) -> tuple[Sequence[Any], int]:
     rows, total = activity.jobs(search, state, limit, skip)
-    return [(jobs.view(row), origins.name(row)) for row in rows], total
+    names = origins.names((row.origin_type, row.origin_id) for row in rows)
+    return [(jobs.view(row), names[row.origin_type, row.origin_id]) for row in rows], total
