@@ -64,7 +64,19 @@ def test_the_counts_of_the_sample_are_true(sampled: Up) -> None:
 
 
 def test_each_step_of_the_sample_was_said(sampled: Up) -> None:
-    steps = ("Projects:", "DIMSE:", "Peer:", "Device:", "C-STORE:", "C-FIND:", "C-GET:", "C-MOVE:", "REST:", "Export:")
+    steps = (
+        "Projects:",
+        "DIMSE:",
+        "Peer:",
+        "Device:",
+        "C-STORE:",
+        "Comparison:",
+        "C-FIND:",
+        "C-GET:",
+        "C-MOVE:",
+        "REST:",
+        "Export:",
+    )
     for step in steps:
         assert any(line.startswith(step) for line in sampled.lines), sampled.said
     assert sampled.lines[-1] == f"Portico is ready: {sampled.url}"

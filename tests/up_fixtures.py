@@ -110,10 +110,10 @@ class Up:
             self.process.wait()
 
     def counts(self) -> dict[str, int]:
-        """What the line about the C-STOREs says."""
-        line = next(line for line in self.lines if line.startswith("C-STORE"))
+        """What became of the files that were sent, once the alternates have been compared."""
+        line = next(line for line in self.lines if line.startswith("Comparison:"))
         counted = {
-            name: int(number) for number, name in re.findall(r"(\d+) (stored|same|alternate|conflict|refused)", line)
+            name: int(number) for number, name in re.findall(r"(\d+) (stored|same|alternate|conflict|refused)\b", line)
         }
         return {**counted, "sent": int(line.rstrip(".").rpartition("= ")[2])}
 

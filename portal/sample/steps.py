@@ -26,6 +26,7 @@ PAUSE = 0.1
 
 Say = Callable[[str], None]
 Sent = list[dict[str, Any]]
+Counts = dict[str, int]
 
 
 class Mismatch(PortalError):
@@ -39,7 +40,9 @@ def run(url: str, say: Say) -> None:
         return
     ground.lay(say)
     _until(health.dimse_is_bound, "The DIMSE listener did not open its port.")
-    sent = send(say)
+    last_job = next((job.id for job in jobs.every(limit=1)), 0)
+    sent, counts = send(say)
+    compare(counts, last_job, say)
     studies = find(say, CLINIC)
     retrieve("get", sent, studies, say)
     retrieve("move", sent, studies, say)
@@ -52,7 +55,7 @@ def is_complete() -> bool:
     return any(view["state"] == "done" and view["storage"] == STORAGE for view in map(exports.view, exports.every()))
 
 
-def send(say: Say) -> Sent:
+def send(say: Say) -> tuple[Sent, Counts]:
     """C-STORE every file over one association, and compare the statuses with what the site recorded of it."""
     sendable = files.every()
     kinds = Counter(one.kind for one in sendable)
@@ -64,11 +67,24 @@ def send(say: Say) -> Sent:
     taken = sum(one["status"] == SUCCESS for one in sent)
     _must(taken == len(sent) - counts["refused"], f"{taken} of {len(sent)} were answered 0000, recorded was {counts}")
     _must(sum(counts.values()) == len(sendable), f"{len(sendable)} were sent, recorded was {counts}")
-    say(
-        f"C-STORE: {len(sent)} files of {unique} SOP instances sent ({_listed(kinds)}), one for each instance first: "
-        f"{' + '.join(f'{number} {name}' for name, number in counts.items())} = {len(sent)}."
-    )
-    return sent
+    files_sent = f"{len(sent)} files of {unique} SOP instances sent ({_listed(kinds)}), one for each instance first"
+    say(f"C-STORE: {files_sent}: {_sum(counts)}.")
+    return sent, counts
+
+
+def compare(counts: Counts, last_job: int, say: Say) -> None:
+    """Have the alternates compared now instead of soon; those that say something else end as Conflicts."""
+    asked = [job for job in jobs.every(kind="comparison") if job.id > last_job]
+    if not asked:
+        return
+    for job in asked:
+        jobs.hasten(job.id)
+    ended = [_ended(job.id) for job in asked]
+    _must(all(job.state == "done" for job in ended), "The comparison of the alternates failed.")
+    same, other = (sum(job.result[name] for job in ended) for name in ("alternates", "conflicts"))
+    _must(same + other == counts["alternate"], f"{counts['alternate']} alternates came, {same + other} were compared")
+    now = {**counts, "alternate": same, "conflict": counts["conflict"] + other}
+    say(f"Comparison: {same} alternates say the same, {other} something else and became Conflicts: {_sum(now)}.")
 
 
 def find(say: Say, project: str) -> dict[str, int]:
@@ -189,6 +205,10 @@ def _until(condition: Callable[[], Any], sentence: str, goes_on: Callable[[], An
 def _must(holds: bool, sentence: str) -> None:
     if not holds:
         raise Mismatch(sentence)
+
+
+def _sum(counts: Counts) -> str:
+    return f"{' + '.join(f'{number} {name}' for name, number in counts.items())} = {sum(counts.values())}"
 
 
 def _listed(counted: Counter[str]) -> str:
