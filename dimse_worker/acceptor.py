@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_ASSOCIATIONS = 200
+PROVIDER_ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x00"
+"""A-ABORT of the service provider, no reason given (PS3.8 9.3.8)."""
 USER_REJECTION = 1
 ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
 """Results of a presentation context (PS3.8 9.3.3.2)."""
@@ -42,6 +44,7 @@ class Acceptor(Association):
         super().__init__(ae, MODE_ACCEPTOR)
         self.tally = Tally()
         self.row_id: int | None = None
+        self.reached = ""
         self._database = ExitStack()
         self._ended_by = ""
         for event, handler in (
@@ -115,6 +118,14 @@ class Acceptor(Association):
         waiting: Any = self.dul.to_user_queue
         waiting.put(None)
 
+    def fail(self) -> None:
+        """Send A-ABORT past the protocol machine, whose thread has ended on what it could not decode, and end."""
+        self.ended_by("We aborted it: the peer sent what cannot be decoded.")
+        transport: Any = self.dul.socket
+        transport.send(PROVIDER_ABORT)
+        self.is_aborted, self.is_established, self._kill = True, False, True
+        self.stop_waiting()
+
     def ended_by(self, sentence: str) -> None:
         """Why the association is about to end without a release."""
         self._ended_by = self._ended_by or sentence
@@ -176,7 +187,7 @@ class Acceptor(Association):
             calling=request.calling_ae_title.strip(" \0"),
             called=request.called_ae_title.strip(" \0"),
             address=_plain(self.requestor.address),
-            reached=_plain(cast(Any, self.dul.socket).socket.getsockname()[0]),
+            reached=self.reached,
         )
 
     def _open_row(self, answered: list[PresentationContext]) -> None:
@@ -203,8 +214,10 @@ class Acceptor(Association):
 
 
 def _opened(event: evt.Event) -> None:
-    connection: Any = event.assoc.dul.socket
-    send_at_once(connection.socket)
+    assoc = cast(Acceptor, event.assoc)
+    transport: Any = assoc.dul.socket
+    assoc.reached = _plain(transport.socket.getsockname()[0])
+    send_at_once(transport.socket)
 
 
 def _closed(event: evt.Event) -> None:

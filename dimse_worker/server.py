@@ -13,6 +13,7 @@ from peewee import PeeweeException
 from pynetdicom import _config
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
+from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from dimse_worker import contexts
@@ -78,6 +79,7 @@ class _Handler(RequestHandler):
 def serve(listening: socket.socket) -> None:
     """Serve until SIGTERM, then drain, at most DRAIN_SECONDS. The caller has blocked SIGNALS and opened no thread."""
     configure()
+    threading.excepthook = _thread_failed
     with runtime.connection():
         recovery.recover()
     entity = _entity()
@@ -92,6 +94,17 @@ def serve(listening: socket.socket) -> None:
     server.shutdown()
     _drain(entity)
     runtime.archive().close()
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """pynetdicom lets what it cannot decode end the thread of its protocol machine, and the association hang."""
+    thread = failure.thread
+    name = failure.exc_type.__name__
+    if isinstance(thread, DULServiceProvider) and isinstance(thread.assoc, Acceptor):
+        log.warning("aborted %s: what it sent cannot be decoded (%s)", thread.assoc.requestor.address, name)
+        thread.assoc.fail()
+    elif failure.exc_value is not None:
+        log.error("a thread ended", exc_info=failure.exc_value)
 
 
 def configure() -> None:

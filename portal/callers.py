@@ -79,7 +79,7 @@ def register(caller_id: int, *, label: str = "", actor: Actor) -> Peer:
             label or row.calling.replace("/", "-"), ae_title=row.calling, addresses=(row.address,), actor=actor
         )
         Caller.update(decision=REGISTERED).where(
-            Caller.calling == row.calling, Caller.address == row.address, Caller.reason == "unknown"
+            Caller.calling == row.calling, Caller.address == row.address, Caller.reason.in_(("unknown", "address"))
         ).execute()
     return peer
 

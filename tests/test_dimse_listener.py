@@ -166,6 +166,22 @@ def test_an_association_that_announces_too_much_later_is_aborted_and_says_so(lis
     assert echoes(listener.port)
 
 
+def test_a_request_that_cannot_be_decoded_is_aborted_at_once(listener: Listener) -> None:
+    register()
+    syntaxes = b"\x30\x00\x00\x11" + VERIFICATION.encode() + b"\x40\x00\x00\x11" + b"1.2.840.10008.1.2"
+    even = b"\x02\x00\x00\x00" + syntaxes
+    context = b"\x20\x00" + len(even).to_bytes(2) + even
+    application = b"\x10\x00\x00\x15" + b"1.2.840.10008.3.1.1.1"
+    user = b"\x50\x00\x00\x08" + b"\x51\x00\x00\x04\x00\x00\x40\x00"
+    titles = OURS.encode().ljust(16) + b"SCANNER".ljust(16)
+    content = b"\0\1\0\0" + titles + bytes(32) + application + context + user
+    with socket.create_connection(("127.0.0.1", listener.port), timeout=10) as connection:
+        connection.sendall(pdu(1, len(content), content))
+        assert connection.recv(10)[:1] == b"\x07"
+        assert connection.recv(10) == b""
+    assert echoes(listener.port)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"\x00", b"GET / HTTP/1.1\r\n\r\n", pdu(0xFF, 4, b"abcd"), pdu(1, 4, b"abcd")]
 )
