@@ -2,7 +2,7 @@
 
 import click
 
-from portal import containers
+from portal import containers, rest_ids
 from portal.cli.door import on_site
 from portal.cli.printing import Answer
 from portal.provenance import operator
@@ -35,7 +35,12 @@ def project() -> None:
 def add_project(path: str, ae_title: str | None) -> Answer:
     """Add a project to a group that exists."""
     added = containers.add_project(path, ae_title, actor=operator())
-    view = {"id": added.id, "group": added.group.code, "label": added.label, "ae_title": added.ae_title}
+    view = {
+        "id": rest_ids.encode("project", added.id),
+        "group": added.group.code,
+        "label": added.label,
+        "ae_title": added.ae_title,
+    }
     return Answer(view=view, sentence=f"Project {added.group.code}/{added.label} added.")
 
 
