@@ -8,7 +8,6 @@ from typing import Literal
 
 from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
-from pydicom.errors import BytesLengthException
 from pydicom.tag import BaseTag
 
 from portal import matching, raw_values
@@ -93,7 +92,7 @@ def read(request: Dataset, *, root: Root) -> Identifier:
         terms = raw_values.terms_of(request)
         keys = tuple(_keys(request, terms))
         level = _level(request, root)
-    except (ValueError, TypeError, NotImplementedError, BytesLengthException) as error:
+    except raw_values.UNREADABLE as error:
         raise BadIdentifier("The identifier has a value that cannot be read.") from error
     return Identifier(request, root, level, terms, keys)
 

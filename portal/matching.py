@@ -10,6 +10,7 @@ from portal.models.conditions import AnyOf, Condition, Dates, Like, Name, Number
 WILD_CARD_VRS = frozenset({"AE", "CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT"})
 """PS3.4 C.2.2.2.4; PN has its own rule."""
 _WILD = re.compile(r"[*?]")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,12}")
 _OLD_DATE = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")
 
 
@@ -90,7 +91,5 @@ def _name(value: str) -> Condition:
 
 
 def _number(value: str) -> Condition:
-    try:
-        return Number(int(value))
-    except ValueError:
-        return OneOf(())
+    """IS and US have at most 32 bits (PS3.5 6.2); nothing equals what is no such number."""
+    return Number(int(value)) if _NUMBER.fullmatch(value) and abs(int(value)) < 1 << 32 else OneOf(())

@@ -1,5 +1,6 @@
 """Values as they stand in the bytes of a data set: their VR, their text, their byte order."""
 
+import struct
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
@@ -7,6 +8,7 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 
@@ -26,6 +28,24 @@ WORD_SIZES = (
 """Bytes of one number of these VRs, which big endian has the other way round."""
 
 
+UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    BytesLengthException,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What pydicom raises at bytes that it cannot make sense of."""
+
+_PIXEL_REPRESENTATION = 0x00280103
+
+
 def stored(dataset: Dataset, tag: int) -> DataElement | RawDataElement:
     """The element as it stands, which is raw unless pydicom or its maker has converted it already."""
     return cast("DataElement | RawDataElement", dataset.get_item(Tag(tag), keep_deferred=True))
@@ -34,12 +54,37 @@ def stored(dataset: Dataset, tag: int) -> DataElement | RawDataElement:
 def vr_of(dataset: Dataset, tag: int) -> str:
     """The VR of an element of the data set: as encoded, else by the dictionary, else UN."""
     vr = stored(dataset, tag).VR
-    if vr is not None and vr != "UN":
-        return str(vr)
+    if vr is None or vr == "UN":
+        vr = known_vr(tag)
+    return unambiguous(str(vr), signed=is_signed(dataset))
+
+
+def is_signed(dataset: Dataset) -> bool:
+    """Whether its pixels are signed, on which the VR of other elements depends."""
+    return short(dataset, _PIXEL_REPRESENTATION) == 1
+
+
+def short(dataset: Dataset, tag: int) -> int:
+    """The value of a US element; 0 where there is none."""
+    element = stored(dataset, tag) if tag in dataset else None
+    if not isinstance(element, RawDataElement):
+        return element.value if element is not None and isinstance(element.value, int) else 0
+    return int.from_bytes((element.value or b"")[:2], "little" if element.is_little_endian else "big")
+
+
+def known_vr(tag: int) -> str:
+    """The VR that the dictionary has for a tag, which may leave a choice; UN where it has none."""
     try:
         return dictionary_VR(tag)
     except KeyError:
         return "UN"
+
+
+def unambiguous(vr: str, *, signed: bool) -> str:
+    """What the dictionary leaves open, as Implicit VR Little Endian has it (PS3.5 A.1)."""
+    if vr == "US or SS":
+        return "SS" if signed else "US"
+    return "OW" if " or " in vr else vr
 
 
 def is_private_creator(tag: int) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from pydicom import Dataset
-from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
@@ -20,9 +19,8 @@ LONGEST_SHORT = 0xFFFF
 CHUNK = 8 << 20
 """Bytes of a deferred value that are copied at once; a multiple of every word size."""
 PIXEL_DATA = 0x7FE00010
+_BITS_ALLOCATED = 0x00280100
 _LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
-_SEVERAL_VRS = {"OB or OW": "OW", "US or OW": "OW", "US or SS or OW": "OW"}
-"""What Implicit VR Little Endian leaves open is 16-bit words there (PS3.5 A.1)."""
 
 
 def element(dataset: Dataset, tag: int) -> bytes:
@@ -54,8 +52,8 @@ class Writer:
 
     def look_at(self, dataset: Dataset) -> None:
         """Take from the data set what the VR and the word size of other elements depend on (PS3.5 A)."""
-        self._signed = dataset.get("PixelRepresentation", 0) == 1
-        self._bits = dataset.get("BitsAllocated", 0) or 0
+        self._signed = raw_values.is_signed(dataset)
+        self._bits = raw_values.short(dataset, _BITS_ALLOCATED)
 
     def element(self, dataset: Dataset, tag: int) -> None:
         """One element of the data set."""
@@ -92,15 +90,8 @@ class Writer:
             target.write(self._bytes(element, vr) + b"\0" * (len(element.value) % 2))
 
     def _vr(self, element: DataElement | RawDataElement) -> str:
-        vr = element.VR
-        if vr is None:
-            try:
-                vr = dictionary_VR(element.tag)
-            except KeyError:
-                return "UN"
-        if vr == "US or SS":
-            return "SS" if self._signed else "US"
-        return _SEVERAL_VRS.get(vr, vr)
+        vr = raw_values.known_vr(element.tag) if element.VR is None else element.VR
+        return raw_values.unambiguous(vr, signed=self._signed)
 
     def _items(self, dataset: Dataset, element: DataElement | RawDataElement) -> Sequence[Dataset]:
         if isinstance(element, RawDataElement):

@@ -2,7 +2,6 @@
 
 import io
 import logging
-import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, cast
@@ -25,7 +24,6 @@ LARGEST_VALUE = 64 << 10
 """Bytes of a value that is still returned; a larger one comes back empty."""
 LARGEST_INFLATED = 16 << 20
 PIXEL_GROUP = 0x7FE0
-_UNREADABLE = (EOFError, OSError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, struct.error)
 
 
 def parse(header: bytes) -> Dataset:
@@ -54,7 +52,7 @@ def of_instance(stored: Stored) -> Dataset:
 def _read(source: BinaryIO, *, implicit: bool, little_endian: bool) -> Dataset:
     try:
         return read_dataset(source, implicit, little_endian, stop_when=_at_pixels, defer_size=LARGEST_VALUE)
-    except (*_UNREADABLE, RecursionError):
+    except raw_values.UNREADABLE:
         log.warning("a stored header cannot be parsed")
         return Dataset()
 
@@ -110,7 +108,7 @@ def _value(header: Dataset, there: int, request: Dataset, tag: int, terms: Seque
         if vr in raw_values.STRING_VRS:
             return Value(vr, text="\\".join(raw_values.texts(header, there, vr, terms)))
         return Value(vr, other=_other(header, there, vr))
-    except _UNREADABLE:
+    except raw_values.UNREADABLE:
         log.warning("element %08x of a stored header cannot be read", there)
         return Value(vr)
 
@@ -139,4 +137,5 @@ def _other(header: Dataset, tag: int, vr: str) -> object:
         return None
     if vr in raw_values.WORD_SIZES and vr.startswith("O"):
         return raw_values.little_endian(element, vr)
+    header[Tag(tag)] = element._replace(VR=vr)
     return header[Tag(tag)].value

@@ -1,7 +1,6 @@
 """Decoding on the way out, for a destination that takes only uncompressed syntaxes (PS3.5 A.1, A.2, 10)."""
 
 import logging
-import struct
 import threading
 import zlib
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from pydicom.uid import (
     JPEGExtended12Bit,
 )
 
-from portal import runtime
+from portal import raw_values, runtime
 from portal.archive import Slice
 from portal.errors import PortalError
 from portal.reencoding import PIXEL_DATA, Writer
@@ -44,20 +43,8 @@ _ALWAYS_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit)
 _FRAGMENT_TABLES = (0x7FE00001, 0x7FE00002)
 """The extended offset table, which is about fragments that are no more."""
 _ICON_IMAGE_SEQUENCE = 0x00880200
-_UNDECODABLE = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-"""What pydicom and the codecs raise at bytes that they cannot make sense of."""
+_UNDECODABLE = (*raw_values.UNREADABLE, MemoryError, RuntimeError, zlib.error)
+"""What pydicom and the codecs raise."""
 
 # Decoding takes memory and all of a core: one object at a time in a process.
 _turn = threading.BoundedSemaphore(1)
@@ -97,12 +84,17 @@ def transcode(outgoing: _Source, transfer_syntax_uid: str) -> BinaryIO:
             _transcode(cast(BinaryIO, stored), source, result, implicit=transfer_syntax_uid == ImplicitVRLittleEndian)
     except BaseException as error:
         result.close()
-        if isinstance(error, PortalError) or not isinstance(error, (*_UNDECODABLE, MemoryError)):
+        if not is_undecodable(error):
             raise
         log.warning("instance %s cannot be decoded from %s: %s", outgoing.sop_instance_uid, source, error)
         raise PortalError(f"The object cannot be decoded from {source.name}.") from error
     result.seek(0)
     return result
+
+
+def is_undecodable(error: BaseException) -> bool:
+    """Whether pydicom or a codec gave up on the bytes. A codec in Rust panics with what is no Exception."""
+    return isinstance(error, _UNDECODABLE) or type(error).__module__ == "pyo3_runtime"
 
 
 def _temporary() -> BinaryIO:

@@ -209,6 +209,13 @@ def test_broken_compressed_pixels_fail_with_a_sentence(tmp_path: Path) -> None:
         retrieve.transcode(of_dataset(tmp_path, encode(ds), JPEG2000Lossless), ExplicitVRLittleEndian)
 
 
+def test_a_codec_that_panics_fails_this_one_object_alone(tmp_path: Path) -> None:
+    ds = dcmread(vendor_file("MR_small_RLE.dcm"))
+    ds.Rows = 32
+    with pytest.raises(PortalError, match="cannot be decoded from RLE Lossless"):
+        retrieve.transcode(of_dataset(tmp_path, encode(ds), RLELossless), ExplicitVRLittleEndian)
+
+
 def test_rows_and_columns_that_no_memory_could_hold_are_refused(tmp_path: Path) -> None:
     ds = an_object("SC_rgb_jpeg_dcmtk.dcm", Rows=65535, Columns=65535)
     with pytest.raises(PortalError, match="larger than 1 GB"):
