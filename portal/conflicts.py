@@ -151,9 +151,9 @@ def _move(conflict: Conflict, project_id: int, parsed: Header, state: str) -> No
     instance = Instance.get(Instance.file == file)
     origin = Origin(type=cast(ActorType, file.origin_type), id=file.origin_id, via=file.origin_via)
     index.remove(file.id)
-    acquisition = placement.acquisition_for(project_id, parsed, origin)
-    file.name = placement.free_name("acquisition", acquisition.id, f"{parsed.sop_uid}.dcm")
-    file.parent_type, file.parent_id, file.modified = "acquisition", acquisition.id, now()
+    acquisition_id = placement.acquisition_for(project_id, parsed, origin)
+    file.name = placement.free_name("acquisition", acquisition_id, f"{parsed.sop_uid}.dcm")
+    file.parent_type, file.parent_id, file.modified = "acquisition", acquisition_id, now()
     file.save()
     index.add(project_id, file, parsed, instance.dataset_digest, Verdict(state=state, sentence=conflict.sentence))
 

@@ -6,7 +6,7 @@ from portal import index, placement
 from portal.archive import Place
 from portal.header import Header
 from portal.index import SAME, Verdict
-from portal.models import ALTERNATE, CURRENT, HELD, Blob, File, FileVersion, now
+from portal.models import ALTERNATE, CURRENT, HELD, Blob, File, FileVersion, arrivals, now
 from portal.provenance import Origin
 
 OUTCOMES = {CURRENT: "stored", ALTERNATE: "alternate", HELD: "conflict"}
@@ -78,8 +78,8 @@ def _blob(arrival: Arrival, place: Place) -> Blob:
 def _enter_dicom(arrival: Arrival, header: Header, blob: Blob, verdict: Verdict) -> Stored:
     container_type, container_id = arrival.container_type, arrival.container_id
     if container_type is None or container_id is None:
-        acquisition = placement.acquisition_for(arrival.project_id, header, arrival.origin)
-        container_type, container_id = "acquisition", acquisition.id
+        container_type = "acquisition"
+        container_id = placement.acquisition_for(arrival.project_id, header, arrival.origin)
     name = arrival.name or f"{header.sop_uid}.dcm"
     file = File.create(
         parent_type=container_type,
@@ -136,8 +136,9 @@ def _namesake(arrival: Arrival) -> File | None:
     """The live plain file of this name in the container; a DICOM object keeps its name for itself."""
     if arrival.container_type is None or arrival.container_id is None or arrival.name is None:
         return None
-    file = placement.live_file(arrival.container_type, arrival.container_id, arrival.name)
-    return None if file is None or file.type == "dicom" else file
+    file_id = arrivals.live_file(arrival.container_type, arrival.container_id, arrival.name)
+    file: File | None = File.get_or_none(File.id == file_id, File.type.is_null() | (File.type != "dicom"))
+    return file
 
 
 def _same(arrival: Arrival, file_id: int | None) -> Stored:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from portal import person_names
 from portal.header import Header
-from portal.models import ALTERNATE, CURRENT, HELD, Acquisition, Conflict, File, Instance, Series, Study
+from portal.models import ALTERNATE, CURRENT, HELD, Acquisition, Conflict, File, Instance, Series, Study, arrivals
+from portal.models.arrivals import KnownObject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +28,7 @@ def judge(project_id: int, header: Header, dataset_digest: str) -> Verdict:
     file_id = same(project_id, header, dataset_digest)
     if file_id is not None:
         return Verdict(state=SAME, file_id=file_id)
-    current = (
-        Instance.select(Instance.sop_class, Instance.transfer_syntax, Series.series_uid, Study.study_uid)
-        .join(Series)
-        .join(Study)
-        .where(Instance.project == project_id, Instance.sop_uid == header.sop_uid, Instance.state == CURRENT)
-        .first()
-    )
+    current = arrivals.current_object(project_id, header.sop_uid)
     kind, sentence = _difference(project_id, header, current)
     if kind:
         return Verdict(state=HELD, kind=kind, sentence=sentence)
@@ -46,22 +41,15 @@ def judge(project_id: int, header: Header, dataset_digest: str) -> Verdict:
 
 def same(project_id: int, header: Header, dataset_digest: str) -> int | None:
     """The file that holds this very object, in whatever state. Reads only."""
-    found = Instance.select(Instance.file).where(
-        Instance.project == project_id,
-        Instance.sop_uid == header.sop_uid,
-        Instance.transfer_syntax == header.transfer_syntax,
-        Instance.dataset_digest == dataset_digest,
-    )
-    return found.scalar()  # type: ignore[no-any-return]
+    return arrivals.same_object(project_id, header.sop_uid, header.transfer_syntax, dataset_digest)
 
 
 def add(project_id: int, file: File, header: Header, dataset_digest: str, verdict: Verdict) -> Instance:
     """Write the rows of one object, inside the caller's write block."""
-    study = _study(project_id, header, file)
-    series = _series(study, header, file)
+    study_id = _study(project_id, header, file)
     instance = Instance.create(
         project=project_id,
-        series=series,
+        series=_series(study_id, header, file),
         file=file,
         sop_uid=header.sop_uid,
         sop_class=header.sop_class,
@@ -110,36 +98,26 @@ def current(project_id: int, sop_uid: str) -> Instance | None:
     return found
 
 
-def _difference(project_id: int, header: Header, current: Instance | None) -> tuple[str, str]:
+def _difference(project_id: int, header: Header, current: KnownObject | None) -> tuple[str, str]:
     """Kind and sentence of a mismatch with the study, the series or the class that are here; empty where none."""
     if current is not None and current.sop_class != header.sop_class:
         return "class", "Another SOP Class than the object that is here under this UID."
-    if current is not None and (current.series.series_uid, current.series.study.study_uid) != (
-        header.series_uid,
-        header.study_uid,
-    ):
+    if current is not None and (current.series_uid, current.study_uid) != (header.series_uid, header.study_uid):
         return "study", "The object that is here under this UID belongs to another study or series."
-    study = (
-        Study.select(Study.n_instances, Study.patient_id, Study.issuer)
-        .where(Study.project == project_id, Study.study_uid == header.study_uid)
-        .first()
-    )
+    study = arrivals.study(project_id, header.study_uid)
     if study and study.n_instances and (study.patient_id, study.issuer) != (header.patient_id, header.issuer):
         return "patient", "The study that is here belongs to another PatientID."
-    elsewhere = (
-        Series.select(Series.id).join(Study).where(Study.project == project_id, Series.series_uid == header.series_uid)
-    )
-    if elsewhere.where(Study.study_uid != header.study_uid, Series.n_instances > 0).exists():
+    if arrivals.is_series_elsewhere(project_id, header.series_uid, header.study_uid):
         return "study", "The series is here already, in another study."
     return "", ""
 
 
-def _study(project_id: int, header: Header, file: File) -> Study:
-    """The study's row. What it says comes from its first current object."""
-    study = Study.get_or_none(Study.project == project_id, Study.study_uid == header.study_uid)
-    if study is not None and study.n_instances:
-        return study
-    study = study or Study(project=project_id, study_uid=header.study_uid)
+def _study(project_id: int, header: Header, file: File) -> int:
+    """The study's number. What its row says comes from its first current object."""
+    known = arrivals.study(project_id, header.study_uid)
+    if known is not None and known.n_instances:
+        return known.id
+    study = Study(project=project_id, study_uid=header.study_uid) if known is None else Study.get_by_id(known.id)
     acquisition = _acquisition(file)
     study.session = acquisition.session if acquisition else None
     study.patient_name, study.patient_name_folded = header.patient_name, person_names.fold(header.patient_name)
@@ -151,22 +129,22 @@ def _study(project_id: int, header: Header, file: File) -> Study:
     study.referring, study.referring_folded = header.referring, person_names.fold(header.referring)
     study.header = header.kept()
     study.save()
-    return study
+    return int(study.id)
 
 
-def _series(study: Study, header: Header, file: File) -> Series:
-    """The series' row. What it says comes from its first current object."""
-    series = Series.get_or_none(Series.study == study, Series.series_uid == header.series_uid)
-    if series is not None and series.n_instances:
-        return series
-    series = series or Series(study=study, series_uid=header.series_uid)
+def _series(study_id: int, header: Header, file: File) -> int:
+    """The series' number. What its row says comes from its first current object."""
+    known = arrivals.series(study_id, header.series_uid)
+    if known is not None and known.n_instances:
+        return known.id
+    series = Series(study=study_id, series_uid=header.series_uid) if known is None else Series.get_by_id(known.id)
     series.acquisition = _acquisition(file)
     series.modality, series.number = header.modality, header.series_number
     series.description, series.body_part = header.series_description, header.body_part
     series.date, series.time = header.series_date, header.series_time
     series.header = header.kept()
     series.save()
-    return series
+    return int(series.id)
 
 
 def _acquisition(file: File) -> Acquisition | None:
@@ -178,12 +156,10 @@ def _acquisition(file: File) -> Acquisition | None:
 
 def _count(instance: Instance, by: int) -> None:
     """Counts of series and study, and what follows from them: the study's series and modalities that are not empty."""
-    Series.update(n_instances=Series.n_instances + by).where(Series.id == instance.series_id).execute()
-    series = Series.get_by_id(instance.series_id)
-    Study.update(n_instances=Study.n_instances + by).where(Study.id == series.study_id).execute()
-    if series.n_instances <= 1:
-        filled = list(Series.select(Series.modality).where(Series.study == series.study_id, Series.n_instances > 0))
+    study_id, left = arrivals.count(instance.series_id, by)
+    if left <= 1:
+        filled = list(Series.select(Series.modality).where(Series.study == study_id, Series.n_instances > 0))
         modalities = sorted({row.modality for row in filled if row.modality})
         Study.update(n_series=len(filled), modalities="\\" + "\\".join(modalities) + "\\" if modalities else "").where(
-            Study.id == series.study_id
+            Study.id == study_id
         ).execute()

@@ -14,7 +14,7 @@ from portal.archive.slices import CHUNK
 from portal.errors import Conflicting, NoSpace, NotDicom
 from portal.filing import Arrival, Stored
 from portal.header import Header
-from portal.models import HELD, Project, now, writing
+from portal.models import HELD, arrivals, now, writing
 from portal.placement import Placement
 from portal.placement import check as check_placement
 from portal.provenance import Origin
@@ -191,13 +191,12 @@ def _check_policy(arrival: Arrival) -> None:
 
 def footer_of(arrival: Arrival) -> Footer:
     """What stands beside the bytes in the archive: enough to place and index them without the database."""
-    project = Project.get_by_id(arrival.project_id)
     return {
         "received_at": now().isoformat(),
         "digest": arrival.digest,
         "dataset_digest": arrival.dataset_digest,
         "dataset_offset": arrival.dataset_offset,
-        "project": f"{project.group.code}/{project.label}",
+        "project": arrivals.project_path(arrival.project_id),
         "container": placement.path_of(arrival.container_type, arrival.container_id),
         "name": arrival.name,
         "origin": arrival.origin.fields,

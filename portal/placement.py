@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from portal import containers, labels, site
 from portal.errors import Missing, NotAllowed
 from portal.header import Header
-from portal.models import Acquisition, File, Project, Session, Study, Subject
+from portal.models import Acquisition, File, Project, Session, Subject, arrivals
 from portal.provenance import Origin
 from portal.rights import Scope
 
@@ -42,33 +42,35 @@ def project_for(placement: Placement, scope: Scope, study_uid: str | None) -> in
         return _container_project(placement, scope)
     if placement.called_project is not None:
         return placement.called_project
-    holding = Study.select(Study.project).where(Study.study_uid == study_uid, Study.n_instances > 0)
-    held_by = [row.project_id for row in holding if scope.writes(row.project_id)]
+    held_by = [project_id for project_id in arrivals.projects_holding(study_uid or "") if scope.writes(project_id)]
     if len(held_by) == 1:
-        return int(held_by[0])
+        return held_by[0]
     if placement.store_to is not None and scope.writes(placement.store_to):
         return placement.store_to
     return int(containers.ensure_unsorted().id)
 
 
-def acquisition_for(project_id: int, header: Header, origin: Origin) -> Acquisition:
-    """The acquisition of the object's series, made with its session and subject where they are new.
+def acquisition_for(project_id: int, header: Header, origin: Origin) -> int:
+    """The number of the acquisition of the object's series, made with its session and subject where they are new.
 
     A study that is in the project already keeps its session, so that it is never torn apart.
     """
-    study = Study.get_or_none(Study.project == project_id, Study.study_uid == header.study_uid)
+    study = arrivals.study(project_id, header.study_uid)
     if study is not None and study.session_id is not None:
-        session = study.session
+        session_id = study.session_id
     else:
-        session = _session(_subject(project_id, header, origin), header, origin)
-    found = Acquisition.get_or_none(Acquisition.session == session, Acquisition.uid == header.series_uid)
-    return found or Acquisition.create(
-        session=session,
+        session_id = int(_session(_subject(project_id, header, origin), header, origin).id)
+    found = arrivals.acquisition(session_id, header.series_uid)
+    if found is not None:
+        return found
+    made = Acquisition.create(
+        session=session_id,
         label=_label(f"{header.series_number} {header.series_description or header.modality}", header.series_uid),
         uid=header.series_uid,
         timestamp=moment(header.series_date, header.series_time, header.timezone),
         **origin.fields,
     )
+    return int(made.id)
 
 
 def project_of(file: File) -> int:
@@ -83,21 +85,10 @@ def free_name(container_type: str, container_id: int, name: str) -> str:
     if not stem:
         stem, dot, ending = name, "", ""
     candidate, number = name, 1
-    while live_file(container_type, container_id, candidate) is not None:
+    while arrivals.live_file(container_type, container_id, candidate) is not None:
         number += 1
         candidate = f"{stem}-{number}{dot}{ending}"
     return candidate
-
-
-def live_file(container_type: str, container_id: int, name: str) -> File | None:
-    """The file of this name in the container that is not in the trash."""
-    found: File | None = File.get_or_none(
-        File.parent_type == container_type,
-        File.parent_id == container_id,
-        File.name == name,
-        File.deleted_at.is_null(),
-    )
-    return found
 
 
 def path_of(container_type: str | None, container_id: int | None) -> dict[str, Any] | None:

@@ -1,0 +1,137 @@
+"""What ingest asks for each object that arrives, and the counts that it keeps."""
+
+from typing import Any, NamedTuple
+
+from portal.models.compiled import Statement, number, text
+from portal.models.index import CURRENT, Instance, Series, Study
+from portal.models.tree import Acquisition, File, Group, Project
+
+
+class KnownStudy(NamedTuple):
+    id: int
+    n_instances: int
+    patient_id: str
+    issuer: str
+    session_id: int | None
+
+
+class KnownObject(NamedTuple):
+    sop_class: str
+    transfer_syntax: str
+    series_uid: str
+    study_uid: str
+
+
+class KnownSeries(NamedTuple):
+    id: int
+    n_instances: int
+
+
+_same = Statement(
+    lambda: Instance.select(Instance.file).where(
+        Instance.project == number(0),
+        Instance.sop_uid == text(1),
+        Instance.transfer_syntax == text(2),
+        Instance.dataset_digest == text(3),
+    )
+)
+_current = Statement(
+    lambda: (
+        Instance.select(Instance.sop_class, Instance.transfer_syntax, Series.series_uid, Study.study_uid)
+        .join(Series)
+        .join(Study)
+        .where(Instance.project == number(0), Instance.sop_uid == text(1), Instance.state == CURRENT)
+    )
+)
+_study = Statement(
+    lambda: Study.select(Study.id, Study.n_instances, Study.patient_id, Study.issuer, Study.session).where(
+        Study.project == number(0), Study.study_uid == text(1)
+    )
+)
+_series = Statement(
+    lambda: Series.select(Series.id, Series.n_instances).where(Series.study == number(0), Series.series_uid == text(1))
+)
+_series_elsewhere = Statement(
+    lambda: (
+        Series.select(Series.id)
+        .join(Study)
+        .where(
+            Study.project == number(0),
+            Series.series_uid == text(1),
+            Study.study_uid != text(2),
+            Series.n_instances > 0,
+        )
+        .limit(1)
+    )
+)
+_holding = Statement(lambda: Study.select(Study.project).where(Study.study_uid == text(0), Study.n_instances > 0))
+_acquisition = Statement(
+    lambda: Acquisition.select(Acquisition.id).where(Acquisition.session == number(0), Acquisition.uid == text(1))
+)
+_live_file = Statement(
+    lambda: File.select(File.id).where(
+        File.parent_type == text(0), File.parent_id == number(1), File.name == text(2), File.deleted_at.is_null()
+    )
+)
+_project_path = Statement(lambda: Project.select(Group.code, Project.label).join(Group).where(Project.id == number(0)))
+_count_series = Statement(
+    lambda: Series.update(n_instances=Series.n_instances + number(0)).where(Series.id == number(1))
+)
+_count_study = Statement(lambda: Study.update(n_instances=Study.n_instances + number(0)).where(Study.id == number(1)))
+_series_counts = Statement(lambda: Series.select(Series.study, Series.n_instances).where(Series.id == number(0)))
+
+
+def same_object(project_id: int, sop_uid: str, transfer_syntax: str, dataset_digest: str) -> int | None:
+    """The file that holds this very object, in whatever state."""
+    return _number(_same.first(project_id, sop_uid, transfer_syntax, dataset_digest))
+
+
+def current_object(project_id: int, sop_uid: str) -> KnownObject | None:
+    row = _current.first(project_id, sop_uid)
+    return KnownObject(*row) if row else None
+
+
+def study(project_id: int, study_uid: str) -> KnownStudy | None:
+    row = _study.first(project_id, study_uid)
+    return KnownStudy(*row) if row else None
+
+
+def series(study_id: int, series_uid: str) -> KnownSeries | None:
+    row = _series.first(study_id, series_uid)
+    return KnownSeries(*row) if row else None
+
+
+def is_series_elsewhere(project_id: int, series_uid: str, study_uid: str) -> bool:
+    """Whether another study of the project has current instances in a series of this UID."""
+    return _series_elsewhere.first(project_id, series_uid, study_uid) is not None
+
+
+def projects_holding(study_uid: str) -> list[int]:
+    return [row[0] for row in _holding.rows(study_uid)]
+
+
+def acquisition(session_id: int, uid: str) -> int | None:
+    return _number(_acquisition.first(session_id, uid))
+
+
+def live_file(parent_type: str, parent_id: int, name: str) -> int | None:
+    """The file of this name that is not in the trash."""
+    return _number(_live_file.first(parent_type, parent_id, name))
+
+
+def project_path(project_id: int) -> str:
+    """GROUP/PROJECT."""
+    row = _project_path.first(project_id)
+    return "/".join(row) if row else ""
+
+
+def count(series_id: int, by: int) -> tuple[int, int]:
+    """Add to the instances of a series and its study; the study, and how many the series now has."""
+    _count_series.run(by, series_id)
+    row: Any = _series_counts.first(series_id)
+    _count_study.run(by, row[0])
+    return row[0], row[1]
+
+
+def _number(row: tuple[Any, ...] | None) -> int | None:
+    return int(row[0]) if row else None
