@@ -10,7 +10,7 @@ from pydicom import DataElement, Dataset, dcmread
 from pydicom.data import get_charset_files
 from pydicom.datadict import dictionary_VR
 from pydicom.tag import Tag
-from query_fixtures import an_image, find, found, keep, matches, new_uid, request, store_to
+from query_fixtures import an_image, find, found, keep, matches, new_uid, over_the_wire, request, store_to
 
 from portal import index, query
 from portal.models import (
@@ -508,6 +508,31 @@ def test_what_people_search_for_is_found_by_an_index(
 
 
 # Input that must do no harm
+
+
+def test_a_number_that_no_vr_can_hold_matches_nothing(scope: Scope, project: Project) -> None:
+    ds = keep(project, SeriesNumber="1")
+    for number in ("99999999999999999999999", "1e3", "-", "1.5"):
+        assert found(scope, level="SERIES", StudyInstanceUID=ds.StudyInstanceUID, SeriesNumber=number) == []
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_a_key_whose_vr_the_dictionary_leaves_open_is_answered(scope: Scope, project: Project, implicit: bool) -> None:
+    ds = keep(project, PixelRepresentation=1)
+    keys = {"StudyInstanceUID": ds.StudyInstanceUID, "SeriesInstanceUID": ds.SeriesInstanceUID}
+    asked = request("IMAGE", **keys)
+    asked.add_new("SmallestImagePixelValue", "US", None)
+    asked.add_new("PixelData", "OW", None)
+    (match,) = matches(asked, scope)
+    assert "PixelData" in over_the_wire(match.identifier, implicit=implicit)
+
+
+def test_a_character_set_that_nobody_knows_is_taken_for_ascii(scope: Scope, project: Project) -> None:
+    keep(project, PatientName="Müller", SpecificCharacterSet="ISO_IR 100")
+    ds = request("STUDY", PatientName="m*")
+    ds.SpecificCharacterSet = "KLINGON"
+    (match,) = query.find(ds, scope, root="study")
+    assert match.identifier.SpecificCharacterSet == "ISO_IR 100"
 
 
 @pytest.mark.parametrize(
