@@ -86,6 +86,7 @@ def send_until_killed(listener: Listener, objects: list[Encoded], after: int, wa
         done.set()
         killer.join()
     listener.process.wait()
+    until(lambda: not accepts(listener.port), "the killed processes let go of the port")
     return {sent.sop_instance: sent.digest for sent in sender.sent if sent.status == 0}
 
 
