@@ -22,7 +22,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from portal import header, index, jobs, runtime
+from portal import header, index, jobs, runtime, transcoding
 from portal.errors import PortalError
 from portal.models import ALTERNATE, HELD, Blob, Conflict, File, Instance, Job, now, writing
 from portal.provenance import Actor
@@ -49,7 +49,6 @@ _LOSSLESS = {
     HTJ2KLosslessRPCL,
     RLELossless,
 }
-_UNDECODABLE = (ValueError, TypeError, AttributeError, NotImplementedError, RuntimeError, LookupError, OSError)
 
 
 def request_comparison() -> None:
@@ -104,7 +103,9 @@ def compare(instance: Instance) -> str:
             difference = _difference(current, instance)
         except PortalError as error:
             sentence = f"Not comparable: {error.sentence}"
-        except _UNDECODABLE:
+        except BaseException as error:
+            if not transcoding.is_undecodable(error):
+                raise
             sentence = "The same elements in another transfer syntax; the pixels cannot be decoded for comparison."
     if difference:
         sentence = f"Another transfer syntax, and other content: {difference}."
