@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from portal import migrations, models, runtime, settings, users
+from portal import migrations, models, recovery, runtime, settings, users
 from portal.errors import BadValue, Busy
 from portal.provenance import operator
 from portal.settings import Settings
@@ -75,10 +75,12 @@ def check_port(host: str, port: int) -> None:
 
 
 def prepare(chosen: Settings, say: Callable[[str], None]) -> None:
-    """Bring the tables to this release, and make the first admin of a site without users."""
+    """Bring the tables to this release, index what a stop left without rows, and make a site's first admin."""
     for name in migrations.apply(chosen.run / "migrate.lock"):
         say(f"Database: {name} applied.")
     with models.connection():
+        if entered := recovery.recover():
+            say(f"Archive: {entered:,} objects indexed that had been received before a stop.")
         if not users.every():
             _add_first_admin(say)
 
