@@ -115,6 +115,15 @@ def test_what_a_killed_writer_left_is_not_listed_and_goes_with_the_next_write(
     assert list(files_below(folder)) == ["object"]
 
 
+def test_what_a_writer_left_that_was_killed_at_its_last_step_goes_with_the_next_look(
+    destination: Destination, folder: Path
+) -> None:
+    put(destination, "object")
+    os.link(folder / "object", folder / f".portico-{hashlib.sha256(b'object').hexdigest()[:16]}.part")
+    assert destination.stat("object") is not None
+    assert list(files_below(folder)) == ["object"]
+
+
 def test_files_and_folders_are_for_the_account_of_the_site_alone(destination: Destination, folder: Path) -> None:
     umask = os.umask(0)
     try:

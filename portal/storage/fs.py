@@ -62,6 +62,8 @@ class FileSystemDriver(StorageDriver):
             try:
                 with self._folder(folders) as folder:
                     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                    # A writer that was killed between link and unlink left its other name; no writer can need it now.
+                    _remove(_partial(name), folder)
             except FileNotFoundError as error:
                 raise ObjectDoesNotExistError("", self, object_name) from error  # type: ignore[no-untyped-call]
         if not stat.S_ISREG(found.st_mode):
@@ -198,7 +200,7 @@ def _create(folder: int, name: str, chunks: Iterable[bytes]) -> int:
     What is linked is the open file, not its other name: a second writer of the same object can remove that, but
     never put its own half-written file in its place.
     """
-    partial = f"{_PARTIAL[0]}{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{_PARTIAL[1]}"
+    partial = _partial(name)
     _remove(partial, folder)
     try:
         descriptor = os.open(partial, _NEW_FILE, 0o600, dir_fd=folder)
@@ -213,6 +215,11 @@ def _create(folder: int, name: str, chunks: Iterable[bytes]) -> int:
         _remove(partial, folder)
     os.fsync(folder)
     return size
+
+
+def _partial(name: str) -> str:
+    """Under which name an object is written before it has its own."""
+    return f"{_PARTIAL[0]}{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{_PARTIAL[1]}"
 
 
 def _write(descriptor: int, chunk: bytes) -> int:
