@@ -21,6 +21,7 @@ from portal.routes import (
     parts,
     peers,
     problems,
+    search,
     session,
     shell,
     storages,
@@ -34,7 +35,7 @@ from portal.settings import Settings
 LARGEST_FORM = 1_000_000
 """Bytes of a page's form. The REST interface takes more, and sets its own limit for each request."""
 
-TABS = (home, data, exports, jobs, activity, conflicts, devices, peers, storages, users, site_settings, session)
+TABS = (home, data, exports, jobs, activity, conflicts, devices, peers, storages, users, site_settings, session, search)
 
 
 class RowNumber(IntegerConverter):

@@ -127,6 +127,13 @@ def every(owner: Device) -> list[ApiKey]:
     return list(listed.order_by(ApiKey.id.desc()))
 
 
+def id_in(text: str) -> str:
+    """The key id that a text begins with, or a part of it; of a whole key no more than that. Empty where it is none."""
+    if not text.lower().startswith(_PREFIX):
+        return ""
+    return _PREFIX + text[len(_PREFIX) : len(_PREFIX) + _ID_LENGTH].upper()
+
+
 def count_live(owner: Device) -> int:
     return int(_of(owner).where(ApiKey.revoked.is_null(), ApiKey.expires > now()).count())
 

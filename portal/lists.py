@@ -1,15 +1,20 @@
-"""A part of a long list: from where, how many, in which order."""
+"""Long lists: a part of one, searched, filtered and sorted by the database."""
 
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
-from peewee import ModelSelect
+from peewee import Asc, Desc, ModelSelect, fn
 
+from portal import models
 from portal.errors import BadValue
 from portal.models import Table
 
 LONGEST = 10_000
 """Rows that a list without a limit may have; a longer one is asked for in parts."""
+CHUNK = 500
+"""Rows that a whole list is read in, so that no cursor is open while a network is slow."""
 
 Row = TypeVar("Row", bound=Table)
 
@@ -47,3 +52,120 @@ def take(query: "ModelSelect[Row]", table: type[Row], page: Page) -> Part[Row]:
     order = [fields[name].desc() if falling else fields[name] for name, falling in page.sort]
     chosen = query.order_by(*order, table.id).limit(page.limit or LONGEST).offset(page.skip)
     return Part(list(chosen), total)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongList:
+    """One list of the site as its page shows it. Nothing is read before `find` or `cells`."""
+
+    table: type[Table]
+    rows: Callable[[], Any]
+    """The select with its joins, without order."""
+    views: Callable[[Sequence[Any]], Sequence[Any]]
+    """What the page shows of some rows, by a fixed number of statements."""
+    state: Callable[[], Any]
+    """The expression whose value is the word of the filter that a row belongs to."""
+    searched: tuple[Any, ...]
+    """The columns in which a part of the text may stand."""
+    also: Callable[[str], Sequence[Any]] = lambda _search: ()
+    """Further conditions, one of which is enough."""
+    sorts: Mapping[str, Callable[[], Any]]
+    """Name in the address → what it sorts by."""
+    usual: str
+    """How it is sorted where nobody asks: a name of `sorts`, with - for descending."""
+    heads: tuple[str, ...]
+    """Column heads of the whole list as a table, and below what stands in its cells."""
+    cells: Callable[[Any], Sequence[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What somebody wants of a list. `only` is a word of its filter, `sort` a name with - for descending."""
+
+    search: str = ""
+    only: str = ""
+    sort: str = ""
+    limit: int = 50
+    skip: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """`counts` has how many rows of each filter word meet the search; `sort` is what they are sorted by in fact."""
+
+    rows: Sequence[Any]
+    total: int
+    sort: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def find(whole: LongList, asked: Asked) -> Found:
+    """One page of a list: two statements, and those of its `views`. What it does not know it leaves out."""
+    counts = _counts(whole, asked.search)
+    total = counts.get(asked.only, 0) if asked.only else sum(counts.values())
+    sort = asked.sort if asked.sort.removeprefix("-") in whole.sorts else whole.usual
+    rows = _ordered(whole, asked, sort).limit(asked.limit).offset(asked.skip) if total > asked.skip else ()
+    return Found(rows=whole.views(list(rows)), total=total, sort=sort, counts=counts)
+
+
+def every_cell(whole: LongList, asked: Asked) -> Iterator[Sequence[Any]]:
+    """Heads and cells of all rows that meet search and filter, in their order; opens a connection for each chunk.
+
+    The order is that of the moment when it begins: a row that is removed meanwhile is left out.
+    """
+    yield whole.heads
+    with models.connection():
+        sort = asked.sort if asked.sort.removeprefix("-") in whole.sorts else whole.usual
+        ordered = _ordered(whole, asked, sort).select(whole.table.id).tuples()
+        numbers = array("q", (row[0] for row in ordered.iterator()))
+    for begin in range(0, len(numbers), CHUNK):
+        with models.connection():
+            chunk = _these(whole, numbers[begin : begin + CHUNK])
+        yield from chunk
+
+
+def _these(whole: LongList, numbers: "array[int]") -> list[Sequence[Any]]:
+    rows = {row.id: row for row in whole.rows().where(whole.table.id.in_(list(numbers)))}
+    return [whole.cells(view) for view in whole.views([rows[number] for number in numbers if number in rows])]
+
+
+def _ordered(whole: LongList, asked: Asked, sort: str) -> Any:
+    query = _searched(whole, whole.rows(), asked.search)
+    if asked.only:
+        query = query.where(whole.state() == asked.only)
+    by, number = whole.sorts[sort.removeprefix("-")](), whole.table.id
+    if sort.startswith("-"):
+        return query.order_by(Desc(by, nulls="LAST"), number.desc())
+    return query.order_by(Asc(by, nulls="LAST"), number.asc())
+
+
+def _counts(whole: LongList, search: str) -> dict[str, int]:
+    query = _searched(whole, whole.rows(), search)
+    state = whole.state()
+    return dict(query.select(state, fn.COUNT(whole.table.id)).group_by(state).tuples())
+
+
+def _searched(whole: LongList, query: Any, search: str) -> Any:
+    if not search:
+        return query
+    found = [contains(column, search) for column in whole.searched]
+    return query.where(_any([*found, *whole.also(search)]))
+
+
+def contains(column: Any, text: str) -> Any:
+    """Whether a text stands somewhere in a column, upper and lower case alike, in every script."""
+    if text.isascii():
+        return column.contains(text)
+    return fn.INSTR(fn.folded(column), text.casefold()) > 0
+
+
+def beginning(column: Any, text: str) -> Any:
+    """Whether a column begins with a text, exactly: as a range, which an index answers."""
+    return (column >= text) & (column < text + chr(0x10FFFF))
+
+
+def _any(conditions: Sequence[Any]) -> Any:
+    whole = conditions[0]
+    for condition in conditions[1:]:
+        whole = whole | condition
+    return whole

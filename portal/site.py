@@ -24,7 +24,8 @@ def _text(value: Any) -> str:
     return text
 
 
-def _zone(value: Any) -> str:
+def zone(value: Any) -> str:
+    """The name of a time zone. Raises BadValue."""
     if value not in zoneinfo.available_timezones():
         raise BadValue(f"{str(value)[:64]} is no time zone. Write it like Europe/Zurich.", field="time_zone")
     return str(value)
@@ -59,7 +60,7 @@ def _duplicates(value: Any) -> str:
 
 OPTIONS: dict[str, Option] = {
     "site.name": Option("Portico", _text),
-    "site.time_zone": Option("UTC", _zone),
+    "site.time_zone": Option("UTC", zone),
     "dimse.enabled": Option(False, _flag),
     "dimse.ae_title": Option("PORTICO", ae_titles.clean),
     "dimse.host": Option("0.0.0.0", _host),  # noqa: S104 (a DIMSE service is for the hospital's network)

@@ -9,7 +9,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 from peewee import IntegrityError
 
-from portal import audit, rights, runtime
+from portal import audit, rights, runtime, site
 from portal.errors import BadValue, Missing, NotAllowed, NotSignedIn, Taken
 from portal.models import User, now, writing
 from portal.provenance import Actor
@@ -67,6 +67,16 @@ def change_password(user: User, old: str, new: str, *, address: str) -> User:
         User.update(password=hashed).where(User.id == user.id).execute()
         _end_sessions(user.id)
         audit.record(actor(user, address), "user:password_changed", "user", user.id)
+    return get(user.id)
+
+
+def change_time_zone(user: User, name: str, *, address: str) -> User:
+    """The user with another time zone to read times in; an empty name is the site's. Raises BadValue."""
+    cleaned = site.zone(name.strip()) if name.strip() else ""
+    with writing():
+        if User.update(time_zone=cleaned).where(User.id == user.id, User.time_zone != cleaned).execute():
+            before = user.time_zone
+            audit.record(actor(user, address), "user:time_zone_changed", "user", user.id, before=before, after=cleaned)
     return get(user.id)
 
 

@@ -64,7 +64,7 @@ class Association(Table):
     started = UtcField(default=now, index=True)
     seen = UtcField(default=now)
     ended = UtcField(null=True)
-    outcome = CharField(default="open")
+    outcome = CharField(default="open", index=True)
     """open | released | aborted | lost | rejected | failed."""
     sentence = TextField(default="")
     contexts = JsonField(default=list)

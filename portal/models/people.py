@@ -13,6 +13,8 @@ class User(Table):
     disabled = BooleanField(default=False)
     session_epoch = IntegerField(default=0)
     """Counted up when the password changes or the account is disabled: older sessions end."""
+    time_zone = CharField(default="")
+    """In which this user reads times; empty: the site's."""
     created = UtcField(default=now)
     last_seen = UtcField(null=True)
 

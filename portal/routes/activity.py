@@ -1,53 +1,63 @@
 """Activity: associations, refused callers, and the audit log."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from flask import Blueprint
 from werkzeug.wrappers import Response
 
-from portal import activity, associations, callers
+from portal.interface_lists import CALLERS
 from portal.routes.guard import site_admin_required
-from portal.routes.pages import listing, render, within
+from portal.routes.pages import as_csv, listed, render, wants_csv
+from portal.work_lists import ASSOCIATIONS, AUDIT
 
 bp = Blueprint("activity", __name__, url_prefix="/activity")
 
-OUTCOMES = (("open", "Open"), ("released", "Released"), ("aborted", "Aborted"), ("lost", "Lost"), ("failed", "Failed"))
+OUTCOMES = (
+    ("open", "Open"),
+    ("released", "Released"),
+    ("aborted", "Aborted"),
+    ("rejected", "Rejected"),
+    ("lost", "Lost"),
+    ("failed", "Failed"),
+)
 REASONS = (
     ("unknown", "Not registered"),
     ("called", "Wrong called title"),
     ("address", "Other address"),
     ("service", "Service not allowed"),
+    ("grant", "Project not granted"),
+    ("destination", "Move destination"),
     ("disabled", "Disabled"),
+    ("limit", "Too many at once"),
     ("ignored", "Ignored"),
+    ("registered", "Registered since"),
 )
 
 
 @bp.get("/")
 @site_admin_required
 def associations_list() -> Response:
-    found = listing(_associations)
-    return render("activity/associations.html", partial="activity/_associations.html", listing=found, outcomes=OUTCOMES)
+    if wants_csv():
+        return as_csv(ASSOCIATIONS, "associations")
+    return render(
+        "activity/associations.html",
+        partial="activity/_associations.html",
+        listing=listed(ASSOCIATIONS),
+        outcomes=OUTCOMES,
+    )
 
 
 @bp.get("/refused")
 @site_admin_required
 def refused() -> Response:
-    rows = callers.every()
-    found = listing(
-        within(rows, lambda row: (row.calling, row.called, row.address), lambda row: row.decision or row.reason)
-    )
-    return render("activity/refused.html", partial="activity/_refused.html", listing=found, reasons=REASONS)
+    if wants_csv():
+        return as_csv(CALLERS, "refused-callers")
+    return render("activity/refused.html", partial="activity/_refused.html", listing=listed(CALLERS), reasons=REASONS)
 
 
 @bp.get("/audit")
 @site_admin_required
 def audit() -> Response:
-    found = listing(activity.audit_log)
-    nouns = [(noun, noun) for noun in activity.nouns()]
+    if wants_csv():
+        return as_csv(AUDIT, "audit")
+    found = listed(AUDIT)
+    nouns = [(noun, noun) for noun in sorted(found.counts)]
     return render("activity/audit.html", partial="activity/_audit.html", listing=found, nouns=nouns)
-
-
-def _associations(search: str, outcome: str, limit: int, skip: int) -> tuple[Sequence[Any], int]:
-    rows, total = activity.associations(search, outcome, limit, skip)
-    return [associations.view(row) for row in rows], total

@@ -8,10 +8,11 @@ from werkzeug.wrappers import Response
 
 from portal import devices, keys
 from portal.errors import Missing
+from portal.interface_lists import DEVICES
 from portal.routes import words
 from portal.routes.forms import Form, choice, day, text
 from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.pages import listing, render, within
+from portal.routes.pages import as_csv, listed, render, wants_csv
 
 bp = Blueprint("devices", __name__, url_prefix="/interfaces/devices")
 
@@ -42,9 +43,9 @@ class KeyForm(Form):
 @bp.get("/")
 @site_admin_required
 def index() -> Response:
-    found = listing(within(devices.every(), _searched, devices.status))
-    rows = [(device.id, devices.view(device)) for device in found.rows]
-    return render("devices/list.html", partial="devices/_list.html", listing=found, rows=rows, states=STATES)
+    if wants_csv():
+        return as_csv(DEVICES, "devices")
+    return render("devices/list.html", partial="devices/_list.html", listing=listed(DEVICES), states=STATES)
 
 
 @bp.get("/new")
@@ -152,10 +153,6 @@ def _page(device_id: int, form: Form, *, status: int = 200, issued: Any = None) 
         issued=issued,
         status=status,
     )
-
-
-def _searched(device: Any) -> tuple[object, ...]:
-    return device.label, device.type, device.last_address, device.version
 
 
 def _next_year() -> str:

@@ -1,16 +1,14 @@
 """Exports: copies of a project on an external storage."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from flask import Blueprint, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import activity, browse, exports
+from portal import browse, exports
 from portal.routes.forms import Form, choice, offered
 from portal.routes.guard import current_actor, current_scope, site_admin_required
-from portal.routes.pages import listing, render
+from portal.routes.pages import as_csv, listed, render, wants_csv
 from portal.storage import storages
+from portal.work_lists import EXPORTS
 
 bp = Blueprint("exports", __name__, url_prefix="/exports")
 
@@ -31,11 +29,12 @@ class ExportForm(Form):
 @bp.get("/")
 @site_admin_required
 def index() -> Response:
-    found = listing(_found)
+    if wants_csv():
+        return as_csv(EXPORTS, "exports")
     return render(
         "exports/list.html",
         partial="exports/_list.html",
-        listing=found,
+        listing=listed(EXPORTS),
         states=STATES,
         storages=storages.every(),
     )
@@ -56,11 +55,6 @@ def start() -> Response:
     if job is None:
         return render("exports/new.html", form=form, status=422)
     return redirect(url_for("jobs.show", job_id=job.id), 303)
-
-
-def _found(search: str, state: str, limit: int, skip: int) -> tuple[Sequence[Any], int]:
-    rows, total = activity.jobs(search, state, limit, skip, kind="export")
-    return [exports.view(row) for row in rows], total
 
 
 def _form(form: ExportForm) -> ExportForm:

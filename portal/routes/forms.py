@@ -17,6 +17,7 @@ from wtforms import (
 
 from portal import moments
 from portal.errors import BadValue, PortalError
+from portal.routes import words
 
 Done = TypeVar("Done")
 
@@ -98,7 +99,7 @@ def tick(label: str, **kwargs: Any) -> Any:
 
 
 def day(value: str, *, field: str) -> datetime:
-    """The last second of a day in the site's time zone."""
+    """The last second of a day in the time zone of who typed it."""
     if not value:
         raise BadValue("Choose a day.", field=field)
-    return moments.parse(f"{value}T23:59:59", field=field)
+    return moments.parse(f"{value}T23:59:59", field=field, zone=words.zone())

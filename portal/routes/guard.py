@@ -76,6 +76,11 @@ def site_admin_required(view: View) -> View:
     return guarded  # type: ignore[return-value]
 
 
+def is_admin() -> bool:
+    """Whether a site admin is signed in."""
+    return bool(current_user.is_authenticated and current_user.user.is_admin)
+
+
 def current_actor() -> Actor:
     """The signed-in user as the one who asks."""
     return users.actor(current_user.user, address())

@@ -1,24 +1,30 @@
 """Jobs: everything that runs in the background, who started it and how it ended."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
 from portal import activity, jobs, origins
 from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.pages import listing, render
+from portal.routes.pages import as_csv, listed, listing, render, wants_csv
+from portal.work_lists import JOBS
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 
-STATES = (("active", "Running or waiting"), ("errors", "With errors"), ("failed", "Failed"), ("done", "Done"))
+STATES = (
+    ("active", "Running or waiting"),
+    ("errors", "With errors"),
+    ("failed", "Failed"),
+    ("done", "Done"),
+    ("cancelled", "Cancelled"),
+)
 
 
 @bp.get("/")
 @site_admin_required
 def index() -> Response:
-    return render("jobs/list.html", partial="jobs/_list.html", listing=listing(_found), states=STATES)
+    if wants_csv():
+        return as_csv(JOBS, "jobs")
+    return render("jobs/list.html", partial="jobs/_list.html", listing=listed(JOBS), states=STATES)
 
 
 @bp.get("/<row:job_id>")
@@ -45,9 +51,3 @@ def retry(job_id: int) -> Response:
     jobs.retry(job_id, actor=current_actor())
     flash("The job runs again. What was done stays done.")
     return redirect(url_for(".show", job_id=job_id), 303)
-
-
-def _found(search: str, state: str, limit: int, skip: int) -> tuple[Sequence[Any], int]:
-    rows, total = activity.jobs(search, state, limit, skip)
-    names = origins.names((row.origin_type, row.origin_id) for row in rows)
-    return [(jobs.view(row), names[row.origin_type, row.origin_id]) for row in rows], total

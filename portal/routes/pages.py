@@ -1,14 +1,19 @@
 """What every tab does alike: render whole or in part, and show a long list in pages."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
-from flask import make_response, render_template, request
+from flask import Response as FlaskResponse
+from flask import make_response, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from portal import lists, sheets
+from portal.lists import Asked, LongList
+from portal.routes import words
+
 SIZE = 50
-Row = TypeVar("Row")
 
 
 def render(template: str, *, partial: str | None = None, status: int = 200, **context: Any) -> Response:
@@ -24,13 +29,19 @@ def render(template: str, *, partial: str | None = None, status: int = 200, **co
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """One page of a list, with what it was searched for."""
+    """One page of a list, with what it was searched for; `counts` has the rows of each filter word."""
 
     rows: Sequence[Any]
     total: int
     number: int
     search: str = ""
     only: str = ""
+    sort: str = ""
+    """What somebody chose to sort by; empty where it is as usual."""
+    sorted_by: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    whole: bool = False
+    """Whether the whole list can be had as CSV."""
 
     @property
     def first(self) -> int:
@@ -41,35 +52,79 @@ class Listing:
         return (self.number - 1) * SIZE + len(self.rows)
 
     @property
+    def pages(self) -> int:
+        return max(1, -(-self.total // SIZE))
+
+    @property
     def narrowed(self) -> bool:
         return bool(self.search or self.only)
+
+    def address(self, **changes: Any) -> str:
+        """The address of the same list with something else chosen; another filter or order begins at its first page."""
+        now = {"q": self.search, "only": self.only, "sort": self.sort, **changes}
+        return url_for(request.endpoint or "", **(request.view_args or {}), **{k: v for k, v in now.items() if v})
+
+    def turned(self, name: str, *, falling: bool = False) -> str:
+        """The address of the same list sorted by a column, the other way round if it is sorted by that already."""
+        if self.sorted_by.removeprefix("-") == name:
+            falling = not self.sorted_by.startswith("-")
+        return self.address(sort=f"-{name}" if falling else name)
 
 
 def listing(fetch: Callable[[str, str, int, int], tuple[Sequence[Any], int]]) -> Listing:
     """The page that the address asks for (`q`, `only`, `page`) of what `fetch(search, only, limit, skip)` finds."""
-    search = request.args.get("q", "").strip()[:200]
-    only = request.args.get("only", "").strip()[:40]
-    number = _page_number()
-    rows, total = fetch(search, only, SIZE, (number - 1) * SIZE)
-    return Listing(rows=rows, total=total, number=number, search=search, only=only)
+    asked, number = _asked(), _page_number()
+    rows, total = fetch(asked.search, asked.only, asked.limit, asked.skip)
+    return Listing(rows=rows, total=total, number=number, search=asked.search, only=asked.only)
 
 
-def within(
-    rows: Iterable[Row], text: Callable[[Row], Iterable[object]], state: Callable[[Row], str] = lambda _row: ""
-) -> Callable[[str, str, int, int], tuple[Sequence[Row], int]]:
-    """A `fetch` over rows that are all at hand: `text` gives what of a row is searched, `state` its filter word."""
+def listed(whole: LongList) -> Listing:
+    """The page of a list that the address asks for (`q`, `only`, `sort`, `page`)."""
+    asked = _asked()
+    found = lists.find(whole, asked)
+    return Listing(
+        rows=found.rows,
+        total=found.total,
+        number=_page_number(),
+        search=asked.search,
+        only=asked.only,
+        sort=asked.sort if asked.sort == found.sort else "",
+        sorted_by=found.sort,
+        counts=found.counts,
+        whole=True,
+    )
 
-    def fetch(search: str, only: str, limit: int, skip: int) -> tuple[Sequence[Row], int]:
-        wanted = search.casefold()
-        found = [
-            row
-            for row in rows
-            if (not only or state(row) == only)
-            and (not wanted or any(wanted in str(part or "").casefold() for part in text(row)))
-        ]
-        return found[skip : skip + limit], len(found)
 
-    return fetch
+def wants_csv() -> bool:
+    return request.args.get("format") == "csv"
+
+
+def as_csv(whole: LongList, name: str) -> Response:
+    """All rows of a list that meet what the address asks for, as a file; sent while it is read."""
+    return send_csv(lists.every_cell(whole, _asked()), name)
+
+
+def send_csv(rows: Iterable[Sequence[Any]], name: str) -> Response:
+    """Rows as a CSV file named for what it holds and the day."""
+    answer = FlaskResponse(sheets.lines(rows), mimetype="text/csv")
+    day = f"{datetime.now(words.zone()):%Y-%m-%d}"
+    answer.headers.set("Content-Disposition", "attachment", filename=f"{name}-{day}.csv")
+    return answer
+
+
+def typed(name: str, most: int) -> str:
+    """A value of the address, short and without what SQLite would end a text at."""
+    return request.args.get(name, "").replace("\0", "").strip()[:most]
+
+
+def _asked() -> Asked:
+    return Asked(
+        search=typed("q", 200),
+        only=typed("only", 40),
+        sort=typed("sort", 40),
+        limit=SIZE,
+        skip=(_page_number() - 1) * SIZE,
+    )
 
 
 def _page_number() -> int:

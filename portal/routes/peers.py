@@ -7,9 +7,10 @@ from werkzeug.wrappers import Response
 
 from portal import browse, callers, jobs, peers, site
 from portal.errors import Missing
+from portal.interface_lists import PEERS, peer_state, waiting_callers
 from portal.routes.forms import Form, choice, choices, lines, offered, split, text
 from portal.routes.guard import current_actor, current_scope, site_admin_required
-from portal.routes.pages import listing, render, within
+from portal.routes.pages import as_csv, listed, render, wants_csv
 
 bp = Blueprint("peers", __name__, url_prefix="/interfaces/peers")
 
@@ -22,6 +23,8 @@ SERVICES = [
     ("commit", "Commit: have it confirmed that we keep them"),
 ]
 SEES = [("none", "No project"), ("some", "The projects listed below"), ("all", "All projects, to read")]
+MOST_REFUSED = 5
+"""Refused callers above the list of peers; the others stand in Activity."""
 STATES = (("ok", "OK"), ("failed", "Failed"), ("unknown", "Never tested"), ("disabled", "Disabled"))
 
 
@@ -49,16 +52,16 @@ def only_while_enabled() -> None:
 @bp.get("/")
 @site_admin_required
 def index() -> Response:
-    found = listing(within(peers.every(), _searched, _state))
-    rows = [(peers.view(peer), _state(peer)) for peer in found.rows]
+    if wants_csv():
+        return as_csv(PEERS, "peers")
+    refused, ignored = waiting_callers(MOST_REFUSED)
     return render(
         "peers/list.html",
         partial="peers/_list.html",
-        listing=found,
-        rows=rows,
+        listing=listed(PEERS),
         states=STATES,
-        refused=callers.every(decided=False)[:5],
-        ignored=len([row for row in callers.every() if row.decision == callers.IGNORED]),
+        refused=refused,
+        ignored=ignored,
     )
 
 
@@ -89,7 +92,7 @@ def show(peer_id: int) -> Response:
         "peers/show.html",
         partial="peers/_test.html",
         peer=peers.view(peer),
-        state=_state(peer),
+        state=peer_state(peer),
         job=job and jobs.view(job),
         ours=peers.our_ae_title(peer),
         dimse=site.every(),
@@ -220,14 +223,6 @@ def _grants(typed: str) -> tuple[tuple[str, str], ...]:
         path, _, role = line.rpartition(":")
         found.append((path, role) if role in ("ro", "rw") else (line, "ro"))
     return tuple(found)
-
-
-def _searched(peer: Any) -> tuple[object, ...]:
-    return peer.label, peer.ae_title, peer.host, *peer.addresses
-
-
-def _state(peer: Any) -> str:
-    return str(peer.state) if peer.enabled else "disabled"
 
 
 def _named_echo(peer: Any) -> Any:

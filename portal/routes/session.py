@@ -1,4 +1,4 @@
-"""Signing in and out, and one's own password."""
+"""Signing in and out, one's own password and time zone."""
 
 import hashlib
 from typing import Any
@@ -8,7 +8,7 @@ from flask import Blueprint, flash, redirect, request, session, url_for
 from flask_login import current_user, login_user
 from werkzeug.wrappers import Response
 
-from portal import users
+from portal import site, users
 from portal.errors import BadValue
 from portal.routes import guard
 from portal.routes.forms import Form, secret, text
@@ -30,6 +30,10 @@ class PasswordForm(Form):
     old = secret("Password of now")
     new = secret("New password")
     again = secret("New password, again")
+
+
+class ProfileForm(Form):
+    time_zone = text("Time zone")
 
 
 def _account() -> str:
@@ -70,6 +74,28 @@ def sign_out() -> Response:
     session.clear()
     flash("You are signed out, in every browser where you were signed in.")
     return redirect(url_for("session.sign_in"), 303)
+
+
+@bp.get("/profile")
+@signed_in_required
+def profile() -> Response:
+    return _profile(ProfileForm(time_zone=current_user.user.time_zone))
+
+
+@bp.post("/profile")
+@signed_in_required
+def save_profile() -> Response:
+    form = ProfileForm()
+    user = form.attempt(lambda: users.change_time_zone(current_user.user, form.time_zone.data, address=guard.address()))
+    if user is None:
+        return _profile(form)
+    flash(f"Times are shown in {user.time_zone or 'the time of the site'} from now on.")
+    return redirect(url_for(".profile"), 303)
+
+
+def _profile(form: ProfileForm) -> Response:
+    zones, usual = site.time_zones(), site.get("site.time_zone")
+    return render("session/profile.html", form=form, zones=zones, usual=usual, status=form.status)
 
 
 @bp.get("/password")

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from flask import Flask
+from flask import Flask, g, url_for
 from flask_login import current_user
 
-from portal import activity, site
+from portal import activity, needs, site
+from portal.needs import Need
+from portal.routes.guard import is_admin
 
 NAVIGATION = (
     ("data", "Data", "folders", "data.projects"),
@@ -21,32 +23,42 @@ ADMIN = (
 FOR_ALL = ("data",)
 """Sections for those who are no site admin: what the others show is not yet cut to what one person may see."""
 
-WAITING = {
-    "conflicts": ("git-compare", "conflicts.index"),
-    "storages": ("cloud-off", "storages.index"),
-    "keys": ("key", "devices.index"),
+WAITING: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "disk": ("alert-triangle", "home.index", {}),
+    "storages": ("cloud-off", "storages.index", {"only": "failed"}),
+    "conflicts": ("git-compare", "conflicts.index", {}),
+    "keys": ("key", "devices.index", {"sort": "expires"}),
 }
+"""Kind of a need → its picture, and the list where it is looked after."""
+PAGES = {"storages": ("storages.show", "storage_id"), "keys": ("devices.show", "device_id")}
+"""The page to go to where it is one thing."""
 
 
 def install(app: Flask) -> None:
-    app.jinja_env.globals["current_user_is_admin"] = _is_admin
+    app.jinja_env.globals["current_user_is_admin"] = is_admin
 
     @app.context_processor
     def around() -> dict[str, Any]:
         options = site.every()
+        g.site_zone = options["site.time_zone"]
         named = {"site_name": options["site.name"], "dimse_enabled": options["dimse.enabled"]}
         if not current_user.is_authenticated:
             return {**named, "user": None}
-        sections = [entry for entry in NAVIGATION if _is_admin() or entry[0] in FOR_ALL]
+        admin = is_admin()
         return {
             **named,
             "user": current_user.user,
-            "sections": sections,
-            "admin_sections": ADMIN if _is_admin() else (),
-            "needs": [(need, *WAITING[need.kind]) for need in activity.needs()] if _is_admin() else (),
-            "running_jobs": activity.running() if _is_admin() else 0,
+            "sections": [entry for entry in NAVIGATION if admin or entry[0] in FOR_ALL],
+            "admin_sections": ADMIN if admin else (),
+            "needs": [_led(need) for need in needs.every()] if admin else (),
+            "running_jobs": activity.running() if admin else 0,
         }
 
 
-def _is_admin() -> bool:
-    return bool(current_user.is_authenticated and current_user.user.is_admin)
+def _led(need: Need) -> tuple[Need, str, str]:
+    """A need with its picture and the address where it is looked after."""
+    picture, endpoint, values = WAITING[need.kind]
+    if need.row is not None and need.kind in PAGES:
+        endpoint, name = PAGES[need.kind]
+        values = {name: need.row}
+    return need, picture, url_for(endpoint, **values)

@@ -7,9 +7,10 @@ from werkzeug.wrappers import Response
 
 from portal import jobs, runtime
 from portal.errors import BadValue
+from portal.interface_lists import STORAGES
 from portal.routes.forms import Form, choice, text
 from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.pages import listing, render, within
+from portal.routes.pages import as_csv, listed, render, wants_csv
 from portal.storage import storages
 
 bp = Blueprint("storages", __name__, url_prefix="/interfaces/storages")
@@ -34,9 +35,9 @@ class SureForm(Form):
 @bp.get("/")
 @site_admin_required
 def index() -> Response:
-    rows = [storages.view(row) for row in storages.every()]
-    found = listing(within(rows, lambda row: (row["label"], row["path"], row["prefix"]), lambda row: row["state"]))
-    return render("storages/list.html", partial="storages/_list.html", listing=found, states=STATES)
+    if wants_csv():
+        return as_csv(STORAGES, "storages")
+    return render("storages/list.html", partial="storages/_list.html", listing=listed(STORAGES), states=STATES)
 
 
 @bp.get("/new")

@@ -1,14 +1,13 @@
 """Users: who may sign in."""
 
-from typing import Any
-
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
 from portal import users
+from portal.interface_lists import USERS
 from portal.routes.forms import Form, text, tick
 from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.pages import listing, render, within
+from portal.routes.pages import as_csv, listed, render, wants_csv
 
 bp = Blueprint("users", __name__, url_prefix="/users")
 
@@ -23,8 +22,9 @@ class NewForm(Form):
 @bp.get("/")
 @site_admin_required
 def index() -> Response:
-    found = listing(within(users.every(), lambda user: (user.email,), _kind))
-    return render("users/list.html", partial="users/_list.html", listing=found, kinds=KINDS)
+    if wants_csv():
+        return as_csv(USERS, "users")
+    return render("users/list.html", partial="users/_list.html", listing=listed(USERS), kinds=KINDS)
 
 
 @bp.get("/new")
@@ -71,7 +71,3 @@ def enable(user_id: int) -> Response:
     users.enable(user_id, actor=current_actor())
     flash(f"{users.get(user_id).email} may sign in again.")
     return redirect(url_for(".index"), 303)
-
-
-def _kind(user: Any) -> str:
-    return "disabled" if user.disabled else "admin" if user.is_admin else "user"

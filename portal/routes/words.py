@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from flask import Flask, g, request
+from flask_login import current_user
 from markupsafe import Markup, escape
 from pydicom.uid import UID
 
@@ -19,6 +20,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 def install(app: Flask) -> None:
     words = (ago, amount, day, days_left, lasting, number, our_host, size, took, uid_name)
     app.jinja_env.filters.update({word.__name__: word for word in words})
+    app.jinja_env.globals["zone_name"] = zone_name
 
 
 def number(value: Any) -> str:
@@ -73,7 +75,7 @@ def lasting(seconds: float) -> str:
 
 
 def ago(value: datetime | str | None, never: str = "Never") -> Markup:
-    """A moment in words up to a day from now, then as a day of the site's time; the exact UTC is on hover."""
+    """A moment in words up to a day from now, then as a day of the reader's time; the exact UTC is on hover."""
     if not value:
         return Markup('<span class="q">{}</span>').format(never)
     moment = _moment(value)
@@ -81,7 +83,7 @@ def ago(value: datetime | str | None, never: str = "Never") -> Markup:
 
 
 def day(value: datetime | str | None) -> Markup:
-    """24 Nov 2026, in the site's time; the exact UTC is on hover."""
+    """24 Nov 2026, in the reader's time; the exact UTC is on hover."""
     if not value:
         return Markup('<span class="q">Never</span>')
     moment = _moment(value)
@@ -135,8 +137,13 @@ def _now() -> datetime:
 
 
 def zone() -> ZoneInfo:
-    """The site's, once a request."""
+    """The time zone of who reads, once a request: the user's own, else the site's."""
     if "zone" not in g:
-        g.zone = ZoneInfo(site.get("site.time_zone"))
+        own = current_user.user.time_zone if current_user.is_authenticated else ""
+        g.zone = ZoneInfo(own or g.get("site_zone") or site.get("site.time_zone"))
     zone: ZoneInfo = g.zone
     return zone
+
+
+def zone_name() -> str:
+    return zone().key

@@ -1,0 +1,76 @@
+"""What waits for an admin: the strip at the head of each page, empty where all is well."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from portal import runtime
+from portal.models import ApiKey, Conflict, Device, Storage, now
+
+SOON = timedelta(days=14)
+"""Before a key ends in less than this, somebody should have made the next one."""
+ROOM = 2
+"""Free disk under this many times the reserve is low; under the reserve itself nothing is taken in."""
+
+Kind = Literal["disk", "storages", "conflicts", "keys"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """What to look at: in a sentence, with the row that it is about if it is one, and a moment that belongs to it."""
+
+    kind: Kind
+    sentence: str
+    row: int | None = None
+    moment: datetime | None = None
+    urgent: bool = False
+
+
+def every() -> list[Need]:
+    """Most urgent first; three statements."""
+    return [*_low_disk(), *_failed_storages(), *_conflicts(), *_keys()]
+
+
+def _low_disk() -> Iterator[Need]:
+    chosen = runtime.current()
+    disk = os.statvfs(chosen.data)
+    free = disk.f_frsize * disk.f_bavail
+    if free < chosen.min_free:
+        sentence = "The disk is full up to the reserve: nothing is taken in"
+        yield Need(kind="disk", sentence=sentence, urgent=True)
+    elif free < ROOM * chosen.min_free:
+        yield Need(kind="disk", sentence="The disk is nearly full")
+
+
+def _failed_storages() -> Iterator[Need]:
+    failed = list(Storage.select(Storage.id, Storage.label, Storage.since).where(Storage.state == "failed").limit(1000))
+    if len(failed) == 1:
+        one = failed[0]
+        yield Need(kind="storages", sentence=f"External storage {one.label} failed", row=one.id, moment=one.since)
+    elif failed:
+        yield Need(kind="storages", sentence=f"{len(failed)} external storages failed")
+
+
+def _conflicts() -> Iterator[Need]:
+    count = Conflict.select().where(Conflict.choice == "open").count()
+    if count:
+        waits = "1 conflict waits" if count == 1 else f"{count:,} conflicts wait"
+        yield Need(kind="conflicts", sentence=f"{waits} for a decision")
+
+
+def _keys() -> Iterator[Need]:
+    moment = now()
+    live = (ApiKey.owner_type == "device") & ApiKey.revoked.is_null() & (ApiKey.expires > moment)
+    ending: Any = (
+        ApiKey.select(ApiKey.owner_id, ApiKey.expires)
+        .join(Device, on=(ApiKey.owner_id == Device.id))
+        .where(live, ApiKey.expires < moment + SOON, ~Device.disabled)
+        .order_by(ApiKey.expires)
+    )
+    found = list(ending.tuples())
+    if len(found) == 1:
+        yield Need(kind="keys", sentence="1 device key expires", row=found[0][0], moment=found[0][1])
+    elif found:
+        yield Need(kind="keys", sentence=f"{len(found):,} device keys expire, the first", moment=found[0][1])

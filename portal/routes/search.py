@@ -1,0 +1,52 @@
+"""The search box of every page: one page of what was found, kind by kind."""
+
+from dataclasses import dataclass
+
+from flask import Blueprint, redirect, url_for
+from werkzeug.wrappers import Response
+
+from portal import keys, search
+from portal.routes.guard import current_scope, is_admin, signed_in_required
+from portal.routes.pages import render, typed
+
+bp = Blueprint("search", __name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """How a kind is shown: its heading, its picture, the list that has more of it, and the page of one."""
+
+    heading: str
+    picture: str
+    all: str = ""
+    one: str = ""
+    number: str = ""
+
+
+KINDS = {
+    "job": Shown(heading="Jobs", picture="list-check", one="jobs.show", number="job_id"),
+    "key": Shown(heading="API keys", picture="key", one="devices.show", number="device_id", all="devices.index"),
+    "project": Shown(heading="Projects", picture="folders", all="data.projects"),
+    "subject": Shown(heading="Subjects", picture="folder"),
+    "study": Shown(heading="Studies", picture="folder"),
+    "series": Shown(heading="Series", picture="folder"),
+    "instance": Shown(heading="Objects", picture="file", one="data.file", number="file_id"),
+    "device": Shown(heading="Devices", picture="key", one="devices.show", number="device_id", all="devices.index"),
+    "peer": Shown(heading="DICOM Peers", picture="scan", one="peers.show", number="peer_id", all="peers.index"),
+    "caller": Shown(heading="Refused callers", picture="door-off", all="activity.refused"),
+    "storage": Shown(
+        heading="External Storage", picture="cloud", one="storages.show", number="storage_id", all="storages.index"
+    ),
+    "user": Shown(heading="Users", picture="user", all="users.index"),
+}
+
+
+@bp.get("/search")
+@signed_in_required
+def index() -> Response:
+    text = typed("q", 200)
+    key_id = keys.id_in(text)
+    if key_id and key_id != text:  # a whole key does not stay in the address, nor on the page
+        return redirect(url_for(".index", q=key_id), 303)
+    found = search.find(text, current_scope(), is_admin=is_admin()) if text else []
+    return render("search/index.html", text=text, found=[(group, KINDS[group.kind]) for group in found])

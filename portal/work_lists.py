@@ -1,0 +1,145 @@
+"""The lists of Jobs, Exports and Activity."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from peewee import Case
+
+from portal import associations, exports, jobs, origins
+from portal.lists import LongList
+from portal.models import Association, Audit, Job, Peer
+from portal.progress import ACTIVE
+
+JOB_CELLS = (
+    *("id", "label", "what", "state", "sentence", "done", "failed", "total", "started_by", "created", "started"),
+    *("ended", "attempts"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """One row of the audit log, with the name of today of who did it."""
+
+    row: Audit
+    who: origins.Named
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRow:
+    """A job as its page shows it, and who asked for it."""
+
+    view: dict[str, Any]
+    who: origins.Named
+
+
+def _job_state() -> Any:
+    return Case(None, [(Job.state.in_(ACTIVE), "active")], Job.state)
+
+
+def _job_rows(rows: Sequence[Job]) -> list[JobRow]:
+    names = origins.names((row.origin_type, row.origin_id) for row in rows)
+    return [JobRow(view=jobs.view(row), who=names[row.origin_type, row.origin_id]) for row in rows]
+
+
+JOBS = LongList(
+    table=Job,
+    rows=Job.select,
+    views=_job_rows,
+    state=_job_state,
+    searched=(Job.what, Job.sentence, Job.started_by, Job.kind),
+    sorts={
+        "number": lambda: Job.id,
+        "what": lambda: Job.what.collate("NOCASE"),
+        "state": lambda: Job.state,
+        "by": lambda: Job.started_by.collate("NOCASE"),
+        "began": lambda: Job.started,
+    },
+    usual="-number",
+    heads=(
+        *("Job", "Kind", "What", "State", "What happened", "Done", "Failed", "Of", "Started by", "Asked for", "Began"),
+        *("Ended", "Attempts"),
+    ),
+    cells=lambda row: tuple(row.view[name] for name in JOB_CELLS),
+)
+
+EXPORTS = LongList(
+    table=Job,
+    rows=lambda: Job.select().where(Job.kind == "export"),
+    views=lambda rows: [exports.view(row) for row in rows],
+    state=_job_state,
+    searched=(Job.what, Job.sentence, Job.started_by),
+    sorts={
+        "number": lambda: Job.id,
+        "what": lambda: Job.what.collate("NOCASE"),
+        "state": lambda: Job.state,
+        "objects": lambda: Job.total,
+    },
+    usual="-number",
+    heads=(
+        *("Export", "Project", "Storage", "State", "What happened", "Objects", "Arrived whole", "Failed", "Bytes"),
+        *("Started by", "Asked for", "Ended", "Manifest SHA-256"),
+    ),
+    cells=lambda row: (
+        *(row["id"], row["project"], row["storage"], row["state"], row["sentence"], row["items"], row["verified"]),
+        *(row["failed"], row["bytes"], row["started_by"], row["created"], row["ended"]),
+        (row["manifest"] or {}).get("sha256"),
+    ),
+)
+
+ASSOCIATIONS = LongList(
+    table=Association,
+    rows=lambda: Association.select(Association, Peer).left_outer_join(Peer),
+    views=lambda rows: [associations.view(row) for row in rows],
+    state=lambda: Association.outcome,
+    searched=(Association.calling, Association.called, Association.address, Peer.label, Association.sentence),
+    sorts={
+        "began": lambda: Association.id,
+        "who": lambda: Association.calling,
+        "outcome": lambda: Association.outcome,
+        "data": lambda: Association.bytes,
+    },
+    usual="-began",
+    heads=(
+        *("Association", "Peer", "Calling", "Called", "Address", "Direction", "Outcome", "What happened"),
+        *("Operations", "Bytes", "Began", "Ended"),
+    ),
+    cells=lambda row: (
+        *(row["id"], row["peer"], row["calling"], row["called"], row["address"]),
+        "it called us" if row["role"] == "acceptor" else "we called it",
+        *(row["outcome"], row["sentence"], _operations(row["counts"]), row["bytes"], row["started"], row["ended"]),
+    ),
+)
+
+
+def _operations(counts: dict[str, dict[str, int]]) -> list[str]:
+    """store 12, find 3 (1 failed)."""
+    return [
+        f"{name} {counted.get('done') or 0}" + (f" ({counted['failed']} failed)" if counted.get("failed") else "")
+        for name, counted in counts.items()
+    ]
+
+
+def _acts(rows: Sequence[Audit]) -> list[Act]:
+    names = origins.names({(row.actor_type, row.actor_id) for row in rows})
+    return [Act(row=row, who=names[row.actor_type, row.actor_id]) for row in rows]
+
+
+AUDIT = LongList(
+    table=Audit,
+    rows=Audit.select,
+    views=_acts,
+    state=lambda: Audit.target_type,
+    searched=(Audit.action, Audit.target_id, Audit.address, Audit.via, Audit.actor_id),
+    sorts={
+        "at": lambda: Audit.id,
+        "action": lambda: Audit.action,
+        "by": lambda: Audit.actor_type.concat(" ").concat(Audit.actor_id),
+    },
+    usual="-at",
+    heads=("Act", "When", "Who", "Number", "Name", "By way of", "Address", "What", "On", "Which", "Detail"),
+    cells=lambda act: (
+        *(act.row.id, act.row.at, act.who.type, act.who.id, act.who.name, act.row.via, act.row.address),
+        *(act.row.action, act.row.target_type, act.row.target_id, act.row.detail),
+    ),
+)
