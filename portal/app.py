@@ -14,6 +14,7 @@ from portal.routes import (
     data,
     devices,
     exports,
+    forwarded,
     guard,
     headers,
     home,
@@ -49,6 +50,7 @@ def create_app(settings: Settings) -> Flask:
     app = Flask("portal")
     app.url_map.converters["row"] = RowNumber
     app.config.update(_config(settings))
+    forwarded.install(app, settings.trusted_proxies)
     _connect_each_request(app)
     guard.install(app)
     headers.install(app, secure=settings.cookie_secure)

@@ -3,11 +3,13 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from portal.errors import BadSetting
 
 GIGABYTE = 1_000_000_000
+Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,8 @@ class Settings:
     cheap_passwords: bool
     """Least argon2 cost: for tests only."""
     cookie_secure: bool
+    trusted_proxies: tuple[Network, ...]
+    """Whose X-Forwarded-For and X-Forwarded-Proto are believed; empty: nobody's."""
 
     @property
     def database(self) -> Path:
@@ -54,6 +58,7 @@ def load(data: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
         max_upload=_size(environ, "PORTAL_MAX_UPLOAD", default=64 * GIGABYTE),
         cheap_passwords=_flag(environ, "PORTAL_CHEAP_PASSWORDS"),
         cookie_secure=_flag(environ, "PORTAL_COOKIE_SECURE"),
+        trusted_proxies=_networks(environ, "PORTAL_TRUSTED_PROXIES"),
     )
 
 
@@ -91,6 +96,15 @@ def _flag(environ: Mapping[str, str], name: str) -> bool:
     if text not in (None, "0", "1"):
         raise BadSetting(f"{name} is {text!r}; it must be 0 or 1.")
     return text == "1"
+
+
+def _networks(environ: Mapping[str, str], name: str) -> tuple[Network, ...]:
+    """Addresses and networks, with commas between them."""
+    parts = [part.strip() for part in (value(environ, name) or "").split(",")]
+    try:
+        return tuple(ip_network(part) for part in parts if part)
+    except ValueError as error:
+        raise BadSetting(f"{name} must be addresses or networks such as 127.0.0.1 or 10.0.0.0/24: {error}.") from error
 
 
 def _default_min_free(folder: Path) -> int:

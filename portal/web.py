@@ -31,6 +31,8 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "worker_class": "gthread",
             "worker_tmp_dir": str(self._chosen.run),
             "control_socket_disable": True,
+            "forwarded_allow_ips": "",  # else gunicorn believes headers of this machine; see routes/forwarded.py
+            "forwarder_headers": "",
             "graceful_timeout": 8,
             "umask": 0o077,
             "post_fork": _tie,

@@ -118,3 +118,8 @@ def test_a_large_upload_that_is_refused_gets_its_answer(api: Api, megabytes: int
     wanted = 413 if megabytes > 60 else 404
     assert_refused(api.upload("000500000000000000000099", "a.bin", content), wanted)
     assert_refused(Api(api.url, api.key[:-1]).upload("000500000000000000000099", "a.bin", content), 401)
+
+
+def test_no_header_of_a_caller_on_this_machine_is_taken_for_a_proxys(api: Api) -> None:
+    forged = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9", "Script-Name": "/elsewhere"}
+    assert api.get("/api/config", headers=forged).json()["site"]["api_url"] == f"{api.url}/api"
