@@ -16,8 +16,8 @@ from portal import header
 MOST_ROWS = 5000
 LONGEST_VALUE = 256
 _AFTER_PREAMBLE = header.PREAMBLE + len(header.MAGIC)
-# What pydicom raises at a value that breaks the rules of its VR; vendor files hold every kind.
-_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, LookupError, OverflowError)
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, LookupError, OverflowError)
+"""What pydicom raises at a value that breaks the rules of its VR; vendor files hold every kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,24 +47,31 @@ def _rows(dataset: Dataset, depth: int) -> Iterator[Element]:
     for tag in sorted(dataset.keys()):
         try:
             element = dataset[tag]
-        except _UNREADABLE:
+        except UNREADABLE:
             yield _row(tag, "", "(cannot be read)", depth)
             continue
         if element.VR == "SQ":
-            yield _row(tag, "SQ", _counted(len(element.value), "item"), depth)
+            yield _row(tag, "SQ", shown(element), depth)
             for item in element.value:
                 yield from _rows(item, depth + 1)
         else:
-            yield _row(tag, element.VR, _shown(element), depth)
+            yield _row(tag, element.VR, shown(element), depth)
 
 
 def _row(tag: BaseTag, vr: str, value: str, depth: int) -> Element:
-    keyword = "Private" if tag.is_private else keyword_for_tag(tag)
-    return Element(depth=depth, tag=f"({tag.group:04X},{tag.element:04X})", keyword=keyword, vr=vr, value=value)
+    return Element(depth=depth, tag=f"({tag.group:04X},{tag.element:04X})", keyword=name(tag), vr=vr, value=value)
 
 
-def _shown(element: DataElement) -> str:
+def name(tag: int) -> str:
+    """The keyword of an element; empty where the standard has none for it."""
+    return "Private" if BaseTag(tag).is_private else keyword_for_tag(tag)
+
+
+def shown(element: DataElement) -> str:
+    """The value in one line, cut to be read; of a sequence how many items it has, of bytes how many they are."""
     value: Any = element.value
+    if element.VR == "SQ":
+        return _counted(len(value), "item")
     if value is None:
         return ""
     if isinstance(value, bytes):
