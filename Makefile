@@ -1,16 +1,18 @@
 # make up    run Portico with its sample site (options: make up ARGS="--port 8090")
 # make test  the one check: format, lint, types, import contracts, tests; the same here and in CI
+# make bench times the pages on a full site (BENCH=DIR keeps it); writes bench/results.md
 # make prove the long rounds of the kill tests; writes docs/proof.md
 
 PYTHON ?= python3
 ARGS ?=
+BENCH ?= build/bench
 BIN := .venv/bin
 PACKAGES := dcmtk chromium strace
 COMMANDS := echoscu storescu findscu getscu movescu storescp chromium strace
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := up
-.PHONY: up test packages prove clean
+.PHONY: up test packages prove bench clean
 
 up: .venv/run
 	$(BIN)/portal migrate
@@ -25,6 +27,9 @@ test: .venv/test packages
 
 prove: .venv/test packages
 	$(PYTEST) -m prove --timeout 3600 -p tests.proof
+
+bench: .venv/test
+	$(BIN)/python bench/pages.py $(BENCH)
 
 # What a virtual environment holds is remembered by an empty file in it, newer than the files that say so.
 .venv/run: .venv/made pyproject.toml requirements.lock

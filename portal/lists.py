@@ -61,6 +61,8 @@ class LongList:
     table: type[Table]
     rows: Callable[[], Any]
     """The select with its joins, without order."""
+    counted: Callable[[], Any] | None = None
+    """The same rows without joins that only show: to count them by an index."""
     views: Callable[[Sequence[Any]], Sequence[Any]]
     """What the page shows of some rows, by a fixed number of statements."""
     state: Callable[[], Any]
@@ -140,8 +142,8 @@ def _ordered(whole: LongList, asked: Asked, sort: str) -> Any:
 
 
 def _counts(whole: LongList, search: str) -> dict[str, int]:
-    query = _searched(whole, whole.rows(), search)
-    state = whole.state()
+    every = whole.counted or whole.rows
+    query, state = _searched(whole, every(), search), whole.state()
     return dict(query.select(state, fn.COUNT(whole.table.id)).group_by(state).tuples())
 
 

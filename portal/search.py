@@ -151,12 +151,12 @@ def _series(uid: str, scope: Scope) -> list[Hit]:
 
 def _instances(uid: str, scope: Scope) -> list[Hit]:
     query: Any = (
-        Instance.select(Instance.id, Instance.file, Instance.sop_uid, Instance.state, File.name)
+        Instance.select(Instance.id, Instance.sop_uid, Instance.state, File.id, File.name)
         .join(File)
         .where(beginning(Instance.sop_uid, uid), File.deleted_at.is_null(), _in(Instance.project, scope))
     )
     return [
-        Hit(id=row.file_id, title=row.file.name, second=_labelled(("object", row.sop_uid), ("", row.state)))
+        Hit(id=row.file.id, title=row.file.name, second=_labelled(("object", row.sop_uid), ("", row.state)))
         for row in query.limit(MOST + 1)
     ]
 

@@ -7,7 +7,7 @@ from typing import Any
 from peewee import Case
 
 from portal import associations, exports, jobs, origins
-from portal.lists import LongList
+from portal.lists import LongList, contains
 from portal.models import Association, Audit, Job, Peer
 from portal.progress import ACTIVE
 
@@ -90,9 +90,11 @@ EXPORTS = LongList(
 ASSOCIATIONS = LongList(
     table=Association,
     rows=lambda: Association.select(Association, Peer).left_outer_join(Peer),
+    counted=Association.select,
     views=lambda rows: [associations.view(row) for row in rows],
     state=lambda: Association.outcome,
-    searched=(Association.calling, Association.called, Association.address, Peer.label, Association.sentence),
+    searched=(Association.calling, Association.called, Association.address, Association.sentence),
+    also=lambda search: (Association.peer.in_(Peer.select(Peer.id).where(contains(Peer.label, search))),),
     sorts={
         "began": lambda: Association.id,
         "who": lambda: Association.calling,

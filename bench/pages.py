@@ -1,0 +1,257 @@
+"""Time every list and the search on a full site, and write the table into bench/results.md (`make bench`).
+
+python bench/pages.py DIR [--rows 10000] [--instances 1000000]
+"""
+
+import argparse
+import contextlib
+import datetime
+import logging
+import os
+import platform
+import re
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import make_index
+from flask import Flask
+from flask.testing import FlaskClient
+
+from portal import migrations, models, runtime, settings, site, users
+from portal.app import create_app
+from portal.models import database
+from portal.provenance import operator
+
+EMAIL, PASSWORD = "admin@bench.example", "correct horse battery"
+RUNS = 11
+STUDIES = 20_000
+RESULTS = Path(__file__).parent / "results.md"
+BEGIN, END = "<!-- pages -->", "<!-- /pages -->"
+NOW = "2026-01-01 00:00:00.000000"
+LATER = "2027-{:02}-{:02} 00:00:00.000000"
+
+PAGES = (
+    ("devices", "/interfaces/devices/"),
+    ("devices, last page", "/interfaces/devices/?page=200"),
+    ("devices, by status", "/interfaces/devices/?sort=status"),
+    ("devices, by the next key to expire", "/interfaces/devices/?sort=expires"),
+    ("devices, searched", "/interfaces/devices/?q=device-77"),
+    ("devices, searched beyond ASCII", "/interfaces/devices/?q=ger%C3%A4t"),
+    ("devices, missing", "/interfaces/devices/?only=missing"),
+    ("peers", "/interfaces/peers/"),
+    ("peers, searched", "/interfaces/peers/?q=10.0.7"),
+    ("peers, last seen first", "/interfaces/peers/?sort=-seen"),
+    ("refused callers", "/activity/refused"),
+    ("refused callers, most often first", "/activity/refused?sort=-count"),
+    ("external storages", "/interfaces/storages/"),
+    ("users", "/users/"),
+    ("jobs", "/jobs/"),
+    ("jobs, searched", "/jobs/?q=to+mirror&only=failed"),
+    ("exports", "/exports/"),
+    ("associations", "/activity/"),
+    ("associations, searched", "/activity/?q=PEER77"),
+    ("audit", "/activity/audit"),
+    ("audit, searched", "/activity/audit?q=key%3Aissued&only=device"),
+    ("projects", "/data/"),
+    ("conflicts", "/data/conflicts/"),
+    ("search: a study's UID", "/search?q=1.2.3.777"),
+    ("search: an object's UID", "/search?q=1.2.3.9.777777"),
+    ("search: a Patient ID", "/search?q=P001234"),
+    ("search: an accession number", "/search?q=A0001234"),
+    ("search: a name", "/search?q=huber"),
+    ("search: one letter", "/search?q=p"),
+    ("search: an AE title", "/search?q=PEER7777"),
+    ("search: an address", "/search?q=10.0.7"),
+    ("search: a job", "/search?q=7777"),
+    ("search: nothing of that", "/search?q=zzzzzz"),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--instances", type=int, default=1_000_000)
+    options = parser.parse_args()
+    chosen = settings.load(options.data, {**os.environ, "PORTAL_CHEAP_PASSWORDS": "1"})
+    runtime.start(chosen)
+    migrations.apply(chosen.run / "migrate.lock")
+    with models.connection():
+        if not models.Study.select().exists():
+            fill(options.rows, options.instances)
+        counted = {table.__name__: table.select().count() for table in COUNTED}
+    report(counted, list(measure(create_app(chosen))))
+
+
+COUNTED = (
+    *(models.Device, models.Peer, models.Caller, models.Storage, models.User, models.Job, models.Association),
+    *(models.Audit, models.Study, models.Instance),
+)
+
+
+def fill(rows: int, instances: int) -> None:
+    users.add(EMAIL, PASSWORD, True, actor=operator())
+    site.put({"dimse.enabled": True}, actor=operator())
+    make_index.fill(STUDIES, instances)
+    with database.atomic():
+        put("subject", SUBJECT, ((n, 1, f"S{n}", f"Q{n}", "", *OWNER) for n in range(1, STUDIES + 1)))
+        put(
+            "session",
+            ("id", "subject_id", "label", *OWNED),
+            ((n, n, f"Session {n}", *OWNER) for n in range(1, STUDIES + 1)),
+        )
+        database.execute_sql("UPDATE study SET session_id = id")
+        put("device", DEVICE, (device(n) for n in range(1, rows + 1)))
+        put("api_key", KEY, (key(n) for n in range(1, rows + 1)))
+        put("peer", PEER, (peer(n) for n in range(1, rows + 1)))
+        put("access_grant", GRANT, (("peer", n, n % 2 + 1, "ro") for n in range(1, rows + 1)))
+        put("caller", CALLER, (caller(n) for n in range(1, rows + 1)))
+        put("storage", STORAGE, (storage(n) for n in range(1, rows // 10 + 1)))
+        put("user", USER, (user(n) for n in range(1, rows + 1)))
+        put("job", JOB, (job(n) for n in range(1, rows + 1)))
+        put("association", ASSOCIATION, (association(n, rows) for n in range(1, 10 * rows + 1)))
+        put("audit", AUDIT, (act(n) for n in range(1, 10 * rows + 1)))
+    database.execute_sql("ANALYZE")
+
+
+OWNED, OWNER = make_index.OWNED, make_index.OWNER
+SUBJECT = ("id", "project_id", "label", "patient_id", "issuer", *OWNED)
+SESSION = ("id", "subject_id", "label", *OWNED)
+DEVICE = ("id", "label", "type", "interval", "errors", "info", "disabled", "last_seen", "last_address", *OWNED)
+KEY = ("key_id", "owner_type", "owner_id", "name", "hmac", "expires", "created", "created_by", "read_only", "addresses")
+PEER = ("id", "label", "ae_title", "our_ae_title", "host", "port", "addresses", "tls", "services", "moves_to", "limits")
+PEER += ("enabled", "state", "sentence", "last_seen", *OWNED)
+GRANT = ("who_type", "who_id", "project_id", "role")
+CALLER = ("calling", "called", "address", "reason", "sentence", "first", "last", "count", "decision")
+STORAGE = ("label", "provider", "config", "prefix", "prefix_locked", "mode", "visible", "state", "sentence", *OWNED)
+USER = ("email", "password", "is_admin", "disabled", "session_epoch", "time_zone", "created")
+JOB = ("id", "kind", "runner", "what", "started_by", "params", "state", "due", "attempts", "holder", "started")
+JOB += ("total", "done", "failed", "bytes", "sentence", "result", *OWNED)
+ASSOCIATION = ("id", "peer_id", "role", "calling", "called", "address", "tls", "process", "started", "seen", "ended")
+ASSOCIATION += ("outcome", "sentence", "contexts", "counts", "bytes")
+AUDIT = ("at", "actor_type", "actor_id", "via", "action", "target_type", "target_id", "address", "detail")
+AUDIT += ("previous", "hash")
+
+
+def put(table: str, columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
+    make_index.insert(table, tuple(f'"{column}"' for column in columns), rows)
+
+
+def device(number: int) -> tuple[Any, ...]:
+    errors = '["source share not mounted"]' if number % 50 == 0 else "[]"
+    label = f"Gerät {number}" if number % 10 == 0 else f"device-{number}"
+    interval = (None, 60, 10**9)[number % 3]
+    return (number, label, "importer", interval, errors, "{}", number % 97 == 0, NOW, f"10.0.{number % 250}.9", *OWNER)
+
+
+def key(number: int) -> tuple[Any, ...]:
+    expires = LATER.format(number % 12 + 1, number % 28 + 1)
+    return (f"ptk_{number:06}", "device", number, "one", "0" * 64, expires, NOW, EMAIL, False, "[]")
+
+
+def peer(number: int) -> tuple[Any, ...]:
+    where = (f"10.0.{number % 250}.{number // 250}", 104, f'["10.0.{number % 250}.{number // 250}/32"]')
+    how = (False, '["echo", "find"]', "[]", "{}", number % 40 != 0, ("ok", "failed", "unknown")[number % 3])
+    return (number, f"Peer {number}", f"PEER{number}", "", *where, *how, "It does not answer.", NOW, *OWNER)
+
+
+def caller(number: int) -> tuple[Any, ...]:
+    reason = ("unknown", "address", "service", "called")[number % 4]
+    who = (f"CALLER{number}", "PORTICO", f"10.1.{number % 250}.7")
+    return (*who, reason, f"CALLER{number} is not registered.", NOW, NOW, number, "ignored" if number % 9 == 0 else "")
+
+
+def storage(number: int) -> tuple[Any, ...]:
+    state = ("ok", "failed", "untested")[number % 3]
+    config = f'{{"path": "/mnt/{number}"}}'
+    return (f"mirror {number}", "fs", config, "", False, "export", "site", state, "Every step passed.", *OWNER)
+
+
+def user(number: int) -> tuple[Any, ...]:
+    return (f"user{number}@bench.example", "-", number % 20 == 0, number % 30 == 0, 0, "", NOW)
+
+
+def job(number: int) -> tuple[Any, ...]:
+    kind = ("export", "echo", "move")[number % 3]
+    state = ("done", "failed", "errors", "cancelled", "done")[number % 5]
+    what = f"bench/p1 to mirror {number}" if kind == "export" else f"Peer {number}"
+    params = '{"path": "bench/p1", "to": "mirror"}'
+    head = (number, kind, "worker", what, EMAIL, params, state, NOW, 1, "", NOW)
+    return (*head, 100, 90, 10, 10**6, "90 of 100 objects arrived whole.", '{"bytes": 1000000}', *OWNER)
+
+
+def association(number: int, peers: int) -> tuple[Any, ...]:
+    which = number % peers + 1
+    outcome = ("released", "released", "aborted", "rejected", "failed")[number % 5]
+    head = (number, which, "acceptor", f"PEER{which}", "PORTICO", f"10.0.{which % 250}.7", False, "host 1 1")
+    return (*head, NOW, NOW, NOW, outcome, "", "[]", '{"store": {"done": 100, "failed": 0}}', 10**7)
+
+
+def act(number: int) -> tuple[Any, ...]:
+    noun = ("device", "peer", "key", "job", "user")[number % 5]
+    detail = f'{{"label": "thing {number}", "before": 1, "after": 2}}'
+    who = (NOW, "user", "1", "web", f"{noun}:issued", noun, str(number), "10.0.0.1")
+    return (*who, detail, "0" * 64, f"{number:064x}")
+
+
+def measure(app: Flask) -> Iterator[tuple[str, float, float, int, int]]:
+    """Name, median and slowest in milliseconds, statements, kilobytes."""
+    client = signed_in(app)
+    for name, path in PAGES:
+        times, sent, size = [], 0, 0
+        for _ in range(RUNS + 1):
+            begin = time.perf_counter()
+            answer = client.get(path)
+            times.append((time.perf_counter() - begin) * 1000)
+            if answer.status_code != 200:
+                raise SystemExit(f"{path} answered {answer.status_code}")
+            size = len(answer.data)
+        with statements() as counted:
+            client.get(path)
+        sent = len(counted)
+        yield name, statistics.median(times[1:]), max(times[1:]), sent, size // 1000
+
+
+def signed_in(app: Flask) -> FlaskClient:
+    client = app.test_client()
+    token = re.search(r'name="csrf_token" value="([^"]+)"', client.get("/sign-in").text)
+    assert token
+    client.post("/sign-in", data={"csrf_token": token[1], "email": EMAIL, "password": PASSWORD})
+    return client
+
+
+@contextlib.contextmanager
+def statements() -> Iterator[list[logging.LogRecord]]:
+    found: list[logging.LogRecord] = []
+    log, handler = logging.getLogger("peewee"), logging.Handler()
+    handler.emit = found.append  # type: ignore[method-assign]
+    log.setLevel(logging.DEBUG)
+    log.addHandler(handler)
+    try:
+        yield found
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(logging.NOTSET)
+
+
+def report(counted: dict[str, int], rows: list[tuple[str, float, float, int, int]]) -> None:
+    """Print the table, and put it in the place of the last one."""
+    day = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
+    what = ", ".join(f"{number:,} {name.lower()} rows" for name, number in counted.items())
+    text = [f"## Pages, {day}", "", f"{os.cpu_count()} cores, Python {platform.python_version()}; {what}.", ""]
+    text += [f"Median and slowest of {RUNS} requests, on the server, signed in as a site admin.", ""]
+    text += ["| page | median ms | slowest ms | statements | kB |", "|---|---:|---:|---:|---:|"]
+    text += [f"| {name} | {middle:.0f} | {worst:.0f} | {sent} | {size} |" for name, middle, worst, sent, size in rows]
+    table = "\n".join([BEGIN, *text, END])
+    print(table)
+    old = RESULTS.read_text() if RESULTS.exists() else f"# What was measured\n\n{BEGIN}{END}\n"
+    old = old if BEGIN in old else f"{old.rstrip()}\n\n{BEGIN}{END}\n"
+    before, _, rest = old.partition(BEGIN)
+    RESULTS.write_text(before + table + rest.partition(END)[2])
+
+
+if __name__ == "__main__":
+    main()
