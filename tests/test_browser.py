@@ -45,6 +45,12 @@ PAGES = (
     "/users/new",
     "/settings/",
     "/password",
+    "/profile",
+    "/search",
+    "/search?q=ct-connector",
+    "/search?q=nothing-of-that",
+    "/interfaces/devices/?q=ct&only=unknown&sort=-label",
+    "/activity/refused?q=nobody",
     "/nowhere",
 )
 RULES = {
@@ -161,13 +167,56 @@ def test_a_list_is_searched_while_one_types_and_the_address_can_be_kept(person: 
     person.goes("/interfaces/peers/")
     expect(page.get_by_role("link", name="Reading room 1")).to_be_visible()
 
-    page.get_by_role("searchbox").press_sequentially("nobody", delay=20)
+    page.get_by_role("searchbox", name="Label, AE title or address").press_sequentially("nobody", delay=20)
 
     expect(page.get_by_text("None found.")).to_be_visible()
     expect(page.get_by_role("heading", name="0 peers found")).to_be_visible()
     expect(page).to_have_url(re.compile(r"\?q=nobody$"))
     page.reload()
     expect(page.get_by_text("None found.")).to_be_visible()
+    assert person.complaints == []
+
+
+def test_the_back_button_and_a_reload_keep_search_filter_and_order(person: Person) -> None:
+    page = person.page
+    person.signs_in()
+    person.goes("/interfaces/peers/")
+    page.get_by_role("searchbox", name="Label, AE title or address").press_sequentially("reading", delay=20)
+    expect(page.get_by_role("heading", name="1 peer found")).to_be_visible()
+    expect(page.get_by_role("link", name="All 1")).to_be_visible()
+    page.get_by_role("link", name="Never tested 1").click()
+    page.get_by_role("link", name="Peer", exact=True).click()
+    expect(page).to_have_url(re.compile(r"\?q=reading&only=unknown&sort=-label$"))
+    page.get_by_role("link", name="Reading room 1").click()
+    expect(page.get_by_role("heading", name="Reading room 1")).to_be_visible()
+
+    page.go_back()
+    page.reload()
+
+    expect(page.get_by_role("searchbox", name="Label, AE title or address")).to_have_value("reading")
+    expect(page.get_by_role("heading", name="1 peer found")).to_be_visible()
+    expect(page.locator("th[aria-sort=descending]")).to_have_text("Peer")
+    expect(page.get_by_role("link", name="Never tested 1")).to_have_attribute("aria-current", "true")
+    page.go_back()
+    page.go_back()
+    expect(page.get_by_role("link", name="All 1")).to_have_attribute("aria-current", "true")
+    assert person.complaints == []
+
+
+def test_one_box_finds_a_thing_and_a_list_is_taken_away(person: Person) -> None:
+    page = person.page
+    person.signs_in()
+    page.get_by_role("searchbox", name="Search everything").fill("viewer")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Refused callers")).to_be_visible()
+    page.get_by_role("link", name="Reading room 1").click()
+    expect(page.get_by_role("heading", name="Reading room 1")).to_be_visible()
+
+    person.goes("/interfaces/peers/")
+    with page.expect_download() as download:
+        page.get_by_role("link", name=re.compile("as CSV")).click()
+    assert re.fullmatch(r"peers-\d{4}-\d\d-\d\d\.csv", download.value.suggested_filename)
+    assert '"Reading room 1"' in download.value.path().read_text("utf-8-sig")
     assert person.complaints == []
 
 
@@ -180,7 +229,7 @@ def test_everything_can_be_reached_by_keyboard(person: Person) -> None:
     page.locator("details.who > summary").focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Change password")).to_be_focused()
+    expect(page.get_by_role("link", name="Profile and time zone")).to_be_focused()
     page.keyboard.press("Escape")
     expect(page.locator("details.who > summary")).to_be_focused()
 
@@ -214,6 +263,6 @@ def test_a_page_says_that_the_server_is_away(person: Person, running: Up, tmp_pa
     person.goes("/interfaces/peers/")
     page.context.set_offline(True)
 
-    page.get_by_role("searchbox").press_sequentially("x")
+    page.get_by_role("searchbox", name="Label, AE title or address").press_sequentially("x")
 
     expect(page.get_by_text("Portico does not answer.")).to_be_visible()
