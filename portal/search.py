@@ -43,6 +43,8 @@ class Hit:
     second: str = ""
     level: str = ""
     """For what lies in the tree: the level of the container whose page shows it; else empty."""
+    day: str = ""
+    """The date of a study, as its objects have it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +125,8 @@ def _studies(condition: Any, scope: Scope) -> list[Hit]:
         Hit(
             id=row.session_id,
             level="session",
-            title=" ".join(part for part in (row.patient_name, row.date, row.description) if part) or row.study_uid,
+            title=" ".join(part for part in (row.patient_name, row.description) if part) or row.study_uid,
+            day=row.date,
             second=_labelled(("Patient ID", row.patient_id), ("accession", row.accession), ("study", row.study_uid)),
         )
         for row in rows

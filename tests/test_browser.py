@@ -7,7 +7,7 @@ import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe
 from browser_fixtures import PASSWORD, Person, browser_type_launch_args, person, person_at, running
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 from up_fixtures import Up
 
 __all__ = ["browser_type_launch_args", "person", "running"]
@@ -266,3 +266,18 @@ def test_a_page_says_that_the_server_is_away(person: Person, running: Up, tmp_pa
     page.get_by_role("searchbox", name="Label, AE title or address").press_sequentially("x")
 
     expect(page.get_by_text("Portico does not answer.")).to_be_visible()
+
+
+def test_a_page_says_that_the_server_is_slow_and_takes_it_back(person: Person) -> None:
+    page = person.page
+    person.signs_in()
+    person.goes("/interfaces/peers/")
+    held: list[Route] = []
+    page.route(re.compile("/interfaces/peers/.q="), lambda route: held.append(route))
+
+    page.get_by_role("searchbox", name="Label, AE title or address").press_sequentially("x")
+    expect(page.get_by_text("Portico is slow to answer.")).to_be_visible()
+    held[0].continue_()
+
+    expect(page.get_by_text("None found.")).to_be_visible()
+    expect(page.get_by_text("Portico is slow to answer.")).to_be_hidden()

@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 from portal import associations, callers, devices, jobs, keys, peers, sheets, users
 from portal.models import Association, Caller, Device, Job, Peer, Storage, now, writing
 from portal.provenance import Actor
+from portal.routes import words
 from portal.runtime import current
 from portal.storage import storages
 
@@ -283,3 +284,11 @@ def test_the_head_counts_all_and_the_filters_add_up(visitor: Visitor, full: None
     chips = page.split('aria-label="Filter"')[1].split("</ul>")[0]
     whole, *parts = (int(number) for number in re.findall(r'class="n">(\d+)<', chips))
     assert whole == sum(parts) == count()
+
+
+INTERVALS = ((60, "minute"), (300, "5 min"), (3600, "hour"), (7200, "2 h"), (86400, "day"), (90, "90 s"))
+
+
+@pytest.mark.parametrize(("seconds", "said"), INTERVALS)
+def test_an_interval_is_said_as_people_say_it(seconds: int, said: str) -> None:
+    assert words.interval(seconds) == said

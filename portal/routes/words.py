@@ -18,7 +18,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 def install(app: Flask) -> None:
-    words = (ago, amount, day, days_left, lasting, number, our_host, size, took, uid_name)
+    words = (ago, amount, calendar_day, day, days_left, interval, lasting, number, our_host, size, took, uid_name)
     app.jinja_env.filters.update({word.__name__: word for word in words})
     app.jinja_env.globals["zone_name"] = zone_name
 
@@ -55,11 +55,11 @@ def uid_name(uid: str) -> str:
     return UID(uid).name
 
 
-def took(began: datetime | None, ended: datetime | None) -> str:
+def took(began: datetime | str | None, ended: datetime | str | None) -> str:
     """How long a thing took, or takes so far; empty where it has not begun."""
     if began is None:
         return ""
-    return lasting(((ended or _now()) - began).total_seconds())
+    return lasting(((_moment(ended) if ended else _now()) - _moment(began)).total_seconds())
 
 
 def lasting(seconds: float) -> str:
@@ -72,6 +72,19 @@ def lasting(seconds: float) -> str:
     if seconds < HOUR:
         return f"{seconds // MINUTE:.0f} min {seconds % MINUTE:02.0f} s"
     return f"{seconds // HOUR:.0f} h {seconds % HOUR // MINUTE:02.0f} min"
+
+
+def interval(seconds: int) -> str:
+    """What stands after "every": minute, 5 min, hour, 90 s."""
+    for length, one, unit in ((DAY, "day", "days"), (HOUR, "hour", "h"), (MINUTE, "minute", "min")):
+        if seconds >= length and seconds % length == 0:
+            return one if seconds == length else f"{number(seconds // length)} {unit}"
+    return f"{number(seconds)} s"
+
+
+def calendar_day(value: str) -> str:
+    """A DA value (PS3.5 6.2) as 2020-05-05; whatever else stands there as it is."""
+    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if len(value) == 8 and value.isdecimal() else value
 
 
 def ago(value: datetime | str | None, never: str = "Never") -> Markup:

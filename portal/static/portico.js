@@ -39,6 +39,21 @@ document.addEventListener("htmx:error", (event) => {
 });
 document.addEventListener("htmx:after:request", () => document.getElementById("lost")?.setAttribute("hidden", ""));
 
+/* An answer that takes longer than 3 s is told too; the last one that is waited for takes the notice away. */
+const waiting = new Map();
+const answered = (event) => {
+  clearTimeout(waiting.get(event.detail?.ctx));
+  waiting.delete(event.detail?.ctx);
+  if (!waiting.size) document.getElementById("slow")?.setAttribute("hidden", "");
+};
+document.addEventListener("htmx:before:request", (event) => {
+  const tell = () => document.getElementById("slow")?.removeAttribute("hidden");
+  waiting.set(event.detail?.ctx, setTimeout(tell, 3000));
+});
+document.addEventListener("htmx:after:request", answered);
+document.addEventListener("htmx:error", answered);
+document.addEventListener("htmx:finally:request", answered);
+
 /* The answer to a form is a page of its own where it shows a secret: loading it anew must not send the form again. */
 const here = document.body.dataset.here;
 if (here) history.replaceState(null, "", here);
