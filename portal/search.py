@@ -191,7 +191,11 @@ def _projects(text: str, scope: Scope) -> list[Hit]:
 def _devices(text: str) -> list[Hit]:
     query = Device.select().where(contains(Device.label, text) | contains(Device.last_address, text))
     return [
-        Hit(id=row.id, title=row.label, second=_labelled(("", row.type or ""), ("", row.last_address or "")))
+        Hit(
+            id=row.id,
+            title=row.label,
+            second=_labelled(("", (row.type or "").capitalize()), ("", row.last_address or "")),
+        )
         for row in query.order_by(Device.label).limit(MOST + 1)
     ]
 
