@@ -15,6 +15,7 @@ from portal.routes import (
     devices,
     exports,
     forwarded,
+    frames,
     guard,
     headers,
     home,
@@ -36,7 +37,22 @@ from portal.settings import Settings
 LARGEST_FORM = 1_000_000
 """Bytes of a page's form. The REST interface takes more, and sets its own limit for each request."""
 
-TABS = (home, data, exports, jobs, activity, conflicts, devices, peers, storages, users, site_settings, session, search)
+TABS = (
+    home,
+    data,
+    frames,
+    exports,
+    jobs,
+    activity,
+    conflicts,
+    devices,
+    peers,
+    storages,
+    users,
+    site_settings,
+    session,
+    search,
+)
 
 
 class RowNumber(IntegerConverter):

@@ -7,7 +7,7 @@ from typing import Any
 
 from peewee import ModelSelect, fn
 
-from portal import containers, origins
+from portal import containers, frames, origins
 from portal.models import (
     CURRENT,
     Acquisition,
@@ -44,6 +44,9 @@ class Row:
     created: datetime
     size: int = 0
     state: str = ""
+    series: Series | None = None
+    """What an acquisition's objects say of it; None where it has none that are shown."""
+    kind: frames.Kind = "other"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +120,17 @@ def children(parent: Place, search: str, limit: int, skip: int) -> tuple[Sequenc
     found = table.select().where(getattr(table, parent.level) == parent.id)
     if search:
         found = found.where(_second(table).contains(search) | table.label.contains(search))
-    rows = list(found.order_by(table.label, table.id).limit(limit).offset(skip))
+    first = (table.label.cast("INTEGER"),) if table is Acquisition else ()
+    rows = list(found.order_by(*first, table.label, table.id).limit(limit).offset(skip))
     inside, names = _below(table, rows), _names(rows)
+    more = _series(rows) if table is Acquisition else {}
     return [
-        Row(label=row.label, second=getattr(row, _second(table).name) or "", **_common(row, inside, names))
+        Row(
+            label=row.label,
+            second=getattr(row, _second(table).name) or "",
+            **more.get(row.id, {}),
+            **_common(row, inside, names),
+        )
         for row in rows
     ], found.count()
 
@@ -198,6 +208,22 @@ def _below(table: Any, rows: Sequence[Any]) -> dict[int, int]:
         File.parent_type == "acquisition", File.parent_id.in_(ids), File.deleted_at.is_null()
     )
     return dict(found.group_by(File.parent_id).tuples())
+
+
+def _series(rows: Sequence[Any]) -> dict[int, dict[str, Any]]:
+    """What is known of some acquisitions beside their names: their series, and how many bytes lie in them."""
+    ids = [row.id for row in rows]
+    sizes: ModelSelect[Any] = (
+        File.select(File.parent_id, fn.SUM(Blob.size))
+        .join(Blob)
+        .where(File.parent_type == "acquisition", File.parent_id.in_(ids), File.deleted_at.is_null())
+        .group_by(File.parent_id)
+    )
+    found: dict[int, dict[str, Any]] = {number: {"size": size} for number, size in sizes.tuples()}
+    for series in Series.select().where(Series.acquisition.in_(ids), Series.n_instances > 0):
+        more = {"series": series, "kind": frames.kind_of_modality(series.modality)}
+        found.setdefault(series.acquisition_id or 0, {}).update(more)
+    return found
 
 
 def _inside(table: Any, parent: Any, rows: Sequence[Any]) -> dict[int, int]:

@@ -23,6 +23,7 @@ OF_THE_PATIENT_AND_STUDY = frozenset(
 """What two objects of one series have in common, where they are not to be the same object."""
 
 State = Literal["equal", "differs", "here", "held"]
+Pixels = Literal["equal", "differs", "none", "unknown"]
 Key = tuple[tuple[int, int], ...]
 """The tag, after the tags and item numbers of the sequences around it."""
 
@@ -42,7 +43,7 @@ class Row:
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     rows: tuple[Row, ...]
-    pixels: State | Literal["none", "unknown"]
+    pixels: Pixels
     pixels_sentence: str
     cut: bool
     """There are more elements than are compared."""
@@ -71,7 +72,9 @@ def compare(here: File, held: File, *, neighbours: bool = False) -> Comparison:
     if neighbours:
         keys = [key for key in keys if len(key) == 1 and key[0][0] in OF_THE_PATIENT_AND_STUDY]
     rows = tuple(_row(key, one.found.get(key), other.found.get(key)) for key in keys[:MOST_ROWS])
-    pixels, sentence = ("none", "") if neighbours else _pixels(one, other)
+    pixels, sentence = _pixels(one, other)
+    if neighbours:
+        pixels, sentence = "none", ""
     return Comparison(rows=rows, pixels=pixels, pixels_sentence=sentence, cut=len(keys) > MOST_ROWS)
 
 
@@ -136,7 +139,7 @@ def _same(one: DataElement | None, other: DataElement | None) -> bool:
         return False
 
 
-def _pixels(one: _Side, other: _Side) -> tuple[State | Literal["none", "unknown"], str]:
+def _pixels(one: _Side, other: _Side) -> tuple[Pixels, str]:
     if not one.size and not other.size:
         return "none", "Neither object has pixels."
     if one.transfer_syntax != other.transfer_syntax:

@@ -1,14 +1,30 @@
 """Conflicts: objects that we hold, hidden from peers, until an admin decides. No decision deletes bytes."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, BinaryIO, Literal, cast, get_args
 
-from portal import audit, containers, header, index, labels, placement, rights, runtime
+from portal import audit, containers, header, index, labels, origins, placement, rights, runtime
 from portal.errors import BadValue, Missing
 from portal.filing import Stored
 from portal.header import Header
 from portal.index import Verdict
-from portal.models import CURRENT, HELD, SUPERSEDED, Conflict, Decision, File, Group, Instance, Project, now, writing
+from portal.models import (
+    CURRENT,
+    HELD,
+    SUPERSEDED,
+    Audit,
+    Conflict,
+    Decision,
+    File,
+    Group,
+    Instance,
+    Project,
+    Series,
+    Study,
+    now,
+    writing,
+)
 from portal.provenance import Actor, ActorType, Origin
 
 Choice = Literal["keep", "replace", "separate"]
@@ -60,6 +76,56 @@ def view(conflict: Conflict) -> dict[str, Any]:
         "arrived": _side(conflict.file),
         "here": None if rival is None else _side(rival.file),
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """One decision that was taken: when, by whom, and what it was before."""
+
+    at: datetime
+    who: origins.Named
+    choice: str
+    before: str
+
+
+def sides(conflict: Conflict) -> tuple[File | None, File, bool]:
+    """What is here, and what is held. The third says that they are to be one object, as they have one UID.
+
+    Where nothing is here under the UID, what is here is another object of the study or series that it contradicts.
+    """
+    rival = index.current(conflict.project_id, conflict.sop_uid)
+    if rival is not None and rival.file_id == conflict.file_id:
+        rival = _gave_way(conflict)
+    if rival is not None:
+        return rival.file, conflict.file, True
+    neighbour = _neighbour(conflict)
+    return (None if neighbour is None else neighbour.file), conflict.file, False
+
+
+def history(conflict: Conflict) -> list[Act]:
+    """The decisions of a conflict, the last one first."""
+    acts = Audit.select().where(
+        Audit.target_type == "conflict", Audit.target_id == str(conflict.id), Audit.action == "conflict:resolved"
+    )
+    rows = list(acts.order_by(Audit.id.desc()))
+    names = origins.names((row.actor_type, row.actor_id) for row in rows)
+    return [
+        Act(
+            at=row.at,
+            who=names[row.actor_type, row.actor_id],
+            choice=row.detail.get("choice", ""),
+            before=row.detail.get("before", OPEN),
+        )
+        for row in rows
+    ]
+
+
+def next_open(conflict_id: int) -> int | None:
+    """The open conflict after this one, from the newest down and round again; None where no other is open."""
+    others = Conflict.select(Conflict.id).where(Conflict.choice == OPEN, Conflict.id != conflict_id)
+    ordered = others.order_by(Conflict.id.desc())
+    found = ordered.where(Conflict.id < conflict_id).first() or ordered.first()
+    return None if found is None else int(found.id)
 
 
 def resolve(conflict_id: int | str, choice: str, *, actor: Actor) -> Conflict:
@@ -185,6 +251,18 @@ def _gave_way(conflict: Conflict) -> Instance | None:
         .first()
     )
     return None if last is None else Instance.get_or_none(Instance.file == last.rival_id)
+
+
+def _neighbour(conflict: Conflict) -> Instance | None:
+    """A current object of the study, else of the series, that the held one says it belongs to."""
+    held = Instance.get_or_none(Instance.file == conflict.file_id)
+    if held is None:
+        return None
+    current = Instance.select().join(Series).join(Study).where(Instance.state == CURRENT)
+    inside = current.where(Study.project == conflict.project_id, Instance.file != conflict.file_id)
+    of_study = inside.where(Study.study_uid == held.series.study.study_uid)
+    found: Instance | None = of_study.first() or inside.where(Series.series_uid == held.series.series_uid).first()
+    return found
 
 
 def _side(file: File) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def _check(ds: Dataset, frame: int) -> None:
 
 def _step(samples: Samples, side: int) -> int:
     """How many pixels become one, along each side."""
-    return -(-max(samples.shape[:2]) // side)
+    return int(-(-max(samples.shape[:2]) // side))
 
 
 def _thinned(samples: Samples, side: int) -> Samples:
@@ -78,11 +78,11 @@ def _eight_bits(samples: Samples, bits: int = 0) -> NDArray[np.uint8]:
     if samples.dtype == np.uint16:
         bits = 16
     scaled = samples / (1 << (bits - 8)) if bits > 8 else samples
-    return np.clip(scaled, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(scaled, 0, 255), np.uint8)
 
 
 def _to_bytes(shown: Samples) -> NDArray[np.uint8]:
-    return (np.clip(np.nan_to_num(shown), 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.clip(np.nan_to_num(shown), 0, 1) * 255, np.uint8)
 
 
 def _windowed(samples: Samples, ds: Dataset, frame: int) -> Samples:

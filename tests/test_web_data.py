@@ -61,18 +61,43 @@ def test_a_file_that_is_no_dicom_has_a_page_and_no_header(visitor: Visitor, admi
 
 
 @pytest.mark.parametrize(("choice", "state"), [("keep", "Kept"), ("replace", "Replaced"), ("separate", "Separated")])
-def test_a_conflict_is_shown_and_decided(visitor: Visitor, admin: Actor, choice: str, state: str) -> None:
+def test_a_conflict_is_shown_decided_and_decided_otherwise_on_one_page(
+    visitor: Visitor, admin: Actor, choice: str, state: str
+) -> None:
     project = a_project("trial", actor=admin)
     store(an_object(), project)
-    store(an_object(PatientID="other"), project)
+    store(an_object(ImageComments="scanned again"), project)
     number = conflicts.every()[0].id
     assert "1 conflict waits for a decision" in visitor.get("/").text
 
-    answer = visitor.post(f"/data/conflicts/{number}", {"choice": choice}, follow_redirects=True)
+    page = text_of(visitor.get(f"/data/conflicts/{number}").text)
+    assert "ImageComments (0020,4000) Uncompressed scanned again" in page
+    assert "The pixels are the same, byte for byte." in page
+    assert "PatientName" not in page
+    assert "PatientName" in visitor.get(f"/data/conflicts/{number}?only=all").text
 
+    answer = visitor.post(f"/data/conflicts/{number}", {"choice": choice}, follow_redirects=True)
     assert conflicts.SENTENCES[choice] in text_of(answer.text)
-    assert "No conflict waits" in answer.text
+    assert "1 decision so far" in answer.text
+    assert "No conflict waits" in visitor.get("/data/conflicts/").text
     assert state in visitor.get(f"/data/conflicts/?only={choice}").text
+
+    other = "keep" if choice != "keep" else "replace"
+    answer = visitor.post(f"/data/conflicts/{number}", {"choice": other}, follow_redirects=True)
+    assert conflicts.SENTENCES[other] in text_of(answer.text)
+    assert "2 decisions so far" in answer.text
+
+
+def test_an_object_of_another_patient_is_compared_with_the_study_that_is_here(visitor: Visitor, admin: Actor) -> None:
+    project = a_project("trial", actor=admin)
+    store(an_object(), project)
+    store(an_object(SOPInstanceUID="1.2.3", PatientID="<b>other</b>"), project)
+
+    page = text_of(visitor.get(f"/data/conflicts/{conflicts.every()[0].id}").text)
+
+    assert "Here: another object of the study" in page
+    assert "PatientID (0010,0020) 1CT1 <b>other</b>" in page
+    assert "SOPInstanceUID" not in page
 
 
 def test_a_decision_that_is_none_changes_nothing(visitor: Visitor, admin: Actor) -> None:

@@ -6,12 +6,48 @@ from typing import Any
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import activity, conflicts
+from portal import activity, comparison, conflicts, frames, origins
+from portal.errors import PortalError
 from portal.routes.guard import current_actor, site_admin_required
 from portal.routes.pages import listing, render
 
 bp = Blueprint("conflicts", __name__, url_prefix="/data/conflicts")
 
+WORDS = {
+    "keep": (
+        {
+            "title": "Keep it out",
+            "says": "Peers go on without the held object. It stays in the archive, hidden.",
+            "button": "Keep it out",
+        },
+        {
+            "title": "Keep what is here",
+            "says": "Peers go on seeing the object on the left. The held one stays in the archive, hidden.",
+            "button": "Keep what is here",
+        },
+    ),
+    "replace": (
+        {
+            "title": "Let it in",
+            "says": "Peers see the held object in this study from now on, beside what is here.",
+            "button": "Let it in",
+        },
+        {
+            "title": "Replace it",
+            "says": "Peers see the held object from now on. The one on the left stays in the archive, hidden.",
+            "button": "Replace it; the old one stays",
+        },
+    ),
+    "separate": (
+        {
+            "title": "Separate them",
+            "says": "Peers see the held object in a project of its own beside this one; here nothing changes.",
+            "button": "Put the held one in a project of its own",
+        },
+    )
+    * 2,
+}
+"""What each decision does, in words: where nothing is here under the UID, and where the two have the same one."""
 STATES = (("keep", "Kept"), ("replace", "Replaced"), ("separate", "Separated"))
 
 
@@ -24,15 +60,42 @@ def index() -> Response:
 @bp.get("/<row:conflict_id>")
 @site_admin_required
 def show(conflict_id: int) -> Response:
-    return render("conflicts/show.html", conflict=conflicts.view(conflicts.get(conflict_id)))
+    conflict = conflicts.get(conflict_id)
+    here, held, same_uid = conflicts.sides(conflict)
+    compared, trouble = _compared(here, held, same_uid=same_uid)
+    return render(
+        "conflicts/show.html",
+        conflict=conflicts.view(conflict),
+        here=here,
+        held=held,
+        same_uid=same_uid,
+        who=[file and origins.name(file) for file in (here, held)],
+        kinds=[file and frames.of_file(file).kind for file in (here, held)],
+        comparison=compared,
+        trouble=trouble,
+        everything=request.args.get("only") == "all",
+        choices=[(choice, words[same_uid]) for choice, words in WORDS.items()],
+        history=conflicts.history(conflict),
+        next=conflicts.next_open(conflict_id),
+    )
 
 
 @bp.post("/<row:conflict_id>")
 @site_admin_required
 def resolve(conflict_id: int) -> Response:
     decided = conflicts.resolve(conflict_id, request.form.get("choice", ""), actor=current_actor())
-    flash(conflicts.SENTENCES[decided.choice])
-    return redirect(url_for(".index"), 303)
+    flash(f"{conflicts.SENTENCES[decided.choice]} Another decision takes it back.")
+    return redirect(url_for(".show", conflict_id=conflict_id), 303)
+
+
+def _compared(here: Any, held: Any, *, same_uid: bool) -> tuple[Any, str]:
+    """The comparison, or why there is none."""
+    if here is None:
+        return None, ""
+    try:
+        return comparison.compare(here, held, neighbours=not same_uid), ""
+    except PortalError as error:
+        return None, error.sentence
 
 
 def _found(search: str, state: str, limit: int, skip: int) -> tuple[Sequence[Any], int]:

@@ -4,13 +4,19 @@ from flask import Blueprint
 from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
-from portal import browse, files, origins
+from portal import browse, files, frames, origins
 from portal.routes.guard import current_actor, current_scope, signed_in_required
 from portal.routes.pages import listing, render
 
 bp = Blueprint("data", __name__, url_prefix="/data")
 
 BELOW = {"project": "subject", "subject": "session", "session": "acquisition"}
+PARTIALS = {
+    "subject": "data/_children.html",
+    "session": "data/_children.html",
+    "acquisition": "data/_series.html",
+}
+"""The part of a container's page that holds what lies below it."""
 
 
 @bp.get("/")
@@ -30,11 +36,12 @@ def place(level: str, number: int) -> Response:
     lying = listing(lambda search, _only, limit, skip: browse.files(here, search if not below else "", limit, skip))
     return render(
         "data/place.html",
-        partial="data/_children.html" if below else "data/_files.html",
+        partial=PARTIALS.get(below or "", "data/_files.html"),
         here=here,
         below=below,
         listing=children or lying,
         lying=lying,
+        series=frames.of_acquisition(number) if level == "acquisition" else None,
     )
 
 

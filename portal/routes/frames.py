@@ -1,0 +1,71 @@
+"""Pictures of the data: of one frame, of the one that stands for a series; where there is none, a drawing says why."""
+
+from collections.abc import Callable
+
+from flask import Blueprint, render_template, request
+from flask import Response as FlaskResponse
+from werkzeug.wrappers import Response
+
+from portal import browse, files, frames, thumbnails
+from portal.errors import Busy, Damaged, Missing, PortalError
+from portal.frames import Spot
+from portal.routes.guard import current_scope, signed_in_required
+from portal.routes.pages import render
+from portal.thumbnails import Size
+
+bp = Blueprint("frames", __name__, url_prefix="/data")
+
+
+@bp.get("/series/<row:series_id>")
+@signed_in_required
+def series(series_id: int) -> Response:
+    row = frames.series(series_id, current_scope())
+    spot = frames.spot(row, _number())
+    here = browse.place(spot.file.parent_type, spot.file.parent_id, current_scope())
+    return render("data/series.html", partial="data/_frame.html", series=row, spot=spot, here=here)
+
+
+@bp.get("/series/<row:series_id>/thumbnail")
+@signed_in_required
+def series_thumbnail(series_id: int) -> Response:
+    row = frames.series(series_id, current_scope())
+    return _picture(lambda: frames.middle(row), "thumbnail")
+
+
+@bp.get("/file/<row:file_id>/thumbnail")
+@signed_in_required
+def file_thumbnail(file_id: int) -> Response:
+    file = files.get(file_id, current_scope())
+    return _picture(lambda: frames.of_file(file), "thumbnail")
+
+
+@bp.get("/file/<row:file_id>/frame/<row:number>")
+@signed_in_required
+def frame(file_id: int, number: int) -> Response:
+    file = files.get(file_id, current_scope())
+    return _picture(lambda: frames.of_file(file, number - 1), "frame")
+
+
+def _number() -> int:
+    text = request.args.get("frame", "1")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 1
+
+
+def _picture(find: Callable[[], Spot], size: Size) -> Response:
+    """The picture as PNG; else a drawing with the reason in words, which is no failure of the page around it."""
+    try:
+        spot = find()
+        if spot.kind != "picture":
+            return _drawing(spot.kind, "")
+        return FlaskResponse(thumbnails.picture(spot.file.blob, spot.frame, size), mimetype="image/png")
+    except Missing:
+        raise
+    except (Busy, Damaged) as error:
+        return _drawing("busy" if isinstance(error, Busy) else "broken", error.sentence)
+    except PortalError as error:
+        return _drawing("broken", error.sentence)
+
+
+def _drawing(kind: str, sentence: str) -> Response:
+    text = render_template("data/drawing.svg", kind=kind, sentence=sentence)
+    return FlaskResponse(text, mimetype="image/svg+xml")
