@@ -156,7 +156,7 @@ def _export_until_it_ends(person: Person) -> None:
     page.get_by_label("To", exact=True).select_option("mirror")
     page.get_by_role("button", name="Start export").click()
     expect(page.get_by_role("heading", name="neuro/trial-a to mirror")).to_be_visible()
-    expect(page.get_by_text("3 objects arrived whole.")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("3 objects arrived whole.").first).to_be_visible(timeout=60_000)
     expect(page.locator(".head .st-ok")).to_have_text("Done")
     expect(page.get_by_text("Its SHA-256")).to_be_visible()
 
