@@ -33,6 +33,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 )
 
 SUCCESS, PENDING = 0x0000, (0xFF00, 0xFF01)
+PATIENCE = 300
+"""Seconds that an answer may take: the first start of a small machine writes much at once."""
 NOT_SENT = "context refused"
 RETIRED_ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6"
 PLAIN = (ExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian)
@@ -193,6 +195,7 @@ def _associated(
     ae: AE, site: Site, roles: list[Any] | None = None, handlers: list[Any] | None = None
 ) -> Iterator[Association]:
     """An association that is released at the end. Raises ConnectionError if it is not accepted."""
+    ae.acse_timeout = ae.dimse_timeout = PATIENCE
     assoc = ae.associate(
         site.host,
         site.port,

@@ -208,5 +208,5 @@ def test_who_connects_and_says_nothing_holds_no_thread_for_long(listener: Listen
 
 
 def threads(listener: Listener) -> int:
-    (child,) = children(listener)
+    (child,) = until(lambda: children(listener), "the listener has forked")
     return len(os.listdir(f"/proc/{child}/task"))

@@ -43,6 +43,8 @@ def bind(path: Path) -> None:
         lock_type="IMMEDIATE",
     )
     file.register_function(_folded, "folded", 1)
+    if database.obj is not None:
+        database.close()  # of this thread: nobody could close it any more
     database.initialize(file)
 
 
