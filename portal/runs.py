@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS = 3.0
 FIRST_WAIT = timedelta(seconds=10)
 LONGEST_WAIT = timedelta(minutes=10)
+TRIES = 20
+"""Runs of which a job keeps how they ended."""
+DIED = "The worker that ran it died."
 
 _interrupted: list[int] = []
 """Not empty: this process has been asked to stop. A list, since a signal handler must not take a lock."""
@@ -166,6 +169,7 @@ def claim(job_id: int) -> Job | None:
         job.state, job.sentence, job.ended = "running", "", None
         job.attempts += 1
         job.started = job.started or now()
+        job.result = {**_with_try(job, DIED), "began": now().isoformat()}
         job.lease = now() + LEASE
         job.holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         job.save()
@@ -181,7 +185,10 @@ def _claimable(job: Job) -> bool:
 def _end_dead(job: Job) -> None:
     times = "once" if job.attempts == 1 else f"{job.attempts} times in a row"
     sentence = f"The worker that ran it died {times}. See the log, then run it again."
-    Job.update(state="failed", ended=now(), lease=None, holder="", sentence=sentence).where(Job.id == job.id).execute()
+    result = _with_try(job, DIED)
+    Job.update(state="failed", ended=now(), lease=None, holder="", sentence=sentence, result=result).where(
+        Job.id == job.id
+    ).execute()
 
 
 def _failed(run: Run, error: PortalError) -> None:
@@ -206,7 +213,19 @@ def _leave(job: Job, **columns: Any) -> None:
     with writing():
         if columns["state"] == "waiting" and Job.get_by_id(job.id).state == "cancelling":
             columns = {"state": "cancelled", "ended": now(), "sentence": _cancelled(job)}
-        Job.update(lease=None, holder="", **columns).where(_held(job)).execute()
+        job.result = columns.pop("result", job.result)
+        tried = _with_try(job, columns.get("sentence", "Stopped with its process; another one goes on."))
+        Job.update(lease=None, holder="", result=tried, **columns).where(_held(job)).execute()
+
+
+def _with_try(job: Job, sentence: str) -> dict[str, Any]:
+    """The row's result with how the run that began last ended, if that is not in it yet."""
+    result: dict[str, Any] = {**job.result}
+    began = result.pop("began", None)
+    if began is not None:
+        last = {"began": began, "ended": now().isoformat(), "sentence": sentence}
+        result["tries"] = [*result.get("tries", []), last][-TRIES:]
+    return result
 
 
 def _cancelled(job: Job) -> str:

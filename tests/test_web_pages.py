@@ -262,13 +262,13 @@ def test_what_waits_for_an_admin_stands_on_each_page(visitor: Visitor, admin: Ac
 def test_a_job_polls_itself_until_it_is_over(visitor: Visitor, admin: Actor) -> None:
     with writing():
         job = jobs.create("export", actor=admin, params={"path": "g/p", "to": "x"}, what="g/p to x", total=3)
-    running = visitor.get(f"/jobs/{job.id}", headers=HTMX).text
-    assert f'hx-get="/jobs/{job.id}"' in running
+    running = visitor.get(f"/jobs/{job.id}/progress", headers=HTMX).text
+    assert f'hx-get="/jobs/{job.id}/progress"' in running
     assert "Cancel export" in running
 
     visitor.post(f"/jobs/{job.id}/cancel")
 
-    over = visitor.get(f"/jobs/{job.id}", headers=HTMX).text
+    over = visitor.get(f"/jobs/{job.id}/progress", headers=HTMX).text
     assert "hx-get" not in over
     assert "Cancelled" in over
     assert "Run again" in over

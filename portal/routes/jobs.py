@@ -3,9 +3,9 @@
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
-from portal import activity, jobs, origins
+from portal import job_items, jobs, origins
 from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.pages import as_csv, listed, listing, render, wants_csv
+from portal.routes.pages import as_csv, as_json_lines, listed, render, wants_csv
 from portal.work_lists import JOBS
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
@@ -16,6 +16,13 @@ STATES = (
     ("failed", "Failed"),
     ("done", "Done"),
     ("cancelled", "Cancelled"),
+)
+ITEM_STATES = (
+    ("failed", "Failed"),
+    ("pending", "Waiting"),
+    ("sent", "Sent"),
+    ("verified", "Verified"),
+    ("skipped", "There already"),
 )
 
 
@@ -31,10 +38,35 @@ def index() -> Response:
 @site_admin_required
 def show(job_id: int) -> Response:
     job = jobs.get(job_id)
-    items = listing(lambda search, state, limit, skip: activity.job_items(job_id, search, state, limit, skip))
+    items = job_items.of(job_id)
+    if wants_csv():
+        return as_csv(items, f"job-{job_id}")
     return render(
-        "jobs/show.html", partial="jobs/_progress.html", job=jobs.view(job), who=origins.name(job), listing=items
+        "jobs/show.html",
+        partial="jobs/_items.html",
+        job=jobs.view(job),
+        who=origins.name(job),
+        listing=listed(items),
+        states=ITEM_STATES,
     )
+
+
+@bp.get("/<row:job_id>/report.jsonl")
+@site_admin_required
+def report(job_id: int) -> Response:
+    """The items that the address asks for, one JSON object a line."""
+    jobs.get(job_id)
+    return as_json_lines(lambda asked: job_items.as_lines(job_id, asked), f"job-{job_id}")
+
+
+@bp.get("/<row:job_id>/progress")
+@site_admin_required
+def progress(job_id: int) -> Response:
+    job = jobs.get(job_id)
+    answer = render("jobs/_progress.html", job=jobs.view(job), who=origins.name(job))
+    if jobs.view(job)["is_over"]:
+        answer.headers["HX-Refresh"] = "true"  # with the last state of the items
+    return answer
 
 
 @bp.post("/<row:job_id>/cancel")

@@ -106,10 +106,22 @@ def as_csv(whole: LongList, name: str) -> Response:
 
 def send_csv(rows: Iterable[Sequence[Any]], name: str) -> Response:
     """Rows as a CSV file named for what it holds and the day."""
-    answer = FlaskResponse(sheets.lines(rows), mimetype="text/csv")
-    day = f"{datetime.now(words.zone()):%Y-%m-%d}"
-    answer.headers.set("Content-Disposition", "attachment", filename=f"{name}-{day}.csv")
+    return _attached(sheets.lines(rows), "text/csv", f"{name}-{_today()}.csv")
+
+
+def as_json_lines(lines: Callable[[Asked], Iterable[bytes]], name: str) -> Response:
+    """What the address asks for as a file with one JSON object a line; sent while it is read."""
+    return _attached(lines(_asked()), "application/jsonl", f"{name}-{_today()}.jsonl")
+
+
+def _attached(content: Iterable[bytes], kind: str, name: str) -> Response:
+    answer = FlaskResponse(content, mimetype=kind)
+    answer.headers.set("Content-Disposition", "attachment", filename=name)
     return answer
+
+
+def _today() -> str:
+    return f"{datetime.now(words.zone()):%Y-%m-%d}"
 
 
 def typed(name: str, most: int) -> str:

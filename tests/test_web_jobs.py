@@ -1,0 +1,105 @@
+"""A job's page: its items in pages, how each attempt ended, and the whole as a report."""
+
+import csv
+import io
+import json
+
+import pytest
+from web_fixtures import HTMX, Visitor, app, stranger, text_of, visitor
+
+from portal import jobs, runs
+from portal.errors import Unreachable
+from portal.models import Job, JobItem, now, writing
+from portal.provenance import Actor
+from portal.runs import End, Run
+
+__all__ = ["app", "stranger", "visitor"]
+
+
+@pytest.fixture
+def export(app: object, admin: Actor) -> Job:
+    """An export of 120 objects, of which two failed, one with a hostile reason."""
+    with writing():
+        job = jobs.create("export", actor=admin, params={"path": "g/p", "to": "x"}, what="g/p to x", total=120)
+        for number in range(120):
+            failed = number in (3, 90)
+            JobItem.create(
+                job=job,
+                key=f"p/object-{number:03}.dcm",
+                size=1000 + number,
+                digest="ab" * 32,
+                state="failed" if failed else "verified",
+                sentence="=1+1 <b>refused</b>" if failed else "",
+                attempts=int(failed),
+            )
+        Job.update(state="errors", ended=now(), done=118, failed=2, sentence="118 of 120.").where(
+            Job.id == job.id
+        ).execute()
+    return jobs.get(job.id)
+
+
+def test_the_failed_items_are_one_press_away_with_their_reasons(visitor: Visitor, export: Job) -> None:
+    page = visitor.get(f"/jobs/{export.id}").text
+    assert "120 items" in text_of(page)
+    assert "All 120 Failed 2 Verified 118" in text_of(page)
+    assert "1 to 50 of 120." in text_of(page)
+    assert "Retry these 2" in page
+
+    failed = visitor.get(f"/jobs/{export.id}?only=failed", headers=HTMX).text
+    assert "1 to 2 of 2." in text_of(failed)
+    assert "object-003" in failed
+    assert "object-004" not in failed
+    assert "<b>refused" not in failed
+
+
+def test_a_report_has_every_item_that_the_page_was_narrowed_to(visitor: Visitor, export: Job) -> None:
+    table = visitor.get(f"/jobs/{export.id}?format=csv&only=failed")
+    rows = list(csv.reader(io.StringIO(table.data.decode("utf-8-sig"), newline="")))
+    assert rows[0] == ["Object", "State", "Bytes", "SHA-256", "Attempts", "What happened"]
+    assert [row[0] for row in rows[1:]] == ["p/object-003.dcm", "p/object-090.dcm"]
+    assert rows[1][5] == "'=1+1 <b>refused</b>"
+
+    lines = visitor.get(f"/jobs/{export.id}/report.jsonl")
+    assert lines.mimetype == "application/jsonl"
+    assert f"job-{export.id}-" in lines.headers["Content-Disposition"]
+    items = [json.loads(line) for line in lines.data.splitlines()]
+    assert len(items) == 120
+    assert items[3] == {
+        "object": "p/object-003.dcm",
+        "state": "failed",
+        "bytes": 1003,
+        "sha256": "ab" * 32,
+        "attempts": 1,
+        "sentence": "=1+1 <b>refused</b>",
+    }
+    assert visitor.get("/jobs/999/report.jsonl").status_code == 404
+
+
+def test_each_attempt_says_when_it_was_and_how_it_ended(visitor: Visitor, admin: Actor) -> None:
+    with writing():
+        job = jobs.create("export", actor=admin, params={"path": "g/p", "to": "x"}, what="g/p to x")
+
+    def fails(_run: Run) -> End:
+        raise Unreachable("The storage does not answer.")
+
+    runs.perform(job.id, fails)
+    Job.update(due=now()).where(Job.id == job.id).execute()
+    runs.perform(job.id, lambda _run: End(sentence="All arrived."))
+
+    page = text_of(visitor.get(f"/jobs/{job.id}").text)
+    assert (
+        page.index("All arrived.") < page.index("Attempts") < page.index("The storage does not answer. Attempt 1 of 8")
+    )
+    assert [set(one) for one in jobs.get(job.id).result["tries"]] == [{"began", "ended", "sentence"}] * 2
+
+
+def test_a_worker_that_died_is_an_attempt_too(visitor: Visitor, admin: Actor) -> None:
+    with writing():
+        job = jobs.create("export", actor=admin, params={"path": "g/p", "to": "x"}, what="g/p to x")
+    runs.claim(job.id)
+    Job.update(lease=job.created).where(Job.id == job.id).execute()
+
+    runs.perform(job.id, lambda _run: End(sentence="All arrived."))
+
+    said = [one["sentence"] for one in jobs.get(job.id).result["tries"]]
+    assert said == ["The worker that ran it died.", "All arrived."]
