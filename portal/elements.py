@@ -1,6 +1,7 @@
 """The elements of a DICOM object as a person reads them: tag, keyword, VR and value, without the pixels."""
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO
@@ -15,6 +16,9 @@ from portal import header
 
 MOST_ROWS = 5000
 LONGEST_VALUE = 256
+TAG_DIGITS = 8
+_HEX = re.compile(r"[0-9a-f]")
+_TAG = re.compile(r"[(\s]*[0-9a-f]{4}[,\s]*[0-9a-f]{4}[)\s]*")
 _AFTER_PREAMBLE = header.PREAMBLE + len(header.MAGIC)
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, LookupError, OverflowError)
 """What pydicom raises at a value that breaks the rules of its VR; vendor files hold every kind."""
@@ -37,6 +41,20 @@ def read(content: BinaryIO, size: int) -> list[Element]:
     content.seek(_AFTER_PREAMBLE)
     meta = read_dataset(content, False, True, stop_when=_past_meta)
     return [*_rows(meta, 0), *islice(_rows(parsed.dataset, 0), MOST_ROWS)]
+
+
+def matching(rows: Sequence[Element], search: str) -> Sequence[Element]:
+    """The elements whose tag, keyword, VR or value holds the text; a tag is found however it is written."""
+    wanted = search.casefold()
+    tag = "".join(_HEX.findall(wanted))
+    as_tag = tag if len(tag) == TAG_DIGITS and _TAG.fullmatch(wanted) else ""
+    return [row for row in rows if _holds(row, wanted, as_tag)] if wanted else rows
+
+
+def _holds(row: Element, wanted: str, tag: str) -> bool:
+    if tag and "".join(_HEX.findall(row.tag.casefold())) == tag:
+        return True
+    return any(wanted in part.casefold() for part in (row.tag, row.keyword, row.vr, row.value))
 
 
 def _past_meta(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001 (pydicom's signature)

@@ -89,6 +89,13 @@ def plan(run: Run) -> None:
     run.write(total=number, result=result)
 
 
+def of_session(session_id: int, label: str) -> list[tuple[str, int]]:
+    """Key and file number of each object of a session as it is now, as an export would have them, below its label."""
+    newest = File.select(fn.MAX(File.id)).scalar() or 0
+    entries = _Snapshot(0, newest)._session(keys.segment(label), session_id)
+    return [(entry.key, entry.file_id) for entry in entries]
+
+
 class _Snapshot:
     """One walk through a project's tree; `hidden` counts what it passed over."""
 

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, BinaryIO, cast
 
 from portal import audit, containers, elements, lists, runtime
@@ -61,13 +61,17 @@ def within(kind: str, container_id: int, scope: Scope, page: Page = WHOLE) -> Pa
     return lists.take(_in(kind, container_id), File, page)
 
 
-def open_content(file: File) -> tuple[Iterator[bytes], int]:
+def open_content(file: File) -> tuple[Generator[bytes], int]:
     """All bytes as they were received, in chunks, and how many they are.
 
     Raises Damaged where they are not those that were received: at once for what fits into one chunk, else before the
     last chunk, so that nobody takes a damaged file for a whole one.
     """
-    blob = file.blob
+    return open_blob(file.blob)
+
+
+def open_blob(blob: Blob) -> tuple[Generator[bytes], int]:
+    """The same for bytes whose file is known already."""
     chunks = _checked(runtime.archive().open(blob.segment, blob.offset, blob.size), blob)
     first = next(chunks, b"")
     return _joined(first, chunks), blob.size
@@ -94,7 +98,7 @@ def _in(kind: str, container_id: int) -> Any:
     return _live().where(File.parent_type == kind, File.parent_id == container_id)
 
 
-def _checked(source: Slice, blob: Blob) -> Iterator[bytes]:
+def _checked(source: Slice, blob: Blob) -> Generator[bytes]:
     digest = hashlib.sha256()
     with source:
         left = blob.size
@@ -111,6 +115,6 @@ def _checked(source: Slice, blob: Blob) -> Iterator[bytes]:
     yield chunk
 
 
-def _joined(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+def _joined(first: bytes, rest: Generator[bytes]) -> Generator[bytes]:
     yield first
     yield from rest

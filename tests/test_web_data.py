@@ -50,6 +50,32 @@ def test_data_leads_from_a_project_down_to_the_bytes(visitor: Visitor, admin: Ac
     assert "file:downloaded" in visitor.get("/activity/audit").text
 
 
+@pytest.mark.parametrize(
+    ("search", "found", "left_out"),
+    [
+        ("patientid", "PatientID", "StudyDate"),
+        ("0010,0020", "PatientID", "StudyDate"),
+        ("(0010,0020)", "PatientID", "StudyDate"),
+        ("00100020", "PatientID", "StudyDate"),
+        ("1CT1", "PatientID", "StudyDate"),
+        ("sq", "OtherPatientIDsSequence", "StudyDate"),
+    ],
+)
+def test_a_header_is_searched_by_name_tag_and_value(
+    visitor: Visitor, admin: Actor, search: str, found: str, left_out: str
+) -> None:
+    file_id = store_vendor_file("CT_small.dcm", a_project("trial", actor=admin)).file_id
+    page = text_of(visitor.get(f"/data/file/{file_id}/header", query_string={"q": search}).text)
+    assert found in page
+    assert left_out not in page
+
+
+def test_a_search_that_no_element_holds_says_so(visitor: Visitor, admin: Actor) -> None:
+    file_id = store_vendor_file("CT_small.dcm", a_project("trial", actor=admin)).file_id
+    page = visitor.get(f"/data/file/{file_id}/header?q=<script>").text
+    assert "No element holds “&lt;script&gt;”." in page
+
+
 def test_a_file_that_is_no_dicom_has_a_page_and_no_header(visitor: Visitor, admin: Actor) -> None:
     file_id = add_file(a_project("trial", actor=admin), "söme <b>file.html", b"<script>alert(1)</script>", admin)
 

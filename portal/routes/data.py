@@ -4,9 +4,9 @@ from flask import Blueprint
 from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
-from portal import browse, files, frames, origins
+from portal import browse, elements, files, frames, origins, zips
 from portal.routes.guard import current_actor, current_scope, signed_in_required
-from portal.routes.pages import listing, render
+from portal.routes.pages import Listing, listing, render, typed
 
 bp = Blueprint("data", __name__, url_prefix="/data")
 
@@ -65,7 +65,17 @@ def file(file_id: int) -> Response:
 def header(file_id: int) -> Response:
     found = files.get(file_id, current_scope())
     here = browse.place(found.parent_type, found.parent_id, current_scope())
-    return render("data/header.html", file=found, here=here, rows=files.header(found))
+    whole = files.header(found)
+    search = typed("q", 200)
+    rows = elements.matching(whole, search)
+    return render(
+        "data/header.html",
+        partial="data/_elements.html",
+        file=found,
+        here=here,
+        listing=Listing(rows=rows, total=len(rows), number=1, search=search),
+        cut=len(whole) >= elements.MOST_ROWS,
+    )
 
 
 @bp.get("/file/<row:file_id>/download")
@@ -77,4 +87,13 @@ def download(file_id: int) -> Response:
     response = FlaskResponse(content, mimetype="application/octet-stream", direct_passthrough=True)
     response.headers.set("Content-Disposition", "attachment", filename=found.name)
     response.content_length = size
+    return response
+
+
+@bp.get("/session/<row:session_id>/zip")
+@signed_in_required
+def session_zip(session_id: int) -> Response:
+    packed = zips.pack(session_id, current_scope(), actor=current_actor())
+    response = FlaskResponse(packed.chunks(), mimetype="application/zip", direct_passthrough=True)
+    response.headers.set("Content-Disposition", "attachment", filename=packed.name)
     return response

@@ -1,0 +1,107 @@
+"""A session as a zip: whole, safe to unpack, checked, and written down once."""
+
+import hashlib
+import io
+import os
+import zipfile
+from pathlib import PurePosixPath
+
+import pytest
+from archive_fixtures import a_project, an_object, store, store_vendor_file, upload
+from web_fixtures import Visitor, app, reader, stranger, visitor
+
+from portal import conflicts, containers, rights, runtime, zips
+from portal.errors import Damaged, Missing
+from portal.models import Acquisition, Audit, Blob, File, Project, Session, writing
+from portal.provenance import Actor
+from portal.settings import Settings
+
+__all__ = ["app", "reader", "stranger", "visitor"]
+
+
+@pytest.fixture
+def project(site: Settings, admin: Actor) -> Project:
+    return a_project(actor=admin)
+
+
+def packed(session: Session, admin: Actor) -> zipfile.ZipFile:
+    found = zips.pack(session.id, rights.scope(admin), actor=admin)
+    return zipfile.ZipFile(io.BytesIO(b"".join(found.chunks())))
+
+
+def test_the_zip_holds_each_file_as_it_was_received(project: Project, admin: Actor) -> None:
+    for number in range(3):
+        store(an_object(SOPInstanceUID=f"1.2.3.{number}"), project)
+    upload(b"notes", Acquisition.get().id, "notes.txt", actor=admin)
+
+    found = packed(Session.get(), admin)
+
+    assert found.testzip() is None
+    digests = {hashlib.sha256(found.read(name)).hexdigest() for name in found.namelist()}
+    assert digests == {blob.digest for blob in Blob.select()}
+    assert all(PurePosixPath(name).parts[0] == "2004-01-19 e+1" for name in found.namelist())
+
+
+def test_no_name_in_a_zip_leads_elsewhere(project: Project, admin: Actor) -> None:
+    store(an_object(StudyDescription="../../etc", SeriesDescription="C:\\evil|?", SeriesNumber="1"), project)
+    with writing():
+        Acquisition.update(label="..").execute()
+        File.update(name="..\\..\\a\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe").execute()
+    for name in packed(Session.get(), admin).namelist():
+        parts = PurePosixPath(name).parts
+        assert len(parts) == 3
+        assert not {"..", ".", ""} & set(parts)
+        assert "\\" not in name
+        assert ":" not in name
+
+
+def test_what_is_held_or_replaced_stays_out(project: Project, admin: Actor) -> None:
+    store(an_object(), project)
+    store(an_object(ImageComments="other"), project)
+    assert len(packed(Session.get(), admin).namelist()) == 1
+    conflicts.resolve(conflicts.every()[0].id, "replace", actor=admin)
+    found = packed(Session.get(), admin)
+    assert len(found.namelist()) == 1
+    assert b"other" in found.read(found.namelist()[0])
+
+
+def test_a_download_is_one_act_of_the_audit_log(project: Project, admin: Actor) -> None:
+    store(an_object(), project)
+    packed(Session.get(), admin)
+    act = Audit.get(Audit.action == "session:downloaded")
+    assert act.detail == {"files": 1, "bytes": Blob.get().size}
+
+
+def test_a_zip_with_a_damaged_file_breaks_off(project: Project, admin: Actor) -> None:
+    store(an_object(), project)
+    blob = Blob.get()
+    with runtime.archive().path(blob.segment).open("r+b") as segment:
+        segment.seek(blob.offset + blob.size - 10)
+        segment.write(b"\xff\x00\xff")
+    found = zips.pack(Session.get().id, rights.scope(admin), actor=admin)
+    with pytest.raises(Damaged):
+        list(found.chunks())
+
+
+def test_a_large_file_is_never_in_memory_as_a_whole(project: Project, admin: Actor) -> None:
+    store(an_object(), project)
+    upload(os.urandom(20 << 20), Acquisition.get().id, "large.bin", actor=admin)
+    found = zips.pack(Session.get().id, rights.scope(admin), actor=admin)
+    assert max(len(chunk) for chunk in found.chunks()) < 3 << 20
+
+
+def test_a_session_without_files_has_no_zip(project: Project, admin: Actor) -> None:
+    session = containers.add_session(containers.add_subject(project.id, "S", actor=admin).id, "empty", actor=admin)
+    with pytest.raises(Missing, match="no files"):
+        zips.pack(session.id, rights.scope(admin), actor=admin)
+
+
+def test_the_page_of_a_session_offers_its_zip(visitor: Visitor, reader: Visitor, admin: Actor) -> None:
+    store_vendor_file("CT_small.dcm", a_project(actor=admin))
+    address = f"/data/session/{Session.get().id}/zip"
+    assert address in visitor.get(f"/data/session/{Session.get().id}").text
+    answer = visitor.get(address)
+    assert answer.mimetype == "application/zip"
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert zipfile.ZipFile(io.BytesIO(answer.data)).testzip() is None
+    assert reader.get(address).status_code == 404
