@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import browse, callers, jobs, peers, site
+from portal import access, browse, callers, jobs, peers, pictures, site
 from portal.errors import Missing
 from portal.interface_lists import PEERS, peer_state, waiting_callers
 from portal.routes.forms import Form, choice, choices, lines, offered, split, text
@@ -96,6 +96,8 @@ def show(peer_id: int) -> Response:
         job=job and jobs.view(job),
         ours=peers.our_ae_title(peer),
         dimse=site.every(),
+        day=pictures.associations(peer.id),
+        access=access.of_peer(peer),
     )
 
 

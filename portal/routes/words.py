@@ -18,7 +18,8 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 def install(app: Flask) -> None:
-    words = (ago, amount, calendar_day, day, days_left, interval, lasting, number, our_host, size, took, uid_name)
+    plain = (amount, calendar_day, day, days_left, hour_of, interval, lasting, number, our_host, size, uid_name)
+    words = (ago, took, *plain)
     app.jinja_env.filters.update({word.__name__: word for word in words})
     app.jinja_env.globals["zone_name"] = zone_name
 
@@ -135,6 +136,11 @@ def _date(moment: datetime, *, with_time: bool = False) -> str:
     local = moment.astimezone(zone())
     date = f"{local.day} {local:%b %Y}"
     return f"{date}, {local:%H:%M}" if with_time else date
+
+
+def hour_of(value: datetime) -> str:
+    """09:00, in the reader's time."""
+    return f"{value.astimezone(zone()):%H:%M}"
 
 
 def days_left(value: datetime | str) -> str:
