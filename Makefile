@@ -1,5 +1,6 @@
 # make up    run Portico with its sample site (options: make up ARGS="--port 8090")
 # make test  the one check: format, lint, types, import contracts, tests; the same here and in CI
+# make guide takes the pictures of docs/guide anew
 # make bench times the pages on a full site (BENCH=DIR keeps it); writes bench/results.md
 # make prove the long rounds of the kill tests; writes docs/proof.md
 
@@ -12,7 +13,7 @@ COMMANDS := echoscu storescu findscu getscu movescu storescp chromium strace
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := up
-.PHONY: up test packages prove bench clean
+.PHONY: up test packages prove bench guide clean
 
 up: .venv/run
 	$(BIN)/portal migrate
@@ -30,6 +31,9 @@ prove: .venv/test packages
 
 bench: .venv/test
 	$(BIN)/python bench/pages.py $(BENCH)
+
+guide: .venv/test packages
+	GUIDE=1 $(PYTEST) -n 0 tests/test_guide.py
 
 # What a virtual environment holds is remembered by an empty file in it, newer than the files that say so.
 .venv/run: .venv/made pyproject.toml requirements.lock

@@ -1,0 +1,132 @@
+"""A hospital's site after some months, as the guide shows it and as its admin asks about it."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from unittest.mock import patch
+
+import pytest
+from archive_fixtures import an_object, store, store_vendor_file
+from browser_fixtures import EMAIL, PASSWORD
+from up_fixtures import Up, free_port, until
+
+from portal import (
+    callers,
+    containers,
+    devices,
+    exports,
+    jobs,
+    keys,
+    migrations,
+    models,
+    peers,
+    runtime,
+    settings,
+    site,
+    users,
+)
+from portal.models import Caller, Device, Job, Peer, now
+from portal.progress import OVER
+from portal.provenance import Actor, operator
+from portal.storage import storages
+
+ACCESSION, SERIES = "ACC-2026-0417", "1.2.826.0.1.3680043.8.498.4177"
+SEEN = {"CT room": timedelta(minutes=4), "Reading room 1": timedelta(days=1, hours=3), "Archive": timedelta(hours=2)}
+"""When each peer called last."""
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """The site, run by `portal up`, with an export of last night and a job that has failed."""
+    up = Up(tmp_path_factory.mktemp("hospital") / "data")
+    chosen = settings.load(up.data, {"PORTAL_CHEAP_PASSWORDS": "1", "PORTAL_MIN_FREE": "1"})
+    runtime.start(chosen)
+    migrations.apply(chosen.run / "migrate.lock")
+    with models.connection():
+        actor = _furnish(up)
+    runtime.archive().close()
+    up.start()
+    try:
+        up.ready()
+        with models.connection():
+            _work(actor)
+        yield up
+    finally:
+        up.end()
+
+
+def _furnish(up: Up) -> Actor:
+    owner, _ = users.add(EMAIL, PASSWORD, True, actor=operator())
+    users.add("radiologist@site.example", PASSWORD, False, actor=operator())
+    actor = users.actor(owner, "127.0.0.1")
+    _set(up, actor)
+    containers.add_group("neuro", "Neuroradiology", actor=actor)
+    brain = containers.add_project("neuro/Brain", "BRAIN", actor=actor)
+    containers.add_project("neuro/Spine", "SPINE", actor=actor)
+    _register(actor)
+    series = {"SeriesInstanceUID": SERIES, "AccessionNumber": ACCESSION, "StudyInstanceUID": f"{SERIES}.1"}
+    for number in range(1, 7):
+        store(an_object("CT_small.dcm", SOPInstanceUID=f"{SERIES}.{number}", InstanceNumber=number, **series), brain)
+    for name in ("MR_small.dcm", "rtplan.dcm", "CT_small.dcm"):
+        store_vendor_file(name, brain)
+    store(an_object("CT_small.dcm", PatientID="another"), brain)
+    _knock()
+    _issue(actor)
+    folder = runtime.current().storage_roots[0] / "mirror"
+    folder.mkdir(parents=True)
+    storages.add("mirror-b", "fs", path=str(folder), actor=actor)
+    return actor
+
+
+def _set(up: Up, actor: Actor) -> None:
+    listening = {"dimse.enabled": True, "dimse.host": "127.0.0.1", "dimse.port": up.dimse_port}
+    with _days_ago(40):
+        site.put({"site.name": "West Campus", **listening}, actor=actor)
+    with _days_ago(3):
+        site.put({"dimse.echo_anyone": True}, actor=actor)
+
+
+def _days_ago(days: int):  # type: ignore[no-untyped-def]
+    """The audit log's clock, some days back."""
+    moment = now() - timedelta(days=days)
+    return patch("portal.audit.now", lambda: moment)
+
+
+def _register(actor: Actor) -> None:
+    more = {"services": ("echo", "store"), "store_to": "neuro/Brain", "addresses": ("10.0.4.7",)}
+    peers.register("CT room", ae_title="CT1", projects=(("neuro/Brain", "rw"),), actor=actor, **more)
+    reads = {"services": ("echo", "find", "move"), "projects": (("neuro/Brain", "ro"),), "addresses": ("127.0.0.1",)}
+    peers.register("Reading room 1", ae_title="VIEWER1", host="127.0.0.1", port=free_port(), actor=actor, **reads)
+    keeps = {"services": ("echo", "store", "find", "move"), "all_projects": True, "addresses": ("10.0.8.0/24",)}
+    peers.register("Archive", ae_title="PACS", host="127.0.0.1", port=free_port(), actor=actor, **keeps)
+    for label, away in SEEN.items():
+        Peer.update(last_seen=now() - away).where(Peer.label == label).execute()
+
+
+def _knock() -> None:
+    for calling, address, reason, sentence in (
+        ("VIEWER3", "10.0.4.17", "unknown", "VIEWER3 is not registered."),
+        ("CT1", "10.0.9.9", "address", "CT1 may not call from 10.0.9.9: its list has 10.0.4.7."),
+    ):
+        for _ in range(12):
+            callers.refused(calling=calling, called="PORTICO", address=address, reason=reason, sentence=sentence)
+    Caller.update(first=now() - timedelta(hours=7), last=now() - timedelta(minutes=9)).execute()
+
+
+def _issue(actor: Actor) -> None:
+    for label, kind, days in (("ct-connector", "connector", 9), ("trial-importer", "importer", 200)):
+        device = devices.add(label, kind, actor=actor)
+        keys.issue(device, name="first key", expires=now() + timedelta(days=days), actor=actor)
+    seen = {"version": "3.4.1", "interval": 3600, "last_address": "10.0.4.30"}
+    Device.update(last_seen=now() - timedelta(minutes=12), **seen).where(Device.label == "ct-connector").execute()
+    Device.update(last_seen=now() - timedelta(hours=26), **seen).where(Device.label == "trial-importer").execute()
+
+
+def _work(actor: Actor) -> None:
+    """An export of last night that arrived whole, and an echo to a viewer that is switched off."""
+    test = storages.request_test("mirror-b", actor=actor)
+    export = exports.start("neuro/Brain", to="mirror-b", actor=actor).id
+    echo = peers.request_echo("Reading room 1", actor=actor)
+    until(lambda: all(jobs.get(number).state in OVER for number in (test, export, echo)))
+    evening: datetime = now() - timedelta(hours=9)
+    moments = {"created": evening, "started": evening, "ended": evening + timedelta(minutes=4)}
+    Job.update(**moments).where(Job.id == export).execute()
