@@ -16,7 +16,6 @@ from portal.models import (
     Group,
     Instance,
     Job,
-    JobItem,
     Peer,
     Project,
     Storage,
@@ -51,16 +50,6 @@ class Overview:
 def running() -> int:
     """Jobs that run or are about to."""
     return int(Job.select().where(Job.state.in_(ACTIVE)).count())
-
-
-def job_items(job_id: int, search: str, state: str, limit: int, skip: int) -> tuple[Sequence[JobItem], int]:
-    """The items of one job in their order."""
-    found = JobItem.select().where(JobItem.job == job_id)
-    if search:
-        found = found.where(JobItem.key.contains(search) | JobItem.sentence.contains(search))
-    if state:
-        found = found.where(JobItem.state == state)
-    return list(found.order_by(JobItem.id).limit(limit).offset(skip)), found.count()
 
 
 def conflicts(search: str, state: str, limit: int, skip: int) -> tuple[Sequence[Conflict], int]:
