@@ -32,8 +32,10 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
     Verification,
 )
 
+from dimse_worker import checkpoint
+
 SUCCESS, PENDING = 0x0000, (0xFF00, 0xFF01)
-PATIENCE = 300
+PATIENCE = 120
 """Seconds that an answer may take: the first start of a small machine writes much at once."""
 NOT_SENT = "context refused"
 RETIRED_ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6"
@@ -205,6 +207,7 @@ def _associated(
     )
     if not assoc.is_established:
         raise ConnectionError(f"{site.called} on {site.host}:{site.port} did not accept the association")
+    checkpoint.install(assoc)
     try:
         yield assoc
     finally:

@@ -13,7 +13,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
-from dimse_worker import contexts, sending, status
+from dimse_worker import checkpoint, contexts, sending, status
 from dimse_worker.handlers import stands
 from dimse_worker.sending import Answer, Originator, Waiting
 from dimse_worker.sockets import PeerSocket, send_at_once
@@ -62,8 +62,6 @@ class Link:
         self._row_id = self._open_row(accepted, self.assoc.acceptor.address)
         # Its reactor would take the answers off the queue: `Association.send_c_store` pauses it for each message.
         self.assoc._reactor_checkpoint.clear()
-        while not self.assoc._is_paused and self.assoc.is_alive():
-            time.sleep(0.0001)
 
     def refresh(self) -> None:
         """Write the counts to the row, where some time has passed since they were."""
@@ -105,6 +103,7 @@ class Link:
             raise Unreachable(_cannot_connect(peer, error)) from error
         if not assoc.is_established:
             raise Unreachable(self._why_not(assoc))
+        checkpoint.install(assoc)
         return assoc
 
     def _why_not(self, assoc: Association) -> str:

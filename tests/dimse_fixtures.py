@@ -27,6 +27,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.presentation import PresentationContext, build_context
 
+from dimse_worker import checkpoint
 from portal import containers, models, peers
 from portal import site as options
 from portal.provenance import operator
@@ -160,6 +161,7 @@ def associated(
         ext_neg=roles or [],
         evt_handlers=[without_delay, *(handlers or [])],
     )
+    checkpoint.install(assoc)
     try:
         yield assoc
     finally:
@@ -217,8 +219,6 @@ class Sender:
         request.DataSet = BytesIO(raw)
         self._digest = hashlib.sha256()
         assoc._reactor_checkpoint.clear()
-        while not assoc._is_paused:
-            threading.Event().wait(0.0002)
         assoc.dimse.send_msg(request, context.context_id)
         _, response = assoc.dimse.get_msg(block=True)
         assoc._reactor_checkpoint.set()
