@@ -61,7 +61,7 @@ def conflicts(search: str, state: str, limit: int, skip: int) -> tuple[Sequence[
         .switch(Conflict)
         .join(Project)
         .join(Group)
-        .where(Conflict.choice == state)
+        .where(Conflict.choice == state, File.deleted_at.is_null())
     )
     if search:
         found = found.where(Conflict.sop_uid.contains(search) | Conflict.sentence.contains(search))

@@ -27,6 +27,7 @@ from portal.routes import (
     session,
     shell,
     storages,
+    trash,
     users,
 )
 from portal.routes import (
@@ -41,6 +42,7 @@ TABS = (
     home,
     data,
     frames,
+    trash,
     exports,
     jobs,
     activity,

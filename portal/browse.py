@@ -117,7 +117,7 @@ def children(parent: Place, search: str, limit: int, skip: int) -> tuple[Sequenc
     table = BELOW.get(parent.level)
     if table is None:
         return [], 0
-    found = table.select().where(getattr(table, parent.level) == parent.id)
+    found = table.select().where(getattr(table, parent.level) == parent.id, table.trash.is_null())
     if search:
         found = found.where(_second(table).contains(search) | table.label.contains(search))
     first = (table.label.cast("INTEGER"),) if table is Acquisition else ()
@@ -227,7 +227,7 @@ def _series(rows: Sequence[Any]) -> dict[int, dict[str, Any]]:
 
 
 def _inside(table: Any, parent: Any, rows: Sequence[Any]) -> dict[int, int]:
-    found = table.select(parent, fn.COUNT(table.id)).where(parent.in_([row.id for row in rows]))
+    found = table.select(parent, fn.COUNT(table.id)).where(parent.in_([row.id for row in rows]), table.trash.is_null())
     return dict(found.group_by(parent).tuples())
 
 

@@ -40,6 +40,7 @@ SENTENCES: dict[str, str] = {
 def every(state: str | None = OPEN, *, limit: int = 100, before: int | None = None) -> list[Conflict]:
     """Conflicts, newest first; `state` is open or one of the choices, None all. Page on with the last one's id."""
     found = Conflict.select(Conflict, File, Project, Group).join(File).switch(Conflict).join(Project).join(Group)
+    found = found.where(File.deleted_at.is_null())
     if state is not None:
         found = found.where(Conflict.choice == state)
     if before is not None:
@@ -48,7 +49,8 @@ def every(state: str | None = OPEN, *, limit: int = 100, before: int | None = No
 
 
 def count(state: str = OPEN) -> int:
-    return int(Conflict.select().where(Conflict.choice == state).count())
+    """How many there are in one state; those whose object is in the trash wait there."""
+    return int(Conflict.select().join(File).where(Conflict.choice == state, File.deleted_at.is_null()).count())
 
 
 def get(conflict_id: int | str) -> Conflict:
@@ -122,7 +124,11 @@ def history(conflict: Conflict) -> list[Act]:
 
 def next_open(conflict_id: int) -> int | None:
     """The open conflict after this one, from the newest down and round again; None where no other is open."""
-    others = Conflict.select(Conflict.id).where(Conflict.choice == OPEN, Conflict.id != conflict_id)
+    others = (
+        Conflict.select(Conflict.id)
+        .join(File)
+        .where(Conflict.choice == OPEN, Conflict.id != conflict_id, File.deleted_at.is_null())
+    )
     ordered = others.order_by(Conflict.id.desc())
     found = ordered.where(Conflict.id < conflict_id).first() or ordered.first()
     return None if found is None else int(found.id)
@@ -140,6 +146,8 @@ def resolve(conflict_id: int | str, choice: str, *, actor: Actor) -> Conflict:
     parsed = _header(get(conflict_id).file)
     with writing():
         conflict = get(conflict_id)
+        if conflict.file.deleted_at is not None:
+            raise BadValue("The object is in the trash. Restore it first, then decide.")
         before = conflict.choice
         if before != choice:
             _decide(conflict, choice, parsed)

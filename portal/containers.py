@@ -72,7 +72,8 @@ def add_subject(project_id: int, label: str, *, actor: Actor) -> Subject:
     label = labels.clean(label)
     with writing():
         parent = _writable("project", project_id, actor)
-        if Subject.select().where(Subject.project == parent, Subject.label == label).exists():
+        same = Subject.select().where(Subject.project == parent, Subject.label == label, Subject.trash.is_null())
+        if same.exists():
             raise Taken("There is a subject with this label in the project already.", field="label")
         row = Subject(project=parent, label=label, **actor.origin.fields)
         _save(row, "subject", actor)
@@ -87,7 +88,7 @@ def add_session(
     with writing():
         parent = _writable("subject", subject_id, actor)
         if uid and Session.select().where(Session.subject == parent, Session.uid == uid).exists():
-            raise Taken("There is a session with this UID in the subject already.", field="uid")
+            raise Taken("There is a session with this UID in the subject already, or in the trash.", field="uid")
         row = Session(subject=parent, label=label, uid=uid, timestamp=timestamp, **actor.origin.fields)
         _save(row, "session", actor)
     return row
@@ -101,7 +102,7 @@ def add_acquisition(
     with writing():
         parent = _writable("session", session_id, actor)
         if uid and Acquisition.select().where(Acquisition.session == parent, Acquisition.uid == uid).exists():
-            raise Taken("There is an acquisition with this UID in the session already.", field="uid")
+            raise Taken("There is an acquisition with this UID in the session already, or in the trash.", field="uid")
         row = Acquisition(session=parent, label=label, uid=uid, timestamp=timestamp, **actor.origin.fields)
         _save(row, "acquisition", actor)
     return row
@@ -233,7 +234,11 @@ def _rows(kind: str, scope: Scope) -> "ModelSelect[Any]":
     query: ModelSelect[Any] = TABLES[kind].select(TABLES[kind], *above)
     for table in above:
         query = query.join(table)
-    return query.where(Project.id.in_(scope.projects))
+    query = query.where(Project.id.in_(scope.projects))
+    for table in (Subject, Session, Acquisition):
+        if table is TABLES[kind] or table in above:
+            query = query.where(table.trash.is_null())
+    return query
 
 
 def _groups(actor: Actor) -> "ModelSelect[Group]":

@@ -80,6 +80,7 @@ def _enter_dicom(arrival: Arrival, header: Header, blob: Blob, verdict: Verdict)
     if container_type is None or container_id is None:
         container_type = "acquisition"
         container_id = placement.acquisition_for(arrival.project_id, header, arrival.origin)
+    placement.revive(container_type, container_id)
     name = arrival.name or f"{header.sop_uid}.dcm"
     file = File.create(
         parent_type=container_type,
@@ -103,6 +104,7 @@ def _enter_dicom(arrival: Arrival, header: Header, blob: Blob, verdict: Verdict)
 def _enter_plain(arrival: Arrival, blob: Blob) -> Stored:
     """A file that is not indexed. Other content under its name makes it the next version; the old one stays."""
     file = _namesake(arrival)
+    placement.revive(arrival.container_type or "project", arrival.container_id or 0)
     if file is None:
         file = File.create(
             parent_type=arrival.container_type,

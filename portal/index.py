@@ -1,10 +1,24 @@
 """The DICOM index: judges what arrives against what is there, and keeps Study, Series and Instance true."""
 
 from dataclasses import dataclass
+from typing import Any
+
+from peewee import fn
 
 from portal import person_names
 from portal.header import Header
-from portal.models import ALTERNATE, CURRENT, HELD, Acquisition, Conflict, File, Instance, Series, Study, arrivals
+from portal.models import (
+    ALTERNATE,
+    CURRENT,
+    HELD,
+    Acquisition,
+    Conflict,
+    File,
+    Instance,
+    Series,
+    Study,
+    arrivals,
+)
 from portal.models.arrivals import KnownObject
 
 
@@ -82,6 +96,17 @@ def change_state(instance: Instance, state: str, reason: str) -> None:
         _count(instance, 1 if state == CURRENT else -1)
 
 
+def remove_all(files: Any) -> None:
+    """Take the instances of some files (a query of their numbers) out of the index, as `remove`, at once."""
+    shown: Any = Instance.select(Instance.series, fn.COUNT(Instance.id)).where(
+        Instance.file.in_(files), Instance.state == CURRENT
+    )
+    gone = list(shown.group_by(Instance.series).tuples())
+    Instance.delete().where(Instance.file.in_(files)).execute()
+    for series_id, number in gone:
+        _count_series(series_id, -number)
+
+
 def remove(file_id: int) -> None:
     """Take a file's instances out of the index, inside the caller's write block: the file is no longer shown."""
     for instance in Instance.select().where(Instance.file == file_id):
@@ -156,8 +181,12 @@ def _acquisition(file: File) -> Acquisition | None:
 
 def _count(instance: Instance, by: int) -> None:
     """Counts of series and study, and what follows from them: the study's series and modalities that are not empty."""
-    study_id, left = arrivals.count(instance.series_id, by)
-    if left <= 1:
+    _count_series(instance.series_id, by)
+
+
+def _count_series(series_id: int, by: int) -> None:
+    study_id, left = arrivals.count(series_id, by)
+    if left <= max(by, 1):
         filled = list(Series.select(Series.modality).where(Series.study == study_id, Series.n_instances > 0))
         modalities = sorted({row.modality for row in filled if row.modality})
         Study.update(n_series=len(filled), modalities="\\" + "\\".join(modalities) + "\\" if modalities else "").where(

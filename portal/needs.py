@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from portal import runtime
-from portal.models import ApiKey, Conflict, Device, Storage, now
+from portal.models import ApiKey, Conflict, Device, File, Storage, now
 
 SOON = timedelta(days=14)
 """Before a key ends in less than this, somebody should have made the next one."""
@@ -54,7 +54,7 @@ def _failed_storages() -> Iterator[Need]:
 
 
 def _conflicts() -> Iterator[Need]:
-    count = Conflict.select().where(Conflict.choice == "open").count()
+    count = Conflict.select().join(File).where(Conflict.choice == "open", File.deleted_at.is_null()).count()
     if count:
         waits = "1 conflict waits" if count == 1 else f"{count:,} conflicts wait"
         yield Need(kind="conflicts", sentence=f"{waits} for a decision")

@@ -73,6 +73,20 @@ def acquisition_for(project_id: int, header: Header, origin: Origin) -> int:
     return int(made.id)
 
 
+def revive(container_type: str, container_id: int) -> None:
+    """Take a container and those above it out of the trash, inside the caller's write block: something new lies in it.
+
+    What lay in them before stays in the trash.
+    """
+    if container_type == "project" or not arrivals.is_in_trash(container_type, container_id):
+        return
+    row: Any = containers.TABLES[container_type].get_by_id(container_id)
+    while not isinstance(row, Project):
+        row.trash = None
+        row.save(only=["trash"])
+        row = containers.parent_of(row)
+
+
 def project_of(file: File) -> int:
     """Id of the project that a file lies in."""
     row: Any = containers.TABLES[file.parent_type].get_by_id(file.parent_id)

@@ -170,7 +170,7 @@ def _subjects(text: str, scope: Scope) -> list[Hit]:
         Subject.select(Subject, Project, Group)
         .join(Project)
         .join(Group)
-        .where(Subject.project.in_(scope.projects), beginning(Subject.label, text))
+        .where(Subject.project.in_(scope.projects), Subject.trash.is_null(), beginning(Subject.label, text))
     )
     return [
         Hit(id=row.id, level="subject", title=row.label, second=f"{row.project.group.code}/{row.project.label}")

@@ -25,7 +25,7 @@ MODULES = {
     "storage": "storages",
     "export": "exports",
     "conflict": "conflicts",
-    "trash": "later",
+    "trash": "trash",
     "send": "later",
     "reindex": "archive",
     "unpack": "archive",

@@ -20,10 +20,7 @@ def _later(words: str) -> click.Command:
     return command
 
 
-trash = click.Group("trash", help="Deleted things; not available yet.")
-for verb in ("list", "restore", "purge"):
-    trash.add_command(_later(f"trash {verb}"))
-
+trash_purge = _later("trash purge")
 export_verify = _later("export verify")
 
-commands = (trash, *(_later(name) for name in ("send", "verify", "backup", "restore", "conformance")))
+commands = tuple(_later(name) for name in ("send", "verify", "backup", "restore", "conformance"))

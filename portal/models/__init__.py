@@ -1,16 +1,27 @@
 """The tables, by noun; nothing outside this package knows SQL."""
 
 from portal.models.base import Owned, Table, bind, connection, database, now, restart_numbers, writing
-from portal.models.index import ALTERNATE, CURRENT, HELD, SUPERSEDED, Conflict, Decision, Instance, Series, Study
+from portal.models.index import (
+    ALTERNATE,
+    CURRENT,
+    HELD,
+    SUPERSEDED,
+    Conflict,
+    Decision,
+    Instance,
+    Series,
+    Study,
+)
 from portal.models.interfaces import Association, Caller, Peer, Storage
 from portal.models.people import ApiKey, Device, Grant, Secret, User
 from portal.models.site import Audit, Setting
-from portal.models.tree import Acquisition, Blob, File, FileVersion, Group, Project, Session, Subject
+from portal.models.tree import Acquisition, Blob, File, FileVersion, Group, Project, Session, Subject, Trash
 from portal.models.work import Job, JobItem
 
 TABLES: tuple[type[Table], ...] = (
     Group,
     Project,
+    Trash,
     Subject,
     Session,
     Acquisition,
@@ -70,6 +81,7 @@ __all__ = [
     "Study",
     "Subject",
     "Table",
+    "Trash",
     "User",
     "bind",
     "connection",

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from portal.models.compiled import Statement, number, text
 from portal.models.index import CURRENT, Instance, Series, Study
-from portal.models.tree import Acquisition, File, Group, Project
+from portal.models.tree import Acquisition, File, Group, Project, Session, Subject
 
 
 class KnownStudy(NamedTuple):
@@ -73,6 +73,29 @@ _live_file = Statement(
         File.parent_type == text(0), File.parent_id == number(1), File.name == text(2), File.deleted_at.is_null()
     )
 )
+_in_trash = {
+    "acquisition": Statement(
+        lambda: (
+            Acquisition.select(Acquisition.id)
+            .join(Session)
+            .join(Subject)
+            .where(
+                Acquisition.id == number(0),
+                Acquisition.trash.is_null(False) | Session.trash.is_null(False) | Subject.trash.is_null(False),
+            )
+        )
+    ),
+    "session": Statement(
+        lambda: (
+            Session.select(Session.id)
+            .join(Subject)
+            .where(Session.id == number(0), Session.trash.is_null(False) | Subject.trash.is_null(False))
+        )
+    ),
+    "subject": Statement(
+        lambda: Subject.select(Subject.id).where(Subject.id == number(0), Subject.trash.is_null(False))
+    ),
+}
 _project_path = Statement(lambda: Project.select(Group.code, Project.label).join(Group).where(Project.id == number(0)))
 _count_series = Statement(
     lambda: Series.update(n_instances=Series.n_instances + number(0)).where(Series.id == number(1))
@@ -117,6 +140,11 @@ def acquisition(session_id: int, uid: str) -> int | None:
 def live_file(parent_type: str, parent_id: int, name: str) -> int | None:
     """The file of this name that is not in the trash."""
     return _number(_live_file.first(parent_type, parent_id, name))
+
+
+def is_in_trash(container_type: str, container_id: int) -> bool:
+    """Whether a container, or one above it, is in the trash."""
+    return _in_trash[container_type].first(container_id) is not None
 
 
 def project_path(project_id: int) -> str:

@@ -23,7 +23,23 @@ class Project(Owned):
         indexes = ((("group", "label"), True),)
 
 
+class Trash(Owned):
+    """Something that was put into the trash, by whom and when; what lies in it points here."""
+
+    kind = CharField(constraints=[Check("kind IN ('file', 'acquisition', 'session', 'subject')")])
+    target = IntegerField()
+    """Row number of the file or container."""
+    project = ForeignKeyField(Project, backref="+")
+    project_id: int
+    label = CharField()
+    files = IntegerField()
+    size = IntegerField()
+    """Bytes of the files."""
+
+
 class Subject(Owned):
+    trash = IntegerField(null=True)
+    """Number of the Trash row that it waits in; no foreign key, whose index each arrival would have to keep."""
     project = ForeignKeyField(Project, backref="subjects")
     project_id: int
     label = CharField()
@@ -40,6 +56,7 @@ Subject.add_index(
 
 
 class Session(Owned):
+    trash = IntegerField(null=True)
     subject = ForeignKeyField(Subject, backref="sessions")
     subject_id: int
     label = CharField()
@@ -51,6 +68,7 @@ class Session(Owned):
 
 
 class Acquisition(Owned):
+    trash = IntegerField(null=True)
     session = ForeignKeyField(Session, backref="acquisitions")
     session_id: int
     label = CharField()
@@ -89,6 +107,8 @@ class File(Owned):
     type = CharField(null=True)
     mimetype = CharField(null=True)
     deleted_at = UtcField(null=True)
+    trash = IntegerField(null=True)
+    """With `deleted_at`: where it is to be restored from."""
 
 
 File.add_index(
@@ -96,6 +116,11 @@ File.add_index(
         File.deleted_at.is_null()
     )
 )
+
+
+for _table in (Subject, Session, Acquisition, File):
+    _name = f"{_table._meta.table_name}_trash"
+    _table.add_index(_table.index(_table.trash, _table.id, name=_name).where(_table.trash.is_null(False)))
 
 
 class FileVersion(Table):

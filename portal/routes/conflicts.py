@@ -70,7 +70,7 @@ def show(conflict_id: int) -> Response:
         held=held,
         same_uid=same_uid,
         who=[file and origins.name(file) for file in (here, held)],
-        kinds=[file and frames.of_file(file).kind for file in (here, held)],
+        kinds=["other" if file is None or file.deleted_at else frames.of_file(file).kind for file in (here, held)],
         comparison=compared,
         trouble=trouble,
         everything=request.args.get("only") == "all",
