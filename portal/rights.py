@@ -61,23 +61,29 @@ def _granted(actor: Actor) -> Scope:
     """Each project once, in the order of the grants; `unknown` is never among them."""
     if actor.type not in ("user", "peer") or not actor.id:
         return NOTHING
-    grants = Grant.select().where(Grant.who_type == actor.type, Grant.who_id == int(actor.id)).order_by(Grant.id)
+    grants = list(Grant.select().where(Grant.who_type == actor.type, Grant.who_id == int(actor.id)).order_by(Grant.id))
+    known = _grantable() if grants else []
     reads: dict[int, None] = {}
     stores: set[int] = set()
     for grant in grants:
-        for project in _projects_of(grant):
+        for project_id in _projects_of(grant, known):
             if grant.role != "store":
-                reads.setdefault(project)
+                reads.setdefault(project_id)
             if grant.role != "ro":
-                stores.add(project)
+                stores.add(project_id)
     return Scope(projects=tuple(reads), stores=frozenset(stores))
 
 
-def _projects_of(grant: Grant) -> list[int]:
+def _grantable() -> list[tuple[int, int]]:
+    """Each project that a grant can reach, with its group, in their order."""
+    rows = Project.select(Project.id, Project.group).join(Group).where(Group.code != UNKNOWN_GROUP)
+    return [(row.id, row.group_id) for row in rows.order_by(Project.id)]
+
+
+def _projects_of(grant: Grant, known: list[tuple[int, int]]) -> list[int]:
     """The projects of one grant: its own, its group's, or with neither those of the whole site."""
-    projects = Project.select(Project.id).join(Group).where(Group.code != UNKNOWN_GROUP).order_by(Project.id)
     if grant.project_id is not None:
-        projects = projects.where(Project.id == grant.project_id)
-    elif grant.group_id is not None:
-        projects = projects.where(Project.group == grant.group_id)
-    return [row.id for row in projects]
+        return [project for project, _ in known if project == grant.project_id]
+    if grant.group_id is not None:
+        return [project for project, group in known if group == grant.group_id]
+    return [project for project, _ in known]
