@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -95,9 +96,11 @@ def test_status_finds_everything_up(sampled: Up) -> None:
 
 
 def test_the_sample_peer_answers_an_echo(sampled: Up) -> None:
-    ended = sampled.portal("peer", "echo", "Sample workstation", "--json")
-    assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout)["state"] == "done"
+    def echo() -> Any:
+        return sampled.portal("peer", "echo", "Sample workstation", "--json")
+
+    until(lambda: echo().returncode == 0)  # the peer may still be starting when the site says that it is ready
+    assert json.loads(echo().stdout)["state"] == "done"
 
 
 def test_a_second_up_on_the_same_data_refuses_in_words(sampled: Up) -> None:
