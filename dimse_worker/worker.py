@@ -17,7 +17,7 @@ from rq.executions import Execution
 from rq.job import Job as Bell
 from rq.serializers import JSONSerializer
 
-from portal import jobs, runs, runtime, tether
+from portal import jobs, runs, runtime, tether, usage
 from portal.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -111,6 +111,7 @@ class JobWorker(Worker):
         try:
             with runtime.connection():
                 jobs.sweep()
+                usage.refresh()
         except (RedisError, DatabaseError) as error:
             log.warning("the sweep could not be done: %s", error)
         self._swept = time.monotonic()

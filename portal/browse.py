@@ -7,7 +7,7 @@ from typing import Any
 
 from peewee import ModelSelect, fn
 
-from portal import containers, frames, origins
+from portal import containers, frames, origins, usage
 from portal.models import (
     CURRENT,
     Acquisition,
@@ -42,6 +42,7 @@ class Row:
     origin: origins.Named
     via: str
     created: datetime
+    files: int = 0
     size: int = 0
     state: str = ""
     series: Series | None = None
@@ -58,7 +59,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A container: the way to it (itself last), who made it, and what its objects say."""
+    """A container: the way to it (itself last), who made it (by name: a project), and what its objects say."""
 
     level: str
     id: int
@@ -70,6 +71,8 @@ class Place:
     via: str
     created: datetime
     facts: tuple[tuple[str, str], ...]
+    series: Series | None = None
+    """Of an acquisition: what its objects say of their series."""
 
 
 def projects(scope: Scope, search: str, limit: int, skip: int) -> tuple[Sequence[Row], int]:
@@ -81,10 +84,11 @@ def projects(scope: Scope, search: str, limit: int, skip: int) -> tuple[Sequence
         )
     rows = list(found.order_by(Group.code, Project.label).limit(limit).offset(skip))
     inside, names = _inside(Subject, Subject.project, rows), _names(rows)
+    held = usage.of("project", [row.id for row in rows])
     return [
-        Row(label=f"{row.group.code}/{row.label}", second=row.ae_title or "", **_common(row, inside, names))
+        Row(label=f"{row.group.code}/{row.label}", second=row.ae_title or "", **_common(row, inside, names, held))
         for row in rows
-    ], found.count()
+    ], _total(found, rows, limit, skip)
 
 
 def paths(scope: Scope) -> list[str]:
@@ -99,16 +103,18 @@ def place(level: str, number: int, scope: Scope) -> Place:
     way = _way(row)
     project = containers.project_of(row)
     path = f"{project.group.code}/{project.label}"
+    series = frames.of_acquisition(row.id) if isinstance(row, Acquisition) else None
     return Place(
         level=level,
         id=row.id,
         label=row.label,
         path=path,
         way=(Step(level="project", id=project.id, label=path), *way[1:]),
-        origin=origins.name(row),
+        origin=origins.name(row) if level == "project" else origins.unnamed(row),
         via=row.origin_via,
         created=row.created,
-        facts=tuple((name, str(value)) for name, value in _facts(row) if value),
+        facts=tuple((name, str(value)) for name, value in _facts(row, series) if value),
+        series=series,
     )
 
 
@@ -122,17 +128,18 @@ def children(parent: Place, search: str, limit: int, skip: int) -> tuple[Sequenc
         found = found.where(_second(table).contains(search) | table.label.contains(search))
     first = (table.label.cast("INTEGER"),) if table is Acquisition else ()
     rows = list(found.order_by(*first, table.label, table.id).limit(limit).offset(skip))
-    inside, names = _below(table, rows), _names(rows)
+    inside, names = _below(table, rows), _names(rows if table is not Acquisition else ())
     more = _series(rows) if table is Acquisition else {}
+    held = usage.of(table._meta.table_name, [row.id for row in rows])
     return [
         Row(
             label=row.label,
             second=getattr(row, _second(table).name) or "",
             **more.get(row.id, {}),
-            **_common(row, inside, names),
+            **_common(row, inside, names, held),
         )
         for row in rows
-    ], found.count()
+    ], _total(found, rows, limit, skip)
 
 
 def files(parent: Place, search: str, limit: int, skip: int) -> tuple[Sequence[Row], int]:
@@ -150,12 +157,11 @@ def files(parent: Place, search: str, limit: int, skip: int) -> tuple[Sequence[R
         Row(
             label=row.name,
             second=row.type or row.mimetype or "",
-            size=row.blob.size,
             state=states.get(row.id, ""),
-            **_common(row, {}, names),
+            **_common(row, {}, names, {row.id: usage.Amount(1, row.blob.size)}),
         )
         for row in rows
-    ], found.count()
+    ], _total(found, rows, limit, skip)
 
 
 def versions(file_id: int) -> list[FileVersion]:
@@ -170,11 +176,24 @@ def instances(file_id: int) -> list[Instance]:
     return list(found.order_by(Instance.member).limit(MEMBERS))
 
 
-def _common(row: Any, inside: dict[int, int], names: dict[origins.Key, origins.Named]) -> dict[str, Any]:
+def _total(found: Any, rows: Sequence[Any], limit: int, skip: int) -> int:
+    """How many rows the whole list has; a list that ends on its first page need not be asked again."""
+    return len(rows) if not skip and len(rows) < limit else int(found.count())
+
+
+def _common(
+    row: Any,
+    inside: dict[int, int],
+    names: dict[origins.Key, origins.Named],
+    held: dict[int, usage.Amount],
+) -> dict[str, Any]:
+    amount = held.get(row.id, usage.Amount(0, 0))
     return {
+        "files": amount.files,
+        "size": amount.size,
         "id": row.id,
         "inside": inside.get(row.id, 0),
-        "origin": names[row.origin_type, row.origin_id],
+        "origin": names.get((row.origin_type, row.origin_id)) or origins.unnamed(row),
         "via": row.origin_via,
         "created": row.created,
     }
@@ -203,27 +222,13 @@ def _below(table: Any, rows: Sequence[Any]) -> dict[int, int]:
         return _inside(Session, Session.subject, rows)
     if table is Session:
         return _inside(Acquisition, Acquisition.session, rows)
-    ids = [row.id for row in rows]
-    found: ModelSelect[Any] = File.select(File.parent_id, fn.COUNT(File.id).alias("many")).where(
-        File.parent_type == "acquisition", File.parent_id.in_(ids), File.deleted_at.is_null()
-    )
-    return dict(found.group_by(File.parent_id).tuples())
+    return {}
 
 
 def _series(rows: Sequence[Any]) -> dict[int, dict[str, Any]]:
-    """What is known of some acquisitions beside their names: their series, and how many bytes lie in them."""
-    ids = [row.id for row in rows]
-    sizes: ModelSelect[Any] = (
-        File.select(File.parent_id, fn.SUM(Blob.size))
-        .join(Blob)
-        .where(File.parent_type == "acquisition", File.parent_id.in_(ids), File.deleted_at.is_null())
-        .group_by(File.parent_id)
-    )
-    found: dict[int, dict[str, Any]] = {number: {"size": size} for number, size in sizes.tuples()}
-    for series in Series.select().where(Series.acquisition.in_(ids), Series.n_instances > 0):
-        more = {"series": series, "kind": frames.kind_of_modality(series.modality)}
-        found.setdefault(series.acquisition_id or 0, {}).update(more)
-    return found
+    """What the objects of some acquisitions say of their series."""
+    found = Series.select().where(Series.acquisition.in_([row.id for row in rows]), Series.n_instances > 0)
+    return {row.acquisition_id or 0: {"series": row, "kind": frames.kind_of_modality(row.modality)} for row in found}
 
 
 def _inside(table: Any, parent: Any, rows: Sequence[Any]) -> dict[int, int]:
@@ -232,20 +237,22 @@ def _inside(table: Any, parent: Any, rows: Sequence[Any]) -> dict[int, int]:
 
 
 def _states(rows: Sequence[File]) -> dict[int, str]:
+    if not rows:
+        return {}
     found: ModelSelect[Any] = Instance.select(Instance.file, Instance.state).where(
         Instance.file.in_([row.id for row in rows]), Instance.state != CURRENT
     )
     return dict(found.tuples())
 
 
-def _facts(row: Any) -> list[tuple[str, Any]]:
+def _facts(row: Any, series: Series | None) -> list[tuple[str, Any]]:
     """What the objects in a container say about it, as recorded."""
     if isinstance(row, Subject):
         return [("Patient ID", row.patient_id), ("Issuer", row.issuer)]
     if isinstance(row, Session):
         return _of_study(Study.get_or_none(Study.session == row.id))
     if isinstance(row, Acquisition):
-        return _of_series(Series.get_or_none(Series.acquisition == row.id))
+        return _of_series(series)
     return [("AE title", row.ae_title)]
 
 

@@ -1,8 +1,11 @@
 """Origins and actors by name: what a person reads where a row says `device 7`."""
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
+
+from peewee import JOIN, Value
 
 from portal.models import Device, Peer, User
 
@@ -25,13 +28,14 @@ class Named:
 
 
 def names(keys: Iterable[Key]) -> dict[Key, Named]:
-    """The names of many origins, by one query a kind."""
+    """The names of many origins, by one statement."""
     wanted = set(keys)
-    found: dict[Key, Named] = {}
+    selects = []
     for kind, look_up in _LOOK_UPS.items():
         numbers = [int(text) for of, text in wanted if of == kind and text.isdecimal()]
         if numbers:
-            found |= look_up(numbers)
+            selects.append(look_up(numbers))
+    found = {} if not selects else _named(functools.reduce(lambda whole, one: whole.union_all(one), selects))
     return {key: found.get(key, Named(type=key[0], id=key[1])) for key in wanted}
 
 
@@ -41,24 +45,29 @@ def name(row: Any) -> Named:
     return names([key])[key]
 
 
-def _users(numbers: list[int]) -> dict[Key, Named]:
-    rows = User.select(User.id, User.email).where(User.id.in_(numbers))
-    return {("user", str(row.id)): Named(type="user", id=str(row.id), name=row.email) for row in rows}
+def unnamed(row: Any) -> Named:
+    """The origin of one row as it is recorded, where nobody reads its name."""
+    return Named(type=row.origin_type, id=row.origin_id)
 
 
-def _devices(numbers: list[int]) -> dict[Key, Named]:
-    rows = Device.select(Device, User).left_outer_join(User).where(Device.id.in_(numbers))
+def _named(query: Any) -> dict[Key, Named]:
     return {
-        ("device", str(row.id)): Named(
-            type="device", id=str(row.id), name=row.label, sponsor=row.sponsor.email if row.sponsor else ""
-        )
-        for row in rows
+        (kind, str(number)): Named(type=kind, id=str(number), name=name, sponsor=sponsor or "")
+        for kind, number, name, sponsor in query.tuples()
     }
 
 
-def _peers(numbers: list[int]) -> dict[Key, Named]:
-    rows = Peer.select(Peer.id, Peer.label).where(Peer.id.in_(numbers))
-    return {("peer", str(row.id)): Named(type="peer", id=str(row.id), name=row.label) for row in rows}
+def _users(numbers: list[int]) -> Any:
+    return User.select(Value("user"), User.id, User.email, Value("")).where(User.id.in_(numbers))
 
 
-_LOOK_UPS: dict[str, Callable[[list[int]], dict[Key, Named]]] = {"user": _users, "device": _devices, "peer": _peers}
+def _devices(numbers: list[int]) -> Any:
+    columns = (Value("device"), Device.id, Device.label, User.email)
+    return Device.select(*columns).join(User, JOIN.LEFT_OUTER).where(Device.id.in_(numbers))
+
+
+def _peers(numbers: list[int]) -> Any:
+    return Peer.select(Value("peer"), Peer.id, Peer.label, Value("")).where(Peer.id.in_(numbers))
+
+
+_LOOK_UPS: dict[str, Callable[[list[int]], Any]] = {"user": _users, "device": _devices, "peer": _peers}

@@ -15,12 +15,13 @@ from portal.models.index import (
 from portal.models.interfaces import Association, Caller, Peer, Storage
 from portal.models.people import ApiKey, Device, Grant, Secret, User
 from portal.models.site import Audit, Setting
-from portal.models.tree import Acquisition, Blob, File, FileVersion, Group, Project, Session, Subject, Trash
+from portal.models.tree import Acquisition, Blob, File, FileVersion, Group, Project, Session, Subject, Trash, Usage
 from portal.models.work import Job, JobItem
 
 TABLES: tuple[type[Table], ...] = (
     Group,
     Project,
+    Usage,
     Trash,
     Subject,
     Session,
@@ -82,6 +83,7 @@ __all__ = [
     "Subject",
     "Table",
     "Trash",
+    "Usage",
     "User",
     "bind",
     "connection",

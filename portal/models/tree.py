@@ -23,6 +23,16 @@ class Project(Owned):
         indexes = ((("group", "label"), True),)
 
 
+class Usage(Table):
+    """How much a project holds, as it was counted last: a large site is too much to be counted for a page."""
+
+    project = ForeignKeyField(Project, unique=True, backref="+", on_delete="CASCADE")
+    project_id: int
+    files = IntegerField()
+    size = IntegerField()
+    counted = UtcField(default=now)
+
+
 class Trash(Owned):
     """Something that was put into the trash, by whom and when; what lies in it points here."""
 

@@ -4,7 +4,7 @@ from flask import Blueprint
 from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
-from portal import browse, elements, files, frames, origins, zips
+from portal import browse, elements, files, frames, origins, ways, zips
 from portal.routes.guard import current_actor, current_scope, signed_in_required
 from portal.routes.pages import Listing, listing, render, typed
 
@@ -41,7 +41,7 @@ def place(level: str, number: int) -> Response:
         below=below,
         listing=children or lying,
         lying=lying,
-        series=frames.of_acquisition(number) if level == "acquisition" else None,
+        ways=ways.into(level, number) if level in ("session", "acquisition") else ways.NONE,
     )
 
 
@@ -50,13 +50,15 @@ def place(level: str, number: int) -> Response:
 def file(file_id: int) -> Response:
     found = files.get(file_id, current_scope())
     here = browse.place(found.parent_type, found.parent_id, current_scope())
+    objects = browse.instances(file_id)
     return render(
         "data/file.html",
+        kind=frames.kind_of(objects[0]) if objects else "other",
         file=found,
         here=here,
         who=origins.name(found),
         versions=browse.versions(file_id),
-        instances=browse.instances(file_id),
+        instances=objects,
     )
 
 

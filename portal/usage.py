@@ -1,0 +1,81 @@
+"""How much lies where: files and bytes of containers, counted when they are shown, or before on a large site."""
+
+import itertools
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from peewee import JOIN, fn
+
+from portal.models import Acquisition, Blob, File, Project, Session, Subject, Usage, now, writing
+
+COUNTED_AT_ONCE = 20_000
+"""Files of a site whose projects are counted while the page waits."""
+EVERY = timedelta(minutes=10)
+
+_LEVELS: tuple[tuple[str, Any], ...] = (
+    ("project", Project),
+    ("subject", Subject),
+    ("session", Session),
+    ("acquisition", Acquisition),
+)
+
+
+class Amount(NamedTuple):
+    files: int
+    size: int
+
+
+def of(level: str, ids: Sequence[int]) -> dict[int, Amount]:
+    """Live files and their bytes in some containers of one level, at whatever depth; by one statement."""
+    if level != "project":
+        return _counted(level, ids)
+    newest = File.select(fn.MAX(File.id)).scalar() or 0
+    if newest <= COUNTED_AT_ONCE:
+        return _counted(level, ids)
+    return {row.project_id: Amount(row.files, row.size) for row in Usage.select().where(Usage.project.in_(list(ids)))}
+
+
+def refresh() -> bool:
+    """Count all projects anew where the last time is long ago and the site is large; whether that was done."""
+    newest = File.select(fn.MAX(File.id)).scalar() or 0
+    last = Usage.select(Usage.counted).order_by(Usage.counted.desc()).first()
+    if newest <= COUNTED_AT_ONCE or (last is not None and last.counted > now() - EVERY):
+        return False
+    ids = [row.id for row in Project.select(Project.id)]
+    found = _counted("project", ids)
+    rows = [{"project": number, "counted": now(), **found.get(number, Amount(0, 0))._asdict()} for number in ids]
+    with writing():
+        Usage.delete().execute()
+        Usage.insert_many(rows).execute()
+    return True
+
+
+def _counted(level: str, ids: Sequence[int]) -> dict[int, Amount]:
+    names = [name for name, _ in _LEVELS]
+    depths = range(names.index(level), len(_LEVELS))
+    query = _at(names.index(level), depths[0], ids)
+    for depth in depths[1:]:
+        query = query.union_all(_at(names.index(level), depth, ids))
+    found: dict[int, Amount] = {}
+    for number, files, size in query.tuples():
+        before = found.get(number, Amount(0, 0))
+        found[number] = Amount(before.files + files, before.size + (size or 0))
+    return found
+
+
+def _at(top: int, depth: int, ids: Sequence[int]) -> Any:
+    """The files that lie directly in containers of one depth, by the container of the top that these are in.
+
+    Cross joins, for SQLite takes those in their order: from the few containers down, and not through all files.
+    """
+    root = _LEVELS[top][1]
+    query: Any = root.select(root.id, fn.COUNT(File.id), fn.SUM(Blob.size))
+    conditions: list[Any] = [root.id.in_(list(ids))]
+    for (kind, above), (_, table) in itertools.pairwise(_LEVELS[top : depth + 1]):
+        query = query.join(table, JOIN.CROSS)
+        conditions.append(getattr(table, kind) == above.id)
+    kind, table = _LEVELS[depth]
+    query = query.join(File, JOIN.CROSS).join(Blob, JOIN.CROSS)
+    conditions += [File.parent_type == kind, File.parent_id == table.id, File.deleted_at.is_null()]
+    return query.where(*conditions, Blob.id == File.blob).group_by(root.id)

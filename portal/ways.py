@@ -1,0 +1,60 @@
+"""The ways by which files came into a container: who sent how many, and when."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from peewee import fn
+
+from portal import origins
+from portal.models import Acquisition, Blob, File
+
+MOST = 5
+"""Ways that a page shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """`files` by one origin, from the first to the last moment."""
+
+    origin: origins.Named
+    via: str
+    files: int
+    first: datetime
+    last: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ways:
+    """The ways of most files, how many ways there are, and what came by all of them."""
+
+    shown: tuple[Way, ...]
+    total: int
+    files: int
+    size: int
+
+
+NONE = Ways(shown=(), total=0, files=0, size=0)
+
+
+def into(level: str, number: int) -> Ways:
+    """The ways into a session or an acquisition, the one of most files first; two or three statements."""
+    key = (File.origin_type, File.origin_id, File.origin_via)
+    found: Any = File.select(
+        *key, fn.COUNT(File.id), fn.SUM(Blob.size), fn.MIN(File.created), fn.MAX(File.created)
+    ).join(Blob)
+    found = found.where(_within(level, number), File.deleted_at.is_null()).group_by(*key)
+    rows = list(found.order_by(fn.COUNT(File.id).desc(), fn.MIN(File.id)).tuples())
+    names = origins.names((row[0], row[1]) for row in rows[:MOST])
+    ways = tuple(
+        Way(origin=names[row[0], row[1]], via=row[2], files=row[3], first=row[5], last=row[6]) for row in rows[:MOST]
+    )
+    return Ways(shown=ways, total=len(rows), files=sum(row[3] for row in rows), size=sum(row[4] or 0 for row in rows))
+
+
+def _within(level: str, number: int) -> Any:
+    if level == "acquisition":
+        return (File.parent_type == "acquisition") & (File.parent_id == number)
+    acquisitions = Acquisition.select(Acquisition.id).where(Acquisition.session == number)
+    found = (File.parent_type == "acquisition") & File.parent_id.in_(acquisitions)
+    return found | ((File.parent_type == "session") & (File.parent_id == number))
