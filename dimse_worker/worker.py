@@ -50,6 +50,10 @@ class JobWorker(Worker):
         self.is_stopping = False
         self._swept = 0.0
 
+    def answer_signals(self) -> None:
+        """Stop in order from now on. RQ does this only after the worker has become known to others."""
+        self._install_signal_handlers()  # type: ignore[no-untyped-call]
+
     def get_heartbeat_ttl(self, job: Bell, working_time: float = 0.0) -> int:  # noqa: ARG002 (RQ calls it so)
         return MONITOR_SECONDS + 10
 
@@ -129,6 +133,7 @@ def _work() -> bool:
     worker = None
     try:
         worker = JobWorker()
+        worker.answer_signals()
         worker.work(logging_level="WARNING")
     except RedisError as error:
         log.warning("the queue does not answer (%s); waiting for it", type(error).__name__)
