@@ -1,47 +1,88 @@
-"""One storage's place for objects of ours: keys below its prefix, create-only, checked as they pass."""
+"""One storage's place for objects of ours: keys below its prefix, create-only, checked as they pass, tried again."""
 
+import contextlib
 import hashlib
+import math
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
 
-from libcloud.storage.base import Container, Object, StorageDriver
-from libcloud.storage.types import ObjectDoesNotExistError
+from portal.errors import BadValue, Damaged, Missing, PortalError, Taken
+from portal.models import now
+from portal.storage.store import CHUNK, MIB, Interrupted, Stat, Step, Store, Upload
 
-from portal.errors import Damaged, Missing
+__all__ = ["CHUNK", "Destination", "Stat"]
 
-CHUNK = 1 << 20
+TRIES = 4
+PAUSE = 0.5
+"""Seconds before the second try; each later one waits twice as long."""
+LONGEST_PAUSE = 20.0
+"""Seconds, also where the server asks for more: the job comes back later then."""
+LEFT_AFTER = timedelta(days=1)
+"""Age of an unfinished upload that no run can be working on any more."""
 
-
-@dataclass(frozen=True)
-class Stat:
-    """What the store says of an object; the key is without the storage's prefix."""
-
-    key: str
-    size: int
+T = TypeVar("T")
 
 
 class Destination:
-    """Any number of threads may share one; each gets a driver of its own, since a shared one mixes up answers."""
+    """Any number of threads may share one; each gets a store of its own, since a shared driver mixes up answers.
 
-    def __init__(self, make_driver: Callable[[], StorageDriver], *, container: str, prefix: str) -> None:
-        self._make_driver = make_driver
-        self._container = container
+    Raises what `Store` says. What was interrupted is tried again, `tries` times in all, with `wait` between.
+    """
+
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        *,
+        prefix: str,
+        tries: int = TRIES,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._open_store = open_store
         self._prefix = f"{prefix}/" if prefix else ""
+        self._tries = tries
+        self._wait = wait
         self._local = threading.local()
 
-    def put(self, key: str, chunks: Iterable[bytes], *, size: int, digest: str) -> None:
-        """Write a new object; it is whole and durable at its key when this returns, else nothing is there.
+    @property
+    def create_only(self) -> bool:
+        """Whether the store itself refuses to write over an object; else we look before we write."""
+        return bool(self._store.create_only)
 
-        Raises Taken where something is there already, which stays as it is; Damaged where the chunks are not what
-        `size` and `digest` (SHA-256) say.
+    def put(self, key: str, chunks: Iterable[bytes], *, size: int, digest: str, overwrite: bool = False) -> None:
+        """Write an object; it is whole and durable at its key when this returns, else nothing of it is there.
+
+        Raises Taken where something is there already, which stays as it is, unless `overwrite`; Damaged where the
+        chunks are not what `size` and `digest` (SHA-256) say. A store that does not refuse by itself is looked at
+        first: of two writers at the same moment, the later one wins there.
         """
+        name = self._name(key)
+        if not overwrite:
+            self._refuse_taken(name)
         checked = _checked(chunks, size=size, digest=digest)
-        self._driver.upload_object_via_stream(checked, self._folder, self._prefix + key)
+        if size <= self._store.small:
+            self._put_whole(name, b"".join(checked), digest, overwrite)
+        else:
+            self._put_parts(name, checked, size, digest, overwrite)
 
-    def read(self, key: str) -> Iterator[bytes]:
-        """The object's bytes as they are at the store now. Raises Missing."""
-        return self._driver.download_object_as_stream(self._object(key), chunk_size=CHUNK)
+    def read(self, key: str, offset: int = 0, size: int | None = None) -> Iterator[bytes]:
+        """The object's bytes as they are at the store now, or a range of them. Raises Missing."""
+        name = self._name(key)
+        seen = failures = 0
+        while True:
+            try:
+                for chunk in self._store.read(name, offset + seen, None if size is None else size - seen):
+                    seen += len(chunk)
+                    failures = 0
+                    yield chunk
+                return
+            except Interrupted as error:
+                failures += 1
+                if failures == self._tries:
+                    raise
+                self._pause(failures, error)
 
     def digest(self, key: str) -> tuple[int, str]:
         """Size and SHA-256 of what the store holds, by reading all of it back. Raises Missing."""
@@ -52,47 +93,172 @@ class Destination:
             size += len(chunk)
         return size, running.hexdigest()
 
+    def verify(self, key: str, *, size: int, digest: str) -> None:
+        """Read back what was written. Raises Damaged where the store gives other bytes, Missing where none."""
+        if self.digest(key) != (size, digest):
+            raise Damaged("The storage gives back other bytes than were sent. Check it, and do not rely on it.")
+
     def stat(self, key: str) -> Stat | None:
         """What the store says of an object; None if there is none."""
-        try:
-            return Stat(key, self._object(key).size)
-        except Missing:
-            return None
+        return self._stat(self._name(key))
 
     def delete(self, key: str) -> None:
-        """Raises Missing."""
-        self._driver.delete_object(self._object(key))
+        """Raises Missing, where the store tells."""
+        name = self._name(key)
+        self._persist(lambda: self._store.delete(name), settle=lambda: None)
 
-    def list(self, prefix: str = "") -> Iterator[Stat]:
-        """Objects whose key begins so, in no order."""
-        for found in self._driver.iterate_container_objects(self._folder, prefix=self._prefix + prefix):
-            yield Stat(found.name.removeprefix(self._prefix), found.size)
+    def list(self, prefix: str = "", after: str = "") -> Iterator[Stat]:
+        """Objects whose key begins so and comes after another, in the order of their UTF-8 bytes; page by page."""
+        last = self._prefix + after if after else ""
+        failures = 0
+        while True:
+            try:
+                for page in self._store.pages(self._prefix + prefix, last):
+                    failures = 0
+                    for found in page:
+                        last = found.key
+                        yield self._ours(found)
+                return
+            except Interrupted as error:
+                failures += 1
+                if failures == self._tries:
+                    raise
+                self._pause(failures, error)
 
-    @property
-    def _driver(self) -> StorageDriver:
-        if not hasattr(self._local, "driver"):
-            self._local.driver = self._make_driver()
-        driver: StorageDriver = self._local.driver
-        return driver
+    def leftovers(self, older: timedelta = LEFT_AFTER) -> Iterator[tuple[str, Upload]]:
+        """Uploads under the prefix that nobody will finish, each with its key."""
+        before: datetime = now() - older
+        for upload in self._store.unfinished(self._prefix):
+            if upload.since is not None and upload.since < before:
+                yield upload.name.removeprefix(self._prefix), upload
 
-    @property
-    def _folder(self) -> Container:
-        return self._driver.get_container(self._container)
+    def tidy(self, ours: Callable[[str], bool], older: timedelta = LEFT_AFTER) -> int:
+        """Abort the leftovers whose key is one of `ours` (another program may use the bucket); returns how many."""
+        found = [upload for key, upload in self.leftovers(older) if ours(key)]
+        for upload in found:
+            self._store.abort(upload)
+        return len(found)
 
-    def _object(self, key: str) -> Object:
+    def steps(self) -> Sequence[Step]:
+        """The first steps of the test, which the provider knows."""
+        return self._store.steps()
+
+    def refuses(self, key: str, body: bytes) -> bool:
+        """Ask the store to write over an object without a look before; whether it refuses. For the test alone."""
+        name = self._name(key)
         try:
-            return self._driver.get_object(self._container, self._prefix + key)
-        except ObjectDoesNotExistError as error:
-            raise Missing(f"There is no object {key}.") from error
+            self._store.put(name, body, digest=hashlib.sha256(body).hexdigest(), overwrite=False)
+        except Taken:
+            return True
+        return False
+
+    @property
+    def _store(self) -> Store:
+        if not hasattr(self._local, "store"):
+            self._local.store = self._open_store()
+        store: Store = self._local.store
+        return store
+
+    def _name(self, key: str) -> str:
+        """The whole name of a key. Raises BadValue for one that is no name in any store, or too long for this one."""
+        parts = key.split("/")
+        if any(part in ("", ".", "..") for part in parts) or "\0" in key:
+            raise BadValue(f"{key[:200]!r} cannot be the name of an object.")
+        name = self._prefix + key
+        if (length := len(name.encode(errors="surrogateescape"))) > self._store.longest:
+            limit = f"it has {length:,} bytes, and the storage takes {self._store.longest:,}"
+            raise BadValue(f"{key[:60]!r}… cannot be the name of an object: {limit}.")
+        return name
+
+    def _ours(self, found: Stat) -> Stat:
+        return Stat(found.key.removeprefix(self._prefix), found.size, found.modified, found.checksum)
+
+    def _stat(self, name: str) -> Stat | None:
+        found = self._persist(lambda: self._store.stat(name))
+        return self._ours(found) if found else None
+
+    def _refuse_taken(self, name: str) -> None:
+        if not self._store.create_only and self._stat(name) is not None:
+            raise Taken("Something has that name there already.")
+
+    def _put_whole(self, name: str, body: bytes, digest: str, overwrite: bool) -> None:
+        def request() -> None:
+            self._store.put(name, body, digest=digest, overwrite=overwrite)
+
+        self._persist(request, settle=lambda: self._settled(name, len(body), digest), guard=not overwrite and name)
+
+    def _put_parts(self, name: str, chunks: Iterable[bytes], size: int, digest: str, overwrite: bool) -> None:
+        store = self._store
+        length = max(store.part, math.ceil(size / store.most_parts / MIB) * MIB)
+        upload = self._persist(lambda: store.begin(name, size=size, overwrite=overwrite))
+        try:
+            offset = 0
+            for number, body in enumerate(_parts(chunks, length)):
+                self._send(upload, number, offset, body)
+                offset += len(body)
+            settle = lambda: self._settled(name, size, digest)  # noqa: E731
+            self._persist(lambda: store.finish(upload), settle=settle, guard=not overwrite and name)
+        except BaseException:
+            with contextlib.suppress(PortalError):
+                store.abort(upload)
+            raise
+
+    def _send(self, upload: Upload, number: int, offset: int, body: bytes) -> None:
+        self._persist(lambda: self._store.send(upload, number, offset, body))
+
+    def _settled(self, name: str, size: int, digest: str) -> None:
+        """An earlier try may have written it: what is there is ours if it has our content. Raises Taken or Missing."""
+        if self.digest(name.removeprefix(self._prefix)) != (size, digest):
+            raise Taken("Something has that name there already.")
+
+    def _persist(
+        self, request: Callable[[], T], *, settle: Callable[[], T] | None = None, guard: str | bool = False
+    ) -> T:
+        """Carry out a request, again where it was interrupted.
+
+        The first try may have succeeded without our knowing: where a later one is refused as Taken or Missing, `settle`
+        decides. `guard` names the object that a later try would write over in a store that refuses nothing.
+        """
+        failures = 0
+        while True:
+            try:
+                if failures and isinstance(guard, str):
+                    self._refuse_taken(guard)
+                return request()
+            except Interrupted as error:
+                failures += 1
+                if failures >= self._tries:
+                    raise
+                self._pause(failures, error)
+            except (Taken, Missing):
+                if not failures or settle is None:
+                    raise
+                return settle()
+
+    def _pause(self, failures: int, error: Interrupted) -> None:
+        self._wait(min(LONGEST_PAUSE, max(error.after, PAUSE * 2 ** (failures - 1))))
+
+
+def _parts(chunks: Iterable[bytes], length: int) -> Iterator[bytes]:
+    """The chunks as bodies of one length, the last one shorter; it comes only after the chunks have ended well."""
+    body = bytearray()
+    for chunk in chunks:
+        body += chunk
+        while len(body) > length:
+            yield bytes(body[:length])
+            del body[:length]
+    yield bytes(body)
 
 
 def _checked(chunks: Iterable[bytes], *, size: int, digest: str) -> Iterator[bytes]:
-    """The chunks; raises before the end where they are not what was announced, so that the store drops them."""
+    """The chunks; raises before the end where they are not what was announced, so that nothing of them appears."""
     running = hashlib.sha256()
     seen = 0
     for chunk in chunks:
         running.update(chunk)
         seen += len(chunk)
+        if seen > size:
+            break
         yield chunk
     if seen != size or running.hexdigest() != digest:
         raise Damaged("The bytes to be sent are not those that were taken in. Check the archive: portal verify")

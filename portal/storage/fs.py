@@ -1,21 +1,21 @@
-"""The file system as a store: a Libcloud driver that never leaves its folder and never shows half an object."""
+"""The file system as a store: a store that never leaves its folder and never shows half an object."""
 
 import contextlib
 import errno
 import hashlib
 import os
+import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from libcloud.common.base import Connection
-from libcloud.storage.base import Container, Object, StorageDriver
-from libcloud.storage.types import ObjectDoesNotExistError
-
-from portal.errors import BadValue, Busy, NoSpace, NotAllowed, PortalError, Taken, Unreachable
+from portal.errors import BadValue, Busy, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.storage import keys, paths
-from portal.storage.destination import CHUNK, Destination
+from portal.storage.destination import Destination
+from portal.storage.store import CHUNK, MIB, Stat, Step, Upload
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -30,89 +30,143 @@ _DENIED = {
 }
 
 
-def open_destination(config: dict[str, Any], prefix: str) -> Destination:
+def open_destination(config: dict[str, Any], prefix: str, _secret: dict[str, str]) -> Destination:
     """The destination in a folder that the site still allows. Raises BadValue."""
     folder, root = paths.inside(config["path"])
-    return Destination(lambda: FileSystemDriver(folder, root), container=str(folder), prefix=prefix)
+    return Destination(lambda: FileSystemStore(folder, root), prefix=prefix)
 
 
-class FileSystemDriver(StorageDriver):
-    """One folder is the one container; an object's name is a path below it, of which no part is followed as a link.
+@dataclass
+class _Writing(Upload):
+    """The open file of an object that has no name of its own yet, and its folder."""
+
+    folder: int = -1
+    file: int = -1
+
+
+class FileSystemStore:
+    """An object's name is a path below one folder, of which no part is followed as a link.
 
     The folder itself is reached the same way from `root`, which the operator allowed: a link that somebody puts into
-    the path later leads nowhere. Uploads are create-only.
+    the path later leads nowhere.
     """
 
-    name = "File system"
-    connectionCls = Connection
+    create_only: bool | None = True
+    small = 8 * MIB
+    part = MIB
+    most_parts = 1 << 40
+    longest = 4000
 
     def __init__(self, folder: Path, root: Path) -> None:
-        super().__init__(str(folder))  # type: ignore[no-untyped-call]
         self._path = folder
         self._root = root
 
-    def get_container(self, container_name: str) -> Container:
-        with self._explained(), self._folder(()):
-            return Container(container_name, {}, self)
+    def steps(self) -> Sequence[Step]:
+        return [("Folder allowed", self._allowed), ("Folder found", self._found)]
 
-    def get_object(self, container_name: str, object_name: str) -> Object:
-        *folders, name = _parts(object_name)
-        container = Container(container_name, {}, self)
+    def put(self, name: str, body: bytes, *, digest: str, overwrite: bool) -> None:  # noqa: ARG002 (others send it)
+        upload = self.begin(name, size=len(body), overwrite=overwrite)
+        try:
+            self.send(upload, 0, 0, body)
+            self.finish(upload)
+        finally:
+            self.abort(upload)
+
+    def begin(self, name: str, *, size: int, overwrite: bool) -> Upload:
+        *folders, last = _parts(name)
+        with self._explained():
+            with self._folder(folders, make=True) as folder:
+                kept = os.dup(folder)
+            try:
+                file = _begin(kept, last)
+            except BaseException:
+                os.close(kept)
+                raise
+        return _Writing(name, last, size, overwrite, folder=kept, file=file)
+
+    def send(self, upload: Upload, number: int, offset: int, body: bytes) -> None:  # noqa: ARG002 (others need it)
+        left = memoryview(body)
+        with self._explained():
+            while left:
+                written = os.pwrite(_writing(upload).file, left, offset)
+                left, offset = left[written:], offset + written
+
+    def finish(self, upload: Upload) -> None:
+        writing = _writing(upload)
+        with self._explained():
+            os.fsync(writing.file)
+            _name(writing)
+            _remove(_partial(writing.id), writing.folder)
+            os.fsync(writing.folder)
+        self.abort(upload)
+
+    def abort(self, upload: Upload) -> None:
+        writing = _writing(upload)
+        if writing.file >= 0:
+            os.close(writing.file)
+            with self._explained():
+                _remove(_partial(writing.id), writing.folder)
+            os.close(writing.folder)
+            writing.file = writing.folder = -1
+
+    def unfinished(self, prefix: str) -> Iterator[Upload]:  # noqa: ARG002 (others ask for it)
+        """None: what a killed writer left goes with the next look at its object."""
+        return iter(())
+
+    def stat(self, name: str) -> Stat | None:
+        *folders, last = _parts(name)
         with self._explained():
             try:
                 with self._folder(folders) as folder:
-                    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                    found = os.stat(last, dir_fd=folder, follow_symlinks=False)
                     # A writer that was killed between link and unlink left its other name; no writer can need it now.
-                    _remove(_partial(name), folder)
-            except FileNotFoundError as error:
-                raise ObjectDoesNotExistError("", self, object_name) from error  # type: ignore[no-untyped-call]
+                    _remove(_partial(last), folder)
+            except FileNotFoundError:
+                return None
         if not stat.S_ISREG(found.st_mode):
-            raise BadValue(f"{object_name} is there, but is no file.")
-        return Object(object_name, found.st_size, "", {}, {}, container, self)
+            raise BadValue(f"{name} is there, but is no file.")
+        return Stat(name, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
-    def upload_object_via_stream(
-        self,
-        iterator: Iterable[bytes],
-        container: Container,
-        object_name: str,
-        extra: dict[str, Any] | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> Object:
-        """Create an object, durable when this returns. Raises Taken where anything has that name."""
-        *folders, name = _parts(object_name)
-        with self._explained(), self._folder(folders, make=True) as folder:
-            size = _create(folder, name, iterator)
-        return Object(object_name, size, "", extra or {}, headers or {}, container, self)
-
-    def download_object_as_stream(self, obj: Object, chunk_size: int | None = None) -> Iterator[bytes]:
-        *folders, name = _parts(obj.name)
+    def read(self, name: str, offset: int, size: int | None) -> Iterator[bytes]:
+        self._require(name)
+        *folders, last = _parts(name)
         with self._explained(), self._folder(folders) as folder:
-            descriptor = os.open(name, _FILE, dir_fd=folder)
+            descriptor = os.open(last, _FILE, dir_fd=folder)
         with open(descriptor, "rb", buffering=0) as file:
-            while True:
+            file.seek(offset)
+            while size is None or size > 0:
                 with self._explained():
-                    chunk = file.read(chunk_size or CHUNK)
+                    chunk = file.read(CHUNK if size is None else min(CHUNK, size))
                 if not chunk:
                     return
+                size = None if size is None else size - len(chunk)
                 yield chunk
 
-    def delete_object(self, obj: Object) -> bool:
-        *folders, name = _parts(obj.name)
+    def delete(self, name: str) -> None:
+        self._require(name)
+        *folders, last = _parts(name)
         with self._explained(), self._folder(folders) as folder:
-            os.unlink(name, dir_fd=folder)
+            os.unlink(last, dir_fd=folder)
             os.fsync(folder)
-        return True
 
-    def iterate_container_objects(
-        self, container: Container, prefix: str | None = None, ex_prefix: str | None = None
-    ) -> Iterator[Object]:
-        wanted = prefix or ex_prefix or ""
-        above = wanted.rpartition("/")[0]
+    def pages(self, prefix: str, after: str) -> Iterator[Sequence[Stat]]:
+        above = prefix.rpartition("/")[0]
         inner = _parts(above) if above else ()
         with self._explained(), contextlib.suppress(FileNotFoundError), self._folder(inner) as folder:
-            for name, size in _walk(folder, f"{above}/" if above else ""):
-                if name.startswith(wanted):
-                    yield Object(name, size, "", {}, {}, container, self)
+            for found in _walk(folder, f"{above}/" if above else "", prefix, os.fsencode(after)):
+                yield (found,)
+
+    def _allowed(self) -> str:
+        paths.inside(str(self._path))
+        return f"{self._path} lies in a folder that this site allows."
+
+    def _found(self) -> str:
+        with self._explained(), self._folder(()):
+            return "It is there, and no part of its path is a link."
+
+    def _require(self, name: str) -> None:
+        if self.stat(name) is None:
+            raise Missing(f"There is no object {name}.")
 
     @contextlib.contextmanager
     def _folder(self, parts: Iterable[str], *, make: bool = False) -> Iterator[int]:
@@ -194,8 +248,8 @@ def _make(name: str, folder: int) -> None:
         os.fsync(folder)
 
 
-def _create(folder: int, name: str, chunks: Iterable[bytes]) -> int:
-    """Write under another name, sync, and link it to its own, which fails where that exists; returns the size.
+def _begin(folder: int, name: str) -> int:
+    """A new file under another name, which `_name` links to its own.
 
     What is linked is the open file, not its other name: a second writer of the same object can remove that, but
     never put its own half-written file in its place.
@@ -203,18 +257,29 @@ def _create(folder: int, name: str, chunks: Iterable[bytes]) -> int:
     partial = _partial(name)
     _remove(partial, folder)
     try:
-        descriptor = os.open(partial, _NEW_FILE, 0o600, dir_fd=folder)
+        return os.open(partial, _NEW_FILE, 0o600, dir_fd=folder)
     except FileExistsError as error:
         raise Busy("Another run writes this object at the same moment.") from error
+
+
+def _name(writing: _Writing) -> None:
+    """Give the open file its name: by a link, which fails where that exists, or in place of what is there."""
+    source = f"/proc/self/fd/{writing.file}"
+    if not writing.overwrite:
+        os.link(source, writing.id, dst_dir_fd=writing.folder, follow_symlinks=True)
+        return
+    own = f"{_PARTIAL[0]}{secrets.token_hex(8)}{_PARTIAL[1]}"
+    os.link(source, own, dst_dir_fd=writing.folder, follow_symlinks=True)
     try:
-        size = sum(_write(descriptor, chunk) for chunk in chunks)
-        os.fsync(descriptor)
-        os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=folder, follow_symlinks=True)
+        os.rename(own, writing.id, src_dir_fd=writing.folder, dst_dir_fd=writing.folder)
     finally:
-        os.close(descriptor)
-        _remove(partial, folder)
-    os.fsync(folder)
-    return size
+        _remove(own, writing.folder)
+
+
+def _writing(upload: Upload) -> _Writing:
+    if not isinstance(upload, _Writing):
+        raise TypeError("this upload was begun by another store")
+    return upload
 
 
 def _partial(name: str) -> str:
@@ -222,29 +287,37 @@ def _partial(name: str) -> str:
     return f"{_PARTIAL[0]}{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{_PARTIAL[1]}"
 
 
-def _write(descriptor: int, chunk: bytes) -> int:
-    left = memoryview(chunk)
-    while left:
-        left = left[os.write(descriptor, left) :]
-    return len(chunk)
-
-
 def _remove(name: str, folder: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)
 
 
-def _walk(folder: int, above: str) -> Iterator[tuple[str, int]]:
-    """Names and sizes of the files below, without what is being written; links are not followed."""
-    for at, _folders, files, descriptor in os.fwalk(".", dir_fd=folder, onerror=_raise):
-        for name in files:
-            if name.startswith(_PARTIAL[0]) and name.endswith(_PARTIAL[1]):
-                continue
-            with contextlib.suppress(FileNotFoundError):  # it was deleted meanwhile
-                found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+def _walk(folder: int, above: str, prefix: str, after: bytes) -> Iterator[Stat]:
+    """The files below in the order of their paths, without what is being written; links are not followed."""
+    for key, is_folder in _entries(folder, above):
+        name = key.removeprefix(above).rstrip("/")
+        if not (key.startswith(prefix) or (is_folder and prefix.startswith(key))):
+            continue
+        with contextlib.suppress(FileNotFoundError):  # it was deleted meanwhile
+            if is_folder and (os.fsencode(key) > after or after.startswith(os.fsencode(key))):
+                descriptor = os.open(name, _FOLDER, dir_fd=folder)
+                try:
+                    yield from _walk(descriptor, key, prefix, after)
+                finally:
+                    os.close(descriptor)
+            elif not is_folder and os.fsencode(key) > after:
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if stat.S_ISREG(found.st_mode):
-                    yield above + os.path.normpath(os.path.join(at, name)), found.st_size
+                    yield Stat(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _entries(folder: int, above: str) -> list[tuple[str, bool]]:
+    """Path and kind of what lies in a folder, in order; a folder's path ends with a slash."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                found.append((f"{above}{entry.name}/", True))
+            elif not (entry.name.startswith(_PARTIAL[0]) and entry.name.endswith(_PARTIAL[1])):
+                found.append((above + entry.name, False))
+    return sorted(found, key=lambda entry: os.fsencode(entry[0]))

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 
-from portal.errors import Missing, PortalError, Taken
+from portal.errors import Missing, PortalError
 from portal.models import Storage
 from portal.runs import End, Run
 from portal.storage import storages
-from portal.storage.destination import Destination
+from portal.storage.store import Remark
 
 SIZE = 64 * 1024
 
@@ -29,10 +29,6 @@ class Step:
     ms: int | None = None
 
 
-class Remark(Exception):
-    """The store works, but not in every way that we should like."""
-
-
 class _Trial:
     """One climb: the object that is tried with, and the storage."""
 
@@ -41,18 +37,7 @@ class _Trial:
         self.content = os.urandom(SIZE)
         self.digest = hashlib.sha256(self.content).hexdigest()
         self.key = f"portico-test-{secrets.token_hex(8)}"
-
-    @property
-    def destination(self) -> Destination:
-        return storages.open(self.storage)
-
-    def allowed(self) -> str:
-        storages.open(self.storage)
-        return f"{self.storage.config['path']} lies in a folder that this site allows."
-
-    def found(self) -> str:
-        self.destination.stat(self.key)
-        return "It is there, and no part of its path is a link."
+        self.destination = storages.open(storage)
 
     def listed(self) -> str:
         count = sum(1 for _found in itertools.islice(self.destination.list(), 1000))
@@ -68,11 +53,9 @@ class _Trial:
         return "The same bytes, by their SHA-256."
 
     def kept(self) -> str:
-        other = os.urandom(SIZE)
-        with contextlib.suppress(Taken):
-            self.destination.put(self.key, [other], size=SIZE, digest=hashlib.sha256(other).hexdigest())
-            raise Remark("It replaced an object under its name: two writers at once are not told apart.")
-        return "It refused to write over an object that is there."
+        if self.destination.refuses(self.key, os.urandom(SIZE)):
+            return "It refused to write over an object that is there."
+        raise Remark("It replaced an object under its name: two writers at once are not told apart.")
 
     def deleted(self) -> str:
         try:
@@ -87,8 +70,13 @@ class _Trial:
 def climb(run: Run) -> End:
     """Try the storage of a job; the steps stand in the job's result as they go, the outcome on the storage."""
     storage = storages.by_id(run.job.params["storage"])
-    trial = _Trial(storage)
-    reading = [("Folder allowed", trial.allowed), ("Folder found", trial.found), ("Listed", trial.listed)]
+    try:
+        trial = _Trial(storage)
+        reading = [*trial.destination.steps(), ("Listed", trial.listed)]
+    except PortalError as error:
+        steps = [Step(name="Settings", state="bad", sentence=error.sentence)]
+        _report(run, steps)
+        return _end(storage, steps)
     writing = [
         ("Wrote a random name", trial.wrote),
         ("Read back", trial.read_back),
@@ -98,15 +86,18 @@ def climb(run: Run) -> End:
     steps = [Step(name=name) for name, _try in reading + writing]
     for step in steps[len(reading) :] if storage.mode == "import" else ():
         step.state, step.sentence = "skip", "For import, reading is enough."
-    report = partial(_report, run, steps)
     with _cleared(trial):
-        for step, (_name, attempt) in zip(steps, reading + writing, strict=True):
-            if step.state == "off":
-                run.check()
-                _take(step, attempt, report)
-            if step.state == "bad":
-                break
+        _take_each(run, steps, [attempt for _name, attempt in reading + writing])
     return _end(storage, steps)
+
+
+def _take_each(run: Run, steps: list[Step], attempts: list[Callable[[], str]]) -> None:
+    for step, attempt in zip(steps, attempts, strict=True):
+        if step.state == "off":
+            run.check()
+            _take(step, attempt, partial(_report, run, steps))
+        if step.state == "bad":
+            return
 
 
 def _take(step: Step, attempt: Callable[[], str], report: Callable[[], None]) -> None:

@@ -45,5 +45,5 @@ def clean(name: str, config: Config) -> Config:
 def destination(storage: Storage) -> "Destination":
     """The storage; nothing is reached for yet. Raises BadValue where the site no longer allows its place."""
     module = importlib.import_module(PROVIDERS[storage.provider].module)
-    opened: Destination = module.open_destination(storage.config, storage.prefix)
+    opened: Destination = module.open_destination(storage.config, storage.prefix, {})
     return opened

@@ -1,0 +1,105 @@
+"""What each provider gives: one place outside for one thread, a request a call, with its errors in words."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from portal.errors import Unreachable
+
+MIB = 1 << 20
+CHUNK = MIB
+"""Bytes of one piece of what is read."""
+
+
+class Interrupted(Unreachable):
+    """No answer, half an answer, or a server that asks for patience: the same request may succeed a moment later.
+
+    Whether the request was carried out is not known. `after` is for how many seconds the server asked.
+    """
+
+    def __init__(self, sentence: str, *, after: float = 0.0) -> None:
+        super().__init__(sentence)
+        self.after = after
+
+
+class Remark(Exception):
+    """A step of the test that went well, but not in every way that we should like."""
+
+
+@dataclass(frozen=True)
+class Stat:
+    """What the store says of an object."""
+
+    key: str
+    size: int
+    modified: datetime | None = field(default=None, compare=False)
+    checksum: str = field(default="", compare=False)
+    """SHA-256 of the whole object in hex, where the store keeps it."""
+
+
+@dataclass
+class Upload:
+    """An upload by parts that is not finished. A provider may keep more of its own in a child."""
+
+    name: str
+    id: str
+    size: int = 0
+    overwrite: bool = False
+    parts: list[str] = field(default_factory=list)
+    """What the store answered to each part, in their order."""
+    since: datetime | None = None
+
+
+Step = tuple[str, Callable[[], str]]
+"""A step of the test: its name, and what it does. That returns a sentence, or raises PortalError or Remark."""
+
+
+class Store(Protocol):
+    """One bucket, container or folder; names are whole, with the storage's prefix. A thread has its own.
+
+    Nothing here tries twice or looks before it writes: `Destination` does, the same way for all. Every method raises
+    Interrupted where another try may help, and else NotAllowed (credentials, rights), NoSpace, Missing (the bucket
+    itself: permanent), Unreachable (`permanent` for what waits for a person: TLS) or Damaged, with one sentence.
+    """
+
+    create_only: bool | None
+    """Whether the place refuses to write over an object. None: not tried yet. False: its refusal is not asked for."""
+    small: int
+    """Bytes up to which an object is sent by one request."""
+    part: int
+    """Bytes of each part of a larger one, at least; one part is in memory at a time."""
+    most_parts: int
+    longest: int
+    """Bytes that a name may have."""
+
+    def put(self, name: str, body: bytes, *, digest: str, overwrite: bool) -> None:
+        """Write a whole object durably. Raises Taken where one is there and `overwrite` is not asked for."""
+
+    def begin(self, name: str, *, size: int, overwrite: bool) -> Upload: ...
+
+    def send(self, upload: Upload, number: int, offset: int, body: bytes) -> None:
+        """Send a part; `number` counts from 0. The same one may come twice. The last may make the object appear."""
+
+    def finish(self, upload: Upload) -> None:
+        """Make the object appear at its name, durably. Raises Taken as `put`; Missing where the upload is unknown."""
+
+    def abort(self, upload: Upload) -> None:
+        """Forget an upload and free its parts; one that is unknown is no error."""
+
+    def unfinished(self, prefix: str) -> Iterator[Upload]:
+        """Uploads that were begun under the prefix and not finished, where the store can tell; `since` is set."""
+
+    def read(self, name: str, offset: int, size: int | None) -> Iterator[bytes]:
+        """A range of an object, to its end if no size is given. Raises Missing."""
+
+    def stat(self, name: str) -> Stat | None: ...
+
+    def delete(self, name: str) -> None:
+        """Raises Missing, where the store tells."""
+
+    def pages(self, prefix: str, after: str) -> Iterator[Sequence[Stat]]:
+        """Objects whose names begin with `prefix` and come after `after`, in the order of their UTF-8 bytes."""
+
+    def steps(self) -> Sequence[Step]:
+        """The first steps of the test, up to: the bucket is found."""
