@@ -1,23 +1,18 @@
-"""What goes on: the figures of the first page and of the shell, the items of a job, the conflicts."""
+"""What goes on: the figures of the first page and of the shell."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from portal import runtime, site
 from portal.models import (
     ApiKey,
-    Blob,
     Caller,
-    Conflict,
     Device,
     File,
-    Group,
     Instance,
     Job,
     Peer,
-    Project,
     Storage,
     Study,
     now,
@@ -50,22 +45,6 @@ class Overview:
 def running() -> int:
     """Jobs that run or are about to."""
     return int(Job.select().where(Job.state.in_(ACTIVE)).count())
-
-
-def conflicts(search: str, state: str, limit: int, skip: int) -> tuple[Sequence[Conflict], int]:
-    """Conflicts in one state, newest first, by a part of the UID or of the sentence."""
-    found = (
-        Conflict.select(Conflict, File, Blob, Project, Group)
-        .join(File)
-        .join(Blob)
-        .switch(Conflict)
-        .join(Project)
-        .join(Group)
-        .where(Conflict.choice == state, File.deleted_at.is_null())
-    )
-    if search:
-        found = found.where(Conflict.sop_uid.contains(search) | Conflict.sentence.contains(search))
-    return list(found.order_by(Conflict.id.desc()).limit(limit).offset(skip)), found.count()
 
 
 def overview() -> Overview:

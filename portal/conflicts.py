@@ -29,6 +29,8 @@ from portal.provenance import Actor, ActorType, Origin
 
 Choice = Literal["keep", "replace", "separate"]
 OPEN = "open"
+WORDS = {"open": "Open", "keep": "Kept", "replace": "Replaced", "separate": "Separated"}
+"""The states of a conflict in a word."""
 SENTENCES: dict[str, str] = {
     "open": "Held until an admin decides.",
     "keep": "Decided: what was here stays. This object is kept and hidden.",

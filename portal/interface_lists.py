@@ -8,7 +8,7 @@ from typing import Any
 from peewee import Case, Value, fn
 
 from portal import callers, devices, keys
-from portal.lists import LongList, beginning
+from portal.lists import LongList, beginning, ordered
 from portal.models import ApiKey, Caller, Device, Grant, Group, Peer, Project, Storage, User, now
 from portal.storage import storages
 
@@ -35,11 +35,6 @@ class PeerRow:
     projects: tuple[str, ...]
     all_projects: bool
     store_to: str
-
-
-def ordered(text: Any) -> Any:
-    """A label to sort by, as people do: case does not count."""
-    return text.collate("NOCASE")
 
 
 def _device_state() -> Any:

@@ -65,8 +65,8 @@ class LongList:
     """The same rows without joins that only show: to count them by an index."""
     views: Callable[[Sequence[Any]], Sequence[Any]]
     """What the page shows of some rows, by a fixed number of statements."""
-    state: Callable[[], Any]
-    """The expression whose value is the word of the filter that a row belongs to."""
+    state: Callable[[], Any] | None = None
+    """The expression whose value is the word of the filter that a row belongs to; None where it has no filter."""
     searched: tuple[Any, ...]
     """The columns in which a part of the text may stand."""
     also: Callable[[str], Sequence[Any]] = lambda _search: ()
@@ -104,10 +104,15 @@ class Found:
 def find(whole: LongList, asked: Asked) -> Found:
     """One page of a list: two statements, and those of its `views`. What it does not know it leaves out."""
     counts = _counts(whole, asked.search)
-    total = counts.get(asked.only, 0) if asked.only else sum(counts.values())
+    total = counts.get(asked.only, 0) if asked.only and whole.state else sum(counts.values())
     sort = asked.sort if asked.sort.removeprefix("-") in whole.sorts else whole.usual
     rows = _ordered(whole, asked, sort).limit(asked.limit).offset(asked.skip) if total > asked.skip else ()
-    return Found(rows=whole.views(list(rows)), total=total, sort=sort, counts=counts)
+    return Found(rows=whole.views(list(rows)) if rows else (), total=total, sort=sort, counts=counts)
+
+
+def number_of(whole: LongList) -> int:
+    """How many rows a list has."""
+    return sum(_counts(whole, "").values())
 
 
 def every_cell(whole: LongList, asked: Asked) -> Iterator[Sequence[Any]]:
@@ -133,7 +138,7 @@ def _these(whole: LongList, numbers: "array[int]") -> list[Sequence[Any]]:
 
 def _ordered(whole: LongList, asked: Asked, sort: str) -> Any:
     query = _searched(whole, whole.rows(), asked.search)
-    if asked.only:
+    if asked.only and whole.state:
         query = query.where(whole.state() == asked.only)
     by, number = whole.sorts[sort.removeprefix("-")](), whole.table.id
     if sort.startswith("-"):
@@ -143,7 +148,10 @@ def _ordered(whole: LongList, asked: Asked, sort: str) -> Any:
 
 def _counts(whole: LongList, search: str) -> dict[str, int]:
     every = whole.counted or whole.rows
-    query, state = _searched(whole, every(), search), whole.state()
+    query = _searched(whole, every(), search)
+    if whole.state is None:
+        return {"": query.count()}
+    state = whole.state()
     return dict(query.select(state, fn.COUNT(whole.table.id)).group_by(state).tuples())
 
 
@@ -152,6 +160,11 @@ def _searched(whole: LongList, query: Any, search: str) -> Any:
         return query
     found = [contains(column, search) for column in whole.searched]
     return query.where(_any([*found, *whole.also(search)]))
+
+
+def ordered(text: Any) -> Any:
+    """A label to sort by, as people do: case does not count."""
+    return text.collate("NOCASE")
 
 
 def contains(column: Any, text: str) -> Any:

@@ -1,12 +1,11 @@
 """The trash: what is put there is hidden everywhere at once, keeps its bytes, and can be restored."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from peewee import fn
 
-from portal import alternates, audit, conflicts, containers, header, index, origins, placement, rights, runtime
+from portal import alternates, audit, conflicts, containers, header, index, placement, rights, runtime
 from portal.errors import BadValue, Damaged, Missing
 from portal.index import SAME
 from portal.models import (
@@ -93,22 +92,6 @@ def every(limit: int = 100, before: int | None = None) -> list[Trash]:
     if before is not None:
         found = found.where(Trash.id < before)
     return list(found.order_by(Trash.id.desc()).limit(limit))
-
-
-def page(search: str, kind: str, limit: int, skip: int) -> tuple[Sequence[tuple[Trash, origins.Named]], int]:
-    """A page of the trash with who threw each thing; `search` is a part of its name or its project's."""
-    found = Trash.select(Trash, Project, Group).join(Project).join(Group)
-    if search:
-        found = found.where(Trash.label.contains(search) | Project.label.contains(search))
-    if kind:
-        found = found.where(Trash.kind == kind)
-    rows = list(found.order_by(Trash.id.desc()).limit(limit).offset(skip))
-    names = origins.names((row.origin_type, row.origin_id) for row in rows)
-    return [(row, names[row.origin_type, row.origin_id]) for row in rows], found.count()
-
-
-def count() -> int:
-    return int(Trash.select().count())
 
 
 def get(trash_id: int) -> Trash:

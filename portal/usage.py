@@ -1,7 +1,9 @@
 """How much lies where: files and bytes of containers, counted when they are shown, or before on a large site."""
 
+import functools
 import itertools
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -26,29 +28,67 @@ class Amount(NamedTuple):
     size: int
 
 
+NOTHING = Amount(0, 0)
+
+
+class Sums(NamedTuple):
+    """Expressions on one row of a level, to sort by."""
+
+    files: Any
+    size: Any
+
+
 def of(level: str, ids: Sequence[int]) -> dict[int, Amount]:
     """Live files and their bytes in some containers of one level, at whatever depth; by one statement."""
-    if level != "project":
-        return _counted(level, ids)
-    newest = File.select(fn.MAX(File.id)).scalar() or 0
-    if newest <= COUNTED_AT_ONCE:
+    if level != "project" or not _is_large():
         return _counted(level, ids)
     return {row.project_id: Amount(row.files, row.size) for row in Usage.select().where(Usage.project.in_(list(ids)))}
 
 
+def sums(level: str) -> Sums:
+    """The same amounts of each row of a level; of projects on a large site as they were counted last."""
+    if level != "project" or not _is_large():
+        return Sums(*(_summed(level, what) for what in (fn.COUNT(File.id), fn.SUM(Blob.size))))
+    last = Usage.project == Project.id
+    return Sums(Usage.select(Usage.files).where(last), Usage.select(Usage.size).where(last))
+
+
 def refresh() -> bool:
     """Count all projects anew where the last time is long ago and the site is large; whether that was done."""
-    newest = File.select(fn.MAX(File.id)).scalar() or 0
     last = Usage.select(Usage.counted).order_by(Usage.counted.desc()).first()
-    if newest <= COUNTED_AT_ONCE or (last is not None and last.counted > now() - EVERY):
+    if not _is_large() or (last is not None and last.counted > now() - EVERY):
         return False
     ids = [row.id for row in Project.select(Project.id)]
     found = _counted("project", ids)
-    rows = [{"project": number, "counted": now(), **found.get(number, Amount(0, 0))._asdict()} for number in ids]
+    rows = [{"project": number, "counted": now(), **found.get(number, NOTHING)._asdict()} for number in ids]
     with writing():
         Usage.delete().execute()
         Usage.insert_many(rows).execute()
     return True
+
+
+def _is_large() -> bool:
+    newest: int = File.select(fn.MAX(File.id)).scalar() or 0
+    return newest > COUNTED_AT_ONCE
+
+
+def _summed(level: str, what: Any) -> Any:
+    """One amount of each row of a query of that level."""
+    top = [name for name, _ in _LEVELS].index(level)
+    amounts = [fn.COALESCE(_summed_at(top, depth, what), 0) for depth in range(top, len(_LEVELS))]
+    return functools.reduce(operator.add, amounts)
+
+
+def _summed_at(top: int, depth: int, what: Any) -> Any:
+    """As `_at`, from the row of the query around it."""
+    kind, table = _LEVELS[depth]
+    conditions: list[Any] = [File.parent_type == kind, File.parent_id == table.id, File.deleted_at.is_null()]
+    conditions += [getattr(below, name) == above.id for (name, above), (_, below) in _steps(top, depth)]
+    tables = [one for _, one in _LEVELS[top + 1 : depth + 1]] + [File, Blob]
+    query: Any = tables[0].select(what)
+    for one in tables[1:]:
+        query = query.join(one, JOIN.CROSS)
+    return query.where(*conditions, Blob.id == File.blob)
 
 
 def _counted(level: str, ids: Sequence[int]) -> dict[int, Amount]:
@@ -59,7 +99,7 @@ def _counted(level: str, ids: Sequence[int]) -> dict[int, Amount]:
         query = query.union_all(_at(names.index(level), depth, ids))
     found: dict[int, Amount] = {}
     for number, files, size in query.tuples():
-        before = found.get(number, Amount(0, 0))
+        before = found.get(number, NOTHING)
         found[number] = Amount(before.files + files, before.size + (size or 0))
     return found
 
@@ -72,10 +112,15 @@ def _at(top: int, depth: int, ids: Sequence[int]) -> Any:
     root = _LEVELS[top][1]
     query: Any = root.select(root.id, fn.COUNT(File.id), fn.SUM(Blob.size))
     conditions: list[Any] = [root.id.in_(list(ids))]
-    for (kind, above), (_, table) in itertools.pairwise(_LEVELS[top : depth + 1]):
+    for (kind, above), (_, table) in _steps(top, depth):
         query = query.join(table, JOIN.CROSS)
         conditions.append(getattr(table, kind) == above.id)
     kind, table = _LEVELS[depth]
     query = query.join(File, JOIN.CROSS).join(Blob, JOIN.CROSS)
     conditions += [File.parent_type == kind, File.parent_id == table.id, File.deleted_at.is_null()]
     return query.where(*conditions, Blob.id == File.blob).group_by(root.id)
+
+
+def _steps(top: int, depth: int) -> Iterable[tuple[tuple[str, Any], tuple[str, Any]]]:
+    """Each level with the one below it."""
+    return itertools.pairwise(_LEVELS[top : depth + 1])

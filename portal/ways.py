@@ -32,16 +32,19 @@ class Ways:
     total: int
     files: int
     size: int
+    beside: int
+    """Of the files those that lie in the container itself."""
 
 
-NONE = Ways(shown=(), total=0, files=0, size=0)
+NONE = Ways(shown=(), total=0, files=0, size=0, beside=0)
 
 
 def into(level: str, number: int) -> Ways:
     """The ways into a session or an acquisition, the one of most files first; two or three statements."""
     key = (File.origin_type, File.origin_id, File.origin_via)
+    moments = (fn.MIN(File.created), fn.MAX(File.created))
     found: Any = File.select(
-        *key, fn.COUNT(File.id), fn.SUM(Blob.size), fn.MIN(File.created), fn.MAX(File.created)
+        *key, fn.COUNT(File.id), fn.SUM(Blob.size), *moments, fn.SUM(File.parent_type == level)
     ).join(Blob)
     found = found.where(_within(level, number), File.deleted_at.is_null()).group_by(*key)
     rows = list(found.order_by(fn.COUNT(File.id).desc(), fn.MIN(File.id)).tuples())
@@ -49,7 +52,8 @@ def into(level: str, number: int) -> Ways:
     ways = tuple(
         Way(origin=names[row[0], row[1]], via=row[2], files=row[3], first=row[5], last=row[6]) for row in rows[:MOST]
     )
-    return Ways(shown=ways, total=len(rows), files=sum(row[3] for row in rows), size=sum(row[4] or 0 for row in rows))
+    files, size, beside = (sum(row[column] or 0 for row in rows) for column in (3, 4, 7))
+    return Ways(shown=ways, total=len(rows), files=files, size=size, beside=beside)
 
 
 def _within(level: str, number: int) -> Any:

@@ -105,7 +105,7 @@ def test_a_conflict_is_shown_decided_and_decided_otherwise_on_one_page(
     answer = visitor.post(f"/data/conflicts/{number}", {"choice": choice}, follow_redirects=True)
     assert conflicts.SENTENCES[choice] in text_of(answer.text)
     assert "1 decision so far" in answer.text
-    assert "No conflict waits" in visitor.get("/data/conflicts/").text
+    assert "No conflict waits" in visitor.get("/data/conflicts/?only=open").text
     assert state in visitor.get(f"/data/conflicts/?only={choice}").text
 
     other = "keep" if choice != "keep" else "replace"

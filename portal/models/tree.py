@@ -1,6 +1,6 @@
 """The tree: where a thing is kept and what people call it."""
 
-from peewee import CharField, Check, ForeignKeyField, IntegerField
+from peewee import SQL, CharField, Check, ForeignKeyField, IntegerField
 
 from portal.models.base import Owned, Table, UtcField, now
 
@@ -63,6 +63,13 @@ class Subject(Owned):
 Subject.add_index(
     Subject.index(Subject.project, Subject.patient_id, Subject.issuer, unique=True).where(Subject.patient_id != "")
 )
+Subject.add_index(
+    SQL(
+        "CREATE INDEX IF NOT EXISTS subject_live_label ON subject (project_id, label COLLATE NOCASE) "
+        "WHERE trash IS NULL"
+    )
+)
+"""To list and to find the subjects of a project as people sort and type, and to count them."""
 
 
 class Session(Owned):

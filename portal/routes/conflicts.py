@@ -1,15 +1,15 @@
 """Conflicts: objects that are held until an admin decides."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import activity, comparison, conflicts, frames, origins
+from portal import comparison, conflicts, frames, origins
+from portal.data_lists import CONFLICTS
 from portal.errors import PortalError
 from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.pages import listing, render
+from portal.routes.pages import as_csv, listed, render, wants_csv
 
 bp = Blueprint("conflicts", __name__, url_prefix="/data/conflicts")
 
@@ -48,13 +48,15 @@ WORDS = {
     * 2,
 }
 """What each decision does, in words: where nothing is here under the UID, and where the two have the same one."""
-STATES = (("keep", "Kept"), ("replace", "Replaced"), ("separate", "Separated"))
+STATES = tuple(conflicts.WORDS.items())
 
 
 @bp.get("/")
 @site_admin_required
 def index() -> Response:
-    return render("conflicts/list.html", partial="conflicts/_list.html", listing=listing(_found), states=STATES)
+    if wants_csv():
+        return as_csv(CONFLICTS, "conflicts")
+    return render("conflicts/list.html", partial="conflicts/_list.html", listing=listed(CONFLICTS), states=STATES)
 
 
 @bp.get("/<row:conflict_id>")
@@ -66,6 +68,7 @@ def show(conflict_id: int) -> Response:
     return render(
         "conflicts/show.html",
         conflict=conflicts.view(conflict),
+        word=conflicts.WORDS[conflict.choice],
         here=here,
         held=held,
         same_uid=same_uid,
@@ -96,8 +99,3 @@ def _compared(here: Any, held: Any, *, same_uid: bool) -> tuple[Any, str]:
         return comparison.compare(here, held, neighbours=not same_uid), ""
     except PortalError as error:
         return None, error.sentence
-
-
-def _found(search: str, state: str, limit: int, skip: int) -> tuple[Sequence[Any], int]:
-    rows, total = activity.conflicts(search, state or conflicts.OPEN, limit, skip)
-    return [conflicts.view(row) for row in rows], total

@@ -4,9 +4,10 @@ from flask import Blueprint
 from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
-from portal import browse, elements, files, frames, origins, ways, zips
+from portal import browse, data_lists, elements, files, frames, lists, origins, ways, zips
+from portal.browse import Place
 from portal.routes.guard import current_actor, current_scope, signed_in_required
-from portal.routes.pages import Listing, listing, render, typed
+from portal.routes.pages import Listing, as_csv, listed, render, typed, wants_csv
 
 bp = Blueprint("data", __name__, url_prefix="/data")
 
@@ -22,9 +23,10 @@ PARTIALS = {
 @bp.get("/")
 @signed_in_required
 def projects() -> Response:
-    scope = current_scope()
-    found = listing(lambda search, _only, limit, skip: browse.projects(scope, search, limit, skip))
-    return render("data/projects.html", partial="data/_projects.html", listing=found)
+    whole = data_lists.projects(current_scope())
+    if wants_csv():
+        return as_csv(whole, "projects")
+    return render("data/projects.html", partial="data/_projects.html", listing=listed(whole))
 
 
 @bp.get("/<any(project, subject, session, acquisition):level>/<row:number>")
@@ -32,17 +34,28 @@ def projects() -> Response:
 def place(level: str, number: int) -> Response:
     here = browse.place(level, number, current_scope())
     below = BELOW.get(level)
-    children = listing(lambda search, _only, limit, skip: browse.children(here, search, limit, skip)) if below else None
-    lying = listing(lambda search, _only, limit, skip: browse.files(here, search if not below else "", limit, skip))
+    if below is None:
+        return _files(here)
+    children = data_lists.children(here)
+    if wants_csv():
+        return as_csv(children, f"{below}s")
+    came = ways.into(level, number) if level == "session" else ways.NONE
     return render(
         "data/place.html",
-        partial=PARTIALS.get(below or "", "data/_files.html"),
+        partial=PARTIALS[below],
         here=here,
         below=below,
-        listing=children or lying,
-        lying=lying,
-        ways=ways.into(level, number) if level in ("session", "acquisition") else ways.NONE,
+        listing=listed(children),
+        beside=came.beside if level == "session" else lists.number_of(data_lists.files(here)),
+        ways=came,
     )
+
+
+@bp.get("/<any(project, subject, session):level>/<row:number>/files")
+@signed_in_required
+def beside(level: str, number: int) -> Response:
+    """The files that lie in a container beside its subjects, sessions or acquisitions."""
+    return _files(browse.place(level, number, current_scope()))
 
 
 @bp.get("/file/<row:file_id>")
@@ -99,3 +112,18 @@ def session_zip(session_id: int) -> Response:
     response = FlaskResponse(packed.chunks(), mimetype="application/zip", direct_passthrough=True)
     response.headers.set("Content-Disposition", "attachment", filename=packed.name)
     return response
+
+
+def _files(here: Place) -> Response:
+    whole = data_lists.files(here)
+    if wants_csv():
+        return as_csv(whole, "files")
+    return render(
+        "data/files.html" if here.level in BELOW else "data/place.html",
+        partial="data/_files.html",
+        here=here,
+        below=None,
+        beside=0,
+        listing=listed(whole),
+        ways=ways.into(here.level, here.id) if here.level == "acquisition" else ways.NONE,
+    )

@@ -71,13 +71,6 @@ class Listing:
         return self.address(sort=f"-{name}" if falling else name)
 
 
-def listing(fetch: Callable[[str, str, int, int], tuple[Sequence[Any], int]]) -> Listing:
-    """The page that the address asks for (`q`, `only`, `page`) of what `fetch(search, only, limit, skip)` finds."""
-    asked, number = _asked(), _page_number()
-    rows, total = fetch(asked.search, asked.only, asked.limit, asked.skip)
-    return Listing(rows=rows, total=total, number=number, search=asked.search, only=asked.only)
-
-
 def listed(whole: LongList) -> Listing:
     """The page of a list that the address asks for (`q`, `only`, `sort`, `page`)."""
     asked = _asked()

@@ -26,7 +26,7 @@ FOR_ALL = ("data",)
 WAITING: dict[str, tuple[str, str, dict[str, Any]]] = {
     "disk": ("alert-triangle", "home.index", {}),
     "storages": ("cloud-off", "storages.index", {"only": "failed"}),
-    "conflicts": ("git-compare", "conflicts.index", {}),
+    "conflicts": ("git-compare", "conflicts.index", {"only": "open"}),
     "keys": ("key", "devices.index", {"sort": "expires"}),
 }
 """Kind of a need → its picture, and the list where it is looked after."""

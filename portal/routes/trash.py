@@ -4,8 +4,9 @@ from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
 from portal import browse, files, trash
+from portal.data_lists import TRASH
 from portal.routes.guard import current_actor, current_scope, site_admin_required
-from portal.routes.pages import listing, render
+from portal.routes.pages import as_csv, listed, render, wants_csv
 
 bp = Blueprint("trash", __name__, url_prefix="/data")
 
@@ -16,7 +17,9 @@ KIND = "any(file, acquisition, session, subject)"
 @bp.get("/trash")
 @site_admin_required
 def index() -> Response:
-    return render("data/trash.html", partial="data/_trash.html", listing=listing(trash.page), kinds=KINDS)
+    if wants_csv():
+        return as_csv(TRASH, "trash")
+    return render("data/trash.html", partial="data/_trash.html", listing=listed(TRASH), kinds=KINDS)
 
 
 @bp.get(f"/<{KIND}:kind>/<row:number>/trash")
