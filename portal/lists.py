@@ -179,6 +179,11 @@ def beginning(column: Any, text: str) -> Any:
     return (column >= text) & (column < text + chr(0x10FFFF))
 
 
+def beginning_as_typed(column: Any, text: str) -> Any:
+    """The same, but for upper and lower case of A to Z, by an index of that collation."""
+    return (column.collate("NOCASE") >= text) & (column.collate("NOCASE") < text + chr(0x10FFFF))
+
+
 def _any(conditions: Sequence[Any]) -> Any:
     whole = conditions[0]
     for condition in conditions[1:]:

@@ -8,7 +8,7 @@ from typing import Any
 from peewee import SQL, Expression, NodeList
 
 from portal import keys, person_names
-from portal.lists import beginning, contains
+from portal.lists import beginning, beginning_as_typed, contains
 from portal.models import (
     ApiKey,
     Caller,
@@ -107,11 +107,9 @@ def _group(kind: str, hits: Sequence[Hit]) -> Hits:
 
 
 def _of_patient(text: str) -> Any:
-    """Patient ID or accession as typed or in capitals, or the beginning of a name."""
-    found = beginning(Study.patient_name_folded, person_names.fold(text) or text)
-    for typed in dict.fromkeys((text, text.upper())):
-        found = found | beginning(Study.patient_id, typed) | beginning(Study.accession, typed)
-    return found
+    """The beginning of a name, of a Patient ID or of an accession number, whatever its case."""
+    named = beginning(Study.patient_name_folded, person_names.fold(text) or text)
+    return named | beginning_as_typed(Study.patient_id, text) | beginning_as_typed(Study.accession, text)
 
 
 def _studies(condition: Any, scope: Scope) -> list[Hit]:
@@ -170,7 +168,7 @@ def _subjects(text: str, scope: Scope) -> list[Hit]:
         Subject.select(Subject, Project, Group)
         .join(Project)
         .join(Group)
-        .where(Subject.project.in_(scope.projects), Subject.trash.is_null(), beginning(Subject.label, text))
+        .where(Subject.project.in_(scope.projects), Subject.trash.is_null(), beginning_as_typed(Subject.label, text))
     )
     return [
         Hit(id=row.id, level="subject", title=row.label, second=f"{row.project.group.code}/{row.project.label}")

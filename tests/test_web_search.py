@@ -49,8 +49,10 @@ def found(visitor: Visitor, text: str) -> dict[str, list[str]]:
     [
         ("Pat-4711", "Studies", "/data/session/1"),
         ("Pat-47", "Subjects", "/data/subject/1"),
+        ("pAT-47", "Subjects", "/data/subject/1"),
+        ("PAT-4711", "Studies", "/data/session/1"),
         ("ACC0815", "Studies", "/data/session/1"),
-        ("acc08", "Studies", "/data/session/1"),
+        ("aCc08", "Studies", "/data/session/1"),
         ("müller", "Studies", "/data/session/1"),
         ("MÜLLER^ä", "Studies", "/data/session/1"),
         ("1.2.826.777.1", "Studies", "/data/session/1"),

@@ -47,6 +47,8 @@ class Study(Table):
 
 
 Study.add_index(SQL("CREATE INDEX IF NOT EXISTS study_name_groups ON study (INSTR(patient_name_folded, '='))"))
+for _name in ("patient_id", "accession"):  # as people type them into the search box; DIMSE matches by the exact one
+    Study.add_index(SQL(f"CREATE INDEX IF NOT EXISTS study_{_name}_typed ON study ({_name} COLLATE NOCASE)"))
 
 
 class Series(Table):
