@@ -20,7 +20,7 @@ import make_index
 from flask import Flask
 from flask.testing import FlaskClient
 
-from portal import migrations, models, runtime, settings, site, users
+from portal import migrations, models, runtime, settings, site, usage, users
 from portal.app import create_app
 from portal.models import database
 from portal.provenance import operator
@@ -56,11 +56,35 @@ PAGES = (
     ("audit", "/activity/audit"),
     ("audit, searched", "/activity/audit?q=key%3Aissued&only=device"),
     ("projects", "/data/"),
+    ("projects, largest first", "/data/?sort=-size"),
+    ("projects, most subjects first", "/data/?sort=-subjects"),
+    ("subjects of a project, 100,000", "/data/project/1"),
+    ("subjects, last page", "/data/project/1?page=2000"),
+    ("subjects, newest first", "/data/project/1?sort=-since"),
+    ("subjects, searched", "/data/project/1?q=S777"),
+    ("sessions of a subject, 10,000", "/data/subject/1"),
+    ("sessions, largest first", "/data/subject/1?sort=-size"),
+    ("sessions, searched", "/data/subject/1?q=777"),
+    ("acquisitions of a session, 10,000", "/data/session/2"),
+    ("acquisitions, largest first", "/data/session/2?sort=-size"),
+    ("acquisitions, by modality", "/data/session/2?sort=modality"),
+    ("acquisitions, searched", "/data/session/2?q=777"),
+    ("files of an acquisition, 10,000", "/data/acquisition/3"),
+    ("files, largest first", "/data/acquisition/3?sort=-size"),
+    ("files, searched", "/data/acquisition/3?q=777"),
     ("conflicts", "/data/conflicts/"),
+    ("conflicts, open", "/data/conflicts/?only=open"),
+    ("conflicts, last page by project", "/data/conflicts/?sort=project&page=200"),
+    ("conflicts, searched", "/data/conflicts/?q=1.2.3.9.77"),
+    ("trash", "/data/trash"),
+    ("trash, largest first", "/data/trash?sort=-size"),
+    ("trash, searched", "/data/trash?q=thing+77"),
     ("search: a study's UID", "/search?q=1.2.3.777"),
     ("search: an object's UID", "/search?q=1.2.3.9.777777"),
     ("search: a Patient ID", "/search?q=P001234"),
+    ("search: a Patient ID in small letters", "/search?q=p00123"),
     ("search: an accession number", "/search?q=A0001234"),
+    ("search: a subject in small letters", "/search?q=s7777"),
     ("search: a name", "/search?q=huber"),
     ("search: one letter", "/search?q=p"),
     ("search: an AE title", "/search?q=PEER7777"),
@@ -75,6 +99,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--instances", type=int, default=1_000_000)
+    parser.add_argument("--only", default="", help="the pages whose address begins so; the table is not written")
     options = parser.parse_args()
     chosen = settings.load(options.data, {**os.environ, "PORTAL_CHEAP_PASSWORDS": "1"})
     runtime.start(chosen)
@@ -83,12 +108,13 @@ def main() -> None:
         if not models.Study.select().exists():
             fill(options.rows, options.instances)
         counted = {table.__name__: table.select().count() for table in COUNTED}
-    report(counted, list(measure(create_app(chosen))))
+    pages = [page for page in PAGES if page[1].startswith(options.only)]
+    report(counted, list(measure(create_app(chosen), pages)), kept=not options.only)
 
 
 COUNTED = (
     *(models.Device, models.Peer, models.Caller, models.Storage, models.User, models.Job, models.Association),
-    *(models.Audit, models.Study, models.Instance),
+    *(models.Audit, models.Study, models.Instance, models.Subject, models.Conflict, models.Trash),
 )
 
 
@@ -97,13 +123,7 @@ def fill(rows: int, instances: int) -> None:
     site.put({"dimse.enabled": True}, actor=operator())
     make_index.fill(STUDIES, instances)
     with database.atomic():
-        put("subject", SUBJECT, ((n, 1, f"S{n}", f"Q{n}", "", *OWNER) for n in range(1, STUDIES + 1)))
-        put(
-            "session",
-            ("id", "subject_id", "label", *OWNED),
-            ((n, n, f"Session {n}", *OWNER) for n in range(1, STUDIES + 1)),
-        )
-        database.execute_sql("UPDATE study SET session_id = id")
+        fill_tree(rows)
         put("device", DEVICE, (device(n) for n in range(1, rows + 1)))
         put("api_key", KEY, (key(n) for n in range(1, rows + 1)))
         put("peer", PEER, (peer(n) for n in range(1, rows + 1)))
@@ -115,11 +135,35 @@ def fill(rows: int, instances: int) -> None:
         put("association", ASSOCIATION, (association(n, rows) for n in range(1, 10 * rows + 1)))
         put("audit", AUDIT, (act(n) for n in range(1, 10 * rows + 1)))
     database.execute_sql("ANALYZE")
+    usage.refresh()
+
+
+def fill_tree(rows: int) -> None:
+    """A session a study; and as many sessions, acquisitions and files as `rows` in one container of each level."""
+    series = STUDIES * make_index.SERIES_PER_STUDY
+    put("subject", SUBJECT, ((n, 1, f"S{n}", f"Q{n}", "", *OWNER) for n in range(1, series + 1)))
+    put("session", SESSION, ((n, n, f"Session {n}", *OWNER) for n in range(1, STUDIES + 1)))
+    put("session", SESSION, ((STUDIES + n, 1, f"Visit {n}", *OWNER) for n in range(1, rows + 1)))
+    of_study = ((n, (n - 1) // make_index.SERIES_PER_STUDY + 1, f"{n} axial", *OWNER) for n in range(1, series + 1))
+    put("acquisition", ACQUISITION, of_study)
+    put("acquisition", ACQUISITION, ((series + n, 2, f"{n} localizer", *OWNER) for n in range(1, rows + 1)))
+    database.execute_sql("UPDATE study SET session_id = id")
+    database.execute_sql("UPDATE series SET acquisition_id = id")
+    database.execute_sql("UPDATE file SET parent_id = 3 WHERE id > ? AND id <= ?", (10 * rows, 11 * rows))
+    choices = ("open", "keep", "replace", "separate")
+    put(
+        "conflict",
+        ("id", "file_id", "project_id", "sop_uid", "kind", "sentence", "choice"),
+        ((n, n, 1, f"1.2.3.9.{n}", "content", "Other content than here.", choices[n % 4]) for n in range(1, rows + 1)),
+    )
+    put("trash", TRASH, ((n, "session", n, 1, f"thing {n}", n % 977, n * 1000, *OWNER) for n in range(1, rows + 1)))
 
 
 OWNED, OWNER = make_index.OWNED, make_index.OWNER
 SUBJECT = ("id", "project_id", "label", "patient_id", "issuer", *OWNED)
 SESSION = ("id", "subject_id", "label", *OWNED)
+ACQUISITION = ("id", "session_id", "label", *OWNED)
+TRASH = ("id", "kind", "target", "project_id", "label", "files", "size", *OWNED)
 DEVICE = ("id", "label", "type", "interval", "errors", "info", "disabled", "last_seen", "last_address", *OWNED)
 KEY = ("key_id", "owner_type", "owner_id", "name", "hmac", "expires", "created", "created_by", "read_only", "addresses")
 PEER = ("id", "label", "ae_title", "our_ae_title", "host", "port", "addresses", "tls", "services", "moves_to", "limits")
@@ -197,10 +241,10 @@ def act(number: int) -> tuple[Any, ...]:
     return (*who, detail, "0" * 64, f"{number:064x}")
 
 
-def measure(app: Flask) -> Iterator[tuple[str, float, float, int, int]]:
+def measure(app: Flask, pages: Iterable[tuple[str, str]]) -> Iterator[tuple[str, float, float, int, int]]:
     """Name, median and slowest in milliseconds, statements, kilobytes."""
     client = signed_in(app)
-    for name, path in PAGES:
+    for name, path in pages:
         times, sent, size = [], 0, 0
         for _ in range(RUNS + 1):
             begin = time.perf_counter()
@@ -237,8 +281,8 @@ def statements() -> Iterator[list[logging.LogRecord]]:
         log.setLevel(logging.NOTSET)
 
 
-def report(counted: dict[str, int], rows: list[tuple[str, float, float, int, int]]) -> None:
-    """Print the table, and put it in the place of the last one."""
+def report(counted: dict[str, int], rows: list[tuple[str, float, float, int, int]], *, kept: bool) -> None:
+    """Print the table, and put it in the place of the last one if it is to be kept."""
     day = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
     what = ", ".join(f"{number:,} {name.lower()} rows" for name, number in counted.items())
     text = [f"## Pages, {day}", "", f"{os.cpu_count()} cores, Python {platform.python_version()}; {what}.", ""]
@@ -247,6 +291,8 @@ def report(counted: dict[str, int], rows: list[tuple[str, float, float, int, int
     text += [f"| {name} | {middle:.0f} | {worst:.0f} | {sent} | {size} |" for name, middle, worst, sent, size in rows]
     table = "\n".join([BEGIN, *text, END])
     print(table)
+    if not kept:
+        return
     old = RESULTS.read_text() if RESULTS.exists() else f"# What was measured\n\n{BEGIN}{END}\n"
     old = old if BEGIN in old else f"{old.rstrip()}\n\n{BEGIN}{END}\n"
     before, _, rest = old.partition(BEGIN)

@@ -38,25 +38,28 @@ class Sums(NamedTuple):
     size: Any
 
 
-def of(level: str, ids: Sequence[int]) -> dict[int, Amount]:
-    """Live files and their bytes in some containers of one level, at whatever depth; by one statement."""
-    if level != "project" or not _is_large():
+def of(level: str, ids: Sequence[int], *, at_once: int = COUNTED_AT_ONCE) -> dict[int, Amount]:
+    """Live files and their bytes in some containers of one level, at whatever depth; by one statement.
+
+    Projects of a site with more than `at_once` files as they were counted last.
+    """
+    if level != "project" or not _is_large(at_once):
         return _counted(level, ids)
     return {row.project_id: Amount(row.files, row.size) for row in Usage.select().where(Usage.project.in_(list(ids)))}
 
 
-def sums(level: str) -> Sums:
+def sums(level: str, *, at_once: int = COUNTED_AT_ONCE) -> Sums:
     """The same amounts of each row of a level; of projects on a large site as they were counted last."""
-    if level != "project" or not _is_large():
+    if level != "project" or not _is_large(at_once):
         return Sums(*(_summed(level, what) for what in (fn.COUNT(File.id), fn.SUM(Blob.size))))
     last = Usage.project == Project.id
     return Sums(Usage.select(Usage.files).where(last), Usage.select(Usage.size).where(last))
 
 
-def refresh() -> bool:
+def refresh(*, at_once: int = COUNTED_AT_ONCE) -> bool:
     """Count all projects anew where the last time is long ago and the site is large; whether that was done."""
     last = Usage.select(Usage.counted).order_by(Usage.counted.desc()).first()
-    if not _is_large() or (last is not None and last.counted > now() - EVERY):
+    if not _is_large(at_once) or (last is not None and last.counted > now() - EVERY):
         return False
     ids = [row.id for row in Project.select(Project.id)]
     found = _counted("project", ids)
@@ -67,9 +70,9 @@ def refresh() -> bool:
     return True
 
 
-def _is_large() -> bool:
+def _is_large(at_once: int) -> bool:
     newest: int = File.select(fn.MAX(File.id)).scalar() or 0
-    return newest > COUNTED_AT_ONCE
+    return newest > at_once
 
 
 def _summed(level: str, what: Any) -> Any:

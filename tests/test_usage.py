@@ -49,15 +49,17 @@ def test_what_is_in_the_trash_is_not_counted(project: Project, admin: Actor) -> 
     assert (before.files - after.files, before.size - after.size) == (thrown.files, thrown.size)
 
 
-def test_a_large_site_is_counted_beforehand(project: Project, admin: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_site_is_counted_beforehand(project: Project, admin: Actor) -> None:
     assert usage.refresh() is False
     live = usage.of("project", [project.id])
-    monkeypatch.setattr(usage, "COUNTED_AT_ONCE", 1)
-    assert usage.of("project", [project.id]) == {}
-    assert usage.refresh() is True
-    assert usage.of("project", [project.id]) == live
-    assert usage.refresh() is False
+    assert usage.of("project", [project.id], at_once=1) == {}
+    assert usage.refresh(at_once=1) is True
+    assert usage.of("project", [project.id], at_once=1) == live
+    assert usage.refresh(at_once=1) is False
     assert Usage.select().count() == Project.select().count()
+    for at_once in (1, 100):
+        by = usage.sums("project", at_once=at_once)
+        assert Project.select(by.files, by.size).where(Project.id == project.id).tuples().get() == live[project.id]
 
 
 def test_the_ways_into_a_session_are_named_with_their_counts(project: Project, admin: Actor) -> None:
