@@ -38,13 +38,13 @@ class Unshowable(PortalError):
     """These pixels cannot be made a picture; the same call would end the same way."""
 
 
-def render(path: Path, offset: int, size: int, *, frame: int, side: int) -> bytes:
-    """A PNG of one frame (from 0) of the DICOM file at this place, at most `side` pixels long.
+def render(path: Path, offset: int, size: int, *, frame: int, side: int, patience: float = PATIENCE) -> bytes:
+    """A PNG of one frame (from 0) of the DICOM file at this place, at most `side` pixels long, within some seconds.
 
     Raises Unshowable, and Busy where every renderer is at work for too long.
     """
     request = {"path": str(path), "offset": offset, "size": size, "frame": frame, "side": side}
-    return _pool().render(request)
+    return _pool().render(request, patience)
 
 
 def close() -> None:
@@ -73,10 +73,10 @@ class _Renderer:
         )
         self.served = 0
 
-    def ask(self, request: dict[str, Any]) -> bytes:
+    def ask(self, request: dict[str, Any], patience: float) -> bytes:
         """Raises _Gone where it ends, TimeoutError where it takes too long, Unshowable with its own words."""
         self.served += 1
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -127,11 +127,11 @@ class _Pool:
         self._free = threading.BoundedSemaphore(MOST)
         self._idle: list[_Renderer] = []
 
-    def render(self, request: dict[str, Any]) -> bytes:
+    def render(self, request: dict[str, Any], patience: float) -> bytes:
         if not self._free.acquire(timeout=QUEUE_PATIENCE):
             raise Busy("Other pictures are being made. Look again in a moment.")
         try:
-            return self._render(request)
+            return self._render(request, patience)
         finally:
             self._free.release()
 
@@ -139,24 +139,24 @@ class _Pool:
         while self._idle:
             self._idle.pop().close()
 
-    def _render(self, request: dict[str, Any]) -> bytes:
+    def _render(self, request: dict[str, Any], patience: float) -> bytes:
         """One that was idle may have ended by itself: then a new one is asked, once."""
         if self._idle:
             with contextlib.suppress(_Gone):
-                return self._ask(self._idle.pop(), request)
+                return self._ask(self._idle.pop(), request, patience)
         try:
-            return self._ask(_Renderer(), request)
+            return self._ask(_Renderer(), request, patience)
         except _Gone as error:
             raise Unshowable("The decoder broke off at these pixels. The file itself is as it was received.") from error
 
-    def _ask(self, renderer: _Renderer, request: dict[str, Any]) -> bytes:
+    def _ask(self, renderer: _Renderer, request: dict[str, Any], patience: float) -> bytes:
         kept = False
         try:
-            picture = renderer.ask(request)
+            picture = renderer.ask(request, patience)
             kept = renderer.served < SERVED
             return picture
         except TimeoutError as error:
-            raise Unshowable(f"The picture took longer than {PATIENCE:.0f} s. Download the file instead.") from error
+            raise Unshowable(f"The picture took longer than {patience:.0f} s. Download the file instead.") from error
         except Unshowable:
             kept = renderer.served < SERVED
             raise
