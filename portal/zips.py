@@ -1,7 +1,7 @@
 """A session as a zip: written while it is sent, without a temporary file, each file checked against its digest."""
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,18 +33,22 @@ class Packed:
         return sum(blob.size for _, _, blob in self.members)
 
     def chunks(self) -> Iterator[bytes]:
-        """The zip, stored without compression (pixels hardly shrink). Raises Damaged before the last bytes of a file
-        that is not what was received: the zip ends there, so that nobody takes it for a whole one."""
-        sink = _Sink()
-        with zipfile.ZipFile(cast(IO[bytes], sink), "w", zipfile.ZIP_STORED, allowZip64=True) as packed:
-            for path, moment, blob in self.members:
-                content, size = files.open_blob(blob)
-                with closing(content), packed.open(_member(path, moment, size), "w") as member:
-                    for chunk in content:
-                        member.write(chunk)
-                        yield sink.take()
-                yield sink.take()
-        yield sink.take()
+        """The zip. Raises Damaged before the last bytes of a file that is not what was received: the zip ends there,
+        so that nobody takes it for a whole one."""
+        return written((path, moment, blob.size, _content(blob)) for path, moment, blob in self.members)
+
+
+def written(members: Iterable[tuple[str, datetime, int, Iterable[bytes]]]) -> Iterator[bytes]:
+    """A zip of paths with moment, size and bytes, stored without compression (pixels hardly shrink)."""
+    sink = _Sink()
+    with zipfile.ZipFile(cast(IO[bytes], sink), "w", zipfile.ZIP_STORED, allowZip64=True) as packed:
+        for path, moment, size, content in members:
+            with packed.open(_member(path, moment, size), "w") as member:
+                for chunk in content:
+                    member.write(chunk)
+                    yield sink.take()
+            yield sink.take()
+    yield sink.take()
 
 
 def pack(session_id: int, scope: Scope, *, actor: Actor) -> Packed:
@@ -62,6 +66,11 @@ def pack(session_id: int, scope: Scope, *, actor: Actor) -> Packed:
     with writing():
         audit.record(actor, "session:downloaded", "session", session_id, files=len(members), bytes=packed.size)
     return packed
+
+
+def _content(blob: Blob) -> Iterator[bytes]:
+    with closing(files.open_blob(blob)[0]) as content:
+        yield from content
 
 
 def _blobs(numbers: list[int]) -> dict[int, tuple[datetime, Blob]]:

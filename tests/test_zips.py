@@ -3,8 +3,11 @@
 import hashlib
 import io
 import os
+import struct
 import zipfile
-from pathlib import PurePosixPath
+from datetime import UTC, datetime
+from itertools import repeat
+from pathlib import Path, PurePosixPath
 
 import pytest
 from archive_fixtures import a_project, an_object, store, store_vendor_file, upload
@@ -17,6 +20,8 @@ from portal.provenance import Actor
 from portal.settings import Settings
 
 __all__ = ["app", "reader", "stranger", "visitor"]
+
+NOW = datetime(2026, 5, 4, 3, 2, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -88,6 +93,52 @@ def test_a_large_file_is_never_in_memory_as_a_whole(project: Project, admin: Act
     upload(os.urandom(20 << 20), Acquisition.get().id, "large.bin", actor=admin)
     found = zips.pack(Session.get().id, rights.scope(admin), actor=admin)
     assert max(len(chunk) for chunk in found.chunks()) < 3 << 20
+
+
+def test_a_member_above_four_gibibytes_is_told_in_64_bits() -> None:
+    """Its header comes first, before any of its bytes: signature, version 4.5, and the field of 64-bit sizes."""
+    chunks = zips.written([("large.bin", NOW, 5 << 30, repeat(bytes(1)))])
+    head = next(chunks)
+    signature, version, flags = struct.unpack("<4sHH", head[:8])
+    path_length, extra_length = struct.unpack("<HH", head[26:30])
+    extra = head[30 + path_length :][:extra_length]
+    assert (signature, version, flags & 8) == (b"PK\3\4", 45, 8)
+    assert head[18:26] == b"\xff" * 8
+    assert struct.unpack("<HH", extra[:4]) == (1, 16)
+
+
+def test_more_members_than_16_bits_count_are_all_found() -> None:
+    number = 0x10000 + 1
+    content = b"".join(zips.written((f"{place}.txt", NOW, 1, [b"x"]) for place in range(number)))
+    assert b"PK\6\6" in content[-200:]
+    with zipfile.ZipFile(io.BytesIO(content)) as found:
+        assert len(found.namelist()) == number
+        assert found.read(f"{number - 1}.txt") == b"x"
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(1800)
+def test_a_zip_above_four_gibibytes_is_read_whole_and_what_follows_in_it_too(tmp_path: Path) -> None:
+    """Zeros are left out of the file on the disk, so that it needs next to none of it."""
+    size, chunk = (4 << 30) + (5 << 20), bytes(1 << 20)
+    members = [
+        ("large.bin", NOW, size, repeat(chunk, size // len(chunk))),
+        ("after.txt", NOW, 5, [b"after"]),
+        ("large too.bin", NOW, size, repeat(chunk, size // len(chunk))),
+    ]
+    target = tmp_path / "large.zip"
+    with target.open("wb") as kept:
+        for part in zips.written(members):
+            if part.strip(b"\0"):
+                kept.write(part)
+            else:
+                kept.seek(len(part), os.SEEK_CUR)
+    assert target.stat().st_blocks * 512 < 64 << 20
+    with zipfile.ZipFile(target) as found:
+        assert found.testzip() is None
+        assert [info.file_size for info in found.infolist()] == [size, 5, size]
+        assert found.infolist()[1].header_offset > 4 << 30
+        assert found.read("after.txt") == b"after"
 
 
 def test_a_session_without_files_has_no_zip(project: Project, admin: Actor) -> None:
