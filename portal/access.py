@@ -35,15 +35,12 @@ def of_peer(peer: Peer) -> Access:
     scope = rights.scope(Actor(type="peer", id=str(peer.id)))
     order = [*scope.projects, *sorted(scope.stores - set(scope.projects))]
     shown = order[:MOST]
-    rows = Project.select(Project, Group).join(Group).where(Project.id.in_(shown))
-    paths = {row.id: f"{row.group.code}/{row.label}" for row in rows}
-    counts: Any = (
-        Study.select(Study.project, fn.COUNT(Study.id)).where(Study.project.in_(shown)).group_by(Study.project)
-    )
-    studies: dict[int, int] = dict(counts.tuples())
+    studies: Any = Study.select(fn.COUNT(Study.id)).where(Study.project == Project.id)
+    rows: Any = Project.select(Project.id, Group.code, Project.label, studies).join(Group).where(Project.id.in_(shown))
+    known = {number: (f"{group}/{label}", counted) for number, group, label, counted in rows.tuples()}
     found = (
-        Seen(path=paths[one], reads=scope.reads(one), stores=scope.writes(one), studies=studies.get(one, 0))
+        Seen(path=known[one][0], reads=scope.reads(one), stores=scope.writes(one), studies=known[one][1])
         for one in shown
-        if one in paths
+        if one in known
     )
     return Access(projects=tuple(found), total=len(order))

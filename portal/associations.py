@@ -27,6 +27,10 @@ class Progress:
     counts: Counts
     size: int
 
+    @property
+    def failures(self) -> int:
+        return sum(counted.get("failed", 0) for counted in self.counts.values())
+
 
 def here() -> str:
     """This process by name: host, process id and the moment it started, so that a reused id is another process."""
@@ -36,7 +40,10 @@ def here() -> str:
 def open(
     *, peer_id: int | None, role: Role, calling: str, called: str, address: str, contexts: Sequence[dict[str, Any]]
 ) -> int:
-    """Write the row of an association that this process has accepted or requested; returns its number."""
+    """Write the row of an association that this process has accepted or requested; returns its number.
+
+    `contexts`: what was answered to each that was proposed; none of ours where the peer did not take the call.
+    """
     with writing():
         row = Association.create(
             peer=peer_id,
@@ -47,8 +54,9 @@ def open(
             process=here(),
             contexts=list(contexts),
         )
-        if peer_id is not None and role == "acceptor":
-            Peer.update(last_seen=now()).where(Peer.id == peer_id).execute()
+        if peer_id is not None and (role == "acceptor" or contexts):
+            heard = Peer.last_seen if role == "acceptor" else Peer.last_answered
+            Peer.update({heard: now()}).where(Peer.id == peer_id).execute()
     return int(row.id)
 
 
@@ -56,7 +64,7 @@ def refresh(running: Iterable[Progress]) -> None:
     """Write how far running associations are, in one transaction; every REFRESH_SECONDS."""
     with writing():
         for one in running:
-            Association.update(counts=one.counts, bytes=one.size, seen=now()).where(
+            Association.update(counts=one.counts, failures=one.failures, bytes=one.size, seen=now()).where(
                 Association.id == one.association_id
             ).execute()
 
@@ -67,6 +75,7 @@ def close(progress: Progress, *, outcome: Outcome, sentence: str = "") -> None:
     with writing():
         Association.update(
             counts=progress.counts,
+            failures=progress.failures,
             bytes=progress.size,
             seen=moment,
             ended=moment,

@@ -7,7 +7,7 @@ from typing import Any
 
 from peewee import Case, Value, fn
 
-from portal import callers, devices, keys
+from portal import callers, devices, keys, peers, pictures
 from portal.lists import LongList, beginning, ordered
 from portal.models import ApiKey, Caller, Device, Grant, Group, Peer, Project, Storage, User, now
 from portal.storage import storages
@@ -24,14 +24,17 @@ class DeviceRow:
     expires_soon: bool
     last_expiry: datetime | None
     """When its last key ended, where none is live."""
+    day: pictures.Day
 
 
 @dataclass(frozen=True, kw_only=True)
 class PeerRow:
-    """A peer with its state in a word and the projects that it sees (GROUP/PROJECT)."""
+    """A peer with its state in a word, its last sign of life, and the projects that it sees (GROUP/PROJECT)."""
 
     peer: Peer
     state: str
+    heard: datetime | None
+    day: pictures.Day
     projects: tuple[str, ...]
     all_projects: bool
     store_to: str
@@ -72,10 +75,11 @@ def _device_rows(rows: Sequence[Device]) -> list[DeviceRow]:
         .group_by(ApiKey.owner_id)
     )
     by_device = {found[0]: found[1:] for found in figures.tuples()}
-    return [_device_row(row, *by_device.get(row.id, (0, None, None))) for row in rows]
+    days = pictures.of_devices(numbers)
+    return [_device_row(row, days[row.id], *by_device.get(row.id, (0, None, None))) for row in rows]
 
 
-def _device_row(row: Device, live: int, soonest: Any, latest: Any) -> DeviceRow:
+def _device_row(row: Device, day: pictures.Day, live: int, soonest: Any, latest: Any) -> DeviceRow:
     first, last = ApiKey.expires.python_value(soonest), ApiKey.expires.python_value(latest)
     return DeviceRow(
         device=row,
@@ -84,6 +88,7 @@ def _device_row(row: Device, live: int, soonest: Any, latest: Any) -> DeviceRow:
         next_expiry=first,
         expires_soon=first is not None and first - now() <= keys.SOON,
         last_expiry=None if live else last,
+        day=day,
     )
 
 
@@ -113,23 +118,31 @@ DEVICES = LongList(
     usual="label",
     heads=(
         *("Label", "Type", "Version", "Status", "Errors", "Last seen", "Last address", "Live keys", "Next expiry"),
-        *("Answers for it", "Added"),
+        *("Answers for it", "Added", "Requests in 24 h", "Failed in 24 h"),
     ),
     cells=lambda row: (
         *(row.device.label, row.device.type, row.device.version, row.state, row.device.errors, row.device.last_seen),
         *(row.device.last_address, row.live, row.next_expiry),
-        *(row.device.sponsor.email if row.device.sponsor else "", row.device.created),
+        *(row.device.sponsor.email if row.device.sponsor else "", row.device.created, row.day.all, row.day.failed),
     ),
 )
 
 
+def _heard() -> Any:
+    """`peers.heard` in SQL; null where there was never a sign of life."""
+    return fn.NULLIF(fn.MAX(fn.COALESCE(Peer.last_seen, ""), fn.COALESCE(Peer.last_answered, "")), "")
+
+
 def _peer_state() -> Any:
-    return Case(None, [(~Peer.enabled, "disabled")], Peer.state)
+    silent = _heard() <= Peer.last_seen.db_value(now() - peers.SILENT_AFTER)
+    return Case(None, [(~Peer.enabled, "disabled"), (silent, "silent")], Peer.state)
 
 
 def peer_state(peer: Peer) -> str:
-    """The word of a peer's state: that of its filter."""
-    return str(peer.state) if peer.enabled else "disabled"
+    """The word of its filter. Silence comes before a failed call, which is one reason for it."""
+    if not peer.enabled:
+        return "disabled"
+    return "silent" if peers.is_silent(peer) else str(peer.state)
 
 
 def _peer_rows(rows: Sequence[Peer]) -> list[PeerRow]:
@@ -143,14 +156,17 @@ def _peer_rows(rows: Sequence[Peer]) -> list[PeerRow]:
     sees: dict[int, list[str]] = {}
     for who, _role, project, group, label in grants.tuples():
         sees.setdefault(who, []).append(f"{group}/{label}" if project else "")
-    return [_peer_row(row, sees.get(row.id, [])) for row in rows]
+    days = pictures.of_peers([row.id for row in rows])
+    return [_peer_row(row, sees.get(row.id, []), days[row.id]) for row in rows]
 
 
-def _peer_row(row: Peer, sees: list[str]) -> PeerRow:
+def _peer_row(row: Peer, sees: list[str], day: pictures.Day) -> PeerRow:
     target = row.store_to
     return PeerRow(
         peer=row,
         state=peer_state(row),
+        heard=peers.heard(row),
+        day=day,
         projects=tuple(path for path in sees if path),
         all_projects="" in sees,
         store_to=f"{target.group.code}/{target.label}" if target else "",
@@ -167,7 +183,7 @@ PEERS = LongList(
         "label": lambda: ordered(Peer.label),
         "title": lambda: Peer.ae_title,
         "status": _peer_state,
-        "seen": lambda: Peer.last_seen,
+        "seen": _heard,
     },
     usual="label",
     heads=(
@@ -181,14 +197,16 @@ PEERS = LongList(
             "Since",
             "What happened",
             "Last called us",
+            "Last answered us",
             "May",
         ),
-        *("Sees", "Stores to", "Registered"),
+        *("Sees", "Stores to", "Registered", "Associations in 24 h", "Failed in 24 h"),
     ),
     cells=lambda row: (
         *(row.peer.label, row.peer.ae_title, row.peer.host, row.peer.port, row.peer.addresses, row.state),
-        *(row.peer.since, row.peer.sentence, row.peer.last_seen, row.peer.services),
+        *(row.peer.since, row.peer.sentence, row.peer.last_seen, row.peer.last_answered, row.peer.services),
         *("all projects" if row.all_projects else row.projects, row.store_to, row.peer.created),
+        *(row.day.all, row.day.failed),
     ),
 )
 

@@ -1,6 +1,7 @@
 """DICOM peers: remote application entities that may call us, and that we call."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from portal import audit, jobs, labels, peer_fields, rights, site
@@ -10,6 +11,9 @@ from portal.peer_fields import ANY, SERVICES, Fields
 from portal.provenance import Actor
 
 __all__ = ["ANY", "SERVICES"]
+
+SILENT_AFTER = timedelta(hours=24)
+"""A peer that has neither called us nor answered us for so long, but did before, is silent."""
 
 _EMPTY: dict[str, Any] = {
     "label": "",
@@ -95,16 +99,16 @@ def remove(label: str, *, actor: Actor) -> None:
 
 
 def get(label: str) -> Peer:
-    """Raises Missing."""
-    peer: Peer | None = Peer.get_or_none(Peer.label == label)
+    """With the project that it stores to. Raises Missing."""
+    peer: Peer | None = _placed().where(Peer.label == label).get_or_none()
     if peer is None:
         raise Missing(f"There is no peer {label[: labels.LONGEST]!r}.", field="label")
     return peer
 
 
 def by_id(peer_id: int) -> Peer:
-    """Raises Missing."""
-    peer: Peer | None = Peer.get_or_none(Peer.id == peer_id)
+    """With the project that it stores to. Raises Missing."""
+    peer: Peer | None = _placed().where(Peer.id == peer_id).get_or_none()
     if peer is None:
         raise Missing("The peer has been removed.")
     return peer
@@ -160,17 +164,30 @@ def note(peer_id: int, *, ok: bool, sentence: str) -> None:
         Peer.update(state=state, since=since, sentence=sentence).where(Peer.id == peer_id).execute()
 
 
+def heard(peer: Peer) -> datetime | None:
+    """When it last gave a sign of life: a call to us that we took, or one of ours that it took."""
+    return max(filter(None, (peer.last_seen, peer.last_answered)), default=None)
+
+
+def is_silent(peer: Peer) -> bool:
+    last = heard(peer)
+    return last is not None and now() - last >= SILENT_AFTER
+
+
 def view(peer: Peer) -> dict[str, Any]:
     """The peer as pages and `--json` show it."""
+    fields = _form(peer)
     return {
         "id": peer.id,
-        **_form(peer),
-        "projects": [{"project": path, "role": role} for path, role in _projects(peer)],
+        **fields,
+        "projects": [{"project": path, "role": role} for path, role in fields["projects"]],
         "enabled": peer.enabled,
         "state": peer.state,
         "since": peer.since,
         "sentence": peer.sentence,
         "last_seen": peer.last_seen,
+        "last_answered": peer.last_answered,
+        "silent": is_silent(peer),
         "created": peer.created,
         "modified": peer.modified,
     }
@@ -219,8 +236,7 @@ def _grant(peer: Peer, fields: Fields) -> None:
 
 def _form(peer: Peer) -> dict[str, Any]:
     """The fields as `register` and `edit` take them."""
-    granted = Grant.select().where(Grant.who_type == "peer", Grant.who_id == peer.id, Grant.role != "store")
-    target = peer.store_to
+    granted, target = _grants(peer), peer.store_to
     return {
         "label": peer.label,
         "ae_title": peer.ae_title,
@@ -229,28 +245,32 @@ def _form(peer: Peer) -> dict[str, Any]:
         "port": peer.port,
         "addresses": list(peer.addresses),
         "services": list(peer.services),
-        "projects": [list(pair) for pair in _projects(peer)],
-        "all_projects": any(grant.project_id is None for grant in granted),
+        "projects": [[path, role] for path, role in granted if path],
+        "all_projects": any(not path for path, _ in granted),
         "store_to": f"{target.group.code}/{target.label}" if target else None,
         "moves_to": _destinations(peer),
         "tls": peer.tls,
     }
 
 
-def _projects(peer: Peer) -> list[tuple[str, str]]:
-    """Path and role of each project that it is granted by name, in the order of precedence."""
+def _placed() -> Any:
+    return Peer.select(Peer, Project, Group).left_outer_join(Project).left_outer_join(Group)
+
+
+def _grants(peer: Peer) -> list[tuple[str, str]]:
+    """Path and role of each project that it sees, in the order of precedence; an empty path is all of them."""
     rows = (
         Grant.select(Grant, Project, Group)
-        .join(Project)
-        .join(Group)
+        .left_outer_join(Project)
+        .left_outer_join(Group)
         .where(Grant.who_type == "peer", Grant.who_id == peer.id, Grant.role != "store")
         .order_by(Grant.id)
     )
-    return [(f"{row.project.group.code}/{row.project.label}", row.role) for row in rows if row.project]
+    return [(f"{row.project.group.code}/{row.project.label}" if row.project else "", row.role) for row in rows]
 
 
 def _destinations(peer: Peer) -> list[str]:
-    if peer.moves_to == [ANY]:
-        return [ANY]
+    if not peer.moves_to or peer.moves_to == [ANY]:
+        return list(peer.moves_to)
     names = {row.id: row.label for row in Peer.select(Peer.id, Peer.label).where(Peer.id.in_(peer.moves_to))}
     return [names[target] for target in peer.moves_to if target in names]

@@ -1,15 +1,19 @@
-"""What pictures show: the last 24 hours by hour, as figures. Templates draw them."""
+"""What pictures show: the last 24 hours by hour, as figures and as shapes. Templates draw them."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from peewee import Case, fn
 
-from portal.models import Association, now
+from portal.models import Association, DeviceHour, now
 
 HOURS = 24
 AS_THEY_SHOULD = ("open", "released")
+
+Figures = tuple[int, int]
+"""All, and the failed ones among them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +23,15 @@ class Hour:
     begin: datetime
     all: int = 0
     failed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shapes:
+    """The bars of a day as data of three paths: all, the failed ones at the foot, and a stub for each silent hour."""
+
+    bars: str
+    bad: str
+    stubs: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,20 +56,75 @@ class Day:
     def busiest(self) -> datetime | None:
         return max(self.hours, key=lambda hour: hour.all).begin if self.all else None
 
+    def shapes(self, width: int, height: int) -> Shapes:
+        """A path for each kind of bar: a list of fifty days is then three shapes a day rather than 24."""
+        most, step = self.most, width / HOURS
+        bars, bad, stubs = [], [], []
+        for number, hour in enumerate(self.hours):
+            if not hour.all:
+                stubs.append(_bar(number * step, step, height, 1))
+                continue
+            tall = max((height - 2) * hour.all / most, 2)
+            bars.append(_bar(number * step, step, height, tall))
+            if hour.failed:
+                bad.append(_bar(number * step, step, height, max(tall * hour.failed / hour.all, 2)))
+        return Shapes(bars="".join(bars), bad="".join(bad), stubs="".join(stubs))
+
 
 def associations(peer_id: int | None = None) -> Day:
-    """Associations that began in each hour, of one peer or of all; one statement, by an index."""
-    top = now().replace(minute=0, second=0, microsecond=0)
-    begins = [top - timedelta(hours=back) for back in range(HOURS - 1, -1, -1)]
-    hour: Any = fn.SUBSTR(Association.started, 1, 13).coerce(False)
-    failed = fn.SUM(Case(None, [(Association.outcome.not_in(AS_THEY_SHOULD), 1)], 0))
-    found: Any = Association.select(hour, fn.COUNT(Association.id), failed).where(Association.started >= begins[0])
+    """Associations that began in each hour, of one peer or of all; one statement, from an index."""
+    begins = _begins()
+    found = _associations(begins)
     if peer_id is not None:
         found = found.where(Association.peer == peer_id)
-    counted = {text: figures for text, *figures in found.group_by(hour).tuples()}
+    return _day(begins, {text: (every, failed) for text, every, failed in found.tuples()})
+
+
+def of_peers(peer_ids: Sequence[int]) -> dict[int, Day]:
+    """The associations of some peers by hour; one statement, from an index."""
+    begins = _begins()
+    found = _associations(begins, Association.peer).where(Association.peer.in_(peer_ids))
+    return _days(begins, peer_ids, found.tuples())
+
+
+def of_devices(device_ids: Sequence[int]) -> dict[int, Day]:
+    """The requests of some devices by hour; one statement, by an index."""
+    begins = _begins()
+    hour: Any = fn.SUBSTR(DeviceHour.hour, 1, 13).coerce(False)
+    found: Any = DeviceHour.select(DeviceHour.device, hour, DeviceHour.requests, DeviceHour.failures)
+    found = found.where(DeviceHour.device.in_(device_ids), DeviceHour.hour >= begins[0])
+    return _days(begins, device_ids, found.tuples())
+
+
+def _associations(begins: Sequence[datetime], *key: Any) -> Any:
+    """A peer fails where its association did, and where operations within it did."""
+    hour: Any = fn.SUBSTR(Association.started, 1, 13).coerce(False)
+    wrong = Association.outcome.not_in(AS_THEY_SHOULD) | (Association.failures > 0)
+    found = Association.select(*key, hour, fn.COUNT(Association.id), fn.SUM(Case(None, [(wrong, 1)], 0)))
+    return found.where(Association.started >= begins[0]).group_by(*key, hour)
+
+
+def _begins() -> list[datetime]:
+    top = now().replace(minute=0, second=0, microsecond=0)
+    return [top - timedelta(hours=back) for back in range(HOURS - 1, -1, -1)]
+
+
+def _days(begins: Sequence[datetime], keys: Sequence[int], rows: Iterable[tuple[int, str, int, int]]) -> dict[int, Day]:
+    counted: dict[int, dict[str, Figures]] = {key: {} for key in keys}
+    for key, text, every, failed in rows:
+        counted[key][text] = (every, failed)
+    silent = _day(begins, {})
+    return {key: _day(begins, figures) if figures else silent for key, figures in counted.items()}
+
+
+def _day(begins: Sequence[datetime], counted: dict[str, Figures]) -> Day:
     return Day(hours=tuple(_hour(begin, counted) for begin in begins))
 
 
-def _hour(begin: datetime, counted: dict[str, list[int]]) -> Hour:
+def _hour(begin: datetime, counted: dict[str, Figures]) -> Hour:
     every, failed = counted.get(f"{begin:%Y-%m-%d %H}", (0, 0))
     return Hour(begin=begin, all=every, failed=failed)
+
+
+def _bar(left: float, step: float, height: int, tall: float) -> str:
+    return f"M{left:g} {height}v{-round(tall, 1):g}h{round(step - 1, 1):g}v{round(tall, 1):g}z"

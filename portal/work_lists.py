@@ -6,7 +6,7 @@ from typing import Any
 
 from peewee import Case
 
-from portal import associations, exports, jobs, origins
+from portal import associations, exports, history, jobs, origins
 from portal.lists import LongList, contains
 from portal.models import Association, Audit, Job, Peer
 from portal.progress import ACTIVE
@@ -133,6 +133,7 @@ AUDIT = LongList(
     views=_acts,
     state=lambda: Audit.target_type,
     searched=(Audit.action, Audit.target_id, Audit.address, Audit.via, Audit.actor_id),
+    also=history.named,
     sorts={
         "at": lambda: Audit.id,
         "action": lambda: Audit.action,

@@ -2,14 +2,12 @@
 
 import csv
 import io
-import logging
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from web_fixtures import HTMX, Visitor, app, dimse, stranger, text_of, visitor
+from web_fixtures import HTMX, MOST_STATEMENTS, Visitor, app, dimse, statements, stranger, text_of, visitor
 from werkzeug.test import TestResponse
 
 from portal import associations, callers, devices, jobs, keys, peers, sheets, users
@@ -21,7 +19,6 @@ from portal.storage import storages
 
 __all__ = ["app", "dimse", "stranger", "visitor"]
 
-MOST_STATEMENTS = 15
 LISTS = (
     "/interfaces/devices/",
     "/interfaces/peers/",
@@ -47,26 +44,6 @@ def table_in(answer: TestResponse) -> list[list[str]]:
     assert answer.mimetype == "text/csv"
     assert answer.headers["Content-Disposition"].startswith("attachment; filename=")
     return list(csv.reader(io.StringIO(answer.data.decode("utf-8-sig"), newline="")))
-
-
-@contextmanager
-def statements() -> Iterator[list[str]]:
-    """The SQL that is sent meanwhile, as Peewee logs it."""
-    found: list[str] = []
-
-    class Keeping(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            found.append(str(record.args or record.msg))
-
-    log, handler = logging.getLogger("peewee"), Keeping()
-    level = log.level
-    log.setLevel(logging.DEBUG)
-    log.addHandler(handler)
-    try:
-        yield found
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
 
 
 @pytest.fixture

@@ -1,11 +1,25 @@
 """The tab DICOM Peers: there while DIMSE is enabled; what its forms change, and what they refuse."""
 
+from datetime import timedelta
+
 import pytest
 from archive_fixtures import a_project
-from web_fixtures import SETTINGS, Visitor, app, dimse, refusal, stranger, text_of, visitor
+from web_fixtures import (
+    MOST_STATEMENTS,
+    SETTINGS,
+    Visitor,
+    app,
+    dimse,
+    refusal,
+    statements,
+    stranger,
+    text_of,
+    visitor,
+)
 
-from portal import callers, jobs, peers
-from portal.models import Job
+from portal import associations, callers, jobs, peers
+from portal.interface_lists import peer_state
+from portal.models import Job, Peer, now
 from portal.provenance import Actor
 
 __all__ = ["app", "dimse", "stranger", "visitor"]
@@ -214,3 +228,92 @@ def test_a_refused_caller_is_registered_or_ignored_by_one_press(visitor: Visitor
     assert "1 ignored" in page
     assert "Ignored" in visitor.get("/activity/refused?only=ignored").text
     assert visitor.post("/interfaces/peers/refused/99/ignore").status_code == 404
+
+
+HEARD = {
+    "never": (None, None, "unknown"),
+    "called lately": (1, None, "unknown"),
+    "called long ago": (25, None, "silent"),
+    "answered lately": (25, 1, "unknown"),
+    "answered long ago": (None, 25, "silent"),
+}
+"""Hours since it called us and since it answered us, and the word of its state."""
+
+
+def test_a_peer_that_gave_no_sign_of_life_for_a_day_is_silent(visitor: Visitor, dimse: None, admin: Actor) -> None:
+    for label, hours in HEARD.items():
+        peer = peers.register(label, ae_title=label.upper()[:16], addresses=("10.0.4.17",), actor=admin)
+        seen, answered = (None if ago is None else now() - timedelta(hours=ago) for ago in hours[:2])
+        Peer.update(last_seen=seen, last_answered=answered).where(Peer.id == peer.id).execute()
+    words = {label: peer_state(peers.get(label)) for label in HEARD}
+    assert words == {label: word for label, (_, _, word) in HEARD.items()}
+
+    assert "All 5 Silent 2 Never tested 3" in text_of(visitor.get("/interfaces/peers/").text)
+    silent = visitor.get("/interfaces/peers/?only=silent&format=csv").text
+    assert silent.count("silent") == 2
+    assert "lately" not in silent
+    peers.disable("called long ago", actor=admin)
+    assert "Silent 1" in text_of(visitor.get("/interfaces/peers/").text)
+
+
+def test_a_silent_peer_whose_last_call_failed_says_both(visitor: Visitor, dimse: None, admin: Actor) -> None:
+    peer = peers.register("Viewer", ae_title="VIEWER", addresses=("10.0.4.17",), actor=admin)
+    peers.note(peer.id, ok=False, sentence="Nothing answers on 10.0.4.17:104.")
+    assert "Failed 1" in text_of(visitor.get("/interfaces/peers/").text)
+    Peer.update(last_seen=now() - timedelta(days=2)).execute()
+
+    row = text_of(visitor.get("/interfaces/peers/?only=silent").text.split("<tbody")[1])
+    assert "Silent Nothing answers on 10.0.4.17:104." in row
+    head = text_of(visitor.get(f"/interfaces/peers/{peer.id}").text.split("<h1")[1].split("</h1>")[1][:2000])
+    assert head.startswith("Silent Failed")
+
+
+def test_only_a_call_that_was_taken_is_a_sign_of_life(admin: Actor, site: None) -> None:
+    peer = peers.register("Viewer", ae_title="VIEWER", actor=admin)
+    call = {"peer_id": peer.id, "role": "requestor", "calling": "A", "called": "B", "address": "10.0.0.1"}
+
+    associations.open(**call, contexts=[])
+    assert peers.heard(peers.get("Viewer")) is None
+    associations.open(**call, contexts=[{"accepted": True}])
+    assert peers.heard(peers.get("Viewer")) is not None
+
+
+def test_a_peer_shows_who_changed_what_and_leads_to_the_whole(visitor: Visitor, dimse: None, admin: Actor) -> None:
+    for number in range(11):
+        peers.register(f"P{number}", ae_title=f"P{number}", actor=admin)
+    peer = peers.get("P0")
+    form = {"label": "P0", "ae_title": "P0", "services": ["echo", "find"], "sees": "all"}
+    visitor.post(f"/interfaces/peers/{peer.id}/edit", form)
+    visitor.post(f"/interfaces/peers/{peer.id}/disable")
+
+    page = visitor.get(f"/interfaces/peers/{peer.id}").text
+
+    told = text_of(page.split('aria-label="History"')[1].split("</section>")[0])
+    assert (
+        f"Disabled user {visitor.email} just now Edited all projects: no → yes services: echo → echo, find user" in told
+    )
+    assert "All its associations" in page
+    whole = text_of(visitor.get(f"/activity/audit?q=peer+{peer.id}").text)
+    assert "3 acts found" in whole
+    assert "peer:edited" in whole
+
+
+@pytest.mark.parametrize("page", ["", "/edit", "/remove", "?job=1"])
+def test_a_page_of_a_peer_asks_the_database_at_most_fifteen_times(
+    visitor: Visitor, dimse: None, admin: Actor, page: str
+) -> None:
+    a_project("trial", actor=admin)
+    other = peers.register("Other", ae_title="OTHER", addresses=("10.9.9.9",), actor=admin)
+    grants = {"projects": (("neuro/trial", "ro"),), "store_to": "neuro/trial", "moves_to": (other.label,)}
+    peer = peers.register("Viewer", ae_title="VIEWER", host="127.0.0.1", port=1, actor=admin, **grants)
+    peers.edit("Viewer", services=("find",), actor=admin)
+    assert peers.request_echo("Viewer", actor=admin) == 1
+
+    with statements() as sent:
+        answer = visitor.get(f"/interfaces/peers/{peer.id}{page}")
+
+    assert answer.status_code == 200
+    assert len(sent) <= MOST_STATEMENTS, "\n".join(sent)
+    with statements() as sent:
+        assert visitor.get("/interfaces/peers/new").status_code == 200
+    assert len(sent) <= MOST_STATEMENTS

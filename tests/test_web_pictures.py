@@ -1,15 +1,22 @@
 """The last 24 hours as a picture, and what a peer may see in fact."""
 
+import ast
+import re
 from datetime import timedelta
 
 from archive_fixtures import a_project, an_object, store
-from web_fixtures import Visitor, app, dimse, stranger, text_of, visitor
+from web_fixtures import Visitor, app, dimse, statements, stranger, text_of, visitor
 
 from portal import associations, peers, pictures
-from portal.models import Association, now
+from portal.models import Association, database, now
 from portal.provenance import Actor
 
 __all__ = ["app", "dimse", "stranger", "visitor"]
+
+
+def drawn(page: str, kind: str) -> int:
+    """How many bars of one kind the page has."""
+    return sum(shape.count("M") for shape in re.findall(rf'<path class="{kind}" d="([^"]*)"', page))
 
 
 def called(peer_id: int, outcome: str, *, hours_ago: int = 0) -> None:
@@ -32,9 +39,45 @@ def test_each_hour_has_a_bar_failures_in_it_and_silence_a_stub(visitor: Visitor,
 
     page = visitor.get(f"/interfaces/peers/{peer.id}").text
     assert "Last 24 hours: 3 associations, 1 failed, busiest" in page
-    assert (page.count('class="bar"'), page.count('class="bar-bad"'), page.count('class="stub"')) == (1, 1, 23)
+    assert {kind: drawn(page, kind) for kind in ("bar", "bar-bad", "stub")} == {"bar": 1, "bar-bad": 1, "stub": 23}
     assert "style=" not in page
     assert "Last 24 h by hour: 4 associations" in text_of(visitor.get("/activity/").text)
+
+
+def test_an_association_that_was_released_fails_where_operations_within_it_did(admin: Actor, dimse: None) -> None:
+    peer = peers.register("CT1", ae_title="CT1", actor=admin)
+    for failed in (0, 2):
+        row = associations.open(
+            peer_id=peer.id, role="acceptor", calling="A", called="B", address="10.0.0.1", contexts=[]
+        )
+        counts = {"echo": {"done": 1, "failed": 0}, "store": {"done": 1, "failed": failed}}
+        done = associations.Progress(association_id=row, counts=counts, size=0)
+        associations.refresh([done])
+        assert pictures.associations(peer.id).failed == bool(failed)
+        associations.close(done, outcome="released")
+
+    day = pictures.of_peers([peer.id])[peer.id]
+
+    assert (day.all, day.failed) == (2, 1)
+    assert pictures.associations(peer.id) == day
+
+
+def test_the_days_of_many_peers_are_one_statement_that_reads_an_index_alone(admin: Actor, dimse: None) -> None:
+    ids = [peers.register(f"CT{number}", ae_title=f"CT{number}", actor=admin).id for number in range(3)]
+    called(ids[1], "aborted", hours_ago=1)
+
+    with statements() as sent:
+        days = pictures.of_peers(ids)
+
+    assert [days[number].failed for number in ids] == [0, 1, 0]
+    assert len(sent) == 1
+    plan = " ".join(
+        row[3]
+        for row in database.execute_sql(
+            f"EXPLAIN QUERY PLAN {ast.literal_eval(sent[0])[0]}", ast.literal_eval(sent[0])[1]
+        )
+    )
+    assert "USING COVERING INDEX association_peer_id_started" in plan
 
 
 def test_a_peer_shows_what_it_sees_in_its_order(visitor: Visitor, dimse: None, admin: Actor) -> None:

@@ -1,8 +1,11 @@
 """A person at a browser, without the browser: Flask's test client that signs in and sends forms as a page would."""
 
 import html
+import logging
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +31,9 @@ SETTINGS = {
     "duplicates": "refuse",
 }
 """The form of Settings, filled in."""
+
+MOST_STATEMENTS = 15
+"""Statements that a page may send to the database."""
 
 HTMX = {"HX-Request": "true", "HX-Request-Type": "partial"}
 
@@ -76,6 +82,26 @@ def refusal(answer: TestResponse, sentence: str) -> None:
     assert answer.status_code == 422
     assert sentence in text_of(answer.text)
     assert "autofocus" in answer.text
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """The SQL that is sent meanwhile, as Peewee logs it."""
+    found: list[str] = []
+
+    class Keeping(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(str(record.args or record.msg))
+
+    log, handler = logging.getLogger("peewee"), Keeping()
+    level = log.level
+    log.setLevel(logging.DEBUG)
+    log.addHandler(handler)
+    try:
+        yield found
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def visitor_of(app: Flask, *, is_admin: bool) -> Visitor:

@@ -13,7 +13,7 @@ from portal.models.index import (
     Study,
 )
 from portal.models.interfaces import Association, Caller, Peer, Storage
-from portal.models.people import ApiKey, Device, Grant, Secret, User
+from portal.models.people import ApiKey, Device, DeviceHour, Grant, Secret, User
 from portal.models.site import Audit, Setting
 from portal.models.tree import Acquisition, Blob, File, FileVersion, Group, Project, Session, Subject, Trash, Usage
 from portal.models.work import Job, JobItem
@@ -36,6 +36,7 @@ TABLES: tuple[type[Table], ...] = (
     Decision,
     User,
     Device,
+    DeviceHour,
     ApiKey,
     Grant,
     Secret,
@@ -64,6 +65,7 @@ __all__ = [
     "Conflict",
     "Decision",
     "Device",
+    "DeviceHour",
     "File",
     "FileVersion",
     "Grant",

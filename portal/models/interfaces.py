@@ -25,6 +25,9 @@ class Peer(Owned):
     limits = JsonField(default=dict)
     enabled = BooleanField(default=True)
     last_seen = UtcField(null=True)
+    """When it called us last."""
+    last_answered = UtcField(null=True)
+    """When it took a call of ours last."""
     state = CharField(default="unknown")
     """unknown | ok | failed: how our last call to it ended."""
     since = UtcField(null=True)
@@ -51,7 +54,7 @@ class Caller(Table):
 
 
 class Association(Table):
-    peer = ForeignKeyField(Peer, null=True, backref="associations", on_delete="SET NULL")
+    peer = ForeignKeyField(Peer, null=True, backref="associations", on_delete="SET NULL", index=False)
     peer_id: int | None
     role = CharField()
     """acceptor: it called us. requestor: we called it."""
@@ -61,7 +64,7 @@ class Association(Table):
     tls = BooleanField(default=False)
     process = CharField(default="")
     """Host and process id of ours that holds it: after its death the row reads *lost*."""
-    started = UtcField(default=now, index=True)
+    started = UtcField(default=now)
     seen = UtcField(default=now)
     ended = UtcField(null=True)
     outcome = CharField(default="open", index=True)
@@ -70,7 +73,16 @@ class Association(Table):
     contexts = JsonField(default=list)
     counts = JsonField(default=dict)
     """Operation → {done, failed}; `store` also has each of stored, same, alternate, conflict, refused."""
+    failures = IntegerField(default=0)
+    """Operations that failed, of all kinds: the sum in `counts`, where an index has it."""
     bytes = IntegerField(default=0)
+
+    class Meta:
+        # By hour, of one peer and of all, from the index alone.
+        indexes = (
+            (("peer", "started", "outcome", "failures"), False),
+            (("started", "outcome", "failures"), False),
+        )
 
 
 class Storage(Owned):

@@ -34,6 +34,23 @@ class Device(Owned):
     last_address = CharField(null=True)
 
 
+class DeviceHour(Table):
+    """The requests of one device in one hour, for thirty days (`uses`)."""
+
+    device = ForeignKeyField(Device, backref="+", on_delete="CASCADE", index=False)
+    device_id: int
+    hour = UtcField(index=True)
+    """Its first moment."""
+    requests = IntegerField()
+    failures = IntegerField()
+    """Those among them that were answered with 400 or more."""
+    bytes = IntegerField()
+    """Bodies of the requests that were answered well."""
+
+    class Meta:
+        indexes = ((("device", "hour"), True),)
+
+
 class ApiKey(Table):
     key_id = CharField(unique=True)
     owner_type = CharField()

@@ -135,6 +135,13 @@ File.add_index(
 )
 
 
+File.add_index(
+    File.index(File.origin_id, name="file_of_device").where(
+        File.origin_type == SQL("'device'"), File.deleted_at.is_null()
+    )
+)
+
+
 for _table in (Subject, Session, Acquisition, File):
     _name = f"{_table._meta.table_name}_trash"
     _table.add_index(_table.index(_table.trash, _table.id, name=_name).where(_table.trash.is_null(False)))

@@ -5,12 +5,13 @@ from typing import Any
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import access, browse, callers, jobs, peers, pictures, site
+from portal import access, browse, callers, history, jobs, peers, pictures
 from portal.errors import Missing
 from portal.interface_lists import PEERS, peer_state, waiting_callers
 from portal.routes.forms import Form, choice, choices, lines, offered, split, text
 from portal.routes.guard import current_actor, current_scope, site_admin_required
 from portal.routes.pages import as_csv, listed, render, wants_csv
+from portal.routes.shell import site_options
 
 bp = Blueprint("peers", __name__, url_prefix="/interfaces/peers")
 
@@ -25,7 +26,13 @@ SERVICES = [
 SEES = [("none", "No project"), ("some", "The projects listed below"), ("all", "All projects, to read")]
 MOST_REFUSED = 5
 """Refused callers above the list of peers; the others stand in Activity."""
-STATES = (("ok", "OK"), ("failed", "Failed"), ("unknown", "Never tested"), ("disabled", "Disabled"))
+STATES = (
+    ("silent", "Silent"),
+    ("failed", "Failed"),
+    ("ok", "OK"),
+    ("unknown", "Never tested"),
+    ("disabled", "Disabled"),
+)
 
 
 class PeerForm(Form):
@@ -45,7 +52,7 @@ class PeerForm(Form):
 @bp.before_request
 def only_while_enabled() -> None:
     """No tab and no page while the service is off."""
-    if not site.get("dimse.enabled"):
+    if not site_options()["dimse.enabled"]:
         raise Missing("DICOM Peers are there only while the DIMSE service is enabled. Enable it in Settings.")
 
 
@@ -87,17 +94,19 @@ def register() -> Response:
 @site_admin_required
 def show(peer_id: int) -> Response:
     peer = peers.by_id(peer_id)
-    job = _named_echo(peer)
+    job, dimse = _named_echo(peer), site_options()
     return render(
         "peers/show.html",
         partial="peers/_test.html",
         peer=peers.view(peer),
         state=peer_state(peer),
         job=job and jobs.view(job),
-        ours=peers.our_ae_title(peer),
-        dimse=site.every(),
+        ours=peer.our_ae_title or dimse["dimse.ae_title"],
+        dimse=dimse,
         day=pictures.associations(peer.id),
         access=access.of_peer(peer),
+        heard=peers.heard(peer),
+        acts=history.of("peer", peer.id),
     )
 
 

@@ -1,0 +1,101 @@
+"""What was done to one peer or one device, from the audit log: by whom, when, and what it changed."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from peewee import JOIN, fn
+
+from portal import origins
+from portal.models import ApiKey, Audit, Device, User
+
+Kind = Literal["peer", "device"]
+
+MOST = 8
+"""Acts that a page shows."""
+LONGEST = 80
+"""Signs of a value that is shown."""
+_NO_CHANGE = ("peer:echoed",)
+_NAMED = re.compile(r"(peer|device) ([0-9]{1,18})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A field with its values as text."""
+
+    field: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """One act, with the name of today of who did it."""
+
+    row: Audit
+    who: origins.Named
+    what: str
+    """In a word or two: Edited, Key revoked."""
+    changes: tuple[Change, ...]
+
+
+def of(kind: Kind, number: int) -> list[Past]:
+    """What changed a peer or a device, its keys too, the last first; one statement."""
+    by_user, by_device = (Audit.actor_type == "user"), (Audit.actor_type == "device")
+    actor_id = Audit.actor_id.cast("INTEGER")
+    found: Any = Audit.select(Audit, fn.COALESCE(User.email, Device.label, "").alias("name"))
+    found = found.join(User, JOIN.LEFT_OUTER, on=by_user & (User.id == actor_id)).switch(Audit)
+    found = found.join(Device, JOIN.LEFT_OUTER, on=by_device & (Device.id == actor_id))
+    found = found.where(about(kind, number), Audit.action.not_in(_NO_CHANGE))
+    return [_past(row) for row in found.order_by(Audit.id.desc()).limit(MOST).objects()]
+
+
+def about(kind: str, number: int) -> Any:
+    """The acts on one of them as a condition, which the index of targets answers."""
+    condition: Any = (Audit.target_type == kind) & (Audit.target_id == str(number))
+    if kind == "device":
+        keys = ApiKey.select(ApiKey.key_id).where(ApiKey.owner_type == kind, ApiKey.owner_id == number)
+        condition = condition | ((Audit.target_type == "key") & Audit.target_id.in_(keys))
+    return condition
+
+
+def named(search: str) -> Sequence[Any]:
+    """What `peer 7` or `device 7`, typed as a search, asks for beyond what holds that text."""
+    found = _NAMED.fullmatch(search)
+    return (about(found[1], int(found[2])),) if found else ()
+
+
+def _past(row: Any) -> Past:
+    who = origins.Named(type=row.actor_type, id=row.actor_id, name=row.name)
+    return Past(row=row, who=who, what=_what(row.action), changes=_changes(row.detail))
+
+
+def _what(action: str) -> str:
+    noun, _, verb = action.partition(":")
+    words = verb.replace("_", " ")
+    return (f"{noun} {words}" if noun == "key" else words).capitalize()
+
+
+def _changes(detail: dict[str, Any]) -> tuple[Change, ...]:
+    before, after = detail.get("before"), detail.get("after")
+    if isinstance(before, dict) and isinstance(after, dict):
+        fields = [field for field in after if before.get(field) != after[field]]
+        return tuple(_change(field, before.get(field), after[field]) for field in fields)
+    if isinstance(before, str) and isinstance(after, str):
+        return (_change("label", before, after),)
+    return ()
+
+
+def _change(field: str, before: Any, after: Any) -> Change:
+    return Change(field=field.replace("_", " "), before=_text(before), after=_text(after))
+
+
+def _text(value: Any) -> str:
+    """A value as people read it; nothing where there is none."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        value = ", ".join(":".join(map(str, one)) if isinstance(one, list) else str(one) for one in value)
+    text = str(value if value is not None else "") or "none"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
