@@ -13,7 +13,7 @@ from typing import Self
 from peewee import PeeweeException
 
 from dimse_worker.server import DRAIN_SECONDS, SIGNALS, serve
-from portal import associations, runtime, site, tether
+from portal import associations, listening, runtime, site, tether
 from portal.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class Listener:
         self._complained: Address | None = None
 
     def __enter__(self) -> Self:
+        listening.note()
         return self
 
     def __exit__(
@@ -85,15 +86,17 @@ class Listener:
     def _bind(self, address: Address) -> None:
         """Listen; where that fails, say so once and try again with the next look."""
         try:
-            listening = _listen(address)
+            bound = _listen(address)
         except (OSError, UnicodeError) as error:
             if self._complained != address:
                 log.error("cannot listen on %s port %d: %s", address.host, address.port, error)
+                listening.note(address.host, address.port, error)
             self._complained = address
             return
         self._complained = None
         log.info("listening on %s port %d", address.host, address.port)
-        self._bound = Bound(address, listening)
+        self._bound = Bound(address, bound)
+        listening.note(address.host, address.port)
 
     def _release(self) -> None:
         """Close the socket, and have its processes drain."""
@@ -105,6 +108,7 @@ class Listener:
             os.kill(child, signal.SIGTERM)
             self._draining[child] = time.monotonic() + PATIENCE
         self._bound = None
+        listening.note()
 
     def _fork(self, bound: Bound) -> None:
         parent = os.getpid()

@@ -1,4 +1,4 @@
-"""What a peer may see in fact: its grants, resolved to projects in their order."""
+"""What a peer or a user may see in fact: the grants, resolved to projects in their order."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from peewee import fn
 
 from portal import rights
-from portal.models import Group, Peer, Project, Study
+from portal.models import Group, Peer, Project, Study, User
 from portal.provenance import Actor
 
 MOST = 100
@@ -14,7 +14,7 @@ MOST = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """A project that a peer sees, or may only store to."""
+    """A project that somebody sees, or may only store to."""
 
     path: str
     reads: bool
@@ -32,7 +32,16 @@ class Access:
 
 def of_peer(peer: Peer) -> Access:
     """What its next query would be answered from."""
-    scope = rights.scope(Actor(type="peer", id=str(peer.id)))
+    return _of(Actor(type="peer", id=str(peer.id)))
+
+
+def of_user(user: User) -> Access:
+    """What the user's pages show of Data."""
+    return _of(Actor(type="user", id=str(user.id), is_admin=bool(user.is_admin)))
+
+
+def _of(actor: Actor) -> Access:
+    scope = rights.scope(actor)
     order = [*scope.projects, *sorted(scope.stores - set(scope.projects))]
     shown = order[:MOST]
     studies: Any = Study.select(fn.COUNT(Study.id)).where(Study.project == Project.id)

@@ -6,7 +6,7 @@ from typing import Any
 from flask import Flask, g, request
 from werkzeug.routing import IntegerConverter
 
-from portal import runtime
+from portal import runtime, site
 from portal.routes import (
     activity,
     api,
@@ -88,7 +88,7 @@ def _config(settings: Settings) -> dict[str, Any]:
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_SECURE": settings.cookie_secure,
         "SESSION_REFRESH_EACH_REQUEST": False,  # else a page that polls renews its session for ever
-        "PERMANENT_SESSION_LIFETIME": 12 * 3600,
+        "PERMANENT_SESSION_LIFETIME": site.MOST_HOURS * 3600,  # the site's own limits are shorter: see `sessions`
         "MAX_CONTENT_LENGTH": LARGEST_FORM,
         "MAX_FORM_MEMORY_SIZE": LARGEST_FORM,
         "WTF_CSRF_TIME_LIMIT": None,  # else a page that stays open for an hour cannot be sent any more

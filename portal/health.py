@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import os
 import socket
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from importlib import metadata
 from typing import Any
 from urllib.parse import urlsplit
 
-from portal import jobs, models, runtime, site, startup
+from portal import jobs, models, reserve, runtime, site, startup
 from portal.settings import Settings
 
 PATIENCE = 2.0
@@ -108,11 +107,13 @@ def _echo(chosen: Settings) -> str:
 
 
 def _disk(chosen: Settings) -> dict[str, Any]:
-    disk = os.statvfs(chosen.data)
-    free = disk.f_frsize * disk.f_bavail
-    low = free < chosen.min_free
-    problem = "Less disk is free than the site keeps in reserve: nothing is taken in. Free some space." if low else ""
-    return {"free": free, "reserve": chosen.min_free, "archive": sum(_sizes(chosen)), "problem": problem}
+    room = reserve.room()
+    problem = (
+        "Less disk is free than the site keeps in reserve: nothing is taken in. Free some space."
+        if room.is_full
+        else ""
+    )
+    return {"free": room.free, "reserve": room.floor, "archive": sum(_sizes(chosen)), "problem": problem}
 
 
 def _sizes(chosen: Settings) -> Iterator[int]:

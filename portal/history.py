@@ -17,7 +17,7 @@ MOST = 8
 LONGEST = 80
 """Signs of a value that is shown."""
 _NO_CHANGE = ("peer:echoed",)
-_NAMED = re.compile(r"(peer|device) ([0-9]{1,18})")
+_NAMED = re.compile(r"(peer|device|user) ([0-9]{1,18})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ def about(kind: str, number: int) -> Any:
 
 
 def named(search: str) -> Sequence[Any]:
-    """What `peer 7` or `device 7`, typed as a search, asks for beyond what holds that text."""
+    """What `peer 7`, `device 7` or `user 7`, typed as a search, asks for beyond what holds that text."""
     found = _NAMED.fullmatch(search)
     return (about(found[1], int(found[2])),) if found else ()
 

@@ -2,16 +2,15 @@
 
 import hashlib
 import io
-import os
 from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
-from portal import alternates, conflicts, filing, header, index, placement, runtime, site, uids
+from portal import alternates, conflicts, filing, header, index, placement, reserve, runtime, site, uids
 from portal.archive import Footer, Place, Slice, Stream
 from portal.archive.segments import Part
 from portal.archive.slices import CHUNK
-from portal.errors import Conflicting, NoSpace, NotDicom
+from portal.errors import Conflicting, NotDicom
 from portal.filing import Arrival, Stored
 from portal.header import Header
 from portal.models import HELD, arrivals, now, writing
@@ -50,7 +49,7 @@ def open(
     With the three UIDs what follows is a bare data set (C-STORE), without them a whole file. Refuses before a byte is
     kept: NotAllowed or Missing by the placement, NoSpace by the disk's reserve, NotDicom by the UIDs.
     """
-    _check_space()
+    reserve.check()
     check_placement(placement, scope)
     if sop_class_uid is None or sop_instance_uid is None or transfer_syntax_uid is None:
         return Incoming(scope, origin, placement, None)
@@ -136,7 +135,7 @@ class Incoming:
 
     def _write_through(self, stream: Stream, chunk: Part) -> None:
         if stream.size // CHUNK != (stream.size + len(chunk)) // CHUNK:
-            _check_space()
+            reserve.check()
         stream.write(chunk)
 
     def _arrival(self) -> Arrival:
@@ -177,6 +176,7 @@ class Incoming:
     def _keep(self, footer: Footer) -> Place:
         if self._stream is not None:
             return self._stream.commit(footer)
+        reserve.check(self._size)
         return runtime.archive().append([b"".join(self._chunks)], footer)
 
 
@@ -210,11 +210,3 @@ def _digest_from(content: BinaryIO, offset: int) -> str:
     while chunk := content.read(CHUNK):
         digest.update(chunk)
     return digest.hexdigest()
-
-
-def _check_space() -> None:
-    """Raise NoSpace where less is free than the site keeps in reserve (design decision 10)."""
-    chosen = runtime.current()
-    disk = os.statvfs(chosen.archive)
-    if disk.f_bavail * disk.f_frsize < chosen.min_free:
-        raise NoSpace("The disk is nearly full, so nothing is taken in. Free some space; then send again.")

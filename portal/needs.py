@@ -1,12 +1,11 @@
 """What waits for an admin: the strip at the head of each page, empty where all is well."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from portal import runtime
+from portal import reserve
 from portal.models import ApiKey, Conflict, Device, File, Storage, now
 
 SOON = timedelta(days=14)
@@ -34,13 +33,11 @@ def every() -> list[Need]:
 
 
 def _low_disk() -> Iterator[Need]:
-    chosen = runtime.current()
-    disk = os.statvfs(chosen.data)
-    free = disk.f_frsize * disk.f_bavail
-    if free < chosen.min_free:
+    room = reserve.room()
+    if room.is_full:
         sentence = "The disk is full up to the reserve: nothing is taken in"
         yield Need(kind="disk", sentence=sentence, urgent=True)
-    elif free < ROOM * chosen.min_free:
+    elif room.free < ROOM * room.floor:
         yield Need(kind="disk", sentence="The disk is nearly full")
 
 

@@ -1,14 +1,25 @@
 """What an admin changes about the site; kept in the database, read where it is used."""
 
+import math
+import os
+import time
 import zoneinfo
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from portal import ae_titles, audit
+from portal import ae_titles, audit, runtime
 from portal.errors import BadValue, Taken
 from portal.models import Project, Setting, now, writing
 from portal.provenance import Actor
+
+GIGABYTE = 1_000_000_000
+RECENT = 1.0
+"""Seconds for which `recent` may answer as before."""
+LEAST_IDLE, MOST_IDLE = 5, 7 * 24 * 60
+"""Minutes without a page after which a session may end."""
+MOST_HOURS = 30 * 24
+FIRST_STEPS = ("dimse", "peer", "key", "storage")
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,46 @@ def _duplicates(value: Any) -> str:
     return str(value)
 
 
+def _who(value: Any) -> str:
+    if value not in ("admins", "users", "nobody"):
+        raise BadValue("Who may throw things away is one of: admins, users, nobody.", field="who")
+    return str(value)
+
+
+def _floor(value: Any) -> float:
+    """Gigabytes to keep free; 0 is what the machine keeps in any case."""
+    text = str(value).strip().replace(",", ".") or "0"
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not math.isfinite(number) or number < 0:
+        raise BadValue(f"{text[:16]} is no number of gigabytes. Write it like 20, or 0.5.", field="floor")
+    disk = os.statvfs(runtime.current().data)
+    whole = disk.f_frsize * disk.f_blocks
+    if number * GIGABYTE >= whole:
+        sentence = f"The disk has {whole / GIGABYTE:,.0f} GB in all: with {text[:16]} GB kept free nothing would fit."
+        raise BadValue(sentence, field="floor")
+    return number
+
+
+def _between(least: int, most: int, unit: str, field: str) -> Callable[[Any], int]:
+    def clean(value: Any) -> int:
+        text = str(value).strip()
+        if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not least <= int(text) <= most:
+            given = text[:16] or "Nothing"
+            raise BadValue(f"{given} does not fit: from {least:,} to {most:,} {unit}.", field=field)
+        return int(text)
+
+    return clean
+
+
+def _steps(value: Any) -> list[str]:
+    if not isinstance(value, list) or not set(value) <= set(FIRST_STEPS):
+        raise BadValue(f"The first steps are: {', '.join(FIRST_STEPS)}.")
+    return [step for step in FIRST_STEPS if step in value]
+
+
 OPTIONS: dict[str, Option] = {
     "site.name": Option("Portico", _text),
     "site.time_zone": Option("UTC", zone),
@@ -67,13 +118,30 @@ OPTIONS: dict[str, Option] = {
     "dimse.port": Option(11112, port),
     "dimse.echo_anyone": Option(False, _flag),
     "archive.duplicates": Option("hold", _duplicates),
+    "trash.who": Option("admins", _who),
+    "disk.floor": Option(0.0, _floor),
+    "session.idle": Option(120, _between(LEAST_IDLE, MOST_IDLE, "minutes", "idle")),
+    "session.longest": Option(12, _between(1, MOST_HOURS, "hours", "longest")),
+    "first_steps.left": Option([], _steps),
+    "first_steps.hidden": Option(False, _flag),
 }
+
+_recent: list[tuple[Any, float, dict[str, Any]]] = []
+"""The site that was read last, until when it may be taken for true, and its options."""
 
 
 def get(key: str) -> Any:
     """The value of one option, or its default."""
     row = Setting.get_or_none(Setting.key == key)
     return OPTIONS[key].default if row is None else row.value
+
+
+def recent(key: str) -> Any:
+    """The value of one option as it was at most a second ago: for what is asked with each object that comes in."""
+    for here, until, values in _recent:
+        if here is runtime.current() and time.monotonic() < until:
+            return values[key]
+    return every()[key]
 
 
 def time_zones() -> list[str]:
@@ -84,11 +152,16 @@ def time_zones() -> list[str]:
 def every() -> dict[str, Any]:
     """All options with their values."""
     stored = {row.key: row.value for row in Setting.select()}
-    return {key: stored.get(key, option.default) for key, option in OPTIONS.items()}
+    values = {key: stored.get(key, option.default) for key, option in OPTIONS.items()}
+    _recent[:] = [(runtime.current(), time.monotonic() + RECENT, values)]
+    return dict(values)
 
 
-def put(values: dict[str, Any], *, actor: Actor) -> None:
-    """Change some options. Raises BadValue, and changes nothing, if one of them does not fit."""
+def put(values: dict[str, Any], *, actor: Actor) -> dict[str, tuple[Any, Any]]:
+    """Change some options; returns what changed, as before and after.
+
+    Raises BadValue, and changes nothing, if one of them does not fit.
+    """
     cleaned = {key: OPTIONS[key].clean(value) for key, value in values.items()}
     with writing():
         before = every()
@@ -108,6 +181,8 @@ def put(values: dict[str, Any], *, actor: Actor) -> None:
                 after=changed,
                 at=now().isoformat(),
             )
+    _recent.clear()
+    return {key: (before[key], value) for key, value in changed.items()}
 
 
 def _refuse_projects_title(title: str | None) -> None:

@@ -5,8 +5,8 @@ from typing import Any, BinaryIO, cast
 
 from peewee import fn
 
-from portal import alternates, audit, conflicts, containers, header, index, placement, rights, runtime
-from portal.errors import BadValue, Damaged, Missing
+from portal import alternates, audit, conflicts, containers, header, index, placement, rights, runtime, site
+from portal.errors import BadValue, Damaged, Missing, NotAllowed
 from portal.index import SAME
 from portal.models import (
     ALTERNATE,
@@ -62,12 +62,22 @@ def contents(kind: str, row_id: int, scope: Scope) -> tuple[int, int]:
     return int(row[0]), int(row[1] or 0)
 
 
+def require_thrower(actor: Actor) -> None:
+    """Raise NotAllowed unless the site lets this actor put things into the trash."""
+    rights.require_admin(actor)
+    who = site.get("trash.who")
+    if who == "nobody":
+        raise NotAllowed("This site throws nothing away. A site admin can change that in Settings, under Trash.")
+    if who == "users" and actor.type == "device":
+        raise NotAllowed("On this site only people throw things away, no device. See Settings, Trash.")
+
+
 def throw(kind: str, row_id: int, *, actor: Actor) -> Trash:
     """Put a file, or a container with all that lies in it, into the trash; hidden from everybody when this returns.
 
     Raises Missing, NotAllowed.
     """
-    rights.require_admin(actor)
+    require_thrower(actor)
     scope = rights.scope(actor)
     number, size = contents(kind, row_id, scope)
     with writing():

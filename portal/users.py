@@ -3,11 +3,11 @@
 import logging
 import secrets
 from functools import lru_cache
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
-from peewee import IntegrityError
+from peewee import Case, IntegrityError, fn
 
 from portal import audit, rights, runtime, site
 from portal.errors import BadValue, Missing, NotAllowed, NotSignedIn, Taken
@@ -100,9 +100,7 @@ def disable(user_id: int, *, actor: Actor) -> None:
     if actor.type == "user" and actor.id == str(user.id):
         raise NotAllowed("You cannot disable your own account. Ask another site admin.")
     with writing():
-        others = User.select().where(User.is_admin, ~User.disabled, User.id != user.id)
-        if user.is_admin and not others.exists():
-            raise NotAllowed(f"{user.email} is the last site admin. Make another one first.")
+        _refuse_last_admin(user)
         if User.update(disabled=True).where(User.id == user.id, ~User.disabled).execute():
             _end_sessions(user.id)
             audit.record(actor, "user:disabled", "user", user.id)
@@ -116,6 +114,40 @@ def enable(user_id: int, *, actor: Actor) -> None:
             audit.record(actor, "user:enabled", "user", user.id)
 
 
+def sign_everybody_out(*, actor: Actor) -> int:
+    """End every session of every user, the actor's own too; returns how many accounts there are."""
+    rights.require_admin(actor)
+    with writing():
+        count: int = User.update(session_epoch=User.session_epoch + 1).execute()
+        audit.record(actor, "session:all_ended", "site", "", users=count)
+    return count
+
+
+def make_admin(user_id: int, is_admin: bool, *, actor: Actor) -> None:
+    """Make a user a site admin, or one no longer. Raises NotAllowed for oneself and for the last admin."""
+    rights.require_admin(actor)
+    user = get(user_id)
+    if user.is_admin == is_admin:
+        return
+    if not is_admin and actor.type == "user" and actor.id == str(user.id):
+        raise NotAllowed("You cannot take your own rights away. Ask another site admin.")
+    with writing():
+        if not is_admin:
+            _refuse_last_admin(user)
+        User.update(is_admin=is_admin).where(User.id == user.id).execute()
+        audit.record(actor, "user:role_changed", "user", user.id, before=_role(user.is_admin), after=_role(is_admin))
+
+
+def _role(is_admin: bool) -> str:
+    return "site admin" if is_admin else "user"
+
+
+def _refuse_last_admin(user: User) -> None:
+    others = User.select().where(User.is_admin, ~User.disabled, User.id != user.id)
+    if user.is_admin and not others.exists():
+        raise NotAllowed(f"{user.email} is the last site admin. Make another one first.")
+
+
 def get(user_id: int) -> User:
     """Raises Missing."""
     user: User | None = User.get_or_none(User.id == user_id)
@@ -127,6 +159,13 @@ def get(user_id: int) -> User:
 def every() -> list[User]:
     """All users by address."""
     return list(User.select().order_by(User.email))
+
+
+def counts() -> dict[str, int]:
+    """How many users there are: admin, user, disabled."""
+    kind = Case(None, [(User.disabled, "disabled"), (User.is_admin, "admin")], "user")
+    rows: Any = User.select(kind, fn.COUNT(User.id)).group_by(kind)
+    return dict(rows.tuples())
 
 
 def session_id(user: User) -> str:

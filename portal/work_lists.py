@@ -6,7 +6,7 @@ from typing import Any
 
 from peewee import Case
 
-from portal import associations, exports, history, jobs, origins
+from portal import acts, associations, exports, history, jobs, origins
 from portal.lists import LongList, contains
 from portal.models import Association, Audit, Job, Peer
 from portal.progress import ACTIVE
@@ -15,14 +15,6 @@ JOB_CELLS = (
     *("id", "label", "what", "state", "sentence", "done", "failed", "total", "started_by", "created", "started"),
     *("ended", "attempts"),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Act:
-    """One row of the audit log, with the name of today of who did it."""
-
-    row: Audit
-    who: origins.Named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,15 +114,10 @@ def _operations(counts: dict[str, dict[str, int]]) -> list[str]:
     ]
 
 
-def _acts(rows: Sequence[Audit]) -> list[Act]:
-    names = origins.names({(row.actor_type, row.actor_id) for row in rows})
-    return [Act(row=row, who=names[row.actor_type, row.actor_id]) for row in rows]
-
-
 AUDIT = LongList(
     table=Audit,
     rows=Audit.select,
-    views=_acts,
+    views=acts.named,
     state=lambda: Audit.target_type,
     searched=(Audit.action, Audit.target_id, Audit.address, Audit.via, Audit.actor_id),
     also=history.named,

@@ -38,7 +38,7 @@ def test_without_dimse_there_is_no_tab_and_no_page_of_peers(visitor: Visitor) ->
 
 
 def test_the_tab_is_there_once_dimse_is_enabled_in_settings(visitor: Visitor) -> None:
-    visitor.post("/settings/", {**SETTINGS, "enabled": "y"})
+    visitor.post("/settings/dimse", {**SETTINGS, "enabled": "y"})
 
     assert "DICOM Peers" in visitor.get("/interfaces/devices/").text
     assert visitor.get("/interfaces/peers/").status_code == 200

@@ -113,7 +113,7 @@ def test_signing_in_begins_a_new_session_with_a_new_token(stranger: Visitor) -> 
     assert stale is not None
     assert fresh is not None
     assert stale.value != fresh.value
-    assert stranger.post("/settings/", {"csrf_token": before}).status_code == 400
+    assert stranger.post("/settings/site", {"csrf_token": before}).status_code == 400
 
 
 def test_a_cookie_that_was_copied_is_worth_nothing_after_signing_out(visitor: Visitor, app: Flask) -> None:

@@ -26,4 +26,4 @@ class Audit(Table):
     hash = TextField()
 
     class Meta:
-        indexes = ((("target_type", "target_id"), False),)
+        indexes = ((("target_type", "target_id"), False), (("actor_type", "actor_id"), False))

@@ -5,14 +5,14 @@ from functools import wraps
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, g, redirect, request, url_for
+from flask import Flask, Response, flash, g, redirect, request, session, url_for
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
-from flask_login import LoginManager, UserMixin, current_user
+from flask_login import LoginManager, UserMixin, current_user, login_user
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.wrappers import Response as BaseResponse
 
-from portal import rights, users
+from portal import rights, sessions, site, users
 from portal.errors import NotAllowed
 from portal.provenance import Actor
 
@@ -41,13 +41,44 @@ def install(app: Flask) -> None:
 
 @_login.user_loader  # type: ignore[untyped-decorator]
 def _load(session_id: str) -> SignedIn | None:
+    if over := sessions.why_over(session.get("began"), session.get("seen"), options()):
+        g.session_over = over
+        return None
     user = users.of_session(session_id)
-    return SignedIn(user) if user else None
+    if user is None:
+        return None
+    _note_that_somebody_is_there()
+    return SignedIn(user)
+
+
+def options() -> dict[str, Any]:
+    """What the admins have set (`site.every`), read once a request."""
+    if "options" not in g:
+        g.options = site.every()
+    found: dict[str, Any] = g.options
+    return found
+
+
+def begin_session(user: Any) -> None:
+    """A new session, with a new CSRF token: what was known of the one before is worth nothing."""
+    session.clear()
+    session.permanent = True
+    session["began"] = session["seen"] = sessions.moment()
+    login_user(SignedIn(user))
+
+
+def _note_that_somebody_is_there() -> None:
+    """A page or a form is a person's doing; what a page fetches by itself with htmx is not."""
+    if not request.headers.get("HX-Request") and sessions.moment() - session["seen"] >= sessions.NOTED_EACH:
+        session["seen"] = sessions.moment()
 
 
 @_login.unauthorized_handler  # type: ignore[untyped-decorator]
 def _send_to_sign_in() -> BaseResponse:
     """To the sign-in page, and from there back; htmx cannot follow a redirect of its target, so it is told."""
+    if over := g.pop("session_over", ""):
+        session.clear()
+        flash(over, "bad")
     if request.headers.get("HX-Request"):
         current = urlsplit(request.headers.get("HX-Current-URL", "")).path
         return Response(status=401, headers={"HX-Redirect": url_for("session.sign_in", next=current or None)})

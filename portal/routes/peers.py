@@ -8,10 +8,10 @@ from werkzeug.wrappers import Response
 from portal import access, browse, callers, history, jobs, peers, pictures
 from portal.errors import Missing
 from portal.interface_lists import PEERS, peer_state, waiting_callers
+from portal.routes import guard
 from portal.routes.forms import Form, choice, choices, lines, offered, split, text
 from portal.routes.guard import current_actor, current_scope, site_admin_required
 from portal.routes.pages import as_csv, listed, render, wants_csv
-from portal.routes.shell import site_options
 
 bp = Blueprint("peers", __name__, url_prefix="/interfaces/peers")
 
@@ -52,7 +52,7 @@ class PeerForm(Form):
 @bp.before_request
 def only_while_enabled() -> None:
     """No tab and no page while the service is off."""
-    if not site_options()["dimse.enabled"]:
+    if not guard.options()["dimse.enabled"]:
         raise Missing("DICOM Peers are there only while the DIMSE service is enabled. Enable it in Settings.")
 
 
@@ -94,7 +94,7 @@ def register() -> Response:
 @site_admin_required
 def show(peer_id: int) -> Response:
     peer = peers.by_id(peer_id)
-    job, dimse = _named_echo(peer), site_options()
+    job, dimse = _named_echo(peer), guard.options()
     return render(
         "peers/show.html",
         partial="peers/_test.html",

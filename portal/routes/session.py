@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Blueprint, flash, redirect, request, session, url_for
-from flask_login import current_user, login_user
+from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from portal import site, users
@@ -63,7 +63,7 @@ def check_sign_in() -> Response:
     )
     if user is None:
         return render("session/sign_in.html", form=form, next=request.form.get("next", ""), status=401)
-    _begin(user)
+    guard.begin_session(user)
     return redirect(_wanted(), 303)
 
 
@@ -112,7 +112,7 @@ def change_password() -> Response:
     user = form.attempt(lambda: _changed(form))
     if user is None:
         return render("session/password.html", form=form, status=422)
-    _begin(user)
+    guard.begin_session(user)
     flash("Your password is changed. Every other session of yours has ended.")
     return redirect(url_for("home.index"), 303)
 
@@ -121,13 +121,6 @@ def _changed(form: PasswordForm) -> Any:
     if form.new.data != form.again.data:
         raise BadValue("This is not what you typed above. Type the new password twice.", field="again")
     return users.change_password(current_user.user, form.old.data, form.new.data, address=guard.address())
-
-
-def _begin(user: Any) -> None:
-    """A new session, with a new CSRF token: what was known of the one before is worth nothing."""
-    session.clear()
-    session.permanent = True
-    login_user(guard.SignedIn(user))
 
 
 def _wanted() -> str:

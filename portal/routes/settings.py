@@ -1,66 +1,162 @@
-"""Settings: what an admin changes about the site."""
+"""Settings: what an admin changes about the site, in sections that are saved one by one."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, flash, redirect, url_for
+from flask_login import current_user
 from werkzeug.wrappers import Response
 
-from portal import site
+from portal import acts, listening, reserve, runtime, site, users
+from portal.routes import guard
 from portal.routes.forms import Form, choice, text, tick
 from portal.routes.guard import current_actor, site_admin_required
 from portal.routes.pages import render
 
 bp = Blueprint("settings", __name__, url_prefix="/settings")
 
+MOST_CHANGES = 8
 DUPLICATES = [
     ("hold", "Hold it until an admin decides, and answer success"),
     ("refuse", "Refuse it with C111"),
     ("replace", "Show the new one, and keep the old one as a version"),
 ]
+THROWERS = [
+    ("admins", "Site admins, and devices by their keys"),
+    ("users", "Site admins only, no device"),
+    ("nobody", "Nobody"),
+]
 
 
-class SettingsForm(Form):
+class SiteForm(Form):
     name = text("Name of the site")
     time_zone = text("Time zone")
+
+
+class DimseForm(Form):
     enabled = tick("DIMSE service enabled")
     ae_title = text("AE title of the site")
     host = text("Address to listen on")
     port = text("Port")
     echo_anyone = tick("Answer C-ECHO to anyone")
+
+
+class ArchiveForm(Form):
     duplicates = choice("Other content under a SOP Instance UID that is here", DUPLICATES)
 
 
-KEYS = {
-    "name": "site.name",
-    "time_zone": "site.time_zone",
-    "enabled": "dimse.enabled",
-    "ae_title": "dimse.ae_title",
-    "host": "dimse.host",
-    "port": "dimse.port",
-    "echo_anyone": "dimse.echo_anyone",
-    "duplicates": "archive.duplicates",
+class TrashForm(Form):
+    who = choice("Who may throw things into it", THROWERS)
+
+
+class DiskForm(Form):
+    floor = text("Gigabytes that stay free")
+
+
+class SessionsForm(Form):
+    idle = text("Minutes without a page")
+    longest = text("Hours in all")
+
+
+SECTIONS: dict[str, type[Form]] = {
+    "site": SiteForm,
+    "dimse": DimseForm,
+    "archive": ArchiveForm,
+    "trash": TrashForm,
+    "disk": DiskForm,
+    "session": SessionsForm,
 }
+"""The first part of an option's name → the form of its section, whose fields are named as the second part."""
+SECTION = f"any({', '.join(SECTIONS)})"
 
 
 @bp.get("/")
 @site_admin_required
 def edit() -> Response:
-    stored = site.every()
-    form = SettingsForm(**{name: stored[key] for name, key in KEYS.items()})
-    return render("settings/edit.html", form=form, zones=site.time_zones())
+    return _page({})
 
 
-@bp.post("/")
+@bp.post(f"/<{SECTION}:section>")
 @site_admin_required
-def save() -> Response:
-    form = SettingsForm()
-    if form.attempt(lambda: _put(form)) is None:
-        return render("settings/edit.html", form=form, zones=site.time_zones(), status=422)
-    flash("The settings are saved. The listener follows within seconds.")
+def save(section: str) -> Response:
+    form = SECTIONS[section]()
+    changed = form.attempt(lambda: site.put(_values(section, form), actor=current_actor()))
+    if changed is None:
+        return _page({section: form}, status=422)
+    flash(_told(changed) if changed else "Nothing was changed: all of it is as it was.")
     return redirect(url_for(".edit"), 303)
 
 
-def _put(form: SettingsForm) -> bool:
-    values: dict[str, Any] = {key: form[name].data for name, key in KEYS.items()}
-    site.put(values, actor=current_actor())
-    return True
+@bp.get("/listener")
+@site_admin_required
+def listener() -> Response:
+    return render("settings/_listener.html", listener=listening.state(guard.options()))
+
+
+@bp.get("/sign-out-all")
+@site_admin_required
+def ask_sign_out_all() -> Response:
+    return render("settings/sign_out_all.html", counts=users.counts())
+
+
+@bp.post("/sign-out-all")
+@site_admin_required
+def sign_out_all() -> Response:
+    users.sign_everybody_out(actor=current_actor())
+    guard.begin_session(users.get(current_user.user.id))
+    flash("Everybody is signed out, in every browser but this one.")
+    return redirect(url_for(".edit"), 303)
+
+
+def _page(forms: Mapping[str, Form], status: int = 200) -> Response:
+    """All sections as they are stored, but for those that were just sent."""
+    stored = guard.options()
+    kept = {name: kind(formdata=None, **_stored(name, stored)) for name, kind in SECTIONS.items()}
+    return render(
+        "settings/edit.html",
+        forms={**kept, **forms},
+        zones=site.time_zones(),
+        listener=listening.state(stored),
+        room=reserve.room(),
+        least=runtime.current().min_free,
+        people=users.counts(),
+        changes=acts.of("site", "", most=MOST_CHANGES),
+        named=_label,
+        put=_in_words,
+        status=status,
+    )
+
+
+def _stored(section: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    values = {key.partition(".")[2]: value for key, value in options.items() if key.startswith(f"{section}.")}
+    if section == "disk":
+        values["floor"] = f"{values['floor']:g}" if values["floor"] else ""
+    return values
+
+
+def _values(section: str, form: Form) -> dict[str, Any]:
+    keys = (key for key in site.OPTIONS if key.startswith(f"{section}."))
+    return {key: form[key.partition(".")[2]].data for key in keys}
+
+
+def _told(changed: Mapping[str, tuple[Any, Any]]) -> str:
+    """Port: from 11112 to 104."""
+    told = [
+        f"{_label(key)}: from {_in_words(key, old)} to {_in_words(key, new)}" for key, (old, new) in changed.items()
+    ]
+    return f"Saved. {'; '.join(told)}."
+
+
+def _label(key: str) -> str:
+    """The words that stand over a field, for the name of its option."""
+    section, _, name = key.partition(".")
+    field = getattr(SECTIONS.get(section), name, None)
+    return str(field.args[0]) if field is not None else {"first_steps": "First steps"}.get(section, key)
+
+
+def _in_words(key: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if key == "disk.floor":
+        return f"{value:g} GB" if value else "what the machine keeps"
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)

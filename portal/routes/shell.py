@@ -5,8 +5,9 @@ from typing import Any
 from flask import Flask, g, url_for
 from flask_login import current_user
 
-from portal import activity, needs, site
+from portal import activity, needs
 from portal.needs import Need
+from portal.routes import guard
 from portal.routes.guard import is_admin
 
 NAVIGATION = (
@@ -39,7 +40,7 @@ def install(app: Flask) -> None:
 
     @app.context_processor
     def around() -> dict[str, Any]:
-        options = site_options()
+        options = guard.options()
         g.site_zone = options["site.time_zone"]
         named = {"site_name": options["site.name"], "dimse_enabled": options["dimse.enabled"]}
         if not current_user.is_authenticated:
@@ -53,14 +54,6 @@ def install(app: Flask) -> None:
             "needs": [_led(need) for need in needs.every()] if admin else (),
             "running_jobs": activity.running() if admin else 0,
         }
-
-
-def site_options() -> dict[str, Any]:
-    """What an admin has set, read once a request; for pages that show it, not for what decides."""
-    if "site_options" not in g:
-        g.site_options = site.every()
-    options: dict[str, Any] = g.site_options
-    return options
 
 
 def _led(need: Need) -> tuple[Need, str, str]:

@@ -25,6 +25,7 @@ def index() -> Response:
 @bp.get(f"/<{KIND}:kind>/<row:number>/trash")
 @site_admin_required
 def ask(kind: str, number: int) -> Response:
+    trash.require_thrower(current_actor())
     held, size = trash.contents(kind, number, current_scope())
     label, back, _ = _about(kind, number)
     return render("data/throw.html", kind=kind, label=label, back=back, files=held, size=size)

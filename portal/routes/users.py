@@ -1,11 +1,11 @@
-"""Users: who may sign in."""
+"""Users: who may sign in, and what each may see."""
 
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
-from portal import users
+from portal import access, acts, grants, users
 from portal.interface_lists import USERS
-from portal.routes.forms import Form, text, tick
+from portal.routes.forms import Form, choice, text, tick
 from portal.routes.guard import current_actor, site_admin_required
 from portal.routes.pages import as_csv, listed, render, wants_csv
 
@@ -14,9 +14,18 @@ bp = Blueprint("users", __name__, url_prefix="/users")
 KINDS = (("admin", "Site admins"), ("user", "Others"), ("disabled", "Disabled"))
 
 
+ROLES = [("ro", "Read"), ("rw", "Read and store")]
+MOST_ACTS = 15
+
+
 class NewForm(Form):
     email = text("E-mail address")
     is_admin = tick("Site admin: may change everything")
+
+
+class GrantForm(Form):
+    place = text("Group or project")
+    role = choice("To", ROLES)
 
 
 @bp.get("/")
@@ -44,6 +53,47 @@ def add() -> Response:
     return render("users/password.html", account=account, password=password, fresh=True, status=201)
 
 
+@bp.get("/<row:user_id>")
+@site_admin_required
+def show(user_id: int) -> Response:
+    return _page(user_id, GrantForm(formdata=None, role="ro"))
+
+
+@bp.post("/<row:user_id>/grants")
+@site_admin_required
+def give(user_id: int) -> Response:
+    form = GrantForm()
+    given = form.attempt(lambda: grants.give(user_id, form.place.data, form.role.data or "", actor=current_actor()))
+    if given is None:
+        return _page(user_id, form, status=422)
+    flash(f"{users.get(user_id).email} may {_in_words(given)}.")
+    return redirect(url_for(".show", user_id=user_id), 303)
+
+
+@bp.post("/<row:user_id>/grants/<row:grant_id>/take")
+@site_admin_required
+def take(user_id: int, grant_id: int) -> Response:
+    taken = grants.take(user_id, grant_id, actor=current_actor())
+    flash(f"{users.get(user_id).email} may no longer {_in_words(taken)}.")
+    return redirect(url_for(".show", user_id=user_id), 303)
+
+
+@bp.get("/<row:user_id>/role")
+@site_admin_required
+def ask_role(user_id: int) -> Response:
+    return render("users/role.html", account=users.get(user_id), given=grants.of_user(user_id))
+
+
+@bp.post("/<row:user_id>/role")
+@site_admin_required
+def change_role(user_id: int) -> Response:
+    is_admin = not users.get(user_id).is_admin
+    users.make_admin(user_id, is_admin, actor=current_actor())
+    became = "a site admin" if is_admin else "no site admin any more, and sees what is granted"
+    flash(f"{users.get(user_id).email} is {became}.")
+    return redirect(url_for(".show", user_id=user_id), 303)
+
+
 @bp.get("/<row:user_id>/new-password")
 @site_admin_required
 def ask_new_password(user_id: int) -> Response:
@@ -62,7 +112,7 @@ def new_password(user_id: int) -> Response:
 def disable(user_id: int) -> Response:
     users.disable(user_id, actor=current_actor())
     flash(f"{users.get(user_id).email} is disabled, and signed out everywhere.")
-    return redirect(url_for(".index"), 303)
+    return redirect(url_for(".show", user_id=user_id), 303)
 
 
 @bp.post("/<row:user_id>/enable")
@@ -70,4 +120,25 @@ def disable(user_id: int) -> Response:
 def enable(user_id: int) -> Response:
     users.enable(user_id, actor=current_actor())
     flash(f"{users.get(user_id).email} may sign in again.")
-    return redirect(url_for(".index"), 303)
+    return redirect(url_for(".show", user_id=user_id), 303)
+
+
+def _page(user_id: int, form: GrantForm, status: int = 200) -> Response:
+    account = users.get(user_id)
+    return render(
+        "users/show.html",
+        account=account,
+        form=form,
+        given=grants.of_user(user_id),
+        places=grants.places(),
+        roles=dict(ROLES),
+        access=access.of_user(account),
+        acts=acts.of_user(user_id, most=MOST_ACTS),
+        status=status,
+    )
+
+
+def _in_words(grant: grants.Granted) -> str:
+    """Read and store in neuro/Brain."""
+    where = "the whole site" if grant.place == grants.EVERYTHING else grant.place
+    return f"{dict(ROLES)[grant.role].lower()} in {where}"

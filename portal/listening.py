@@ -1,0 +1,94 @@
+"""Whether the DIMSE listener listens: what it last said of itself, for the page that changes where it should."""
+
+import contextlib
+import errno
+import json
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from portal import runtime
+from portal.models import now
+
+Kind = Literal["off", "on", "starting", "failed", "gone"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """How it stands, in a sentence; `since` belongs to *on* and *failed*."""
+
+    kind: Kind
+    sentence: str
+    since: datetime | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing more will come by itself."""
+        return self.kind in ("on", "off")
+
+
+def note(host: str = "", port: int = 0, error: Exception | None = None) -> None:
+    """The listener says where it listens, or why it cannot; without a host, that it does not."""
+    said = {
+        "pid": os.getpid(),
+        "host": host,
+        "port": port,
+        "since": now().isoformat(),
+        "problem": why_not(host, port, error) if error else "",
+    }
+    fresh = _path().with_suffix(".new")
+    fresh.write_text(json.dumps(said))
+    fresh.replace(_path())
+
+
+def state(options: dict[str, Any]) -> Listening:
+    """How it stands with what the site's options (`site.every`) want."""
+    if not options["dimse.enabled"]:
+        return Listening(kind="off", sentence="No port is open.")
+    wanted = (options["dimse.host"], options["dimse.port"])
+    said = _said()
+    if said is None or not _is_alive(said["pid"]):
+        return Listening(kind="gone", sentence="The listener does not run. See logs/listen.log in the data folder.")
+    if (said["host"], said["port"]) != wanted:
+        return Listening(kind="starting", sentence=f"About to listen on {_place(*wanted)}.")
+    since = datetime.fromisoformat(said["since"])
+    if said["problem"]:
+        return Listening(kind="failed", sentence=said["problem"], since=since)
+    return Listening(kind="on", sentence=f"Listening on {_place(*wanted)}", since=since)
+
+
+def why_not(host: str, port: int, error: Exception) -> str:
+    """Why nobody can listen there, and what to do."""
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        return f"Port {port} is taken by another program. Choose another port, or stop that program."
+    if number == errno.EACCES:
+        return f"Port {port} needs a right that Portico was not given. Choose one above 1023, or see deploy/README.md."
+    return f"{host[:253]} is no address of this machine. Write 0.0.0.0 for all that it has."
+
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _path() -> Path:
+    return runtime.current().run / "listener.json"
+
+
+def _said() -> dict[str, Any] | None:
+    with contextlib.suppress(OSError, ValueError):
+        said: dict[str, Any] = json.loads(_path().read_text())
+        return said
+    return None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,46 @@
+"""What the listener says of itself, as the page of its settings tells it."""
+
+import socket
+
+from dimse_fixtures import *  # noqa: F403  (fixtures)
+from dimse_fixtures import enable, free_port, until
+from dimse_fixtures import listening as running
+
+from portal import listening
+from portal import site as options
+from portal.provenance import operator
+from portal.settings import Settings
+
+
+def now() -> listening.Listening:
+    return listening.state(options.every())
+
+
+def test_the_listener_says_where_it_listens_why_it_cannot_and_that_it_is_gone(dimse_site: Settings) -> None:
+    assert now().kind == "gone"
+    with socket.socket() as other, running(dimse_site):
+        until(lambda: now().kind == "on", "it listens")
+        assert now().sentence == f"Listening on 127.0.0.1:{options.get('dimse.port')}"
+        assert now().since is not None
+
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        enable(other.getsockname()[1])
+        assert now().kind == "starting"
+        until(lambda: now().kind == "failed", "it says that the port is taken")
+        assert "is taken by another program." in now().sentence
+
+        enable(free_port(), **{"dimse.host": "192.0.2.1"})
+        until(lambda: now().kind == "failed" and "192.0.2.1" in now().sentence, "it says that the address is none")
+        enable(free_port())
+        until(lambda: now().kind == "on", "it listens again")
+        options.put({"dimse.enabled": False}, actor=operator())
+        assert now().kind == "off"
+        options.put({"dimse.enabled": True}, actor=operator())
+    assert now().kind == "gone"
+    assert not now().is_settled
+
+
+def test_why_nobody_can_listen_is_said_with_what_to_do() -> None:
+    assert "deploy/README.md" in listening.why_not("0.0.0.0", 104, PermissionError(13, "no"))
+    assert "[::1]:104" in str(listening._place("::1", 104))
