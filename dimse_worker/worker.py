@@ -19,6 +19,7 @@ from rq.serializers import JSONSerializer
 
 from portal import jobs, runs, runtime, tether, usage
 from portal.settings import Settings
+from portal.storage import health
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ class JobWorker(Worker):
             with runtime.connection():
                 jobs.sweep()
                 usage.refresh()
+                health.sweep()
         except (RedisError, DatabaseError) as error:
             log.warning("the sweep could not be done: %s", error)
         self._swept = time.monotonic()

@@ -10,7 +10,7 @@ from portal.errors import Missing
 from portal.models import File, Job, JobItem, writing
 from portal.provenance import Actor
 from portal.runs import End, Run
-from portal.storage import storages
+from portal.storage import ladder, storages
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
@@ -45,6 +45,7 @@ def start(path: str, *, to: str, actor: Actor) -> Job:
 def run(this: Run, *, destination: "Destination") -> End:
     """Do what of an export is not done yet: plan it, send and verify each item, write the manifest."""
     storage = storages.by_id(this.job.params["storage"])
+    ladder.require(this, storage)
     export_items.plan(this)
     storages.lock_place(storage)
     copying.send(this, destination)

@@ -235,7 +235,10 @@ STORAGES = LongList(
     rows=Storage.select,
     views=lambda rows: [storages.view(row) for row in rows],
     state=lambda: Storage.state,
-    searched=(Storage.label, Storage.prefix, fn.json_extract(Storage.config, "$.path")),
+    searched=(
+        *(Storage.label, Storage.prefix),
+        *(fn.json_extract(Storage.config, f"$.{name}") for name in ("path", "bucket", "endpoint")),
+    ),
     sorts={
         "label": lambda: ordered(Storage.label),
         "status": lambda: Storage.state,
@@ -245,7 +248,7 @@ STORAGES = LongList(
     heads=(
         "Label",
         "Provider",
-        "Path",
+        "Place",
         "Prefix",
         "Used for",
         "Visible to",
@@ -255,7 +258,7 @@ STORAGES = LongList(
         "Added",
     ),
     cells=lambda row: (
-        *(row["label"], row["provider_label"], row["path"], row["prefix"], row["mode"], row["visible"]),
+        *(row["label"], row["provider_label"], row["place"], row["prefix"], row["mode"], row["visible"]),
         *(row["state"], row["since"], row["sentence"], row["created"]),
     ),
 )

@@ -1,17 +1,23 @@
 """`portal storage`: places outside that data is copied to."""
 
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from portal import jobs
-from portal.cli.door import NotAvailable, on_site
+from portal.cli.door import on_site
 from portal.cli.printing import Answer
 from portal.cli.waiting import until_over
+from portal.errors import BadValue
 from portal.provenance import operator
-from portal.storage import storages
+from portal.storage import providers, storages
 
 TEST_PATIENCE = 300
+LONGEST = 65_536
+"""Bytes of a secret or a certificate from outside."""
 
 
 @click.group("storage")
@@ -19,28 +25,57 @@ def storage() -> None:
     """External storage: where exports go."""
 
 
+def _options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What `add` and `edit` have in common."""
+    for option in reversed(
+        (
+            click.option("--path", metavar="P", help="fs: the folder, under one of the roots in PORTAL_STORAGE_ROOTS."),
+            click.option("--bucket", metavar="B", help="s3: the bucket, which exists."),
+            click.option(
+                "--endpoint", metavar="URL", help="s3: such as https://s3.site.example:9000. Default: Amazon."
+            ),
+            click.option("--region", metavar="R", help="s3: such as eu-central-1. Default: us-east-1."),
+            click.option(
+                "--path-style/--host-style",
+                default=None,
+                help="s3: the bucket stands in the path, or in the host's name. Default: path, but for Amazon.",
+            ),
+            click.option("--ca", metavar="FILE", help="s3: the PEM file of the CA that the endpoint is trusted by."),
+            click.option("--access-key", metavar="K", help="s3: without one, the worker's environment has to have it."),
+            click.option("--secret-stdin", is_flag=True, help="Read the secret from standard input."),
+            click.option("--secret-file", metavar="FILE", help="Read the secret from a file."),
+            click.option("--prefix", metavar="P", help="What every object key begins with."),
+            click.option("--mode", metavar="MODE", help="import, export or both. Default: export."),
+            click.option("--visible", metavar="WHO", help="site, group:ID or project:GROUP/PROJECT. Default: site."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
 @storage.command("add")
 @click.argument("label")
-@click.option("--provider", type=click.Choice(("fs", "s3", "gcs", "azure")), required=True, help="fs; others later.")
-@click.option("--path", metavar="P", help="fs: the folder, under one of the roots in PORTAL_STORAGE_ROOTS.")
-@click.option("--prefix", metavar="P", default="", help="What every object key begins with.")
-@click.option("--mode", default="export", metavar="MODE", help="import, export or both. Default: export.")
-@click.option("--visible", default="site", metavar="WHO", help="site, group:ID or project:GROUP/PROJECT.")
-@click.option("--bucket", metavar="B", help="Not available yet.")
-@click.option("--endpoint", metavar="URL", help="Not available yet.")
-@click.option("--region", metavar="R", help="Not available yet.")
-@click.option("--access-key", metavar="K", help="Not available yet.")
-@click.option("--secret-stdin", is_flag=True, help="Not available yet.")
+@click.option("--provider", type=click.Choice(tuple(providers.PROVIDERS)), required=True, help="What kind it is.")
+@_options
 @on_site
-def add(label: str, provider: str, path: str | None, prefix: str, mode: str, visible: str, **others: Any) -> Answer:
+def add(label: str, provider: str, **options: Any) -> Answer:
     """Add a storage; `portal storage test` then tries it."""
-    if provider != "fs":
-        raise NotAvailable(f"Not available yet: --provider {provider}.")
-    for name, value in others.items():
-        if value:
-            raise click.UsageError(f"--{name.replace('_', '-')} does not go with --provider fs")
-    added = storages.add(label, provider, path=path or "", prefix=prefix, mode=mode, visible=visible, actor=operator())
+    fields, secret = _given(provider, options)
+    added = storages.add(label, provider, secret=secret, actor=operator(), **fields)
     return Answer(view=storages.view(added), sentence=f"Storage {added.label} added. Next: portal storage test")
+
+
+@storage.command("edit")
+@click.argument("label")
+@_options
+@on_site
+def edit(label: str, **options: Any) -> Answer:
+    """Change what is given, and leave the rest; a new secret takes the place of the one before."""
+    fields, secret = _given(storages.get(label).provider, options)
+    if not fields and not secret:
+        raise click.UsageError("Nothing to change was given")
+    changed = storages.edit(label, secret=secret, actor=operator(), **fields)
+    return Answer(view=storages.view(changed), sentence=f"Storage {changed.label} changed. Next: portal storage test")
 
 
 @storage.command("list")
@@ -49,7 +84,7 @@ def list_() -> Answer:
     """List the storages."""
     return Answer(
         view=[storages.view(row) for row in storages.every()],
-        columns=("label", "provider", "path", "prefix", "mode", "visible", "state", "sentence"),
+        columns=("label", "provider", "place", "prefix", "mode", "visible", "state", "sentence"),
         empty="No storage yet. Add one with: portal storage add",
     )
 
@@ -71,6 +106,41 @@ def remove(label: str) -> Answer:
     view = storages.view(storages.get(label))
     storages.remove(label, actor=operator())
     return Answer(view=view, sentence=f"Storage {label} removed; nothing was deleted there.")
+
+
+def _given(provider: str, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The fields that were given, and the secret. Raises click.UsageError for one that its provider does not have."""
+    from_stdin, file = options.pop("secret_stdin"), options.pop("secret_file")
+    kind = providers.named(provider)
+    fields = {name: value for name, value in options.items() if value is not None}
+    for name in fields:
+        if name not in kind.fields and name not in storages.FIELDS:
+            raise click.UsageError(f"--{name.replace('_', '-')} does not go with --provider {provider}")
+    if from_stdin and file:
+        raise click.UsageError("--secret-stdin and --secret-file: give one of them, not both")
+    if (from_stdin or file) and not kind.secrets:
+        raise click.UsageError(f"--secret-{'stdin' if from_stdin else 'file'} does not go with --provider {provider}")
+    if "ca" in fields:
+        fields["ca"] = _text(Path(fields["ca"]), "CA certificate") if fields["ca"] else ""
+    secret = {kind.secrets[0]: _text(Path(file) if file else None, "secret")} if from_stdin or file else {}
+    return fields, secret
+
+
+def _text(file: Path | None, what: str) -> str:
+    """The whole of a file, or of standard input, without the line's end. Raises BadValue where there is nothing."""
+    where = str(file or "Standard input")
+    if file:
+        with file.open("rb") as source:
+            content = source.read(LONGEST + 1)
+    else:
+        content = sys.stdin.buffer.read(LONGEST + 1)
+    try:
+        text = content.decode().strip("\r\n")
+    except UnicodeDecodeError as error:
+        raise BadValue(f"{where} has no {what}: it is no UTF-8 text.") from error
+    if not text or len(content) > LONGEST:
+        raise BadValue(f"{where} has no {what} of 1 to {LONGEST:,} bytes.")
+    return text
 
 
 commands = (storage,)

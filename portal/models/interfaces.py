@@ -99,3 +99,7 @@ class Storage(Owned):
     """untested | ok | degraded | failed."""
     since = UtcField(null=True)
     sentence = TextField(default="")
+    tested = UtcField(null=True)
+    """When the last test ended."""
+    create_only = BooleanField(null=True)
+    """Whether the store itself refuses to write over an object, as the last test found."""

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from portal.errors import BadValue, Damaged, Missing, PortalError, Taken
 from portal.models import now
-from portal.storage.store import CHUNK, MIB, Interrupted, Stat, Step, Store, Upload
+from portal.storage.store import CHUNK, MIB, Interrupted, Stat, Step, Store, Unsupported, Upload
 
 __all__ = ["CHUNK", "Destination", "Stat"]
 
@@ -150,6 +150,8 @@ class Destination:
             self._store.put(name, body, digest=hashlib.sha256(body).hexdigest(), overwrite=False)
         except Taken:
             return True
+        except Unsupported:
+            return False
         return False
 
     @property

@@ -6,17 +6,19 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from datetime import timedelta
 
-from portal.errors import Missing, PortalError
-from portal.models import Storage
+from portal.errors import Missing, PortalError, Taken
+from portal.models import Storage, now
 from portal.runs import End, Run
-from portal.storage import storages
+from portal.storage import leftovers, storages, store
 from portal.storage.store import Remark
 
 SIZE = 64 * 1024
+FRESH = timedelta(minutes=5)
+"""How long a test that went well holds for an export that begins."""
 
 
 @dataclass(kw_only=True)
@@ -38,12 +40,28 @@ class _Trial:
         self.digest = hashlib.sha256(self.content).hexdigest()
         self.key = f"portico-test-{secrets.token_hex(8)}"
         self.destination = storages.open(storage)
+        self.create_only: bool | None = None
+        self.is_written = False
+
+    def reading(self) -> list[store.Step]:
+        return [*self.destination.steps(), ("Listed", self.listed)]
+
+    def writing(self) -> list[store.Step]:
+        return [
+            ("Wrote a random name", self.wrote),
+            ("Read back", self.read_back),
+            ("Overwriting refused", self.kept),
+            ("Deleted", self.deleted),
+        ]
 
     def listed(self) -> str:
         count = sum(1 for _found in itertools.islice(self.destination.list(), 1000))
         return f"{'1,000 or more' if count == 1000 else count} objects lie there now."
 
     def wrote(self) -> str:
+        if self.destination.stat(self.key) is not None:
+            raise Taken(f"{self.key} is there already, though nobody can know that name. Test again.")
+        self.is_written = True
         self.destination.put(self.key, [self.content], size=SIZE, digest=self.digest)
         return f"{SIZE // 1024} kB under the name {self.key}, which nothing had."
 
@@ -53,9 +71,13 @@ class _Trial:
         return "The same bytes, by their SHA-256."
 
     def kept(self) -> str:
-        if self.destination.refuses(self.key, os.urandom(SIZE)):
+        self.create_only = self.destination.refuses(self.key, os.urandom(SIZE))
+        if self.create_only:
             return "It refused to write over an object that is there."
-        raise Remark("It replaced an object under its name: two writers at once are not told apart.")
+        raise Remark(
+            "It replaced an object under its name: of two writers at the same moment, the later one wins. Exports look "
+            "before they write."
+        )
 
     def deleted(self) -> str:
         try:
@@ -63,46 +85,72 @@ class _Trial:
         except Missing:
             raise
         except PortalError as error:
+            self.is_written = False
             raise Remark(f"It keeps what was written ({self.key} stays): {error.sentence}") from error
+        self.is_written = False
         return "Nothing of the test is left."
+
+    def clear(self) -> None:
+        """Take the trial's object away, wherever the climb ended."""
+        if self.is_written:
+            with contextlib.suppress(PortalError):
+                self.destination.delete(self.key)
 
 
 def climb(run: Run) -> End:
     """Try the storage of a job; the steps stand in the job's result as they go, the outcome on the storage."""
-    storage = storages.by_id(run.job.params["storage"])
+    steps: list[Step] = []
+    _climb(storages.by_id(run.job.params["storage"]), steps, lambda: _report(run, steps))
+    sentence = _sentence(steps)
+    return End(state="failed" if _state(steps) == "failed" else "done", sentence=sentence)
+
+
+def require(run: Run, storage: Storage) -> None:
+    """Try a storage that an export begins to write to, unless that was done just now. Raises what fails there."""
+    if storage.state in ("ok", "degraded") and storage.tested > now() - FRESH:
+        return
+    if error := _climb(storage, [], run.check):
+        raise error
+
+
+def _climb(storage: Storage, steps: list[Step], report: Callable[[], None]) -> PortalError | None:
+    """Fill in the steps, and keep the outcome on the storage; `report` is called before and after each."""
     try:
         trial = _Trial(storage)
-        reading = [*trial.destination.steps(), ("Listed", trial.listed)]
+        attempts = trial.reading() + trial.writing()
     except PortalError as error:
-        steps = [Step(name="Settings", state="bad", sentence=error.sentence)]
-        _report(run, steps)
-        return _end(storage, steps)
-    writing = [
-        ("Wrote a random name", trial.wrote),
-        ("Read back", trial.read_back),
-        ("Overwriting refused", trial.kept),
-        ("Deleted", trial.deleted),
-    ]
-    steps = [Step(name=name) for name, _try in reading + writing]
-    for step in steps[len(reading) :] if storage.mode == "import" else ():
+        steps.append(Step(name="Settings", state="bad", sentence=error.sentence))
+        report()
+        storages.note(storage.id, state="failed", sentence=_sentence(steps))
+        return error
+    steps += [Step(name=name) for name, _attempt in attempts]
+    for step in steps[-len(trial.writing()) :] if storage.mode == "import" else ():
         step.state, step.sentence = "skip", "For import, reading is enough."
-    with _cleared(trial):
-        _take_each(run, steps, [attempt for _name, attempt in reading + writing])
-    return _end(storage, steps)
+    try:
+        failed = _take_each(steps, attempts, report)
+        if failed is None and storage.mode != "import":
+            leftovers.tidy(storage, trial.destination)
+    finally:
+        trial.clear()
+    storages.note(storage.id, state=_state(steps), sentence=_sentence(steps), create_only=trial.create_only)
+    return failed
 
 
-def _take_each(run: Run, steps: list[Step], attempts: list[Callable[[], str]]) -> None:
-    for step, attempt in zip(steps, attempts, strict=True):
-        if step.state == "off":
-            run.check()
-            _take(step, attempt, partial(_report, run, steps))
-        if step.state == "bad":
-            return
+def _take_each(steps: list[Step], attempts: Sequence[store.Step], report: Callable[[], None]) -> PortalError | None:
+    """Take the steps up to the first that fails, and return why."""
+    for step, (_name, attempt) in zip(steps, attempts, strict=True):
+        if step.state != "off":
+            continue
+        step.state = "run"
+        report()
+        error = _take(step, attempt)
+        report()
+        if error:
+            return error
+    return None
 
 
-def _take(step: Step, attempt: Callable[[], str], report: Callable[[], None]) -> None:
-    step.state = "run"
-    report()
+def _take(step: Step, attempt: Callable[[], str]) -> PortalError | None:
     began = time.monotonic()
     try:
         step.state, step.sentence = "ok", attempt()
@@ -110,11 +158,14 @@ def _take(step: Step, attempt: Callable[[], str], report: Callable[[], None]) ->
         step.state, step.sentence = "warn", str(remark)
     except PortalError as error:
         step.state, step.sentence = "bad", error.sentence
-    step.ms = round((time.monotonic() - began) * 1000)
-    report()
+        return error
+    finally:
+        step.ms = round((time.monotonic() - began) * 1000)
+    return None
 
 
 def _report(run: Run, steps: list[Step]) -> None:
+    run.check()
     run.write(
         total=len(steps),
         done=sum(step.state in ("ok", "warn", "skip") for step in steps),
@@ -123,21 +174,14 @@ def _report(run: Run, steps: list[Step]) -> None:
     )
 
 
-@contextlib.contextmanager
-def _cleared(trial: _Trial) -> Iterator[None]:
-    """Take the trial's object away again, wherever the climb ended."""
-    try:
-        yield
-    finally:
-        with contextlib.suppress(PortalError):
-            trial.destination.delete(trial.key)
+def _state(steps: list[Step]) -> str:
+    states = {step.state for step in steps}
+    return "failed" if "bad" in states else "degraded" if "warn" in states else "ok"
 
 
-def _end(storage: Storage, steps: list[Step]) -> End:
-    bad = [step for step in steps if step.state == "bad"]
-    remarks = [step for step in steps if step.state == "warn"]
-    state = "failed" if bad else "degraded" if remarks else "ok"
-    said = [f"{step.name}: {step.sentence}" if step.state == "bad" else step.sentence for step in bad or remarks]
-    sentence = " ".join(said) or "Every step of the test passed."
-    storages.note(storage.id, state=state, sentence=sentence)
-    return End(state="failed" if bad else "done", sentence=sentence)
+def _sentence(steps: list[Step]) -> str:
+    """The failure with the name of its step; else what was remarked."""
+    for step in steps:
+        if step.state == "bad":
+            return f"{step.name}: {step.sentence}"
+    return " ".join(step.sentence for step in steps if step.state == "warn") or "Every step of the test passed."

@@ -1,51 +1,63 @@
-"""External storages: places outside that an admin has named, which exports go to."""
+"""External storages: places outside that an admin has named, which exports go to and imports come from."""
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from portal import audit, jobs, labels, rights
 from portal.errors import BadValue, Busy, Missing, NotAllowed, Taken
-from portal.models import Group, Job, Project, Secret, Storage, now, writing
+from portal.models import Group, Job, Project, Storage, now, writing
 from portal.progress import ACTIVE
 from portal.provenance import Actor
-from portal.storage import keys, providers
+from portal.storage import credentials, keys, providers
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
 
 MODES = ("export", "import", "both")
 FIELDS = ("label", "mode", "visible", "prefix")
+UNTESTED = {"state": "untested", "since": None, "sentence": "", "tested": None, "create_only": None}
 
 
 def add(
     label: str,
     provider: str,
     *,
-    path: str = "",
     prefix: str = "",
     mode: str = "export",
     visible: str = "site",
+    secret: Mapping[str, str] | None = None,
     actor: Actor,
+    **config: Any,
 ) -> Storage:
-    """A new storage; nothing is written there before `request_test`. Raises BadValue or Taken, with the field."""
+    """A new storage; nothing is written there before `request_test`. `config` holds the fields of its provider.
+
+    Raises BadValue or Taken, with the field.
+    """
     rights.require_admin(actor)
-    config = providers.clean(provider, {"path": path})
+    cleaned = providers.clean(provider, config)
     values = {name: _cleaned(name, value) for name, value in zip(FIELDS, (label, mode, visible, prefix), strict=True)}
+    secrets = providers.clean_secret(provider, cleaned, dict(secret or {}))
     with writing():
         _refuse_taken(values["label"])
-        row = Storage.create(provider=provider, config=config, **values, **actor.origin.fields)
-        audit.record(actor, "storage:added", "storage", row.id, provider=provider, **values, **config)
+        row = Storage.create(provider=provider, config=cleaned, **values, **actor.origin.fields)
+        credentials.keep(row.id, secrets, actor=actor)
+        audit.record(actor, "storage:added", "storage", row.id, provider=provider, **values, **_told(cleaned))
     return row
 
 
-def edit(label: str, /, *, actor: Actor, **changes: Any) -> Storage:
-    """Change label, path, prefix, mode or visible. Raises as `add`, and NotAllowed where objects of ours lie there."""
+def edit(label: str, /, *, secret: Mapping[str, str] | None = None, actor: Actor, **changes: Any) -> Storage:
+    """Change label, prefix, mode, visible, provider, or fields of the provider; what is not named stays.
+
+    The secret is asked for again where the provider, its place or its account changes. Raises as `add`, and
+    NotAllowed where objects of ours lie there.
+    """
     rights.require_admin(actor)
     row = get(label)
-    values = {name: _cleaned(name, changes[name]) for name in FIELDS if name in changes}
-    if "path" in changes:
-        values["config"] = providers.clean(row.provider, {"path": changes["path"]})
+    values = {name: _cleaned(name, changes.pop(name)) for name in FIELDS if name in changes}
+    values |= _changed_place(row, changes)
+    secrets = _changed_secrets(row, values, {name: text for name, text in (secret or {}).items() if text})
     with writing():
         row = get(label)
         before = {name: getattr(row, name) for name in values}
@@ -53,12 +65,15 @@ def edit(label: str, /, *, actor: Actor, **changes: Any) -> Storage:
         _refuse_locked(row, changed)
         if "label" in changed:
             _refuse_taken(changed["label"])
-        if not changed:
+        if secrets is not None:
+            credentials.keep(row.id, secrets, actor=actor)
+        if not changed and secrets is None:
             return row
-        if "config" in changed or "prefix" in changed:
-            changed |= {"state": "untested", "since": None, "sentence": ""}
+        told = {"before": _told(before), "after": _told(changed), "secret": secrets is not None}
+        if {"provider", "config", "prefix"} & changed.keys() or secrets is not None:
+            changed |= UNTESTED
         Storage.update(**changed, modified=now()).where(Storage.id == row.id).execute()
-        audit.record(actor, "storage:changed", "storage", row.id, before=before, after=changed)
+        audit.record(actor, "storage:changed", "storage", row.id, **told)
     return by_id(row.id)
 
 
@@ -70,7 +85,7 @@ def remove(label: str, *, actor: Actor) -> None:
         for job in _active(row):
             sentence = f"Job {job.id} works on {row.label} ({jobs.KINDS[job.kind].label.lower()}, {job.state})."
             raise Busy(f"{sentence} Cancel it or wait for its end, then remove the storage.")
-        Secret.delete().where(Secret.row == f"storage:{row.id}").execute()
+        credentials.forget(row.id)
         row.delete_instance()
         audit.record(actor, "storage:removed", "storage", row.id, label=row.label, provider=row.provider)
 
@@ -104,6 +119,8 @@ def view(row: Storage) -> dict[str, Any]:
         "provider": row.provider,
         "provider_label": providers.PROVIDERS[row.provider].label,
         "path": row.config.get("path", ""),
+        "place": providers.PROVIDERS[row.provider].in_words(row.config),
+        "config": row.config,
         "prefix": row.prefix,
         "prefix_locked": row.prefix_locked,
         "mode": row.mode,
@@ -111,6 +128,8 @@ def view(row: Storage) -> dict[str, Any]:
         "state": row.state,
         "since": row.since,
         "sentence": row.sentence,
+        "tested": row.tested,
+        "create_only": row.create_only,
         "created": row.created,
         "modified": row.modified,
     }
@@ -127,14 +146,24 @@ def request_test(label: str, *, actor: Actor) -> int:
     return int(job.id)
 
 
-def note(storage_id: int, *, state: str, sentence: str) -> None:
-    """Keep how the last test ended; `since` tells how long it has been so."""
+def note(storage_id: int, *, state: str, sentence: str, create_only: bool | None = None) -> None:
+    """Keep how the last test ended; `since` tells how long it has been so. `create_only` None: not found out."""
     with writing():
         row = Storage.get_or_none(Storage.id == storage_id)
         if row is None:
             return
         since = row.since if row.state == state else now()
-        Storage.update(state=state, since=since, sentence=sentence).where(Storage.id == storage_id).execute()
+        found = row.create_only if create_only is None else create_only
+        Storage.update(state=state, since=since, sentence=sentence, tested=now(), create_only=found).where(
+            Storage.id == storage_id
+        ).execute()
+
+
+def untested_since(moment: datetime) -> Sequence[Storage]:
+    """Storages that were tried once, but not since then, and that no job tries now."""
+    rows = builtins.list(Storage.select().where(Storage.tested < moment))
+    active = {job.params.get("storage") for job in _active()} if rows else set()
+    return [row for row in rows if row.id not in active]
 
 
 def lock_place(row: Storage) -> None:
@@ -153,8 +182,8 @@ def require_export(row: Storage, group: str, project: str) -> None:
 
 
 def open(row: Storage) -> "Destination":
-    """The storage, ready for use. Raises BadValue where the site no longer allows its place."""
-    return providers.destination(row)
+    """The storage, ready for use. Raises BadValue where the site no longer allows its place, Damaged for its secret."""
+    return providers.destination(row, credentials.reveal(row))
 
 
 def _cleaned(name: str, value: Any) -> Any:
@@ -192,15 +221,58 @@ def _refuse_taken(label: str) -> None:
         raise Taken(f"There is a storage {label} already.", field="label")
 
 
+def _changed_place(row: Storage, changes: dict[str, Any]) -> dict[str, Any]:
+    """Provider and configuration as a form changes them: what it does not name stays, if the provider does."""
+    provider = changes.pop("provider", row.provider)
+    if not changes and provider == row.provider:
+        return {}
+    kept = row.config if provider == row.provider else {}
+    return {"provider": provider, "config": providers.clean(provider, {**kept, **changes})}
+
+
+def _changed_secrets(row: Storage, values: dict[str, Any], given: dict[str, str]) -> dict[str, str] | None:
+    """The secrets to be kept from now on; None: those before."""
+    provider: str = values.get("provider", row.provider)
+    config: dict[str, Any] = values.get("config") or row.config
+    if given or ("config" in values and _asks_again(row, values)):
+        return providers.clean_secret(provider, config, given)
+    return None
+
+
+def _asks_again(row: Storage, values: dict[str, Any]) -> bool:
+    """Whether a secret that was set is of another place or account now."""
+    provider = providers.named(values["provider"])
+    before, after = row.config, values["config"]
+    decides = (*provider.place, *provider.account)
+    return values["provider"] != row.provider or any(before.get(name) != after.get(name) for name in decides)
+
+
 def _refuse_locked(row: Storage, changed: dict[str, Any]) -> None:
     """Objects of ours lie there: manifests name their keys, and a later export must find them."""
-    for name, field in (("config", "path"), ("prefix", "prefix")):
-        if name in changed and row.prefix_locked:
+    for field in _moved(row, changed):
+        if row.prefix_locked:
             raise NotAllowed(f"Objects were exported to {row.label}, so its {field} stays. Add a new one.", field=field)
-        if name in changed and any(_active(row)):
-            raise Busy(f"A job works on {row.label}; its {field} can change when that is over.", field=field)
+    if {"config", "provider", "prefix"} & changed.keys() and any(_active(row)):
+        field = next(iter(_moved(row, changed)), next(iter(changed)))
+        raise Busy(f"A job works on {row.label}; its {field} can change when that is over.", field=field)
 
 
-def _active(row: Storage) -> Sequence[Job]:
+def _moved(row: Storage, changed: dict[str, Any]) -> builtins.list[str]:
+    """The fields that would have objects lie elsewhere."""
+    config: dict[str, Any] = changed.get("config") or row.config
+    place = [name for name in providers.named(row.provider).place if config.get(name) != row.config.get(name)]
+    return [name for name in ("provider", "prefix") if name in changed] or place
+
+
+def _told(values: dict[str, Any]) -> dict[str, Any]:
+    """For the audit: a certificate says only that it was given."""
+    told = {name: value for name, value in values.items() if name != "ca"}
+    if isinstance(told.get("config"), dict):
+        told["config"] = _told(told["config"])
+    return told | ({"ca": "given"} if values.get("ca") else {})
+
+
+def _active(row: Storage | None = None) -> Sequence[Job]:
+    """Jobs that work on this storage, or on any."""
     active = Job.select().where(Job.state.in_(ACTIVE), Job.kind.in_(("export", "storage_test")))
-    return [job for job in active if job.params.get("storage") == row.id]
+    return [job for job in active if row is None or job.params.get("storage") == row.id]

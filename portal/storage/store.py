@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from portal.errors import Unreachable
+from portal.errors import BadValue, Unreachable
 
 MIB = 1 << 20
 CHUNK = MIB
@@ -21,6 +21,10 @@ class Interrupted(Unreachable):
     def __init__(self, sentence: str, *, after: float = 0.0) -> None:
         super().__init__(sentence)
         self.after = after
+
+
+class Unsupported(BadValue):
+    """The store does not know something that was asked of it."""
 
 
 class Remark(Exception):

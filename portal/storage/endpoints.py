@@ -1,0 +1,74 @@
+"""What the form of a storage may name as a server, and what is trusted of it; loads no driver."""
+
+import ipaddress
+import ssl
+from urllib.parse import urlsplit
+
+import certifi
+
+from portal.errors import BadValue, NotAllowed
+
+_REFUSED = {
+    "168.63.129.16": "the host service of Azure",
+    "100.100.100.200": "the metadata service of Alibaba Cloud",
+    "192.0.0.192": "the metadata service of Oracle Cloud",
+    "fd00:ec2::254": "the metadata service of Amazon EC2",
+    "fd20:ce::254": "the metadata service of Google Cloud",
+}
+
+
+def parse(url: str) -> tuple[str, int, bool]:
+    """Host, port and whether by TLS. Raises BadValue for a URL that is more or less, NotAllowed as `refuse`."""
+    try:
+        parts = urlsplit(url.strip())
+        host, port = parts.hostname or "", parts.port
+        host.encode("idna")
+    except ValueError as error:
+        raise _no_url(url) from error
+    more = parts.username or parts.password or parts.query or parts.fragment or parts.path not in ("", "/")
+    if parts.scheme not in ("http", "https") or not host or more or port == 0 or not url.strip().isprintable():
+        raise _no_url(url)
+    is_secure = parts.scheme == "https"
+    refuse_literal(host)
+    return host, port or (443 if is_secure else 80), is_secure
+
+
+def refuse_literal(host: str) -> None:
+    """`refuse` for a host that is an address itself."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return
+    refuse(str(address), host)
+
+
+def refuse(address: str, host: str) -> None:
+    """Raise NotAllowed for an address that no storage has: link-local, metadata of a cloud, unspecified, multicast."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None) or ip
+    if mapped.is_link_local or mapped.is_unspecified or mapped.is_multicast or str(mapped) in _REFUSED:
+        why = _REFUSED.get(str(mapped), "a link-local address, where clouds keep credentials")
+        if mapped.is_unspecified or mapped.is_multicast:
+            why = "no address of a server"
+        raise NotAllowed(f"{host} leads to {mapped}, which is {why}. Choose another endpoint.", field="endpoint")
+
+
+def context(ca: str) -> ssl.SSLContext:
+    """What TLS trusts: the storage's own CA (PEM) alone, or what this machine and the web trust. Raises BadValue."""
+    try:
+        made = ssl.create_default_context(cadata=ca or None)
+    except (ssl.SSLError, ValueError) as error:
+        raise BadValue("The CA certificate cannot be read. Give it as PEM text (BEGIN CERTIFICATE).", field="ca") from (
+            error
+        )
+    if not ca:
+        made.load_verify_locations(certifi.where())
+    # A hospital's own CA often lacks what RFC 5280 wants of it; who names one trusts it.
+    made.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return made
+
+
+def _no_url(url: str) -> BadValue:
+    sentence = "is no endpoint; write it like https://s3.site.example:9000, without a path."
+    return BadValue(f"{url[:100]!r} {sentence}", field="endpoint")

@@ -1,0 +1,25 @@
+"""Whether storages still work: each that was tried once is tried again every four hours."""
+
+from datetime import timedelta
+
+from portal import jobs
+from portal.models import Job, now, writing
+from portal.provenance import Actor
+from portal.storage import storages
+
+EVERY = timedelta(hours=4)
+_SYSTEM = Actor(type="system", name="Portico", via="portal")
+
+
+def sweep() -> int:
+    """Have the workers test what was last tested too long ago; returns how many. Of two sweeps at once, one does it."""
+    if not storages.untested_since(now() - EVERY):
+        return 0
+    with writing():
+        due = storages.untested_since(now() - EVERY)
+        made: list[Job] = [
+            jobs.create("storage_test", actor=_SYSTEM, params={"storage": row.id}, what=row.label) for row in due
+        ]
+    for job in made:
+        jobs.ring(job)
+    return len(made)

@@ -1,0 +1,88 @@
+"""What the form of an S3 storage may say; loaded by the web, so nothing here loads a driver."""
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from portal.errors import BadValue
+from portal.storage import endpoints
+
+FIELDS = ("bucket", "endpoint", "region", "path_style", "ca", "access_key")
+PLACE = ("bucket", "endpoint")
+ACCOUNT = ("access_key",)
+SECRETS = ("secret_key",)
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_REGION = re.compile(r"[A-Za-z0-9-]{1,40}")
+_ACCESS_KEY = re.compile(r"[\x21-\x7e]{1,128}")
+LONGEST_CA = 100_000
+
+
+def url_of(config: dict[str, Any]) -> str:
+    """The endpoint: the one that was given, else Amazon's own of the region."""
+    return str(config.get("endpoint") or f"https://s3.{config.get('region') or 'us-east-1'}.amazonaws.com")
+
+
+def in_words(config: dict[str, Any]) -> str:
+    """Bucket and host."""
+    return f"{config['bucket']} at {urlsplit(url_of(config)).netloc}"
+
+
+def clean(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration, checked; without an access key, the environment of the worker has to have one.
+
+    Raises BadValue.
+    """
+    bucket, region, key = (str(config.get(name) or "").strip() for name in ("bucket", "region", "access_key"))
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+        raise BadValue(
+            "A bucket has a name of letters, digits, dots and dashes, such as research-2027.", field="bucket"
+        )
+    if region and not _REGION.fullmatch(region):
+        raise BadValue("A region has a name of letters, digits and dashes, such as eu-central-1.", field="region")
+    if key and not _ACCESS_KEY.fullmatch(key):
+        raise BadValue("An access key has up to 128 letters without spaces.", field="access_key")
+    cleaned = {
+        "bucket": bucket,
+        "endpoint": _endpoint(config),
+        "region": region,
+        "path_style": _path_style(config),
+        "ca": _ca(str(config.get("ca") or "")),
+        "access_key": key,
+    }
+    return {name: value for name, value in cleaned.items() if value != ""}
+
+
+def clean_secret(config: dict[str, Any], secret: dict[str, str]) -> dict[str, str]:
+    """The credentials to be sealed. Raises BadValue where they do not fit the configuration."""
+    text = secret.get("secret_key", "")
+    if config.get("access_key") and not text:
+        raise BadValue("Enter the secret of the access key.", field="secret_key")
+    if text and not config.get("access_key"):
+        raise BadValue("A secret needs its access key; enter both, or none.", field="access_key")
+    if text and (len(text) > 256 or not text.isascii() or not text.isprintable() or " " in text):
+        raise BadValue("The secret has up to 256 letters without spaces or line breaks.", field="secret_key")
+    return {"secret_key": text} if text else {}
+
+
+def _endpoint(config: dict[str, Any]) -> str:
+    given = str(config.get("endpoint") or "").strip().rstrip("/")
+    if given:
+        endpoints.parse(given)
+    return given
+
+
+def _path_style(config: dict[str, Any]) -> bool:
+    """By default the bucket stands in the path, but for Amazon itself, where it stands in the name."""
+    given = config.get("path_style")
+    if given in (None, ""):
+        return bool(config.get("endpoint")) or "." in str(config.get("bucket") or "")
+    return given in (True, "1", "on", "yes", "true")
+
+
+def _ca(text: str) -> str:
+    text = text.strip()
+    if len(text) > LONGEST_CA:
+        raise BadValue(f"The CA certificate has more than {LONGEST_CA:,} letters.", field="ca")
+    if text:
+        endpoints.context(text)
+    return text
