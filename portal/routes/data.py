@@ -7,6 +7,7 @@ from werkzeug.wrappers import Response
 from portal import browse, data_lists, elements, files, frames, lists, origins, ways, zips
 from portal.browse import Place
 from portal.routes.guard import current_actor, current_scope, signed_in_required
+from portal.routes.headers import attachment
 from portal.routes.pages import Listing, as_csv, listed, render, typed, wants_csv
 
 bp = Blueprint("data", __name__, url_prefix="/data")
@@ -100,7 +101,7 @@ def download(file_id: int) -> Response:
     content, size = files.open_content(found)
     files.note_download(found, actor=current_actor())
     response = FlaskResponse(content, mimetype="application/octet-stream", direct_passthrough=True)
-    response.headers.set("Content-Disposition", "attachment", filename=found.name)
+    response.headers["Content-Disposition"] = attachment(found.name)
     response.content_length = size
     return response
 
@@ -110,7 +111,7 @@ def download(file_id: int) -> Response:
 def session_zip(session_id: int) -> Response:
     packed = zips.pack(session_id, current_scope(), actor=current_actor())
     response = FlaskResponse(packed.chunks(), mimetype="application/zip", direct_passthrough=True)
-    response.headers.set("Content-Disposition", "attachment", filename=packed.name)
+    response.headers["Content-Disposition"] = attachment(packed.name)
     return response
 
 

@@ -1,5 +1,7 @@
 """The headers of every answer: what a page may load, and that no page is kept by a browser or a proxy."""
 
+from urllib.parse import quote
+
 from flask import Flask, request
 from werkzeug.wrappers import Response
 
@@ -13,6 +15,8 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+_UNQUOTED = "!#$&+-.^_`|~"
+"""Signs that an extended parameter value takes as they are (RFC 5987, attr-char)."""
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -35,3 +39,10 @@ def install(app: Flask, *, secure: bool) -> None:
             response.headers.setdefault("Cache-Control", "no-store")
             response.vary.add("HX-Request")
         return response
+
+
+def attachment(name: str) -> str:
+    """A Content-Disposition: to be saved under its name, in ASCII for old clients, then whole (RFC 6266 5)."""
+    plain = "".join(sign if " " <= sign <= "~" and sign not in '"%\\' else "_" for sign in name)
+    whole = quote(name.encode(errors="replace"), safe=_UNQUOTED)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{whole}"

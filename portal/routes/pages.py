@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 from portal import lists, sheets
 from portal.lists import Asked, LongList
 from portal.routes import words
+from portal.routes.headers import attachment
 
 SIZE = 50
 
@@ -109,7 +110,7 @@ def as_json_lines(lines: Callable[[Asked], Iterable[bytes]], name: str) -> Respo
 
 def _attached(content: Iterable[bytes], kind: str, name: str) -> Response:
     answer = FlaskResponse(content, mimetype=kind)
-    answer.headers.set("Content-Disposition", "attachment", filename=name)
+    answer.headers["Content-Disposition"] = attachment(name)
     return answer
 
 

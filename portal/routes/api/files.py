@@ -1,7 +1,6 @@
 """/api/{container}/{id}/files: what lies in a container, and its bytes."""
 
 from typing import Any
-from urllib.parse import quote
 
 from flask import Blueprint, request
 from flask import Response as FlaskResponse
@@ -10,11 +9,9 @@ from werkzeug.wrappers import Response
 from portal import files, rest_ids
 from portal.routes.api import answers, door
 from portal.routes.api.containers import ANY, KINDS
+from portal.routes.headers import attachment
 
 bp = Blueprint("files", __name__)
-
-_UNQUOTED = "!#$&+-.^_`|~"
-"""Signs that an extended parameter value takes as they are (RFC 5987, attr-char)."""
 
 
 @bp.get(f"/<{ANY}:nouns>/<container_id>/files")
@@ -32,7 +29,7 @@ def download(nouns: str, container_id: str, name: str) -> Response:
     if request.method == "GET":
         files.note_download(file, actor=door.actor())
     response = FlaskResponse(content, mimetype=file.mimetype or "application/octet-stream", direct_passthrough=True)
-    response.headers["Content-Disposition"] = _attachment(file.name)
+    response.headers["Content-Disposition"] = attachment(file.name)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.content_length = size
     response.set_etag(file.blob.digest)
@@ -55,9 +52,3 @@ def shape(row: Any) -> dict[str, Any]:
         "origin": answers.origin(row),
         "parent_ref": {"type": row.parent_type, "id": rest_ids.encode(row.parent_type, row.parent_id)},
     }
-
-
-def _attachment(name: str) -> str:
-    """To be saved under its name: in ASCII for old clients, then whole (RFC 6266 5)."""
-    plain = "".join(sign if " " <= sign <= "~" and sign not in '"%' else "_" for sign in name)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe=_UNQUOTED)}"

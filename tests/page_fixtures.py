@@ -1,0 +1,263 @@
+"""Every page of the site with an address of its own, on a site where each text from outside is an attack on it."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+from archive_fixtures import a_project, an_object, store, store_vendor_file
+from browser_fixtures import EMAIL, PASSWORD
+from flask import Flask
+from pydicom import config
+from werkzeug.serving import WSGIRequestHandler, make_server
+from work_fixtures import add_file
+
+from portal import (
+    associations,
+    callers,
+    conflicts,
+    devices,
+    jobs,
+    keys,
+    migrations,
+    models,
+    peers,
+    runtime,
+    settings,
+    site,
+    trash,
+    users,
+)
+from portal.app import create_app
+from portal.models import Device, File, JobItem, Series, Session, Subject, now, writing
+from portal.provenance import Actor, operator
+from portal.storage import storages
+
+Addresses = tuple[str, ...]
+
+PAGES: dict[str, Addresses] = {
+    "home.index": ("/",),
+    "data.projects": ("/data/",),
+    "data.place": (
+        "/data/project/{project}",
+        "/data/project/{empty}",
+        "/data/subject/{subject}",
+        "/data/session/{session}",
+        "/data/acquisition/{acquisition}",
+    ),
+    "data.file": ("/data/file/{file}", "/data/file/{plain}"),
+    "data.header": ("/data/file/{file}/header",),
+    "frames.series": ("/data/series/{series}", "/data/series/{plan}"),
+    "trash.index": ("/data/trash",),
+    "trash.ask": ("/data/file/{file}/trash",),
+    "conflicts.index": ("/data/conflicts/", "/data/conflicts/?only=keep"),
+    "conflicts.show": ("/data/conflicts/{conflict}", "/data/conflicts/{decided}?only=all"),
+    "exports.index": ("/exports/",),
+    "exports.new": ("/exports/new",),
+    "jobs.index": ("/jobs/",),
+    "jobs.show": ("/jobs/{failed}", "/jobs/{failed}?only=verified", "/jobs/{waiting}"),
+    "activity.associations_list": ("/activity/",),
+    "activity.refused": ("/activity/refused", "/activity/refused?only=ignored"),
+    "activity.audit": ("/activity/audit",),
+    "devices.index": ("/interfaces/devices/", "/interfaces/devices/?q=pwned&only=error&sort=-label"),
+    "devices.new": ("/interfaces/devices/new",),
+    "devices.show": ("/interfaces/devices/{device}", "/interfaces/devices/{silent}"),
+    "devices.edit": ("/interfaces/devices/{device}/rename",),
+    "devices.ask_revoke": ("/interfaces/devices/{device}/keys/{key}/revoke",),
+    "peers.index": ("/interfaces/peers/",),
+    "peers.new": ("/interfaces/peers/new",),
+    "peers.show": ("/interfaces/peers/{peer}", "/interfaces/peers/{stopped}"),
+    "peers.edit": ("/interfaces/peers/{peer}/edit",),
+    "peers.ask_remove": ("/interfaces/peers/{peer}/remove",),
+    "storages.index": ("/interfaces/storages/",),
+    "storages.new": ("/interfaces/storages/new",),
+    "storages.show": ("/interfaces/storages/{storage}",),
+    "storages.ask_remove": ("/interfaces/storages/{storage}/remove",),
+    "users.index": ("/users/",),
+    "users.new": ("/users/new",),
+    "users.ask_new_password": ("/users/{user}/new-password",),
+    "settings.edit": ("/settings/",),
+    "session.sign_in": ("/sign-in",),
+    "session.profile": ("/profile",),
+    "session.password": ("/password",),
+    "search.index": ("/search", "/search?q={attack}"),
+}
+"""Route → its addresses on the site below: as it is, searched, and in its other states."""
+ANSWERS: dict[str, str] = {
+    "data.download": "/data/file/{plain}/download",
+    "data.session_zip": "/data/session/{session}/zip",
+    "frames.series_thumbnail": "/data/series/{plan}/thumbnail",
+    "frames.file_thumbnail": "/data/file/{file}/thumbnail",
+    "frames.frame": "/data/file/{file}/frame/1",
+    "jobs.report": "/jobs/{failed}/report.jsonl",
+    "jobs.progress": "/jobs/{failed}/progress",
+    "static": "/static/style.css",
+}
+"""Routes that answer something else than a page."""
+LISTS = (
+    "devices.index",
+    "peers.index",
+    "storages.index",
+    "users.index",
+    "jobs.index",
+    "jobs.show",
+    "exports.index",
+    "activity.associations_list",
+    "activity.refused",
+    "activity.audit",
+)
+"""Those that can be had as CSV."""
+
+TURN, UNSEEN = "\u202e", "\u200b"
+"""What turns the text after it, and what nobody sees."""
+ATTACK = "\"'><img src=x onerror=__pwned=1><pwned a={{7*7}}>"
+"""As long as a label may be. Where it becomes part of a page there is an element `pwned`, and a script that has run."""
+LONG = f"{ATTACK}<script>__pwned=1</script>{TURN}turned{UNSEEN}".ljust(500, "W")
+FORMULA = f"=HYPERLINK(1)\"'><pwned>{TURN}"
+WIDE = "W" * 63
+"""A label without a place where a line could be broken."""
+TITLE = "\"'><pwned a=1>"
+NAME = f'{ATTACK};x=\\"\r\nSet-Cookie: pwned=1{TURN}\u00fcmlaut\u65e5{WIDE * 2}.txt'
+"""Of a file; what the REST interface would refuse is in it too."""
+
+
+@dataclass
+class Served:
+    """The site, and where its pages are."""
+
+    app: Flask
+    url: str = ""
+    names: dict[str, object] = field(default_factory=dict)
+
+    def at(self, address: str) -> str:
+        return address.format_map(self.names)
+
+
+class _Quiet(WSGIRequestHandler):
+    def log(self, type: str, message: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[Served]:
+    """A migrated site with an admin, which answers a browser as long as the block lasts."""
+    chosen = settings.load(folder, {"PORTAL_CHEAP_PASSWORDS": "1", "PORTAL_MIN_FREE": "1"})
+    runtime.start(chosen)
+    migrations.apply(chosen.run / "migrate.lock")
+    with models.connection():
+        users.add(EMAIL, PASSWORD, True, actor=operator())
+        served = Served(create_app(chosen))
+        server = make_server("127.0.0.1", 0, served.app, threaded=True, request_handler=_Quiet)
+        served.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield served
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+            runtime.archive().close()
+
+
+def rules(app: Flask, method: str) -> set[str]:
+    """The routes that take a method, but for those of the REST interface."""
+    ours = (rule for rule in app.url_map.iter_rules() if not rule.rule.startswith("/api"))
+    return {rule.endpoint for rule in ours if method in (rule.methods or ())}
+
+
+def the_admin() -> Actor:
+    return users.actor(next(user for user in users.every() if user.email == EMAIL), "127.0.0.1")
+
+
+def live_in(served: Served) -> None:
+    """Fill the site with what has come from outside and gone wrong."""
+    actor = the_admin()
+    site.put({"site.name": ATTACK, "dimse.enabled": True}, actor=actor)
+    served.names["attack"] = quote(ATTACK)
+    for part in (_people, _data, _machines, _work):
+        served.names.update(part(actor))
+
+
+def _people(actor: Actor) -> dict[str, object]:
+    reader, _ = users.add("\"'><pwned>@site.example", PASSWORD, actor=actor)
+    gone, _ = users.add(f"{WIDE}@site.example", PASSWORD, actor=actor)
+    users.disable(gone.id, actor=actor)
+    return {"user": reader.id}
+
+
+def _data(actor: Actor) -> dict[str, object]:
+    project = a_project(ATTACK, actor=actor)
+    empty = a_project(WIDE, actor=actor)
+    told = ("PatientName", "StudyDescription", "SeriesDescription", "ReferringPhysicianName", "ImageComments")
+    with config.disable_value_validation():
+        ds = an_object(**dict.fromkeys(told, LONG), PatientID=ATTACK, AccessionNumber=FORMULA)
+        ds.SpecificCharacterSet = "ISO_IR 192"
+        file_id = store(ds, project).file_id
+        ds.PatientID = "other"
+        store(ds, project)
+        ds.ImageComments = "again"
+        store(ds, project)
+    plan = store_vendor_file("rtplan.dcm", project).file_id
+    opened = conflicts.every()
+    conflicts.resolve(opened[-1].id, "keep", actor=actor)
+    file = File.get_by_id(file_id)
+    series = Series.get(Series.acquisition == file.parent_id)
+    session = Session.get()
+    plain = add_file(project, NAME, b"<pwned>", actor)
+    thrown = add_file(project, f"{FORMULA}.txt", b"away", actor)
+    trash.throw("file", thrown, actor=actor)
+    return {
+        "project": project.id,
+        "empty": empty.id,
+        "subject": Subject.get().id,
+        "session": session.id,
+        "acquisition": file.parent_id,
+        "file": file_id,
+        "plain": plain,
+        "series": series.id,
+        "plan": Series.get(Series.acquisition == File.get_by_id(plan).parent_id).id,
+        "conflict": opened[0].id,
+        "decided": opened[-1].id,
+    }
+
+
+def _machines(actor: Actor) -> dict[str, object]:
+    device, silent = devices.add(ATTACK, actor=actor), devices.add(f"={WIDE}", "connector", actor=actor)
+    issued = keys.issue(device, name=ATTACK, actor=actor)
+    caller = keys.authenticate(issued.secret, address="192.0.2.1", program=LONG)
+    devices.seen({"errors": [LONG[:200], ATTACK], "version": ATTACK[:20]}, actor=caller)
+    Device.update(interval=60, last_seen=now() - timedelta(days=2)).where(Device.id == silent.id).execute()
+    keys.issue(silent, name="soon", expires=now() + timedelta(days=3), actor=actor)
+    peer = peers.register(ATTACK, ae_title=TITLE, host="192.0.2.1", port=104, actor=actor)
+    peers.note(peer.id, ok=False, sentence=LONG)
+    stopped = peers.register(f"@{WIDE}", ae_title="-2+3", addresses=("192.0.2.1",), actor=actor)
+    peers.disable(stopped.label, actor=actor)
+    for calling in (TITLE, "=1+1", "IGNORED"):
+        callers.refused(calling=calling, called=TITLE, address="192.0.2.1", reason="unknown", sentence=LONG)
+    callers.ignore(callers.every()[0].id, actor=actor)
+    opened = associations.open(
+        peer_id=peer.id, role="acceptor", calling=TITLE, called="+1", address="192.0.2.1", contexts=[]
+    )
+    done = associations.Progress(association_id=opened, counts={ATTACK: {"done": 1, "failed": 1}}, size=1)
+    associations.close(done, outcome="failed", sentence=LONG)
+    storage = storages.add(ATTACK, "fs", path=str(runtime.current().storage_roots[0] / "x"), actor=actor)
+    storages.note(storage.id, state="failed", sentence=LONG)
+    numbers = {"device": device.id, "silent": silent.id, "peer": peer.id, "stopped": stopped.id}
+    return {**numbers, "storage": storage.id, "key": issued.key_id}
+
+
+def _work(actor: Actor) -> dict[str, object]:
+    with writing():
+        waiting, failed = (
+            jobs.create("export", actor=actor, params={"path": LONG, "to": ATTACK}, what=what, total=2)
+            for what in (FORMULA, LONG)
+        )
+        for number, state in enumerate(("failed", "verified")):
+            JobItem.create(job=failed, key=f"{FORMULA}/{number}/{LONG}", state=state, sentence=LONG, size=1)
+    jobs.advance(failed, done=1, failed=1)
+    jobs.finish(failed, "errors", LONG, steps=[{"name": ATTACK, "state": "bad", "sentence": LONG, "ms": 1}])
+    return {"waiting": waiting.id, "failed": failed.id}
