@@ -5,63 +5,12 @@ from pathlib import Path
 
 import pytest
 import requests
-from axe_playwright_python.sync_playwright import Axe
-from browser_fixtures import PASSWORD, Person, browser_type_launch_args, person, person_at, running
-from playwright.sync_api import Browser, Route, expect
+from browser_fixtures import PASSWORD, Person, browser_type_launch_args, person, running
+from playwright.sync_api import Route, expect
 from up_fixtures import Up
 
 __all__ = ["browser_type_launch_args", "person", "running"]
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
-
-PAGES = (
-    "/",
-    "/data/",
-    "/data/project/1",
-    "/data/subject/1",
-    "/data/session/1",
-    "/data/acquisition/1",
-    "/data/file/1",
-    "/data/file/1/header",
-    "/data/file/1/trash",
-    "/data/series/1",
-    "/data/series/2",
-    "/data/trash",
-    "/data/conflicts/",
-    "/data/conflicts/1",
-    "/exports/",
-    "/exports/new",
-    "/jobs/",
-    "/activity/",
-    "/activity/refused",
-    "/activity/audit",
-    "/interfaces/devices/",
-    "/interfaces/devices/new",
-    "/interfaces/devices/1",
-    "/interfaces/devices/1/rename",
-    "/interfaces/peers/",
-    "/interfaces/peers/new",
-    "/interfaces/peers/1",
-    "/interfaces/peers/1/edit",
-    "/interfaces/peers/1/remove",
-    "/interfaces/storages/",
-    "/interfaces/storages/new",
-    "/users/",
-    "/users/new",
-    "/settings/",
-    "/password",
-    "/profile",
-    "/search",
-    "/search?q=ct-connector",
-    "/search?q=nothing-of-that",
-    "/interfaces/devices/?q=ct&only=unknown&sort=-label",
-    "/activity/refused?q=nobody",
-    "/nowhere",
-)
-RULES = {
-    "light": {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]},
-    "dark": {"runOnly": {"type": "rule", "values": ["color-contrast"]}, "resultTypes": ["violations"]},
-}
-"""In the dark only colours differ."""
 
 
 def test_the_main_job_from_sign_in_to_a_finished_export(person: Person, running: Up) -> None:
@@ -236,29 +185,6 @@ def test_everything_can_be_reached_by_keyboard(person: Person) -> None:
     expect(page.get_by_role("link", name="Profile and time zone")).to_be_focused()
     page.keyboard.press("Escape")
     expect(page.locator("details.who > summary")).to_be_focused()
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_no_page_violates_wcag_22_aa_nor_asks_elsewhere(browser: Browser, running: Up, width: int, theme: str) -> None:
-    person = person_at(browser, running.url, width=width, theme=theme)
-    person.allowed = {404}
-    found = []
-    person.goes("/sign-in")
-    for path in ("", *PAGES):
-        if path == "/":
-            person.signs_in()
-        elif path:
-            person.goes(path)
-        for violation in Axe().run(person.page, options=RULES[theme]).response["violations"]:
-            nodes = "; ".join(node["html"][:120] for node in violation["nodes"][:3])
-            found.append(f"{path or '/sign-in'}: {violation['id']}: {nodes}")
-        if (wide := person.page.evaluate("document.documentElement.scrollWidth")) > width:
-            found.append(f"{path}: {wide} px wide")
-    person.page.context.close()
-
-    assert found == []
-    assert person.complaints == []
 
 
 def test_a_page_says_that_the_server_is_away(person: Person, running: Up, tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""Every page that the site has, in a browser: for everybody to read, and without a word to anybody else."""
+
+from collections.abc import Iterable, Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browser_fixtures import Person, browser_type_launch_args, person_at
+from page_fixtures import ANSWERS, PAGES, Served, live_in, rules, serve, the_admin
+from playwright.sync_api import Browser, Dialog
+
+from portal import site
+
+__all__ = ["browser_type_launch_args"]
+pytestmark = [pytest.mark.xdist_group("pages"), pytest.mark.timeout(300)]
+
+EVERY = tuple(address for addresses in PAGES.values() for address in addresses if address != "/sign-in")
+EMPTY = (
+    "/",
+    "/data/",
+    "/data/conflicts/",
+    "/data/trash",
+    "/exports/",
+    "/exports/new",
+    "/jobs/",
+    "/activity/",
+    "/activity/refused",
+    "/interfaces/devices/",
+    "/interfaces/peers/",
+    "/interfaces/storages/",
+    "/search?q=nothing-of-that",
+)
+"""Pages that say what they are for while there is nothing."""
+WIDTHS = (1280, 390)
+RULES = {
+    "light": {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]},
+    "dark": {"runOnly": {"type": "rule", "values": ["color-contrast"]}, "resultTypes": ["violations"]},
+}
+"""In the dark only colours differ."""
+SETTLED = (
+    "Promise.all(document.getAnimations().filter(a => a instanceof CSSTransition).map(a => a.finished)).then(() => 1)"
+)
+PLANTED = "document.querySelectorAll('pwned, [onerror], [pwned], script:not([src])').length + (window.__pwned ? 1 : 0)"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serve(tmp_path_factory.mktemp("pages") / "data") as found:
+        yield found
+
+
+@pytest.fixture
+def person(browser: Browser, served: Served) -> Iterator[Person]:
+    found = person_at(browser, served.url)
+    found.page.context.add_init_script(Axe().axe_script)
+    found.page.emulate_media(reduced_motion="reduce")
+    found.page.on("dialog", lambda dialog: _opened(found, dialog))
+    yield found
+    found.page.context.close()
+    assert found.complaints == []
+
+
+def _opened(person: Person, dialog: Dialog) -> None:
+    person.complaints.append(f"dialog: {dialog.message}")
+    dialog.dismiss()
+
+
+def test_every_route_has_an_example_here(served: Served) -> None:
+    """Whoever adds a page adds its address to `page_fixtures.PAGES`."""
+    assert rules(served.app, "GET") == set(PAGES) | set(ANSWERS)
+
+
+def test_each_page_is_for_everybody_empty_and_whatever_stands_on_it(person: Person, served: Served) -> None:
+    person.goes("/sign-in")
+    found = _look(person, "/sign-in")
+    person.signs_in()
+    site.put({"dimse.enabled": True}, actor=the_admin())
+    found += _walk(person, EMPTY)
+    live_in(served)
+    person.allowed = {404}
+    found += _walk(person, [*map(served.at, EVERY), "/nowhere"])
+    assert found == []
+
+
+def _walk(person: Person, addresses: Iterable[str]) -> list[str]:
+    """What is wrong with each page."""
+    found = []
+    for address in addresses:
+        person.goes(address)
+        found += _look(person, address)
+    return found
+
+
+def _look(person: Person, address: str) -> list[str]:
+    """What is wrong with the page, at each width, in the light and in the dark."""
+    page, found = person.page, []
+    if page.evaluate(PLANTED):
+        found.append(f"{address}: a text has become a part of the page")
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        if (wide := page.evaluate("document.documentElement.scrollWidth")) > width:
+            found.append(f"{address} at {width}: {wide} px wide")
+        for theme, wanted in RULES.items():
+            page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+            page.evaluate(SETTLED)
+            violations = page.evaluate("async rules => (await axe.run(rules)).violations", wanted)
+            for one in violations:
+                nodes = "; ".join(node["html"][:160] for node in one["nodes"][:3])
+                found.append(f"{address} at {width}, {theme}: {one['id']}: {nodes}")
+    return found
