@@ -48,6 +48,7 @@ PAGES: dict[str, Addresses] = {
         "/data/session/{session}",
         "/data/acquisition/{acquisition}",
     ),
+    "data.beside": ("/data/project/{project}/files",),
     "data.file": ("/data/file/{file}", "/data/file/{plain}"),
     "data.header": ("/data/file/{file}/header",),
     "frames.series": ("/data/series/{series}", "/data/series/{plan}"),
@@ -97,19 +98,6 @@ ANSWERS: dict[str, str] = {
     "static": "/static/style.css",
 }
 """Routes that answer something else than a page."""
-LISTS = (
-    "devices.index",
-    "peers.index",
-    "storages.index",
-    "users.index",
-    "jobs.index",
-    "jobs.show",
-    "exports.index",
-    "activity.associations_list",
-    "activity.refused",
-    "activity.audit",
-)
-"""Those that can be had as CSV."""
 
 TURN, UNSEEN = "\u202e", "\u200b"
 """What turns the text after it, and what nobody sees."""
