@@ -27,6 +27,8 @@ from portal.provenance import operator
 
 EMAIL, PASSWORD = "admin@bench.example", "correct horse battery"
 RUNS = 11
+HOURS = 24 * 7
+"""Hours of each device that have a row."""
 STUDIES = 20_000
 RESULTS = Path(__file__).parent / "results.md"
 BEGIN, END = "<!-- pages -->", "<!-- /pages -->"
@@ -41,9 +43,13 @@ PAGES = (
     ("devices, searched", "/interfaces/devices/?q=device-77"),
     ("devices, searched beyond ASCII", "/interfaces/devices/?q=ger%C3%A4t"),
     ("devices, missing", "/interfaces/devices/?only=missing"),
+    ("a device", "/interfaces/devices/78"),
     ("peers", "/interfaces/peers/"),
     ("peers, searched", "/interfaces/peers/?q=10.0.7"),
-    ("peers, last seen first", "/interfaces/peers/?sort=-seen"),
+    ("peers, last heard first", "/interfaces/peers/?sort=-seen"),
+    ("peers, silent", "/interfaces/peers/?only=silent"),
+    ("a peer", "/interfaces/peers/78"),
+    ("a peer, its form", "/interfaces/peers/78/edit"),
     ("refused callers", "/activity/refused"),
     ("refused callers, most often first", "/activity/refused?sort=-count"),
     ("external storages", "/interfaces/storages/"),
@@ -113,7 +119,16 @@ def main() -> None:
 
 
 COUNTED = (
-    *(models.Device, models.Peer, models.Caller, models.Storage, models.User, models.Job, models.Association),
+    *(
+        models.Device,
+        models.DeviceHour,
+        models.Peer,
+        models.Caller,
+        models.Storage,
+        models.User,
+        models.Job,
+        models.Association,
+    ),
     *(models.Audit, models.Study, models.Instance, models.Subject, models.Conflict, models.Trash),
 )
 
@@ -125,6 +140,8 @@ def fill(rows: int, instances: int) -> None:
     with database.atomic():
         fill_tree(rows)
         put("device", DEVICE, (device(n) for n in range(1, rows + 1)))
+        put("device_hour", HOUR, (hour(n, back) for n in range(1, rows + 1) for back in range(HOURS)))
+        database.execute_sql("UPDATE file SET origin_type = 'device', origin_id = id % 100 + 1 WHERE id % 3 = 0")
         put("api_key", KEY, (key(n) for n in range(1, rows + 1)))
         put("peer", PEER, (peer(n) for n in range(1, rows + 1)))
         put("access_grant", GRANT, (("peer", n, n % 2 + 1, "ro") for n in range(1, rows + 1)))
@@ -165,9 +182,10 @@ SESSION = ("id", "subject_id", "label", *OWNED)
 ACQUISITION = ("id", "session_id", "label", *OWNED)
 TRASH = ("id", "kind", "target", "project_id", "label", "files", "size", *OWNED)
 DEVICE = ("id", "label", "type", "interval", "errors", "info", "disabled", "last_seen", "last_address", *OWNED)
+HOUR = ("device_id", "hour", "requests", "failures", "bytes")
 KEY = ("key_id", "owner_type", "owner_id", "name", "hmac", "expires", "created", "created_by", "read_only", "addresses")
 PEER = ("id", "label", "ae_title", "our_ae_title", "host", "port", "addresses", "tls", "services", "moves_to", "limits")
-PEER += ("enabled", "state", "sentence", "last_seen", *OWNED)
+PEER += ("enabled", "state", "sentence", "last_seen", "last_answered", *OWNED)
 GRANT = ("who_type", "who_id", "project_id", "role")
 CALLER = ("calling", "called", "address", "reason", "sentence", "first", "last", "count", "decision")
 STORAGE = ("label", "provider", "config", "prefix", "prefix_locked", "mode", "visible", "state", "sentence", *OWNED)
@@ -175,9 +193,14 @@ USER = ("email", "password", "is_admin", "disabled", "session_epoch", "time_zone
 JOB = ("id", "kind", "runner", "what", "started_by", "params", "state", "due", "attempts", "holder", "started")
 JOB += ("total", "done", "failed", "bytes", "sentence", "result", *OWNED)
 ASSOCIATION = ("id", "peer_id", "role", "calling", "called", "address", "tls", "process", "started", "seen", "ended")
-ASSOCIATION += ("outcome", "sentence", "contexts", "counts", "bytes")
+ASSOCIATION += ("outcome", "sentence", "contexts", "counts", "failures", "bytes")
 AUDIT = ("at", "actor_type", "actor_id", "via", "action", "target_type", "target_id", "address", "detail")
 AUDIT += ("previous", "hash")
+
+
+def ago(**back: int) -> str:
+    """A moment before this one, as a column has it: what pages show of the last day has to be there."""
+    return f"{datetime.datetime.now(datetime.UTC) - datetime.timedelta(**back):%Y-%m-%d %H:%M:%S.%f}"
 
 
 def put(table: str, columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
@@ -191,6 +214,10 @@ def device(number: int) -> tuple[Any, ...]:
     return (number, label, "importer", interval, errors, "{}", number % 97 == 0, NOW, f"10.0.{number % 250}.9", *OWNER)
 
 
+def hour(number: int, back: int) -> tuple[Any, ...]:
+    return (number, ago(hours=back)[:14] + "00:00.000000", 60, number * back % 7 == 0, 10**6)
+
+
 def key(number: int) -> tuple[Any, ...]:
     expires = LATER.format(number % 12 + 1, number % 28 + 1)
     return (f"ptk_{number:06}", "device", number, "one", "0" * 64, expires, NOW, EMAIL, False, "[]")
@@ -199,7 +226,18 @@ def key(number: int) -> tuple[Any, ...]:
 def peer(number: int) -> tuple[Any, ...]:
     where = (f"10.0.{number % 250}.{number // 250}", 104, f'["10.0.{number % 250}.{number // 250}/32"]')
     how = (False, '["echo", "find"]', "[]", "{}", number % 40 != 0, ("ok", "failed", "unknown")[number % 3])
-    return (number, f"Peer {number}", f"PEER{number}", "", *where, *how, "It does not answer.", NOW, *OWNER)
+    return (
+        number,
+        f"Peer {number}",
+        f"PEER{number}",
+        "",
+        *where,
+        *how,
+        "It does not answer.",
+        ago(hours=number % 50),
+        NOW,
+        *OWNER,
+    )
 
 
 def caller(number: int) -> tuple[Any, ...]:
@@ -228,10 +266,12 @@ def job(number: int) -> tuple[Any, ...]:
 
 
 def association(number: int, peers: int) -> tuple[Any, ...]:
-    which = number % peers + 1
+    which = 78 if number % 50 == 0 else number % peers + 1  # one scanner calls all day
     outcome = ("released", "released", "aborted", "rejected", "failed")[number % 5]
     head = (number, which, "acceptor", f"PEER{which}", "PORTICO", f"10.0.{which % 250}.7", False, "host 1 1")
-    return (*head, NOW, NOW, NOW, outcome, "", "[]", '{"store": {"done": 100, "failed": 0}}', 10**7)
+    moment, failed = ago(minutes=number // 12), number % 11 == 0
+    counts = f'{{"store": {{"done": 100, "failed": {failed:d}}}}}'
+    return (*head, moment, moment, moment, outcome, "", "[]", counts, failed, 10**7)
 
 
 def act(number: int) -> tuple[Any, ...]:

@@ -4,15 +4,19 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from peewee import SQL
+
 from portal import audit, keys, labels, rest_ids, rights
 from portal.errors import BadValue, Missing, NotAllowed, Taken
-from portal.models import ApiKey, Device, User, now, writing
+from portal.models import ApiKey, Blob, Device, File, User, now, writing
 from portal.provenance import Actor
 
 TYPES = ("connector", "importer", "reaper")
 LONGEST_INTERVAL = 366 * 24 * 3600
 LONGEST_VERSION, LONGEST_ERROR = 100, 1000
 MOST_ERRORS, LARGEST_INFO = 100, 64_000
+LAST_FILES = 5
+"""Files that the page of a device shows."""
 
 
 def add(label: str, type: str | None = None, *, actor: Actor) -> Device:
@@ -73,10 +77,16 @@ def remove(device: str | int, *, actor: Actor) -> None:
 def get(device: str | int) -> Device:
     """By label (text) or row number. Raises Missing."""
     wanted = Device.id == device if isinstance(device, int) else Device.label == device
-    row: Device | None = Device.get_or_none(wanted)
+    row: Device | None = Device.select(Device, User).left_outer_join(User).where(wanted).get_or_none()
     if row is None:
         raise Missing(f"There is no device {str(device)[:64]!r}.", field="device")
     return row
+
+
+def last_files(device: Device) -> list[File]:
+    """The files that it wrote last and that are still there, the last first; by an index."""
+    found = File.select(File, Blob).join(Blob).where(File.origin_type == SQL("'device'"), File.deleted_at.is_null())
+    return list(found.where(File.origin_id == str(device.id)).order_by(File.id.desc()).limit(LAST_FILES))
 
 
 def every() -> list[Device]:
@@ -122,7 +132,7 @@ def health(device: Device) -> str:
 def view(device: Device) -> dict[str, Any]:
     """One device for `--json` and pages; `keys` counts the live ones."""
     listed = [keys.view(row) for row in keys.every(device)]
-    live = sorted(key["expires_at"] for key in listed if key["state"] in ("live", "expires soon"))
+    live = sorted(key["expires_at"] for key in listed if key["state"] in keys.LIVE)
     return {
         "id": rest_ids.encode("device", device.id),
         "label": device.label,

@@ -176,6 +176,7 @@ def _peer_row(row: Peer, sees: list[str], day: pictures.Day) -> PeerRow:
 PEERS = LongList(
     table=Peer,
     rows=lambda: Peer.select(Peer, Project, Group).left_outer_join(Project).left_outer_join(Group),
+    counted=Peer.select,
     views=_peer_rows,
     state=_peer_state,
     searched=(Peer.label, Peer.ae_title, Peer.host, Peer.addresses.cast("TEXT")),

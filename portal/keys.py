@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 LENGTH = 57
 """Characters of a whole key; clients tell by it that they have to send `Bearer` (fw-client 2.3)."""
 MOST_LIVE = 5
+LIVE = ("live", "expires soon")
+"""States of a key that is good."""
 DEFAULT_LIFE = timedelta(days=365)
 LONGEST_LIFE = timedelta(days=732)
 """Two years, with a leap day and the rest of the last day."""

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from peewee import Case, fn
 
 from portal.models import Association, DeviceHour, now
 
-HOURS = 24
+HOURS, DAYS = 24, 7
 AS_THEY_SHOULD = ("open", "released")
 
 Figures = tuple[int, int]
@@ -23,6 +24,16 @@ class Hour:
     begin: datetime
     all: int = 0
     failed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requests:
+    """What a device asked for on one day, and the bytes that it brought in."""
+
+    day: date
+    all: int
+    failed: int
+    size: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +105,20 @@ def of_devices(device_ids: Sequence[int]) -> dict[int, Day]:
     found: Any = DeviceHour.select(DeviceHour.device, hour, DeviceHour.requests, DeviceHour.failures)
     found = found.where(DeviceHour.device.in_(device_ids), DeviceHour.hour >= begins[0])
     return _days(begins, device_ids, found.tuples())
+
+
+def week_of_device(device_id: int, zone: ZoneInfo) -> tuple[Requests, ...]:
+    """Its requests of the last seven days of that time zone, today last; one statement."""
+    today = now().astimezone(zone).date()
+    days = [today - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
+    begin = datetime.combine(days[0], time(), zone)
+    rows = DeviceHour.select().where(DeviceHour.device == device_id, DeviceHour.hour >= begin)
+    sums = dict.fromkeys(days, (0, 0, 0))
+    for row in rows:
+        day = row.hour.astimezone(zone).date()
+        every, failed, size = sums.get(day, (0, 0, 0))
+        sums[day] = (every + row.requests, failed + row.failures, size + row.bytes)
+    return tuple(Requests(day=day, all=sums[day][0], failed=sums[day][1], size=sums[day][2]) for day in days)
 
 
 def _associations(begins: Sequence[datetime], *key: Any) -> Any:

@@ -36,18 +36,27 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "graceful_timeout": 8,
             "umask": 0o077,
             "post_fork": _tie,
+            "worker_exit": _write_down,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
         runtime.start(self._chosen)
-        return create_app(self._chosen)
+        app = create_app(self._chosen)
+        app.extensions["uses"].start()
+        return app
 
 
 def _tie(arbiter: Any, _worker: Any) -> None:
     """A worker dies with its arbiter, which dies with the supervisor."""
     tether.tie(arbiter.pid)
+
+
+def _write_down(_arbiter: Any, worker: Any) -> None:
+    """What a worker has counted of its last minute; nothing where it did not come as far as an application."""
+    if worker.app.callable is not None:
+        worker.app.callable.extensions["uses"].flush()
 
 
 def main(arguments: list[str]) -> None:

@@ -1,6 +1,8 @@
 """The REST interface behind the web server that a site runs: large bodies, broken ones, and its memory."""
 
 import hashlib
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from api_fixtures import Api, assert_refused
 from work_fixtures import until
 
 from portal import devices, keys, migrations, models, runtime
-from portal.models import File
+from portal.models import DeviceHour, File
 from portal.provenance import operator
 from portal.settings import Settings
 
@@ -123,3 +125,11 @@ def test_a_large_upload_that_is_refused_gets_its_answer(api: Api, megabytes: int
 def test_no_header_of_a_caller_on_this_machine_is_taken_for_a_proxys(api: Api) -> None:
     forged = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9", "Script-Name": "/elsewhere"}
     assert api.get("/api/config", headers=forged).json()["site"]["api_url"] == f"{api.url}/api"
+
+
+def test_what_a_worker_has_counted_is_written_when_the_server_ends(api: Api, server: tuple[str, int]) -> None:
+    for _ in range(3):
+        api.get("/api/version")
+    assert not DeviceHour.select().exists()
+    os.kill(server[1], signal.SIGTERM)
+    until(lambda: sum(row.requests for row in DeviceHour.select()) == 3)

@@ -1,10 +1,14 @@
 """The tab Devices: what its forms change, and what they refuse."""
 
-import pytest
-from web_fixtures import Visitor, app, refusal, stranger, text_of, visitor
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
-from portal import devices, keys
-from portal.models import Audit
+import pytest
+from archive_fixtures import a_project, an_object, store
+from web_fixtures import MOST_STATEMENTS, Visitor, app, refusal, statements, stranger, text_of, visitor
+
+from portal import devices, keys, pictures
+from portal.models import ApiKey, Audit, Device, DeviceHour, File, now
 from portal.provenance import Actor
 
 __all__ = ["app", "stranger", "visitor"]
@@ -117,3 +121,107 @@ def test_a_device_is_renamed_disabled_and_enabled(visitor: Visitor, admin: Actor
     assert devices.get(device.id).disabled
     assert "is enabled" in visitor.post(f"/interfaces/devices/{device.id}/enable", follow_redirects=True).text
     assert not devices.get(device.id).disabled
+
+
+def used(device: Device, *, hours_ago: int, requests: int, failures: int = 0, size: int = 0) -> None:
+    hour = (now() - timedelta(hours=hours_ago)).replace(minute=0, second=0, microsecond=0)
+    DeviceHour.create(device=device.id, hour=hour, requests=requests, failures=failures, bytes=size)
+
+
+def test_a_devices_day_stands_in_the_list_and_on_its_page(visitor: Visitor, admin: Actor) -> None:
+    device, quiet = devices.add("importer", actor=admin), devices.add("quiet", actor=admin)
+    used(device, hours_ago=3, requests=40, failures=2, size=10**6)
+    used(device, hours_ago=30, requests=7)
+    used(device, hours_ago=24 * 9, requests=9)
+
+    days = pictures.of_devices([device.id, quiet.id])
+    assert [(hour.all, hour.failed) for hour in days[device.id].hours if hour.all] == [(40, 2)]
+    assert days[quiet.id].all == 0
+
+    listed = visitor.get("/interfaces/devices/").text
+    assert "Last 24 hours: 40 requests, 2 failed, busiest" in listed
+    assert "silent all day" in listed
+    assert "2 of 40 failed" in text_of(listed)
+    page = visitor.get(f"/interfaces/devices/{device.id}").text
+    assert "40 requests, 2 failed Day Requests Failed Brought in Today" in text_of(page)
+    assert "1.0 MB" in page
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/Los_Angeles"])
+def test_a_devices_week_has_the_days_of_the_reader(admin: Actor, site: None, zone: str) -> None:
+    device = devices.add("importer", actor=admin)
+    for hours_ago in range(24 * 9):
+        used(device, hours_ago=hours_ago, requests=1, failures=1, size=5)
+
+    week = pictures.week_of_device(device.id, ZoneInfo(zone))
+
+    assert week[-1].day == datetime.now(ZoneInfo(zone)).date()
+    assert [one.all for one in week[:-1]] == [24] * 6
+    assert 1 <= week[-1].all <= 25
+    assert all((one.failed, one.size) == (one.all, one.all * 5) for one in week)
+
+
+def test_a_device_shows_who_did_what_to_it_and_its_keys(visitor: Visitor, admin: Actor) -> None:
+    device, other = devices.add("importer", actor=admin), devices.add("other", actor=admin)
+    path = f"/interfaces/devices/{device.id}"
+    visitor.post(f"{path}/keys", {"name": "rollout", "expires": "2027-06-30"})
+    key_id = ApiKey.get().key_id
+    visitor.post(f"{path}/keys/{key_id}/revoke")
+    visitor.post(f"{path}/rename", {"label": "importer-east"})
+    visitor.post(f"{path}/disable")
+    keys.issue(other, name="of another", actor=admin)
+
+    told = text_of(visitor.get(path).text.split('aria-label="History"')[1].split("</section>")[0])
+
+    who = f"user {visitor.email} just now"
+    renamed = f"Renamed label: importer → importer-east {who}"
+    revoked, issued = f"Key revoked {key_id} {who}", f"Key issued {key_id} rollout {who}"
+    assert f"Disabled {who} {renamed} {revoked} {issued} Added" in told
+    assert "of another" not in told
+    assert "5 acts found" in text_of(visitor.get(f"/activity/audit?q=device+{device.id}").text)
+
+
+def test_a_device_shows_what_it_wrote_last(visitor: Visitor, admin: Actor) -> None:
+    device = devices.add("importer", actor=admin)
+    assert "Nothing that is still here." in visitor.get(f"/interfaces/devices/{device.id}").text
+    project = a_project("trial", actor=admin)
+    for number in range(1, 8):
+        store(an_object(SOPInstanceUID=f"1.2.3.{number}"), project)
+    File.update(origin_type="device", origin_id=str(device.id)).execute()
+    newest = File.select().order_by(File.id.desc()).first()
+    File.update(deleted_at=now()).where(File.id == newest.id).execute()
+
+    page = visitor.get(f"/interfaces/devices/{device.id}").text
+
+    assert f'href="/data/file/{newest.id}"' not in page
+    assert page.count('href="/data/file/') == devices.LAST_FILES
+    assert f'href="/data/file/{newest.id - 1}"' in page
+
+
+def test_keys_say_in_words_when_they_end(visitor: Visitor, admin: Actor) -> None:
+    device = devices.add("importer", actor=admin)
+    for days in (200, 3):
+        keys.issue(device, name=f"for {days}", expires=now() + timedelta(days=days, hours=1), actor=admin)
+    gone = keys.issue(device, name="gone", actor=admin)
+    ApiKey.update(expires=now() - timedelta(days=2, hours=12)).where(ApiKey.key_id == gone.key_id).execute()
+
+    page = text_of(visitor.get(f"/interfaces/devices/{device.id}").text)
+
+    for words in ("2 of 5 live", "expires in 200 days", "expires in 3 days", "expired 3 days ago"):
+        assert words in page
+
+
+@pytest.mark.parametrize("page", ["", "/rename", "/keys/{key}/revoke"])
+def test_a_page_of_a_device_asks_the_database_at_most_fifteen_times(visitor: Visitor, admin: Actor, page: str) -> None:
+    device = devices.add("importer", actor=admin)
+    visitor.post("/interfaces/devices/new", {"label": "sponsored"})
+    sponsored = devices.get("sponsored")
+    assert sponsored.sponsor is not None
+    key = keys.issue(sponsored, name="one", actor=admin)
+    devices.rename(sponsored.id, "renamed", actor=Actor(type="device", id=str(device.id), is_admin=True))
+
+    with statements() as sent:
+        answer = visitor.get(f"/interfaces/devices/{sponsored.id}{page.format(key=key.key_id)}")
+
+    assert answer.status_code == 200
+    assert len(sent) <= MOST_STATEMENTS, "\n".join(sent)

@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
-from portal import devices, keys
+from portal import devices, history, keys, pictures
 from portal.errors import Missing
 from portal.interface_lists import DEVICES
 from portal.routes import words
@@ -142,13 +142,18 @@ def enable(device_id: int) -> Response:
 
 def _page(device_id: int, form: Form, *, status: int = 200, issued: Any = None) -> Response:
     device = devices.get(device_id)
+    listed = [(key, keys.state(key)) for key in keys.every(device)]
     return render(
         "devices/show.html",
         device=device,
         state=devices.status(device),
-        keys=[(key, keys.state(key)) for key in keys.every(device)],
-        live=keys.count_live(device),
+        keys=listed,
+        live=sum(state in keys.LIVE for _, state in listed),
         most=keys.MOST_LIVE,
+        day=pictures.of_devices([device.id])[device.id],
+        week=pictures.week_of_device(device.id, words.zone()),
+        files=devices.last_files(device),
+        acts=history.of("device", device.id),
         form=form,
         issued=issued,
         status=status,

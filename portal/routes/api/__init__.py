@@ -3,6 +3,7 @@
 from flask import Blueprint, Flask
 
 from portal.routes.api import containers, devices, door, files, groups, problems, start, uploads
+from portal.uses import Uses
 
 NOUNS = (start, devices, groups, containers, files, uploads)
 
@@ -15,4 +16,6 @@ def register(app: Flask) -> None:
     for noun in NOUNS:
         api.register_blueprint(noun.bp)
     app.register_blueprint(api)
+    app.extensions["uses"] = Uses()
+    app.after_request(door.counting(app.extensions["uses"]))
     app.before_request(lambda: problems.nowhere(door.admit))

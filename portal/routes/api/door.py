@@ -1,12 +1,16 @@
 """Who calls the REST interface: a device by its key, or to read also a user who is signed in."""
 
+from collections.abc import Callable
+
 from flask import Blueprint, g, request
 from flask_login import current_user
+from werkzeug.wrappers import Response
 
 from portal import keys, rights
 from portal.errors import NotSignedIn
 from portal.provenance import Actor
 from portal.routes import guard
+from portal.uses import Uses
 
 REFUSALS = "60/minute"
 """Refused keys from one address before the answer is 429."""
@@ -16,6 +20,19 @@ READING = ("GET", "HEAD", "OPTIONS")
 
 def install(api: Blueprint) -> None:
     api.before_request(admit)
+
+
+def counting(uses: Uses) -> Callable[[Response], Response]:
+    """What counts each answer to a device, refusals and addresses that there are not among them."""
+
+    def count(response: Response) -> Response:
+        caller: Actor | None = g.get("actor")
+        if caller is not None and caller.type == "device":
+            failed = response.status_code >= 400
+            uses.count(int(caller.id), failed=failed, size=0 if failed else request.content_length or 0)
+        return response
+
+    return count
 
 
 def actor() -> Actor:

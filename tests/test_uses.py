@@ -1,0 +1,111 @@
+"""How often each device calls: counted beside its requests, written down later, kept for thirty days."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from flask.testing import FlaskClient
+
+from portal import devices, keys
+from portal.app import create_app
+from portal.models import Device, DeviceHour, database, now
+from portal.provenance import Actor
+from portal.settings import Settings
+from portal.uses import KEPT, LARGEST, Uses
+
+
+def rows() -> list[tuple[int, int, int, int]]:
+    found = DeviceHour.select().order_by(DeviceHour.device, DeviceHour.hour)
+    return [(row.device_id, row.requests, row.failures, row.bytes) for row in found]
+
+
+@pytest.fixture
+def device(site: Settings, admin: Actor) -> Device:
+    return devices.add("importer", actor=admin)
+
+
+def test_each_answer_to_a_device_counts_and_refusals_apart(site: Settings, device: Device, admin: Actor) -> None:
+    app = create_app(site)
+    client: FlaskClient = app.test_client()
+    secret = keys.issue(device, name="one", actor=admin).secret
+    header = {"Authorization": f"Bearer {secret}"}
+    body = b'{"_id": "imaging"}'
+    for method, path, sent in (
+        ("GET", "/api/version", b""),
+        ("POST", "/api/groups", body),
+        ("POST", "/api/groups", b"{"),
+        ("GET", "/api/nonsense", b""),
+        ("GET", "/api/version", b""),
+    ):
+        client.open(path, method=method, headers=header, data=sent, content_type="application/json")
+    client.get("/api/version", headers={"Authorization": f"Bearer {secret[:-1]}x"})
+    client.get("/api/version")
+
+    assert rows() == []
+    app.extensions["uses"].flush()
+
+    assert rows() == [(device.id, 5, 2, len(body))]
+    hour = DeviceHour.get().hour
+    assert (hour.minute, hour.second, now() - hour < timedelta(hours=1, minutes=1)) == (0, 0, True)
+
+
+def test_what_two_processes_counted_adds_up(device: Device) -> None:
+    for uses in (Uses(), Uses()):
+        uses.count(device.id, failed=True, size=0)
+        uses.count(device.id, failed=False, size=7)
+        uses.flush()
+        uses.flush()
+
+    assert sum(row[1] for row in rows()) == 4
+    assert sum(row[2] for row in rows()) == 2
+    assert sum(row[3] for row in rows()) == 14
+
+
+def test_what_cannot_be_written_waits_and_harms_nobody(device: Device, caplog: pytest.LogCaptureFixture) -> None:
+    uses = Uses()
+    uses.count(device.id, failed=False, size=1)
+    database.execute_sql("ALTER TABLE device_hour RENAME TO gone")
+    uses.flush()
+    assert "could not be written" in caplog.text
+    uses.count(device.id, failed=False, size=2)
+    database.execute_sql("ALTER TABLE gone RENAME TO device_hour")
+
+    uses.flush()
+
+    assert sum(row[1] for row in rows()) == 2
+    assert sum(row[3] for row in rows()) == 3
+
+
+def test_a_device_that_was_removed_meanwhile_is_left_out(device: Device, admin: Actor) -> None:
+    other = devices.add("other", actor=admin)
+    uses = Uses()
+    for number in (device.id, other.id):
+        uses.count(number, failed=False, size=0)
+    devices.remove(device.id, actor=admin)
+
+    uses.flush()
+    assert [row[0] for row in rows()] == [other.id]
+
+    devices.remove(other.id, actor=admin)
+    assert rows() == []
+
+
+def test_hours_are_forgotten_after_thirty_days(device: Device) -> None:
+    top = datetime(2026, 1, 1, tzinfo=UTC)
+    for hour in (top, now() - KEPT + timedelta(hours=1)):
+        DeviceHour.create(device=device.id, hour=hour, requests=1, failures=0, bytes=0)
+    uses = Uses()
+    uses.count(device.id, failed=False, size=0)
+
+    uses.flush()
+
+    assert len(rows()) == 2
+    assert not DeviceHour.select().where(DeviceHour.hour == top).exists()
+
+
+@pytest.mark.parametrize(("said", "counted"), [(-1, 0), (10**30, LARGEST)])
+def test_a_size_that_cannot_be_is_held_in_bounds(device: Device, said: int, counted: int) -> None:
+    uses = Uses()
+    uses.count(device.id, failed=False, size=said)
+    uses.flush()
+
+    assert rows() == [(device.id, 1, 0, counted)]
