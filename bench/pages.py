@@ -20,7 +20,7 @@ import make_index
 from flask import Flask
 from flask.testing import FlaskClient
 
-from portal import migrations, models, runtime, settings, site, usage, users
+from portal import disk, migrations, models, runtime, settings, site, totals, usage, users
 from portal.app import create_app
 from portal.models import database
 from portal.provenance import operator
@@ -33,9 +33,13 @@ STUDIES = 20_000
 RESULTS = Path(__file__).parent / "results.md"
 BEGIN, END = "<!-- pages -->", "<!-- /pages -->"
 NOW = "2026-01-01 00:00:00.000000"
+LATELY = "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || (id % 1440) || ' minutes')"
+"""Some minute of the last day, for rows that a picture of the last 24 hours counts."""
 LATER = "2027-{:02}-{:02} 00:00:00.000000"
 
 PAGES = (
+    ("home", "/"),
+    ("what fills the disk", "/disk/"),
     ("devices", "/interfaces/devices/"),
     ("devices, last page", "/interfaces/devices/?page=200"),
     ("devices, by status", "/interfaces/devices/?sort=status"),
@@ -56,6 +60,7 @@ PAGES = (
     ("users", "/users/"),
     ("jobs", "/jobs/"),
     ("jobs, searched", "/jobs/?q=to+mirror&only=failed"),
+    ("a job", "/jobs/7777"),
     ("exports", "/exports/"),
     ("associations", "/activity/"),
     ("associations, searched", "/activity/?q=PEER77"),
@@ -113,6 +118,9 @@ def main() -> None:
     with models.connection():
         if not models.Study.select().exists():
             fill(options.rows, options.instances)
+        totals.refresh()
+        usage.refresh()
+        disk.sample()
         counted = {table.__name__: table.select().count() for table in COUNTED}
     pages = [page for page in PAGES if page[1].startswith(options.only)]
     report(counted, list(measure(create_app(chosen), pages)), kept=not options.only)
@@ -151,6 +159,8 @@ def fill(rows: int, instances: int) -> None:
         put("job", JOB, (job(n) for n in range(1, rows + 1)))
         put("association", ASSOCIATION, (association(n, rows) for n in range(1, 10 * rows + 1)))
         put("audit", AUDIT, (act(n) for n in range(1, 10 * rows + 1)))
+        for table, column, every in (("association", "started", 10), ("job", "ended", 2)):
+            database.execute_sql(f"UPDATE {table} SET {column} = {LATELY} WHERE id % {every} = 0")
     database.execute_sql("ANALYZE")
     usage.refresh()
 

@@ -17,7 +17,7 @@ from rq.executions import Execution
 from rq.job import Job as Bell
 from rq.serializers import JSONSerializer
 
-from portal import jobs, runs, runtime, tether, usage
+from portal import disk, hourly, jobs, runs, runtime, tether, totals, usage
 from portal.settings import Settings
 from portal.storage import health
 
@@ -118,6 +118,9 @@ class JobWorker(Worker):
                 jobs.sweep()
                 usage.refresh()
                 health.sweep()
+                totals.refresh()
+                if disk.sample():
+                    hourly.forget()
         except (RedisError, DatabaseError) as error:
             log.warning("the sweep could not be done: %s", error)
         self._swept = time.monotonic()

@@ -1,20 +1,18 @@
 """What goes on: the figures of the first page and of the shell."""
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
-from portal import runtime, site
+from peewee import fn
+
+from portal import site, totals
 from portal.models import (
     ApiKey,
     Caller,
     Device,
-    File,
-    Instance,
     Job,
     Peer,
     Storage,
-    Study,
     now,
 )
 from portal.progress import ACTIVE
@@ -22,7 +20,7 @@ from portal.progress import ACTIVE
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """The first page: what is set up, what is here, how much room is left."""
+    """The first page: what is set up, and what is here."""
 
     dimse: dict[str, Any]
     peers: int
@@ -31,11 +29,7 @@ class Overview:
     devices: int
     live_keys: int
     storages: int
-    studies: int
-    instances: int
-    files: int
-    running: int
-    free: int
+    held: totals.Totals
 
     @property
     def steps_done(self) -> int:
@@ -48,21 +42,22 @@ def running() -> int:
 
 
 def overview() -> Overview:
-    settings = runtime.current()
-    disk = os.statvfs(settings.data)
+    """By five statements."""
     stored = site.every()
+    counts: Any = Peer.select(
+        fn.COUNT(Peer.id),
+        *(table.select(fn.COUNT(table.id)) for table in (Device, Storage)),
+        _live_keys().select(fn.COUNT(ApiKey.id)),
+    )
+    peers, devices, storages, live_keys = counts.tuples().get()
     return Overview(
         dimse={key: stored[f"dimse.{key}"] for key in ("enabled", "ae_title", "host", "port")},
-        peers=Peer.select().count(),
+        peers=peers,
         knocking=_knocking(),
-        devices=Device.select().count(),
-        live_keys=_live_keys().count(),
-        storages=Storage.select().count(),
-        studies=Study.select().count(),
-        instances=Instance.select().count(),
-        files=File.select().where(File.deleted_at.is_null()).count(),
-        running=running(),
-        free=disk.f_frsize * disk.f_bavail,
+        devices=devices,
+        live_keys=live_keys,
+        storages=storages,
+        held=totals.get(),
     )
 
 

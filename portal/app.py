@@ -13,6 +13,7 @@ from portal.routes import (
     conflicts,
     data,
     devices,
+    disk,
     exports,
     forwarded,
     frames,
@@ -40,6 +41,7 @@ LARGEST_FORM = 1_000_000
 
 TABS = (
     home,
+    disk,
     data,
     frames,
     trash,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from portal import audit, peers, rights
+from portal import audit, hourly, peers, rights
 from portal.errors import Missing
 from portal.models import Caller, Peer, now, writing
 from portal.provenance import Actor
@@ -19,6 +19,7 @@ REGISTERED = "registered"
 def refused(*, calling: str, called: str, address: str, reason: Reason, sentence: str) -> None:
     """Keep that a caller was refused. The same one again only counts up; an ignored one stays ignored."""
     with writing():
+        hourly.count("refused")
         same = (
             (Caller.calling == calling)
             & (Caller.called == called)

@@ -5,6 +5,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 
 from peewee import DatabaseError
 
-from portal import models
+from portal import hourly, models, pace
 from portal.errors import PortalError
 from portal.jobs import KINDS, LEASE, TimedOut
 from portal.models import Job, now, writing
@@ -62,6 +63,8 @@ class Run:
     def __init__(self, job: Job) -> None:
         self.job = job
         self._asked: type[Stopped] | None = None
+        self._worked_before = job.samples[-1][0] if job.samples else 0.0
+        self._began = time.monotonic()
 
     @property
     def is_last(self) -> bool:
@@ -84,11 +87,22 @@ class Run:
         """The same inside a write block of the caller, so that rows of its own change with it."""
         if columns.get("done", 0) > self.job.done:
             columns["attempts"] = 1
+        columns |= self._moved(columns)
         held = Job.update(lease=now() + LEASE, **columns).where(_held(self.job)).execute()
         if not held:
             raise Lost
         for name, value in columns.items():
             setattr(self.job, name, value)
+
+    def _moved(self, columns: dict[str, Any]) -> dict[str, Any]:
+        """What the bytes that are done now add to the pictures of throughput."""
+        size = columns.get("bytes", 0) - self.job.bytes
+        if size <= 0:
+            return {}
+        if self.job.kind == "export":
+            hourly.count("exported", max(0, columns.get("done", 0) - self.job.done), size)
+        seconds = self._worked_before + time.monotonic() - self._began
+        return {"samples": pace.kept(self.job.samples, (round(seconds, 3), columns["bytes"]))}
 
     @contextmanager
     def beating(self) -> Iterator[None]:

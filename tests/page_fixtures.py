@@ -40,6 +40,7 @@ Addresses = tuple[str, ...]
 
 PAGES: dict[str, Addresses] = {
     "home.index": ("/",),
+    "disk.index": ("/disk/",),
     "data.projects": ("/data/",),
     "data.place": (
         "/data/project/{project}",

@@ -117,3 +117,11 @@ def test_what_changed_in_the_settings_last_week(asking: Asking) -> None:
     changed = row(asking.page, "dimse.echo_anyone")
     expect(changed).to_contain_text("true")
     expect(changed).to_contain_text("admin@site.example")
+
+
+def test_what_is_filling_the_disk(asking: Asking) -> None:
+    asking.link("What fills the disk", within="main")
+    asking.reads("Archive", "Database", "Everything else", "In the trash", "Who wrote last")
+    first = asking.page.locator("#list").get_by_role("row").nth(1)
+    expect(first).to_contain_text("neuro/Brain")
+    expect(first).to_contain_text("kB")

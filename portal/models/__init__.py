@@ -1,6 +1,7 @@
 """The tables, by noun; nothing outside this package knows SQL."""
 
 from portal.models.base import Owned, Table, bind, connection, database, now, restart_numbers, writing
+from portal.models.figures import DiskDay, Hourly, Total
 from portal.models.index import (
     ALTERNATE,
     CURRENT,
@@ -48,6 +49,9 @@ TABLES: tuple[type[Table], ...] = (
     JobItem,
     Setting,
     Audit,
+    DiskDay,
+    Hourly,
+    Total,
 )
 
 __all__ = [
@@ -66,10 +70,12 @@ __all__ = [
     "Decision",
     "Device",
     "DeviceHour",
+    "DiskDay",
     "File",
     "FileVersion",
     "Grant",
     "Group",
+    "Hourly",
     "Instance",
     "Job",
     "JobItem",
@@ -84,6 +90,7 @@ __all__ = [
     "Study",
     "Subject",
     "Table",
+    "Total",
     "Trash",
     "Usage",
     "User",

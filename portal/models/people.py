@@ -68,7 +68,7 @@ class ApiKey(Table):
     addresses = JsonField(default=list)
 
     class Meta:
-        indexes = ((("owner_type", "owner_id"), False),)
+        indexes = ((("owner_type", "owner_id"), False), (("owner_type", "expires"), False))
 
 
 class Grant(Table):

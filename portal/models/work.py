@@ -32,13 +32,15 @@ class Job(Owned):
     bytes = IntegerField(default=0)
     sentence = TextField(default="")
     result = JsonField(default=dict)
+    samples = JsonField(default=list)
+    """How far it was when: [seconds of work, bytes], at most `pace.MOST` of them."""
     association = ForeignKeyField(Association, null=True, backref="+", on_delete="SET NULL")
     association_id: int | None
     parent = ForeignKeyField("self", null=True, backref="+", on_delete="SET NULL")
     parent_id: int | None
 
     class Meta:
-        indexes = ((("state", "due"), False),)
+        indexes = ((("state", "due"), False), (("ended", "state"), False))
 
 
 class JobItem(Table):

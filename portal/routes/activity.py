@@ -3,7 +3,7 @@
 from flask import Blueprint
 from werkzeug.wrappers import Response
 
-from portal import pictures
+from portal import days
 from portal.interface_lists import CALLERS
 from portal.routes.guard import site_admin_required
 from portal.routes.pages import as_csv, listed, render, wants_csv
@@ -43,7 +43,7 @@ def associations_list() -> Response:
         partial="activity/_associations.html",
         listing=listed(ASSOCIATIONS),
         outcomes=OUTCOMES,
-        day=pictures.associations(),
+        day=days.associations(),
     )
 
 

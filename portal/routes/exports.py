@@ -3,7 +3,7 @@
 from flask import Blueprint, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import browse, exports
+from portal import browse, days, exports
 from portal.routes.forms import Form, choice, offered
 from portal.routes.guard import current_actor, current_scope, site_admin_required
 from portal.routes.pages import as_csv, listed, render, wants_csv
@@ -37,6 +37,7 @@ def index() -> Response:
         listing=listed(EXPORTS),
         states=STATES,
         storages=storages.every(),
+        day=days.exported(),
     )
 
 

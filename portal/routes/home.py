@@ -4,7 +4,7 @@ from flask import Blueprint, redirect, url_for
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
-from portal import activity
+from portal import activity, disk, expiries
 from portal.routes.guard import signed_in_required
 from portal.routes.pages import render
 
@@ -16,4 +16,4 @@ bp = Blueprint("home", __name__)
 def index() -> Response:
     if not current_user.user.is_admin:
         return redirect(url_for("data.projects"), 303)
-    return render("home/index.html", now=activity.overview())
+    return render("home/index.html", now=activity.overview(), disk=disk.standing(), expiries=expiries.next_ones())

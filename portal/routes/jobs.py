@@ -3,7 +3,7 @@
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
-from portal import job_items, jobs, origins
+from portal import days, job_items, jobs, origins, pace
 from portal.routes.guard import current_actor, site_admin_required
 from portal.routes.pages import as_csv, as_json_lines, listed, render, wants_csv
 from portal.work_lists import JOBS
@@ -31,7 +31,7 @@ ITEM_STATES = (
 def index() -> Response:
     if wants_csv():
         return as_csv(JOBS, "jobs")
-    return render("jobs/list.html", partial="jobs/_list.html", listing=listed(JOBS), states=STATES)
+    return render("jobs/list.html", partial="jobs/_list.html", listing=listed(JOBS), states=STATES, day=days.jobs())
 
 
 @bp.get("/<row:job_id>")
@@ -46,6 +46,7 @@ def show(job_id: int) -> Response:
         partial="jobs/_items.html",
         job=jobs.view(job),
         who=origins.name(job),
+        pace=pace.of(job.samples),
         listing=listed(items),
         states=ITEM_STATES,
     )
@@ -63,7 +64,7 @@ def report(job_id: int) -> Response:
 @site_admin_required
 def progress(job_id: int) -> Response:
     job = jobs.get(job_id)
-    answer = render("jobs/_progress.html", job=jobs.view(job), who=origins.name(job))
+    answer = render("jobs/_progress.html", job=jobs.view(job), who=origins.name(job), pace=pace.of(job.samples))
     if jobs.view(job)["is_over"]:
         answer.headers["HX-Refresh"] = "true"  # with the last state of the items
     return answer

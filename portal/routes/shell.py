@@ -25,7 +25,7 @@ FOR_ALL = ("data",)
 """Sections for those who are no site admin: what the others show is not yet cut to what one person may see."""
 
 WAITING: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "disk": ("alert-triangle", "home.index", {}),
+    "disk": ("alert-triangle", "disk.index", {}),
     "storages": ("cloud-off", "storages.index", {"only": "failed"}),
     "conflicts": ("git-compare", "conflicts.index", {"only": "open"}),
     "keys": ("key", "devices.index", {"sort": "expires"}),

@@ -1,0 +1,60 @@
+"""What expires soon: the keys of devices, in their order and day by day."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from peewee import fn
+
+from portal.models import ApiKey, Device, now
+
+AHEAD = 90
+"""Days."""
+NAMED = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expiry:
+    """One key that expires, and the device that it belongs to."""
+
+    device_id: int
+    device: str
+    key: str
+    moment: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ahead:
+    """How many expire on each of the days ahead, the first of which is today, and the first of them by name."""
+
+    days: tuple[int, ...]
+    first: tuple[Expiry, ...]
+
+    @property
+    def all(self) -> int:
+        return sum(self.days)
+
+    @property
+    def marks(self) -> tuple[tuple[int, int], ...]:
+        """The days on which any expires, with how many."""
+        return tuple((day, number) for day, number in enumerate(self.days) if number)
+
+
+def next_ones() -> Ahead:
+    """The live keys of devices that are not disabled, by two statements on an index."""
+    moment = now()
+    end = moment + timedelta(days=AHEAD)
+    live = (ApiKey.owner_type == "device") & (ApiKey.expires > moment) & (ApiKey.expires < end)
+    found: Any = ApiKey.select().join(Device, on=(ApiKey.owner_id == Device.id))
+    found = found.where(live, ApiKey.revoked.is_null(), ~Device.disabled)
+    day = fn.SUBSTR(ApiKey.expires, 1, 10).coerce(False)
+    counted = dict(found.select(day, fn.COUNT(ApiKey.id)).group_by(day).tuples())
+    rows = found.select(Device.id, Device.label, ApiKey.name, ApiKey.expires).order_by(ApiKey.expires, ApiKey.id)
+    every = (moment + timedelta(days=number) for number in range(AHEAD + 1))
+    return Ahead(
+        days=tuple(counted.get(f"{one:%Y-%m-%d}", 0) for one in every),
+        first=tuple(
+            Expiry(device_id=number, device=label, key=name, moment=expires)
+            for number, label, name, expires in (rows.limit(NAMED).tuples() if counted else ())
+        ),
+    )

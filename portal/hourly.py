@@ -1,0 +1,29 @@
+"""What is counted by the hour as it happens: refused callers, and what exports bring."""
+
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from portal.models import Hourly, now, writing
+
+Kind = Literal["refused", "exported"]
+
+KEPT = timedelta(days=90)
+
+
+def count(kind: Kind, number: int = 1, size: int = 0) -> None:
+    """Add to this hour, inside the write block of what happened."""
+    raised: dict[Any, Any] = {Hourly.number: Hourly.number + number, Hourly.bytes: Hourly.bytes + size}
+    Hourly.insert(kind=kind, hour=beginning(now()), number=number, bytes=size).on_conflict(
+        conflict_target=[Hourly.kind, Hourly.hour], update=raised
+    ).execute()
+
+
+def forget() -> None:
+    """Drop the hours that no page shows any more."""
+    with writing():
+        Hourly.delete().where(Hourly.hour < now() - KEPT).execute()
+
+
+def beginning(moment: datetime) -> datetime:
+    """The first moment of its hour."""
+    return moment.replace(minute=0, second=0, microsecond=0)

@@ -1,0 +1,46 @@
+"""Figures that are kept over time, or counted before a page asks for them."""
+
+from peewee import CharField, IntegerField
+
+from portal.models.base import Table, UtcField, now
+
+
+class DiskDay(Table):
+    """How the archive's disk stood on one day, as it was last looked at; sizes in bytes."""
+
+    day = CharField(unique=True)
+    """2026-11-24, by UTC."""
+    at = UtcField(default=now)
+    total = IntegerField()
+    free = IntegerField()
+    segments = IntegerField()
+    """What the archive's segments take."""
+    database = IntegerField()
+    rest = IntegerField()
+    """What else lies in the data folder on that disk."""
+
+    @property
+    def used(self) -> int:
+        return int(self.total - self.free)
+
+
+class Hourly(Table):
+    """How often a thing happened in one hour, where no row of its own says when."""
+
+    kind = CharField()
+    """refused (callers) | exported (objects that arrived whole)."""
+    hour = UtcField()
+    number = IntegerField(default=0)
+    bytes = IntegerField(default=0)
+
+    class Meta:
+        indexes = ((("kind", "hour"), True),)
+
+
+class Total(Table):
+    """How many rows of one kind a large site has, as they were counted last."""
+
+    name = CharField(unique=True)
+    """studies | instances | files."""
+    number = IntegerField()
+    counted = UtcField(default=now)

@@ -1,0 +1,59 @@
+"""How much the whole site holds: counted when it is shown, or before on a large site."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from peewee import fn
+
+from portal.models import File, Instance, Study, Total, now, writing
+
+COUNTED_AT_ONCE = 20_000
+"""Files of a site that are counted while the page waits."""
+EVERY = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """None where a large site has not been counted yet; `counted` is None where it was counted just now."""
+
+    studies: int | None
+    instances: int | None
+    files: int | None
+    counted: datetime | None = None
+
+
+def get() -> Totals:
+    """By two statements."""
+    if not _is_large():
+        return Totals(counted=None, **_counted())
+    rows = list(Total.select())
+    known = {row.name: row.number for row in rows}
+    counted = min((row.counted for row in rows), default=None)
+    return Totals(
+        studies=known.get("studies"), instances=known.get("instances"), files=known.get("files"), counted=counted
+    )
+
+
+def refresh() -> bool:
+    """Count a large site anew where the last time is long ago; whether that was done."""
+    last = Total.select(Total.counted).order_by(Total.counted).first()
+    if not _is_large() or (last is not None and last.counted > now() - EVERY):
+        return False
+    rows = [{"name": name, "number": number, "counted": now()} for name, number in _counted().items()]
+    with writing():
+        Total.delete().execute()
+        Total.insert_many(rows).execute()
+    return True
+
+
+def _is_large() -> bool:
+    return bool((File.select(fn.MAX(File.id)).scalar() or 0) > COUNTED_AT_ONCE)
+
+
+def _counted() -> dict[str, int]:
+    """What can be seen: files in the trash do not count, nor studies without an instance."""
+    studies = Study.select(fn.COUNT(Study.id)).where(Study.n_instances > 0)
+    files = File.select(fn.COUNT(File.id)).where(File.deleted_at.is_null())
+    row: Any = Instance.select(studies, fn.COUNT(Instance.id), files).tuples().get()
+    return dict(zip(("studies", "instances", "files"), row, strict=True))

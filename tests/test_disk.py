@@ -1,0 +1,175 @@
+"""How full the disk is, what fills it, when it will be full, and what Home says of it."""
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from archive_fixtures import a_project, an_object, store, upload
+from test_web_lists import MOST_STATEMENTS, statements, table_in
+from web_fixtures import HTMX, Visitor, app, reader, stranger, text_of, visitor
+
+from portal import disk, runtime, totals, trash
+from portal.disk import Forecast, Room
+from portal.models import Acquisition, DiskDay, Session, Total, now
+from portal.provenance import Actor
+from portal.settings import Settings
+
+__all__ = ["app", "reader", "stranger", "visitor"]
+MOMENT = datetime(2026, 11, 24, 12, tzinfo=UTC)
+GB = 10**9
+ROOM = Room(total=1000 * GB, free=410 * GB, floor=10 * GB)
+
+
+def grown(days: int, a_day: int, *, wobble: int = 0) -> list[tuple[datetime, int]]:
+    """Bytes in use on each of some days up to the moment."""
+    return [
+        (MOMENT - timedelta(days=back), ROOM.used - back * a_day + (wobble if back % 2 else -wobble))
+        for back in range(days, -1, -1)
+    ]
+
+
+def a_day_ago(days: int, used: int) -> None:
+    at = now() - timedelta(days=days)
+    DiskDay.create(
+        day=f"{at:%Y-%m-%d}", at=at, total=1000 * GB, free=1000 * GB - used, segments=used // 2, database=GB, rest=GB
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "here", "found"),
+    [
+        (grown(30, 4 * GB), ROOM, Forecast(kind="date", a_day=4 * GB, moment=MOMENT + timedelta(days=100), known=30)),
+        (grown(6, 4 * GB), ROOM, Forecast(kind="short", known=6)),
+        (grown(0, 0), ROOM, Forecast(kind="short", known=0)),
+        (grown(30, 0), ROOM, Forecast(kind="still", known=30)),
+        (grown(30, -GB), ROOM, Forecast(kind="still", known=30)),
+        (grown(30, 10**6), ROOM, Forecast(kind="far", a_day=10**6, known=30)),
+        (grown(30, 4 * GB), replace(ROOM, free=10 * GB), Forecast(kind="full", known=30)),
+        (grown(0, 0), replace(ROOM, free=0), Forecast(kind="full", known=0)),
+    ],
+)
+def test_the_forecast_is_a_straight_line_to_the_floor_or_says_why_there_is_none(
+    known: list[tuple[datetime, int]], here: Room, found: Forecast
+) -> None:
+    assert disk.forecast(known, here, MOMENT) == found
+
+
+def test_days_that_are_missing_or_wobble_move_the_forecast_little_and_never_into_the_past() -> None:
+    known = [one for number, one in enumerate(grown(30, 4 * GB, wobble=GB)) if number % 3]
+    found = disk.forecast(known, ROOM, MOMENT)
+    assert found.moment is not None
+    assert timedelta(days=90) < found.moment - MOMENT < timedelta(days=110)
+
+    nearly = disk.forecast(known, replace(ROOM, free=ROOM.floor + 1), MOMENT)
+    assert nearly.moment is not None
+    assert nearly.moment >= MOMENT
+
+
+def test_each_day_is_looked_at_once_in_a_while_and_kept_for_400_days(
+    site: Settings, admin: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(an_object(), a_project(actor=admin))
+    (site.data / "logs").mkdir()
+    (site.data / "logs" / "web.log").write_bytes(b"x" * 50_000)
+    (site.data / "logs" / "outside").symlink_to(Path(os.devnull).parent)
+    a_day_ago(401, 0)
+
+    assert disk.sample() is True
+    assert disk.sample() is False
+    only = DiskDay.get()
+    assert 0 < only.free < only.total
+    assert only.segments >= 30_000
+    assert only.database > 100_000
+    assert 50_000 <= only.rest < 200_000
+
+    monkeypatch.setattr(disk, "now", lambda: now() + timedelta(days=1))
+    assert disk.sample() is True
+    assert DiskDay.select().count() == 2
+
+
+def test_a_folder_that_is_gone_counts_nothing(site: Settings) -> None:
+    site.archive.rmdir()
+    site.archive.symlink_to(site.data)
+    assert disk.sample() is True
+
+
+def test_home_says_how_full_the_disk_is_and_leads_to_what_fills_it(visitor: Visitor) -> None:
+    page = visitor.get("/").text
+    assert "When it will be full is told after 7 days; 0 days are known." in text_of(page)
+    assert 'href="/disk/"' in page
+
+    for back in range(20, 0, -1):
+        a_day_ago(back, disk.room().used - back * GB // 4)
+    page = text_of(visitor.get("/").text)
+    assert "Full on about" in page
+    assert "if it goes on growing by 250 MB a day." in page
+    assert "with less than 1 byte free, nothing is taken in." in page
+
+
+def test_below_its_floor_the_disk_is_full_and_the_strip_leads_to_what_fills_it(
+    visitor: Visitor, site: Settings
+) -> None:
+    runtime.start(replace(site, min_free=disk.room().free * 2))
+
+    page = visitor.get("/").text
+    assert "Full up to the" in text_of(page)
+    assert "below the floor" in text_of(page)
+    assert '<a href="/disk/" class="urgent">' in page
+
+
+def test_what_fills_the_disk_has_its_days_its_projects_its_trash_and_who_wrote(visitor: Visitor, admin: Actor) -> None:
+    small, large = a_project("small", actor=admin), a_project("large", actor=admin)
+    store(an_object(SOPInstanceUID="1.2.3"), small)
+    for number in range(3):
+        store(an_object(SOPInstanceUID=f"1.2.4.{number}", StudyInstanceUID="1.2.4"), large)
+    upload(b"notes", Acquisition.get().id, "notes.txt", actor=admin)
+    trash.throw("session", Session.select().order_by(Session.id).first().id, actor=admin)
+    a_day_ago(3, GB)
+    disk.sample()
+
+    with statements() as sent:
+        page = visitor.get("/disk/").text
+    assert len(sent) <= MOST_STATEMENTS, sent
+    said = text_of(page)
+    assert page.index("neuro/large") < page.index("neuro/small")
+    assert "in 2 files, which can be restored from there" in said
+    assert "Of the latest 5 files" in said
+    assert "Day by day the last 14 days" in said
+    assert said.count("999 GB") == 1
+    assert page.count('class="stub"') == 12
+
+    assert [row[0] for row in table_in(visitor.get("/disk/?format=csv"))[1:]] == ["neuro/large", "neuro/small"]
+    part = visitor.get("/disk/?q=small", headers=HTMX).text
+    assert "1 project found" in text_of(part)
+    assert "neuro/large" not in part
+
+
+def test_only_a_site_admin_sees_what_fills_the_disk(reader: Visitor) -> None:
+    assert reader.get("/disk/").status_code == 403
+
+
+def test_a_large_site_is_counted_before_it_is_shown(
+    visitor: Visitor, admin: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = a_project(actor=admin)
+    for number in range(3):
+        store(an_object(SOPInstanceUID=f"1.2.{number}"), project)
+    live = totals.get()
+    assert (live.studies, live.instances, live.files, live.counted) == (1, 3, 3, None)
+    assert totals.refresh() is False
+
+    monkeypatch.setattr(totals, "COUNTED_AT_ONCE", 2)
+    assert totals.get().files is None
+    assert totals.refresh() is True
+    assert totals.refresh() is False
+    found = totals.get()
+    assert (found.studies, found.instances, found.files) == (1, 3, 3)
+    assert found.counted is not None
+
+    trash.throw("session", Session.get().id, actor=admin)
+    Total.update(counted=now() - totals.EVERY).execute()
+    assert totals.refresh() is True
+    found = totals.get()
+    assert (found.studies, found.instances, found.files) == (0, 0, 0)
