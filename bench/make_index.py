@@ -60,10 +60,15 @@ def fill(studies: int, instances: int) -> None:
     with database.atomic():
         insert("container_group", ("id", "code", "label", *OWNED), [(1, "bench", "Bench", *OWNER)])
         insert("project", ("id", "group_id", "label", *OWNED), [(n, 1, f"p{n}", *OWNER) for n in (1, 2)])
+        patients = studies // 3 + 1
+        insert("subject", SUBJECT_COLUMNS, (subject_row(n) for n in range(1, patients + 1)))
+        insert("session", SESSION_COLUMNS, (session_row(n) for n in range(1, studies + 1)))
+        acquisitions = (row for n in range(1, studies + 1) for row in acquisition_rows(n))
+        insert("acquisition", ACQUISITION_COLUMNS, acquisitions)
         insert("study", STUDY_COLUMNS, (study_row(n, dice, per_series) for n in range(1, studies + 1)))
         insert("series", SERIES_COLUMNS, (row for n in range(1, studies + 1) for row in series_rows(n, per_series)))
         insert("blob", BLOB_COLUMNS, (blob_row(n) for n in range(1, instances + 1)))
-        insert("file", FILE_COLUMNS, (file_row(n) for n in range(1, instances + 1)))
+        insert("file", FILE_COLUMNS, (file_row(n, per_series) for n in range(1, instances + 1)))
         insert("instance", INSTANCE_COLUMNS, instance_rows(studies * SERIES_PER_STUDY, per_series))
 
 
@@ -72,14 +77,31 @@ OWNER = ("system", "", "", "2026-01-01 00:00:00.000000", "2026-01-01 00:00:00.00
 STUDY_COLUMNS = (
     *("id", "project_id", "study_uid", "patient_name", "patient_name_folded", "patient_id", "issuer", "sex"),
     *("birth_date", "date", "time", "accession", "study_id", "description", "referring", "referring_folded"),
-    *("modalities", "n_series", "n_instances"),
+    *("modalities", "n_series", "n_instances", "session_id"),
 )
 SERIES_COLUMNS = ("id", "study_id", "series_uid", "modality", "number", "description", "body_part", "date", "time")
-SERIES_COLUMNS += ("n_instances",)
+SERIES_COLUMNS += ("n_instances", "acquisition_id")
+SUBJECT_COLUMNS = ("id", "project_id", "label", "patient_id", "issuer", *OWNED)
+SESSION_COLUMNS = ("id", "subject_id", "label", "uid", *OWNED)
+ACQUISITION_COLUMNS = ("id", "session_id", "label", "uid", *OWNED)
 BLOB_COLUMNS = ("id", "digest", "dataset_digest", "dataset_offset", "segment", "offset", "size")
 FILE_COLUMNS = ("id", "parent_type", "parent_id", "name", "version", "blob_id", *OWNED)
 INSTANCE_COLUMNS = ("id", "project_id", "series_id", "file_id", "member", "sop_uid", "sop_class", "transfer_syntax")
 INSTANCE_COLUMNS += ("dataset_digest", "number", "date", "time", "state", "reason")
+
+
+def subject_row(number: int) -> tuple[Any, ...]:
+    return (number, 1, f"P{number - 1:06}", f"P{number - 1:06}", "", *OWNER)
+
+
+def session_row(number: int) -> tuple[Any, ...]:
+    return (number, number // 3 + 1, f"Thorax {number}", f"1.2.3.{number}", *OWNER)
+
+
+def acquisition_rows(study: int) -> Iterator[tuple[Any, ...]]:
+    for place, modality in enumerate(MODALITIES):
+        number = (study - 1) * SERIES_PER_STUDY + place + 1
+        yield (number, study, f"{place} {modality} axial", f"1.2.3.{study}.{place}", *OWNER)
 
 
 def study_row(number: int, dice: random.Random, per_series: int) -> tuple[Any, ...]:
@@ -87,7 +109,7 @@ def study_row(number: int, dice: random.Random, per_series: int) -> tuple[Any, .
     day = f"{dice.randrange(2018, 2026)}{dice.randrange(1, 13):02}{dice.randrange(1, 29):02}"
     who = (name, name.casefold(), f"P{number // 3:06}", "", "F", "19700101")
     what = (day, "101500", f"A{number:07}", str(number), "Thorax", "", "")
-    counts = ("\\" + "\\".join(sorted(MODALITIES)) + "\\", SERIES_PER_STUDY, SERIES_PER_STUDY * per_series)
+    counts = ("\\" + "\\".join(sorted(MODALITIES)) + "\\", SERIES_PER_STUDY, SERIES_PER_STUDY * per_series, number)
     return (number, 1, f"1.2.3.{number}", *who, *what, *counts)
 
 
@@ -95,15 +117,15 @@ def series_rows(study: int, per_series: int) -> Iterator[tuple[Any, ...]]:
     for place, modality in enumerate(MODALITIES):
         number = (study - 1) * SERIES_PER_STUDY + place + 1
         uid = f"1.2.3.{study}.{place}"
-        yield (number, study, uid, modality, str(place), "axial", "CHEST", "20200101", "101500", per_series)
+        yield (number, study, uid, modality, str(place), "axial", "CHEST", "20200101", "101500", per_series, number)
 
 
 def blob_row(number: int) -> tuple[Any, ...]:
     return (number, f"{number:064x}", f"{number:064x}", 300, "bench-1-0.seg", number * 20_000, 20_000)
 
 
-def file_row(number: int) -> tuple[Any, ...]:
-    return (number, "acquisition", number // 10, f"{number}.dcm", 1, number, *OWNER)
+def file_row(number: int, per_series: int) -> tuple[Any, ...]:
+    return (number, "acquisition", (number - 1) // per_series + 1, f"{number}.dcm", 1, number, *OWNER)
 
 
 def instance_rows(series: int, per_series: int) -> Iterator[tuple[Any, ...]]:

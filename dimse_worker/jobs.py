@@ -1,7 +1,7 @@
 """What the job runner runs: one function a kind of job, which its namesake in `portal/jobs.py` rings for."""
 
 from dimse_worker import destinations, scu
-from portal import alternates, exports, peers, runs, runtime
+from portal import alternates, dry_runs, exports, peers, runs, runtime
 from portal.errors import PortalError
 from portal.runs import End, Run
 from portal.storage import ladder
@@ -22,6 +22,11 @@ def run_export(job_id: int) -> None:
         runs.perform(job_id, _export)
 
 
+def run_dry_run(job_id: int) -> None:
+    with runtime.connection():
+        runs.perform(job_id, _dry_run)
+
+
 def run_comparison(job_id: int) -> None:
     with runtime.connection():
         runs.perform(job_id, alternates.run)
@@ -40,3 +45,7 @@ def _echo(run: Run) -> End:
 
 def _export(run: Run) -> End:
     return exports.run(run, destination=destinations.open_for(run.job))
+
+
+def _dry_run(run: Run) -> End:
+    return dry_runs.run(run, destination=destinations.open_for(run.job))

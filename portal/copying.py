@@ -1,15 +1,19 @@
 """Copying the items of an export: sent, read back, compared; each row says how far it is."""
 
+import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from peewee import fn
 
-from portal import runtime
-from portal.errors import BadValue, Damaged, PortalError, Taken, Unreachable
+from portal import runtime, spells
+from portal.bandwidth import Bandwidth
+from portal.crew import Crew
+from portal.errors import BadValue, Damaged, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.models import Blob, Job, JobItem, writing
-from portal.runs import Run
+from portal.runs import Run, Stopped
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
@@ -19,23 +23,36 @@ PAGE = 200
 FLUSH_ITEMS = 50
 FLUSH_SECONDS = 0.5
 IN_A_ROW = 3
-"""Temporary failures one after the other that are taken for one of the storage as a whole: the job waits."""
+"""Failures one after the other that are taken for one of the storage as a whole: the job waits, or fails."""
+OF_THE_STORAGE = NotAllowed, NoSpace, Unreachable
+"""Errors that another object would meet too."""
 
 
-def send(run: Run, destination: "Destination") -> None:
-    """Send and verify each item that is not verified; a second run does only what is left.
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One item, and where its bytes lie; None where the archive no longer has them."""
+
+    item: JobItem
+    blob: Blob | None
+
+
+Outcome = tuple[JobItem, PortalError | None]
+"""An item as far as it got, and why it got no further."""
+
+
+def send(run: Run, destination: "Destination", *, threads: int) -> None:
+    """Send and verify each item that is not verified, some at once; a second run does only what is left.
 
     Raises what the storage as a whole answers. An item that fails for itself keeps its reason, and the others go on:
     if it may pass, the job comes back for it, and after its last attempt gives it up.
     """
     _count(run)
-    _each(run, destination)
+    _each(run, destination, threads)
     left = (JobItem.job == run.job) & JobItem.state.in_(("pending", "sent"))
     number = JobItem.select().where(left).count()
     if number and not run.is_last:
         raise Unreachable(f"{number:,} of {run.job.total:,} could not be sent yet. {example(run.job, 'pending')}")
-    with writing():
-        JobItem.update(state="failed").where(left).execute()
+    spells.update(JobItem, left, state="failed", check=run.check)
     _count(run)
 
 
@@ -45,19 +62,26 @@ def example(job: Job, state: str = "failed") -> str:
     return f"{item.key}: {item.sentence}" if item is not None else ""
 
 
-def _each(run: Run, destination: "Destination") -> None:
+def _each(run: Run, destination: "Destination", threads: int) -> None:
     tally = _Tally(run)
+    sender = _Sender(run, destination)
     in_a_row = 0
-    try:
-        for item in _open_items(run.job):
-            run.check()
-            error = _attempt(run, destination, item)
-            tally.add(item)
-            in_a_row = in_a_row + 1 if error else 0
-            if error and in_a_row == IN_A_ROW:
-                raise error
-    finally:
-        tally.flush()
+    with Crew(threads, sender.attempt) as crew:
+        sender.is_stopping = lambda: crew.is_stopping
+        try:
+            for item, error in crew.outcomes(_tasks(run.job), run.check):
+                tally.add(item)
+                in_a_row = in_a_row + 1 if isinstance(error, OF_THE_STORAGE) or _may_pass(error) else 0
+                if error and in_a_row == IN_A_ROW:
+                    raise error
+        finally:
+            for item, _error in crew.stop():
+                tally.add(item)
+            tally.flush()
+
+
+def _may_pass(error: PortalError | None) -> bool:
+    return error is not None and not error.permanent
 
 
 class _Tally:
@@ -89,7 +113,8 @@ class _Tally:
         self._verified, self._others, self._since = [], [], time.monotonic()
 
 
-def _open_items(job: Job) -> Iterator[JobItem]:
+def _tasks(job: Job) -> Iterator[Task]:
+    """The items that are not over, in their order; read in pages, so that no cursor is open while they are sent."""
     after = 0
     while True:
         waiting = JobItem.state.in_(("pending", "sent"))
@@ -97,61 +122,101 @@ def _open_items(job: Job) -> Iterator[JobItem]:
         page = list(rows)
         if not page:
             return
-        yield from page
+        blobs = {(blob.digest, blob.size): blob for blob in Blob.select().where(Blob.digest.in_(_digests(page)))}
+        for item in page:
+            yield Task(item=item, blob=blobs.get((item.digest, item.size)))
         after = page[-1].id
 
 
-def _attempt(run: Run, destination: "Destination", item: JobItem) -> PortalError | None:
-    """Bring one item as far as it gets; the item says how far. Returns an error that may pass by itself."""
-    try:
-        _bring(run, destination, item)
-    except PortalError as error:
-        item.sentence, item.permanent = error.sentence, error.permanent
-        item.attempts += 1
-        if error.permanent:
-            item.state = "failed"
-        return None if error.permanent else error
-    item.state = "verified"
-    return None
+def _digests(page: list[JobItem]) -> list[str]:
+    return list({item.digest for item in page})
 
 
-def _bring(run: Run, destination: "Destination", item: JobItem) -> None:
-    """pending → sent → verified. What is there already with the same content is ours: a run may have been killed."""
-    there = destination.stat(item.key)
-    if there is None:
+class _Sender:
+    """Brings one item after the other to the storage; used by several threads at once."""
+
+    def __init__(self, run: Run, destination: "Destination") -> None:
+        self._run = run
+        self._destination = destination
+        self._existing = run.job.params.get("existing", "never")
+        self._bandwidth = Bandwidth(run.job.params.get("bandwidth", 0))
+        self.is_stopping: Callable[[], bool] = lambda: False
+
+    def attempt(self, task: Task) -> Outcome:
+        """Bring one item as far as it gets; the item says how far."""
+        item = task.item
         try:
-            destination.put(item.key, _content(run, item), size=item.size, digest=item.digest)
-        except Taken:
-            there = destination.stat(item.key)
-        else:
-            item.state = "sent"
-    if there is not None and there.size != item.size:
-        raise BadValue(_other_content(item))
-    if destination.digest(item.key) != (item.size, item.digest):
-        raise BadValue(_other_content(item))
+            self._bring(task)
+        except PortalError as error:
+            item.sentence, item.permanent = error.sentence, error.permanent
+            item.attempts += 1
+            if error.permanent:
+                item.state = "failed"
+            return item, error
+        item.state = "verified"
+        return item, None
 
-
-def _other_content(item: JobItem) -> str:
-    if item.state == "sent":
-        return "The storage gives back other bytes than were sent. Check it, and do not rely on what lies there."
-    return "Other content lies under this key; it was left as it is. Move it away, or export under another prefix."
-
-
-def _content(run: Run, item: JobItem) -> Iterator[bytes]:
-    """The item's bytes, as they were when the export was started. Raises Damaged."""
-    blob = Blob.get_or_none(Blob.digest == item.digest, Blob.size == item.size)
-    if blob is None:
-        raise Damaged("The archive no longer has the bytes of this object.")
-    with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
-        while True:
-            run.check()
-            try:
-                chunk = content.read(CHUNK)
-            except OSError as error:
-                raise Damaged(f"The archive cannot be read: {error.strerror}.") from error
-            if not chunk:
+    def _bring(self, task: Task) -> None:
+        """pending → sent → verified. What is there with the same content is ours: a run may have been killed."""
+        item = task.item
+        there = self._destination.stat(item.key)
+        if there is not None and self._existing != "always" and self._is_whole(item, there.size):
+            return
+        if there is not None and self._existing == "never":
+            raise BadValue(OTHER_CONTENT)
+        try:
+            self._put(task)
+        except Taken as error:
+            if self._is_whole(item, item.size):
                 return
-            yield chunk
+            raise BadValue(OTHER_CONTENT) from error
+        item.state = "sent"
+        if not self._is_whole(item, item.size):
+            raise BadValue(OTHER_BYTES)
+
+    def _put(self, task: Task) -> None:
+        item = task.item
+        overwrite = self._existing != "never"
+        content = self._content(task)
+        self._destination.put(item.key, content, size=item.size, digest=item.digest, overwrite=overwrite)
+
+    def _is_whole(self, item: JobItem, size: int) -> bool:
+        """Whether the storage gives back the item's bytes. Raises Missing."""
+        if size != item.size:
+            return False
+        running = hashlib.sha256()
+        for chunk in self._destination.read(item.key):
+            self._check()
+            running.update(chunk)
+            size -= len(chunk)
+        return size == 0 and running.hexdigest() == item.digest
+
+    def _content(self, task: Task) -> Iterator[bytes]:
+        """The item's bytes, as they were when the export was started. Raises Damaged."""
+        blob = task.blob
+        if blob is None:
+            raise Damaged("The archive no longer has the bytes of this object.")
+        piece = self._bandwidth.piece(CHUNK)
+        with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
+            while True:
+                self._check()
+                try:
+                    chunk = content.read(piece)
+                except OSError as error:
+                    raise Damaged(f"The archive cannot be read: {error.strerror}.") from error
+                if not chunk:
+                    return
+                self._bandwidth.wait(len(chunk), self._check)
+                yield chunk
+
+    def _check(self) -> None:
+        self._run.check()
+        if self.is_stopping():
+            raise Stopped
+
+
+OTHER_CONTENT = "Other content lies under this key; it was left as it is. Move it away, or export under another prefix."
+OTHER_BYTES = "The storage gives back other bytes than were sent. Check it, and do not rely on what lies there."
 
 
 def _count(run: Run) -> None:

@@ -1,72 +1,50 @@
 """The snapshot of an export: each object that is to be copied, as a row with key, size and digest."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from peewee import fn
 
-from portal.models import (
-    HELD,
-    SUPERSEDED,
-    Acquisition,
-    Blob,
-    File,
-    Instance,
-    JobItem,
-    Project,
-    Session,
-    Subject,
-    writing,
-)
+from portal import export_orders, export_rules, spells
+from portal.export_walk import Part, Walk, live, parents
+from portal.models import JobItem, writing
 from portal.runs import Run
-from portal.storage import keys
 
-CHUNK = 250
-"""Rows a write: some 20 ms, so that C-STOREs go on meanwhile."""
-PAGE = 200
-MANIFESTS = "manifests"
-"""The folder of the manifests: no project's objects go there."""
+PAGE = 500
+SHARED = "Another object would get this path too. Change the path, so that each has one of its own."
+COUNTED = 10_000
+"""Objects that are counted while somebody waits for the start of an export; more are counted by the plan."""
 
 
-@dataclass(frozen=True)
-class _Entry:
-    key: str
-    file_id: int
-    size: int
-    digest: str
+@dataclass(kw_only=True)
+class Tally:
+    """What a plan came to."""
+
+    objects: int = 0
+    size: int = 0
+    unmatched: int = 0
+    patients: int = 0
+    """Subjects of which something is taken that names them."""
+    _last: int = field(default=0, repr=False)
+
+    def add(self, subject: int, size: int, *, identified: bool) -> None:
+        self.objects += 1
+        self.size += size
+        if identified and subject != self._last:
+            self.patients += 1
+            self._last = subject
 
 
-@dataclass(frozen=True)
-class _File:
-    id: int
-    parent_id: int
-    name: str
-    size: int
-    digest: str
-    hidden: bool
-
-
-class Names:
-    """The segments that are given out within one folder, each once, also where a store ignores case."""
-
-    def __init__(self, *reserved: str) -> None:
-        self._given = {keys.folded(name) for name in reserved}
-
-    def give(self, label: str, number: int) -> str:
-        """The label as a segment. Of those that would collide the first keeps it, the others get their row's number."""
-        segment = keys.segment(label)
-        while keys.folded(segment) in self._given:
-            segment = keys.told_apart(segment, number)
-        self._given.add(keys.folded(segment))
-        return segment
-
-
-def count(project_id: int) -> tuple[int, int]:
-    """How many objects of how many bytes an export would have now."""
-    totals = [_total(kind, parents) for kind, parents in _parents(project_id)]
-    return sum(number for number, _size in totals), sum(size for _number, size in totals)
+def count(part: Part) -> tuple[int, int] | None:
+    """How many objects of how many bytes lie there now; None if there are too many to count at once."""
+    number = size = 0
+    for kind, ids in parents(part):
+        sizes = [row[1] for row in live(kind, ids).limit(COUNTED + 1 - number).tuples()]
+        number, size = number + len(sizes), size + sum(sizes)
+        if number > COUNTED:
+            return None
+    return number, size
 
 
 def plan(run: Run) -> None:
@@ -76,147 +54,65 @@ def plan(run: Run) -> None:
     """
     if run.job.result.get("planned"):
         return
-    _drop(run)
-    snapshot = _Snapshot(run.job.params["project"], run.job.params["last_file"])
-    size = number = 0
-    for chunk in _chunks(snapshot.entries()):
+    drop(run)
+    rules = export_orders.rules(run.job)
+    walk = Walk(export_orders.part(run.job), run.job.params["last_file"])
+    tally = Tally()
+    spell = spells.Spell()
+    for chunk in spell.chunks(_rows(run.job.id, walk, rules, tally)):
         run.check()
-        number, size = number + len(chunk), size + sum(entry.size for entry in chunk)
-        with writing():
-            JobItem.insert_many([_row(run.job.id, entry) for entry in chunk]).execute()
-            run.write_within(total=number)
-    result = {**run.job.result, "planned": True, "bytes": size, "held_back": snapshot.hidden}
-    run.write(total=number, result=result)
-
-
-def of_session(session_id: int, label: str) -> list[tuple[str, int]]:
-    """Key and file number of each object of a session as it is now, as an export would have them, below its label."""
-    newest = File.select(fn.MAX(File.id)).scalar() or 0
-    entries = _Snapshot(0, newest)._session(keys.segment(label), session_id)
-    return [(entry.key, entry.file_id) for entry in entries]
-
-
-class _Snapshot:
-    """One walk through a project's tree; `hidden` counts what it passed over."""
-
-    def __init__(self, project_id: int, last_file: int) -> None:
-        self._project_id = project_id
-        self._last_file = last_file
-        self.hidden = 0
-
-    def entries(self) -> Iterator[_Entry]:
-        top = _project_segment(self._project_id)
-        names = Names()
-        after = 0
-        while subjects := _page(Subject, Subject.project == self._project_id, after):
-            after = subjects[-1][0]
-            for subject_id, label in subjects:
-                yield from self._subject(f"{top}/{names.give(label, subject_id)}", subject_id)
-        yield from self._files("project", self._project_id, top, names)
-
-    def _subject(self, above: str, subject_id: int) -> Iterator[_Entry]:
-        names = Names()
-        for session_id, label in _children(Session, Session.subject == subject_id):
-            yield from self._session(f"{above}/{names.give(label, session_id)}", session_id)
-        yield from self._files("subject", subject_id, above, names)
-
-    def _session(self, above: str, session_id: int) -> Iterator[_Entry]:
-        names = Names()
-        acquisitions = _children(Acquisition, Acquisition.session == session_id)
-        files = self._found("acquisition", [number for number, _label in acquisitions])
-        for acquisition_id, label in acquisitions:
-            folder = f"{above}/{names.give(label, acquisition_id)}"
-            yield from _named(folder, files[acquisition_id], Names())
-        yield from self._files("session", session_id, above, names)
-
-    def _files(self, kind: str, parent_id: int, above: str, names: Names) -> Iterator[_Entry]:
-        return _named(above, self._found(kind, [parent_id])[parent_id], names)
-
-    def _found(self, kind: str, parents: list[int]) -> dict[int, list[_File]]:
-        """The live files of some containers, each in the order of the rows."""
-        found: dict[int, list[_File]] = defaultdict(list)
-        for start in range(0, len(parents), CHUNK):
-            rows = _live(kind, File.parent_id.in_(parents[start : start + CHUNK])).where(File.id <= self._last_file)
-            for row in rows.order_by(File.id).tuples():
-                file = _File(*row)
-                self.hidden += file.hidden
-                if not file.hidden:
-                    found[file.parent_id].append(file)
-        return found
-
-
-def _live(kind: str, parents: Any) -> Any:
-    hidden = Instance.select(Instance.id).where(Instance.file == File.id, Instance.state.in_((HELD, SUPERSEDED)))
-    columns = (File.id, File.parent_id, File.name, Blob.size, Blob.digest, fn.EXISTS(hidden))
-    return File.select(*columns).join(Blob).where(File.parent_type == kind, parents, File.deleted_at.is_null())
-
-
-def _total(kind: str, parents: Any) -> tuple[int, int]:
-    hidden = Instance.select(Instance.id).where(Instance.file == File.id, Instance.state.in_((HELD, SUPERSEDED)))
-    files = File.select(fn.COUNT(File.id), fn.SUM(Blob.size)).join(Blob)
-    live = files.where(File.parent_type == kind, File.parent_id.in_(parents), File.deleted_at.is_null())
-    row: Any = live.where(~fn.EXISTS(hidden)).tuples().get()
-    return int(row[0]), int(row[1] or 0)
-
-
-def _parents(project_id: int) -> Iterable[tuple[str, Any]]:
-    """For each kind of container, the query of those of this project."""
-    subjects = Subject.select(Subject.id).where(Subject.project == project_id)
-    sessions = Session.select(Session.id).where(Session.subject.in_(subjects))
-    acquisitions = Acquisition.select(Acquisition.id).where(Acquisition.session.in_(sessions))
-    return ("project", [project_id]), ("subject", subjects), ("session", sessions), ("acquisition", acquisitions)
-
-
-def _project_segment(project_id: int) -> str:
-    """The project's folder: the same one in each export, also beside projects of that name in other groups."""
-    names = Names(MANIFESTS)
-    for project in Project.select(Project.id, Project.label).order_by(Project.id):
-        segment = names.give(project.label, project.id)
-        if project.id == project_id:
-            return segment
-    return names.give("project", project_id)
-
-
-def _page(table: type[Subject], belongs: Any, after: int) -> list[tuple[int, str]]:
-    rows = table.select(table.id, table.label).where(belongs, table.id > after).order_by(table.id).limit(PAGE)
-    return [(row.id, row.label) for row in rows]
-
-
-def _children(table: type[Session] | type[Acquisition], belongs: Any) -> list[tuple[int, str]]:
-    return [(row.id, row.label) for row in table.select(table.id, table.label).where(belongs).order_by(table.id)]
-
-
-def _named(folder: str, files: Iterable[_File], names: Names) -> Iterator[_Entry]:
-    for file in files:
-        yield _Entry(f"{folder}/{names.give(file.name, file.id)}", file.id, file.size, file.digest)
-
-
-def _chunks(entries: Iterator[_Entry]) -> Iterator[list[_Entry]]:
-    chunk: list[_Entry] = []
-    for entry in entries:
-        chunk.append(entry)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
-def _row(job_id: int, entry: _Entry) -> dict[str, Any]:
-    return {
-        "job": job_id,
-        "file": entry.file_id,
-        "key": entry.key,
-        "size": entry.size,
-        "digest": entry.digest,
+        with spell.writing():
+            JobItem.add(chunk)
+            run.write_within(total=tally.objects, sentence="Lists the objects; nothing has been sent yet.")
+    result = {
+        **run.job.result,
+        "planned": True,
+        "bytes": tally.size,
+        "held_back": walk.hidden,
+        "unmatched": tally.unmatched,
+        "patients": tally.patients,
     }
+    run.write(total=tally.objects, result=result, sentence="")
 
 
-def _drop(run: Run) -> None:
-    """Take away, in short writes, what a killed run has planned."""
-    while True:
-        some = JobItem.select(JobItem.id).where(JobItem.job == run.job).limit(CHUNK)
-        with writing():
-            gone = JobItem.delete().where(JobItem.id.in_(some)).execute()
-        if not gone:
-            return
+def _rows(job_id: int, walk: Walk, rules: export_rules.Rules, tally: Tally) -> Iterator[tuple[Any, ...]]:
+    """Rows as `JobItem.add` takes them; what no rule takes is among them, with the reason."""
+    for found in walk.files():
+        key, sentence = rules.place(found)
+        if key:
+            tally.add(found.folder.subject, found.size, identified=found.folder.identified)
+            yield job_id, found.id, key, found.size, found.digest, "pending", "", False, 0
+        else:
+            tally.unmatched += 1
+            yield job_id, found.id, found.path, found.size, found.digest, "unmatched", sentence, False, 0
+
+
+def mark_collisions(run: Run, state: str) -> None:
+    """Give a state of their own to objects of which two have one key, also where a store ignores case.
+
+    Before each run that sends something: who tries the failed ones again must not send one of two.
+    """
+    if not export_orders.rules(run.job).may_collide:
+        return
+    folded: Any = fn.folded(JobItem.key)
+    mine = (JobItem.job == run.job) & (JobItem.state == "pending")
+    twice = JobItem.select(folded).where(mine).group_by(folded).having(fn.COUNT(JobItem.id) > 1).tuples()
+    shared = {hash(row[0]) for row in twice.iterator()}
+    after = 0
+    while shared and (page := _page(mine & (JobItem.id > after))):
+        run.check()
+        after = page[-1][0]
+        ids = [number for number, key in page if hash(key.casefold()) in shared]
+        if ids:
+            with writing():
+                JobItem.update(state=state, sentence=SHARED, permanent=True).where(JobItem.id.in_(ids)).execute()
+
+
+def _page(condition: Any) -> list[tuple[int, str]]:
+    rows: Any = JobItem.select(JobItem.id, JobItem.key).where(condition)
+    return list(rows.order_by(JobItem.id).limit(PAGE).tuples())
+
+
+def drop(run: Run) -> None:
+    """Take away what a killed run has planned."""
+    spells.delete(JobItem, JobItem.job == run.job, check=run.check)

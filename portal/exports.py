@@ -3,11 +3,20 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from peewee import fn
-
-from portal import audit, containers, copying, export_items, jobs, manifests, rights
+from portal import (
+    audit,
+    copying,
+    dry_runs,
+    export_items,
+    export_orders,
+    export_rules,
+    jobs,
+    manifests,
+    rights,
+)
 from portal.errors import Missing
-from portal.models import File, Job, JobItem, writing
+from portal.export_orders import USUAL, Options, Order
+from portal.models import Job, JobItem, writing
 from portal.provenance import Actor
 from portal.runs import End, Run
 from portal.storage import ladder, storages
@@ -16,28 +25,46 @@ if TYPE_CHECKING:
     from portal.storage.destination import Destination
 
 
-def start(path: str, *, to: str, actor: Actor) -> Job:
-    """Export what the project `GROUP/PROJECT` holds at this moment. Raises Missing, NotAllowed or BadValue."""
+def start(path: str, *, to: str, actor: Actor, options: Options = USUAL) -> Job:
+    """Export what of the project `GROUP/PROJECT` is there at this moment. Raises Missing, NotAllowed or BadValue."""
     rights.require_admin(actor)
-    project = containers.project(path)
-    group, label = project.group.code, project.label
-    storage = storages.get(to)
-    storages.require_export(storage, group, label)
-    number, size = export_items.count(project.id)
+    order = export_orders.check(path, to, options)
+    return _create("export", order, actor=actor)
+
+
+def dry_run(path: str, *, to: str, actor: Actor, options: Options = USUAL) -> Job:
+    """Find out what `start` would do, without writing anything there. Raises as `start` does."""
+    rights.require_admin(actor)
+    order = export_orders.check(path, to, options)
+    return _create("dry_run", order, actor=actor)
+
+
+def start_as_tried(dry_run_id: int, *, confirmed: bool, actor: Actor) -> Job:
+    """Start the very export that a dry run was of: the objects of its moment, so that nobody leaves unconfirmed.
+
+    Raises Missing; BadValue where it found what must not be, or where patients leave and nobody has confirmed that;
+    NotAllowed where the storage may no longer be used.
+    """
+    rights.require_admin(actor)
+    tried = dry_runs.get(dry_run_id)
+    dry_runs.require_start(tried, confirmed=confirmed)
+    storage = storages.by_id(tried.params["storage"])
+    storages.require_export(storage, *tried.params["path"].split("/", 1))
+    order = Order(part=export_orders.part(tried), params={**tried.params, "dry_run": tried.id}, what=tried.what)
+    return _create("export", order, actor=actor)
+
+
+def _create(kind: str, order: Order, *, actor: Actor) -> Job:
+    usual = not order.params["rules"] or export_rules.parse(order.params["rules"]).are_usual
+    number, size = (export_items.count(order.part) if usual else None) or (0, 0)
     with writing():
-        storage = storages.by_id(storage.id)
-        params = {
-            "project": project.id,
-            "storage": storage.id,
-            "path": f"{group}/{label}",
-            "to": storage.label,
-            "last_file": File.select(fn.MAX(File.id)).scalar() or 0,
-        }
-        what = f"{group}/{label} to {storage.label}"
-        job = jobs.create("export", actor=actor, params=params, what=what, total=number)
+        storages.by_id(order.params["storage"])
+        job = jobs.create(kind, actor=actor, params=order.params, what=order.what, total=number)
         job.result = {"bytes": size}
         job.save()
-        audit.record(actor, "export:started", "job", job.id, project=params["path"], storage=storage.label)
+        act = "export:started" if kind == "export" else "export:tried"
+        named = {"project": order.params["path"], "storage": order.params["to"], "only": order.params["only"]}
+        audit.record(actor, act, "job", job.id, **named)
     jobs.ring(job)
     return job
 
@@ -47,8 +74,9 @@ def run(this: Run, *, destination: "Destination") -> End:
     storage = storages.by_id(this.job.params["storage"])
     ladder.require(this, storage)
     export_items.plan(this)
+    export_items.mark_collisions(this, "failed")
     storages.lock_place(storage)
-    copying.send(this, destination)
+    copying.send(this, destination, threads=storages.threads(storage))
     failed, total = this.job.failed, this.job.total
     why = copying.example(this.job)
     if failed and failed == total:
@@ -61,9 +89,9 @@ def run(this: Run, *, destination: "Destination") -> End:
 
 
 def get(job_id: int) -> Job:
-    """Raises Missing."""
+    """An export, or the dry run of one. Raises Missing."""
     job = jobs.get(job_id)
-    if job.kind != "export":
+    if job.kind not in ("export", "dry_run"):
         raise Missing(f"There is no export {job_id}; job {job_id} is another kind of job.")
     return job
 
@@ -88,7 +116,12 @@ def view(job: Job) -> dict[str, Any]:
         "project": job.params["path"],
         "storage": job.params["to"],
         "items": job.total,
-        "verified": job.done,
+        "verified": job.done if job.kind == "export" else 0,
+        "only": job.params.get("only", ""),
+        "existing": job.params.get("existing", "never"),
+        "unmatched": job.result.get("unmatched", 0),
+        "patients": job.result.get("patients", 0),
+        "found": {state: number for state, (number, _size) in job.result.get("found", {}).items()},
         "held_back": job.result.get("held_back", 0),
         "manifest": _manifest_view(job),
     }
@@ -102,9 +135,15 @@ def _manifest_view(job: Job) -> dict[str, Any] | None:
 def _well(job: Job) -> str:
     held = job.result.get("held_back", 0)
     stayed = f" {held:,} that conflict with another object, or gave way to one, stayed here." if held else ""
+    if unmatched := job.result.get("unmatched", 0):
+        stayed = f" {unmatched:,} that no rule takes stayed here.{stayed}"
     if not job.total:
-        return f"The project holds nothing to export.{stayed}"
+        return f"The {_scope(job)} nothing to export.{stayed}"
     return f"{_in_words(job.total)} arrived whole.{stayed}"
+
+
+def _scope(job: Job) -> str:
+    return "chosen part of the project holds" if job.params.get("only") else "project holds"
 
 
 def _in_words(number: int) -> str:

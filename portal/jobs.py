@@ -19,7 +19,7 @@ from rq.timeouts import JobTimeoutException
 
 from portal import audit, models, progress, rights, runtime
 from portal.errors import BadValue, Missing
-from portal.models import Association, Job, JobItem, now, writing
+from portal.models import Association, Job, now, writing
 from portal.progress import ACTIVE, OVER
 from portal.provenance import Actor
 
@@ -53,6 +53,11 @@ def run_export(job_id: int) -> None:
     _ring("run_export", job_id, seconds=-1)
 
 
+def run_dry_run(job_id: int) -> None:
+    """Find out what an export would do."""
+    _ring("run_dry_run", job_id, seconds=-1)
+
+
 def run_comparison(job_id: int) -> None:
     """Compare the alternates that nobody has compared."""
     _ring("run_comparison", job_id, seconds=-1)
@@ -71,6 +76,7 @@ KINDS = {
     "echo": Kind(label="Echo", run=run_echo),
     "storage_test": Kind(label="Storage test", run=run_storage_test),
     "export": Kind(label="Export", run=run_export, attempts=8),
+    "dry_run": Kind(label="Dry run", run=run_dry_run, attempts=8),
     "comparison": Kind(label="Comparison", run=run_comparison, attempts=3),
     "move": Kind(label="Move (C-MOVE)", run=None),
     "get": Kind(label="Get (C-GET)", run=None),
@@ -188,12 +194,9 @@ def retry(job_id: int, *, actor: Actor) -> Job:
             raise BadValue(f"Job {job_id} is {job.state}; only one that failed or was cancelled is run again.")
         if KINDS[job.kind].run is None:
             raise BadValue("This job belongs to an association of a peer; the peer asks again.")
-        JobItem.update(state="pending", sentence="", permanent=False, attempts=0).where(
-            JobItem.job == job, JobItem.state == "failed"
-        ).execute()
-        Job.update(state="waiting", due=now(), attempts=0, failed=0, ended=None, sentence="").where(
-            Job.id == job_id
-        ).execute()
+        again = {"state": "waiting", "due": now(), "attempts": 0, "failed": 0, "ended": None, "sentence": ""}
+        result = {**job.result, "reopen": True}  # the items that failed are a run's to change: there may be a million
+        Job.update(**again, result=result).where(Job.id == job_id).execute()
         audit.record(actor, "job:retried", "job", job_id, kind=job.kind)
     job = get(job_id)
     ring(job)

@@ -63,6 +63,8 @@ class LongList:
     """The select with its joins, without order."""
     counted: Callable[[], Any] | None = None
     """The same rows without joins that only show: to count them by an index."""
+    counts: Callable[[str], Mapping[str, int]] | None = None
+    """How many rows of each word of the filter meet a search, where that is known without counting them."""
     views: Callable[[Sequence[Any]], Sequence[Any]]
     """What the page shows of some rows, by a fixed number of statements."""
     state: Callable[[], Any] | None = None
@@ -146,7 +148,9 @@ def _ordered(whole: LongList, asked: Asked, sort: str) -> Any:
     return query.order_by(Asc(by, nulls="LAST"), number.asc())
 
 
-def _counts(whole: LongList, search: str) -> dict[str, int]:
+def _counts(whole: LongList, search: str) -> Mapping[str, int]:
+    if whole.counts is not None:
+        return whole.counts(search)
     every = whole.counted or whole.rows
     query = _searched(whole, every(), search)
     if whole.state is None:

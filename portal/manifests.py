@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from portal import runtime, site
 from portal.errors import Damaged, Taken
-from portal.export_items import MANIFESTS
+from portal.export_walk import MANIFESTS
 from portal.models import ALTERNATE, CURRENT, File, Instance, Job, JobItem, Storage, now
 from portal.runs import Run
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from peewee import DatabaseError
 
-from portal import hourly, models, pace
+from portal import hourly, models, pace, spells
 from portal.errors import PortalError
 from portal.jobs import KINDS, LEASE, TimedOut
-from portal.models import Job, now, writing
+from portal.models import Job, JobItem, now, writing
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +149,7 @@ def perform(job_id: int, work: Callable[[Run], End]) -> None:
     run = Run(job)
     try:
         with run.beating():
+            _reopen(run)
             end = work(run)
     except Lost:
         log.warning("job %d has been taken by another run", job_id)
@@ -168,6 +169,14 @@ def perform(job_id: int, work: Callable[[Run], End]) -> None:
         raise
     else:
         _over(job, end)
+
+
+def _reopen(run: Run) -> None:
+    """Give the items that failed another try, where somebody asked for that."""
+    if run.job.result.get("reopen"):
+        failed = (JobItem.job == run.job) & (JobItem.state == "failed")
+        spells.update(JobItem, failed, state="pending", sentence="", permanent=False, attempts=0, check=run.check)
+        run.write(result={name: value for name, value in run.job.result.items() if name != "reopen"})
 
 
 def claim(job_id: int) -> Job | None:

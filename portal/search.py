@@ -64,6 +64,16 @@ def find(text: str, scope: Scope, *, is_admin: bool) -> list[Hits]:
     return [group for group in _groups(text, scope, is_admin=is_admin) if group.hits]
 
 
+def sessions(text: str, project_id: int, limit: int) -> list[int]:
+    """The sessions of a project whose studies are found by this text, as the search box finds studies."""
+    found = beginning(Study.study_uid, text) if _UID.fullmatch(text) else _of_patient(text)
+    only = Scope(projects=(project_id,), stores=frozenset())
+    rows = Study.select(Study.session).where(
+        found, Study.session.is_null(False), Study.n_instances > 0, _in(Study.project, only)
+    )
+    return sorted({row.session_id or 0 for row in rows.limit(limit)})
+
+
 def _groups(text: str, scope: Scope, *, is_admin: bool) -> Iterator[Hits]:
     if key_id := keys.id_in(text):
         if is_admin:

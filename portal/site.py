@@ -20,6 +20,7 @@ LEAST_IDLE, MOST_IDLE = 5, 7 * 24 * 60
 """Minutes without a page after which a session may end."""
 MOST_HOURS = 30 * 24
 FIRST_STEPS = ("dimse", "peer", "key", "storage")
+MOST_THREADS = 32
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ OPTIONS: dict[str, Option] = {
     "dimse.host": Option("0.0.0.0", _host),  # noqa: S104 (a DIMSE service is for the hospital's network)
     "dimse.port": Option(11112, port),
     "dimse.echo_anyone": Option(False, _flag),
+    "exports.threads": Option(4, _between(1, MOST_THREADS, "objects at once", "threads")),
     "archive.duplicates": Option("hold", _duplicates),
     "trash.who": Option("admins", _who),
     "disk.floor": Option(0.0, _floor),

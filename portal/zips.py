@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, cast
 
-from portal import audit, containers, export_items, files
+from portal import audit, containers, export_walk, files
 from portal.errors import Missing
 from portal.models import Blob, File, writing
 from portal.provenance import Actor
@@ -57,7 +57,7 @@ def pack(session_id: int, scope: Scope, *, actor: Actor) -> Packed:
     Writes down, once, that somebody takes them away. Raises Missing, also for a session without files.
     """
     session = containers.get("session", session_id, scope)
-    found = export_items.of_session(session_id, session.label)
+    found = export_walk.of_session(session_id, session.label)
     blobs = _blobs([file_id for _, file_id in found])
     members = tuple((path, *blobs[file_id]) for path, file_id in found if file_id in blobs)
     if not members:

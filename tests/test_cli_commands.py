@@ -17,9 +17,9 @@ COMMANDS = """
 up, status, user add, group add, project add, device add, device key, device list, device disable, device enable,
 device revoke, dimse enable, dimse disable, dimse show, peer add, peer list, peer show, peer edit, peer enable,
 peer disable, peer remove, peer echo, refused list, refused ignore, storage add, storage edit, storage list,
-storage test, storage remove, export start, export list, export show, export verify, export cancel, conflict list, conflict show,
-conflict resolve, trash list, trash restore, trash purge, send, reindex, unpack, verify, backup, restore, migrate,
-conformance
+storage test, storage remove, export start, export list, export show, export verify, export cancel, conflict list,
+conflict show, conflict resolve, trash list, trash restore, trash purge, send, reindex, unpack, verify, backup,
+restore, migrate, conformance
 """
 
 

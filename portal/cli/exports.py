@@ -1,16 +1,24 @@
 """`portal export`: copies of a project to an external storage."""
 
+import json
+from collections.abc import Sequence
+from typing import IO, Any
+
 import click
 
-from portal import exports, jobs
-from portal.cli.door import NotAvailable, on_site
+from portal import export_orders, exports, jobs
+from portal.cli.door import on_site
 from portal.cli.later import export_verify
 from portal.cli.paging import whole
 from portal.cli.printing import Answer
 from portal.cli.waiting import until_over
+from portal.errors import BadValue
+from portal.export_orders import Options
 from portal.models import Job
 from portal.provenance import operator
 
+LEVELS = ("subject", "session", "search")
+LONGEST_RULES = 100_000
 ID = click.IntRange(1, 2**63 - 1)
 
 
@@ -22,19 +30,60 @@ def export() -> None:
 @export.command("start")
 @click.argument("project", metavar="GROUP/PROJECT")
 @click.option("--to", required=True, metavar="LABEL", help="The storage.")
-@click.option("--dry-run", is_flag=True, help="Not available yet.")
+@click.option("--subject", metavar="LABEL", help="Only this subject.")
+@click.option("--session", metavar="SUBJECT/SESSION", help="Only this session.")
+@click.option("--search", metavar="TEXT", help="Only the studies that this finds, such as a patient ID.")
+@click.option("--path", metavar="TEMPLATE", help="Where each object goes, such as {subject}/{modality|OT}/{file}.")
+@click.option("--include", multiple=True, metavar="CONDITION", help="Take what meets this, such as: modality is MR.")
+@click.option("--exclude", multiple=True, metavar="CONDITION", help="Leave out what meets this.")
+@click.option("--rules", type=click.File("rb"), metavar="FILE", help="Several rules, as JSON.")
+@click.option("--existing", type=click.Choice(export_orders.EXISTING), default="never", help="What is written over.")
+@click.option("--bandwidth", default="", metavar="SIZE", help="The most that is sent in a second, such as 10MB.")
+@click.option("--label", default="", help="What the export is called.")
+@click.option("--dry-run", is_flag=True, help="Find out what it would do; nothing is written there.")
 @click.option("--wait", is_flag=True, help="Return when it is over.")
 @on_site
-def start(project: str, to: str, dry_run: bool, wait: bool) -> Answer:
-    """Start an export of everything that the project holds at this moment."""
-    if dry_run:
-        raise NotAvailable("Not available yet: --dry-run.")
-    job = exports.start(project, to=to, actor=operator())
+def start(project: str, to: str, dry_run: bool, wait: bool, **given: Any) -> Answer:
+    """Start an export of what the project holds at this moment."""
+    begin = exports.dry_run if dry_run else exports.start
+    job = begin(project, to=to, actor=operator(), options=_options(**given))
     if wait:
         job = until_over(job.id)
     view = exports.view(job)
-    sentence = f"Export {job.id} of {view['items']} objects: {job.state}. {job.sentence}".strip()
+    what = "Dry run" if dry_run else "Export"
+    sentence = f"{what} {job.id} of {view['items']} objects: {job.state}. {job.sentence}".strip()
     return Answer(view=view, sentence=sentence, failure=_failure(job) if wait else "")
+
+
+def _options(
+    *,
+    subject: str | None,
+    session: str | None,
+    search: str | None,
+    path: str | None,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    rules: IO[bytes] | None,
+    **rest: Any,
+) -> Options:
+    only = [(level, text) for level, text in zip(LEVELS, (subject, session, search), strict=True) if text is not None]
+    if len(only) > 1:
+        raise click.UsageError("Choose one of --subject, --session and --search.")
+    if rules is not None and (path or include or exclude):
+        raise click.UsageError("--rules has all rules; leave out --path, --include and --exclude.")
+    level, text = only[0] if only else ("project", "")
+    one = [{"include": list(include), "exclude": list(exclude), "path": path}] if path or include or exclude else []
+    return Options(level=level, only=text, rules=one if rules is None else _read(rules), **rest)
+
+
+def _read(file: IO[bytes]) -> list[dict[str, Any]]:
+    try:
+        rules = json.loads(file.read(LONGEST_RULES))
+    except ValueError as error:
+        raise BadValue("The rules are no JSON; write a list of rules, as docs/guide/exports.md shows.") from error
+    if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
+        raise BadValue("The rules are not a list of objects; docs/guide/exports.md shows one.")
+    return rules
 
 
 @export.command("list")
@@ -60,7 +109,7 @@ def show(job_id: int) -> Answer:
 @click.argument("job_id", metavar="ID", type=ID)
 @on_site
 def cancel(job_id: int) -> Answer:
-    """Stop an export after the object that it is at; what was sent stays."""
+    """Stop an export or dry run after what it is at; what was sent stays."""
     exports.get(job_id)
     jobs.cancel(job_id, actor=operator())
     job = exports.get(job_id)
@@ -73,7 +122,7 @@ export.add_command(export_verify)
 def _failure(job: Job) -> str:
     if job.state == "done":
         return ""
-    return f"Export {job.id} ended {job.state}: {job.sentence or 'see portal export show'}"
+    return f"{jobs.KINDS[job.kind].label} {job.id} ended {job.state}: {job.sentence or 'see portal export show'}"
 
 
 commands = (export,)

@@ -1,8 +1,11 @@
 """Background work: jobs and their items."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from peewee import BooleanField, CharField, ForeignKeyField, IntegerField, TextField
 
-from portal.models.base import JsonField, Owned, Table, UtcField, now
+from portal.models.base import JsonField, Owned, Table, UtcField, database, now
 from portal.models.interfaces import Association
 from portal.models.tree import File
 
@@ -52,10 +55,19 @@ class JobItem(Table):
     size = IntegerField(default=0)
     digest = CharField(default="")
     state = CharField(default="pending")
-    """pending | sent | verified | skipped | failed."""
+    """pending | sent | verified | failed; of a dry run: pending | same | other | collides; of both: unmatched."""
     sentence = TextField(default="")
     permanent = BooleanField(default=False)
     attempts = IntegerField(default=0)
 
     class Meta:
-        indexes = ((("job", "key"), True), (("job", "state"), False))
+        indexes = ((("job", "key"), False), (("job", "state"), False))
+
+    COLUMNS = ("job_id", "file_id", "key", "size", "digest", "state", "sentence", "permanent", "attempts")
+
+    @classmethod
+    def add(cls, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Insert many rows, each a tuple of COLUMNS: a plan may have a million of them."""
+        marks = ", ".join([database.param] * len(cls.COLUMNS))
+        sql = f"INSERT INTO {cls._meta.table_name} ({', '.join(cls.COLUMNS)}) VALUES ({marks})"  # noqa: S608 (names of ours)
+        database.cursor().executemany(sql, rows)

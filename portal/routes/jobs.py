@@ -5,7 +5,7 @@ from werkzeug.wrappers import Response
 
 from portal import days, job_items, jobs, origins, pace
 from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.pages import as_csv, as_json_lines, listed, render, wants_csv
+from portal.routes.pages import as_csv, as_json_lines, listed, render, typed, wants_csv
 from portal.work_lists import JOBS
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
@@ -38,7 +38,7 @@ def index() -> Response:
 @site_admin_required
 def show(job_id: int) -> Response:
     job = jobs.get(job_id)
-    items = job_items.of(job_id)
+    items = job_items.of(job, typed("q", 200))
     if wants_csv():
         return as_csv(items, f"job-{job_id}")
     return render(
@@ -48,6 +48,7 @@ def show(job_id: int) -> Response:
         who=origins.name(job),
         pace=pace.of(job.samples),
         listing=listed(items),
+        sorts=items.sorts,
         states=ITEM_STATES,
     )
 
@@ -56,8 +57,8 @@ def show(job_id: int) -> Response:
 @site_admin_required
 def report(job_id: int) -> Response:
     """The items that the address asks for, one JSON object a line."""
-    jobs.get(job_id)
-    return as_json_lines(lambda asked: job_items.as_lines(job_id, asked), f"job-{job_id}")
+    job = jobs.get(job_id)
+    return as_json_lines(lambda asked: job_items.as_lines(job, asked), f"job-{job_id}")
 
 
 @bp.get("/<row:job_id>/progress")

@@ -3,7 +3,7 @@
 import logging
 
 from portal.errors import PortalError
-from portal.export_items import MANIFESTS
+from portal.export_walk import MANIFESTS
 from portal.models import Job, JobItem, Storage
 from portal.storage.destination import Destination
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from portal import audit, jobs, labels, rights
+from portal import audit, jobs, labels, rights, site
 from portal.errors import BadValue, Busy, Missing, NotAllowed, Taken
 from portal.models import Group, Job, Project, Storage, now, writing
 from portal.progress import ACTIVE
@@ -179,6 +179,12 @@ def require_export(row: Storage, group: str, project: str) -> None:
         raise NotAllowed(f"{row.label} is for import only. Change its mode, or choose another storage.", field="to")
     if row.visible not in ("site", f"group:{group}", f"project:{group}/{project}"):
         raise NotAllowed(f"{row.label} is only for {row.visible}. Choose another storage.", field="to")
+
+
+def threads(row: Storage) -> int:
+    """How many objects an export sends there at once."""
+    chosen = row.config.get("threads")
+    return int(chosen or site.get("exports.threads"))
 
 
 def open(row: Storage) -> "Destination":

@@ -1,0 +1,92 @@
+"""Threads that do the same to many things at once, a few of which are in hand at any moment."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from portal import models
+
+AHEAD = 2
+"""Things for each thread that are handed out before they are asked for."""
+LOOK_SECONDS = 0.2
+
+Task = TypeVar("Task")
+Outcome = TypeVar("Outcome")
+
+
+class Crew(Generic[Task, Outcome]):
+    """What `work` raises is raised to who asks for the outcomes. Each thread has a database connection of its own."""
+
+    def __init__(self, number: int, work: Callable[[Task], Outcome]) -> None:
+        self._work = work
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
+        self._in_hand = 0
+        self._most = number * AHEAD
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._run, name=f"crew-{place}") for place in range(number)]
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether what is begun is to be left: for work that takes long."""
+        return self._stopping.is_set()
+
+    def outcomes(self, tasks: Iterator[Task], check: Callable[[], None]) -> Iterator[Outcome]:
+        """Do all tasks, and yield each outcome when it is there, in any order; `check` may raise between them."""
+        is_more = True
+        while is_more or self._in_hand:
+            check()
+            while is_more and self._in_hand < self._most:
+                task = next(tasks, None)
+                is_more = task is not None
+                if task is not None:
+                    self._in_hand += 1
+                    self._tasks.put(task)
+            if self._in_hand:
+                yield from self._one()
+
+    def stop(self) -> list[Outcome]:
+        """Begin nothing more and wait for what is in hand; returns what has ended well since it was last asked for."""
+        self._stopping.set()
+        for _thread in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads:
+            thread.join()
+        ended = []
+        while not self._ended.empty():
+            outcome = self._ended.get()
+            if not isinstance(outcome, BaseException):
+                ended.append(outcome)
+        return ended
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _one(self) -> Iterator[Outcome]:
+        try:
+            outcome = self._ended.get(timeout=LOOK_SECONDS)
+        except queue.Empty:
+            return
+        self._in_hand -= 1
+        if isinstance(outcome, BaseException):
+            raise outcome
+        yield outcome
+
+    def _run(self) -> None:
+        with models.connection():
+            while (task := self._tasks.get()) is not None:
+                if self.is_stopping:
+                    continue
+                try:
+                    self._ended.put(self._work(task))
+                except BaseException as error:  # noqa: BLE001 (it is raised to who waits for the outcome)
+                    self._ended.put(error)
