@@ -173,6 +173,12 @@ def _acquisitions(session_id: int) -> LongList:
     )
 
 
+def _brought_by(search: str) -> Sequence[Any]:
+    """What the origin of that number (`peer 7`) brought in."""
+    found = origins.asked(search)
+    return ((File.origin_type == found[0]) & (File.origin_id == found[1]),) if found else ()
+
+
 CONFLICTS = LongList(
     table=Conflict,
     rows=lambda: (
@@ -188,6 +194,7 @@ CONFLICTS = LongList(
     views=lambda rows: _owned(rows, lambda row: row.file),
     state=lambda: Conflict.choice,
     searched=(Conflict.sop_uid, Conflict.sentence, Project.label),
+    also=_brought_by,
     sorts={
         "came": lambda: Conflict.id,
         "what": lambda: Conflict.sentence,

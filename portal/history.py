@@ -1,6 +1,5 @@
 """What was done to one peer or one device, from the audit log: by whom, when, and what it changed."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,7 +16,6 @@ MOST = 8
 LONGEST = 80
 """Signs of a value that is shown."""
 _NO_CHANGE = ("peer:echoed",)
-_NAMED = re.compile(r"(peer|device|user) ([0-9]{1,18})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +59,9 @@ def about(kind: str, number: int) -> Any:
 
 
 def named(search: str) -> Sequence[Any]:
-    """What `peer 7`, `device 7` or `user 7`, typed as a search, asks for beyond what holds that text."""
-    found = _NAMED.fullmatch(search)
-    return (about(found[1], int(found[2])),) if found else ()
+    """What a search for `peer 7`, `device 7` or `user 7` asks for beyond what holds that text."""
+    found = origins.asked(search)
+    return (about(found[0], int(found[1])),) if found else ()
 
 
 def _past(row: Any) -> Past:

@@ -1,6 +1,7 @@
 """Origins and actors by name: what a person reads where a row says `device 7`."""
 
 import functools
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from peewee import JOIN, Value
 from portal.models import Device, Peer, User
 
 Key = tuple[str, str]
+_ASKED = re.compile(r"(peer|device|user) ([1-9][0-9]{0,17})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,12 @@ class Named:
     def gone(self) -> bool:
         """Nothing has this number any more."""
         return self.type in ("user", "device", "peer") and self.id.isdecimal() and not self.name
+
+
+def asked(search: str) -> Key | None:
+    """The peer, device or user that a search names by its number, as pages of these link to lists: `peer 7`."""
+    found = _ASKED.fullmatch(search)
+    return (found[1], found[2]) if found else None
 
 
 def names(keys: Iterable[Key]) -> dict[Key, Named]:

@@ -79,6 +79,14 @@ EXPORTS = LongList(
     ),
 )
 
+
+def _peers(search: str) -> Any:
+    """Peers by a part of their label, or the one of a number (`peer 7`)."""
+    kind, number = origins.asked(search) or ("", "")
+    found = Peer.id == int(number) if kind == "peer" else contains(Peer.label, search)
+    return Peer.select(Peer.id).where(found)
+
+
 ASSOCIATIONS = LongList(
     table=Association,
     rows=lambda: Association.select(Association, Peer).left_outer_join(Peer),
@@ -86,7 +94,7 @@ ASSOCIATIONS = LongList(
     views=lambda rows: [associations.view(row) for row in rows],
     state=lambda: Association.outcome,
     searched=(Association.calling, Association.called, Association.address, Association.sentence),
-    also=lambda search: (Association.peer.in_(Peer.select(Peer.id).where(contains(Peer.label, search))),),
+    also=lambda search: (Association.peer.in_(_peers(search)),),
     sorts={
         "began": lambda: Association.id,
         "who": lambda: Association.calling,

@@ -1,9 +1,10 @@
 """The tab DICOM Peers: there while DIMSE is enabled; what its forms change, and what they refuse."""
 
+import re
 from datetime import timedelta
 
 import pytest
-from archive_fixtures import a_project
+from archive_fixtures import a_project, an_object, store
 from web_fixtures import (
     MOST_STATEMENTS,
     SETTINGS,
@@ -19,7 +20,7 @@ from web_fixtures import (
 
 from portal import associations, callers, jobs, peers
 from portal.interface_lists import peer_state
-from portal.models import Job, Peer, now
+from portal.models import File, Job, Peer, now
 from portal.provenance import Actor
 
 __all__ = ["app", "dimse", "stranger", "visitor"]
@@ -230,6 +231,7 @@ def test_a_refused_caller_is_registered_or_ignored_by_one_press(visitor: Visitor
     assert visitor.post("/interfaces/peers/refused/99/ignore").status_code == 404
 
 
+WARDS = (("CT", "10.0.0.1"), ("CT room", "10.0.0.2"))
 HEARD = {
     "never": (None, None, "unknown"),
     "called lately": (1, None, "unknown"),
@@ -276,6 +278,23 @@ def test_only_a_call_that_was_taken_is_a_sign_of_life(admin: Actor, site: None) 
     assert peers.heard(peers.get("Viewer")) is None
     associations.open(**call, contexts=[{"accepted": True}])
     assert peers.heard(peers.get("Viewer")) is not None
+
+
+def test_a_peer_leads_to_its_own_associations_and_conflicts(visitor: Visitor, dimse: None, admin: Actor) -> None:
+    ids = [peers.register(label, ae_title="CT", addresses=(ip,), actor=admin).id for label, ip in WARDS]
+    for number in ids:
+        associations.open(peer_id=number, role="acceptor", calling="CT", called="B", address="10.0.0.1", contexts=[])
+    project = a_project("trial", actor=admin)
+    for content in ("one", "two"):
+        store(an_object(PatientID=content), project)
+    File.update(origin_type="peer", origin_id=str(ids[1])).execute()
+
+    for number, conflicts in zip(ids, ("0 conflicts found", "1 conflict found"), strict=True):
+        page = visitor.get(f"/interfaces/peers/{number}").text
+        links = re.findall(r'href="(/[^"]*q=peer[^"]*)"', page)
+        found = [text_of(visitor.get(link).text) for link in links]
+        assert any("1 association found" in text for text in found)
+        assert any(conflicts in text for text in found)
 
 
 def test_a_peer_shows_who_changed_what_and_leads_to_the_whole(visitor: Visitor, dimse: None, admin: Actor) -> None:
