@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, cast
 
 from pydicom import DataElement, Dataset
+from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from portal import elements, header, runtime
-from portal.errors import PortalError
+from portal.errors import BadValue, PortalError
 from portal.models import File
 
 LARGEST_PIXELS = 256_000_000
@@ -45,6 +46,10 @@ class Comparison:
     rows: tuple[Row, ...]
     pixels: Pixels
     pixels_sentence: str
+    sizes: tuple[int, int]
+    """Bytes of the pixel data here and of those held."""
+    neighbours: bool
+    """Two objects of one study, of which only what they must share is compared."""
     cut: bool
     """There are more elements than are compared."""
 
@@ -52,22 +57,43 @@ class Comparison:
     def different(self) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.state != "equal")
 
+    @property
+    def headline(self) -> str:
+        """What differs, in a few words."""
+        if self.different:
+            return f"{self._elements()}{', and the pixel data' if self.pixels == 'differs' else ''}"
+        if self.neighbours:
+            return "Nothing that the two must share differs"
+        if self.pixels == "differs":
+            return f"Only the pixel data differ: {_against(self.sizes)}"
+        if self.pixels == "unknown":
+            return "No element differs; the pixel data are not compared"
+        return "No element differs, only how they are encoded"
+
+    def _elements(self) -> str:
+        number, verb = len(self.different), "differs" if len(self.different) == 1 else "differ"
+        of = f"{'the first ' if self.cut else ''}{len(self.rows):,} elements"
+        return f"{number:,} of {of}{' that the two must share' if self.neighbours else ''} {verb}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Side:
     found: dict[Key, tuple[DataElement | None, str]]
     size: int
+    """Of all from the pixels on."""
+    length: int
+    """Of the pixels as their element says it; as `size` where it says none, as for frames in fragments."""
     digest: str | None
     """Of all from the pixels on; None where there are none, or too many to be read for a page."""
     transfer_syntax: str
 
 
 def compare(here: File, held: File, *, neighbours: bool = False) -> Comparison:
-    """What the two files say. Raises NotDicom or Damaged where one of them cannot be read.
+    """What the two files say. Raises BadValue, and says which, where one of them or both cannot be read.
 
     `neighbours`: they are two objects of one study, of which only what they must share is compared.
     """
-    one, other = _side(here), _side(held)
+    one, other = _both(here, held)
     keys = sorted({*one.found, *other.found})
     if neighbours:
         keys = [key for key in keys if len(key) == 1 and key[0][0] in OF_THE_PATIENT_AND_STUDY]
@@ -75,21 +101,52 @@ def compare(here: File, held: File, *, neighbours: bool = False) -> Comparison:
     pixels, sentence = _pixels(one, other)
     if neighbours:
         pixels, sentence = "none", ""
-    return Comparison(rows=rows, pixels=pixels, pixels_sentence=sentence, cut=len(keys) > MOST_ROWS)
+    return Comparison(
+        rows=rows,
+        pixels=pixels,
+        pixels_sentence=sentence,
+        sizes=(one.length, other.length),
+        neighbours=neighbours,
+        cut=len(keys) > MOST_ROWS,
+    )
+
+
+def _both(here: File, held: File) -> tuple[_Side, _Side]:
+    sides: list[_Side] = []
+    troubles: list[str] = []
+    for words, file in (("The object that is here", here), ("The held object", held)):
+        try:
+            sides.append(_side(file))
+        except PortalError as error:
+            troubles.append(f"{words} cannot be read: {error.sentence}")
+    if troubles:
+        raise BadValue(" ".join(troubles))
+    return sides[0], sides[1]
 
 
 def _side(file: File) -> _Side:
     blob = file.blob
     with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
         parsed, _ = header.read_file(cast(BinaryIO, content), blob.size)
-        size = blob.size - content.tell()
+        begin = content.tell()
+        size = blob.size - begin
+        length = _length(content.read(12), parsed.transfer_syntax)
+        content.seek(begin)
         digest = content.digest() if 0 < size <= LARGEST_PIXELS else None
         return _Side(
             found=dict(_elements(parsed.dataset, ())),
             size=size,
+            length=size if length is None else min(length, size),
             digest=digest,
             transfer_syntax=parsed.transfer_syntax,
         )
+
+
+def _length(head: bytes, transfer_syntax: str) -> int | None:
+    """The value length at the beginning of an element (PS3.5 7.1); None where there is none, or an undefined one."""
+    where = slice(4, 8) if transfer_syntax == ImplicitVRLittleEndian else slice(8, 12)
+    length = int.from_bytes(head[where], "big" if transfer_syntax == ExplicitVRBigEndian else "little")
+    return None if len(head) < 12 or length == 0xFFFFFFFF else length
 
 
 def _elements(dataset: Dataset, above: Key) -> Iterator[tuple[Key, tuple[DataElement | None, str]]]:
@@ -141,13 +198,22 @@ def _same(one: DataElement | None, other: DataElement | None) -> bool:
 
 def _pixels(one: _Side, other: _Side) -> tuple[Pixels, str]:
     if not one.size and not other.size:
-        return "none", "Neither object has pixels."
+        return "none", "Neither object has any."
     if one.transfer_syntax != other.transfer_syntax:
-        return "unknown", "Not compared: they are in different transfer syntaxes."
+        names = [UID(side.transfer_syntax).name for side in (one, other)]
+        return "unknown", f"Not compared: here they are in {names[0]}, held in {names[1]}."
+    sizes = (one.length, other.length)
     if one.size != other.size:
-        return "differs", "The pixels differ, and so does their length."
+        return "differs", f"They differ: {_against(sizes)}."
     if one.digest is None or other.digest is None:
-        return "unknown", "Not compared: the pixels are too large for a page."
+        return "unknown", f"Not compared: {one.length:,} bytes are too many for a page."
     if one.digest == other.digest:
-        return "equal", "The pixels are the same, byte for byte."
-    return "differs", "The pixels differ."
+        return "equal", "They are the same, byte for byte."
+    return "differs", f"They differ: {_against(sizes)}."
+
+
+def _against(sizes: tuple[int, int]) -> str:
+    here, held = sizes
+    if here == held:
+        return f"{here:,} bytes in both"
+    return f"{here:,} bytes here against {held:,} held"

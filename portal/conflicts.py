@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, BinaryIO, Literal, cast, get_args
 
 from portal import audit, containers, header, index, labels, origins, placement, rights, runtime
-from portal.errors import BadValue, Missing
+from portal.errors import BadValue, Busy, Missing
 from portal.filing import Stored
 from portal.header import Header
 from portal.index import Verdict
@@ -145,7 +145,7 @@ def resolve(conflict_id: int | str, choice: str, *, actor: Actor) -> Conflict:
     rights.require_admin(actor)
     if choice not in get_args(Choice):
         raise BadValue(f"{choice[:32]!r} is no decision. Choose keep, replace or separate.", field="choice")
-    parsed = _header(get(conflict_id).file)
+    parsed = _header_if_moved(get(conflict_id), choice)
     with writing():
         conflict = get(conflict_id)
         if conflict.file.deleted_at is not None:
@@ -180,7 +180,12 @@ def repeat(conflict: Conflict) -> None:
         _carry_out(conflict, conflict.choice)
 
 
-def _decide(conflict: Conflict, choice: str, parsed: Header) -> None:
+def _header_if_moved(conflict: Conflict, choice: str) -> Header | None:
+    """The header, from which a place in another project follows; what stays is decided on even if it is damaged."""
+    return _header(conflict.file) if "separate" in (choice, conflict.choice) else None
+
+
+def _decide(conflict: Conflict, choice: str, parsed: Header | None) -> None:
     rival = index.current(conflict.project_id, conflict.sop_uid)
     gave_way = rival.file if choice == "replace" and rival is not None else None
     Decision.create(conflict=conflict, choice=choice, rival=gave_way)
@@ -221,8 +226,10 @@ def _give_back(conflict: Conflict) -> None:
     index.change_state(gave_way, CURRENT, "")
 
 
-def _move(conflict: Conflict, project_id: int, parsed: Header, state: str) -> None:
+def _move(conflict: Conflict, project_id: int, parsed: Header | None, state: str) -> None:
     """Put the object into another project, in the index and in the tree."""
+    if parsed is None:
+        raise Busy("Somebody else has just decided. Look at the conflict again.")
     file = conflict.file
     instance = Instance.get(Instance.file == file)
     origin = Origin(type=cast(ActorType, file.origin_type), id=file.origin_id, via=file.origin_via)

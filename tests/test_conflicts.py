@@ -1,8 +1,8 @@
 import pytest
 from archive_fixtures import a_project, an_object, store
 
-from portal import conflicts, settings
-from portal.errors import BadValue, Missing, NotAllowed
+from portal import conflicts, runtime, settings
+from portal.errors import BadValue, Missing, NotAllowed, PortalError
 from portal.models import Audit, Blob, Conflict, File, Instance, Project, Series, Study
 from portal.provenance import Actor
 
@@ -100,6 +100,18 @@ def test_another_choice_is_refused_and_changes_nothing(conflict: Conflict, admin
 def test_a_number_that_no_conflict_has_is_refused(conflict: Conflict, admin: Actor, number: str) -> None:
     with pytest.raises(Missing, match="no conflict"):
         conflicts.resolve(number, "keep", actor=admin)
+
+
+def test_one_whose_bytes_are_damaged_is_kept_out_and_goes_nowhere_else(conflict: Conflict, admin: Actor) -> None:
+    blob = conflict.file.blob
+    with runtime.archive().path(blob.segment).open("r+b") as segment:
+        segment.seek(blob.offset)
+        segment.write(bytes(blob.size))
+    with pytest.raises(PortalError):
+        conflicts.resolve(conflict.id, "separate", actor=admin)
+    assert conflicts.get(conflict.id).choice == "open"
+    conflicts.resolve(conflict.id, "keep", actor=admin)
+    assert states() == [("trial", "current"), ("trial", "superseded")]
 
 
 def test_only_an_admin_decides(conflict: Conflict) -> None:

@@ -98,7 +98,8 @@ def test_a_conflict_is_shown_decided_and_decided_otherwise_on_one_page(
 
     page = text_of(visitor.get(f"/data/conflicts/{number}").text)
     assert "ImageComments (0020,4000) Uncompressed scanned again" in page
-    assert "The pixels are the same, byte for byte." in page
+    assert "1 of 260 elements differs" in page
+    assert "They are the same, byte for byte." in page
     assert "PatientName" not in page
     assert "PatientName" in visitor.get(f"/data/conflicts/{number}?only=all").text
 
