@@ -1,7 +1,7 @@
 """What the job runner runs: one function a kind of job, which its namesake in `portal/jobs.py` rings for."""
 
 from dimse_worker import destinations, scu
-from portal import alternates, dry_runs, exports, peers, runs, runtime
+from portal import alternates, dry_runs, exports, peers, restoring, runs, runtime, throwing
 from portal.errors import PortalError
 from portal.runs import End, Run
 from portal.storage import ladder
@@ -30,6 +30,16 @@ def run_dry_run(job_id: int) -> None:
 def run_comparison(job_id: int) -> None:
     with runtime.connection():
         runs.perform(job_id, alternates.run)
+
+
+def run_throw(job_id: int) -> None:
+    with runtime.connection():
+        runs.perform(job_id, throwing.run)
+
+
+def run_restore(job_id: int) -> None:
+    with runtime.connection():
+        runs.perform(job_id, restoring.run)
 
 
 def _echo(run: Run) -> End:

@@ -1,13 +1,13 @@
 """The lists of Data: projects, what lies in a container, the conflicts and the trash."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from peewee import ModelSelect, fn
 
-from portal import conflicts, frames, origins, usage
+from portal import conflicts, frames, origins, trash, usage
 from portal.browse import Place
 from portal.lists import LongList, contains, ordered
 from portal.models import (
@@ -18,6 +18,7 @@ from portal.models import (
     File,
     Group,
     Instance,
+    Job,
     Project,
     Series,
     Session,
@@ -58,6 +59,8 @@ class Owned:
 
     row: Any
     who: origins.Named
+    job: Job | None = None
+    """What throws or restores it at this moment."""
 
 
 def projects(scope: Scope) -> LongList:
@@ -217,7 +220,7 @@ TRASH = LongList(
     table=Trash,
     rows=lambda: Trash.select(Trash, Project, Group).join(Project).join(Group),
     counted=lambda: Trash.select().join(Project),
-    views=lambda rows: _owned(rows, lambda row: row),
+    views=lambda rows: _thrown(rows),
     state=lambda: Trash.kind,
     searched=(Trash.label, Project.label),
     sorts={
@@ -250,6 +253,11 @@ def _owner_of(row: Any, who: origins.Named) -> tuple[Any, ...]:
 def _owned(rows: Sequence[Any], owner: Callable[[Any], Any]) -> list[Owned]:
     names = _names(owner(row) for row in rows)
     return [Owned(row=row, who=names[owner(row).origin_type, owner(row).origin_id]) for row in rows]
+
+
+def _thrown(rows: Sequence[Trash]) -> list[Owned]:
+    busy = trash.busy(rows)
+    return [replace(found, job=busy.get(found.row.id)) for found in _owned(rows, lambda row: row)]
 
 
 def _project_rows(rows: Sequence[Project]) -> list[Row]:

@@ -63,6 +63,16 @@ def run_comparison(job_id: int) -> None:
     _ring("run_comparison", job_id, seconds=-1)
 
 
+def run_throw(job_id: int) -> None:
+    """Hide what was put into the trash, some files at a time."""
+    _ring("run_throw", job_id, seconds=-1)
+
+
+def run_restore(job_id: int) -> None:
+    """Restore what was put into the trash, some files at a time."""
+    _ring("run_restore", job_id, seconds=-1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     label: str
@@ -78,6 +88,8 @@ KINDS = {
     "export": Kind(label="Export", run=run_export, attempts=8),
     "dry_run": Kind(label="Dry run", run=run_dry_run, attempts=8),
     "comparison": Kind(label="Comparison", run=run_comparison, attempts=3),
+    "throw": Kind(label="Move to the trash", run=run_throw, attempts=3),
+    "restore": Kind(label="Restore", run=run_restore, attempts=3),
     "move": Kind(label="Move (C-MOVE)", run=None),
     "get": Kind(label="Get (C-GET)", run=None),
 }

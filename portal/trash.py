@@ -1,65 +1,34 @@
-"""The trash: what is put there is hidden everywhere at once, keeps its bytes, and can be restored."""
+"""The trash: what is put there is hidden everywhere, keeps its bytes, and can be restored."""
 
-from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from collections.abc import Iterable
+from typing import Any
 
 from peewee import fn
 
-from portal import alternates, audit, conflicts, containers, header, index, placement, rights, runtime, site
-from portal.errors import BadValue, Damaged, Missing, NotAllowed
-from portal.index import SAME
-from portal.models import (
-    ALTERNATE,
-    CURRENT,
-    Acquisition,
-    Blob,
-    Conflict,
-    File,
-    Group,
-    Project,
-    Session,
-    Subject,
-    Trash,
-    now,
-    writing,
-)
+from portal import audit, containers, jobs, placement, restoring, rights, site, throwing, usage
+from portal.errors import BadValue, Busy, Missing, NotAllowed
+from portal.models import Blob, File, Group, Job, Project, Trash, writing
+from portal.progress import ACTIVE
 from portal.provenance import Actor
+from portal.restoring import Outcome
 from portal.rights import Scope
 
-CONTAINERS: tuple[Any, ...] = (Subject, Session, Acquisition)
 KINDS = ("file", "acquisition", "session", "subject")
-CHUNK = 100
-"""Files that one write block restores."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a restore ended: files that are back, of these those that are held now, and those that stay in the trash."""
-
-    back: int
-    held: int
-    stayed: int
-
-    @property
-    def sentence(self) -> str:
-        told = [f"{_files(self.back)} {'is' if self.back == 1 else 'are'} back."]
-        if self.held:
-            told.append(f"{self.held:,} of them {'is' if self.held == 1 else 'are'} held: see Conflicts.")
-        if self.stayed:
-            one = self.stayed == 1
-            told.append(
-                f"{_files(self.stayed)} {'stays' if one else 'stay'} in the trash: "
-                f"{'it has' if one else 'they have'} come again meanwhile, the same."
-            )
-        return " ".join(told)
+RESTORED_AT_ONCE = 500
+"""Files that are restored while somebody waits, within a second or so; of more a job takes care."""
 
 
 def contents(kind: str, row_id: int, scope: Scope) -> tuple[int, int]:
     """How many files of how many bytes would go into the trash. Raises Missing."""
-    _row(kind, row_id, scope)
-    found = File.select(fn.COUNT(File.id), fn.SUM(Blob.size)).join(Blob)
-    row: Any = found.where(_within(kind, row_id), File.deleted_at.is_null()).tuples().get()
-    return int(row[0]), int(row[1] or 0)
+    row = _row(kind, row_id, scope)
+    if kind == "file":
+        return 1, int(row.blob.size)
+    return usage.of(kind, [row_id]).get(row_id, usage.NOTHING)
+
+
+def is_large(files: int) -> bool:
+    """Whether a job moves so many files into the trash."""
+    return files > throwing.AT_ONCE
 
 
 def require_thrower(actor: Actor) -> None:
@@ -73,27 +42,26 @@ def require_thrower(actor: Actor) -> None:
 
 
 def throw(kind: str, row_id: int, *, actor: Actor) -> Trash:
-    """Put a file, or a container with all that lies in it, into the trash; hidden from everybody when this returns.
+    """Put a file, or a container with all that lies in it, into the trash.
 
-    Raises Missing, NotAllowed.
+    Hidden from everybody when this returns, unless it is large: then a job (`Trash.job`) hides it some files at a
+    time, and the containers last. Raises Missing, NotAllowed.
     """
     require_thrower(actor)
     scope = rights.scope(actor)
     number, size = contents(kind, row_id, scope)
     with writing():
         row = _row(kind, row_id, scope)
+        project = _project(row)
+        label = row.name if isinstance(row, File) else row.label
         thrown = Trash.create(
-            kind=kind,
-            target=row_id,
-            project=_project_id(row),
-            label=row.name if isinstance(row, File) else row.label,
-            files=number,
-            size=size,
-            **actor.origin.fields,
+            kind=kind, target=row_id, project=project, label=label, files=0, size=0, **actor.origin.fields
         )
-        _hide(kind, row_id, thrown.id)
+        job = _throw(thrown, project, number, actor=actor)
         audit.record(actor, f"{kind}:trashed", kind, row_id, files=number, bytes=size, trash=thrown.id)
-    return thrown
+    if job is not None:
+        jobs.ring(job)
+    return get(thrown.id)
 
 
 def every(limit: int = 100, before: int | None = None) -> list[Trash]:
@@ -112,6 +80,19 @@ def get(trash_id: int) -> Trash:
     return found
 
 
+def busy(rows: Iterable[Trash]) -> dict[int, Job]:
+    """Those that a job throws or restores at this moment, by their number."""
+    jobs_of = {row.job: row.id for row in rows if row.job is not None}
+    found = Job.select().where(Job.id.in_(list(jobs_of)), Job.state.in_(ACTIVE)) if jobs_of else ()
+    return {jobs_of[job.id]: job for job in found}
+
+
+def exports_under_way(project_id: int) -> int:
+    """Exports of a project that go on: what they list is sent, also from the trash."""
+    of_project = fn.json_extract(Job.params, "$.project") == project_id
+    return int(Job.select().where(Job.kind == "export", Job.state.in_(ACTIVE), of_project).count())
+
+
 def view(thrown: Trash) -> dict[str, Any]:
     """One thing of the trash for `--json`."""
     return {
@@ -127,27 +108,51 @@ def view(thrown: Trash) -> dict[str, Any]:
 
 
 def restore(trash_id: int, *, actor: Actor) -> Outcome:
-    """Put back what was thrown, with the containers around it; what contradicts newer objects is held as a conflict.
+    """Put back what was thrown, with the containers around it, before this returns; see `restoring.restore`.
 
-    An object that has come again meanwhile, the same, stays in the trash. Some files at a time, so that peers can
-    store meanwhile: after an interruption the next call goes on. Raises Missing, NotAllowed.
+    Some files at a time: after an interruption the next call goes on. Raises Missing, NotAllowed, Busy.
     """
     rights.require_admin(actor)
+    return restoring.restore(_idle(trash_id), actor=actor)
+
+
+def request_restore(trash_id: int, *, actor: Actor) -> Outcome | Job:
+    """The same for somebody who waits: a job where it takes longer. Raises Missing, NotAllowed, Busy."""
+    rights.require_admin(actor)
+    if get(trash_id).files <= RESTORED_AT_ONCE:
+        return restore(trash_id, actor=actor)
+    with writing():
+        thrown = _idle(trash_id)
+        job = _job("restore", thrown, thrown.project, thrown.files, {}, actor=actor)
+    jobs.ring(job)
+    return job
+
+
+def _throw(thrown: Trash, project: Project, number: int, *, actor: Actor) -> Job | None:
+    if is_large(number):
+        newest: int = File.select(fn.MAX(File.id)).scalar() or 0
+        return _job("throw", thrown, project, number, {"last_file": newest}, actor=actor)
+    throwing.hide(thrown, throwing.contents(thrown.kind, thrown.target))
+    throwing.close(thrown)
+    return None
+
+
+def _job(kind: str, thrown: Trash, project: Project, files: int, params: dict[str, int], *, actor: Actor) -> Job:
+    """The label of what was thrown may be a patient's name: it stays out of the jobs."""
+    what = f"{thrown.kind.capitalize()} of {project.group.code}/{project.label}"
+    job = jobs.create(kind, actor=actor, params={"trash": thrown.id, **params}, what=what, total=files)
+    Trash.update(job=job.id).where(Trash.id == thrown.id).execute()
+    return job
+
+
+def _idle(trash_id: int) -> Trash:
     thrown = get(trash_id)
-    with writing():
-        _revive(thrown)
-    back = held = after = 0
-    while chunk := _waiting(trash_id, after):
-        after = chunk[-1].id
-        with writing():
-            outcomes = [_restore_file(file) for file in chunk]
-        back += sum(outcome is not None for outcome in outcomes)
-        held += sum(outcome == "held" for outcome in outcomes)
-    with writing():
-        stayed = File.select().where(File.trash == trash_id).count()
-        _account(thrown, stayed)
-        audit.record(actor, f"{thrown.kind}:restored", thrown.kind, thrown.target, files=back, held=held, stayed=stayed)
-    return Outcome(back=back, held=held, stayed=stayed)
+    job = busy([thrown]).get(trash_id)
+    if job is not None:
+        raise Busy(
+            f"Job {job.id} is at it ({jobs.KINDS[job.kind].label.lower()}). Wait until it is over, or cancel it."
+        )
+    return thrown
 
 
 def _row(kind: str, row_id: int, scope: Scope) -> Any:
@@ -155,113 +160,15 @@ def _row(kind: str, row_id: int, scope: Scope) -> Any:
         raise BadValue(f"{kind[:32]!r} cannot go into the trash.")
     if kind != "file":
         return containers.get(kind, row_id, scope)
-    file = File.get_or_none(File.id == row_id, File.deleted_at.is_null())
+    file = File.select(File, Blob).join(Blob).where(File.id == row_id, File.deleted_at.is_null()).get_or_none()
     if file is None:
         raise Missing("There is no file with this id, or it is not yours to see.")
     containers.get(file.parent_type, file.parent_id, scope)
     return file
 
 
-def _project_id(row: Any) -> int:
-    return placement.project_of(row) if isinstance(row, File) else int(containers.project_of(row).id)
-
-
-def _below(kind: str, row_id: int) -> tuple[Any, Any, Any]:
-    """Conditions on subjects, sessions and acquisitions: those that go with a container; None of a level above it."""
-    subjects = Subject.id == row_id if kind == "subject" else None
-    sessions = Session.id == row_id if kind == "session" else Session.subject == row_id if kind == "subject" else None
-    if kind == "acquisition":
-        return subjects, sessions, Acquisition.id == row_id
-    acquisitions = Acquisition.session.in_(Session.select(Session.id).where(sessions)) if sessions is not None else None
-    return subjects, sessions, acquisitions
-
-
-def _within(kind: str, row_id: int) -> Any:
-    """The files that lie in a container, at whatever depth."""
-    if kind == "file":
-        return File.id == row_id
-    found: Any = None
-    for table, condition in zip(CONTAINERS, _below(kind, row_id), strict=True):
-        if condition is not None:
-            lies = (File.parent_type == table._meta.table_name) & File.parent_id.in_(
-                table.select(table.id).where(condition)
-            )
-            found = lies if found is None else found | lies
+def _project(row: Any) -> Project:
+    if not isinstance(row, File):
+        return containers.project_of(row)
+    found: Project = Project.get_by_id(placement.project_of(row))
     return found
-
-
-def _hide(kind: str, row_id: int, trash_id: int) -> None:
-    """Only what is not in the trash already: that stays with what it was thrown with."""
-    File.update(deleted_at=now(), trash=trash_id).where(_within(kind, row_id), File.deleted_at.is_null()).execute()
-    if kind != "file":
-        for table, condition in zip(CONTAINERS, _below(kind, row_id), strict=True):
-            if condition is not None:
-                table.update(trash=trash_id).where(condition, table.trash.is_null()).execute()
-    index.remove_all(File.select(File.id).where(File.trash == trash_id))
-
-
-def _revive(thrown: Trash) -> None:
-    """The containers that went with it, and those around it."""
-    for table in CONTAINERS:
-        table.update(trash=None).where(table.trash == thrown.id).execute()
-    parent_type, parent_id = thrown.kind, thrown.target
-    if thrown.kind == "file":
-        file = File.get_by_id(thrown.target)
-        parent_type, parent_id = file.parent_type, file.parent_id
-    placement.revive(parent_type, parent_id)
-
-
-def _waiting(trash_id: int, after: int) -> list[File]:
-    found = File.select(File, Blob).join(Blob).where(File.trash == trash_id, File.id > after)
-    return list(found.order_by(File.id).limit(CHUNK))
-
-
-def _restore_file(file: File) -> str | None:
-    """The state in which the file is shown again, as if it arrived now; None where it stays in the trash.
-
-    One that is no object, or cannot be read, is shown as a file.
-    """
-    parsed = _header(file) if file.type == "dicom" else None
-    if parsed is None:
-        _show(file)
-        return CURRENT
-    project_id, dataset_digest = placement.project_of(file), file.blob.dataset_digest or ""
-    verdict = index.judge(project_id, parsed, dataset_digest)
-    if verdict.state == SAME:
-        return None
-    _show(file)
-    index.add(project_id, file, parsed, dataset_digest, verdict)
-    decided = Conflict.get_or_none(Conflict.file == file)
-    if decided is not None:
-        conflicts.repeat(decided)
-    if verdict.state == ALTERNATE:
-        alternates.request_comparison()
-    return verdict.state
-
-
-def _show(file: File) -> None:
-    file.name = placement.free_name(file.parent_type, file.parent_id, file.name)
-    file.deleted_at = file.trash = None
-    file.save(only=[File.name, File.deleted_at, File.trash])
-
-
-def _header(file: File) -> header.Header | None:
-    blob = file.blob
-    try:
-        with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
-            return header.read_file(cast(BinaryIO, content), blob.size)[0]
-    except (BadValue, Damaged):
-        return None
-
-
-def _account(thrown: Trash, stayed: int) -> None:
-    """What is left in the trash; nothing, and the row goes."""
-    if not stayed:
-        thrown.delete_instance()
-        return
-    size = File.select(fn.SUM(Blob.size)).join(Blob).where(File.trash == thrown.id).scalar()
-    Trash.update(files=stayed, size=size or 0).where(Trash.id == thrown.id).execute()
-
-
-def _files(number: int) -> str:
-    return "1 file" if number == 1 else f"{number:,} files"

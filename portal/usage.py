@@ -3,6 +3,7 @@
 import functools
 import itertools
 import operator
+from array import array
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -56,6 +57,13 @@ def sums(level: str, *, at_once: int = COUNTED_AT_ONCE) -> Sums:
     return Sums(Usage.select(Usage.files).where(last), Usage.select(Usage.size).where(last))
 
 
+def numbers(level: str, row_id: int) -> "array[int]":
+    """Row numbers of the live files in a container, at whatever depth, in their order."""
+    top = [name for name, _ in _LEVELS].index(level)
+    found = (_at(top, depth, [row_id]).tuples().iterator() for depth in range(top, len(_LEVELS)))
+    return array("q", sorted(row[0] for row in itertools.chain.from_iterable(found)))
+
+
 def refresh(*, at_once: int = COUNTED_AT_ONCE) -> bool:
     """Count all projects anew where the last time is long ago and the site is large; whether that was done."""
     last = Usage.select(Usage.counted).order_by(Usage.counted.desc()).first()
@@ -97,14 +105,19 @@ def _summed_at(top: int, depth: int, what: Any) -> Any:
 def _counted(level: str, ids: Sequence[int]) -> dict[int, Amount]:
     names = [name for name, _ in _LEVELS]
     depths = range(names.index(level), len(_LEVELS))
-    query = _at(names.index(level), depths[0], ids)
+    query = _amounts(names.index(level), depths[0], ids)
     for depth in depths[1:]:
-        query = query.union_all(_at(names.index(level), depth, ids))
+        query = query.union_all(_amounts(names.index(level), depth, ids))
     found: dict[int, Amount] = {}
     for number, files, size in query.tuples():
         before = found.get(number, NOTHING)
         found[number] = Amount(before.files + files, before.size + (size or 0))
     return found
+
+
+def _amounts(top: int, depth: int, ids: Sequence[int]) -> Any:
+    root = _LEVELS[top][1]
+    return _at(top, depth, ids).select(root.id, fn.COUNT(File.id), fn.SUM(Blob.size)).group_by(root.id)
 
 
 def _at(top: int, depth: int, ids: Sequence[int]) -> Any:
@@ -113,7 +126,7 @@ def _at(top: int, depth: int, ids: Sequence[int]) -> Any:
     Cross joins, for SQLite takes those in their order: from the few containers down, and not through all files.
     """
     root = _LEVELS[top][1]
-    query: Any = root.select(root.id, fn.COUNT(File.id), fn.SUM(Blob.size))
+    query: Any = root.select(File.id)
     conditions: list[Any] = [root.id.in_(list(ids))]
     for (kind, above), (_, table) in _steps(top, depth):
         query = query.join(table, JOIN.CROSS)
@@ -121,7 +134,7 @@ def _at(top: int, depth: int, ids: Sequence[int]) -> Any:
     kind, table = _LEVELS[depth]
     query = query.join(File, JOIN.CROSS).join(Blob, JOIN.CROSS)
     conditions += [File.parent_type == kind, File.parent_id == table.id, File.deleted_at.is_null()]
-    return query.where(*conditions, Blob.id == File.blob).group_by(root.id)
+    return query.where(*conditions, Blob.id == File.blob)
 
 
 def _steps(top: int, depth: int) -> Iterable[tuple[tuple[str, Any], tuple[str, Any]]]:

@@ -45,6 +45,8 @@ class Trash(Owned):
     files = IntegerField()
     size = IntegerField()
     """Bytes of the files."""
+    job = IntegerField(null=True)
+    """Number of the job that throws or restores it, where it is too much for a request; no foreign key: jobs go."""
 
 
 class Subject(Owned):

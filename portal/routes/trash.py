@@ -1,10 +1,13 @@
 """Trash: put away from the pages of Data, restored from a page of its own."""
 
+from dataclasses import dataclass
+
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
 from portal import browse, files, trash
 from portal.data_lists import TRASH
+from portal.restoring import Outcome
 from portal.routes.guard import current_actor, current_scope, site_admin_required
 from portal.routes.pages import as_csv, listed, render, wants_csv
 
@@ -27,34 +30,59 @@ def index() -> Response:
 def ask(kind: str, number: int) -> Response:
     trash.require_thrower(current_actor())
     held, size = trash.contents(kind, number, current_scope())
-    label, back, _ = _about(kind, number)
-    return render("data/throw.html", kind=kind, label=label, back=back, files=held, size=size)
+    thing = _about(kind, number)
+    return render(
+        "data/throw.html",
+        kind=kind,
+        label=thing.label,
+        back=thing.page,
+        files=held,
+        size=size,
+        large=trash.is_large(held),
+        exports=trash.exports_under_way(thing.project),
+    )
 
 
 @bp.post(f"/<{KIND}:kind>/<row:number>/trash")
 @site_admin_required
 def throw(kind: str, number: int) -> Response:
-    label, _, above = _about(kind, number)
-    trash.throw(kind, number, actor=current_actor())
-    flash(f"{label} is in the trash. It is hidden everywhere, and can be restored there.")
-    return redirect(above, 303)
+    thing = _about(kind, number)
+    thrown = trash.throw(kind, number, actor=current_actor())
+    if thrown.job is not None:
+        flash(f"{thing.label} goes to the trash, some files at a time. You can close this page.")
+        return redirect(url_for("jobs.show", job_id=thrown.job), 303)
+    flash(f"{thing.label} is in the trash. It is hidden everywhere, and can be restored there.")
+    return redirect(thing.above, 303)
 
 
 @bp.post("/trash/<row:trash_id>/restore")
 @site_admin_required
 def restore(trash_id: int) -> Response:
-    outcome = trash.restore(trash_id, actor=current_actor())
+    outcome = trash.request_restore(trash_id, actor=current_actor())
+    if not isinstance(outcome, Outcome):
+        flash("It comes back, some files at a time. You can close this page.")
+        return redirect(url_for("jobs.show", job_id=outcome.id), 303)
     flash(outcome.sentence, "bad" if outcome.stayed and not outcome.back else "ok")
     return redirect(url_for(".index"), 303)
 
 
-def _about(kind: str, number: int) -> tuple[str, str, str]:
-    """What it is called, its page, and the page above it."""
+@dataclass(frozen=True, kw_only=True)
+class _Thing:
+    """What it is called, the number of its project, its page, and the page above it."""
+
+    label: str
+    project: int
+    page: str
+    above: str
+
+
+def _about(kind: str, number: int) -> _Thing:
     if kind == "file":
         file = files.get(number, current_scope())
-        above = url_for("data.place", level=file.parent_type, number=file.parent_id)
-        return file.name, url_for("data.file", file_id=number), above
-    here = browse.place(kind, number, current_scope())
-    parent = here.way[-2]
+        here = browse.place(file.parent_type, file.parent_id, current_scope())
+        label, page, parent = file.name, url_for("data.file", file_id=number), here.way[-1]
+    else:
+        here = browse.place(kind, number, current_scope())
+        label, page, parent = here.label, url_for("data.place", level=kind, number=number), here.way[-2]
     above = url_for("data.place", level=parent.level, number=parent.id)
-    return here.label, url_for("data.place", level=kind, number=number), above
+    return _Thing(label=label, project=here.way[0].id, page=page, above=above)

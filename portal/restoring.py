@@ -1,0 +1,142 @@
+"""What is restored from the trash comes back as if it arrived now, some files at a time."""
+
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from portal import alternates, audit, conflicts, header, index, placement, runtime
+from portal.errors import BadValue, Damaged
+from portal.header import Header
+from portal.index import SAME
+from portal.models import ALTERNATE, CURRENT, Blob, Conflict, File, Trash, writing
+from portal.provenance import Actor, ActorType
+from portal.runs import End, Run
+from portal.throwing import CONTAINERS
+
+CHUNK = 25
+"""Files that one write block restores: some 30 ms."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a restore ended: files that are back, of these those that are held now, and those that stay in the trash."""
+
+    back: int
+    held: int
+    stayed: int
+
+    @property
+    def sentence(self) -> str:
+        told = [f"{_files(self.back)} {'is' if self.back == 1 else 'are'} back."]
+        if self.held:
+            told.append(f"{self.held:,} of them {'is' if self.held == 1 else 'are'} held: see Conflicts.")
+        if self.stayed:
+            one = self.stayed == 1
+            told.append(
+                f"{_files(self.stayed)} {'stays' if one else 'stay'} in the trash: "
+                f"{'it has' if one else 'they have'} come again meanwhile, the same."
+            )
+        return " ".join(told)
+
+
+def run(this: Run) -> End:
+    """The job: what is back stays so, if the run ends in between."""
+    thrown = Trash.get_or_none(Trash.id == this.job.params["trash"])
+    if thrown is None:
+        return End(sentence="Nothing of it is in the trash any more.")
+    job = this.job
+    kind = cast(ActorType, job.origin_type)
+    actor = Actor(type=kind, id=job.origin_id, name=job.started_by, via=job.origin_via, is_admin=True)
+    return End(sentence=restore(thrown, actor=actor, this=this).sentence)
+
+
+def restore(thrown: Trash, *, actor: Actor, this: Run | None = None) -> Outcome:
+    """Put back the containers, then the files; what contradicts newer objects is held as a conflict.
+
+    An object that has come again meanwhile, the same, stays in the trash.
+    """
+    with writing():
+        _revive(thrown)
+    back = held = after = seen = 0
+    begun = this.job.total - File.select().where(File.trash == thrown.id).count() if this else 0
+    while chunk := _waiting(thrown.id, after):
+        after, seen = chunk[-1].id, seen + len(chunk)
+        headers = [_header(file) if file.type == "dicom" else None for file in chunk]
+        if this:
+            this.check()
+        with writing():
+            outcomes = [
+                _restore_file(thrown.project_id, file, parsed) for file, parsed in zip(chunk, headers, strict=True)
+            ]
+            _account(thrown, [file for file, outcome in zip(chunk, outcomes, strict=True) if outcome is not None])
+            if this:
+                this.write_within(done=begun + seen)
+        back += sum(outcome is not None for outcome in outcomes)
+        held += sum(outcome == "held" for outcome in outcomes)
+    with writing():
+        stayed = File.select().where(File.trash == thrown.id).count()
+        if not stayed:
+            thrown.delete_instance()
+        audit.record(actor, f"{thrown.kind}:restored", thrown.kind, thrown.target, files=back, held=held, stayed=stayed)
+    return Outcome(back=back, held=held, stayed=stayed)
+
+
+def _revive(thrown: Trash) -> None:
+    """The containers that went with it, and those around it."""
+    for table in CONTAINERS:
+        table.update(trash=None).where(table.trash == thrown.id).execute()
+    parent_type, parent_id = thrown.kind, thrown.target
+    if thrown.kind == "file":
+        file = File.get_by_id(thrown.target)
+        parent_type, parent_id = file.parent_type, file.parent_id
+    placement.revive(parent_type, parent_id)
+
+
+def _waiting(trash_id: int, after: int) -> list[File]:
+    found = File.select(File, Blob).join(Blob).where(File.trash == trash_id, File.id > after)
+    return list(found.order_by(File.id).limit(CHUNK))
+
+
+def _restore_file(project_id: int, file: File, parsed: Header | None) -> str | None:
+    """The state in which the file is shown again, as if it arrived now; None where it stays in the trash.
+
+    One that is no object, or cannot be read, is shown as a file.
+    """
+    if parsed is None:
+        _show(file)
+        return CURRENT
+    dataset_digest = file.blob.dataset_digest or ""
+    verdict = index.judge(project_id, parsed, dataset_digest)
+    if verdict.state == SAME:
+        return None
+    _show(file)
+    index.add(project_id, file, parsed, dataset_digest, verdict)
+    decided = Conflict.get_or_none(Conflict.file == file)
+    if decided is not None:
+        conflicts.repeat(decided)
+    if verdict.state == ALTERNATE:
+        alternates.request_comparison()
+    return verdict.state
+
+
+def _show(file: File) -> None:
+    file.name = placement.free_name(file.parent_type, file.parent_id, file.name)
+    file.deleted_at = file.trash = None
+    file.save(only=[File.name, File.deleted_at, File.trash])
+
+
+def _header(file: File) -> Header | None:
+    blob = file.blob
+    try:
+        with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
+            return header.read_file(cast(BinaryIO, content), blob.size)[0]
+    except (BadValue, Damaged):
+        return None
+
+
+def _account(thrown: Trash, back: list[File]) -> None:
+    size = sum(file.blob.size for file in back)
+    Trash.update(files=Trash.files - len(back), size=Trash.size - size).where(Trash.id == thrown.id).execute()
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number:,} files"
