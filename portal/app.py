@@ -15,6 +15,7 @@ from portal.routes import (
     devices,
     disk,
     exports,
+    first_steps,
     forwarded,
     frames,
     guard,
@@ -42,6 +43,7 @@ LARGEST_FORM = 1_000_000
 TABS = (
     home,
     disk,
+    first_steps,
     data,
     frames,
     trash,

@@ -14,6 +14,7 @@ from portal import (
     containers,
     devices,
     exports,
+    grants,
     jobs,
     keys,
     migrations,
@@ -56,12 +57,13 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 def _furnish(up: Up) -> Actor:
     owner, _ = users.add(EMAIL, PASSWORD, True, actor=operator())
-    users.add("radiologist@site.example", PASSWORD, False, actor=operator())
+    reader, _ = users.add("radiologist@site.example", PASSWORD, False, actor=operator())
     actor = users.actor(owner, "127.0.0.1")
     _set(up, actor)
     containers.add_group("neuro", "Neuroradiology", actor=actor)
     brain = containers.add_project("neuro/Brain", "BRAIN", actor=actor)
     containers.add_project("neuro/Spine", "SPINE", actor=actor)
+    grants.give(reader.id, "neuro/Brain", "ro", actor=actor)
     _register(actor)
     series = {"SeriesInstanceUID": SERIES, "AccessionNumber": ACCESSION, "StudyInstanceUID": f"{SERIES}.1"}
     for number in range(1, 7):

@@ -20,6 +20,7 @@ from portal import (
     callers,
     conflicts,
     devices,
+    grants,
     jobs,
     keys,
     migrations,
@@ -81,7 +82,11 @@ PAGES: dict[str, Addresses] = {
     "users.index": ("/users/",),
     "users.new": ("/users/new",),
     "users.ask_new_password": ("/users/{user}/new-password",),
+    "users.show": ("/users/{user}", "/users/1"),
+    "users.ask_role": ("/users/{user}/role", "/users/1/role"),
     "settings.edit": ("/settings/",),
+    "settings.ask_sign_out_all": ("/settings/sign-out-all",),
+    "first_steps.show": ("/first-steps/",),
     "session.sign_in": ("/sign-in",),
     "session.profile": ("/profile",),
     "session.password": ("/password",),
@@ -90,6 +95,7 @@ PAGES: dict[str, Addresses] = {
 """Route → its addresses on the site below: as it is, searched, and in its other states."""
 ANSWERS: dict[str, str] = {
     "data.download": "/data/file/{plain}/download",
+    "first_steps.progress": "/first-steps/now",
     "data.session_zip": "/data/session/{session}/zip",
     "frames.series_thumbnail": "/data/series/{plan}/thumbnail",
     "frames.file_thumbnail": "/data/file/{file}/thumbnail",
@@ -175,6 +181,7 @@ def _people(actor: Actor) -> dict[str, object]:
     reader, _ = users.add("\"'><pwned>@site.example", PASSWORD, actor=actor)
     gone, _ = users.add(f"{WIDE}@site.example", PASSWORD, actor=actor)
     users.disable(gone.id, actor=actor)
+    grants.give(reader.id, "*", "rw", actor=actor)
     return {"user": reader.id}
 
 

@@ -5,11 +5,9 @@ from flask import Flask
 from web_fixtures import HTMX, Visitor, app, dimse, reader, stranger, text_of, visitor
 
 from portal import (
-    callers,
     devices,
     jobs,
     runtime,
-    site,
 )
 from portal.models import writing
 from portal.provenance import Actor
@@ -167,18 +165,6 @@ def test_static_files_are_served_and_may_be_kept(stranger: Visitor) -> None:
         assert answer.status_code == 200
         assert answer.headers["Cache-Control"] != "no-store"
     assert stranger.get("/static/../app.py").status_code == 404
-
-
-def test_the_first_page_leads_through_the_first_steps(visitor: Visitor, admin: Actor) -> None:
-    assert "0 of 4 done" in visitor.get("/").text
-
-    site.put({"dimse.enabled": True}, actor=admin)
-    callers.refused(calling="CT2", called="PORTICO", address="10.0.4.12", reason="unknown", sentence="Not registered.")
-
-    page = text_of(visitor.get("/").text)
-    assert "1 of 4 done" in page
-    assert "Somebody is knocking" in page
-    assert "Register CT2" in page
 
 
 def test_what_waits_for_an_admin_stands_on_each_page(visitor: Visitor, admin: Actor, app: Flask) -> None:

@@ -7,7 +7,7 @@ import pytest
 from archive_fixtures import a_project, an_object, store
 from flask import Flask
 from test_web_lists import MOST_STATEMENTS, statements
-from web_fixtures import SETTINGS, Visitor, app, dimse, reader, refusal, stranger, text_of, visitor
+from web_fixtures import HTMX, SETTINGS, Visitor, app, dimse, reader, refusal, stranger, text_of, visitor
 
 from portal import devices, peers, reserve, sessions, site, trash
 from portal.errors import NoSpace, NotAllowed
@@ -261,8 +261,9 @@ def test_where_nothing_listens_the_page_says_so_and_asks_again(visitor: Visitor,
     page = visitor.get("/settings/").text
 
     assert "The listener does not run." in page
-    assert 'hx-get="/settings/listener"' in page
+    assert 'hx-get="/settings/"' in page
     visitor.post("/settings/dimse", {**SETTINGS})
-    part = visitor.get("/settings/listener").text
+    part = visitor.get("/settings/", headers=HTMX).text
     assert "No port is open." in part
     assert "hx-get" not in part
+    assert "<html" not in part

@@ -5,6 +5,7 @@ from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from portal import activity, disk, expiries
+from portal.routes import first_steps, guard
 from portal.routes.guard import signed_in_required
 from portal.routes.pages import render
 
@@ -16,4 +17,10 @@ bp = Blueprint("home", __name__)
 def index() -> Response:
     if not current_user.user.is_admin:
         return redirect(url_for("data.projects"), 303)
-    return render("home/index.html", now=activity.overview(), disk=disk.standing(), expiries=expiries.next_ones())
+    return render(
+        "home/index.html",
+        now=activity.overview(guard.options()),
+        steps=first_steps.now(),
+        disk=disk.standing(),
+        expiries=expiries.next_ones(),
+    )

@@ -87,12 +87,6 @@ def save(section: str) -> Response:
     return redirect(url_for(".edit"), 303)
 
 
-@bp.get("/listener")
-@site_admin_required
-def listener() -> Response:
-    return render("settings/_listener.html", listener=listening.state(guard.options()))
-
-
 @bp.get("/sign-out-all")
 @site_admin_required
 def ask_sign_out_all() -> Response:
@@ -114,6 +108,7 @@ def _page(forms: Mapping[str, Form], status: int = 200) -> Response:
     kept = {name: kind(formdata=None, **_stored(name, stored)) for name, kind in SECTIONS.items()}
     return render(
         "settings/edit.html",
+        partial="settings/_listener.html",
         forms={**kept, **forms},
         zones=site.time_zones(),
         listener=listening.state(stored),

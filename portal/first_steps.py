@@ -1,0 +1,160 @@
+"""The first steps of a new site: which have worked, which wait for something, and which are left for later."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from peewee import Desc, fn
+
+from portal import listening, rights, site
+from portal.errors import BadValue
+from portal.models import ApiKey, Caller, Device, Peer, Storage
+from portal.provenance import Actor
+
+Name = Literal["dimse", "peer", "key", "storage"]
+State = Literal["todo", "waiting", "failed", "done"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step: how it stands in a sentence, the moment that belongs to it, and the row that it is about."""
+
+    name: Name
+    state: State
+    sentence: str
+    moment: datetime | None = None
+    row: int | None = None
+    knocking: Caller | None = None
+    """Who called last and was refused because nobody has registered it."""
+    is_left: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        return self.is_left or self.state == "done"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """All four, in their order."""
+
+    steps: tuple[Step, ...]
+    is_hidden: bool
+    ours: tuple[str, str, int]
+    """What the other side types in: our AE title, address and port."""
+
+    @property
+    def done(self) -> int:
+        return sum(step.state == "done" for step in self.steps)
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more will come: each has worked, or was left."""
+        return all(step.is_settled for step in self.steps)
+
+    @property
+    def is_shown(self) -> bool:
+        return not (self.is_hidden or self.is_over)
+
+    @property
+    def mark(self) -> str:
+        """Another text as soon as something else is to be shown."""
+        return hashlib.sha256(repr(self.steps).encode()).hexdigest()[:16]
+
+
+def overview(options: dict[str, Any]) -> Steps:
+    """How the steps stand on a site with these options (`site.every`); at most five statements."""
+    left = options["first_steps.left"]
+    steps = (_dimse(options), _peer(), _key(), _storage())
+    return Steps(
+        steps=tuple(_marked(step, step.name in left) for step in steps),
+        is_hidden=options["first_steps.hidden"],
+        ours=(options["dimse.ae_title"], options["dimse.host"], options["dimse.port"]),
+    )
+
+
+def leave(name: str, *, is_left: bool = True, actor: Actor) -> None:
+    """Leave a step for later, or take it up again. Raises BadValue."""
+    rights.require_admin(actor)
+    if name not in site.FIRST_STEPS:
+        raise BadValue(f"The first steps are: {', '.join(site.FIRST_STEPS)}.")
+    others = [step for step in site.get("first_steps.left") if step != name]
+    site.put({"first_steps.left": [*others, name] if is_left else others}, actor=actor)
+
+
+def hide(is_hidden: bool, *, actor: Actor) -> None:
+    """Take the steps from the first page, or put them back there."""
+    rights.require_admin(actor)
+    site.put({"first_steps.hidden": is_hidden}, actor=actor)
+
+
+def _marked(step: Step, is_left: bool) -> Step:
+    return Step(**{**step.__dict__, "is_left": is_left and step.state != "done"})
+
+
+def _dimse(options: dict[str, Any]) -> Step:
+    now = listening.state(options)
+    if now.kind == "on":
+        sentence = f"{options['dimse.ae_title']} listens on {options['dimse.host']}:{options['dimse.port']}"
+        return Step(name="dimse", state="done", sentence=sentence, moment=now.since)
+    if now.kind == "off":
+        return Step(name="dimse", state="todo", sentence="So that scanners and viewers can call.")
+    return Step(name="dimse", state="waiting" if now.kind == "starting" else "failed", sentence=now.sentence)
+
+
+def _peer() -> Step:
+    heard = fn.MAX(fn.COALESCE(Peer.last_seen, ""), fn.COALESCE(Peer.last_answered, ""))
+    peer: Any = Peer.select(Peer.id, Peer.label, Peer.last_seen, Peer.last_answered).order_by(
+        Desc(heard), Peer.id.desc()
+    )
+    found = peer.first()
+    moments = [found.last_seen, found.last_answered] if found else []
+    if moment := max((one for one in moments if one), default=None):
+        did = "called" if moment == found.last_seen else "answered our call"
+        return Step(name="peer", state="done", sentence=f"{found.label} {did}", moment=moment, row=found.id)
+    caller = _knocking()
+    if found is None and caller is None:
+        sentence = "Type our AE title, host and port into the machine, and let it call."
+        return Step(name="peer", state="todo", sentence=sentence)
+    if found is None:
+        return Step(name="peer", state="waiting", sentence="Somebody knocks.", knocking=caller)
+    sentence = f"{found.label} is registered. It has not called yet, nor answered."
+    return Step(name="peer", state="waiting", sentence=sentence, row=found.id, knocking=caller)
+
+
+def _knocking() -> Caller | None:
+    unknown = Caller.select().where(Caller.reason == "unknown", Caller.decision == "")
+    found: Caller | None = unknown.order_by(Caller.last.desc()).first()
+    return found
+
+
+def _key() -> Step:
+    keys: Any = (
+        ApiKey.select(ApiKey.name, ApiKey.last_used, Device.id, Device.label)
+        .join(Device, on=(ApiKey.owner_id == Device.id))
+        .where(ApiKey.owner_type == "device")
+        .order_by(Desc(ApiKey.last_used, nulls="LAST"), ApiKey.id.desc())
+    )
+    for name, used, number, label in keys.limit(1).tuples():
+        if used is not None:
+            sentence = f"The key {name} of {label} was used"
+            return Step(name="key", state="done", sentence=sentence, moment=used, row=number)
+        return Step(name="key", state="waiting", sentence=f"The key {name} of {label} was not used yet.", row=number)
+    device: Device | None = Device.select().order_by(Device.id.desc()).first()
+    if device is not None:
+        sentence = f"{device.label} has no key yet. Generate one on its page."
+        return Step(name="key", state="waiting", sentence=sentence, row=device.id)
+    return Step(name="key", state="todo", sentence="For a Connector, an importer or a script.")
+
+
+def _storage() -> Step:
+    well = Storage.state.in_(("ok", "degraded"))
+    storage: Storage | None = Storage.select().order_by(Desc(well), Storage.id.desc()).first()
+    if storage is None:
+        return Step(name="storage", state="todo", sentence="Only if you want copies elsewhere.")
+    if storage.state in ("ok", "degraded"):
+        sentence = f"{storage.label}: the test wrote an object and read it back"
+        return Step(name="storage", state="done", sentence=sentence, moment=storage.since, row=storage.id)
+    if storage.state == "failed":
+        return Step(name="storage", state="failed", sentence=f"{storage.label}: {storage.sentence}", row=storage.id)
+    return Step(name="storage", state="waiting", sentence=f"{storage.label} was not tested yet.", row=storage.id)

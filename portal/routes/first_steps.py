@@ -1,0 +1,65 @@
+"""First steps of a new site: on the first page until they are over or hidden, and always on a page of their own."""
+
+from flask import Blueprint, redirect, request, url_for
+from werkzeug.wrappers import Response
+
+from portal import first_steps
+from portal.routes import guard
+from portal.routes.guard import current_actor, site_admin_required
+from portal.routes.pages import render, typed
+
+bp = Blueprint("first_steps", __name__, url_prefix="/first-steps")
+
+
+@bp.get("/")
+@site_admin_required
+def show() -> Response:
+    return render("home/first_steps.html", steps=now(), options=guard.options())
+
+
+@bp.get("/now")
+@site_admin_required
+def progress() -> Response:
+    """What the steps ask for by themselves: nothing while all is as they show it."""
+    steps = now()
+    if typed("mark", 32) == steps.mark:
+        return Response(status=204)
+    return render("home/_first_steps.html", steps=steps)
+
+
+@bp.post("/<name>/leave")
+@site_admin_required
+def leave(name: str) -> Response:
+    first_steps.leave(name, actor=current_actor())
+    return _back()
+
+
+@bp.post("/<name>/take-up")
+@site_admin_required
+def take_up(name: str) -> Response:
+    first_steps.leave(name, is_left=False, actor=current_actor())
+    return _back()
+
+
+@bp.post("/hide")
+@site_admin_required
+def hide() -> Response:
+    first_steps.hide(True, actor=current_actor())
+    return redirect(url_for("home.index"), 303)
+
+
+@bp.post("/show")
+@site_admin_required
+def unhide() -> Response:
+    first_steps.hide(False, actor=current_actor())
+    return redirect(url_for("home.index"), 303)
+
+
+def now() -> first_steps.Steps:
+    return first_steps.overview(guard.options())
+
+
+def _back() -> Response:
+    """To the page that the steps stand on."""
+    own = request.form.get("on") == "steps"
+    return redirect(url_for(".show" if own else "home.index"), 303)
