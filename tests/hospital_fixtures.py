@@ -25,7 +25,7 @@ from portal import (
     site,
     users,
 )
-from portal.models import Caller, Device, Job, Peer, now
+from portal.models import ApiKey, Caller, Device, Job, Peer, now
 from portal.progress import OVER
 from portal.provenance import Actor, operator
 from portal.storage import storages
@@ -118,6 +118,7 @@ def _issue(actor: Actor) -> None:
     for label, kind, days in (("ct-connector", "connector", 9), ("trial-importer", "importer", 200)):
         device = devices.add(label, kind, actor=actor)
         keys.issue(device, name="first key", expires=now() + timedelta(days=days), actor=actor)
+    ApiKey.update(last_used=now() - timedelta(minutes=12)).execute()
     seen = {"version": "3.4.1", "interval": 3600, "last_address": "10.0.4.30"}
     Device.update(last_seen=now() - timedelta(minutes=12), **seen).where(Device.label == "ct-connector").execute()
     Device.update(last_seen=now() - timedelta(hours=26), **seen).where(Device.label == "trial-importer").execute()

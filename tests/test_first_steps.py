@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import requests
+from archive_fixtures import a_project, an_object, store
 from axe_playwright_python.sync_playwright import Axe
 from browser_fixtures import EMAIL, PASSWORD, Person, browser_type_launch_args, person_at
 from flask import Flask
@@ -70,6 +71,17 @@ def test_a_step_waits_until_it_has_worked(visitor: Visitor, admin: Actor, dimse:
     Storage.update(state="ok", since=now()).execute()
     assert "mirror: the test wrote an object and read it back, since just now" in text_of(visitor.get("/").text)
     assert list(states().values()) == ["failed", "done", "done", "done"]
+
+
+def test_a_site_that_holds_something_shows_how_it_stands_above_the_steps_that_are_left(
+    visitor: Visitor, admin: Actor
+) -> None:
+    store(an_object(), a_project("one", actor=admin))
+
+    page = text_of(visitor.get("/").text)
+
+    assert "Set up Portico" not in page
+    assert page.index("What is here") < page.index("0 of 4 done")
 
 
 def test_a_step_is_left_taken_up_again_and_all_are_hidden_and_found_again(visitor: Visitor) -> None:
