@@ -8,8 +8,8 @@ PYTHON ?= python3
 ARGS ?=
 BENCH ?= build/bench
 BIN := .venv/bin
-PACKAGES := dcmtk chromium strace
-COMMANDS := echoscu storescu findscu getscu movescu storescp chromium strace
+PACKAGES := dcmtk chromium strace radosgw
+COMMANDS := echoscu storescu findscu getscu movescu storescp chromium strace radosgw
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := up

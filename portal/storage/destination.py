@@ -116,8 +116,9 @@ class Destination:
                 for page in self._store.pages(self._prefix + prefix, last):
                     failures = 0
                     for found in page:
-                        last = found.key
-                        yield self._ours(found)
+                        if found.key != last:  # RGW begins its list with the name after which it should
+                            last = found.key
+                            yield self._ours(found)
                 return
             except Interrupted as error:
                 failures += 1

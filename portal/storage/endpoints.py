@@ -1,6 +1,7 @@
 """What the form of a storage may name as a server, and what is trusted of it; loads no driver."""
 
 import ipaddress
+import re
 import ssl
 from urllib.parse import urlsplit
 
@@ -17,16 +18,20 @@ _REFUSED = {
 }
 
 
+_HOST = re.compile(r"[A-Za-z0-9._:%-]+")
+
+
 def parse(url: str) -> tuple[str, int, bool]:
     """Host, port and whether by TLS. Raises BadValue for a URL that is more or less, NotAllowed as `refuse`."""
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname or "", parts.port
-        host.encode("idna")
+        ascii_host = host.encode("idna").decode()
     except ValueError as error:
         raise _no_url(url) from error
     more = parts.username or parts.password or parts.query or parts.fragment or parts.path not in ("", "/")
-    if parts.scheme not in ("http", "https") or not host or more or port == 0 or not url.strip().isprintable():
+    named = _HOST.fullmatch(ascii_host)
+    if parts.scheme not in ("http", "https") or not named or more or port == 0 or not url.strip().isprintable():
         raise _no_url(url)
     is_secure = parts.scheme == "https"
     refuse_literal(host)

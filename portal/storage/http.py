@@ -137,7 +137,7 @@ def _tls_in_words(error: ssl.SSLError, host: str, port: str) -> PortalError:
         sentence = f"The certificate of {host} is not valid yet. Check the clocks of both machines."
     elif code in (62, 64):
         sentence = f"The certificate of {host} is for another name. Use the name that it was issued for."
-    elif code in (2, 18, 19, 20, 21):
+    elif code in (2, 7, 18, 19, 20, 21):
         sentence = (
             f"The certificate of {host} comes from an authority that is not trusted here. Add its CA certificate."
         )

@@ -31,12 +31,18 @@ _EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 def open_destination(
-    config: dict[str, Any], prefix: str, secret: dict[str, str], *, limits: Limits | None = None, **options: Any
+    config: dict[str, Any],
+    prefix: str,
+    secret: dict[str, str],
+    *,
+    limits: Limits | None = None,
+    page: int = PAGE,
+    **options: Any,
 ) -> Destination:
     """The destination in a bucket. Raises BadValue where there are no credentials."""
     keys = _credentials(config, secret)
     place = endpoint(url_of(config), ca=config.get("ca", ""), limits=limits or Limits())
-    return Destination(lambda: S3Store(place, config, keys), prefix=prefix, **options)
+    return Destination(lambda: S3Store(place, config, keys, page), prefix=prefix, **options)
 
 
 def _credentials(config: dict[str, Any], secret: dict[str, str]) -> tuple[str, str, str]:
@@ -61,7 +67,8 @@ class S3Store:
     most_parts = 10_000
     longest = 1024
 
-    def __init__(self, place: Endpoint, config: dict[str, Any], keys: tuple[str, str, str]) -> None:
+    def __init__(self, place: Endpoint, config: dict[str, Any], keys: tuple[str, str, str], page: int) -> None:
+        self._page = page
         self.create_only: bool | None = config.get("create_only")
         self._bucket = config["bucket"]
         self._place = place
@@ -104,7 +111,7 @@ class S3Store:
     def unfinished(self, prefix: str) -> Iterator[Upload]:
         marks: dict[str, str] = {}
         while True:
-            params = {"uploads": "", "prefix": prefix, "max-uploads": str(PAGE), **marks}
+            params = {"uploads": "", "prefix": prefix, "max-uploads": str(self._page), **marks}
             found = self._xml(self._request("GET", None, params), "list uploads")
             for entry in s3_answers.each(found, "Upload"):
                 name, begun = s3_answers.text(entry, "Key"), s3_answers.moment(s3_answers.text(entry, "Initiated"))
@@ -134,14 +141,16 @@ class S3Store:
 
     def stat(self, name: str) -> Stat | None:
         answer = self._request("HEAD", name, headers={"x-amz-checksum-mode": "ENABLED"})
-        if answer.status_code == 404:
-            answer.close()
-            return None
-        if answer.status_code != 200:
-            raise self._failure(answer, "look", name)
         answer.close()
+        if answer.status_code == 404:
+            return None
+        if answer.status_code == 403:  # an answer to HEAD has no body that would say why
+            answer = self._request("GET", name, headers={"Range": "bytes=0-0"})
+        if answer.status_code not in (200, 206):
+            raise self._failure(answer, "look", name)
         length = answer.headers.get("Content-Length", "")
-        if not length.isdigit():
+        if not length.isdigit() or answer.status_code == 206:
+            answer.close()
             raise self._answers.strange()
         return Stat(name, int(length), _modified(answer), s3_answers.checksum(answer.headers))
 
@@ -151,7 +160,7 @@ class S3Store:
     def pages(self, prefix: str, after: str) -> Iterator[Sequence[Stat]]:
         onward = {"start-after": after} if after else {}
         while True:
-            params = {"list-type": "2", "prefix": prefix, "max-keys": str(PAGE), "encoding-type": "url", **onward}
+            params = {"list-type": "2", "prefix": prefix, "max-keys": str(self._page), "encoding-type": "url", **onward}
             found = self._xml(self._request("GET", None, params), "list")
             yield s3_answers.objects(found)
             if s3_answers.text(found, "IsTruncated") != "true":

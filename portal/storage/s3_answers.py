@@ -14,14 +14,15 @@ from portal.storage import http
 from portal.storage.store import Interrupted, Stat, Unsupported
 
 RIGHTS = {
-    "write": "s3:PutObject",
-    "read": "s3:GetObject",
-    "look": "s3:GetObject",
-    "delete": "s3:DeleteObject",
-    "list": "s3:ListBucket",
-    "list uploads": "s3:ListBucketMultipartUploads",
-    "abort an upload": "s3:AbortMultipartUpload",
+    "write": ("write objects to", "s3:PutObject"),
+    "read": ("read objects of", "s3:GetObject"),
+    "look": ("look at objects of", "s3:GetObject and s3:ListBucket"),
+    "delete": ("delete objects of", "s3:DeleteObject"),
+    "list": ("list", "s3:ListBucket"),
+    "list uploads": ("list the unfinished uploads of", "s3:ListBucketMultipartUploads"),
+    "abort an upload": ("abort uploads to", "s3:AbortMultipartUpload"),
 }
+"""What is denied in words, and the right that it takes."""
 _BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "ConditionalRequestConflict", "Busy"}
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage"}
 _CHANGED = {"BadDigest", "XAmzContentSHA256Mismatch", "InvalidDigest", "IncompleteBody"}
@@ -54,6 +55,8 @@ class Answers:
     def failure(self, answer: requests.Response, content: bytes, what: str, name: str = "") -> PortalError:
         """What the store refuses, and what to do."""
         status, code = answer.status_code, self._code(content)
+        if code in _FULL or status == 507:
+            return NoSpace(f"The storage at {self._host} has no room or quota left. Free some space there.")
         if error := self._of_object(status, code, name) or self._of_account(status, code, what):
             return error
         if status in (301, 302, 307, 308) or code in _ELSEWHERE:
@@ -63,8 +66,6 @@ class Answers:
             return Unreachable(sentence, permanent=True)
         if code in _CHANGED:
             return Interrupted(f"{self._host} received other bytes than were sent.")
-        if code in _FULL or status == 507:
-            return NoSpace(f"The storage at {self._host} has no room or quota left. Free some space there.")
         if (status >= 500 and status not in (501, 505)) or status == 429 or code in _BUSY:
             said = f"HTTP {status} {code}".strip()
             return Interrupted(f"{self._host} answers that it cannot just now ({said}).", after=http.patience(answer))
@@ -97,9 +98,10 @@ class Answers:
         if code == "AccountProblem" or status == 401:
             return NotSignedIn(f"{self._host} refuses the account. Ask who runs it.")
         if status in (403, 405) or code in ("AccessDenied", "AllAccessDisabled", "MethodNotAllowed"):
-            right = RIGHTS[what]
-            sentence = f"The account may not {what} in the bucket {self._bucket} at {self._host}. Grant it {right}."
-            return NotAllowed(sentence)
+            words, right = RIGHTS[what]
+            return NotAllowed(
+                f"The account may not {words} the bucket {self._bucket} at {self._host}. Grant it {right}."
+            )
         return None
 
     def _code(self, content: bytes) -> str:

@@ -1,0 +1,340 @@
+"""Save and test, health, and what the site keeps of a bucket and its credentials."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cli_fixtures import Portal, portal
+from store_fixtures import *  # noqa: F403  (fixtures)
+from store_fixtures import ACCESS_KEY, SECRET, Answer, Front, Place, Request, Running
+from work_fixtures import *  # noqa: F403  (fixtures)
+from work_fixtures import add_file
+
+from dimse_worker import destinations
+from portal import exports, jobs, runs, runtime
+from portal.errors import BadValue, Damaged, NotAllowed
+from portal.models import Acquisition, Job, JobItem, Secret, Storage, now
+from portal.provenance import Actor
+from portal.settings import Settings
+from portal.storage import credentials, endpoints, health, ladder, storages
+
+__all__ = ["portal"]
+pytestmark = pytest.mark.xdist_group("stores")
+
+READING = ["Name resolved", "Connected", "TLS", "Signed in", "Bucket found", "Listed"]
+WRITING = ["Wrote a random name", "Read back", "Overwriting refused", "Deleted"]
+
+
+@pytest.fixture
+def juicefs(running: Running) -> Place:
+    return running["juicefs"]
+
+
+def add(place: Place, admin: Actor, **changes: object) -> Storage:
+    """The store as a storage of the site."""
+    values = {"label": "bucket", "prefix": "portico", "secret": place.secret, **place.config, **changes}
+    return storages.add(values.pop("label"), place.provider, actor=admin, **values)  # type: ignore[arg-type]
+
+
+def test(row: Storage, admin: Actor) -> Job:
+    """Save and test, in this process."""
+    number = storages.request_test(row.label, actor=admin)
+    runs.perform(number, ladder.climb)
+    return jobs.get(number)
+
+
+test.__test__ = False  # type: ignore[attr-defined]
+
+
+def states(job: Job) -> dict[str, str]:
+    return {step["name"]: step["state"] for step in job.result["steps"]}
+
+
+@pytest.mark.parametrize("place", ["juicefs", "moto", "rgw"], indirect=True)
+def test_a_bucket_is_tested_step_by_step(place: Place, site: Settings, admin: Actor) -> None:
+    row = add(place, admin)
+    job = test(row, admin)
+    expected = dict.fromkeys(READING + WRITING, "ok")
+    if not place.create_only:
+        expected["Overwriting refused"] = "warn"
+    assert states(job) == expected
+    row = storages.by_id(row.id)
+    assert (row.state, row.create_only) == ("ok" if place.create_only else "degraded", place.create_only)
+    assert job.state == "done"
+    assert ("later one wins" in row.sentence) is not place.create_only
+    assert list(place.open("portico").list("portico-test-")) == []
+
+
+def test_a_bucket_for_import_is_only_read(
+    juicefs: Place, site: Settings, admin: Actor, make_front: Callable[..., Front]
+) -> None:
+    front = make_front(juicefs)
+    job = test(add(juicefs.behind(front), admin, mode="import"), admin)
+    assert states(job) == dict.fromkeys(READING, "ok") | dict.fromkeys(WRITING, "skip")
+    assert {request.method for request in front.seen} == {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("change", "step", "words"),
+    [
+        ({"endpoint": "http://nothing.invalid"}, "Name resolved", "is not known here"),
+        ({"endpoint": "http://127.0.0.1:1"}, "Connected", "refuses connections on port 1"),
+        ({"secret": {"secret_key": "wrong"}}, "Signed in", "refuses the secret"),
+        ({"access_key": "AKIAOTHER"}, "Signed in", "does not know the access key"),
+        ({"bucket": "nowhere"}, "Bucket found", "There is no bucket nowhere"),
+    ],
+)
+def test_a_test_stops_at_the_first_failure_and_says_what_to_do(
+    change: dict[str, object], step: str, words: str, juicefs: Place, site: Settings, admin: Actor
+) -> None:
+    row = add(juicefs, admin, **change)
+    job = test(row, admin)
+    names = READING + WRITING
+    place = names.index(step)
+    assert list(states(job).values()) == ["ok"] * place + ["bad"] + ["off"] * (len(names) - place - 1)
+    row = storages.by_id(row.id)
+    assert (job.state, row.state, row.sentence) == ("failed", "failed", job.sentence)
+    assert row.sentence.startswith(f"{step}: ")
+    assert words in row.sentence
+
+
+def test_a_store_that_keeps_everything_is_no_failure(
+    juicefs: Place, site: Settings, admin: Actor, make_front: Callable[..., Front]
+) -> None:
+    denied = Answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+    front = make_front(juicefs, lambda request: denied if request.method == "DELETE" else None)
+    job = test(add(juicefs.behind(front), admin), admin)
+    assert (job.state, states(job)["Deleted"]) == ("done", "warn")
+    assert "It keeps what was written" in job.sentence
+    for found in juicefs.open("portico").list("portico-test-"):
+        juicefs.open("portico").delete(found.key)
+
+
+def test_a_test_touches_only_its_own_name(
+    juicefs: Place, site: Settings, admin: Actor, make_front: Callable[..., Front]
+) -> None:
+    front = make_front(juicefs)
+    test(add(juicefs.behind(front), admin), admin)
+    changing = {request.path.partition("?")[0] for request in front.seen if request.method in ("PUT", "DELETE")}
+    assert len(changing) == 1
+    assert changing.pop().startswith("/bucket/portico/portico-test-")
+
+
+def test_a_store_that_gives_back_other_bytes_fails_its_test_and_is_cleared(
+    juicefs: Place, site: Settings, admin: Actor, make_front: Callable[..., Front]
+) -> None:
+    def rule(request: Request) -> Answer | None:
+        return Answer(200, b"x" * ladder.SIZE) if request.method == "GET" and "list-type" not in request.path else None
+
+    job = test(add(juicefs.behind(make_front(juicefs, rule)), admin), admin)
+    assert states(job)["Read back"] == "bad"
+    assert list(juicefs.open("portico").list("portico-test-")) == []
+
+
+def test_credentials_lie_sealed_and_nowhere_else(juicefs: Place, site: Settings, admin: Actor) -> None:
+    row = add(juicefs, admin)
+    test(row, admin)
+    test(storages.edit("bucket", secret={"secret_key": "another-planted-secret"}, actor=admin), admin)
+    with closing(sqlite3.connect(site.database)) as database:
+        rows = "\n".join(database.iterdump())
+    for file in (site.database, *site.database.parent.glob("portal.db-*")):
+        content = file.read_bytes()
+        assert SECRET.encode() not in content
+        assert b"planted" not in content
+    assert "planted" not in rows + str(storages.view(row)) + str(jobs.view(Job.get()))
+    assert credentials.reveal(storages.by_id(row.id)) == {"secret_key": "another-planted-secret"}
+    told = credentials.told(row)
+    assert (told["set_by"], told["set_at"] is not None) == (admin.name, True)
+    storages.remove("bucket", actor=admin)
+    assert not Secret.select().exists()
+
+
+def test_a_secret_of_another_key_file_is_asked_for_again(juicefs: Place, site: Settings, admin: Actor) -> None:
+    row = add(juicefs, admin)
+    site.site_key.write_bytes(b"x" * 32)
+    from portal import vault
+
+    vault.open_vault.cache_clear()
+    runtime.start(site)
+    with pytest.raises(Damaged, match="Enter the credential again"):
+        storages.open(row)
+    job = test(row, admin)
+    assert (job.state, states(job)) == ("failed", {"Settings": "bad"})
+
+
+@pytest.mark.parametrize("change", [{"bucket": "other"}, {"endpoint": "http://other.example"}, {"access_key": "K2"}])
+def test_another_place_or_account_asks_for_the_secret_again(
+    change: dict[str, str], juicefs: Place, site: Settings, admin: Actor
+) -> None:
+    row = add(juicefs, admin)
+    with pytest.raises(BadValue, match="Enter the secret of the access key") as caught:
+        storages.edit("bucket", actor=admin, **change)
+    assert caught.value.field == "secret_key"
+    assert storages.by_id(row.id).config == row.config
+    assert storages.edit("bucket", actor=admin, secret={"secret_key": "new"}, **change).state == "untested"
+    assert credentials.reveal(row) == {"secret_key": "new"}
+
+
+def test_what_is_not_named_stays_and_the_secret_with_it(juicefs: Place, site: Settings, admin: Actor) -> None:
+    row = add(juicefs, admin, region="eu-central-1")
+    changed = storages.edit("bucket", actor=admin, region="eu-west-1", mode="both")
+    assert changed.config == {**row.config, "region": "eu-west-1"}
+    assert credentials.reveal(row) == juicefs.secret
+    changed = storages.edit("bucket", actor=admin, provider="fs", path=str(site.data / "storage" / "x"))
+    assert (changed.provider, changed.config.keys()) == ("fs", {"path"})
+    assert credentials.reveal(row) == {}
+
+
+def test_once_something_was_exported_its_place_stays_and_its_account_may_change(
+    juicefs: Place, site: Settings, admin: Actor
+) -> None:
+    row = add(juicefs, admin)
+    storages.lock_place(row)
+    for change in ({"bucket": "other"}, {"prefix": "other"}, {"endpoint": "http://x"}, {"provider": "fs", "path": "x"}):
+        change = {
+            name: text.replace("x", str(site.data / "storage")) if name == "path" else text
+            for name, text in change.items()
+        }
+        with pytest.raises(NotAllowed, match="Objects were exported"):
+            storages.edit("bucket", actor=admin, secret={} if "path" in change else {"secret_key": "s"}, **change)
+    assert (
+        storages.edit("bucket", actor=admin, access_key="K2", secret={"secret_key": "s2"}).config["access_key"] == "K2"
+    )
+
+
+def test_an_account_of_the_environment_needs_no_secret(
+    juicefs: Place, site: Settings, admin: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = add(juicefs, admin, access_key="", secret={})
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(BadValue, match="none in the environment of the worker"):
+        storages.open(row)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    assert list(storages.open(row).list("nothing")) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "field"),
+    [
+        ({"bucket": ""}, "A bucket has a name", "bucket"),
+        ({"bucket": "a/b"}, "A bucket has a name", "bucket"),
+        ({"endpoint": "s3.site.example"}, "is no endpoint", "endpoint"),
+        ({"endpoint": "ftp://s3.site.example"}, "is no endpoint", "endpoint"),
+        ({"endpoint": "https://s3.site.example/path"}, "is no endpoint", "endpoint"),
+        ({"endpoint": "https://user:word@s3.site.example"}, "is no endpoint", "endpoint"),
+        ({"endpoint": "https://s3.site.example:99999"}, "is no endpoint", "endpoint"),
+        ({"endpoint": "https://a b"}, "is no endpoint", "endpoint"),
+        ({"region": "eu central"}, "A region has a name", "region"),
+        ({"access_key": "a b"}, "An access key has", "access_key"),
+        ({"access_key": ""}, "A secret needs its access key", "access_key"),
+        ({"secret": {}}, "Enter the secret of the access key", "secret_key"),
+        ({"secret": {"secret_key": "a\nb"}}, "without spaces or line breaks", "secret_key"),
+        ({"secret": {"token": "x"}}, "has no token", "token"),
+        ({"ca": "no certificate"}, "CA certificate cannot be read", "ca"),
+        ({"path": "/srv"}, "has no path", "path"),
+    ],
+)
+def test_a_form_that_does_not_fit_is_refused_at_its_field(
+    change: dict[str, object], words: str, field: str, site: Settings, admin: Actor
+) -> None:
+    place = Place("any", "s3", {"bucket": "bucket", "access_key": "K"}, {"secret_key": "s"})
+    with pytest.raises(BadValue, match=words) as caught:
+        add(place, admin, **change)
+    assert caught.value.field == field
+    assert storages.every() == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("169.254.169.254", "169.254.1.1", "fe80::1", "fe80::1%eth0", "::ffff:169.254.169.254", "0.0.0.0", "::"),
+        *("224.0.0.1", "168.63.129.16", "100.100.100.200", "fd00:ec2::254", "2002:a9fe:a9fe::"),
+    ],
+)
+def test_addresses_where_no_store_is_are_refused(address: str) -> None:
+    with pytest.raises(NotAllowed, match="Choose another endpoint") as caught:
+        endpoints.refuse(address, "s3.site.example")
+    assert caught.value.field == "endpoint"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "10.0.0.5", "192.168.1.1", "52.219.1.1", "fd12:3456::1"])
+def test_addresses_of_a_hospital_and_of_the_world_are_allowed(address: str) -> None:
+    endpoints.refuse(address, "s3.site.example")
+
+
+@pytest.mark.parametrize("url", ["http://169.254.169.254", "http://[fe80::1]:80", "http://[::ffff:169.254.169.254]"])
+def test_an_endpoint_that_is_such_an_address_is_not_saved(url: str, site: Settings, admin: Actor) -> None:
+    with pytest.raises(NotAllowed, match="link-local"):
+        add(Place("any", "s3", {"bucket": "bucket", "endpoint": url}), admin)
+    assert storages.every() == []
+
+
+def test_a_storage_is_tested_again_after_four_hours(mirror: Storage, site: Settings) -> None:
+    assert health.sweep() == 0
+    storages.note(mirror.id, state="ok", sentence="Fine.")
+    assert health.sweep() == 0
+    Storage.update(tested=now() - health.EVERY - timedelta(seconds=1)).execute()
+    assert health.sweep() == 1
+    assert health.sweep() == 0
+    job = Job.get()
+    assert (job.kind, job.params) == ("storage_test", {"storage": mirror.id})
+    runs.perform(job.id, ladder.climb)
+    assert storages.by_id(mirror.id).tested > now() - timedelta(minutes=1)
+    assert health.sweep() == 0
+
+
+def test_since_tells_how_long_a_storage_has_been_as_it_is(mirror: Storage, folder: Path, admin: Actor) -> None:
+    assert states(test(mirror, admin))
+    since = storages.by_id(mirror.id).since
+    test(mirror, admin)
+    assert storages.by_id(mirror.id).since == since
+    folder.rmdir()
+    test(mirror, admin)
+    row = storages.by_id(mirror.id)
+    assert (row.state, row.since > since) == ("failed", True)
+
+
+def test_an_export_to_a_storage_that_fails_its_test_copies_nothing(
+    acquisition: Acquisition, mirror: Storage, folder: Path, admin: Actor
+) -> None:
+    add_file(acquisition, "a.txt", b"a", admin)
+    folder.rmdir()
+    job = exports.start("lab/Trial", to="mirror", actor=admin)
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    assert storages.by_id(mirror.id).state == "failed"
+    assert not JobItem.select().exists()
+    assert "is not there" in jobs.get(job.id).sentence
+
+
+@pytest.mark.parametrize("place", ["juicefs", "rgw"], indirect=True)
+def test_an_export_to_a_bucket_names_exactly_what_the_bucket_damages(
+    place: Place, acquisition: Acquisition, admin: Actor
+) -> None:
+    add_file(acquisition, "small.bin", b"s" * 1000, admin)
+    add_file(acquisition, "large.bin", os.urandom(20 << 20), admin)
+    add(place, admin, prefix=f"export-{place.name}")
+    job = exports.start("lab/Trial", to="bucket", actor=admin)
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    items = {item.key.rpartition("/")[2]: item.state for item in JobItem.select()}
+    assert items == {"small.bin": "verified", "large.bin": "verified" if place.keeps_parts else "failed"}
+    assert jobs.get(job.id).state == ("done" if place.keeps_parts else "errors")
+
+
+def test_a_bucket_is_named_on_the_command_line_and_its_secret_comes_from_a_file(portal: Portal, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("planted\n")
+    options = ("--bucket", "bucket", "--endpoint", "http://127.0.0.1:9000", "--access-key", "K", "--prefix", "a/b")
+    added = portal.ok("storage", "add", "Bucket", "--provider", "s3", *options, "--secret-file", str(file))
+    assert (added["place"], added["config"]["path_style"]) == ("bucket at 127.0.0.1:9000", True)
+    changed = portal.ok("storage", "edit", "Bucket", "--region", "eu-1", "--mode", "both", "--host-style")
+    assert (changed["config"]["region"], changed["mode"], changed["config"]["path_style"]) == ("eu-1", "both", False)
+    assert "planted" not in portal.dump() + str(added)
+    assert "bucket at 127.0.0.1:9000" in portal("storage", "list").out
+    assert portal("storage", "edit", "Bucket", "--access-key", "K2").code == 1
+    portal.ok("storage", "edit", "Bucket", "--access-key", "K2", "--secret-file", str(file))
