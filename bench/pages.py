@@ -33,6 +33,7 @@ STUDIES = 20_000
 RESULTS = Path(__file__).parent / "results.md"
 BEGIN, END = "<!-- pages -->", "<!-- /pages -->"
 NOW = "2026-01-01 00:00:00.000000"
+SAMPLES = str([[number, 8000 * number] for number in range(1, 121)])
 LATELY = "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || (id % 1440) || ' minutes')"
 """Some minute of the last day, for rows that a picture of the last 24 hours counts."""
 LATER = "2027-{:02}-{:02} 00:00:00.000000"
@@ -201,7 +202,7 @@ CALLER = ("calling", "called", "address", "reason", "sentence", "first", "last",
 STORAGE = ("label", "provider", "config", "prefix", "prefix_locked", "mode", "visible", "state", "sentence", *OWNED)
 USER = ("email", "password", "is_admin", "disabled", "session_epoch", "time_zone", "created")
 JOB = ("id", "kind", "runner", "what", "started_by", "params", "state", "due", "attempts", "holder", "started")
-JOB += ("total", "done", "failed", "bytes", "sentence", "result", *OWNED)
+JOB += ("total", "done", "failed", "bytes", "sentence", "result", "samples", *OWNED)
 ASSOCIATION = ("id", "peer_id", "role", "calling", "called", "address", "tls", "process", "started", "seen", "ended")
 ASSOCIATION += ("outcome", "sentence", "contexts", "counts", "failures", "bytes")
 AUDIT = ("at", "actor_type", "actor_id", "via", "action", "target_type", "target_id", "address", "detail")
@@ -272,7 +273,7 @@ def job(number: int) -> tuple[Any, ...]:
     what = f"bench/p1 to mirror {number}" if kind == "export" else f"Peer {number}"
     params = '{"path": "bench/p1", "to": "mirror"}'
     head = (number, kind, "worker", what, EMAIL, params, state, NOW, 1, "", NOW)
-    return (*head, 100, 90, 10, 10**6, "90 of 100 objects arrived whole.", '{"bytes": 1000000}', *OWNER)
+    return (*head, 100, 90, 10, 10**6, "90 of 100 objects arrived whole.", '{"bytes": 1000000}', SAMPLES, *OWNER)
 
 
 def association(number: int, peers: int) -> tuple[Any, ...]:

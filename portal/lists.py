@@ -156,6 +156,8 @@ def _counts(whole: LongList, search: str) -> Mapping[str, int]:
     if whole.state is None:
         return {"": query.count()}
     state = whole.state()
+    if search:  # else SQLite walks the index of the state, and fetches each row by its number to look into its texts
+        state = fn.COALESCE(state, "")
     return dict(query.select(state, fn.COUNT(whole.table.id)).group_by(state).tuples())
 
 

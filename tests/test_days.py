@@ -10,10 +10,10 @@ import pytest
 from test_web_lists import MOST_STATEMENTS, full, statements
 from web_fixtures import Visitor, app, dimse, stranger, text_of, visitor
 
-from portal import associations, callers, days, devices, expiries, hourly, jobs, keys, pace, runs
+from portal import associations, callers, days, devices, expiries, hourly, jobs, keys, pace, runs, site
 from portal.days import Row
 from portal.models import ApiKey, Association, Hourly, Job, database, now, writing
-from portal.provenance import Actor
+from portal.provenance import Actor, operator
 from portal.runs import End, Run
 
 __all__ = ["app", "dimse", "full", "stranger", "visitor"]
@@ -113,7 +113,7 @@ def test_what_an_export_brings_is_counted_by_the_hour_and_sampled_on_the_way(vis
         assert page.count('class="part-1"') == 3
 
 
-def test_a_run_goes_on_sampling_where_the_last_one_left(site: object, admin: Actor) -> None:
+def test_a_run_goes_on_sampling_where_the_last_one_left(app: object, admin: Actor) -> None:
     job = an_export(admin)
     Job.update(samples=[[100.0, 5000]], bytes=5000).where(Job.id == job.id).execute()
 
@@ -148,7 +148,7 @@ def test_too_few_samples_make_no_picture(samples: list[pace.Sample]) -> None:
     assert pace.of(samples) is None
 
 
-def test_the_keys_that_expire_next_come_in_their_order(site: object, admin: Actor) -> None:
+def test_the_keys_that_expire_next_come_in_their_order(app: object, admin: Actor) -> None:
     for label, away in (("late", 80), ("soon", 8), ("never", 200), ("off", 20), ("revoked", 30)):
         keys.issue(devices.add(label, actor=admin), name="one", expires=now() + timedelta(days=away), actor=admin)
     devices.disable("off", actor=admin)
@@ -173,7 +173,7 @@ def test_many_keys_on_one_day_are_one_mark_and_the_rest_a_link(visitor: Visitor,
     assert (found.all, found.marks, len(found.first)) == (8, ((9, 5), (40, 3)), expiries.NAMED)
 
 
-def test_old_hours_are_forgotten(site: object) -> None:
+def test_old_hours_are_forgotten(app: object) -> None:
     with writing():
         hourly.count("refused")
         hourly.count("refused", 2)
@@ -183,6 +183,7 @@ def test_old_hours_are_forgotten(site: object) -> None:
 
 
 def test_home_shows_the_keys_that_expire_or_says_that_none_does(visitor: Visitor, full: None) -> None:
+    site.put({"first_steps.hidden": True}, actor=operator())
     ApiKey.update(expires=now() + timedelta(days=200)).execute()
     assert "No key of a device expires in the next 90 days." in text_of(visitor.get("/").text)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from archive_fixtures import a_project, an_object, store, upload
+from flask import Flask
 from test_web_lists import MOST_STATEMENTS, statements, table_in
 from web_fixtures import HTMX, Visitor, app, reader, stranger, text_of, visitor
 
@@ -100,11 +101,12 @@ def test_home_says_how_full_the_disk_is_and_leads_to_what_fills_it(visitor: Visi
     assert "When it will be full is told after 7 days; 0 days are known." in text_of(page)
     assert 'href="/disk/"' in page
 
+    here = disk.room()
     for back in range(20, 0, -1):
-        a_day_ago(back, disk.room().used - back * GB // 4)
+        a_day_ago(back, here.used - back * here.left // 100)
     page = text_of(visitor.get("/").text)
     assert "Full on about" in page
-    assert "if it goes on growing by 250 MB a day." in page
+    assert "if it goes on growing by" in page
     assert "with less than 1 byte free, nothing is taken in." in page
 
 
@@ -173,3 +175,8 @@ def test_a_large_site_is_counted_before_it_is_shown(
     assert totals.refresh() is True
     found = totals.get()
     assert (found.studies, found.instances, found.files) == (0, 0, 0)
+
+
+def test_a_part_that_is_empty_leaves_the_others_their_looks(app: Flask) -> None:
+    drawn = app.jinja_env.globals["columns"]([(0, 5), ()], 10, "in words")
+    assert [found for found in ("part-1", "part-2", "stub") if f'class="{found}"' in drawn] == ["part-2", "stub"]
