@@ -54,6 +54,23 @@ document.addEventListener("htmx:after:request", answered);
 document.addEventListener("htmx:error", answered);
 document.addEventListener("htmx:finally:request", answered);
 
+/* A part that is replaced keeps the focus: on the same control where it is there again, else on the part itself. */
+const controls = "a[href], button, input, select, textarea, summary";
+const called = (element) => `${element.tagName} ${element.getAttribute("aria-label") ?? element.textContent.trim()}`;
+let held = null;
+document.addEventListener("htmx:before:swap", () => {
+  const at = document.activeElement;
+  const part = (at?.matches(controls) ? at.parentElement : at)?.closest("[id]");
+  held = part && { at, name: called(at), part: part.id };
+});
+document.addEventListener("htmx:after:swap", () => {
+  if (!held || held.at.isConnected || document.activeElement !== document.body) return;
+  const part = document.getElementById(held.part) ?? document.getElementById("main");
+  const again = [...part.querySelectorAll(controls)].find((one) => called(one) === held.name);
+  if (!again) part.tabIndex = -1;
+  (again ?? part).focus({ preventScroll: true });
+});
+
 /* The answer to a form is a page of its own where it shows a secret: loading it anew must not send the form again. */
 const here = document.body.dataset.here;
 if (here) history.replaceState(null, "", here);
