@@ -101,7 +101,6 @@ ANSWERS: dict[str, str] = {
     "frames.file_thumbnail": "/data/file/{file}/thumbnail",
     "frames.frame": "/data/file/{file}/frame/1",
     "jobs.report": "/jobs/{failed}/report.jsonl",
-    "settings.listener": "/settings/listener",
     "jobs.progress": "/jobs/{failed}/progress",
     "static": "/static/style.css",
 }

@@ -246,6 +246,10 @@ WALKS = (
         "1 does not fit",
     ),
     Walk("settings.sign_out_all", "/settings/sign-out-all", "Sign everybody out", "Everybody is signed out"),
+    Walk("first_steps.leave", "/first-steps/", "Leave for later: Turn on DIMSE", "Left for later."),
+    Walk("first_steps.take_up", "/first-steps/", "Take up again: Turn on DIMSE", "Leave it for later"),
+    Walk("first_steps.hide", "/", "Hide the first steps", "West"),
+    Walk("first_steps.unhide", "/first-steps/", "Show on the first page", "First steps"),
     Walk("conflicts.resolve", "/data/conflicts/1", "Keep what is here", "Another decision takes it back."),
     Walk("conflicts.resolve", "/data/conflicts/1", "Replace it; the old one stays", "2 decisions so far"),
     Walk("trash.throw", "/data/file/{spare}/trash", "Move 1 file to the trash", "is in the trash."),
@@ -382,7 +386,7 @@ def visitor(served: Served) -> Visitor:
 
 def _addresses(served: Served, number: int) -> list[str]:
     """Of each route that takes a form, with this number for whatever it is about."""
-    values: dict[str, object] = {"kind": "file", "section": "site", "key_id": "ptk_NOBODY"}
+    values: dict[str, object] = {"kind": "file", "section": "site", "name": "storage", "key_id": "ptk_NOBODY"}
     with served.app.test_request_context():
         return [
             url_for(rule.endpoint, **{name: values.get(name, number) for name in rule.arguments})
