@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -71,12 +72,10 @@ class S3Store:
         self._page = page
         self.create_only: bool | None = config.get("create_only")
         self._bucket = config["bucket"]
-        self._place = place
         self._base = f"/{self._bucket}" if config.get("path_style", True) else ""
-        host = place.host if self._base else f"{self._bucket}.{place.host}"
-        self._where = f"{host}:{place.port}"
-        self._answers = s3_answers.Answers(self._bucket, host)
-        self._connection = _Connection(host, place, config.get("region") or "us-east-1", keys)
+        self._place = place if self._base else replace(place, host=f"{self._bucket}.{place.host}")
+        self._answers = s3_answers.Answers(self._bucket, self._place.host)
+        self._connection = _Connection(self._place, config.get("region") or "us-east-1", keys)
 
     def put(self, name: str, body: bytes, *, digest: str, overwrite: bool) -> None:
         checksum = base64.b64encode(bytes.fromhex(digest)).decode()
@@ -250,11 +249,11 @@ class _Connection(S3SignatureV4Connection):
     connection: Any
     signer: Any
 
-    def __init__(self, host: str, place: Endpoint, region: str, keys: tuple[str, str, str]) -> None:
+    def __init__(self, place: Endpoint, region: str, keys: tuple[str, str, str]) -> None:
         self.driver = type("Region", (), {"region_name": region, "name": "Portico"})
         self.conn_class = http.connection_class(place.ca, place.limits)
         key, secret, token = keys
-        super().__init__(key, secret, place.secure, host, place.port, token=token)  # type: ignore[no-untyped-call]
+        super().__init__(key, secret, place.secure, place.host, place.port, token=token)  # type: ignore[no-untyped-call]
         make: Any = _Signer
         self.signer = make(access_key=key, access_secret=secret, version="", connection=self)
 
