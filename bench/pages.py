@@ -167,16 +167,11 @@ def fill(rows: int, instances: int) -> None:
 
 
 def fill_tree(rows: int) -> None:
-    """A session a study; and as many sessions, acquisitions and files as `rows` in one container of each level."""
-    series = STUDIES * make_index.SERIES_PER_STUDY
-    put("subject", SUBJECT, ((n, 1, f"S{n}", f"Q{n}", "", *OWNER) for n in range(1, series + 1)))
-    put("session", SESSION, ((n, n, f"Session {n}", *OWNER) for n in range(1, STUDIES + 1)))
+    """As many subjects as series; and as many sessions, acquisitions and files as `rows` in one container each."""
+    series, there = STUDIES * make_index.SERIES_PER_STUDY, models.Subject.select().count()
+    put("subject", SUBJECT, ((n, 1, f"S{n}", f"Q{n}", "", *OWNER) for n in range(there + 1, series + 1)))
     put("session", SESSION, ((STUDIES + n, 1, f"Visit {n}", *OWNER) for n in range(1, rows + 1)))
-    of_study = ((n, (n - 1) // make_index.SERIES_PER_STUDY + 1, f"{n} axial", *OWNER) for n in range(1, series + 1))
-    put("acquisition", ACQUISITION, of_study)
     put("acquisition", ACQUISITION, ((series + n, 2, f"{n} localizer", *OWNER) for n in range(1, rows + 1)))
-    database.execute_sql("UPDATE study SET session_id = id")
-    database.execute_sql("UPDATE series SET acquisition_id = id")
     database.execute_sql("UPDATE file SET parent_id = 3 WHERE id > ? AND id <= ?", (10 * rows, 11 * rows))
     choices = ("open", "keep", "replace", "separate")
     put(
