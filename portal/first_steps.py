@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from peewee import Desc, fn
-
 from portal import listening, rights, site
 from portal.errors import BadValue
 from portal.models import ApiKey, Caller, Device, Peer, Storage
@@ -103,23 +101,25 @@ def _dimse(options: dict[str, Any]) -> Step:
 
 
 def _peer() -> Step:
-    heard = fn.MAX(fn.COALESCE(Peer.last_seen, ""), fn.COALESCE(Peer.last_answered, ""))
-    peer: Any = Peer.select(Peer.id, Peer.label, Peer.last_seen, Peer.last_answered).order_by(
-        Desc(heard), Peer.id.desc()
-    )
-    found = peer.first()
-    moments = [found.last_seen, found.last_answered] if found else []
-    if moment := max((one for one in moments if one), default=None):
-        did = "called" if moment == found.last_seen else "answered our call"
-        return Step(name="peer", state="done", sentence=f"{found.label} {did}", moment=moment, row=found.id)
+    """Who called last, else who answered last, else the one that was registered last."""
+    newest: tuple[int, str] | None = None
+    for column, did in ((Peer.last_seen, "called"), (Peer.last_answered, "answered our call")):
+        found: Any = Peer.select(Peer.id, Peer.label, column).order_by(column.desc(), Peer.id.desc()).limit(1)
+        for number, label, heard in found.tuples():
+            if heard is not None:
+                return Step(name="peer", state="done", sentence=f"{label} {did}", moment=heard, row=number)
+            newest = (number, label)
+        if newest is None:
+            break
     caller = _knocking()
-    if found is None and caller is None:
-        sentence = "Type our AE title, host and port into the machine, and let it call."
-        return Step(name="peer", state="todo", sentence=sentence)
-    if found is None:
+    if newest is not None:
+        sentence = f"{newest[1]} is registered. It has not called yet, nor answered."
+        return Step(name="peer", state="waiting", sentence=sentence, row=newest[0], knocking=caller)
+    if caller is not None:
         return Step(name="peer", state="waiting", sentence="Somebody knocks.", knocking=caller)
-    sentence = f"{found.label} is registered. It has not called yet, nor answered."
-    return Step(name="peer", state="waiting", sentence=sentence, row=found.id, knocking=caller)
+    return Step(
+        name="peer", state="todo", sentence="Type our AE title, host and port into the machine, and let it call."
+    )
 
 
 def _knocking() -> Caller | None:
@@ -129,17 +129,14 @@ def _knocking() -> Caller | None:
 
 
 def _key() -> Step:
-    keys: Any = (
-        ApiKey.select(ApiKey.name, ApiKey.last_used, Device.id, Device.label)
-        .join(Device, on=(ApiKey.owner_id == Device.id))
-        .where(ApiKey.owner_type == "device")
-        .order_by(Desc(ApiKey.last_used, nulls="LAST"), ApiKey.id.desc())
-    )
-    for name, used, number, label in keys.limit(1).tuples():
+    of_device = ApiKey.owner_type.concat("") == "device"  # so that the index of moments is used, not that of owners
+    label = Device.select(Device.label).where(Device.id == ApiKey.owner_id)
+    keys: Any = ApiKey.select(ApiKey.name, ApiKey.last_used, ApiKey.owner_id, label).where(of_device)
+    for name, used, owner, device_label in keys.order_by(ApiKey.last_used.desc(), ApiKey.id.desc()).limit(1).tuples():
+        named = f"The key {name} of {device_label}"
         if used is not None:
-            sentence = f"The key {name} of {label} was used"
-            return Step(name="key", state="done", sentence=sentence, moment=used, row=number)
-        return Step(name="key", state="waiting", sentence=f"The key {name} of {label} was not used yet.", row=number)
+            return Step(name="key", state="done", sentence=f"{named} was used", moment=used, row=owner)
+        return Step(name="key", state="waiting", sentence=f"{named} was not used yet.", row=owner)
     device: Device | None = Device.select().order_by(Device.id.desc()).first()
     if device is not None:
         sentence = f"{device.label} has no key yet. Generate one on its page."
@@ -149,7 +146,7 @@ def _key() -> Step:
 
 def _storage() -> Step:
     well = Storage.state.in_(("ok", "degraded"))
-    storage: Storage | None = Storage.select().order_by(Desc(well), Storage.id.desc()).first()
+    storage: Storage | None = Storage.select().order_by(well.desc(), Storage.id.desc()).first()
     if storage is None:
         return Step(name="storage", state="todo", sentence="Only if you want copies elsewhere.")
     if storage.state in ("ok", "degraded"):

@@ -134,7 +134,9 @@ def test_the_first_page_asks_the_database_at_most_fifteen_times(
     visitor: Visitor, admin: Actor, dimse: None, app: Flask
 ) -> None:
     knock()
-    devices.add("importer", actor=admin)
+    peers.register("CT1", ae_title="CT1", actor=admin)
+    keys.issue(devices.add("importer", actor=admin), name="first", actor=admin)
+    storages.add("mirror", "fs", path=str(runtime.current().storage_roots[0] / "m"), actor=admin)
     for path in ("/", "/first-steps/"):
         with statements() as sent:
             assert visitor.get(path).status_code == 200

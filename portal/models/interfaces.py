@@ -24,9 +24,9 @@ class Peer(Owned):
     """Ids of peers it may name as move destination; `["any"]` for all. Itself is always among them."""
     limits = JsonField(default=dict)
     enabled = BooleanField(default=True)
-    last_seen = UtcField(null=True)
+    last_seen = UtcField(null=True, index=True)
     """When it called us last."""
-    last_answered = UtcField(null=True)
+    last_answered = UtcField(null=True, index=True)
     """When it took a call of ours last."""
     state = CharField(default="unknown")
     """unknown | ok | failed: how our last call to it ended."""

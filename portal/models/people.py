@@ -61,7 +61,7 @@ class ApiKey(Table):
     revoked = UtcField(null=True)
     created = UtcField(default=now)
     created_by = CharField(default="")
-    last_used = UtcField(null=True)
+    last_used = UtcField(null=True, index=True)
     last_address = CharField(null=True)
     last_program = CharField(null=True)
     read_only = BooleanField(default=False)
