@@ -22,6 +22,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import requests
 from cryptography import x509
@@ -191,6 +192,43 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with contextlib.ExitStack() as stack:
         yield Running(folder, stack)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+class Guarded:
+    """A moto that asks for rights: accounts with a policy each on one bucket."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._number = 0
+
+    def account(self, policy: str) -> Place:
+        """The bucket `research-2027`, as an account with that policy sees it."""
+        self._number += 1
+        name = f"account-{self._number}"
+        self._reset_auth(1000)
+        client = {"aws_access_key_id": "root", "aws_secret_access_key": "root", "region_name": "us-east-1"}
+        iam = boto3.client("iam", endpoint_url=self._url, **client)
+        requests.put(f"{self._url}/research-2027", timeout=20)
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=policy)
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        iam.close()
+        self._reset_auth(0)
+        config = {"bucket": "research-2027", "endpoint": self._url, "access_key": key["AccessKeyId"]}
+        return Place(name, "s3", config, {"secret_key": key["SecretAccessKey"]})
+
+    def _reset_auth(self, requests_without: int) -> None:
+        """How many requests are answered before rights are asked for."""
+        requests.post(f"{self._url}/moto-api/reset-auth", data=str(requests_without), timeout=20).raise_for_status()
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    url = f"http://127.0.0.1:{free_port()}"
+    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", url.rpartition(":")[2]]
+    env = {"INITIAL_NO_AUTH_ACTION_COUNT": "1000"}
+    with _server(command, tmp_path_factory.mktemp("guarded"), url, env):
+        yield Guarded(url)
 
 
 @pytest.fixture

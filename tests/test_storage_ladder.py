@@ -1,5 +1,6 @@
 """Save and test, health, and what the site keeps of a bucket and its credentials."""
 
+import hashlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from cli_fixtures import Portal, portal
 from store_fixtures import *  # noqa: F403  (fixtures)
-from store_fixtures import ACCESS_KEY, SECRET, Answer, Front, Place, Request, Running
+from store_fixtures import ACCESS_KEY, SECRET, Answer, Front, Guarded, Place, Request, Running
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import add_file
 
@@ -48,6 +49,13 @@ def test(row: Storage, admin: Actor) -> Job:
 
 
 test.__test__ = False  # type: ignore[attr-defined]
+
+
+def policy(without: str = "") -> str:
+    """The policy that the guide gives, perhaps without a right."""
+    guide = (Path(__file__).parents[1] / "docs" / "storage" / "s3.md").read_text()
+    given = guide.partition("```json\n")[2].partition("```")[0]
+    return given.replace(f'"{without}"', '"s3:GetObjectAcl"') if without else given
 
 
 def states(job: Job) -> dict[str, str]:
@@ -112,6 +120,41 @@ def test_a_store_that_keeps_everything_is_no_failure(
     assert "It keeps what was written" in job.sentence
     for found in juicefs.open("portico").list("portico-test-"):
         juicefs.open("portico").delete(found.key)
+
+
+def test_the_policy_of_the_guide_is_enough_under_the_prefix_and_nowhere_else(
+    guarded: Guarded, site: Settings, admin: Actor
+) -> None:
+    place = guarded.account(policy())
+    job = test(add(place, admin), admin)
+    assert states(job) == dict.fromkeys(READING + WRITING, "ok")
+    elsewhere = place.open("elsewhere")
+    for attempt in (
+        lambda: elsewhere.put("object", [b"x"], size=1, digest=hashlib.sha256(b"x").hexdigest(), overwrite=True),
+        lambda: list(elsewhere.read("object")),
+        lambda: elsewhere.delete("object"),
+    ):
+        with pytest.raises(NotAllowed):
+            attempt()
+
+
+@pytest.mark.parametrize(
+    ("right", "step", "state", "words"),
+    [
+        ("s3:ListBucket", "Listed", "bad", "may not list the bucket"),
+        ("s3:PutObject", "Wrote a random name", "bad", "may not write objects to the bucket"),
+        ("s3:GetObject", "Wrote a random name", "bad", "may not look at objects of the bucket"),
+        ("s3:DeleteObject", "Deleted", "warn", "may not delete objects of the bucket"),
+        ("s3:ListBucketMultipartUploads", "Deleted", "ok", ""),
+    ],
+)
+def test_a_right_that_is_missing_is_named_at_its_step(
+    right: str, step: str, state: str, words: str, guarded: Guarded, site: Settings, admin: Actor
+) -> None:
+    job = test(add(guarded.account(policy(without=right)), admin), admin)
+    assert states(job)[step] == state
+    assert words in job.sentence
+    assert not words or right in job.sentence
 
 
 def test_a_test_touches_only_its_own_name(

@@ -88,6 +88,15 @@ def test_a_storage_is_edited(visitor: Visitor, admin: Actor, root: str) -> None:
     assert (view["label"], view["prefix"], view["mode"]) == ("vault", "p", "both")
 
 
+def test_a_bucket_that_the_command_line_added_has_a_page_without_its_secret(visitor: Visitor, admin: Actor) -> None:
+    fields = {"bucket": "research", "endpoint": "https://s3.site.example:9000", "access_key": "K"}
+    storage = storages.add("bucket", "s3", secret={"secret_key": "a-planted-secret"}, actor=admin, **fields)
+    assert "research at s3.site.example:9000" in visitor.get("/interfaces/storages/").text
+    page = visitor.get(f"/interfaces/storages/{storage.id}")
+    assert page.status_code == 200
+    assert "planted" not in page.text
+
+
 def test_a_storage_is_removed_by_typing_its_label(visitor: Visitor, admin: Actor, root: str) -> None:
     storage = storages.add("mirror", "fs", path=f"{root}/mirror", actor=admin)
     path = f"/interfaces/storages/{storage.id}/remove"
