@@ -13,10 +13,10 @@ from cli_fixtures import Portal, portal
 from store_fixtures import *  # noqa: F403  (fixtures)
 from store_fixtures import ACCESS_KEY, SECRET, Answer, Front, Guarded, Place, Request, Running
 from work_fixtures import *  # noqa: F403  (fixtures)
-from work_fixtures import add_file
+from work_fixtures import Process, add_file
 
 from dimse_worker import destinations
-from portal import exports, jobs, runs, runtime
+from portal import cli, exports, jobs, models, runs, runtime
 from portal.errors import BadValue, Damaged, NotAllowed
 from portal.models import Acquisition, Job, JobItem, Secret, Storage, now
 from portal.provenance import Actor
@@ -381,3 +381,21 @@ def test_a_bucket_is_named_on_the_command_line_and_its_secret_comes_from_a_file(
     assert "bucket at 127.0.0.1:9000" in portal("storage", "list").out
     assert portal("storage", "edit", "Bucket", "--access-key", "K2").code == 1
     portal.ok("storage", "edit", "Bucket", "--access-key", "K2", "--secret-file", str(file))
+
+
+def test_a_worker_tests_a_bucket_for_the_command_line_which_tells_each_step(
+    juicefs: Place, site: Settings, worker: Process, admin: Actor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(juicefs, admin)
+    add(juicefs, admin, label="closed", endpoint="http://127.0.0.1:1")
+    models.database.close()
+    data = ("--data", str(site.data))
+    assert cli.run(["storage", "test", "bucket", *data]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[10:31].strip() for line in lines] == READING + WRITING
+    assert {line[:10].strip() for line in lines} == {"ok", "remark"}
+    assert cli.run(["storage", "test", "closed", *data]) == 1
+    said = capsys.readouterr()
+    assert "FAILED    Connected" in said.out
+    assert said.err == "Connected: 127.0.0.1 refuses connections on port 1. Check the port, and that the store runs.\n"
+    models.database.connect()

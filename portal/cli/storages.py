@@ -16,6 +16,7 @@ from portal.provenance import operator
 from portal.storage import providers, storages
 
 TEST_PATIENCE = 300
+STATES = {"off": "-", "run": "running", "ok": "ok", "warn": "remark", "bad": "FAILED", "skip": "not used"}
 LONGEST = 65_536
 """Bytes of a secret or a certificate from outside."""
 
@@ -95,7 +96,8 @@ def list_() -> Answer:
 def test(label: str) -> Answer:
     """Try a storage step by step under a random name: write, read back, overwrite, delete."""
     job = until_over(storages.request_test(label, actor=operator()), patience=TEST_PATIENCE)
-    return Answer(view=jobs.view(job), sentence=job.sentence, failure="" if job.state == "done" else job.sentence)
+    said = "\n".join(_line(step) for step in job.result.get("steps", ())) or job.sentence
+    return Answer(view=jobs.view(job), sentence=said, failure="" if job.state == "done" else job.sentence)
 
 
 @storage.command("remove")
@@ -106,6 +108,11 @@ def remove(label: str) -> Answer:
     view = storages.view(storages.get(label))
     storages.remove(label, actor=operator())
     return Answer(view=view, sentence=f"Storage {label} removed; nothing was deleted there.")
+
+
+def _line(step: dict[str, Any]) -> str:
+    """A step of a test on a line."""
+    return f"{STATES[step['state']]:<10}{step['name']:<21}{step['sentence']}".rstrip()
 
 
 def _given(provider: str, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
