@@ -93,10 +93,13 @@ def pages(job: Job) -> None:
         f"/jobs/{job.id}?sort=object",
         f"/jobs/{job.id}?sort=-size",
         f"/jobs/{job.id}?q={first.key.rpartition('/')[2]}",
+        f"/jobs/{job.id}?q=p1/P00",
         "/exports/",
+        "/exports/new",
+        f"/exports/new?like={job.id}",
     ):
         times = sorted(timed(lambda where=address: client.get(where)) for _ in range(5))
-        print(f"  {address:40} {times[0]:7.1f} to {times[-1]:7.1f} ms")
+        print(f"  {address:44} {times[0]:7.1f} to {times[-1]:7.1f} ms")
 
 
 def sign_in(client: Any) -> None:

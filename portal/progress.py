@@ -20,6 +20,7 @@ def view(job: Job, label: str) -> dict[str, Any]:
     return {name: getattr(job, name) for name in SHOWN} | {
         "label": label,
         "is_over": job.state in OVER,
+        "existing": job.params.get("existing", "never"),
         "bytes_done": job.bytes,
         "bytes": size,
         "rate": rate,

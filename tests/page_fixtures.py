@@ -61,7 +61,7 @@ PAGES: dict[str, Addresses] = {
     "exports.index": ("/exports/",),
     "exports.new": ("/exports/new",),
     "jobs.index": ("/jobs/",),
-    "jobs.show": ("/jobs/{failed}", "/jobs/{failed}?only=verified", "/jobs/{waiting}"),
+    "jobs.show": ("/jobs/{failed}", "/jobs/{failed}?only=verified", "/jobs/{waiting}", "/jobs/{tried}"),
     "activity.associations_list": ("/activity/",),
     "activity.refused": ("/activity/refused", "/activity/refused?only=ignored"),
     "activity.audit": ("/activity/audit",),
@@ -254,6 +254,12 @@ def _work(actor: Actor) -> dict[str, object]:
         )
         for number, state in enumerate(("failed", "verified")):
             JobItem.create(job=failed, key=f"{FORMULA}/{number}/{LONG}", state=state, sentence=LONG, size=1)
+    with writing():
+        tried = jobs.create("dry_run", actor=actor, params={"path": LONG, "to": ATTACK}, what=LONG, total=2)
+        for state in ("pending", "unmatched", "collides", "other"):
+            JobItem.create(job=tried, key=f"{FORMULA}/{LONG}", state=state, sentence=LONG, size=1)
+    found = {"pending": [1, 1], "unmatched": [1, 1], "collides": [1, 1], "other": [1, 1]}
+    jobs.finish(tried, "done", LONG, found=found, patients=1)
     jobs.advance(failed, done=1, failed=1)
     jobs.finish(failed, "errors", LONG, steps=[{"name": ATTACK, "state": "bad", "sentence": LONG, "ms": 1}])
-    return {"waiting": waiting.id, "failed": failed.id}
+    return {"waiting": waiting.id, "failed": failed.id, "tried": tried.id}

@@ -2,9 +2,11 @@
 
 import pytest
 from archive_fixtures import a_project, store_vendor_file
-from web_fixtures import Visitor, app, refusal, stranger, visitor
+from web_fixtures import Visitor, app, refusal, stranger, text_of, visitor
 
-from portal import exports, runtime
+from dimse_worker import destinations
+from portal import dry_runs, exports, jobs, runs, runtime
+from portal.export_orders import Options
 from portal.models import Job
 from portal.provenance import Actor
 from portal.storage import storages
@@ -124,16 +126,78 @@ def test_an_export_needs_a_storage_and_says_so(visitor: Visitor) -> None:
     assert "nowhere to export to" in visitor.get("/exports/new").text
 
 
-def test_an_export_is_started_and_has_a_page(visitor: Visitor, admin: Actor, root: str) -> None:
+def tried(job_id: int) -> None:
+    """What the worker does with a dry run."""
+    runs.perform(job_id, lambda this: dry_runs.run(this, destination=destinations.open_for(this.job)))
+
+
+def test_an_export_is_tried_confirmed_and_started(visitor: Visitor, admin: Actor, root: str) -> None:
     store_vendor_file("CT_small.dcm", a_project("trial", actor=admin))
     storages.add("mirror", "fs", path=f"{root}/mirror", actor=admin)
 
     answer = visitor.post("/exports/new", {"project": "neuro/trial", "to": "mirror"}, follow_redirects=True)
 
     assert "neuro/trial to mirror" in answer.text
+    assert "Start this export" not in answer.text
+    (job,) = jobs.every()
+    tried(job.id)
+    page = text_of(visitor.get(f"/jobs/{job.id}").text)
+    assert "1 identifiable patient leaves the site." in page
+    assert "1 object to be sent" in page
+
+    refusal(visitor.post(f"/exports/{job.id}/start"), "tick that this is allowed")
+    assert exports.every() == []
+    answer = visitor.post(f"/exports/{job.id}/start", {"confirmed": "y"}, follow_redirects=True)
+
+    assert "Cancel export" in answer.text
     assert len(exports.every()) == 1
     assert "neuro/trial" in visitor.get("/exports/").text
     assert visitor.get("/exports/?only=active").status_code == 200
+
+
+def test_the_form_of_an_export_has_as_many_rules_as_one_wants(visitor: Visitor, admin: Actor, root: str) -> None:
+    a_project("trial", actor=admin)
+    storages.add("mirror", "fs", path=f"{root}/mirror", actor=admin)
+    form = {"project": "neuro/trial", "to": "mirror", "level_1": "session", "path_1": "{subject}/{file}"}
+
+    more = visitor.post("/exports/new", {**form, "act": "add"}).text
+    assert 'aria-label="Rule 2"' in more
+    assert 'value="{subject}/{file}"' in more
+    form |= {"level_2": "all", "path_2": "{file}", "include_2": "colour is red"}
+    refused = visitor.post("/exports/new", {**form, "act": "try"})
+    refusal(refused, "does not begin with a field")
+    assert 'id="include_2-e"' in refused.text
+    fewer = visitor.post("/exports/new", {**form, "act": "remove-1"}).text
+    assert 'value="{file}"' in fewer
+    assert 'value="{subject}/{file}"' not in fewer
+    assert jobs.every() == []
+
+
+def test_a_form_of_an_export_is_filled_like_an_earlier_one(visitor: Visitor, admin: Actor, root: str) -> None:
+    a_project("trial", actor=admin)
+    storages.add("mirror", "fs", path=f"{root}/mirror", actor=admin)
+    rules = [{"level": "session", "include": ["modality is MR", "file ends .pdf"], "path": "{subject}/{file}"}]
+    options = Options(rules=rules, existing="different", bandwidth="2.5 MB")
+    job = exports.start("neuro/trial", to="mirror", actor=admin, options=options)
+
+    page = visitor.get(f"/exports/new?like={job.id}").text
+
+    assert "modality is MR\nfile ends .pdf</textarea>" in page
+    assert 'value="{subject}/{file}"' in page
+    assert '<option value="different" selected>' in page
+    assert 'value="2.5 MB"' in page
+
+
+def test_the_preview_shows_where_real_objects_would_go(visitor: Visitor, admin: Actor, root: str) -> None:
+    store_vendor_file("CT_small.dcm", a_project("trial", actor=admin))
+    storages.add("mirror", "fs", path=f"{root}/mirror", prefix="nightly", actor=admin)
+    form = {"project": "neuro/trial", "to": "mirror", "level": "project", "path_1": "{modality}/{file}"}
+
+    assert "mirror/nightly/ CT/" in text_of(visitor.post("/exports/preview", form).text)
+    left = visitor.post("/exports/preview", {**form, "exclude_1": "modality is CT"}).text
+    assert "Rule 1 leaves it out: modality is CT" in left
+    assert "There is no subject" in visitor.post("/exports/preview", {**form, "level": "subject", "only": "?"}).text
+    assert visitor.post("/exports/preview", {}).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,27 @@
 """Exports: copies of a project on an external storage."""
 
+from collections.abc import Mapping
+
 from flask import Blueprint, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import browse, days, exports
-from portal.routes.forms import Form, choice, offered
+from portal import browse, days, export_fields, export_previews, export_rules, exports
+from portal.export_orders import Options
+from portal.routes.export_forms import (
+    ExportForm,
+    StartForm,
+    as_typed,
+    empty_rule,
+    filled,
+    options_of,
+    rules_of,
+    sent,
+    values_of,
+)
+from portal.routes.forms import offered
 from portal.routes.guard import current_actor, current_scope, site_admin_required
-from portal.routes.pages import as_csv, listed, render, wants_csv
+from portal.routes.jobs import page_of
+from portal.routes.pages import as_csv, listed, render, typed, wants_csv
 from portal.storage import storages
 from portal.work_lists import EXPORTS
 
@@ -19,11 +34,6 @@ STATES = (
     ("failed", "Failed"),
     ("cancelled", "Cancelled"),
 )
-
-
-class ExportForm(Form):
-    project = choice("Project")
-    to = choice("To")
 
 
 @bp.get("/")
@@ -44,21 +54,78 @@ def index() -> Response:
 @bp.get("/new")
 @site_admin_required
 def new() -> Response:
-    form = _form(ExportForm(project=request.args.get("project"), to=request.args.get("to")))
-    return render("exports/new.html", form=form)
+    like = request.args.get("like", "")
+    if like.isascii() and like.isdecimal() and len(like) < 19:
+        values, rules = as_typed(exports.get(int(like)).params)
+    else:
+        values, rules = {name: typed(name, 300) for name in ("project", "to", "level", "only")}, [empty_rule()]
+    return _page(filled(values, rules))
 
 
 @bp.post("/new")
 @site_admin_required
-def start() -> Response:
-    form = _form(ExportForm())
-    job = form.attempt(lambda: exports.start(form.project.data or "", to=form.to.data or "", actor=current_actor()))
+def dry_run() -> Response:
+    """Try what the form says; or the form with a rule more or less."""
+    act = request.form.get("act", "")
+    if act.startswith(("add", "remove-")):
+        return _page(_changed(act))
+    form, options = sent(request.form), options_of(request.form)
+    project, to = form.project.data or "", form.to.data or ""
+    job = form.attempt(lambda: exports.dry_run(project, to=to, actor=current_actor(), options=options))
     if job is None:
-        return render("exports/new.html", form=form, status=422)
+        return _page(form, status=422)
     return redirect(url_for("jobs.show", job_id=job.id), 303)
 
 
-def _form(form: ExportForm) -> ExportForm:
+@bp.post("/preview")
+@site_admin_required
+def preview() -> Response:
+    """Where some objects would go, as the form is at the moment."""
+    return render("exports/_preview.html", preview=_look(request.form, options_of(request.form)))
+
+
+@bp.post("/<row:job_id>/start")
+@site_admin_required
+def start(job_id: int) -> Response:
+    """Start what a dry run has tried."""
+    form = StartForm()
+    confirmed = bool(form.confirmed.data)
+    job = form.attempt(lambda: exports.start_as_tried(job_id, confirmed=confirmed, actor=current_actor()))
+    if job is None:
+        return page_of(job_id, form=form, status=422)
+    return redirect(url_for("jobs.show", job_id=job.id), 303)
+
+
+def _page(form: ExportForm, status: int = 200) -> Response:
     form.project.choices = offered((path, path) for path in browse.paths(current_scope()))
     form.to.choices = offered((row.label, row.label) for row in storages.every())
+    now = {name: field.data or "" for name, field in form._fields.items()}
+    for name in ("project", "to"):
+        now[name] = now[name] or next((one.value for one in form[name].choices), "")
+    rules = rules_of(now)
+    return render(
+        "exports/new.html",
+        form=form,
+        status=status,
+        numbers=range(1, len(rules) + 1),
+        most=export_rules.MOST,
+        fields=export_fields.FIELDS,
+        preview=_look(now, options_of(now)),
+    )
+
+
+def _look(form: Mapping[str, str], options: Options) -> export_previews.Preview:
+    return export_previews.look(form.get("project", ""), form.get("to", ""), options)
+
+
+def _changed(act: str) -> ExportForm:
+    """The form with another rule at its end, or without one of them."""
+    rules = rules_of(request.form)
+    if act == "add" and len(rules) < export_rules.MOST:
+        rules.append(empty_rule())
+    number = act.removeprefix("remove-")
+    if len(rules) > 1 and number.isdecimal() and 1 <= int(number[:3]) <= len(rules):
+        del rules[int(number[:3]) - 1]
+    form = filled(values_of(request.form), rules)
+    form[f"level_{len(rules)}"].flags.focus = True
     return form

@@ -4,6 +4,7 @@ from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
 from portal import days, job_items, jobs, origins, pace
+from portal.routes.export_forms import StartForm
 from portal.routes.guard import current_actor, site_admin_required
 from portal.routes.pages import as_csv, as_json_lines, listed, render, typed, wants_csv
 from portal.work_lists import JOBS
@@ -22,7 +23,15 @@ ITEM_STATES = (
     ("pending", "Waiting"),
     ("sent", "Sent"),
     ("verified", "Verified"),
-    ("skipped", "There already"),
+    ("unmatched", "Stayed here"),
+)
+TRIED_STATES = (
+    ("pending", "Would be sent"),
+    ("other", "Other content there"),
+    ("same", "There already"),
+    ("collides", "One path for two"),
+    ("failed", "Cannot be sent"),
+    ("unmatched", "Stays here"),
 )
 
 
@@ -37,19 +46,26 @@ def index() -> Response:
 @bp.get("/<row:job_id>")
 @site_admin_required
 def show(job_id: int) -> Response:
+    if wants_csv():
+        return as_csv(job_items.of(jobs.get(job_id), typed("q", 200)), f"job-{job_id}")
+    return page_of(job_id, form=StartForm())
+
+
+def page_of(job_id: int, *, form: StartForm, status: int = 200) -> Response:
+    """The page of a job; `form` starts what a dry run has tried."""
     job = jobs.get(job_id)
     items = job_items.of(job, typed("q", 200))
-    if wants_csv():
-        return as_csv(items, f"job-{job_id}")
     return render(
         "jobs/show.html",
         partial="jobs/_items.html",
+        status=status,
         job=jobs.view(job),
         who=origins.name(job),
         pace=pace.of(job.samples),
+        form=form,
         listing=listed(items),
         sorts=items.sorts,
-        states=ITEM_STATES,
+        states=TRIED_STATES if job.kind == "dry_run" else ITEM_STATES,
     )
 
 

@@ -280,5 +280,5 @@ def _told(values: dict[str, Any]) -> dict[str, Any]:
 
 def _active(row: Storage | None = None) -> Sequence[Job]:
     """Jobs that work on this storage, or on any."""
-    active = Job.select().where(Job.state.in_(ACTIVE), Job.kind.in_(("export", "storage_test")))
+    active = Job.select().where(Job.state.in_(ACTIVE), Job.kind.in_(("export", "dry_run", "storage_test")))
     return [job for job in active if row is None or job.params.get("storage") == row.id]

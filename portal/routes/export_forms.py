@@ -1,0 +1,119 @@
+"""The form of an export, which has as many rules as somebody wants, and that of its start."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from portal import export_paths, export_rules
+from portal.export_orders import Options
+from portal.routes.forms import Form, choice, lines, split, text, tick
+
+LEVELS = (
+    ("project", "Everything"),
+    ("subject", "One subject"),
+    ("session", "One session"),
+    ("search", "Studies that a search finds"),
+)
+TAKES = (
+    ("all", "Files of every level"),
+    ("acquisition", "Files of acquisitions"),
+    ("session", "Files of sessions"),
+    ("subject", "Files of subjects"),
+    ("project", "Files of the project itself"),
+)
+EXISTING = (
+    ("never", "Leave it as it is"),
+    ("different", "Write over it if its content differs"),
+    ("always", "Always write over it"),
+)
+PLAIN = ("project", "to", "label", "level", "only", "existing", "bandwidth")
+OF_A_RULE = ("level", "include", "exclude", "path")
+Rule = dict[str, str]
+"""One rule as it was typed: level, include and exclude (lines), path."""
+
+
+class ExportForm(Form):
+    label = text("Label")
+    project = choice("Project")
+    level = choice("What of it", LEVELS)
+    only = text("Which")
+    to = choice("To")
+    existing = choice("If an object is there already", EXISTING)
+    bandwidth = text("At most, in a second")
+
+
+class StartForm(Form):
+    confirmed = tick("I know, and it is allowed")
+
+
+@lru_cache(maxsize=export_rules.MOST)
+def _class(rules: int) -> type[ExportForm]:
+    """The form with the fields of that many rules."""
+    fields: dict[str, Any] = {}
+    for number in range(1, rules + 1):
+        fields[f"level_{number}"] = choice("Takes", TAKES)
+        fields[f"include_{number}"] = lines("If one of these is so")
+        fields[f"exclude_{number}"] = lines("But not if one of these is")
+        fields[f"path_{number}"] = text("Path of each object")
+    return type("ExportForm", (ExportForm,), fields)
+
+
+def empty_rule() -> Rule:
+    return {"level": "all", "include": "", "exclude": "", "path": export_paths.USUAL}
+
+
+def filled(values: Mapping[str, Any], rules: Sequence[Rule]) -> ExportForm:
+    """The form with these values, whatever was sent."""
+    given = dict(values)
+    for number, rule in enumerate(rules, 1):
+        given |= {f"{name}_{number}": rule[name] for name in OF_A_RULE}
+    return _class(len(rules))(formdata=None, data=given)
+
+
+def sent(form: Mapping[str, str]) -> ExportForm:
+    """The form as it was sent."""
+    return _class(len(rules_of(form)))()
+
+
+def values_of(form: Mapping[str, str]) -> dict[str, str]:
+    """What was typed, but for the rules."""
+    return {name: form.get(name, "") for name in PLAIN}
+
+
+def rules_of(form: Mapping[str, str]) -> list[Rule]:
+    """The rules that were typed, one at least and not more than an export may have."""
+    numbers = [number for number in range(1, export_rules.MOST + 1) if f"path_{number}" in form]
+    return [{name: form.get(f"{name}_{number}", "") for name in OF_A_RULE} for number in numbers] or [empty_rule()]
+
+
+def options_of(form: Mapping[str, str]) -> Options:
+    """What was typed, as the domain takes it."""
+    typed = values_of(form)
+    rules = [{**rule, "include": split(rule["include"]), "exclude": split(rule["exclude"])} for rule in rules_of(form)]
+    return Options(
+        label=typed["label"],
+        level=typed["level"] or "project",
+        only=typed["only"],
+        rules=rules,
+        existing=typed["existing"] or "never",
+        bandwidth=typed["bandwidth"],
+    )
+
+
+def as_typed(params: Mapping[str, Any]) -> tuple[dict[str, str], list[Rule]]:
+    """Values and rules of the form that made these parameters of a job."""
+    level, _space, only = str(params.get("only") or "project").partition(" ")
+    speed = params.get("bandwidth") or 0
+    values = {
+        "project": params["path"],
+        "to": params["to"],
+        "level": level,
+        "only": only,
+        "existing": params.get("existing", "never"),
+        "bandwidth": f"{speed / 1_000_000:g} MB" if speed else "",
+    }
+    rules = [
+        {**rule, "include": "\n".join(rule["include"]), "exclude": "\n".join(rule["exclude"])}
+        for rule in params.get("rules") or ()
+    ]
+    return values, rules or [empty_rule()]
