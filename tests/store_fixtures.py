@@ -54,6 +54,8 @@ class Place:
     keeps_ranges: bool = True
     longest: int = 1024
     """Bytes of a name."""
+    refuses: tuple[str, ...] = ()
+    """Names that others take."""
 
     def open(
         self, prefix: str = "", *, secret: dict[str, str] | None = None, options: Any = None, **config: Any
@@ -78,7 +80,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def _server(arguments: list[str], folder: Path, url: str, env: dict[str, str] | None = None) -> Iterator[None]:
+def server(arguments: list[str], folder: Path, url: str, env: dict[str, str] | None = None) -> Iterator[None]:
     """A server of its own process from its first answer on; killed by its process id."""
     process = Process(["env", *(f"{name}={value}" for name, value in (env or {}).items()), *arguments], folder / "log")
     process.start()
@@ -90,9 +92,13 @@ def _server(arguments: list[str], folder: Path, url: str, env: dict[str, str] | 
 
 
 def _answers(url: str) -> bool:
-    with contextlib.suppress(requests.ConnectionError), requests.get(url, timeout=5) as answer:
-        return bool(answer.status_code)
-    return False
+    try:
+        with requests.get(url, timeout=5) as answer:
+            return bool(answer.status_code)
+    except requests.exceptions.SSLError:
+        return True  # it has shown a certificate
+    except requests.ConnectionError:
+        return False
 
 
 def _run(*arguments: str) -> None:
@@ -113,7 +119,7 @@ def _juicefs(folder: Path) -> Iterator[Place]:
     env = {"MINIO_ROOT_USER": ACCESS_KEY, "MINIO_ROOT_PASSWORD": SECRET}
     cache = ["--cache-dir", str(folder / "cache"), "--log", str(folder / "juicefs.log")]
     command = [juicefs, "gateway", "--no-usage-report", *cache, meta, f"127.0.0.1:{port}"]
-    with _server(command, folder, f"http://127.0.0.1:{port}", env):
+    with server(command, folder, f"http://127.0.0.1:{port}", env):
         yield _s3("juicefs", port, create_only=False)
 
 
@@ -122,7 +128,7 @@ def _moto(folder: Path) -> Iterator[Place]:
     """Enforces If-None-Match, keeps parts right, takes any secret."""
     port = free_port()
     command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with _server(command, folder, f"http://127.0.0.1:{port}"):
+    with server(command, folder, f"http://127.0.0.1:{port}"):
         requests.put(f"http://127.0.0.1:{port}/bucket", timeout=20).raise_for_status()
         yield _s3("moto", port)
 
@@ -148,7 +154,7 @@ def _rgw(folder: Path) -> Iterator[Place]:
     conf.write_text("[global]\n" + "\n".join(lines) + "\n")
     keys = ["--access-key", ACCESS_KEY, "--secret-key", SECRET]
     _run("radosgw-admin", "-c", str(conf), "--no-mon-config", "user", "create", "--uid=u", "--display-name=u", *keys)
-    with _server(["radosgw", "-c", str(conf), "-f", "--no-mon-config"], folder, f"http://127.0.0.1:{port}"):
+    with server(["radosgw", "-c", str(conf), "-f", "--no-mon-config"], folder, f"http://127.0.0.1:{port}"):
         place = _s3("rgw", port, create_only=False, keeps_parts=False, keeps_ranges=False)
         place.open()._store._request("PUT", None).close()  # type: ignore[attr-defined]
         yield place
@@ -163,7 +169,15 @@ STORES: dict[str, Callable[[Path], contextlib.AbstractContextManager[Place]]] = 
     "juicefs": _juicefs,
     "moto": _moto,
     "rgw": _rgw,
+    "azurite": lambda folder: _cloud().azurite(folder),
+    "fake-gcs": lambda folder: _cloud().fake_gcs(folder),
+    "gcs-emulator": lambda folder: _cloud().gcs_emulator(folder),
 }
+
+
+def _cloud() -> Any:
+    """The module of the cloud providers, which is made of what stands here."""
+    return importlib.import_module("cloud_stores")
 
 
 HTTP = tuple(STORES)
@@ -186,12 +200,20 @@ class Running:
         return self._places[name]
 
 
+_STARTED = pytest.StashKey[Running]()
+
+
 @pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("stores")
-    with contextlib.ExitStack() as stack:
-        yield Running(folder, stack)
-    shutil.rmtree(folder, ignore_errors=True)
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Running:
+    """The same for all modules, each of which has this fixture of its own."""
+    config = request.config
+    if _STARTED not in config.stash:
+        folder = tmp_path_factory.mktemp("stores")
+        stack = contextlib.ExitStack()
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        config.add_cleanup(stack.close)
+        config.stash[_STARTED] = Running(folder, stack)
+    return config.stash[_STARTED]
 
 
 class Guarded:
@@ -227,7 +249,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     url = f"http://127.0.0.1:{free_port()}"
     command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", url.rpartition(":")[2]]
     env = {"INITIAL_NO_AUTH_ACTION_COUNT": "1000"}
-    with _server(command, tmp_path_factory.mktemp("guarded"), url, env):
+    with server(command, tmp_path_factory.mktemp("guarded"), url, env):
         yield Guarded(url)
 
 
@@ -321,7 +343,7 @@ class Front:
             return Answer(found.status, found.read(), kept)
 
     def _send(self, handler: BaseHTTPRequestHandler, answer: Answer, *, is_half: bool) -> None:
-        handler.send_response(answer.status)
+        handler.send_response_only(answer.status)
         for name, value in answer.headers.items():
             handler.send_header(name, value)
         if handler.command != "HEAD":
@@ -337,6 +359,7 @@ class Front:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             timeout = 30
+            disable_nagle_algorithm = True
 
             def handle(self) -> None:
                 with contextlib.suppress(OSError):

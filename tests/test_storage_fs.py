@@ -241,7 +241,7 @@ def test_a_storage_stands_in_the_list_with_what_was_given(mirror: Storage, folde
         ({"label": "mirror"}, Taken, "There is a storage mirror already", "label"),
         ({"label": ""}, BadValue, "at least one visible character", "label"),
         ({"label": "x" * 65}, BadValue, "more than 64 characters", "label"),
-        ({"provider": "gcs"}, BadValue, "not available yet", "provider"),
+        ({"provider": "gcs"}, BadValue, "has no path", "path"),
         ({"provider": "ftp"}, BadValue, "is no kind of storage", "provider"),
         ({"path": ""}, BadValue, "needs the path of a folder", "path"),
         ({"path": "relative/folder"}, BadValue, "begins with a slash", "path"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cli_fixtures import Portal, portal
 from store_fixtures import *  # noqa: F403  (fixtures)
-from store_fixtures import ACCESS_KEY, SECRET, Answer, Front, Guarded, Place, Request, Running
+from store_fixtures import ACCESS_KEY, HTTP, SECRET, Answer, Front, Guarded, Place, Request, Running
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, add_file
 
@@ -62,11 +62,12 @@ def states(job: Job) -> dict[str, str]:
     return {step["name"]: step["state"] for step in job.result["steps"]}
 
 
-@pytest.mark.parametrize("place", ["juicefs", "moto", "rgw"], indirect=True)
+@pytest.mark.parametrize("place", HTTP, indirect=True)
 def test_a_bucket_is_tested_step_by_step(place: Place, site: Settings, admin: Actor) -> None:
     row = add(place, admin)
     job = test(row, admin)
-    expected = dict.fromkeys(READING + WRITING, "ok")
+    named = "Container found" if place.provider == "azure" else "Bucket found"
+    expected = dict.fromkeys([name.replace("Bucket found", named) for name in READING + WRITING], "ok")
     if not place.create_only:
         expected["Overwriting refused"] = "warn"
     assert states(job) == expected

@@ -31,9 +31,13 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (
             click.option("--path", metavar="P", help="fs: the folder, under one of the roots in PORTAL_STORAGE_ROOTS."),
-            click.option("--bucket", metavar="B", help="s3: the bucket, which exists."),
+            click.option("--bucket", metavar="B", help="s3, gcs: the bucket, which exists."),
+            click.option("--account", metavar="A", help="azure: the storage account."),
+            click.option("--container", metavar="C", help="azure: the container, which exists."),
             click.option(
-                "--endpoint", metavar="URL", help="s3: such as https://s3.site.example:9000. Default: Amazon."
+                "--endpoint",
+                metavar="URL",
+                help="Such as https://s3.site.example:9000. Default: Amazon, Google or Microsoft.",
             ),
             click.option("--region", metavar="R", help="s3: such as eu-central-1. Default: us-east-1."),
             click.option(
@@ -41,9 +45,18 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
                 default=None,
                 help="s3: the bucket stands in the path, or in the host's name. Default: path, but for Amazon.",
             ),
-            click.option("--ca", metavar="FILE", help="s3: the PEM file of the CA that the endpoint is trusted by."),
-            click.option("--access-key", metavar="K", help="s3: without one, the worker's environment has to have it."),
-            click.option("--secret-stdin", is_flag=True, help="Read the secret from standard input."),
+            click.option("--ca", metavar="FILE", help="The PEM file of the CA that the endpoint is trusted by."),
+            click.option(
+                "--access-key",
+                metavar="K",
+                help="s3: without one, the worker's environment has to have it. gcs: of an HMAC key.",
+            ),
+            click.option("--tenant", metavar="T", help="azure: of the client, its id or domain."),
+            click.option("--client", metavar="ID", help="azure: the application that signs in; without one, a key."),
+            click.option("--authority", metavar="URL", help="azure: who signs the client in. Default: Microsoft."),
+            click.option(
+                "--secret-stdin", is_flag=True, help="Read the secret from standard input; gcs: the JSON key."
+            ),
             click.option("--secret-file", metavar="FILE", help="Read the secret from a file."),
             click.option("--prefix", metavar="P", help="What every object key begins with."),
             click.option("--mode", metavar="MODE", help="import, export or both. Default: export."),
@@ -61,7 +74,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
 @on_site
 def add(label: str, provider: str, **options: Any) -> Answer:
     """Add a storage; `portal storage test` then tries it."""
-    fields, secret = _given(provider, options)
+    fields, secret = _given(provider, {}, options)
     added = storages.add(label, provider, secret=secret, actor=operator(), **fields)
     return Answer(view=storages.view(added), sentence=f"Storage {added.label} added. Next: portal storage test")
 
@@ -72,7 +85,8 @@ def add(label: str, provider: str, **options: Any) -> Answer:
 @on_site
 def edit(label: str, **options: Any) -> Answer:
     """Change what is given, and leave the rest; a new secret takes the place of the one before."""
-    fields, secret = _given(storages.get(label).provider, options)
+    row = storages.get(label)
+    fields, secret = _given(row.provider, row.config, options)
     if not fields and not secret:
         raise click.UsageError("Nothing to change was given")
     changed = storages.edit(label, secret=secret, actor=operator(), **fields)
@@ -115,7 +129,7 @@ def _line(step: dict[str, Any]) -> str:
     return f"{STATES[step['state']]:<10}{step['name']:<21}{step['sentence']}".rstrip()
 
 
-def _given(provider: str, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def _given(provider: str, before: dict[str, Any], options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """The fields that were given, and the secret. Raises click.UsageError for one that its provider does not have."""
     from_stdin, file = options.pop("secret_stdin"), options.pop("secret_file")
     kind = providers.named(provider)
@@ -129,8 +143,9 @@ def _given(provider: str, options: dict[str, Any]) -> tuple[dict[str, Any], dict
         raise click.UsageError(f"--secret-{'stdin' if from_stdin else 'file'} does not go with --provider {provider}")
     if "ca" in fields:
         fields["ca"] = _text(Path(fields["ca"]), "CA certificate") if fields["ca"] else ""
-    secret = {kind.secrets[0]: _text(Path(file) if file else None, "secret")} if from_stdin or file else {}
-    return fields, secret
+    if not from_stdin and not file:
+        return fields, {}
+    return fields, {kind.asks_for({**before, **fields}): _text(Path(file) if file else None, "secret")}
 
 
 def _text(file: Path | None, what: str) -> str:

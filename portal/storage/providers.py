@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from portal.errors import BadValue
 from portal.models import Storage
-from portal.storage import paths, s3_config
+from portal.storage import azure_config, gcs_config, paths, s3_config
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
@@ -20,7 +20,7 @@ def _no_secret(_config: Config, _secret: Secrets) -> Secrets:
     return {}
 
 
-def _nowhere(_config: Config) -> str:
+def _nothing(_config: Config) -> str:
     return ""
 
 
@@ -37,11 +37,13 @@ class Provider:
     """Fields whose change asks for the secrets again, beside `place`."""
     secrets: tuple[str, ...] = ()
     """Names of its credentials that are sealed and never shown."""
-    clean: Callable[[Config], Config] | None = None
-    """The configuration, checked. None: not available yet."""
+    asks_for: Callable[[Config], str] = _nothing
+    """Which of the secrets a configuration wants."""
+    clean: Callable[[Config], Config]
+    """The configuration, checked."""
     clean_secret: Callable[[Config, Secrets], Secrets] = _no_secret
     """The secrets, checked against a clean configuration. Raises BadValue where one is missing."""
-    in_words: Callable[[Config], str] = _nowhere
+    in_words: Callable[[Config], str] = _nothing
     """The place in a list: a path, or a bucket and its host."""
     module: str = ""
     """Has `open_destination(config, prefix, secret)`; imported when a storage is opened, so that no web process loads
@@ -63,24 +65,45 @@ PROVIDERS = {
         place=s3_config.PLACE,
         account=s3_config.ACCOUNT,
         secrets=s3_config.SECRETS,
+        asks_for=lambda _config: s3_config.SECRETS[0],
         clean=s3_config.clean,
         clean_secret=s3_config.clean_secret,
         in_words=s3_config.in_words,
         module="portal.storage.s3",
     ),
-    "gcs": Provider(label="Google Cloud Storage"),
-    "azure": Provider(label="Azure Blob Storage"),
+    "gcs": Provider(
+        label="Google Cloud Storage",
+        fields=gcs_config.FIELDS,
+        place=gcs_config.PLACE,
+        account=gcs_config.ACCOUNT,
+        secrets=gcs_config.SECRETS,
+        asks_for=gcs_config.asks_for,
+        clean=gcs_config.clean,
+        clean_secret=gcs_config.clean_secret,
+        in_words=gcs_config.in_words,
+        module="portal.storage.gcs",
+    ),
+    "azure": Provider(
+        label="Azure Blob Storage",
+        fields=azure_config.FIELDS,
+        place=azure_config.PLACE,
+        account=azure_config.ACCOUNT,
+        secrets=azure_config.SECRETS,
+        asks_for=azure_config.asks_for,
+        clean=azure_config.clean,
+        clean_secret=azure_config.clean_secret,
+        in_words=azure_config.in_words,
+        module="portal.storage.azure",
+    ),
 }
 
 
 def named(name: str) -> Provider:
-    """Raises BadValue for one that is not known, or not available."""
+    """Raises BadValue for one that is not known."""
     provider = PROVIDERS.get(name)
     if provider is None:
         known = ", ".join(PROVIDERS)
         raise BadValue(f"{name[:40]!r} is no kind of storage. Choose one of: {known}.", field="provider")
-    if provider.clean is None:
-        raise BadValue(f"{provider.label} is not available yet. Use a file system (fs) or S3 (s3).", field="provider")
     return provider
 
 
@@ -90,7 +113,6 @@ def clean(name: str, config: Config) -> Config:
     for field, value in config.items():
         if value not in ("", None, False) and field not in provider.fields:
             raise BadValue(f"{provider.label} has no {field.replace('_', ' ')}.", field=field)
-    assert provider.clean is not None
     return provider.clean({field: config.get(field) for field in provider.fields})
 
 
