@@ -11,12 +11,13 @@ from peewee import ModelSelect
 from portal import ae_titles, audit, labels, lists, rest_ids, rights, site, uids
 from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.lists import WHOLE, Page, Part
-from portal.models import Acquisition, Group, Project, Session, Subject, writing
+from portal.models import Acquisition, Group, Project, Session, Storage, Subject, now, writing
 from portal.provenance import Actor
 from portal.rights import UNKNOWN_GROUP, Scope
 
 UNSORTED = "Unsorted"
 _CODE = re.compile(r"[a-z0-9._-]{2,32}")
+_RESERVED = f"The group {UNKNOWN_GROUP} is reserved for what could not be placed."
 _SYSTEM = Actor(type="system", name="portico", via="portal", is_admin=True)
 
 Kind = Literal["project", "subject", "session", "acquisition"]
@@ -40,7 +41,7 @@ def add_group(code: str, label: str | None = None, *, actor: Actor) -> Group:
         sentence = "A group's code has 2 to 32 of the characters a-z 0-9 . _ - and begins with a letter or a digit."
         raise BadValue(sentence, field="code")
     if code == UNKNOWN_GROUP:
-        raise Taken(f"The group {UNKNOWN_GROUP} is reserved for what could not be placed.", field="code")
+        raise Taken(_RESERVED, field="code")
     row = Group(code=code, label=labels.clean(code if label is None else label), **actor.origin.fields)
     with writing():
         if Group.select().where(Group.code == code).exists():
@@ -54,17 +55,23 @@ def add_project(path: str, ae_title: str | None = None, *, actor: Actor) -> Proj
     rights.require_admin(actor)
     code, label = _split(path)
     if code == UNKNOWN_GROUP:
-        raise NotAllowed(f"The group {UNKNOWN_GROUP} is reserved for what could not be placed. Use another group.")
+        raise NotAllowed(f"{_RESERVED} Use another group.", field="group")
     label = labels.clean(label)
     title = ae_titles.clean(ae_title) if ae_title else None
     with writing():
         parent = group(code, actor=actor)
-        if Project.select().where(Project.group == parent, Project.label == label).exists():
-            raise Taken(f"There is a project {code}/{label} already.", field="label")
+        _refuse_taken_label(parent, label)
         _refuse_taken_title(title)
         row = Project(group=parent, label=label, ae_title=title, **actor.origin.fields)
         _save(row, "project", actor, path=f"{code}/{label}", ae_title=title)
     return row
+
+
+def add_project_in_new_group(code: str, label: str, ae_title: str | None = None, *, actor: Actor) -> Project:
+    """A new group with its first project: both, or none of them."""
+    with writing():
+        add_group(code, actor=actor)
+        return add_project(f"{code}/{label}", ae_title, actor=actor)
 
 
 def add_subject(project_id: int, label: str, *, actor: Actor) -> Subject:
@@ -105,6 +112,55 @@ def add_acquisition(
             raise Taken("There is an acquisition with this UID in the session already, or in the trash.", field="uid")
         row = Acquisition(session=parent, label=label, uid=uid, timestamp=timestamp, **actor.origin.fields)
         _save(row, "acquisition", actor)
+    return row
+
+
+# What is changed
+
+
+def edit_project(project_id: int, *, label: str, ae_title: str, actor: Actor) -> Project:
+    """Give a project another label or AE title; an empty one takes the title away.
+
+    Storages that only this project may use go along. Raises Missing, NotAllowed for what is reserved, BadValue, Taken.
+    """
+    rights.require_admin(actor)
+    label = labels.clean(label)
+    title = ae_titles.clean(ae_title) if ae_title.strip() else None
+    with writing():
+        row = _editable_project(project_id)
+        before, after = {"label": row.label, "ae_title": row.ae_title}, {"label": label, "ae_title": title}
+        changed = {name: value for name, value in after.items() if value != before[name]}
+        if not changed:
+            return row
+        code = row.group.code
+        if "label" in changed:
+            _refuse_taken_label(row.group, label)
+        if "ae_title" in changed:
+            _refuse_taken_title(title)
+        Project.update(**changed, modified=now()).where(Project.id == row.id).execute()
+        moved = Storage.update(visible=f"project:{code}/{label}", modified=now())
+        moved.where(Storage.visible == f"project:{code}/{row.label}").execute()
+        audit.record(
+            actor, "project:changed", "project", row.id, before={name: before[name] for name in changed}, after=changed
+        )
+    return _editable_project(project_id)
+
+
+def edit_group(code: str, *, label: str, actor: Actor) -> Group:
+    """Give a group another label; its code stays, since peers and programs name it so. Raises as `edit_project`."""
+    rights.require_admin(actor)
+    label = labels.clean(label, field="group_label")
+    with writing():
+        row = group(code, actor=actor)
+        if code == UNKNOWN_GROUP:
+            raise NotAllowed(_RESERVED, field="group_label")
+        if label != row.label:
+            audit.record(
+                actor, "group:changed", "group", row.id, before={"label": row.label}, after={"label": label}, code=code
+            )
+            row.label = label
+            row.modified = now()
+            row.save()
     return row
 
 
@@ -267,6 +323,20 @@ def _split(path: str) -> tuple[str, str]:
     if not slash:
         raise BadValue(f"{path[:100]!r} names no project. Write it as GROUP/PROJECT.", field="project")
     return code, unicodedata.normalize("NFC", label)
+
+
+def _editable_project(project_id: int) -> Project:
+    row: Project | None = Project.select(Project, Group).join(Group).where(Project.id == project_id).get_or_none()
+    if row is None:
+        raise Missing("There is no project with this number.")
+    if row.group.code == UNKNOWN_GROUP:
+        raise NotAllowed(f"{_RESERVED} Its projects keep their names.", field="label")
+    return row
+
+
+def _refuse_taken_label(parent: Group, label: str) -> None:
+    if Project.select().where(Project.group == parent, Project.label == label).exists():
+        raise Taken(f"There is a project {parent.code}/{label} already.", field="label")
 
 
 def _refuse_taken_title(title: str | None) -> None:

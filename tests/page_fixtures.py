@@ -50,6 +50,8 @@ PAGES: dict[str, Addresses] = {
         "/data/session/{session}",
         "/data/acquisition/{acquisition}",
     ),
+    "projects.new": ("/data/projects/new",),
+    "projects.edit": ("/data/projects/{project}/edit",),
     "data.beside": ("/data/project/{project}/files",),
     "data.file": ("/data/file/{file}", "/data/file/{plain}"),
     "data.header": ("/data/file/{file}/header",),

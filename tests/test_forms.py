@@ -166,6 +166,36 @@ WALKS = (
         "visible",
         "Visible is one of",
     ),
+    Walk(
+        "projects.add",
+        "/data/projects/new",
+        "Make project",
+        "new/Brain is made.",
+        {"Group": "A new group", "Code of the new group": "new", "Label": "Brain", "AE title": "BRAIN"},
+        {"AE title": "VIEWER ROOM THREE"},
+        "ae_title",
+        "has 17 characters",
+    ),
+    Walk(
+        "projects.save",
+        "/data/projects/{empty}/edit",
+        "Save project",
+        "lab/empty is saved.",
+        {"AE title": "EMPTY"},
+        {"AE title": "PORTICO"},
+        "ae_title",
+        "the site's own",
+    ),
+    Walk(
+        "projects.save_group",
+        "/data/projects/{empty}/edit",
+        "Save group",
+        "The group lab is called Laboratory.",
+        {"Label of the group": "Laboratory"},
+        {"Label of the group": "a/b"},
+        "group_label",
+        "no slash",
+    ),
     Walk("storages.test", "/interfaces/storages/1", "Test", "waits for the worker"),
     Walk(
         "storages.remove",
@@ -274,13 +304,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def _data(actor: Actor) -> dict[str, object]:
-    a_project("empty", group="lab", actor=actor)
+    empty = a_project("empty", group="lab", actor=actor).id
     project = a_project("trial", group="lab", actor=actor)
     store(an_object(), project)
     store(an_object(PatientID="another"), project)
     spare, thrown = (store(an_object(SOPInstanceUID=f"1.2.{number}"), project).file_id for number in (3, 4))
     trash.throw("file", thrown, actor=actor)
-    return {"spare": spare, "thrown": trash.every()[0].label}
+    return {"empty": empty, "spare": spare, "thrown": trash.every()[0].label}
 
 
 def _machines(actor: Actor) -> dict[str, object]:
