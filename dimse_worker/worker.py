@@ -17,7 +17,7 @@ from rq.executions import Execution
 from rq.job import Job as Bell
 from rq.serializers import JSONSerializer
 
-from portal import disk, hourly, jobs, runs, runtime, tether, totals, usage
+from portal import disk, hourly, jobs, runs, runtime, schedules, tether, totals, usage
 from portal.settings import Settings
 from portal.storage import health
 
@@ -116,6 +116,7 @@ class JobWorker(Worker):
         try:
             with runtime.connection():
                 jobs.sweep()
+                schedules.sweep()
                 usage.refresh()
                 health.sweep()
                 totals.refresh()

@@ -55,17 +55,28 @@ def start_as_tried(dry_run_id: int, *, confirmed: bool, actor: Actor) -> Job:
 
 
 def _create(kind: str, order: Order, *, actor: Actor) -> Job:
-    usual = not order.params["rules"] or export_rules.parse(order.params["rules"]).are_usual
-    number, size = (export_items.count(order.part) if usual else None) or (0, 0)
+    size = measure(order)
     with writing():
-        storages.by_id(order.params["storage"])
-        job = jobs.create(kind, actor=actor, params=order.params, what=order.what, total=number)
-        job.result = {"bytes": size}
-        job.save()
-        act = "export:started" if kind == "export" else "export:tried"
-        named = {"project": order.params["path"], "storage": order.params["to"], "only": order.params["only"]}
-        audit.record(actor, act, "job", job.id, **named)
+        job = put(kind, order, size, actor=actor)
     jobs.ring(job)
+    return job
+
+
+def measure(order: Order) -> tuple[int, int]:
+    """Number and bytes of what is to be exported, where that is known before it is planned; else zeros."""
+    usual = not order.params["rules"] or export_rules.parse(order.params["rules"]).are_usual
+    return (export_items.count(order.part) if usual else None) or (0, 0)
+
+
+def put(kind: str, order: Order, size: tuple[int, int], *, actor: Actor) -> Job:
+    """Write the row of an export, inside a write block; ring for it after the commit. Raises Missing."""
+    storages.by_id(order.params["storage"])
+    job = jobs.create(kind, actor=actor, params=order.params, what=order.what, total=size[0])
+    job.result = {"bytes": size[1]}
+    job.save()
+    act = "export:started" if kind == "export" else "export:tried"
+    named = {"project": order.params["path"], "storage": order.params["to"], "only": order.params["only"]}
+    audit.record(actor, act, "job", job.id, **named)
     return job
 
 

@@ -17,8 +17,9 @@ COMMANDS = """
 up, status, user add, group add, project add, device add, device key, device list, device disable, device enable,
 device revoke, dimse enable, dimse disable, dimse show, peer add, peer list, peer show, peer edit, peer enable,
 peer disable, peer remove, peer echo, refused list, refused ignore, storage add, storage edit, storage list,
-storage test, storage remove, export start, export list, export show, export verify, export cancel, conflict list,
-conflict show, conflict resolve, trash list, trash restore, trash purge, send, reindex, unpack, verify, backup,
+storage test, storage remove, export start, export list, export show, export verify, export cancel,
+schedule add, schedule list, schedule remove, conflict list, conflict show, conflict resolve, trash list,
+trash restore, trash purge, send, reindex, unpack, verify, backup,
 restore, migrate, conformance
 """
 
@@ -133,6 +134,7 @@ def test_a_storage_is_added_listed_and_removed(portal: Portal) -> None:
 
 def test_an_empty_site_has_nothing_to_list_reindex_or_unpack(portal: Portal, tmp_path: Path) -> None:
     assert portal.ok("export", "list") == []
+    assert portal.ok("schedule", "list") == []
     assert portal.ok("conflict", "list") == []
     assert portal.ok("reindex")["indexed"] == 0
     assert portal.ok("unpack", str(tmp_path / "out"))["written"] == 0

@@ -24,6 +24,7 @@ MODULES = {
     "refused": "peers",
     "storage": "storages",
     "export": "exports",
+    "schedule": "schedules",
     "conflict": "conflicts",
     "trash": "trash",
     "send": "later",

@@ -17,7 +17,7 @@ from portal.models.interfaces import Association, Caller, Peer, Storage
 from portal.models.people import ApiKey, Device, DeviceHour, Grant, Secret, User
 from portal.models.site import Audit, Setting
 from portal.models.tree import Acquisition, Blob, File, FileVersion, Group, Project, Session, Subject, Trash, Usage
-from portal.models.work import Job, JobItem
+from portal.models.work import Job, JobItem, Schedule, ScheduleRun
 
 TABLES: tuple[type[Table], ...] = (
     Group,
@@ -47,6 +47,8 @@ TABLES: tuple[type[Table], ...] = (
     Storage,
     Job,
     JobItem,
+    Schedule,
+    ScheduleRun,
     Setting,
     Audit,
     DiskDay,
@@ -82,6 +84,8 @@ __all__ = [
     "Owned",
     "Peer",
     "Project",
+    "Schedule",
+    "ScheduleRun",
     "Secret",
     "Series",
     "Session",

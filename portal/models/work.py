@@ -71,3 +71,39 @@ class JobItem(Table):
         marks = ", ".join([database.param] * len(cls.COLUMNS))
         sql = f"INSERT INTO {cls._meta.table_name} ({', '.join(cls.COLUMNS)}) VALUES ({marks})"  # noqa: S608 (names of ours)
         database.cursor().executemany(sql, rows)
+
+
+class Schedule(Owned):
+    """An export that is repeated; each time it is a job of its own."""
+
+    label = CharField()
+    cron = CharField()
+    """When, in UTC: minute, hour, day of the month, month, day of the week."""
+    params = JsonField(default=dict)
+    """Those of the export that is repeated, without what belongs to one moment."""
+    state = CharField(default="on")
+    """on | paused | stopped (by itself, for what `sentence` says)."""
+    sentence = TextField(default="")
+    due = UtcField(null=True)
+    """When it starts next; empty while it is not on."""
+    confirmed = UtcField(default=now)
+    confirmed_by = CharField()
+    """Who said that patients may leave the site, by name."""
+
+    class Meta:
+        indexes = ((("state", "due"), False),)
+
+
+class ScheduleRun(Table):
+    """One time that a schedule was due. The unique index is what keeps two workers from starting it twice."""
+
+    schedule = ForeignKeyField(Schedule, backref="runs", on_delete="CASCADE", index=False)
+    schedule_id: int
+    due = UtcField()
+    job = ForeignKeyField(Job, null=True, backref="+", on_delete="SET NULL")
+    job_id: int | None
+    sentence = TextField(default="")
+    """Why nothing was started."""
+
+    class Meta:
+        indexes = ((("schedule", "due"), True),)
