@@ -1,7 +1,7 @@
 """What the job runner runs: one function a kind of job, which its namesake in `portal/jobs.py` rings for."""
 
 from dimse_worker import destinations, scu
-from portal import alternates, dry_runs, exports, peers, restoring, runs, runtime, throwing
+from portal import alternates, dry_runs, exports, peers, restoring, runs, runtime, throwing, verifications
 from portal.errors import PortalError
 from portal.runs import End, Run
 from portal.storage import ladder
@@ -25,6 +25,11 @@ def run_export(job_id: int) -> None:
 def run_dry_run(job_id: int) -> None:
     with runtime.connection():
         runs.perform(job_id, _dry_run)
+
+
+def run_verification(job_id: int) -> None:
+    with runtime.connection():
+        runs.perform(job_id, _verification)
 
 
 def run_comparison(job_id: int) -> None:
@@ -59,3 +64,7 @@ def _export(run: Run) -> End:
 
 def _dry_run(run: Run) -> End:
     return dry_runs.run(run, destination=destinations.open_for(run.job))
+
+
+def _verification(run: Run) -> End:
+    return verifications.run(run, destination=destinations.open_for(run.job))

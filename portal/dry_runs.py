@@ -71,11 +71,11 @@ def _look(this: Run, destination: "Destination") -> None:
         return
     this.write(sentence="Lists what is there already.")
     # A store that takes two names for one has what another name lists: only a look at each would find it.
-    _compare(this, destination, destination.list(_beginning(first, last)))
+    _compare(this, destination, destination.list(beginning(first, last)))
     this.write(sentence="")
 
 
-def _beginning(first: str, last: str) -> str:
+def beginning(first: str, last: str) -> str:
     """What the first and the last key in their order, and so all, begin with."""
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
     return "".join(one for one, _other in same)

@@ -51,7 +51,9 @@ def _counts(job: Job, search: str) -> dict[str, int]:
     rest = {"verified": job.done, "failed": job.failed, "unmatched": job.result.get("unmatched", 0)}
     if job.kind == "dry_run":
         rest["verified"] = 0
-    counts = {**rest, "pending": job.total - rest["verified"] - rest["failed"]}
+    if job.kind == "verification":
+        rest = {"ok": job.done, "failed": job.failed}
+    counts = {**rest, "pending": job.total - rest.get("verified", job.done) - rest["failed"]}
     return {state: number for state, number in counts.items() if number > 0}
 
 

@@ -58,6 +58,11 @@ def run_dry_run(job_id: int) -> None:
     _ring("run_dry_run", job_id, seconds=-1)
 
 
+def run_verification(job_id: int) -> None:
+    """Compare what an export left in its storage with its manifest."""
+    _ring("run_verification", job_id, seconds=-1)
+
+
 def run_comparison(job_id: int) -> None:
     """Compare the alternates that nobody has compared."""
     _ring("run_comparison", job_id, seconds=-1)
@@ -87,6 +92,7 @@ KINDS = {
     "storage_test": Kind(label="Storage test", run=run_storage_test),
     "export": Kind(label="Export", run=run_export, attempts=8),
     "dry_run": Kind(label="Dry run", run=run_dry_run, attempts=8),
+    "verification": Kind(label="Verification", run=run_verification, attempts=8),
     "comparison": Kind(label="Comparison", run=run_comparison, attempts=3),
     "throw": Kind(label="Move to the trash", run=run_throw, attempts=3),
     "restore": Kind(label="Restore", run=run_restore, attempts=3),

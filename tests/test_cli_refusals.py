@@ -130,7 +130,7 @@ def site_of_each(portal: Portal) -> Portal:
         (USAGE, "export start 'neuro/Study A'", "--to"),
         (REFUSED, "export show 77", "77"),
         (REFUSED, "export cancel 77", "77"),
-        (REFUSED, "export verify 1", "Not available yet"),
+        (REFUSED, "export verify 77", "There is no job 77"),
         (REFUSED, "conflict show 77", "77"),
         (REFUSED, "conflict resolve 77 keep", "77"),
         (USAGE, "conflict resolve 77 drop", "drop"),

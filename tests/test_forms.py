@@ -280,6 +280,7 @@ WALKS = (
     Walk("first_steps.take_up", "/first-steps/", "Take up again: Turn on DIMSE", "Leave it for later"),
     Walk("first_steps.hide", "/", "Hide the first steps", "West"),
     Walk("first_steps.unhide", "/first-steps/", "Show on the first page", "First steps"),
+    Walk("exports.verify", "/jobs/{proved}", "Verify", "Verification"),
     Walk("conflicts.resolve", "/data/conflicts/1", "Keep what is here", "Another decision takes it back."),
     Walk("conflicts.resolve", "/data/conflicts/1", "Replace it; the old one stays", "2 decisions so far"),
     Walk("trash.throw", "/data/file/{spare}/trash", "Move 1 file to the trash", "is in the trash."),
@@ -337,7 +338,10 @@ def _work(actor: Actor) -> dict[str, object]:
         JobItem.create(job=failed, key="one", state="failed", sentence="It was refused.")
     jobs.advance(failed, done=0, failed=1)
     jobs.finish(failed, "errors", "1 object did not arrive.")
-    return {"waiting": waiting.id, "failed": failed.id, "polled": polled.id}
+    with writing():
+        proved = jobs.create("export", actor=actor, params={**params, "storage": storages.get("mirror").id})
+    jobs.finish(proved, "done", "1 object arrived whole.", manifest={"name": "m", "sha256": "0" * 64, "size": 1})
+    return {"proved": proved.id, "waiting": waiting.id, "failed": failed.id, "polled": polled.id}
 
 
 @pytest.fixture

@@ -6,9 +6,8 @@ from typing import IO, Any
 
 import click
 
-from portal import export_orders, exports, jobs
+from portal import export_orders, exports, jobs, verifications
 from portal.cli.door import on_site
-from portal.cli.later import export_verify
 from portal.cli.paging import whole
 from portal.cli.printing import Answer
 from portal.cli.waiting import until_over
@@ -116,7 +115,17 @@ def cancel(job_id: int) -> Answer:
     return Answer(view=exports.view(job), sentence=f"Export {job_id}: {job.state}.")
 
 
-export.add_command(export_verify)
+@export.command("verify")
+@click.argument("job_id", metavar="ID", type=ID)
+@click.option("--wait", is_flag=True, help="Return when it is over; exit code 1 where anything differs.")
+@on_site
+def verify(job_id: int, wait: bool) -> Answer:
+    """Read everything back that an export has sent, and compare it with its manifest."""
+    job = verifications.start(job_id, actor=operator())
+    if wait:
+        job = until_over(job.id)
+    sentence = f"Verification {job.id} of export {job_id}: {job.state}. {job.sentence}".strip()
+    return Answer(view=verifications.view(job), sentence=sentence, failure=_failure(job) if wait else "")
 
 
 def _failure(job: Job) -> str:

@@ -21,6 +21,5 @@ def _later(words: str) -> click.Command:
 
 
 trash_purge = _later("trash purge")
-export_verify = _later("export verify")
 
 commands = tuple(_later(name) for name in ("send", "verify", "backup", "restore", "conformance"))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from flask import Blueprint, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import browse, days, export_fields, export_previews, export_rules, exports
+from portal import browse, days, export_fields, export_previews, export_rules, exports, verifications
 from portal.export_orders import Options
 from portal.routes.export_forms import (
     ExportForm,
@@ -93,6 +93,14 @@ def start(job_id: int) -> Response:
     job = form.attempt(lambda: exports.start_as_tried(job_id, confirmed=confirmed, actor=current_actor()))
     if job is None:
         return page_of(job_id, form=form, status=422)
+    return redirect(url_for("jobs.show", job_id=job.id), 303)
+
+
+@bp.post("/<row:job_id>/verify")
+@site_admin_required
+def verify(job_id: int) -> Response:
+    """Read what an export has sent, and compare it with its manifest."""
+    job = verifications.start(job_id, actor=current_actor())
     return redirect(url_for("jobs.show", job_id=job.id), 303)
 
 

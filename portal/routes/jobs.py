@@ -3,7 +3,7 @@
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
-from portal import days, job_items, jobs, origins, pace
+from portal import days, job_items, jobs, origins, pace, verifications
 from portal.routes.export_forms import StartForm
 from portal.routes.guard import current_actor, site_admin_required
 from portal.routes.pages import as_csv, as_json_lines, listed, render, typed, wants_csv
@@ -33,6 +33,15 @@ TRIED_STATES = (
     ("failed", "Cannot be sent"),
     ("unmatched", "Stays here"),
 )
+VERIFIED_STATES = (
+    ("changed", "Changed"),
+    ("missing", "Missing"),
+    ("added", "Added"),
+    ("failed", "Not readable"),
+    ("pending", "Waiting"),
+    ("ok", "As sent"),
+)
+STATES_OF = {"dry_run": TRIED_STATES, "verification": VERIFIED_STATES}
 
 
 @bp.get("/")
@@ -65,7 +74,8 @@ def page_of(job_id: int, *, form: StartForm, status: int = 200) -> Response:
         form=form,
         listing=listed(items),
         sorts=items.sorts,
-        states=TRIED_STATES if job.kind == "dry_run" else ITEM_STATES,
+        states=STATES_OF.get(job.kind, ITEM_STATES),
+        verifications=[jobs.view(row) for row in verifications.of(job_id)] if job.kind == "export" else (),
     )
 
 

@@ -84,11 +84,15 @@ class Destination:
                     raise
                 self._pause(failures, error)
 
-    def digest(self, key: str) -> tuple[int, str]:
-        """Size and SHA-256 of what the store holds, by reading all of it back. Raises Missing."""
+    def digest(self, key: str, check: Callable[[], None] = lambda: None) -> tuple[int, str]:
+        """Size and SHA-256 of what the store holds, by reading all of it back; `check` may raise meanwhile.
+
+        Raises Missing.
+        """
         running = hashlib.sha256()
         size = 0
         for chunk in self.read(key):
+            check()
             running.update(chunk)
             size += len(chunk)
         return size, running.hexdigest()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MODES = ("export", "import", "both")
 FIELDS = ("label", "mode", "visible", "prefix")
+USERS = ("export", "dry_run", "verification", "import", "import_dry_run", "storage_test")
+"""Kinds of jobs that work on a storage."""
 UNTESTED = {"state": "untested", "since": None, "sentence": "", "tested": None, "create_only": None}
 
 
@@ -280,5 +282,5 @@ def _told(values: dict[str, Any]) -> dict[str, Any]:
 
 def _active(row: Storage | None = None) -> Sequence[Job]:
     """Jobs that work on this storage, or on any."""
-    active = Job.select().where(Job.state.in_(ACTIVE), Job.kind.in_(("export", "dry_run", "storage_test")))
+    active = Job.select().where(Job.state.in_(ACTIVE), Job.kind.in_(USERS))
     return [job for job in active if row is None or job.params.get("storage") == row.id]

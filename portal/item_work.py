@@ -1,0 +1,121 @@
+"""The items of a job, done by some threads at once; what became of each is written some at a time."""
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, TypeVar
+
+from portal import spells
+from portal.copying import IN_A_ROW, OF_THE_STORAGE
+from portal.crew import Crew
+from portal.errors import PortalError, Unreachable
+from portal.models import Job, JobItem, writing
+from portal.runs import Run, Stopped
+
+FLUSH_ITEMS = 50
+FLUSH_SECONDS = 0.5
+PAGE = 200
+
+Check = Callable[[], None]
+Outcome = tuple[JobItem, PortalError | None]
+Task = TypeVar("Task")
+
+
+def pending(job: Job) -> Iterator[list[JobItem]]:
+    """The items that wait, page by page in their order; what changes meanwhile does not matter."""
+    after = 0
+    while True:
+        wanted = (JobItem.job == job) & (JobItem.state == "pending") & (JobItem.id > after)
+        page = list(JobItem.select().where(wanted).order_by(JobItem.id).limit(PAGE))
+        if not page:
+            return
+        yield page
+        after = page[-1].id
+
+
+def each(
+    run: Run,
+    tasks: Iterator[Task],
+    attempt: Callable[[Task, Check], Outcome],
+    *,
+    threads: int,
+    well: Collection[str],
+    badly: Collection[str],
+) -> None:
+    """Attempt each task; the item says by its state how it ended: one of `well`, of `badly`, or still pending.
+
+    Raises what the other place as a whole answers, and Unreachable where some are left for another run.
+    """
+    tally = _Tally(run, well, badly)
+    in_a_row = 0
+
+    def check() -> None:
+        run.check()
+        if crew.is_stopping:
+            raise Stopped
+
+    with Crew[Task, Outcome](threads, lambda task: attempt(task, check)) as crew:
+        try:
+            for item, error in crew.outcomes(tasks, run.check):
+                tally.add(item)
+                of_all = error is not None and (isinstance(error, OF_THE_STORAGE) or not error.permanent)
+                in_a_row = in_a_row + 1 if of_all else 0
+                if error and in_a_row == IN_A_ROW:
+                    raise error
+        finally:
+            for item, _error in crew.stop():
+                tally.add(item)
+            tally.flush()
+    _leave(run)
+
+
+def note(item: JobItem, error: PortalError) -> Outcome:
+    """The outcome of an item that met an error: failed, or to be tried again."""
+    item.sentence, item.permanent = error.sentence, error.permanent
+    item.attempts += 1
+    if error.permanent:
+        item.state = "failed"
+    return item, error
+
+
+def first_reason(job: Job, states: Collection[str]) -> str:
+    """The first item of some states with its reason, for the sentence of the whole."""
+    wanted = JobItem.state.in_(list(states)) & (JobItem.sentence != "")
+    item = JobItem.select().where(JobItem.job == job, wanted).order_by(JobItem.id).first()
+    return f"{item.key[:200]}: {item.sentence}" if item is not None else ""
+
+
+def _leave(run: Run) -> None:
+    """What is left waits for the next run, or fails with the last one."""
+    left = (JobItem.job == run.job) & (JobItem.state == "pending")
+    number = JobItem.select().where(left).count()
+    if number and not run.is_last:
+        raise Unreachable(f"{number:,} of {run.job.total:,} are left. {first_reason(run.job, ('pending',))}")
+    if number:
+        spells.update(JobItem, left, state="failed", check=run.check)
+        run.write(failed=run.job.failed + number)
+
+
+class _Tally:
+    def __init__(self, run: Run, well: Collection[str], badly: Collection[str]) -> None:
+        self._run = run
+        self._well, self._badly = well, badly
+        self._items: list[JobItem] = []
+        self._since = time.monotonic()
+
+    def add(self, item: JobItem) -> None:
+        self._items.append(item)
+        if len(self._items) >= FLUSH_ITEMS or time.monotonic() - self._since > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        job = self._run.job
+        done = [item for item in self._items if item.state in self._well]
+        failed = sum(item.state in self._badly for item in self._items)
+        columns: list[Any] = [JobItem.state, JobItem.sentence, JobItem.permanent, JobItem.attempts]
+        with writing():
+            for item in self._items:
+                item.save(only=[*columns, JobItem.digest, JobItem.size, JobItem.file])
+            size = job.bytes + sum(item.size for item in done)
+            self._run.write_within(done=job.done + len(done), failed=job.failed + failed, bytes=size)
+        self._items.clear()
+        self._since = time.monotonic()
