@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import fn
 
-from portal import runtime, spells
+from portal import runtime, sidecars, spells
 from portal.bandwidth import Bandwidth
 from portal.crew import Crew
 from portal.errors import BadValue, Damaged, NoSpace, NotAllowed, PortalError, Taken, Unreachable
@@ -30,10 +30,11 @@ OF_THE_STORAGE = NotAllowed, NoSpace, Unreachable
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One item, and where its bytes lie; None where the archive no longer has them."""
+    """One item, and where its bytes lie; None where the archive no longer has them. `text` is those of a sidecar."""
 
     item: JobItem
     blob: Blob | None
+    text: bytes | None = None
 
 
 Outcome = tuple[JobItem, PortalError | None]
@@ -123,8 +124,9 @@ def _tasks(job: Job) -> Iterator[Task]:
         if not page:
             return
         blobs = {(blob.digest, blob.size): blob for blob in Blob.select().where(Blob.digest.in_(_digests(page)))}
+        texts = sidecars.contents([item.id for item in page]) if job.params.get("sidecars") else {}
         for item in page:
-            yield Task(item=item, blob=blobs.get((item.digest, item.size)))
+            yield Task(item=item, blob=blobs.get((item.digest, item.size)), text=texts.get(item.id))
         after = page[-1].id
 
 
@@ -194,6 +196,9 @@ class _Sender:
     def _content(self, task: Task) -> Iterator[bytes]:
         """The item's bytes, as they were when the export was started. Raises Damaged."""
         blob = task.blob
+        if task.text is not None:
+            yield task.text
+            return
         if blob is None:
             raise Damaged("The archive no longer has the bytes of this object.")
         piece = self._bandwidth.piece(CHUNK)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import fn
 
-from portal import export_items, jobs, there
+from portal import export_items, jobs, sidecars, there
 from portal.errors import BadValue, Missing, PortalError
 from portal.export_walk import batched
 from portal.models import Job, JobItem, writing
@@ -27,6 +27,7 @@ def run(this: Run, *, destination: "Destination") -> End:
     export_items.mark_collisions(this, "collides")
     _look(this, destination)
     found = _sums(this.job.id)
+    sidecars.drop(this)
     this.write(done=this.job.total)
     return End(sentence=_in_words(this.job, found), result={"found": found})
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from peewee import fn
 
-from portal import export_orders, export_rules, spells
+from portal import export_orders, export_rules, sidecars, spells
 from portal.export_walk import Part, Walk, live, parents
 from portal.models import JobItem, writing
 from portal.runs import Run
@@ -64,15 +64,17 @@ def plan(run: Run) -> None:
         with spell.writing():
             JobItem.add(chunk)
             run.write_within(total=tally.objects, sentence="Lists the objects; nothing has been sent yet.")
+    beside, size = sidecars.plan(run) if run.job.params.get("sidecars") else (0, 0)
     result = {
         **run.job.result,
         "planned": True,
-        "bytes": tally.size,
+        "bytes": tally.size + size,
+        "sidecars": beside,
         "held_back": walk.hidden,
         "unmatched": tally.unmatched,
         "patients": tally.patients,
     }
-    run.write(total=tally.objects, result=result, sentence="")
+    run.write(total=tally.objects + beside, result=result, sentence="")
 
 
 def _rows(job_id: int, walk: Walk, rules: export_rules.Rules, tally: Tally) -> Iterator[tuple[Any, ...]]:

@@ -35,6 +35,9 @@ class Options:
     bandwidth: str = ""
     """The most that is sent in a second, such as `10 MB`; empty for as much as the line gives."""
 
+    sidecars: bool = False
+    """Whether a document lies beside each object, enough to take it in again with nothing lost."""
+
 
 USUAL = Options()
 
@@ -67,6 +70,7 @@ def check(path: str, to: str, options: Options) -> Order:
         "rules": rules.written(),
         "existing": options.existing,
         "bandwidth": _bandwidth(options.bandwidth),
+        "sidecars": options.sidecars,
     }
     name = labels.clean(options.label) if options.label.strip() else ""
     what = name or f"{' '.join((params['path'], params['only'])).strip()} to {storage.label}"

@@ -13,6 +13,7 @@ from portal import (
     jobs,
     manifests,
     rights,
+    sidecars,
 )
 from portal.errors import Missing
 from portal.export_orders import USUAL, Options, Order
@@ -96,6 +97,7 @@ def run(this: Run, *, destination: "Destination") -> End:
     if failed:
         sentence = f"{total - failed:,} of {_in_words(total)} arrived whole. {failed:,} did not. {why}"
         return End(state="errors", sentence=sentence, result=written)
+    sidecars.drop(this)
     return End(sentence=_well(this.job), result=written)
 
 
@@ -133,6 +135,7 @@ def view(job: Job) -> dict[str, Any]:
         "unmatched": job.result.get("unmatched", 0),
         "patients": job.result.get("patients", 0),
         "found": {state: number for state, (number, _size) in job.result.get("found", {}).items()},
+        "sidecars": job.result.get("sidecars", 0),
         "held_back": job.result.get("held_back", 0),
         "manifest": _manifest_view(job),
     }
@@ -150,6 +153,8 @@ def _well(job: Job) -> str:
         stayed = f" {unmatched:,} that no rule takes stayed here.{stayed}"
     if not job.total:
         return f"The {_scope(job)} nothing to export.{stayed}"
+    if beside := job.result.get("sidecars", 0):
+        return f"{_in_words(job.total - beside)} arrived whole, each with its sidecar.{stayed}"
     return f"{_in_words(job.total)} arrived whole.{stayed}"
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from importlib import metadata
 from typing import IO, TYPE_CHECKING, Any
 
-from portal import runtime, site
+from portal import runtime, sidecars, site
 from portal.errors import Damaged, Taken
 from portal.export_walk import MANIFESTS
 from portal.models import ALTERNATE, CURRENT, File, Instance, Job, JobItem, Storage, now
@@ -86,6 +86,7 @@ def _head(job: Job, storage: Storage, ended: str) -> dict[str, Any]:
         "site": site.get("site.name"),
         "project": job.params["path"],
         "storage": storage.label,
+        "prefix": storage.prefix,
         "software": f"portico {metadata.version('portico')}",
         "counts": {
             "objects": job.total,
@@ -120,8 +121,8 @@ def _lines(head: dict[str, Any], job_id: int, prefix: str) -> Iterator[bytes]:
     yield _line(f'{{"format": {_json(FORMAT)}')
     for name, value in head.items():
         yield _line(f"{_json(name)}: {_json(value)}")
-    yield from _list("items", (_item(row, uids, prefix) for row, uids in _items(job_id, "verified")))
-    yield from _list("failed", (_failure(row, prefix) for row, _uids in _items(job_id, "failed")))
+    yield from _list("items", (_item(row, told, prefix) for row, told in _items(job_id, "verified")))
+    yield from _list("failed", (_failure(row, prefix) for row, _told in _items(job_id, "failed")))
 
 
 def _list(name: str, entries: Iterable[dict[str, Any]]) -> Iterator[bytes]:
@@ -141,10 +142,12 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _item(row: JobItem, sop_instance_uid: str | None, prefix: str) -> dict[str, Any]:
+def _item(row: JobItem, told: dict[str, str], prefix: str) -> dict[str, Any]:
     entry = {"key": prefix + row.key, "size": row.size, "sha256": row.digest}
-    if sop_instance_uid:
-        entry["sop_instance_uid"] = sop_instance_uid
+    if "sidecar_of" in told:
+        entry["sidecar_of"] = prefix + told["sidecar_of"]
+    if "sop_instance_uid" in told:
+        entry["sop_instance_uid"] = told["sop_instance_uid"]
     if row.file is not None:
         entry["origin"] = {"type": row.file.origin_type, "id": row.file.origin_id, "via": row.file.origin_via}
         entry["received"] = row.file.created.isoformat()
@@ -155,8 +158,11 @@ def _failure(row: JobItem, prefix: str) -> dict[str, Any]:
     return {"key": prefix + row.key, "size": row.size, "sha256": row.digest, "sentence": row.sentence}
 
 
-def _items(job_id: int, state: str) -> Iterator[tuple[JobItem, str | None]]:
-    """Items of one state in their order, by pages, each with its SOP Instance UID where it is one object of DICOM."""
+def _items(job_id: int, state: str) -> Iterator[tuple[JobItem, dict[str, str]]]:
+    """Items of one state in their order, by pages.
+
+    With each the `sop_instance_uid` of one object of DICOM, or the key of the object that a document is `sidecar_of`.
+    """
     after = 0
     while True:
         found = JobItem.select(JobItem, File).left_outer_join(File)
@@ -165,8 +171,12 @@ def _items(job_id: int, state: str) -> Iterator[tuple[JobItem, str | None]]:
         if not rows:
             return
         uids = _sop_instance_uids([row.file.id for row in rows if row.file is not None])
+        beside = sidecars.objects([row.id for row in rows])
         for row in rows:
-            yield row, uids.get(row.file.id) if row.file is not None else None
+            told = {"sidecar_of": beside[row.id]} if row.id in beside else {}
+            if row.file is not None and row.file.id in uids:
+                told["sop_instance_uid"] = uids[row.file.id]
+            yield row, told
         after = rows[-1].id
 
 

@@ -17,7 +17,7 @@ from portal.models.interfaces import Association, Caller, Peer, Storage
 from portal.models.people import ApiKey, Device, DeviceHour, Grant, Secret, User
 from portal.models.site import Audit, Setting
 from portal.models.tree import Acquisition, Blob, File, FileVersion, Group, Project, Session, Subject, Trash, Usage
-from portal.models.work import Job, JobItem, Schedule, ScheduleRun
+from portal.models.work import Job, JobItem, Schedule, ScheduleRun, Sidecar
 
 TABLES: tuple[type[Table], ...] = (
     Group,
@@ -47,6 +47,7 @@ TABLES: tuple[type[Table], ...] = (
     Storage,
     Job,
     JobItem,
+    Sidecar,
     Schedule,
     ScheduleRun,
     Setting,
@@ -90,6 +91,7 @@ __all__ = [
     "Series",
     "Session",
     "Setting",
+    "Sidecar",
     "Storage",
     "Study",
     "Subject",

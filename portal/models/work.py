@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from peewee import BooleanField, CharField, ForeignKeyField, IntegerField, TextField
+from peewee import BlobField, BooleanField, CharField, ForeignKeyField, IntegerField, TextField
 
 from portal.models.base import JsonField, Owned, Table, UtcField, database, now
 from portal.models.interfaces import Association
@@ -107,3 +107,19 @@ class ScheduleRun(Table):
 
     class Meta:
         indexes = ((("schedule", "due"), True),)
+
+
+class Sidecar(Table):
+    """The small document beside an object. In an export its bytes, until all have arrived; in an import what is known
+    of the object before it is read."""
+
+    job = ForeignKeyField(Job, backref="+", on_delete="CASCADE")
+    job_id: int
+    of = ForeignKeyField(JobItem, backref="+", on_delete="CASCADE")
+    """The object's item."""
+    of_id: int
+    item = ForeignKeyField(JobItem, null=True, backref="+", on_delete="CASCADE")
+    """The document's own item, where it has one."""
+    item_id: int | None
+    content = BlobField()
+    """JSON, compressed by zlib."""

@@ -26,7 +26,7 @@ EXISTING = (
     ("different", "Write over it if its content differs"),
     ("always", "Always write over it"),
 )
-PLAIN = ("project", "to", "label", "level", "only", "existing", "bandwidth")
+PLAIN = ("project", "to", "label", "level", "only", "existing", "bandwidth", "sidecars")
 OF_A_RULE = ("level", "include", "exclude", "path")
 Rule = dict[str, str]
 """One rule as it was typed: level, include and exclude (lines), path."""
@@ -40,6 +40,7 @@ class ExportForm(Form):
     to = choice("To")
     existing = choice("If an object is there already", EXISTING)
     bandwidth = text("At most, in a second")
+    sidecars = tick("A sidecar beside each object")
 
 
 class StartForm(Form):
@@ -97,6 +98,7 @@ def options_of(form: Mapping[str, str]) -> Options:
         rules=rules,
         existing=typed["existing"] or "never",
         bandwidth=typed["bandwidth"],
+        sidecars=bool(typed["sidecars"]),
     )
 
 
@@ -110,6 +112,7 @@ def as_typed(params: Mapping[str, Any]) -> tuple[dict[str, str], list[Rule]]:
         "level": level,
         "only": only,
         "existing": params.get("existing", "never"),
+        "sidecars": "y" if params.get("sidecars") else "",
         "bandwidth": f"{speed / 1_000_000:g} MB" if speed else "",
     }
     rules = [
