@@ -1,6 +1,5 @@
 """Dry runs: what an export would do, found out by its own plan and a look at the storage; nothing is written there."""
 
-import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -63,23 +62,15 @@ def _sums(job_id: int) -> dict[str, list[int]]:
 
 def _look(this: Run, destination: "Destination") -> None:
     """Compare what is planned with what is there."""
-    keys = JobItem.select(fn.MIN(JobItem.key), fn.MAX(JobItem.key)).where(JobItem.job == this.job)
-    first, last = keys.tuples()[0]
-    if first is None:
+    if not this.job.total:
         return
     if this.job.total <= ASKED_FOR:
         _compare(this, destination, _asked(this, destination))
         return
     this.write(sentence="Lists what is there already.")
     # A store that takes two names for one has what another name lists: only a look at each would find it.
-    _compare(this, destination, destination.list(beginning(first, last)))
+    _compare(this, destination, destination.list(export_items.common_beginning(this.job)))
     this.write(sentence="")
-
-
-def beginning(first: str, last: str) -> str:
-    """What the first and the last key in their order, and so all, begin with."""
-    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
-    return "".join(one for one, _other in same)
 
 
 def _asked(this: Run, destination: "Destination") -> Iterable["Stat"]:

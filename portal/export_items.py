@@ -1,5 +1,6 @@
 """The snapshot of an export: each object that is to be copied, as a row with key, size and digest."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +9,7 @@ from peewee import fn
 
 from portal import export_orders, export_rules, sidecars, spells
 from portal.export_walk import Part, Walk, live, parents
-from portal.models import JobItem, writing
+from portal.models import Job, JobItem, writing
 from portal.runs import Run
 
 PAGE = 500
@@ -113,6 +114,19 @@ def mark_collisions(run: Run, state: str) -> None:
 def _page(condition: Any) -> list[tuple[int, str]]:
     rows: Any = JobItem.select(JobItem.id, JobItem.key).where(condition)
     return list(rows.order_by(JobItem.id).limit(PAGE).tuples())
+
+
+def common_beginning(job: Job) -> str:
+    """What all keys of a job begin with."""
+    keys: Any = JobItem.select(fn.MIN(JobItem.key), fn.MAX(JobItem.key)).where(JobItem.job == job)
+    first, last = keys.tuples()[0]
+    return beginning(first or "", last or "")
+
+
+def beginning(first: str, last: str) -> str:
+    """What the first and the last key in their order, and so all, begin with."""
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return "".join(one for one, _other in same)
 
 
 def drop(run: Run) -> None:

@@ -73,7 +73,7 @@ def check(path: str, to: str, options: Options) -> Order:
         "sidecars": options.sidecars,
     }
     name = labels.clean(options.label) if options.label.strip() else ""
-    what = name or f"{' '.join((params['path'], params['only'])).strip()} to {storage.label}"
+    what = name or f"{params['path']}{_words_of(part, options)} to {storage.label}"
     return Order(part=part, params=params, what=what)
 
 
@@ -146,6 +146,16 @@ def _searched(project_id: int, text: str) -> tuple[int, ...]:
 
 def _words(options: Options) -> str:
     return f"{options.level} {options.only.strip()}"[:200]
+
+
+def _words_of(part: Part, options: Options) -> str:
+    """What of a project is meant, as a person reads it."""
+    if part.level == "subject":
+        return f", {Subject.get_by_id(part.ids[0]).label}"
+    if options.level == "session":
+        session = Session.select(Session, Subject).join(Subject).where(Session.id == part.ids[0]).get()
+        return f", {session.subject.label}/{session.label}"
+    return f", studies of {options.only.strip()[:100]}" if options.level == "search" else ""
 
 
 def _bandwidth(text: str) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import fn
 
-from portal import audit, dry_runs, export_items, exports, item_work, jobs, rights, spells
+from portal import audit, export_items, exports, item_work, jobs, rights, spells
 from portal.errors import BadValue, Missing, PortalError
 from portal.export_walk import batched
 from portal.item_work import Check, Outcome
@@ -207,7 +207,7 @@ class _Verification:
         """The deepest folder that holds every object, and if there is none the first folder of each."""
         mine = JobItem.select().where(JobItem.job == self._export, JobItem.state == "verified")
         first, last = mine.select(fn.MIN(JobItem.key), fn.MAX(JobItem.key)).tuples()[0]
-        folder, slash, _name = dry_runs.beginning(first or "", last or "").rpartition("/")
+        folder, slash, _name = export_items.beginning(first or "", last or "").rpartition("/")
         if slash:
             return f"{folder}/", set()
         parted = fn.SUBSTR(JobItem.key, 1, fn.INSTR(JobItem.key, "/"))

@@ -25,6 +25,7 @@ from portal import (
     site,
     users,
 )
+from portal.export_orders import Options
 from portal.models import ApiKey, Caller, Device, Job, Peer, now
 from portal.progress import OVER
 from portal.provenance import Actor, operator
@@ -125,11 +126,14 @@ def _issue(actor: Actor) -> None:
 
 
 def _work(actor: Actor) -> None:
-    """An export of last night that arrived whole, and an echo to a viewer that is switched off."""
+    """An export of last night that arrived whole, a dry run, and an echo to a viewer that is switched off."""
     test = storages.request_test("mirror-b", actor=actor)
     export = exports.start("neuro/Brain", to="mirror-b", actor=actor).id
     echo = peers.request_echo("Reading room 1", actor=actor)
     until(lambda: all(jobs.get(number).state in OVER for number in (test, export, echo)))
+    rule = {"include": ["modality is CT or MR"], "path": "{project}/{subject}/{date:%Y-%m-%d}/{modality}/{file}"}
+    tried = exports.dry_run("neuro/Brain", to="mirror-b", actor=actor, options=Options(rules=[rule])).id
+    until(lambda: jobs.get(tried).state in OVER)
     evening: datetime = now() - timedelta(hours=9)
     moments = {"created": evening, "started": evening, "ended": evening + timedelta(minutes=4)}
     Job.update(**moments).where(Job.id == export).execute()

@@ -1,5 +1,6 @@
 """Dry runs, and exports of a part, by rules, at paths of one's own."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from portal.errors import BadValue, Missing, NotAllowed
 from portal.export_orders import Options
 from portal.models import Acquisition, Audit, Job, Project, Storage
 from portal.provenance import Actor
-from portal.storage.destination import Destination
+from portal.storage.destination import Destination, Stat
 
 
 def tried(job: Job) -> Job:
@@ -216,6 +217,9 @@ class Refusing:
 
     def __init__(self) -> None:
         self.asked = 0
+
+    def list(self, prefix: str) -> Iterator[Stat]:
+        yield Stat(f"{prefix}something", 1)
 
     def stat(self, _key: str) -> None:
         self.asked += 1

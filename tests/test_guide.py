@@ -44,6 +44,8 @@ STOPS = (
     Stop("storage", "/interfaces/storages/1", "Save and test"),
     Stop("exports", "/exports/", "objects arrived whole."),
     Stop("export", "/jobs/2", "objects arrived whole."),
+    Stop("export-new", "/exports/new?project=neuro/Brain", "As it will be"),
+    Stop("dry-run", "/jobs/4", "What would be done"),
     Stop("session", "/data/session/1", "CT room"),
     Stop("file", "/data/file/1", "Digest"),
     Stop("conflicts", "/data/conflicts/", "PatientID"),
