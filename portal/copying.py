@@ -22,6 +22,8 @@ CHUNK = 1 << 20
 PAGE = 200
 FLUSH_ITEMS = 50
 FLUSH_SECONDS = 0.5
+SHORT = 8 * CHUNK
+"""Bytes of an object that is finished also when its run is to stop."""
 IN_A_ROW = 3
 """Failures one after the other that are taken for one of the storage as a whole: the job waits, or fails."""
 OF_THE_STORAGE = NotAllowed, NoSpace, Unreachable
@@ -189,7 +191,7 @@ class _Sender:
             return False
         running = hashlib.sha256()
         for chunk in self._destination.read(item.key):
-            self._check()
+            self._check(item)
             running.update(chunk)
             size -= len(chunk)
         return size == 0 and running.hexdigest() == item.digest
@@ -205,17 +207,22 @@ class _Sender:
         piece = self._bandwidth.piece(CHUNK)
         with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
             while True:
-                self._check()
+                self._check(task.item)
                 try:
                     chunk = content.read(piece)
                 except OSError as error:
                     raise Damaged(f"The archive cannot be read: {error.strerror}.") from error
                 if not chunk:
                     return
-                self._bandwidth.wait(len(chunk), self._check)
+                self._bandwidth.wait(len(chunk), self._stop_if_asked)
                 yield chunk
 
-    def _check(self) -> None:
+    def _check(self, item: JobItem) -> None:
+        """What takes but a moment is brought to its end, so that the storage holds what the row says."""
+        if item.size > SHORT:
+            self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
         self._run.check()
         if self.is_stopping():
             raise Stopped
