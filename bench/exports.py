@@ -6,6 +6,7 @@ python bench/exports.py plan DIR [--instances 1000000]
 import argparse
 import contextlib
 import multiprocessing
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -55,11 +56,14 @@ def plan(data: Path) -> None:
         with Waiting(data) as waiting:
             began = time.perf_counter()
             job = exports.start("bench/p1", to="mirror", actor=operator(), options=options)
-            started = time.perf_counter()
+            started, before = time.perf_counter(), time.process_time()
             runs.perform(job.id, planned)
             took = time.perf_counter() - started
+            worked = time.process_time() - before
         job = jobs.get(job.id)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"{name}: start {1000 * (started - began):.0f} ms, plan of {job.total:,} objects {took:.1f} s")
+        print(f"  {worked:.1f} s of work, peak memory {peak:.0f} MiB")
         print(f"  another writer meanwhile: {waiting.words()}")
         pages(job)
     begun = time.perf_counter()
