@@ -23,6 +23,7 @@ SECTIONS = {
     "archive": {"duplicates": "refuse"},
     "trash": {"who": "users"},
     "disk": {"floor": "0,5"},
+    "exports": {"threads": "8"},
     "session": {"idle": "30", "longest": "8"},
 }
 
@@ -45,6 +46,7 @@ def test_each_section_is_saved_by_itself_and_shown(visitor: Visitor) -> None:
         "archive.duplicates": "refuse",
         "trash.who": "users",
         "disk.floor": 0.5,
+        "exports.threads": 8,
         "session.idle": 30,
         "session.longest": 8,
         "first_steps.left": [],
@@ -87,6 +89,7 @@ def test_what_changed_is_told_audited_and_listed_with_before_and_after(visitor: 
         ("trash", "who", "everybody", "is one of: admins, users, nobody."),
         ("disk", "floor", "-1", "-1 is no number of gigabytes."),
         ("disk", "floor", "nan", "nan is no number of gigabytes."),
+        ("exports", "threads", "0", "0 does not fit: from 1 to 32 objects at once."),
         ("disk", "floor", "1e9", "GB in all: with 1e9 GB kept free nothing would fit."),
         ("session", "idle", "4", "4 does not fit: from 5 to 10,080 minutes."),
         ("session", "idle", "²", "² does not fit"),

@@ -53,6 +53,10 @@ class DiskForm(Form):
     floor = text("Gigabytes that stay free")
 
 
+class ExportsForm(Form):
+    threads = text("Objects that are sent at once")
+
+
 class SessionsForm(Form):
     idle = text("Minutes without a page")
     longest = text("Hours in all")
@@ -64,6 +68,7 @@ SECTIONS: dict[str, type[Form]] = {
     "archive": ArchiveForm,
     "trash": TrashForm,
     "disk": DiskForm,
+    "exports": ExportsForm,
     "session": SessionsForm,
 }
 """The first part of an option's name → the form of its section, whose fields are named as the second part."""
