@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 ASKED_FOR = 1000
 """Objects that are asked for one by one; of more, what lies there is listed."""
 PAGE = 200
-STATES = ("pending", "same", "other", "collides", "unmatched", "failed")
 
 
 def run(this: Run, *, destination: "Destination") -> End:
@@ -28,7 +27,8 @@ def run(this: Run, *, destination: "Destination") -> End:
     found = _sums(this.job.id)
     sidecars.drop(this)
     this.write(done=this.job.total)
-    return End(sentence=_in_words(this.job, found), result={"found": found})
+    sends = _sends(this.job, found)
+    return End(sentence=_in_words(this.job, found, sends), result={"found": found, "sends": sends})
 
 
 def get(job_id: int) -> Job:
@@ -135,12 +135,16 @@ def _mark(item: JobItem, state: str, sentence: str) -> None:
         JobItem.update(state=state, sentence=sentence).where(JobItem.id == item.id).execute()
 
 
-def _in_words(job: Job, found: dict[str, list[int]]) -> str:
-    numbers = {state: found.get(state, [0, 0])[0] for state in STATES}
+def _sends(job: Job, found: dict[str, list[int]]) -> int:
+    """How many objects the export would send, by what it does with those that are there already."""
+    also = {"never": (), "different": ("other",), "always": ("other", "same")}[job.params.get("existing", "never")]
+    return sum(found.get(state, [0, 0])[0] for state in ("pending", *also))
+
+
+def _in_words(job: Job, found: dict[str, list[int]], sends: int) -> str:
     if not job.total:
         return "Nothing would be exported."
-    sends = numbers["pending"] + (numbers["other"] if job.params.get("existing") != "never" else 0)
     words = [f"{sends:,} of {job.total:,} objects would be sent."]
-    if numbers["collides"]:
-        words.append(f"{numbers['collides']:,} share a path with another one: change the paths.")
+    if collide := found.get("collides", [0, 0])[0]:
+        words.append(f"{collide:,} share a path with another one: change the paths.")
     return " ".join(words)

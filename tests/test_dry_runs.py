@@ -58,6 +58,9 @@ def test_a_dry_run_writes_nothing_and_says_what_is_there_already(
     assert states(job) == {f"Trial/S-01/Visit 1/T1/{name}.bin": state for name, state in expected.items()}
     assert job.sentence == "1 of 5 objects would be sent."
     assert exports.view(job)["found"] == {"same": 3, "pending": 1, "other": 1}
+    for existing, sends in (("different", 2), ("always", 5)):
+        job = tried(exports.dry_run("lab/Trial", to="mirror", actor=admin, options=Options(existing=existing)))
+        assert job.sentence == f"{sends} of 5 objects would be sent."
 
 
 def test_a_long_list_at_the_storage_is_listed_and_not_asked_for_one_by_one(
