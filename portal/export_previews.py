@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from portal import containers, export_orders, export_rules, export_walk
+from portal import containers, export_orders, export_rules, export_samples
 from portal.errors import PortalError
 from portal.export_orders import Options
 from portal.models import Storage
@@ -38,7 +38,7 @@ def look(path: str, to: str, options: Options) -> Preview:
     except PortalError as error:
         return Preview(refusal=error.sentence)
     lines = []
-    for found in export_walk.sample(part, SHOWN):
+    for found in export_samples.sample(part, SHOWN):
         key, sentence = rules.place(found)
         lines.append(Line(name=found.path, key=key, sentence=sentence))
     return Preview(lines=tuple(lines), before=_before(to))

@@ -30,10 +30,6 @@ PAGE = 200
 """Containers that are read at once."""
 FILES = 500
 """Files that are read at once; their numbers alone are read for a page of containers."""
-SUBJECTS, LOOKED_AT = 6, 40
-"""Subjects that are looked at for a sample, and containers of each."""
-NEWEST = 2**63 - 1
-LEVELS: dict[str, Any] = {"project": Project, "subject": Subject, "session": Session, "acquisition": Acquisition}
 MANIFESTS = "manifests"
 """The folder of the manifests: no project's objects go there."""
 
@@ -111,12 +107,12 @@ class Walk:
         self.hidden = 0
 
     def files(self) -> Iterator[Found]:
-        top = _top(self._part.project)
+        top = top_folder(self._part.project)
         subjects = self._subjects()
         after = 0
         while page := _page(Subject, Subject.project == self._part.project, after):
             after = page[-1][0]
-            named = [_subject(top, *row) for row in page]
+            named = [subject_folder(top, *row) for row in page]
             yield from self.of(self.below([folder for folder in named if subjects is None or folder.id in subjects]))
         if self._part.level == "project":
             yield from self.of([top])
@@ -206,7 +202,7 @@ class _Session:
     path: str
 
 
-def _subject(top: Folder, number: int, label: str, patient_id: str) -> Folder:
+def subject_folder(top: Folder, number: int, label: str, patient_id: str) -> Folder:
     return Folder(
         level="subject",
         id=number,
@@ -264,7 +260,7 @@ def _acquisitions(session: Folder, rows: Sequence[Any], series: dict[int, Facts]
         )
 
 
-def _top(project_id: int) -> Folder:
+def top_folder(project_id: int) -> Folder:
     """The project's folder: the same one in each export, also beside projects of that name in other groups."""
     names = Names(MANIFESTS)
     found: Any = Project.select(Project.id, Project.label, Group.code).join(Group).order_by(Project.id).tuples()
@@ -359,59 +355,3 @@ def parents(part: Part) -> Iterable[tuple[str, Any]]:
     levels = (("project", [part.project]), ("subject", subjects), ("session", sessions), ("acquisition", acquisitions))
     begin = ("project", "subject", "session").index(part.level)
     return levels[begin:]
-
-
-def sample(part: Part, most: int) -> list[Found]:
-    """Some files of a part, as different as a quick look finds them: other levels, modalities and subjects first.
-
-    Names are not told apart from siblings that are not among them.
-    """
-    top = _top(part.project)
-    walk = Walk(part, NEWEST)
-    folders: list[Folder] = [top] if part.level == "project" else []
-    for number, label, patient_id in _some_subjects(part):
-        below = walk.below([_subject(top, number, label, patient_id)])
-        folders += itertools.islice(below, LOOKED_AT)
-    firsts = _first_files(folders)
-    filled = [folder for folder in folders if (folder.level, folder.id) in firsts]
-    seen: set[tuple[str, ...]] = set()
-    other: list[Folder] = []
-    more: list[Folder] = []
-    for folder in filled:
-        kind = (folder.level, folder.facts.get("modality", ""), folder.facts.get("subject", ""))
-        (more if kind in seen else other).append(folder)
-        seen.add(kind)
-    return list(walk.named([*other, *more][:most], firsts))
-
-
-def _some_subjects(part: Part) -> list[tuple[Any, ...]]:
-    """The first, the last and some subjects between them that are meant."""
-    meant = Subject.select(Subject.id).where(Subject.project == part.project, Subject.trash.is_null())
-    if part.level == "subject":
-        meant = meant.where(Subject.id.in_(part.ids))
-    if part.level == "session":
-        some = part.ids[:: max(1, len(part.ids) // SUBJECTS)][:SUBJECTS]
-        meant = meant.where(Subject.id.in_(Session.select(Session.subject).where(Session.id.in_(some))))
-    ((first, last),) = plain(meant.select(fn.MIN(Subject.id), fn.MAX(Subject.id)))
-    found: dict[int, tuple[Any, ...]] = {}
-    for place in range(SUBJECTS if first is not None else 0):
-        least = first + (last - first) * place // (SUBJECTS - 1)
-        rows = Subject.select(Subject.id, Subject.label, Subject.patient_id).where(
-            Subject.id.in_(meant.where(Subject.id >= least).order_by(Subject.id).limit(1))
-        )
-        found |= {row[0]: row for row in plain(rows)}
-    return list(found.values())
-
-
-def _first_files(folders: Sequence[Folder]) -> dict[tuple[str, int], "array[int]"]:
-    """The number of one live file in each of some containers that has any."""
-    found: dict[tuple[str, int], array[int]] = {}
-    for level in dict.fromkeys(folder.level for folder in folders):
-        table = LEVELS[level]
-        held = Instance.select(Instance.id).where(Instance.file == File.id, Instance.state.in_((HELD, SUPERSEDED)))
-        lying = (File.parent_type == level) & (File.parent_id == table.id) & File.deleted_at.is_null()
-        one = File.select(File.id).where(lying, ~fn.EXISTS(held))
-        ids = [folder.id for folder in folders if folder.level == level]
-        rows = table.select(table.id, one.limit(1)).where(among(table.id, ids))
-        found |= {(level, number): array("q", [file]) for number, file in plain(rows) if file is not None}
-    return found
