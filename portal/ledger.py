@@ -38,10 +38,10 @@ def note(job: Job, blemishes: Iterable[Blemish], *, done: int, failed: int, size
     """Write how far it is, and what went wrong since; `done` counts what arrived, with a warning or without."""
     with writing():
         for one in blemishes:
-            outcome = {JobItem.state: "sent" if one.warned else "failed", JobItem.sentence: one.sentence}
-            JobItem.insert(
-                {JobItem.job: job, JobItem.file: one.file_id, JobItem.key: one.sop_instance_uid, **outcome}
-            ).on_conflict(conflict_target=[JobItem.job, JobItem.key], update=outcome).execute()
+            outcome = {"state": "sent" if one.warned else "failed", "sentence": one.sentence}
+            mine = (JobItem.job == job) & (JobItem.key == one.sop_instance_uid)
+            if not JobItem.update(**outcome).where(mine).execute():
+                JobItem.create(job=job, file=one.file_id, key=one.sop_instance_uid, **outcome)
         jobs.advance(job, done=done, failed=failed, size=size)
 
 
