@@ -1,10 +1,58 @@
-"""Where a job's objects go: the storage, or later the peer, that its row names."""
+"""Where a job's objects go: the storage, or the peer, that its row names."""
 
-from portal.models import Job
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from dimse_worker import scu, status
+from portal import peers
+from portal.bandwidth import Bandwidth
+from portal.errors import PortalError
+from portal.models import Job, Peer
+from portal.retrieve import Outgoing
 from portal.storage import storages
 from portal.storage.destination import Destination
 
 
 def open_for(job: Job) -> Destination:
-    """The destination of a job, ready for use. Raises Missing or BadValue where it is gone or no longer allowed."""
+    """The storage of a job, ready for use. Raises Missing or BadValue where it is gone or no longer allowed."""
     return storages.open(storages.by_id(job.params["storage"]))
+
+
+def peer_for(job: Job) -> "PeerDestination":
+    """The peer of a job. Raises Missing or NotAllowed where it is gone or may not be called now."""
+    peer = peers.require_send(peers.by_id(job.params["peer"]).label)
+    return PeerDestination(peer=peer, label=peer.label, rate=job.params.get("bandwidth", 0))
+
+
+@dataclass(kw_only=True)
+class PeerDestination:
+    """A peer that objects are sent to by C-STORE."""
+
+    peer: Peer
+    label: str
+    rate: int = 0
+    """Bytes a second; 0 for no limit."""
+
+    @contextmanager
+    def open(self, classes: Sequence[tuple[str, str]], *, check: Callable[[], None]) -> Iterator["_Taker"]:
+        bandwidth = Bandwidth(self.rate) if self.rate else None
+        sender = scu.Sender(self.peer, classes, waiting=check, bandwidth=bandwidth)
+        try:
+            yield _Taker(sender)
+        finally:
+            sender.close()
+
+
+class _Taker:
+    def __init__(self, sender: scu.Sender) -> None:
+        self._sender = sender
+
+    def send(self, outgoing: Outgoing) -> str:
+        answer = self._sender.send(outgoing)
+        if answer.status == status.SUCCESS:
+            return ""
+        sentence = status.sentence_of(answer.status, answer.comment)
+        if status.is_warning(answer.status):
+            return sentence
+        raise PortalError(sentence, permanent=not status.may_pass(answer.status))

@@ -1,7 +1,7 @@
 """What the job runner runs: one function a kind of job, which its namesake in `portal/jobs.py` rings for."""
 
 from dimse_worker import destinations, scu
-from portal import alternates, dry_runs, exports, peers, restoring, runs, runtime, throwing, verifications
+from portal import alternates, dry_runs, exports, peers, restoring, runs, runtime, sends, throwing, verifications
 from portal.errors import PortalError
 from portal.runs import End, Run
 from portal.storage import ladder
@@ -20,6 +20,11 @@ def run_storage_test(job_id: int) -> None:
 def run_export(job_id: int) -> None:
     with runtime.connection():
         runs.perform(job_id, _export)
+
+
+def run_send(job_id: int) -> None:
+    with runtime.connection():
+        runs.perform(job_id, _send)
 
 
 def run_dry_run(job_id: int) -> None:
@@ -62,8 +67,13 @@ def _export(run: Run) -> End:
     return exports.run(run, destination=destinations.open_for(run.job))
 
 
+def _send(run: Run) -> End:
+    return sends.run(run, destination=destinations.peer_for(run.job))
+
+
 def _dry_run(run: Run) -> End:
-    return dry_runs.run(run, destination=destinations.open_for(run.job))
+    to_peer = "peer" in run.job.params
+    return dry_runs.run(run, destination=None if to_peer else destinations.open_for(run.job))
 
 
 def _verification(run: Run) -> End:

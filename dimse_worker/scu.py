@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, BinaryIO, cast
 
+from pydicom.uid import UID
 from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
@@ -20,6 +21,7 @@ from dimse_worker.sockets import PeerSocket, send_at_once
 from dimse_worker.tally import Tally
 from portal import associations, peers, retrieve
 from portal.associations import REFRESH_SECONDS, Outcome
+from portal.bandwidth import Bandwidth
 from portal.errors import NotAllowed, Unreachable
 from portal.header import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from portal.models import Peer
@@ -41,6 +43,16 @@ REJECTIONS = {
     (3, 2): "has as many associations as it takes",
 }
 """Source and diagnostic of an A-ASSOCIATE-RJ (PS3.8 9.3.4) in words."""
+
+
+REJECTED_FOR_GOOD = 1
+"""Result of an A-ASSOCIATE-RJ; the other one, 2, may pass (PS3.8 9.3.4)."""
+
+
+class NothingAccepted(Unreachable):
+    """The association stands, but for none of the contexts that were proposed."""
+
+    permanent = True
 
 
 class Link:
@@ -102,26 +114,29 @@ class Link:
         except (OSError, UnicodeError) as error:
             raise Unreachable(_cannot_connect(peer, error)) from error
         if not assoc.is_established:
-            raise Unreachable(self._why_not(assoc))
+            raise self._why_not(assoc)
         checkpoint.install(assoc)
         return assoc
 
-    def _why_not(self, assoc: Association) -> str:
+    def _why_not(self, assoc: Association) -> Unreachable:
         peer = self._peer
         failure = cast(PeerSocket, entity_socket).failure if (entity_socket := assoc.dul.socket) else None
         if failure is not None:
-            return _cannot_connect(peer, failure)
+            return Unreachable(_cannot_connect(peer, failure))
         if assoc.is_rejected:
             answer: Any = assoc.acceptor.primitive
             words = REJECTIONS.get((answer.result_source, answer.diagnostic), "gives a reason outside the standard")
             code = f"{answer.result}/{answer.result_source}/{answer.diagnostic}"
             reason = words.format(ours=self._ours, theirs=peer.ae_title)
-            return f"{peer.label} rejected the association ({code}): it {reason}."
+            sentence = f"{peer.label} rejected the association ({code}): it {reason}."
+            return Unreachable(sentence, permanent=answer.result == REJECTED_FOR_GOOD)
         if assoc.rejected_contexts:
-            return f"{peer.label} accepted the association, but nothing that was proposed."
+            return NothingAccepted(f"{peer.label} accepted the association, but nothing that was proposed.")
         if assoc.acse.is_aborted() or not assoc._sent_abort:
-            return f"{peer.label} took the connection and closed it without an answer. Is this its DICOM port?"
-        return f"{peer.label} took the connection, but did not answer within {NEGOTIATE_SECONDS} s. Is it DICOM?"
+            sentence = f"{peer.label} took the connection and closed it without an answer. Is this its DICOM port?"
+            return Unreachable(sentence)
+        sentence = f"{peer.label} took the connection, but did not answer within {NEGOTIATE_SECONDS} s. Is it DICOM?"
+        return Unreachable(sentence)
 
     def _open_row(self, answered: Iterable[PresentationContext], address: str) -> int:
         return associations.open(
@@ -143,12 +158,20 @@ class Sender:
     `pairs`: each (SOP Class, transfer syntax) that is to be sent. Close it at the end.
     """
 
-    def __init__(self, peer: Peer, pairs: Iterable[tuple[str, str]], *, waiting: Waiting = lambda: None) -> None:
-        self._peer, self._waiting = peer, waiting
+    def __init__(
+        self,
+        peer: Peer,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        waiting: Waiting = lambda: None,
+        bandwidth: Bandwidth | None = None,
+    ) -> None:
+        self._peer, self._waiting, self._bandwidth = peer, waiting, bandwidth
         self._batches = contexts.for_sending(pairs)
         self._links: dict[int, Link] = {}
+        self._empty: set[int] = set()
         self._message_id = 0
-        self._dead = ""
+        self._dead: Unreachable | None = None
 
     def send(self, outgoing: retrieve.Outgoing, originator: Originator | None = None) -> Answer:
         """Send one object and return the peer's answer, whatever its status.
@@ -157,11 +180,14 @@ class Sender:
         where it cannot be reached (then at once for each further object), and the PortalError of a transcoding.
         """
         number = self._batch_of(outgoing.sop_class_uid)
-        link = self._link(number)
+        try:
+            link = self._link(number)
+        except NothingAccepted as error:
+            raise self._none_of(number, outgoing) from error
         chosen = contexts.choose(link.assoc.accepted_contexts, outgoing.sop_class_uid, outgoing.transfer_syntax_uid)
         if chosen is None:
             link.tally.failed("store")
-            raise NotAllowed(f"{self._peer.label} accepts this SOP Class in no transfer syntax that we can send.")
+            raise self._none_of(number, outgoing)
         with sending.content(outgoing, chosen[1], waiting=self._waiting) as data:
             answer = self._over(number, chosen[0], outgoing, originator, data)
         if answer.status == status.SUCCESS or status.is_warning(answer.status):
@@ -188,12 +214,20 @@ class Sender:
         link = self._links[number]
         self._message_id = self._message_id % 65535 + 1
         command = sending.request(outgoing, self._message_id, originator)
+        if self._bandwidth is not None:
+            data = sending.slowly(data, self._bandwidth, self._waiting)
         try:
             return sending.send(link.assoc, context, command, data, while_sending=self._waiting, waiting=self._waiting)
         except BaseException as error:
             link.tally.failed("store")
             self._links.pop(number).close(f"It ended in the middle of an object. {error}")
             raise
+
+    def _none_of(self, number: int, outgoing: retrieve.Outgoing) -> NotAllowed:
+        """Says what was offered, so that somebody can set up the other side."""
+        mine = [one for one in self._batches[number] if one.abstract_syntax == outgoing.sop_class_uid]
+        offered = ", ".join(UID(one.transfer_syntax[0]).name for one in mine)
+        return NotAllowed(f"{self._peer.label} takes {UID(outgoing.sop_class_uid).name} in none of: {offered}.")
 
     def _batch_of(self, sop_class: str) -> int:
         for number, batch in enumerate(self._batches):
@@ -204,16 +238,21 @@ class Sender:
     def _link(self, number: int) -> Link:
         """The association of one batch; one that ended is requested once more, and after a failure no more."""
         if self._dead:
-            raise Unreachable(self._dead)
+            raise Unreachable(self._dead.sentence, permanent=self._dead.permanent)
         link = self._links.get(number)
         if link is not None and stands(link.assoc):
             return link
         if link is not None:
             self._links.pop(number).close()
+        if number in self._empty:
+            raise NothingAccepted(f"{self._peer.label} accepts nothing of what is proposed to it.")
         try:
             self._links[number] = Link(self._peer, self._batches[number])
+        except NothingAccepted:
+            self._empty.add(number)
+            raise
         except Unreachable as error:
-            self._dead = error.sentence
+            self._dead = error
             raise
         return self._links[number]
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
@@ -18,6 +18,7 @@ from pynetdicom.presentation import PresentationContext
 
 from dimse_worker.handlers import MOST_QUEUED, stands
 from portal import retrieve
+from portal.bandwidth import Bandwidth
 from portal.errors import Damaged, Unreachable
 from portal.retrieve import Outgoing
 
@@ -93,6 +94,25 @@ def send(
         assoc.dul.send_pdu(fragment)
     response = _answer(assoc, request.MessageID or 0, waiting)
     return Answer(status=response.Status or 0, comment=str(response.ErrorComment or ""), size=length)
+
+
+def slowly(data: tuple[BinaryIO, int], bandwidth: Bandwidth, waiting: Waiting) -> tuple[BinaryIO, int]:
+    """The same bytes, read no faster than that."""
+    file, length = data
+    return cast(BinaryIO, _Slow(file, bandwidth, waiting)), length
+
+
+class _Slow:
+    """What is read of a file while it is sent."""
+
+    def __init__(self, file: BinaryIO, bandwidth: Bandwidth, waiting: Waiting) -> None:
+        self._file, self._bandwidth, self._waiting = file, bandwidth, waiting
+
+    def read(self, size: int) -> bytes:
+        piece = self._bandwidth.piece(size)
+        chunk = self._file.read(size if piece >= size else piece & ~1)  # only the last fragment may be odd
+        self._bandwidth.wait(len(chunk), self._waiting)
+        return chunk
 
 
 def request(outgoing: Outgoing, message_id: int, originator: Originator | None = None) -> C_STORE:

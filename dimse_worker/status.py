@@ -73,6 +73,49 @@ def answer(code: int, comment: str = "") -> Dataset:
     return status
 
 
+REFUSALS = {
+    0x0110: "processing failure",
+    0x0111: "it says that it has such an object already",
+    0x0112: "no such object instance",
+    0x0117: "it takes the UID for none",
+    0x0122: "it does not support the SOP Class",
+    0x0124: "it does not allow us this",
+    0x0210: "duplicate invocation",
+    0x0211: "unrecognized operation",
+    0x0212: "mistyped argument",
+    0x0213: "resource limitation",
+}
+WARNINGS = {
+    0x0107: "attribute list error",
+    0x0116: "attribute value out of range",
+    0xB000: "it changed elements of the data set",
+    0xB006: "it left out elements of the data set",
+    0xB007: "the data set does not fit its SOP Class",
+}
+
+
+def sentence_of(code: int, comment: str = "") -> str:
+    """What a peer answered to a C-STORE, in words (PS3.4 B.2.3, PS3.7 C)."""
+    words = _words_of(code)
+    said = f" It said: {comment}." if comment else ""
+    what = "Taken with warning" if is_warning(code) else "Refused with status"
+    return f"{what} {code:04X}{f' ({words})' if words else ''}.{said}"
+
+
+def _words_of(code: int) -> str:
+    if is_warning(code):
+        return WARNINGS.get(code, "")
+    families = {0xA7: "out of resources", 0xA9: "the data set does not fit its SOP Class"}
+    if code >> 12 == 0xC:
+        return "it cannot understand the data set"
+    return REFUSALS.get(code) or families.get(code >> 8, "")
+
+
+def may_pass(code: int) -> bool:
+    """Whether the same object may be taken later: the other side is out of something (A7xx, 0213)."""
+    return code >> 8 == 0xA7 or code == 0x0213
+
+
 def is_warning(code: int) -> bool:
     """Whether a C-STORE status says that the object was taken, but (PS3.7 C.4: 0001, Bxxx, 0107, 0116)."""
     return code in (0x0001, 0x0107, 0x0116) or 0xB000 <= code <= 0xBFFF

@@ -26,6 +26,8 @@ SHORT = 8 * CHUNK
 """Bytes of an object that is finished also when its run is to stop."""
 IN_A_ROW = 3
 """Failures one after the other that are taken for one of the storage as a whole: the job waits, or fails."""
+ARRIVED = ("verified", "stored", "warned")
+"""States of an item that is done: read back from a storage; taken by a peer, and taken with a warning."""
 OF_THE_STORAGE = NotAllowed, NoSpace, Unreachable
 """Errors that another object would meet too."""
 
@@ -49,14 +51,19 @@ def send(run: Run, destination: "Destination", *, threads: int) -> None:
     Raises what the storage as a whole answers. An item that fails for itself keeps its reason, and the others go on:
     if it may pass, the job comes back for it, and after its last attempt gives it up.
     """
-    _count(run)
+    count(run)
     _each(run, destination, threads)
+    settle(run)
+
+
+def settle(run: Run) -> None:
+    """Come back for what is left, by raising Unreachable; in the last run give it up."""
     left = (JobItem.job == run.job) & JobItem.state.in_(("pending", "sent"))
     number = JobItem.select().where(left).count()
     if number and not run.is_last:
         raise Unreachable(f"{number:,} of {run.job.total:,} could not be sent yet. {example(run.job, 'pending')}")
     spells.update(JobItem, left, state="failed", check=run.check)
-    _count(run)
+    count(run)
 
 
 def example(job: Job, state: str = "failed") -> str:
@@ -66,7 +73,7 @@ def example(job: Job, state: str = "failed") -> str:
 
 
 def _each(run: Run, destination: "Destination", threads: int) -> None:
-    tally = _Tally(run)
+    tally = Tally(run)
     sender = _Sender(run, destination)
     in_a_row = 0
     with Crew(threads, sender.attempt) as crew:
@@ -87,33 +94,34 @@ def _may_pass(error: PortalError | None) -> bool:
     return error is not None and not error.permanent
 
 
-class _Tally:
+class Tally:
     """What has become of items and is not written yet: rows change some at a time, and with them the job's counts."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._verified: list[JobItem] = []
-        self._others: list[JobItem] = []
+        self._items: list[JobItem] = []
         self._since = time.monotonic()
 
     def add(self, item: JobItem) -> None:
-        (self._verified if item.state == "verified" else self._others).append(item)
-        if len(self._verified) + len(self._others) >= FLUSH_ITEMS or time.monotonic() - self._since > FLUSH_SECONDS:
+        self._items.append(item)
+        if len(self._items) >= FLUSH_ITEMS or time.monotonic() - self._since > FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        job = self._run.job
+        job, arrived = self._run.job, [item for item in self._items if item.state in ARRIVED]
         with writing():
-            ids = [item.id for item in self._verified]
-            JobItem.update(state="verified", sentence="", permanent=False).where(JobItem.id.in_(ids)).execute()
-            for item in self._others:
-                item.save(only=[JobItem.state, JobItem.sentence, JobItem.permanent, JobItem.attempts])
+            for state in ("verified", "stored"):
+                ids = [item.id for item in arrived if item.state == state]
+                JobItem.update(state=state, sentence="", permanent=False).where(JobItem.id.in_(ids)).execute()
+            for item in self._items:
+                if item.state not in ("verified", "stored"):
+                    item.save(only=[JobItem.state, JobItem.sentence, JobItem.permanent, JobItem.attempts])
             self._run.write_within(
-                done=job.done + len(ids),
-                failed=job.failed + sum(item.state == "failed" for item in self._others),
-                bytes=job.bytes + sum(item.size for item in self._verified),
+                done=job.done + len(arrived),
+                failed=job.failed + sum(item.state == "failed" for item in self._items),
+                bytes=job.bytes + sum(item.size for item in arrived),
             )
-        self._verified, self._others, self._since = [], [], time.monotonic()
+        self._items, self._since = [], time.monotonic()
 
 
 def _tasks(job: Job) -> Iterator[Task]:
@@ -247,11 +255,12 @@ OTHER_CONTENT = "Other content lies under this key; it was left as it is. Move i
 OTHER_BYTES = "The storage gives back other bytes than were sent. Check it, and do not rely on what lies there."
 
 
-def _count(run: Run) -> None:
+def count(run: Run) -> None:
     """Set the counts by the rows, which a retry changed."""
     rows = JobItem.select(JobItem.state, fn.COUNT(JobItem.id), fn.SUM(JobItem.size)).where(JobItem.job == run.job)
     grouped: Any = rows.group_by(JobItem.state).tuples()
     counts = {state: (number, size) for state, number, size in grouped}
-    done, size = counts.get("verified", (0, 0))
+    arrived = [counts[state] for state in ARRIVED if state in counts]
+    done, size = sum(number for number, _size in arrived), sum(size for _number, size in arrived)
     failed, _size = counts.get("failed", (0, 0))
     run.write(done=done, failed=failed, bytes=size)

@@ -19,11 +19,15 @@ ASKED_FOR = 1000
 PAGE = 200
 
 
-def run(this: Run, *, destination: "Destination") -> End:
-    """Plan the export, and look at what is there already; run twice it goes on with what is left."""
+def run(this: Run, *, destination: "Destination | None") -> End:
+    """Plan the export, and look at what is there already; run twice it goes on with what is left.
+
+    No destination: what goes to a peer, which cannot be asked.
+    """
     export_items.plan(this)
-    export_items.mark_collisions(this, "collides")
-    _look(this, destination)
+    if destination is not None:
+        export_items.mark_collisions(this, "collides")
+        _look(this, destination)
     found = _sums(this.job.id)
     sidecars.drop(this)
     this.write(done=this.job.total)

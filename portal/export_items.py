@@ -7,8 +7,8 @@ from typing import Any
 
 from peewee import fn
 
-from portal import export_orders, export_rules, sidecars, spells
-from portal.export_walk import Part, Walk, live, parents
+from portal import export_orders, export_rules, send_items, sidecars, spells
+from portal.export_walk import Found, Part, Walk, live, parents
 from portal.models import Job, JobItem, writing
 from portal.runs import Run
 
@@ -60,7 +60,7 @@ def plan(run: Run) -> None:
     walk = Walk(export_orders.part(run.job), run.job.params["last_file"])
     tally = Tally()
     spell = spells.Spell()
-    for chunk in spell.chunks(_rows(run.job.id, walk, rules, tally)):
+    for chunk in spell.chunks(_rows(run.job, walk, rules, tally)):
         run.check()
         with spell.writing():
             JobItem.add(chunk)
@@ -78,16 +78,22 @@ def plan(run: Run) -> None:
     run.write(total=tally.objects + beside, result=result, sentence="")
 
 
-def _rows(job_id: int, walk: Walk, rules: export_rules.Rules, tally: Tally) -> Iterator[tuple[Any, ...]]:
-    """Rows as `JobItem.add` takes them; what no rule takes is among them, with the reason."""
-    for found in walk.files():
-        key, sentence = rules.place(found)
+def _rows(job: Job, walk: Walk, rules: export_rules.Rules, tally: Tally) -> Iterator[tuple[Any, ...]]:
+    """Rows as `JobItem.add` takes them; what no rule or no peer takes is among them, with the reason."""
+    for found, why_not in _sifted(job, walk):
+        key, sentence = ("", why_not) if why_not else rules.place(found)
         if key:
             tally.add(found.folder.subject, found.size, identified=found.folder.identified)
-            yield job_id, found.id, key, found.size, found.digest, "pending", "", False, 0
+            yield job.id, found.id, key, found.size, found.digest, "pending", "", False, 0
         else:
             tally.unmatched += 1
-            yield job_id, found.id, found.path, found.size, found.digest, "unmatched", sentence, False, 0
+            yield job.id, found.id, found.path, found.size, found.digest, "unmatched", sentence, False, 0
+
+
+def _sifted(job: Job, walk: Walk) -> Iterator[tuple[Found, str]]:
+    if "peer" in job.params:
+        return send_items.sift(walk.files(), job.params.get("study", ""))
+    return ((found, "") for found in walk.files())
 
 
 def mark_collisions(run: Run, state: str) -> None:

@@ -1,20 +1,22 @@
 """What somebody wants exported, checked: what of a project, where to, by which rules; kept as a job's parameters."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from peewee import fn
 
-from portal import containers, export_conditions, export_rules, labels, search
+from portal import containers, export_conditions, export_rules, labels, peers, search
 from portal.errors import BadValue, Missing
 from portal.export_rules import Rules, Written
 from portal.export_walk import Part
-from portal.models import File, Job, Session, Subject
+from portal.models import File, Job, Session, Study, Subject
 from portal.storage import storages
 
 LEVELS = ("project", "subject", "session", "search")
 EXISTING = ("never", "different", "always")
+TO_PEER = "peer/"
+"""What stands before the label of a peer where it stands in place of a storage."""
 MOST_SESSIONS = 10_000
 """Sessions that a search may find for one export."""
 SLOWEST = 1000
@@ -29,6 +31,8 @@ class Options:
     level: str = "project"
     only: str = ""
     """The subject (`S-01`), the session (`S-01/Visit 1`) or what to search studies for; `#12` is a row's number."""
+    study: str = ""
+    """A Study Instance UID, in place of level and only."""
     rules: Sequence[Written] = ()
     existing: str = "never"
     """Whether what is there is written over: never, different (where its content differs), always."""
@@ -53,28 +57,48 @@ def check(path: str, to: str, options: Options) -> Order:
     """Raises Missing, NotAllowed or BadValue, with the field of the form."""
     project = containers.project(path)
     group, label = project.group.code, project.label
-    part = part_of(project.id, options.level, options.only)
+    if options.study:
+        part = Part(project=project.id, level="session", ids=(_of_study(project.id, options.study.strip()),))
+        options = replace(options, level="study", only=options.study)
+    else:
+        part = part_of(project.id, options.level, options.only)
     rules = export_rules.parse(options.rules)
     if options.existing not in EXISTING:
         raise BadValue(f"{options.existing[:40]!r} is none of: {', '.join(EXISTING)}.", field="existing")
-    storage = storages.get(to)
-    storages.require_export(storage, group, label)
     params: dict[str, Any] = {
         "project": project.id,
-        "storage": storage.id,
         "path": f"{group}/{label}",
-        "to": storage.label,
+        **_target(to, group, label),
         "last_file": File.select(fn.MAX(File.id)).scalar() or 0,
         "part": {"level": part.level, "ids": list(part.ids)},
         "only": "" if part.level == "project" else _words(options),
+        **({"study": options.study.strip()} if options.study else {}),
         "rules": rules.written(),
         "existing": options.existing,
         "bandwidth": _bandwidth(options.bandwidth),
-        "sidecars": options.sidecars,
+        "sidecars": options.sidecars and not to.startswith(TO_PEER),
     }
     name = labels.clean(options.label) if options.label.strip() else ""
-    what = name or f"{params['path']}{_words_of(part, options)} to {storage.label}"
+    what = name or f"{params['path']}{_words_of(part, options)} to {params['to']}"
     return Order(part=part, params=params, what=what)
+
+
+def _target(to: str, group: str, label: str) -> dict[str, Any]:
+    """The storage, or the peer behind `peer/`: a label of a storage has no slash."""
+    if to.startswith(TO_PEER):
+        peer = peers.require_send(to.removeprefix(TO_PEER))
+        return {"peer": peer.id, "to": peer.label}
+    storage = storages.get(to)
+    storages.require_export(storage, group, label)
+    return {"storage": storage.id, "to": storage.label}
+
+
+def require_target(params: dict[str, Any]) -> None:
+    """Raise Missing or NotAllowed unless where an export goes may still be used."""
+    if "peer" in params:
+        peers.require_send(peers.by_id(params["peer"]).label)
+        return
+    storages.require_export(storages.by_id(params["storage"]), *params["path"].split("/", 1))
 
 
 def part_of(project_id: int, level: str, only: str) -> Part:
@@ -102,6 +126,14 @@ def part(job: Job) -> Part:
 def rules(job: Job) -> Rules:
     """The rules of an export or dry run."""
     return export_rules.parse(job.params.get("rules") or ())
+
+
+def _of_study(project_id: int, study_instance_uid: str) -> int:
+    found = Study.select(Study.session).where(Study.project == project_id, Study.study_uid == study_instance_uid)
+    row = found.first()
+    if row is None:
+        raise Missing(f"There is no study {study_instance_uid[:70]!r} in this project.", field="study")
+    return int(row.session_id)
 
 
 def _subject(project_id: int, only: str) -> int:
@@ -152,6 +184,8 @@ def _words_of(part: Part, options: Options) -> str:
     """What of a project is meant, as a person reads it."""
     if part.level == "subject":
         return f", {Subject.get_by_id(part.ids[0]).label}"
+    if options.level == "study":
+        return f", study {options.only.strip()}"
     if options.level == "session":
         session = Session.select(Session, Subject).join(Subject).where(Session.id == part.ids[0]).get()
         return f", {session.subject.label}/{session.label}"

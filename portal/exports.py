@@ -26,11 +26,18 @@ if TYPE_CHECKING:
     from portal.storage.destination import Destination
 
 
+KINDS = ("export", "send")
+"""Kinds of jobs that are exports: to a storage, and to a peer."""
+
+
 def start(path: str, *, to: str, actor: Actor, options: Options = USUAL) -> Job:
-    """Export what of the project `GROUP/PROJECT` is there at this moment. Raises Missing, NotAllowed or BadValue."""
+    """Export what of the project `GROUP/PROJECT` is there at this moment, to a storage or to `peer/LABEL`.
+
+    Raises Missing, NotAllowed or BadValue.
+    """
     rights.require_admin(actor)
     order = export_orders.check(path, to, options)
-    return _create("export", order, actor=actor)
+    return _create(_kind(order.params), order, actor=actor)
 
 
 def dry_run(path: str, *, to: str, actor: Actor, options: Options = USUAL) -> Job:
@@ -49,10 +56,9 @@ def start_as_tried(dry_run_id: int, *, confirmed: bool, actor: Actor) -> Job:
     rights.require_admin(actor)
     tried = dry_runs.get(dry_run_id)
     dry_runs.require_start(tried, confirmed=confirmed)
-    storage = storages.by_id(tried.params["storage"])
-    storages.require_export(storage, *tried.params["path"].split("/", 1))
+    export_orders.require_target(tried.params)
     order = Order(part=export_orders.part(tried), params={**tried.params, "dry_run": tried.id}, what=tried.what)
-    return _create("export", order, actor=actor)
+    return _create(_kind(order.params), order, actor=actor)
 
 
 def _create(kind: str, order: Order, *, actor: Actor) -> Job:
@@ -71,14 +77,20 @@ def measure(order: Order) -> tuple[int, int]:
 
 def put(kind: str, order: Order, size: tuple[int, int], *, actor: Actor) -> Job:
     """Write the row of an export, inside a write block; ring for it after the commit. Raises Missing."""
-    storages.by_id(order.params["storage"])
+    target = "peer" if "peer" in order.params else "storage"
+    if target == "storage":
+        storages.by_id(order.params["storage"])
     job = jobs.create(kind, actor=actor, params=order.params, what=order.what, total=size[0])
     job.result = {"bytes": size[1]}
     job.save()
-    act = "export:started" if kind == "export" else "export:tried"
-    named = {"project": order.params["path"], "storage": order.params["to"], "only": order.params["only"]}
+    act = "export:tried" if kind == "dry_run" else "export:started"
+    named = {"project": order.params["path"], target: order.params["to"], "only": order.params["only"]}
     audit.record(actor, act, "job", job.id, **named)
     return job
+
+
+def _kind(params: dict[str, Any]) -> str:
+    return "send" if "peer" in params else "export"
 
 
 def run(this: Run, *, destination: "Destination") -> End:
@@ -104,14 +116,14 @@ def run(this: Run, *, destination: "Destination") -> End:
 def get(job_id: int) -> Job:
     """An export, or the dry run of one. Raises Missing."""
     job = jobs.get(job_id)
-    if job.kind not in ("export", "dry_run"):
+    if job.kind not in ("export", "send", "dry_run"):
         raise Missing(f"There is no export {job_id}; job {job_id} is another kind of job.")
     return job
 
 
 def every(limit: int = 100, before: int | None = None, search: str = "", state: str = "") -> Sequence[Job]:
     """Exports, newest first; see `jobs.every`."""
-    return jobs.every(limit, before, search, state, kind="export")
+    return jobs.every(limit, before, search, state, kinds=KINDS)
 
 
 def items(job_id: int, state: str = "", limit: int = 100, after: int = 0) -> Sequence[JobItem]:
@@ -123,12 +135,18 @@ def items(job_id: int, state: str = "", limit: int = 100, after: int = 0) -> Seq
 
 
 def view(job: Job) -> dict[str, Any]:
-    """The export as pages and `--json` show it: `items` objects of `bytes`, of which `verified` are there, proved."""
+    """The export as pages and `--json` show it: `items` objects of `bytes`, of which `verified` are there, proved.
+
+    A peer proves nothing: what it took has `arrived`.
+    """
     return {
         **jobs.view(job),
         "project": job.params["path"],
-        "storage": job.params["to"],
+        "to": job.params["to"],
+        "storage": None if "peer" in job.params else job.params["to"],
+        "peer": job.params["to"] if "peer" in job.params else None,
         "items": job.total,
+        "arrived": 0 if job.kind == "dry_run" else job.done,
         "verified": job.done if job.kind == "export" else 0,
         "only": job.params.get("only", ""),
         "existing": job.params.get("existing", "never"),

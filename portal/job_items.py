@@ -49,11 +49,15 @@ def _counts(job: Job, search: str) -> dict[str, int]:
     if known:
         return {state: number for state, (number, _size) in known.items()}
     rest = {"verified": job.done, "failed": job.failed, "unmatched": job.result.get("unmatched", 0)}
+    if job.kind == "send":
+        warned = JobItem.select().where(JobItem.job == job, JobItem.state == "warned").count()
+        rest |= {"verified": 0, "stored": job.done - warned, "warned": warned}
     if job.kind == "dry_run":
         rest["verified"] = 0
     if job.kind == "verification":
         rest = {"ok": job.done, "failed": job.failed}
-    counts = {**rest, "pending": job.total - rest.get("verified", job.done) - rest["failed"]}
+    left = job.total - (0 if job.kind == "dry_run" else job.done) - rest["failed"]
+    counts = {**rest, "pending": left}
     return {state: number for state, number in counts.items() if number > 0}
 
 

@@ -53,6 +53,11 @@ def run_export(job_id: int) -> None:
     _ring("run_export", job_id, seconds=-1)
 
 
+def run_send(job_id: int) -> None:
+    """Send what an export lists to its DICOM peer."""
+    _ring("run_send", job_id, seconds=-1)
+
+
 def run_dry_run(job_id: int) -> None:
     """Find out what an export would do."""
     _ring("run_dry_run", job_id, seconds=-1)
@@ -91,6 +96,7 @@ KINDS = {
     "echo": Kind(label="Echo", run=run_echo),
     "storage_test": Kind(label="Storage test", run=run_storage_test),
     "export": Kind(label="Export", run=run_export, attempts=8),
+    "send": Kind(label="Send (C-STORE)", run=run_send, attempts=8),
     "dry_run": Kind(label="Dry run", run=run_dry_run, attempts=8),
     "verification": Kind(label="Verification", run=run_verification, attempts=8),
     "comparison": Kind(label="Comparison", run=run_comparison, attempts=3),
@@ -230,7 +236,7 @@ def get(job_id: int) -> Job:
 
 
 def every(
-    limit: int = 100, before: int | None = None, search: str = "", state: str = "", kind: str = ""
+    limit: int = 100, before: int | None = None, search: str = "", state: str = "", kinds: Sequence[str] = ()
 ) -> Sequence[Job]:
     """Jobs, newest first; `before` is the number of the last one seen. `state` may also be `active`."""
     rows = Job.select().order_by(Job.id.desc()).limit(limit)
@@ -238,8 +244,8 @@ def every(
         rows = rows.where(Job.id < before)
     if state:
         rows = rows.where(Job.state.in_(ACTIVE if state == "active" else (state,)))
-    if kind:
-        rows = rows.where(Job.kind == kind)
+    if kinds:
+        rows = rows.where(Job.kind.in_(kinds))
     for word in search.split():
         rows = rows.where(Job.what.contains(word) | Job.sentence.contains(word) | Job.kind.contains(word))
     return list(rows)

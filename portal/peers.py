@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from portal import audit, jobs, labels, peer_fields, rights, site
-from portal.errors import BadValue, Missing, Taken
+from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.models import Grant, Group, Peer, Project, now, writing
 from portal.peer_fields import ANY, SERVICES, Fields
 from portal.provenance import Actor
@@ -151,6 +151,29 @@ def request_echo(label: str, *, actor: Actor) -> int:
         audit.record(actor, "peer:echoed", "peer", peer.id, job=job.id)
     jobs.ring(job)
     return int(job.id)
+
+
+def require_send(label: str) -> Peer:
+    """The peer that objects may be sent to. Raises Missing; NotAllowed where it may not be called now."""
+    try:
+        peer = get(label)
+    except Missing as error:
+        raise Missing(error.sentence, field="to") from error
+    if not site.get("dimse.enabled"):
+        raise NotAllowed("The DIMSE service is off, so nothing is sent to peers. Turn it on in Settings.", field="to")
+    if not peer.enabled:
+        raise NotAllowed(f"{peer.label} is disabled. Enable it, or choose another destination.", field="to")
+    if not peer.host:
+        raise NotAllowed(f"We do not know where to call {peer.label}. Give it a host and a port.", field="to")
+    return peer
+
+
+def sendable() -> Sequence[str]:
+    """Labels of the peers that objects may be sent to; none while the DIMSE service is off."""
+    if not site.get("dimse.enabled"):
+        return ()
+    rows = Peer.select(Peer.label).where(Peer.enabled, Peer.host != "").order_by(Peer.label)
+    return [row.label for row in rows]
 
 
 def note(peer_id: int, *, ok: bool, sentence: str) -> None:

@@ -1,6 +1,6 @@
 """The one door for retrieval (PS3.4 C.4.2, C.4.3): which instances a C-MOVE or C-GET means, and where they lie."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from portal.models.visibility import PAGE, Selection
 from portal.rights import Scope
 from portal.transcoding import transcode
 
-__all__ = ["Outgoing", "Plan", "plan", "transcode"]
+__all__ = ["Outgoing", "Plan", "of_files", "plan", "transcode"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,11 @@ def plan(request: Dataset, scope: Scope, *, root: Root) -> Plan:
     wanted = [*identifier.above(), _wanted(identifier), *_issuer(identifier)]
     conditions = tuple((each.attribute.table, each.attribute.column, each.condition) for each in wanted)
     return Plan(Selection(scope.projects, conditions), outgoing.last_instance())
+
+
+def of_files(file_ids: Sequence[int]) -> dict[int, Outgoing]:
+    """Where the instances lie that are some files of their own, by these."""
+    return {stored.file_id: _outgoing(stored) for stored in outgoing.of_files(file_ids)}
 
 
 def _wanted(identifier: Identifier) -> Criterion:

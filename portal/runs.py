@@ -99,7 +99,7 @@ class Run:
         size = columns.get("bytes", 0) - self.job.bytes
         if size <= 0:
             return {}
-        if self.job.kind == "export":
+        if self.job.kind in ("export", "send"):
             hourly.count("exported", max(0, columns.get("done", 0) - self.job.done), size)
         seconds = self._worked_before + time.monotonic() - self._began
         return {"samples": pace.kept(self.job.samples, (round(seconds, 3), columns["bytes"]))}

@@ -90,7 +90,7 @@ def busy(rows: Iterable[Trash]) -> dict[int, Job]:
 def exports_under_way(project_id: int) -> int:
     """Exports of a project that go on: what they list is sent, also from the trash."""
     of_project = fn.json_extract(Job.params, "$.project") == project_id
-    return int(Job.select().where(Job.kind == "export", Job.state.in_(ACTIVE), of_project).count())
+    return int(Job.select().where(Job.kind.in_(("export", "send")), Job.state.in_(ACTIVE), of_project).count())
 
 
 def view(thrown: Trash) -> dict[str, Any]:

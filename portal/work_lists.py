@@ -57,7 +57,7 @@ JOBS = LongList(
 
 EXPORTS = LongList(
     table=Job,
-    rows=lambda: Job.select().where(Job.kind == "export"),
+    rows=lambda: Job.select().where(Job.kind.in_(exports.KINDS)),
     views=lambda rows: [exports.view(row) for row in rows],
     state=_job_state,
     searched=(Job.what, Job.sentence, Job.started_by),
@@ -69,11 +69,11 @@ EXPORTS = LongList(
     },
     usual="-number",
     heads=(
-        *("Export", "Project", "Storage", "State", "What happened", "Objects", "Arrived whole", "Failed", "Bytes"),
+        *("Export", "Project", "To", "State", "What happened", "Objects", "Arrived", "Failed", "Bytes"),
         *("Started by", "Asked for", "Ended", "Manifest SHA-256"),
     ),
     cells=lambda row: (
-        *(row["id"], row["project"], row["storage"], row["state"], row["sentence"], row["items"], row["verified"]),
+        *(row["id"], row["project"], row["to"], row["state"], row["sentence"], row["items"], row["arrived"]),
         *(row["failed"], row["bytes"], row["started_by"], row["created"], row["ended"]),
         (row["manifest"] or {}).get("sha256"),
     ),

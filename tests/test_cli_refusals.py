@@ -135,7 +135,7 @@ def site_of_each(portal: Portal) -> Portal:
         (REFUSED, "conflict resolve 77 keep", "77"),
         (USAGE, "conflict resolve 77 drop", "drop"),
         (REFUSED, "unpack DATA/archive", "data folder"),
-        (REFUSED, "send 'neuro/Study A' --peer PACS --wait", "Not available yet"),
+        (REFUSED, "send 'neuro/Study A' --peer PACS --wait", "The DIMSE service is off"),
         (REFUSED, "trash restore 77", "77"),
         (USAGE, "trash restore x", "x"),
         (REFUSED, "trash purge", "Not available yet"),

@@ -27,7 +27,7 @@ MODULES = {
     "schedule": "schedules",
     "conflict": "conflicts",
     "trash": "trash",
-    "send": "later",
+    "send": "sends",
     "reindex": "archive",
     "unpack": "archive",
     "verify": "later",

@@ -22,4 +22,4 @@ def _later(words: str) -> click.Command:
 
 trash_purge = _later("trash purge")
 
-commands = tuple(_later(name) for name in ("send", "verify", "backup", "restore", "conformance"))
+commands = tuple(_later(name) for name in ("verify", "backup", "restore", "conformance"))

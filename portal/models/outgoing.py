@@ -48,6 +48,12 @@ def stored(ids: Sequence[int]) -> dict[int, Stored]:
     return {row[0]: Stored(*row) for row in query.tuples()}
 
 
+def of_files(file_ids: Sequence[int]) -> list[Stored]:
+    """Where the instances lie that are some files of their own, not members of one."""
+    query: Any = Instance.select(*_STORED).join(File).join(Blob)
+    return [Stored(*row) for row in query.where(Instance.file.in_(list(file_ids)), Instance.member == "").tuples()]
+
+
 def last_instance() -> int:
     """The number of the newest instance: what comes later does not belong to what was counted before."""
     return int(Instance.select(fn.MAX(Instance.id)).scalar() or 0)

@@ -74,7 +74,7 @@ def send(say: Say) -> tuple[Sent, Counts]:
 
 def compare(counts: Counts, last_job: int, say: Say) -> None:
     """Have the alternates compared now instead of soon; those that say something else end as Conflicts."""
-    asked = [job for job in jobs.every(kind="comparison") if job.id > last_job]
+    asked = [job for job in jobs.every(kinds=("comparison",)) if job.id > last_job]
     if not asked:
         return
     for job in asked:

@@ -1,0 +1,32 @@
+"""`portal send`: an export to a DICOM peer."""
+
+import click
+
+from portal import export_orders, exports
+from portal.cli.door import on_site
+from portal.cli.printing import Answer
+from portal.cli.waiting import until_over
+from portal.export_orders import Options
+from portal.provenance import operator
+
+
+@click.command("send")
+@click.argument("project", metavar="GROUP/PROJECT")
+@click.option("--peer", required=True, metavar="LABEL", help="The peer.")
+@click.option("--study", default="", metavar="UID", help="Only the study of this Study Instance UID.")
+@click.option("--wait", is_flag=True, help="Return when it is over.")
+@on_site
+def send(project: str, peer: str, study: str, wait: bool) -> Answer:
+    """Send the instances of a project to a DICOM peer (C-STORE), each with its outcome."""
+    to = f"{export_orders.TO_PEER}{peer}"
+    job = exports.start(project, to=to, actor=operator(), options=Options(study=study))
+    if wait:
+        job = until_over(job.id)
+    view = exports.view(job)
+    sentence = f"Send {job.id} of {view['items']} instances: {job.state}. {job.sentence}".strip()
+    failed = wait and job.state != "done"
+    failure = f"Send {job.id} ended {job.state}: {job.sentence or 'see portal export show'}" if failed else ""
+    return Answer(view=view, sentence=sentence, failure=failure)
+
+
+commands = (send,)

@@ -1,0 +1,75 @@
+"""The snapshot of what goes to a peer: single DICOM instances, each where its bytes lie; everything else stays here."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from portal import retrieve
+from portal.export_walk import Found, batched
+from portal.models import ALTERNATE, CURRENT, Instance, Job, JobItem, Series, Study
+from portal.retrieve import Outgoing
+
+PAGE = 200
+OTHER_FILE = "This is no single DICOM object; a peer takes only those."
+OTHER_FORM = "This is another form of an object that is sent: a peer keeps one of each."
+OTHER_STUDY = "This is of another study."
+GONE = "The archive no longer has this object."
+
+
+def sift(found: Iterable[Found], study: str = "") -> Iterator[tuple[Found, str]]:
+    """Each file, and why it is not sent; an empty sentence for an instance that is. `study` leaves out all others."""
+    for some in batched(found, PAGE):
+        known = _instances([one.id for one in some])
+        for one in some:
+            yield one, _why_not(known.get(one.id), study)
+
+
+def _instances(file_ids: Sequence[int]) -> dict[int, tuple[str, str]]:
+    """State and study of the instances that are files of their own."""
+    rows: Any = (
+        Instance.select(Instance.file, Instance.state, Study.study_uid)
+        .join(Series)
+        .join(Study)
+        .where(Instance.file.in_(file_ids), Instance.member == "", Instance.state.in_((CURRENT, ALTERNATE)))
+    )
+    return {file: (state, study) for file, state, study in rows.tuples()}
+
+
+def _why_not(known: tuple[str, str] | None, study: str) -> str:
+    if known is None:
+        return OTHER_FILE
+    state, study_uid = known
+    if study and study_uid != study:
+        return OTHER_STUDY
+    return OTHER_FORM if state == ALTERNATE else ""
+
+
+def classes(job: Job) -> list[tuple[str, str]]:
+    """Each SOP Class and transfer syntax of what is still to be sent."""
+    rows: Any = (
+        Instance.select(Instance.sop_class, Instance.transfer_syntax)
+        .join(JobItem, on=(JobItem.file == Instance.file))
+        .where(JobItem.job == job, JobItem.state == "pending", Instance.member == "")
+    )
+    return list(rows.distinct().order_by(Instance.sop_class, Instance.transfer_syntax).tuples())
+
+
+def waiting(job: Job) -> Iterator[tuple[JobItem, Outgoing | None]]:
+    """The items that are not over, in their order, and where each one's bytes lie; None where they are gone.
+
+    Those that were tried before come last: three that end each association must not keep the others from their turn.
+    """
+    yield from _pages(job, JobItem.attempts == 0)
+    yield from _pages(job, JobItem.attempts > 0)
+
+
+def _pages(job: Job, which: Any) -> Iterator[tuple[JobItem, Outgoing | None]]:
+    after = 0
+    while True:
+        mine = (JobItem.job == job) & (JobItem.state == "pending") & which & (JobItem.id > after)
+        page = list(JobItem.select().where(mine).order_by(JobItem.id).limit(PAGE))
+        if not page:
+            return
+        found = retrieve.of_files([item.file_id for item in page if item.file_id is not None])
+        for item in page:
+            yield item, found.get(item.file_id or 0)
+        after = page[-1].id

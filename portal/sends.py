@@ -1,0 +1,118 @@
+"""Sends: exports to a DICOM peer, instance by instance, each with what the peer answered to its C-STORE."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from portal import copying, export_items, send_items
+from portal.copying import IN_A_ROW, Tally
+from portal.errors import Damaged, PortalError, Unreachable
+from portal.models import Job, JobItem
+from portal.retrieve import Outgoing
+from portal.runs import End, Run
+
+
+class Taker(Protocol):
+    """A peer while objects are sent to it."""
+
+    def send(self, outgoing: Outgoing) -> str:
+        """Send one object; returns the warning with which it was taken, else nothing.
+
+        Raises PortalError with the peer's reason where it was not, permanent or not; Unreachable where the whole peer
+        does not answer, or turns us away.
+        """
+        ...
+
+
+class Destination(Protocol):
+    """A peer as the worker knows it: what is to be sent decides what is proposed to it."""
+
+    label: str
+
+    def open(
+        self, classes: Sequence[tuple[str, str]], *, check: Callable[[], None]
+    ) -> AbstractContextManager[Taker]: ...
+
+
+def run(this: Run, *, destination: Destination) -> End:
+    """Do what of a send is not done yet. An instance may be sent again after a kill; it is counted once.
+
+    What is taken is done: nothing is read back, so the peer's answer is all that is known (PS3.4 B.2.3).
+    """
+    export_items.plan(this)
+    copying.count(this)
+    _each(this, destination)
+    copying.settle(this)
+    warned = JobItem.select().where(JobItem.job == this.job, JobItem.state == "warned").count()
+    return _end(this.job, destination.label, warned)
+
+
+def _each(this: Run, destination: Destination) -> None:
+    """One instance after the other; some failures in a row that may pass are taken for one of the peer as a whole."""
+    tally, in_a_row = Tally(this), 0
+    try:
+        with destination.open(send_items.classes(this.job), check=this.check) as taker:
+            for item, outgoing in send_items.waiting(this.job):
+                this.check()
+                error = _attempt(item, outgoing, taker)
+                tally.add(item)
+                if isinstance(error, Unreachable) and error.permanent:
+                    raise error
+                in_a_row = in_a_row + 1 if error is not None and not error.permanent else 0
+                if error is not None and in_a_row == IN_A_ROW:
+                    raise error
+    finally:
+        tally.flush()
+
+
+def _attempt(item: JobItem, outgoing: Outgoing | None, taker: Taker) -> PortalError | None:
+    """Send one; the item says how far it got. Returns why it got no further."""
+    try:
+        if outgoing is None:
+            raise Damaged(send_items.GONE)
+        warning = _persist(outgoing, taker)
+    except PortalError as error:
+        item.sentence, item.permanent = error.sentence, error.permanent
+        item.attempts += 1
+        if error.permanent and not isinstance(error, Unreachable):
+            item.state = "failed"
+        return error
+    item.state, item.sentence, item.permanent = ("warned" if warning else "stored"), warning, False
+    return None
+
+
+def _persist(outgoing: Outgoing, taker: Taker) -> str:
+    """Once more over a new association where one ended in the middle."""
+    try:
+        return taker.send(outgoing)
+    except Unreachable as error:
+        if error.permanent:
+            raise
+        return taker.send(outgoing)
+
+
+def _end(job: Job, label: str, warned: int) -> End:
+    result = {"warned": warned}
+    stayed = _stayed(job)
+    if not job.total:
+        return End(sentence=f"There was nothing to send.{stayed}", result=result)
+    if job.failed == job.total:
+        sentence = f"{label} took none of {_in_words(job.total)}. {copying.example(job)}"
+        return End(state="failed", sentence=sentence, result=result)
+    with_warning = f" {warned:,} of them with a warning." if warned else ""
+    if job.failed:
+        taken = f"{label} took {job.total - job.failed:,} of {_in_words(job.total)}.{with_warning}"
+        sentence = f"{taken} {job.failed:,} were not taken. {copying.example(job)}"
+        return End(state="errors", sentence=sentence, result=result)
+    return End(sentence=f"{label} took {_in_words(job.total)}.{with_warning}{stayed}", result=result)
+
+
+def _stayed(job: Job) -> str:
+    """What stayed here, in words."""
+    held, unmatched = job.result.get("held_back", 0), job.result.get("unmatched", 0)
+    words = f" {unmatched:,} that no peer takes, or no rule, stayed here." if unmatched else ""
+    return words + (f" {held:,} that conflict with another object, or gave way to one, stayed here." if held else "")
+
+
+def _in_words(number: int) -> str:
+    return "1 instance" if number == 1 else f"{number:,} instances"
