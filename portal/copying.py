@@ -1,6 +1,5 @@
 """Copying the items of an export: sent, read back, compared; each row says how far it is."""
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from peewee import fn
 from portal import export_items, runtime, sidecars, spells
 from portal.bandwidth import Bandwidth
 from portal.crew import Crew
-from portal.errors import BadValue, Damaged, NoSpace, NotAllowed, PortalError, Taken, Unreachable
+from portal.errors import BadValue, Damaged, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.models import Blob, Job, JobItem, writing
 from portal.runs import Run, Stopped
 
@@ -30,6 +29,10 @@ ARRIVED = ("verified", "stored", "warned")
 """States of an item that is done: read back from a storage; taken by a peer, and taken with a warning."""
 OF_THE_STORAGE = NotAllowed, NoSpace, Unreachable
 """Errors that another object would meet too."""
+
+
+class NotKept(Unreachable):
+    """The storage took an object and does not have it: of this object alone, so the last run names each such one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +64,17 @@ def settle(run: Run) -> None:
     left = (JobItem.job == run.job) & JobItem.state.in_(("pending", "sent"))
     number = JobItem.select().where(left).count()
     if number and not run.is_last:
-        raise Unreachable(f"{number:,} of {run.job.total:,} could not be sent yet. {example(run.job, 'pending')}")
+        raise Unreachable(
+            f"{number:,} of {run.job.total:,} could not be sent yet. {example(run.job, 'pending', 'sent')}"
+        )
     spells.update(JobItem, left, state="failed", check=run.check)
     count(run)
 
 
-def example(job: Job, state: str = "failed") -> str:
+def example(job: Job, *states: str) -> str:
     """The first item's reason, for the sentence of the whole."""
-    item = JobItem.select().where(JobItem.job == job, JobItem.state == state, JobItem.sentence != "").first()
+    named = JobItem.state.in_(states or ("failed",)), JobItem.sentence != ""
+    item = JobItem.select().where(JobItem.job == job, *named).first()
     return f"{item.key}: {item.sentence}" if item is not None else ""
 
 
@@ -82,7 +88,7 @@ def _each(run: Run, destination: "Destination", threads: int) -> None:
             for item, error in crew.outcomes(_tasks(run.job), run.check):
                 tally.add(item)
                 in_a_row = in_a_row + 1 if isinstance(error, OF_THE_STORAGE) or _may_pass(error) else 0
-                if error and in_a_row == IN_A_ROW:
+                if error and in_a_row >= IN_A_ROW and not (run.is_last and isinstance(error, NotKept)):
                     raise error
         finally:
             for item, _error in crew.stop():
@@ -184,7 +190,11 @@ class _Sender:
                 return
             raise BadValue(OTHER_CONTENT) from error
         item.state = "sent"
-        if not self._is_whole(item, item.size):
+        try:
+            is_whole = self._is_whole(item, item.size)
+        except Missing as error:
+            raise NotKept(NOT_KEPT) from error
+        if not is_whole:
             raise BadValue(OTHER_BYTES)
 
     def _put(self, task: Task) -> None:
@@ -195,14 +205,8 @@ class _Sender:
 
     def _is_whole(self, item: JobItem, size: int) -> bool:
         """Whether the storage gives back the item's bytes. Raises Missing."""
-        if size != item.size:
-            return False
-        running = hashlib.sha256()
-        for chunk in self._destination.read(item.key):
-            self._check(item)
-            running.update(chunk)
-            size -= len(chunk)
-        return size == 0 and running.hexdigest() == item.digest
+        held = self._destination.holds
+        return size == item.size and held(item.key, size=size, digest=item.digest, check=lambda: self._check(item))
 
     def _content(self, task: Task) -> Iterator[bytes]:
         """The item's bytes, as they were when the export was started. Raises Damaged."""
@@ -252,6 +256,7 @@ def _is_empty(job: Job, destination: "Destination") -> bool:
 
 
 OTHER_CONTENT = "Other content lies under this key; it was left as it is. Move it away, or export under another prefix."
+NOT_KEPT = "The storage said that it took the object, but does not have it. Check it, and do not rely on it."
 OTHER_BYTES = "The storage gives back other bytes than were sent. Check it, and do not rely on what lies there."
 
 

@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import IO, TYPE_CHECKING, Any
 
 from portal import runtime, sidecars, site
-from portal.errors import Damaged, Taken
+from portal.errors import Damaged, Missing, Taken, Unreachable
 from portal.export_walk import MANIFESTS
 from portal.models import ALTERNATE, CURRENT, File, Instance, Job, JobItem, Storage, now
 from portal.runs import Run
@@ -48,7 +48,7 @@ def write(run: Run, destination: "Destination", storage: Storage) -> dict[str, A
         manifest = make(_head(run.job, storage, begun["ended"]), run.job.id, storage.prefix)
         with manifest.file:
             is_new = _put(destination, begun["name"], manifest)
-        if destination.digest(begun["name"]) == (manifest.size, manifest.digest):
+        if _is_there(destination, begun["name"], manifest):
             key = f"{storage.prefix}/{begun['name']}" if storage.prefix else begun["name"]
             return {"manifest": {**begun, "key": key, "size": manifest.size, "sha256": manifest.digest}}
         if is_new:
@@ -77,6 +77,14 @@ def _put(destination: "Destination", name: str, manifest: "Manifest") -> bool:
     except Taken:
         return False
     return True
+
+
+def _is_there(destination: "Destination", name: str, manifest: "Manifest") -> bool:
+    """Whether the storage gives back the manifest. Raises Unreachable where it has none: the next run writes it."""
+    try:
+        return destination.holds(name, size=manifest.size, digest=manifest.digest)
+    except Missing as error:
+        raise Unreachable("The storage said that it took the manifest, but does not have it.") from error
 
 
 def _head(job: Job, storage: Storage, ended: str) -> dict[str, Any]:

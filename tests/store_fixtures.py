@@ -114,7 +114,7 @@ def _juicefs_program() -> str:
 def _juicefs(folder: Path) -> Iterator[Place]:
     """A MinIO front: checks signatures, keeps parts right, ignores If-None-Match."""
     port, juicefs = free_port(), _juicefs_program()
-    meta = f"sqlite3://{folder}/meta.db"
+    meta = f"badger://{folder}/meta"
     _run(juicefs, "format", "--storage", "file", "--bucket", f"{folder}/data/", meta, "bucket")
     env = {"MINIO_ROOT_USER": ACCESS_KEY, "MINIO_ROOT_PASSWORD": SECRET}
     cache = ["--cache-dir", str(folder / "cache"), "--log", str(folder / "juicefs.log")]
@@ -285,8 +285,8 @@ class Answer:
 
 
 Rule = Callable[[Request], "Answer | str | None"]
-"""An answer; `cut` (before the store hears of it), `lose` (after it did), `half` (of the store's answer), `hang`; None:
-the store's own answer."""
+"""An answer; `cut` (before the store hears of it), `lose` (after it did), `half` (of the store's answer), `late`,
+`hang`; None: the store's own answer."""
 
 
 class Front:
@@ -294,6 +294,8 @@ class Front:
 
     def __init__(self, upstream: str, certificate: Path | None = None) -> None:
         self.rule: Rule = lambda _request: None
+        self.breaks: Callable[[str, str], bool] = lambda _method, _path: False
+        """Whether a request of that method and path is cut in the middle of its body."""
         self.seen: list[Request] = []
         self.released = threading.Event()
         self._upstream = upstream.removeprefix("http://")
@@ -318,29 +320,33 @@ class Front:
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         length = int(handler.headers.get("Content-Length") or 0)
+        if length and self.breaks(handler.command, handler.path):
+            handler.rfile.read(length // 2)
+            handler.close_connection = True
+            return
         headers = dict(handler.headers)
         request = Request(handler.command, handler.path, headers, handler.rfile.read(length), len(self.seen) + 1)
         self.seen.append(request)
         said = self.rule(request)
-        if said == "hang":
-            self.released.wait(30)
+        if said in ("late", "hang"):
+            self.released.wait(0.1 if said == "late" else 30)
         if said in ("cut", "hang"):
             handler.close_connection = True
             return
-        answer = said if isinstance(said, Answer) else self._ask(request)
+        answer = said if isinstance(said, Answer) else self._ask(request, handler)
         if said == "lose":
             handler.close_connection = True
             return
         self._send(handler, answer, is_half=said == "half")
 
-    def _ask(self, request: Request) -> Answer:
-        connection = http.client.HTTPConnection(self._upstream, timeout=30)
-        with contextlib.closing(connection):
-            connection.request(request.method, request.path, request.body or None, request.headers)
-            found = connection.getresponse()
-            hops = _HOPS - ({"content-length"} if request.method == "HEAD" else set())
-            kept = {name: value for name, value in found.getheaders() if name.lower() not in hops}
-            return Answer(found.status, found.read(), kept)
+    def _ask(self, request: Request, handler: Any) -> Answer:
+        """The store's answer, over the one connection to it that each of ours has."""
+        handler.upstream = handler.upstream or http.client.HTTPConnection(self._upstream, timeout=30)
+        handler.upstream.request(request.method, request.path, request.body or None, request.headers)
+        found = handler.upstream.getresponse()
+        hops = _HOPS - ({"content-length"} if request.method == "HEAD" else set())
+        kept = {name: value for name, value in found.getheaders() if name.lower() not in hops}
+        return Answer(found.status, found.read(), kept)
 
     def _send(self, handler: BaseHTTPRequestHandler, answer: Answer, *, is_half: bool) -> None:
         handler.send_response_only(answer.status)
@@ -360,10 +366,15 @@ class Front:
             protocol_version = "HTTP/1.1"
             timeout = 30
             disable_nagle_algorithm = True
+            upstream: http.client.HTTPConnection | None = None
 
             def handle(self) -> None:
-                with contextlib.suppress(OSError):
-                    super().handle()
+                try:
+                    with contextlib.suppress(OSError, http.client.HTTPException):
+                        super().handle()
+                finally:
+                    if self.upstream:
+                        self.upstream.close()
 
             def log_message(self, *_arguments: Any) -> None:
                 """Say nothing."""
