@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
 from archive_fixtures import a_project, an_object, store, store_vendor_file
 from browser_fixtures import EMAIL, PASSWORD
 from flask import Flask
@@ -38,6 +39,8 @@ from portal.provenance import Actor, operator
 from portal.storage import storages
 
 Addresses = tuple[str, ...]
+LEFT_ICON = pytest.mark.filterwarnings("ignore:.*portal/static/:pytest.PytestUnraisableExceptionWarning")
+"""A browser that leaves a page drops its request for the icon, whose file the tests' own server then leaves open."""
 
 PAGES: dict[str, Addresses] = {
     "home.index": ("/",),

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser_fixtures import Person, browser_type_launch_args, person_at
-from page_fixtures import ANSWERS, PAGES, Served, live_in, rules, serve, the_admin
+from page_fixtures import ANSWERS, LEFT_ICON, PAGES, Served, live_in, rules, serve, the_admin
 from playwright.sync_api import Browser, Dialog
 
 from portal import site
 
 __all__ = ["browser_type_launch_args"]
-pytestmark = [pytest.mark.xdist_group("pages"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("pages"), pytest.mark.timeout(300), LEFT_ICON]
 
 EVERY = tuple(address for addresses in PAGES.values() for address in addresses if address != "/sign-in")
 EMPTY = (

@@ -1,6 +1,6 @@
 """First steps of a new site: on the first page until they are over or hidden, and always on a page of their own."""
 
-from flask import Blueprint, redirect, request, url_for
+from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from portal import first_steps
@@ -45,6 +45,7 @@ def take_up(name: str) -> Response:
 @site_admin_required
 def hide() -> Response:
     first_steps.hide(True, actor=current_actor())
+    flash("The first steps are hidden. They stay under Settings.")
     return redirect(url_for("home.index"), 303)
 
 
@@ -52,6 +53,7 @@ def hide() -> Response:
 @site_admin_required
 def unhide() -> Response:
     first_steps.hide(False, actor=current_actor())
+    flash("The first steps stand on the first page again.")
     return redirect(url_for("home.index"), 303)
 
 
