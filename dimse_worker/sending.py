@@ -19,7 +19,7 @@ from pynetdicom.presentation import PresentationContext
 from dimse_worker.handlers import MOST_QUEUED, stands
 from portal import retrieve
 from portal.bandwidth import Bandwidth
-from portal.errors import Damaged, Unreachable
+from portal.errors import Damaged, PortalError, Unreachable
 from portal.retrieve import Outgoing
 
 ANSWER_SECONDS = 300.0
@@ -53,9 +53,10 @@ class Answer:
 def content(outgoing: Outgoing, syntax: str, *, waiting: Waiting) -> Iterator[tuple[BinaryIO, int]]:
     """The bytes of the data set in a transfer syntax, and how many: as they are stored, or transcoded.
 
-    Raises the PortalError of the transcoding, and Damaged where the stored bytes are gone or changed.
+    Raises the PortalError of the transcoding, Damaged where the stored bytes are gone or changed, and Unreachable while
+    the archive's bucket is away.
     """
-    if outgoing.length > CHECKED_AT_ONCE:
+    if outgoing.length > CHECKED_AT_ONCE or not outgoing.is_here:
         _patiently(outgoing.check, waiting)
     else:
         outgoing.check()
@@ -65,13 +66,8 @@ def content(outgoing: Outgoing, syntax: str, *, waiting: Waiting) -> Iterator[tu
             made.seek(0)
             yield made, length
         return
-    try:
-        stored = outgoing.path.open("rb")
-    except OSError as error:
-        raise Damaged("The archive's file of this object cannot be opened.") from error
-    with stored:
-        stored.seek(outgoing.offset)
-        yield stored, outgoing.length
+    with outgoing.open() as stored:
+        yield cast(BinaryIO, stored), outgoing.length
 
 
 def send(
@@ -138,7 +134,11 @@ def _fragments(assoc: Association, request: C_STORE, context_id: int, file: Bina
     step = min(most - 6, LONGEST_FRAGMENT) & ~1 if most else LONGEST_FRAGMENT
     left = length
     while left > 0:
-        chunk = file.read(min(step, left))
+        try:
+            chunk = file.read(min(step, left))
+        except PortalError:
+            assoc.abort()
+            raise
         if not chunk:
             assoc.abort()
             raise Damaged("The archive's file of this object is shorter than it was.")

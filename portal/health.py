@@ -10,7 +10,8 @@ from importlib import metadata
 from typing import Any
 from urllib.parse import urlsplit
 
-from portal import jobs, models, reserve, runtime, site, startup
+from portal import copies, jobs, models, reserve, runtime, site, startup
+from portal.errors import PortalError
 from portal.settings import Settings
 
 PATIENCE = 2.0
@@ -22,6 +23,7 @@ def report() -> dict[str, Any]:
     """What runs and what it answers; `problems` says in a sentence each what is down."""
     chosen = runtime.current()
     parts = {"web": _web(chosen), "queue": _queue(), "dimse": _dimse(chosen), "disk": _disk(chosen)}
+    parts["archive"] = _archive()
     return {
         "release": metadata.version("portico"),
         "data": str(chosen.data),
@@ -114,6 +116,20 @@ def _disk(chosen: Settings) -> dict[str, Any]:
         else ""
     )
     return {"free": room.free, "reserve": room.floor, "archive": sum(_sizes(chosen)), "problem": problem}
+
+
+def _archive() -> dict[str, Any]:
+    """Where closed segments lie; whether their bucket answers is asked, and what waits or is damaged is told."""
+    bucket, standing = runtime.bucket(), copies.standing()
+    if bucket is None or standing is None:
+        return {"bucket": None, "problem": ""}
+    problem = standing.problem
+    try:
+        next(bucket.destination(hasty=True).list(), None)
+    except PortalError as error:
+        problem = f"The archive's bucket cannot be used. {error.sentence}"
+    told = {name: getattr(standing, name) for name in ("there", "there_size", "waiting", "waiting_size")}
+    return {"bucket": bucket.words, **told, "cache": standing.cache, "cache_limit": standing.limit, "problem": problem}
 
 
 def _sizes(chosen: Settings) -> Iterator[int]:

@@ -8,8 +8,8 @@ from typing import BinaryIO, Self, cast
 
 from portal import alternates, conflicts, filing, header, index, placement, reserve, runtime, site, uids
 from portal.archive import Footer, Place, Slice, Stream
-from portal.archive.segments import Part
 from portal.archive.slices import CHUNK
+from portal.archive.writers import Part
 from portal.errors import Conflicting, NotDicom
 from portal.filing import Arrival, Stored
 from portal.header import Header

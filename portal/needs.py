@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from portal import reserve
+from portal import copies, reserve, runtime
 from portal.models import ApiKey, Conflict, Device, File, Storage, now
 
 SOON = timedelta(days=14)
@@ -13,7 +13,10 @@ SOON = timedelta(days=14)
 ROOM = 2
 """Free disk under this many times the reserve is low; under the reserve itself nothing is taken in."""
 
-Kind = Literal["disk", "storages", "conflicts", "keys"]
+PATIENCE = timedelta(hours=1)
+"""How long a segment of the archive may wait for its bucket without having been refused there."""
+
+Kind = Literal["disk", "archive", "storages", "conflicts", "keys"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +31,8 @@ class Need:
 
 
 def every() -> list[Need]:
-    """Most urgent first; three statements."""
-    return [*_low_disk(), *_failed_storages(), *_conflicts(), *_keys()]
+    """Most urgent first; three statements, and two more where the archive has a bucket."""
+    return [*_low_disk(), *_archive(), *_failed_storages(), *_conflicts(), *_keys()]
 
 
 def _low_disk() -> Iterator[Need]:
@@ -39,6 +42,18 @@ def _low_disk() -> Iterator[Need]:
         yield Need(kind="disk", sentence=sentence, urgent=True)
     elif room.free < ROOM * room.floor:
         yield Need(kind="disk", sentence="The disk is nearly full")
+
+
+def _archive() -> Iterator[Need]:
+    if runtime.bucket() is None:
+        return
+    waiting, since, damaged = copies.need(PATIENCE)
+    if damaged:
+        segments = "1 segment" if damaged == 1 else f"{damaged:,} segments"
+        yield Need(kind="archive", sentence=f"The archive's bucket has lost or changed {segments}", urgent=True)
+    if waiting:
+        segments = "1 segment waits" if waiting == 1 else f"{waiting:,} segments wait"
+        yield Need(kind="archive", sentence=f"{segments} for the archive's bucket, the first closed", moment=since)
 
 
 def _failed_storages() -> Iterator[Need]:

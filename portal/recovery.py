@@ -25,8 +25,13 @@ def recover() -> int:
     for segment in archive.segments():
         with archive.at_rest(segment) as resting:
             if resting:
-                entered += sum(_recover_tail(segment))
+                entered += finish(segment)
     return entered
+
+
+def finish(segment: str) -> int:
+    """The same for one segment that is at rest, and stays so for the caller."""
+    return sum(_recover_tail(segment))
 
 
 def enter(record: Record) -> filing.Stored:

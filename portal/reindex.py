@@ -6,7 +6,7 @@ from typing import Any, BinaryIO, cast
 
 from peewee import JOIN
 
-from portal import conflicts, header, index, placement, recovery, runtime
+from portal import conflicts, copies, header, index, placement, recovery, runtime
 from portal.archive import Damage, Record
 from portal.errors import BadValue, PortalError
 from portal.index import SAME
@@ -45,6 +45,7 @@ def run() -> Report:
     """
     report = Report()
     with connection():
+        copies.require_bucket()
         unknown = _look_through(report)
         with writing():
             for table in (Instance, Series, Study):
@@ -62,13 +63,23 @@ def _look_through(report: Report) -> list[Record]:
     unknown: list[Record] = []
     for segment in archive.segments():
         with archive.at_rest(segment) as resting:
-            for found in archive.scan(segment):
-                if isinstance(found, Record):
-                    if resting and not recovery.is_known(found):
-                        unknown.append(found)
-                elif resting or not found.torn:
-                    report.damaged.extend(_named(found))
+            unknown.extend(_look_at(segment, report, resting=resting))
+    bucket = runtime.bucket()
+    if bucket is not None:
+        copies.adopt(bucket)
+        for segment in copies.away():
+            copies.learn(bucket, segment)
+            unknown.extend(_look_at(segment, report, resting=True))
     return unknown
+
+
+def _look_at(segment: str, report: Report, *, resting: bool) -> Iterator[Record]:
+    for found in runtime.archive().scan(segment):
+        if isinstance(found, Record):
+            if resting and not recovery.is_known(found):
+                yield found
+        elif resting or not found.torn:
+            report.damaged.extend(_named(found))
 
 
 def _named(damage: Damage) -> Iterator[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
@@ -25,22 +24,31 @@ __all__ = ["Outgoing", "Plan", "of_files", "plan", "transcode"]
 
 @dataclass(frozen=True)
 class Outgoing:
-    """One instance that is to be sent. The data set, without file meta, is `length` bytes from `offset` of `path`."""
+    """One instance that is to be sent: its data set, without file meta, is `length` bytes of a segment."""
 
     file_id: int
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    path: Path
+    segment: str
     offset: int
     length: int
     digest: str
     """SHA-256 of the data set, in hex."""
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it can be read without waiting for anybody."""
+        return runtime.archive().is_here(self.segment)
+
+    def open(self) -> Slice:
+        """The data set. Raises Damaged where it is gone; while the bucket is away, reading raises Unreachable."""
+        return runtime.archive().open(self.segment, self.offset, self.length)
+
     def check(self) -> None:
         """Raise Damaged unless the stored bytes are those that were acknowledged: a changed byte is never sent."""
         try:
-            with Slice(self.path, self.offset, self.length) as stored:
+            with self.open() as stored:
                 intact = stored.digest() == self.digest
         except OSError as error:
             raise Damaged("The archive's file of this object cannot be read. Restore it from a backup.") from error
@@ -131,7 +139,7 @@ def _outgoing(stored: Stored) -> Outgoing:
         sop_class_uid=stored.sop_class,
         sop_instance_uid=stored.sop_uid,
         transfer_syntax_uid=stored.transfer_syntax,
-        path=runtime.archive().path(stored.segment),
+        segment=stored.segment,
         offset=stored.offset,
         length=stored.size,
         digest=stored.digest,

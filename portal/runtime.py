@@ -1,5 +1,6 @@
 """What a process works with: its settings, archive, vault and queue, bound once at its start."""
 
+import os
 from dataclasses import dataclass
 
 from redis import Redis
@@ -8,6 +9,9 @@ from redis.retry import Retry
 
 from portal import models, settings, vault
 from portal.archive import Archive
+from portal.archive.blocks import Blocks
+from portal.archive.remote import BLOCK, Remote
+from portal.bucket import Bucket
 
 connection = models.connection
 
@@ -16,6 +20,7 @@ connection = models.connection
 class _Runtime:
     settings: settings.Settings
     archive: Archive
+    bucket: Bucket | None
     vault: vault.Vault
     redis: "Redis"
 
@@ -29,10 +34,12 @@ def start(chosen: settings.Settings) -> None:
     chosen.archive.mkdir(exist_ok=True, mode=0o700)
     chosen.run.mkdir(exist_ok=True, mode=0o700)
     models.bind(chosen.database)
+    bucket = Bucket(chosen.bucket) if chosen.bucket else None
     _running[:] = [
         _Runtime(
             settings=chosen,
-            archive=Archive(chosen.archive),
+            archive=Archive(chosen.archive, remote=_remote(chosen, bucket) if bucket else None),
+            bucket=bucket,
             vault=vault.open_vault(chosen.site_key),
             redis=_redis(chosen),
         )
@@ -45,6 +52,11 @@ def current() -> settings.Settings:
 
 def archive() -> Archive:
     return _bound().archive
+
+
+def bucket() -> Bucket | None:
+    """Where closed segments lie; None where the whole archive is in the data folder."""
+    return _bound().bucket
 
 
 def secrets() -> vault.Vault:
@@ -61,6 +73,17 @@ def socket(chosen: settings.Settings) -> str:
     if len(path.encode()) < 107:
         return path
     return f"/tmp/portico-{vault.open_vault(chosen.site_key).digest('socket', path)[:16]}.sock"  # noqa: S108 (0600, in a name of our own)
+
+
+def _remote(chosen: settings.Settings, bucket: Bucket) -> Remote:
+    """Blocks of the bucket are kept as long as the disk has twice its reserve: what comes in needs the room more."""
+
+    def has_room() -> bool:
+        disk = os.statvfs(chosen.archive)
+        return disk.f_bavail * disk.f_frsize > 2 * chosen.min_free
+
+    folder = chosen.data / "cache" / "segments"
+    return Remote(bucket, Blocks(folder, chosen.archive_cache // 2, block=BLOCK, has_room=has_room))
 
 
 def _redis(chosen: settings.Settings) -> "Redis":

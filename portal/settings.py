@@ -2,14 +2,28 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
-from portal.errors import BadSetting
+from portal.errors import BadSetting, PortalError
 
 GIGABYTE = 1_000_000_000
 Network = IPv4Network | IPv6Network
+BUCKET_OPTIONS = ("endpoint", "region", "path_style", "ca", "bandwidth")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bucket:
+    """Where closed segments of the archive lie, as `portal.storage.s3` takes it."""
+
+    config: dict[str, Any]
+    prefix: str
+    secret: dict[str, str] = field(repr=False)
+    bandwidth: int = 0
+    """Bytes a second that go there, and that come back to be compared; 0 for no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +42,10 @@ class Settings:
     cookie_secure: bool
     trusted_proxies: tuple[Network, ...]
     """Whose X-Forwarded-For and X-Forwarded-Proto are believed; empty: nobody's."""
+    bucket: Bucket | None = None
+    """None: the whole archive lies in the data folder."""
+    archive_cache: int = 0
+    """Bytes of this disk for what lies in the bucket as well: half for segments, half for blocks that were read."""
 
     @property
     def database(self) -> Path:
@@ -59,6 +77,8 @@ def load(data: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
         cheap_passwords=_flag(environ, "PORTAL_CHEAP_PASSWORDS"),
         cookie_secure=_flag(environ, "PORTAL_COOKIE_SECURE"),
         trusted_proxies=_networks(environ, "PORTAL_TRUSTED_PROXIES"),
+        bucket=_bucket(environ),
+        archive_cache=_size(environ, "PORTAL_ARCHIVE_CACHE", default=_default_cache(folder)),
     )
 
 
@@ -107,8 +127,72 @@ def _networks(environ: Mapping[str, str], name: str) -> tuple[Network, ...]:
         raise BadSetting(f"{name} must be addresses or networks such as 127.0.0.1 or 10.0.0.0/24: {error}.") from error
 
 
+def _bucket(environ: Mapping[str, str]) -> Bucket | None:
+    """`s3://BUCKET/PREFIX?endpoint=…&region=…&path_style=1&ca=FILE&bandwidth=…`.
+
+    No sentence repeats what was written: it may hold what belongs into another variable.
+    """
+    url = value(environ, "PORTAL_ARCHIVE")
+    if url is None:
+        return None
+    from portal.storage import keys, s3_config  # most processes have no bucket, and need not load what checks one
+
+    try:
+        config, prefix = _place(url)
+        bandwidth = int(config.pop("bandwidth", "0"))
+        config["access_key"] = value(environ, "PORTAL_ARCHIVE_ACCESS_KEY")
+        config = s3_config.clean(config)
+        secret = s3_config.clean_secret(config, {"secret_key": value(environ, "PORTAL_ARCHIVE_SECRET") or ""})
+        prefix = keys.clean_prefix(prefix)
+    except (PortalError, ValueError) as error:
+        raise BadSetting(f"{_variable(error)} cannot be used. {_reason(error)}") from None
+    if not secret and not (environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY")):
+        raise BadSetting("PORTAL_ARCHIVE needs PORTAL_ARCHIVE_ACCESS_KEY and PORTAL_ARCHIVE_SECRET.")
+    return Bucket(config=config, prefix=prefix, secret=secret, bandwidth=bandwidth)
+
+
+def _place(url: str) -> tuple[dict[str, Any], str]:
+    """Configuration and prefix of a URL, not checked yet. Raises ValueError."""
+    parts = urlsplit(url)
+    options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    config: dict[str, Any] = dict(options)
+    if parts.scheme != "s3" or parts.fragment or len(config) < len(options) or not set(config) <= {*BUCKET_OPTIONS}:
+        raise ValueError
+    if config.get("path_style", "1") not in ("0", "1") or not config.get("bandwidth", "0").isdecimal():
+        raise ValueError
+    if path := config.get("ca"):
+        try:
+            config["ca"] = Path(path).read_text()
+        except (OSError, UnicodeError) as error:
+            raise BadSetting("The file that ca= names cannot be read.") from error
+    return {**config, "bucket": parts.netloc}, parts.path.removeprefix("/")
+
+
+def _variable(error: Exception) -> str:
+    named = {"access_key": "PORTAL_ARCHIVE_ACCESS_KEY", "secret_key": "PORTAL_ARCHIVE_SECRET"}
+    return named.get(getattr(error, "field", None) or "", "PORTAL_ARCHIVE")
+
+
+def _reason(error: Exception) -> str:
+    if getattr(error, "field", None) == "endpoint":
+        return "Its endpoint must be like https://s3.site.example:9000, without a path."
+    if isinstance(error, PortalError):
+        return error.sentence
+    return f"Write it like s3://BUCKET/PREFIX?endpoint=https://s3.site.example ({', '.join(BUCKET_OPTIONS)} are known)."
+
+
+def _default_cache(folder: Path) -> int:
+    """10 % of the disk, at most 100 GB."""
+    return min(_disk(folder) // 10, 100 * GIGABYTE)
+
+
 def _default_min_free(folder: Path) -> int:
     """5 % of the disk, at most 10 GB."""
+    return min(_disk(folder) // 20, 10 * GIGABYTE)
+
+
+def _disk(folder: Path) -> int:
+    """Bytes of the disk that the folder lies on, or will."""
     place = next(path for path in (folder, *folder.parents) if path.exists())
     disk = os.statvfs(place)
-    return min(disk.f_frsize * disk.f_blocks // 20, 10 * GIGABYTE)
+    return disk.f_frsize * disk.f_blocks

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from portal import migrations, models, recovery, runtime, settings, users
+from portal import copies, migrations, models, recovery, runtime, settings, users
 from portal.errors import BadValue, Busy
 from portal.provenance import operator
 from portal.settings import Settings
 
-OURS = {"archive", "keys", "logs", "lost+found", "portal.db", "run", "storage"}
+OURS = {"archive", "cache", "keys", "logs", "lost+found", "portal.db", "run", "storage"}
 TRIES, PAUSE = 10, 0.02
 FIRST_ADMIN = "admin@portico.example"
 
@@ -79,6 +79,7 @@ def prepare(chosen: Settings, say: Callable[[str], None]) -> None:
     for name in migrations.apply(chosen.run / "migrate.lock"):
         say(f"Database: {name} applied.")
     with models.connection():
+        copies.require_bucket()
         if entered := recovery.recover():
             say(f"Archive: {entered:,} objects indexed that had been received before a stop.")
         if not users.every():

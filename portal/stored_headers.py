@@ -15,7 +15,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 from portal import raw_values, runtime
 from portal.answers import Answer, Value
 from portal.attributes import SPECIFIC_CHARACTER_SET
-from portal.errors import Damaged
+from portal.errors import Damaged, Unreachable
 from portal.models.outgoing import Stored
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def of_instance(stored: Stored) -> Dataset:
                 implicit=stored.transfer_syntax == ImplicitVRLittleEndian,
                 little_endian=stored.transfer_syntax != ExplicitVRBigEndian,
             )
-    except (Damaged, zlib.error):
+    except (Damaged, Unreachable, zlib.error):
         log.warning("the header of instance %s cannot be read", stored.sop_uid)
         return Dataset()
 

@@ -79,6 +79,8 @@ class Supervisor:
         children.append(self._child("listen", [*worker, "listen", "--data", data, *listeners], patience=35))
         for number in range(1, self._plan.workers + 1):
             children.append(self._child(f"work-{number}", [*worker, "work", "--data", data], patience=20))
+        if self._chosen.bucket:
+            children.append(self._child("upload", [*python, "portal.uploader", data], patience=20))
         return children
 
     def _child(self, name: str, arguments: list[str], *, patience: float = 10) -> Child:
@@ -167,7 +169,7 @@ class Supervisor:
     def _stop(self) -> None:
         """The web first, so that nothing new is asked for; Valkey last, so that the workers can say good-bye."""
         self._say("Stopping. Once more Ctrl-C stops at once.")
-        for names in (("web", "sample"), ("listen", "work"), ("valkey",)):
+        for names in (("web", "sample"), ("listen", "work", "upload"), ("valkey",)):
             self._stop_group([child for child in self._children if child.name.startswith(names)])
         self._say("Stopped.")
 

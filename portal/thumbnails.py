@@ -16,6 +16,8 @@ SIDES: dict[Size, int] = {"thumbnail": 256, "frame": 1024}
 """Pixels of the longer side."""
 LARGEST_CACHE = 1 << 30
 """Bytes of all pictures that are kept; the oldest go first."""
+LARGEST_FETCHED = 256 << 20
+"""Bytes of an object that is copied from the archive's bucket for a picture."""
 SWEPT_EVERY = 200
 """Pictures that are written between two looks at how many there are."""
 REFUSED_FOR = 3600.0
@@ -30,14 +32,21 @@ def picture(blob: Blob, frame: int, size: Size) -> bytes:
     kept = _kept(path)
     if kept is not None:
         return kept
-    archived = runtime.archive().path(blob.segment)
     try:
-        found = renderers.render(archived, blob.offset, blob.size, frame=frame, side=SIDES[size])
+        _refuse_far(blob)
+        with runtime.archive().on_disk(blob.segment, blob.offset, blob.size) as (archived, offset):
+            found = renderers.render(archived, offset, blob.size, frame=frame, side=SIDES[size])
     except Unshowable as error:
         _keep(path.with_suffix(".txt"), error.sentence.encode())
         raise
     _keep(path, found)
     return found
+
+
+def _refuse_far(blob: Blob) -> None:
+    """A renderer reads a file: what lies in the bucket alone is copied for it, which is too much for a large object."""
+    if blob.size > LARGEST_FETCHED and not runtime.archive().is_here(blob.segment):
+        raise Unshowable("The object lies in the bucket alone, and is too large to be fetched for a picture.")
 
 
 def _path(blob: Blob, frame: int, size: Size) -> Path:

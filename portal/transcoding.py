@@ -4,7 +4,6 @@ import logging
 import threading
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -57,12 +56,7 @@ class _Source(Protocol):
     def transfer_syntax_uid(self) -> str: ...
     @property
     def sop_instance_uid(self) -> str: ...
-    @property
-    def path(self) -> Path: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def length(self) -> int: ...
+    def open(self) -> Slice: ...
 
 
 def transcode(outgoing: _Source, transfer_syntax_uid: str) -> BinaryIO:
@@ -80,7 +74,7 @@ def transcode(outgoing: _Source, transfer_syntax_uid: str) -> BinaryIO:
         raise PortalError(f"The transfer syntax {source} is not known here, so the object is sent in it or not at all.")
     result = _temporary()
     try:
-        with _turn, Slice(outgoing.path, outgoing.offset, outgoing.length) as stored:
+        with _turn, outgoing.open() as stored:
             _transcode(cast(BinaryIO, stored), source, result, implicit=transfer_syntax_uid == ImplicitVRLittleEndian)
     except BaseException as error:
         result.close()

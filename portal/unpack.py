@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from portal import containers, runtime
+from portal import containers, copies, runtime
 from portal.archive.slices import CHUNK
 from portal.errors import BadValue, Damaged
 from portal.models import Blob, File, Project, connection
@@ -38,6 +38,7 @@ def run(folder: Path) -> Report:
         raise BadValue(f"{target} lies in Portico's own data folder. Choose another one.", field="folder")
     report = Report()
     with connection():
+        copies.require_bucket()
         for file in _files():
             try:
                 _write(file, target, report)

@@ -20,7 +20,7 @@ peer disable, peer remove, peer echo, refused list, refused ignore, storage add,
 storage test, storage remove, export start, export list, export show, export verify, export cancel,
 schedule add, schedule list, schedule remove, conflict list, conflict show, conflict resolve, trash list,
 trash restore, trash purge, send, reindex, unpack, verify, backup,
-restore, migrate, conformance
+restore, migrate, conformance, archive fetch
 """
 
 

@@ -41,9 +41,8 @@ def uids(planned: Plan) -> list[str]:
 
 
 def content(outgoing: Outgoing) -> bytes:
-    with outgoing.path.open("rb") as file:
-        file.seek(outgoing.offset)
-        return file.read(outgoing.length)
+    with outgoing.open() as file:
+        return file.read()
 
 
 def test_what_is_sent_are_the_bytes_of_the_data_set_that_came_in(scope: Scope, project: Project) -> None:

@@ -2,6 +2,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from pydicom.uid import (
 )
 
 from portal import header, retrieve
+from portal.archive import Slice
 from portal.errors import PortalError
-from portal.retrieve import Outgoing
 from portal.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("site")
@@ -63,9 +64,22 @@ VENDOR_FILES = [
 DESCRIBING = {"PhotometricInterpretation", "PlanarConfiguration", "LossyImageCompression"}
 
 
+@dataclass(frozen=True)
+class Outgoing:
+    """One instance as `retrieve` plans it, but in a file of the test's own."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    path: Path
+    offset: int
+
+    def open(self) -> Slice:
+        return Slice(self.path, self.offset, self.path.stat().st_size - self.offset)
+
+
 def outgoing(path: Path, offset: int, syntax: str, sop_class: str = "1.2", uid: str = "1.2.3") -> Outgoing:
-    length = path.stat().st_size - offset
-    return Outgoing(0, sop_class, uid, syntax, path, offset, length, digest="")
+    return Outgoing(sop_class, uid, syntax, path, offset)
 
 
 def of_file(path: Path) -> Outgoing:

@@ -72,18 +72,16 @@ def crc_of(parts: Iterable[bytes | bytearray | memoryview]) -> int:
     return crc
 
 
-def scan(path: Path, start: int = len(SEGMENT_MAGIC)) -> Iterator[Record | Damage]:
-    """Each record from `start`, whole ones and damage, in the order of the file. Memory does not grow with them."""
-    size = path.stat().st_size
-    with Slice(path, 0, size) as file:
-        at = start
-        while at < size:
-            found = read(file, path.name, at, size)
-            if isinstance(found, Damage):
-                end = _next_record(file, path.name, found.end, size)
-                found = replace(found, end=end, torn=found.torn and end == size)
-            yield found
-            at = found.end
+def scan(file: Slice, segment: str, start: int = len(SEGMENT_MAGIC)) -> Iterator[Record | Damage]:
+    """Each record of a whole segment from `start`, whole ones and damage, in their order. Memory stays the same."""
+    at = start
+    while at < file.size:
+        found = read(file, segment, at, file.size)
+        if isinstance(found, Damage):
+            end = _next_record(file, segment, found.end, file.size)
+            found = replace(found, end=end, torn=found.torn and end == file.size)
+        yield found
+        at = found.end
 
 
 def read(file: Slice, segment: str, at: int, size: int) -> Record | Damage:

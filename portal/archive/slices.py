@@ -1,21 +1,44 @@
-"""A stretch of a file, read as a file of its own."""
+"""A stretch of a segment, read as a file of its own: of a file here, or of blocks that lie elsewhere."""
 
 import hashlib
 import io
 import os
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 CHUNK = 1 << 20
 
 
-class Slice(io.RawIOBase):
-    """`size` bytes from `offset` of a file. Any number of readers may share the file; none moves another's place."""
+class Source(Protocol):
+    """What a slice reads from."""
 
-    def __init__(self, path: Path, offset: int, size: int) -> None:
+    def read(self, size: int, at: int) -> bytes:
+        """Some of the `size` bytes from `at`, at least one; none where nothing is there."""
+
+    def close(self) -> None: ...
+
+
+class _File:
+    def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, size: int, at: int) -> bytes:
+        return os.pread(self._descriptor, min(size, 1 << 30), at)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class Slice(io.RawIOBase):
+    """`size` bytes from `offset` of a file. Any number of readers may share the file; none moves another's place.
+
+    Of a segment that lies in the bucket alone, reading raises Unreachable while that does not answer.
+    """
+
+    def __init__(self, source: Path | Source, offset: int, size: int) -> None:
+        self._source = _File(source) if isinstance(source, Path) else source
         self._offset = offset
-        self._size = size
+        self.size = size
         self._at = 0
 
     def readable(self) -> bool:
@@ -28,7 +51,7 @@ class Slice(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
         if base + offset < 0:
             raise ValueError("a place before the first byte")
         self._at = base + offset
@@ -36,11 +59,11 @@ class Slice(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         """Up to `size` bytes; fewer only at the end, unlike a raw file's read, which may be cut short."""
-        left = max(0, self._size - self._at)
+        left = max(0, self.size - self._at)
         wanted = left if size is None or size < 0 else min(size, left)
         parts = []
         while wanted > 0:
-            part = os.pread(self._descriptor, min(wanted, 1 << 30), self._offset + self._at)
+            part = self._source.read(wanted, self._offset + self._at)
             if not part:
                 break
             parts.append(part)
@@ -60,7 +83,7 @@ class Slice(io.RawIOBase):
 
     def close(self) -> None:
         if not self.closed:
-            os.close(self._descriptor)
+            self._source.close()
         super().close()
 
     def __enter__(self) -> Self:

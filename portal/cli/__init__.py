@@ -30,6 +30,7 @@ MODULES = {
     "send": "sends",
     "reindex": "archive",
     "unpack": "archive",
+    "archive": "archive",
     "verify": "later",
     "backup": "later",
     "restore": "later",

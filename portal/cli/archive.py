@@ -1,12 +1,13 @@
-"""`portal reindex` and `portal unpack`: the archive without the rows, and without us."""
+"""`portal reindex`, `portal unpack`, `portal archive`: the archive without the rows, us, or its bucket."""
 
 from pathlib import Path
 
 import click
 
-from portal import reindex, unpack
+from portal import copies, reindex, runtime, startup, unpack
 from portal.cli.door import on_site
 from portal.cli.printing import Answer
+from portal.errors import BadSetting, Busy
 
 
 @click.command("reindex")
@@ -36,4 +37,22 @@ def unpack_(folder: Path) -> Answer:
     return Answer(view=report.view(), sentence=sentence, failure=failure)
 
 
-commands = (reindex_, unpack_)
+@click.group("archive")
+def archive() -> None:
+    """The part of the archive that lies in a bucket."""
+
+
+@archive.command("fetch")
+@on_site
+def fetch_() -> Answer:
+    """Copy every segment that lies in the bucket alone to the data folder, so that PORTAL_ARCHIVE can be unset."""
+    bucket = runtime.bucket()
+    if bucket is None:
+        raise BadSetting("PORTAL_ARCHIVE is not set, so nobody knows which bucket. Set it, then fetch.")
+    if startup.holder(runtime.current()):
+        raise Busy("Portico runs, and would drop the copies again. Stop it first.")
+    number = copies.fetch(bucket)
+    return Answer(view={"fetched": number}, sentence=f"{number:,} segments fetched; the whole archive is here.")
+
+
+commands = (reindex_, unpack_, archive)

@@ -53,7 +53,7 @@ def migrate(data: Path | None, as_json: bool) -> int:
 
 
 def _in_lines(report: dict[str, Any]) -> str:
-    web, queue, dimse, disk = (report[part] for part in ("web", "queue", "dimse", "disk"))
+    web, queue, dimse, disk, archive = (report[part] for part in ("web", "queue", "dimse", "disk", "archive"))
     enabled = f"{dimse['ae_title']} on {dimse['host']}:{dimse['port']}" if dimse["enabled"] else "disabled"
     lines = {
         "web": (web["answers"], web["url"] or "not started"),
@@ -64,8 +64,17 @@ def _in_lines(report: dict[str, Any]) -> str:
         "dimse": (dimse["answers"] or not dimse["enabled"], enabled),
         "disk": (not disk["problem"], f"{_megabytes(disk['free'])} free, {_megabytes(disk['archive'])} in the archive"),
     }
+    if archive["bucket"]:
+        lines["bucket"] = (not archive["problem"], _of_bucket(archive))
     told = [f"{name:<6} {'ok' if is_well else 'down':<5} {words}" for name, (is_well, words) in lines.items()]
     return "\n".join([f"Portico {report['release']} on {report['data']}", *told])
+
+
+def _of_bucket(archive: dict[str, Any]) -> str:
+    there = f"{archive['there']:,} segments there ({_megabytes(archive['there_size'])})"
+    waiting = f"{archive['waiting']:,} waiting ({_megabytes(archive['waiting_size'])})"
+    cache = f"cache {_megabytes(archive['cache'])} of {_megabytes(archive['cache_limit'])}"
+    return f"{archive['bucket']}: {there}, {waiting}, {cache}"
 
 
 def _megabytes(size: int) -> str:

@@ -16,7 +16,19 @@ from portal.models.index import (
 from portal.models.interfaces import Association, Caller, Peer, Storage
 from portal.models.people import ApiKey, Device, DeviceHour, Grant, Secret, User
 from portal.models.site import Audit, Setting
-from portal.models.tree import Acquisition, Blob, File, FileVersion, Group, Project, Session, Subject, Trash, Usage
+from portal.models.tree import (
+    Acquisition,
+    Blob,
+    File,
+    FileVersion,
+    Group,
+    Project,
+    Segment,
+    Session,
+    Subject,
+    Trash,
+    Usage,
+)
 from portal.models.work import Job, JobItem, Schedule, ScheduleRun, Sidecar
 
 TABLES: tuple[type[Table], ...] = (
@@ -28,6 +40,7 @@ TABLES: tuple[type[Table], ...] = (
     Session,
     Acquisition,
     Blob,
+    Segment,
     File,
     FileVersion,
     Study,
@@ -88,6 +101,7 @@ __all__ = [
     "Schedule",
     "ScheduleRun",
     "Secret",
+    "Segment",
     "Series",
     "Session",
     "Setting",

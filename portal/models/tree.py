@@ -1,6 +1,6 @@
 """The tree: where a thing is kept and what people call it."""
 
-from peewee import SQL, CharField, Check, ForeignKeyField, IntegerField
+from peewee import SQL, BlobField, CharField, Check, ForeignKeyField, IntegerField
 
 from portal.models.base import Owned, Table, UtcField, now
 
@@ -114,6 +114,31 @@ class Blob(Table):
 
     class Meta:
         indexes = ((("segment", "offset"), True),)
+
+
+class Segment(Table):
+    """A closed segment of the archive that lies in the bucket, or is to be brought there."""
+
+    name = CharField(unique=True)
+    size = IntegerField()
+    digest = CharField(default="")
+    """SHA-256 of the whole, in hex; empty until somebody has read it through."""
+    since = UtcField(default=now)
+    """When it was found closed."""
+    verified = UtcField(null=True)
+    """When the bucket gave back what was sent: from then on the copy here may go."""
+    sentence = CharField(default="")
+    """Why it is not there yet."""
+    damage = CharField(default="")
+    """What the bucket no longer gives back as it was."""
+    blocks = BlobField(default=b"")
+    """SHA-256 of each block, one behind the other. The last column, for most queries pass it by."""
+
+    class Meta:
+        indexes = ((("verified", "size"), False),)
+
+
+Segment.add_index(Segment.index(Segment.id, name="segment_damaged").where(Segment.damage != SQL("''")))
 
 
 class File(Owned):

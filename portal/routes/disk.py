@@ -3,7 +3,7 @@
 from flask import Blueprint
 from werkzeug.wrappers import Response
 
-from portal import disk
+from portal import copies, disk
 from portal.disk_lists import PROJECTS
 from portal.routes.guard import site_admin_required
 from portal.routes.pages import as_csv, listed, render, wants_csv
@@ -23,4 +23,5 @@ def index() -> Response:
         disk=disk.standing(),
         trash=disk.thrown(),
         latest=disk.latest(),
+        bucket=copies.standing(),
     )

@@ -26,6 +26,7 @@ FOR_ALL = ("data",)
 
 WAITING: dict[str, tuple[str, str, dict[str, Any]]] = {
     "disk": ("alert-triangle", "disk.index", {}),
+    "archive": ("cloud-off", "disk.index", {}),
     "storages": ("cloud-off", "storages.index", {"only": "failed"}),
     "conflicts": ("git-compare", "conflicts.index", {"only": "open"}),
     "keys": ("key", "devices.index", {"sort": "expires"}),
