@@ -1,7 +1,19 @@
 """What the job runner runs: one function a kind of job, which its namesake in `portal/jobs.py` rings for."""
 
 from dimse_worker import destinations, scu
-from portal import alternates, dry_runs, exports, peers, restoring, runs, runtime, sends, throwing, verifications
+from portal import (
+    alternates,
+    dry_runs,
+    exports,
+    imports,
+    peers,
+    restoring,
+    runs,
+    runtime,
+    sends,
+    throwing,
+    verifications,
+)
 from portal.errors import PortalError
 from portal.runs import End, Run
 from portal.storage import ladder
@@ -35,6 +47,16 @@ def run_dry_run(job_id: int) -> None:
 def run_verification(job_id: int) -> None:
     with runtime.connection():
         runs.perform(job_id, _verification)
+
+
+def run_import(job_id: int) -> None:
+    with runtime.connection():
+        runs.perform(job_id, _import)
+
+
+def run_import_dry_run(job_id: int) -> None:
+    with runtime.connection():
+        runs.perform(job_id, _import_dry_run)
 
 
 def run_comparison(job_id: int) -> None:
@@ -78,3 +100,11 @@ def _dry_run(run: Run) -> End:
 
 def _verification(run: Run) -> End:
     return verifications.run(run, destination=destinations.open_for(run.job))
+
+
+def _import(run: Run) -> End:
+    return imports.run(run, destination=destinations.open_for(run.job))
+
+
+def _import_dry_run(run: Run) -> End:
+    return imports.try_out(run, destination=destinations.open_for(run.job))

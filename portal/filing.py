@@ -7,7 +7,7 @@ from portal.archive import Place
 from portal.header import Header
 from portal.index import SAME, Verdict
 from portal.models import ALTERNATE, CURRENT, HELD, Blob, File, FileVersion, arrivals, now
-from portal.provenance import Origin
+from portal.provenance import NEW, Origin, Recorded
 
 OUTCOMES = {CURRENT: "stored", ALTERNATE: "alternate", HELD: "conflict"}
 
@@ -28,6 +28,7 @@ class Arrival:
     """With its id: where the client put it. None: where its header says."""
     container_id: int | None
     name: str | None
+    recorded: Recorded = NEW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,7 @@ def _enter_dicom(arrival: Arrival, header: Header, blob: Blob, verdict: Verdict)
         type="dicom",
         mimetype="application/dicom",
         **arrival.origin.fields,
+        **arrival.recorded.moments,
     )
     index.add(arrival.project_id, file, header, arrival.dataset_digest or "", verdict)
     return Stored(
@@ -112,6 +114,8 @@ def _enter_plain(arrival: Arrival, blob: Blob) -> Stored:
             name=placement.free_name(arrival.container_type or "", arrival.container_id or 0, arrival.name or "file"),
             blob=blob,
             **arrival.origin.fields,
+            **arrival.recorded.moments,
+            **arrival.recorded.kind,
         )
         return Stored(file_id=file.id, outcome="stored", size=arrival.size, digest=arrival.digest)
     FileVersion.create(
@@ -124,7 +128,7 @@ def _enter_plain(arrival: Arrival, blob: Blob) -> Stored:
         created=file.modified,
     )
     fields = arrival.origin.fields
-    file.blob, file.version, file.modified = blob, file.version + 1, now()
+    file.blob, file.version, file.modified = blob, file.version + 1, arrival.recorded.modified or now()
     file.origin_type, file.origin_id, file.origin_via = (
         fields["origin_type"],
         fields["origin_id"],

@@ -16,7 +16,7 @@ from portal.header import Header
 from portal.models import HELD, arrivals, now, writing
 from portal.placement import Placement
 from portal.placement import check as check_placement
-from portal.provenance import Origin
+from portal.provenance import NEW, Origin, Recorded
 from portal.rights import Scope
 
 IN_MEMORY = 16 << 20
@@ -43,16 +43,19 @@ def open(
     sop_class_uid: str | None = None,
     sop_instance_uid: str | None = None,
     transfer_syntax_uid: str | None = None,
+    only_dicom: bool = False,
+    recorded: Recorded = NEW,
 ) -> "Incoming":
     """Begin to take one object in.
 
-    With the three UIDs what follows is a bare data set (C-STORE), without them a whole file. Refuses before a byte is
-    kept: NotAllowed or Missing by the placement, NoSpace by the disk's reserve, NotDicom by the UIDs.
+    With the three UIDs what follows is a bare data set (C-STORE), without them a whole file, which `only_dicom` has to
+    be one that can be indexed. Refuses before a byte is kept: NotAllowed or Missing by the placement, NoSpace by the
+    disk's reserve, NotDicom by the UIDs.
     """
     reserve.check()
     check_placement(placement, scope)
     if sop_class_uid is None or sop_instance_uid is None or transfer_syntax_uid is None:
-        return Incoming(scope, origin, placement, None)
+        return Incoming(scope, origin, placement, None, only_dicom=only_dicom, recorded=recorded)
     command = Command(
         uids.clean(sop_class_uid, name="The Affected SOP Class UID"),
         uids.clean(sop_instance_uid, name="The Affected SOP Instance UID"),
@@ -64,7 +67,17 @@ def open(
 class Incoming:
     """One object on its way in. `commit` returns only when it is durable; left without it, nothing stays."""
 
-    def __init__(self, scope: Scope, origin: Origin, wanted: Placement, command: Command | None) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        origin: Origin,
+        wanted: Placement,
+        command: Command | None,
+        *,
+        only_dicom: bool = False,
+        recorded: Recorded = NEW,
+    ) -> None:
+        self._only_dicom, self._recorded = only_dicom or command is not None, recorded
         self._scope, self._origin, self._wanted, self._command = scope, origin, wanted, command
         self._chunks: list[bytes] = []
         self._stream: Stream | None = None
@@ -78,6 +91,26 @@ class Incoming:
                     transfer_syntax_uid=command.transfer_syntax_uid,
                 )
             )
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._size
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bytes so far, in hex."""
+        return self._digest.hexdigest()
+
+    def is_dicom(self) -> bool:
+        """Whether the bytes so far are a DICOM object that can be indexed."""
+        with self._content() as content:
+            return self._parse(content)[0] is not None
+
+    def place(self, wanted: Placement) -> None:
+        """Another placement than the one it was opened with, before the commit. Raises as `open` does."""
+        check_placement(wanted, self._scope)
+        self._wanted = wanted
 
     def write(self, chunk: Part) -> None:
         """Take the next bytes. Raises NoSpace where they no longer fit."""
@@ -153,6 +186,7 @@ class Incoming:
             container_type=self._wanted.container_type,
             container_id=self._wanted.container_id,
             name=self._wanted.name,
+            recorded=self._recorded,
         )
 
     def _content(self) -> BinaryIO:
@@ -166,7 +200,7 @@ class Incoming:
         try:
             parsed, dataset_offset = header.read_file(content, self._size)
         except NotDicom:
-            if self._command is not None:
+            if self._only_dicom:
                 raise
             return None, None
         if self._command is not None and self._command.differs_from(parsed):
@@ -200,6 +234,7 @@ def footer_of(arrival: Arrival) -> Footer:
         "container": placement.path_of(arrival.container_type, arrival.container_id),
         "name": arrival.name,
         "origin": arrival.origin.fields,
+        **({} if arrival.recorded == NEW else {"recorded": arrival.recorded.written()}),
     }
 
 

@@ -68,6 +68,16 @@ def run_verification(job_id: int) -> None:
     _ring("run_verification", job_id, seconds=-1)
 
 
+def run_import(job_id: int) -> None:
+    """Take in what lies in a storage."""
+    _ring("run_import", job_id, seconds=-1)
+
+
+def run_import_dry_run(job_id: int) -> None:
+    """Find out what an import would do."""
+    _ring("run_import_dry_run", job_id, seconds=-1)
+
+
 def run_comparison(job_id: int) -> None:
     """Compare the alternates that nobody has compared."""
     _ring("run_comparison", job_id, seconds=-1)
@@ -99,6 +109,8 @@ KINDS = {
     "send": Kind(label="Send (C-STORE)", run=run_send, attempts=8),
     "dry_run": Kind(label="Dry run", run=run_dry_run, attempts=8),
     "verification": Kind(label="Verification", run=run_verification, attempts=8),
+    "import": Kind(label="Import", run=run_import, attempts=8),
+    "import_dry_run": Kind(label="Dry run of an import", run=run_import_dry_run, attempts=8),
     "comparison": Kind(label="Comparison", run=run_comparison, attempts=3),
     "throw": Kind(label="Move to the trash", run=run_throw, attempts=3),
     "restore": Kind(label="Restore", run=run_restore, attempts=3),

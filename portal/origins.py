@@ -11,6 +11,7 @@ from peewee import JOIN, Value
 from portal.models import Device, Peer, User
 
 Key = tuple[str, str]
+_ELSEWHERE = re.compile(r"([^@|]*)@([^|]*)\|(.*)", re.DOTALL)
 _ASKED = re.compile(r"(peer|device|user) ([1-9][0-9]{0,17})")
 
 
@@ -22,17 +23,34 @@ class Named:
     id: str
     name: str = ""
     sponsor: str = ""
+    site: str = ""
+    """The other site whose number and name these are, as they were recorded there."""
 
     @property
     def gone(self) -> bool:
         """Nothing has this number any more."""
-        return self.type in ("user", "device", "peer") and self.id.isdecimal() and not self.name
+        return not self.site and self.type in ("user", "device", "peer") and self.id.isdecimal() and not self.name
 
 
 def asked(search: str) -> Key | None:
     """The peer, device or user that a search names by its number, as pages of these link to lists: `peer 7`."""
     found = _ASKED.fullmatch(search)
     return (found[1], found[2]) if found else None
+
+
+def elsewhere(number: str, site: str, name: str) -> str:
+    """The `id` of an origin whose number is of another site: it stays, with the name that it had there.
+
+    No row here is taken for it. One that came from there to here by way of a third site stays as it is.
+    """
+    if is_elsewhere(number):
+        return number
+    told = (re.sub(r"[@|]", " ", text) for text in (number[:64], site[:64] or "another site"))
+    return "@".join(told) + f"|{name[:128]}"
+
+
+def is_elsewhere(number: str) -> bool:
+    return _ELSEWHERE.fullmatch(number) is not None
 
 
 def names(keys: Iterable[Key]) -> dict[Key, Named]:
@@ -44,7 +62,7 @@ def names(keys: Iterable[Key]) -> dict[Key, Named]:
         if numbers:
             selects.append(look_up(numbers))
     found = {} if not selects else _named(functools.reduce(lambda whole, one: whole.union_all(one), selects))
-    return {key: found.get(key, Named(type=key[0], id=key[1])) for key in wanted}
+    return {key: found.get(key, _recorded(key)) for key in wanted}
 
 
 def name(row: Any) -> Named:
@@ -55,7 +73,15 @@ def name(row: Any) -> Named:
 
 def unnamed(row: Any) -> Named:
     """The origin of one row as it is recorded, where nobody reads its name."""
-    return Named(type=row.origin_type, id=row.origin_id)
+    return _recorded((row.origin_type, row.origin_id))
+
+
+def _recorded(key: Key) -> Named:
+    """An origin that has no row here."""
+    found = _ELSEWHERE.fullmatch(key[1])
+    if found is None:
+        return Named(type=key[0], id=key[1])
+    return Named(type=key[0], id=found[1], site=found[2], name=found[3])
 
 
 def _named(query: Any) -> dict[Key, Named]:

@@ -1,7 +1,8 @@
 """Who did it, and by what way: the actor of a request and the origin that stays on what it wrote."""
 
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from datetime import datetime
+from typing import Any, Literal, Self, TypedDict
 
 ActorType = Literal["user", "device", "peer", "job", "system"]
 
@@ -24,6 +25,42 @@ class Origin:
     def fields(self) -> OriginFields:
         """The columns of a `models.Owned` row."""
         return {"origin_type": self.type, "origin_id": self.id, "origin_via": self.via}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What is recorded elsewhere of an object that comes back: it is not of the moment in which it is taken in."""
+
+    received: datetime | None = None
+    modified: datetime | None = None
+    type: str | None = None
+    mimetype: str | None = None
+
+    @property
+    def moments(self) -> dict[str, datetime]:
+        """The columns of a `models.Owned` row that are known."""
+        known = {"created": self.received, "modified": self.modified or self.received}
+        return {name: moment for name, moment in known.items() if moment is not None}
+
+    @property
+    def kind(self) -> dict[str, str]:
+        """The columns of a file that is no DICOM object."""
+        known = {"type": self.type if self.type != "dicom" else None, "mimetype": self.mimetype}
+        return {name: text for name, text in known.items() if text}
+
+    def written(self) -> dict[str, Any]:
+        """For the archive's record."""
+        moments = {"received": self.received, "modified": self.modified}
+        written = {name: moment and moment.isoformat() for name, moment in moments.items()}
+        return {**written, "type": self.type, "mimetype": self.mimetype}
+
+    @classmethod
+    def read(cls, written: dict[str, Any]) -> Self:
+        moments = {name: written[name] and datetime.fromisoformat(written[name]) for name in ("received", "modified")}
+        return cls(**{**written, **moments})
+
+
+NEW = Recorded()
 
 
 @dataclass(frozen=True, kw_only=True)

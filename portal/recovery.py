@@ -10,7 +10,7 @@ from portal.archive.records import end_of
 from portal.errors import Damaged, NotDicom
 from portal.filing import Arrival
 from portal.models import Acquisition, Blob, Group, Project, Session, Subject, writing
-from portal.provenance import Origin
+from portal.provenance import NEW, Origin, Recorded
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +96,7 @@ def _arrival(record: Record, parsed: header.Header | None) -> Arrival:
         container_type=container["type"] if container else None,
         container_id=_container(project, container["path"][2:]) if container else None,
         name=footer["name"],
+        recorded=Recorded.read(footer["recorded"]) if "recorded" in footer else NEW,
     )
 
 

@@ -18,7 +18,8 @@ up, status, user add, group add, project add, device add, device key, device lis
 device revoke, dimse enable, dimse disable, dimse show, peer add, peer list, peer show, peer edit, peer enable,
 peer disable, peer remove, peer echo, refused list, refused ignore, storage add, storage edit, storage list,
 storage test, storage remove, export start, export list, export show, export verify, export cancel,
-schedule add, schedule list, schedule remove, conflict list, conflict show, conflict resolve, trash list,
+schedule add, schedule list, schedule remove, import start, import list, import show,
+import cancel, conflict list, conflict show, conflict resolve, trash list,
 trash restore, trash purge, send, reindex, unpack, verify, backup,
 restore, migrate, conformance, archive fetch
 """

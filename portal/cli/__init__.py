@@ -25,6 +25,7 @@ MODULES = {
     "storage": "storages",
     "export": "exports",
     "schedule": "schedules",
+    "import": "imports",
     "conflict": "conflicts",
     "trash": "trash",
     "send": "sends",

@@ -183,6 +183,14 @@ def require_export(row: Storage, group: str, project: str) -> None:
         raise NotAllowed(f"{row.label} is only for {row.visible}. Choose another storage.", field="to")
 
 
+def require_import(row: Storage, group: str, project: str) -> None:
+    """Raise NotAllowed unless what lies there may come into this project."""
+    if row.mode == "export":
+        raise NotAllowed(f"{row.label} is for export only. Change its mode, or choose another storage.", field="of")
+    if row.visible not in ("site", f"group:{group}", f"project:{group}/{project}"):
+        raise NotAllowed(f"{row.label} is only for {row.visible}. Choose another storage or project.", field="to")
+
+
 def threads(row: Storage) -> int:
     """How many objects an export sends there at once."""
     chosen = row.config.get("threads")

@@ -1,0 +1,88 @@
+"""Dry runs of imports: what would become of each object, by the beginning of its bytes; nothing is taken in."""
+
+import hashlib
+import io
+from typing import TYPE_CHECKING
+
+from portal import files, header, import_places, index, item_work
+from portal.errors import Missing, NotDicom, PortalError
+from portal.header import Header
+from portal.importing import PLAIN, VANISHED, Importer, Target, Task
+from portal.index import SAME
+from portal.item_work import Check, Outcome
+from portal.models import ALTERNATE, CURRENT, HELD, File, JobItem, arrivals
+
+if TYPE_CHECKING:
+    from portal.storage.destination import Destination
+
+HEADS = (256 << 10, 16 << 20)
+"""Bytes of an object that are looked at; the second where its header is longer than the first."""
+STATES = {SAME: "same", CURRENT: "new", ALTERNATE: "alternate", HELD: "conflict"}
+
+
+class Trial:
+    """Looks at objects; used by several threads at once."""
+
+    def __init__(self, importer: Importer, destination: "Destination", project_id: int, *, only_dicom: bool) -> None:
+        self._importer = importer
+        self._destination = destination
+        self._project = project_id
+        self._only_dicom = only_dicom
+
+    def attempt(self, task: Task, check: Check) -> Outcome:
+        item = task.item
+        try:
+            item.state, item.sentence = self._look(task, check)
+        except Missing as error:
+            return item_work.note(item, Missing(f"{VANISHED} {error.sentence}"))
+        except PortalError as error:
+            return item_work.note(item, error)
+        return item, None
+
+    def _look(self, task: Task, check: Check) -> tuple[str, str]:
+        parsed, offset = self._header(task.item)
+        if parsed is None and self._only_dicom:
+            raise NotDicom(PLAIN)
+        target = self._importer.target(task, is_dicom=lambda: parsed is not None)
+        if parsed is not None:
+            return self._judge(task.item, parsed, offset, check)
+        return self._beside(task.item, target, check)
+
+    def _header(self, item: JobItem) -> tuple[Header | None, int]:
+        for length in HEADS:
+            content = b"".join(self._destination.read(item.key, 0, min(length, item.size)))
+            try:
+                return header.read_file(io.BytesIO(content), len(content))
+            except NotDicom:
+                if len(content) < length or content[header.PREAMBLE :][:4] != header.MAGIC:
+                    break
+        return None, 0
+
+    def _judge(self, item: JobItem, parsed: Header, offset: int, check: Check) -> tuple[str, str]:
+        """As the door would; the bytes are read only where something with that UID is here."""
+        digest = ""
+        if arrivals.current_object(self._project, parsed.sop_uid) is not None:
+            digest = self._digest(item, offset, check)
+        verdict = index.judge(self._project, parsed, digest)
+        return STATES[verdict.state], verdict.sentence
+
+    def _beside(self, item: JobItem, target: Target, check: Check) -> tuple[str, str]:
+        """What a file that is not indexed would be to the one that has its name."""
+        place = import_places.find(self._project, target.containers or ())
+        name = files.clean_name(target.name or "")
+        number = arrivals.live_file(place[0], place[1], name) if place is not None else None
+        if number is None:
+            return "new", ""
+        here = File.get_by_id(number)
+        if here.type != "dicom" and here.blob.digest == (item.digest or self._digest(item, 0, check)):
+            return "same", ""
+        if here.type == "dicom":
+            return "new", "It gets another name: a DICOM object has this one."
+        return "version", "A file of this name is here: this one would be its next version."
+
+    def _digest(self, item: JobItem, offset: int, check: Check) -> str:
+        running = hashlib.sha256()
+        for chunk in self._destination.read(item.key, offset):
+            check()
+            running.update(chunk)
+        return running.hexdigest()

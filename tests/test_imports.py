@@ -1,0 +1,451 @@
+"""What lies in a store comes in once, placed as chosen; what does not fit is refused with its reason."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from archive_fixtures import an_object, encode, store, vendor_file
+from cli_fixtures import Portal
+from store_fixtures import *  # noqa: F403  (fixtures)
+from store_fixtures import Place
+from work_fixtures import *  # noqa: F403  (fixtures)
+from work_fixtures import Process, add_file, add_files, until, work_process
+
+from dimse_worker import destinations
+from portal import containers, exports, import_items, imports, jobs, origins, recovery, runs, runtime
+from portal.errors import BadValue, Missing, NotAllowed
+from portal.export_orders import Options
+from portal.import_orders import Wanted
+from portal.models import (
+    Acquisition,
+    Audit,
+    Blob,
+    File,
+    Group,
+    Instance,
+    Job,
+    JobItem,
+    Project,
+    Series,
+    Session,
+    Storage,
+    Study,
+    Subject,
+    now,
+)
+from portal.provenance import Actor
+from portal.settings import Settings
+from portal.storage import storages
+
+WORK = {"import": imports.run, "import_dry_run": imports.try_out, "export": exports.run}
+CT = "CT_small.dcm"
+
+
+def run(job: Job) -> Job:
+    """What the worker does, in this process."""
+    runs.perform(job.id, lambda this: WORK[this.job.kind](this, destination=destinations.open_for(this.job)))
+    return jobs.get(job.id)
+
+
+def ended(job: Job) -> dict[str, str]:
+    """State of each item by its key."""
+    return {item.key: item.state for item in exports.items(job.id)}
+
+
+def reasons(job: Job) -> dict[str, str]:
+    return {item.key: item.sentence for item in exports.items(job.id, state="failed")}
+
+
+@pytest.fixture
+def inbox(folder: Path, admin: Actor) -> Storage:
+    """A storage to import from."""
+    folder.mkdir(parents=True)
+    return storages.add("inbox", "fs", path=str(folder), mode="both", actor=admin)
+
+
+def put(folder: Path, files: dict[str, bytes]) -> None:
+    for key, content in files.items():
+        (folder / key).parent.mkdir(parents=True, exist_ok=True)
+        (folder / key).write_bytes(content)
+
+
+def wanted(**more: Any) -> Wanted:
+    return Wanted(of="inbox", to="lab/Trial", **more)
+
+
+def test_by_headers_dicom_comes_in_as_by_c_store_and_nothing_else(
+    project: Project, inbox: Storage, folder: Path, admin: Actor
+) -> None:
+    ct = vendor_file(CT).read_bytes()
+    put(folder, {"a/1": ct, "a/again": ct, "a/empty": b"", "a/cut.dcm": ct[:600], "a/notes.txt": b"notes", "b/1": b"x"})
+    job = run(imports.start(wanted(prefix="a"), actor=admin))
+    states = ended(job)
+    assert sorted((states.pop("a/1"), states.pop("a/again"))) == ["same", "stored"]
+    assert states == {"a/empty": "failed", "a/cut.dcm": "failed", "a/notes.txt": "failed"}
+    assert all("no DICOM object" in reason for reason in reasons(job).values())
+    assert (job.state, job.total, job.done, job.failed) == ("errors", 5, 2, 3)
+    assert job.sentence.startswith("5 objects: 1 new, 1 here already. 3 refused. a/")
+    file = File.get()
+    assert file.blob.digest == hashlib.sha256(ct).hexdigest()
+    assert (file.origin_type, file.origin_id, file.origin_via) == ("user", "1", f"import {job.id} from inbox")
+    assert (Study.get().project_id, Session.get().subject.project_id) == (project.id, project.id)
+    assert [row.action for row in Audit.select().where(Audit.action.startswith("import:"))] == [
+        "import:started",
+        "import:ended",
+    ]
+
+
+def test_by_path_every_file_comes_into_the_containers_that_its_folders_name(
+    acquisition: Acquisition, inbox: Storage, folder: Path, admin: Actor
+) -> None:
+    add_file(acquisition, "scan.bin", b"scan", admin)
+    put(
+        folder,
+        {
+            "x/S-01/Visit 1/T1/scan.bin": b"scan",
+            "x/S-01/Visit 1/T1/ct.dcm": vendor_file(CT).read_bytes(),
+            "x/S-01/Visit 2/T2/scan.bin": b"other",
+            "x/S-02/notes.txt": b"",
+            "x/protocol.pdf": b"protocol",
+            "x/S-01/Visit 1/T1/deeper/scan.bin": b"deeper",
+            "x/S-02/skip.tmp": b"skip",
+        },
+    )
+    job = run(imports.start(wanted(prefix="x/", by="path", exclude=["*.tmp"]), actor=admin))
+    assert {key.removeprefix("x/"): state for key, state in ended(job).items()} == {
+        "S-01/Visit 1/T1/scan.bin": "same",
+        "S-01/Visit 1/T1/ct.dcm": "stored",
+        "S-01/Visit 2/T2/scan.bin": "stored",
+        "S-02/notes.txt": "stored",
+        "protocol.pdf": "stored",
+        "S-01/Visit 1/T1/deeper/scan.bin": "failed",
+        "S-02/skip.tmp": "unmatched",
+    }
+    assert job.sentence.endswith("It lies deeper than {subject}/{session}/{acquisition}/{file}.")
+    assert [row.label for row in Subject.select().order_by(Subject.id)] == ["S-01", "S-02"]
+    assert [row.label for row in Session.select().order_by(Session.id)] == ["Visit 1", "Visit 2"]
+    notes = File.get(File.name == "notes.txt")
+    assert (notes.parent_type, notes.parent_id) == ("subject", Subject.get(Subject.label == "S-02").id)
+    dicom = Instance.get().file
+    assert (dicom.parent_type, dicom.parent_id, dicom.name) == ("acquisition", acquisition.id, "ct.dcm")
+
+
+def test_a_dry_run_says_what_would_become_of_each_object_and_takes_none(
+    project: Project, inbox: Storage, folder: Path, admin: Actor
+) -> None:
+    store(an_object(), project)
+    add_file(project, "protocol.pdf", b"first", admin)
+    other = an_object(SOPInstanceUID="1.2.3.4")
+    here = Blob.get(Blob.dataset_digest.is_null(False))
+    with runtime.archive().open(here.segment, here.offset, here.size) as content:
+        same = content.read()
+    meta = same[: here.dataset_offset]
+    put(folder, {"same": same, "other": vendor_file("MR_small.dcm").read_bytes(), "protocol.pdf": b"second"})
+    put(folder, {"conflict": meta + encode(an_object(PatientName="Somebody^Else")), "new": meta + encode(other)})
+    before = (File.select().count(), Subject.select().count())
+    job = run(imports.dry_run(wanted(by="path"), actor=admin))
+    assert ended(job) == {
+        "same": "same",
+        "other": "new",
+        "protocol.pdf": "version",
+        "conflict": "conflict",
+        "new": "new",
+    }
+    assert (File.select().count(), Subject.select().count()) == before
+    started = run(imports.start_as_tried(job.id, actor=admin))
+    assert {key: "new" if state == "stored" else state for key, state in ended(started).items()} == ended(job)
+    with pytest.raises(BadValue, match="no dry run that is over"):
+        imports.start_as_tried(started.id, actor=admin)
+
+
+def test_names_that_lead_elsewhere_or_cannot_be_names_are_refused_one_by_one(
+    project: Project, inbox: Storage, folder: Path, admin: Actor
+) -> None:
+    put(folder, {"good/1.txt": b"1"})
+    job = imports.start(wanted(by="path"), actor=admin)
+    run_listing(
+        job, ["../up.txt", "/abs.txt", "a//b.txt", "x" * 1000, f"S-{'l' * 70}/n.txt", "S\n1/n.txt", "S/\x07.txt"]
+    )
+    job = run(jobs.get(job.id))
+    assert (job.done, job.failed, job.state) == (1, 7, "errors")
+    assert set(ended(job).values()) == {"stored", "failed"}
+    assert File.select().count() == 1
+    assert not (folder.parent / "up.txt").exists()
+
+
+def run_listing(job: Job, names: list[str]) -> None:
+    """As if a store had listed these names too; a file system has no such ones."""
+    runs.perform(job.id, _list_only)
+    JobItem.add([(job.id, None, name, 1, "", "pending", "", False, 0) for name in names])
+    Job.update(state="waiting", ended=None, total=1 + len(names)).where(Job.id == job.id).execute()
+
+
+def _list_only(this: runs.Run) -> runs.End:
+    import_items.plan(this, destinations.open_for(this.job))
+    return runs.End(sentence="")
+
+
+def test_bytes_that_are_no_text_in_a_name_are_told_and_nothing_is_lost_for_them(
+    project: Project, inbox: Storage, folder: Path, admin: Actor
+) -> None:
+    put(folder, {"good.txt": b"1"})
+    (folder / os.fsdecode(b"bad-\xff.txt")).write_bytes(b"2")
+    job = run(imports.start(wanted(by="path"), actor=admin))
+    assert ended(job) == {"good.txt": "stored", "bad-?.txt": "failed"}
+
+
+def test_an_object_that_vanishes_or_changes_after_it_was_listed_is_named(
+    project: Project, inbox: Storage, folder: Path, admin: Actor
+) -> None:
+    put(folder, {"gone.txt": b"1", "grown.txt": b"1", "stays.txt": b"1"})
+    job = imports.start(wanted(by="path"), actor=admin)
+    run_listing(job, [])
+    (folder / "gone.txt").unlink()
+    (folder / "grown.txt").write_bytes(b"more")
+    Job.update(total=3).where(Job.id == job.id).execute()
+    job = run(jobs.get(job.id))
+    assert ended(job) == {"gone.txt": "failed", "grown.txt": "failed", "stays.txt": "stored"}
+    assert "no longer there" in reasons(job)["gone.txt"]
+    assert "has changed since" in reasons(job)["grown.txt"]
+    put(folder, {"gone.txt": b"1"})
+    job = run(jobs.retry(job.id, actor=admin))
+    assert (job.done, job.failed, File.select().count()) == (2, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "says"),
+    [
+        ({"of": "nothing"}, Missing, "no storage"),
+        ({"to": "lab/None"}, Missing, "no project"),
+        ({"of": "out"}, NotAllowed, "for export only"),
+        ({"prefix": "../x"}, BadValue, "prefix"),
+        ({"by": "luck"}, BadValue, "none of"),
+        ({"by": "path", "path": "{session}/{file}"}, BadValue, "in this order"),
+        ({"by": "path", "path": "{subject}"}, BadValue, "ends with"),
+        ({"path": "{subject}/{file}"}, BadValue, "only read where"),
+        ({"include": ["x" * 300]}, BadValue, "patterns"),
+    ],
+)
+def test_what_cannot_be_imported_is_refused_before_a_job_begins(
+    more: dict[str, Any],
+    error: type[Exception],
+    says: str,
+    project: Project,
+    inbox: Storage,
+    admin: Actor,
+    folder: Path,
+) -> None:
+    storages.add("out", "fs", path=str(folder / "out"), mode="export", actor=admin)
+    with pytest.raises(error, match=says):
+        imports.start(Wanted(**{"of": "inbox", "to": "lab/Trial", **more}), actor=admin)
+    assert Job.select().count() == 0
+
+
+def test_by_manifest_without_one_fails_with_the_way_out(project: Project, inbox: Storage, admin: Actor) -> None:
+    job = run(imports.start(wanted(by="manifest"), actor=admin))
+    assert (job.state, job.sentence) == (
+        "failed",
+        "No manifest of Portico lies there. Import by headers or by path instead.",
+    )
+
+
+# The round trip
+
+OWNED = ("origin_type", "origin_id", "origin_via", "created", "modified")
+
+
+def tree() -> dict[str, Any]:
+    """What a site holds, without the numbers of its rows."""
+    subjects = [*OWNED, "label", "patient_id", "issuer"]
+    below = [*OWNED, "label", "uid", "timestamp"]
+    return {
+        "subjects": sorted(_rows(Subject.select(), subjects), key=str),
+        "sessions": sorted(_rows(Session.select(), below), key=str),
+        "acquisitions": sorted(_rows(Acquisition.select(), below), key=str),
+        "files": sorted(
+            (
+                (
+                    *_path(file),
+                    file.blob.digest,
+                    *(getattr(file, name) for name in ("name", "type", "mimetype", *OWNED)),
+                )
+                for file in File.select()
+            ),
+            key=str,
+        ),
+        "studies": sorted(
+            _rows(Study.select(), ["study_uid", "patient_name", "patient_id", "n_instances", "modalities"])
+        ),
+        "series": sorted(_rows(Series.select(), ["series_uid", "modality", "n_instances"])),
+        "instances": sorted(_rows(Instance.select(), ["sop_uid", "transfer_syntax", "dataset_digest", "state"])),
+    }
+
+
+def _rows(query: Any, names: list[str]) -> list[tuple[Any, ...]]:
+    return [tuple(getattr(row, name) for name in names) for row in query]
+
+
+def _path(file: File) -> tuple[str, ...]:
+    row: Any = containers.TABLES[file.parent_type].get_by_id(file.parent_id)
+    labels = []
+    while not isinstance(row, Project):
+        labels.insert(0, row.label)
+        row = containers.parent_of(row)
+    return tuple(labels)
+
+
+def fill(project: Project, acquisition: Acquisition, admin: Actor) -> None:
+    """Files of several levels, by several ways, with names that a store does not take as they are."""
+    device = Actor(type="device", id="7", name="Connector", via="ptk_1", is_admin=True)
+    store(an_object(PatientID="P-1", IssuerOfPatientID="HOSP", StudyDescription="Kopf/Hals: ä"), project)
+    store(an_object("MR_small.dcm", PatientID=""), project)
+    add_file(project, "protocol?.pdf", b"protocol", admin)
+    add_file(acquisition, "scan.bin", os.urandom(1000), device)
+    add_file(acquisition, "SCAN.bin", b"", device)
+    add_file(acquisition, "scan.bin.json", b"{}", device)
+
+
+@pytest.mark.parametrize("place", ["fs", "moto"], indirect=True)
+def test_an_export_with_sidecars_comes_back_into_an_empty_site_with_nothing_lost(
+    place: Place,
+    project: Project,
+    acquisition: Acquisition,
+    site: Settings,
+    admin: Actor,
+    make_site: Callable[[Path], Settings],
+    tmp_path: Path,
+) -> None:
+    fill(project, acquisition, admin)
+
+    def add_storage() -> None:
+        storages.add(
+            "inbox", place.provider, prefix="out", mode="both", secret=place.secret, actor=admin, **place.config
+        )
+
+    add_storage()
+    job = run(exports.start("lab/Trial", to="inbox", actor=admin, options=Options(sidecars=True)))
+    assert (job.state, job.total) == ("done", 12)
+    before, mark = tree(), json.dumps(job.result["manifest"])
+    (tmp_path / "empty").mkdir()
+    make_site(tmp_path / "empty")
+    containers.add_group("lab", actor=admin)
+    containers.add_project("lab/Trial", actor=admin)
+    add_storage()
+    tried = run(imports.dry_run(wanted(by="manifest"), actor=admin))
+    assert set(ended(tried).values()) == {"new", "sidecar", "unmatched"}
+    job = run(imports.start(wanted(by="manifest"), actor=admin))
+    assert (job.state, job.total, job.done, job.failed) == ("done", 6, 6, 0), reasons(job)
+    assert without_site(tree()) == without_site(before), mark
+    device = File.get(File.name == "scan.bin")
+    assert origins.name(device) == origins.Named(type="device", id="7", site="Portico")
+    assert not job.result["manifests"][0]["signed"]
+    again = run(imports.start(wanted(by="manifest"), actor=admin))
+    assert set(ended(again).values()) == {"same", "sidecar", "unmatched"}
+    assert without_site(tree()) == without_site(before)
+
+
+def without_site(found: Any) -> Any:
+    """The numbers of users and devices as they were at the other site, wherever they stand."""
+    if isinstance(found, dict):
+        return {name: without_site(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return sorted((without_site(value) for value in found), key=str)
+    if isinstance(found, tuple):
+        return tuple(without_site(value) for value in found)
+    return found.partition("@")[0] if isinstance(found, str) and origins.is_elsewhere(found) else found
+
+
+def test_on_the_same_site_numbers_of_users_are_those_of_here(
+    project: Project, acquisition: Acquisition, inbox: Storage, admin: Actor
+) -> None:
+    add_files(acquisition, 2, 10, admin)
+    run(exports.start("lab/Trial", to="inbox", actor=admin, options=Options(sidecars=True)))
+    containers.add_project("lab/Copy", actor=admin)
+    job = run(imports.start(Wanted(of="inbox", to="lab/Copy", prefix="Trial/S-01", by="manifest"), actor=admin))
+    assert (job.state, job.done) == ("done", 2)
+    copies = File.select().where(File.id > 2)
+    assert {(file.origin_type, file.origin_id, file.origin_via) for file in copies} == {("user", "1", "web")}
+
+
+def test_a_manifest_alone_gives_back_the_origin_and_the_path_gives_the_containers(
+    acquisition: Acquisition, inbox: Storage, folder: Path, admin: Actor
+) -> None:
+    contents = add_files(acquisition, 2, 10, admin)
+    received = {file.name: file.created for file in File.select()}
+    run(exports.start("lab/Trial", to="inbox", actor=admin))
+    put(folder, {"Trial/stranger.bin": b"?"})
+    containers.add_project("lab/Copy", actor=admin)
+    job = run(imports.start(Wanted(of="inbox", to="lab/Copy", by="manifest"), actor=admin))
+    assert (job.state, job.done, ended(job)["Trial/stranger.bin"]) == ("done", 2, "unmatched")
+    for file in File.select().where(File.id > 2):
+        assert (file.name in contents, file.created) == (True, received[file.name])
+        assert _path(file) == ("S-01", "Visit 1", "T1")
+
+
+@pytest.mark.parametrize("which", ["object", "sidecar", "missing"])
+def test_what_is_not_as_the_manifest_names_it_is_not_taken_in(
+    which: str, acquisition: Acquisition, inbox: Storage, folder: Path, admin: Actor
+) -> None:
+    add_files(acquisition, 2, 100, admin)
+    run(exports.start("lab/Trial", to="inbox", actor=admin, options=Options(sidecars=True)))
+    home = folder / "Trial/S-01/Visit 1/T1"
+    if which == "missing":
+        (home / "0000.bin").unlink()
+    elif which == "object":
+        (home / "0000.bin").write_bytes(os.urandom(100))
+    else:
+        document = (home / "0000.bin.json").read_bytes()
+        (home / "0000.bin.json").write_bytes(document.replace(b"S-01", b"S-02"))
+    containers.add_project("lab/Copy", actor=admin)
+    job = run(imports.start(Wanted(of="inbox", to="lab/Copy", by="manifest"), actor=admin))
+    assert (job.state, job.done, job.failed) == ("errors", 1, 1)
+    assert list(reasons(job)) == ["Trial/S-01/Visit 1/T1/0000.bin"]
+    assert (File.select().count(), Subject.select().count()) == (3, 2)
+
+
+# Kills
+
+NUMBER = 300
+
+
+def test_an_import_whose_worker_is_killed_goes_on_and_takes_nothing_twice(
+    project: Project, inbox: Storage, folder: Path, site: Settings, queue: object, tmp_path: Path, admin: Actor
+) -> None:
+    put(folder, {f"S/V/A/{number:04}.bin": os.urandom(2000) for number in range(NUMBER)})
+    worker = work_process(site, tmp_path / "work.log")
+    worker.start()
+    try:
+        job = imports.start(wanted(by="path"), actor=admin)
+        until(lambda: jobs.get(job.id).done >= 20, process=worker)
+        assert jobs.get(job.id).state == "running"
+        worker.kill()
+    finally:
+        worker.stop()
+    Job.update(lease=now()).where(Job.id == job.id).execute()  # nobody waits for it to run out
+    job = run(job)
+    recovery.recover()
+    assert (job.state, job.done, job.failed) == ("done", NUMBER, 0)
+    assert set(ended(job).values()) <= {"stored", "same"}
+    there = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*.bin")}
+    assert {file.name: file.blob.digest for file in File.select()} == there
+    assert (File.select().count(), Acquisition.select().count(), Group.select().count()) == (NUMBER, 1, 1)
+
+
+def test_the_command_line_tries_imports_and_shows(
+    project: Project, inbox: Storage, folder: Path, site: Settings, worker: Process, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(folder, {"in/1.dcm": vendor_file(CT).read_bytes()})
+    portal = Portal(site.data, capsys)
+    start = ("import", "start", "inbox", "--prefix", "in", "--to", "lab/Trial", "--wait")
+    assert portal.ok(*start, "--dry-run")["found"] == {"new": 1}
+    view = portal.ok(*start)
+    assert (view["state"], view["found"], view["project"]) == ("done", {"stored": 1}, "lab/Trial")
+    assert [row["id"] for row in portal.ok("import", "list")] == [view["id"]]
+    assert portal.ok("import", "show", str(view["id"]))["items"] == 1
+    put(folder, {"in/2.txt": b"no"})
+    refused = portal(*start)
+    assert (refused.code, "1 refused" in refused.err) == (1, True)
