@@ -20,7 +20,7 @@ from portal.export_orders import USUAL, Options, Order
 from portal.models import Job, JobItem, writing
 from portal.provenance import Actor
 from portal.runs import End, Run
-from portal.storage import ladder, storages
+from portal.storage import ladder, leftovers, storages
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
@@ -100,6 +100,8 @@ def run(this: Run, *, destination: "Destination") -> End:
     export_items.plan(this)
     export_items.mark_collisions(this, "failed")
     storages.lock_place(storage)
+    if this.job.result.get("tries"):
+        leftovers.free_of(this.job, storage, destination)
     copying.send(this, destination, threads=storages.threads(storage))
     failed, total = this.job.failed, this.job.total
     why = copying.example(this.job)

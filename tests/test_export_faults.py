@@ -20,6 +20,7 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import add_copies, add_file
 
 from portal import exports, jobs, progress, runs
+from portal.export_orders import USUAL, Options
 from portal.models import Acquisition, Job, JobItem, now
 from portal.provenance import Actor
 from portal.storage import storages
@@ -134,7 +135,9 @@ def check_that_it_is_true(
     return failed, manifest
 
 
-def export(place: Place, number: int, acquisition: Acquisition, admin: Actor, fronted: Place) -> tuple[Job, Any]:
+def export(
+    place: Place, number: int, acquisition: Acquisition, admin: Actor, fronted: Place, options: Options = USUAL
+) -> tuple[Job, Any]:
     """Start an export of many small objects and a large one; returns the job, and what is to arrive."""
     digests = add_copies(acquisition, number, admin)
     content = os.urandom(LARGE)
@@ -145,7 +148,7 @@ def export(place: Place, number: int, acquisition: Acquisition, admin: Actor, fr
     expected = {name: (5000, digest) for name, digest in digests.items()}
     expected["large.bin"] = (LARGE, hashlib.sha256(content).hexdigest())
     expected = {f"Trial/S-01/Visit 1/T1/{name}": found for name, found in expected.items()}
-    return exports.start("lab/Trial", to=label, actor=admin), expected
+    return exports.start("lab/Trial", to=label, actor=admin, options=options), expected
 
 
 NUMBERS = itertools.count()

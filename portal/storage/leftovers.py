@@ -1,13 +1,18 @@
 """Parts of large uploads that a killed run left at a store: found by their names, and freed."""
 
 import logging
+from collections.abc import Callable
+from datetime import timedelta
 
 from portal.errors import PortalError
 from portal.export_walk import MANIFESTS
 from portal.models import Job, JobItem, Storage
+from portal.progress import ACTIVE
 from portal.storage.destination import Destination
 
 log = logging.getLogger(__name__)
+WHATEVER_AGE = timedelta(days=-1)
+"""The clock of the store may be ahead of ours."""
 
 
 def tidy(storage: Storage, destination: Destination) -> int:
@@ -22,8 +27,24 @@ def tidy(storage: Storage, destination: Destination) -> int:
             return True
         return bool(JobItem.select().where(JobItem.job.in_(jobs), JobItem.key == key).exists())
 
+    return _free(storage, destination, is_ours)
+
+
+def free_of(job: Job, storage: Storage, destination: Destination) -> int:
+    """Free what an earlier run of this export left in the middle of an object; others that run now keep theirs."""
+    running = [other.id for other in Job.select().where(Job.state.in_(ACTIVE), Job.id != job.id)]
+    rows = JobItem.select(JobItem.id)
+
+    def is_ours(key: str) -> bool:
+        named = rows.where(JobItem.job == job, JobItem.key == key, JobItem.state.in_(("pending", "sent"))).exists()
+        return bool(named and not rows.where(JobItem.job.in_(running), JobItem.key == key).exists())
+
+    return _free(storage, destination, is_ours, older=WHATEVER_AGE)
+
+
+def _free(storage: Storage, destination: Destination, is_ours: Callable[[str], bool], **age: timedelta) -> int:
     try:
-        return destination.tidy(is_ours)
+        return destination.tidy(is_ours, **age)
     except PortalError as error:
         log.warning("leftovers at storage %d could not be freed: %s", storage.id, error)
         return 0
