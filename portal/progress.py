@@ -21,6 +21,8 @@ def view(job: Job, label: str) -> dict[str, Any]:
         "label": label,
         "is_over": job.state in OVER,
         "existing": job.params.get("existing", "never"),
+        "peer": job.params["to"] if "peer" in job.params and "to" in job.params else None,
+        "schedule": job.params.get("schedule"),
         "bytes_done": job.bytes,
         "bytes": size,
         "rate": rate,

@@ -99,12 +99,12 @@ def _end(job: Job, label: str, warned: int) -> End:
     if job.failed == job.total:
         sentence = f"{label} took none of {_in_words(job.total)}. {copying.example(job)}"
         return End(state="failed", sentence=sentence, result=result)
-    with_warning = f" {warned:,} of them with a warning." if warned else ""
+    warning = f", {warned:,} of them with a warning" if warned else ""
     if job.failed:
-        taken = f"{label} took {job.total - job.failed:,} of {_in_words(job.total)}.{with_warning}"
-        sentence = f"{taken} {job.failed:,} were not taken. {copying.example(job)}"
-        return End(state="errors", sentence=sentence, result=result)
-    return End(sentence=f"{label} took {_in_words(job.total)}.{with_warning}{stayed}", result=result)
+        taken = f"{label} took {job.total - job.failed:,} of {_in_words(job.total)}{warning}."
+        left = f"{job.failed:,} {'was' if job.failed == 1 else 'were'} not taken."
+        return End(state="errors", sentence=f"{taken} {left} {copying.example(job)}", result=result)
+    return End(sentence=f"{label} took {_in_words(job.total)}{warning}.{stayed}", result=result)
 
 
 def _stayed(job: Job) -> str:

@@ -34,7 +34,7 @@ from portal import (
     users,
 )
 from portal.app import create_app
-from portal.models import Device, File, JobItem, Series, Session, Subject, now, writing
+from portal.models import Device, File, JobItem, Schedule, ScheduleRun, Series, Session, Subject, now, writing
 from portal.provenance import Actor, operator
 from portal.storage import storages
 
@@ -66,7 +66,11 @@ PAGES: dict[str, Addresses] = {
     "exports.index": ("/exports/",),
     "exports.new": ("/exports/new",),
     "jobs.index": ("/jobs/",),
-    "jobs.show": ("/jobs/{failed}", "/jobs/{failed}?only=verified", "/jobs/{waiting}", "/jobs/{tried}"),
+    "schedules.index": ("/exports/schedules/", "/exports/schedules/?q=pwned&only=stopped&sort=-next"),
+    "schedules.new": ("/exports/schedules/new?job={failed}",),
+    "schedules.show": ("/exports/schedules/{schedule}",),
+    "schedules.ask_remove": ("/exports/schedules/{schedule}/remove",),
+    "jobs.show": ("/jobs/{sent}", "/jobs/{failed}", "/jobs/{failed}?only=verified", "/jobs/{waiting}", "/jobs/{tried}"),
     "activity.associations_list": ("/activity/",),
     "activity.refused": ("/activity/refused", "/activity/refused?only=ignored"),
     "activity.audit": ("/activity/audit",),
@@ -267,4 +271,19 @@ def _work(actor: Actor) -> dict[str, object]:
     jobs.finish(tried, "done", LONG, found=found, patients=1)
     jobs.advance(failed, done=1, failed=1)
     jobs.finish(failed, "errors", LONG, steps=[{"name": ATTACK, "state": "bad", "sentence": LONG, "ms": 1}])
-    return {"waiting": waiting.id, "failed": failed.id, "tried": tried.id}
+    with writing():
+        sent = jobs.create("send", actor=actor, params={"path": LONG, "to": ATTACK, "peer": 1, "schedule": 1}, total=3)
+        for state in ("stored", "warned", "failed"):
+            JobItem.create(job=sent, key=f"{FORMULA}/{state}/{LONG}", state=state, sentence=LONG, size=1)
+        said = {"label": ATTACK, "confirmed_by": FORMULA, "sentence": LONG, "params": {"path": LONG, "to": ATTACK}}
+        schedule = Schedule.create(cron="0 2 * * *", state="stopped", **said)
+        Schedule.create(cron="0 2 * * *", due=now(), **{**said, "label": WIDE})
+        ScheduleRun.create(schedule=schedule, due=now() - timedelta(days=1), job=failed)
+        ScheduleRun.create(schedule=schedule, due=now(), sentence=LONG)
+    return {
+        "waiting": waiting.id,
+        "failed": failed.id,
+        "tried": tried.id,
+        "sent": sent.id,
+        "schedule": schedule.id,
+    }

@@ -14,7 +14,7 @@ from page_fixtures import LEFT_ICON, Served, rules, serve, the_admin
 from playwright.sync_api import Browser, Locator, Page, expect
 from web_fixtures import Visitor
 
-from portal import callers, devices, grants, jobs, keys, models, peers, runtime, site, trash, users
+from portal import callers, devices, exports, grants, jobs, keys, models, peers, runtime, schedules, site, trash, users
 from portal.models import JobItem, writing
 from portal.provenance import Actor
 from portal.storage import storages
@@ -229,6 +229,20 @@ WALKS = (
         "confirmed",
         "tick that this is allowed",
     ),
+    Walk(
+        "schedules.add",
+        "/exports/schedules/new?job={repeated}",
+        "Repeat",
+        "starts by itself from now on.",
+        {"How often": "Every week", "At (UTC)": "03:30", "I know, and it is allowed": "x"},
+        {"At (UTC)": "25:00"},
+        "at",
+        "is no time of the day",
+    ),
+    Walk("schedules.pause", "/exports/schedules/{nightly}", "Pause", "is paused. What runs goes on."),
+    Walk("schedules.resume", "/exports/schedules/{paused}", "Resume", "goes on."),
+    Walk("schedules.run", "/exports/schedules/{pressed}", "Run now", "pressed"),
+    Walk("schedules.remove", "/exports/schedules/{paused}/remove", "Delete schedule", "is deleted. Its exports stay."),
     Walk("jobs.cancel", "/jobs/{waiting}", "Cancel export", "The job is cancelled."),
     Walk("jobs.retry", "/jobs/{failed}", "Retry these 1", "The job runs again."),
     Walk(
@@ -357,7 +371,20 @@ def _work(actor: Actor) -> dict[str, object]:
         place = {"storage": storages.get("mirror").id, "project": 2, "rules": [], "only": "", "level": "project"}
         tried = jobs.create("dry_run", actor=actor, params={**params, **place}, what="lab/trial to mirror", total=1)
     jobs.finish(tried, "done", "1 object would be sent.", found={"pending": [1, 1]}, patients=1)
-    return {"tried": tried.id, "proved": proved.id, "waiting": waiting.id, "failed": failed.id, "polled": polled.id}
+    repeated = exports.dry_run("lab/trial", to="mirror", actor=actor).id
+    nightly, paused, pressed = (
+        schedules.add(repeated, "0 2 * * *", confirmed=True, label=label, actor=actor).id
+        for label in ("nightly", "paused", "pressed")
+    )
+    schedules.pause(paused, actor=actor)
+    repeats = {"repeated": repeated, "nightly": nightly, "paused": paused, "pressed": pressed}
+    return repeats | {
+        "tried": tried.id,
+        "proved": proved.id,
+        "waiting": waiting.id,
+        "failed": failed.id,
+        "polled": polled.id,
+    }
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ EMPTY = (
     "/data/trash",
     "/exports/",
     "/exports/new",
+    "/exports/schedules/",
     "/jobs/",
     "/activity/",
     "/activity/refused",

@@ -114,7 +114,7 @@ def test_what_a_peer_takes_in_no_other_way_is_transcoded_and_what_it_takes_in_no
         "failed",
         "VIEWER takes CT Image Storage in none of: Explicit VR Little Endian, Implicit VR Little Endian.",
     ) in states(job)
-    assert job.sentence.startswith("VIEWER took 1 of 2 instances. 1 were not taken. TRIAL1/")
+    assert job.sentence.startswith("VIEWER took 1 of 2 instances. 1 was not taken. TRIAL1/")
 
 
 def test_a_peer_that_takes_no_class_at_all_is_asked_once_and_every_instance_says_why(project: Project) -> None:
@@ -144,7 +144,7 @@ def test_warnings_and_refusals_stand_on_their_instances(project: Project) -> Non
         ("failed", "Refused with status 0124 (it does not allow us this)."),
     ]
     assert (job.state, job.done, job.failed, job.result["warned"]) == ("errors", 2, 3, 1)
-    assert "VIEWER took 2 of 5 instances. 1 of them with a warning. 3 were not taken." in job.sentence
+    assert "VIEWER took 2 of 5 instances, 1 of them with a warning. 3 were not taken." in job.sentence
 
 
 def test_what_may_pass_is_tried_again_and_only_what_is_left(project: Project) -> None:

@@ -11,7 +11,7 @@ from web_fixtures import HTMX, MOST_STATEMENTS, Visitor, app, dimse, statements,
 from werkzeug.test import TestResponse
 
 from portal import associations, callers, devices, jobs, keys, peers, sheets, users
-from portal.models import Association, Caller, Device, Job, Peer, Storage, now, writing
+from portal.models import Association, Caller, Device, Job, Peer, Schedule, Storage, now, writing
 from portal.provenance import Actor
 from portal.routes import words
 from portal.runtime import current
@@ -26,6 +26,7 @@ LISTS = (
     "/users/",
     "/jobs/",
     "/exports/",
+    "/exports/schedules/",
     "/activity/",
     "/activity/refused",
     "/activity/audit",
@@ -62,6 +63,9 @@ def full(dimse: None, admin: Actor) -> None:
         associations.close(associations.Progress(association_id=opened, counts={}, size=1), outcome="released")
         with writing():
             jobs.create("export", actor=admin, params={"path": "g/p", "to": "x"}, what=f"g/p to x{number}")
+            Schedule.create(
+                label=f"schedule-{number:02}", cron="0 2 * * *", params={"path": "g/p", "to": "x"}, confirmed_by="A"
+            )
 
 
 def refuse(title: str) -> None:

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from portal import export_paths, export_rules
-from portal.export_orders import Options
+from portal.export_orders import TO_PEER, Options
 from portal.routes.forms import Form, choice, lines, split, text, tick
 
 LEVELS = (
@@ -105,10 +105,11 @@ def options_of(form: Mapping[str, str]) -> Options:
 def as_typed(params: Mapping[str, Any]) -> tuple[dict[str, str], list[Rule]]:
     """Values and rules of the form that made these parameters of a job."""
     level, _space, only = str(params.get("only") or "project").partition(" ")
+    level = "search" if level == "study" else level
     speed = params.get("bandwidth") or 0
     values = {
         "project": params["path"],
-        "to": params["to"],
+        "to": f"{TO_PEER}{params['to']}" if "peer" in params else params["to"],
         "level": level,
         "only": only,
         "existing": params.get("existing", "never"),

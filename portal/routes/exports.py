@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from flask import Blueprint, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import browse, days, export_fields, export_previews, export_rules, exports, verifications
-from portal.export_orders import Options
+from portal import browse, days, export_fields, export_previews, export_rules, exports, peers, verifications
+from portal.export_orders import TO_PEER, Options
 from portal.routes.export_forms import (
     ExportForm,
     StartForm,
@@ -106,7 +106,7 @@ def verify(job_id: int) -> Response:
 
 def _page(form: ExportForm, status: int = 200) -> Response:
     form.project.choices = offered((path, path) for path in browse.paths(current_scope()))
-    form.to.choices = offered((row.label, row.label) for row in storages.every())
+    form.to.choices = offered(_targets())
     now = {name: field.data or "" for name, field in form._fields.items()}
     for name in ("project", "to"):
         now[name] = now[name] or next((one.value for one in form[name].choices), "")
@@ -120,6 +120,12 @@ def _page(form: ExportForm, status: int = 200) -> Response:
         fields=export_fields.FIELDS,
         preview=_look(now, options_of(now)),
     )
+
+
+def _targets() -> list[tuple[str, str]]:
+    """Where an export may go: storages, and peers while DIMSE is enabled."""
+    to_peers = [(f"{TO_PEER}{label}", f"{label} (DICOM peer)") for label in peers.sendable()]
+    return [*((row.label, row.label) for row in storages.every()), *to_peers]
 
 
 def _look(form: Mapping[str, str], options: Options) -> export_previews.Preview:

@@ -41,7 +41,14 @@ VERIFIED_STATES = (
     ("pending", "Waiting"),
     ("ok", "As sent"),
 )
-STATES_OF = {"dry_run": TRIED_STATES, "verification": VERIFIED_STATES}
+SENT_STATES = (
+    ("failed", "Not taken"),
+    ("warned", "Taken with a warning"),
+    ("pending", "Waiting"),
+    ("stored", "Taken"),
+    ("unmatched", "Stayed here"),
+)
+STATES_OF = {"dry_run": TRIED_STATES, "send": SENT_STATES, "verification": VERIFIED_STATES}
 
 
 @bp.get("/")

@@ -1,0 +1,139 @@
+"""Exports that are repeated."""
+
+from typing import Any
+
+from flask import Blueprint, flash, redirect, request, url_for
+from werkzeug.wrappers import Response
+
+from portal import cron, exports, schedules
+from portal.errors import Missing
+from portal.routes.forms import Form, choice, text, tick
+from portal.routes.guard import current_actor, site_admin_required
+from portal.routes.pages import as_csv, listed, render, wants_csv
+from portal.schedule_lists import SCHEDULES, times_of
+
+bp = Blueprint("schedules", __name__, url_prefix="/exports/schedules")
+
+STATES = (("on", "On"), ("paused", "Paused"), ("stopped", "Stopped"))
+TIMES = (
+    ("active", "Running or waiting"),
+    ("done", "Done"),
+    ("errors", "With errors"),
+    ("failed", "Failed"),
+    ("cancelled", "Cancelled"),
+    ("out", "Left out"),
+)
+OFTEN = (("day", "Every day"), ("week", "Every week"), ("month", "Every month"), ("cron", "By a line of cron"))
+WEEKDAYS = tuple((str(number), name) for number, name in enumerate(cron.WEEKDAYS, 1))
+DAYS = (*((str(number), str(number)) for number in range(1, 29)), (cron.LAST, "The last one"))
+USUAL = "02:00"
+
+
+class ScheduleForm(Form):
+    label = text("Label")
+    every = choice("How often", OFTEN)
+    at = text("At (UTC)")
+    weekday = choice("Day of the week", WEEKDAYS)
+    day = choice("Day of the month", DAYS)
+    line = text("Line of cron")
+    confirmed = tick("I know, and it is allowed")
+
+
+@bp.get("/")
+@site_admin_required
+def index() -> Response:
+    if wants_csv():
+        return as_csv(SCHEDULES, "schedules")
+    return render("schedules/list.html", partial="schedules/_list.html", listing=listed(SCHEDULES), states=STATES)
+
+
+@bp.get("/new")
+@site_admin_required
+def new() -> Response:
+    job = _export()
+    return render("schedules/new.html", form=ScheduleForm(at=USUAL, every="day"), job=exports.view(job))
+
+
+@bp.post("/new")
+@site_admin_required
+def add() -> Response:
+    job = _export()
+    form = ScheduleForm()
+    row = form.attempt(lambda: _add(job.id, form))
+    if row is None:
+        return render("schedules/new.html", form=form, job=exports.view(job), status=422)
+    flash(f"{row.label} starts by itself from now on.")
+    return redirect(url_for(".show", schedule_id=row.id), 303)
+
+
+@bp.get("/<row:schedule_id>")
+@site_admin_required
+def show(schedule_id: int) -> Response:
+    row = schedules.get(schedule_id)
+    times = times_of(row)
+    if wants_csv():
+        return as_csv(times, f"schedule-{schedule_id}")
+    return render(
+        "schedules/show.html",
+        partial="schedules/_times.html",
+        schedule=_view(row),
+        listing=listed(times),
+        states=TIMES,
+    )
+
+
+@bp.post("/<row:schedule_id>/pause")
+@site_admin_required
+def pause(schedule_id: int) -> Response:
+    row = schedules.pause(schedule_id, actor=current_actor())
+    flash(f"{row.label} is paused. What runs goes on.")
+    return redirect(url_for(".show", schedule_id=schedule_id), 303)
+
+
+@bp.post("/<row:schedule_id>/resume")
+@site_admin_required
+def resume(schedule_id: int) -> Response:
+    row = schedules.resume(schedule_id, actor=current_actor())
+    flash(f"{row.label} goes on.")
+    return redirect(url_for(".show", schedule_id=schedule_id), 303)
+
+
+@bp.post("/<row:schedule_id>/run")
+@site_admin_required
+def run(schedule_id: int) -> Response:
+    job = schedules.run_now(schedule_id, actor=current_actor())
+    return redirect(url_for("jobs.show", job_id=job.id), 303)
+
+
+@bp.get("/<row:schedule_id>/remove")
+@site_admin_required
+def ask_remove(schedule_id: int) -> Response:
+    return render("schedules/remove.html", schedule=_view(schedules.get(schedule_id)))
+
+
+@bp.post("/<row:schedule_id>/remove")
+@site_admin_required
+def remove(schedule_id: int) -> Response:
+    row = schedules.remove(schedule_id, actor=current_actor())
+    flash(f"{row.label} is deleted. Its exports stay.")
+    return redirect(url_for(".index"), 303)
+
+
+def _add(job_id: int, form: ScheduleForm) -> Any:
+    chosen = {name: form[name].data or "" for name in ("every", "at", "weekday", "day", "line")}
+    confirmed = bool(form.confirmed.data)
+    return schedules.add(
+        job_id, cron.of(**chosen), confirmed=confirmed, label=form.label.data or "", actor=current_actor()
+    )
+
+
+def _export() -> Any:
+    """The export that the address names."""
+    named = request.args.get("job", "")
+    if not (named.isascii() and named.isdecimal() and len(named) < 19):
+        raise Missing("There is no such export.")
+    return exports.get(int(named))
+
+
+def _view(row: Any) -> dict[str, Any]:
+    return schedules.view(row, schedules.last_of([row]).get(row.id))
