@@ -13,7 +13,7 @@ from portal import audit, cron, export_orders, exports, jobs, labels, rights, si
 from portal.errors import BadValue, Busy, Missing, NotAllowed, PortalError
 from portal.export_orders import Order
 from portal.export_walk import Part
-from portal.models import File, Job, Project, Schedule, ScheduleRun, now, writing
+from portal.models import File, Group, Job, Project, Schedule, ScheduleRun, now, writing
 from portal.progress import ACTIVE
 from portal.provenance import Actor
 from portal.storage import storages
@@ -248,14 +248,14 @@ def _running(row: Schedule) -> Job | None:
 
 def _order(row: Schedule) -> Order:
     """What is to be exported at this moment. Raises Missing or NotAllowed where that cannot be done any more."""
-    _require_place(row.params)
+    names = _require_place(row.params)
     part = _part(row.params)
     anew = {
         "part": {"level": part.level, "ids": list(part.ids)},
         "last_file": File.select(fn.MAX(File.id)).scalar() or 0,
         "schedule": row.id,
     }
-    return Order(part=part, params={**row.params, **anew}, what=row.label)
+    return Order(part=part, params={**row.params, **names, **anew}, what=row.label)
 
 
 def _part(params: dict[str, Any]) -> Part:
@@ -271,14 +271,17 @@ def _searched(params: dict[str, Any]) -> str:
     return str(text) if level == "search" else ""
 
 
-def _require_place(params: dict[str, Any]) -> None:
-    if not Project.select().where(Project.id == params["project"]).exists():
+def _require_place(params: dict[str, Any]) -> dict[str, str]:
+    """What project and storage are called now. Raises Missing or NotAllowed where an export cannot go there."""
+    project = Project.select(Project, Group).join(Group).where(Project.id == params["project"]).get_or_none()
+    if project is None:
         raise Missing(f"The project {params['path']} is not there any more.")
     storage = storages.by_id(params["storage"])
     try:
-        storages.require_export(storage, *params["path"].split("/", 1))
+        storages.require_export(storage, project.group.code, project.label)
     except NotAllowed as error:
         raise NotAllowed(error.sentence) from error
+    return {"path": f"{project.group.code}/{project.label}", "to": storage.label}
 
 
 def _actor(row: Schedule) -> Actor:

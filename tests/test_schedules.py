@@ -140,6 +140,14 @@ def test_it_stops_itself_when_its_storage_is_for_import_only(nightly: Schedule, 
     assert schedules.resume(nightly.id, actor=admin).due == day(4)
 
 
+def test_it_goes_on_under_the_names_of_today(nightly: Schedule, clock: Clock, admin: Actor) -> None:
+    storages.edit("mirror", label="vault", actor=admin)
+    Project.update(label="Renamed").execute()
+    clock(day(3))
+    assert schedules.sweep() == 1
+    assert (made()[0].params["path"], made()[0].params["to"]) == ("lab/Renamed", "vault")
+
+
 def test_while_it_is_paused_nothing_starts_but_what_somebody_starts(
     nightly: Schedule, clock: Clock, admin: Actor
 ) -> None:
