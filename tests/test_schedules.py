@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from archive_fixtures import an_object, store
 from work_fixtures import *  # noqa: F403  (fixtures)
-from work_fixtures import add_file, add_files, files_below
+from work_fixtures import Process, add_file, add_files, files_below, until
 
 from dimse_worker import destinations
 from portal import cron, exports, jobs, models, runs, schedules, site
@@ -75,6 +75,13 @@ def test_what_is_due_is_exported_once_and_again_at_the_next_time(
     assert len([key for key in files_below(folder) if key.startswith("Trial/")]) == 5
     view = schedules.view(schedules.get(nightly.id), schedules.last_of([nightly])[nightly.id])
     assert (view["next"], view["last"], view["last_job"], view["last_state"]) == (day(5), day(4), second.id, "done")
+
+
+def test_a_worker_starts_what_is_due_and_does_it(nightly: Schedule, worker: Process, folder: Path) -> None:
+    Schedule.update(due=models.now() - timedelta(minutes=1)).execute()
+    until(lambda: [job.state for job in made()] == ["done"], process=worker)
+    assert len([key for key in files_below(folder) if key.startswith("Trial/")]) == 2
+    assert schedules.get(nightly.id).due > models.now()
 
 
 def test_after_days_without_a_worker_there_is_one_run_and_not_one_a_day(nightly: Schedule, clock: Clock) -> None:
