@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from peewee import fn
+from peewee import Case, fn
 
 from portal import reserve, runtime
 from portal.archive.blocks import Blocks
@@ -50,6 +50,10 @@ class Standing:
         return f"Segments of the archive wait for the bucket. {self.sentence}" if self.sentence else ""
 
 
+def has_bucket() -> bool:
+    return runtime.bucket() is not None
+
+
 def standing() -> Standing | None:
     """For pages and `portal status`; None without a bucket. Four statements, and a look at the cache's folder."""
     bucket = runtime.bucket()
@@ -77,8 +81,11 @@ def standing() -> Standing | None:
 def need(patience: timedelta) -> tuple[int, datetime | None, int]:
     """How many segments wait that were tried in vain, or for so long; the first one's moment; how many are damaged."""
     late = Segment.verified.is_null() & ((Segment.sentence != "") | (Segment.since < now() - patience))
-    waits: Any = Segment.select(fn.COUNT(Segment.id), fn.MIN(Segment.since)).where(late).tuples().get()
-    return waits[0], waits[1], Segment.select().where(Segment.damage != "").count()
+    damaged = fn.COUNT(Case(None, [(Segment.damage != "", 1)]))
+    columns = fn.COUNT(Case(None, [(late, 1)])), fn.MIN(Case(None, [(late, Segment.since)])), damaged
+    found: Any = Segment.select(*columns).where(Segment.verified.is_null() | (Segment.damage != "")).tuples().get()
+    since = None if found[1] is None else Segment.since.python_value(found[1])
+    return found[0], since, found[2]
 
 
 def away() -> list[str]:
@@ -112,7 +119,7 @@ def adopt(bucket: Bucket) -> int:
 def learn(bucket: Bucket, name: str, check: Callable[[], None] = lambda: None) -> None:
     """Read a segment through that lies in the bucket alone and whose digests nobody knows. Raises as reading does."""
     row = Segment.get_or_none(Segment.name == name)
-    if row is None or row.digest or is_here(name):
+    if row is None or row.digest:
         return
     whole, digests = hashlib.sha256(), bytearray()
     for number, (start, size) in enumerate(spans(row.size)):
@@ -123,6 +130,13 @@ def learn(bucket: Bucket, name: str, check: Callable[[], None] = lambda: None) -
         _blocks().put(name, number, content)
     with writing():
         Segment.update(digest=whole.hexdigest(), blocks=bytes(digests)).where(Segment.id == row.id).execute()
+
+
+def learn_one(bucket: Bucket, check: Callable[[], None]) -> None:
+    """Read one of the segments through that were adopted and that nobody knows yet, if there is one."""
+    row = Segment.select(Segment.name).where(Segment.digest == "", Segment.verified.is_null(False)).first()
+    if row is not None:
+        learn(bucket, row.name, check)
 
 
 def fetch(bucket: Bucket) -> int:

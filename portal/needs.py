@@ -31,7 +31,7 @@ class Need:
 
 
 def every() -> list[Need]:
-    """Most urgent first; three statements, and two more where the archive has a bucket."""
+    """Most urgent first; three statements, and one more where the archive has a bucket."""
     return [*_low_disk(), *_archive(), *_failed_storages(), *_conflicts(), *_keys()]
 
 

@@ -8,7 +8,7 @@ from peewee import JOIN
 
 from portal import conflicts, copies, header, index, placement, recovery, runtime
 from portal.archive import Damage, Record
-from portal.errors import BadValue, PortalError
+from portal.errors import BadValue, Damaged, PortalError
 from portal.index import SAME
 from portal.models import (
     Blob,
@@ -23,6 +23,8 @@ from portal.models import (
 )
 
 PAGE = 500
+FAR = 1 << 62
+"""Behind the end of any segment."""
 
 
 @dataclass
@@ -68,8 +70,11 @@ def _look_through(report: Report) -> list[Record]:
     if bucket is not None:
         copies.adopt(bucket)
         for segment in copies.away():
-            copies.learn(bucket, segment)
-            unknown.extend(_look_at(segment, report, resting=True))
+            try:
+                copies.learn(bucket, segment)
+                unknown.extend(_look_at(segment, report, resting=True))
+            except Damaged as error:
+                report.damaged.extend(_named(Damage(segment, 0, FAR, error.sentence, torn=False)))
     return unknown
 
 

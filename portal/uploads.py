@@ -65,11 +65,18 @@ class Uploader:
                 self._put_off(name, error)
                 if not isinstance(error, (Damaged, Taken)):
                     break  # the others would meet it too
+        self._learn()
         if time.monotonic() - self._looked > AGAIN:
             self._looked = time.monotonic()
             look_again(self._bucket, self._check)
         copies.trim()
         return brought
+
+    def _learn(self) -> None:
+        try:
+            copies.learn_one(self._bucket, self._check)
+        except PortalError as error:
+            log.warning("a segment of the bucket cannot be read through: %s", error.sentence)
 
     def _put_off(self, name: str, error: PortalError) -> None:
         log.warning("segment %s waits: %s", name, error.sentence)

@@ -45,6 +45,7 @@ LEFT_ICON = pytest.mark.filterwarnings("ignore:.*portal/static/:pytest.PytestUnr
 PAGES: dict[str, Addresses] = {
     "home.index": ("/",),
     "disk.index": ("/disk/",),
+    "disk.bucket": ("/disk/bucket",),
     "data.projects": ("/data/",),
     "data.place": (
         "/data/project/{project}",

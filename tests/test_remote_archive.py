@@ -19,7 +19,7 @@ from pydicom import Dataset
 from store_fixtures import *  # noqa: F403  (fixtures)
 from store_fixtures import Answer, Front, Place, Running
 from test_dimse_retrieve import get, keys
-from web_fixtures import Visitor, app, stranger, text_of, visitor
+from web_fixtures import MOST_STATEMENTS, Visitor, app, statements, stranger, text_of, visitor
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, add_file, add_files, files_below, until
 
@@ -30,6 +30,7 @@ from portal import (
     exports,
     files,
     health,
+    jobs,
     migrations,
     models,
     recovery,
@@ -186,7 +187,7 @@ def test_a_peer_gets_what_lies_in_the_bucket_and_a_failure_while_it_is_away(
 
 
 def test_while_the_bucket_is_away_all_is_taken_in_and_what_waits_goes_up_when_it_is_back(
-    shop: Shop, study: tuple[Project, list[int]], visitor: Visitor, admin: Actor
+    shop: Shop, study: tuple[Project, list[int]], visitor: Visitor, mirror: Storage, admin: Actor
 ) -> None:
     project, numbers = study
     shop.upload()
@@ -196,7 +197,13 @@ def test_while_the_bucket_is_away_all_is_taken_in_and_what_waits_goes_up_when_it
     assert content(late.file_id, admin)
     with pytest.raises(Unreachable, match="in the bucket, which cannot be read just now"):
         content(numbers[0], admin)
-    page = text_of(visitor.get("/disk/").text)
+    job = exports.start("neuro/trial", to="mirror", actor=admin)
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    assert (exports.get(job.id).state, exports.get(job.id).failed) == ("waiting", 0)
+    for path in ("/disk/", "/disk/bucket"):
+        with statements() as sent:
+            page = text_of(visitor.get(path).text)
+        assert len(sent) <= MOST_STATEMENTS
     assert "1 segment waits for the archive's bucket, the first closed" in page
     assert "cut the connection" in page
     assert visitor.get(f"/data/file/{numbers[0]}/download").status_code == 503
@@ -205,7 +212,10 @@ def test_while_the_bucket_is_away_all_is_taken_in_and_what_waits_goes_up_when_it
     shop.front.rule = lambda _request: None
     assert shop.upload() == 1
     assert content(numbers[0], admin)
-    assert "waits for" not in visitor.get("/disk/").text
+    jobs.hasten(job.id)
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    assert exports.get(job.id).done == 4
+    assert "waits for" not in visitor.get("/disk/bucket").text
     assert (shop.here(), health.report()["archive"]["problem"]) == ([], "")
 
 
@@ -307,6 +317,21 @@ def test_an_object_that_is_gone_from_the_bucket_is_damaged_and_a_bucket_that_is_
     with pytest.raises(Damaged, match="is not in the bucket"):
         content(study[1][0], admin)
     assert name in Segment.get().damage
+    assert {place["file"] for place in reindex.run().damaged} == set(study[1])
+
+
+def test_a_segment_whose_row_was_lost_is_found_in_the_bucket_and_read_through(
+    shop: Shop, study: tuple[Project, list[int]], admin: Actor
+) -> None:
+    shop.upload()
+    before = Segment.get()
+    with models.writing():
+        Segment.delete().execute()
+    shop.start(0)
+    assert shop.upload() == 0
+    after = Segment.get()
+    assert (after.digest, bytes(after.blocks)) == (before.digest, bytes(before.blocks))
+    assert content(study[1][0], admin)
 
 
 @pytest.mark.parametrize("kind", ["rgw"])

@@ -139,6 +139,7 @@ class Segment(Table):
 
 
 Segment.add_index(Segment.index(Segment.id, name="segment_damaged").where(Segment.damage != SQL("''")))
+Segment.add_index(Segment.index(Segment.verified, name="segment_unknown").where(Segment.digest == SQL("''")))
 
 
 class File(Owned):

@@ -23,5 +23,11 @@ def index() -> Response:
         disk=disk.standing(),
         trash=disk.thrown(),
         latest=disk.latest(),
-        bucket=copies.standing(),
+        has_bucket=copies.has_bucket(),
     )
+
+
+@bp.get("/bucket")
+@site_admin_required
+def bucket() -> Response:
+    return render("disk/bucket.html", partial="disk/_bucket.html", bucket=copies.standing())
