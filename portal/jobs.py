@@ -143,6 +143,7 @@ def create(
         what=what,
         started_by=actor.name or actor.type,
         params=params,
+        storage=params.get("storage"),
         total=total,
         association=association,
         **running,

@@ -12,7 +12,7 @@ from portal.models import Device, Peer, User
 
 Key = tuple[str, str]
 _ELSEWHERE = re.compile(r"([^@|]*)@([^|]*)\|(.*)", re.DOTALL)
-_ASKED = re.compile(r"(peer|device|user) ([1-9][0-9]{0,17})")
+_ASKED = re.compile(r"(peer|device|storage|user) ([1-9][0-9]{0,17})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Named:
 
 
 def asked(search: str) -> Key | None:
-    """The peer, device or user that a search names by its number, as pages of these link to lists: `peer 7`."""
+    """The peer, device, storage or user that a search names by its number, as their pages link to lists: `peer 7`."""
     found = _ASKED.fullmatch(search)
     return (found[1], found[2]) if found else None
 

@@ -86,8 +86,12 @@ PAGES: dict[str, Addresses] = {
     "peers.edit": ("/interfaces/peers/{peer}/edit",),
     "peers.ask_remove": ("/interfaces/peers/{peer}/remove",),
     "storages.index": ("/interfaces/storages/",),
-    "storages.new": ("/interfaces/storages/new",),
-    "storages.show": ("/interfaces/storages/{storage}",),
+    "storages.new": (
+        "/interfaces/storages/new",
+        *(f"/interfaces/storages/new?provider={name}" for name in ("fs", "s3", "gcs", "azure")),
+    ),
+    "storages.show": ("/interfaces/storages/{storage}", "/interfaces/storages/{bucket}"),
+    "storages.edit": ("/interfaces/storages/{storage}/edit", "/interfaces/storages/{bucket}/edit"),
     "storages.ask_remove": ("/interfaces/storages/{storage}/remove",),
     "users.index": ("/users/",),
     "users.new": ("/users/new",),
@@ -252,8 +256,10 @@ def _machines(actor: Actor) -> dict[str, object]:
     associations.close(done, outcome="failed", sentence=LONG)
     storage = storages.add(ATTACK, "fs", path=str(runtime.current().storage_roots[0] / "x"), actor=actor)
     storages.note(storage.id, state="failed", sentence=LONG)
+    fields = {"bucket": "W" * 200, "endpoint": f"https://{'w' * 60}.example", "access_key": TITLE.replace(" ", "")}
+    bucket = storages.add(f"={WIDE}", "s3", secret={"secret_key": "sealed"}, prefix=WIDE, actor=actor, **fields)
     numbers = {"device": device.id, "silent": silent.id, "peer": peer.id, "stopped": stopped.id}
-    return {**numbers, "storage": storage.id, "key": issued.key_id}
+    return {**numbers, "storage": storage.id, "bucket": bucket.id, "key": issued.key_id}
 
 
 def _work(actor: Actor) -> dict[str, object]:

@@ -87,6 +87,7 @@ def _new_storage_that_passes(person: Person, running: Up) -> None:
     page.get_by_role("link", name="Interfaces").first.click()
     page.get_by_role("link", name="External Storage").click()
     page.get_by_role("link", name="Add storage").click()
+    page.get_by_role("link", name="File system").click()
     page.get_by_label("Label").fill("mirror")
     page.get_by_label("Folder").fill("/etc")
     page.get_by_label("Prefix").fill("nightly")

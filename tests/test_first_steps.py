@@ -243,6 +243,7 @@ def _new_storage(page: Page, up: Up) -> None:
     folder.mkdir(parents=True)
     page.goto(f"{up.url}/")
     page.locator("#step-storage").get_by_role("link", name="Add storage").click()
+    page.get_by_role("link", name="File system").click()
     page.get_by_label("Label").fill("mirror")
     page.get_by_label("Folder").fill(str(folder))
     page.get_by_role("button", name="Save and test").click()

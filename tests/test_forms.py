@@ -150,7 +150,7 @@ WALKS = (
     Walk("peers.ignore_caller", "/activity/refused", "Ignore NOISE from 10.0.4.12", "is ignored."),
     Walk(
         "storages.add",
-        "/interfaces/storages/new",
+        "/interfaces/storages/new?provider=fs",
         "Save and test",
         "vault",
         {"Label": "vault", "Folder": "{root}/vault", "Prefix": "nightly"},
@@ -160,13 +160,13 @@ WALKS = (
     ),
     Walk(
         "storages.save",
-        "/interfaces/storages/1",
+        "/interfaces/storages/1/edit",
         "Save without test",
         "mirror is saved.",
-        {"Prefix": "weekly", "Visible to": "site"},
-        {"Visible to": "nobody"},
-        "visible",
-        "Visible is one of",
+        {"Prefix": "weekly", "Visible to": "Group lab"},
+        {"Prefix": "../up"},
+        "prefix",
+        "..",
     ),
     Walk(
         "projects.add",
@@ -198,7 +198,7 @@ WALKS = (
         "group_label",
         "no slash",
     ),
-    Walk("storages.test", "/interfaces/storages/1", "Test", "waits for the worker"),
+    Walk("storages.test", "/interfaces/storages/1", "Test now", "waits for the worker"),
     Walk(
         "storages.remove",
         "/interfaces/storages/2/remove",

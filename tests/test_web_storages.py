@@ -21,7 +21,14 @@ def root(app: object) -> str:
 
 
 def test_a_storage_is_saved_and_tested_by_one_press(visitor: Visitor, root: str) -> None:
-    form = {"label": "mirror", "path": f"{root}/mirror", "prefix": "nightly", "mode": "export", "visible": "site"}
+    form = {
+        "provider": "fs",
+        "label": "mirror",
+        "path": f"{root}/mirror",
+        "prefix": "nightly",
+        "mode": "export",
+        "visible": "site",
+    }
 
     answer = visitor.post("/interfaces/storages/new", form)
 
@@ -33,7 +40,14 @@ def test_a_storage_is_saved_and_tested_by_one_press(visitor: Visitor, root: str)
 
 
 def test_a_storage_is_saved_without_a_test_if_one_wants(visitor: Visitor, root: str) -> None:
-    form = {"label": "mirror", "path": f"{root}/mirror", "prefix": "", "mode": "export", "visible": "site"}
+    form = {
+        "provider": "fs",
+        "label": "mirror",
+        "path": f"{root}/mirror",
+        "prefix": "",
+        "mode": "export",
+        "visible": "site",
+    }
 
     answer = visitor.post("/interfaces/storages/new", {**form, "save_only": "1"}, follow_redirects=True)
 
@@ -62,7 +76,14 @@ def test_a_bad_storage_is_refused_beside_its_field(
     visitor: Visitor, admin: Actor, root: str, field: str, value: str, sentence: str
 ) -> None:
     storages.add("taken", "fs", path=f"{root}/taken", actor=admin)
-    form = {"label": "mirror", "path": f"{root}/mirror", "prefix": "", "mode": "export", "visible": "site"}
+    form = {
+        "provider": "fs",
+        "label": "mirror",
+        "path": f"{root}/mirror",
+        "prefix": "",
+        "mode": "export",
+        "visible": "site",
+    }
 
     answer = visitor.post("/interfaces/storages/new", {**form, field: value.replace("ROOT", root)})
 
@@ -75,6 +96,7 @@ def test_a_bad_storage_is_refused_beside_its_field(
 def test_a_storage_is_edited(visitor: Visitor, admin: Actor, root: str) -> None:
     storage = storages.add("mirror", "fs", path=f"{root}/mirror", actor=admin)
     form = {
+        "provider": "fs",
         "label": "vault",
         "path": f"{root}/vault",
         "prefix": "p",
@@ -83,8 +105,8 @@ def test_a_storage_is_edited(visitor: Visitor, admin: Actor, root: str) -> None:
         "save_only": "1",
     }
 
-    visitor.post(f"/interfaces/storages/{storage.id}", form)
-    refusal(visitor.post(f"/interfaces/storages/{storage.id}", {**form, "mode": "x"}), "is no mode")
+    visitor.post(f"/interfaces/storages/{storage.id}/edit", form)
+    refusal(visitor.post(f"/interfaces/storages/{storage.id}/edit", {**form, "mode": "x"}), "is no mode")
 
     view = storages.view(storages.by_id(storage.id))
     assert (view["label"], view["prefix"], view["mode"]) == ("vault", "p", "both")

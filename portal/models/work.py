@@ -37,13 +37,15 @@ class Job(Owned):
     result = JsonField(default=dict)
     samples = JsonField(default=list)
     """How far it was when: [seconds of work, bytes], at most `pace.MOST` of them."""
+    storage = IntegerField(null=True)
+    """The number of the storage that it works on; no other will ever have that number."""
     association = ForeignKeyField(Association, null=True, backref="+", on_delete="SET NULL")
     association_id: int | None
     parent = ForeignKeyField("self", null=True, backref="+", on_delete="SET NULL")
     parent_id: int | None
 
     class Meta:
-        indexes = ((("state", "due"), False), (("ended", "state"), False))
+        indexes = ((("state", "due"), False), (("ended", "state"), False), (("storage", "kind", "ended"), False))
 
 
 class JobItem(Table):

@@ -79,6 +79,14 @@ def secret(label: str, **kwargs: Any) -> Any:
     return PasswordField(label, filters=[lambda value: value or ""], **kwargs)
 
 
+class SecretLinesField(TextAreaField):  # type: ignore[misc]
+    """Takes several lines that no page shows again."""
+
+
+def secret_lines(label: str, **kwargs: Any) -> Any:
+    return SecretLinesField(label, filters=[lambda value: value or ""], **kwargs)
+
+
 def choice(label: str, pairs: Iterable[tuple[str, str]] = (), **kwargs: Any) -> Any:
     """One of a list of (value, words); the domain knows which values there are, and says so."""
     return SelectField(label, choices=offered(pairs), validate_choice=False, **kwargs)

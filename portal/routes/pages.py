@@ -22,10 +22,15 @@ def render(template: str, *, partial: str | None = None, status: int = 200, **co
 
     htmx says by HX-Request-Type which of the two it wants; a restored history is a whole page.
     """
-    wants_part = request.headers.get("HX-Request-Type") == "partial"
-    only_part = bool(partial) and wants_part and not request.headers.get("HX-History-Restore-Request")
+    only_part = bool(partial) and wants_part()
     chosen = partial if partial and only_part else template
     return make_response(render_template(chosen, partial=only_part, **context), status)
+
+
+def wants_part() -> bool:
+    """Whether htmx asks, for a part of the page."""
+    is_partial = request.headers.get("HX-Request-Type") == "partial"
+    return is_partial and not request.headers.get("HX-History-Restore-Request")
 
 
 @dataclass(frozen=True, kw_only=True)

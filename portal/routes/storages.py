@@ -5,31 +5,20 @@ from typing import Any
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import jobs, runtime
+from portal import exports, history, jobs, runtime
 from portal.errors import BadValue
 from portal.interface_lists import STORAGES
-from portal.routes.forms import Form, choice, text
+from portal.routes import words
 from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.pages import as_csv, listed, render, wants_csv
-from portal.storage import storages
+from portal.routes.pages import as_csv, listed, render, typed, wants_csv, wants_part
+from portal.routes.storage_forms import SureForm, blank, filled, is_chosen, sent, values_of
+from portal.storage import credentials, health, providers, records, storages
 
 bp = Blueprint("storages", __name__, url_prefix="/interfaces/storages")
 
-MODES = [("export", "Export"), ("import", "Import"), ("both", "Export and import")]
 STATES = (("ok", "OK"), ("degraded", "Degraded"), ("failed", "Failed"), ("untested", "Never tested"))
-FIELDS = ("label", "path", "prefix", "mode", "visible")
-
-
-class StorageForm(Form):
-    label = text("Label")
-    path = text("Folder")
-    prefix = text("Prefix")
-    mode = choice("Used for", MODES)
-    visible = text("Visible to")
-
-
-class SureForm(Form):
-    sure = text("Label")
+MOST_EXPORTS = 8
+"""Exports that the page of a storage names."""
 
 
 @bp.get("/")
@@ -43,38 +32,64 @@ def index() -> Response:
 @bp.get("/new")
 @site_admin_required
 def new() -> Response:
-    return render("storages/new.html", form=StorageForm(visible="site"), roots=_roots())
+    provider = typed("provider", 20)
+    if not is_chosen(provider):
+        return render("storages/choose.html", providers=providers.PROVIDERS)
+    return _form_page(blank(provider))
 
 
 @bp.post("/new")
 @site_admin_required
 def add() -> Response:
-    form = StorageForm()
-    storage = form.attempt(lambda: storages.add(form.label.data, "fs", actor=current_actor(), **_fields(form)))
+    provider = request.form.get("provider", "")
+    if not is_chosen(provider):
+        return render("storages/choose.html", providers=providers.PROVIDERS, status=422)
+    form = sent(provider)
+    fields, secret = values_of(form)
+    storage = form.attempt(lambda: storages.add(**fields, secret=secret, actor=current_actor()))
     if storage is None:
-        return render("storages/new.html", form=form, roots=_roots(), status=422)
+        return _form_page(form, status=422)
     return _saved(storage)
 
 
 @bp.get("/<row:storage_id>")
 @site_admin_required
 def show(storage_id: int) -> Response:
-    storage = storages.view(storages.by_id(storage_id))
-    return _page(
-        storage, StorageForm(**{name: storage[name] for name in ("label", "path", "prefix", "mode", "visible")})
+    row = storages.by_id(storage_id)
+    job = _named_test(row.id) or records.last_test(row.id)
+    shown: dict[str, Any] = {"storage": storages.view(row), "job": job and jobs.view(job), "next_test": health.due(row)}
+    if wants_part():
+        return render("storages/_test.html", partial="storages/_test.html", **shown)
+    return render(
+        "storages/show.html",
+        **shown,
+        provider=providers.PROVIDERS[row.provider],
+        told=credentials.told(row),
+        holds=records.holds([row.id]).get(row.id, records.NOTHING),
+        month=records.month(row.id, words.zone()),
+        exports=[exports.view(one) for one in records.last_exports(row.id, most=MOST_EXPORTS)],
+        acts=history.of("storage", row.id),
     )
 
 
-@bp.post("/<row:storage_id>")
+@bp.get("/<row:storage_id>/edit")
+@site_admin_required
+def edit(storage_id: int) -> Response:
+    row = storages.by_id(storage_id)
+    provider = typed("provider", 20)
+    return _form_page(filled(row, provider if is_chosen(provider) else row.provider), row)
+
+
+@bp.post("/<row:storage_id>/edit")
 @site_admin_required
 def save(storage_id: int) -> Response:
-    storage = storages.view(storages.by_id(storage_id))
-    form = StorageForm()
-    changed = form.attempt(
-        lambda: storages.edit(storage["label"], actor=current_actor(), label=form.label.data, **_fields(form))
-    )
+    row = storages.by_id(storage_id)
+    provider = request.form.get("provider", "")
+    form = sent(provider if is_chosen(provider) else row.provider)
+    fields, secret = values_of(form)
+    changed = form.attempt(lambda: storages.edit(row.label, **fields, secret=secret, actor=current_actor()))
     if changed is None:
-        return _page(storage, form, status=422)
+        return _form_page(form, row, status=422)
     return _saved(changed)
 
 
@@ -87,7 +102,7 @@ def test(storage_id: int) -> Response:
 @bp.get("/<row:storage_id>/remove")
 @site_admin_required
 def ask_remove(storage_id: int) -> Response:
-    return render("storages/remove.html", storage=storages.view(storages.by_id(storage_id)), form=SureForm())
+    return _remove_page(storages.by_id(storage_id), SureForm())
 
 
 @bp.post("/<row:storage_id>/remove")
@@ -96,7 +111,7 @@ def remove(storage_id: int) -> Response:
     storage = storages.by_id(storage_id)
     form = SureForm()
     if not form.attempt(lambda: _remove(storage.label, form.sure.data)):
-        return render("storages/remove.html", storage=storages.view(storage), form=form, status=422)
+        return _remove_page(storage, form, status=422)
     flash(f"{storage.label} is removed. What was written there stays there.")
     return redirect(url_for(".index"), 303)
 
@@ -106,6 +121,17 @@ def _remove(label: str, typed: str) -> bool:
         raise BadValue(f"Type {label} to confirm. Nothing was removed.", field="sure")
     storages.remove(label, actor=current_actor())
     return True
+
+
+def _remove_page(row: Any, form: SureForm, *, status: int = 200) -> Response:
+    return render(
+        "storages/remove.html",
+        storage=storages.view(row),
+        told=credentials.told(row),
+        holds=records.holds([row.id]).get(row.id, records.NOTHING),
+        form=form,
+        status=status,
+    )
 
 
 def _saved(storage: Any) -> Response:
@@ -121,31 +147,27 @@ def _tested(storage: Any) -> Response:
     return redirect(url_for(".show", storage_id=storage.id, job=job_id), 303)
 
 
-def _fields(form: StorageForm) -> dict[str, Any]:
-    return {name: form[name].data for name in FIELDS if name != "label"}
-
-
-def _roots() -> tuple[str, ...]:
-    return tuple(str(root) for root in runtime.current().storage_roots)
-
-
-def _page(storage: dict[str, Any], form: StorageForm, *, status: int = 200) -> Response:
-    job = _named_test(storage)
+def _form_page(form: Any, row: Any = None, *, status: int = 200) -> Response:
+    """The form of one provider, for a new storage or one that is there (`row`)."""
+    is_same = row is not None and row.provider == form.provider.data
     return render(
-        "storages/show.html",
-        partial="storages/_test.html",
-        storage=storage,
+        "storages/edit.html" if row else "storages/new.html",
+        partial="storages/_of_provider.html",
         form=form,
-        job=job and jobs.view(job),
-        roots=_roots(),
+        storage=row and storages.view(row),
+        chosen=providers.PROVIDERS[form.provider.data],
+        providers=providers.PROVIDERS,
+        told=credentials.told(row) if is_same else None,
+        is_fixed=row is not None and row.prefix_locked,
+        roots=tuple(str(root) for root in runtime.current().storage_roots),
         status=status,
     )
 
 
-def _named_test(storage: dict[str, Any]) -> Any:
+def _named_test(storage_id: int) -> Any:
     """The test that the address names, if it was of this storage."""
     named = request.args.get("job", "")
     if not (named.isascii() and named.isdecimal() and len(named) < 19):
         return None
     job = jobs.get(int(named))
-    return job if job.kind == "storage_test" and job.params.get("storage") == storage["id"] else None
+    return job if job.kind == "storage_test" and job.storage == storage_id else None

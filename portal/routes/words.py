@@ -1,6 +1,6 @@
 """Numbers, sizes and times as people read them."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -18,7 +18,20 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 def install(app: Flask) -> None:
-    plain = (amount, calendar_day, day, days_left, hour_of, interval, lasting, number, our_host, size, uid_name)
+    plain = (
+        amount,
+        calendar_day,
+        date_of,
+        day,
+        days_left,
+        hour_of,
+        interval,
+        lasting,
+        number,
+        our_host,
+        size,
+        uid_name,
+    )
     words = (ago, took, *plain)
     app.jinja_env.filters.update({word.__name__: word for word in words})
     app.jinja_env.globals["zone_name"] = zone_name
@@ -136,6 +149,11 @@ def _date(moment: datetime, *, with_time: bool = False) -> str:
     local = moment.astimezone(zone())
     date = f"{local.day} {local:%b %Y}"
     return f"{date}, {local:%H:%M}" if with_time else date
+
+
+def date_of(value: date) -> str:
+    """24 Nov."""
+    return f"{value.day} {value:%b}"
 
 
 def hour_of(value: datetime) -> str:

@@ -7,12 +7,42 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from portal.errors import BadValue
-from portal.storage import endpoints
+from portal.storage import endpoints, form_fields
+from portal.storage.form_fields import Field
 
-FIELDS = ("account", "container", "endpoint", "ca", "tenant", "client", "authority")
-PLACE = ("account", "container", "endpoint")
-ACCOUNT = ("tenant", "client", "authority")
-SECRETS = ("account_key", "client_secret")
+FORM = (
+    Field(name="account", label="Storage account", hint="Such as hospitalarchive.", role="place"),
+    Field(name="container", label="Container", hint="It exists already, such as research-2027.", role="place"),
+    form_fields.endpoint("Empty: the account's own in Microsoft's public cloud."),
+    form_fields.ca(),
+    Field(
+        name="account_key",
+        label="Account key",
+        hint="It is sealed, and never shown again. Empty if an application signs in.",
+        kind="secret",
+        is_wide=True,
+    ),
+    Field(
+        name="tenant",
+        label="Tenant",
+        hint="Instead of a key: an application of Entra ID (Azure AD) signs in. The tenant's id or domain.",
+        role="account",
+    ),
+    Field(name="client", label="Client", hint="The application's id: 32 hex digits in five groups.", role="account"),
+    Field(
+        name="client_secret",
+        label="Secret of the client",
+        hint="It is sealed, and never shown again.",
+        kind="secret",
+    ),
+    Field(
+        name="authority",
+        label="Authority",
+        hint="Who signs the client in. Empty: Microsoft's own.",
+        role="account",
+    ),
+)
+FIELDS = form_fields.names(FORM)
 AUTHORITY = "https://login.microsoftonline.com"
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*|\$root")
@@ -60,7 +90,7 @@ def clean(config: dict[str, Any]) -> dict[str, Any]:
 
 def clean_secret(config: dict[str, Any], secret: dict[str, str]) -> dict[str, str]:
     """The credentials to be sealed: the one that the configuration asks for. Raises BadValue."""
-    key, client_secret = (secret.get(name, "").strip() for name in SECRETS)
+    key, client_secret = (secret.get(name, "").strip() for name in ("account_key", "client_secret"))
     if config.get("client"):
         if key:
             raise BadValue("With tenant and client there is no account key; leave it empty.", field="account_key")

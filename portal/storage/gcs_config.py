@@ -11,12 +11,31 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from portal.errors import BadValue
-from portal.storage import endpoints
+from portal.storage import endpoints, form_fields
+from portal.storage.form_fields import Field
 
-FIELDS = ("bucket", "endpoint", "ca", "access_key")
-PLACE = ("bucket", "endpoint")
-ACCOUNT = ("access_key",)
-SECRETS = ("service_account", "secret_key")
+FORM = (
+    Field(name="bucket", label="Bucket", hint="It exists already, such as research-2027.", role="place", is_wide=True),
+    form_fields.endpoint("Empty: Google's own."),
+    form_fields.ca(),
+    Field(
+        name="service_account",
+        label="Key of a service account",
+        hint="The JSON file that Google hands out, whole. It is sealed, and never shown again.",
+        kind="secret_lines",
+        is_wide=True,
+    ),
+    Field(
+        name="access_key",
+        label="Access key (HMAC)",
+        hint="Instead of a service account; it begins with GOOG.",
+        role="account",
+    ),
+    Field(
+        name="secret_key", label="Secret", hint="Of the access key. It is sealed, and never shown again.", kind="secret"
+    ),
+)
+FIELDS = form_fields.names(FORM)
 ENDPOINT = "https://storage.googleapis.com"
 TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 (an address)
 _NEEDED = ("client_email", "private_key")
@@ -65,7 +84,7 @@ def clean(config: dict[str, Any]) -> dict[str, Any]:
 
 def clean_secret(config: dict[str, Any], secret: dict[str, str]) -> dict[str, str]:
     """The credentials to be sealed: the one that the configuration asks for. Raises BadValue."""
-    account, hmac = (secret.get(name, "").strip() for name in SECRETS)
+    account, hmac = (secret.get(name, "").strip() for name in ("service_account", "secret_key"))
     if account and (hmac or config.get("access_key")):
         sentence = "Enter the service account, or access key and secret; not both."
         raise BadValue(sentence, field="service_account")

@@ -1,14 +1,20 @@
 """Whether storages still work: each that was tried once is tried again every four hours."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from portal import jobs
-from portal.models import Job, now, writing
+from portal.models import Job, Storage, now, writing
 from portal.provenance import Actor
 from portal.storage import storages
 
 EVERY = timedelta(hours=4)
 _SYSTEM = Actor(type="system", name="Portico", via="portal")
+
+
+def due(storage: Storage) -> datetime | None:
+    """When the next test begins by itself; none where there was no first one."""
+    tested: datetime | None = storage.tested
+    return tested and tested + EVERY
 
 
 def sweep() -> int:

@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 
 from portal.errors import Missing, PortalError, Taken
@@ -97,23 +97,30 @@ class _Trial:
                 self.destination.delete(self.key)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    error: PortalError | None
+    uploads: dict[str, int] = field(default_factory=dict)
+    """Unfinished ones: see `leftovers.tidy`."""
+
+
 def climb(run: Run) -> End:
     """Try the storage of a job; the steps stand in the job's result as they go, the outcome on the storage."""
     steps: list[Step] = []
-    _climb(storages.by_id(run.job.params["storage"]), steps, lambda: _report(run, steps))
-    sentence = _sentence(steps)
-    return End(state="failed" if _state(steps) == "failed" else "done", sentence=sentence)
+    outcome = _climb(storages.by_id(run.job.params["storage"]), steps, lambda: _report(run, steps))
+    state = "failed" if _state(steps) == "failed" else "done"
+    return End(state=state, sentence=_sentence(steps), result={"uploads": outcome.uploads})
 
 
 def require(run: Run, storage: Storage) -> None:
     """Try a storage that an export begins to write to, unless that was done just now. Raises what fails there."""
     if storage.state in ("ok", "degraded") and storage.tested > now() - FRESH:
         return
-    if error := _climb(storage, [], run.check):
+    if error := _climb(storage, [], run.check).error:
         raise error
 
 
-def _climb(storage: Storage, steps: list[Step], report: Callable[[], None]) -> PortalError | None:
+def _climb(storage: Storage, steps: list[Step], report: Callable[[], None]) -> _Outcome:
     """Fill in the steps, and keep the outcome on the storage; `report` is called before and after each."""
     try:
         trial = _Trial(storage)
@@ -122,18 +129,18 @@ def _climb(storage: Storage, steps: list[Step], report: Callable[[], None]) -> P
         steps.append(Step(name="Settings", state="bad", sentence=error.sentence))
         report()
         storages.note(storage.id, state="failed", sentence=_sentence(steps))
-        return error
+        return _Outcome(error=error)
     steps += [Step(name=name) for name, _attempt in attempts]
     for step in steps[-len(trial.writing()) :] if storage.mode == "import" else ():
         step.state, step.sentence = "skip", "For import, reading is enough."
     try:
         failed = _take_each(steps, attempts, report)
-        if failed is None and storage.mode != "import":
-            leftovers.tidy(storage, trial.destination)
+        is_tidied = failed is None and storage.mode != "import"
+        uploads = leftovers.tidy(storage, trial.destination) if is_tidied else {}
     finally:
         trial.clear()
     storages.note(storage.id, state=_state(steps), sentence=_sentence(steps), create_only=trial.create_only)
-    return failed
+    return _Outcome(error=failed, uploads=uploads)
 
 
 def _take_each(steps: list[Step], attempts: Sequence[store.Step], report: Callable[[], None]) -> PortalError | None:

@@ -5,6 +5,17 @@ from typing import Any
 
 from portal import runtime
 from portal.errors import BadValue
+from portal.storage.form_fields import Field
+
+FORM = (
+    Field(
+        name="path",
+        label="Folder",
+        hint="On this server, under one of the folders that the site allows.",
+        role="place",
+        is_wide=True,
+    ),
+)
 
 
 def clean(config: dict[str, Any]) -> dict[str, Any]:

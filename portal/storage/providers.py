@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from portal.errors import BadValue
 from portal.models import Storage
-from portal.storage import azure_config, gcs_config, paths, s3_config
+from portal.storage import azure_config, form_fields, gcs_config, paths, s3_config
+from portal.storage.form_fields import Field
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
@@ -29,14 +30,10 @@ class Provider:
     """What a new kind needs: a module that checks its form, and one that opens it (recipe in CONTRIBUTING.md)."""
 
     label: str
-    fields: tuple[str, ...] = ()
-    """What its configuration may have; all of it may be shown."""
-    place: tuple[str, ...] = ()
-    """Fields that say where objects lie: they stay once some were exported."""
-    account: tuple[str, ...] = ()
-    """Fields whose change asks for the secrets again, beside `place`."""
-    secrets: tuple[str, ...] = ()
-    """Names of its credentials that are sealed and never shown."""
+    about: str
+    """What it is, for who chooses."""
+    form: tuple[Field, ...]
+    """What is asked for, beside what each storage has."""
     asks_for: Callable[[Config], str] = _nothing
     """Which of the secrets a configuration wants."""
     clean: Callable[[Config], Config]
@@ -49,23 +46,41 @@ class Provider:
     """Has `open_destination(config, prefix, secret)`; imported when a storage is opened, so that no web process loads
     the drivers. `config["create_only"]` says what the test has found."""
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What its configuration may have; all of it may be shown."""
+        return form_fields.names(self.form)
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """Fields that say where objects lie: they stay once some were exported."""
+        return form_fields.names(self.form, "place")
+
+    @property
+    def account(self) -> tuple[str, ...]:
+        """Fields whose change asks for the secrets again, beside `place`."""
+        return form_fields.names(self.form, "account")
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Names of its credentials that are sealed and never shown."""
+        return form_fields.secrets(self.form)
+
 
 PROVIDERS = {
     "fs": Provider(
         label="File system",
-        fields=("path",),
-        place=("path",),
+        about="A folder of this server, or one that is mounted there.",
+        form=paths.FORM,
         clean=paths.clean,
         in_words=lambda config: str(config.get("path", "")),
         module="portal.storage.fs",
     ),
     "s3": Provider(
         label="Amazon S3 and compatible",
-        fields=s3_config.FIELDS,
-        place=s3_config.PLACE,
-        account=s3_config.ACCOUNT,
-        secrets=s3_config.SECRETS,
-        asks_for=lambda _config: s3_config.SECRETS[0],
+        about="Amazon, or a store on your own premises that speaks like it: MinIO, Ceph, NetApp, Dell and others.",
+        form=s3_config.FORM,
+        asks_for=lambda _config: "secret_key",
         clean=s3_config.clean,
         clean_secret=s3_config.clean_secret,
         in_words=s3_config.in_words,
@@ -73,10 +88,8 @@ PROVIDERS = {
     ),
     "gcs": Provider(
         label="Google Cloud Storage",
-        fields=gcs_config.FIELDS,
-        place=gcs_config.PLACE,
-        account=gcs_config.ACCOUNT,
-        secrets=gcs_config.SECRETS,
+        about="A bucket at Google.",
+        form=gcs_config.FORM,
         asks_for=gcs_config.asks_for,
         clean=gcs_config.clean,
         clean_secret=gcs_config.clean_secret,
@@ -85,10 +98,8 @@ PROVIDERS = {
     ),
     "azure": Provider(
         label="Azure Blob Storage",
-        fields=azure_config.FIELDS,
-        place=azure_config.PLACE,
-        account=azure_config.ACCOUNT,
-        secrets=azure_config.SECRETS,
+        about="A container of a storage account at Microsoft.",
+        form=azure_config.FORM,
         asks_for=azure_config.asks_for,
         clean=azure_config.clean,
         clean_secret=azure_config.clean_secret,

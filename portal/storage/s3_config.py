@@ -5,12 +5,34 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from portal.errors import BadValue
-from portal.storage import endpoints
+from portal.storage import endpoints, form_fields
+from portal.storage.form_fields import Field
 
-FIELDS = ("bucket", "endpoint", "region", "path_style", "ca", "access_key")
-PLACE = ("bucket", "endpoint")
-ACCOUNT = ("access_key",)
-SECRETS = ("secret_key",)
+FORM = (
+    Field(name="bucket", label="Bucket", hint="It exists already, such as research-2027.", role="place"),
+    Field(name="region", label="Region", hint="Such as eu-central-1. Empty: us-east-1."),
+    form_fields.endpoint("Such as https://s3.site.example:9000. Empty: Amazon's own."),
+    Field(
+        name="path_style",
+        label="Path style",
+        hint="Where the bucket stands in an address.",
+        kind="choice",
+        choices=(
+            ("", "As usual: in the path; at Amazon in the host's name"),
+            ("yes", "In the path: https://host/bucket"),
+            ("no", "In the host's name: https://bucket.host"),
+        ),
+        is_wide=True,
+    ),
+    form_fields.ca(),
+    Field(
+        name="access_key",
+        label="Access key",
+        hint="Empty, and no secret: the environment of the worker has both.",
+        role="account",
+    ),
+    Field(name="secret_key", label="Secret", hint="It is sealed, and never shown again.", kind="secret"),
+)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,40}")
 _ACCESS_KEY = re.compile(r"[\x21-\x7e]{1,128}")

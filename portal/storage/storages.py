@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 MODES = ("export", "import", "both")
 FIELDS = ("label", "mode", "visible", "prefix")
-USERS = ("export", "dry_run", "verification", "import", "import_dry_run", "storage_test")
-"""Kinds of jobs that work on a storage."""
 UNTESTED = {"state": "untested", "since": None, "sentence": "", "tested": None, "create_only": None}
 
 
@@ -164,7 +162,7 @@ def note(storage_id: int, *, state: str, sentence: str, create_only: bool | None
 def untested_since(moment: datetime) -> Sequence[Storage]:
     """Storages that were tried once, but not since then, and that no job tries now."""
     rows = builtins.list(Storage.select().where(Storage.tested < moment))
-    active = {job.params.get("storage") for job in _active()} if rows else set()
+    active = {job.storage for job in _active()} if rows else set()
     return [row for row in rows if row.id not in active]
 
 
@@ -269,7 +267,7 @@ def _refuse_locked(row: Storage, changed: dict[str, Any]) -> None:
         if row.prefix_locked:
             raise NotAllowed(f"Objects were exported to {row.label}, so its {field} stays. Add a new one.", field=field)
     if {"config", "provider", "prefix"} & changed.keys() and any(_active(row)):
-        field = next(iter(_moved(row, changed)), next(iter(changed)))
+        field = next(iter(_moved(row, changed)), "settings")
         raise Busy(f"A job works on {row.label}; its {field} can change when that is over.", field=field)
 
 
@@ -290,5 +288,5 @@ def _told(values: dict[str, Any]) -> dict[str, Any]:
 
 def _active(row: Storage | None = None) -> Sequence[Job]:
     """Jobs that work on this storage, or on any."""
-    active = Job.select().where(Job.state.in_(ACTIVE), Job.kind.in_(USERS))
-    return [job for job in active if row is None or job.params.get("storage") == row.id]
+    active = Job.select().where(Job.state.in_(ACTIVE), Job.storage.is_null(False))
+    return builtins.list(active if row is None else active.where(Job.storage == row.id))

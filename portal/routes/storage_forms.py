@@ -1,0 +1,79 @@
+"""The form of a storage: what each has, and the fields of one provider, as `providers` describes them."""
+
+from functools import cache
+from typing import Any
+
+from portal import browse, containers
+from portal.routes.forms import Form, choice, lines, offered, secret, secret_lines, text
+from portal.routes.guard import current_actor, current_scope
+from portal.storage import providers
+from portal.storage.form_fields import Field
+
+MODES = [("export", "Export"), ("import", "Import"), ("both", "Export and import")]
+OF_ALL = ("label", "mode", "prefix", "visible")
+
+
+class SureForm(Form):
+    sure = text("Label")
+
+
+def is_chosen(provider: str) -> bool:
+    return provider in providers.PROVIDERS
+
+
+def blank(provider: str) -> Any:
+    return _offering(_form_of(provider)(data={"provider": provider, "visible": "site"}))
+
+
+def sent(provider: str) -> Any:
+    """What came with the request."""
+    form = _offering(_form_of(provider)())
+    form.provider.data = provider
+    return form
+
+
+def filled(row: Any, provider: str) -> Any:
+    """A storage that is there, with the fields of its provider or of another one; never a secret."""
+    config = row.config if provider == row.provider else {}
+    values = {name: _as_typed(value) for name, value in config.items()}
+    values |= {"provider": provider, **{name: getattr(row, name) for name in OF_ALL}}
+    return _offering(_form_of(provider)(data=values))
+
+
+def values_of(form: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """The fields as the domain takes them, and the secrets beside them."""
+    described = providers.PROVIDERS[form.provider.data].form
+    shown = (*OF_ALL, *(field.name for field in described if not field.is_secret))
+    fields = {"provider": form.provider.data} | {name: form[name].data or "" for name in shown}
+    return fields, {field.name: form[field.name].data or "" for field in described if field.is_secret}
+
+
+@cache
+def _form_of(provider: str) -> type[Form]:
+    """In the order of the page, so that the focus goes to the first error there."""
+    fields = {"provider": text("Provider"), "label": text("Label"), "mode": choice("Used for", MODES)}
+    fields |= {field.name: _made(field) for field in providers.PROVIDERS[provider].form}
+    fields |= {"prefix": text("Prefix"), "visible": choice("Visible to")}
+    return type(f"Form_{provider}", (Form,), fields)
+
+
+def _made(field: Field) -> Any:
+    if field.kind == "choice":
+        return choice(field.label, field.choices)
+    return {"text": text, "lines": lines, "secret": secret, "secret_lines": secret_lines}[field.kind](field.label)
+
+
+def _offering(form: Any) -> Any:
+    """With the groups and projects that it may be visible to; one that is gone is still told."""
+    groups = containers.groups(actor=current_actor()).rows
+    found = [("site", "Whole site"), *((f"group:{row.code}", f"Group {row.code}") for row in groups)]
+    found += [(f"project:{path}", f"Project {path}") for path in browse.paths(current_scope())]
+    chosen = form.visible.data or "site"
+    if chosen not in dict(found):
+        found.append((chosen, chosen))
+    form.visible.choices = offered(found)
+    return form
+
+
+def _as_typed(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

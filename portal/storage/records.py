@@ -1,0 +1,104 @@
+"""What a storage holds of ours, and how tests and exports went there: by the rows of its jobs, not of their items."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from peewee import fn
+
+from portal.models import Job, now
+
+DAYS = 30
+WELL, BADLY = ("done",), ("errors", "failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holds:
+    """Sums of what each export brought there; what two exports share is counted twice."""
+
+    exports: int = 0
+    objects: int = 0
+    size: int = 0
+    last: datetime | None = None
+    """When the last export ended; none where that runs."""
+
+
+NOTHING = Holds()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Jobs of one kind on each day: all that ended well or badly, and the bad ones among them."""
+
+    name: str
+    all: tuple[int, ...]
+    failed: tuple[int, ...]
+
+    @property
+    def most(self) -> int:
+        return max(self.all)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Month:
+    """The last 30 days of a time zone in their order, today last."""
+
+    days: tuple[date, ...]
+    rows: tuple[Row, ...]
+
+
+def holds(storage_ids: Sequence[int]) -> dict[int, Holds]:
+    """What some storages hold of ours; those that hold nothing are missing. One statement, by an index."""
+    sums = fn.COUNT(Job.id), fn.SUM(Job.done), fn.SUM(Job.bytes), fn.MAX(Job.ended)
+    found: Any = Job.select(Job.storage, *sums).where(
+        Job.storage.in_(list(storage_ids)), Job.kind == "export", Job.done > 0
+    )
+    return {
+        storage: Holds(exports=exports, objects=objects, size=size, last=Job.ended.python_value(last))
+        for storage, exports, objects, size, last in found.group_by(Job.storage).tuples()
+    }
+
+
+def last_test(storage_id: int) -> Job | None:
+    """The test that waits or runs, else the one that ended last; two statements, by an index."""
+    tests = Job.select().where(Job.storage == storage_id, Job.kind == "storage_test")
+    active: Job | None = tests.where(Job.ended.is_null()).order_by(Job.id.desc()).first()
+    if active is not None:
+        return active
+    ended: Job | None = tests.order_by(Job.ended.desc()).first()
+    return ended
+
+
+def last_exports(storage_id: int, *, most: int) -> list[Job]:
+    """The latest first."""
+    exports = Job.select().where(Job.storage == storage_id, Job.kind == "export")
+    by_age = (Job.id + 0).desc()  # not by the bare number, for which SQLite would walk the exports of all storages
+    return list(exports.order_by(by_age).limit(most))
+
+
+def month(storage_id: int, zone: ZoneInfo) -> Month:
+    """How tests and exports ended, day by day; one statement, by an index."""
+    today = now().astimezone(zone).date()
+    days = tuple(today - timedelta(days=back) for back in range(DAYS - 1, -1, -1))
+    found: Any = Job.select(Job.kind, Job.ended, Job.state).where(
+        Job.storage == storage_id,
+        Job.kind.in_(("storage_test", "export")),
+        Job.ended >= datetime.combine(days[0], time(), zone),
+        Job.state.in_((*WELL, *BADLY)),
+    )
+    counted: dict[tuple[str, date, bool], int] = {}
+    for kind, ended, state in found.tuples():
+        key = kind, ended.astimezone(zone).date(), state in BADLY
+        counted[key] = counted.get(key, 0) + 1
+    return Month(days=days, rows=tuple(_row(*kind, days, counted) for kind in _KINDS))
+
+
+_KINDS = (("storage_test", "Tests"), ("export", "Exports"))
+
+
+def _row(kind: str, name: str, days: Sequence[date], counted: dict[tuple[str, date, bool], int]) -> Row:
+    failed = tuple(counted.get((kind, day, True), 0) for day in days)
+    well = (counted.get((kind, day, False), 0) for day in days)
+    return Row(name=name, all=tuple(map(sum, zip(well, failed, strict=True))), failed=failed)
