@@ -98,7 +98,7 @@ def require_target(params: dict[str, Any]) -> None:
     if "peer" in params:
         peers.require_send(peers.by_id(params["peer"]).label)
         return
-    storages.require_export(storages.by_id(params["storage"]), *params["path"].split("/", 1))
+    storages.require_export(storages.by_id(params["storage"]), *containers.path_of(params["project"]).split("/", 1))
 
 
 def part_of(project_id: int, level: str, only: str) -> Part:

@@ -11,7 +11,7 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, add_file, add_files, files_below, until
 
 from dimse_worker import destinations
-from portal import cron, exports, jobs, models, runs, schedules, site
+from portal import containers, cron, exports, jobs, models, runs, schedules, site
 from portal.errors import BadValue, Busy, Missing, NotAllowed
 from portal.export_orders import Options
 from portal.models import Acquisition, Audit, Job, Project, Schedule, ScheduleRun, Storage
@@ -237,3 +237,21 @@ def test_the_next_time_is_said_in_the_time_of_the_site(nightly: Schedule, admin:
     site.put({"site.time_zone": "Europe/Zurich"}, actor=admin)
     assert schedules.view(nightly, None)["next_site"] == "2026-03-03 03:00 Europe/Zurich"
     assert schedules.view(nightly, None)["when"] == "At 02:00 every day (UTC)"
+
+
+def test_a_schedule_goes_on_for_a_project_that_was_renamed_and_its_storage_alone(
+    nightly: Schedule, clock: Clock, project: Project, admin: Actor
+) -> None:
+    storages.edit("mirror", visible="project:lab/Trial", actor=admin)
+    containers.edit_project(project.id, label="Study", ae_title="", actor=admin)
+    containers.add_project("lab/Trial", actor=admin)
+    clock(day(3))
+
+    schedules.sweep()
+
+    assert run(made()[0]).params["path"] == "lab/Study"
+    storages.edit("mirror", visible="project:lab/Trial", actor=admin)
+    clock(day(4))
+    schedules.sweep()
+    assert len(made()) == 1
+    assert "is only for project:lab/Trial" in schedules.get(nightly.id).sentence
