@@ -3,6 +3,7 @@
 import re
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -136,12 +137,20 @@ def _nothing_is_left(running: Up) -> None:
     planted = [text.encode() for text in (WRONG, SECRET)]
     files = [path for path in running.data.rglob("*") if path.is_file()]
     assert any(path.name.endswith(".db") for path in files)
-    assert [path for path in files if any(secret in path.read_bytes() for secret in planted)] == []
+    assert [path for path in files if any(secret in _content(path) for secret in planted)] == []
     socket = runtime.socket(settings.load(running.data, {}))
     with Redis(unix_socket_path=socket) as queue:
         held = list(_held(queue))
     assert held
     assert not [value for value in held if any(secret in value for secret in planted)]
+
+
+def _content(path: Path) -> bytes:
+    """Of a file that may be gone by now: the site goes on."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def _held(queue: "Redis") -> Iterator[bytes]:
@@ -155,7 +164,7 @@ def _held(queue: "Redis") -> Iterator[bytes]:
     }
     for key in queue.scan_iter():
         yield key
-        for value in readers.get(queue.type(key), lambda _key: [])(key):
+        for value in filter(None, readers.get(queue.type(key), lambda _key: [])(key)):  # it may have expired by now
             try:
                 yield zlib.decompress(value)
             except zlib.error:
