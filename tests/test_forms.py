@@ -160,9 +160,9 @@ WALKS = (
     ),
     Walk(
         "storages.save",
-        "/interfaces/storages/1/edit",
+        "/interfaces/storages/3/edit",
         "Save without test",
-        "mirror is saved.",
+        "inbox is saved.",
         {"Prefix": "weekly", "Visible to": "Group lab"},
         {"Prefix": "../up"},
         "prefix",
