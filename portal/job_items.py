@@ -56,6 +56,8 @@ def _counts(job: Job, search: str) -> dict[str, int]:
         rest["verified"] = 0
     if job.kind == "verification":
         rest = {"ok": job.done, "failed": job.failed}
+    if job.kind in ("import", "import_dry_run"):
+        rest = {"stored" if job.kind == "import" else "new": job.done, "failed": job.failed}
     left = job.total - (0 if job.kind == "dry_run" else job.done) - rest["failed"]
     counts = {**rest, "pending": left}
     return {state: number for state, number in counts.items() if number > 0}

@@ -6,7 +6,7 @@ from typing import Any
 
 from peewee import Case
 
-from portal import acts, associations, exports, history, jobs, origins
+from portal import acts, associations, exports, history, imports, jobs, origins
 from portal.lists import LongList, contains
 from portal.models import Association, Audit, Job, Peer
 from portal.progress import ACTIVE
@@ -53,6 +53,29 @@ JOBS = LongList(
         *("Ended", "Attempts"),
     ),
     cells=lambda row: tuple(row.view[name] for name in JOB_CELLS),
+)
+
+IMPORTS = LongList(
+    table=Job,
+    rows=lambda: Job.select().where(Job.kind == "import"),
+    views=lambda rows: [imports.view(row) for row in rows],
+    state=_job_state,
+    searched=(Job.what, Job.sentence, Job.started_by),
+    sorts={
+        "number": lambda: Job.id,
+        "what": lambda: Job.what.collate("NOCASE"),
+        "state": lambda: Job.state,
+        "objects": lambda: Job.total,
+    },
+    usual="-number",
+    heads=(
+        *("Import", "Storage", "Folder", "Project", "By", "State", "What happened", "Objects", "Done", "Failed"),
+        *("Bytes", "Started by", "Asked for", "Ended"),
+    ),
+    cells=lambda row: (
+        *(row["id"], row["storage"], row["prefix"], row["project"], row["by"], row["state"], row["sentence"]),
+        *(row["items"], row["done"], row["failed"], row["bytes"], row["started_by"], row["created"], row["ended"]),
+    ),
 )
 
 EXPORTS = LongList(

@@ -66,12 +66,21 @@ PAGES: dict[str, Addresses] = {
     "conflicts.show": ("/data/conflicts/{conflict}", "/data/conflicts/{decided}?only=all"),
     "exports.index": ("/exports/",),
     "exports.new": ("/exports/new",),
+    "imports.index": ("/imports/",),
+    "imports.new": ("/imports/new", "/imports/new?like={looked}"),
     "jobs.index": ("/jobs/",),
     "schedules.index": ("/exports/schedules/", "/exports/schedules/?q=pwned&only=stopped&sort=-next"),
     "schedules.new": ("/exports/schedules/new?job={failed}",),
     "schedules.show": ("/exports/schedules/{schedule}",),
     "schedules.ask_remove": ("/exports/schedules/{schedule}/remove",),
-    "jobs.show": ("/jobs/{sent}", "/jobs/{failed}", "/jobs/{failed}?only=verified", "/jobs/{waiting}", "/jobs/{tried}"),
+    "jobs.show": (
+        "/jobs/{sent}",
+        "/jobs/{failed}",
+        "/jobs/{failed}?only=verified",
+        "/jobs/{waiting}",
+        "/jobs/{tried}",
+        "/jobs/{looked}",
+    ),
     "activity.associations_list": ("/activity/",),
     "activity.refused": ("/activity/refused", "/activity/refused?only=ignored"),
     "activity.audit": ("/activity/audit",),
@@ -255,6 +264,7 @@ def _machines(actor: Actor) -> dict[str, object]:
     done = associations.Progress(association_id=opened, counts={ATTACK: {"done": 1, "failed": 1}}, size=1)
     associations.close(done, outcome="failed", sentence=LONG)
     storage = storages.add(ATTACK, "fs", path=str(runtime.current().storage_roots[0] / "x"), actor=actor)
+    storages.add(f"+{WIDE}", "fs", path=str(runtime.current().storage_roots[0] / "y"), mode="import", actor=actor)
     storages.note(storage.id, state="failed", sentence=LONG)
     fields = {"bucket": "W" * 200, "endpoint": f"https://{'w' * 60}.example", "access_key": TITLE.replace(" ", "")}
     bucket = storages.add(f"={WIDE}", "s3", secret={"secret_key": "sealed"}, prefix=WIDE, actor=actor, **fields)
@@ -276,6 +286,17 @@ def _work(actor: Actor) -> dict[str, object]:
             JobItem.create(job=tried, key=f"{FORMULA}/{LONG}", state=state, sentence=LONG, size=1)
     found = {"pending": [1, 1], "unmatched": [1, 1], "collides": [1, 1], "other": [1, 1]}
     jobs.finish(tried, "done", LONG, found=found, patients=1)
+    of = {"of": ATTACK, "path": LONG, "prefix": LONG, "by": "path", "template": LONG, "include": [LONG], "exclude": []}
+    with writing():
+        brought, looked = (
+            jobs.create(kind, actor=actor, params=of, what=LONG, total=3) for kind in ("import", "import_dry_run")
+        )
+        for job, states in ((brought, ("stored", "conflict", "failed")), (looked, ("new", "version", "failed"))):
+            for state in states:
+                JobItem.create(job=job, key=f"{FORMULA}/{LONG}", state=state, sentence=LONG, size=1)
+    jobs.advance(looked, done=2, failed=1)
+    jobs.finish(looked, "done", LONG, found={"new": [1, 1], "version": [1, 1], "failed": [1, 1]})
+    jobs.finish(brought, "errors", LONG)
     jobs.advance(failed, done=1, failed=1)
     jobs.finish(failed, "errors", LONG, steps=[{"name": ATTACK, "state": "bad", "sentence": LONG, "ms": 1}])
     with writing():
@@ -292,5 +313,6 @@ def _work(actor: Actor) -> dict[str, object]:
         "failed": failed.id,
         "tried": tried.id,
         "sent": sent.id,
+        "looked": looked.id,
         "schedule": schedule.id,
     }

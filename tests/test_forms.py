@@ -306,6 +306,17 @@ WALKS = (
     Walk("first_steps.take_up", "/first-steps/", "Take up again: Turn on DIMSE", "Leave it for later"),
     Walk("first_steps.hide", "/", "Hide the first steps", "The first steps are hidden."),
     Walk("first_steps.unhide", "/first-steps/", "Show on the first page", "stand on the first page again."),
+    Walk(
+        "imports.dry_run",
+        "/imports/new?of=inbox",
+        "Dry run",
+        "inbox/in to lab/trial",
+        {"Into project": "lab/trial", "Folder there": "in"},
+        {"Folder there": "../up"},
+        "prefix",
+        "The prefix begins with a slash",
+    ),
+    Walk("imports.start", "/jobs/{looked}", "Start import of 1 object", "Import"),
     Walk("exports.verify", "/jobs/{proved}", "Verify", "Verification"),
     Walk("conflicts.resolve", "/data/conflicts/1", "Keep what is here", "Another decision takes it back."),
     Walk("conflicts.resolve", "/data/conflicts/1", "Replace it; the old one stays", "2 decisions so far"),
@@ -371,6 +382,13 @@ def _work(actor: Actor) -> dict[str, object]:
         place = {"storage": storages.get("mirror").id, "project": 2, "rules": [], "only": "", "level": "project"}
         tried = jobs.create("dry_run", actor=actor, params={**params, **place}, what="lab/trial to mirror", total=1)
     jobs.finish(tried, "done", "1 object would be sent.", found={"pending": [1, 1]}, patients=1)
+    of = {**place, "of": "mirror", "prefix": "", "by": "headers", "template": "", "include": [], "exclude": []}
+    with writing():
+        looked = jobs.create(
+            "import_dry_run", actor=actor, params={**params, **of}, what="mirror to lab/trial", total=1
+        )
+    jobs.advance(looked, done=1, failed=0)
+    jobs.finish(looked, "done", "1 object: 1 new.", found={"new": [1, 1]})
     repeated = exports.dry_run("lab/trial", to="mirror", actor=actor).id
     nightly, paused, pressed = (
         schedules.add(repeated, "0 2 * * *", confirmed=True, label=label, actor=actor).id
@@ -379,6 +397,7 @@ def _work(actor: Actor) -> dict[str, object]:
     schedules.pause(paused, actor=actor)
     repeats = {"repeated": repeated, "nightly": nightly, "paused": paused, "pressed": pressed}
     return repeats | {
+        "looked": looked.id,
         "tried": tried.id,
         "proved": proved.id,
         "waiting": waiting.id,

@@ -22,6 +22,8 @@ EMPTY = (
     "/exports/",
     "/exports/new",
     "/exports/schedules/",
+    "/imports/",
+    "/imports/new",
     "/jobs/",
     "/activity/",
     "/activity/refused",

@@ -48,7 +48,25 @@ SENT_STATES = (
     ("stored", "Taken"),
     ("unmatched", "Stayed here"),
 )
-STATES_OF = {"dry_run": TRIED_STATES, "send": SENT_STATES, "verification": VERIFIED_STATES}
+IMPORTED_STATES = (
+    ("failed", "Refused"),
+    ("conflict", "In conflict"),
+    ("alternate", "Other transfer syntax"),
+    ("version", "Next version"),
+    ("stored", "Taken in"),
+    ("new", "To be taken in"),
+    ("same", "Here already"),
+    ("pending", "Waiting"),
+    ("sidecar", "Sidecar"),
+    ("unmatched", "Left there"),
+)
+STATES_OF = {
+    "dry_run": TRIED_STATES,
+    "send": SENT_STATES,
+    "verification": VERIFIED_STATES,
+    "import": IMPORTED_STATES,
+    "import_dry_run": IMPORTED_STATES,
+}
 
 
 @bp.get("/")

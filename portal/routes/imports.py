@@ -1,0 +1,98 @@
+"""Imports: what lies in an external storage, taken into a project."""
+
+from typing import Any
+
+from flask import Blueprint, redirect, url_for
+from werkzeug.wrappers import Response
+
+from portal import browse, import_paths, imports
+from portal.import_orders import Wanted
+from portal.routes.exports import STATES
+from portal.routes.forms import Form, choice, lines, offered, split, text
+from portal.routes.guard import current_actor, current_scope, site_admin_required
+from portal.routes.pages import as_csv, listed, render, typed, wants_csv
+from portal.storage import storages
+from portal.work_lists import IMPORTS
+
+bp = Blueprint("imports", __name__, url_prefix="/imports")
+
+BY = (
+    ("headers", "Their DICOM headers, as when they are sent to us"),
+    ("manifest", "The manifest and the sidecars of an export"),
+    ("path", "The folders that they lie in"),
+)
+FIELDS = ("of", "to", "prefix", "by", "path")
+
+
+class ImportForm(Form):
+    of = choice("From")
+    to = choice("Into project")
+    prefix = text("Folder there")
+    by = choice("Where objects belong is said by", BY)
+    path = text("What the folders are")
+    include = lines("Only what matches one of these")
+    exclude = lines("But nothing that matches one of these")
+
+
+@bp.get("/")
+@site_admin_required
+def index() -> Response:
+    if wants_csv():
+        return as_csv(IMPORTS, "imports")
+    return render(
+        "imports/list.html",
+        partial="imports/_list.html",
+        listing=listed(IMPORTS),
+        states=STATES,
+        storages=_storages(),
+    )
+
+
+@bp.get("/new")
+@site_admin_required
+def new() -> Response:
+    like = typed("like", 18)
+    if like.isascii() and like.isdecimal():
+        return _page(ImportForm(formdata=None, data=_as_typed(imports.get(int(like)).params)))
+    return _page(ImportForm(of=typed("of", 300), to=typed("to", 300), prefix=typed("prefix", 1000)))
+
+
+@bp.post("/new")
+@site_admin_required
+def dry_run() -> Response:
+    """Try what the form says."""
+    form = ImportForm()
+    wanted = Wanted(
+        **{name: form[name].data or "" for name in FIELDS},
+        include=split(form.include.data),
+        exclude=split(form.exclude.data),
+    )
+    job = form.attempt(lambda: imports.dry_run(wanted, actor=current_actor()))
+    if job is None:
+        return _page(form, status=422)
+    return redirect(url_for("jobs.show", job_id=job.id), 303)
+
+
+@bp.post("/<row:job_id>/start")
+@site_admin_required
+def start(job_id: int) -> Response:
+    """Start what a dry run has tried."""
+    job = imports.start_as_tried(job_id, actor=current_actor())
+    return redirect(url_for("jobs.show", job_id=job.id), 303)
+
+
+def _page(form: ImportForm, status: int = 200) -> Response:
+    form.of.choices = offered((row.label, row.label) for row in _storages())
+    form.to.choices = offered((path, path) for path in browse.paths(current_scope()))
+    return render("imports/new.html", form=form, usual=import_paths.USUAL, status=status)
+
+
+def _storages() -> list[Any]:
+    return [row for row in storages.every() if row.mode != "export"]
+
+
+def _as_typed(params: dict[str, Any]) -> dict[str, str]:
+    """Values of the form that made these parameters of a job."""
+    given = {"of": params["of"], "to": params["path"], "path": params["template"]}
+    patterns = {name: "\n".join(params[name]) for name in ("include", "exclude")}
+    return {**given, **patterns, **{name: params[name] for name in ("prefix", "by")}}
