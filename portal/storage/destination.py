@@ -266,13 +266,18 @@ class Destination:
 
 def _parts(chunks: Iterable[bytes], length: int) -> Iterator[bytes]:
     """The chunks as bodies of one length, the last one shorter; it comes only after the chunks have ended well."""
-    body = bytearray()
+    body: list[bytes] = []
+    room = length
     for chunk in chunks:
-        body += chunk
-        while len(body) > length:
-            yield bytes(body[:length])
-            del body[:length]
-    yield bytes(body)
+        left = chunk
+        while len(left) > room:
+            if room:
+                body.append(left[:room])
+            yield b"".join(body)
+            body, left, room = [], left[room:], length
+        body.append(left)
+        room -= len(left)
+    yield b"".join(body)
 
 
 def _checked(chunks: Iterable[bytes], *, size: int, digest: str) -> Iterator[bytes]:

@@ -1,0 +1,99 @@
+"""An object that appears between dry run and write: it stays, or the page of its storage says that it may not."""
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from store_fixtures import *  # noqa: F403  (fixtures)
+from store_fixtures import Front, Place, Request
+from web_fixtures import *  # noqa: F403  (fixtures)
+from web_fixtures import Visitor, text_of
+from work_fixtures import *  # noqa: F403  (fixtures)
+from work_fixtures import add_file, until
+
+from dimse_worker import destinations
+from portal import dry_runs, exports, jobs, models, runs
+from portal.copying import OTHER_CONTENT
+from portal.export_orders import Options
+from portal.models import Acquisition, Job, JobItem, Storage
+from portal.provenance import Actor
+from portal.settings import Settings
+from portal.storage import ladder, storages
+
+pytestmark = pytest.mark.xdist_group("stores")
+
+KEY = "Trial/S-01/Visit 1/T1/raced.bin"
+THEIRS = b"another's"
+LARGE = 9 << 20
+"""Bytes of an object that is sent in parts, for more than a second at the limit below."""
+
+
+def try_then_export(label: str, admin: Actor) -> Job:
+    """A dry run that finds nothing there, and then the export that it was of."""
+    tried = exports.dry_run("lab/Trial", to=label, actor=admin, options=Options(bandwidth="6 MB"))
+    runs.perform(tried.id, lambda this: dry_runs.run(this, destination=destinations.open_for(this.job)))
+    assert jobs.get(tried.id).state == "done"
+    job = exports.start_as_tried(tried.id, confirmed=True, actor=admin)
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    return jobs.get(job.id)
+
+
+def check_that_it_stayed(job: Job) -> None:
+    raced = JobItem.get(JobItem.job == job, JobItem.key == KEY)
+    assert (job.state, raced.state, raced.sentence) == ("errors", "failed", OTHER_CONTENT)
+
+
+@pytest.mark.parametrize("size", [1000, LARGE])
+@pytest.mark.parametrize("place", ["moto", "juicefs"], indirect=True)
+def test_an_object_that_appears_after_the_dry_run_stays_or_the_page_says_that_it_may_not(
+    size: int,
+    place: Place,
+    acquisition: Acquisition,
+    admin: Actor,
+    visitor: Visitor,
+    make_front: Callable[..., Front],
+) -> None:
+    add_file(acquisition, "beside.bin", b"beside", admin)
+    add_file(acquisition, "raced.bin", os.urandom(size), admin)
+    prefix = f"race-{size}"
+    theirs = place.open(prefix)
+
+    def rule(request: Request) -> None:
+        """Another program is a moment faster than what would make the object appear."""
+        makes = request.method == "PUT" if size == 1000 else request.method == "POST" and "uploadId" in request.path
+        if makes and "raced.bin" in request.path and theirs.stat(KEY) is None:
+            theirs.put(KEY, [THEIRS], size=len(THEIRS), digest=hashlib.sha256(THEIRS).hexdigest())
+
+    config = place.behind(make_front(place, rule)).config
+    storages.add("bucket", "s3", prefix=prefix, secret=place.secret, actor=admin, **config)
+    runs.perform(storages.request_test("bucket", actor=admin), ladder.climb)
+    job = try_then_export("bucket", admin)
+    said = text_of(visitor.get(f"/interfaces/storages/{storages.get('bucket').id}").text)
+    if place.create_only:
+        check_that_it_stayed(job)
+        assert b"".join(theirs.read(KEY)) == THEIRS
+    assert ("the later one wins" in said) is not place.create_only
+
+
+def test_a_file_that_appears_while_ours_is_written_stays(
+    acquisition: Acquisition, mirror: Storage, folder: Path, admin: Actor, site: Settings
+) -> None:
+    add_file(acquisition, "beside.bin", b"beside", admin)
+    add_file(acquisition, "raced.bin", os.urandom(LARGE), admin)
+    ended: list[Job] = []
+
+    def export() -> None:
+        with models.connection():
+            ended.append(try_then_export("mirror", admin))
+
+    thread = threading.Thread(target=export)
+    thread.start()
+    until(lambda: any(path.stat().st_size > 1000 for path in folder.rglob(".portico-*.part")))
+    (folder / KEY).write_bytes(THEIRS)
+    thread.join()
+    check_that_it_stayed(ended[0])
+    assert (folder / KEY).read_bytes() == THEIRS
+    assert not list(folder.rglob(".portico-*"))
