@@ -254,7 +254,7 @@ def _in_words(job: Job, found: dict[str, list[int]]) -> str:
         )
     words = {"changed": "changed", "missing": "missing", "added": "added by somebody else", "failed": "not readable"}
     told = ", ".join(f"{numbers[state]:,} {words[state]}" for state in BADLY if numbers[state])
-    return f"Of {_objects(job.total)}: {told}. {item_work.first_reason(job, BADLY)}"
+    return f"Of {_objects(job.total - 1)} and the manifest: {told}. {item_work.first_reason(job, BADLY)}"
 
 
 def _objects(number: int) -> str:

@@ -58,7 +58,9 @@ def test_one_changed_byte_one_missing_and_one_added_object_are_found(export: Job
         f"{HOME}/more/0001.bin": "added",
     }
     assert (job.state, job.done, job.failed, job.total) == ("errors", 4, 3, 6)
-    assert job.sentence.startswith("Of 6 objects: 1 changed, 1 missing, 1 added by somebody else. Trial/S-01/")
+    assert job.sentence.startswith(
+        "Of 5 objects and the manifest: 1 changed, 1 missing, 1 added by somebody else. Trial/S-01/"
+    )
 
 
 def test_what_is_mended_is_well_when_the_same_verification_runs_again(export: Job, folder: Path, admin: Actor) -> None:

@@ -30,8 +30,8 @@ class ImportForm(Form):
     prefix = text("Folder there")
     by = choice("Where objects belong is said by", BY)
     path = text("What the folders are")
-    include = lines("Only what matches one of these")
-    exclude = lines("But nothing that matches one of these")
+    include = lines("Only what matches")
+    exclude = lines("But nothing that matches")
 
 
 @bp.get("/")
