@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from portal import containers, frames, origins
+from portal import containers, frames, moments, origins
 from portal.models import (
     Acquisition,
     Blob,
@@ -113,9 +113,9 @@ def _of_study(study: Study | None) -> list[tuple[str, Any]]:
     return [
         ("Patient", study.patient_name),
         ("Patient ID", study.patient_id),
-        ("Born, sex", " ".join(part for part in (study.birth_date, study.sex) if part)),
+        ("Born, sex", " ".join(part for part in (moments.dicom(study.birth_date), study.sex) if part)),
         ("Study Instance UID", study.study_uid),
-        ("Study date, time", " ".join(part for part in (study.date, study.time) if part)),
+        ("Study date, time", moments.dicom(study.date, study.time)),
         ("Accession", study.accession),
         ("Description", study.description),
         ("Modalities", ", ".join(part for part in study.modalities.split("\\") if part)),
@@ -131,5 +131,5 @@ def _of_series(series: Series | None) -> list[tuple[str, Any]]:
         ("Series Instance UID", series.series_uid),
         ("Description", series.description),
         ("Body part", series.body_part),
-        ("Date, time", " ".join(part for part in (series.date, series.time) if part)),
+        ("Date, time", moments.dicom(series.date, series.time)),
     ]

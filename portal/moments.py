@@ -1,4 +1,4 @@
-"""Moments that come from outside as text (ISO 8601)."""
+"""Moments that come from outside as text: ISO 8601, and as DICOM has them."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -17,3 +17,14 @@ def parse(text: str, *, field: str, zone: ZoneInfo | None = None) -> datetime:
     except (ValueError, OverflowError) as error:
         sentence = f"The {field} is {text[:40]!r}; write a moment like 2027-01-31T12:00:00Z or 2027-01-31."
         raise BadValue(sentence, field=field) from error
+
+
+def dicom(date: str | None, time: str | None = "") -> str:
+    """A DA and a TM value (PS3.5 6.2) as 2020-05-05 11:27:49; whatever else stands there as it is."""
+    date, time = date or "", time or ""
+    if len(date) == 8 and date.isdecimal():
+        date = f"{date[:4]}-{date[4:6]}-{date[6:]}"
+    whole = time.partition(".")[0]
+    if len(whole) in (4, 6) and whole.isdecimal():
+        time = ":".join(whole[place : place + 2] for place in range(0, len(whole), 2))
+    return " ".join(part for part in (date, time) if part)

@@ -6,7 +6,7 @@ from typing import Any
 
 from peewee import Case
 
-from portal import acts, associations, exports, history, imports, jobs, origins
+from portal import acts, associations, exports, imports, jobs, origins
 from portal.lists import LongList, contains
 from portal.models import Association, Audit, Job, Peer
 from portal.progress import ACTIVE
@@ -151,7 +151,7 @@ AUDIT = LongList(
     views=acts.named,
     state=lambda: Audit.target_type,
     searched=(Audit.action, Audit.target_id, Audit.address, Audit.via, Audit.actor_id),
-    also=history.named,
+    also=acts.asked,
     sorts={
         "at": lambda: Audit.id,
         "action": lambda: Audit.action,

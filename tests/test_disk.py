@@ -107,7 +107,7 @@ def test_home_says_how_full_the_disk_is_and_leads_to_what_fills_it(visitor: Visi
     page = text_of(visitor.get("/").text)
     assert "Full on about" in page
     assert "if it goes on growing by" in page
-    assert "with less than 1 byte free, nothing is taken in." in page
+    assert "Nothing is taken in once it is full." in page
 
 
 def test_below_its_floor_the_disk_is_full_and_the_strip_leads_to_what_fills_it(

@@ -82,7 +82,7 @@ WALKS = (
         "/password",
         "Change password",
         "Your password is changed.",
-        {"Password of now": PASSWORD, "New password": NEXT, "New password, again": NEXT},
+        {"Current password": PASSWORD, "New password": NEXT, "New password, again": NEXT},
         {"New password, again": "other"},
         "again",
         "Type the new password twice.",

@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
-from portal import devices, history, keys, pictures
+from portal import acts, devices, keys, pictures
 from portal.errors import Missing
 from portal.interface_lists import DEVICES
 from portal.routes import words
@@ -153,7 +153,7 @@ def _page(device_id: int, form: Form, *, status: int = 200, issued: Any = None) 
         day=pictures.of_devices([device.id])[device.id],
         week=pictures.week_of_device(device.id, words.zone()),
         files=devices.last_files(device),
-        acts=history.of("device", device.id),
+        acts=acts.of("device", device.id),
         form=form,
         issued=issued,
         status=status,

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import access, browse, callers, history, jobs, peers, pictures
+from portal import access, acts, browse, callers, jobs, peers, pictures
 from portal.errors import Missing
 from portal.interface_lists import PEERS, peer_state, waiting_callers
 from portal.routes import guard
@@ -106,7 +106,7 @@ def show(peer_id: int) -> Response:
         day=pictures.associations(peer.id),
         access=access.of_peer(peer),
         heard=peers.heard(peer),
-        acts=history.of("peer", peer.id),
+        acts=acts.of("peer", peer.id),
     )
 
 

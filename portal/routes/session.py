@@ -27,7 +27,7 @@ class SignInForm(Form):
 
 
 class PasswordForm(Form):
-    old = secret("Password of now")
+    old = secret("Current password")
     new = secret("New password")
     again = secret("New password, again")
 

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import exports, history, jobs, runtime
+from portal import acts, exports, jobs, runtime
 from portal.errors import BadValue
 from portal.interface_lists import STORAGES
 from portal.routes import words
@@ -68,7 +68,7 @@ def show(storage_id: int) -> Response:
         holds=records.holds([row.id]).get(row.id, records.NOTHING),
         month=records.month(row.id, words.zone()),
         exports=[exports.view(one) for one in records.last_exports(row.id, most=MOST_EXPORTS)],
-        acts=history.of("storage", row.id),
+        acts=acts.of("storage", row.id),
     )
 
 

@@ -10,11 +10,13 @@ from flask_login import current_user
 from markupsafe import Markup, escape
 from pydicom.uid import UID
 
-from portal import site
+from portal import moments, site
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (named, not bound)
 MINUTE, HOUR, DAY = 60, 3600, 86400
+LONGEST = 80
+"""Signs of a recorded value that is shown."""
 
 
 def install(app: Flask) -> None:
@@ -29,6 +31,7 @@ def install(app: Flask) -> None:
         lasting,
         number,
         our_host,
+        recorded,
         size,
         uid_name,
     )
@@ -57,6 +60,16 @@ def size(count: Any) -> str:
     if unit == "bytes":
         return f"{int(value):,} {'byte' if value == 1 else unit}"
     return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
+
+
+def recorded(value: Any) -> str:
+    """A value of the audit log: yes, no, what a list has; none where there is nothing."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        value = ", ".join(":".join(map(str, one)) if isinstance(one, list) else str(one) for one in value)
+    text = str(value if value is not None else "") or "none"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def our_host(listening: str) -> str:
@@ -97,8 +110,8 @@ def interval(seconds: int) -> str:
 
 
 def calendar_day(value: str) -> str:
-    """A DA value (PS3.5 6.2) as 2020-05-05; whatever else stands there as it is."""
-    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if len(value) == 8 and value.isdecimal() else value
+    """A DA value as 2020-05-05; whatever else stands there as it is."""
+    return moments.dicom(value)
 
 
 def ago(value: datetime | str | None, never: str = "Never") -> Markup:
@@ -162,11 +175,12 @@ def hour_of(value: datetime) -> str:
 
 
 def days_left(value: datetime | str) -> str:
-    """In 214 days; 3 days ago."""
-    whole = (_moment(value) - _now()) // timedelta(days=1)
-    if whole >= 0:
-        return "today" if whole == 0 else f"in {amount(whole, 'day')}"
-    return f"{amount(-whole, 'day')} ago"
+    """In 214 days; 3 days ago. Whole days, either way."""
+    away = _moment(value) - _now()
+    whole = abs(away) // timedelta(days=1)
+    if whole == 0:
+        return "today"
+    return f"in {amount(whole, 'day')}" if away > timedelta(0) else f"{amount(whole, 'day')} ago"
 
 
 def _now() -> datetime:
