@@ -34,7 +34,7 @@ bench: .venv/test
 	$(BIN)/python bench/copies.py $(BENCH)-copies
 
 guide: .venv/test packages
-	GUIDE=1 $(PYTEST) -n 0 tests/test_guide.py
+	GUIDE=1 $(PYTEST) -n 0 tests/test_guide.py tests/test_first_steps.py -k 'picture or first_run'
 
 # What a virtual environment holds is remembered by an empty file in it, newer than the files that say so.
 .venv/run: .venv/made pyproject.toml requirements.lock

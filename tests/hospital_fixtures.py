@@ -13,8 +13,10 @@ from portal import (
     callers,
     containers,
     devices,
+    disk,
     exports,
     grants,
+    hourly,
     jobs,
     keys,
     migrations,
@@ -23,14 +25,29 @@ from portal import (
     runtime,
     settings,
     site,
+    trash,
     users,
 )
 from portal.export_orders import Options
-from portal.models import ApiKey, Caller, Device, Job, Peer, now
+from portal.models import (
+    ApiKey,
+    Association,
+    Caller,
+    Device,
+    DeviceHour,
+    DiskDay,
+    Hourly,
+    Job,
+    Peer,
+    Project,
+    Subject,
+    now,
+)
 from portal.progress import OVER
 from portal.provenance import Actor, operator
 from portal.storage import storages
 
+READER = "radiologist@site.example"
 ACCESSION, SERIES = "ACC-2026-0417", "1.2.826.0.1.3680043.8.498.4177"
 SEEN = {"CT room": timedelta(minutes=4), "Reading room 1": timedelta(days=1, hours=3), "Archive": timedelta(hours=2)}
 """When each peer called last."""
@@ -58,7 +75,7 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 def _furnish(up: Up) -> Actor:
     owner, _ = users.add(EMAIL, PASSWORD, True, actor=operator())
-    reader, _ = users.add("radiologist@site.example", PASSWORD, False, actor=operator())
+    reader, _ = users.add(READER, PASSWORD, False, actor=operator())
     actor = users.actor(owner, "127.0.0.1")
     _set(up, actor)
     containers.add_group("neuro", "Neuroradiology", actor=actor)
@@ -66,18 +83,32 @@ def _furnish(up: Up) -> Actor:
     containers.add_project("neuro/Spine", "SPINE", actor=actor)
     grants.give(reader.id, "neuro/Brain", "ro", actor=actor)
     _register(actor)
+    _fill(brain, actor)
+    _knock()
+    _issue(actor)
+    _busy()
+    _disk()
+    folder = runtime.current().storage_roots[0] / "mirror"
+    folder.mkdir(parents=True)
+    storages.add("mirror-b", "fs", path=str(folder), actor=actor)
+    return actor
+
+
+def _fill(brain: Project, actor: Actor) -> None:
+    """Nine objects, one in conflict with them, one in the trash, and two in another project."""
     series = {"SeriesInstanceUID": SERIES, "AccessionNumber": ACCESSION, "StudyInstanceUID": f"{SERIES}.1"}
     for number in range(1, 7):
         store(an_object("CT_small.dcm", SOPInstanceUID=f"{SERIES}.{number}", InstanceNumber=number, **series), brain)
     for name in ("MR_small.dcm", "rtplan.dcm", "CT_small.dcm"):
         store_vendor_file(name, brain)
     store(an_object("CT_small.dcm", PatientID="another"), brain)
-    _knock()
-    _issue(actor)
-    folder = runtime.current().storage_roots[0] / "mirror"
-    folder.mkdir(parents=True)
-    storages.add("mirror-b", "fs", path=str(folder), actor=actor)
-    return actor
+    told = {"StudyInstanceUID": f"{SERIES}.2", "SeriesInstanceUID": f"{SERIES}.2.1", "PatientID": "MR-0099"}
+    store(an_object("MR_small.dcm", SOPInstanceUID=f"{SERIES}.7", **told), brain)
+    trash.throw("subject", Subject.get(Subject.label == "MR-0099").id, actor=actor)
+    spine = containers.project("neuro/Spine")
+    for number in (8, 9):
+        told = {"StudyInstanceUID": f"{SERIES}.3", "SeriesInstanceUID": f"{SERIES}.3.1", "PatientID": "SP-2207"}
+        store(an_object("MR_small.dcm", SOPInstanceUID=f"{SERIES}.{number}", **told), spine)
 
 
 def _set(up: Up, actor: Actor) -> None:
@@ -110,7 +141,7 @@ def _knock() -> None:
         ("VIEWER3", "10.0.4.17", "unknown", "VIEWER3 is not registered."),
         ("CT1", "10.0.9.9", "address", "CT1 may not call from 10.0.9.9: its list has 10.0.4.7."),
     ):
-        for _ in range(12):
+        for _ in range(4):
             callers.refused(calling=calling, called="PORTICO", address=address, reason=reason, sentence=sentence)
     Caller.update(first=now() - timedelta(hours=7), last=now() - timedelta(minutes=9)).execute()
 
@@ -119,10 +150,65 @@ def _issue(actor: Actor) -> None:
     for label, kind, days in (("ct-connector", "connector", 9), ("trial-importer", "importer", 200)):
         device = devices.add(label, kind, actor=actor)
         keys.issue(device, name="first key", expires=now() + timedelta(days=days), actor=actor)
-    ApiKey.update(last_used=now() - timedelta(minutes=12)).execute()
+    used = {"last_used": now() - timedelta(minutes=12), "last_address": "10.0.4.30", "last_program": "connector/3.4.1"}
+    ApiKey.update(**used).execute()
     seen = {"version": "3.4.1", "interval": 3600, "last_address": "10.0.4.30"}
     Device.update(last_seen=now() - timedelta(minutes=12), **seen).where(Device.label == "ct-connector").execute()
     Device.update(last_seen=now() - timedelta(hours=26), **seen).where(Device.label == "trial-importer").execute()
+
+
+def _busy() -> None:
+    """What called in the last day, hour by hour."""
+    hour = hourly.beginning(now())
+    peers_of_the_day = {peer.label: peer for peer in Peer.select()}
+    calls, requests, refused = [], [], []
+    for back in range(23, 0, -1):
+        begin = hour - timedelta(hours=back)
+        by_day = 6 <= begin.hour <= 19
+        for number in range(1 + back % 3 if by_day else 1):
+            label = "CT room" if number else "Archive"
+            calls.append(_call(peers_of_the_day[label], begin + timedelta(minutes=9 * number), failed=back == 5))
+        requests.append(
+            {"device": 1, "hour": begin, "requests": 37 + back % 5 if by_day else 6, "failures": 0, "bytes": 10**8}
+        )
+        refused.append({"kind": "refused", "hour": begin, "number": 2 if by_day else 0, "bytes": 0})
+    for back in range(1, 7):
+        begin = hour - timedelta(days=back)
+        requests.append({"device": 1, "hour": begin, "requests": 700, "failures": back % 2, "bytes": 10**9 + back})
+    Association.insert_many(calls).execute()
+    DeviceHour.insert_many(requests).execute()
+    Hourly.insert_many([one for one in refused if one["number"]]).execute()
+
+
+def _call(peer: Peer, began: datetime, *, failed: bool) -> dict[str, object]:
+    """An association of a peer; what failed is one that the peer broke off."""
+    done = {"stored": 40} if peer.label == "CT room" else {}
+    counts = {"store" if done else "find": {"done": 40 if done else 3, "failed": 0, **done}}
+    return {
+        "peer": peer,
+        "role": "acceptor",
+        "calling": peer.ae_title,
+        "called": "PORTICO",
+        "address": "10.0.4.7" if done else "10.0.8.5",
+        "started": began,
+        "seen": began,
+        "ended": began + timedelta(seconds=48),
+        "counts": counts,
+        "outcome": "aborted" if failed else "released",
+        "bytes": 21_000_000 if done else 0,
+        "sentence": f"{peer.ae_title} broke the association off." if failed else "",
+    }
+
+
+def _disk() -> None:
+    """Forty days in which the archive grew evenly up to what is in use today, when a worker has just looked."""
+    room = disk.room()
+    rows = []
+    for back in range(41):
+        at, grown = now() - timedelta(days=back), room.used // 100 * back
+        ours = {"segments": room.used // 2 - grown, "database": room.used // 50, "rest": room.used // 90}
+        rows.append({"day": f"{at:%Y-%m-%d}", "at": at, "total": room.total, "free": room.free + grown, **ours})
+    DiskDay.insert_many(rows).on_conflict_replace().execute()
 
 
 def _work(actor: Actor) -> None:
@@ -136,4 +222,8 @@ def _work(actor: Actor) -> None:
     until(lambda: jobs.get(tried).state in OVER)
     evening: datetime = now() - timedelta(hours=9)
     moments = {"created": evening, "started": evening, "ended": evening + timedelta(minutes=4)}
-    Job.update(**moments).where(Job.id == export).execute()
+    tried_once = {"began": moments["started"].isoformat(), "ended": moments["ended"].isoformat()}
+    done = jobs.get(export).result
+    done["tries"] = [{**one, **tried_once} for one in done["tries"]]
+    Job.update(**moments, result=done).where(Job.id == export).execute()
+    Hourly.update(hour=hourly.beginning(evening)).where(Hourly.kind == "exported").execute()

@@ -1,8 +1,8 @@
 """The first run: what a new site leads through, live, and how it is left and found again."""
 
-import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
@@ -10,9 +10,9 @@ from archive_fixtures import a_project, an_object, store
 from axe_playwright_python.sync_playwright import Axe
 from browser_fixtures import EMAIL, PASSWORD, Person, browser_type_launch_args, person_at
 from flask import Flask
+from guide_fixtures import NEW, takes, walks
 from playwright.sync_api import Browser, Page, expect
 from pynetdicom import AE
-from test_guide import PICTURES
 from test_web_lists import MOST_STATEMENTS, statements
 from up_fixtures import Up
 from web_fixtures import Visitor, app, dimse, reader, stranger, text_of, visitor
@@ -175,6 +175,8 @@ def test_the_first_run_leads_through_four_steps_and_tells_live_when_each_has_wor
 ) -> None:
     person = person_at(browser, empty.url)
     person.signs_in()
+    walks(person, NEW, folder=empty.data)
+    person.goes("/")
     home, acting = person.page, person.page.context.new_page()
     steps = home.locator("#first-steps")
     expect(steps).to_contain_text("0 of 4 done")
@@ -184,7 +186,7 @@ def test_the_first_run_leads_through_four_steps_and_tells_live_when_each_has_wor
 
     assert not calls(empty, "VIEWER3")
     expect(home.locator("#step-peer")).to_contain_text("VIEWER3 knocked from 127.0.0.1")
-    _take_the_picture(person)
+    _take_the_picture(person, empty.data)
     _leave_and_take_up(home)
     home.get_by_role("button", name="Register VIEWER3").press("Enter")
     expect(home.get_by_role("heading", name="VIEWER3", level=1)).to_be_visible()
@@ -250,7 +252,7 @@ def _new_storage(page: Page, up: Up) -> None:
     expect(page.locator("#test")).to_contain_text("Every step of the test passed.", timeout=60_000)
 
 
-def _take_the_picture(person: Person) -> None:
+def _take_the_picture(person: Person, folder: Path) -> None:
     """As the guide shows it, and as axe sees it."""
     for width in (390, 1280):
         person.page.set_viewport_size({"width": width, "height": 800})
@@ -258,5 +260,4 @@ def _take_the_picture(person: Person) -> None:
         rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
         found = Axe().run(person.page, options={"runOnly": rules, "resultTypes": ["violations"]})
         assert found.response["violations"] == []
-    if os.environ.get("GUIDE"):
-        person.page.screenshot(path=PICTURES / "first-steps.png", scale="css", animations="disabled")
+    takes(person.page, "first-steps", folder)

@@ -1,0 +1,144 @@
+"""What the guide pictures: each page of the site once, some in another light, and what a new site shows."""
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from browser_fixtures import EMAIL, Person
+from hospital_fixtures import ACCESSION, READER
+from playwright.sync_api import Page, expect
+
+PICTURES = Path(__file__).parent.parent / "docs" / "guide" / "pictures"
+HEIGHT, WIDE, PHONE = 800, 1280, 390
+NOBODY = ""
+RENAME = """names => {
+  const renamed = text => names.reduce((so_far, [from, to]) => so_far.replaceAll(from, to), text);
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) walk.currentNode.data = renamed(walk.currentNode.data);
+  document.querySelectorAll("input").forEach(input => input.value = renamed(input.value));
+}"""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A picture, the address that it is taken at, and words that stand there."""
+
+    picture: str
+    path: str
+    words: str
+    who: str = EMAIL
+    width: int = WIDE
+    dark: bool = False
+    code: int = 200
+
+
+STOPS = (
+    Stop("sign-in", "/sign-in", "Sign in", who=NOBODY),
+    Stop("home", "/", "For the other side"),
+    Stop("home-phone", "/", "For the other side", width=PHONE),
+    Stop("home-dark", "/", "For the other side", dark=True),
+    Stop("first-steps-done", "/first-steps/", "First steps"),
+    Stop("disk", "/disk/", "Who wrote last"),
+    Stop("search", f"/search?q={ACCESSION}", "Studies"),
+    Stop("search-nothing", "/search?q=VIEWER9", "VIEWER9"),
+    Stop("projects", "/data/", "Brain"),
+    Stop("project-new", "/data/projects/new", "AE title"),
+    Stop("project", "/data/project/1", "3 subjects"),
+    Stop("subject", "/data/subject/1", "1CT1"),
+    Stop("session", "/data/session/1", "CT room"),
+    Stop("session-phone", "/data/session/1", "CT room", width=PHONE),
+    Stop("acquisition", "/data/acquisition/1", "CT room"),
+    Stop("series", "/data/series/1", "of 6"),
+    Stop("series-dark", "/data/series/1", "of 6", dark=True),
+    Stop("file", "/data/file/1", "Digest"),
+    Stop("header", "/data/file/1/header", "PatientName"),
+    Stop("trash", "/data/trash", "1 thing"),
+    Stop("trash-ask", "/data/session/2/trash", "Move"),
+    Stop("conflicts", "/data/conflicts/", "PatientID"),
+    Stop("conflict", "/data/conflicts/1", "Keep"),
+    Stop("exports", "/exports/", "objects arrived whole."),
+    Stop("exports-phone", "/exports/", "objects arrived whole.", width=PHONE),
+    Stop("export-new", "/exports/new?project=neuro/Brain", "As it will be"),
+    Stop("dry-run", "/jobs/4", "What would be done"),
+    Stop("export", "/jobs/2", "objects arrived whole."),
+    Stop("jobs", "/jobs/", "Echo"),
+    Stop("job", "/jobs/3", "Run again"),
+    Stop("associations", "/activity/", "VIEWER"),
+    Stop("refused", "/activity/refused", "VIEWER3 is not registered."),
+    Stop("audit", "/activity/audit", "setting:changed"),
+    Stop("devices", "/interfaces/devices/", "Silent for"),
+    Stop("device-new", "/interfaces/devices/new", "Label"),
+    Stop("device", "/interfaces/devices/1", "Generate API key"),
+    Stop("key-revoke", "/interfaces/devices/1/keys/{key}/revoke", "first key"),
+    Stop("peers", "/interfaces/peers/", "Refused callers"),
+    Stop("peers-phone", "/interfaces/peers/", "Refused callers", width=PHONE),
+    Stop("peers-dark", "/interfaces/peers/", "Refused callers", dark=True),
+    Stop("peer-new", "/interfaces/peers/new", "What it may do"),
+    Stop("peer", "/interfaces/peers/2", "For the other side"),
+    Stop("peer-remove", "/interfaces/peers/2/remove", "Reading room 1"),
+    Stop("storages", "/interfaces/storages/", "An export needs one."),
+    Stop("storage-new", "/interfaces/storages/new?provider=s3", "CA certificate"),
+    Stop("storage", "/interfaces/storages/1", "Every step of the test passed."),
+    Stop("users", "/users/", READER),
+    Stop("user-new", "/users/new", "E-mail address"),
+    Stop("user", "/users/2", "Sees in fact"),
+    Stop("user-role", "/users/2/role", READER),
+    Stop("settings", "/settings/", "AE title of the site"),
+    Stop("profile", "/profile", "Time zone"),
+    Stop("password", "/password", "Current password"),
+    Stop("not-found", "/data/project/99", "", code=404),
+    Stop("not-allowed", "/settings/", "", who=READER, code=403),
+)
+
+NEW = (
+    Stop("data-empty", "/data/", "New project"),
+    Stop("exports-empty", "/exports/", "Add storage"),
+    Stop("jobs-empty", "/jobs/", ""),
+    Stop("devices-empty", "/interfaces/devices/", "New device"),
+)
+"""Of a new site; `test_first_steps.py` goes there."""
+
+LIVE = {"first-steps"}
+"""Pictures that `test_first_steps.py` takes on its way."""
+
+SAME_PAGE = {
+    "data.beside": ("data.place", "the list of files that an acquisition has too"),
+    "devices.edit": ("devices.new", "the same form, with its label in it"),
+    "imports.index": ("exports.index", "a list of the same parts"),
+    "imports.new": ("exports.new", "made of the same parts"),
+    "peers.edit": ("peers.new", "the same form, filled"),
+    "projects.edit": ("projects.new", "the same form, filled"),
+    "disk.bucket": ("disk.index", "made of the same parts, and only there where the archive has a bucket"),
+    "schedules.ask_remove": ("peers.ask_remove", "asks in the same way"),
+    "schedules.index": ("exports.index", "a list of the same parts"),
+    "schedules.new": ("exports.new", "made of the same parts"),
+    "schedules.show": ("jobs.show", "made of the same parts"),
+    "settings.ask_sign_out_all": ("users.ask_role", "asks in the same way"),
+    "storages.edit": ("storages.new", "the same form, filled"),
+    "storages.ask_remove": ("peers.ask_remove", "asks in the same way"),
+    "users.ask_new_password": ("users.ask_role", "asks in the same way"),
+}
+"""Pages without a picture: which pictured one each looks like, and why that is enough."""
+
+
+def walks(person: Person, stops: Sequence[Stop], names: dict[str, str] | None = None, *, folder: Path) -> None:
+    """Go to each stop, read what must stand there, and with GUIDE=1 take its picture."""
+    page = person.page
+    for stop in stops:
+        page.set_viewport_size({"width": stop.width, "height": HEIGHT})
+        page.emulate_media(color_scheme="dark" if stop.dark else "light")
+        person.allowed = {stop.code}
+        person.goes(stop.path.format_map(names or {}))
+        expect(page.locator("main")).to_contain_text(stop.words)
+        assert page.evaluate("document.documentElement.scrollWidth") <= stop.width, stop.picture
+        takes(page, stop.picture, folder)
+
+
+def takes(page: Page, picture: str, folder: Path) -> None:
+    """With GUIDE=1 the picture of what is on the screen, with the folder of the test under a site's usual name."""
+    if os.environ.get("GUIDE"):
+        page.wait_for_load_state("networkidle")
+        page.evaluate(RENAME, [[str(folder), "/srv/portico"], [socket.gethostname(), "portico"]])
+        page.screenshot(path=PICTURES / f"{picture}.png", scale="css", animations="disabled")
