@@ -138,7 +138,8 @@ def _note_objects(job: Job, by_key: dict[str, Entry]) -> None:
         for key, entry in by_key.items()
         if key not in rows
     )
-    waiting = {key: row for key, row in rows.items() if row.state == "pending"}
+    rows = _rows(job, by_key)  # with those that are gone: they may come back before somebody tries them again
+    waiting = {key: row for key, row in rows.items() if row.state in ("pending", "failed")}
     for key, row in waiting.items():
         JobItem.update(digest=by_key[key]["sha256"][:64]).where(JobItem.id == row.id).execute()
     Sidecar.delete().where(Sidecar.of.in_([row.id for row in waiting.values()])).execute()

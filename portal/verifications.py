@@ -236,8 +236,8 @@ def _text(key: str) -> str:
 
 
 def _exports_to(storage_id: int) -> list[int]:
-    rows = Job.select(Job.id, Job.params).where(Job.kind == "export")
-    return [row.id for row in rows.iterator() if row.params.get("storage") == storage_id]
+    rows = plain(Job.select(Job.id).where(Job.storage == storage_id, Job.kind == "export"))
+    return [row[0] for row in rows]
 
 
 def _sums(job_id: int) -> dict[str, list[int]]:

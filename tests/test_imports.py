@@ -1,11 +1,14 @@
 """What lies in a store comes in once, placed as chosen; what does not fit is refused with its reason."""
 
+import contextlib
 import hashlib
+import http.client
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from archive_fixtures import an_object, encode, store, vendor_file
@@ -393,6 +396,7 @@ def test_what_is_not_as_the_manifest_names_it_is_not_taken_in(
     add_files(acquisition, 2, 100, admin)
     run(exports.start("lab/Trial", to="inbox", actor=admin, options=Options(sidecars=True)))
     home = folder / "Trial/S-01/Visit 1/T1"
+    there = {str(path.relative_to(folder)): path.read_bytes() for path in home.iterdir()}
     if which == "missing":
         (home / "0000.bin").unlink()
     elif which == "object":
@@ -405,6 +409,10 @@ def test_what_is_not_as_the_manifest_names_it_is_not_taken_in(
     assert (job.state, job.done, job.failed) == ("errors", 1, 1)
     assert list(reasons(job)) == ["Trial/S-01/Visit 1/T1/0000.bin"]
     assert (File.select().count(), Subject.select().count()) == (3, 2)
+    put(folder, there)
+    job = run(jobs.retry(job.id, actor=admin))
+    assert (job.state, job.done, job.failed) == ("done", 2, 0)
+    assert {(file.origin_id, file.origin_via) for file in File.select()} == {("1", "web")}
 
 
 # Kills
@@ -449,3 +457,32 @@ def test_the_command_line_tries_imports_and_shows(
     put(folder, {"in/2.txt": b"no"})
     refused = portal(*start)
     assert (refused.code, "1 refused" in refused.err) == (1, True)
+
+
+HOSTILE = ("../up.txt", "a/../../up.txt", "/abs.txt", "a//b.txt", "x" * 1000, "S/\x07.txt", "S/tab\t.txt", ".")
+
+
+@pytest.mark.parametrize("place", ["moto"], indirect=True)
+def test_a_bucket_with_hostile_names_brings_in_only_what_has_a_name(
+    place: Place, project: Project, site: Settings, admin: Actor
+) -> None:
+    for name in (*HOSTILE, "good.txt"):
+        put_raw(place, f"hostile/{name}")
+    storages.add(
+        "inbox", place.provider, prefix="hostile", mode="import", secret=place.secret, actor=admin, **place.config
+    )
+    before = {path.relative_to(site.data) for path in site.data.rglob("*") if "run" not in path.parts}
+    job = run(imports.start(wanted(by="path"), actor=admin))
+    assert ended(job).pop("good.txt") == "stored"
+    assert (job.state, job.done, job.failed) == ("errors", 1, len(HOSTILE)), ended(job)
+    assert [file.name for file in File.select()] == ["good.txt"]
+    after = {path.relative_to(site.data) for path in site.data.rglob("*") if "run" not in path.parts}
+    assert {str(path.parent) for path in after - before} <= {"archive"}
+
+
+def put_raw(place: Place, key: str) -> None:
+    """Put an object under a name that no client of ours would send."""
+    address = place.config["endpoint"].removeprefix("http://")
+    with contextlib.closing(http.client.HTTPConnection(address, timeout=20)) as connection:
+        connection.request("PUT", f"/{place.config['bucket']}/{quote(key, safe='/')}", b"x")
+        assert connection.getresponse().status == 200, key
