@@ -85,7 +85,7 @@ def _each(run: Run, destination: "Destination", threads: int) -> None:
     with Crew(threads, sender.attempt) as crew:
         sender.is_stopping = lambda: crew.is_stopping
         try:
-            for item, error in crew.outcomes(_tasks(run.job), run.check):
+            for item, error in crew.outcomes(_tasks(run.job), tally.check):
                 tally.add(item)
                 in_a_row = in_a_row + 1 if isinstance(error, OF_THE_STORAGE) or _may_pass(error) else 0
                 if error and in_a_row >= IN_A_ROW and not (run.is_last and isinstance(error, NotKept)):
@@ -110,6 +110,15 @@ class Tally:
 
     def add(self, item: JobItem) -> None:
         self._items.append(item)
+        self._flush_in_time()
+
+    def check(self) -> None:
+        """Write what has waited long enough, while others are under way; raises Stopped if the run is to end."""
+        self._run.check()
+        if self._items:
+            self._flush_in_time()
+
+    def _flush_in_time(self) -> None:
         if len(self._items) >= FLUSH_ITEMS or time.monotonic() - self._since > FLUSH_SECONDS:
             self.flush()
 

@@ -55,7 +55,7 @@ def each(
 
     with Crew[Task, Outcome](threads, lambda task: attempt(task, check)) as crew:
         try:
-            for item, error in crew.outcomes(tasks, run.check):
+            for item, error in crew.outcomes(tasks, tally.check):
                 tally.add(item)
                 of_all = error is not None and (isinstance(error, OF_THE_STORAGE) or not error.permanent)
                 in_a_row = in_a_row + 1 if of_all else 0
@@ -104,6 +104,15 @@ class _Tally:
 
     def add(self, item: JobItem) -> None:
         self._items.append(item)
+        self._flush_in_time()
+
+    def check(self) -> None:
+        """Write what has waited long enough, while others are under way; raises Stopped if the run is to end."""
+        self._run.check()
+        if self._items:
+            self._flush_in_time()
+
+    def _flush_in_time(self) -> None:
         if len(self._items) >= FLUSH_ITEMS or time.monotonic() - self._since > FLUSH_SECONDS:
             self.flush()
 

@@ -2,21 +2,23 @@ import hashlib
 import hmac
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from archive_fixtures import an_object, store
 from work_fixtures import *  # noqa: F403  (fixtures)
-from work_fixtures import add_file, add_files, files_below
+from work_fixtures import add_file, add_files, files_below, until
 
 from dimse_worker import destinations
-from portal import audit, containers, exports, jobs, runs, runtime
+from portal import audit, containers, exports, jobs, models, runs, runtime
 from portal.errors import BadValue, Missing, NotAllowed
 from portal.models import Acquisition, Audit, File, Job, JobItem, Project, Storage, now
 from portal.provenance import Actor
 from portal.settings import Settings
 from portal.storage import storages
+from portal.storage.destination import Destination
 
 
 def run(job: Job) -> Job:
@@ -199,6 +201,46 @@ def test_a_run_that_dies_while_it_plans_plans_anew(
     JobItem.create(job=job, key="Trial/left over", size=1, digest="0")
     job = run(job)
     assert (job.state, job.total) == ("done", 3)
+
+
+class _Gated:
+    """A destination that takes no object whose key ends so until it is opened."""
+
+    def __init__(self, destination: Destination, ending: str) -> None:
+        self._destination = destination
+        self._ending = ending
+        self.opened = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._destination, name)
+
+    def put(self, key: str, *arguments: Any, **options: Any) -> None:
+        if key.endswith(self._ending):
+            self.opened.wait(60)
+        self._destination.put(key, *arguments, **options)
+
+
+def test_what_has_arrived_is_told_while_another_object_is_under_way(
+    acquisition: Acquisition, mirror: Storage, admin: Actor
+) -> None:
+    add_files(acquisition, 3, 1000, admin)
+    add_file(acquisition, "slow.bin", b"slow", admin)
+    job = exports.start("lab/Trial", to="mirror", actor=admin)
+    gated: Any = _Gated(storages.open(mirror), "slow.bin")
+
+    def export() -> None:
+        with models.connection():
+            runs.perform(job.id, lambda this: exports.run(this, destination=gated))
+
+    thread = threading.Thread(target=export)
+    thread.start()
+    try:
+        until(lambda: exports.get(job.id).done == 3, seconds=20)
+        assert exports.get(job.id).state == "running"
+    finally:
+        gated.opened.set()
+        thread.join()
+    assert (exports.get(job.id).state, exports.get(job.id).done) == ("done", 4)
 
 
 def test_held_objects_stay_here_and_the_export_says_so(
