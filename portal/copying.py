@@ -60,7 +60,10 @@ def send(run: Run, destination: "Destination", *, threads: int) -> None:
 
 
 def settle(run: Run) -> None:
-    """Come back for what is left, by raising Unreachable; in the last run give it up."""
+    """Come back for what is left, by raising Unreachable; in the last run give it up.
+
+    What is still to be done then, such as a manifest that names it, has attempts of its own.
+    """
     left = (JobItem.job == run.job) & JobItem.state.in_(("pending", "sent"))
     number = JobItem.select().where(left).count()
     if number and not run.is_last:
@@ -69,6 +72,8 @@ def settle(run: Run) -> None:
         )
     spells.update(JobItem, left, state="failed", check=run.check)
     count(run)
+    if number:
+        run.write(attempts=1)
 
 
 def example(job: Job, *states: str) -> str:
