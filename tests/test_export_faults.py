@@ -53,9 +53,9 @@ def check_that_it_is_true(
     verified = {item["key"].removeprefix(f"{prefix}/"): (item["size"], item["sha256"]) for item in manifest["items"]}
     failed = {item["key"].removeprefix(f"{prefix}/") for item in manifest["failed"]}
     whole = {key: content for key, content in there.items() if expected.get(key) == content}
-    assert verified == whole
-    assert failed == expected.keys() - whole.keys()
     rows = {item.key: item.sentence for item in JobItem.select().where(JobItem.job == job, JobItem.state == "failed")}
+    assert verified == whole, {key: rows[key] for key in whole.keys() - verified.keys()}
+    assert failed == expected.keys() - whole.keys()
     assert rows.keys() == failed
     assert all(rows.values())
     assert (job.state, job.done, job.failed) == ("errors" if failed else "done", len(verified), len(failed))

@@ -195,6 +195,20 @@ def test_a_source_that_breaks_off_or_lies_leaves_nothing(place: Place, destinati
     assert list(destination.leftovers(timedelta(days=-1))) == []
 
 
+@pytest.mark.parametrize("place", ["moto", "juicefs", "fake-gcs"], indirect=True)
+def test_an_answer_that_is_lost_and_then_a_look_that_is_cut_are_not_taken_for_another_object(
+    place: Place, prefix: str, make_front: Callable[..., Front]
+) -> None:
+    left = {"write": "lose", "look": "cut"}
+
+    def rule(request: Request) -> str | None:
+        return left.pop({"PUT": "write", "POST": "write", "GET": "look"}.get(request.method, ""), None)
+
+    put(place.behind(make_front(place, rule)).open(prefix, create_only=place.create_only), "object")
+    assert not left
+    assert b"".join(place.open(prefix).read("object")) == CONTENT
+
+
 @pytest.mark.parametrize("place", ALL, indirect=True)
 def test_what_is_not_there_is_missing(destination: Destination) -> None:
     assert destination.stat("nothing") is None

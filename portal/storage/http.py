@@ -6,6 +6,7 @@ import http.client
 import io
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -97,17 +98,21 @@ def patience(response: requests.Response) -> float:
 @contextlib.contextmanager
 def explained(where: str, limits: Limits) -> Iterator[None]:
     """The network's errors in words; `where` is host and port."""
+    handled = sys.exception()
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
-        raise in_words(error, where, limits) from error
+        raise in_words(error, where, limits, handled) from error
     except UnicodeError as error:
         raise BadValue(f"{where[:100]!r} is no name of a server.", field="endpoint") from error
 
 
-def in_words(error: BaseException, where: str, limits: Limits) -> PortalError:
-    """What an error of the network means for the person who chose the endpoint."""
-    causes = list(_causes(error))
+def in_words(error: BaseException, where: str, limits: Limits, handled: BaseException | None = None) -> PortalError:
+    """What an error of the network means for the person who chose the endpoint.
+
+    `handled` was there before: Python names it as the context of all that happens while it is handled.
+    """
+    causes = list(_causes(error, handled))
     host, _colon, port = where.rpartition(":")
     if own := next((cause for cause in causes if isinstance(cause, PortalError)), None):
         return own
@@ -152,9 +157,9 @@ def _tls_in_words(error: ssl.SSLError, host: str, port: str) -> PortalError:
     return Unreachable(sentence, permanent=True)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that is wrapped in it."""
-    seen: list[BaseException] = []
+def _causes(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:
+    """The error and all that is wrapped in it, but for what was handled before."""
+    seen: list[BaseException | None] = [handled]
     open_ = [error]
     while open_:
         this = open_.pop(0)
