@@ -2,14 +2,18 @@
 
 import base64
 import contextlib
+import json
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from page_fixtures import PAGES
+from browser_fixtures import EMAIL, PASSWORD
+from cloud_stores import ACCOUNT_KEY, GoogleAccount, answering
+from flask import Flask
+from page_fixtures import PAGES, Served, live_in
 from store_fixtures import *  # noqa: F403  (fixtures)
 from store_fixtures import SECRET, Answer, Front, Place, Running
 from web_fixtures import *  # noqa: F403  (fixtures)
@@ -17,16 +21,21 @@ from web_fixtures import Visitor
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, Valkey, add_files, until
 
-from portal import exports, jobs, progress, runtime
+from portal import exports, jobs, progress, runtime, users
 from portal.errors import PortalError
 from portal.models import Acquisition, Job
-from portal.provenance import Actor
+from portal.provenance import Actor, operator
 from portal.settings import Settings
 from portal.storage import storages
 
 pytestmark = pytest.mark.xdist_group("stores")
 
 WRONG = "planted-but-wrong-71f3"
+WRONG_KEY = base64.b64encode(b"planted-but-wrong-71f3-as-long-as-a-key-of-Azure").decode()
+
+
+GOOGLE_TOKEN = "Bearer token"
+"""How the tests' Google account signs each request."""
 
 
 def forms(secret: str) -> Iterator[bytes]:
@@ -39,9 +48,15 @@ def forms(secret: str) -> Iterator[bytes]:
         yield padded[4 if shift else 0 : -4]
 
 
-def leaks(content: bytes) -> list[bytes]:
-    planted = [form for secret in (SECRET, WRONG) for form in forms(secret)]
-    return [form for form in planted if form in content]
+def leaks(content: bytes, planted: Iterable[str]) -> list[bytes]:
+    return [form for secret in planted for form in forms(secret) if form in content]
+
+
+def needles(secret: dict[str, str]) -> Iterator[str]:
+    """What must be nowhere: the secret, and of a service account each line of its key."""
+    for name, text in secret.items():
+        lines = json.loads(text)["private_key"].splitlines() if name == "service_account" else [text]
+        yield from (line for line in lines if len(line) > 20 and not line.startswith("-----"))
 
 
 def queue_content() -> bytes:
@@ -51,8 +66,10 @@ def queue_content() -> bytes:
 
 
 def test_what_is_planted_is_found() -> None:
-    assert leaks(b"..." + SECRET.encode()) == [SECRET.encode()]
-    assert leaks(b"Basic " + base64.b64encode(b"user:" + WRONG.encode()))
+    planted = [SECRET, WRONG, *needles({"service_account": GoogleAccount().json("")})]
+    assert leaks(b"..." + SECRET.encode(), planted) == [SECRET.encode()]
+    assert leaks(b"Basic " + base64.b64encode(b"user:" + WRONG.encode()), planted)
+    assert len(planted) > 20
 
 
 def over(job_id: int, worker: Process) -> Job:
@@ -60,71 +77,104 @@ def over(job_id: int, worker: Process) -> Job:
     return jobs.get(job_id)
 
 
+@pytest.fixture
+def refused() -> Iterator[str]:
+    """The key of an account of Google's that nobody knows."""
+    account = GoogleAccount(refusal={"error": "invalid_grant"})
+    with answering(account.answer) as front:
+        yield account.json(f"{front.url}/token")
+
+
 def test_credentials_are_nowhere_after_a_run_of_everything(
     running: Running,
     make_front: Callable[..., Front],
+    refused: str,
     site: Settings,
     acquisition: Acquisition,
     queue: Valkey,
     worker: Process,
     admin: Actor,
+    app: Flask,
     visitor: Visitor,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    place = running["juicefs"]
     add_files(acquisition, 3, 1000, admin)
     heard = [b""]
+    wrong = {
+        "juicefs": {"secret_key": WRONG},
+        "azurite": {"account_key": WRONG_KEY},
+        "fake-gcs": {"service_account": refused},
+    }
+    assert running["azurite"].secret == {"account_key": ACCOUNT_KEY}
 
     def look() -> None:
         heard.append(queue_content())
 
-    def use(label: str, where: Place) -> None:
-        config = {"prefix": f"secrets-{label}", **where.config}
-        storages.add(label, "s3", secret={"secret_key": WRONG}, actor=admin, **config)
-        over(storages.request_test(label, actor=admin), worker)
-        look()
-        over(exports.start("lab/Trial", to=label, actor=admin).id, worker)
-        storages.edit(label, secret={"secret_key": SECRET}, actor=admin)
-        over(storages.request_test(label, actor=admin), worker)
-        look()
-        over(exports.start("lab/Trial", to=label, actor=admin).id, worker)
+    def use(label: str, where: Place, *secrets: dict[str, str]) -> None:
+        for secret in secrets:
+            if secret is secrets[0]:
+                config = {"prefix": f"secrets-{label}", **where.config}
+                storages.add(label, where.provider, secret=secret, actor=admin, **config)
+            else:
+                storages.edit(label, secret=secret, actor=admin)
+            over(storages.request_test(label, actor=admin), worker)
+            look()
+            over(exports.start("lab/Trial", to=label, actor=admin).id, worker)
         with contextlib.suppress(PortalError):
-            storages.edit(label, secret={"unknown": SECRET}, actor=admin)
+            storages.edit(label, secret={"unknown": next(iter(where.secret.values()))}, actor=admin)
         look()
 
-    broken = make_front(place, lambda request: Answer(400, str(request.headers).encode() + request.path.encode()))
-    use("kept", place)
-    use("broken", place.behind(broken))
-    assert [job.state for job in Job.select().where(Job.kind == "export").order_by(Job.id)] == [
-        *("failed", "done", "failed", "failed")
-    ]
-    pages = page_contents(visitor)
-    storages.remove("broken", actor=admin)
+    for name in wrong:
+        place = running[name]
+        broken = make_front(place, lambda request: Answer(400, str(request.headers).encode() + request.path.encode()))
+        use(f"kept-{name}", place, wrong[name], place.secret)
+        use(f"broken-{name}", place.behind(broken), place.secret)
+    ended = [job.state for job in Job.select().where(Job.kind == "export").order_by(Job.id)]
+    assert ended == ["failed", "done", "failed"] * len(wrong)
     look()
+    worker.stop()
+    own = str([jobs.view(job) for job in Job.select()]).encode()
+    pages = own_pages(visitor) + all_pages(app, visitor)
+    storages.remove("broken-juicefs", actor=admin)
     written = {
         "queue": b"\n".join(heard),
         "pages": pages,
         "log": caplog.text.encode(),
-        "views": str([jobs.view(job) for job in Job.select()]).encode(),
+        "views": own,
         "rows": dump(site).encode(),
-        "objects": b"".join(content for content in contents_of(place)),
+        "objects": b"".join(content for name in wrong for content in contents_of(running[name])),
     }
     written |= {str(path): path.read_bytes() for path in files_of(site.data, tmp_path)}
-    found = {name: leaks(content) for name, content in written.items()}
+    planted = [needle for name in wrong for secret in (wrong[name], running[name].secret) for needle in needles(secret)]
+    found = {name: leaks(content, planted) for name, content in written.items()}
     assert {name: forms for name, forms in found.items() if forms} == {}
-    assert len(pages) > 10_000
+    assert len(pages) > 100_000
+    assert len(planted) > 40
     assert any(name.endswith("work.log") for name in written)
 
 
-def page_contents(visitor: Visitor) -> bytes:
-    """Each page that needs no row of its own, and those of the storages and jobs."""
-    plain = {path for paths in PAGES.values() for path in paths if "{" not in path}
+def own_pages(visitor: Visitor) -> bytes:
+    """The pages of the storages and jobs that ran."""
     rows = [f"/jobs/{job.id}" for job in Job.select()] + [
         f"/interfaces/storages/{row.id}{end}" for row in storages.every() for end in ("", "/edit", "/remove")
     ]
-    return b"\n".join(visitor.get(path).data for path in sorted(plain) + rows)
+    return b"\n".join(opened(visitor, path) for path in rows)
+
+
+def all_pages(app: Flask, visitor: Visitor) -> bytes:
+    """Every page of the site, each on rows of its own."""
+    users.add(EMAIL, PASSWORD, True, actor=operator())
+    served = Served(app)
+    live_in(served)
+    return b"\n".join(opened(visitor, served.at(path)) for paths in PAGES.values() for path in paths)
+
+
+def opened(visitor: Visitor, path: str) -> bytes:
+    answer = visitor.get(path)
+    assert answer.status_code in (200, 302, 303), path
+    return answer.data
 
 
 def dump(site: Settings) -> str:
@@ -134,7 +184,7 @@ def dump(site: Settings) -> str:
 
 def contents_of(place: Place) -> Iterator[bytes]:
     """What was written to the bucket, the manifests too."""
-    store = place.open("secrets-kept")
+    store = place.open(f"secrets-kept-{place.name}")
     for found in store.list():
         yield found.key.encode()
         yield from store.read(found.key)
