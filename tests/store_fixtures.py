@@ -52,6 +52,8 @@ class Place:
     keeps_parts: bool = True
     """An object that was sent in parts comes back as it was."""
     keeps_ranges: bool = True
+    resumes: bool = True
+    """A part whose answer got lost may be sent again."""
     longest: int = 1024
     """Bytes of a name."""
     refuses: tuple[str, ...] = ()

@@ -355,6 +355,21 @@ def test_a_write_whose_answers_get_lost_succeeds_once(
     emulator.open(prefix).verify("object", size=size, digest=hashlib.sha256(content).hexdigest())
 
 
+def test_an_upload_that_the_store_forgot_at_its_end_is_looked_for(
+    emulator: Place, make_front: Callable[..., Front]
+) -> None:
+    left = ["lose"]
+
+    def rule(request: Request) -> str | None:
+        is_end = request.headers.get("Content-Range", "").endswith(f"-{LARGE - 1}/{LARGE}")
+        return left.pop() if is_end and left else None
+
+    content = os.urandom(LARGE)
+    put(emulator.behind(make_front(emulator, rule)).open("forgotten"), "object", content)
+    assert not left
+    assert b"".join(emulator.open("forgotten").read("object")) == content
+
+
 def test_an_upload_goes_on_where_the_store_says(scripted: Callable[[Front], Destination]) -> None:
     """It took less than was sent, then its answer got lost, then it had all."""
     content = os.urandom(LARGE)

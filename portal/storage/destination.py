@@ -223,13 +223,22 @@ class Destination:
                 offset += len(body)
             settle = lambda: self._settled(name, size, digest)  # noqa: E731
             self._persist(lambda: store.finish(upload), settle=settle, guard=not overwrite and name)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Missing) and self._is_there(name, size, digest):
+                return
             with contextlib.suppress(PortalError):
                 store.abort(upload)
             raise
 
     def _send(self, upload: Upload, number: int, offset: int, body: bytes) -> None:
         self._persist(lambda: self._store.send(upload, number, offset, body))
+
+    def _is_there(self, name: str, size: int, digest: str) -> bool:
+        """Whether an upload that the store no longer knows has ended well: the answer to its end may have got lost."""
+        try:
+            return self.holds(name.removeprefix(self._prefix), size=size, digest=digest)
+        except Missing:
+            return False
 
     def _settled(self, name: str, size: int, digest: str) -> None:
         """An earlier try may have written it: what is there is ours if it has our content. Raises Taken or Missing."""
