@@ -17,18 +17,22 @@ from portal import (
     exports,
     grants,
     hourly,
+    imports,
     jobs,
     keys,
     migrations,
     models,
     peers,
     runtime,
+    schedules,
     settings,
     site,
     trash,
     users,
+    verifications,
 )
 from portal.export_orders import Options
+from portal.import_orders import Wanted
 from portal.models import (
     ApiKey,
     Association,
@@ -90,7 +94,7 @@ def _furnish(up: Up) -> Actor:
     _disk()
     folder = runtime.current().storage_roots[0] / "mirror"
     folder.mkdir(parents=True)
-    storages.add("mirror-b", "fs", path=str(folder), actor=actor)
+    storages.add("mirror-b", "fs", path=str(folder), mode="both", actor=actor)
     return actor
 
 
@@ -212,7 +216,9 @@ def _disk() -> None:
 
 
 def _work(actor: Actor) -> None:
-    """An export of last night that arrived whole, a dry run, and an echo to a viewer that is switched off."""
+    """An export of last night that arrived whole, is repeated and was verified, an echo to a viewer that is switched
+    off, and dry runs of an export and of an import.
+    """
     test = storages.request_test("mirror-b", actor=actor)
     export = exports.start("neuro/Brain", to="mirror-b", actor=actor).id
     echo = peers.request_echo("Reading room 1", actor=actor)
@@ -220,6 +226,13 @@ def _work(actor: Actor) -> None:
     rule = {"include": ["modality is CT or MR"], "path": "{project}/{subject}/{date:%Y-%m-%d}/{modality}/{file}"}
     tried = exports.dry_run("neuro/Brain", to="mirror-b", actor=actor, options=Options(rules=[rule])).id
     until(lambda: jobs.get(tried).state in OVER)
+    schedules.add(export, "30 1 * * *", confirmed=True, label="Brain, every night", actor=actor)
+    verified = verifications.start(export, actor=actor).id
+    wanted = Wanted(of="mirror-b", to="neuro/Spine", prefix="Brain", by="manifest", include=("*/4MR1/*",))
+    looked = imports.dry_run(wanted, actor=actor).id
+    until(lambda: all(jobs.get(number).state in OVER for number in (verified, looked)))
+    imported = imports.start_as_tried(looked, actor=actor).id
+    until(lambda: jobs.get(imported).state in OVER)
     evening: datetime = now() - timedelta(hours=9)
     moments = {"created": evening, "started": evening, "ended": evening + timedelta(minutes=4)}
     tried_once = {"began": moments["started"].isoformat(), "ended": moments["ended"].isoformat()}

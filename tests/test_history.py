@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from web_fixtures import Visitor
 
 from portal import callers, containers, devices, jobs, peers, runtime, users
-from portal.models import Acquisition, Association, Conflict, File, JobItem, Session, Subject, Trash, writing
+from portal.models import Acquisition, Association, Conflict, File, JobItem, Schedule, Session, Subject, Trash, writing
 from portal.storage import storages
 
 __all__ = ["browser_type_launch_args"]
@@ -31,6 +31,8 @@ LISTS = {
     "/data/conflicts/": "1.3",
     "/disk/": "many-1",
     "/exports/": "many-1",
+    "/exports/schedules/": "many-1",
+    "/imports/": "many-1",
     "/jobs/": "many-1",
     "/jobs/{failed}": "many-1",
     "/activity/": "MANY1",
@@ -81,7 +83,10 @@ def _add_many(names: dict[str, Any]) -> None:
             Trash.create(kind="file", target=file.id, project=names["project"], label=label, files=1, size=1)
             Association.create(role="acceptor", calling=f"MANY{number}", called="US", address="10.0.0.1")
             JobItem.create(job=names["failed"], key=label, state="verified")
-            jobs.create("export", actor=actor, params={"path": label, "to": label}, what=f"{label} to {label}")
+            for kind in ("export", "import"):
+                place = {"path": label, "to": label, "of": label, "prefix": "", "by": "path"}
+                jobs.create(kind, actor=actor, params=place, what=f"{label} to {label}")
+            Schedule.create(label=label, cron="0 2 * * *", params={"path": label, "to": label}, confirmed_by=EMAIL)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import pkgutil
 import subprocess
 import sys
@@ -82,6 +83,12 @@ def test_every_job_has_its_namesake_in_the_worker_with_the_same_parameters() -> 
 
     assert signatures(jobs)
     assert signatures(jobs) == signatures(halves)
+
+
+@pytest.mark.xdist_group("together")
+def test_tests_that_belong_together_run_in_one_process(request: pytest.FixtureRequest) -> None:
+    """They share servers; a runner that no longer knows the groups would start each of them twice, in silence."""
+    assert request.node.nodeid.endswith("@together") == ("PYTEST_XDIST_WORKER" in os.environ)
 
 
 def test_every_module_is_named_for_a_thing() -> None:
