@@ -10,6 +10,7 @@ BENCH ?= build/bench
 BIN := .venv/bin
 PACKAGES := dcmtk chromium strace radosgw
 COMMANDS := echoscu storescu findscu getscu movescu storescp chromium strace radosgw
+PROCESSES := 3
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := up
@@ -24,7 +25,7 @@ test: .venv/test packages .venv/azurite/made
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) -n 2 --dist loadgroup $(if $(CI),-p tests.no_skips)
+	$(PYTEST) -n $(PROCESSES) --dist loadgroup $(if $(CI),-p tests.no_skips)
 
 prove: .venv/test packages .venv/azurite/made
 	$(PYTEST) -m prove --timeout 3600 -p tests.proof

@@ -143,7 +143,9 @@ def _work() -> bool:
         worker.work(logging_level="WARNING")
     except RedisError as error:
         log.warning("the queue does not answer (%s); waiting for it", type(error).__name__)
-    except StopRequested:
+    except StopRequested:  # before its loop, which would have cleaned up
+        if worker is not None:
+            worker.teardown()
         return True
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -228,7 +228,7 @@ def _work(actor: Actor) -> None:
     until(lambda: jobs.get(tried).state in OVER)
     schedules.add(export, "30 1 * * *", confirmed=True, label="Brain, every night", actor=actor)
     verified = verifications.start(export, actor=actor).id
-    wanted = Wanted(of="mirror-b", to="neuro/Spine", prefix="Brain", by="manifest", include=("*/4MR1/*",))
+    wanted = Wanted(of="mirror-b", to="neuro/Spine", prefix="Brain", by="manifest", include=("4MR1/*",))
     looked = imports.dry_run(wanted, actor=actor).id
     until(lambda: all(jobs.get(number).state in OVER for number in (verified, looked)))
     imported = imports.start_as_tried(looked, actor=actor).id

@@ -44,12 +44,16 @@ LISTS = {
     "/users/": "many-1",
 }
 """Each list, and what is typed into its search box."""
-ROWS = """() => [...document.querySelectorAll('#list tbody tr, #list .thumbs > li')].map(row => {
+ROWS = """(page) => [...page.querySelectorAll('#list tbody tr, #list .thumbs > li')].map(row => {
   const shown = row.cloneNode(true);
   shown.querySelectorAll('time').forEach(time => time.remove());
   return shown.textContent.replace(/\\s+/g, ' ').replace(/\\d+ (s|min)\\b/g, '');
 })"""
 """What the rows say, but for how long ago it was, or lasts."""
+WHOLE = f"""async () => ({ROWS})(
+  new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html")
+)"""
+"""What they say where the address is asked for anew."""
 
 
 @pytest.fixture(scope="module")
@@ -139,12 +143,14 @@ def test_back_forward_and_a_reload_bring_the_same_rows(
     assert person.complaints == []
 
 
-def _stop(page: Page) -> tuple[str, list[str]]:
-    """Where one is, with the rows that are there; the same after a reload."""
-    stop = (page.url, page.evaluate(ROWS))
+def _stop(page: Page, *, reload: bool = False) -> tuple[str, list[str]]:
+    """Where one is, with the rows that are there; the whole page at that address has the same ones."""
+    stop = (page.url, page.evaluate(f"({ROWS})(document)"))
     assert stop[1]
-    page.reload()
-    _is_at(page, stop)
+    assert page.evaluate(WHOLE) == stop[1]
+    if reload:
+        page.reload()
+        _is_at(page, stop)
     return stop
 
 
@@ -156,7 +162,7 @@ def _fullest_filter(page: Page) -> Locator:
 
 def _is_at(page: Page, stop: tuple[str, list[str]]) -> None:
     expect(page).to_have_url(stop[0])
-    assert page.evaluate(ROWS) == stop[1]
+    assert page.evaluate(f"({ROWS})(document)") == stop[1]
 
 
 def _follows(page: Page, link: Locator) -> None:
@@ -176,6 +182,6 @@ def _search(page: Page, text: str) -> tuple[str, list[str]]:
         page.keyboard.type(text)
     page.wait_for_url(lambda url: f"q={text}" in url)
     expect(box).to_be_focused()
-    stop = _stop(page)
+    stop = _stop(page, reload=True)
     expect(box).to_have_value(text)
     return stop

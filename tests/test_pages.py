@@ -1,6 +1,7 @@
 """Every page that the site has, in a browser: for everybody to read, and without a word to anybody else."""
 
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -33,7 +34,10 @@ EMPTY = (
     "/search?q=nothing-of-that",
 )
 """Pages that say what they are for while there is nothing."""
-WIDTHS = (1280, 390)
+Looks = tuple[tuple[int, Literal["light", "dark"]], ...]
+LOOKS: Looks = ((1280, "light"), (1280, "dark"), (390, "light"))
+EVERY_LOOK: Looks = (*LOOKS, (390, "dark"))
+"""`make prove` adds the dark phone: its colours are those of the dark desk."""
 RULES = {
     "light": {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]},
     "dark": {"runOnly": {"type": "rule", "values": ["color-contrast"]}, "resultTypes": ["violations"]},
@@ -72,41 +76,43 @@ def test_every_route_has_an_example_here(served: Served) -> None:
     assert rules(served.app, "GET") == set(PAGES) | set(ANSWERS)
 
 
-def test_each_page_is_for_everybody_empty_and_whatever_stands_on_it(person: Person, served: Served) -> None:
+@pytest.mark.parametrize("looks", [LOOKS, pytest.param(EVERY_LOOK, marks=pytest.mark.prove)], ids=["most", "all"])
+def test_each_page_is_for_everybody_empty_and_whatever_stands_on_it(
+    person: Person, served: Served, looks: Looks
+) -> None:
     person.goes("/sign-in")
-    found = _look(person, "/sign-in")
+    found = _look(person, "/sign-in", looks)
     person.signs_in()
     site.put({"dimse.enabled": True}, actor=the_admin())
-    found += _walk(person, EMPTY)
+    found += _walk(person, EMPTY, looks)
     live_in(served)
     person.allowed = {404}
-    found += _walk(person, [*map(served.at, EVERY), "/nowhere"])
+    found += _walk(person, [*map(served.at, EVERY), "/nowhere"], looks)
     assert found == []
 
 
-def _walk(person: Person, addresses: Iterable[str]) -> list[str]:
+def _walk(person: Person, addresses: Iterable[str], looks: Looks) -> list[str]:
     """What is wrong with each page."""
     found = []
     for address in addresses:
         person.goes(address)
-        found += _look(person, address)
+        found += _look(person, address, looks)
     return found
 
 
-def _look(person: Person, address: str) -> list[str]:
-    """What is wrong with the page, at each width, in the light and in the dark."""
+def _look(person: Person, address: str, looks: Looks) -> list[str]:
+    """What is wrong with the page in each of its looks."""
     page, found = person.page, []
     if page.evaluate(PLANTED):
         found.append(f"{address}: a text has become a part of the page")
-    for width in WIDTHS:
+    for width, theme in looks:
         page.set_viewport_size({"width": width, "height": 800})
         if (wide := page.evaluate("document.documentElement.scrollWidth")) > width:
             found.append(f"{address} at {width}: {wide} px wide")
-        for theme, wanted in RULES.items():
-            page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-            page.evaluate(SETTLED)
-            violations = page.evaluate("async rules => (await axe.run(rules)).violations", wanted)
-            for one in violations:
-                nodes = "; ".join(node["html"][:160] for node in one["nodes"][:3])
-                found.append(f"{address} at {width}, {theme}: {one['id']}: {nodes}")
+        page.emulate_media(color_scheme=theme)
+        page.evaluate(SETTLED)
+        violations = page.evaluate("async rules => (await axe.run(rules)).violations", RULES[theme])
+        for one in violations:
+            nodes = "; ".join(node["html"][:160] for node in one["nodes"][:3])
+            found.append(f"{address} at {width}, {theme}: {one['id']}: {nodes}")
     return found

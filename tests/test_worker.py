@@ -6,6 +6,7 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, Valkey, add_copies, until, work_process
 
 from portal import exports, jobs
+from portal.export_orders import Options
 from portal.models import Acquisition, Job, Storage, writing
 from portal.provenance import Actor
 from portal.settings import Settings
@@ -27,10 +28,10 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def a_long_job(acquisition: Acquisition, admin: Actor, number: int = 2000) -> Job:
-    """An export that takes some seconds."""
-    add_copies(acquisition, number, admin)
-    return exports.start("lab/Trial", to="mirror", actor=admin)
+def a_long_job(acquisition: Acquisition, admin: Actor, bandwidth: str = "") -> Job:
+    """An export of 2,000 objects of 5 kB."""
+    add_copies(acquisition, 2000, admin)
+    return exports.start("lab/Trial", to="mirror", actor=admin, options=Options(bandwidth=bandwidth))
 
 
 def test_a_storage_is_tested_step_by_step(mirror: Storage, folder: Path, worker: Process, admin: Actor) -> None:
@@ -131,7 +132,7 @@ def test_sigterm_stops_a_worker_in_the_middle_and_another_one_goes_on(
 def test_a_running_export_is_cancelled_within_seconds(
     acquisition: Acquisition, mirror: Storage, folder: Path, worker: Process, admin: Actor
 ) -> None:
-    job = a_long_job(acquisition, admin, 6000)
+    job = a_long_job(acquisition, admin, "1 MB")
     until(lambda: jobs.get(job.id).done > 0, process=worker)
     jobs.cancel(job.id, actor=admin)
     until(lambda: is_over(job.id), seconds=10, process=worker)
@@ -139,7 +140,7 @@ def test_a_running_export_is_cancelled_within_seconds(
     assert job.state == "cancelled"
     there = [path for path in folder.rglob("*") if path.is_file()]
     assert len(there) == job.done < job.total
-    assert job.sentence == f"Cancelled after {job.done:,} of 6,000; what is done stays."
+    assert job.sentence == f"Cancelled after {job.done:,} of 2,000; what is done stays."
 
 
 def test_no_work_horse_outlives_its_worker(
