@@ -68,6 +68,8 @@ def recorded(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         value = ", ".join(":".join(map(str, one)) if isinstance(one, list) else str(one) for one in value)
+    if isinstance(value, dict):
+        value = ", ".join(f"{name} {recorded(one)}" for name, one in value.items())
     text = str(value if value is not None else "") or "none"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
