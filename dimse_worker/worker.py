@@ -67,6 +67,8 @@ class JobWorker(Worker):
     @property
     def should_run_maintenance_tasks(self) -> bool:
         self._sweep()
+        if self.is_stopping:  # what the signal raised may have been caught by whoever was at work then
+            raise StopRequested
         return bool(super().should_run_maintenance_tasks)
 
     def maintain_heartbeats(self, job: Bell, execution: Execution) -> None:
@@ -96,6 +98,8 @@ class JobWorker(Worker):
         self._interrupt_horse()
         with contextlib.suppress(RedisError):
             super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+        if not self.horse_pid:  # RQ asks the queue first whether a job is at hand, which may not answer now
+            raise StopRequested
 
     def teardown(self) -> None:
         """Leave no thread behind, also where there is no queue to say goodbye to."""

@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -104,7 +105,7 @@ def _answers(url: str) -> bool:
 
 
 def _run(*arguments: str) -> None:
-    subprocess.run(arguments, check=True, capture_output=True, timeout=60)
+    subprocess.run(arguments, check=True, capture_output=True, timeout=40)
 
 
 def _juicefs_program() -> str:
@@ -155,7 +156,13 @@ def _rgw(folder: Path) -> Iterator[Place]:
     conf = folder / "ceph.conf"
     conf.write_text("[global]\n" + "\n".join(lines) + "\n")
     keys = ["--access-key", ACCESS_KEY, "--secret-key", SECRET]
-    _run("radosgw-admin", "-c", str(conf), "--no-mon-config", "user", "create", "--uid=u", "--display-name=u", *keys)
+    user = ("radosgw-admin", "-c", str(conf), "--no-mon-config", "user", "create", "--uid=u", "--display-name=u", *keys)
+    try:
+        _run(*user)
+    except subprocess.TimeoutExpired:  # seen once: it stood still, on a busy machine
+        shutil.rmtree(folder / "db")
+        (folder / "db").mkdir()
+        _run(*user)
     with server(["radosgw", "-c", str(conf), "-f", "--no-mon-config"], folder, f"http://127.0.0.1:{port}"):
         place = _s3("rgw", port, create_only=False, keeps_parts=False, keeps_ranges=False)
         place.open()._store._request("PUT", None).close()  # type: ignore[attr-defined]
@@ -196,8 +203,7 @@ class Running:
 
     def __getitem__(self, name: str) -> Place:
         if name not in self._places:
-            folder = self._folder / name
-            folder.mkdir()
+            folder = Path(tempfile.mkdtemp(prefix=name, dir=self._folder))
             self._places[name] = self._stack.enter_context(STORES[name](folder))
         return self._places[name]
 

@@ -27,6 +27,8 @@ LISTS = (
     "/jobs/",
     "/exports/",
     "/exports/schedules/",
+    "/imports/",
+    "/exports/schedules/",
     "/activity/",
     "/activity/refused",
     "/activity/audit",
@@ -62,7 +64,10 @@ def full(dimse: None, admin: Actor) -> None:
         )
         associations.close(associations.Progress(association_id=opened, counts={}, size=1), outcome="released")
         with writing():
-            jobs.create("export", actor=admin, params={"path": "g/p", "to": "x"}, what=f"g/p to x{number}")
+            place = {"path": "g/p", "to": "x", "of": "x", "prefix": "", "by": "path"}
+            for kind in ("export", "import"):
+                jobs.create(kind, actor=admin, params=place, what=f"g/p to x{number}")
+            Schedule.create(label=f"nightly-{number}", cron="0 2 * * *", params=place, confirmed_by="a@site.example")
             Schedule.create(
                 label=f"schedule-{number:02}", cron="0 2 * * *", params={"path": "g/p", "to": "x"}, confirmed_by="A"
             )

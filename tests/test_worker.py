@@ -109,7 +109,7 @@ def test_a_worker_outlives_its_queue_and_rings_for_itself(
 def test_sigterm_stops_a_worker_that_waits(worker: Process) -> None:
     until(lambda: jobs.workers() == 1, process=worker)
     worker.send(signal.SIGTERM)
-    assert worker.wait(5) == 0
+    assert worker.wait(15) == 0
 
 
 def test_sigterm_stops_a_worker_in_the_middle_and_another_one_goes_on(
