@@ -65,6 +65,7 @@ def test_an_export_survives_the_worker_and_then_the_queue(
     check_that_it_is_whole(job, digests, folder, first | second)
 
 
+@pytest.mark.prove
 def test_an_export_survives_worker_and_queue_at_once(
     acquisition: Acquisition, mirror: Storage, folder: Path, queue: Valkey, worker: Process, admin: Actor
 ) -> None:

@@ -325,6 +325,13 @@ WALKS = (
 )
 
 
+PRESSED = ("devices.disable", "peers.echo", "jobs.cancel", "conflicts.resolve", "trash.throw", "trash.restore")
+WALKED = [
+    walk if walk.typed or walk.route in PRESSED else pytest.param(walk, marks=pytest.mark.prove) for walk in WALKS
+]
+"""In `make test` the forms that somebody types into, and some that are only pressed; `make prove` walks all."""
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serve(tmp_path_factory.mktemp("forms") / "data") as found:
@@ -419,7 +426,7 @@ def sent(served: Served) -> Iterator[list[tuple[str, int]]]:
         yield found
 
 
-@pytest.mark.parametrize("walk", WALKS, ids=lambda walk: f"{walk.route} {walk.button}")
+@pytest.mark.parametrize("walk", WALKED, ids=lambda walk: f"{walk.route} {walk.button}")
 def test_a_form_is_filled_refused_and_done_by_keyboard(
     browser: Browser, served: Served, sent: list[tuple[str, int]], walk: Walk
 ) -> None:
