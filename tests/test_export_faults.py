@@ -93,7 +93,9 @@ def go_through(
 
 
 @pytest.mark.parametrize(
-    ("place", "number", "one_of"), [("juicefs", 2000, 20), *((name, 250, 5) for name in CLOUD)], indirect=["place"]
+    ("place", "number", "one_of"),
+    [("juicefs", 2000, 20), *(pytest.param(name, 250, 5, marks=pytest.mark.prove) for name in CLOUD)],
+    indirect=["place"],
 )
 def test_an_export_through_every_fault_is_true_and_names_exactly_what_is_missing(
     place: Place, number: int, one_of: int, acquisition: Acquisition, admin: Actor, make_front: Callable[..., Front]

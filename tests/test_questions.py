@@ -115,7 +115,7 @@ def test_what_changed_in_the_settings_last_week(asking: Asking) -> None:
     asking.link("Audit log")
     asking.link("site", within=".chips")
     changed = row(asking.page, "dimse.echo_anyone")
-    expect(changed).to_contain_text("true")
+    expect(changed).to_contain_text("no → yes")
     expect(changed).to_contain_text("admin@site.example")
 
 
