@@ -112,19 +112,10 @@ class AzureStore:
     def read(self, name: str, offset: int, size: int | None) -> Iterator[bytes]:
         if size == 0:
             return
-        headers = {}
-        if offset or size is not None:
-            headers["x-ms-range"] = f"bytes={offset}-{'' if size is None else offset + size - 1}"
-        answer = self._request("GET", name, headers=headers)
-        if answer.status_code == 416:  # it ends before the range begins
-            answer.close()
-            return
-        if answer.status_code not in (200, 206):
-            raise self._failure(answer, "read", name)
-        if headers and answer.status_code == 200:
-            answer.close()
-            raise Damaged("The storage sends a whole object where a part was asked for. Do not use it.")
-        yield from http.stream(answer, self._place.limits)
+        part = http.bounds(offset, size)
+        answer = self._request("GET", name, headers={"x-ms-range": part} if part else {})
+        failure = lambda: self._failure(answer, "read", name)  # noqa: E731
+        yield from http.content(answer, self._place.limits, failure, is_part=bool(part))
 
     def stat(self, name: str) -> Stat | None:
         answer = self._request("HEAD", name)

@@ -8,7 +8,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import urllib3
 from libcloud.http import LibcloudConnection
 from requests.adapters import HTTPAdapter
 
-from portal.errors import BadValue, PortalError, Unreachable
+from portal.errors import BadValue, Damaged, PortalError, Unreachable
 from portal.storage import endpoints
 from portal.storage.store import CHUNK, MIB, Interrupted
 
@@ -75,6 +75,31 @@ def stream(response: requests.Response, limits: Limits) -> Iterator[bytes]:
             if not chunk:
                 return
             yield chunk
+
+
+def bounds(offset: int, size: int | None) -> str:
+    """What a Range header says for these bytes (RFC 9110, 14.1.2); empty for the whole object."""
+    if not offset and size is None:
+        return ""
+    return f"bytes={offset}-{'' if size is None else offset + size - 1}"
+
+
+def content(
+    response: requests.Response, limits: Limits, failure: Callable[[], PortalError], *, is_part: bool
+) -> Iterator[bytes]:
+    """The bytes of an object, or of its part that was asked for; none where the object ends before the part begins.
+
+    Raises what `failure` makes of a refusal; Damaged where a whole object comes for a part.
+    """
+    if response.status_code == 416:
+        response.close()
+        return
+    if response.status_code not in (200, 206):
+        raise failure()
+    if is_part and response.status_code == 200:
+        response.close()
+        raise Damaged("The storage sends a whole object where a part was asked for. Do not use it.")
+    yield from stream(response, limits)
 
 
 def host_of(response: requests.Response) -> str:
