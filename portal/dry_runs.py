@@ -19,7 +19,7 @@ ASKED_FOR = 1000
 PAGE = 200
 
 
-def run(this: Run, *, destination: "Destination | None") -> End:
+def run(this: Run, *, destination: "Destination | None", asked_for: int = ASKED_FOR) -> End:
     """Plan the export, and look at what is there already; run twice it goes on with what is left.
 
     No destination: what goes to a peer, which cannot be asked.
@@ -27,7 +27,7 @@ def run(this: Run, *, destination: "Destination | None") -> End:
     export_items.plan(this)
     if destination is not None:
         export_items.mark_collisions(this, "collides")
-        _look(this, destination)
+        _look(this, destination, asked_for)
     found = _sums(this.job.id)
     sidecars.drop(this)
     this.write(done=this.job.total)
@@ -64,11 +64,11 @@ def _sums(job_id: int) -> dict[str, list[int]]:
     return {state: [number, size or 0] for state, number, size in rows.group_by(JobItem.state).tuples()}
 
 
-def _look(this: Run, destination: "Destination") -> None:
+def _look(this: Run, destination: "Destination", asked_for: int) -> None:
     """Compare what is planned with what is there."""
     if not this.job.total:
         return
-    if this.job.total <= ASKED_FOR:
+    if this.job.total <= asked_for:
         _compare(this, destination, _asked(this, destination))
         return
     this.write(sentence="Lists what is there already.")

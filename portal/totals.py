@@ -23,9 +23,9 @@ class Totals:
     counted: datetime | None = None
 
 
-def get() -> Totals:
+def get(*, at_once: int = COUNTED_AT_ONCE) -> Totals:
     """By two statements."""
-    if not _is_large():
+    if not _is_large(at_once):
         return Totals(counted=None, **_counted())
     rows = list(Total.select())
     known = {row.name: row.number for row in rows}
@@ -35,10 +35,10 @@ def get() -> Totals:
     )
 
 
-def refresh() -> bool:
+def refresh(*, at_once: int = COUNTED_AT_ONCE) -> bool:
     """Count a large site anew where the last time is long ago; whether that was done."""
     last = Total.select(Total.counted).order_by(Total.counted).first()
-    if not _is_large() or (last is not None and last.counted > now() - EVERY):
+    if not _is_large(at_once) or (last is not None and last.counted > now() - EVERY):
         return False
     rows = [{"name": name, "number": number, "counted": now()} for name, number in _counted().items()]
     with writing():
@@ -47,8 +47,8 @@ def refresh() -> bool:
     return True
 
 
-def _is_large() -> bool:
-    return bool((File.select(fn.MAX(File.id)).scalar() or 0) > COUNTED_AT_ONCE)
+def _is_large(at_once: int) -> bool:
+    return bool((File.select(fn.MAX(File.id)).scalar() or 0) > at_once)
 
 
 def _counted() -> dict[str, int]:

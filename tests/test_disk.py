@@ -152,9 +152,7 @@ def test_only_a_site_admin_sees_what_fills_the_disk(reader: Visitor) -> None:
     assert reader.get("/disk/").status_code == 403
 
 
-def test_a_large_site_is_counted_before_it_is_shown(
-    visitor: Visitor, admin: Actor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_site_is_counted_before_it_is_shown(visitor: Visitor, admin: Actor) -> None:
     project = a_project(actor=admin)
     for number in range(3):
         store(an_object(SOPInstanceUID=f"1.2.{number}"), project)
@@ -162,18 +160,17 @@ def test_a_large_site_is_counted_before_it_is_shown(
     assert (live.studies, live.instances, live.files, live.counted) == (1, 3, 3, None)
     assert totals.refresh() is False
 
-    monkeypatch.setattr(totals, "COUNTED_AT_ONCE", 2)
-    assert totals.get().files is None
-    assert totals.refresh() is True
-    assert totals.refresh() is False
-    found = totals.get()
+    assert totals.get(at_once=2).files is None
+    assert totals.refresh(at_once=2) is True
+    assert totals.refresh(at_once=2) is False
+    found = totals.get(at_once=2)
     assert (found.studies, found.instances, found.files) == (1, 3, 3)
     assert found.counted is not None
 
     trash.throw("session", Session.get().id, actor=admin)
     Total.update(counted=now() - totals.EVERY).execute()
-    assert totals.refresh() is True
-    found = totals.get()
+    assert totals.refresh(at_once=2) is True
+    found = totals.get(at_once=2)
     assert (found.studies, found.instances, found.files) == (0, 0, 0)
 
 

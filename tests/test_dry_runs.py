@@ -15,12 +15,17 @@ from portal.errors import BadValue, Missing, NotAllowed
 from portal.export_orders import Options
 from portal.models import Acquisition, Audit, Job, Project, Storage
 from portal.provenance import Actor
+from portal.runs import End, Run
 from portal.storage.destination import Destination, Stat
 
 
-def tried(job: Job) -> Job:
+def tried(job: Job, asked_for: int = dry_runs.ASKED_FOR) -> Job:
     """What the worker does with a dry run, in this process."""
-    runs.perform(job.id, lambda this: dry_runs.run(this, destination=destinations.open_for(this.job)))
+
+    def work(this: Run) -> End:
+        return dry_runs.run(this, destination=destinations.open_for(this.job), asked_for=asked_for)
+
+    runs.perform(job.id, work)
     return jobs.get(job.id)
 
 
@@ -64,7 +69,7 @@ def test_a_dry_run_writes_nothing_and_says_what_is_there_already(
 
 
 def test_a_long_list_at_the_storage_is_listed_and_not_asked_for_one_by_one(
-    acquisition: Acquisition, mirror: Storage, folder: Path, admin: Actor, monkeypatch: pytest.MonkeyPatch
+    acquisition: Acquisition, mirror: Storage, folder: Path, admin: Actor
 ) -> None:
     contents = add_files(acquisition, 3, 100, admin)
     place = folder / "Trial/S-01/Visit 1/T1"
@@ -72,8 +77,7 @@ def test_a_long_list_at_the_storage_is_listed_and_not_asked_for_one_by_one(
     (place / "0000.bin").write_bytes(contents["0000.bin"])
     (place / "0001.bin").write_bytes(bytes(100))
     (place / "stranger").write_bytes(b"x")
-    monkeypatch.setattr(dry_runs, "ASKED_FOR", 1)
-    job = tried(exports.dry_run("lab/Trial", to="mirror", actor=admin))
+    job = tried(exports.dry_run("lab/Trial", to="mirror", actor=admin), asked_for=1)
     assert list(states(job).values()) == ["same", "other", "pending"]
 
 
