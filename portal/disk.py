@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 
 EVERY = timedelta(minutes=10)
 """How often the worker looks; of each day the last look is kept."""
+AT_FIRST = timedelta(minutes=1)
+LITTLE = 1_000_000_000
+"""Bytes of an archive that is looked at that often: a new site shall see its first objects count."""
 KEPT = timedelta(days=400)
 GROWTH = timedelta(days=30)
 """Whose growth the forecast goes on."""
@@ -198,8 +201,8 @@ def sample() -> bool:
     A folder that cannot be read counts nothing.
     """
     moment = now()
-    last = DiskDay.select(DiskDay.at).order_by(DiskDay.day.desc()).first()
-    if last is not None and moment - EVERY < last.at <= moment:
+    last = DiskDay.select(DiskDay.at, DiskDay.segments).order_by(DiskDay.day.desc()).first()
+    if last is not None and moment - (AT_FIRST if last.segments < LITTLE else EVERY) < last.at <= moment:
         return False
     here, chosen = room(), runtime.current()
     segments = sum(_sizes(chosen.archive, MOST_FILES * 100))

@@ -90,6 +90,20 @@ def test_each_day_is_looked_at_once_in_a_while_and_kept_for_400_days(
     assert DiskDay.select().count() == 2
 
 
+@pytest.mark.parametrize(("segments", "minutes"), [(0, 1), (disk.LITTLE - 1, 1), (disk.LITTLE, 10)])
+def test_a_small_archive_is_looked_at_each_minute(
+    site: Settings, monkeypatch: pytest.MonkeyPatch, segments: int, minutes: int
+) -> None:
+    disk.sample()
+    DiskDay.update(segments=segments).execute()
+    last = DiskDay.get().at
+
+    monkeypatch.setattr(disk, "now", lambda: last + timedelta(minutes=minutes, seconds=-1))
+    assert disk.sample() is False
+    monkeypatch.setattr(disk, "now", lambda: last + timedelta(minutes=minutes))
+    assert disk.sample() is True
+
+
 def test_a_folder_that_is_gone_counts_nothing(site: Settings) -> None:
     site.archive.rmdir()
     site.archive.symlink_to(site.data)

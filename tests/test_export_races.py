@@ -107,7 +107,8 @@ def test_a_file_that_appears_while_ours_is_written_stays(
 
     thread = threading.Thread(target=export)
     thread.start()
-    until(lambda: any(path.stat().st_size > 1000 for path in folder.rglob(".portico-*.part")))
+    begun = (folder / KEY).parent
+    until(lambda: any(path.stat().st_size > 1000 for path in begun.glob(".portico-*.part")))
     (folder / KEY).write_bytes(THEIRS)
     thread.join()
     check_that_it_stayed(ended[0])
