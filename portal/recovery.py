@@ -47,12 +47,13 @@ def is_known(record: Record) -> bool:
 
 
 def _recover_tail(segment: str) -> Iterator[int]:
+    """What is indexed was acknowledged: of that nothing is cut off, however it looks now."""
     archive = runtime.archive()
-    start = _after_last(segment)
-    for found in archive.scan(segment, start):
+    last = Blob.select(Blob.offset, Blob.size).where(Blob.segment == segment).order_by(Blob.offset.desc()).first()
+    for found in archive.scan(segment, None if last is None else _end_of(segment, last)):
         if isinstance(found, Damage):
             log.warning("segment %s at %d: %s", found.segment, found.offset, found.sentence)
-            if found.torn:
+            if found.torn and (last is None or found.offset > last.offset):
                 archive.cut(segment, found.offset)
         elif not is_known(found):
             stored = enter(found)
@@ -60,13 +61,10 @@ def _recover_tail(segment: str) -> Iterator[int]:
             yield 1
 
 
-def _after_last(segment: str) -> int | None:
-    """Where the record after the last indexed one begins; None where no record of the segment is indexed."""
-    last = Blob.select(Blob.offset, Blob.size).where(Blob.segment == segment).order_by(Blob.offset.desc()).first()
-    if last is None:
-        return None
+def _end_of(segment: str, blob: Blob) -> int | None:
+    """Where the record after this one begins; None where that cannot be told any more."""
     try:
-        return end_of(runtime.archive().path(segment), last.offset, last.size)
+        return end_of(runtime.archive().path(segment), blob.offset, blob.size)
     except Damaged:
         return None
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from portal.archive import Archive, Damage, Record, records
+from portal.archive.writers import Writer
 from portal.errors import Damaged
 
 
@@ -73,6 +74,27 @@ def test_threads_append_side_by_side_and_every_record_is_whole(archive: Archive)
     for record in found:
         with archive.open(segment, record.offset, record.size) as content:
             assert content.read() == record.footer["letter"].encode() * 1000
+
+
+def test_once_a_sync_failed_nobody_is_told_that_what_was_written_before_is_on_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "a.seg"
+    writer = Writer(path)
+    opened = next(int(name) for name in os.listdir("/proc/self/fd") if _leads(name, path))
+    writer.write([b"one record"])
+    kept, (reading, writing) = os.dup(opened), os.pipe()
+    os.dup2(writing, opened)  # a pipe cannot be synced
+    with pytest.raises(OSError):
+        writer.sync(writer.end)
+    os.dup2(kept, opened)  # the kernel tells of an error once
+    with pytest.raises(OSError):
+        writer.sync(writer.end)
+    writer.close()
+    for descriptor in (kept, reading, writing):
+        os.close(descriptor)
+
+
+def _leads(descriptor: str, path: Path) -> bool:
+    return os.path.realpath(f"/proc/self/fd/{descriptor}") == os.path.realpath(path)
 
 
 def test_a_child_process_never_writes_into_its_parents_segment(archive: Archive) -> None:

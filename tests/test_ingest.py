@@ -361,6 +361,25 @@ def test_a_torn_tail_is_cut_at_the_next_start_and_what_was_acknowledged_stays(pr
     assert len(content_of(stored.file_id)) == stored.size
 
 
+@pytest.mark.parametrize("damage", ["footer's length", "end lost"])
+def test_the_last_acknowledged_record_is_never_cut_off_as_a_torn_tail(damage: str, project: Project) -> None:
+    stored = store(an_object(), project)
+    blob = File.get_by_id(stored.file_id).blob
+    path = runtime.archive().path(blob.segment)
+    runtime.archive().close()
+    with path.open("r+b") as file:
+        if damage == "end lost":
+            file.truncate(blob.offset + blob.size - 1000)
+        else:
+            file.seek(blob.offset + blob.size + 3)
+            file.write(b"\x7f")
+    left = path.read_bytes()
+    assert recovery.recover() == 0
+    assert path.read_bytes() == left
+    if damage != "end lost":
+        assert len(content_of(stored.file_id)) == stored.size
+
+
 def test_unpacking_writes_every_file_and_a_second_run_adds_nothing(mixed: None, tmp_path: Path) -> None:
     report = unpack.run(tmp_path / "out")
     digests = sorted(hashlib.sha256(p.read_bytes()).hexdigest() for p in (tmp_path / "out").rglob("*") if p.is_file())

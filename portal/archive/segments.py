@@ -180,17 +180,18 @@ class Archive:
         try:
             segment.sync(end)
         except OSError:
-            # After a failed fdatasync the kernel may call the lost pages clean: nothing more goes into this segment.
+            # Nothing more goes into this segment.
             with self._lock:
                 if self._segment is segment:
                     self._segment = None
             raise
 
     def _retire(self) -> None:
-        if self._segment is not None and self._owner == os.getpid():
-            self._segment.sync(self._segment.end)
-            self._segment.close()
-        self._segment = None
+        segment, self._segment = self._segment, None
+        if segment is not None and self._owner == os.getpid():
+            with contextlib.suppress(OSError):  # whoever waits for a record of it meets the same error
+                segment.sync(segment.end)
+            segment.close()
 
 
 def _copy(content: Slice, path: Path) -> None:

@@ -35,21 +35,23 @@ class Writer:
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         self._syncing = threading.Lock()
         self.end = 0
+        """Behind the last record that was written whole."""
         self._synced = 0
+        self._failed: OSError | None = None
         self.write([records.SEGMENT_MAGIC])
         sync_folder(path.parent)
 
     def write(self, parts: list[Part]) -> int:
         """Write at the end and return where that began. On failure nothing stays of it."""
-        start = self.end
+        start = at = self.end
         try:
             left = [memoryview(part) for part in parts]
             while left:
-                self.end += _advance(left, os.pwritev(self._descriptor, left[: os.sysconf("SC_IOV_MAX")], self.end))
+                at += _advance(left, os.pwritev(self._descriptor, left[: os.sysconf("SC_IOV_MAX")], at))
         except OSError:
-            self.end = start
             os.ftruncate(self._descriptor, start)
             raise
+        self.end = at  # not before: a sync meanwhile would count as synced what another record may yet stand in
         return start
 
     def overwrite(self, data: bytes, offset: int) -> None:
@@ -58,12 +60,22 @@ class Writer:
         os.fdatasync(self._descriptor)
 
     def sync(self, end: int) -> None:
-        """Return when all bytes before `end` are on the disk. Callers that come together share one fdatasync."""
+        """Return when all bytes before `end` are on the disk. Callers that come together share one fdatasync.
+
+        Once that failed it fails for all who come later: the kernel tells of lost pages once, and calls them clean.
+        """
         with self._syncing:
-            if self._synced < end:
-                written = self.end
+            if self._synced >= end:
+                return
+            if self._failed is not None:
+                raise OSError(self._failed.errno, self._failed.strerror)
+            written = self.end
+            try:
                 os.fdatasync(self._descriptor)
-                self._synced = written
+            except OSError as error:
+                self._failed = error
+                raise
+            self._synced = written
 
     def close(self) -> None:
         with self._syncing:
