@@ -155,10 +155,9 @@ def _in_words(job: Job, found: dict[str, list[int]], states: Sequence[str]) -> s
     if not job.total:
         return f"Nothing was found to import.{stayed}"
     told = [f"{found[state][0]:,} {WORDS[state]}" for state in states if state in found]
+    told += [f"{job.failed:,} refused"] if job.failed else []
     words = f"{_objects(job.total)}: {', '.join(told) or 'none taken in'}.{stayed}"
-    if not job.failed:
-        return words
-    return f"{words} {job.failed:,} refused. {item_work.first_reason(job, ('failed',))}"
+    return f"{words} {item_work.first_reason(job, ('failed',))}" if job.failed else words
 
 
 def _objects(number: int) -> str:

@@ -91,7 +91,7 @@ def test_by_headers_dicom_comes_in_as_by_c_store_and_nothing_else(
     assert states == {"a/empty": "failed", "a/cut.dcm": "failed", "a/notes.txt": "failed"}
     assert all("no DICOM object" in reason for reason in reasons(job).values())
     assert (job.state, job.total, job.done, job.failed) == ("errors", 5, 2, 3)
-    assert job.sentence.startswith("5 objects: 1 new, 1 here already. 3 refused. a/")
+    assert job.sentence.startswith("5 objects: 1 new, 1 here already, 3 refused. a/")
     file = File.get()
     assert file.blob.digest == hashlib.sha256(ct).hexdigest()
     assert (file.origin_type, file.origin_id, file.origin_via) == ("user", "1", f"import {job.id} from inbox")

@@ -48,7 +48,7 @@ def test_an_import_begins_on_the_page_of_its_storage_and_is_tried_and_started(vi
     [job] = imports.every()
     work(job.id)
     page = text_of(visitor.get(f"/jobs/{job.id}").text)
-    assert "2 objects: 1 new. 1 refused. notes.txt" in page
+    assert "2 objects: 1 new, 1 refused. notes.txt" in page
     assert File.get().origin_via == f"import {job.id} from inbox"
     assert "from inbox, import" in text_of(visitor.get("/imports/").text)
     assert "neuro/trial" in visitor.get("/imports/?format=csv").text
