@@ -45,6 +45,8 @@ class Hit:
     """For what lies in the tree: the level of the container whose page shows it; else empty."""
     day: str = ""
     """The date of a study, as its objects have it."""
+    project: str = ""
+    """GROUP/PROJECT of what can be exported by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,18 +125,21 @@ def _of_patient(text: str) -> Any:
 
 
 def _studies(condition: Any, scope: Scope) -> list[Hit]:
-    """Without an order: each index stops at the first rows, whatever the number of those that fit."""
+    """Without an order: each index stops at the first rows, whatever the number of those that fit.
+
+    The outer joins keep SQLite from beginning with a project.
+    """
     names = (Study.id, Study.session, Study.patient_name, Study.patient_id, Study.accession, Study.date)
-    query: Any = Study.select(*names, Study.description, Study.study_uid).where(
-        condition, Study.n_instances > 0, _in(Study.project, scope)
-    )
-    rows = list(query.limit(MOST + 1))
+    query: Any = Study.select(*names, Study.description, Study.study_uid, Project.label, Group.code)
+    query = query.left_outer_join(Project).left_outer_join(Group)
+    rows = list(query.where(condition, Study.n_instances > 0, _in(Study.project, scope)).limit(MOST + 1))
     return [
         Hit(
             id=row.session_id,
             level="session",
             title=" ".join(part for part in (row.patient_name, row.description) if part) or row.study_uid,
             day=row.date,
+            project=_path(row.project),
             second=_labelled(("Patient ID", row.patient_id), ("accession", row.accession), ("study", row.study_uid)),
         )
         for row in rows
@@ -181,7 +186,7 @@ def _subjects(text: str, scope: Scope) -> list[Hit]:
         .where(Subject.project.in_(scope.projects), Subject.trash.is_null(), beginning_as_typed(Subject.label, text))
     )
     return [
-        Hit(id=row.id, level="subject", title=row.label, second=f"{row.project.group.code}/{row.project.label}")
+        Hit(id=row.id, level="subject", title=row.label, second=_path(row.project), project=_path(row.project))
         for row in query.limit(MOST + 1)
     ]
 
@@ -191,7 +196,7 @@ def _projects(text: str, scope: Scope) -> list[Hit]:
     path = contains(Group.code.concat("/").concat(Project.label), text)
     query: Any = Project.select(Project, Group).join(Group).where(Project.id.in_(scope.projects), named | path)
     return [
-        Hit(id=row.id, level="project", title=f"{row.group.code}/{row.label}", second=row.ae_title or "")
+        Hit(id=row.id, level="project", title=_path(row), second=row.ae_title or "", project=_path(row))
         for row in query.order_by(Group.code, Project.label).limit(MOST + 1)
     ]
 
@@ -252,6 +257,10 @@ def _jobs(number: int) -> list[Hit]:
         Hit(id=row.id, title=f"Job {row.id}", second=_labelled(("", row.what or row.kind), ("", row.state)))
         for row in Job.select().where(Job.id == number)
     ]
+
+
+def _path(project: Project) -> str:
+    return f"{project.group.code}/{project.label}"
 
 
 def _in(project: Any, scope: Scope) -> Any:

@@ -1,12 +1,13 @@
 """The search box: what is found by which words, who finds it, and what leads where."""
 
+import html
 import re
 
 import pytest
 from archive_fixtures import a_project, an_object, store
-from web_fixtures import Visitor, app, dimse, reader, stranger, text_of, visitor
+from web_fixtures import Visitor, account, app, dimse, reader, stranger, text_of, visitor
 
-from portal import callers, devices, jobs, keys, peers
+from portal import callers, devices, grants, jobs, keys, peers
 from portal.models import Study, writing
 from portal.provenance import Actor
 from portal.runtime import current
@@ -41,7 +42,7 @@ def found(visitor: Visitor, text: str) -> dict[str, list[str]]:
     """Heading of each kind → addresses of its hits."""
     page = visitor.get("/search", query_string={"q": text}).text
     cards = re.findall(r'<section class="card" aria-label="([^"]+)">(.*?)</section>', page, flags=re.DOTALL)
-    return {name: re.findall(r'<li><a class="t wrap" href="([^"]+)"', body) for name, body in cards}
+    return {name: re.findall(r'<li><div><a class="t wrap" href="([^"]+)"', body) for name, body in cards}
 
 
 @pytest.mark.parametrize(
@@ -111,6 +112,27 @@ def test_somebody_else_finds_only_data_of_his_projects(reader: Visitor, everythi
     for text in ("Pat-4711", "1.2.826.777.1", "trial-a", "importer", "VIEWER3", "10.7.0.3", "1", everything[:10]):
         assert found(reader, text).keys() <= {"Nothing found"}, text
     assert "AE title, key" not in reader.get("/search").text
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("Pat-4711", "project=neuro/trial-a&level=session&only=%231"),
+        ("Pat-4711", "project=neuro/trial-a&level=subject&only=%231"),
+        ("trial-a", "project=neuro/trial-a"),
+    ],
+)
+def test_what_was_found_is_exported_from_there_by_an_admin(
+    visitor: Visitor, reader: Visitor, everything: str, admin: Actor, text: str, address: str
+) -> None:
+    page = html.unescape(visitor.get("/search", query_string={"q": text}).text)
+    assert f'href="/exports/new?{address}"' in page
+    assert "1.2.826.777.3.dcm" in visitor.get(f"/exports/new?{address}").text
+
+    grants.give(account(reader).id, "*", "ro", actor=admin)
+    page = reader.get("/search", query_string={"q": text}).text
+    assert "trial-a" in page
+    assert "/exports/new" not in page
 
 
 def test_what_was_taken_out_of_the_index_is_not_found(visitor: Visitor, everything: str) -> None:
