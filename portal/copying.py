@@ -10,9 +10,11 @@ from peewee import fn
 from portal import export_items, runtime, sidecars, spells
 from portal.bandwidth import Bandwidth
 from portal.crew import Crew
-from portal.errors import BadValue, Damaged, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
+from portal.errors import BadValue, Damaged, Missing, PortalError, Taken, Unreachable
 from portal.models import Blob, Job, JobItem, writing
 from portal.runs import Run, Stopped
+from portal.setbacks import Outcome, Setbacks, note
+from portal.storage.store import NotKept
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
@@ -23,16 +25,8 @@ FLUSH_ITEMS = 50
 FLUSH_SECONDS = 0.5
 SHORT = 8 * CHUNK
 """Bytes of an object that is finished also when its run is to stop."""
-IN_A_ROW = 3
-"""Failures one after the other that are taken for one of the storage as a whole: the job waits, or fails."""
 ARRIVED = ("verified", "stored", "warned")
 """States of an item that is done: read back from a storage; taken by a peer, and taken with a warning."""
-OF_THE_STORAGE = NotAllowed, NoSpace, Unreachable
-"""Errors that another object would meet too."""
-
-
-class NotKept(Unreachable):
-    """The storage took an object and does not have it: of this object alone, so the last run names each such one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +36,6 @@ class Task:
     item: JobItem
     blob: Blob | None
     text: bytes | None = None
-
-
-Outcome = tuple[JobItem, PortalError | None]
-"""An item as far as it got, and why it got no further."""
 
 
 def send(run: Run, destination: "Destination", *, threads: int) -> None:
@@ -86,23 +76,17 @@ def example(job: Job, *states: str) -> str:
 def _each(run: Run, destination: "Destination", threads: int) -> None:
     tally = Tally(run)
     sender = _Sender(run, destination)
-    in_a_row = 0
+    setbacks = Setbacks(run)
     with Crew(threads, sender.attempt) as crew:
         sender.is_stopping = lambda: crew.is_stopping
         try:
             for item, error in crew.outcomes(_tasks(run.job), tally.check):
                 tally.add(item)
-                in_a_row = in_a_row + 1 if isinstance(error, OF_THE_STORAGE) or _may_pass(error) else 0
-                if error and in_a_row >= IN_A_ROW and not (run.is_last and isinstance(error, NotKept)):
-                    raise error
+                setbacks.take(error)
         finally:
             for item, _error in crew.stop():
                 tally.add(item)
             tally.flush()
-
-
-def _may_pass(error: PortalError | None) -> bool:
-    return error is not None and not error.permanent
 
 
 class Tally:
@@ -181,11 +165,7 @@ class _Sender:
         try:
             self._bring(task)
         except PortalError as error:
-            item.sentence, item.permanent = error.sentence, error.permanent
-            item.attempts += 1
-            if error.permanent:
-                item.state = "failed"
-            return item, error
+            return note(item, error)
         item.state = "verified"
         return item, None
 

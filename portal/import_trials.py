@@ -4,13 +4,14 @@ import hashlib
 import io
 from typing import TYPE_CHECKING
 
-from portal import files, header, import_places, index, item_work
+from portal import files, header, import_places, index, setbacks
 from portal.errors import Missing, NotDicom, PortalError
 from portal.header import Header
 from portal.importing import PLAIN, VANISHED, Importer, Target, Task
 from portal.index import SAME
-from portal.item_work import Check, Outcome
+from portal.item_work import Check
 from portal.models import ALTERNATE, CURRENT, HELD, File, JobItem, arrivals
+from portal.setbacks import Outcome
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
@@ -34,9 +35,9 @@ class Trial:
         try:
             item.state, item.sentence = self._look(task, check)
         except Missing as error:
-            return item_work.note(item, Missing(f"{VANISHED} {error.sentence}"))
+            return setbacks.note(item, Missing(f"{VANISHED} {error.sentence}"))
         except PortalError as error:
-            return item_work.note(item, error)
+            return setbacks.note(item, error)
         return item, None
 
     def _look(self, task: Task, check: Check) -> tuple[str, str]:

@@ -5,17 +5,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from portal import import_items, import_paths, import_places, ingest, item_work, recorded, rights
+from portal import import_items, import_paths, import_places, ingest, item_work, recorded, rights, setbacks
 from portal.errors import Damaged, Missing, NotDicom, PortalError
 from portal.filing import Stored
 from portal.import_paths import Template
 from portal.ingest import Incoming
-from portal.item_work import Check, Outcome
+from portal.item_work import Check
 from portal.manifest_reader import Entry
 from portal.models import Job, JobItem
 from portal.placement import Placement
 from portal.provenance import NEW, Actor, ActorType, Origin
 from portal.recorded import Columns, Document
+from portal.setbacks import Outcome
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
@@ -79,7 +80,7 @@ class Importer:
         try:
             stored = self._take(task, check)
         except PortalError as error:
-            return item_work.note(item, _in_words(error))
+            return setbacks.note(item, _in_words(error))
         item.state, item.sentence = stored.outcome, stored.sentence
         item.file_id, item.digest, item.size = stored.file_id or None, stored.digest, stored.size
         return item, None

@@ -5,18 +5,17 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeVar
 
 from portal import spells
-from portal.copying import IN_A_ROW, OF_THE_STORAGE
 from portal.crew import Crew
-from portal.errors import PortalError, Unreachable
+from portal.errors import Unreachable
 from portal.models import Job, JobItem, writing
 from portal.runs import Run, Stopped
+from portal.setbacks import Outcome, Setbacks
 
 FLUSH_ITEMS = 50
 FLUSH_SECONDS = 0.5
 PAGE = 200
 
 Check = Callable[[], None]
-Outcome = tuple[JobItem, PortalError | None]
 Task = TypeVar("Task")
 
 
@@ -46,7 +45,7 @@ def each(
     Raises what the other place as a whole answers, and Unreachable where some are left for another run.
     """
     tally = _Tally(run, well, badly)
-    in_a_row = 0
+    setbacks = Setbacks(run)
 
     def check() -> None:
         run.check()
@@ -57,24 +56,12 @@ def each(
         try:
             for item, error in crew.outcomes(tasks, tally.check):
                 tally.add(item)
-                of_all = error is not None and (isinstance(error, OF_THE_STORAGE) or not error.permanent)
-                in_a_row = in_a_row + 1 if of_all else 0
-                if error and in_a_row == IN_A_ROW:
-                    raise error
+                setbacks.take(error)
         finally:
             for item, _error in crew.stop():
                 tally.add(item)
             tally.flush()
     _leave(run)
-
-
-def note(item: JobItem, error: PortalError) -> Outcome:
-    """The outcome of an item that met an error: failed, or to be tried again."""
-    item.sentence, item.permanent = error.sentence, error.permanent
-    item.attempts += 1
-    if error.permanent:
-        item.state = "failed"
-    return item, error
 
 
 def first_reason(job: Job, states: Collection[str]) -> str:

@@ -5,11 +5,12 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from portal import copying, export_items, send_items
-from portal.copying import IN_A_ROW, Tally
+from portal.copying import Tally
 from portal.errors import Damaged, PortalError, Unreachable
 from portal.models import Job, JobItem
 from portal.retrieve import Outgoing
 from portal.runs import End, Run
+from portal.setbacks import IN_A_ROW
 
 
 class Taker(Protocol):

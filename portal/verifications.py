@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import fn
 
-from portal import audit, export_items, exports, item_work, jobs, rights, spells
+from portal import audit, export_items, exports, item_work, jobs, rights, setbacks, spells
 from portal.errors import BadValue, Missing, PortalError
 from portal.export_walk import batched
-from portal.item_work import Check, Outcome
+from portal.item_work import Check
 from portal.manifest_reader import ManifestReader
 from portal.models import Job, JobItem, Storage, writing
 from portal.models.compiled import plain
 from portal.provenance import Actor
 from portal.runs import End, Run
+from portal.setbacks import Outcome
 from portal.storage import storages
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class _Verification:
         try:
             item.state, item.sentence = self._compared(item, check)
         except PortalError as error:
-            return item_work.note(item, error)
+            return setbacks.note(item, error)
         return item, None
 
     def _compared(self, item: JobItem, check: Check) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from portal.storage import azure, azure_config
 from portal.storage.azure import AzureStore
 from portal.storage.destination import Destination
 from portal.storage.reach import endpoint
-from portal.storage.store import Interrupted
+from portal.storage.store import Interrupted, NoPlace
 from portal.storage.tokens import NotSignedIn
 
 PLACE = {"account": "hospital", "container": "research-2027"}
@@ -171,7 +171,7 @@ def test_a_wrong_key_and_a_missing_container_are_named(place: Place) -> None:
     ):
         with pytest.raises(NotSignedIn, match="refuses the account key"):
             attempt(place.open(secret={"account_key": wrong}))
-        with pytest.raises(Missing, match="There is no container nowhere at"):
+        with pytest.raises(NoPlace, match="There is no container nowhere at"):
             attempt(place.open(container="nowhere"))
 
 
@@ -192,7 +192,7 @@ def refusal(status: int, code: str, headers: dict[str, str] | None = None) -> Ca
         ),
         (403, "KeyBasedAuthenticationNotPermitted", NotSignedIn, "takes no account keys"),
         (403, "AccountIsDisabled", NotSignedIn, "disabled"),
-        (404, "ContainerNotFound", Missing, "no container research-2027"),
+        (404, "ContainerNotFound", NoPlace, "no container research-2027"),
         (409, "BlobAlreadyExists", Taken, "that name"),
         (409, "BlobImmutableDueToPolicy", NotAllowed, "policy"),
         (412, "LeaseIdMissing", NotAllowed, "lease"),
@@ -306,7 +306,7 @@ def test_a_client_whose_container_is_missing_is_told_so(secure_azurite: Place, e
     destination = by_client(secure_azurite, entra[1], container="nowhere")
     steps = dict(destination.steps())
     assert steps["Signed in"]() == "The client is known, and its secret fits."
-    with pytest.raises(Missing, match="no container nowhere"):
+    with pytest.raises(NoPlace, match="no container nowhere"):
         steps["Container found"]()
     make_container(secure_azurite, "nowhere")
     assert steps["Container found"]() == "The container nowhere is there."

@@ -14,7 +14,7 @@ from store_fixtures import ALL, HTTP, SHORT, Answer, Front, Place, Request, Rule
 
 from portal.errors import BadValue, Damaged, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.storage.destination import Destination
-from portal.storage.store import Interrupted
+from portal.storage.store import Interrupted, NoPlace
 
 pytestmark = pytest.mark.xdist_group("stores")
 
@@ -266,7 +266,7 @@ def test_a_wrong_key_is_named(
 def test_a_missing_bucket_is_named(place: Place, prefix: str) -> None:
     destination = place.open(prefix, bucket="nowhere")
     for attempt in (lambda: list(destination.list()), lambda: put(destination, "object")):
-        with pytest.raises(Missing) as caught:
+        with pytest.raises(NoPlace) as caught:
             attempt()
         one_sentence(caught.value, "There is no bucket nowhere at 127.0.0.1")
 

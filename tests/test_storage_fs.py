@@ -9,12 +9,13 @@ import pytest
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import files_below
 
-from portal.errors import BadValue, Damaged, Missing, NotAllowed, PortalError, Taken, Unreachable
+from portal.errors import BadValue, Damaged, Missing, NotAllowed, PortalError, Taken
 from portal.models import Storage
 from portal.provenance import Actor
 from portal.settings import Settings
 from portal.storage import keys, storages
 from portal.storage.destination import Destination, Stat
+from portal.storage.store import NoPlace
 
 CONTENT = b"some bytes of an image"
 
@@ -194,8 +195,9 @@ def test_a_missing_object_is_missing(destination: Destination) -> None:
 
 def test_a_folder_that_is_not_mounted_is_said_and_never_made(destination: Destination, folder: Path) -> None:
     folder.rmdir()
-    with pytest.raises(Unreachable, match="Mount its disk or create it"):
+    with pytest.raises(NoPlace, match="Mount its disk or create it") as raised:
         put(destination, "object")
+    assert not raised.value.permanent
     assert not folder.exists()
 
 

@@ -14,11 +14,11 @@ from cloud_stores import GoogleAccount, answering
 from store_fixtures import *  # noqa: F403  (fixtures)
 from store_fixtures import Answer, Front, Place, Request, Running
 
-from portal.errors import BadValue, Damaged, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
+from portal.errors import BadValue, Damaged, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.storage import gcs, gcs_config, tokens
 from portal.storage.destination import Destination
 from portal.storage.gcs import GoogleStore
-from portal.storage.store import Interrupted, Upload
+from portal.storage.store import Interrupted, NoPlace, Upload
 from portal.storage.tokens import NotSignedIn, Tokens
 
 LARGE = 9 << 20
@@ -219,7 +219,7 @@ def test_a_missing_bucket_is_named(emulator: Place) -> None:
     assert emulator.open().stat("There is no bucket") is None
     destination = emulator.open(bucket="nowhere")
     for attempt in (lambda: list(destination.list()), lambda: put(destination, "object", b"x")):
-        with pytest.raises(Missing, match="There is no bucket nowhere at"):
+        with pytest.raises(NoPlace, match="There is no bucket nowhere at"):
             attempt()
 
 
@@ -237,7 +237,7 @@ def refusal(status: int, reason: str, message: str = "") -> Callable[[Request], 
         (403, "accountDisabled", NotAllowed, "billing"),
         (403, "quotaExceeded", NoSpace, "no quota left"),
         (403, "rateLimitExceeded", Interrupted, "cannot just now"),
-        (404, "notFound", Missing, "no bucket research-2027"),
+        (404, "notFound", NoPlace, "no bucket research-2027"),
         (412, "conditionNotMet", Taken, "that name"),
         (429, "rateLimitExceeded", Interrupted, "cannot just now"),
         (400, "invalidParameter", Unreachable, "invalidParameter"),
@@ -264,7 +264,7 @@ def test_a_denied_delete_names_the_right_that_is_lacking(scripted: Callable[[Fro
 def test_an_object_of_a_bucket_that_is_gone_is_no_missing_object(scripted: Callable[[Front], Destination]) -> None:
     with answering(refusal(404, "notFound", "The specified bucket does not exist.")) as front:
         for attempt in (lambda there: there.stat("object"), lambda there: list(there.read("object"))):
-            with pytest.raises(Missing, match="no bucket research-2027"):
+            with pytest.raises(NoPlace, match="no bucket research-2027"):
                 attempt(scripted(front))
 
 

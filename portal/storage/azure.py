@@ -19,7 +19,7 @@ from portal.storage import azure_answers, azure_config, http, tokens
 from portal.storage.destination import Destination
 from portal.storage.http import Limits
 from portal.storage.reach import Endpoint, endpoint
-from portal.storage.store import MIB, Interrupted, Stat, Step, Upload
+from portal.storage.store import MIB, Interrupted, NoPlace, Stat, Step, Upload
 from portal.storage.tokens import NotSignedIn, Tokens
 
 PAGE = 2000
@@ -122,8 +122,6 @@ class AzureStore:
         try:
             self._read(answer, 200, "read", name)
         except Missing:
-            if answer.headers.get("x-ms-error-code") == "ContainerNotFound":
-                raise
             return None
         length = answer.headers.get("Content-Length", "")
         if not length.isdigit():
@@ -168,7 +166,7 @@ class AzureStore:
             self._page("portico-test-", "", 1)
         except NotSignedIn:
             raise
-        except (NotAllowed, Missing):
+        except (NotAllowed, NoPlace):
             pass
         return "The client is known, and its secret fits." if self._tokens else "The key fits the account."
 

@@ -11,7 +11,7 @@ import requests
 
 from portal.errors import BadValue, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.storage import http
-from portal.storage.store import Interrupted, Stat
+from portal.storage.store import Interrupted, NoPlace, Stat
 from portal.storage.tokens import NotSignedIn
 
 RIGHTS = {"write": "blobs/write", "read": "blobs/read", "list": "blobs/read", "delete": "blobs/delete"}
@@ -74,10 +74,10 @@ class Answers:
         return Unreachable(f"{self._host} refuses to {what}: {code}.", permanent=True)
 
     def _of_object(self, status: int, code: str, name: str) -> PortalError | None:
-        if code in ("ContainerNotFound", "ResourceNotFound", "ContainerDisabled"):
+        if code in ("ContainerNotFound", "ContainerDisabled") or (code == "ResourceNotFound" and not name):
             sentence = f"There is no container {self._container} at {self._host}. Check its name, or create it there."
-            return Missing(sentence)
-        if code in ("BlobNotFound", "InvalidBlockList") or (status == 404 and not code and name):
+            return NoPlace(sentence)
+        if code in ("BlobNotFound", "ResourceNotFound", "InvalidBlockList") or (status == 404 and not code and name):
             return Missing(f"There is no object {name}." if name else "The upload is no longer known to the storage.")
         if code in ("BlobAlreadyExists", "UnauthorizedBlobOverwrite", "ConditionNotMet", "TargetConditionNotMet"):
             return Taken("Something has that name there already.")

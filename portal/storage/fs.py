@@ -15,7 +15,7 @@ from typing import Any
 from portal.errors import BadValue, Busy, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.storage import keys, paths
 from portal.storage.destination import Destination
-from portal.storage.store import CHUNK, MIB, Stat, Step, Upload
+from portal.storage.store import CHUNK, MIB, NoPlace, Stat, Step, Upload
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -188,7 +188,7 @@ class FileSystemStore:
                 os.close(root)
         except FileNotFoundError as error:
             sentence = f"The folder {self._path} is not there. Mount its disk or create it, then test again."
-            raise Unreachable(sentence) from error
+            raise NoPlace(sentence, permanent=False) from error
         try:
             yield descriptor
         finally:

@@ -16,10 +16,9 @@ import requests
 from portal.errors import BadValue, Damaged, Missing, NotAllowed, PortalError
 from portal.storage import gcs_answers, gcs_config, gcs_connection, http, s3
 from portal.storage.destination import Destination
-from portal.storage.gcs_answers import NoBucket
 from portal.storage.http import Limits
 from portal.storage.reach import Endpoint, endpoint
-from portal.storage.store import MIB, Interrupted, Stat, Step, Upload
+from portal.storage.store import MIB, Interrupted, NoPlace, Stat, Step, Upload
 from portal.storage.tokens import NotSignedIn, Tokens
 
 PAGE = 1000
@@ -160,8 +159,6 @@ class GoogleStore:
         answer = self._request("GET", self._path(name), {"fields": "name,size,updated"})
         try:
             content = self._read(answer, (200,), "read", name)
-        except NoBucket:
-            raise
         except Missing:
             return None
         return self._answers.stat(self._answers.document(content))
@@ -189,7 +186,7 @@ class GoogleStore:
             self._page("portico-test-", "", "", 1)
         except NotSignedIn:
             raise
-        except (NotAllowed, Missing):
+        except (NotAllowed, NoPlace):
             pass
         return "The service account is known, and its key fits."
 

@@ -10,7 +10,7 @@ import requests
 
 from portal.errors import BadValue, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.storage import http
-from portal.storage.store import Interrupted, Stat
+from portal.storage.store import Interrupted, NoPlace, Stat
 from portal.storage.tokens import NotSignedIn
 
 RIGHTS = {
@@ -29,10 +29,6 @@ _REFUSED = {
     "userProjectMissing": "The bucket has its requestor pay, which is not supported. Use another one",
     "sslRequired": "Google takes no requests without encryption. Use https:// for the endpoint",
 }
-
-
-class NoBucket(Missing):
-    """The bucket itself is missing, not only an object in it."""
 
 
 class Answers:
@@ -86,7 +82,7 @@ class Answers:
         if status == 412:
             return Taken("Something has that name there already.")
         if status == 404 and (not name or re.search("bucket does not exist", message, re.IGNORECASE)):
-            return NoBucket(f"There is no bucket {self._bucket} at {self._host}. Check its name, or create it there.")
+            return NoPlace(f"There is no bucket {self._bucket} at {self._host}. Check its name, or create it there.")
         if status == 404:
             return Missing(f"There is no object {name}.")
         if status in (410, 499):

@@ -23,7 +23,7 @@ from portal.storage.destination import Destination
 from portal.storage.http import Limits
 from portal.storage.reach import Endpoint, endpoint
 from portal.storage.s3_config import url_of
-from portal.storage.store import MIB, Interrupted, Stat, Step, Upload
+from portal.storage.store import MIB, Interrupted, NoPlace, Stat, Step, Upload
 
 PAGE = 1000
 PATIENT = 10
@@ -167,7 +167,7 @@ class S3Store:
             self._look()
         except s3_answers.NotSignedIn:
             raise
-        except (NotAllowed, Missing):
+        except (NotAllowed, NoPlace):
             pass
         return "The access key is known, and its secret fits."
 

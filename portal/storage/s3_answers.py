@@ -11,7 +11,7 @@ import requests
 
 from portal.errors import BadValue, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.storage import http
-from portal.storage.store import Interrupted, Stat, Unsupported
+from portal.storage.store import Interrupted, NoPlace, Stat, Unsupported
 
 RIGHTS = {
     "write": ("write objects to", "s3:PutObject"),
@@ -77,7 +77,7 @@ class Answers:
 
     def _of_object(self, status: int, code: str, name: str) -> PortalError | None:
         if code == "NoSuchBucket":
-            return Missing(f"There is no bucket {self._bucket} at {self._host}. Check its name, or create it there.")
+            return NoPlace(f"There is no bucket {self._bucket} at {self._host}. Check its name, or create it there.")
         if code in ("NoSuchKey", "NoSuchUpload") or status == 404:
             return Missing(f"There is no object {name}." if name else "The upload is no longer known to the storage.")
         if status == 412 or code == "PreconditionFailed":

@@ -23,6 +23,16 @@ class Interrupted(Unreachable):
         self.after = after
 
 
+class NoPlace(Unreachable):
+    """The bucket, container or folder itself is not there, and with it no object. Only a mount comes back by itself."""
+
+    permanent = True
+
+
+class NotKept(Unreachable):
+    """The store took an object, or parts of one, and does not have them: of this object alone, which is sent anew."""
+
+
 class Unsupported(BadValue):
     """The store does not know something that was asked of it."""
 
@@ -63,8 +73,8 @@ class Store(Protocol):
     """One bucket, container or folder; names are whole, with the storage's prefix. A thread has its own.
 
     Nothing here tries twice or looks before it writes: `Destination` does, the same way for all. Every method raises
-    Interrupted where another try may help, and else NotAllowed (credentials, rights), NoSpace, Missing (the bucket
-    itself: permanent), Unreachable (`permanent` for what waits for a person: TLS) or Damaged, with one sentence.
+    Interrupted where another try may help, and else NotAllowed (credentials, rights), NoSpace, NoPlace, Unreachable
+    (`permanent` for what waits for a person: TLS) or Damaged, with one sentence. Missing is never the place itself.
     """
 
     create_only: bool | None
