@@ -18,6 +18,8 @@ CONNECT_SECONDS, READ_SECONDS, TRIES = 3.0, 20.0, 2
 SILENT_SECONDS = 5.0
 """For so long after it did not answer, nobody waits for it again."""
 MOST_KNOWN = 64
+KNOWN_SECONDS = 60.0
+"""For so long the digests of a segment are believed without a look: they change where a better copy came back here."""
 
 
 class Bucket:
@@ -32,7 +34,7 @@ class Bucket:
         self.bandwidth = chosen.bandwidth
         self._lock = threading.Lock()
         self._opened: dict[tuple[int, bool], Destination] = {}
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, tuple[float, Known]] = {}
         self._silent_until, self._why = 0.0, ""
 
     @property
@@ -58,8 +60,9 @@ class Bucket:
 
     def known(self, segment: str) -> Known | None:
         """What is known of a segment that was verified there."""
-        if segment in self._known:
-            return self._known[segment]
+        since, kept = self._known.get(segment, (-KNOWN_SECONDS, None))
+        if kept is not None and time.monotonic() - since < KNOWN_SECONDS:
+            return kept
         with connection():
             row = Segment.get_or_none(Segment.name == segment, Segment.verified.is_null(False))
         if row is None:
@@ -69,7 +72,7 @@ class Bucket:
             with self._lock:
                 if len(self._known) >= MOST_KNOWN:
                     self._known.clear()
-                self._known[segment] = known
+                self._known[segment] = time.monotonic(), known
         return known
 
     def fetch(self, segment: str, offset: int, size: int) -> bytes:
@@ -88,6 +91,19 @@ class Bucket:
         if len(found) != size:
             raise self._lost(segment, "is shorter in the bucket than it was")
         return found
+
+    def has(self, segment: str, size: int) -> bool:
+        """Whether a segment lies there still, as far as its size tells; where not, that is written down.
+
+        Raises as `Destination` does, and Unreachable where the bucket is gone as a whole.
+        """
+        there = self.destination().stat(segment)
+        if there is not None and there.size == size:
+            return True
+        if there is None:
+            self._look_for_itself()
+        self.complain(segment, f"Segment {segment} is not in the bucket any more as it was; the copy here stays.")
+        return False
 
     def complain(self, segment: str, sentence: str) -> None:
         """Write down what the bucket has done to a segment; it is named on every page until it is mended."""

@@ -11,6 +11,7 @@ from typing import Any
 from peewee import Case, fn
 
 from portal import reserve, runtime
+from portal.archive import Record
 from portal.archive.blocks import Blocks
 from portal.archive.remote import spans
 from portal.bucket import Bucket
@@ -142,22 +143,28 @@ def learn_one(bucket: Bucket, check: Callable[[], None]) -> None:
 def fetch(bucket: Bucket) -> int:
     """Copy all segments that lie in the bucket alone to this disk again; returns how many. A second run goes on.
 
-    Raises NoSpace before the first byte where they do not fit, Damaged, Unreachable.
+    Raises NoSpace before the first byte where they do not fit, Unreachable, and Damaged after all that are whole.
     """
     names, room = away(), reserve.room()
     size = sum(Segment.select(Segment.size).where(Segment.name == name).scalar() for name in names)
     if names and room.free - size < room.floor:
         raise NoSpace(f"{size:,} bytes lie in the bucket alone, and do not fit on this disk. Free some space.")
+    damaged = []
     for name in names:
-        _fetch(bucket, Segment.get(Segment.name == name))
+        try:
+            _fetch(bucket, Segment.get(Segment.name == name))
+        except Damaged as error:
+            damaged.append(error)
+    if damaged:
+        raise Damaged(f"{len(names) - len(damaged):,} of {len(names):,} segments fetched. {damaged[0].sentence}")
     return len(names)
 
 
-def trim() -> int:
+def trim(bucket: Bucket) -> int:
     """Drop copies of segments that were verified, and blocks, those first that were read longest ago.
 
     Each half of the cache is held; where the disk nears its reserve, both give way to what comes in. Returns how many
-    segments lie in the bucket alone now.
+    segments lie in the bucket alone now. Raises as the bucket does: while it is away no copy goes.
     """
     half, room, blocks = runtime.current().archive_cache // 2, reserve.room(), _blocks()
     short = max(0, 2 * room.floor - room.free)
@@ -169,9 +176,20 @@ def trim() -> int:
     for _, size, name in copies:
         if left <= limit:
             break
-        if _drop(name, size):
+        if _drop(bucket, name, size):
             left, gone = left - size, gone + 1
     return gone
+
+
+def is_whole(name: str) -> bool:
+    """Whether each record of a segment that is here is as it was written, by its own check sum."""
+    return all(isinstance(found, Record) for found in runtime.archive().scan(name))
+
+
+def forget(name: str) -> None:
+    """Take a segment that is here for one that is still to be brought to the bucket, and read its digests anew."""
+    with writing():
+        Segment.update(verified=None, damage="", digest="", blocks=b"").where(Segment.name == name).execute()
 
 
 def is_here(name: str) -> bool:
@@ -209,24 +227,38 @@ def _fetch(bucket: Bucket, row: Segment) -> None:
 
 
 def _copies() -> Iterator[tuple[float, int, str]]:
-    """Segments that are here and, whole, in the bucket: when they were read last, size and name."""
-    rows: Any = Segment.select(Segment.name, Segment.size).where(Segment.verified.is_null(False), Segment.damage == "")
-    sizes: dict[str, int] = dict(rows.tuples())
+    """Segments that are here and, whole, in the bucket: when they were read last, size and name.
+
+    One that was found there (`adopt`) and whose copy came back here later has not been compared with it yet.
+    """
+    proved = Segment.verified.is_null(False), Segment.damage == "", Segment.digest != ""
+    rows: Any = Segment.select(Segment.name, Segment.size).where(*proved).tuples()
+    sizes: dict[str, int] = dict(rows)
     for name in runtime.archive().segments() if sizes else ():
         told = stat(name)
         if told is not None and sizes.get(name) == told.st_size:
             yield told.st_atime, told.st_size, name
 
 
-def _drop(name: str, size: int) -> bool:
-    """Drop the copy here of a segment that is in the bucket, unless somebody holds it."""
+def _drop(bucket: Bucket, name: str, size: int) -> bool:
+    """Drop the copy here of a segment, unless somebody holds it, or the bucket has not the same any more."""
     archive = runtime.archive()
     with archive.at_rest(name) as resting:
-        if not resting:
+        if not resting or not bucket.has(name, size):
+            return False
+        if not _is_as_there(name):
+            forget(name)
             return False
         archive.path(name).unlink()
     log.info("segment %s (%d bytes) lies in the bucket alone now", name, size)
     return True
+
+
+def _is_as_there(name: str) -> bool:
+    """Whether the copy here has the bytes that the bucket has, or worse ones."""
+    with runtime.archive().path(name).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Segment.get(Segment.name == name).digest == digest or not is_whole(name)
 
 
 def _blocks() -> Blocks:

@@ -38,24 +38,28 @@ def _go_on() -> None:
 class Uploader:
     """Brings what is closed to the bucket, one segment after the other; one of a site works at a time."""
 
-    def __init__(self, bucket: Bucket, check: Check = _go_on) -> None:
-        self._bucket, self._check = bucket, check
+    def __init__(self, bucket: Bucket, check: Check = _go_on, *, settled: float = SETTLED) -> None:
+        self._bucket, self._check, self._settled = bucket, check, settled
         self._due: dict[str, float] = {}
         self._pauses: dict[str, float] = {}
         self._looked = time.monotonic()
+        self._has_begun = False
 
     def begin(self) -> None:
         """What a killed run left: parts at the store, and segments that it has and no row knows."""
         try:
             self._bucket.destination().tidy(copies.is_here, older=timedelta(0))
             copies.adopt(self._bucket)
+            self._has_begun = True
         except PortalError as error:
             log.warning("the bucket cannot be looked through: %s", error.sentence)
 
     def turn(self) -> int:
         """Bring each segment that is closed and due; returns how many are there now that were not before."""
         brought = 0
-        for name in closed():
+        if not self._has_begun:
+            self.begin()  # the bucket was away before
+        for name in closed(self._settled):
             self._check()
             if time.monotonic() < self._due.get(name, 0):
                 continue
@@ -69,7 +73,7 @@ class Uploader:
         if time.monotonic() - self._looked > AGAIN:
             self._looked = time.monotonic()
             look_again(self._bucket, self._check)
-        copies.trim()
+        self._trim()
         return brought
 
     def _learn(self) -> None:
@@ -77,6 +81,12 @@ class Uploader:
             copies.learn_one(self._bucket, self._check)
         except PortalError as error:
             log.warning("a segment of the bucket cannot be read through: %s", error.sentence)
+
+    def _trim(self) -> None:
+        try:
+            copies.trim(self._bucket)
+        except PortalError as error:
+            log.warning("no copy here can be dropped: %s", error.sentence)
 
     def _put_off(self, name: str, error: PortalError) -> None:
         log.warning("segment %s waits: %s", name, error.sentence)
@@ -86,17 +96,17 @@ class Uploader:
         self._pauses[name], self._due[name] = pause, time.monotonic() + pause
 
 
-def closed() -> list[str]:
-    """Segments that are here, are closed and not verified, each with a row; those that closed first come first."""
+def closed(settled: float = SETTLED) -> list[str]:
+    """Segments that are here, are closed and not proved, each with a row; those that closed first come first."""
     archive = runtime.archive()
-    rows: Any = Segment.select(Segment.name, Segment.verified.is_null(False)).tuples()
-    is_verified = {name: bool(told) for name, told in rows}
+    rows: Any = Segment.select(Segment.name, Segment.verified.is_null(False) & (Segment.digest != "")).tuples()
+    is_proved = {name: bool(told) for name, told in rows}
     found = []
     for name in archive.segments():
         told = copies.stat(name)
-        if is_verified.get(name) or told is None or told.st_size <= EMPTY or told.st_mtime > time.time() - SETTLED:
+        if is_proved.get(name) or told is None or told.st_size <= EMPTY or _is_fresh(told.st_mtime, settled):
             continue
-        if name not in is_verified:
+        if name not in is_proved:
             with archive.at_rest(name) as resting:
                 if not resting:
                     continue
@@ -104,6 +114,11 @@ def closed() -> list[str]:
                 Segment.insert(name=name, size=told.st_size).on_conflict_ignore().execute()
         found.append((told.st_mtime, name))
     return [name for _, name in sorted(found)]
+
+
+def _is_fresh(moment: float, settled: float) -> bool:
+    """Whether that was just now; what lies far ahead is of a clock that has been set back."""
+    return abs(time.time() - moment) < settled
 
 
 def bring(bucket: Bucket, name: str, check: Check = _go_on) -> bool:
@@ -145,9 +160,8 @@ def look_again(bucket: Bucket, check: Check = _go_on) -> None:
     """Try what the bucket had lost or changed: somebody may have restored it. What is here is brought there anew."""
     for row in list(Segment.select().where(Segment.damage != "")):
         try:
-            if copies.is_here(row.name):
-                with writing():
-                    Segment.update(verified=None, damage="").where(Segment.id == row.id).execute()
+            if copies.is_here(row.name) and copies.is_whole(row.name):
+                copies.forget(row.name)
             else:
                 copies.learn(bucket, row.name, check)
                 verify(bucket, Segment.get_by_id(row.id), check)

@@ -45,6 +45,7 @@ from portal import (
     unpack,
     uploads,
 )
+from portal.bucket import Bucket
 from portal.errors import BadSetting, Damaged, Unreachable
 from portal.models import Acquisition, Blob, File, Instance, Project, Segment, Storage
 from portal.provenance import Actor
@@ -89,10 +90,14 @@ class Shop:
         """End what is open, as the end of its process does."""
         runtime.archive().close()
 
+    @property
+    def bucket(self) -> Bucket:
+        found = runtime.bucket()
+        assert found is not None
+        return found
+
     def upload(self) -> int:
-        bucket = runtime.bucket()
-        assert bucket is not None
-        uploader = uploads.Uploader(bucket)
+        uploader = uploads.Uploader(self.bucket, settled=0)
         uploader.begin()
         return uploader.turn()
 
@@ -120,7 +125,6 @@ class Shop:
 def make_shop(
     site: Settings, running: Running, make_front: Callable[..., Front], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Shop]:
-    monkeypatch.setattr(uploads, "SETTLED", 0)
     monkeypatch.setattr("portal.bucket.SILENT_SECONDS", 0)
     return lambda kind: Shop(site, running[kind], make_front(running[kind]), monkeypatch)
 
@@ -255,7 +259,7 @@ def test_the_cache_is_held_and_what_was_read_last_stays(shop: Shop, acquisition:
     latest = File.get(File.name == "0.bin")
     shop.start(24 * MIB)
     assert content(latest.id, admin)
-    assert copies.trim() == 2
+    assert copies.trim(shop.bucket) == 2
     assert shop.here() == [latest.blob.segment]
     for file in File.select():
         content(file.id, admin)
@@ -297,9 +301,7 @@ def test_a_byte_that_changed_in_the_bucket_is_named_and_takes_one_object_away(
     assert [place["file"] for place in reindex.run().damaged] == [study[1][1]]
 
     shop.change(victim.segment, victim.offset + victim.size - 10)
-    bucket = runtime.bucket()
-    assert bucket is not None
-    uploads.look_again(bucket)
+    uploads.look_again(shop.bucket)
     assert content(study[1][1], admin)
     assert copies.need(timedelta(hours=1))[2] == 0
 
@@ -332,6 +334,76 @@ def test_a_segment_whose_row_was_lost_is_found_in_the_bucket_and_read_through(
     after = Segment.get()
     assert (after.digest, bytes(after.blocks)) == (before.digest, bytes(before.blocks))
     assert content(study[1][0], admin)
+
+
+def test_what_the_bucket_lost_is_not_dropped_here_but_brought_there_anew(
+    shop: Shop, study: tuple[Project, list[int]], admin: Actor
+) -> None:
+    (name,) = shop.here()
+    shop.start(64 * MIB)
+    assert shop.upload() == 1
+    shop.destination.delete(name)
+    shop.start(0)
+    shop.front.rule = lambda _request: "cut"
+    with pytest.raises(Unreachable):
+        copies.trim(shop.bucket)
+    shop.front.rule = lambda _request: None
+    assert (copies.trim(shop.bucket), shop.here()) == (0, [name])
+    assert "not in the bucket any more" in Segment.get().damage
+    uploads.look_again(shop.bucket)
+    assert (shop.upload(), shop.names(), shop.here(), Segment.get().damage) == (1, [name], [], "")
+    assert content(study[1][0], admin)
+
+
+def test_a_copy_that_came_back_here_is_never_dropped_for_a_worse_one_in_the_bucket(
+    shop: Shop, study: tuple[Project, list[int]], admin: Actor
+) -> None:
+    blob = Blob.get_by_id(File.get_by_id(study[1][1]).blob_id)
+    path = runtime.archive().path(blob.segment)
+    good = path.read_bytes()
+    shop.upload()
+    shop.change(blob.segment, blob.offset + blob.size - 10)
+    with models.writing():
+        Segment.delete().execute()  # the database was lost: the bucket is believed, for what else is there
+    shop.start(0)
+    assert shop.upload() == 0
+    with pytest.raises(Damaged):
+        content(study[1][1], admin)
+    path.write_bytes(good)
+    assert (shop.upload(), shop.here()) == (0, [blob.segment])
+    assert shop.upload() == 0
+    assert "other bytes" in Segment.get().sentence
+    assert content(study[1][1], admin)
+    shop.destination.delete(blob.segment)
+    assert (shop.upload(), shop.here()) == (1, [])
+    shop.start(0)
+    assert content(study[1][1], admin)
+
+
+def test_a_bucket_that_was_away_at_the_start_is_looked_through_when_it_is_back(
+    shop: Shop, study: tuple[Project, list[int]], admin: Actor
+) -> None:
+    shop.upload()
+    with models.writing():
+        Segment.delete().execute()
+    shop.front.rule = lambda _request: "cut"
+    uploader = uploads.Uploader(shop.bucket, settled=0)
+    uploader.begin()
+    uploader.turn()
+    assert Segment.select().count() == 0
+    shop.front.rule = lambda _request: None
+    uploader.turn()
+    assert content(study[1][0], admin)
+
+
+def test_segments_of_a_clock_that_was_ahead_are_brought_all_the_same(
+    shop: Shop, study: tuple[Project, list[int]]
+) -> None:
+    (name,) = shop.here()
+    os.utime(runtime.archive().path(name))
+    assert uploads.closed() == []
+    os.utime(runtime.archive().path(name), (time.time() + 1e7,) * 2)
+    assert uploads.closed() == [name]
 
 
 @pytest.mark.parametrize("kind", ["rgw"])
@@ -409,6 +481,8 @@ def test_without_the_setting_the_site_does_not_start_until_everything_is_here_ag
     shop.start(0, PORTAL_ARCHIVE=None)
     with pytest.raises(BadSetting, match="portal archive fetch"):
         startup.prepare(shop.settings, lambda _sentence: None)
+    with startup.lock(shop.settings, "http://127.0.0.1"):
+        assert cli.run(["archive", "fetch", "--data", str(shop.settings.data)]) == 1
     assert cli.run(["archive", "fetch", "--data", str(shop.settings.data)]) == 0
     shop.start(0, PORTAL_ARCHIVE=None)
     startup.prepare(shop.settings, lambda _sentence: None)

@@ -32,9 +32,12 @@ class Known:
         start = number * self.block
         return start, min(self.block, self.size - start)
 
+    def digest(self, number: int) -> bytes:
+        return self.digests[number * DIGEST : (number + 1) * DIGEST]
+
     def fits(self, number: int, content: bytes) -> bool:
         """Whether these are the block's bytes."""
-        return hashlib.sha256(content).digest() == self.digests[number * DIGEST : (number + 1) * DIGEST]
+        return hashlib.sha256(content).digest() == self.digest(number)
 
 
 class Shelf(Protocol):
@@ -57,7 +60,7 @@ class Remote:
         self._shelf = shelf
         self._lock = threading.Lock()
         self._turns = [threading.Lock() for _ in range(TURNS)]
-        self._recent: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._recent: OrderedDict[tuple[str, int, bytes], bytes] = OrderedDict()
 
     def open(self, segment: str, offset: int, size: int) -> Slice | None:
         """A stretch of a segment; None where the bucket is not known to have it. Nothing is read yet."""
@@ -72,7 +75,7 @@ class Remote:
 
     def read(self, segment: str, known: Known, number: int) -> bytes:
         """One block: from memory, from this disk, or from the bucket. Of two threads at once, one goes for it."""
-        key = (segment, number)
+        key = (segment, number, known.digest(number))
         with self._turns[hash(key) % TURNS]:
             with self._lock:
                 if key in self._recent:
@@ -103,7 +106,7 @@ class Remote:
         self._shelf.complain(segment, f"The bucket gives other bytes than were stored there, from byte {start:,} on.")
         return content, False
 
-    def _remember(self, key: tuple[str, int], content: bytes) -> None:
+    def _remember(self, key: tuple[str, int, bytes], content: bytes) -> None:
         with self._lock:
             self._recent[key] = content
             while len(self._recent) > RECENT:

@@ -51,7 +51,8 @@ def fetch_() -> Answer:
         raise BadSetting("PORTAL_ARCHIVE is not set, so nobody knows which bucket. Set it, then fetch.")
     if startup.holder(runtime.current()):
         raise Busy("Portico runs, and would drop the copies again. Stop it first.")
-    number = copies.fetch(bucket)
+    with startup.lock(runtime.current(), "portal archive fetch"):  # two at once would write the same files
+        number = copies.fetch(bucket)
     return Answer(view={"fetched": number}, sentence=f"{number:,} segments fetched; the whole archive is here.")
 
 
