@@ -1,7 +1,9 @@
 """What a storage loses in the middle of an export: its bucket as a whole, or a part of one object."""
 
+import os
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import boto3
@@ -9,9 +11,9 @@ import pytest
 import requests
 from cloud_stores import make_container
 from store_fixtures import *  # noqa: F403  (fixtures)
-from store_fixtures import ACCESS_KEY, SECRET, Front, Place, Request
+from store_fixtures import ACCESS_KEY, SECRET, Answer, Front, Place, Request
 from work_fixtures import *  # noqa: F403  (fixtures)
-from work_fixtures import add_files, files_below, until
+from work_fixtures import add_file, add_files, files_below, until
 
 from portal import exports, jobs, runs
 from portal.crew import AHEAD
@@ -92,6 +94,39 @@ def test_a_bucket_that_is_removed_in_the_middle_is_said_once_and_no_object_fails
     assert (job.state, job.done) == ("done", NUMBER)
 
 
+class Forgetting:
+    """Has the store forget the parts of a large object, once, before they become one."""
+
+    def __init__(self, place: Place, name: str) -> None:
+        self._place, self._name = place, name
+        self.times = 0
+
+    def __call__(self, request: Request) -> Answer | None:
+        ends = "comp=blocklist" in request.path or (request.method == "POST" and "uploadId=" in request.path)
+        if not ends or self.times:
+            return None
+        self.times += 1
+        if self._place.provider == "azure":  # Azurite forgets none, in whichever way one asks it to
+            return Answer(400, b"<Error><Code>InvalidBlockList</Code></Error>")
+        self._place.open("forgetting").tidy(lambda key: key == self._name, older=timedelta(days=-1))
+        return None
+
+
+@pytest.mark.parametrize("place", ["juicefs", "azurite"], indirect=True)
+def test_an_upload_that_the_store_forgets_is_sent_again_from_its_start(
+    place: Place, acquisition: Acquisition, admin: Actor, make_front: Callable[..., Front]
+) -> None:
+    add_file(acquisition, "large.bin", os.urandom(9 << 20), admin)
+    add_file(acquisition, "small.bin", b"beside", admin)
+    forgetting = Forgetting(place, "Trial/S-01/Visit 1/T1/large.bin")
+    fronted = place.behind(make_front(place, forgetting))
+    job = run_once(start(fronted, "forgetting", admin), fronted)
+    assert (job.state, job.done, job.failed, forgetting.times) == ("waiting", 1, 0, 1)
+    assert "large.bin: The storage has lost the upload, or a part of it" in job.sentence
+    job = run_once(job, fronted)
+    assert (job.state, job.done) == ("done", 2)
+
+
 def test_a_mount_that_goes_and_comes_back_in_the_middle_is_waited_for(
     acquisition: Acquisition, mirror: Storage, folder: Path, admin: Actor
 ) -> None:
@@ -100,7 +135,7 @@ def test_a_mount_that_goes_and_comes_back_in_the_middle_is_waited_for(
     elsewhere = folder.with_name("elsewhere")
 
     def unmount() -> None:
-        until(lambda: len(files_below(folder)) > 4)
+        until(lambda: len(list(folder.rglob("[0-9]*.bin"))) > 4)
         folder.rename(elsewhere)
 
     other = threading.Thread(target=unmount)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from portal.errors import BadValue, Damaged, Missing, PortalError, Taken
 from portal.models import now
-from portal.storage.store import CHUNK, MIB, Interrupted, Stat, Step, Store, Unsupported, Upload
+from portal.storage.store import CHUNK, MIB, Interrupted, NotKept, Stat, Step, Store, Unsupported, Upload
 
 __all__ = ["CHUNK", "Destination", "Stat"]
 
@@ -20,6 +20,7 @@ PAUSE = 0.5
 """Seconds before the second try; each later one waits twice as long."""
 LONGEST_PAUSE = 20.0
 """Seconds, also where the server asks for more: the job comes back later then."""
+FORGOTTEN = "The storage has lost the upload, or a part of it, before its end. The object is sent again from its start."
 LEFT_AFTER = timedelta(days=1)
 """Age of an unfinished upload that no run can be working on any more."""
 
@@ -55,8 +56,9 @@ class Destination:
         """Write an object; it is whole and durable at its key when this returns, else nothing of it is there.
 
         Raises Taken where something is there already, which stays as it is, unless `overwrite`; Damaged where the
-        chunks are not what `size` and `digest` (SHA-256) say. A store that does not refuse by itself is looked at
-        first: of two writers at the same moment, the later one wins there.
+        chunks are not what `size` and `digest` (SHA-256) say; NotKept where the store has lost parts on the way. A
+        store that does not refuse by itself is looked at first: of two writers at the same moment, the later one wins
+        there.
         """
         name = self._name(key)
         if not overwrite:
@@ -223,12 +225,17 @@ class Destination:
                 offset += len(body)
             settle = lambda: self._settled(name, size, digest)  # noqa: E731
             self._persist(lambda: store.finish(upload), settle=settle, guard=not overwrite and name)
-        except BaseException as error:
-            if isinstance(error, Missing) and self._is_there(name, size, digest):
-                return
-            with contextlib.suppress(PortalError):
-                store.abort(upload)
+        except Missing as error:
+            if not self._is_there(name, size, digest):
+                self._abort(upload)
+                raise NotKept(FORGOTTEN) from error
+        except BaseException:
+            self._abort(upload)
             raise
+
+    def _abort(self, upload: Upload) -> None:
+        with contextlib.suppress(PortalError):
+            self._store.abort(upload)
 
     def _send(self, upload: Upload, number: int, offset: int, body: bytes) -> None:
         self._persist(lambda: self._store.send(upload, number, offset, body))

@@ -78,7 +78,7 @@ class Answers:
     def _of_object(self, status: int, code: str, name: str) -> PortalError | None:
         if code == "NoSuchBucket":
             return NoPlace(f"There is no bucket {self._bucket} at {self._host}. Check its name, or create it there.")
-        if code in ("NoSuchKey", "NoSuchUpload") or status == 404:
+        if code in ("NoSuchKey", "NoSuchUpload", "InvalidPart") or status == 404:
             return Missing(f"There is no object {name}." if name else "The upload is no longer known to the storage.")
         if status == 412 or code == "PreconditionFailed":
             return Taken("Something has that name there already.")

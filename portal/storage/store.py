@@ -93,10 +93,13 @@ class Store(Protocol):
     def begin(self, name: str, *, size: int, overwrite: bool) -> Upload: ...
 
     def send(self, upload: Upload, number: int, offset: int, body: bytes) -> None:
-        """Send a part; `number` counts from 0. The same one may come twice. The last may make the object appear."""
+        """Send a part; `number` counts from 0. The same one may come twice. The last may make the object appear.
+
+        Raises Missing where the upload is unknown.
+        """
 
     def finish(self, upload: Upload) -> None:
-        """Make the object appear at its name, durably. Raises Taken as `put`; Missing where the upload is unknown."""
+        """Make the object appear at its name, durably. Raises Taken as `put`; Missing where a part of it is unknown."""
 
     def abort(self, upload: Upload) -> None:
         """Forget an upload and free its parts; one that is unknown is no error."""
