@@ -135,6 +135,12 @@ def every() -> Sequence[Schedule]:
     return list(Schedule.select().order_by(Schedule.label, Schedule.id))
 
 
+def of_storage(storage_id: int) -> Sequence[Schedule]:
+    """Those that export to a storage, by their labels."""
+    wanted = fn.json_extract(Schedule.params, "$.storage") == storage_id
+    return list(Schedule.select().where(wanted).order_by(Schedule.label, Schedule.id))
+
+
 def sweep() -> int:
     """Start what is due; returns how many exports. After a downtime that is one for each schedule, not many."""
     moment = now()

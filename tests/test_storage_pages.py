@@ -7,9 +7,10 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from archive_fixtures import a_project
 from web_fixtures import HTMX, MOST_STATEMENTS, Visitor, app, refusal, statements, stranger, text_of, visitor
 
-from portal import jobs
+from portal import exports, jobs, schedules
 from portal.models import Audit, Job, Storage, database, now, writing
 from portal.provenance import Actor
 from portal.storage import credentials, providers, records, storages
@@ -221,7 +222,7 @@ def test_the_page_tells_what_its_jobs_were_by_few_statements_on_an_index(
     assert "The next one begins in" in said
     assert "7 objects lie there now." in said
     assert "n39" in said
-    tests, exports = records.month(bucket.id, ZoneInfo("UTC")).rows
+    tests, exports = records.month(bucket.id, "export", ZoneInfo("UTC")).rows
     assert sum(tests.all) in range(87, 91)
     assert sum(tests.failed) in (12, 13)
     assert (sum(exports.all), sum(exports.failed)) == (30, 3)
@@ -231,8 +232,9 @@ def test_what_a_storage_holds_and_its_last_month_are_found_by_an_index(bucket: S
     asked = (
         lambda: records.holds([bucket.id]),
         lambda: records.last_test(bucket.id),
-        lambda: records.last_exports(bucket.id, most=8),
-        lambda: records.month(bucket.id, ZoneInfo("UTC")),
+        lambda: records.holds([bucket.id], "import"),
+        lambda: records.last(bucket.id, most=8),
+        lambda: records.month(bucket.id, "both", ZoneInfo("UTC")),
     )
     for ask in asked:
         with statements() as sent:
@@ -259,6 +261,38 @@ def test_removing_says_in_numbers_what_stays(visitor: Visitor, bucket: Storage, 
     said = text_of(visitor.get(path).text)
     assert "40,000,000 objects, 40 GB, of 40 exports stay there. Nothing is deleted." in said
     assert "Its credentials are forgotten. They still work there" in said
+
+
+def test_removing_names_the_schedules_and_counts_the_imports_that_use_it(
+    visitor: Visitor, bucket: Storage, admin: Actor
+) -> None:
+    a_project("trial", actor=admin)
+    tried = exports.dry_run("neuro/trial", to=bucket.label, actor=admin)
+    nightly, weekly = (
+        schedules.add(tried.id, "0 2 * * *", confirmed=True, label=label, actor=admin)
+        for label in ("nightly", "weekly")
+    )
+    schedules.pause(weekly.id, actor=admin)
+    params = {"storage": bucket.id, "of": bucket.label, "path": "neuro/trial", "prefix": "", "by": "headers"}
+    with writing():
+        job = jobs.create("import", actor=admin, params=params, what="research to neuro/trial")
+        Job.update(state="done", done=7, ended=now()).where(Job.id == job.id).execute()
+
+    page = visitor.get(f"/interfaces/storages/{bucket.id}/remove").text
+
+    said = text_of(page)
+    assert (
+        f"Not now: 1 job works on it. Cancel it or wait for the end, then remove the storage: Dry run {tried.id}"
+        in said
+    )
+    assert "2 schedules export there, and start nothing any more:" in said
+    assert "nightly : stops by itself when it is due next, in" in said
+    assert "weekly : paused, and cannot be resumed" in said
+    assert f'href="/exports/schedules/{nightly.id}"' in page
+    assert "What 1 import took in from there stays here: 7 objects. It cannot be run again." in said
+    shown = text_of(visitor.get(f"/interfaces/storages/{bucket.id}").text)
+    assert "Schedules that export there nightly On next in" in shown
+    assert "Last exports All imports" in shown
 
 
 def test_the_list_tells_what_each_holds_and_its_tests(visitor: Visitor, bucket: Storage, admin: Actor) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Flask, g, url_for
+from flask import Flask, url_for
 from flask_login import current_user
 
 from portal import activity, needs
@@ -42,7 +42,6 @@ def install(app: Flask) -> None:
     @app.context_processor
     def around() -> dict[str, Any]:
         options = guard.options()
-        g.site_zone = options["site.time_zone"]
         named = {"site_name": options["site.name"], "dimse_enabled": options["dimse.enabled"]}
         if not current_user.is_authenticated:
             return {**named, "user": None}

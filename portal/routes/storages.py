@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import acts, exports, jobs, runtime
+from portal import acts, jobs, runtime, schedules
 from portal.errors import BadValue
 from portal.interface_lists import STORAGES
 from portal.routes import words
@@ -17,8 +17,8 @@ from portal.storage import credentials, health, providers, records, storages
 bp = Blueprint("storages", __name__, url_prefix="/interfaces/storages")
 
 STATES = (("ok", "OK"), ("degraded", "Degraded"), ("failed", "Failed"), ("untested", "Never tested"))
-MOST_EXPORTS = 8
-"""Exports that the page of a storage names."""
+MOST = 8
+"""Exports, imports and schedules that the page of a storage names."""
 
 
 @bp.get("/")
@@ -66,8 +66,9 @@ def show(storage_id: int) -> Response:
         provider=providers.PROVIDERS[row.provider],
         told=credentials.told(row),
         holds=records.holds([row.id]).get(row.id, records.NOTHING),
-        month=records.month(row.id, words.zone()),
-        exports=[exports.view(one) for one in records.last_exports(row.id, most=MOST_EXPORTS)],
+        month=records.month(row.id, row.mode, words.zone()),
+        last=[jobs.view(one) for one in records.last(row.id, most=MOST)],
+        schedules=schedules.of_storage(row.id),
         acts=acts.of("storage", row.id),
     )
 
@@ -129,6 +130,10 @@ def _remove_page(row: Any, form: SureForm, *, status: int = 200) -> Response:
         storage=storages.view(row),
         told=credentials.told(row),
         holds=records.holds([row.id]).get(row.id, records.NOTHING),
+        brought=records.holds([row.id], "import").get(row.id, records.NOTHING),
+        schedules=schedules.of_storage(row.id),
+        working=[jobs.view(job) for job in storages.working(row)],
+        most=MOST,
         form=form,
         status=status,
     )

@@ -10,7 +10,8 @@ from flask_login import current_user
 from markupsafe import Markup, escape
 from pydicom.uid import UID
 
-from portal import moments, site
+from portal import moments
+from portal.routes.guard import options
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (named, not bound)
@@ -193,7 +194,7 @@ def zone() -> ZoneInfo:
     """The time zone of who reads, once a request: the user's own, else the site's."""
     if "zone" not in g:
         own = current_user.user.time_zone if current_user.is_authenticated else ""
-        g.zone = ZoneInfo(own or g.get("site_zone") or site.get("site.time_zone"))
+        g.zone = ZoneInfo(own or options()["site.time_zone"])
     zone: ZoneInfo = g.zone
     return zone
 

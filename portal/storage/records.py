@@ -1,4 +1,4 @@
-"""What a storage holds of ours, and how tests and exports went there: by the rows of its jobs, not of their items."""
+"""What a storage holds of ours, and how tests, exports and imports went: by rows of its jobs, not of their items."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ WELL, BADLY = ("done",), ("errors", "failed")
 
 @dataclass(frozen=True, kw_only=True)
 class Holds:
-    """Sums of what each export brought there; what two exports share is counted twice."""
+    """Sums of what each export brought there, or each import from there; what two of them share is counted twice."""
 
     exports: int = 0
     objects: int = 0
@@ -49,11 +49,14 @@ class Month:
     rows: tuple[Row, ...]
 
 
-def holds(storage_ids: Sequence[int]) -> dict[int, Holds]:
-    """What some storages hold of ours; those that hold nothing are missing. One statement, by an index."""
+def holds(storage_ids: Sequence[int], kind: str = "export") -> dict[int, Holds]:
+    """What some storages hold of ours; those that hold nothing are missing. One statement, by an index.
+
+    Of the kind `import`: what came from there.
+    """
     sums = fn.COUNT(Job.id), fn.SUM(Job.done), fn.SUM(Job.bytes), fn.MAX(Job.ended)
     found: Any = Job.select(Job.storage, *sums).where(
-        Job.storage.in_(list(storage_ids)), Job.kind == "export", Job.done > 0
+        Job.storage.in_(list(storage_ids)), Job.kind == kind, Job.done > 0
     )
     return {
         storage: Holds(exports=exports, objects=objects, size=size, last=Job.ended.python_value(last))
@@ -71,20 +74,20 @@ def last_test(storage_id: int) -> Job | None:
     return ended
 
 
-def last_exports(storage_id: int, *, most: int) -> list[Job]:
-    """The latest first."""
-    exports = Job.select().where(Job.storage == storage_id, Job.kind == "export")
-    by_age = (Job.id + 0).desc()  # not by the bare number, for which SQLite would walk the exports of all storages
-    return list(exports.order_by(by_age).limit(most))
+def last(storage_id: int, *, most: int) -> list[Job]:
+    """Its exports and imports, the latest first."""
+    found = Job.select().where(Job.storage == storage_id, Job.kind.in_(("export", "import")))
+    by_age = (Job.id + 0).desc()  # not by the bare number, for which SQLite would walk the jobs of all storages
+    return list(found.order_by(by_age).limit(most))
 
 
-def month(storage_id: int, zone: ZoneInfo) -> Month:
-    """How tests and exports ended, day by day; one statement, by an index."""
+def month(storage_id: int, mode: str, zone: ZoneInfo) -> Month:
+    """How its tests ended day by day, and what its mode allows; one statement, by an index."""
     today = now().astimezone(zone).date()
     days = tuple(today - timedelta(days=back) for back in range(DAYS - 1, -1, -1))
     found: Any = Job.select(Job.kind, Job.ended, Job.state).where(
         Job.storage == storage_id,
-        Job.kind.in_(("storage_test", "export")),
+        Job.kind.in_([kind for kind, _name in _kinds(mode)]),
         Job.ended >= datetime.combine(days[0], time(), zone),
         Job.state.in_((*WELL, *BADLY)),
     )
@@ -92,10 +95,12 @@ def month(storage_id: int, zone: ZoneInfo) -> Month:
     for kind, ended, state in found.tuples():
         key = kind, ended.astimezone(zone).date(), state in BADLY
         counted[key] = counted.get(key, 0) + 1
-    return Month(days=days, rows=tuple(_row(*kind, days, counted) for kind in _KINDS))
+    return Month(days=days, rows=tuple(_row(*kind, days, counted) for kind in _kinds(mode)))
 
 
-_KINDS = (("storage_test", "Tests"), ("export", "Exports"))
+def _kinds(mode: str) -> tuple[tuple[str, str], ...]:
+    used = (("export", "Exports"), ("import", "Imports"))
+    return (("storage_test", "Tests"), *(pair for pair in used if mode in (pair[0], "both")))
 
 
 def _row(kind: str, name: str, days: Sequence[date], counted: dict[tuple[str, date, bool], int]) -> Row:

@@ -82,7 +82,7 @@ def remove(label: str, *, actor: Actor) -> None:
     rights.require_admin(actor)
     with writing():
         row = get(label)
-        for job in _active(row):
+        for job in working(row):
             sentence = f"Job {job.id} works on {row.label} ({jobs.KINDS[job.kind].label.lower()}, {job.state})."
             raise Busy(f"{sentence} Cancel it or wait for its end, then remove the storage.")
         credentials.forget(row.id)
@@ -162,7 +162,7 @@ def note(storage_id: int, *, state: str, sentence: str, create_only: bool | None
 def untested_since(moment: datetime) -> Sequence[Storage]:
     """Storages that were tried once, but not since then, and that no job tries now."""
     rows = builtins.list(Storage.select().where(Storage.tested < moment))
-    active = {job.storage for job in _active()} if rows else set()
+    active = {job.storage for job in working()} if rows else set()
     return [row for row in rows if row.id not in active]
 
 
@@ -187,6 +187,12 @@ def require_import(row: Storage, group: str, project: str) -> None:
         raise NotAllowed(f"{row.label} is for export only. Change its mode, or choose another storage.", field="of")
     if row.visible not in ("site", f"group:{group}", f"project:{group}/{project}"):
         raise NotAllowed(f"{row.label} is only for {row.visible}. Choose another storage or project.", field="to")
+
+
+def working(row: Storage | None = None) -> Sequence[Job]:
+    """Jobs that work on this storage, or on any."""
+    active = Job.select().where(Job.state.in_(ACTIVE), Job.storage.is_null(False))
+    return builtins.list(active if row is None else active.where(Job.storage == row.id))
 
 
 def threads(row: Storage) -> int:
@@ -266,7 +272,7 @@ def _refuse_locked(row: Storage, changed: dict[str, Any]) -> None:
     for field in _moved(row, changed):
         if row.prefix_locked:
             raise NotAllowed(f"Objects were exported to {row.label}, so its {field} stays. Add a new one.", field=field)
-    if {"config", "provider", "prefix"} & changed.keys() and any(_active(row)):
+    if {"config", "provider", "prefix"} & changed.keys() and any(working(row)):
         field = next(iter(_moved(row, changed)), "settings")
         raise Busy(f"A job works on {row.label}; its {field} can change when that is over.", field=field)
 
@@ -284,9 +290,3 @@ def _told(values: dict[str, Any]) -> dict[str, Any]:
     if isinstance(told.get("config"), dict):
         told["config"] = _told(told["config"])
     return told | ({"ca": "given"} if values.get("ca") else {})
-
-
-def _active(row: Storage | None = None) -> Sequence[Job]:
-    """Jobs that work on this storage, or on any."""
-    active = Job.select().where(Job.state.in_(ACTIVE), Job.storage.is_null(False))
-    return builtins.list(active if row is None else active.where(Job.storage == row.id))
