@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import fn
 
-from portal import export_items, jobs, sidecars, there
+from portal import export_items, jobs, send_items, sidecars, there
 from portal.errors import BadValue, Missing, PortalError
 from portal.export_walk import batched
 from portal.models import Job, JobItem, writing
@@ -32,7 +32,10 @@ def run(this: Run, *, destination: "Destination | None", asked_for: int = ASKED_
     sidecars.drop(this)
     this.write(done=this.job.total)
     sends = _sends(this.job, found)
-    return End(sentence=_in_words(this.job, found, sends), result={"found": found, "sends": sends})
+    result: dict[str, Any] = {"found": found, "sends": sends}
+    if destination is None:
+        result["classes"] = send_items.numbers(this.job)
+    return End(sentence=_in_words(this.job, found, sends), result=result)
 
 
 def get(job_id: int) -> Job:

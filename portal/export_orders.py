@@ -79,7 +79,7 @@ def check(path: str, to: str, options: Options) -> Order:
         "sidecars": options.sidecars and not to.startswith(TO_PEER),
     }
     name = labels.clean(options.label) if options.label.strip() else ""
-    what = name or f"{params['path']}{_words_of(part, options)} to {params['to']}"
+    what = name or f"{', '.join(filter(None, (params['path'], words_of(part, options))))} to {params['to']}"
     return Order(part=part, params=params, what=what)
 
 
@@ -126,6 +126,18 @@ def part(job: Job) -> Part:
 def rules(job: Job) -> Rules:
     """The rules of an export or dry run."""
     return export_rules.parse(job.params.get("rules") or ())
+
+
+def words_of(part: Part, options: Options) -> str:
+    """What of a project is meant, as a person reads it; empty for all of it."""
+    if part.level == "subject":
+        return str(Subject.get_by_id(part.ids[0]).label)
+    if options.level == "study":
+        return f"study {options.only.strip()}"
+    if options.level == "session":
+        session = Session.select(Session, Subject).join(Subject).where(Session.id == part.ids[0]).get()
+        return f"{session.subject.label}/{session.label}"
+    return f"studies of {options.only.strip()[:100]}" if options.level == "search" else ""
 
 
 def _of_study(project_id: int, study_instance_uid: str) -> int:
@@ -178,18 +190,6 @@ def _searched(project_id: int, text: str) -> tuple[int, ...]:
 
 def _words(options: Options) -> str:
     return f"{options.level} {options.only.strip()}"[:200]
-
-
-def _words_of(part: Part, options: Options) -> str:
-    """What of a project is meant, as a person reads it."""
-    if part.level == "subject":
-        return f", {Subject.get_by_id(part.ids[0]).label}"
-    if options.level == "study":
-        return f", study {options.only.strip()}"
-    if options.level == "session":
-        session = Session.select(Session, Subject).join(Subject).where(Session.id == part.ids[0]).get()
-        return f", {session.subject.label}/{session.label}"
-    return f", studies of {options.only.strip()[:100]}" if options.level == "search" else ""
 
 
 def _bandwidth(text: str) -> int:

@@ -1,10 +1,13 @@
-"""A look at where an export would put some real objects, while its form is still being written."""
+"""A look at what an export would do with some real objects, while its form is still being written."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from portal import containers, export_orders, export_rules, export_samples
+from portal import containers, export_orders, export_rules, export_samples, send_items
 from portal.errors import PortalError
-from portal.export_orders import Options
+from portal.export_orders import TO_PEER, Options
+from portal.export_rules import Rules
+from portal.export_walk import Found
 from portal.models import Storage
 from portal.storage import storages
 
@@ -18,6 +21,8 @@ class Line:
     name: str
     key: str
     sentence: str
+    sop_class: str = ""
+    """Of what would be sent to a peer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +30,10 @@ class Preview:
     lines: tuple[Line, ...] = ()
     before: str = ""
     """What stands before each key: the storage and its prefix."""
+    peer: str = ""
+    """Its label: it gets objects, not paths."""
+    of: str = ""
+    """What of the project these are from, in words; empty for all of it."""
     refusal: str = ""
     """What is not right yet, in a sentence."""
 
@@ -37,11 +46,25 @@ def look(path: str, to: str, options: Options) -> Preview:
         rules = export_rules.parse(options.rules)
     except PortalError as error:
         return Preview(refusal=error.sentence)
+    some = export_samples.sample(part, SHOWN)
+    of = export_orders.words_of(part, options)
+    if to.startswith(TO_PEER):
+        return Preview(lines=_objects(some, rules), peer=to.removeprefix(TO_PEER), of=of)
+    placed = ((found.path, *rules.place(found)) for found in some)
+    lines = tuple(Line(name=name, key=key, sentence=sentence) for name, key, sentence in placed)
+    return Preview(lines=lines, before=_before(to), of=of)
+
+
+def _objects(some: Sequence[Found], rules: Rules) -> tuple[Line, ...]:
+    """What a peer would be sent, and why the others stay here."""
+    classes = send_items.sop_classes([found.id for found in some])
     lines = []
-    for found in export_samples.sample(part, SHOWN):
-        key, sentence = rules.place(found)
-        lines.append(Line(name=found.path, key=key, sentence=sentence))
-    return Preview(lines=tuple(lines), before=_before(to))
+    for found, why in send_items.sift(some):
+        _key, left_out = rules.place(found)
+        sentence = left_out or why
+        sop_class = "" if sentence else classes.get(found.id, "")
+        lines.append(Line(name=found.path, key="", sentence=sentence, sop_class=sop_class))
+    return tuple(lines)
 
 
 def _before(to: str) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from peewee import fn
+
 from portal import retrieve
 from portal.export_walk import Found, batched
 from portal.models import ALTERNATE, CURRENT, Instance, Job, JobItem, Series, Study
@@ -51,6 +53,25 @@ def classes(job: Job) -> list[tuple[str, str]]:
         .where(JobItem.job == job, JobItem.state == "pending", Instance.member == "")
     )
     return list(rows.distinct().order_by(Instance.sop_class, Instance.transfer_syntax).tuples())
+
+
+def sop_classes(file_ids: Sequence[int]) -> dict[int, str]:
+    """The SOP Class of each file that is a single object."""
+    rows: Any = Instance.select(Instance.file, Instance.sop_class).where(
+        Instance.file.in_(file_ids), Instance.member == ""
+    )
+    return dict(rows.tuples())
+
+
+def numbers(job: Job) -> dict[str, int]:
+    """How many objects of each SOP Class are still to be sent, the most first."""
+    number = fn.COUNT(JobItem.id)
+    rows: Any = (
+        JobItem.select(Instance.sop_class, number)
+        .join(Instance, on=(JobItem.file == Instance.file))
+        .where(JobItem.job == job, JobItem.state == "pending", Instance.member == "")
+    )
+    return dict(rows.group_by(Instance.sop_class).order_by(number.desc()).tuples())
 
 
 def waiting(job: Job) -> Iterator[tuple[JobItem, Outgoing | None]]:

@@ -143,6 +143,7 @@ def test_a_project_is_sent_to_a_peer(admin: Page, tmp_path: Path) -> None:
         with models.connection():
             peers.register("Room 3", ae_title="VIEWER", host="127.0.0.1", port=str(port), actor=operator())
         page.goto(f"{_site(page)}/exports/new?project=neuro/trial-a&to=peer/Room 3")
+        expect(page.locator("#preview")).to_contain_text("A peer gets objects, not paths")
         _press(page, "Dry run")
         _start(page)
         expect(page.get_by_text("Room 3 took 3 instances.").first).to_be_visible(timeout=PATIENCE)

@@ -272,6 +272,7 @@ def test_a_dry_run_to_a_peer_counts_patients_and_starts_the_send(project: Projec
         tried = jobs.get(tried.id)
         assert (tried.state, tried.sentence) == ("done", "3 of 3 objects would be sent.")
         assert (tried.result["patients"], exports.view(tried)["found"]) == (1, {"pending": 3, "unmatched": 1})
+        assert tried.result["classes"] == {SECONDARY_CAPTURE: 3}
         job = exports.start_as_tried(tried.id, confirmed=True, actor=operator())
         assert (job.kind, run(job).done, len(viewer.requests)) == ("send", 3, 3)
 

@@ -3,6 +3,7 @@
 import pytest
 from archive_fixtures import a_project, store_vendor_file
 from web_fixtures import Visitor, app, refusal, stranger, text_of, visitor
+from work_fixtures import add_file
 
 from dimse_worker import destinations
 from portal import dry_runs, exports, jobs, runs, runtime
@@ -220,6 +221,23 @@ def test_the_preview_shows_where_real_objects_would_go(visitor: Visitor, admin: 
     assert "Rule 1 leaves it out: modality is CT" in left
     assert "There is no subject" in visitor.post("/exports/preview", {**form, "level": "subject", "only": "?"}).text
     assert visitor.post("/exports/preview", {}).status_code == 200
+
+
+def test_the_preview_of_what_goes_to_a_peer_shows_objects_and_no_paths(visitor: Visitor, admin: Actor) -> None:
+    project = a_project("trial", actor=admin)
+    store_vendor_file("CT_small.dcm", project)
+    add_file(project, "protocol.pdf", b"%PDF", admin)
+    form = {"project": "neuro/trial", "to": "peer/Room 3", "level": "project", "path_1": "{modality}/{file}"}
+
+    part = visitor.post("/exports/preview", form).text
+
+    said = text_of(part)
+    assert "CT Image Storage trial/" in said
+    assert "protocol.pdf Stays here This is no single DICOM object" in said
+    assert "A peer gets objects, not paths" in said
+    assert "<mark>" not in part
+    of_one = visitor.post("/exports/preview", {**form, "level": "session", "only": "#1"}).text
+    assert "some objects of 1CT1/" in of_one
 
 
 @pytest.mark.parametrize(
