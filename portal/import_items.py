@@ -2,12 +2,13 @@
 
 import json
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from peewee import fn
 
-from portal import export_items, import_orders, spells
+from portal import export_items, import_orders, reserve, spells
 from portal.errors import BadValue
 from portal.export_walk import MANIFESTS, batched
 from portal.manifest_reader import Entry, ManifestReader
@@ -36,6 +37,7 @@ def plan(run: Run, destination: "Destination") -> None:
     number = 0
     for chunk in spell.chunks(_listed(run.job, destination)):
         run.check()
+        reserve.check()  # a list may go on for ever
         number += len(chunk)
         with spell.writing():
             JobItem.add(chunk)
@@ -104,9 +106,9 @@ def _manifests(destination: "Destination", prefix: str) -> tuple[str, list[str]]
     for depth in range(len(parts), -1, -1):
         base = _folder("/".join(parts[:depth]))
         listed = (stat.key for stat in destination.list(f"{base}{MANIFESTS}/"))
-        names = [name for name in listed if name.endswith("/manifest.json")]
+        names = deque((name for name in listed if name.endswith("/manifest.json")), MOST_MANIFESTS)
         if names:
-            return base, names[-MOST_MANIFESTS:]
+            return base, list(names)
     where = f"at {prefix}, or above it" if prefix else "there"
     raise BadValue(f"No manifest of Portico lies {where}. Import by headers or by path instead.")
 

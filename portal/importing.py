@@ -113,6 +113,8 @@ class Importer:
             for chunk in self._destination.read(task.item.key):
                 check()
                 incoming.write(chunk)
+                if incoming.size > task.item.size:
+                    raise Damaged(OTHER_SIZE)
             _require_same(task.item, incoming, document)
             target = self.target(task, is_dicom=incoming.is_dicom)
             if target.containers is not None:

@@ -13,9 +13,12 @@ from portal.manifests import FORMAT
 LONGEST_LINE = 1 << 20
 MOST_HEAD = 50
 """Lines before the items."""
+MOST_BYTES = 1 << 62
 NO_MANIFEST = "It is no manifest of Portico, or it was cut off."
 
 Entry = dict[str, Any]
+TEXTS = {"key": None, "sha256": None, "sidecar_of": ""}
+"""What of an entry is text, and what stands for it where it is left out."""
 
 
 class ManifestReader:
@@ -65,8 +68,9 @@ class ManifestReader:
             if line == b"],":
                 return
             entry = self._value(line.removesuffix(b","))
-            key, size, digest = (entry.get(name) for name in ("key", "size", "sha256"))
-            if not (isinstance(key, str) and isinstance(size, int) and isinstance(digest, str)):
+            if type(entry.get("size")) is not int or not 0 <= entry["size"] < MOST_BYTES:
+                raise BadValue(NO_MANIFEST)
+            if not all(_is_text(entry.get(name, default)) for name, default in TEXTS.items()):
                 raise BadValue(NO_MANIFEST)
             yield entry
 
@@ -101,3 +105,8 @@ class ManifestReader:
         self.is_ours = isinstance(signature, str) and hmac.compare_digest(
             signature.encode(errors="replace"), self._signed.hexdigest().encode()
         )
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is text that a table takes: JSON can spell half of a character."""
+    return isinstance(value, str) and value == value.encode(errors="replace").decode()

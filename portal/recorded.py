@@ -1,9 +1,10 @@
 """What a sidecar or a manifest records of an object, read back and checked: nothing of it is believed as it stands."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, get_args
 
 from portal import files, origins, sidecars, uids
@@ -16,6 +17,7 @@ LARGEST = 1 << 20
 LONGEST_LABEL = 128
 """Labels that follow from a header may be longer than those that people give."""
 LONGEST_TEXT = 256
+MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w.+-]{0,99}/[A-Za-z0-9][\w.+-]{0,99}", re.ASCII)
 LEVELS = ("project", "subject", "session", "acquisition")
 NO_SIDECAR = "Its sidecar is no document of Portico, or says what cannot be."
 Columns = dict[str, Any]
@@ -44,7 +46,7 @@ def of_sidecar(content: bytes, *, signed: bool) -> Document:
         if told.get("format") != sidecars.FORMAT:
             raise BadValue(NO_SIDECAR)
         return _document(told, signed)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, NotDicom) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, NotDicom) as error:
         raise BadValue(NO_SIDECAR) from error
 
 
@@ -55,7 +57,7 @@ def of_entry(entry: Entry, *, signed: bool) -> Document | None:
     try:
         origin = _origin(entry["origin"], None if signed else _text(entry["site"]))
         return Document(origin=origin, recorded=Recorded(received=_moment(entry["received"])), digest=entry["sha256"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise BadValue("Its entry in the manifest says what cannot be.") from error
 
 
@@ -70,7 +72,7 @@ def _document(told: Mapping[str, Any], signed: bool) -> Document:
             received=_moment(of_file["received"]),
             modified=_moment(of_file["modified"]),
             type=_optional(of_file["type"]),
-            mimetype=_optional(of_file["mimetype"]),
+            mimetype=_media_type(of_file["mimetype"]),
         ),
         digest=_text(of_file["sha256"]),
         name=files.clean_name(of_file["name"]),
@@ -106,9 +108,9 @@ def _origin(told: Mapping[str, Any], site: str | None) -> Origin:
 
 def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
+    if moment.tzinfo is None or not 1 < moment.year < 9999:  # these are years in every time zone
         raise BadValue(NO_SIDECAR)
-    return moment
+    return moment.astimezone(UTC)
 
 
 def _text(value: Any) -> str:
@@ -120,6 +122,14 @@ def _text(value: Any) -> str:
 
 def _optional(value: Any) -> str | None:
     return None if value is None else _text(value)
+
+
+def _media_type(value: Any) -> str | None:
+    """It becomes a header of a download."""
+    told = _optional(value)
+    if told and not MEDIA_TYPE.fullmatch(told):
+        raise BadValue(NO_SIDECAR)
+    return told
 
 
 def _label(value: Any) -> str:

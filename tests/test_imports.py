@@ -22,6 +22,7 @@ from dimse_worker import destinations
 from portal import containers, exports, import_items, imports, jobs, origins, recovery, runs, runtime
 from portal.errors import BadValue, Missing, NotAllowed
 from portal.export_orders import Options
+from portal.export_walk import MANIFESTS
 from portal.import_orders import Wanted
 from portal.models import (
     Acquisition,
@@ -413,6 +414,75 @@ def test_what_is_not_as_the_manifest_names_it_is_not_taken_in(
     job = run(jobs.retry(job.id, actor=admin))
     assert (job.state, job.done, job.failed) == ("done", 2, 0)
     assert {(file.origin_id, file.origin_via) for file in File.select()} == {("1", "web")}
+
+
+def lying(folder: Path, entries: list[str]) -> None:
+    """A manifest of somebody else, an entry a line as it is given."""
+    head = b'{"format": "portico-manifest-1",\n"site": "Elsewhere",\n"prefix": "",\n"items": [\n'
+    tail = b'\n],\n"failed": [\n],\n"signature": "00"}\n'
+    put(folder, {f"{MANIFESTS}/1/manifest.json": head + ",\n".join(entries).encode() + tail})
+
+
+ENTRY = '{"key": "a.bin", "size": 1, "sha256": "00"}'
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        ENTRY.replace("1,", f"{10**30},"),
+        ENTRY.replace("1,", "-1,"),
+        ENTRY.replace("1,", "true,"),
+        ENTRY.replace("a.bin", r"\ud800"),
+        ENTRY.replace("00", r"\ud800"),
+        ENTRY.replace("}", r', "sidecar_of": "\ud800"}'),
+    ],
+)
+def test_a_manifest_that_says_what_cannot_be_is_named(
+    lie: str, project: Project, inbox: Storage, folder: Path, admin: Actor
+) -> None:
+    put(folder, {"a.bin": b"a"})
+    lying(folder, [ENTRY, lie])
+    job = run(imports.start(wanted(by="manifest"), actor=admin))
+    assert job.state == "failed"
+    assert job.sentence.startswith(f"{MANIFESTS}/1/manifest.json: It is no manifest of Portico")
+
+
+BY_EVE = {"origin": {"type": "user", "id": "1", "via": "web", "name": "Eve"}} | dict.fromkeys(
+    ("received", "modified"), "2026-01-01T00:00:00+00:00"
+)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {},
+        {"received": "0001-01-01T00:00:00+23:00"},
+        {"modified": "9999-12-31T23:59:59-23:00"},
+        {"mimetype": "text/html\r\nSet-Cookie: a=b"},
+        {"level": ["subject"]},
+    ],
+)
+def test_a_sidecar_that_says_what_cannot_be_keeps_its_own_object_out_and_no_other(
+    lie: dict[str, Any], project: Project, inbox: Storage, folder: Path, admin: Actor
+) -> None:
+    of_file = {"name": "a.bin", "sha256": digest(b"a"), "type": None, "mimetype": None, "level": "project", **BY_EVE}
+    told = {"format": "portico-sidecar-1", "site": {"id": "0", "name": "Elsewhere"}, "file": of_file | lie}
+    document = json.dumps(told).encode()
+    put(folder, {"a.bin": b"a", "a.bin.json": document, "S/b.bin": b"b"})
+    entries = [
+        {"key": "a.bin", "size": 1, "sha256": digest(b"a")},
+        {"key": "a.bin.json", "size": len(document), "sha256": digest(document), "sidecar_of": "a.bin"},
+        {"key": "S/b.bin", "size": 1, "sha256": digest(b"b")},
+    ]
+    lying(folder, [json.dumps(entry) for entry in entries])
+    job = run(imports.start(wanted(by="manifest"), actor=admin))
+    assert ended(job)["S/b.bin"] == "stored"
+    assert ended(job)["a.bin"] == ("failed" if lie else "stored")
+    assert [file.origin_id for file in File.select().where(File.name == "a.bin")] == [] if lie else ["1@Elsewhere|Eve"]
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 # Kills

@@ -332,10 +332,24 @@ def test_what_a_store_refuses_is_said_in_one_sentence(
 
 
 def test_an_answer_that_is_no_list_is_said(juicefs: Place, make_front: Callable[..., Front]) -> None:
-    for body in (b"hello", b"<!DOCTYPE x [<!ENTITY a 'b'>]><x>&a;</x>", b""):
+    entities = "<!DOCTYPE x [<!ENTITY a 'b'>]><x>&a;</x>"
+    wide = f"<?xml version='1.0' encoding='utf-16'?>{entities}".encode("utf-16")
+    for body in (b"hello", entities.encode(), wide, b""):
         front = make_front(juicefs, lambda _request, body=body: Answer(200, body))
         with pytest.raises(Unreachable, match="not as an S3 store does"):
             list(juicefs.behind(front).open().list())
+
+
+def test_a_list_that_never_ends_and_a_part_that_is_more_than_was_asked_for_are_refused(
+    moto: Place, prefix: str, make_front: Callable[..., Front]
+) -> None:
+    page = "<R><IsTruncated>true</IsTruncated><NextContinuationToken>%d</NextContinuationToken></R>"
+    front = make_front(moto, lambda request: Answer(200, (page % request.number).encode()))
+    with pytest.raises(Damaged, match="again and again"):
+        list(moto.behind(front).open().list())
+    front.rule = lambda _request: Answer(206, b"x" * 101)
+    with pytest.raises(Damaged, match="more than the part"):
+        list(moto.behind(front).open(prefix).read("object", 0, 100))
 
 
 def test_refused_silent_and_unknown_servers_are_told_apart(juicefs: Place) -> None:

@@ -1,6 +1,9 @@
 import hashlib
 import os
+import shutil
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +18,7 @@ from portal.provenance import Actor
 from portal.settings import Settings
 from portal.storage import keys, storages
 from portal.storage.destination import Destination, Stat
+from portal.storage.fs import FileSystemStore
 from portal.storage.store import NoPlace
 
 CONTENT = b"some bytes of an image"
@@ -184,6 +188,35 @@ def test_only_keys_that_begin_with_the_prefix_are_listed(destination: Destinatio
     assert {found.key for found in destination.list("a/")} == {"a/1", "a/b/2"}
     assert {found.key for found in destination.list("a")} == {"a/1", "a/b/2", "ab/3"}
     assert list(destination.list("nothing/here")) == []
+
+
+def test_a_disk_that_is_mounted_read_only_can_be_read(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    own = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
+    mount = (
+        'mount -t tmpfs small "$1" && printf hello > "$1/a.txt" && mount -o remount,ro "$1" && exec "$2" -c "$3" "$1"'
+    )
+    look = (
+        "import sys, pathlib; from portal.storage.fs import FileSystemStore;"
+        "store = FileSystemStore(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[1]));"
+        "print([b''.join(store.read(found.key, 0, None)) for page in store.pages('', '') for found in page])"
+    )
+    program = shutil.which("unshare") or "unshare"
+    command = [program, *own, "sh", "-c", mount, "sh", str(folder), sys.executable, look]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (found.stdout, found.stderr) == ("[b'hello']\n", "")
+
+
+def test_folders_that_lie_too_deep_are_named(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    deepest = os.open(folder, os.O_RDONLY)
+    for _ in range(300):
+        os.mkdir("d", dir_fd=deepest)
+        above, deepest = deepest, os.open("d", os.O_RDONLY, dir_fd=deepest)
+        os.close(above)
+    os.close(deepest)
+    with pytest.raises(BadValue, match="more than 200 folders deep"):
+        list(FileSystemStore(folder, folder).pages("", ""))
 
 
 def test_a_missing_object_is_missing(destination: Destination) -> None:

@@ -21,6 +21,8 @@ PAUSE = 0.5
 LONGEST_PAUSE = 20.0
 """Seconds, also where the server asks for more: the job comes back later then."""
 FORGOTTEN = "The storage has lost the upload, or a part of it, before its end. The object is sent again from its start."
+MOST_EMPTY = 1000
+"""Pages of a list in a row on which nothing is."""
 LEFT_AFTER = timedelta(days=1)
 """Age of an unfinished upload that no run can be working on any more."""
 
@@ -78,6 +80,8 @@ class Destination:
                 for chunk in self._store.read(name, offset + seen, None if size is None else size - seen):
                     seen += len(chunk)
                     failures = 0
+                    if size is not None and seen > size:
+                        raise Damaged("The storage sends more than the part that was asked for. Do not use it.")
                     yield chunk
                 return
             except Interrupted as error:
@@ -112,6 +116,8 @@ class Destination:
                 check()
                 running.update(chunk)
                 left -= len(chunk)
+                if left < 0:
+                    break
             return left == 0 and running.hexdigest() == digest
 
         name = self._name(key)
@@ -134,11 +140,13 @@ class Destination:
     def list(self, prefix: str = "", after: str = "") -> Iterator[Stat]:
         """Objects whose key begins so and comes after another, in the order of their UTF-8 bytes; page by page."""
         last = self._prefix + after if after else ""
-        failures = 0
+        failures = empty = 0
         while True:
             try:
                 for page in self._store.pages(self._prefix + prefix, last):
-                    failures = 0
+                    failures, empty = 0, 0 if page else empty + 1
+                    if empty > MOST_EMPTY:
+                        raise Damaged("The storage says again and again that its list goes on. It cannot be listed.")
                     for found in page:
                         if found.key != last:  # RGW begins its list with the name after which it should
                             last = found.key

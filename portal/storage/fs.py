@@ -21,6 +21,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PARTIAL = ".portico-", ".part"
+_DEEPEST = 200
+"""Folders within each other that are listed."""
 _DENIED = {
     errno.EACCES: "may not be changed by the account that runs Portico; give it the right to write there",
     errno.EPERM: "may not be changed by the account that runs Portico, or its file system has no hard links",
@@ -120,7 +122,9 @@ class FileSystemStore:
                 with self._folder(folders) as folder:
                     found = os.stat(last, dir_fd=folder, follow_symlinks=False)
                     # A writer that was killed between link and unlink left its other name; no writer can need it now.
-                    _remove(_partial(last), folder)
+                    # It stays on a disk that is mounted read-only: that can be read all the same.
+                    with contextlib.suppress(OSError):
+                        _remove(_partial(last), folder)
             except FileNotFoundError:
                 return None
         if not stat.S_ISREG(found.st_mode):
@@ -300,6 +304,8 @@ def _walk(folder: int, above: str, prefix: str, after: bytes) -> Iterator[Stat]:
             continue
         with contextlib.suppress(FileNotFoundError):  # it was deleted meanwhile
             if is_folder and (os.fsencode(key) > after or after.startswith(os.fsencode(key))):
+                if key.count("/") > _DEEPEST:
+                    raise BadValue(f"{key[:60]}… lies more than {_DEEPEST} folders deep. Move it, or choose a prefix.")
                 descriptor = os.open(name, _FOLDER, dir_fd=folder)
                 try:
                     yield from _walk(descriptor, key, prefix, after)
