@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from portal import files, header, import_places, index, setbacks
 from portal.errors import Missing, NotDicom, PortalError
 from portal.header import Header
+from portal.import_twins import Twins
 from portal.importing import PLAIN, VANISHED, Importer, Target, Task
 from portal.index import SAME
 from portal.item_work import Check
@@ -24,10 +25,13 @@ STATES = {SAME: "same", CURRENT: "new", ALTERNATE: "alternate", HELD: "conflict"
 class Trial:
     """Looks at objects; used by several threads at once."""
 
-    def __init__(self, importer: Importer, destination: "Destination", project_id: int, *, only_dicom: bool) -> None:
+    def __init__(
+        self, importer: Importer, destination: "Destination", project_id: int, twins: Twins, *, only_dicom: bool
+    ) -> None:
         self._importer = importer
         self._destination = destination
         self._project = project_id
+        self._twins = twins
         self._only_dicom = only_dicom
 
     def attempt(self, task: Task, check: Check) -> Outcome:
@@ -65,7 +69,24 @@ class Trial:
         if arrivals.current_object(self._project, parsed.sop_uid) is not None:
             digest = self._digest(item, offset, check)
         verdict = index.judge(self._project, parsed, digest)
+        if verdict.state == CURRENT:
+            return self._among(item, parsed, offset, check)
         return STATES[verdict.state], verdict.sentence
+
+    def _among(self, item: JobItem, parsed: Header, offset: int, check: Check) -> tuple[str, str]:
+        """What it would be to those of the same import that came before it; bytes are read only of two with one UID."""
+        number = self._twins.before(parsed, item.id)
+        if number is not None:
+            other = JobItem.get_by_id(number)
+            theirs, begins = self._header(other)
+            if theirs is not None and theirs.sop_uid == parsed.sop_uid:
+                if _is_alternate(parsed, theirs):
+                    return "alternate", f"{other.key} is the same SOP Instance in another transfer syntax."
+                if self._digest(item, offset, check) == self._digest(other, begins, check):
+                    return "same", f"{other.key} is the same object."
+                return "conflict", f"{other.key} has the same SOP Instance UID, and other content."
+        sentence = self._twins.disagreement(parsed)
+        return ("conflict", sentence) if sentence else ("new", "")
 
     def _beside(self, item: JobItem, target: Target, check: Check) -> tuple[str, str]:
         """What a file that is not indexed would be to the one that has its name."""
@@ -87,3 +108,8 @@ class Trial:
             check()
             running.update(chunk)
         return running.hexdigest()
+
+
+def _is_alternate(one: Header, other: Header) -> bool:
+    where = [(header.sop_class, header.study_uid, header.series_uid) for header in (one, other)]
+    return where[0] == where[1] and one.transfer_syntax != other.transfer_syntax

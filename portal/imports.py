@@ -7,6 +7,7 @@ from portal import audit, import_items, import_orders, importing, item_work, job
 from portal.errors import BadValue, Missing
 from portal.import_orders import Order, Wanted
 from portal.import_trials import Trial
+from portal.import_twins import Twins
 from portal.importing import Importer
 from portal.models import Job, writing
 from portal.provenance import Actor, ActorType
@@ -84,10 +85,13 @@ def try_out(this: Run, *, destination: "Destination") -> End:
     import_items.plan(this, destination)
     importer = Importer(this.job, destination)
     only_dicom = this.job.params["by"] == "headers"
-    trial = Trial(importer, destination, this.job.params["project"], only_dicom=only_dicom)
+    twins = Twins()
+    trial = Trial(importer, destination, this.job.params["project"], twins, only_dicom=only_dicom)
+    goes_on = not import_items.counts(this.job).keys().isdisjoint(TRIED)
     _work(this, trial.attempt, TRIED)
     found = import_items.counts(this.job)
-    return End(sentence=_in_words(this.job, found, TRIED), result={"found": found})
+    result = {"found": found, "uncompared": twins.is_full or goes_on}
+    return End(sentence=_in_words(this.job, found, TRIED), result=result)
 
 
 def _work(this: Run, attempt: Any, well: Sequence[str]) -> None:

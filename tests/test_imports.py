@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import http.client
+import io
 import json
 import os
 from collections.abc import Callable
@@ -13,13 +14,27 @@ from urllib.parse import quote
 import pytest
 from archive_fixtures import an_object, encode, store, vendor_file
 from cli_fixtures import Portal
+from pydicom import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from store_fixtures import *  # noqa: F403  (fixtures)
 from store_fixtures import Place
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, add_file, add_files, until, work_process
 
 from dimse_worker import destinations
-from portal import containers, exports, import_items, imports, jobs, origins, recovery, runs, runtime
+from portal import (
+    containers,
+    exports,
+    header,
+    import_items,
+    import_twins,
+    imports,
+    jobs,
+    origins,
+    recovery,
+    runs,
+    runtime,
+)
 from portal.errors import BadValue, Missing, NotAllowed
 from portal.export_orders import Options
 from portal.export_walk import MANIFESTS
@@ -164,6 +179,47 @@ def test_a_dry_run_says_what_would_become_of_each_object_and_takes_none(
     assert {key: "new" if state == "stored" else state for key, state in ended(started).items()} == ended(job)
     with pytest.raises(BadValue, match="no dry run that is over"):
         imports.start_as_tried(started.id, actor=admin)
+
+
+def test_a_dry_run_finds_what_the_objects_of_one_import_are_to_each_other_as_the_import_does(
+    project: Project, inbox: Storage, folder: Path, admin: Actor
+) -> None:
+    ct = vendor_file(CT).read_bytes()
+    other = {"SOPInstanceUID": "1.2.3", "PatientID": "another"}
+    moved = {**other, "SOPInstanceUID": "1.2.4", "StudyInstanceUID": "1.2"}
+    changed = {"content": {"ImageComments": "other"}, "patient": other, "study": moved}
+    put(folder, {"1": ct, "again": ct, "implicit": part_10(an_object(CT), ImplicitVRLittleEndian)})
+    put(folder, {name: part_10(an_object(CT, **changes)) for name, changes in changed.items()})
+
+    tried = run(imports.dry_run(wanted(), actor=admin))
+
+    assert sorted(ended(tried).values()) == ["alternate", "conflict", "conflict", "conflict", "new", "same"]
+    said = " ".join(item.sentence for item in exports.items(tried.id))
+    assert "has the same SOP Instance UID, and other content." in said
+    assert "another PatientID." in said
+    assert "another study." in said
+    assert tried.result["uncompared"] is False
+    done = run(imports.start_as_tried(tried.id, actor=admin))
+    assert [state.replace("stored", "new") for state in sorted(ended(done).values())] == sorted(ended(tried).values())
+
+
+def test_a_dry_run_remembers_so_many_objects_and_says_so() -> None:
+    twins = import_twins.Twins(most=2)
+    first, second = (header.read_file(io.BytesIO(content), len(content))[0] for content in map(part_10, two_objects()))
+    assert [twins.before(first, 1), twins.before(first, 2), twins.is_full] == [None, 1, False]
+    assert [twins.before(second, 3), twins.before(second, 4), twins.is_full] == [None, None, True]
+
+
+def two_objects() -> list[Dataset]:
+    return [an_object(CT), an_object(CT, SOPInstanceUID="1.2.3")]
+
+
+def part_10(ds: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
+    """An object as a file."""
+    ds.file_meta.TransferSyntaxUID = UID(syntax)
+    written = io.BytesIO()
+    ds.save_as(written, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
+    return written.getvalue()
 
 
 def test_names_that_lead_elsewhere_or_cannot_be_names_are_refused_one_by_one(
