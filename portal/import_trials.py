@@ -74,19 +74,20 @@ class Trial:
         return STATES[verdict.state], verdict.sentence
 
     def _among(self, item: JobItem, parsed: Header, offset: int, check: Check) -> tuple[str, str]:
-        """What it would be to those of the same import that came before it; bytes are read only of two with one UID."""
+        """What it would be to those of the same import that came before it."""
         number = self._twins.before(parsed, item.id)
-        if number is not None:
-            other = JobItem.get_by_id(number)
-            theirs, begins = self._header(other)
-            if theirs is not None and theirs.sop_uid == parsed.sop_uid:
-                if _is_alternate(parsed, theirs):
-                    return "alternate", f"{other.key} is the same SOP Instance in another transfer syntax."
-                if self._digest(item, offset, check) == self._digest(other, begins, check):
-                    return "same", f"{other.key} is the same object."
-                return "conflict", f"{other.key} has the same SOP Instance UID, and other content."
-        sentence = self._twins.disagreement(parsed)
-        return ("conflict", sentence) if sentence else ("new", "")
+        other = JobItem.get_by_id(number) if number is not None else None
+        theirs, begins = self._header(other) if other is not None else (None, 0)
+        if other is None or theirs is None or theirs.sop_uid != parsed.sop_uid:
+            sentence = self._twins.disagreement(parsed)
+            return ("conflict", sentence) if sentence else ("new", "")
+        if _is_alternate(parsed, theirs):
+            return "alternate", f"{other.key} is the same SOP Instance in another transfer syntax."
+        self._twins.alike(theirs, self._digest(other, begins, check), other.id)
+        same = self._twins.alike(parsed, self._digest(item, offset, check), item.id)
+        if same is not None:
+            return "same", f"{JobItem.get_by_id(same).key} is the same object."
+        return "conflict", f"{other.key} has the same SOP Instance UID, and other content."
 
     def _beside(self, item: JobItem, target: Target, check: Check) -> tuple[str, str]:
         """What a file that is not indexed would be to the one that has its name."""

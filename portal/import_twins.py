@@ -5,7 +5,7 @@ import threading
 from portal.header import Header
 
 MOST = 500_000
-"""Hashes that are remembered, two of each object: some 100 bytes each."""
+"""Hashes that are remembered, two or three of each object: some 100 bytes each."""
 
 
 class Twins:
@@ -25,8 +25,13 @@ class Twins:
         """
         uid = header.sop_uid
         with self._lock:
-            alike = self._kept(self._items, hash((uid, header.transfer_syntax)), item_id)
-            return alike or self._kept(self._items, hash(uid), item_id)
+            same_syntax = self._kept(self._items, hash((uid, header.transfer_syntax)), item_id)
+            return same_syntax or self._kept(self._items, hash(uid), item_id)
+
+    def alike(self, header: Header, digest: str, item_id: int) -> int | None:
+        """The item that had the UID and this content before; None for the first."""
+        with self._lock:
+            return self._kept(self._items, hash((header.sop_uid, header.transfer_syntax, digest)), item_id)
 
     def disagreement(self, header: Header) -> str:
         """Why this object and one before it cannot both be shown; empty where they can."""
