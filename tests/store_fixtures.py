@@ -100,7 +100,7 @@ def _answers(url: str) -> bool:
             return bool(answer.status_code)
     except requests.exceptions.SSLError:
         return True  # it has shown a certificate
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return False
 
 

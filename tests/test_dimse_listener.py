@@ -129,7 +129,7 @@ def test_when_the_parent_is_killed_its_children_are_gone_and_the_next_listener_m
 
 def test_a_child_that_is_killed_is_replaced(listener: Listener) -> None:
     register()
-    (child,) = children(listener)
+    (child,) = until(lambda: children(listener), "the listener has forked")
     os.kill(child, signal.SIGKILL)
     until(lambda: children(listener) and children(listener) != [child], "there is another one")
     assert until(lambda: echoes(listener.port), "it echoes")

@@ -28,6 +28,10 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+SLOWLY = "100 kB"
+"""A second, of the 10 MB of a long job: by itself it does not end while a test waits."""
+
+
 def a_long_job(acquisition: Acquisition, admin: Actor, bandwidth: str = "") -> Job:
     """An export of 2,000 objects of 5 kB."""
     add_copies(acquisition, 2000, admin)
@@ -132,10 +136,10 @@ def test_sigterm_stops_a_worker_in_the_middle_and_another_one_goes_on(
 def test_a_running_export_is_cancelled_within_seconds(
     acquisition: Acquisition, mirror: Storage, folder: Path, worker: Process, admin: Actor
 ) -> None:
-    job = a_long_job(acquisition, admin, "1 MB")
+    job = a_long_job(acquisition, admin, SLOWLY)
     until(lambda: jobs.get(job.id).done > 0, process=worker)
     jobs.cancel(job.id, actor=admin)
-    until(lambda: is_over(job.id), seconds=10, process=worker)
+    until(lambda: is_over(job.id), seconds=20, process=worker)
     job = jobs.get(job.id)
     assert job.state == "cancelled"
     there = [path for path in folder.rglob("*") if path.is_file()]
@@ -146,12 +150,12 @@ def test_a_running_export_is_cancelled_within_seconds(
 def test_no_work_horse_outlives_its_worker(
     acquisition: Acquisition, mirror: Storage, worker: Process, admin: Actor
 ) -> None:
-    job = a_long_job(acquisition, admin)
+    job = a_long_job(acquisition, admin, SLOWLY)
     until(lambda: jobs.get(job.id).done > 0, process=worker)
     horses = children(worker)
     assert len(horses) == 1
     worker.kill()
-    until(lambda: not is_alive(horses[0]), seconds=2)
+    until(lambda: not is_alive(horses[0]), seconds=5)
 
 
 def test_a_work_horse_that_is_killed_costs_its_lease_and_nothing_else(
@@ -167,5 +171,5 @@ def test_a_work_horse_that_is_killed_costs_its_lease_and_nothing_else(
 def test_a_job_that_nobody_rang_for_is_found_by_the_sweep(mirror: Storage, worker: Process, admin: Actor) -> None:
     with writing():
         job = jobs.create("storage_test", actor=admin, params={"storage": mirror.id})
-    until(lambda: is_over(job.id), seconds=15, process=worker)
+    until(lambda: is_over(job.id), process=worker)
     assert jobs.get(job.id).state == "done"
