@@ -1,13 +1,17 @@
 """Turns one record of the archive into rows: blob, file and index, in one transaction."""
 
+import logging
 from dataclasses import dataclass
 
-from portal import index, placement
+from portal import audit, index, placement, runtime
 from portal.archive import Place
+from portal.errors import Damaged
 from portal.header import Header
 from portal.index import SAME, Verdict
-from portal.models import ALTERNATE, CURRENT, HELD, Blob, File, FileVersion, arrivals, now
-from portal.provenance import NEW, Origin, Recorded
+from portal.models import ALTERNATE, CURRENT, HELD, Blob, File, FileVersion, Segment, arrivals, now
+from portal.provenance import NEW, Actor, Origin, Recorded
+
+log = logging.getLogger(__name__)
 
 OUTCOMES = {CURRENT: "stored", ALTERNATE: "alternate", HELD: "conflict"}
 
@@ -49,6 +53,36 @@ def already(arrival: Arrival) -> Stored | None:
         return _same(arrival, file.id) if file is not None and file.blob.digest == arrival.digest else None
     file_id = index.same(arrival.project_id, arrival.header, arrival.dataset_digest or "")
     return None if file_id is None else _same(arrival, file_id)
+
+
+def is_whole(stored: Stored) -> bool:
+    """Whether the archive still has the bytes of what is here already.
+
+    What lies in the bucket alone is believed unless the bucket is known to have lost or changed something of its
+    segment: nobody waits for the bucket to be told that nothing need be kept.
+    """
+    blob, archive = File.get_by_id(stored.file_id).blob, runtime.archive()
+    try:
+        with archive.open(blob.segment, blob.offset, blob.size) as content:
+            if archive.is_here(blob.segment):
+                return content.digest() == str(blob.digest)
+    except (Damaged, OSError):
+        return False
+    return not Segment.select().where(Segment.name == blob.segment, Segment.damage != "").exists()
+
+
+def mend(arrival: Arrival, place: Place, known: Stored) -> Stored:
+    """Have a file whose bytes are damaged point to the record of the same object that came again; its row stays.
+
+    Inside the caller's write block.
+    """
+    file = File.get_by_id(known.file_id)
+    log.warning("file %d was damaged in segment %s: the same object came again", file.id, file.blob.segment)
+    file.blob = _blob(arrival, place)
+    file.save(only=[File.blob])
+    actor = Actor(type=arrival.origin.type, id=arrival.origin.id, name="", via=arrival.origin.via)
+    audit.record(actor, "file:mended", "file", file.id, version=file.version)
+    return known
 
 
 def enter(arrival: Arrival, place: Place) -> Stored:

@@ -135,7 +135,7 @@ class Incoming:
         try:
             arrival = self._arrival()
             known = filing.already(arrival)
-            if known is not None:
+            if known is not None and filing.is_whole(known):
                 self.abort()
                 return known
             _check_policy(arrival)
@@ -145,6 +145,8 @@ class Incoming:
             raise
         self._stream, self._chunks = None, []
         with writing():
+            if known is not None:
+                return filing.mend(arrival, place, known)
             stored = filing.enter(arrival, place)
             if stored.outcome == "conflict" and arrival.header and site.get("archive.duplicates") == "replace":
                 stored = conflicts.replace_at_once(stored, arrival.header)

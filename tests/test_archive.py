@@ -93,6 +93,15 @@ def test_once_a_sync_failed_nobody_is_told_that_what_was_written_before_is_on_th
         os.close(descriptor)
 
 
+def test_a_segment_that_somebody_deletes_takes_in_nothing_more(archive: Archive) -> None:
+    gone = archive.append([b"one"], {}).segment
+    archive.path(gone).unlink()
+    with pytest.raises(OSError, match="was deleted"):
+        archive.append([b"two"], {})
+    place = archive.append([b"three"], {})
+    assert [record.size for record in whole(archive, place.segment)] == [5]
+
+
 def _leads(descriptor: str, path: Path) -> bool:
     return os.path.realpath(f"/proc/self/fd/{descriptor}") == os.path.realpath(path)
 

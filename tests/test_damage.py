@@ -17,9 +17,9 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom.presentation import build_context
 
-from portal import files, peers, reindex, rights, runtime
+from portal import acts, files, peers, reindex, rights, runtime
 from portal.errors import Damaged
-from portal.models import File, JobItem
+from portal.models import Blob, File, JobItem
 from portal.provenance import operator
 
 __all__ = ["dimse_site", "listener"]
@@ -59,6 +59,24 @@ def test_a_changed_byte_is_never_sent_and_everything_else_is(
     assert (final.Status, final.NumberOfCompletedSuboperations, final.NumberOfFailedSuboperations) == (0xB000, 2, 1)
     assert failed.FailedSOPInstanceUIDList == sent[1].sop_instance
     assert "not those that were received" in JobItem.get().sentence
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_is_damaged_is_whole_again_when_the_same_object_comes_again(
+    gone: bool, damaged: tuple[Listener, str, list[Encoded]]
+) -> None:
+    listener, _, sent = damaged
+    before = File.get(File.name == f"{sent[1].sop_instance}.dcm")
+    if gone:
+        runtime.archive().path(before.blob.segment).unlink()
+        assert store(listener.port, sent[1:2], calling="VIEWER")[0].status != 0  # into the file that is gone
+    assert [one.status for one in store(listener.port, [*sent, sent[1]], calling="VIEWER")] == [0] * 4
+    assert File.select().count() == len(sent)
+    after = files.get(before.id, rights.scope(operator()))
+    assert b"".join(files.open_content(after)[0]).endswith(sent[1].raw)
+    assert (after.blob.digest, after.created, after.version) == (before.blob.digest, before.created, before.version)
+    assert Blob.select().count() == len(sent) + (len(sent) if gone else 1)
+    assert [act.verb for act in acts.of("file", before.id)] == ["Mended"]
 
 
 def test_a_changed_byte_is_never_downloaded(damaged: tuple[Listener, str, list[Encoded]]) -> None:

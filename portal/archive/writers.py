@@ -72,6 +72,8 @@ class Writer:
             written = self.end
             try:
                 os.fdatasync(self._descriptor)
+                if not os.fstat(self._descriptor).st_nlink:
+                    raise OSError(errno.ENOENT, f"{self.path.name} was deleted while it was written to")
             except OSError as error:
                 self._failed = error
                 raise
