@@ -32,6 +32,8 @@ LEASE = timedelta(seconds=15)
 """How long a run may be silent before another may take its row."""
 LISTENER_LEASE = timedelta(minutes=5)
 """The same for a C-MOVE or C-GET that the listener answers: one sub-operation may take that long."""
+AHEAD = timedelta(hours=1)
+"""No moment that a row waits for lies farther ahead, unless the clock has been set back since it was written."""
 SWEPT = 1000
 """Rows that one sweep rings for; the next one takes the next."""
 FAILED_SECONDS = 60
@@ -297,17 +299,22 @@ def _cancel(job: Job, actor: Actor) -> None:
     Job.update(state="cancelled", ended=now(), sentence=sentence).where(Job.id == job.id).execute()
 
 
+def has_come(awaited: Any, moment: datetime) -> Any:
+    """Whether a moment that a row waits for has come; for a column too. One that is too far ahead has."""
+    return (awaited <= moment) | (awaited > moment + AHEAD)
+
+
 def _due() -> Sequence[Job]:
     moment = now()
-    waits = (Job.state == "waiting") & (Job.due <= moment)
-    abandoned = (Job.state == "running") & (Job.lease < moment)
+    waits = (Job.state == "waiting") & has_come(Job.due, moment)
+    abandoned = (Job.state == "running") & has_come(Job.lease, moment)
     return list(Job.select().where(Job.runner == "worker", waits | abandoned).order_by(Job.due).limit(SWEPT))
 
 
 def _end_abandoned() -> None:
     """A run that died while it was being cancelled, and what a dead listener left behind."""
     moment = now()
-    silent = Job.lease < moment
+    silent = has_come(Job.lease, moment)
     with writing():
         Job.update(state="cancelled", ended=moment, lease=None, sentence="Cancelled.").where(
             Job.state == "cancelling", silent
@@ -338,7 +345,7 @@ def _is_live(job_id: int, waiting: set[str]) -> bool:
     if bell.get_status() == JobStatus.QUEUED and bell.id in waiting:
         return True
     beat: datetime | None = bell.last_heartbeat
-    if bell.get_status() == JobStatus.STARTED and beat is not None and beat > now() - LEASE:
+    if bell.get_status() == JobStatus.STARTED and beat is not None and not has_come(beat + LEASE, now()):
         return True
     # Not `bell.delete()`: RQ 3.0 raises there once an execution of a killed worker has expired.
     runtime.redis().delete(bell.key, bell.execution_registry.key)

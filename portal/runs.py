@@ -16,7 +16,7 @@ from peewee import DatabaseError
 
 from portal import hourly, models, pace, spells
 from portal.errors import PortalError
-from portal.jobs import KINDS, LEASE, TimedOut
+from portal.jobs import KINDS, LEASE, TimedOut, has_come
 from portal.models import Job, JobItem, now, writing
 
 log = logging.getLogger(__name__)
@@ -201,8 +201,8 @@ def claim(job_id: int) -> Job | None:
 
 def _claimable(job: Job) -> bool:
     if job.state == "waiting":
-        return bool(job.due <= now())
-    return bool(job.state == "running" and job.lease is not None and job.lease < now())
+        return bool(has_come(job.due, now()))
+    return bool(job.state == "running" and job.lease is not None and has_come(job.lease, now()))
 
 
 def _end_dead(job: Job) -> None:

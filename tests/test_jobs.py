@@ -105,9 +105,11 @@ def test_the_sweep_rings_for_what_a_lost_queue_has_forgotten(queue: Valkey) -> N
     ("changes", "rung"),
     [
         ({"state": "waiting"}, 1),
-        ({"state": "waiting", "due": now() + timedelta(hours=1)}, 0),
+        ({"state": "waiting", "due": now() + timedelta(minutes=10)}, 0),
+        ({"state": "waiting", "due": now() + timedelta(days=1)}, 1),  # the clock was set back
         ({"state": "running", "lease": now() - timedelta(seconds=1)}, 1),
-        ({"state": "running", "lease": now() + timedelta(hours=1)}, 0),
+        ({"state": "running", "lease": now() + timedelta(minutes=5)}, 0),
+        ({"state": "running", "lease": now() + timedelta(days=1)}, 1),
         ({"state": "done"}, 0),
         ({"state": "failed"}, 0),
         ({"state": "cancelled"}, 0),
@@ -117,6 +119,19 @@ def test_the_sweep_rings_for_each_due_row_and_for_no_other(changes: dict[str, An
     job = a_job(**changes)
     assert jobs.sweep() == rung
     assert len(waiting(job)) == rung
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"due": now() + timedelta(days=1)},
+        {"state": "running", "holder": "dead", "lease": now() + timedelta(days=1), "attempts": 1},
+    ],
+)
+def test_a_row_that_was_written_while_the_clock_was_ahead_is_run(changes: dict[str, Any], site: Settings) -> None:
+    job = a_job(**changes)
+    runs.perform(job.id, lambda _run: End(sentence="Done."))
+    assert jobs.get(job.id).state == "done"
 
 
 def test_the_sweep_ends_what_was_being_cancelled_when_its_run_died(queue: Valkey) -> None:
