@@ -133,6 +133,8 @@ def bring(bucket: Bucket, name: str, check: Check = _go_on) -> bool:
         recovery.finish(name)
         path = archive.path(name)
         if not path.exists() or path.stat().st_size <= EMPTY:
+            with writing():  # only a torn record was in it: nothing waits
+                Segment.delete().where(Segment.name == name, Segment.verified.is_null()).execute()
             return False
         row = _row(name, path, check)
         _send(bucket, row, path, check)

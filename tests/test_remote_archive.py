@@ -396,6 +396,15 @@ def test_a_bucket_that_was_away_at_the_start_is_looked_through_when_it_is_back(
     assert content(study[1][0], admin)
 
 
+def test_a_segment_of_which_nothing_is_whole_goes_and_does_not_wait(shop: Shop, project: Project) -> None:
+    stream = runtime.archive().stream()
+    stream.write(b"x" * 1000)
+    killed = stream.path.read_bytes()
+    stream.abort()
+    (shop.settings.archive / "killed.seg").write_bytes(killed)
+    assert (shop.upload(), shop.here(), Segment.select().count()) == (0, [], 0)
+
+
 def test_segments_of_a_clock_that_was_ahead_are_brought_all_the_same(
     shop: Shop, study: tuple[Project, list[int]]
 ) -> None:
