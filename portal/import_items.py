@@ -117,6 +117,7 @@ def _note(run: Run, base: str, reader: ManifestReader, number: int) -> None:
     prefix = _folder(run.job.params["prefix"])
     for some in batched(reader.entries(), PAGE):
         run.check()
+        reserve.check()
         theirs = _folder(str(reader.head.get("prefix") or ""))
         site = str(reader.head.get("site") or "another site")[:100]
         by_key: dict[str, Entry] = {}

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, cast
 from portal import containers, filing, header, runtime
 from portal.archive import Damage, Place, Record
 from portal.archive.records import end_of
-from portal.errors import Damaged, NotDicom
+from portal.errors import Damaged, NotDicom, PortalError
 from portal.filing import Arrival
 from portal.models import Acquisition, Blob, Group, Project, Session, Subject, writing
 from portal.provenance import NEW, Origin, Recorded
@@ -23,9 +23,12 @@ def recover() -> int:
     archive = runtime.archive()
     entered = 0
     for segment in archive.segments():
-        with archive.at_rest(segment) as resting:
-            if resting:
-                entered += finish(segment)
+        try:
+            with archive.at_rest(segment) as resting:
+                if resting:
+                    entered += finish(segment)
+        except (OSError, PortalError) as error:  # one segment keeps no site from starting
+            log.error("segment %s cannot be looked through: %s", segment, error)
     return entered
 
 

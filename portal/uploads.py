@@ -1,5 +1,6 @@
 """Bringing closed segments to the bucket: sent, read back, compared; only then may the copy here go."""
 
+import contextlib
 import hashlib
 import logging
 import time
@@ -64,7 +65,8 @@ class Uploader:
             if time.monotonic() < self._due.get(name, 0):
                 continue
             try:
-                brought += bring(self._bucket, name, self._check)
+                with _readable(name):
+                    brought += bring(self._bucket, name, self._check)
             except PortalError as error:
                 self._put_off(name, error)
                 if not isinstance(error, (Damaged, Taken)):
@@ -107,13 +109,22 @@ def closed(settled: float = SETTLED) -> list[str]:
         if is_proved.get(name) or told is None or told.st_size <= EMPTY or _is_fresh(told.st_mtime, settled):
             continue
         if name not in is_proved:
-            with archive.at_rest(name) as resting:
+            with contextlib.suppress(OSError), archive.at_rest(name) as resting:
                 if not resting:
                     continue
             with writing():
                 Segment.insert(name=name, size=told.st_size).on_conflict_ignore().execute()
         found.append((told.st_mtime, name))
     return [name for _, name in sorted(found)]
+
+
+@contextlib.contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """What this disk does not give is damage of one segment, and holds up no other."""
+    try:
+        yield
+    except OSError as error:
+        raise Damaged(f"Segment {name} cannot be read here: {error.strerror}. Restore it from a backup.") from error
 
 
 def _is_fresh(moment: float, settled: float) -> bool:

@@ -405,6 +405,18 @@ def test_a_segment_of_which_nothing_is_whole_goes_and_does_not_wait(shop: Shop, 
     assert (shop.upload(), shop.here(), Segment.select().count()) == (0, [], 0)
 
 
+def test_a_segment_that_cannot_be_read_is_named_and_holds_up_neither_the_others_nor_the_start(
+    shop: Shop, study: tuple[Project, list[int]]
+) -> None:
+    (shop.settings.archive / "a.seg").mkdir()  # what a damaged file system may make of a file
+    os.utime(shop.settings.archive / "a.seg", (1, 1))
+    assert recovery.recover() == 0
+    assert (shop.upload(), shop.here()) == (1, ["a.seg"])
+    waiting = copies.standing()
+    assert waiting is not None
+    assert "Segment a.seg cannot be read here: Is a directory." in waiting.problem
+
+
 def test_segments_of_a_clock_that_was_ahead_are_brought_all_the_same(
     shop: Shop, study: tuple[Project, list[int]]
 ) -> None:
