@@ -23,10 +23,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-import boto3
 import requests
-from boto3.s3.transfer import TransferConfig
 
 from portal import containers, exports, ingest, jobs, migrations, models, rights, runs, runtime, settings
 from portal.errors import Taken
@@ -52,6 +51,7 @@ def main() -> None:
         "--part", type=int, default=1, help="make the works so many times smaller (the large ones in bytes)"
     )
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=WORKS, help="one of the works; nothing is written to the results then")
     parser.add_argument("--export", nargs=3, metavar=("DATA", "PROJECT", "STORAGE"), help=argparse.SUPPRESS)
     parser.add_argument("--boto3", nargs=3, metavar=("FILES", "URL", "PREFIX"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -61,7 +61,11 @@ def main() -> None:
         return by_boto3(*options.boto3)
     options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        report(list(measure(Path(folder).resolve(), options.part, options.rounds)), options.part)
+        works = {options.only: WORKS[options.only]} if options.only else WORKS
+        table = in_a_table(list(measure(Path(folder).resolve(), works, options.part, options.rounds)), options.part)
+    print(table)
+    if not options.only:
+        keep(table)
     return None
 
 
@@ -69,9 +73,9 @@ Row = tuple[str, str, dict[str, float], int]
 """Work, where to, median seconds by who copies, and our peak of memory in MiB."""
 
 
-def measure(folder: Path, part: int, rounds: int) -> Iterator[Row]:
+def measure(folder: Path, works: dict[str, tuple[int, int]], part: int, rounds: int) -> Iterator[Row]:
     with gateway(folder / "gateway") as url:
-        for number, (name, (count, size)) in enumerate(WORKS.items()):
+        for number, (name, (count, size)) in enumerate(works.items()):
             count, size = (count, size // part) if count < 10 else (max(1, count // part), size)
             files, data = folder / f"files-{number}", folder / f"data-{number}"
             fill(files, data, count, size)
@@ -82,6 +86,7 @@ def measure(folder: Path, part: int, rounds: int) -> Iterator[Row]:
                     prefix = f"{number}-{turn}"
                     for who, copy in copiers(where, files, data, url, prefix).items():
                         took, said = timed(copy)
+                        print(f"{name}, {where}, {who}: {took:.1f} s", file=sys.stderr)
                         times.setdefault(who, []).append(took)
                         peak = max(peak, int(said or 0))
                     clear(url, prefix, data)
@@ -163,16 +168,15 @@ def export(data: str, project: str, storage: str) -> None:
 
 def by_boto3(files: str, url: str, prefix: str) -> None:
     """The same with boto3: as many threads, the same sizes of parts, each object read back and compared."""
+    from boto3.s3.transfer import TransferConfig
+
     config = TransferConfig(multipart_threshold=8 << 20, multipart_chunksize=8 << 20, use_threads=False)
     own = threading.local()
 
     def send(file: Path) -> None:
         if not hasattr(own, "client"):
             with lock:
-                session = boto3.session.Session()
-                own.client = session.client(
-                    "s3", endpoint_url=url, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1"
-                )
+                own.client = client_of(url)
         key = f"{prefix}/{file.name}"
         own.client.upload_file(str(file), "bucket", key, Config=config)
         running = hashlib.sha256()
@@ -265,11 +269,17 @@ def gateway(folder: Path) -> Iterator[str]:
             process.terminate()
 
 
+def client_of(url: str) -> Any:
+    """A client of boto3, which is imported only here: the process of our own export shall not carry it."""
+    import boto3
+
+    session = boto3.session.Session(aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1")
+    return session.client("s3", endpoint_url=url)
+
+
 def clear(url: str, prefix: str, data: Path) -> None:
     """Take away what one round has copied."""
-    client = boto3.client(
-        "s3", endpoint_url=url, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1"
-    )
+    client = client_of(url)
     pages = client.get_paginator("list_objects_v2").paginate(Bucket="bucket", Prefix=f"{prefix}/")
     keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
     with ThreadPoolExecutor(8) as pool:
@@ -278,12 +288,11 @@ def clear(url: str, prefix: str, data: Path) -> None:
         shutil.rmtree(folder)
 
 
-def report(rows: list[Row], part: int) -> None:
-    """Print the table, and put it in the place of the last one if the works were whole."""
+def in_a_table(rows: list[Row], part: int) -> str:
     smaller = f"; every work {part} times smaller" if part > 1 else ""
     load = os.getloadavg()[0]
     lines = [BEGIN, f"## Copies, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}", ""]
-    versions = f"Python {platform.python_version()}, boto3 {boto3.__version__}"
+    versions = f"Python {platform.python_version()}, boto3 {metadata.version('boto3')}"
     lines += [
         f"{os.cpu_count()} cores, load {load:.1f} at the end, {versions}{smaller}.",
         "",
@@ -298,8 +307,11 @@ def report(rows: list[Row], part: int) -> None:
             f"{who} {took:.1f} s ({took / ours:.2f}x)" for who, took in times.items() if who != "Portico"
         )
         lines.append(f"| {name} | {where} | {ours:.1f} | {mib} | {others} |")
-    table = "\n".join([*lines, END])
-    print(table)
+    return "\n".join([*lines, END])
+
+
+def keep(table: str) -> None:
+    """Put the table in the place of the last one."""
     old = RESULTS.read_text()
     old = old if BEGIN in old else f"{old.rstrip()}\n\n{BEGIN}{END}\n"
     before, _, rest = old.partition(BEGIN)

@@ -66,6 +66,7 @@ class Place:
         """Open it as the site would; `config` changes its configuration, `options` are of the driver."""
         module = importlib.import_module(providers.named(self.provider).module)
         chosen = {} if self.provider == "fs" else {"limits": LIMITS, "wait": lambda _seconds: None, **(options or {})}
+        chosen.setdefault("lanes", 4)
         opened: Destination = module.open_destination(
             {**self.config, **config}, prefix, self.secret if secret is None else secret, **chosen
         )

@@ -64,6 +64,7 @@ class AzureStore:
 
     small = 8 * MIB
     part = 8 * MIB
+    any_order = True
     most_parts = 50_000
     longest = 4 * LONGEST
 
@@ -81,7 +82,7 @@ class AzureStore:
         self._connection = _Connection(place, account, key)
         self._marks: dict[tuple[str, str], str] = {}
 
-    def put(self, name: str, body: bytes, *, digest: str, overwrite: bool) -> None:  # noqa: ARG002 (others send it)
+    def put(self, name: str, body: bytes | bytearray, *, digest: str, overwrite: bool) -> None:  # noqa: ARG002 (others send it)
         headers = {"x-ms-blob-type": "BlockBlob", "Content-MD5": _md5(body), **_condition(overwrite)}
         self._read(self._request("PUT", name, body=body, headers=headers), 201, "write")
 
@@ -89,15 +90,15 @@ class AzureStore:
         """Nothing is sent: blocks wait under the name of the blob, told apart by a random beginning of their ids."""
         return Upload(name, secrets.token_hex(16), size, overwrite)
 
-    def send(self, upload: Upload, number: int, offset: int, body: bytes) -> None:  # noqa: ARG002 (others need it)
+    def send(self, upload: Upload, number: int, offset: int, body: bytes | bytearray) -> None:  # noqa: ARG002 (others need it)
         block = base64.b64encode(f"{upload.id}{number:08d}".encode()).decode()
         params = {"comp": "block", "blockid": block}
         answer = self._request("PUT", upload.name, params, body=body, headers={"Content-MD5": _md5(body)})
         self._read(answer, 201, "write")
-        upload.parts[number:] = [block]
+        upload.parts[number] = block
 
     def finish(self, upload: Upload) -> None:
-        blocks = "".join(f"<Uncommitted>{block}</Uncommitted>" for block in upload.parts)
+        blocks = "".join(f"<Uncommitted>{block}</Uncommitted>" for block in upload.answers)
         body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{blocks}</BlockList>'.encode()
         headers = {"Content-MD5": _md5(body), **_condition(upload.overwrite)}
         self._read(self._request("PUT", upload.name, {"comp": "blocklist"}, body=body, headers=headers), 201, "write")
@@ -188,7 +189,7 @@ class AzureStore:
         name: str | None,
         params: dict[str, str] | None = None,
         *,
-        body: bytes = b"",
+        body: bytes | bytearray = b"",
         headers: dict[str, str] | None = None,
     ) -> requests.Response:
         """The answer to one signed request about a blob, or the container; nothing of its body is read yet."""
@@ -227,7 +228,13 @@ class _Connection(AzureBlobsConnection):
         super().__init__(account, key, secure=place.secure, host=place.host, port=place.port)  # type: ignore[no-untyped-call]
 
     def send(
-        self, method: str, path: str, params: dict[str, str], body: bytes, headers: dict[str, str], token: str
+        self,
+        method: str,
+        path: str,
+        params: dict[str, str],
+        body: bytes | bytearray,
+        headers: dict[str, str],
+        token: str,
     ) -> requests.Response:
         self.token = token
         if body:  # the signature covers it
@@ -272,5 +279,5 @@ def _condition(overwrite: bool) -> dict[str, str]:
     return {} if overwrite else {"If-None-Match": "*"}
 
 
-def _md5(body: bytes) -> str:
+def _md5(body: bytes | bytearray) -> str:
     return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()

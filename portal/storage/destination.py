@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from portal.errors import BadValue, Damaged, Missing, PortalError, Taken
 from portal.models import now
+from portal.storage.parts import Lanes, Part, Parts
 from portal.storage.store import CHUNK, MIB, Interrupted, NotKept, Stat, Step, Store, Unsupported, Upload
 
 __all__ = ["CHUNK", "Destination", "Stat"]
@@ -42,12 +44,14 @@ class Destination:
         prefix: str,
         tries: int = TRIES,
         wait: Callable[[float], None] = time.sleep,
+        lanes: int = 1,
     ) -> None:
         self._open_store = open_store
         self._prefix = f"{prefix}/" if prefix else ""
         self._tries = tries
         self._wait = wait
         self._local = threading.local()
+        self._lanes = Lanes(lanes)
 
     @property
     def create_only(self) -> bool:
@@ -227,10 +231,7 @@ class Destination:
         length = max(store.part, math.ceil(size / store.most_parts / MIB) * MIB)
         upload = self._persist(lambda: store.begin(name, size=size, overwrite=overwrite))
         try:
-            offset = 0
-            for number, body in enumerate(_parts(chunks, length)):
-                self._send(upload, number, offset, body)
-                offset += len(body)
+            self._send_parts(upload, Parts(chunks, size=size, length=length))
             settle = lambda: self._settled(name, size, digest)  # noqa: E731
             self._persist(lambda: store.finish(upload), settle=settle, guard=not overwrite and name)
         except Missing as error:
@@ -245,8 +246,16 @@ class Destination:
         with contextlib.suppress(PortalError):
             self._store.abort(upload)
 
-    def _send(self, upload: Upload, number: int, offset: int, body: bytes) -> None:
-        self._persist(lambda: self._store.send(upload, number, offset, body))
+    def _send_parts(self, upload: Upload, parts: Parts) -> None:
+        """Several at once, where the store takes them in any order."""
+        if self._store.any_order:
+            self._lanes.send(parts, partial(self._send, upload))
+        else:
+            for part in parts:
+                self._send(upload, part)
+
+    def _send(self, upload: Upload, part: Part) -> None:
+        self._persist(lambda: self._store.send(upload, *part))
 
     def _is_there(self, name: str, size: int, digest: str) -> bool:
         """Whether an upload that the store no longer knows has ended well: the answer to its end may have got lost."""
@@ -286,22 +295,6 @@ class Destination:
 
     def _pause(self, failures: int, error: Interrupted) -> None:
         self._wait(min(LONGEST_PAUSE, max(error.after, PAUSE * 2 ** (failures - 1))))
-
-
-def _parts(chunks: Iterable[bytes], length: int) -> Iterator[bytes]:
-    """The chunks as bodies of one length, the last one shorter; it comes only after the chunks have ended well."""
-    body: list[bytes] = []
-    room = length
-    for chunk in chunks:
-        left = chunk
-        while len(left) > room:
-            if room:
-                body.append(left[:room])
-            yield b"".join(body)
-            body, left, room = [], left[room:], length
-        body.append(left)
-        room -= len(left)
-    yield b"".join(body)
 
 
 def _checked(chunks: Iterable[bytes], *, size: int, digest: str) -> Iterator[bytes]:

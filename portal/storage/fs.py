@@ -32,10 +32,10 @@ _DENIED = {
 }
 
 
-def open_destination(config: dict[str, Any], prefix: str, _secret: dict[str, str]) -> Destination:
+def open_destination(config: dict[str, Any], prefix: str, _secret: dict[str, str], **options: Any) -> Destination:
     """The destination in a folder that the site still allows. Raises BadValue."""
     folder, root = paths.inside(config["path"])
-    return Destination(lambda: FileSystemStore(folder, root), prefix=prefix)
+    return Destination(lambda: FileSystemStore(folder, root), prefix=prefix, **options)
 
 
 @dataclass
@@ -56,6 +56,7 @@ class FileSystemStore:
     create_only: bool | None = True
     small = 8 * MIB
     part = MIB
+    any_order = False
     most_parts = 1 << 40
     longest = 4000
 
@@ -86,7 +87,7 @@ class FileSystemStore:
                 raise
         return _Writing(name, last, size, overwrite, folder=kept, file=file)
 
-    def send(self, upload: Upload, number: int, offset: int, body: bytes) -> None:  # noqa: ARG002 (others need it)
+    def send(self, upload: Upload, number: int, offset: int, body: bytes | bytearray) -> None:  # noqa: ARG002 (others need it)
         left = memoryview(body)
         with self._explained():
             while left:

@@ -47,7 +47,7 @@ class JsonConnection(Connection):
         method: str,
         path: str,
         params: dict[str, str],
-        body: bytes,
+        body: bytes | bytearray,
         headers: dict[str, str],
         token: str,
         limits: Limits,

@@ -3,7 +3,6 @@
 import contextlib
 import email.utils
 import http.client
-import io
 import socket
 import ssl
 import sys
@@ -52,9 +51,11 @@ def send(session: requests.Session, request: requests.Request, limits: Limits) -
     where = urllib3.util.parse_url(str(request.url))
     with explained(f"{where.host}:{where.port}", limits):
         prepared = session.prepare_request(request)
-        return session.send(
+        answer = session.send(
             prepared, stream=True, allow_redirects=False, timeout=(limits.connect, limits.read), verify=True
         )
+        prepared.body = None  # the answer holds its request, and with it megabytes, for as long as somebody has it
+        return answer
 
 
 def body(response: requests.Response, limits: Limits, most: int = LONGEST_BODY) -> bytes:
@@ -254,6 +255,21 @@ class _Checked:
         self.sock.settimeout(self.seconds)
 
 
+class _Blocks:
+    """A body that is handed to the network in blocks, so that the time-out is of one block; nothing of it is copied."""
+
+    def __init__(self, body: bytes | bytearray) -> None:
+        self._left = memoryview(body)
+
+    def __len__(self) -> int:
+        """Bytes that are left: what Content-Length is to say."""
+        return len(self._left)
+
+    def read(self, size: int) -> memoryview:
+        block, self._left = self._left[:size], self._left[size:]
+        return block
+
+
 class Connection(LibcloudConnection):
     """What Libcloud's drivers send by: make a child with `connection_class`."""
 
@@ -273,8 +289,8 @@ class Connection(LibcloudConnection):
         # The space is the one character that a query and a path spell differently; every signature wants the latter.
         path, mark, query = url.partition("?")
         url = f"{self.host}{path}{mark}{query.replace('+', '%20')}"
-        if isinstance(body, bytes) and len(body) > BLOCK:
-            body = io.BytesIO(body)  # handed to the network in blocks, so that the time-out is of one block
+        if isinstance(body, bytes | bytearray) and len(body) > BLOCK:
+            body = _Blocks(body)
         headers = {name: str(value) for name, value in (headers or {}).items()}
         self.answer = send(self.session, requests.Request(method, url, data=body, headers=headers), self.limits)
         self.response = self.answer

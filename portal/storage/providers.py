@@ -137,9 +137,12 @@ def clean_secret(name: str, config: Config, secret: Secrets) -> Secrets:
     return provider.clean_secret(config, given)
 
 
-def destination(storage: Storage, secret: Secrets) -> "Destination":
-    """The storage; nothing is reached for yet. Raises BadValue where the site no longer allows its place."""
+def destination(storage: Storage, secret: Secrets, *, lanes: int) -> "Destination":
+    """The storage; nothing is reached for yet. `lanes`: how many parts of large objects it is sent at once.
+
+    Raises BadValue where the site no longer allows its place.
+    """
     module = importlib.import_module(named(storage.provider).module)
     config = {**storage.config, "create_only": storage.create_only}
-    opened: Destination = module.open_destination(config, storage.prefix, secret)
+    opened: Destination = module.open_destination(config, storage.prefix, secret, lanes=lanes)
     return opened

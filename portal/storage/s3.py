@@ -65,6 +65,7 @@ class S3Store:
 
     small = 8 * MIB
     part = 8 * MIB
+    any_order = True
     most_parts = 10_000
     longest = 1024
 
@@ -77,7 +78,7 @@ class S3Store:
         self._answers = s3_answers.Answers(self._bucket, self._place.host)
         self._connection = _Connection(self._place, config.get("region") or "us-east-1", keys)
 
-    def put(self, name: str, body: bytes, *, digest: str, overwrite: bool) -> None:
+    def put(self, name: str, body: bytes | bytearray, *, digest: str, overwrite: bool) -> None:
         checksum = base64.b64encode(bytes.fromhex(digest)).decode()
         headers = {"x-amz-checksum-sha256": checksum, **self._condition(overwrite)}
         self._read(self._request("PUT", name, body=body, digest=digest, headers=headers), "write")
@@ -89,16 +90,16 @@ class S3Store:
             raise self._answers.strange()
         return Upload(name, upload_id, size, overwrite)
 
-    def send(self, upload: Upload, number: int, offset: int, body: bytes) -> None:  # noqa: ARG002 (others need it)
+    def send(self, upload: Upload, number: int, offset: int, body: bytes | bytearray) -> None:  # noqa: ARG002 (others need it)
         params = {"partNumber": str(number + 1), "uploadId": upload.id}
         answer = self._request("PUT", upload.name, params, body=body)
         tag = answer.headers.get("ETag", "")
         self._read(answer, "write")
-        upload.parts[number:] = [tag]
+        upload.parts[number] = tag
 
     def finish(self, upload: Upload) -> None:
         """The answer may be 200 and an error nevertheless: what counts is its body."""
-        body = s3_answers.parts(upload.parts)
+        body = s3_answers.parts(upload.answers)
         headers = self._condition(upload.overwrite)
         answer = self._request("POST", upload.name, {"uploadId": upload.id}, body=body, headers=headers, patient=True)
         self._xml(answer, "write")
@@ -195,7 +196,7 @@ class S3Store:
         name: str | None,
         params: dict[str, str] | None = None,
         *,
-        body: bytes = b"",
+        body: bytes | bytearray = b"",
         digest: str = "",
         headers: dict[str, str] | None = None,
         patient: bool = False,
@@ -253,7 +254,7 @@ class _Connection(S3SignatureV4Connection):
         method: str,
         path: str,
         params: dict[str, str],
-        body: bytes,
+        body: bytes | bytearray,
         sha256: str,
         headers: dict[str, str],
         limits: Limits,

@@ -203,7 +203,7 @@ def threads(row: Storage) -> int:
 
 def open(row: Storage) -> "Destination":
     """The storage, ready for use. Raises BadValue where the site no longer allows its place, Damaged for its secret."""
-    return providers.destination(row, credentials.reveal(row))
+    return providers.destination(row, credentials.reveal(row), lanes=threads(row))
 
 
 def _cleaned(name: str, value: Any) -> Any:

@@ -60,8 +60,14 @@ class Upload:
     id: str
     size: int = 0
     overwrite: bool = False
-    parts: list[str] = field(default_factory=list)
-    """What the store answered to each part, in their order."""
+    parts: dict[int, str] = field(default_factory=dict)
+    """What the store answered to each part, by its number."""
+
+    @property
+    def answers(self) -> list[str]:
+        """The same in the order of the parts."""
+        return [self.parts[number] for number in sorted(self.parts)]
+
     since: datetime | None = None
 
 
@@ -82,7 +88,9 @@ class Store(Protocol):
     small: int
     """Bytes up to which an object is sent by one request."""
     part: int
-    """Bytes of each part of a larger one, at least; one part is in memory at a time."""
+    """Bytes of each part of a larger one, at least."""
+    any_order: bool
+    """Whether the parts of one object may come in any order, and several at once from different threads."""
     most_parts: int
     longest: int
     """Bytes that a name may have."""
@@ -92,8 +100,9 @@ class Store(Protocol):
 
     def begin(self, name: str, *, size: int, overwrite: bool) -> Upload: ...
 
-    def send(self, upload: Upload, number: int, offset: int, body: bytes) -> None:
-        """Send a part; `number` counts from 0. The same one may come twice. The last may make the object appear.
+    def send(self, upload: Upload, number: int, offset: int, body: bytes | bytearray) -> None:
+        """Send a part; `number` counts from 0. The same one may come twice. Where they come in order, the
+        last may make the object appear.
 
         Raises Missing where the upload is unknown.
         """
