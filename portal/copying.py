@@ -41,6 +41,8 @@ class Task:
 def send(run: Run, destination: "Destination", *, threads: int) -> None:
     """Send and verify each item that is not verified, some at once; a second run does only what is left.
 
+    `threads` are those of the storage, which this run shares with others that work there.
+
     Raises what the storage as a whole answers. An item that fails for itself keeps its reason, and the others go on:
     if it may pass, the job comes back for it, and after its last attempt gives it up.
     """
@@ -77,7 +79,7 @@ def _each(run: Run, destination: "Destination", threads: int) -> None:
     tally = Tally(run)
     sender = _Sender(run, destination)
     setbacks = Setbacks(run)
-    with Crew(threads, sender.attempt) as crew:
+    with Crew(lambda: run.share(threads), sender.attempt) as crew:
         sender.is_stopping = lambda: crew.is_stopping
         try:
             for item, error in crew.outcomes(_tasks(run.job), tally.check):

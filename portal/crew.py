@@ -17,16 +17,20 @@ Outcome = TypeVar("Outcome")
 
 
 class Crew(Generic[Task, Outcome]):
-    """What `work` raises is raised to who asks for the outcomes. Each thread has a database connection of its own."""
+    """What `work` raises is raised to who asks for the outcomes. Each thread has a database connection of its own.
 
-    def __init__(self, number: int, work: Callable[[Task], Outcome]) -> None:
+    There are as many threads as `number` says, which is asked for again with each outcome.
+    """
+
+    def __init__(self, number: Callable[[], int], work: Callable[[Task], Outcome]) -> None:
+        self._number = number
         self._work = work
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
         self._in_hand = 0
-        self._most = number * AHEAD
         self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._run, name=f"crew-{place}") for place in range(number)]
+        self._size = 0
+        self._threads: list[threading.Thread] = []
 
     @property
     def is_stopping(self) -> bool:
@@ -38,7 +42,8 @@ class Crew(Generic[Task, Outcome]):
         is_more = True
         while is_more or self._in_hand:
             check()
-            while is_more and self._in_hand < self._most:
+            self._resize()
+            while is_more and self._in_hand < self._size * AHEAD:
                 task = next(tasks, None)
                 is_more = task is not None
                 if task is not None:
@@ -62,14 +67,26 @@ class Crew(Generic[Task, Outcome]):
         return ended
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        self._resize()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _resize(self) -> None:
+        """Start threads that lack; those that are too many end when what was handed out before is done."""
+        number = self._number()
+        if number == self._size:
+            return
+        for _thread in range(number, self._size):
+            self._tasks.put(None)
+        alive = [thread for thread in self._threads if thread.is_alive()]
+        begun = [threading.Thread(target=self._run, name="crew") for _thread in range(self._size, number)]
+        self._size, self._threads = number, alive + begun
+        for thread in begun:
+            thread.start()
 
     def _one(self) -> Iterator[Outcome]:
         try:

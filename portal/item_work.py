@@ -42,6 +42,8 @@ def each(
 ) -> None:
     """Attempt each task; the item says by its state how it ended: one of `well`, of `badly`, or still pending.
 
+    `threads` are those of the storage, which this run shares with others that work there.
+
     Raises what the other place as a whole answers, and Unreachable where some are left for another run.
     """
     tally = _Tally(run, well, badly)
@@ -52,7 +54,7 @@ def each(
         if crew.is_stopping:
             raise Stopped
 
-    with Crew[Task, Outcome](threads, lambda task: attempt(task, check)) as crew:
+    with Crew[Task, Outcome](lambda: run.share(threads), lambda task: attempt(task, check)) as crew:
         try:
             for item, error in crew.outcomes(tasks, tally.check):
                 tally.add(item)

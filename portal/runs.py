@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS = 3.0
 FIRST_WAIT = timedelta(seconds=10)
 LONGEST_WAIT = timedelta(minutes=10)
+SHARING = ("export", "verification", "import", "import_dry_run")
+"""Kinds whose runs do several objects of a storage at once: those that work there now share its threads."""
 TRIES = 20
 """Runs of which a job keeps how they ended."""
 DIED = "The worker that ran it died."
@@ -62,6 +64,7 @@ class Run:
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        self._sharing = 1
         self._asked: type[Stopped] | None = None
         self._worked_before = job.samples[-1][0] if job.samples else 0.0
         self._began = time.monotonic()
@@ -70,6 +73,13 @@ class Run:
     def is_last(self) -> bool:
         """Whether the job fails for good if this run does."""
         return bool(self.job.attempts >= KINDS[self.job.kind].attempts)
+
+    def share(self, threads: int) -> int:
+        """How many of a storage's threads are this run's: the same for each that works there now, and one at least.
+
+        It changes within a beat when others begin or end. Costs nothing.
+        """
+        return max(1, threads // self._sharing)
 
     def check(self) -> None:
         """Raise Stopped if the run is to end. Costs nothing: call it for each piece of work."""
@@ -105,10 +115,12 @@ class Run:
         return {"samples": pace.kept(self.job.samples, (round(seconds, 3), columns["bytes"]))}
 
     @contextmanager
-    def beating(self) -> Iterator[None]:
-        """Renew the lease in a thread of its own, whatever the work is at."""
+    def beating(self, every: float) -> Iterator[None]:
+        """Renew the lease in a thread of its own, whatever the work is at; `every` so many seconds."""
+        self._sharing = self._count_sharing()
         done = threading.Event()
-        thread = threading.Thread(target=self._beat, args=(done,), name=f"lease of job {self.job.id}", daemon=True)
+        beat = lambda: self._beat(done, every)  # noqa: E731
+        thread = threading.Thread(target=beat, name=f"lease of job {self.job.id}", daemon=True)
         thread.start()
         try:
             yield
@@ -116,8 +128,8 @@ class Run:
             done.set()
             thread.join()
 
-    def _beat(self, done: threading.Event) -> None:
-        while not done.wait(BEAT_SECONDS):
+    def _beat(self, done: threading.Event, every: float) -> None:
+        while not done.wait(every):
             try:
                 with models.connection():
                     self._asked = self._renew()
@@ -129,7 +141,15 @@ class Run:
             held = Job.update(lease=now() + LEASE).where(_held(self.job)).execute()
         if not held:
             return Lost
+        self._sharing = self._count_sharing()
         return Cancelled if Job.get_by_id(self.job.id).state == "cancelling" else None
+
+    def _count_sharing(self) -> int:
+        """Runs that work on this one's storage now, this one among them."""
+        if self.job.storage is None or self.job.kind not in SHARING:
+            return 1
+        theirs = (Job.storage == self.job.storage) & Job.kind.in_(SHARING)
+        return max(1, Job.select().where(theirs & Job.ended.is_null() & (Job.lease > now())).count())
 
 
 def interrupt() -> None:
@@ -137,7 +157,7 @@ def interrupt() -> None:
     _interrupted.append(1)
 
 
-def perform(job_id: int, work: Callable[[Run], End]) -> None:
+def perform(job_id: int, work: Callable[[Run], End], *, beat: float = BEAT_SECONDS) -> None:
     """Run a job once, if it is due and nobody else does; running it twice does nothing twice.
 
     A PortalError that is not permanent puts it back with a growing wait. A defect fails it, and is raised; so is an
@@ -148,7 +168,7 @@ def perform(job_id: int, work: Callable[[Run], End]) -> None:
         return
     run = Run(job)
     try:
-        with run.beating():
+        with run.beating(beat):
             _reopen(run)
             end = work(run)
     except Lost:
