@@ -1,4 +1,4 @@
-"""A limit on how much is sent in a second, shared by the threads of one run."""
+"""A limit on how much is sent, or read, in a second; shared by the threads of one run."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ LONGEST_NAP = 0.2
 
 
 class Bandwidth:
-    """Bytes a second; 0 for no limit. Nobody is ahead of it by more than the one piece that each thread sends."""
+    """Bytes a second; 0 for no limit. Nobody is ahead of it by more than the one piece that each thread has in hand."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
@@ -21,7 +21,7 @@ class Bandwidth:
         return min(most, max(1024, self._rate // 4)) if self._rate else most
 
     def wait(self, size: int, check: Callable[[], None]) -> None:
-        """Return when these bytes may be sent; `check` may raise meanwhile."""
+        """Return when these bytes may be sent, or more be read after them; `check` may raise meanwhile."""
         if not self._rate:
             return
         with self._lock:

@@ -158,7 +158,8 @@ class _Sender:
         self._destination = destination
         self._existing = run.job.params.get("existing", "never")
         self._is_empty = run.job.attempts == 1 and not run.job.done and _is_empty(run.job, destination)
-        self._bandwidth = Bandwidth(run.job.params.get("bandwidth", 0))
+        rate = run.job.params.get("bandwidth", 0)
+        self._sending, self._reading = Bandwidth(rate), Bandwidth(rate)  # a line has room in each direction
         self.is_stopping: Callable[[], bool] = lambda: False
 
     def attempt(self, task: Task) -> Outcome:
@@ -201,8 +202,13 @@ class _Sender:
 
     def _is_whole(self, item: JobItem, size: int) -> bool:
         """Whether the storage gives back the item's bytes. Raises Missing."""
+
+        def came(length: int) -> None:
+            self._check(item)
+            self._reading.wait(length, self._stop_if_asked)
+
         held = self._destination.holds
-        return size == item.size and held(item.key, size=size, digest=item.digest, check=lambda: self._check(item))
+        return size == item.size and held(item.key, size=size, digest=item.digest, came=came)
 
     def _content(self, task: Task) -> Iterator[bytes]:
         """The item's bytes, as they were when the export was started. Raises Damaged."""
@@ -212,7 +218,7 @@ class _Sender:
             return
         if blob is None:
             raise Damaged("The archive no longer has the bytes of this object.")
-        piece = self._bandwidth.piece(CHUNK)
+        piece = self._sending.piece(CHUNK)
         with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
             while True:
                 self._check(task.item)
@@ -222,7 +228,7 @@ class _Sender:
                     raise Damaged(f"The archive cannot be read: {error.strerror}.") from error
                 if not chunk:
                     return
-                self._bandwidth.wait(len(chunk), self._stop_if_asked)
+                self._sending.wait(len(chunk), self._stop_if_asked)
                 yield chunk
 
     def _check(self, item: JobItem) -> None:

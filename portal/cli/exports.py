@@ -37,7 +37,12 @@ def export() -> None:
 @click.option("--exclude", multiple=True, metavar="CONDITION", help="Leave out what meets this.")
 @click.option("--rules", type=click.File("rb"), metavar="FILE", help="Several rules, as JSON.")
 @click.option("--existing", type=click.Choice(export_orders.EXISTING), default="never", help="What is written over.")
-@click.option("--bandwidth", default="", metavar="SIZE", help="The most that is sent in a second, such as 10MB.")
+@click.option(
+    "--bandwidth",
+    default="",
+    metavar="SIZE",
+    help="The most that is sent in a second, and that is read back, such as 10MB.",
+)
 @click.option("--sidecars", is_flag=True, help="A document beside each object, enough to import it with nothing lost.")
 @click.option("--label", default="", help="What the export is called.")
 @click.option("--dry-run", is_flag=True, help="Find out what it would do; nothing is written there.")

@@ -107,8 +107,8 @@ class Destination:
             size += len(chunk)
         return size, running.hexdigest()
 
-    def holds(self, key: str, *, size: int, digest: str, check: Callable[[], None] = lambda: None) -> bool:
-        """Whether the store gives back these bytes; `check` may raise between its chunks. Raises Missing.
+    def holds(self, key: str, *, size: int, digest: str, came: Callable[[int], None] = lambda _bytes: None) -> bool:
+        """Whether the store gives back these bytes; `came` hears of each chunk, and may wait or raise. Raises Missing.
 
         What differs is read once more, in one go: a reading that broke off goes on by a range, and there are stores
         that give wrong ranges of objects that they keep well.
@@ -117,7 +117,7 @@ class Destination:
         def is_same(chunks: Iterator[bytes]) -> bool:
             running, left = hashlib.sha256(), size
             for chunk in chunks:
-                check()
+                came(len(chunk))
                 running.update(chunk)
                 left -= len(chunk)
                 if left < 0:
