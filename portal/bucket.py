@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from portal import settings
 from portal.archive.remote import Known
-from portal.errors import Damaged, Missing, PortalError, Unreachable
+from portal.errors import Damaged, Missing, NotAllowed, PortalError, Unreachable
 from portal.models import Segment, connection, writing
 
 if TYPE_CHECKING:
@@ -86,6 +86,9 @@ class Bucket:
             raise self._lost(segment, "is not in the bucket") from None
         except Damaged:
             raise
+        except NotAllowed as error:
+            self._look_for_itself()  # where it can be listed, this is of one segment: others are read on
+            raise self._away(error) from error
         except PortalError as error:
             raise self._silent(error) from error
         if len(found) != size:
@@ -121,9 +124,15 @@ class Bucket:
             raise self._silent(error) from error
 
     def _silent(self, error: PortalError) -> Unreachable:
-        self._why = f"This part of the archive is in the bucket, which cannot be read just now. {error.sentence}"
+        away = self._away(error)
+        self._why = away.sentence
         self._silent_until = time.monotonic() + SILENT_SECONDS
-        return Unreachable(self._why)
+        return away
+
+    def _away(self, error: PortalError) -> Unreachable:
+        return Unreachable(
+            f"This part of the archive is in the bucket, which cannot be read just now. {error.sentence}"
+        )
 
     def _lost(self, segment: str, what: str) -> Damaged:
         sentence = f"Segment {segment} {what}."

@@ -306,6 +306,21 @@ def test_a_byte_that_changed_in_the_bucket_is_named_and_takes_one_object_away(
     assert copies.need(timedelta(hours=1))[2] == 0
 
 
+def test_a_segment_that_the_bucket_keeps_back_takes_no_other_one_away(
+    shop: Shop, study: tuple[Project, list[int]], monkeypatch: pytest.MonkeyPatch, admin: Actor
+) -> None:
+    other = add_file(study[0], "other.bin", b"other", admin)
+    assert shop.move() == 2
+    monkeypatch.setattr("portal.bucket.SILENT_SECONDS", 60)
+    shop.start(0)
+    back = Blob.get_by_id(File.get_by_id(study[1][0]).blob_id).segment
+    kept = Answer(403, b"<Error><Code>InvalidObjectState</Code></Error>")
+    shop.front.rule = lambda request: kept if back in request.path else None
+    with pytest.raises(Unreachable, match="lies in an archive class"):
+        content(study[1][0], admin)
+    assert content(other, admin) == b"other"
+
+
 def test_an_object_that_is_gone_from_the_bucket_is_damaged_and_a_bucket_that_is_gone_is_away(
     shop: Shop, study: tuple[Project, list[int]], admin: Actor
 ) -> None:

@@ -80,6 +80,8 @@ class Answers:
             return Missing(f"There is no object {name}." if name else "The upload is no longer known to the storage.")
         if status == 412 or code == "PreconditionFailed":
             return Taken("Something has that name there already.")
+        if code == "InvalidObjectState":
+            return NotAllowed(f"{name} lies in an archive class of {self._host}. Restore it there, and end that rule.")
         if code in ("KeyTooLongError", "XMinioInvalidObjectName") or status == 414:
             return BadValue(f"{self._host} does not take this name: it is too long, or has letters that it refuses.")
         return None
