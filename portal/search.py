@@ -140,7 +140,10 @@ def _studies(condition: Any, scope: Scope) -> list[Hit]:
             title=" ".join(part for part in (row.patient_name, row.description) if part) or row.study_uid,
             day=row.date,
             project=_path(row.project),
-            second=_labelled(("Patient ID", row.patient_id), ("accession", row.accession), ("study", row.study_uid)),
+            second=_labelled(
+                *(("", _path(row.project)), ("Patient ID", row.patient_id)),
+                *(("accession", row.accession), ("study", row.study_uid)),
+            ),
         )
         for row in rows
         if row.session_id

@@ -1,11 +1,12 @@
 """Imports in the web: what their forms start, and what they refuse."""
 
 import pytest
-from archive_fixtures import a_project, vendor_file
+from archive_fixtures import a_project, an_object, store, vendor_file
 from web_fixtures import Visitor, app, refusal, stranger, text_of, visitor
 
 from dimse_worker import destinations
-from portal import imports, jobs, runs, runtime
+from portal import containers, imports, jobs, runs, runtime
+from portal.import_orders import Wanted
 from portal.models import File
 from portal.provenance import Actor
 from portal.storage import storages
@@ -49,10 +50,22 @@ def test_an_import_begins_on_the_page_of_its_storage_and_is_tried_and_started(vi
     work(job.id)
     page = text_of(visitor.get(f"/jobs/{job.id}").text)
     assert "2 objects: 1 new, 1 refused. notes.txt" in page
+    assert "Project neuro/trial From inbox Placed by DICOM headers" in page
     assert File.get().origin_via == f"import {job.id} from inbox"
     assert "from inbox, import" in text_of(visitor.get("/imports/").text)
     assert "neuro/trial" in visitor.get("/imports/?format=csv").text
     assert 'value="headers" selected' in visitor.get(f"/imports/new?like={job.id}").text
+
+
+def test_an_import_that_ends_with_a_conflict_leads_to_it(visitor: Visitor, inbox: None, admin: Actor) -> None:
+    store(an_object(ImageComments="other"), containers.project("neuro/trial"))
+    job = imports.start(Wanted(of="inbox", to="neuro/trial"), actor=admin)
+    work(job.id)
+
+    page = visitor.get(f"/jobs/{job.id}").text
+
+    assert "1 in conflict" in text_of(page)
+    assert 'href="/data/conflicts/"' in page.partition('aria-label="Progress"')[0].partition('id="job"')[2]
 
 
 @pytest.mark.parametrize(

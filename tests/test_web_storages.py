@@ -178,6 +178,22 @@ def test_an_export_is_tried_confirmed_and_started(visitor: Visitor, admin: Actor
     assert visitor.get("/exports/?only=active").status_code == 200
 
 
+def test_a_dry_run_of_what_lies_there_already_says_that_nothing_is_to_be_sent(
+    visitor: Visitor, admin: Actor, root: str
+) -> None:
+    store_vendor_file("CT_small.dcm", a_project("trial", actor=admin))
+    storages.add("mirror", "fs", path=f"{root}/mirror", actor=admin)
+    job = exports.start("neuro/trial", to="mirror", actor=admin)
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    again = exports.dry_run("neuro/trial", to="mirror", actor=admin)
+    tried(again.id)
+
+    page = text_of(visitor.get(f"/jobs/{again.id}").text)
+
+    assert "Nothing is to be sent: something lies at each path already." in page
+    assert "1 identifiable patient may leave the site." in page
+
+
 def test_the_form_of_an_export_has_as_many_rules_as_one_wants(visitor: Visitor, admin: Actor, root: str) -> None:
     a_project("trial", actor=admin)
     storages.add("mirror", "fs", path=f"{root}/mirror", actor=admin)

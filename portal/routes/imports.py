@@ -28,7 +28,7 @@ class ImportForm(Form):
     of = choice("From")
     to = choice("Into project")
     prefix = text("Folder there")
-    by = choice("Where objects belong is said by", BY)
+    by = choice("Placed by", BY)
     path = text("What the folders are")
     include = lines("Only what matches")
     exclude = lines("But nothing that matches")

@@ -96,6 +96,7 @@ def page_of(job_id: int, *, form: StartForm, status: int = 200) -> Response:
         job=jobs.view(job),
         who=origins.name(job),
         pace=pace.of(job.samples),
+        of=job.params,
         form=form,
         listing=listed(items),
         sorts=items.sorts,
@@ -116,7 +117,8 @@ def report(job_id: int) -> Response:
 @site_admin_required
 def progress(job_id: int) -> Response:
     job = jobs.get(job_id)
-    answer = render("jobs/_progress.html", job=jobs.view(job), who=origins.name(job), pace=pace.of(job.samples))
+    shown = {"who": origins.name(job), "pace": pace.of(job.samples), "of": job.params}
+    answer = render("jobs/_progress.html", job=jobs.view(job), **shown)
     if jobs.view(job)["is_over"]:
         answer.headers["HX-Refresh"] = "true"  # with the last state of the items
     return answer
