@@ -19,7 +19,7 @@ from portal.storage import azure_answers, azure_config, http, tokens
 from portal.storage.destination import Destination
 from portal.storage.http import Limits
 from portal.storage.reach import Endpoint, endpoint
-from portal.storage.store import MIB, Interrupted, NoPlace, Stat, Step, Upload
+from portal.storage.store import MIB, NoPlace, Stat, Step, Upload
 from portal.storage.tokens import NotSignedIn, Tokens
 
 PAGE = 2000
@@ -208,11 +208,7 @@ class AzureStore:
         return http.body(answer, self._place.limits)
 
     def _failure(self, answer: requests.Response, what: str, name: str = "") -> PortalError:
-        try:
-            content = http.body(answer, self._place.limits)
-        except Interrupted:
-            content = b""
-        return self._answers.failure(answer, content, what, name)
+        return self._answers.failure(answer, http.refusal(answer, self._place.limits), what, name)
 
 
 class _Connection(AzureBlobsConnection):

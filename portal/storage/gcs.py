@@ -274,11 +274,7 @@ class GoogleStore:
         return http.body(answer, self._place.limits)
 
     def _failure(self, answer: requests.Response, what: str, name: str = "") -> PortalError:
-        try:
-            content = http.body(answer, self._place.limits)
-        except Interrupted:
-            content = b""
-        return self._answers.failure(answer, content, what, name)
+        return self._answers.failure(answer, http.refusal(answer, self._place.limits), what, name)
 
 
 def _session(upload: Upload) -> _Session:

@@ -68,6 +68,14 @@ def body(response: requests.Response, limits: Limits, most: int = LONGEST_BODY) 
     return bytes(found)
 
 
+def refusal(response: requests.Response, limits: Limits) -> bytes:
+    """What an answer says that refuses something; nothing where it breaks off."""
+    try:
+        return body(response, limits)
+    except Interrupted:
+        return b""
+
+
 def stream(response: requests.Response, limits: Limits) -> Iterator[bytes]:
     """The body of an answer as it comes over the wire. Raises Interrupted where it breaks off."""
     with contextlib.closing(response), explained(host_of(response), limits):

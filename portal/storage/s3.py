@@ -23,7 +23,7 @@ from portal.storage.destination import Destination
 from portal.storage.http import Limits
 from portal.storage.reach import Endpoint, endpoint
 from portal.storage.s3_config import url_of
-from portal.storage.store import MIB, Interrupted, NoPlace, Stat, Step, Upload
+from portal.storage.store import MIB, NoPlace, Stat, Step, Upload
 
 PAGE = 1000
 PATIENT = 10
@@ -227,11 +227,7 @@ class S3Store:
         return found
 
     def _failure(self, answer: requests.Response, what: str, name: str = "") -> PortalError:
-        try:
-            content = http.body(answer, self._place.limits)
-        except Interrupted:
-            content = b""
-        return self._answers.failure(answer, content, what, name)
+        return self._answers.failure(answer, http.refusal(answer, self._place.limits), what, name)
 
 
 class _Connection(S3SignatureV4Connection):
