@@ -6,12 +6,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import files_below
 
+from portal import runtime
 from portal.errors import BadValue, Damaged, Missing, NotAllowed, PortalError, Taken
 from portal.models import Storage
 from portal.provenance import Actor
@@ -317,6 +319,17 @@ def test_a_form_that_does_not_fit_is_refused_at_its_field_and_changes_nothing(
         storages.add(values.pop("label"), values.pop("provider"), actor=admin, **values)
     assert caught.value.field == field
     assert [row.label for row in storages.every()] == ["mirror"]
+
+
+@pytest.mark.parametrize("below", ["", "data", "data/archive", "data/keys"])
+def test_the_sites_own_folders_are_no_storage_whatever_the_operator_allows(
+    below: str, site: Settings, admin: Actor
+) -> None:
+    runtime.start(replace(site, storage_roots=(site.data.parent,)))
+    path = site.data.parent / below.replace("data", site.data.name)
+    with pytest.raises(BadValue, match="holds Portico's own data") as caught:
+        storages.add("second", "fs", path=str(path), mode="both", actor=admin)
+    assert caught.value.field == "path"
 
 
 def test_a_storage_may_be_for_one_group_or_one_project(project: object, folder: Path, admin: Actor) -> None:

@@ -37,6 +37,13 @@ def clean(config: dict[str, Any]) -> dict[str, Any]:
     return {"path": str(folder)}
 
 
+def _refuse_our_own(folder: Path) -> None:
+    """Raise BadValue where the site's keys, rows or archive would be read as objects, or written among."""
+    data = runtime.current().data.resolve()
+    if data.is_relative_to(folder) or (folder.is_relative_to(data) and not folder.is_relative_to(data / "storage")):
+        raise BadValue(f"{str(folder)[:200]} holds Portico's own data. Choose another folder.", field="path")
+
+
 def inside(text: str) -> tuple[Path, Path]:
     """The folder with all links resolved, and the root that it lies under. Raises BadValue if there is none."""
     if not text.strip():
@@ -51,6 +58,7 @@ def inside(text: str) -> tuple[Path, Path]:
     roots = [root.resolve() for root in runtime.current().storage_roots]
     for root in roots:
         if folder.is_relative_to(root):
+            _refuse_our_own(folder)
             return folder, root
     allowed = ", ".join(str(root) for root in roots) or "none"
     raise BadValue(f"{str(folder)[:200]} is outside the folders that this site allows ({allowed}).", field="path")
