@@ -28,7 +28,7 @@ test: .venv/test packages .venv/azurite/made
 	$(PYTEST) -n $(PROCESSES) --dist loadgroup $(if $(CI),-p tests.no_skips)
 
 prove: .venv/test packages .venv/azurite/made
-	$(PYTEST) -m prove --timeout 3600 -p tests.proof
+	$(PYTEST) -m prove -n 2 --timeout 3600 -p tests.proof
 
 bench: .venv/test
 	$(BIN)/python bench/pages.py $(BENCH)

@@ -79,7 +79,7 @@ def _each(run: Run, destination: "Destination", threads: int) -> None:
     tally = Tally(run)
     sender = _Sender(run, destination)
     setbacks = Setbacks(run)
-    with Crew(lambda: run.share(threads), sender.attempt) as crew:
+    with Crew(lambda: _at_once(run, destination, threads), sender.attempt) as crew:
         sender.is_stopping = lambda: crew.is_stopping
         try:
             for item, error in crew.outcomes(_tasks(run.job), tally.check):
@@ -89,6 +89,13 @@ def _each(run: Run, destination: "Destination", threads: int) -> None:
             for item, _error in crew.stop():
                 tally.add(item)
             tally.flush()
+
+
+def _at_once(run: Run, destination: "Destination", threads: int) -> int:
+    """How many objects go there at once now, and how many parts of the large ones."""
+    share = run.share(threads)
+    destination.lanes.open(share)
+    return share
 
 
 class Tally:

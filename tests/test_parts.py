@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from store_fixtures import *  # noqa: F403  (fixtures)
 from store_fixtures import Front, Place, Request
+from work_fixtures import until
 
 from portal.errors import Unreachable
 from portal.storage.parts import Lanes, Parts
@@ -58,6 +59,22 @@ def test_as_many_parts_go_at_once_as_there_are_lanes_and_no_more_are_made() -> N
         go_on.release()
     sending.join(20)
     assert sorted(gone) == [0, 1, 2, *range(4, 11)]
+
+
+def test_lanes_are_closed_and_opened_while_parts_are_under_way() -> None:
+    made = itertools.count()
+    go_on = threading.Semaphore(0)
+    lanes = Lanes(3)
+    lanes.open(1)
+    sending = threading.Thread(target=lanes.send, args=(itertools.islice(made, 10), lambda _part: go_on.acquire()))
+    sending.start()
+    until(lambda: repr(made) == "count(1)")
+    lanes.open(3)
+    until(lambda: repr(made) == "count(3)")
+    for _part in range(10):
+        go_on.release()
+    sending.join(20)
+    assert not sending.is_alive()
 
 
 def test_what_a_part_meets_is_raised_when_none_is_under_way_any_more() -> None:

@@ -96,8 +96,15 @@ def test_a_large_object_comes_back_as_it_was_or_is_known_to_be_damaged(place: Pl
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize("size", [300 << 20, 6 << 30])
-@pytest.mark.parametrize("place", ["fs", "juicefs", "azurite"], indirect=True)
+@pytest.mark.parametrize(
+    ("place", "size"),
+    # 6 GB only where the server keeps an object on its disk: the others hold it in memory, more than once.
+    [
+        *((name, 300 << 20) for name in ALL if name != "rgw"),
+        *((name, 6 << 30) for name in ("fs", "juicefs", "azurite")),
+    ],
+    indirect=["place"],
+)
 def test_a_very_large_object_comes_back_as_it_was(size: int, destination: Destination) -> None:
     block = os.urandom(1 << 20)
 

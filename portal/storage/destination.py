@@ -51,7 +51,7 @@ class Destination:
         self._tries = tries
         self._wait = wait
         self._local = threading.local()
-        self._lanes = Lanes(lanes)
+        self.lanes = Lanes(lanes)
 
     @property
     def create_only(self) -> bool:
@@ -249,7 +249,7 @@ class Destination:
     def _send_parts(self, upload: Upload, parts: Parts) -> None:
         """Several at once, where the store takes them in any order."""
         if self._store.any_order:
-            self._lanes.send(parts, partial(self._send, upload))
+            self.lanes.send(parts, partial(self._send, upload))
         else:
             for part in parts:
                 self._send(upload, part)

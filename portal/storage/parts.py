@@ -53,7 +53,16 @@ class Lanes:
 
     def __init__(self, number: int) -> None:
         self._pool = ThreadPoolExecutor(number, thread_name_prefix="lane")
-        self._free = threading.Semaphore(number)
+        self._open = number
+        self._taken = 0
+        self._changed = threading.Condition()
+
+    def open(self, number: int) -> None:
+        """From now on no more parts at once than this, and never more than there are lanes."""
+        if number != self._open:
+            with self._changed:
+                self._open = number
+                self._changed.notify_all()
 
     def send(self, parts: Iterator[T], send: Callable[[T], None]) -> None:
         """Send all parts of one object. Returns, or raises what the first of them met, when none is under way."""
@@ -67,17 +76,27 @@ class Lanes:
 
     def _start(self, parts: Iterator[T], send: Callable[[T], None], under_way: "set[Future[None]]") -> bool:
         """Make the next part and begin to send it; whether there was one."""
-        self._free.acquire()
+        self._take()
         try:
             sending = self._pool.submit(send, next(parts))
         except BaseException as error:
-            self._free.release()
+            self._give_back()
             if isinstance(error, StopIteration):
                 return False
             raise
-        sending.add_done_callback(lambda _sent: self._free.release())
+        sending.add_done_callback(lambda _sent: self._give_back())
         under_way.add(sending)
         return True
+
+    def _take(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._taken < self._open)
+            self._taken += 1
+
+    def _give_back(self) -> None:
+        with self._changed:
+            self._taken -= 1
+            self._changed.notify_all()
 
 
 def _drop_sent(under_way: "set[Future[None]]") -> None:
