@@ -4,6 +4,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -207,6 +208,14 @@ def test_a_disk_that_is_mounted_read_only_can_be_read(folder: Path) -> None:
     command = [program, *own, "sh", "-c", mount, "sh", str(folder), sys.executable, look]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (found.stdout, found.stderr) == ("[b'hello']\n", "")
+
+
+def test_a_file_of_a_moment_that_no_calendar_has_is_listed() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        path = Path(name) / "a"
+        path.write_bytes(b"a")
+        os.utime(path, (1e12, 1e12))
+        assert [list(page) for page in FileSystemStore(Path(name), Path(name)).pages("", "")] == [[Stat("a", 1)]]
 
 
 def test_folders_that_lie_too_deep_are_named(folder: Path) -> None:

@@ -15,7 +15,7 @@ from libcloud.common.azure import AZURE_TIME_FORMAT
 from libcloud.storage.drivers.azure_blobs import AzureBlobsConnection
 
 from portal.errors import BadValue, Damaged, Missing, NotAllowed, PortalError
-from portal.storage import azure_answers, azure_config, http, tokens
+from portal.storage import azure_answers, azure_config, documents, http, tokens
 from portal.storage.destination import Destination
 from portal.storage.http import Limits
 from portal.storage.reach import Endpoint, endpoint
@@ -124,10 +124,10 @@ class AzureStore:
             self._read(answer, 200, "read", name)
         except Missing:
             return None
-        length = answer.headers.get("Content-Length", "")
-        if not length.isdigit():
+        size = documents.number(answer.headers.get("Content-Length", ""))
+        if size is None:
             raise self._answers.strange()
-        return Stat(name, int(length), azure_answers.modified(answer.headers.get("Last-Modified", "")))
+        return Stat(name, size)
 
     def delete(self, name: str) -> None:
         self._read(self._request("DELETE", name), 202, "delete", name)

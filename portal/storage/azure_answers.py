@@ -50,7 +50,14 @@ class Answers:
         found = documents.read(content)
         if found is None or found.tag != "EnumerationResults":
             raise self.strange()
-        return [stat for entry in found.iter("Blob") if (stat := _stat(entry))], found.findtext("NextMarker") or ""
+        blobs = [entry for entry in found.iter("Blob") if not _is_folder(entry)]
+        return [self._stat(entry) for entry in blobs], found.findtext("NextMarker") or ""
+
+    def _stat(self, entry: ElementTree.Element) -> Stat:
+        name, size = entry.findtext("Name"), documents.number(entry.findtext("Properties/Content-Length") or "")
+        if not name or size is None:
+            raise self.strange()
+        return Stat(name, size)
 
     def failure(self, answer: requests.Response, content: bytes, what: str, name: str = "") -> PortalError:
         """What the store refuses, and what to do."""
@@ -123,19 +130,10 @@ def signed_in(host: str, said: Mapping[str, Any]) -> PortalError:
     return NotSignedIn(f"{host} refuses to sign in the client: {known or _plain(str(said['error']))}.")
 
 
-def modified(text: str) -> datetime | None:
-    try:
-        return parsedate_to_datetime(text)
-    except ValueError:
-        return None
-
-
-def _stat(entry: ElementTree.Element) -> Stat | None:
-    """A blob of a list; a directory of a hierarchical namespace is none."""
-    name, size = entry.findtext("Name") or "", entry.findtext("Properties/Content-Length") or ""
-    if not name or not size.isdigit() or name.endswith("/") or entry.findtext("Properties/ResourceType") == "directory":
-        return None
-    return Stat(name, int(size), modified(entry.findtext("Properties/Last-Modified") or ""))
+def _is_folder(entry: ElementTree.Element) -> bool:
+    """A directory of a hierarchical namespace, or a blob that only stands for a folder."""
+    is_directory = entry.findtext("Properties/ResourceType") == "directory"
+    return is_directory or (entry.findtext("Name") or "").endswith("/")
 
 
 def _code(answer: requests.Response, content: bytes) -> str:
@@ -145,8 +143,11 @@ def _code(answer: requests.Response, content: bytes) -> str:
 
 def _skew(answer: requests.Response) -> float:
     """Seconds between our clock and theirs."""
-    theirs = modified(answer.headers.get("Date", ""))
-    return abs((theirs - datetime.now(UTC)).total_seconds()) if theirs and theirs.tzinfo else 0.0
+    try:
+        theirs = parsedate_to_datetime(answer.headers.get("Date", ""))
+    except ValueError:
+        return 0.0
+    return abs((theirs - datetime.now(UTC)).total_seconds()) if theirs.tzinfo else 0.0
 
 
 def _plain(text: str) -> str:

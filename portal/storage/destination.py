@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -210,7 +211,7 @@ class Destination:
         return name
 
     def _ours(self, found: Stat) -> Stat:
-        return Stat(found.key.removeprefix(self._prefix), found.size, found.modified, found.checksum)
+        return replace(found, key=found.key.removeprefix(self._prefix))
 
     def _stat(self, name: str) -> Stat | None:
         found = self._persist(lambda: self._store.stat(name))

@@ -1,7 +1,16 @@
-"""XML of a store: elements and text. What a document may do beyond that, such as naming entities, makes it none."""
+"""What stores say, as XML and numbers. What a document may do beyond saying, such as naming entities, makes it none."""
 
 from typing import Any
 from xml.etree import ElementTree
+
+MOST_BYTES = 1 << 62
+
+
+def number(text: str) -> int | None:
+    """Bytes as a store tells them; None for what is no number, or beyond all that there is."""
+    if not (text.isascii() and text.isdigit()) or len(text) > len(str(MOST_BYTES)) or int(text) > MOST_BYTES:
+        return None
+    return int(text)
 
 
 def read(content: bytes) -> ElementTree.Element | None:

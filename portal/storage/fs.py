@@ -8,7 +8,6 @@ import secrets
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +129,7 @@ class FileSystemStore:
                 return None
         if not stat.S_ISREG(found.st_mode):
             raise BadValue(f"{name} is there, but is no file.")
-        return Stat(name, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+        return Stat(name, found.st_size)
 
     def read(self, name: str, offset: int, size: int | None) -> Iterator[bytes]:
         self._require(name)
@@ -315,7 +314,7 @@ def _walk(folder: int, above: str, prefix: str, after: bytes) -> Iterator[Stat]:
             elif not is_folder and os.fsencode(key) > after:
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if stat.S_ISREG(found.st_mode):
-                    yield Stat(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+                    yield Stat(key, found.st_size)
 
 
 def _entries(folder: int, above: str) -> list[tuple[str, bool]]:

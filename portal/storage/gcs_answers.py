@@ -3,13 +3,12 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import requests
 
 from portal.errors import BadValue, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
-from portal.storage import http
+from portal.storage import documents, http
 from portal.storage.store import Interrupted, NoPlace, Stat
 from portal.storage.tokens import NotSignedIn
 
@@ -52,10 +51,10 @@ class Answers:
         return found
 
     def stat(self, found: Mapping[str, Any]) -> Stat:
-        name, size = found.get("name"), str(found.get("size", ""))
-        if not isinstance(name, str) or not size.isdigit():
+        name, size = found.get("name"), documents.number(str(found.get("size", "")))
+        if not isinstance(name, str) or size is None:
             raise self.strange()
-        return Stat(name, int(size), _moment(found.get("updated")))
+        return Stat(name, size)
 
     def page(self, content: bytes) -> tuple[Sequence[Stat], str]:
         """The objects of one page of a list, and the mark of the next one, if any."""
@@ -131,10 +130,3 @@ def _reason(content: bytes) -> tuple[str, str]:
     except (ValueError, KeyError, IndexError, AttributeError, TypeError, RecursionError):
         return "", content[:200].decode(errors="replace")
     return reason if re.fullmatch(r"[A-Za-z_]{1,60}", reason) else "", message
-
-
-def _moment(said: Any) -> datetime | None:
-    try:
-        return datetime.fromisoformat(str(said)).astimezone(UTC)
-    except ValueError:
-        return None

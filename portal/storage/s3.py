@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 from xml.etree.ElementTree import Element
@@ -18,7 +17,7 @@ from libcloud.common.aws import AWSRequestSignerAlgorithmV4
 from libcloud.storage.drivers.s3 import S3SignatureV4Connection
 
 from portal.errors import BadValue, Damaged, Missing, NotAllowed, PortalError
-from portal.storage import http, s3_answers
+from portal.storage import documents, http, s3_answers
 from portal.storage.destination import Destination
 from portal.storage.http import Limits
 from portal.storage.reach import Endpoint, endpoint
@@ -139,11 +138,11 @@ class S3Store:
             answer = self._request("GET", name, headers={"Range": "bytes=0-0"})
         if answer.status_code not in (200, 206):
             raise self._failure(answer, "look", name)
-        length = answer.headers.get("Content-Length", "")
-        if not length.isdigit() or answer.status_code == 206:
+        size = documents.number(answer.headers.get("Content-Length", ""))
+        if size is None or answer.status_code == 206:
             answer.close()
             raise self._answers.strange()
-        return Stat(name, int(length), _modified(answer), s3_answers.checksum(answer.headers))
+        return Stat(name, size, s3_answers.checksum(answer.headers))
 
     def delete(self, name: str) -> None:
         self._read(self._request("DELETE", name), "delete", name)
@@ -153,7 +152,7 @@ class S3Store:
         while True:
             params = {"list-type": "2", "prefix": prefix, "max-keys": str(self._page), "encoding-type": "url", **onward}
             found = self._xml(self._request("GET", None, params), "list")
-            yield s3_answers.objects(found)
+            yield self._answers.objects(found)
             if s3_answers.text(found, "IsTruncated") != "true":
                 return
             token = s3_answers.text(found, "NextContinuationToken")
@@ -297,10 +296,3 @@ class _Signer(AWSRequestSignerAlgorithmV4):
 
     def _get_payload_hash(self, method: Any, data: Any = None) -> str:  # noqa: ARG002 (Libcloud calls it so)
         return self.sha256
-
-
-def _modified(answer: requests.Response) -> datetime | None:
-    try:
-        return parsedate_to_datetime(answer.headers.get("Last-Modified", ""))
-    except ValueError:
-        return None

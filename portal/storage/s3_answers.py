@@ -50,6 +50,19 @@ class Answers:
             raise self.strange()
         return found
 
+    def objects(self, found: ElementTree.Element) -> Sequence[Stat]:
+        """The objects of a page of ListObjectsV2, without what only stands for a folder."""
+        is_quoted = text(found, "EncodingType") == "url"
+        page = []
+        for entry in each(found, "Contents"):
+            key, size = text(entry, "Key"), documents.number(text(entry, "Size"))
+            if key.endswith("/"):
+                continue
+            if size is None:
+                raise self.strange()
+            page.append(Stat(unquote_plus(key) if is_quoted else key, size))
+        return page
+
     def failure(self, answer: requests.Response, content: bytes, what: str, name: str = "") -> PortalError:
         """What the store refuses, and what to do."""
         status, code = answer.status_code, self._code(content)
@@ -128,19 +141,8 @@ def text(found: ElementTree.Element, name: str) -> str:
 def moment(said: str) -> datetime | None:
     try:
         return datetime.fromisoformat(said).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-
-
-def objects(found: ElementTree.Element) -> Sequence[Stat]:
-    """The objects of a page of ListObjectsV2, without what only stands for a folder."""
-    is_quoted = text(found, "EncodingType") == "url"
-    page = []
-    for entry in each(found, "Contents"):
-        key, size = text(entry, "Key"), text(entry, "Size")
-        if size.isdigit() and not key.endswith("/"):
-            page.append(Stat(unquote_plus(key) if is_quoted else key, int(size), moment(text(entry, "LastModified"))))
-    return page
 
 
 def checksum(headers: Mapping[str, str]) -> str:

@@ -47,7 +47,6 @@ class Stat:
 
     key: str
     size: int
-    modified: datetime | None = field(default=None, compare=False)
     checksum: str = field(default="", compare=False)
     """SHA-256 of the whole object in hex, where the store keeps it."""
 
