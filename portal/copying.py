@@ -1,30 +1,26 @@
 """Copying the items of an export: sent, read back, compared; each row says how far it is."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from peewee import fn
 
-from portal import export_items, runtime, sidecars, spells
+from portal import export_items, item_work, runtime, sidecars
 from portal.bandwidth import Bandwidth
-from portal.crew import Crew
-from portal.errors import BadValue, Damaged, Missing, PortalError, Taken, Unreachable
-from portal.models import Blob, Job, JobItem, writing
-from portal.runs import Run, Stopped
-from portal.setbacks import Outcome, Setbacks, note
+from portal.errors import BadValue, Damaged, Missing, PortalError, Taken
+from portal.item_work import Check, Tally
+from portal.models import Blob, Job, JobItem
+from portal.runs import Run
+from portal.setbacks import Outcome, note
 from portal.storage.store import NotKept
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
 
 CHUNK = 1 << 20
-PAGE = 200
-FLUSH_ITEMS = 50
-FLUSH_SECONDS = 0.5
 SHORT = 8 * CHUNK
-"""Bytes of an object that is finished also when its run is to stop."""
+"""Bytes of an object that is finished also when its run is to stop, so that the storage holds what the row says."""
 ARRIVED = ("verified", "stored", "warned")
 """States of an item that is done: read back from a storage; taken by a peer, and taken with a warning."""
 
@@ -47,7 +43,9 @@ def send(run: Run, destination: "Destination", *, threads: int) -> None:
     if it may pass, the job comes back for it, and after its last attempt gives it up.
     """
     count(run)
-    _each(run, destination, threads)
+    sender = _Sender(run, destination)
+    at_once = lambda: _at_once(run, destination, threads)  # noqa: E731
+    item_work.each(run, _tasks(run.job), sender.attempt, Tally(run, well=ARRIVED), at_once=at_once)
     settle(run)
 
 
@@ -56,39 +54,10 @@ def settle(run: Run) -> None:
 
     What is still to be done then, such as a manifest that names it, has attempts of its own.
     """
-    left = (JobItem.job == run.job) & JobItem.state.in_(("pending", "sent"))
-    number = JobItem.select().where(left).count()
-    if number and not run.is_last:
-        raise Unreachable(
-            f"{number:,} of {run.job.total:,} could not be sent yet. {example(run.job, 'pending', 'sent')}"
-        )
-    spells.update(JobItem, left, state="failed", check=run.check)
+    given_up = item_work.settle(run, "could not be sent yet")
     count(run)
-    if number:
+    if given_up:
         run.write(attempts=1)
-
-
-def example(job: Job, *states: str) -> str:
-    """The first item's reason, for the sentence of the whole."""
-    named = JobItem.state.in_(states or ("failed",)), JobItem.sentence != ""
-    item = JobItem.select().where(JobItem.job == job, *named).first()
-    return f"{item.key}: {item.sentence}" if item is not None else ""
-
-
-def _each(run: Run, destination: "Destination", threads: int) -> None:
-    tally = Tally(run)
-    sender = _Sender(run, destination)
-    setbacks = Setbacks(run)
-    with Crew(lambda: _at_once(run, destination, threads), sender.attempt) as crew:
-        sender.is_stopping = lambda: crew.is_stopping
-        try:
-            for item, error in crew.outcomes(_tasks(run.job), tally.check):
-                tally.add(item)
-                setbacks.take(error)
-        finally:
-            for item, _error in crew.stop():
-                tally.add(item)
-            tally.flush()
 
 
 def _at_once(run: Run, destination: "Destination", threads: int) -> int:
@@ -98,59 +67,12 @@ def _at_once(run: Run, destination: "Destination", threads: int) -> int:
     return share
 
 
-class Tally:
-    """What has become of items and is not written yet: rows change some at a time, and with them the job's counts."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._items: list[JobItem] = []
-        self._since = time.monotonic()
-
-    def add(self, item: JobItem) -> None:
-        self._items.append(item)
-        self._flush_in_time()
-
-    def check(self) -> None:
-        """Write what has waited long enough, while others are under way; raises Stopped if the run is to end."""
-        self._run.check()
-        if self._items:
-            self._flush_in_time()
-
-    def _flush_in_time(self) -> None:
-        if len(self._items) >= FLUSH_ITEMS or time.monotonic() - self._since > FLUSH_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        job, arrived = self._run.job, [item for item in self._items if item.state in ARRIVED]
-        with writing():
-            for state in ("verified", "stored"):
-                ids = [item.id for item in arrived if item.state == state]
-                JobItem.update(state=state, sentence="", permanent=False).where(JobItem.id.in_(ids)).execute()
-            for item in self._items:
-                if item.state not in ("verified", "stored"):
-                    item.save(only=[JobItem.state, JobItem.sentence, JobItem.permanent, JobItem.attempts])
-            self._run.write_within(
-                done=job.done + len(arrived),
-                failed=job.failed + sum(item.state == "failed" for item in self._items),
-                bytes=job.bytes + sum(item.size for item in arrived),
-            )
-        self._items, self._since = [], time.monotonic()
-
-
 def _tasks(job: Job) -> Iterator[Task]:
-    """The items that are not over, in their order; read in pages, so that no cursor is open while they are sent."""
-    after = 0
-    while True:
-        waiting = JobItem.state.in_(("pending", "sent"))
-        rows = JobItem.select().where(JobItem.job == job, waiting, JobItem.id > after).order_by(JobItem.id).limit(PAGE)
-        page = list(rows)
-        if not page:
-            return
+    for page in item_work.waiting(job):
         blobs = {(blob.digest, blob.size): blob for blob in Blob.select().where(Blob.digest.in_(_digests(page)))}
         texts = sidecars.contents([item.id for item in page]) if job.params.get("sidecars") else {}
         for item in page:
             yield Task(item=item, blob=blobs.get((item.digest, item.size)), text=texts.get(item.id))
-        after = page[-1].id
 
 
 def _digests(page: list[JobItem]) -> list[str]:
@@ -167,57 +89,57 @@ class _Sender:
         self._is_empty = run.job.attempts == 1 and not run.job.done and _is_empty(run.job, destination)
         rate = run.job.params.get("bandwidth", 0)
         self._sending, self._reading = Bandwidth(rate), Bandwidth(rate)  # a line has room in each direction
-        self.is_stopping: Callable[[], bool] = lambda: False
 
-    def attempt(self, task: Task) -> Outcome:
+    def attempt(self, task: Task, check: Check) -> Outcome:
         """Bring one item as far as it gets; the item says how far."""
         item = task.item
         try:
-            self._bring(task)
+            self._bring(task, check)
         except PortalError as error:
             return note(item, error)
-        item.state = "verified"
+        item.state, item.sentence, item.permanent = "verified", "", False
         return item, None
 
-    def _bring(self, task: Task) -> None:
+    def _bring(self, task: Task, check: Check) -> None:
         """pending → sent → verified. What is there with the same content is ours: a run may have been killed."""
         item = task.item
         there = None if self._is_empty else self._destination.stat(item.key)
-        if there is not None and self._existing != "always" and self._is_whole(item, there.size):
+        if there is not None and self._existing != "always" and self._is_whole(item, there.size, check):
             return
         if there is not None and self._existing == "never":
             raise BadValue(OTHER_CONTENT)
         try:
-            self._put(task)
+            self._put(task, check)
         except Taken as error:
-            if self._is_whole(item, item.size):
+            if self._is_whole(item, item.size, check):
                 return
             raise BadValue(OTHER_CONTENT) from error
         item.state = "sent"
         try:
-            is_whole = self._is_whole(item, item.size)
+            is_whole = self._is_whole(item, item.size, check)
         except Missing as error:
             raise NotKept(NOT_KEPT) from error
         if not is_whole:
             raise BadValue(OTHER_BYTES)
 
-    def _put(self, task: Task) -> None:
+    def _put(self, task: Task, check: Check) -> None:
         item = task.item
         overwrite = self._existing != "never"
-        content = self._content(task)
+        content = self._content(task, check)
         self._destination.put(item.key, content, size=item.size, digest=item.digest, overwrite=overwrite)
 
-    def _is_whole(self, item: JobItem, size: int) -> bool:
+    def _is_whole(self, item: JobItem, size: int, check: Check) -> bool:
         """Whether the storage gives back the item's bytes. Raises Missing."""
 
         def came(length: int) -> None:
-            self._check(item)
-            self._reading.wait(length, self._stop_if_asked)
+            if item.size > SHORT:
+                check()
+            self._reading.wait(length, check)
 
         held = self._destination.holds
         return size == item.size and held(item.key, size=size, digest=item.digest, came=came)
 
-    def _content(self, task: Task) -> Iterator[bytes]:
+    def _content(self, task: Task, check: Check) -> Iterator[bytes]:
         """The item's bytes, as they were when the export was started. Raises Damaged."""
         blob = task.blob
         if task.text is not None:
@@ -228,25 +150,16 @@ class _Sender:
         piece = self._sending.piece(CHUNK)
         with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
             while True:
-                self._check(task.item)
+                if blob.size > SHORT:
+                    check()
                 try:
                     chunk = content.read(piece)
                 except OSError as error:
                     raise Damaged(f"The archive cannot be read: {error.strerror}.") from error
                 if not chunk:
                     return
-                self._sending.wait(len(chunk), self._stop_if_asked)
+                self._sending.wait(len(chunk), check)
                 yield chunk
-
-    def _check(self, item: JobItem) -> None:
-        """What takes but a moment is brought to its end, so that the storage holds what the row says."""
-        if item.size > SHORT:
-            self._stop_if_asked()
-
-    def _stop_if_asked(self) -> None:
-        self._run.check()
-        if self.is_stopping():
-            raise Stopped
 
 
 def _is_empty(job: Job, destination: "Destination") -> bool:

@@ -10,6 +10,7 @@ from portal import (
     export_items,
     export_orders,
     export_rules,
+    item_work,
     jobs,
     manifests,
     rights,
@@ -104,7 +105,7 @@ def run(this: Run, *, destination: "Destination") -> End:
         leftovers.free_of(this.job, storage, destination)
     copying.send(this, destination, threads=storages.threads(storage))
     failed, total = this.job.failed, this.job.total
-    why = copying.example(this.job)
+    why = item_work.first_reason(this.job, ("failed",))
     if failed and failed == total:
         return End(state="failed", sentence=f"{_in_words(total)} did not arrive. {why}")
     written = manifests.write(this, destination, storage)

@@ -50,7 +50,7 @@ class Target:
 
 def tasks(job: Job) -> Iterator[Task]:
     """What is left of an import, page by page."""
-    for page in item_work.pending(job):
+    for page in item_work.waiting(job):
         told = import_items.told([item.id for item in page]) if job.params["by"] == "manifest" else {}
         for item in page:
             entry, beside = told.get(item.id, (None, None))

@@ -1,6 +1,7 @@
 """The items of a job, done by some threads at once; what became of each is written some at a time."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeVar
 
@@ -11,6 +12,8 @@ from portal.models import Job, JobItem, writing
 from portal.runs import Run, Stopped
 from portal.setbacks import Outcome, Setbacks
 
+WAITING = ("pending", "sent")
+"""States of an item that is not over."""
 FLUSH_ITEMS = 50
 FLUSH_SECONDS = 0.5
 PAGE = 200
@@ -19,11 +22,11 @@ Check = Callable[[], None]
 Task = TypeVar("Task")
 
 
-def pending(job: Job) -> Iterator[list[JobItem]]:
-    """The items that wait, page by page in their order; what changes meanwhile does not matter."""
+def waiting(job: Job) -> Iterator[list[JobItem]]:
+    """The items that are not over, in their order; in pages, so that no cursor is open while they are worked on."""
     after = 0
     while True:
-        wanted = (JobItem.job == job) & (JobItem.state == "pending") & (JobItem.id > after)
+        wanted = (JobItem.job == job) & JobItem.state.in_(WAITING) & (JobItem.id > after)
         page = list(JobItem.select().where(wanted).order_by(JobItem.id).limit(PAGE))
         if not page:
             return
@@ -35,18 +38,15 @@ def each(
     run: Run,
     tasks: Iterator[Task],
     attempt: Callable[[Task, Check], Outcome],
+    tally: "Tally",
     *,
-    threads: int,
-    well: Collection[str],
-    badly: Collection[str],
+    at_once: Callable[[], int],
 ) -> None:
-    """Attempt each task; the item says by its state how it ended: one of `well`, of `badly`, or still pending.
+    """Attempt each task, `at_once` many at any moment; the item says how it ended, or that it still waits.
 
-    `threads` are those of the storage, which this run shares with others that work there.
-
-    Raises what the other place as a whole answers, and Unreachable where some are left for another run.
+    `attempt` gets a function that raises Stopped where what takes long is to be left. Raises what the other place as a
+    whole answers.
     """
-    tally = _Tally(run, well, badly)
     setbacks = Setbacks(run)
 
     def check() -> None:
@@ -54,7 +54,7 @@ def each(
         if crew.is_stopping:
             raise Stopped
 
-    with Crew[Task, Outcome](lambda: run.share(threads), lambda task: attempt(task, check)) as crew:
+    with Crew[Task, Outcome](at_once, lambda task: attempt(task, check)) as crew:
         try:
             for item, error in crew.outcomes(tasks, tally.check):
                 tally.add(item)
@@ -63,7 +63,20 @@ def each(
             for item, _error in crew.stop():
                 tally.add(item)
             tally.flush()
-    _leave(run)
+
+
+def settle(run: Run, what: str) -> int:
+    """Come back for what still waits, by raising Unreachable with `what` became of it; in the last run it has failed.
+
+    Returns how many that are.
+    """
+    left = (JobItem.job == run.job) & JobItem.state.in_(WAITING)
+    number = JobItem.select().where(left).count()
+    if number and not run.is_last:
+        raise Unreachable(f"{number:,} of {run.job.total:,} {what}. {first_reason(run.job, WAITING)}")
+    if number:
+        spells.update(JobItem, left, state="failed", check=run.check)
+    return number
 
 
 def first_reason(job: Job, states: Collection[str]) -> str:
@@ -73,21 +86,18 @@ def first_reason(job: Job, states: Collection[str]) -> str:
     return f"{item.key[:200]}: {item.sentence}" if item is not None else ""
 
 
-def _leave(run: Run) -> None:
-    """What is left waits for the next run, or fails with the last one."""
-    left = (JobItem.job == run.job) & (JobItem.state == "pending")
-    number = JobItem.select().where(left).count()
-    if number and not run.is_last:
-        raise Unreachable(f"{number:,} of {run.job.total:,} are left. {first_reason(run.job, ('pending',))}")
-    if number:
-        spells.update(JobItem, left, state="failed", check=run.check)
-        run.write(failed=run.job.failed + number)
+class Tally:
+    """What has become of items and is not written yet: rows change some at a time, and with them the job's counts.
 
+    `well` and `badly` are the states of items that count as done and as failed; `more` are columns that change besides
+    the state and its reason.
+    """
 
-class _Tally:
-    def __init__(self, run: Run, well: Collection[str], badly: Collection[str]) -> None:
+    def __init__(
+        self, run: Run, *, well: Collection[str], badly: Collection[str] = ("failed",), more: Collection[Any] = ()
+    ) -> None:
         self._run = run
-        self._well, self._badly = well, badly
+        self._well, self._badly, self._more = well, badly, more
         self._items: list[JobItem] = []
         self._since = time.monotonic()
 
@@ -109,11 +119,19 @@ class _Tally:
         job = self._run.job
         done = [item for item in self._items if item.state in self._well]
         failed = sum(item.state in self._badly for item in self._items)
-        columns: list[Any] = [JobItem.state, JobItem.sentence, JobItem.permanent, JobItem.attempts]
         with writing():
-            for item in self._items:
-                item.save(only=[*columns, JobItem.digest, JobItem.size, JobItem.file])
+            self._save()
             size = job.bytes + sum(item.size for item in done)
             self._run.write_within(done=job.done + len(done), failed=job.failed + failed, bytes=size)
-        self._items.clear()
-        self._since = time.monotonic()
+        self._items, self._since = [], time.monotonic()
+
+    def _save(self) -> None:
+        """Items of which nothing but the state has changed go together: of most exports those are all."""
+        together: dict[str, list[int]] = defaultdict(list)
+        for item in self._items:
+            if item.state in self._well and not item.sentence and not self._more:
+                together[item.state].append(item.id)
+            else:
+                item.save(only=[JobItem.state, JobItem.sentence, JobItem.permanent, JobItem.attempts, *self._more])
+        for state, ids in together.items():
+            JobItem.update(state=state, sentence="", permanent=False).where(JobItem.id.in_(ids)).execute()

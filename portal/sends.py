@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from portal import copying, export_items, send_items
-from portal.copying import Tally
+from portal import copying, export_items, item_work, send_items
+from portal.copying import ARRIVED
 from portal.errors import Damaged, PortalError, Unreachable
+from portal.item_work import Tally
 from portal.models import Job, JobItem
 from portal.retrieve import Outgoing
 from portal.runs import End, Run
@@ -50,7 +51,7 @@ def run(this: Run, *, destination: Destination) -> End:
 
 def _each(this: Run, destination: Destination) -> None:
     """One instance after the other; some failures in a row that may pass are taken for one of the peer as a whole."""
-    tally, in_a_row = Tally(this), 0
+    tally, in_a_row = Tally(this, well=ARRIVED), 0
     try:
         with destination.open(send_items.classes(this.job), check=this.check) as taker:
             for item, outgoing in send_items.waiting(this.job):
@@ -98,13 +99,13 @@ def _end(job: Job, label: str, warned: int) -> End:
     if not job.total:
         return End(sentence=f"There was nothing to send.{stayed}", result=result)
     if job.failed == job.total:
-        sentence = f"{label} took none of {_in_words(job.total)}. {copying.example(job)}"
+        sentence = f"{label} took none of {_in_words(job.total)}. {item_work.first_reason(job, ('failed',))}"
         return End(state="failed", sentence=sentence, result=result)
     warning = f", {warned:,} of them with a warning" if warned else ""
     if job.failed:
         taken = f"{label} took {job.total - job.failed:,} of {_in_words(job.total)}{warning}."
         left = f"{job.failed:,} {'was' if job.failed == 1 else 'were'} not taken."
-        return End(state="errors", sentence=f"{taken} {left} {copying.example(job)}", result=result)
+        return End(state="errors", sentence=f"{taken} {left} {item_work.first_reason(job, ('failed',))}", result=result)
     return End(sentence=f"{label} took {_in_words(job.total)}{warning}.{stayed}", result=result)
 
 

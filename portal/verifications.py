@@ -12,7 +12,7 @@ from peewee import fn
 from portal import audit, export_items, exports, item_work, jobs, rights, setbacks, spells
 from portal.errors import BadValue, Missing, PortalError
 from portal.export_walk import batched
-from portal.item_work import Check
+from portal.item_work import Check, Tally
 from portal.manifest_reader import ManifestReader
 from portal.models import Job, JobItem, Storage, writing
 from portal.models.compiled import plain
@@ -91,9 +91,11 @@ class _Verification:
     def run(self) -> None:
         self._plan()
         self._forget_differences()
-        tasks = (item for page in item_work.pending(self._run.job) for item in page)
+        tasks = (item for page in item_work.waiting(self._run.job) for item in page)
+        tally = Tally(self._run, well=WELL, badly=BADLY)
         threads = storages.threads(self._storage)
-        item_work.each(self._run, tasks, self._compare, threads=threads, well=WELL, badly=BADLY)
+        item_work.each(self._run, tasks, self._compare, tally, at_once=lambda: self._run.share(threads))
+        self._run.write(failed=self._run.job.failed + item_work.settle(self._run, "are left"))
         self._look_for_more()
 
     def _plan(self) -> None:
