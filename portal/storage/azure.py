@@ -19,7 +19,7 @@ from portal.storage import azure_answers, azure_config, documents, http, tokens
 from portal.storage.destination import Destination
 from portal.storage.http import Limits
 from portal.storage.reach import Endpoint, endpoint
-from portal.storage.store import MIB, NoPlace, Stat, Step, Upload
+from portal.storage.store import MIB, Body, NoPlace, Stat, Step, Upload
 from portal.storage.tokens import NotSignedIn, Tokens
 
 PAGE = 2000
@@ -82,7 +82,7 @@ class AzureStore:
         self._connection = _Connection(place, account, key)
         self._marks: dict[tuple[str, str], str] = {}
 
-    def put(self, name: str, body: bytes | bytearray, *, digest: str, overwrite: bool) -> None:  # noqa: ARG002 (others send it)
+    def put(self, name: str, body: Body, *, digest: str, overwrite: bool) -> None:  # noqa: ARG002 (others send it)
         headers = {"x-ms-blob-type": "BlockBlob", "Content-MD5": _md5(body), **_condition(overwrite)}
         self._read(self._request("PUT", name, body=body, headers=headers), 201, "write")
 
@@ -90,7 +90,7 @@ class AzureStore:
         """Nothing is sent: blocks wait under the name of the blob, told apart by a random beginning of their ids."""
         return Upload(name, secrets.token_hex(16), size, overwrite)
 
-    def send(self, upload: Upload, number: int, offset: int, body: bytes | bytearray) -> None:  # noqa: ARG002 (others need it)
+    def send(self, upload: Upload, number: int, offset: int, body: Body) -> None:  # noqa: ARG002 (others need it)
         block = base64.b64encode(f"{upload.id}{number:08d}".encode()).decode()
         params = {"comp": "block", "blockid": block}
         answer = self._request("PUT", upload.name, params, body=body, headers={"Content-MD5": _md5(body)})
@@ -189,7 +189,7 @@ class AzureStore:
         name: str | None,
         params: dict[str, str] | None = None,
         *,
-        body: bytes | bytearray = b"",
+        body: Body = b"",
         headers: dict[str, str] | None = None,
     ) -> requests.Response:
         """The answer to one signed request about a blob, or the container; nothing of its body is read yet."""
@@ -228,7 +228,7 @@ class _Connection(AzureBlobsConnection):
         method: str,
         path: str,
         params: dict[str, str],
-        body: bytes | bytearray,
+        body: Body,
         headers: dict[str, str],
         token: str,
     ) -> requests.Response:
@@ -275,5 +275,5 @@ def _condition(overwrite: bool) -> dict[str, str]:
     return {} if overwrite else {"If-None-Match": "*"}
 
 
-def _md5(body: bytes | bytearray) -> str:
+def _md5(body: Body) -> str:
     return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()

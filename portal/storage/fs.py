@@ -14,7 +14,7 @@ from typing import Any
 from portal.errors import BadValue, Busy, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.storage import keys, paths
 from portal.storage.destination import Destination
-from portal.storage.store import CHUNK, MIB, NoPlace, Stat, Step, Upload
+from portal.storage.store import CHUNK, MIB, Body, NoPlace, Stat, Step, Upload
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -86,7 +86,7 @@ class FileSystemStore:
                 raise
         return _Writing(name, last, size, overwrite, folder=kept, file=file)
 
-    def send(self, upload: Upload, number: int, offset: int, body: bytes | bytearray) -> None:  # noqa: ARG002 (others need it)
+    def send(self, upload: Upload, number: int, offset: int, body: Body) -> None:  # noqa: ARG002 (others need it)
         left = memoryview(body)
         with self._explained():
             while left:

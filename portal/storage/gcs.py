@@ -18,7 +18,7 @@ from portal.storage import gcs_answers, gcs_config, gcs_connection, http, s3
 from portal.storage.destination import Destination
 from portal.storage.http import Limits
 from portal.storage.reach import Endpoint, endpoint
-from portal.storage.store import MIB, Interrupted, NoPlace, Stat, Step, Upload
+from portal.storage.store import MIB, Body, Interrupted, NoPlace, Stat, Step, Upload
 from portal.storage.tokens import NotSignedIn, Tokens
 
 PAGE = 1000
@@ -62,7 +62,7 @@ class _Session(Upload):
     hashed: int = 0
     made: dict[str, Any] | None = None
 
-    def add(self, offset: int, body: bytes | bytearray) -> None:
+    def add(self, offset: int, body: Body) -> None:
         """Take a part into the MD5, once, however often it is sent."""
         if offset == self.hashed:
             self.md5.update(body)
@@ -88,7 +88,7 @@ class GoogleStore:
         self._answers = gcs_answers.Answers(bucket, place.host)
         self._connection = gcs_connection.JsonConnection(place)
 
-    def put(self, name: str, body: bytes | bytearray, *, digest: str, overwrite: bool) -> None:  # noqa: ARG002 (others send it)
+    def put(self, name: str, body: Body, *, digest: str, overwrite: bool) -> None:  # noqa: ARG002 (others send it)
         """Name, MD5 and bytes in one request (uploadType=multipart, RFC 2387)."""
         md5 = _md5(body)
         named = json.dumps({"name": _named(name), "md5Hash": md5, "contentType": "application/octet-stream"}).encode()
@@ -113,7 +113,7 @@ class GoogleStore:
             raise self._answers.strange()
         return _Session(name, "", size, overwrite, path=f"{where.path}?{where.query}")
 
-    def send(self, upload: Upload, number: int, offset: int, body: bytes | bytearray) -> None:  # noqa: ARG002 (others need it)
+    def send(self, upload: Upload, number: int, offset: int, body: Body) -> None:  # noqa: ARG002 (others need it)
         session = _session(upload)
         session.add(offset, body)
         end = offset + len(body)
@@ -202,7 +202,7 @@ class GoogleStore:
         asked["fields"] = "items(name,size,updated),nextPageToken"
         return self._answers.page(self._read(self._request("GET", self._base, asked), (200,), "list"))
 
-    def _put_range(self, session: _Session, offset: int, body: bytes | bytearray) -> int:
+    def _put_range(self, session: _Session, offset: int, body: Body) -> int:
         """Send bytes; returns up to where the store has all, with `made` set where that is the end."""
         end = offset + len(body)
         headers = {"Content-Range": f"bytes {offset}-{end - 1}/{session.size}" if body else f"bytes */{session.size}"}
@@ -251,7 +251,7 @@ class GoogleStore:
         path: str,
         params: dict[str, str] | None = None,
         *,
-        body: bytes | bytearray = b"",
+        body: Body = b"",
         headers: dict[str, str] | None = None,
         patient: bool = False,
     ) -> requests.Response:
@@ -302,5 +302,5 @@ def _writing(overwrite: bool) -> str:
     return "write over an object" if overwrite else "write"
 
 
-def _md5(body: bytes | bytearray) -> str:
+def _md5(body: Body) -> str:
     return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()

@@ -13,6 +13,7 @@ from libcloud.common.base import Connection
 from portal.storage import gcs_answers, gcs_config, http, tokens
 from portal.storage.http import Limits
 from portal.storage.reach import Endpoint
+from portal.storage.store import Body
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -47,7 +48,7 @@ class JsonConnection(Connection):
         method: str,
         path: str,
         params: dict[str, str],
-        body: bytes | bytearray,
+        body: Body,
         headers: dict[str, str],
         token: str,
         limits: Limits,

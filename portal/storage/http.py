@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 
 from portal.errors import BadValue, Damaged, PortalError, Unreachable
 from portal.storage import endpoints
-from portal.storage.store import CHUNK, MIB, Interrupted
+from portal.storage.store import CHUNK, MIB, Body, Interrupted
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
@@ -266,7 +266,7 @@ class _Checked:
 class _Blocks:
     """A body that is handed to the network in blocks, so that the time-out is of one block; nothing of it is copied."""
 
-    def __init__(self, body: bytes | bytearray) -> None:
+    def __init__(self, body: Body) -> None:
         self._left = memoryview(body)
 
     def __len__(self) -> int:
@@ -297,7 +297,7 @@ class Connection(LibcloudConnection):
         # The space is the one character that a query and a path spell differently; every signature wants the latter.
         path, mark, query = url.partition("?")
         url = f"{self.host}{path}{mark}{query.replace('+', '%20')}"
-        if isinstance(body, bytes | bytearray) and len(body) > BLOCK:
+        if isinstance(body, Body) and len(body) > BLOCK:
             body = _Blocks(body)
         headers = {name: str(value) for name, value in (headers or {}).items()}
         self.answer = send(self.session, requests.Request(method, url, data=body, headers=headers), self.limits)

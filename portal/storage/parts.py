@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-Part = tuple[int, int, bytearray]
+from portal.storage.store import Body
+
+Part = tuple[int, int, Body]
 """Number, offset and bytes of a part of an object."""
 
 T = TypeVar("T")
@@ -27,22 +29,31 @@ class Parts(Iterator[Part]):
     def __next__(self) -> Part:
         if self._offset == self._size:
             raise StopIteration
-        body = bytearray(min(self._length, self._size - self._offset))
-        at = 0
-        while at < len(body):
-            at += self._fill(memoryview(body)[at:])
+        body = self._body(min(self._length, self._size - self._offset))
         part = self._number, self._offset, body
         self._number, self._offset = self._number + 1, self._offset + len(body)
         if self._offset == self._size:
             next(self._chunks, None)
         return part
 
-    def _fill(self, room: memoryview) -> int:
+    def _body(self, length: int) -> Body:
+        """The next bytes: a piece of a chunk where that is long enough, else copied together."""
         if not self._left:
             self._left = memoryview(next(self._chunks))
-        piece, self._left = self._left[: len(room)], self._left[len(room) :]
-        room[: len(piece)] = piece
-        return len(piece)
+        if len(self._left) >= length:
+            return self._cut(length)
+        body = bytearray(length)
+        at = 0
+        while at < length:
+            self._left = self._left or memoryview(next(self._chunks))
+            piece = self._cut(length - at)
+            body[at : at + len(piece)] = piece
+            at += len(piece)
+        return body
+
+    def _cut(self, most: int) -> memoryview:
+        piece, self._left = self._left[:most], self._left[most:]
+        return piece
 
 
 class Lanes:

@@ -22,7 +22,7 @@ from portal.storage.destination import Destination
 from portal.storage.http import Limits
 from portal.storage.reach import Endpoint, endpoint
 from portal.storage.s3_config import url_of
-from portal.storage.store import MIB, NoPlace, Stat, Step, Upload
+from portal.storage.store import MIB, Body, NoPlace, Stat, Step, Upload
 
 PAGE = 1000
 PATIENT = 10
@@ -77,7 +77,7 @@ class S3Store:
         self._answers = s3_answers.Answers(self._bucket, self._place.host)
         self._connection = _Connection(self._place, config.get("region") or "us-east-1", keys)
 
-    def put(self, name: str, body: bytes | bytearray, *, digest: str, overwrite: bool) -> None:
+    def put(self, name: str, body: Body, *, digest: str, overwrite: bool) -> None:
         checksum = base64.b64encode(bytes.fromhex(digest)).decode()
         headers = {"x-amz-checksum-sha256": checksum, **self._condition(overwrite)}
         self._read(self._request("PUT", name, body=body, digest=digest, headers=headers), "write")
@@ -89,7 +89,7 @@ class S3Store:
             raise self._answers.strange()
         return Upload(name, upload_id, size, overwrite)
 
-    def send(self, upload: Upload, number: int, offset: int, body: bytes | bytearray) -> None:  # noqa: ARG002 (others need it)
+    def send(self, upload: Upload, number: int, offset: int, body: Body) -> None:  # noqa: ARG002 (others need it)
         params = {"partNumber": str(number + 1), "uploadId": upload.id}
         answer = self._request("PUT", upload.name, params, body=body)
         tag = answer.headers.get("ETag", "")
@@ -195,7 +195,7 @@ class S3Store:
         name: str | None,
         params: dict[str, str] | None = None,
         *,
-        body: bytes | bytearray = b"",
+        body: Body = b"",
         digest: str = "",
         headers: dict[str, str] | None = None,
         patient: bool = False,
@@ -249,7 +249,7 @@ class _Connection(S3SignatureV4Connection):
         method: str,
         path: str,
         params: dict[str, str],
-        body: bytes | bytearray,
+        body: Body,
         sha256: str,
         headers: dict[str, str],
         limits: Limits,

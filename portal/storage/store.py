@@ -8,6 +8,8 @@ from typing import Protocol
 from portal.errors import BadValue, Unreachable
 
 MIB = 1 << 20
+Body = bytes | bytearray | memoryview
+"""What goes to a store by one request."""
 CHUNK = MIB
 """Bytes of one piece of what is read."""
 
@@ -99,7 +101,7 @@ class Store(Protocol):
 
     def begin(self, name: str, *, size: int, overwrite: bool) -> Upload: ...
 
-    def send(self, upload: Upload, number: int, offset: int, body: bytes | bytearray) -> None:
+    def send(self, upload: Upload, number: int, offset: int, body: Body) -> None:
         """Send a part; `number` counts from 0. The same one may come twice. Where they come in order, the
         last may make the object appear.
 
