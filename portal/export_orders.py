@@ -57,6 +57,7 @@ def check(path: str, to: str, options: Options) -> Order:
     """Raises Missing, NotAllowed or BadValue, with the field of the form."""
     project = containers.project(path)
     group, label = project.group.code, project.label
+    options = meant_for(to, options)
     if options.study:
         part = Part(project=project.id, level="session", ids=(_of_study(project.id, options.study.strip()),))
         options = replace(options, level="study", only=options.study)
@@ -76,11 +77,19 @@ def check(path: str, to: str, options: Options) -> Order:
         "rules": rules.written(),
         "existing": options.existing,
         "bandwidth": _bandwidth(options.bandwidth),
-        "sidecars": options.sidecars and not to.startswith(TO_PEER),
+        "sidecars": options.sidecars,
     }
     name = labels.clean(options.label) if options.label.strip() else ""
     what = name or f"{', '.join(filter(None, (params['path'], words_of(part, options))))} to {params['to']}"
     return Order(part=part, params=params, what=what)
+
+
+def meant_for(to: str, options: Options) -> Options:
+    """The options that mean something there: a peer gets objects, so no paths, and says nothing of what it has."""
+    if not to.startswith(TO_PEER):
+        return options
+    rules = [{name: value for name, value in rule.items() if name != "path"} for rule in options.rules]
+    return replace(options, rules=rules, existing="never", sidecars=False)
 
 
 def _target(to: str, group: str, label: str) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Preview:
 def look(path: str, to: str, options: Options) -> Preview:
     """Some objects of the project under the rules as they are now; a refusal where these cannot be."""
     try:
+        options = export_orders.meant_for(to, options)
         project = containers.project(path)
         part = export_orders.part_of(project.id, options.level, options.only)
         rules = export_rules.parse(options.rules)

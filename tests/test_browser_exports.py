@@ -144,6 +144,16 @@ def test_a_project_is_sent_to_a_peer(admin: Page, tmp_path: Path) -> None:
             peers.register("Room 3", ae_title="VIEWER", host="127.0.0.1", port=str(port), actor=operator())
         page.goto(f"{_site(page)}/exports/new?project=neuro/trial-a&to=peer/Room 3")
         expect(page.locator("#preview")).to_contain_text("A peer gets objects, not paths")
+        asked = [page.get_by_label(name) for name in ("Path of each", "If an object is there", "A sidecar beside")]
+        for field in asked:
+            expect(field).to_be_hidden()
+        expect(page.get_by_text("there are no paths and no sidecars")).to_be_visible()
+        _read(page)
+        page.get_by_label("To", exact=True).select_option("mirror")
+        for field in asked:
+            expect(field).to_be_visible()
+        expect(page.get_by_text("there are no paths and no sidecars")).to_be_hidden()
+        page.get_by_label("To", exact=True).select_option("peer/Room 3")
         _press(page, "Dry run")
         _start(page)
         expect(page.get_by_text("Room 3 took 3 instances.").first).to_be_visible(timeout=PATIENCE)

@@ -25,6 +25,7 @@ from dimse_worker import destinations
 from portal import (
     containers,
     dry_runs,
+    export_paths,
     exports,
     jobs,
     models,
@@ -275,6 +276,16 @@ def test_a_dry_run_to_a_peer_counts_patients_and_starts_the_send(project: Projec
         assert tried.result["classes"] == {SECONDARY_CAPTURE: 3}
         job = exports.start_as_tried(tried.id, confirmed=True, actor=operator())
         assert (job.kind, run(job).done, len(viewer.requests)) == ("send", 3, 3)
+
+
+def test_what_a_peer_knows_nothing_of_is_not_looked_at(project: Project) -> None:
+    """The form keeps what was typed for a storage while a peer is chosen, and hides it."""
+    some_images(project, 2)
+    viewer_at(free_port())
+    rules = [{"level": "all", "include": ["file ends .dcm"], "exclude": [], "path": "{colour}"}]
+    params = start(rules=rules, existing="none", sidecars=True).params
+    assert (params["existing"], params["sidecars"]) == ("never", False)
+    assert params["rules"] == [{**rules[0], "path": export_paths.USUAL}]
 
 
 def test_nothing_is_sent_while_dimse_is_off_or_the_peer_is_disabled_or_gone(project: Project) -> None:
