@@ -99,11 +99,17 @@ class Crew(Generic[Task, Outcome]):
         yield outcome
 
     def _run(self) -> None:
-        with models.connection():
-            while (task := self._tasks.get()) is not None:
-                if self.is_stopping:
-                    continue
-                try:
-                    self._ended.put(self._work(task))
-                except BaseException as error:  # noqa: BLE001 (it is raised to who waits for the outcome)
-                    self._ended.put(error)
+        try:
+            with models.connection():
+                self._work_on()
+        except BaseException as error:  # noqa: BLE001 (nobody else would hear of a thread without a connection)
+            self._ended.put(error)
+
+    def _work_on(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            if self.is_stopping:
+                continue
+            try:
+                self._ended.put(self._work(task))
+            except BaseException as error:  # noqa: BLE001 (it is raised to who waits for the outcome)
+                self._ended.put(error)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
+from peewee import OperationalError
 from store_fixtures import *  # noqa: F403  (fixtures)
 from store_fixtures import Front, Request
 from work_fixtures import *  # noqa: F403  (fixtures)
@@ -99,6 +100,14 @@ def test_a_crew_grows_and_shrinks_while_it_works(gate: Gate) -> None:
     thread.join()
     assert sorted(ended) == list(range(40))
     assert gate.most["One"] == 3
+
+
+def test_who_waits_hears_of_a_thread_without_a_database(site: Settings) -> None:
+    assert Job.select().count() == 0  # the connection of this thread is open
+    site.database.rename(site.database.with_suffix(".away"))
+    site.database.mkdir()
+    with Crew(lambda: 2, str) as crew, pytest.raises(OperationalError, match="unable to open"):
+        list(crew.outcomes(iter(range(10)), lambda: None))
 
 
 @pytest.fixture
