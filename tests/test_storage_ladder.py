@@ -299,6 +299,8 @@ def test_a_form_that_does_not_fit_is_refused_at_its_field(
     [
         *("169.254.169.254", "169.254.1.1", "fe80::1", "fe80::1%eth0", "::ffff:169.254.169.254", "0.0.0.0", "::"),
         *("224.0.0.1", "168.63.129.16", "100.100.100.200", "fd00:ec2::254", "2002:a9fe:a9fe::"),
+        *("64:ff9b::169.254.169.254", "64:ff9b:1::100.100.100.200", "64:ff9b:1:ff::169.254.1.1", "::169.254.169.254"),
+        *("64:ff9b:1:a9fe:a9:fe00::", "64:ff9b:1:1a9:fe:a9fe::", "64:ff9b:1:1:a9:fea9:fe00:0", "64:ff9b::"),
     ],
 )
 def test_addresses_where_no_store_is_are_refused(address: str) -> None:
@@ -307,7 +309,13 @@ def test_addresses_where_no_store_is_are_refused(address: str) -> None:
     assert caught.value.field == "endpoint"
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "10.0.0.5", "192.168.1.1", "52.219.1.1", "fd12:3456::1"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1", "::1", "10.0.0.5", "192.168.1.1", "52.219.1.1", "fd12:3456::1", "64:ff9b::52.219.1.1"),
+        *("64:ff9b:1::10.0.0.5", "64:ff9b:1:e000::10.0.0.5", "2002:0a00:0005::1"),
+    ],
+)
 def test_addresses_of_a_hospital_and_of_the_world_are_allowed(address: str) -> None:
     endpoints.refuse(address, "s3.site.example")
 

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import ssl
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import certifi
@@ -16,8 +17,10 @@ _REFUSED = {
     "fd00:ec2::254": "the metadata service of Amazon EC2",
     "fd20:ce::254": "the metadata service of Google Cloud",
 }
-
-
+_LINK_LOCAL = "a link-local address, where clouds keep credentials"
+_AT_THE_END = tuple(ipaddress.IPv6Network(text) for text in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48"))
+"""IPv6 networks whose addresses end with an IPv4 one: IPv4-compatible (RFC 4291), NAT64 (RFC 6052, RFC 8215)."""
+_NAT64_OF_A_SITE = _AT_THE_END[-1]
 _HOST = re.compile(r"[A-Za-z0-9._:%-]+")
 
 
@@ -48,14 +51,34 @@ def refuse_literal(host: str) -> None:
 
 
 def refuse(address: str, host: str) -> None:
-    """Raise NotAllowed for an address that no storage has: link-local, metadata of a cloud, unspecified, multicast."""
+    """Raise NotAllowed for an address that no storage has: link-local, metadata of a cloud, unspecified, multicast.
+
+    An IPv6 address is judged by the IPv4 address that it carries too: a gateway would lead there.
+    """
     ip = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None) or ip
-    if mapped.is_link_local or mapped.is_unspecified or mapped.is_multicast or str(mapped) in _REFUSED:
-        why = _REFUSED.get(str(mapped), "a link-local address, where clouds keep credentials")
-        if mapped.is_unspecified or mapped.is_multicast:
-            why = "no address of a server"
-        raise NotAllowed(f"{host} leads to {mapped}, which is {why}. Choose another endpoint.", field="endpoint")
+    for judged in (*(_carried(ip) if isinstance(ip, ipaddress.IPv6Address) else ()), ip):
+        if why := _why_not(judged):
+            raise NotAllowed(f"{host} leads to {judged}, which is {why}. Choose another endpoint.", field="endpoint")
+
+
+def _why_not(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    if ip.is_unspecified or ip.is_multicast:
+        return "no address of a server"
+    return _REFUSED.get(str(ip), _LINK_LOCAL if ip.is_link_local else "")
+
+
+def _carried(ip: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
+    """What an IPv6 address may stand for."""
+    yield from (found for found in (ip.ipv4_mapped, ip.sixtofour) if found)
+    number = int(ip)
+    if any(ip in network for network in _AT_THE_END):
+        yield ipaddress.IPv4Address(number & 0xFFFFFFFF)
+    if ip in _NAT64_OF_A_SITE:  # which part of it is its prefix, nobody tells; a wrong guess must refuse nothing
+        without_u = number >> 64 << 56 | number & (1 << 56) - 1  # RFC 6052, 2.2: the bits 64 to 71 are left out
+        for prefix in (48, 56, 64):
+            guessed = ipaddress.IPv4Address(without_u >> 120 - prefix - 32 & 0xFFFFFFFF)
+            if not (guessed.is_unspecified or guessed.is_multicast):
+                yield guessed
 
 
 def context(ca: str) -> ssl.SSLContext:
