@@ -10,7 +10,7 @@ from portal import export_items, item_work, runtime, sidecars
 from portal.bandwidth import Bandwidth
 from portal.errors import BadValue, Damaged, Missing, PortalError, Taken
 from portal.item_work import Check, Tally
-from portal.models import Blob, Job, JobItem
+from portal.models import Blob, File, Job, JobItem
 from portal.runs import Run
 from portal.setbacks import Outcome, note
 from portal.storage.store import NotKept
@@ -69,14 +69,28 @@ def _at_once(run: Run, destination: "Destination", threads: int) -> int:
 
 def _tasks(job: Job) -> Iterator[Task]:
     for page in item_work.waiting(job):
-        blobs = {(blob.digest, blob.size): blob for blob in Blob.select().where(Blob.digest.in_(_digests(page)))}
+        blobs = _blobs(page)
         texts = sidecars.contents([item.id for item in page]) if job.params.get("sidecars") else {}
         for item in page:
-            yield Task(item=item, blob=blobs.get((item.digest, item.size)), text=texts.get(item.id))
+            yield Task(item=item, blob=blobs.get(item.id), text=texts.get(item.id))
 
 
-def _digests(page: list[JobItem]) -> list[str]:
-    return list({item.digest for item in page})
+def _blobs(page: list[JobItem]) -> dict[int, Blob]:
+    """Where the bytes of items lie: where their files point to, since one content may have a damaged record too.
+
+    A file that has other content by now, or is gone, leaves the newest record of the one that was listed.
+    """
+    files = File.select(File, Blob).join(Blob).where(File.id.in_([item.file_id for item in page if item.file_id]))
+    pointed = {file.id: file.blob for file in files}
+    found = {item.id: pointed[item.file_id] for item in page if _is_of(pointed.get(item.file_id), item)}
+    left = [item for item in page if item.id not in found]
+    records = Blob.select().where(Blob.digest.in_(list({item.digest for item in left}))).order_by(Blob.id)
+    newest = {(blob.digest, blob.size): blob for blob in records}
+    return found | {item.id: newest[item.digest, item.size] for item in left if (item.digest, item.size) in newest}
+
+
+def _is_of(blob: Blob | None, item: JobItem) -> bool:
+    return blob is not None and (blob.digest, blob.size) == (item.digest, item.size)
 
 
 class _Sender:

@@ -14,7 +14,7 @@ from work_fixtures import add_file, add_files, files_below, until
 from dimse_worker import destinations
 from portal import audit, containers, exports, jobs, models, runs, runtime
 from portal.errors import BadValue, Missing, NotAllowed
-from portal.models import Acquisition, Audit, File, Job, JobItem, Project, Storage, now
+from portal.models import Acquisition, Audit, Blob, File, Job, JobItem, Project, Storage, now
 from portal.provenance import Actor
 from portal.settings import Settings
 from portal.storage import storages
@@ -147,6 +147,29 @@ def test_a_damaged_object_is_named_and_everything_else_arrives(
     assert (job.state, job.done, job.failed) == ("errors", 2, 1)
     assert "not those that were taken in" in job.sentence
     assert not any("0001" in key for key in files_below(folder))
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_what_was_damaged_is_exported_from_its_whole_record_once_it_came_again(
+    changed: bool, acquisition: Acquisition, mirror: Storage, folder: Path, admin: Actor
+) -> None:
+    content = os.urandom(2000)
+    add_file(acquisition, "scan.bin", content, admin)
+    blob = Blob.get()
+    with runtime.archive().path(blob.segment).open("r+b") as segment:
+        segment.seek(blob.offset)
+        segment.write(bytes([content[0] ^ 1]))
+    job = run(exports.start("lab/Trial", to="mirror", actor=admin))
+    assert job.state == "failed"
+    add_file(acquisition, "scan.bin", content, admin)
+    if changed:
+        add_file(acquisition, "scan.bin", b"the next version", admin)  # the export is of what was listed
+    else:
+        Blob.update(id=100).where(Blob.id == blob.id).execute()  # as if it had come later
+    jobs.retry(job.id, actor=admin)
+    job = run(job)
+    assert (job.state, job.done) == ("done", 1), job.sentence
+    assert files_below(folder)["Trial/S-01/Visit 1/T1/scan.bin"] == hashlib.sha256(content).hexdigest()
 
 
 def test_running_an_export_twice_does_nothing_twice(
