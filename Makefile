@@ -1,7 +1,7 @@
 # make up    run Portico with its sample site (options: make up ARGS="--port 8090")
 # make test  the one check: format, lint, types, import contracts, tests; the same here and in CI
 # make guide takes the pictures of docs/guide anew
-# make bench times the pages on a full site (BENCH=DIR keeps it), and copies of exports; writes bench/results.md
+# make bench times the pages on a full site (BENCH=DIR keeps it), plans and copies of exports; writes bench/results.md
 # make prove the long rounds of the kill tests; writes docs/proof.md
 
 PYTHON ?= python3
@@ -32,6 +32,7 @@ prove: .venv/test packages .venv/azurite/made
 
 bench: .venv/test
 	$(BIN)/python bench/pages.py $(BENCH)
+	$(BIN)/python bench/plans.py $(BENCH)-plans
 	$(BIN)/python bench/copies.py $(BENCH)-copies
 
 guide: .venv/test packages

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import results
 
 from portal import containers, exports, ingest, jobs, migrations, models, rights, runs, runtime, settings
 from portal.errors import Taken
@@ -40,8 +41,6 @@ THREADS = 4
 """What a new site sends at once."""
 KEY, SECRET = "AKIABENCH", "secret-of-the-bench"
 ENVIRON = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1"}
-RESULTS = Path(__file__).parent / "results.md"
-BEGIN, END = "<!-- copies -->", "<!-- /copies -->"
 
 
 def main() -> None:
@@ -62,10 +61,11 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         works = {options.only: WORKS[options.only]} if options.only else WORKS
-        table = in_a_table(list(measure(Path(folder).resolve(), works, options.part, options.rounds)), options.part)
+        rows = list(measure(Path(folder).resolve(), works, options.part, options.rounds))
+    table = in_a_table(rows, options.part, options.rounds)
     print(table)
     if not options.only:
-        keep(table)
+        results.keep("copies", table)
     return None
 
 
@@ -288,16 +288,17 @@ def clear(url: str, prefix: str, data: Path) -> None:
         shutil.rmtree(folder)
 
 
-def in_a_table(rows: list[Row], part: int) -> str:
+def in_a_table(rows: list[Row], part: int, rounds: int) -> str:
     smaller = f"; every work {part} times smaller" if part > 1 else ""
     load = os.getloadavg()[0]
-    lines = [BEGIN, f"## Copies, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}", ""]
+    lines = [f"## Copies, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}", ""]
     versions = f"Python {platform.python_version()}, boto3 {metadata.version('boto3')}"
     lines += [
         f"{os.cpu_count()} cores, load {load:.1f} at the end, {versions}{smaller}.",
         "",
-        "Median seconds. Portico and boto3: 4 threads, each object read back and its SHA-256 compared; Portico also",
-        "writes a row an object and a signed manifest. The others read nothing back. x: how much faster Portico is.",
+        f"Seconds, the median of {rounds}. Portico and boto3: 4 threads, each object read back and compared by its",
+        "SHA-256; Portico also writes a row an object and a signed manifest. The others read nothing back. x: how much",
+        "faster Portico is.",
         "",
     ]
     lines += ["| work | to | Portico s | peak MiB | others |", "|---|---|---:|---:|---|"]
@@ -307,15 +308,7 @@ def in_a_table(rows: list[Row], part: int) -> str:
             f"{who} {took:.1f} s ({took / ours:.2f}x)" for who, took in times.items() if who != "Portico"
         )
         lines.append(f"| {name} | {where} | {ours:.1f} | {mib} | {others} |")
-    return "\n".join([*lines, END])
-
-
-def keep(table: str) -> None:
-    """Put the table in the place of the last one."""
-    old = RESULTS.read_text()
-    old = old if BEGIN in old else f"{old.rstrip()}\n\n{BEGIN}{END}\n"
-    before, _, rest = old.partition(BEGIN)
-    RESULTS.write_text(before + table + rest.partition(END)[2])
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import make_index
+import results
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -30,8 +31,6 @@ RUNS = 11
 HOURS = 24 * 7
 """Hours of each device that have a row."""
 STUDIES = 20_000
-RESULTS = Path(__file__).parent / "results.md"
-BEGIN, END = "<!-- pages -->", "<!-- /pages -->"
 NOW = "2026-01-01 00:00:00.000000"
 SAMPLES = str([[number, 8000 * number] for number in range(1, 121)])
 LATELY = "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || (id % 1440) || ' minutes')"
@@ -335,14 +334,10 @@ def report(counted: dict[str, int], rows: list[tuple[str, float, float, int, int
     text += [f"Median and slowest of {RUNS} requests, on the server, signed in as a site admin.", ""]
     text += ["| page | median ms | slowest ms | statements | kB |", "|---|---:|---:|---:|---:|"]
     text += [f"| {name} | {middle:.0f} | {worst:.0f} | {sent} | {size} |" for name, middle, worst, sent, size in rows]
-    table = "\n".join([BEGIN, *text, END])
+    table = "\n".join(text)
     print(table)
-    if not kept:
-        return
-    old = RESULTS.read_text() if RESULTS.exists() else f"# What was measured\n\n{BEGIN}{END}\n"
-    old = old if BEGIN in old else f"{old.rstrip()}\n\n{BEGIN}{END}\n"
-    before, _, rest = old.partition(BEGIN)
-    RESULTS.write_text(before + table + rest.partition(END)[2])
+    if kept:
+        results.keep("pages", table)
 
 
 if __name__ == "__main__":

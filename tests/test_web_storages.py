@@ -29,15 +29,29 @@ def test_a_storage_is_saved_and_tested_by_one_press(visitor: Visitor, root: str)
         "prefix": "nightly",
         "mode": "export",
         "visible": "site",
+        "threads": "2",
     }
 
     answer = visitor.post("/interfaces/storages/new", form)
 
+    assert storages.threads(storages.get("mirror")) == 2
     job = Job.get(Job.kind == "storage_test")
     assert answer.headers["Location"] == f"/interfaces/storages/{storages.get('mirror').id}?job={job.id}"
     page = visitor.get(answer.headers["Location"]).text
     assert "waits for the worker" in page
     assert 'hx-trigger="load delay' in page
+
+
+def test_a_storage_gets_as_many_objects_at_once_as_the_site_says_unless_it_says_so_itself(
+    visitor: Visitor, root: str, admin: Actor
+) -> None:
+    storages.add("mirror", "fs", path=f"{root}/mirror", actor=admin)
+    assert storages.threads(storages.get("mirror")) == 4
+    storages.edit("mirror", threads="9", actor=admin)
+    assert storages.threads(storages.get("mirror")) == 9
+    assert "Objects at once" in visitor.get(f"/interfaces/storages/{storages.get('mirror').id}").text
+    storages.edit("mirror", threads="", actor=admin)
+    assert storages.threads(storages.get("mirror")) == 4
 
 
 def test_a_storage_is_saved_without_a_test_if_one_wants(visitor: Visitor, root: str) -> None:
@@ -71,6 +85,8 @@ def test_a_storage_is_saved_without_a_test_if_one_wants(visitor: Visitor, root: 
         ("visible", "everybody", "Visible is one of"),
         ("visible", "group:none", "There is no group 'none'"),
         ("visible", "project:a/b", "There is no project 'a/b'"),
+        ("threads", "33", "33 objects at once do not fit: from 1 to 32, or nothing."),
+        ("threads", "two", "two objects at once do not fit"),
     ],
 )
 def test_a_bad_storage_is_refused_beside_its_field(

@@ -60,6 +60,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--secret-file", metavar="FILE", help="Read the secret from a file."),
             click.option("--prefix", metavar="P", help="What every object key begins with."),
             click.option("--mode", metavar="MODE", help="import, export or both. Default: export."),
+            click.option("--threads", metavar="N", help="Objects that it gets at once. Default: the site's setting."),
             click.option("--visible", metavar="WHO", help="site, group:ID or project:GROUP/PROJECT. Default: site."),
         )
     ):

@@ -95,6 +95,8 @@ class Storage(Owned):
     mode = CharField(default="export")
     visible = CharField(default="site")
     """site | group:CODE | project:CODE/LABEL."""
+    threads = IntegerField(default=0)
+    """Objects that it gets at once; 0 for as many as the site's settings say."""
     state = CharField(default="untested")
     """untested | ok | degraded | failed."""
     since = UtcField(null=True)

@@ -10,7 +10,7 @@ from portal.storage import providers
 from portal.storage.form_fields import Field
 
 MODES = [("export", "Export"), ("import", "Import"), ("both", "Export and import")]
-OF_ALL = ("label", "mode", "prefix", "visible")
+OF_ALL = ("label", "mode", "prefix", "visible", "threads")
 
 
 class SureForm(Form):
@@ -37,6 +37,7 @@ def filled(row: Any, provider: str) -> Any:
     config = row.config if provider == row.provider else {}
     values = {name: _as_typed(value) for name, value in config.items()}
     values |= {"provider": provider, **{name: getattr(row, name) for name in OF_ALL}}
+    values["threads"] = row.threads or ""
     return _offering(_form_of(provider)(data=values))
 
 
@@ -53,7 +54,7 @@ def _form_of(provider: str) -> type[Form]:
     """In the order of the page, so that the focus goes to the first error there."""
     fields = {"provider": text("Provider"), "label": text("Label"), "mode": choice("Used for", MODES)}
     fields |= {field.name: _made(field) for field in providers.PROVIDERS[provider].form}
-    fields |= {"prefix": text("Prefix"), "visible": choice("Visible to")}
+    fields |= {"prefix": text("Prefix"), "visible": choice("Visible to"), "threads": text("Objects at once")}
     return type(f"Form_{provider}", (Form,), fields)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from portal.storage.destination import Destination
 
 MODES = ("export", "import", "both")
-FIELDS = ("label", "mode", "visible", "prefix")
+FIELDS = ("label", "mode", "visible", "prefix", "threads")
 UNTESTED = {"state": "untested", "since": None, "sentence": "", "tested": None, "create_only": None}
 
 
@@ -27,17 +27,21 @@ def add(
     prefix: str = "",
     mode: str = "export",
     visible: str = "site",
+    threads: int | str = 0,
     secret: Mapping[str, str] | None = None,
     actor: Actor,
     **config: Any,
 ) -> Storage:
     """A new storage; nothing is written there before `request_test`. `config` holds the fields of its provider.
 
+    `threads`: how many objects it gets at once; 0 for as many as the site's settings say.
+
     Raises BadValue or Taken, with the field.
     """
     rights.require_admin(actor)
     cleaned = providers.clean(provider, config)
-    values = {name: _cleaned(name, value) for name, value in zip(FIELDS, (label, mode, visible, prefix), strict=True)}
+    given = (label, mode, visible, prefix, threads)
+    values = {name: _cleaned(name, value) for name, value in zip(FIELDS, given, strict=True)}
     secrets = providers.clean_secret(provider, cleaned, dict(secret or {}))
     with writing():
         _refuse_taken(values["label"])
@@ -125,6 +129,7 @@ def view(row: Storage) -> dict[str, Any]:
         "prefix_locked": row.prefix_locked,
         "mode": row.mode,
         "visible": row.visible,
+        "threads": row.threads,
         "state": row.state,
         "since": row.since,
         "sentence": row.sentence,
@@ -196,9 +201,8 @@ def working(row: Storage | None = None) -> Sequence[Job]:
 
 
 def threads(row: Storage) -> int:
-    """How many objects an export sends there at once."""
-    chosen = row.config.get("threads")
-    return int(chosen or site.get("exports.threads"))
+    """How many objects, or parts of large ones, it gets at once."""
+    return int(row.threads or site.get("exports.threads"))
 
 
 def open(row: Storage) -> "Destination":
@@ -212,7 +216,18 @@ def _cleaned(name: str, value: Any) -> Any:
         return labels.clean(value)
     if name == "prefix":
         return keys.clean_prefix(value)
+    if name == "threads":
+        return _threads(str(value).strip())
     return _mode(value) if name == "mode" else _visible(value)
+
+
+def _threads(text: str) -> int:
+    if text in ("", "0"):
+        return 0
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not 1 <= int(text) <= site.MOST_THREADS:
+        sentence = f"{text[:16]} objects at once do not fit: from 1 to {site.MOST_THREADS}, or nothing."
+        raise BadValue(sentence, field="threads")
+    return int(text)
 
 
 def _mode(text: str) -> str:

@@ -1,21 +1,22 @@
-"""How long exports take, on rows and objects that are made up.
+"""How long exports of a large site take to plan, who else waits for it, and how soon their pages answer.
 
-python bench/exports.py plan DIR [--instances 1000000]
+python bench/plans.py DIR [--instances 1000000]
 """
 
 import argparse
 import contextlib
+import datetime
 import multiprocessing
+import os
+import platform
 import resource
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 import make_index
+import results
 
 from portal import app, export_items, exports, jobs, migrations, models, runs, runtime, settings, users
 from portal.errors import Taken
@@ -25,6 +26,8 @@ from portal.provenance import operator
 from portal.runs import End, Run
 from portal.storage import storages
 
+WHOLE = 1_000_000
+"""Objects of a site whose figures are kept."""
 RULE = {
     "level": "acquisition",
     "include": ["modality is CT or MR", "modality is US and series contains axial"],
@@ -35,9 +38,8 @@ RULE = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=("plan",))
     parser.add_argument("data", type=Path)
-    parser.add_argument("--instances", type=int, default=1_000_000)
+    parser.add_argument("--instances", type=int, default=WHOLE)
     options = parser.parse_args()
     chosen = settings.load(options.data)
     runtime.start(chosen)
@@ -45,32 +47,43 @@ def main() -> None:
     with models.connection():
         if not Study.select().exists():
             make_index.fill(options.instances // 50, options.instances)
-        plan(options.data)
+        text = "\n".join(report(options.data, options.instances))
+    print(text)
+    if options.instances == WHOLE:
+        results.keep("plans", text)
 
 
-def plan(data: Path) -> None:
-    """The plan of everything, usual and by a rule, while others write; then its pages."""
+def report(data: Path, instances: int) -> list[str]:
+    """The plan of everything, as it lies and by a rule, while others write; and the pages of the last one."""
     if not Storage.select().exists():
         storages.add("mirror", "fs", path=str(data.resolve() / "storage" / "mirror"), actor=operator())
-    for name, options in (("usual", Options()), ("by a rule", Options(rules=[RULE]))):
+    lines = [
+        f"## Plans, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
+        "",
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the beginning, Python {platform.python_version()}; "
+        f"{instances:,} objects. Another process writes one",
+        "short row after the other meanwhile, as C-STOREs do: how long it took for one of them.",
+        "",
+        "| export | start ms | objects | plan s | peak MiB | another's write, ms: p50, p95, p99, most |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    for name, options in (("everything, as it lies", Options()), ("by a rule", Options(rules=[RULE]))):
         with Waiting(data) as waiting:
             began = time.perf_counter()
             job = exports.start("bench/p1", to="mirror", actor=operator(), options=options)
-            started, before = time.perf_counter(), time.process_time()
+            started = time.perf_counter()
             runs.perform(job.id, planned)
             took = time.perf_counter() - started
-            worked = time.process_time() - before
         job = jobs.get(job.id)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{name}: start {1000 * (started - began):.0f} ms, plan of {job.total:,} objects {took:.1f} s")
-        print(f"  {worked:.1f} s of work, peak memory {peak:.0f} MiB")
-        print(f"  another writer meanwhile: {waiting.words()}")
-        pages(job)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        start = f"{1000 * (started - began):.0f}"
+        lines.append(f"| {name} | {start} | {job.total:,} | {took:.1f} | {peak} | {waiting.words()} |")
+    lines += ["", "| page of the last one | fastest of 5, ms | slowest, ms |", "|---|---:|---:|", *pages(job), ""]
     begun = time.perf_counter()
     Job.update(state="waiting", result={}).where(Job.id == job.id).execute()
     with Waiting(data) as waiting:
         runs.perform(job.id, dropped)
-    print(f"dropped again in {time.perf_counter() - begun:.1f} s; another writer: {waiting.words()}")
+    return [*lines, f"Dropped again in {time.perf_counter() - begun:.1f} s; another's write: {waiting.words()} ms."]
 
 
 def planned(run: Run) -> End:
@@ -83,27 +96,29 @@ def dropped(run: Run) -> End:
     return End(sentence="dropped")
 
 
-def pages(job: Job) -> None:
-    """The best and the worst of five answers of each page."""
+def pages(job: Job) -> list[str]:
+    """A row of the table for each page that shows a large export."""
     flask = app.create_app(runtime.current())
     flask.config["WTF_CSRF_ENABLED"] = False
     client = flask.test_client()
     sign_in(client)
+    rows = []
     first = JobItem.select().where(JobItem.job == job).first()
-    for address in (
-        f"/jobs/{job.id}",
-        f"/jobs/{job.id}/progress",
-        f"/jobs/{job.id}?only=pending&page=200",
-        f"/jobs/{job.id}?sort=object",
-        f"/jobs/{job.id}?sort=-size",
-        f"/jobs/{job.id}?q={first.key.rpartition('/')[2]}",
-        f"/jobs/{job.id}?q=p1/P00",
-        "/exports/",
-        "/exports/new",
-        f"/exports/new?like={job.id}",
-    ):
+    for name, address in {
+        "its page": f"/jobs/{job.id}",
+        "its progress": f"/jobs/{job.id}/progress",
+        "page 200 of what waits": f"/jobs/{job.id}?only=pending&page=200",
+        "by object": f"/jobs/{job.id}?sort=object",
+        "largest first": f"/jobs/{job.id}?sort=-size",
+        "searched: a file": f"/jobs/{job.id}?q={first.key.rpartition('/')[2]}",
+        "searched: a beginning": f"/jobs/{job.id}?q=p1/P00",
+        "all exports": "/exports/",
+        "a new export": "/exports/new",
+        "a new export like it": f"/exports/new?like={job.id}",
+    }.items():
         times = sorted(timed(lambda where=address: client.get(where)) for _ in range(5))
-        print(f"  {address:44} {times[0]:7.1f} to {times[-1]:7.1f} ms")
+        rows.append(f"| {name} | {times[0]:.0f} | {times[-1]:.0f} |")
+    return rows
 
 
 def sign_in(client: Any) -> None:
@@ -144,9 +159,7 @@ class Waiting:
 
     def words(self) -> str:
         at = [self.times[int(part * (len(self.times) - 1))] for part in (0.5, 0.95, 0.99, 1)]
-        return f"{len(self.times)} writes, " + ", ".join(
-            f"{name} {1000 * seconds:.0f} ms" for name, seconds in zip(("p50", "p95", "p99", "max"), at, strict=True)
-        )
+        return ", ".join(f"{1000 * seconds:.0f}" for seconds in at)
 
 
 def write_rows(data: Path, end: Any, queue: Any) -> None:
