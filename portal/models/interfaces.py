@@ -105,3 +105,5 @@ class Storage(Owned):
     """When the last test ended."""
     create_only = BooleanField(null=True)
     """Whether the store itself refuses to write over an object, as the last test found."""
+    mount = TextField(default="")
+    """Where the disk of its folder was mounted, as a test found: without it nothing is read or written there."""

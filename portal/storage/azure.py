@@ -64,6 +64,7 @@ class AzureStore:
 
     small = 8 * MIB
     part = 8 * MIB
+    mount = ""
     any_order = True
     most_parts = 50_000
     longest = 4 * LONGEST

@@ -59,6 +59,11 @@ class Destination:
         """Whether the store itself refuses to write over an object; else we look before we write."""
         return bool(self._store.create_only)
 
+    @property
+    def mount(self) -> str:
+        """Where its disk is mounted, once it was reached; empty for that of the system, and for what is no folder."""
+        return self._store.mount
+
     def put(self, key: str, chunks: Iterable[bytes], *, size: int, digest: str, overwrite: bool = False) -> None:
         """Write an object; it is whole and durable at its key when this returns, else nothing of it is there.
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from portal import runtime
 from portal.errors import BadValue, Busy, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
-from portal.storage import keys, paths
+from portal.storage import keys, mounts, paths
 from portal.storage.destination import Destination
 from portal.storage.store import CHUNK, MIB, Body, NoPlace, Stat, Step, Upload
 
@@ -34,7 +35,10 @@ _DENIED = {
 def open_destination(config: dict[str, Any], prefix: str, _secret: dict[str, str], **options: Any) -> Destination:
     """The destination in a folder that the site still allows. Raises BadValue."""
     folder, root = paths.inside(config["path"])
-    return Destination(lambda: FileSystemStore(folder, root), prefix=prefix, **options)
+    mount = config.get("mount") or ""
+    if mount and runtime.current().data.resolve().is_relative_to(mount):
+        mount = ""  # the site itself lies on that disk and runs, or it moved to a machine of other disks
+    return Destination(lambda: FileSystemStore(folder, root, mount), prefix=prefix, **options)
 
 
 @dataclass
@@ -49,7 +53,8 @@ class FileSystemStore:
     """An object's name is a path below one folder, of which no part is followed as a link.
 
     The folder itself is reached the same way from `root`, which the operator allowed: a link that somebody puts into
-    the path later leads nowhere.
+    the path later leads nowhere. Where a disk is mounted above it (`mount`, or as the first look finds), nothing is
+    read or written without it: the bare folder in its place is on another disk, and is hidden once it is back.
     """
 
     create_only: bool | None = True
@@ -59,9 +64,12 @@ class FileSystemStore:
     most_parts = 1 << 40
     longest = 4000
 
-    def __init__(self, folder: Path, root: Path) -> None:
+    def __init__(self, folder: Path, root: Path, mount: str = "") -> None:
         self._path = folder
         self._root = root
+        self.mount = ""
+        self._needed = mount
+        self._seen = b""
 
     def steps(self) -> Sequence[Step]:
         return [("Folder allowed", self._allowed), ("Folder found", self._found)]
@@ -166,7 +174,8 @@ class FileSystemStore:
 
     def _found(self) -> str:
         with self._explained(), self._folder(()):
-            return "It is there, and no part of its path is a link."
+            disk = f", on the disk mounted at {self.mount}" if self.mount else ""
+            return f"It is there{disk}, and no part of its path is a link."
 
     def _require(self, name: str) -> None:
         if self.stat(name) is None:
@@ -194,9 +203,23 @@ class FileSystemStore:
             sentence = f"The folder {self._path} is not there. Mount its disk or create it, then test again."
             raise NoPlace(sentence, permanent=False) from error
         try:
+            self._require_disk(descriptor)
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _require_disk(self, folder: int) -> None:
+        """Raises NoPlace for the bare folder that stands where a disk was mounted."""
+        number = mounts.number(folder)
+        if number == self._seen:
+            return
+        found = mounts.point(number)
+        if self._needed and not Path(found).is_relative_to(self._needed):
+            sentence = f"The disk of {self._needed} is not mounted. Mount it, then test again."
+            meant = f"If {self._path} is meant to lie on another disk from now on, save the storage again as it is."
+            raise NoPlace(f"{sentence} {meant}", permanent=False)
+        self.mount = self._needed = found
+        self._seen = number
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

@@ -74,6 +74,7 @@ class GoogleStore:
 
     small = 8 * MIB
     part = 8 * MIB
+    mount = ""
     any_order = False
     most_parts = 1 << 20
     longest = 1024

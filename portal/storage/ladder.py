@@ -139,7 +139,9 @@ def _climb(storage: Storage, steps: list[Step], report: Callable[[], None]) -> _
         uploads = leftovers.tidy(storage, trial.destination) if is_tidied else {}
     finally:
         trial.clear()
-    storages.note(storage.id, state=_state(steps), sentence=_sentence(steps), create_only=trial.create_only)
+    mount = trial.destination.mount or None
+    kept = {"state": _state(steps), "sentence": _sentence(steps)}
+    storages.note(storage.id, **kept, create_only=trial.create_only, mount=mount)
     return _Outcome(error=failed, uploads=uploads)
 
 

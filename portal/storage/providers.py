@@ -44,7 +44,7 @@ class Provider:
     """The place in a list: a path, or a bucket and its host."""
     module: str = ""
     """Has `open_destination(config, prefix, secret)`; imported when a storage is opened, so that no web process loads
-    the drivers. `config["create_only"]` says what the test has found."""
+    the drivers. `config["create_only"]` and `config["mount"]` say what the test has found."""
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -143,6 +143,6 @@ def destination(storage: Storage, secret: Secrets, *, lanes: int) -> "Destinatio
     Raises BadValue where the site no longer allows its place.
     """
     module = importlib.import_module(named(storage.provider).module)
-    config = {**storage.config, "create_only": storage.create_only}
+    config = {**storage.config, "create_only": storage.create_only, "mount": storage.mount}
     opened: Destination = module.open_destination(config, storage.prefix, secret, lanes=lanes)
     return opened

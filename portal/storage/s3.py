@@ -64,6 +64,7 @@ class S3Store:
 
     small = 8 * MIB
     part = 8 * MIB
+    mount = ""
     any_order = True
     most_parts = 10_000
     longest = 1024

@@ -54,8 +54,9 @@ def add(
 def edit(label: str, /, *, secret: Mapping[str, str] | None = None, actor: Actor, **changes: Any) -> Storage:
     """Change label, prefix, mode, visible, provider, or fields of the provider; what is not named stays.
 
-    The secret is asked for again where the provider, its place or its account changes. Raises as `add`, and
-    NotAllowed where objects of ours lie there.
+    The secret is asked for again where the provider, its place or its account changes. A folder that is given as it
+    was, with nothing else, needs the disk no more that was mounted there. Raises as `add`, and NotAllowed where objects
+    of ours lie there.
     """
     rights.require_admin(actor)
     row = get(label)
@@ -71,10 +72,14 @@ def edit(label: str, /, *, secret: Mapping[str, str] | None = None, actor: Actor
             _refuse_taken(changed["label"])
         if secrets is not None:
             credentials.keep(row.id, secrets, actor=actor)
+        if not changed and "config" in values and row.mount:
+            changed["mount"], before["mount"] = "", row.mount
         if not changed and secrets is None:
             return row
         told = {"before": _told(before), "after": _told(changed), "secret": secrets is not None}
-        if {"provider", "config", "prefix"} & changed.keys() or secrets is not None:
+        if {"provider", "config"} & changed.keys():
+            changed["mount"] = ""
+        if {"provider", "config", "prefix", "mount"} & changed.keys() or secrets is not None:
             changed |= UNTESTED
         Storage.update(**changed, modified=now()).where(Storage.id == row.id).execute()
         audit.record(actor, "storage:changed", "storage", row.id, **told)
@@ -151,15 +156,21 @@ def request_test(label: str, *, actor: Actor) -> int:
     return int(job.id)
 
 
-def note(storage_id: int, *, state: str, sentence: str, create_only: bool | None = None) -> None:
-    """Keep how the last test ended; `since` tells how long it has been so. `create_only` None: not found out."""
+def note(
+    storage_id: int, *, state: str, sentence: str, create_only: bool | None = None, mount: str | None = None
+) -> None:
+    """Keep how the last test ended; `since` tells how long it has been so.
+
+    `create_only` or `mount` None: not found out, so that it stays as it was.
+    """
     with writing():
         row = Storage.get_or_none(Storage.id == storage_id)
         if row is None:
             return
         since = row.since if row.state == state else now()
-        found = row.create_only if create_only is None else create_only
-        Storage.update(state=state, since=since, sentence=sentence, tested=now(), create_only=found).where(
+        found = {"create_only": create_only, "mount": mount}
+        found = {name: value for name, value in found.items() if value is not None}
+        Storage.update(state=state, since=since, sentence=sentence, tested=now(), **found).where(
             Storage.id == storage_id
         ).execute()
 

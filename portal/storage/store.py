@@ -86,6 +86,8 @@ class Store(Protocol):
 
     create_only: bool | None
     """Whether the place refuses to write over an object. None: not tried yet. False: its refusal is not asked for."""
+    mount: str
+    """Where its disk is mounted, once it was reached; empty for that of the system, and for what is no folder."""
     small: int
     """Bytes up to which an object is sent by one request."""
     part: int

@@ -1,0 +1,33 @@
+"""Where a folder's disk is mounted: by that a bare folder is told from the disk that should stand there."""
+
+import os
+import re
+
+
+def number(folder: int) -> bytes:
+    """The number of the mount through which an open folder was reached; it may be another mount's later."""
+    with open(f"/proc/self/fdinfo/{folder}", "rb") as lines:
+        fields = (line.split() for line in lines)
+        return next((value for name, value, *_rest in fields if name == b"mnt_id:"), b"")
+
+
+def point(mount: bytes) -> str:
+    """The folder at which the disk of a mount is mounted; empty where it is that of the system, or cannot be told.
+
+    A mount of a folder of the disk that is there anyway is none of a disk: a service manager makes one of each folder
+    that its service may write to, whether a disk is mounted there or not.
+    """
+    mounts = _all()
+    while mount in mounts:
+        above, device, place = mounts.pop(mount)
+        if above in mounts and mounts[above][1] != device:
+            return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), place))
+        mount = above
+    return ""
+
+
+def _all() -> dict[bytes, tuple[bytes, bytes, bytes]]:
+    """By number: the mount on which it stands, its device, and its folder as the kernel writes it (proc(5))."""
+    with open("/proc/self/mountinfo", "rb") as lines:
+        fields = (line.split(b" ", 5) for line in lines)
+        return {own: (above, device, place) for own, above, device, _root, place, _rest in fields}
