@@ -5,6 +5,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, add_file
 
 from dimse_worker import destinations
-from portal import cli, exports, jobs, models, runs, runtime
+from portal import cli, exports, jobs, models, runs, runtime, settings
 from portal.errors import BadValue, Damaged, NotAllowed
 from portal.models import Acquisition, Job, JobItem, Secret, Storage, now
 from portal.provenance import Actor
@@ -408,3 +409,48 @@ def test_a_worker_tests_a_bucket_for_the_command_line_which_tells_each_step(
     assert "FAILED    Connected" in said.out
     assert said.err == "Connected: 127.0.0.1 refuses connections on port 1. Check the port, and that the store runs.\n"
     models.database.connect()
+
+
+def with_archive(site: Settings, url: str) -> None:
+    keys = {"PORTAL_ARCHIVE_ACCESS_KEY": "K", "PORTAL_ARCHIVE_SECRET": "s"}
+    bucket = settings.load(site.data, {"PORTAL_ARCHIVE": url, **keys}).bucket
+    runtime.start(replace(site, bucket=bucket))
+
+
+AT_HOME, AT_AMAZON = "s3://images/a/b?endpoint=https://s3.site.example", "s3://images?region=eu-west-1"
+IMAGES = Place("any", "s3", {"bucket": "images", "access_key": "K"}, {"secret_key": "s"})
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint", "prefix"),
+    [
+        *((AT_HOME, "https://s3.site.example", prefix) for prefix in ("", "a", "a/b", "a/b/c")),
+        (AT_HOME, "http://S3.site.example:80", "a"),
+        (AT_AMAZON, "", "exports"),
+        (AT_AMAZON, "https://s3.us-east-2.amazonaws.com", ""),
+    ],
+)
+def test_the_bucket_of_the_archive_is_no_storage(
+    url: str, endpoint: str, prefix: str, site: Settings, admin: Actor
+) -> None:
+    before = add(IMAGES, admin, endpoint=endpoint, prefix=prefix, label="before")
+    beside = add(IMAGES, admin, endpoint=endpoint, bucket="other", prefix=prefix, label="beside")
+    with_archive(site, url)
+    for attempt in (
+        lambda: add(IMAGES, admin, endpoint=endpoint, prefix=prefix),
+        lambda: storages.edit("beside", bucket="images", secret=IMAGES.secret, actor=admin),
+        lambda: storages.open(before),
+    ):
+        with pytest.raises(BadValue, match="own archive lies in this bucket") as caught:
+            attempt()
+        assert caught.value.field == "bucket"
+    storages.open(beside)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"prefix": "a/bc"}, {"prefix": "exports"}, {"bucket": "other"}, {"endpoint": "https://s3.site.example:9000"}],
+)
+def test_what_lies_beside_the_archive_is_a_storage(change: dict[str, object], site: Settings, admin: Actor) -> None:
+    with_archive(site, AT_HOME)
+    storages.open(add(IMAGES, admin, **{"endpoint": "https://s3.site.example", "prefix": "a/b", **change}))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from portal import runtime
 from portal.errors import BadValue
 from portal.models import Storage
 from portal.storage import azure_config, form_fields, gcs_config, paths, s3_config
@@ -137,11 +138,23 @@ def clean_secret(name: str, config: Config, secret: Secrets) -> Secrets:
     return provider.clean_secret(config, given)
 
 
+def refuse_archive(name: str, config: Config, prefix: str) -> None:
+    """Raise BadValue where objects would lie among the segments of the site's own archive, or segments among them."""
+    archive = runtime.current().bucket
+    if archive is None or name != "s3" or s3_config.bucket_of(config) != s3_config.bucket_of(archive.config):
+        return
+    mine, other = f"{prefix}/".lstrip("/"), f"{archive.prefix}/".lstrip("/")
+    if mine.startswith(other) or other.startswith(mine):
+        sentence = "Portico's own archive lies in this bucket, and within this prefix or around it."
+        raise BadValue(f"{sentence} Choose another bucket, or a prefix beside it.", field="bucket")
+
+
 def destination(storage: Storage, secret: Secrets, *, lanes: int) -> "Destination":
     """The storage; nothing is reached for yet. `lanes`: how many parts of large objects it is sent at once.
 
     Raises BadValue where the site no longer allows its place.
     """
+    refuse_archive(storage.provider, storage.config, storage.prefix)
     module = importlib.import_module(named(storage.provider).module)
     config = {**storage.config, "create_only": storage.create_only, "mount": storage.mount}
     opened: Destination = module.open_destination(config, storage.prefix, secret, lanes=lanes)

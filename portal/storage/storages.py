@@ -42,6 +42,7 @@ def add(
     cleaned = providers.clean(provider, config)
     given = (label, mode, visible, prefix, threads)
     values = {name: _cleaned(name, value) for name, value in zip(FIELDS, given, strict=True)}
+    providers.refuse_archive(provider, cleaned, values["prefix"])
     secrets = providers.clean_secret(provider, cleaned, dict(secret or {}))
     with writing():
         _refuse_taken(values["label"])
@@ -62,6 +63,8 @@ def edit(label: str, /, *, secret: Mapping[str, str] | None = None, actor: Actor
     row = get(label)
     values = {name: _cleaned(name, changes.pop(name)) for name in FIELDS if name in changes}
     values |= _changed_place(row, changes)
+    after = {name: values.get(name, getattr(row, name)) for name in ("provider", "config", "prefix")}
+    providers.refuse_archive(after["provider"], after["config"], after["prefix"])
     secrets = _changed_secrets(row, values, {name: text for name, text in (secret or {}).items() if text})
     with writing():
         row = get(label)
