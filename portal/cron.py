@@ -1,5 +1,6 @@
 """When something is repeated: a line of cron, in UTC, and the same in words."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
 
@@ -56,7 +57,12 @@ def of(*, every: str, at: str, weekday: str = "1", day: str = "1", line: str = "
 
 def after(line: str, moment: datetime) -> datetime:
     """The first time after a moment."""
-    return next(CronSim(line, moment.astimezone(UTC)))
+    return next(times(line, moment))
+
+
+def times(line: str, moment: datetime) -> Iterator[datetime]:
+    """All times after a moment."""
+    return CronSim(line, moment.astimezone(UTC))
 
 
 def in_words(line: str) -> str:

@@ -144,6 +144,7 @@ def of_storage(storage_id: int) -> Sequence[Schedule]:
 def sweep() -> int:
     """Start what is due; returns how many exports. After a downtime that is one for each schedule, not many."""
     moment = now()
+    _put_right(moment)
     wanted = Schedule.select(Schedule.id).where(Schedule.state == "on", Schedule.due <= moment)
     started = 0
     for row in list(wanted.order_by(Schedule.due).limit(SWEPT)):
@@ -196,6 +197,20 @@ def in_site_time(moment: datetime | None) -> str:
         return ""
     zone = site.get("site.time_zone")
     return f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M} {zone}"
+
+
+def _put_right(moment: datetime) -> None:
+    """What was put off while the clock was ahead waits for its next time again, but for none that it had already."""
+    ahead = moment + jobs.AHEAD
+    for row in Schedule.select().where(Schedule.state == "on", Schedule.due > ahead):
+        if row.due <= cron.after(row.cron, ahead):
+            continue
+        had = {run.due for run in ScheduleRun.select().where(ScheduleRun.schedule == row, ScheduleRun.due > moment)}
+        due = next(time for time in cron.times(row.cron, moment) if time not in had)
+        with writing():
+            unchanged = (Schedule.id == row.id) & (Schedule.state == "on") & (Schedule.due == row.due)
+            Schedule.update(due=due).where(unchanged).execute()
+        log.warning("schedule %d waited for %s, as if the clock had been set back; now for %s", row.id, row.due, due)
 
 
 def _begin(schedule_id: int, moment: datetime) -> Job | None:

@@ -91,6 +91,30 @@ def test_after_days_without_a_worker_there_is_one_run_and_not_one_a_day(nightly:
     assert [row.due for row in ScheduleRun.select()] == [day(3)]
 
 
+def test_what_was_put_off_while_the_clock_was_ahead_goes_on_and_nothing_runs_twice(
+    nightly: Schedule, clock: Clock
+) -> None:
+    for moment in (day(3), day(3).replace(year=2036)):
+        clock(moment)
+        assert schedules.sweep() == 1
+        run(made()[-1])
+    clock(day(3, 1))  # before both of the times that it had
+    assert schedules.sweep() == 0
+    assert schedules.get(nightly.id).due == day(5)
+    clock(day(4, 3))
+    assert schedules.sweep() == 0
+    clock(day(5))
+    assert (schedules.sweep(), schedules.sweep()) == (1, 0)
+    assert [row.due for row in ScheduleRun.select()] == [day(3), day(4), day(5)]
+
+
+def test_a_clock_that_is_set_back_a_little_changes_no_time(nightly: Schedule, clock: Clock) -> None:
+    clock(day(5))
+    schedules.sweep()  # for the day 3 too
+    clock(day(5) - jobs.AHEAD)
+    assert (schedules.sweep(), schedules.get(nightly.id).due) == (0, day(6))
+
+
 def test_of_several_workers_that_look_at_once_one_starts_it(nightly: Schedule, clock: Clock) -> None:
     clock(day(3))
     together = threading.Barrier(4)
