@@ -360,6 +360,23 @@ def test_a_list_that_never_ends_and_a_part_that_is_more_than_was_asked_for_are_r
         list(moto.behind(front).open(prefix).read("object", 0, 100))
 
 
+def test_a_list_that_goes_in_circles_is_refused_and_nothing_of_it_comes_twice(
+    moto: Place, make_front: Callable[..., Front]
+) -> None:
+    row = "<Contents><Key>%s</Key><Size>1</Size></Contents>"
+    pages = ["".join(row % key for key in keys) for keys in ("cd", "ab")]
+
+    def turn(request: Request) -> Answer:
+        token = f"<NextContinuationToken>{request.number}</NextContinuationToken>"
+        return Answer(200, f"<R><IsTruncated>true</IsTruncated>{token}{pages[request.number % 2]}</R>".encode())
+
+    front = make_front(moto, turn)
+    found: list[str] = []
+    with pytest.raises(Damaged, match="again and again"):
+        found.extend(stat.key for stat in moto.behind(front).open().list())
+    assert found == ["a", "b", "c", "d"]
+
+
 def test_refused_silent_and_unknown_servers_are_told_apart(juicefs: Place) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

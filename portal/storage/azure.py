@@ -66,6 +66,7 @@ class AzureStore:
     part = 8 * MIB
     mount = ""
     any_order = True
+    by_name = False  # by folders, in an account with a hierarchical namespace
     most_parts = 50_000
     longest = 4 * LONGEST
 

@@ -154,19 +154,26 @@ class Destination:
         while True:
             try:
                 for page in self._store.pages(self._prefix + prefix, last):
-                    failures, empty = 0, 0 if page else empty + 1
-                    if empty > MOST_EMPTY:
+                    # RGW begins its list with the name after which it should.
+                    later = [found for found in page if found.key != last]
+                    failures, empty = 0, 0 if later else empty + 1
+                    if empty > MOST_EMPTY or (later and self._is_circle(page, last)):
                         raise Damaged("The storage says again and again that its list goes on. It cannot be listed.")
-                    for found in page:
-                        if found.key != last:  # RGW begins its list with the name after which it should
-                            last = found.key
-                            yield self._ours(found)
+                    for found in later:
+                        last = found.key
+                        yield self._ours(found)
                 return
             except Interrupted as error:
                 failures += 1
                 if failures == self._tries:
                     raise
                 self._pause(failures, error)
+
+    def _is_circle(self, page: Sequence[Stat], last: str) -> bool:
+        """Whether a page brings only what has come before it."""
+        if self._store.by_name:
+            return all(found.key <= last for found in page)
+        return page[-1].key == last
 
     def leftovers(self, older: timedelta = LEFT_AFTER) -> Iterator[tuple[str, Upload]]:
         """Uploads under the prefix that nobody will finish, each with its key."""

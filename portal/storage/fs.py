@@ -61,6 +61,7 @@ class FileSystemStore:
     small = 8 * MIB
     part = MIB
     any_order = False
+    by_name = False  # by bytes, which need be no Unicode
     most_parts = 1 << 40
     longest = 4000
 

@@ -76,6 +76,7 @@ class GoogleStore:
     part = 8 * MIB
     mount = ""
     any_order = False
+    by_name = True
     most_parts = 1 << 20
     longest = 1024
 

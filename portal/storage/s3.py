@@ -66,6 +66,7 @@ class S3Store:
     part = 8 * MIB
     mount = ""
     any_order = True
+    by_name = True
     most_parts = 10_000
     longest = 1024
 

@@ -94,6 +94,8 @@ class Store(Protocol):
     """Bytes of each part of a larger one, at least."""
     any_order: bool
     """Whether the parts of one object may come in any order, and several at once from different threads."""
+    by_name: bool
+    """Whether every list is in the order of the names, each of which is Unicode."""
     most_parts: int
     longest: int
     """Bytes that a name may have."""
