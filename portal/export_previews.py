@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from portal import containers, export_orders, export_rules, export_samples, send_items
+from portal import containers, export_orders, export_parts, export_rules, export_samples, send_items
 from portal.errors import PortalError
 from portal.export_orders import TO_PEER, Options
 from portal.export_rules import Rules
@@ -43,12 +43,12 @@ def look(path: str, to: str, options: Options) -> Preview:
     try:
         options = export_orders.meant_for(to, options)
         project = containers.project(path)
-        part = export_orders.part_of(project.id, options.level, options.only)
+        part = export_parts.of(project.id, options.level, options.only)
         rules = export_rules.parse(options.rules)
     except PortalError as error:
         return Preview(refusal=error.sentence)
     some = export_samples.sample(part, SHOWN)
-    of = export_orders.words_of(part, options)
+    of = export_parts.titled(part, options.level, options.only)
     if to.startswith(TO_PEER):
         return Preview(lines=_objects(some, rules), peer=to.removeprefix(TO_PEER), of=of)
     placed = ((found.path, *rules.place(found)) for found in some)

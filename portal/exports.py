@@ -9,6 +9,7 @@ from portal import (
     dry_runs,
     export_items,
     export_orders,
+    export_parts,
     export_rules,
     item_work,
     jobs,
@@ -137,10 +138,10 @@ def items(job_id: int, state: str = "", limit: int = 100, after: int = 0) -> Seq
     return list(rows.order_by(JobItem.id).limit(limit))
 
 
-def view(job: Job) -> dict[str, Any]:
+def view(job: Job, only: str | None = None) -> dict[str, Any]:
     """The export as pages and `--json` show it: `items` objects of `bytes`, of which `verified` are there, proved.
 
-    A peer proves nothing: what it took has `arrived`.
+    A peer proves nothing: what it took has `arrived`. `only` is what it is of, in words, where that is known already.
     """
     return {
         **jobs.view(job),
@@ -151,7 +152,7 @@ def view(job: Job) -> dict[str, Any]:
         "items": job.total,
         "arrived": 0 if job.kind == "dry_run" else job.done,
         "verified": job.done if job.kind == "export" else 0,
-        "only": job.params.get("only", ""),
+        "only": export_parts.in_words(job.params) if only is None else only,
         "existing": job.params.get("existing", "never"),
         "unmatched": job.result.get("unmatched", 0),
         "patients": job.result.get("patients", 0),
@@ -160,6 +161,12 @@ def view(job: Job) -> dict[str, Any]:
         "held_back": job.result.get("held_back", 0),
         "manifest": _manifest_view(job),
     }
+
+
+def views(rows: Sequence[Job]) -> list[dict[str, Any]]:
+    """The same of several, by a few statements."""
+    words = export_parts.each_in_words([job.params for job in rows])
+    return [view(job, only) for job, only in zip(rows, words, strict=True)]
 
 
 def _manifest_view(job: Job) -> dict[str, Any] | None:

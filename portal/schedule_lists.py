@@ -1,6 +1,5 @@
 """The lists of schedules, and of what one was due for."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,15 +22,10 @@ class Time:
     export: dict[str, Any] | None
 
 
-def _views(rows: Sequence[Schedule]) -> list[dict[str, Any]]:
-    last = schedules.last_of(rows)
-    return [schedules.view(row, last.get(row.id)) for row in rows]
-
-
 SCHEDULES = LongList(
     table=Schedule,
     rows=Schedule.select,
-    views=_views,
+    views=schedules.views,
     state=lambda: Schedule.state,
     searched=(Schedule.label, Schedule.sentence, Schedule.cron),
     sorts={

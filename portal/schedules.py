@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from peewee import fn
 
-from portal import audit, cron, export_orders, exports, jobs, labels, rights, site
+from portal import audit, cron, export_parts, exports, jobs, labels, rights, site
 from portal.errors import BadValue, Busy, Missing, NotAllowed, PortalError
 from portal.export_orders import Order
 from portal.export_walk import Part
@@ -53,7 +53,7 @@ def add(job_id: int, line: str, *, confirmed: bool, label: str = "", actor: Acto
     kept = {name: value for name, value in params.items() if name not in OF_ONE_MOMENT}
     if _searched(kept):
         kept.pop("part", None)
-    name = labels.clean(label) if label.strip() else f"{kept['path']} {kept['only']}".strip() + f" to {kept['to']}"
+    name = labels.clean(label) if label.strip() else _named(kept)
     _require_place(kept)
     with writing():
         row = Schedule.create(
@@ -166,13 +166,13 @@ def last_of(rows: Iterable[Schedule]) -> dict[int, Last]:
     return {run.schedule_id: Last(due=run.due, job=run.job, sentence=run.sentence) for run in found}
 
 
-def view(row: Schedule, last: Last | None) -> dict[str, Any]:
-    """The schedule as pages and `--json` show it."""
+def view(row: Schedule, last: Last | None, only: str | None = None) -> dict[str, Any]:
+    """The schedule as pages and `--json` show it; `only` is what it is of, in words, where that is known already."""
     return {
         "id": row.id,
         "label": row.label,
         "project": row.params["path"],
-        "only": row.params.get("only", ""),
+        "only": export_parts.in_words(row.params) if only is None else only,
         "storage": row.params["to"],
         "existing": row.params.get("existing", "never"),
         "cron": row.cron,
@@ -189,6 +189,12 @@ def view(row: Schedule, last: Last | None) -> dict[str, Any]:
         "confirmed_by": row.confirmed_by,
         "created": row.created,
     }
+
+
+def views(rows: Sequence[Schedule]) -> list[dict[str, Any]]:
+    """The same of several, by a few statements."""
+    last, words = last_of(rows), export_parts.each_in_words([row.params for row in rows])
+    return [view(row, last.get(row.id), only) for row, only in zip(rows, words, strict=True)]
 
 
 def in_site_time(moment: datetime | None) -> str:
@@ -211,6 +217,11 @@ def _put_right(moment: datetime) -> None:
             unchanged = (Schedule.id == row.id) & (Schedule.state == "on") & (Schedule.due == row.due)
             Schedule.update(due=due).where(unchanged).execute()
         log.warning("schedule %d waited for %s, as if the clock had been set back; now for %s", row.id, row.due, due)
+
+
+def _named(params: dict[str, Any]) -> str:
+    """lab/Trial, session S-01/Visit 1 to mirror."""
+    return f"{', '.join(filter(None, (params['path'], export_parts.in_words(params))))} to {params['to']}"
 
 
 def _begin(schedule_id: int, moment: datetime) -> Job | None:
@@ -282,7 +293,7 @@ def _order(row: Schedule) -> Order:
 def _part(params: dict[str, Any]) -> Part:
     """A search is made anew each time; a subject or session stays the one that it was."""
     if text := _searched(params):
-        return export_orders.part_of(params["project"], "search", text)
+        return export_parts.of(params["project"], "search", text)
     chosen = params.get("part") or {"level": "project", "ids": ()}
     return Part(project=params["project"], level=chosen["level"], ids=tuple(chosen["ids"]))
 

@@ -10,13 +10,14 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import add_file, add_files, files_below
 
 from dimse_worker import destinations
-from portal import containers, dry_runs, exports, jobs, runs
+from portal import containers, dry_runs, export_parts, exports, jobs, runs, trash
 from portal.errors import BadValue, Missing, NotAllowed
 from portal.export_orders import Options
-from portal.models import Acquisition, Audit, Job, Project, Storage
+from portal.models import Acquisition, Audit, Job, Project, Session, Storage
 from portal.provenance import Actor
 from portal.runs import End, Run
 from portal.storage.destination import Destination, Stat
+from portal.storage.parts import Lanes
 
 
 def tried(job: Job, asked_for: int = dry_runs.ASKED_FOR) -> Job:
@@ -224,6 +225,7 @@ class Refusing:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.lanes = Lanes(1)
 
     def list(self, prefix: str) -> Iterator[Stat]:
         yield Stat(f"{prefix}something", 1)
@@ -267,3 +269,35 @@ def test_a_bad_option_is_refused_with_its_field_and_makes_no_job(
             begin("lab/Trial", to="mirror", actor=admin, options=options)
         assert refused.value.field == field
     assert jobs.every() == []
+
+
+def test_what_an_export_is_of_is_said_by_its_label_of_now(
+    acquisition: Acquisition, mirror: Storage, admin: Actor
+) -> None:
+    session = Session.get_by_id(acquisition.session_id)
+    options = Options(level="session", only=f"#{session.id}")
+    job = exports.dry_run("lab/Trial", to="mirror", actor=admin, options=options)
+
+    assert (job.params["only"], export_parts.in_words(job.params)) == ("session S-01/Visit 1",) * 2
+    assert export_parts.as_written(job.params) == ("session", "S-01/Visit 1")
+    Session.update(label="Baseline").where(Session.id == session.id).execute()
+    assert exports.views([job])[0]["only"] == exports.view(job)["only"] == "session S-01/Baseline"
+    containers.add_session(session.subject_id, "Baseline", actor=admin)
+    assert export_parts.as_written(job.params) == ("session", f"#{session.id}")
+    trash.throw("session", session.id, actor=admin)
+    assert export_parts.in_words(job.params) == "session S-01/Visit 1, which is no longer there"
+    assert export_parts.as_written(job.params) == ("session", f"#{session.id}")
+
+
+def test_what_was_kept_by_number_is_said_by_label(acquisition: Acquisition, admin: Actor) -> None:
+    subject = Session.get_by_id(acquisition.session_id).subject_id
+    kept = {"path": "lab/Trial", "only": f"subject #{subject}", "part": {"level": "subject", "ids": [subject]}}
+    gone = {**kept, "only": "subject #4711", "part": {"level": "subject", "ids": [4711]}}
+    study, searched = {"only": "study 1.2.840"}, {"only": "search 4711", "part": {"level": "session", "ids": [1, 2]}}
+
+    assert export_parts.each_in_words([kept, gone, study, searched, {}]) == [
+        *("subject S-01", "subject #4711, which is no longer there", "study 1.2.840", "studies of 4711", "")
+    ]
+    assert export_parts.readable("lab/Trial", "subject", f"#{subject}") == "S-01"
+    assert export_parts.readable("lab/Trial", "subject", "#4711") == "#4711"
+    assert export_parts.readable("lab/Trial", "search", "#4711") == "#4711"

@@ -6,9 +6,9 @@ from web_fixtures import Visitor, app, refusal, stranger, text_of, visitor
 from work_fixtures import add_file
 
 from dimse_worker import destinations
-from portal import dry_runs, exports, jobs, runs, runtime
+from portal import dry_runs, exports, jobs, runs, runtime, schedules, trash
 from portal.export_orders import Options
-from portal.models import Job
+from portal.models import Job, Session
 from portal.provenance import Actor
 from portal.storage import storages
 
@@ -241,6 +241,29 @@ def test_a_form_of_an_export_is_filled_like_an_earlier_one(visitor: Visitor, adm
     assert 'value="{subject}/{file}"' in page
     assert '<option value="different" selected>' in page
     assert 'value="2.5 MB"' in page
+
+
+def test_what_an_export_is_of_is_named_wherever_it_stands(visitor: Visitor, admin: Actor, root: str) -> None:
+    project = a_project("trial", actor=admin)
+    store_vendor_file("CT_small.dcm", project)
+    storages.add("mirror", "fs", path=f"{root}/mirror", actor=admin)
+    session = Session.get()
+    name = f"1CT1/{session.label}"
+
+    form = visitor.get(f"/exports/new?project=neuro/trial&to=mirror&level=session&only=%23{session.id}").text
+    assert f'value="{name}"' in form
+    options = Options(level="session", only=f"#{session.id}")
+    job = exports.start("neuro/trial", to="mirror", actor=admin, options=options)
+    row = schedules.add(job.id, "0 2 * * *", confirmed=True, actor=admin)
+    assert row.label == f"neuro/trial, session {name} to mirror"
+    of_session = f"session {name}"
+    pages = (f"/jobs/{job.id}", f"/jobs/{job.id}/progress", "/exports/", f"/exports/schedules/new?job={job.id}")
+    for path in (*pages, "/exports/schedules/", f"/exports/schedules/{row.id}"):
+        assert of_session in text_of(visitor.get(path).text), path
+    assert f'value="{name}"' in visitor.get(f"/exports/new?like={job.id}").text
+    trash.throw("session", session.id, actor=admin)
+    for path in (*pages, f"/exports/schedules/{row.id}"):
+        assert f"{of_session}, which is no longer there" in text_of(visitor.get(path).text), path
 
 
 def test_the_preview_shows_where_real_objects_would_go(visitor: Visitor, admin: Actor, root: str) -> None:

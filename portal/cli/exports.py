@@ -96,7 +96,7 @@ def _read(file: IO[bytes]) -> list[dict[str, Any]]:
 def list_() -> Answer:
     """List the exports, the latest first."""
     return Answer(
-        view=[exports.view(job) for job in whole(exports.every)],
+        view=exports.views(whole(exports.every)),
         columns=("id", "project", "storage", "state", "items", "bytes", "created"),
         empty="No export yet. Start one with: portal export start",
     )

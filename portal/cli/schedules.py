@@ -32,10 +32,8 @@ def add(job_id: int, line: str, label: str, patients_may_leave: bool) -> Answer:
 @on_site
 def list_() -> Answer:
     """List the schedules by their labels."""
-    rows = schedules.every()
-    last = schedules.last_of(rows)
     return Answer(
-        view=[schedules.view(row, last.get(row.id)) for row in rows],
+        view=schedules.views(schedules.every()),
         columns=("id", "label", "cron", "state", "next", "last", "last_state"),
         empty="No schedule yet. Repeat an export with: portal schedule add",
     )

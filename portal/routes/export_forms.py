@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from portal import export_paths, export_rules
+from portal import export_parts, export_paths, export_rules
 from portal.export_orders import TO_PEER, Options
 from portal.routes.forms import Form, choice, lines, split, text, tick
 
@@ -104,8 +104,7 @@ def options_of(form: Mapping[str, str]) -> Options:
 
 def as_typed(params: Mapping[str, Any]) -> tuple[dict[str, str], list[Rule]]:
     """Values and rules of the form that made these parameters of a job."""
-    level, _space, only = str(params.get("only") or "project").partition(" ")
-    level = "search" if level == "study" else level
+    level, only = export_parts.as_written(params)
     speed = params.get("bandwidth") or 0
     values = {
         "project": params["path"],

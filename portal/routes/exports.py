@@ -5,7 +5,17 @@ from collections.abc import Mapping
 from flask import Blueprint, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import browse, days, export_fields, export_previews, export_rules, exports, peers, verifications
+from portal import (
+    browse,
+    days,
+    export_fields,
+    export_parts,
+    export_previews,
+    export_rules,
+    exports,
+    peers,
+    verifications,
+)
 from portal.export_orders import TO_PEER, Options
 from portal.routes.export_forms import (
     ExportForm,
@@ -59,6 +69,7 @@ def new() -> Response:
         values, rules = as_typed(exports.get(int(like)).params)
     else:
         values, rules = {name: typed(name, 300) for name in ("project", "to", "level", "only")}, [empty_rule()]
+        values["only"] = export_parts.readable(values["project"], values["level"], values["only"])
     return _page(filled(values, rules))
 
 

@@ -1,9 +1,11 @@
 """Jobs: everything that runs in the background, who started it and how it ended."""
 
+from typing import Any
+
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
-from portal import days, job_items, jobs, origins, pace, verifications
+from portal import days, export_parts, job_items, jobs, origins, pace, verifications
 from portal.routes.export_forms import StartForm
 from portal.routes.guard import current_actor, site_admin_required
 from portal.routes.pages import as_csv, as_json_lines, listed, render, typed, wants_csv
@@ -93,16 +95,19 @@ def page_of(job_id: int, *, form: StartForm, status: int = 200) -> Response:
         "jobs/show.html",
         partial="jobs/_items.html",
         status=status,
-        job=jobs.view(job),
-        who=origins.name(job),
-        pace=pace.of(job.samples),
-        of=job.params,
+        **_shown(job),
         form=form,
         listing=listed(items),
         sorts=items.sorts,
         states=STATES_OF.get(job.kind, ITEM_STATES),
         verifications=[jobs.view(row) for row in verifications.of(job_id)] if job.kind == "export" else (),
     )
+
+
+def _shown(job: Any) -> dict[str, Any]:
+    """What the part of the page needs that asks for itself."""
+    of = {**job.params, "only": export_parts.in_words(job.params)}
+    return {"job": jobs.view(job), "who": origins.name(job), "pace": pace.of(job.samples), "of": of}
 
 
 @bp.get("/<row:job_id>/report.jsonl")
@@ -117,8 +122,7 @@ def report(job_id: int) -> Response:
 @site_admin_required
 def progress(job_id: int) -> Response:
     job = jobs.get(job_id)
-    shown = {"who": origins.name(job), "pace": pace.of(job.samples), "of": job.params}
-    answer = render("jobs/_progress.html", job=jobs.view(job), **shown)
+    answer = render("jobs/_progress.html", **_shown(job))
     if jobs.view(job)["is_over"]:
         answer.headers["HX-Refresh"] = "true"  # with the last state of the items
     return answer
