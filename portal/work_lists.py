@@ -1,6 +1,6 @@
 """The lists of Jobs, Exports and Activity."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,14 @@ from portal.lists import LongList, contains
 from portal.models import Association, Audit, Job, Peer
 from portal.progress import ACTIVE
 
+SEARCHED = (Job.what, Job.sentence, Job.started_by)
+SORTS: dict[str, Callable[[], Any]] = {
+    "number": lambda: Job.id,
+    "what": lambda: Job.what.collate("NOCASE"),
+    "state": lambda: Job.state,
+}
+OBJECT_SORTS = {**SORTS, "objects": lambda: Job.total}
+"""Of jobs that copy objects: exports and imports."""
 JOB_CELLS = (
     *("id", "label", "what", "state", "sentence", "done", "failed", "total", "started_by", "created", "started"),
     *("ended", "attempts"),
@@ -39,11 +47,9 @@ JOBS = LongList(
     rows=Job.select,
     views=_job_rows,
     state=_job_state,
-    searched=(Job.what, Job.sentence, Job.started_by, Job.kind),
+    searched=(*SEARCHED, Job.kind),
     sorts={
-        "number": lambda: Job.id,
-        "what": lambda: Job.what.collate("NOCASE"),
-        "state": lambda: Job.state,
+        **SORTS,
         "by": lambda: Job.started_by.collate("NOCASE"),
         "began": lambda: Job.started,
     },
@@ -60,13 +66,8 @@ IMPORTS = LongList(
     rows=lambda: Job.select().where(Job.kind == "import"),
     views=lambda rows: [imports.view(row) for row in rows],
     state=_job_state,
-    searched=(Job.what, Job.sentence, Job.started_by),
-    sorts={
-        "number": lambda: Job.id,
-        "what": lambda: Job.what.collate("NOCASE"),
-        "state": lambda: Job.state,
-        "objects": lambda: Job.total,
-    },
+    searched=SEARCHED,
+    sorts=OBJECT_SORTS,
     usual="-number",
     heads=(
         *("Import", "Storage", "Folder", "Project", "By", "State", "What happened", "Objects", "Done", "Failed"),
@@ -83,13 +84,8 @@ EXPORTS = LongList(
     rows=lambda: Job.select().where(Job.kind.in_(exports.KINDS)),
     views=exports.views,
     state=_job_state,
-    searched=(Job.what, Job.sentence, Job.started_by),
-    sorts={
-        "number": lambda: Job.id,
-        "what": lambda: Job.what.collate("NOCASE"),
-        "state": lambda: Job.state,
-        "objects": lambda: Job.total,
-    },
+    searched=SEARCHED,
+    sorts=OBJECT_SORTS,
     usual="-number",
     heads=(
         *("Export", "Project", "To", "State", "What happened", "Objects", "Arrived", "Failed", "Bytes"),
