@@ -1,5 +1,8 @@
 """The tab External Storage, and exports: what their forms change, and what they refuse."""
 
+from datetime import timedelta
+from pathlib import Path
+
 import pytest
 from archive_fixtures import a_project, store_vendor_file
 from web_fixtures import Visitor, app, refusal, stranger, text_of, visitor
@@ -8,9 +11,9 @@ from work_fixtures import add_file
 from dimse_worker import destinations
 from portal import dry_runs, exports, jobs, runs, runtime, schedules, trash
 from portal.export_orders import Options
-from portal.models import Job, Session
+from portal.models import Job, Session, Storage, now
 from portal.provenance import Actor
-from portal.storage import storages
+from portal.storage import ladder, storages
 
 __all__ = ["app", "stranger", "visitor"]
 
@@ -264,6 +267,36 @@ def test_what_an_export_is_of_is_named_wherever_it_stands(visitor: Visitor, admi
     trash.throw("session", session.id, actor=admin)
     for path in (*pages, f"/exports/schedules/{row.id}"):
         assert f"{of_session}, which is no longer there" in text_of(visitor.get(path).text), path
+
+
+def test_the_test_that_an_export_made_stands_on_the_page_of_its_storage(
+    visitor: Visitor, admin: Actor, root: str
+) -> None:
+    store_vendor_file("CT_small.dcm", a_project("trial", actor=admin))
+    row = storages.add("mirror", "fs", path=f"{root}/mirror", actor=admin)
+    page = f"/interfaces/storages/{row.id}"
+
+    def export() -> int:
+        job = exports.start("neuro/trial", to="mirror", actor=admin)
+        runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+        return job.id
+
+    first = export()
+    second = export()
+    told = text_of(visitor.get(page).text)
+    assert f", passed, before export {first}" in told
+    assert "Read back : passed The same bytes, by their SHA-256." in told
+    assert "tested" not in exports.get(second).result
+    test = storages.request_test("mirror", actor=admin)
+    runs.perform(test, ladder.climb)
+    assert "before export " not in text_of(visitor.get(page).text)
+    Path(f"{root}/mirror").rename(f"{root}/away")
+    Storage.update(tested=now() + timedelta(seconds=1), state="failed").execute()
+    last = export()
+    Storage.update(tested=now() + timedelta(seconds=1)).execute()
+    told = text_of(visitor.get(page).text)
+    assert f"did not pass, before export {last}" in told
+    assert "change its settings" in told
 
 
 def test_the_preview_shows_where_real_objects_would_go(visitor: Visitor, admin: Actor, root: str) -> None:

@@ -56,8 +56,7 @@ def add() -> Response:
 @site_admin_required
 def show(storage_id: int) -> Response:
     row = storages.by_id(storage_id)
-    job = _named_test(row.id) or records.last_test(row.id)
-    shown: dict[str, Any] = {"storage": storages.view(row), "job": job and jobs.view(job), "next_test": health.due(row)}
+    shown: dict[str, Any] = {"storage": storages.view(row), "job": _test(row), "next_test": health.due(row)}
     if wants_part():
         return render("storages/_test.html", partial="storages/_test.html", **shown)
     return render(
@@ -167,6 +166,16 @@ def _form_page(form: Any, row: Any = None, *, status: int = 200) -> Response:
         roots=tuple(str(root) for root in runtime.current().storage_roots),
         status=status,
     )
+
+
+def _test(row: Any) -> dict[str, Any] | None:
+    """The test that the page shows: the one of its address, else the last one, also where an export made it."""
+    job = _named_test(row.id)
+    if job is None:
+        job = records.last_test(row.id)
+        if export := records.tested_by(row, job):
+            return records.as_test(export)
+    return jobs.view(job) if job else None
 
 
 def _named_test(storage_id: int) -> Any:

@@ -113,11 +113,24 @@ def climb(run: Run) -> End:
 
 
 def require(run: Run, storage: Storage) -> None:
-    """Try a storage that an export begins to write to, unless that was done just now. Raises what fails there."""
+    """Try a storage that an export begins to write to, unless that was done just now. Raises what fails there.
+
+    The steps stand in the export's result as `tested`, for the page of the storage.
+    """
     if storage.state in ("ok", "degraded") and storage.tested > now() - FRESH:
         return
-    if error := _climb(storage, [], run.check).error:
-        raise error
+    steps: list[Step] = []
+    outcome = _climb(storage, steps, run.check)
+    tested = {
+        "at": now().isoformat(),
+        "state": "failed" if outcome.error else "done",
+        "sentence": _sentence(steps),
+        "steps": [asdict(step) for step in steps],
+        "uploads": outcome.uploads,
+    }
+    run.write(result={**run.job.result, "tested": tested})
+    if outcome.error:
+        raise outcome.error
 
 
 def _climb(storage: Storage, steps: list[Step], report: Callable[[], None]) -> _Outcome:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from peewee import fn
 
-from portal.models import Job, now
+from portal.models import Job, Storage, now
 
 DAYS = 30
 WELL, BADLY = ("done",), ("errors", "failed")
@@ -65,13 +65,30 @@ def holds(storage_ids: Sequence[int], kind: str = "export") -> dict[int, Holds]:
 
 
 def last_test(storage_id: int) -> Job | None:
-    """The test that waits or runs, else the one that ended last; two statements, by an index."""
-    tests = Job.select().where(Job.storage == storage_id, Job.kind == "storage_test")
-    active: Job | None = tests.where(Job.ended.is_null()).order_by(Job.id.desc()).first()
-    if active is not None:
-        return active
-    ended: Job | None = tests.order_by(Job.ended.desc()).first()
-    return ended
+    """The test that waits or runs, else the one that ended last; one statement, by an index."""
+    test = Job.alias()
+    tests = test.select(test.id).where(test.storage == storage_id, test.kind == "storage_test").limit(1)
+    active, ended = tests.where(test.ended.is_null()).order_by(test.id.desc()), tests.order_by(test.ended.desc())
+    found: Job | None = Job.get_or_none(Job.id == fn.COALESCE(active, ended))
+    return found
+
+
+def tested_by(storage: Storage, test: Job | None) -> Job | None:
+    """The export that tested a storage before it began, where that was after its last test of its own, by an index."""
+    if storage.tested is None or (test is not None and (test.ended is None or test.ended >= storage.tested)):
+        return None
+    at: Any = fn.json_extract(Job.result, "$.tested.at")
+    exports = Job.select().where(Job.storage == storage.id, Job.kind == "export", at.is_null(False))
+    found: Job | None = exports.order_by(at.desc()).first()
+    return found
+
+
+def as_test(export: Job) -> dict[str, Any]:
+    """The test of a storage that an export made, as the view of a test has it; `export` is its number."""
+    tested = export.result["tested"]
+    result = {"steps": tested["steps"], "uploads": tested["uploads"]}
+    told = {"state": tested["state"], "sentence": tested["sentence"], "ended": tested["at"], "is_over": True}
+    return {"id": export.id, "export": export.id, "result": result, **told}
 
 
 def last(storage_id: int, *, most: int) -> list[Job]:
