@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 
 EVERY = timedelta(minutes=10)
 """How often the worker looks; of each day the last look is kept."""
-AT_FIRST = timedelta(minutes=1)
+AT_FIRST = timedelta(seconds=10)
 LITTLE = 1_000_000_000
-"""Bytes of an archive that is looked at that often: a new site shall see its first objects count."""
+"""Bytes of a site that is looked at that often: a new one shall see its first objects count."""
 KEPT = timedelta(days=400)
 GROWTH = timedelta(days=30)
 """Whose growth the forecast goes on."""
@@ -201,8 +201,8 @@ def sample() -> bool:
     A folder that cannot be read counts nothing.
     """
     moment = now()
-    last = DiskDay.select(DiskDay.at, DiskDay.segments).order_by(DiskDay.day.desc()).first()
-    if last is not None and moment - (AT_FIRST if last.segments < LITTLE else EVERY) < last.at <= moment:
+    last = DiskDay.select().order_by(DiskDay.day.desc()).first()
+    if last is not None and moment - _pause(last) < last.at <= moment:
         return False
     here, chosen = room(), runtime.current()
     segments = sum(_sizes(chosen.archive, MOST_FILES * 100))
@@ -214,6 +214,10 @@ def sample() -> bool:
         DiskDay.insert(day=f"{moment:%Y-%m-%d}", **row).on_conflict(conflict_target=[DiskDay.day], update=row).execute()
         DiskDay.delete().where(DiskDay.day < f"{moment - KEPT:%Y-%m-%d}").execute()
     return True
+
+
+def _pause(last: DiskDay) -> timedelta:
+    return AT_FIRST if last.segments + last.rest < LITTLE else EVERY
 
 
 def _stack(row: DiskDay) -> tuple[int, ...]:

@@ -90,17 +90,17 @@ def test_each_day_is_looked_at_once_in_a_while_and_kept_for_400_days(
     assert DiskDay.select().count() == 2
 
 
-@pytest.mark.parametrize(("segments", "minutes"), [(0, 1), (disk.LITTLE - 1, 1), (disk.LITTLE, 10)])
-def test_a_small_archive_is_looked_at_each_minute(
-    site: Settings, monkeypatch: pytest.MonkeyPatch, segments: int, minutes: int
+@pytest.mark.parametrize(("segments", "rest", "seconds"), [(0, 0, 10), (disk.LITTLE, 0, 600), (1, disk.LITTLE, 600)])
+def test_a_small_site_is_looked_at_every_few_seconds(
+    site: Settings, monkeypatch: pytest.MonkeyPatch, segments: int, rest: int, seconds: int
 ) -> None:
     disk.sample()
-    DiskDay.update(segments=segments).execute()
+    DiskDay.update(segments=segments, rest=rest).execute()
     last = DiskDay.get().at
 
-    monkeypatch.setattr(disk, "now", lambda: last + timedelta(minutes=minutes, seconds=-1))
+    monkeypatch.setattr(disk, "now", lambda: last + timedelta(seconds=seconds - 1))
     assert disk.sample() is False
-    monkeypatch.setattr(disk, "now", lambda: last + timedelta(minutes=minutes))
+    monkeypatch.setattr(disk, "now", lambda: last + timedelta(seconds=seconds))
     assert disk.sample() is True
 
 
