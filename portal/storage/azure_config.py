@@ -13,8 +13,6 @@ from portal.storage.form_fields import Field
 FORM = (
     Field(name="account", label="Storage account", hint="Such as hospitalarchive.", role="place"),
     Field(name="container", label="Container", hint="It exists already, such as research-2027.", role="place"),
-    form_fields.endpoint("Empty: the account's own in Microsoft's public cloud."),
-    form_fields.ca(),
     Field(
         name="account_key",
         label="Account key",
@@ -41,6 +39,8 @@ FORM = (
         hint="Who signs the client in. Empty: Microsoft's own.",
         role="account",
     ),
+    form_fields.endpoint("Empty: the account's own in Microsoft's public cloud."),
+    form_fields.ca(),
 )
 FIELDS = form_fields.names(FORM)
 AUTHORITY = "https://login.microsoftonline.com"

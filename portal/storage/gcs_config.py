@@ -16,8 +16,6 @@ from portal.storage.form_fields import Field
 
 FORM = (
     Field(name="bucket", label="Bucket", hint="It exists already, such as research-2027.", role="place", is_wide=True),
-    form_fields.endpoint("Empty: Google's own."),
-    form_fields.ca(),
     Field(
         name="service_account",
         label="Key of a service account",
@@ -34,6 +32,8 @@ FORM = (
     Field(
         name="secret_key", label="Secret", hint="Of the access key. It is sealed, and never shown again.", kind="secret"
     ),
+    form_fields.endpoint("Empty: Google's own."),
+    form_fields.ca(),
 )
 FIELDS = form_fields.names(FORM)
 ENDPOINT = "https://storage.googleapis.com"
