@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from peewee import Value
+
 from portal import copies, reserve, runtime
-from portal.models import ApiKey, Conflict, Device, File, Storage, now
+from portal.models import ApiKey, Conflict, Device, File, Schedule, Storage, now
 
 SOON = timedelta(days=14)
 """Before a key ends in less than this, somebody should have made the next one."""
@@ -16,7 +18,7 @@ ROOM = 2
 PATIENCE = timedelta(hours=1)
 """How long a segment of the archive may wait for its bucket without having been refused there."""
 
-Kind = Literal["disk", "archive", "storages", "conflicts", "keys"]
+Kind = Literal["disk", "archive", "storages", "schedules", "conflicts", "keys"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class Need:
 
 def every() -> list[Need]:
     """Most urgent first; three statements, and one more where the archive has a bucket."""
-    return [*_low_disk(), *_archive(), *_failed_storages(), *_conflicts(), *_keys()]
+    return [*_low_disk(), *_archive(), *_failed(), *_conflicts(), *_keys()]
 
 
 def _low_disk() -> Iterator[Need]:
@@ -56,13 +58,28 @@ def _archive() -> Iterator[Need]:
         yield Need(kind="archive", sentence=f"{segments} for the archive's bucket, the first closed", moment=since)
 
 
-def _failed_storages() -> Iterator[Need]:
-    failed = list(Storage.select(Storage.id, Storage.label, Storage.since).where(Storage.state == "failed").limit(1000))
-    if len(failed) == 1:
-        one = failed[0]
-        yield Need(kind="storages", sentence=f"External storage {one.label} failed", row=one.id, moment=one.since)
-    elif failed:
-        yield Need(kind="storages", sentence=f"{len(failed)} external storages failed")
+def _failed() -> Iterator[Need]:
+    """Storages that failed, and schedules that stopped by themselves; by one statement."""
+    failed = Storage.select(Value("storages"), Storage.id, Storage.label, Storage.since).where(
+        Storage.state == "failed"
+    )
+    stopped = Schedule.select(Value("schedules"), Schedule.id, Schedule.label, Value(None)).where(
+        Schedule.state == "stopped"
+    )
+    found: dict[str, list[Any]] = {"storages": [], "schedules": []}
+    for kind, *row in failed.union_all(stopped).limit(1000).tuples():
+        found[kind].append(row)
+    storages, schedules = found["storages"], found["schedules"]
+    if len(storages) == 1:
+        ((row_id, label, since),) = storages
+        moment = Storage.since.python_value(since)
+        yield Need(kind="storages", sentence=f"External storage {label} failed", row=row_id, moment=moment)
+    elif storages:
+        yield Need(kind="storages", sentence=f"{len(storages)} external storages failed")
+    if len(schedules) == 1:
+        yield Need(kind="schedules", sentence=f"Schedule {schedules[0][1]} stopped by itself", row=schedules[0][0])
+    elif schedules:
+        yield Need(kind="schedules", sentence=f"{len(schedules)} schedules stopped by themselves")
 
 
 def _conflicts() -> Iterator[Need]:

@@ -197,6 +197,15 @@ def views(rows: Sequence[Schedule]) -> list[dict[str, Any]]:
     return [view(row, last.get(row.id), only) for row, only in zip(rows, words, strict=True)]
 
 
+def is_lasting(row: Schedule) -> bool:
+    """Whether its project and storage are still there, so that it can go on."""
+    try:
+        _require_place(row.params)
+    except PortalError as error:
+        return not isinstance(error, Missing)
+    return True
+
+
 def in_site_time(moment: datetime | None) -> str:
     """2026-11-25 03:00 Europe/Zurich; empty for none."""
     if moment is None:
@@ -308,7 +317,10 @@ def _require_place(params: dict[str, Any]) -> dict[str, str]:
     project = Project.select(Project, Group).join(Group).where(Project.id == params["project"]).get_or_none()
     if project is None:
         raise Missing(f"The project {params['path']} is not there any more.")
-    storage = storages.by_id(params["storage"])
+    try:
+        storage = storages.by_id(params["storage"])
+    except Missing as error:
+        raise Missing(f"The storage {params['to']} has been removed.") from error
     try:
         storages.require_export(storage, project.group.code, project.label)
     except NotAllowed as error:

@@ -34,7 +34,7 @@ from portal import (
     users,
 )
 from portal.app import create_app
-from portal.models import Device, File, JobItem, Schedule, ScheduleRun, Series, Session, Subject, now, writing
+from portal.models import Device, File, JobItem, Project, Schedule, ScheduleRun, Series, Session, Subject, now, writing
 from portal.provenance import Actor, operator
 from portal.storage import storages
 
@@ -275,7 +275,13 @@ def _machines(actor: Actor) -> dict[str, object]:
 def _work(actor: Actor) -> dict[str, object]:
     with writing():
         waiting, failed = (
-            jobs.create("export", actor=actor, params={"path": LONG, "to": ATTACK}, what=what, total=2)
+            jobs.create(
+                "export",
+                actor=actor,
+                params={"path": LONG, "to": ATTACK, "only": f"session {LONG}"},
+                what=what,
+                total=2,
+            )
             for what in (FORMULA, LONG)
         )
         for number, state in enumerate(("failed", "verified")):
@@ -303,7 +309,9 @@ def _work(actor: Actor) -> dict[str, object]:
         sent = jobs.create("send", actor=actor, params={"path": LONG, "to": ATTACK, "peer": 1, "schedule": 1}, total=3)
         for state in ("stored", "warned", "failed"):
             JobItem.create(job=sent, key=f"{FORMULA}/{state}/{LONG}", state=state, sentence=LONG, size=1)
-        said = {"label": ATTACK, "confirmed_by": FORMULA, "sentence": LONG, "params": {"path": LONG, "to": ATTACK}}
+        places = {"project": Project.get().id, "storage": storages.get(ATTACK).id}
+        params = {**places, "path": LONG, "to": ATTACK, "only": f"session {LONG}"}
+        said = {"label": ATTACK, "confirmed_by": FORMULA, "sentence": LONG, "params": params}
         schedule = Schedule.create(cron="0 2 * * *", state="stopped", **said)
         Schedule.create(cron="0 2 * * *", due=now(), **{**said, "label": WIDE})
         ScheduleRun.create(schedule=schedule, due=now() - timedelta(days=1), job=failed)

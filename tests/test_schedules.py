@@ -154,7 +154,11 @@ def test_it_stops_itself_when_its_storage_is_gone(nightly: Schedule, clock: Cloc
     clock(day(3))
     assert (schedules.sweep(), made()) == (0, [])
     row = schedules.get(nightly.id)
-    assert (row.state, row.due, row.sentence) == ("stopped", None, "Stopped by itself: The storage has been removed.")
+    assert (row.state, row.due, row.sentence) == (
+        "stopped",
+        None,
+        "Stopped by itself: The storage mirror has been removed.",
+    )
     with pytest.raises(Missing):
         schedules.resume(nightly.id, actor=admin)
     clock(day(9))

@@ -5,11 +5,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from archive_fixtures import a_project
 from flask import Flask
 from web_fixtures import Visitor, account, app, reader, refusal, stranger, text_of, visitor
 
-from portal import devices, keys, needs, runtime, site
-from portal.models import ApiKey, Audit, Device, now, writing
+from portal import devices, exports, jobs, keys, needs, runtime, schedules, site
+from portal.models import ApiKey, Audit, Device, Schedule, now, writing
 from portal.provenance import Actor
 from portal.settings import Settings
 from portal.storage import storages
@@ -91,6 +92,35 @@ def test_failed_storages_lead_to_the_one_or_to_their_list(visitor: Visitor, admi
     page = visitor.get("/jobs/").text
     assert "2 external storages failed" in text_of(page)
     assert "/interfaces/storages/?only=failed" in page
+
+
+def test_a_schedule_that_stopped_waits_for_an_admin_and_goes_on_only_where_it_can(
+    visitor: Visitor, admin: Actor
+) -> None:
+    a_project("trial", actor=admin)
+    root = runtime.current().storage_roots[0]
+    storage = storages.add("mirror", "fs", path=str(root / "x"), actor=admin)
+    tried = exports.dry_run("neuro/trial", to="mirror", actor=admin)
+    jobs.cancel(tried.id, actor=admin)
+    row = schedules.add(tried.id, "0 2 * * *", confirmed=True, label="nightly", actor=admin)
+    storages.edit("mirror", mode="import", actor=admin)
+    page = f"/exports/schedules/{row.id}"
+
+    def stops() -> str:
+        Schedule.update(state="on", due=now() - timedelta(seconds=1)).execute()
+        assert schedules.sweep() == 0
+        strip = visitor.get("/jobs/").text
+        assert "Schedule nightly stopped by itself" in text_of(strip)
+        assert f'<a href="{page}">' in strip
+        return visitor.get(page).text
+
+    assert "mirror is for import only." in text_of(stops())
+    assert f'action="{page}/resume"' in stops()
+    storages.remove(storage.label, actor=admin)
+    shown = stops()
+    assert "The storage mirror has been removed. It cannot go on." in text_of(shown)
+    assert f'action="{page}/resume"' not in shown
+    assert f'action="{page}/run"' not in shown
 
 
 def test_a_disk_that_fills_is_told_before_and_when_it_is_full(app: Flask, site: Settings, visitor: Visitor) -> None:

@@ -136,4 +136,5 @@ def _export() -> Any:
 
 
 def _view(row: Any) -> dict[str, Any]:
-    return schedules.view(row, schedules.last_of([row]).get(row.id))
+    places = {"project_id": row.params["project"], "is_lasting": schedules.is_lasting(row)}
+    return {**schedules.view(row, schedules.last_of([row]).get(row.id)), **places}

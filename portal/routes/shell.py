@@ -28,11 +28,16 @@ WAITING: dict[str, tuple[str, str, dict[str, Any]]] = {
     "disk": ("alert-triangle", "disk.index", {}),
     "archive": ("cloud-off", "disk.index", {}),
     "storages": ("cloud-off", "storages.index", {"only": "failed"}),
+    "schedules": ("clock", "schedules.index", {"only": "stopped"}),
     "conflicts": ("git-compare", "conflicts.index", {"only": "open"}),
     "keys": ("key", "devices.index", {"sort": "expires"}),
 }
 """Kind of a need → its picture, and the list where it is looked after."""
-PAGES = {"storages": ("storages.show", "storage_id"), "keys": ("devices.show", "device_id")}
+PAGES = {
+    "storages": ("storages.show", "storage_id"),
+    "schedules": ("schedules.show", "schedule_id"),
+    "keys": ("devices.show", "device_id"),
+}
 """The page to go to where it is one thing."""
 
 

@@ -29,6 +29,7 @@ def install(app: Flask) -> None:
         days_left,
         hour_of,
         interval,
+        is_near,
         lasting,
         number,
         our_host,
@@ -123,6 +124,11 @@ def ago(value: datetime | str | None, never: str = "Never") -> Markup:
         return Markup('<span class="q">{}</span>').format(never)
     moment = _moment(value)
     return _timed(moment, _relative(moment))
+
+
+def is_near(value: datetime | str) -> bool:
+    """Whether `ago` says how far away it is, and not its day."""
+    return abs((_now() - _moment(value)).total_seconds()) < DAY
 
 
 def day(value: datetime | str | None) -> Markup:
