@@ -62,20 +62,22 @@ def check_that_it_is_true(
     return failed, manifest
 
 
-def export(
-    place: Place, number: int, acquisition: Acquisition, admin: Actor, fronted: Place, options: Options = USUAL
-) -> tuple[Job, Any]:
-    """Start an export of many small objects and a large one; returns the job, and what is to arrive."""
+def fill(acquisition: Acquisition, number: int, admin: Actor) -> dict[str, tuple[int, str]]:
+    """Many small objects and a large one; returns what of them is to arrive."""
     digests = add_copies(acquisition, number, admin)
     content = os.urandom(LARGE)
     add_file(acquisition, "large.bin", content, admin)
-    label = f"faults-{next(NUMBERS)}"
-    row = storages.add(label, place.provider, prefix=label, secret=place.secret, actor=admin, **fronted.config)
-    storages.note(row.id, state="degraded", sentence="Tested.", create_only=place.create_only)
     expected = {name: (5000, digest) for name, digest in digests.items()}
     expected["large.bin"] = (LARGE, hashlib.sha256(content).hexdigest())
-    expected = {f"Trial/S-01/Visit 1/T1/{name}": found for name, found in expected.items()}
-    return exports.start("lab/Trial", to=label, actor=admin, options=options), expected
+    return {f"Trial/S-01/Visit 1/T1/{name}": found for name, found in expected.items()}
+
+
+def export(place: Place, admin: Actor, options: Options = USUAL) -> Job:
+    """Start an export of all to a new prefix there."""
+    label = f"faults-{next(NUMBERS)}"
+    row = storages.add(label, place.provider, prefix=label, secret=place.secret, actor=admin, **place.config)
+    storages.note(row.id, state="degraded", sentence="Tested.", create_only=place.create_only)
+    return exports.start("lab/Trial", to=label, actor=admin, options=options)
 
 
 NUMBERS = itertools.count()
@@ -85,7 +87,8 @@ def go_through(
     faulty: Faulty, front: Front, place: Place, acquisition: Acquisition, admin: Actor, number: int = 2000
 ) -> tuple[Job, set[str]]:
     """Export objects through the front with its faults; returns the job as it ended, and what is missing."""
-    job, expected = export(place, number - 1, acquisition, admin, place.behind(front))
+    expected = fill(acquisition, number - 1, admin)
+    job = export(place.behind(front), admin)
     front.rule, front.breaks = faulty, faulty.breaks
     job = run(job, place.behind(front))
     failed, _manifest = check_that_it_is_true(job, place, expected)
@@ -120,7 +123,8 @@ def test_a_manifest_that_the_store_loses_in_the_last_run_for_objects_is_written_
         lost[name] -= 1
         return a_promise(request)
 
-    job, expected = export(place, 10, acquisition, admin, place.behind(front))
+    expected = fill(acquisition, 10, admin)
+    job = export(place.behind(front), admin)
     front.rule = rule
     job = run(job, place.behind(front))
     failed, _manifest = check_that_it_is_true(job, place, expected)

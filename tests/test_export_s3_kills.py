@@ -9,7 +9,7 @@ import pytest
 import requests
 from store_fixtures import *  # noqa: F403  (fixtures)
 from store_fixtures import Place, free_port
-from test_export_faults import check_that_it_is_true, export
+from test_export_faults import check_that_it_is_true, export, fill
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, Valkey, until
 
@@ -49,16 +49,15 @@ def web(site: Settings, queue: Valkey, tmp_path: Path) -> Iterator[Web]:
 
 
 def kill_in_turn(
-    victims: list[tuple[Process, ...]], number: int, place: Place, acquisition: Acquisition, admin: Actor, web: Web
+    victims: list[tuple[Process, ...]], expected: dict[str, tuple[int, str]], place: Place, admin: Actor, web: Web
 ) -> None:
     """Export, kill each in turn at a moment of its own, and start it again; the export ends whole.
 
     The last ones die while the large object is under way.
     """
-    options = Options(bandwidth=RATE)
-    job, expected = export(place, number, acquisition, admin, place, options)
+    job = export(place, admin, Options(bandwidth=RATE))
     store = place.open(job.params["to"])
-    for moment, together in zip(sorted(random.sample(range(number // 2), 2)), victims[:-1], strict=True):
+    for moment, together in zip(sorted(random.sample(range(len(expected) // 2), 2)), victims[:-1], strict=True):
         until(lambda least=moment: jobs.get(job.id).done >= least)
         kill(together, job)
     until(lambda: any(store.leftovers(WHATEVER_AGE)))
@@ -82,7 +81,7 @@ def kill(victims: tuple[Process, ...], job: Job) -> None:
 def test_an_export_to_a_bucket_survives_web_queue_and_worker(
     place: Place, acquisition: Acquisition, admin: Actor, queue: Valkey, worker: Process, web: Web
 ) -> None:
-    kill_in_turn([(web,), (queue,), (worker,)], 300, place, acquisition, admin, web)
+    kill_in_turn([(web,), (queue,), (worker,)], fill(acquisition, 300, admin), place, admin, web)
 
 
 @pytest.mark.prove
@@ -98,7 +97,8 @@ def test_exports_to_a_bucket_survive_20_rounds_of_kills(
     record_property: Callable[[str, object], None],
 ) -> None:
     processes = (queue, worker, web)
+    expected = fill(acquisition, 1000, admin)
     for _turn in range(20):
         victims = [tuple(random.sample(processes, k=random.choice((1, 2, 3)))) for _time in range(3)]
-        kill_in_turn(victims, 1000, place, acquisition, admin, web)
+        kill_in_turn(victims, expected, place, admin, web)
     record_property("exports killed three times and whole", 20)
