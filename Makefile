@@ -2,7 +2,7 @@
 # make test  the one check: format, lint, types, import contracts, tests; the same here and in CI
 # make guide takes the pictures of docs/guide anew
 # make bench times the pages on a full site (BENCH=DIR keeps it), plans and copies of exports; writes bench/results.md
-# make prove the long rounds of the kill tests; writes docs/proof.md
+# make prove the long rounds: kills, faults, gigabytes, all looks (ONLY=kills: some of them); writes docs/proof.md
 
 PYTHON ?= python3
 ARGS ?=
@@ -28,7 +28,7 @@ test: .venv/test packages .venv/azurite/made
 	$(PYTEST) -n $(PROCESSES) --dist loadgroup $(if $(CI),-p tests.no_skips)
 
 prove: .venv/test packages .venv/azurite/made
-	$(PYTEST) -m prove -n 2 --timeout 3600 -p tests.proof
+	$(PYTEST) -m prove -n 2 --timeout 3600 -p tests.proof $(if $(ONLY),-k '$(ONLY)')
 
 bench: .venv/test
 	$(BIN)/python bench/pages.py $(BENCH)
