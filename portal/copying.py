@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 SHORT = 8 * CHUNK
 """Bytes of an object that is finished also when its run is to stop, so that the storage holds what the row says."""
+MOMENT = 10.0
+"""Seconds that its end may take: a slower one is left."""
 ARRIVED = ("verified", "stored", "warned")
 """States of an item that is done: read back from a storage; taken by a peer, and taken with a warning."""
 
@@ -101,7 +103,7 @@ class _Sender:
         self._destination = destination
         self._existing = run.job.params.get("existing", "never")
         self._is_empty = run.job.attempts == 1 and not run.job.done and _is_empty(run.job, destination)
-        rate = run.job.params.get("bandwidth", 0)
+        self._rate = rate = run.job.params.get("bandwidth", 0)
         self._sending, self._reading = Bandwidth(rate), Bandwidth(rate)  # a line has room in each direction
 
     def attempt(self, task: Task, check: Check) -> Outcome:
@@ -144,11 +146,11 @@ class _Sender:
 
     def _is_whole(self, item: JobItem, size: int, check: Check) -> bool:
         """Whether the storage gives back the item's bytes. Raises Missing."""
+        leave = check if self._is_long(item.size) else _go_on
 
         def came(length: int) -> None:
-            if item.size > SHORT:
-                check()
-            self._reading.wait(length, check)
+            leave()
+            self._reading.wait(length, leave)
 
         held = self._destination.holds
         return size == item.size and held(item.key, size=size, digest=item.digest, came=came)
@@ -164,7 +166,7 @@ class _Sender:
         piece = self._sending.piece(CHUNK)
         with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
             while True:
-                if blob.size > SHORT:
+                if self._is_long(blob.size):
                     check()
                 try:
                     chunk = content.read(piece)
@@ -174,6 +176,13 @@ class _Sender:
                     return
                 self._sending.wait(len(chunk), check)
                 yield chunk
+
+    def _is_long(self, size: int) -> bool:
+        return size > SHORT or size > MOMENT * (self._rate or size)
+
+
+def _go_on() -> None:
+    """What takes but a moment is brought to its end."""
 
 
 def _is_empty(job: Job, destination: "Destination") -> bool:

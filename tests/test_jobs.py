@@ -20,10 +20,12 @@ SYSTEM = Actor(type="system", name="test", is_admin=True)
 
 
 def a_job(kind: str = "export", **changes: Any) -> Job:
+    """A job with changes to its row, in which a span of time is a moment so far from now."""
     with writing():
         job = jobs.create(kind, actor=SYSTEM, params={}, what="something")
     if changes:
-        Job.update(**changes).where(Job.id == job.id).execute()
+        moments = {name: now() + value for name, value in changes.items() if isinstance(value, timedelta)}
+        Job.update(**changes | moments).where(Job.id == job.id).execute()
     return jobs.get(job.id)
 
 
@@ -105,11 +107,11 @@ def test_the_sweep_rings_for_what_a_lost_queue_has_forgotten(queue: Valkey) -> N
     ("changes", "rung"),
     [
         ({"state": "waiting"}, 1),
-        ({"state": "waiting", "due": now() + timedelta(minutes=10)}, 0),
-        ({"state": "waiting", "due": now() + timedelta(days=1)}, 1),  # the clock was set back
-        ({"state": "running", "lease": now() - timedelta(seconds=1)}, 1),
-        ({"state": "running", "lease": now() + timedelta(minutes=5)}, 0),
-        ({"state": "running", "lease": now() + timedelta(days=1)}, 1),
+        ({"state": "waiting", "due": timedelta(minutes=10)}, 0),
+        ({"state": "waiting", "due": timedelta(days=1)}, 1),  # the clock was set back
+        ({"state": "running", "lease": timedelta(seconds=-1)}, 1),
+        ({"state": "running", "lease": timedelta(minutes=5)}, 0),
+        ({"state": "running", "lease": timedelta(days=1)}, 1),
         ({"state": "done"}, 0),
         ({"state": "failed"}, 0),
         ({"state": "cancelled"}, 0),
@@ -124,8 +126,8 @@ def test_the_sweep_rings_for_each_due_row_and_for_no_other(changes: dict[str, An
 @pytest.mark.parametrize(
     "changes",
     [
-        {"due": now() + timedelta(days=1)},
-        {"state": "running", "holder": "dead", "lease": now() + timedelta(days=1), "attempts": 1},
+        {"due": timedelta(days=1)},
+        {"state": "running", "holder": "dead", "lease": timedelta(days=1), "attempts": 1},
     ],
 )
 def test_a_row_that_was_written_while_the_clock_was_ahead_is_run(changes: dict[str, Any], site: Settings) -> None:
