@@ -4,6 +4,7 @@ import pytest
 from playhouse.schema_diff import diff_models
 
 from portal import migrations, models, runtime, settings
+from portal.errors import BadSetting
 
 WRITTEN_OUT = {"study_name_groups", "study_patient_id_typed", "study_accession_typed", "subject_live_label"}
 """Indexes over an expression or with a collation, which Peewee cannot compare."""
@@ -19,6 +20,12 @@ def test_the_tables_are_those_of_the_models() -> None:
 
 def test_a_second_run_has_nothing_to_do(site: settings.Settings) -> None:
     assert migrations.apply(site.run / "migrate.lock") == []
+
+
+def test_a_database_that_no_step_brings_up_to_date_is_refused(site: settings.Settings) -> None:
+    models.database.execute_sql("ALTER TABLE storage DROP COLUMN threads")
+    with pytest.raises(BadSetting, match=r"another version of Portico: storage has no threads\. Start"):
+        migrations.apply(site.run / "migrate.lock")
 
 
 def test_two_processes_that_migrate_at_once_agree(site_settings: settings.Settings) -> None:

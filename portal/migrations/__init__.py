@@ -10,16 +10,22 @@ from pathlib import Path
 from playhouse.migrations import Runner
 
 from portal import models
+from portal.errors import BadSetting
 
 HERE = Path(__file__).parent
 
 
 def apply(lock: Path) -> list[str]:
-    """Bring the tables up to date and return the steps. Of two processes at once, the second has nothing to do."""
+    """Bring the tables up to date and return the steps. Of two processes at once, the second has nothing to do.
+
+    Raises BadSetting for a database that lacks something which no step brings.
+    """
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with models.connection():
-            return _apply(_runner())
+            steps = _apply(_runner())
+            _require_columns()
+            return steps
 
 
 def pending() -> list[str]:
@@ -36,6 +42,16 @@ def _apply(runner: Runner) -> list[str]:
     with models.database.atomic():
         models.database.create_tables(models.TABLES)
         return list(runner.fake())
+
+
+def _require_columns() -> None:
+    """Else each page that reads the table would fail for itself, and say less."""
+    for table in models.TABLES:
+        there = {column.name for column in models.database.get_columns(table._meta.table_name)}
+        lacking = [name for name in table._meta.columns if name not in there]
+        if lacking:
+            sentence = f"The database is of another version of Portico: {table._meta.table_name} has no {lacking[0]}."
+            raise BadSetting(f"{sentence} Start the version that made it, or choose another folder (PORTAL_DATA).")
 
 
 def _runner() -> Runner:
