@@ -70,7 +70,7 @@ class FileSystemStore:
         self._root = root
         self.mount = ""
         self._needed = mount
-        self._seen = b""
+        self._device = -1
 
     def steps(self) -> Sequence[Step]:
         return [("Folder allowed", self._allowed), ("Folder found", self._found)]
@@ -96,10 +96,13 @@ class FileSystemStore:
         return _Writing(name, last, size, overwrite, folder=kept, file=file)
 
     def send(self, upload: Upload, number: int, offset: int, body: Body) -> None:  # noqa: ARG002 (others need it)
-        left = memoryview(body)
+        """Of a large object the disk begins to write each part at once: else all of it waits for the end."""
+        left, file = memoryview(body), _writing(upload).file
         with self._explained():
             while left:
-                written = os.pwrite(_writing(upload).file, left, offset)
+                written = os.pwrite(file, left, offset)
+                if upload.size > self.small:
+                    os.posix_fadvise(file, offset, written, os.POSIX_FADV_DONTNEED)
                 left, offset = left[written:], offset + written
 
     def finish(self, upload: Upload) -> None:
@@ -109,16 +112,16 @@ class FileSystemStore:
             _name(writing)
             _remove(_partial(writing.id), writing.folder)
             os.fsync(writing.folder)
-        self.abort(upload)
+        _close(writing)
 
     def abort(self, upload: Upload) -> None:
         writing = _writing(upload)
         if writing.file >= 0:
-            os.close(writing.file)
-            with self._explained():
-                _remove(_partial(writing.id), writing.folder)
-            os.close(writing.folder)
-            writing.file = writing.folder = -1
+            try:
+                with self._explained():
+                    _remove(_partial(writing.id), writing.folder)
+            finally:
+                _close(writing)
 
     def unfinished(self, prefix: str) -> Iterator[Upload]:  # noqa: ARG002 (others ask for it)
         """None: what a killed writer left goes with the next look at its object."""
@@ -132,8 +135,9 @@ class FileSystemStore:
                     found = os.stat(last, dir_fd=folder, follow_symlinks=False)
                     # A writer that was killed between link and unlink left its other name; no writer can need it now.
                     # It stays on a disk that is mounted read-only: that can be read all the same.
-                    with contextlib.suppress(OSError):
-                        _remove(_partial(last), folder)
+                    if found.st_nlink > 1:
+                        with contextlib.suppress(OSError):
+                            _remove(_partial(last), folder)
             except FileNotFoundError:
                 return None
         if not stat.S_ISREG(found.st_mode):
@@ -141,19 +145,30 @@ class FileSystemStore:
         return Stat(name, found.st_size)
 
     def read(self, name: str, offset: int, size: int | None) -> Iterator[bytes]:
-        self._require(name)
-        *folders, last = _parts(name)
-        with self._explained(), self._folder(folders) as folder:
-            descriptor = os.open(last, _FILE, dir_fd=folder)
-        with open(descriptor, "rb", buffering=0) as file:
-            file.seek(offset)
+        file = self._open(name)
+        try:
             while size is None or size > 0:
                 with self._explained():
-                    chunk = file.read(CHUNK if size is None else min(CHUNK, size))
+                    chunk = os.pread(file, CHUNK if size is None else min(CHUNK, size), offset)
                 if not chunk:
                     return
+                offset += len(chunk)
                 size = None if size is None else size - len(chunk)
                 yield chunk
+        finally:
+            os.close(file)
+
+    def _open(self, name: str) -> int:
+        """A descriptor of a file. Raises Missing, and BadValue for what is none."""
+        *folders, last = _parts(name)
+        with self._explained():
+            try:
+                with self._folder(folders) as folder:
+                    if not stat.S_ISREG(os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode):
+                        raise BadValue(f"{name} is there, but is no file.")
+                    return os.open(last, _FILE, dir_fd=folder)
+            except FileNotFoundError:
+                raise Missing(f"There is no object {name}.") from None
 
     def delete(self, name: str) -> None:
         self._require(name)
@@ -211,16 +226,16 @@ class FileSystemStore:
 
     def _require_disk(self, folder: int) -> None:
         """Raises NoPlace for the bare folder that stands where a disk was mounted."""
-        number = mounts.number(folder)
-        if number == self._seen:
+        device = os.fstat(folder).st_dev
+        if device == self._device:
             return
-        found = mounts.point(number)
+        found = mounts.point(mounts.number(folder))
         if self._needed and not Path(found).is_relative_to(self._needed):
             sentence = f"The disk of {self._needed} is not mounted. Mount it, then test again."
             meant = f"If {self._path} is meant to lie on another disk from now on, save the storage again as it is."
             raise NoPlace(f"{sentence} {meant}", permanent=False)
         self.mount = self._needed = found
-        self._seen = number
+        self._device = device
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -259,9 +274,13 @@ def _descend(start: int, parts: Iterable[str], *, make: bool) -> int:
     descriptor = os.dup(start)
     try:
         for part in parts:
-            if make:
+            try:
+                deeper = os.open(part, _FOLDER, dir_fd=descriptor)
+            except FileNotFoundError:
+                if not make:
+                    raise
                 _make(part, descriptor)
-            deeper = os.open(part, _FOLDER, dir_fd=descriptor)
+                deeper = os.open(part, _FOLDER, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = deeper
     except BaseException:
@@ -283,11 +302,19 @@ def _begin(folder: int, name: str) -> int:
     never put its own half-written file in its place.
     """
     partial = _partial(name)
-    _remove(partial, folder)
+    with contextlib.suppress(FileExistsError):
+        return os.open(partial, _NEW_FILE, 0o600, dir_fd=folder)
+    _remove(partial, folder)  # a killed writer's
     try:
         return os.open(partial, _NEW_FILE, 0o600, dir_fd=folder)
     except FileExistsError as error:
         raise Busy("Another run writes this object at the same moment.") from error
+
+
+def _close(writing: _Writing) -> None:
+    os.close(writing.file)
+    os.close(writing.folder)
+    writing.file = writing.folder = -1
 
 
 def _name(writing: _Writing) -> None:
