@@ -59,8 +59,12 @@ class JobWorker(Worker):
         return MONITOR_SECONDS + 10
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Register again with a queue that has lost its memory."""
-        if pipeline is None and not self.connection.exists(self.key):
+        """Register again with a queue that has lost its memory.
+
+        RQ itself may have written half of the worker's hash since then, its state alone.
+        """
+        if pipeline is None and not self.connection.sismember(self.redis_workers_keys, self.key):
+            self.connection.delete(self.key)
             self.register_birth()  # type: ignore[no-untyped-call]
         super().heartbeat(timeout, pipeline)
 

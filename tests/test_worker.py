@@ -5,7 +5,7 @@ from pathlib import Path
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, Valkey, add_copies, until, work_process
 
-from portal import exports, jobs
+from portal import exports, jobs, runtime
 from portal.export_orders import Options
 from portal.models import Acquisition, Job, Storage, writing
 from portal.provenance import Actor
@@ -108,6 +108,15 @@ def test_a_worker_outlives_its_queue_and_rings_for_itself(
     until(lambda: is_over(second), process=worker)
     until(lambda: jobs.workers() == 1, process=worker)
     assert jobs.get(second).state == "done"
+
+
+def test_a_worker_of_which_the_queue_knows_half_registers_again(worker: Process) -> None:
+    until(lambda: jobs.workers() == 1, process=worker)
+    (key,) = runtime.redis().smembers("rq:workers")
+    runtime.redis().flushall()
+    runtime.redis().hset(key, "state", "busy")
+    until(lambda: jobs.workers() == 1, process=worker)
+    assert runtime.redis().hexists(key, "birth")
 
 
 def test_sigterm_stops_a_worker_that_waits(worker: Process) -> None:
