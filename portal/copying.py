@@ -13,13 +13,12 @@ from portal.item_work import Check, Tally
 from portal.models import Blob, File, Job, JobItem
 from portal.runs import Run
 from portal.setbacks import Outcome, note
-from portal.storage.store import NotKept
+from portal.storage.store import CHUNK, NotKept
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
 
-CHUNK = 1 << 20
-SHORT = 8 * CHUNK
+SHORT = 8 << 20
 """Bytes of an object that is finished also when its run is to stop, so that the storage holds what the row says."""
 MOMENT = 10.0
 """Seconds that its end may take: a slower one is left."""

@@ -12,7 +12,7 @@ from store_fixtures import Front, Place, Request
 from work_fixtures import until
 
 from portal.errors import Unreachable
-from portal.storage.parts import Lanes, Parts
+from portal.storage.parts import Buffers, Lanes, Parts
 
 pytestmark = pytest.mark.xdist_group("stores")
 
@@ -22,11 +22,23 @@ pytestmark = pytest.mark.xdist_group("stores")
 def test_an_object_is_cut_in_parts_of_one_length(chunk: int, length: int) -> None:
     content = os.urandom(100)
     chunks = (content[at : at + chunk] for at in range(0, 100, chunk))
-    parts = list(Parts(chunks, size=100, length=length))
-    assert b"".join(body for _number, _offset, body in parts) == content
-    assert [number for number, _offset, _body in parts] == list(range(len(parts)))
-    assert [offset for _number, offset, _body in parts] == list(range(0, 100, length))
-    assert {len(body) for _number, _offset, body in parts[:-1]} <= {length}
+    parts = list(Parts(chunks, size=100, length=length, digests=True, buffers=Buffers()))
+    assert b"".join(part.body for part in parts) == content
+    assert [part.number for part in parts] == list(range(len(parts)))
+    assert [part.offset for part in parts] == list(range(0, 100, length))
+    assert {len(part.body) for part in parts[:-1]} <= {length}
+    assert [part.digest for part in parts] == [hashlib.sha256(part.body).hexdigest() for part in parts]
+
+
+def test_memory_is_used_again_once_a_part_is_given_back_and_nothing_of_the_earlier_part_shows() -> None:
+    buffers = Buffers()
+    parts = Parts([b"0123456789"], size=10, length=6, digests=False, buffers=buffers)
+    first = next(parts)
+    buffers.give_back(first)
+    second = next(parts)
+    assert second.body.obj is first.body.obj
+    assert (bytes(second.body), second.digest) == (b"6789", "")
+    assert len(buffers.take(7)) >= 7
 
 
 def test_the_last_part_is_given_only_once_the_chunks_have_ended_well() -> None:
@@ -34,8 +46,8 @@ def test_the_last_part_is_given_only_once_the_chunks_have_ended_well() -> None:
         yield b"0123456789"
         raise Unreachable("The source broke off.")
 
-    parts = Parts(chunks(), size=10, length=6)
-    assert next(parts) == (0, 0, b"012345")
+    parts = Parts(chunks(), size=10, length=6, digests=False, buffers=Buffers())
+    assert bytes(next(parts).body) == b"012345"
     with pytest.raises(Unreachable):
         next(parts)
 

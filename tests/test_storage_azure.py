@@ -16,7 +16,7 @@ from portal.storage import azure, azure_config
 from portal.storage.azure import AzureStore
 from portal.storage.destination import Destination
 from portal.storage.reach import endpoint
-from portal.storage.store import Interrupted, NoPlace
+from portal.storage.store import Interrupted, NoPlace, Part
 from portal.storage.tokens import NotSignedIn
 
 PLACE = {"account": "hospital", "container": "research-2027"}
@@ -105,8 +105,8 @@ def test_credentials_that_do_not_fit_are_refused_with_their_field(
 def test_two_uploads_under_one_name_never_mix_their_blocks(store: AzureStore) -> None:
     first, second = (store.begin("mixed", size=8, overwrite=False) for _writer in range(2))
     for number, part in enumerate((b"abcd", b"efgh")):
-        store.send(first, number, 4 * number, part)
-        store.send(second, number, 4 * number, part.upper())
+        store.send(first, Part(number, 4 * number, memoryview(part)))
+        store.send(second, Part(number, 4 * number, memoryview(part.upper())))
     store.finish(first)
     with pytest.raises(Taken):
         store.finish(second)
@@ -119,7 +119,7 @@ def test_bytes_that_change_on_the_way_are_refused_by_the_store(
     upload = store.begin("changed", size=4, overwrite=False)
     monkeypatch.setattr(azure, "_md5", lambda _body: "AAAAAAAAAAAAAAAAAAAAAA==")
     with pytest.raises(Interrupted, match="other bytes"):
-        store.send(upload, 0, 0, b"abcd")
+        store.send(upload, Part(0, 0, memoryview(b"abcd")))
     with pytest.raises(Interrupted, match="other bytes"):
         store.put("changed", b"abcd", digest="", overwrite=False)
     assert store.stat("changed") is None

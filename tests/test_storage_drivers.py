@@ -14,7 +14,7 @@ from store_fixtures import ALL, HTTP, SHORT, Answer, Front, Place, Request, Rule
 
 from portal.errors import BadValue, Damaged, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.storage.destination import Destination
-from portal.storage.store import Interrupted, NoPlace
+from portal.storage.store import Interrupted, NoPlace, Part
 
 pytestmark = pytest.mark.xdist_group("stores")
 
@@ -236,7 +236,7 @@ def test_a_list_goes_on_from_page_to_page(place: Place, prefix: str) -> None:
 def test_leftovers_of_ours_are_freed_and_those_of_others_stay(prefix: str, destination: Destination) -> None:
     store = destination._store
     for key in ("ours", "theirs"):
-        store.send(store.begin(f"{prefix}/{key}", size=LARGE, overwrite=False), 0, 0, b"a part")
+        store.send(store.begin(f"{prefix}/{key}", size=LARGE, overwrite=False), Part(0, 0, memoryview(b"a part")))
     assert {key for key, _upload in destination.leftovers(timedelta(days=-1))} == {"ours", "theirs"}
     assert destination.tidy(lambda key: key == "ours", timedelta(days=-1)) == 1
     assert [key for key, _upload in destination.leftovers(timedelta(days=-1))] == ["theirs"]

@@ -19,7 +19,7 @@ from portal.storage import azure_answers, azure_config, documents, http, tokens
 from portal.storage.destination import Destination
 from portal.storage.http import Limits
 from portal.storage.reach import Endpoint, endpoint
-from portal.storage.store import MIB, Body, NoPlace, Stat, Step, Upload
+from portal.storage.store import MIB, Body, NoPlace, Part, Stat, Step, Upload
 from portal.storage.tokens import NotSignedIn, Tokens
 
 PAGE = 2000
@@ -66,6 +66,7 @@ class AzureStore:
     part = 8 * MIB
     mount = ""
     any_order = True
+    signs = False
     by_name = False  # by folders, in an account with a hierarchical namespace
     most_parts = 50_000
     longest = 4 * LONGEST
@@ -92,12 +93,12 @@ class AzureStore:
         """Nothing is sent: blocks wait under the name of the blob, told apart by a random beginning of their ids."""
         return Upload(name, secrets.token_hex(16), size, overwrite)
 
-    def send(self, upload: Upload, number: int, offset: int, body: Body) -> None:  # noqa: ARG002 (others need it)
-        block = base64.b64encode(f"{upload.id}{number:08d}".encode()).decode()
+    def send(self, upload: Upload, part: Part) -> None:
+        block = base64.b64encode(f"{upload.id}{part.number:08d}".encode()).decode()
         params = {"comp": "block", "blockid": block}
-        answer = self._request("PUT", upload.name, params, body=body, headers={"Content-MD5": _md5(body)})
+        answer = self._request("PUT", upload.name, params, body=part.body, headers={"Content-MD5": _md5(part.body)})
         self._read(answer, 201, "write")
-        upload.parts[number] = block
+        upload.parts[part.number] = block
 
     def finish(self, upload: Upload) -> None:
         blocks = "".join(f"<Uncommitted>{block}</Uncommitted>" for block in upload.answers)

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from portal.errors import BadValue, Damaged, Missing, PortalError, Taken
 from portal.models import now
-from portal.storage.parts import Lanes, Part, Parts
-from portal.storage.store import CHUNK, MIB, Interrupted, NotKept, Stat, Step, Store, Unsupported, Upload
+from portal.storage.parts import Buffers, Lanes, Parts
+from portal.storage.store import CHUNK, MIB, Interrupted, NotKept, Part, Stat, Step, Store, Unsupported, Upload
 
 __all__ = ["CHUNK", "Destination", "Stat"]
 
@@ -52,6 +52,7 @@ class Destination:
         self._tries = tries
         self._wait = wait
         self._local = threading.local()
+        self._buffers = Buffers()
         self.lanes = Lanes(lanes)
 
     @property
@@ -244,7 +245,8 @@ class Destination:
         length = max(store.part, math.ceil(size / store.most_parts / MIB) * MIB)
         upload = self._persist(lambda: store.begin(name, size=size, overwrite=overwrite))
         try:
-            self._send_parts(upload, Parts(chunks, size=size, length=length))
+            parts = Parts(chunks, size=size, length=length, digests=store.signs, buffers=self._buffers)
+            self._send_parts(upload, parts)
             settle = lambda: self._settled(name, size, digest)  # noqa: E731
             self._persist(lambda: store.finish(upload), settle=settle, guard=not overwrite and name)
         except Missing as error:
@@ -268,7 +270,10 @@ class Destination:
                 self._send(upload, part)
 
     def _send(self, upload: Upload, part: Part) -> None:
-        self._persist(lambda: self._store.send(upload, *part))
+        try:
+            self._persist(lambda: self._store.send(upload, part))
+        finally:
+            self._buffers.give_back(part)
 
     def _is_there(self, name: str, size: int, digest: str) -> bool:
         """Whether an upload that the store no longer knows has ended well: the answer to its end may have got lost."""

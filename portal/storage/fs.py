@@ -15,7 +15,7 @@ from portal import runtime
 from portal.errors import BadValue, Busy, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.storage import keys, mounts, paths
 from portal.storage.destination import Destination
-from portal.storage.store import CHUNK, MIB, Body, NoPlace, Stat, Step, Upload
+from portal.storage.store import CHUNK, MIB, NoPlace, Part, Stat, Step, Upload
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -61,6 +61,7 @@ class FileSystemStore:
     small = 8 * MIB
     part = MIB
     any_order = False
+    signs = False
     by_name = False  # by bytes, which need be no Unicode
     most_parts = 1 << 40
     longest = 4000
@@ -78,7 +79,7 @@ class FileSystemStore:
     def put(self, name: str, body: bytes, *, digest: str, overwrite: bool) -> None:  # noqa: ARG002 (others send it)
         upload = self.begin(name, size=len(body), overwrite=overwrite)
         try:
-            self.send(upload, 0, 0, body)
+            self.send(upload, Part(0, 0, memoryview(body)))
             self.finish(upload)
         finally:
             self.abort(upload)
@@ -95,9 +96,9 @@ class FileSystemStore:
                 raise
         return _Writing(name, last, size, overwrite, folder=kept, file=file)
 
-    def send(self, upload: Upload, number: int, offset: int, body: Body) -> None:  # noqa: ARG002 (others need it)
+    def send(self, upload: Upload, part: Part) -> None:
         """Of a large object the disk begins to write each part at once: else all of it waits for the end."""
-        left, file = memoryview(body), _writing(upload).file
+        offset, left, file = part.offset, part.body, _writing(upload).file
         with self._explained():
             while left:
                 written = os.pwrite(file, left, offset)

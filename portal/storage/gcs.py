@@ -18,7 +18,7 @@ from portal.storage import gcs_answers, gcs_config, gcs_connection, http, s3
 from portal.storage.destination import Destination
 from portal.storage.http import Limits
 from portal.storage.reach import Endpoint, endpoint
-from portal.storage.store import MIB, Body, Interrupted, NoPlace, Stat, Step, Upload
+from portal.storage.store import MIB, Body, Interrupted, NoPlace, Part, Stat, Step, Upload
 from portal.storage.tokens import NotSignedIn, Tokens
 
 PAGE = 1000
@@ -76,6 +76,7 @@ class GoogleStore:
     part = 8 * MIB
     mount = ""
     any_order = False
+    signs = False
     by_name = True
     most_parts = 1 << 20
     longest = 1024
@@ -115,7 +116,8 @@ class GoogleStore:
             raise self._answers.strange()
         return _Session(name, "", size, overwrite, path=f"{where.path}?{where.query}")
 
-    def send(self, upload: Upload, number: int, offset: int, body: Body) -> None:  # noqa: ARG002 (others need it)
+    def send(self, upload: Upload, part: Part) -> None:
+        _number, offset, body, _digest = part
         session = _session(upload)
         session.add(offset, body)
         end = offset + len(body)

@@ -1,59 +1,73 @@
 """Large objects in parts: cut from a stream, and some of them on their way at once, whichever objects they are of."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-from portal.storage.store import Body
-
-Part = tuple[int, int, Body]
-"""Number, offset and bytes of a part of an object."""
+from portal.storage.store import Part
 
 T = TypeVar("T")
+
+
+class Buffers:
+    """Memory of parts that is used again: to get new pages costs as much as to fill them."""
+
+    def __init__(self) -> None:
+        self._free: list[bytearray] = []
+
+    def take(self, length: int) -> bytearray:
+        """One of at least so many bytes, with whatever is in it."""
+        try:
+            buffer = self._free.pop()
+        except IndexError:
+            return bytearray(length)
+        return buffer if len(buffer) >= length else bytearray(length)
+
+    def give_back(self, part: Part) -> None:
+        """Nobody looks at the part any more."""
+        if isinstance(part.body.obj, bytearray):
+            self._free.append(part.body.obj)
 
 
 class Parts(Iterator[Part]):
     """The chunks of an object as parts of one length, the last one shorter; that comes once the chunks ended well.
 
-    Chunks that are not of `size` bytes in all must raise before their end. No generator: that would hold each part
-    until it is asked for the next one, and they are large.
+    Chunks that are not of `size` bytes in all must raise before their end. With `digests` each part has its own, made
+    of each chunk while that is still in the processor's cache. No generator: that would hold each part until it is
+    asked for the next one, and they are large.
     """
 
-    def __init__(self, chunks: Iterable[bytes], *, size: int, length: int) -> None:
+    def __init__(self, chunks: Iterable[bytes], *, size: int, length: int, digests: bool, buffers: Buffers) -> None:
         self._chunks = iter(chunks)
         self._size, self._length = size, length
+        self._digests, self._buffers = digests, buffers
         self._left = memoryview(b"")
         self._number = self._offset = 0
 
     def __next__(self) -> Part:
         if self._offset == self._size:
             raise StopIteration
-        body = self._body(min(self._length, self._size - self._offset))
-        part = self._number, self._offset, body
+        body, digest = self._body(min(self._length, self._size - self._offset))
+        part = Part(self._number, self._offset, body, digest)
         self._number, self._offset = self._number + 1, self._offset + len(body)
         if self._offset == self._size:
             next(self._chunks, None)
         return part
 
-    def _body(self, length: int) -> Body:
-        """The next bytes: a piece of a chunk where that is long enough, else copied together."""
-        if not self._left:
-            self._left = memoryview(next(self._chunks))
-        if len(self._left) >= length:
-            return self._cut(length)
-        body = bytearray(length)
+    def _body(self, length: int) -> tuple[memoryview, str]:
+        body = memoryview(self._buffers.take(length))[:length]
+        running = hashlib.sha256()
         at = 0
         while at < length:
             self._left = self._left or memoryview(next(self._chunks))
-            piece = self._cut(length - at)
+            piece, self._left = self._left[: length - at], self._left[length - at :]
             body[at : at + len(piece)] = piece
+            if self._digests:
+                running.update(piece)
             at += len(piece)
-        return body
-
-    def _cut(self, most: int) -> memoryview:
-        piece, self._left = self._left[:most], self._left[most:]
-        return piece
+        return body, running.hexdigest() if self._digests else ""
 
 
 class Lanes:

@@ -22,7 +22,7 @@ from portal.storage.destination import Destination
 from portal.storage.http import Limits
 from portal.storage.reach import Endpoint, endpoint
 from portal.storage.s3_config import url_of
-from portal.storage.store import MIB, Body, NoPlace, Stat, Step, Upload
+from portal.storage.store import MIB, Body, NoPlace, Part, Stat, Step, Upload
 
 PAGE = 1000
 PATIENT = 10
@@ -66,6 +66,7 @@ class S3Store:
     part = 8 * MIB
     mount = ""
     any_order = True
+    signs = True
     by_name = True
     most_parts = 10_000
     longest = 1024
@@ -91,12 +92,12 @@ class S3Store:
             raise self._answers.strange()
         return Upload(name, upload_id, size, overwrite)
 
-    def send(self, upload: Upload, number: int, offset: int, body: Body) -> None:  # noqa: ARG002 (others need it)
-        params = {"partNumber": str(number + 1), "uploadId": upload.id}
-        answer = self._request("PUT", upload.name, params, body=body)
+    def send(self, upload: Upload, part: Part) -> None:
+        params = {"partNumber": str(part.number + 1), "uploadId": upload.id}
+        answer = self._request("PUT", upload.name, params, body=part.body, digest=part.digest)
         tag = answer.headers.get("ETag", "")
         self._read(answer, "write")
-        upload.parts[number] = tag
+        upload.parts[part.number] = tag
 
     def finish(self, upload: Upload) -> None:
         """The answer may be 200 and an error nevertheless: what counts is its body."""

@@ -3,15 +3,24 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from portal.errors import BadValue, Unreachable
 
 MIB = 1 << 20
 Body = bytes | bytearray | memoryview
 """What goes to a store by one request."""
-CHUNK = MIB
-"""Bytes of one piece of what is read."""
+CHUNK = MIB // 4
+"""Bytes of one piece of what is read: they are hashed, and copied, while the processor still has them in its cache."""
+
+
+class Part(NamedTuple):
+    """A part of an object, counted from 0; `digest` is its SHA-256 in hex, where the store signs each (`signs`)."""
+
+    number: int
+    offset: int
+    body: memoryview
+    digest: str = ""
 
 
 class Interrupted(Unreachable):
@@ -94,6 +103,8 @@ class Store(Protocol):
     """Bytes of each part of a larger one, at least."""
     any_order: bool
     """Whether the parts of one object may come in any order, and several at once from different threads."""
+    signs: bool
+    """Whether a part goes with its SHA-256."""
     by_name: bool
     """Whether every list is in the order of the names, each of which is Unicode."""
     most_parts: int
@@ -105,9 +116,8 @@ class Store(Protocol):
 
     def begin(self, name: str, *, size: int, overwrite: bool) -> Upload: ...
 
-    def send(self, upload: Upload, number: int, offset: int, body: Body) -> None:
-        """Send a part; `number` counts from 0. The same one may come twice. Where they come in order, the
-        last may make the object appear.
+    def send(self, upload: Upload, part: Part) -> None:
+        """Send a part. The same one may come twice. Where they come in order, the last may make the object appear.
 
         Raises Missing where the upload is unknown.
         """
