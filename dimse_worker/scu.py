@@ -22,7 +22,7 @@ from dimse_worker.tally import Tally
 from portal import associations, peers, retrieve
 from portal.associations import REFRESH_SECONDS, Outcome
 from portal.bandwidth import Bandwidth
-from portal.errors import NotAllowed, Unreachable
+from portal.errors import Away, NotAllowed, Unreachable
 from portal.header import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from portal.models import Peer
 
@@ -112,7 +112,7 @@ class Link:
                 evt_handlers=[(evt.EVT_CONN_OPEN, _opened)],
             )
         except (OSError, UnicodeError) as error:
-            raise Unreachable(_cannot_connect(peer, error)) from error
+            raise Away(_cannot_connect(peer, error)) from error
         if not assoc.is_established:
             raise self._why_not(assoc)
         checkpoint.install(assoc)
@@ -122,21 +122,21 @@ class Link:
         peer = self._peer
         failure = cast(PeerSocket, entity_socket).failure if (entity_socket := assoc.dul.socket) else None
         if failure is not None:
-            return Unreachable(_cannot_connect(peer, failure))
+            return Away(_cannot_connect(peer, failure))
         if assoc.is_rejected:
             answer: Any = assoc.acceptor.primitive
             words = REJECTIONS.get((answer.result_source, answer.diagnostic), "gives a reason outside the standard")
             code = f"{answer.result}/{answer.result_source}/{answer.diagnostic}"
             reason = words.format(ours=self._ours, theirs=peer.ae_title)
             sentence = f"{peer.label} rejected the association ({code}): it {reason}."
-            return Unreachable(sentence, permanent=answer.result == REJECTED_FOR_GOOD)
+            return Away(sentence, permanent=answer.result == REJECTED_FOR_GOOD)
         if assoc.rejected_contexts:
             return NothingAccepted(f"{peer.label} accepted the association, but nothing that was proposed.")
         if assoc.acse.is_aborted() or not assoc._sent_abort:
             sentence = f"{peer.label} took the connection and closed it without an answer. Is this its DICOM port?"
-            return Unreachable(sentence)
+            return Away(sentence)
         sentence = f"{peer.label} took the connection, but did not answer within {NEGOTIATE_SECONDS} s. Is it DICOM?"
-        return Unreachable(sentence)
+        return Away(sentence)
 
     def _open_row(self, answered: Iterable[PresentationContext], address: str) -> int:
         return associations.open(
@@ -171,7 +171,7 @@ class Sender:
         self._links: dict[int, Link] = {}
         self._empty: set[int] = set()
         self._message_id = 0
-        self._dead: Unreachable | None = None
+        self._dead: Away | None = None
 
     def send(self, outgoing: retrieve.Outgoing, originator: Originator | None = None) -> Answer:
         """Send one object and return the peer's answer, whatever its status.
@@ -238,7 +238,7 @@ class Sender:
     def _link(self, number: int) -> Link:
         """The association of one batch; one that ended is requested once more, and after a failure no more."""
         if self._dead:
-            raise Unreachable(self._dead.sentence, permanent=self._dead.permanent)
+            raise Away(self._dead.sentence, permanent=self._dead.permanent)
         link = self._links.get(number)
         if link is not None and stands(link.assoc):
             return link
@@ -251,7 +251,7 @@ class Sender:
         except NothingAccepted:
             self._empty.add(number)
             raise
-        except Unreachable as error:
+        except Away as error:
             self._dead = error
             raise
         return self._links[number]

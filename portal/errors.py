@@ -67,6 +67,10 @@ class Unreachable(PortalError):
     permanent = False
 
 
+class Away(Unreachable):
+    """It is not there as a whole, whatever is asked of it: a job waits for a day for what is not `permanent`."""
+
+
 class Damaged(PortalError):
     """Stored bytes are not those that were written."""
 

@@ -103,6 +103,7 @@ def run(this: Run, *, destination: "Destination") -> End:
     export_items.mark_collisions(this, "failed")
     storages.lock_place(storage)
     if this.job.result.get("tries"):
+        ladder.require_answer(destination)
         leftovers.free_of(this.job, storage, destination)
     copying.send(this, destination, threads=storages.threads(storage))
     failed, total = this.job.failed, this.job.total

@@ -13,7 +13,7 @@ from portal.item_work import Tally
 from portal.models import Job, JobItem, writing
 from portal.provenance import Actor, ActorType
 from portal.runs import End, Run
-from portal.storage import storages
+from portal.storage import ladder, storages
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
@@ -73,6 +73,7 @@ def _create(kind: str, order: Order, *, actor: Actor) -> Job:
 
 def run(this: Run, *, destination: "Destination") -> End:
     """Take in what is not here yet; a second run does only what is left."""
+    ladder.require_answer(destination)
     import_items.plan(this, destination)
     importer = Importer(this.job, destination)
     _work(this, importer.attempt, TAKEN)

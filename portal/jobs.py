@@ -102,16 +102,18 @@ class Kind:
     """None: the listener does it itself, within an association."""
     attempts: int = 1
     """Runs without any progress after which the job has failed."""
+    is_patient: bool = False
+    """Whether it waits for a storage or peer that is away: such runs are no attempts (`absences`)."""
 
 
 KINDS = {
     "echo": Kind(label="Echo", run=run_echo),
     "storage_test": Kind(label="Storage test", run=run_storage_test),
-    "export": Kind(label="Export", run=run_export, attempts=8),
-    "send": Kind(label="Send (C-STORE)", run=run_send, attempts=8),
+    "export": Kind(label="Export", run=run_export, attempts=8, is_patient=True),
+    "send": Kind(label="Send (C-STORE)", run=run_send, attempts=8, is_patient=True),
     "dry_run": Kind(label="Dry run", run=run_dry_run, attempts=8),
-    "verification": Kind(label="Verification", run=run_verification, attempts=8),
-    "import": Kind(label="Import", run=run_import, attempts=8),
+    "verification": Kind(label="Verification", run=run_verification, attempts=8, is_patient=True),
+    "import": Kind(label="Import", run=run_import, attempts=8, is_patient=True),
     "import_dry_run": Kind(label="Dry run of an import", run=run_import_dry_run, attempts=8),
     "comparison": Kind(label="Comparison", run=run_comparison, attempts=3),
     "throw": Kind(label="Move to the trash", run=run_throw, attempts=3),
@@ -181,11 +183,18 @@ def sweep() -> int:
     return rung
 
 
-def hasten(job_id: int) -> None:
-    """Have a job that waits for its time run now. Raises Missing."""
+def hasten(job_id: int, *, actor: Actor) -> None:
+    """Have a job that waits for its time run now; one that runs is at it already.
+
+    Raises Missing, NotAllowed, and BadValue for a job that is over.
+    """
+    rights.require_admin(actor)
+    job = get(job_id)
+    if job.state in OVER:
+        raise BadValue(f"Job {job_id} has ended already ({job.state}).")
     with writing():
         Job.update(due=now()).where(Job.id == job_id, Job.state == "waiting").execute()
-    ring(get(job_id))
+    ring(job)
 
 
 def advance(job: Job, *, done: int, failed: int, size: int = 0) -> None:
@@ -234,7 +243,8 @@ def retry(job_id: int, *, actor: Actor) -> Job:
         if KINDS[job.kind].run is None:
             raise BadValue("This job belongs to an association of a peer; the peer asks again.")
         again = {"state": "waiting", "due": now(), "attempts": 0, "failed": 0, "ended": None, "sentence": ""}
-        result = {**job.result, "reopen": True}  # the items that failed are a run's to change: there may be a million
+        kept = {name: value for name, value in job.result.items() if name != "away"}
+        result = {**kept, "reopen": True}  # the items that failed are a run's to change: there may be a million
         Job.update(**again, result=result).where(Job.id == job_id).execute()
         audit.record(actor, "job:retried", "job", job_id, kind=job.kind)
     job = get(job_id)

@@ -3,12 +3,14 @@
 from datetime import timedelta
 from typing import Any
 
+from portal import absences
+from portal.absences import Absence
 from portal.models import Job, now
 
 ACTIVE = ("waiting", "running", "cancelling")
 OVER = ("done", "errors", "failed", "cancelled")
 SHOWN = (
-    *("id", "kind", "what", "state", "sentence", "total", "done", "failed", "attempts"),
+    *("id", "kind", "what", "state", "sentence", "total", "done", "failed"),
     *("created", "started", "ended", "started_by", "result"),
 )
 
@@ -17,9 +19,12 @@ def view(job: Job, label: str) -> dict[str, Any]:
     """Sizes in bytes, `rate` in bytes a second since the start, moments in UTC; `seconds_left` while it runs."""
     rate = _rate(job)
     size = job.result.get("bytes", 0)
+    absence = absences.of(job)
     return {name: getattr(job, name) for name in SHOWN} | {
         "label": label,
         "is_over": job.state in OVER,
+        "attempts": job.attempts + (absence.tries if absence else 0),
+        "away": _told(absence) if absence and job.state == "waiting" else None,
         "existing": job.params.get("existing", "never"),
         "peer": job.params["to"] if "peer" in job.params and "to" in job.params else None,
         "schedule": job.params.get("schedule"),
@@ -30,6 +35,10 @@ def view(job: Job, label: str) -> dict[str, Any]:
         "due": job.due if job.state == "waiting" else None,
         "origin": {"type": job.origin_type, "id": job.origin_id, "via": job.origin_via},
     }
+
+
+def _told(absence: Absence) -> dict[str, Any]:
+    return {"since": absence.since, "until": absence.until, "sentence": absence.sentence}
 
 
 def _rate(job: Job) -> int:

@@ -14,8 +14,8 @@ from typing import Any
 
 from peewee import DatabaseError
 
-from portal import hourly, models, pace, spells
-from portal.errors import PortalError
+from portal import absences, hourly, models, pace, spells
+from portal.errors import Away, PortalError
 from portal.jobs import KINDS, LEASE, TimedOut, has_come
 from portal.models import Job, JobItem, now, writing
 
@@ -160,8 +160,9 @@ def interrupt() -> None:
 def perform(job_id: int, work: Callable[[Run], End], *, beat: float = BEAT_SECONDS) -> None:
     """Run a job once, if it is due and nobody else does; running it twice does nothing twice.
 
-    A PortalError that is not permanent puts it back with a growing wait. A defect fails it, and is raised; so is an
-    error of the database, after which the row cannot be written: its lease runs out, and the sweep rings again.
+    A PortalError that is not permanent puts it back with a growing wait; for a place that is away, for a day. A defect
+    fails it, and is raised; so is an error of the database, after which the row cannot be written: its lease runs out,
+    and the sweep rings again.
     """
     job = claim(job_id)
     if job is None:
@@ -236,6 +237,9 @@ def _end_dead(job: Job) -> None:
 
 def _failed(run: Run, error: PortalError) -> None:
     job = run.job
+    if isinstance(error, Away) and not error.permanent and KINDS[job.kind].is_patient:
+        _wait_for_place(job, error)
+        return
     if error.permanent or run.is_last:
         tried = f" Given up after {job.attempts} attempts." if job.attempts > 1 else ""
         _over(job, End(state="failed", sentence=f"{error.sentence}{tried}"))
@@ -246,18 +250,36 @@ def _failed(run: Run, error: PortalError) -> None:
     _leave(job, state="waiting", due=now() + wait, sentence=sentence)
 
 
+def _wait_for_place(job: Job, error: Away) -> None:
+    """Of the job's attempts none is spent: nothing that it is about was at fault."""
+    moment = now()
+    absence = absences.met(job, error.sentence, moment)
+    kept: dict[str, Any] = {"attempts": max(job.attempts - 1, 0), "result": {**job.result, "away": absence.as_row()}}
+    if moment < absence.until:
+        sentence = f"{error.sentence} It is tried again until {absence.until:%Y-%m-%d %H:%M} UTC."
+        _leave(job, error.sentence, state="waiting", due=absence.next_try(moment), sentence=sentence, **kept)
+    else:
+        hours = absences.PATIENCE // timedelta(hours=1)
+        sentence = f"{error.sentence} Given up after {hours} hours. Run it again once that is mended."
+        _leave(job, state="failed", ended=moment, sentence=sentence, **kept)
+
+
 def _over(job: Job, end: End) -> None:
     result = {**job.result, **end.result}
     _leave(job, state=end.state, sentence=end.sentence, result=result, ended=now())
 
 
-def _leave(job: Job, **columns: Any) -> None:
-    """Give the row back, unless another run has it. A cancel that came in the last moment loses against the end."""
+def _leave(job: Job, said: str = "", **columns: Any) -> None:
+    """Give the row back, unless another run has it. A cancel that came in the last moment loses against the end.
+
+    `said` is how this run ended, where that is not the job's sentence.
+    """
     with writing():
         if columns["state"] == "waiting" and Job.get_by_id(job.id).state == "cancelling":
             columns = {"state": "cancelled", "ended": now(), "sentence": _cancelled(job)}
         job.result = columns.pop("result", job.result)
-        tried = _with_try(job, columns.get("sentence", "Stopped with its process; another one goes on."))
+        said = said or columns.get("sentence", "Stopped with its process; another one goes on.")
+        tried = _with_try(job, said)
         Job.update(lease=None, holder="", result=tried, **columns).where(_held(job)).execute()
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from portal import copying, export_items, item_work, send_items
 from portal.copying import ARRIVED
-from portal.errors import Damaged, PortalError, Unreachable
+from portal.errors import Away, Damaged, PortalError, Unreachable
 from portal.item_work import Tally
 from portal.models import Job, JobItem
 from portal.retrieve import Outgoing
@@ -21,7 +21,7 @@ class Taker(Protocol):
         """Send one object; returns the warning with which it was taken, else nothing.
 
         Raises PortalError with the peer's reason where it was not, permanent or not; Unreachable where the whole peer
-        does not answer, or turns us away.
+        does not answer, or turns us away; Away where no association with it comes about.
         """
         ...
 
@@ -60,6 +60,8 @@ def _each(this: Run, destination: Destination) -> None:
                 tally.add(item)
                 if isinstance(error, Unreachable) and error.permanent:
                     raise error
+                if isinstance(error, Away):  # before an object is at fault, after which it may have gone
+                    raise Unreachable(error.sentence) if in_a_row else error
                 in_a_row = in_a_row + 1 if error is not None and not error.permanent else 0
                 if error is not None and in_a_row == IN_A_ROW:
                     raise error
@@ -84,13 +86,16 @@ def _attempt(item: JobItem, outgoing: Outgoing | None, taker: Taker) -> PortalEr
 
 
 def _persist(outgoing: Outgoing, taker: Taker) -> str:
-    """Once more over a new association where one ended in the middle."""
+    """Once more over a new association where one ended in the middle. A peer that is away then is so by this object."""
     try:
         return taker.send(outgoing)
     except Unreachable as error:
-        if error.permanent:
+        if error.permanent or isinstance(error, Away):
             raise
+    try:
         return taker.send(outgoing)
+    except Away as error:
+        raise Unreachable(error.sentence, permanent=error.permanent) from error
 
 
 def _end(job: Job, label: str, warned: int) -> End:

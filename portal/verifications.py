@@ -19,7 +19,7 @@ from portal.models.compiled import plain
 from portal.provenance import Actor
 from portal.runs import End, Run
 from portal.setbacks import Outcome
-from portal.storage import storages
+from portal.storage import ladder, storages
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination, Stat
@@ -71,6 +71,7 @@ def run(this: Run, *, destination: "Destination") -> End:
     """Compare what is not compared yet; what differed before is looked at again."""
     export = jobs.get(this.job.params["export"])
     storage = storages.by_id(this.job.params["storage"])
+    ladder.require_answer(destination)
     _Verification(this, export, storage, destination).run()
     found = _sums(this.job.id)
     differs = sum(found.get(state, (0, 0))[0] for state in BADLY)

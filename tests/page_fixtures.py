@@ -27,6 +27,7 @@ from portal import (
     migrations,
     models,
     peers,
+    runs,
     runtime,
     settings,
     site,
@@ -34,8 +35,23 @@ from portal import (
     users,
 )
 from portal.app import create_app
-from portal.models import Device, File, JobItem, Project, Schedule, ScheduleRun, Series, Session, Subject, now, writing
+from portal.errors import Away
+from portal.models import (
+    Device,
+    File,
+    Job,
+    JobItem,
+    Project,
+    Schedule,
+    ScheduleRun,
+    Series,
+    Session,
+    Subject,
+    now,
+    writing,
+)
 from portal.provenance import Actor, operator
+from portal.runs import End, Run
 from portal.storage import storages
 
 Addresses = tuple[str, ...]
@@ -272,6 +288,15 @@ def _machines(actor: Actor) -> dict[str, object]:
     return {**numbers, "storage": storage.id, "bucket": bucket.id, "key": issued.key_id}
 
 
+def find_away(job: Job, sentence: str) -> None:
+    """A run of a job that finds its storage away."""
+
+    def work(_run: Run) -> End:
+        raise Away(sentence)
+
+    runs.perform(job.id, work)
+
+
 def _work(actor: Actor) -> dict[str, object]:
     with writing():
         waiting, failed = (
@@ -286,6 +311,7 @@ def _work(actor: Actor) -> dict[str, object]:
         )
         for number, state in enumerate(("failed", "verified")):
             JobItem.create(job=failed, key=f"{FORMULA}/{number}/{LONG}", state=state, sentence=LONG, size=1)
+    find_away(waiting, LONG)
     with writing():
         tried = jobs.create("dry_run", actor=actor, params={"path": LONG, "to": ATTACK}, what=LONG, total=2)
         for state in ("pending", "unmatched", "collides", "other"):

@@ -349,26 +349,10 @@ def test_a_storage_that_is_gone_for_a_while_makes_the_export_wait_not_fail(
     job = run(job)
     assert (job.state, job.done) == ("waiting", 0)
     assert "is not there. Mount its disk" in job.sentence
-    assert "Attempt 1 of 8; the next one in 10 s." in job.sentence
+    assert "It is tried again until " in job.sentence
     folder.mkdir(parents=True)
     Job.update(due=now()).execute()
     assert run(job).state == "done"
-
-
-def test_a_storage_that_stays_away_fails_the_export_after_its_attempts(
-    acquisition: Acquisition, mirror: Storage, folder: Path, admin: Actor
-) -> None:
-    add_files(acquisition, 5, 10, admin)
-    job = exports.start("lab/Trial", to="mirror", actor=admin)
-    folder.rmdir()
-    folder.parent.rmdir()
-    for _attempt in range(8):
-        Job.update(due=now()).execute()
-        job = run(job)
-    assert job.state == "failed"
-    assert job.sentence.endswith("Given up after 8 attempts.")
-    folder.mkdir(parents=True)
-    assert run(jobs.retry(job.id, actor=admin)).state == "done"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from archive_fixtures import a_project, an_object, store
 from browser_fixtures import EMAIL, PASSWORD, Person, browser_type_launch_args, person_at
 from flask import Flask, Response, request, request_finished, url_for
-from page_fixtures import LEFT_ICON, Served, rules, serve, the_admin
+from page_fixtures import LEFT_ICON, Served, find_away, rules, serve, the_admin
 from playwright.sync_api import Browser, Locator, Page, expect
 from web_fixtures import Visitor
 
@@ -244,6 +244,7 @@ WALKS = (
     Walk("schedules.run", "/exports/schedules/{pressed}", "Run now", "pressed"),
     Walk("schedules.remove", "/exports/schedules/{paused}/remove", "Delete schedule", "is deleted. Its exports stay."),
     Walk("jobs.cancel", "/jobs/{waiting}", "Cancel export", "The job is cancelled."),
+    Walk("jobs.hasten", "/jobs/{away}", "Try now", "It is tried now."),
     Walk("jobs.retry", "/jobs/{failed}", "Retry these 1", "The job runs again."),
     Walk(
         "users.add",
@@ -378,8 +379,11 @@ def _machines(actor: Actor) -> dict[str, object]:
 def _work(actor: Actor) -> dict[str, object]:
     params = {"path": "lab/trial", "to": "mirror"}
     with writing():
-        waiting, failed, polled = (jobs.create("export", actor=actor, params=params, what="to old") for _ in range(3))
+        waiting, failed, polled, away = (
+            jobs.create("export", actor=actor, params=params, what="to old") for _ in range(4)
+        )
         JobItem.create(job=failed, key="one", state="failed", sentence="It was refused.")
+    find_away(away, "Nobody answers.")
     jobs.advance(failed, done=0, failed=1)
     jobs.finish(failed, "errors", "1 object did not arrive.")
     with writing():
@@ -408,6 +412,7 @@ def _work(actor: Actor) -> dict[str, object]:
         "tried": tried.id,
         "proved": proved.id,
         "waiting": waiting.id,
+        "away": away.id,
         "failed": failed.id,
         "polled": polled.id,
     }

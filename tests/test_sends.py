@@ -17,7 +17,7 @@ from dimse_fixtures import (
     newest_association,
     register,
 )
-from pynetdicom import AE, AllStoragePresentationContexts
+from pynetdicom import AE, AllStoragePresentationContexts, evt
 from test_dcmtk import data_sets, storescp
 from work_fixtures import add_file, queue, work_process
 
@@ -63,7 +63,7 @@ def start(study: str = "", **options: Any) -> Job:
 
 def run(job: Job) -> Job:
     """What the worker does with it, in this process, at once also where it waits for its next attempt."""
-    jobs.hasten(job.id)
+    jobs.hasten(job.id, actor=operator())
     runs.perform(job.id, lambda this: sends.run(this, destination=destinations.peer_for(this.job)))
     return exports.get(job.id)
 
@@ -196,12 +196,31 @@ def test_objects_at_which_a_peer_always_aborts_do_not_keep_the_others_from_their
     assert job.sentence.startswith("The association ended before the object was answered.")
 
 
+def test_an_object_at_which_a_peer_dies_spends_an_attempt_though_the_peer_is_away_then(project: Project) -> None:
+    some_images(project, 2)
+
+    def die(event: Any) -> int:
+        server.shutdown()
+        server.socket.close()
+        event.assoc.abort()
+        return 0
+
+    ae, port = AE(ae_title="VIEWER"), free_port()
+    ae.add_supported_context(SECONDARY_CAPTURE)
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, die)])
+    viewer_at(port)
+    job = run(start())
+    assert (job.state, job.attempts, job.done) == ("waiting", 1, 0)
+    assert "refuses connections" in job.sentence
+
+
 def test_a_peer_that_is_away_is_waited_for_and_one_that_turns_us_away_is_not(project: Project) -> None:
     some_images(project, 2)
     viewer_at(free_port())
-    job = run(start())
-    assert (job.state, job.attempts) == ("waiting", 1)
+    job = run(run(start()))
+    assert (job.state, job.attempts, jobs.view(job)["attempts"]) == ("waiting", 0, 2)
     assert "refuses connections" in job.sentence
+    assert "It is tried again until " in job.sentence
     ae = AE(ae_title="VIEWER")
     ae.require_calling_aet = ["SOMEBODY"]
     ae.add_supported_context(SECONDARY_CAPTURE)

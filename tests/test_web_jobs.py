@@ -3,12 +3,13 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 from web_fixtures import HTMX, Visitor, app, stranger, text_of, visitor
 
 from portal import jobs, runs
-from portal.errors import Unreachable
+from portal.errors import Away, Unreachable
 from portal.models import Job, JobItem, now, writing
 from portal.provenance import Actor
 from portal.runs import End, Run
@@ -91,6 +92,24 @@ def test_each_attempt_says_when_it_was_and_how_it_ended(visitor: Visitor, admin:
         page.index("All arrived.") < page.index("Attempts") < page.index("The storage does not answer. Attempt 1 of 8")
     )
     assert [set(one) for one in jobs.get(job.id).result["tries"]] == [{"began", "ended", "sentence"}] * 2
+
+
+def test_a_job_that_waits_says_why_and_until_when_and_is_tried_now(visitor: Visitor, admin: Actor) -> None:
+    with writing():
+        job = jobs.create("export", actor=admin, params={"path": "g/p", "to": "x"}, what="g/p to x")
+
+    def finds_nobody(_run: Run) -> End:
+        raise Away("The NAS refuses connections.")
+
+    runs.perform(job.id, finds_nobody)
+    page = text_of(visitor.get(f"/jobs/{job.id}").text)
+    assert "The NAS refuses connections. Nothing could be done there since" in page
+    assert re.search(r"The next try is (in \d+ s|just now) ?; the last one, if none succeeds, in 23 h", page)
+    assert "Cancel export" in page
+
+    answer = visitor.post(f"/jobs/{job.id}/hasten")
+    assert answer.headers["Location"] == f"/jobs/{job.id}"
+    assert jobs.get(job.id).due <= now()
 
 
 def test_a_worker_that_died_is_an_attempt_too(visitor: Visitor, admin: Actor) -> None:

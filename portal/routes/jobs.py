@@ -136,6 +136,14 @@ def cancel(job_id: int) -> Response:
     return redirect(url_for(".show", job_id=job_id), 303)
 
 
+@bp.post("/<row:job_id>/hasten")
+@site_admin_required
+def hasten(job_id: int) -> Response:
+    jobs.hasten(job_id, actor=current_actor())
+    flash("It is tried now.")
+    return redirect(url_for(".show", job_id=job_id), 303)
+
+
 @bp.post("/<row:job_id>/retry")
 @site_admin_required
 def retry(job_id: int) -> Response:

@@ -78,7 +78,7 @@ def compare(counts: Counts, last_job: int, say: Say) -> None:
     if not asked:
         return
     for job in asked:
-        jobs.hasten(job.id)
+        jobs.hasten(job.id, actor=operator())
     ended = [_ended(job.id) for job in asked]
     _must(all(job.state == "done" for job in ended), "The comparison of the alternates failed.")
     same, other = (sum(job.result[name] for job in ended) for name in ("alternates", "conflicts"))

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 
-from portal.errors import Missing, PortalError, Taken
+from portal.errors import Away, Missing, PortalError, Taken, Unreachable
 from portal.models import Storage, now
 from portal.runs import End, Run
 from portal.storage import leftovers, storages, store
+from portal.storage.destination import Destination
 from portal.storage.store import Remark
 
 SIZE = 64 * 1024
@@ -130,7 +131,24 @@ def require(run: Run, storage: Storage) -> None:
     }
     run.write(result={**run.job.result, "tested": tested})
     if outcome.error:
-        raise outcome.error
+        raise Away(outcome.error.sentence) if _is_away(outcome.error) else outcome.error
+
+
+def require_answer(destination: Destination) -> None:
+    """Ask for a name that nothing has. Raises Away where not even that is answered: no object of a job is at fault.
+
+    What will not pass is left to the job's own requests.
+    """
+    try:
+        destination.stat(f"portico-test-{secrets.token_hex(8)}")
+    except PortalError as error:
+        if _is_away(error):
+            raise Away(error.sentence) from error
+
+
+def _is_away(error: PortalError) -> bool:
+    """Whether a storage that failed a test may pass it later without being changed."""
+    return isinstance(error, Unreachable) and not error.permanent
 
 
 def _climb(storage: Storage, steps: list[Step], report: Callable[[], None]) -> _Outcome:

@@ -303,7 +303,7 @@ def _refuse_locked(row: Storage, changed: dict[str, Any]) -> None:
             raise NotAllowed(f"Objects were exported to {row.label}, so its {field} stays. Add a new one.", field=field)
     if {"config", "provider", "prefix"} & changed.keys() and any(working(row)):
         field = next(iter(_moved(row, changed)), "settings")
-        raise Busy(f"A job works on {row.label}; its {field} can change when that is over.", field=field)
+        raise Busy(f"A job works on {row.label}; its {field} can change when that is over, or cancelled.", field=field)
 
 
 def _moved(row: Storage, changed: dict[str, Any]) -> builtins.list[str]:

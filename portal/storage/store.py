@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from portal.errors import BadValue, Unreachable
+from portal.errors import Away, BadValue, Unreachable
 
 MIB = 1 << 20
 Body = bytes | bytearray | memoryview
@@ -34,7 +34,7 @@ class Interrupted(Unreachable):
         self.after = after
 
 
-class NoPlace(Unreachable):
+class NoPlace(Away):
     """The bucket, container or folder itself is not there, and with it no object. Only a mount comes back by itself."""
 
     permanent = True
