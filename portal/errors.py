@@ -1,5 +1,7 @@
 """One tree of errors; each carries a sentence for the person or the peer that reads it."""
 
+from collections.abc import Sequence
+
 
 class PortalError(Exception):
     """Something went wrong in a way that we can put in words.
@@ -25,6 +27,14 @@ class BadSetting(PortalError):
 
 class BadValue(PortalError):
     """A value from outside does not fit; nothing was changed."""
+
+
+class BadValues(BadValue):
+    """Several values do not fit: each of `errors` has its sentence, and the field that it belongs to."""
+
+    def __init__(self, errors: Sequence[PortalError]) -> None:
+        super().__init__(" ".join(error.sentence for error in errors), field=errors[0].field)
+        self.errors = tuple(errors)
 
 
 class Missing(PortalError):

@@ -14,6 +14,7 @@ from portal.cli.waiting import until_over
 from portal.errors import BadValue
 from portal.provenance import operator
 from portal.storage import providers, storages
+from portal.storage.fields import OF_ALL
 
 TEST_PATIENCE = 300
 STATES = {"off": "-", "run": "running", "ok": "ok", "warn": "remark", "bad": "FAILED", "skip": "not used"}
@@ -136,7 +137,7 @@ def _given(provider: str, before: dict[str, Any], options: dict[str, Any]) -> tu
     kind = providers.named(provider)
     fields = {name: value for name, value in options.items() if value is not None}
     for name in fields:
-        if name not in kind.fields and name not in storages.FIELDS:
+        if name not in kind.fields and name not in OF_ALL:
             raise click.UsageError(f"--{name.replace('_', '-')} does not go with --provider {provider}")
     if from_stdin and file:
         raise click.UsageError("--secret-stdin and --secret-file: give one of them, not both")

@@ -16,7 +16,7 @@ from wtforms import (
 )
 
 from portal import moments
-from portal.errors import BadValue, PortalError
+from portal.errors import BadValue, BadValues, PortalError
 from portal.routes import words
 
 Done = TypeVar("Done")
@@ -38,12 +38,16 @@ class Form(FlaskForm):  # type: ignore[misc]
 
     def put(self, error: PortalError) -> None:
         """Show what was refused beside its field, or above the form where it has none."""
+        for one in error.errors if isinstance(error, BadValues) else (error,):
+            self._put(one)
+        self._focus()
+
+    def _put(self, error: PortalError) -> None:
         if error.field and error.field in self._fields:
             field = self[error.field]
             field.errors = [*field.errors, error.sentence]
         else:
             self.form_errors.append(error.sentence)
-        self._focus()
 
     @property
     def status(self) -> int:

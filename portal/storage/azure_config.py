@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from portal.errors import BadValue
+from portal.refusals import Refusals
 from portal.storage import endpoints, form_fields
 from portal.storage.form_fields import Field
 
@@ -48,7 +49,6 @@ _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*|\$root")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{2,252}")
 _CLIENT = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-_LONGEST_CA = 100_000
 
 
 def url_of(config: dict[str, Any]) -> str:
@@ -69,22 +69,22 @@ def asks_for(config: dict[str, Any]) -> str:
 def clean(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration, checked: with tenant and client for Entra ID (Azure AD), else for the account's key.
 
-    Raises BadValue.
+    Raises BadValue, or BadValues.
     """
     given = {name: str(config.get(name) or "").strip() for name in FIELDS}
-    if not _ACCOUNT.fullmatch(given["account"]):
-        sentence = "A storage account has a name of 3 to 24 small letters and digits, such as hospitalarchive."
-        raise BadValue(sentence, field="account")
-    if not _CONTAINER.fullmatch(given["container"]):
-        sentence = "A container has a name of 3 to 63 small letters, digits and single dashes, such as research-2027."
-        raise BadValue(sentence, field="container")
-    for name in ("endpoint", "authority"):
-        given[name] = _server(given[name], name)
-    _check_client(given)
-    if len(given["ca"]) > _LONGEST_CA:
-        raise BadValue(f"The CA certificate has more than {_LONGEST_CA:,} letters.", field="ca")
-    if given["ca"]:
-        endpoints.context(given["ca"])
+    with Refusals() as refusals:
+        if not _ACCOUNT.fullmatch(given["account"]):
+            sentence = "A storage account has a name of 3 to 24 small letters and digits, such as hospitalarchive."
+            refusals.add(BadValue(sentence, field="account"))
+        if not _CONTAINER.fullmatch(given["container"]):
+            sentence = "A container has a name of 3 to 63 small letters, digits and single dashes: research-2027."
+            refusals.add(BadValue(sentence, field="container"))
+        for name in ("endpoint", "authority"):
+            with refusals.kept():
+                given[name] = endpoints.cleaned(given[name], field=name)
+        _check_client(given, refusals)
+        with refusals.kept():
+            given["ca"] = endpoints.cleaned_ca(given["ca"])
     return {name: value for name, value in given.items() if value}
 
 
@@ -119,26 +119,16 @@ def decoded(key: str) -> bytes:
     return found
 
 
-def _server(url: str, field: str) -> str:
-    if not url:
-        return ""
-    try:
-        endpoints.parse(url)
-    except BadValue as error:
-        raise BadValue(error.sentence, field=field) from error
-    return url.rstrip("/")
-
-
-def _check_client(given: dict[str, str]) -> None:
+def _check_client(given: dict[str, str], refusals: Refusals) -> None:
     if not given["tenant"] and not given["client"]:
         if given["authority"]:
-            raise BadValue("An authority is only for tenant and client; leave it empty.", field="authority")
+            refusals.add(BadValue("An authority is only for tenant and client; leave it empty.", field="authority"))
         return
     if not _TENANT.fullmatch(given["tenant"]):
         sentence = "The tenant is its id or its domain, such as hospital.onmicrosoft.com."
-        raise BadValue(sentence, field="tenant")
+        refusals.add(BadValue(sentence, field="tenant"))
     if not _CLIENT.fullmatch(given["client"]):
         sentence = "The client is the application's id: 32 hex digits in five groups."
-        raise BadValue(sentence, field="client")
+        refusals.add(BadValue(sentence, field="client"))
     if given["authority"].startswith("http:"):
-        raise BadValue("A secret is sent to the authority; use https.", field="authority")
+        refusals.add(BadValue("A secret is sent to the authority; use https.", field="authority"))

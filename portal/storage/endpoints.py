@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import certifi
 
-from portal.errors import BadValue, NotAllowed
+from portal.errors import BadValue, NotAllowed, PortalError
 
 _REFUSED = {
     "168.63.129.16": "the host service of Azure",
@@ -21,6 +21,7 @@ _LINK_LOCAL = "a link-local address, where clouds keep credentials"
 _AT_THE_END = tuple(ipaddress.IPv6Network(text) for text in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48"))
 """IPv6 networks whose addresses end with an IPv4 one: IPv4-compatible (RFC 4291), NAT64 (RFC 6052, RFC 8215)."""
 _NAT64_OF_A_SITE = _AT_THE_END[-1]
+LONGEST_CA = 100_000
 _HOST = re.compile(r"[A-Za-z0-9._:%-]+")
 
 
@@ -39,6 +40,28 @@ def parse(url: str) -> tuple[str, int, bool]:
     is_secure = parts.scheme == "https"
     refuse_literal(host)
     return host, port or (443 if is_secure else 80), is_secure
+
+
+def cleaned(url: str, *, field: str = "endpoint") -> str:
+    """An endpoint as a configuration keeps it; empty where none is given. Raises as `parse`, with the field."""
+    url = url.strip().rstrip("/")
+    if url:
+        try:
+            parse(url)
+        except PortalError as error:
+            error.field = field
+            raise
+    return url
+
+
+def cleaned_ca(text: str) -> str:
+    """A CA certificate (PEM), or nothing. Raises BadValue."""
+    text = text.strip()
+    if len(text) > LONGEST_CA:
+        raise BadValue(f"The CA certificate has more than {LONGEST_CA:,} letters.", field="ca")
+    if text:
+        context(text)
+    return text
 
 
 def refuse_literal(host: str) -> None:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from portal.errors import BadValue
+from portal.refusals import Refusals
 from portal.storage import endpoints, form_fields
 from portal.storage.form_fields import Field
 
@@ -62,23 +63,19 @@ def asks_for(config: dict[str, Any]) -> str:
 
 
 def clean(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration, checked; without an access key (HMAC), a service account signs in. Raises BadValue."""
+    """The configuration, checked; without an access key (HMAC), a service account signs in. Raises BadValue or more."""
     given = {name: str(config.get(name) or "").strip() for name in FIELDS}
-    if not _BUCKET.fullmatch(given["bucket"]) or ".." in given["bucket"]:
-        raise BadValue(
-            "A bucket has a name of 3 to 222 small letters, digits, dots, dashes and underscores.", field="bucket"
-        )
-    if given["endpoint"]:
-        endpoints.parse(given["endpoint"])
-        given["endpoint"] = given["endpoint"].rstrip("/")
-    if given["access_key"] and not _HMAC.fullmatch(given["access_key"]):
-        raise BadValue(
-            "The access key of an HMAC key has letters and digits alone; it begins with GOOG.", field="access_key"
-        )
-    if len(given["ca"]) > _LONGEST:
-        raise BadValue(f"The CA certificate has more than {_LONGEST:,} letters.", field="ca")
-    if given["ca"]:
-        endpoints.context(given["ca"])
+    with Refusals() as refusals:
+        if not _BUCKET.fullmatch(given["bucket"]) or ".." in given["bucket"]:
+            sentence = "A bucket has a name of 3 to 222 small letters, digits, dots, dashes and underscores."
+            refusals.add(BadValue(sentence, field="bucket"))
+        if given["access_key"] and not _HMAC.fullmatch(given["access_key"]):
+            sentence = "The access key of an HMAC key has letters and digits alone; it begins with GOOG."
+            refusals.add(BadValue(sentence, field="access_key"))
+        with refusals.kept():
+            given["endpoint"] = endpoints.cleaned(given["endpoint"])
+        with refusals.kept():
+            given["ca"] = endpoints.cleaned_ca(given["ca"])
     return {name: value for name, value in given.items() if value}
 
 

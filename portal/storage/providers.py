@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from portal import runtime
 from portal.errors import BadValue
 from portal.models import Storage
+from portal.refusals import Refusals
 from portal.storage import azure_config, form_fields, gcs_config, paths, s3_config
 from portal.storage.form_fields import Field
 
@@ -120,12 +121,13 @@ def named(name: str) -> Provider:
 
 
 def clean(name: str, config: Config) -> Config:
-    """The configuration of one provider, checked; what is empty may be a field of another. Raises BadValue."""
+    """The configuration of one provider, checked; what is empty may be a field of another. Raises BadValue or more."""
     provider = named(name)
-    for field, value in config.items():
-        if value not in ("", None, False) and field not in provider.fields:
-            raise BadValue(f"{provider.label} has no {field.replace('_', ' ')}.", field=field)
-    return provider.clean({field: config.get(field) for field in provider.fields})
+    with Refusals() as refusals:
+        for field, value in config.items():
+            if value not in ("", None, False) and field not in provider.fields:
+                refusals.add(BadValue(f"{provider.label} has no {field.replace('_', ' ')}.", field=field))
+        return provider.clean({field: config.get(field) for field in provider.fields})
 
 
 def clean_secret(name: str, config: Config, secret: Secrets) -> Secrets:

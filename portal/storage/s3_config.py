@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from portal.errors import BadValue
+from portal.refusals import Refusals
 from portal.storage import endpoints, form_fields
 from portal.storage.form_fields import Field
 
@@ -36,7 +37,6 @@ FORM = (
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,40}")
 _ACCESS_KEY = re.compile(r"[\x21-\x7e]{1,128}")
-LONGEST_CA = 100_000
 
 
 def url_of(config: dict[str, Any]) -> str:
@@ -61,25 +61,23 @@ def in_words(config: dict[str, Any]) -> str:
 def clean(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration, checked; without an access key, the environment of the worker has to have one.
 
-    Raises BadValue.
+    Raises BadValue, or BadValues.
     """
     bucket, region, key = (str(config.get(name) or "").strip() for name in ("bucket", "region", "access_key"))
-    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
-        raise BadValue(
-            "A bucket has a name of letters, digits, dots and dashes, such as research-2027.", field="bucket"
-        )
-    if region and not _REGION.fullmatch(region):
-        raise BadValue("A region has a name of letters, digits and dashes, such as eu-central-1.", field="region")
-    if key and not _ACCESS_KEY.fullmatch(key):
-        raise BadValue("An access key has up to 128 letters without spaces.", field="access_key")
-    cleaned = {
-        "bucket": bucket,
-        "endpoint": _endpoint(config),
-        "region": region,
-        "path_style": _path_style(config),
-        "ca": _ca(str(config.get("ca") or "")),
-        "access_key": key,
-    }
+    cleaned: dict[str, Any] = {"bucket": bucket, "region": region, "path_style": _path_style(config), "access_key": key}
+    with Refusals() as refusals:
+        if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+            sentence = "A bucket has a name of letters, digits, dots and dashes, such as research-2027."
+            refusals.add(BadValue(sentence, field="bucket"))
+        if region and not _REGION.fullmatch(region):
+            sentence = "A region has a name of letters, digits and dashes, such as eu-central-1."
+            refusals.add(BadValue(sentence, field="region"))
+        if key and not _ACCESS_KEY.fullmatch(key):
+            refusals.add(BadValue("An access key has up to 128 letters without spaces.", field="access_key"))
+        with refusals.kept():
+            cleaned["endpoint"] = endpoints.cleaned(str(config.get("endpoint") or ""))
+        with refusals.kept():
+            cleaned["ca"] = endpoints.cleaned_ca(str(config.get("ca") or ""))
     return {name: value for name, value in cleaned.items() if value != ""}
 
 
@@ -95,25 +93,9 @@ def clean_secret(config: dict[str, Any], secret: dict[str, str]) -> dict[str, st
     return {"secret_key": text} if text else {}
 
 
-def _endpoint(config: dict[str, Any]) -> str:
-    given = str(config.get("endpoint") or "").strip().rstrip("/")
-    if given:
-        endpoints.parse(given)
-    return given
-
-
 def _path_style(config: dict[str, Any]) -> bool:
     """By default the bucket stands in the path, but for Amazon itself, where it stands in the name."""
     given = config.get("path_style")
     if given in (None, ""):
         return bool(config.get("endpoint")) or "." in str(config.get("bucket") or "")
     return given in (True, "1", "on", "yes", "true")
-
-
-def _ca(text: str) -> str:
-    text = text.strip()
-    if len(text) > LONGEST_CA:
-        raise BadValue(f"The CA certificate has more than {LONGEST_CA:,} letters.", field="ca")
-    if text:
-        endpoints.context(text)
-    return text

@@ -6,17 +6,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from portal import audit, jobs, labels, rights, site
-from portal.errors import BadValue, Busy, Missing, NotAllowed, Taken
-from portal.models import Group, Job, Project, Storage, now, writing
+from portal.errors import Busy, Missing, NotAllowed
+from portal.models import Job, Storage, now, writing
 from portal.progress import ACTIVE
 from portal.provenance import Actor
-from portal.storage import credentials, keys, providers
+from portal.storage import credentials, fields, providers
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
 
-MODES = ("export", "import", "both")
-FIELDS = ("label", "mode", "visible", "prefix", "threads")
 UNTESTED = {"state": "untested", "since": None, "sentence": "", "tested": None, "create_only": None}
 
 
@@ -36,19 +34,17 @@ def add(
 
     `threads`: how many objects it gets at once; 0 for as many as the site's settings say.
 
-    Raises BadValue or Taken, with the field.
+    Raises BadValue or Taken, with the field; BadValues where several do not fit.
     """
     rights.require_admin(actor)
-    cleaned = providers.clean(provider, config)
-    given = (label, mode, visible, prefix, threads)
-    values = {name: _cleaned(name, value) for name, value in zip(FIELDS, given, strict=True)}
-    providers.refuse_archive(provider, cleaned, values["prefix"])
-    secrets = providers.clean_secret(provider, cleaned, dict(secret or {}))
+    given = {"label": label, "mode": mode, "visible": visible, "prefix": prefix, "threads": threads}
+    values, secrets = fields.of_new(provider, config, given, dict(secret or {}))
     with writing():
-        _refuse_taken(values["label"])
-        row = Storage.create(provider=provider, config=cleaned, **values, **actor.origin.fields)
+        fields.refuse_taken(values["label"])
+        row = Storage.create(**values, **actor.origin.fields)
         credentials.keep(row.id, secrets, actor=actor)
-        audit.record(actor, "storage:added", "storage", row.id, provider=provider, **values, **_told(cleaned))
+        told = {name: value for name, value in values.items() if name != "config"}
+        audit.record(actor, "storage:added", "storage", row.id, **told, **_told(values["config"]))
     return row
 
 
@@ -61,18 +57,14 @@ def edit(label: str, /, *, secret: Mapping[str, str] | None = None, actor: Actor
     """
     rights.require_admin(actor)
     row = get(label)
-    values = {name: _cleaned(name, changes.pop(name)) for name in FIELDS if name in changes}
-    values |= _changed_place(row, changes)
-    after = {name: values.get(name, getattr(row, name)) for name in ("provider", "config", "prefix")}
-    providers.refuse_archive(after["provider"], after["config"], after["prefix"])
-    secrets = _changed_secrets(row, values, {name: text for name, text in (secret or {}).items() if text})
+    values, secrets = fields.of_changed(row, changes, {name: text for name, text in (secret or {}).items() if text})
     with writing():
         row = get(label)
         before = {name: getattr(row, name) for name in values}
         changed = {name: value for name, value in values.items() if before[name] != value}
         _refuse_locked(row, changed)
         if "label" in changed:
-            _refuse_taken(changed["label"])
+            fields.refuse_taken(changed["label"])
         if secrets is not None:
             credentials.keep(row.id, secrets, actor=actor)
         if not changed and "config" in values and row.mount:
@@ -222,78 +214,6 @@ def threads(row: Storage) -> int:
 def open(row: Storage) -> "Destination":
     """The storage, ready for use. Raises BadValue where the site no longer allows its place, Damaged for its secret."""
     return providers.destination(row, credentials.reveal(row), lanes=threads(row))
-
-
-def _cleaned(name: str, value: Any) -> Any:
-    """One field of the form, checked."""
-    if name == "label":
-        return labels.clean(value)
-    if name == "prefix":
-        return keys.clean_prefix(value)
-    if name == "threads":
-        return _threads(str(value).strip())
-    return _mode(value) if name == "mode" else _visible(value)
-
-
-def _threads(text: str) -> int:
-    if text in ("", "0"):
-        return 0
-    if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not 1 <= int(text) <= site.MOST_THREADS:
-        sentence = f"{text[:16]} objects at once do not fit: from 1 to {site.MOST_THREADS}, or nothing."
-        raise BadValue(sentence, field="threads")
-    return int(text)
-
-
-def _mode(text: str) -> str:
-    if text not in MODES:
-        raise BadValue(f"{text[:40]!r} is no mode. Choose one of: {', '.join(MODES)}.", field="mode")
-    return text
-
-
-def _visible(text: str) -> str:
-    kind, _colon, name = text.partition(":")
-    code, _slash, label = name.partition("/")
-    if text == "site":
-        return text
-    if kind == "group" and Group.select().where(Group.code == name).exists():
-        return text
-    projects = Project.select().join(Group).where(Group.code == code, Project.label == label)
-    if kind == "project" and projects.exists():
-        return text
-    if kind in ("group", "project"):
-        raise BadValue(f"There is no {kind} {name[:100]!r} to make it visible to.", field="visible")
-    raise BadValue("Visible is one of: site, group:ID, project:GROUP/PROJECT.", field="visible")
-
-
-def _refuse_taken(label: str) -> None:
-    if Storage.select().where(Storage.label == label).exists():
-        raise Taken(f"There is a storage {label} already.", field="label")
-
-
-def _changed_place(row: Storage, changes: dict[str, Any]) -> dict[str, Any]:
-    """Provider and configuration as a form changes them: what it does not name stays, if the provider does."""
-    provider = changes.pop("provider", row.provider)
-    if not changes and provider == row.provider:
-        return {}
-    kept = row.config if provider == row.provider else {}
-    return {"provider": provider, "config": providers.clean(provider, {**kept, **changes})}
-
-
-def _changed_secrets(row: Storage, values: dict[str, Any], given: dict[str, str]) -> dict[str, str] | None:
-    """The secrets to be kept from now on; None: those before."""
-    provider: str = values.get("provider", row.provider)
-    config: dict[str, Any] = values.get("config") or row.config
-    if given or ("config" in values and _asks_again(row, values)):
-        return providers.clean_secret(provider, config, given)
-    return None
-
-
-def _asks_again(row: Storage, values: dict[str, Any]) -> bool:
-    """Whether a secret that was set is of another place or account now."""
-    provider = providers.named(values["provider"])
-    before, after = row.config, values["config"]
-    decides = (*provider.place, *provider.account)
-    return values["provider"] != row.provider or any(before.get(name) != after.get(name) for name in decides)
 
 
 def _refuse_locked(row: Storage, changed: dict[str, Any]) -> None:
