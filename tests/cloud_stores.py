@@ -6,10 +6,12 @@ import json
 import shutil
 import sys
 import urllib.parse
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -41,11 +43,10 @@ def azurite(folder: Path, *options: str, ca: str = "") -> Iterator[Place]:
     node = shutil.which("node") or str(Path(sys.prefix) / "bin" / "node")
     where = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder)]
     command = [node, str(_AZURITE), "--silent", "--disableTelemetry", "--skipApiVersionCheck", *where, *options]
-    with server(command, folder, url):
+    with server(command, folder, url) as pid:
         config = {"account": ACCOUNT, "container": "container", "endpoint": url, "ca": ca}
-        place = Place(
-            "azurite", "azure", azure_config.clean(config), {"account_key": ACCOUNT_KEY}, refuses=("...", "back\\slash")
-        )
+        secret, refuses = {"account_key": ACCOUNT_KEY}, ("...", "back\\slash")
+        place = Place("azurite", "azure", azure_config.clean(config), secret, refuses=refuses, pid=pid)
         make_container(place, "container")
         yield place
 
@@ -143,11 +144,12 @@ def fake_gcs(folder: Path) -> Iterator[Place]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [str(_get_binary_path()), "-scheme", "http", "-backend", "memory", "-host", "127.0.0.1"]
-    with server([*command, "-port", str(port), "-log-level", "error"], folder, url):
+    with server([*command, "-port", str(port), "-log-level", "error"], folder, url) as pid:
         guard = Front(url)
+        guard.seen = deque(maxlen=0)  # it stands there for all tests, and would hold all that they sent
         guard.rule = _guarded(url)
         try:
-            with _google("fake-gcs", url, resumes=False) as place:
+            with _google("fake-gcs", url, resumes=False, pid=pid) as place:
                 yield place.behind(guard)
         finally:
             guard.close()
@@ -179,21 +181,23 @@ def _guarded(url: str) -> Callable[[Request], Answer | None]:
 
 
 @contextlib.contextmanager
-def gcs_emulator(folder: Path) -> Iterator[Place]:
+def gcs_emulator(folder: Path, program: tuple[str, ...] = ()) -> Iterator[Place]:
     """Compares MD5 and tells how far an upload came; knows no create-only and no pages."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--in-memory", "--quiet"]
+    where = [] if program else ["--in-memory"]
+    command = [*(program or ("-m", "gcp_storage_emulator")), "start", *where, "--host", "127.0.0.1", "--quiet"]
     with (
-        server([*command, "--port", str(port)], folder, url),
-        _google("gcs-emulator", url, create_only=False) as place,
+        server([sys.executable, *command, "--port", str(port)], folder, url) as pid,
+        _google("gcs-emulator", url, create_only=False, pid=pid) as place,
     ):
         yield place
 
 
 @contextlib.contextmanager
-def _google(name: str, url: str, **known: bool) -> Iterator[Place]:
-    requests.post(f"{url}/storage/v1/b?project=p", json={"name": "bucket"}, timeout=20).raise_for_status()
+def _google(name: str, url: str, **known: Any) -> Iterator[Place]:
+    bucket = {"name": "bucket", "softDeletePolicy": {"retentionDurationSeconds": "0"}}
+    requests.post(f"{url}/storage/v1/b?project=p", json=bucket, timeout=20).raise_for_status()
     account = GoogleAccount()
     with answering(account.answer) as signs_in:
         secret = {"service_account": account.json(f"{signs_in.url}/token")}

@@ -59,6 +59,8 @@ class Place:
     """Bytes of a name."""
     refuses: tuple[str, ...] = ()
     """Names that others take."""
+    pid: int = 0
+    """Of its server; 0 where there is none."""
 
     def open(
         self, prefix: str = "", *, secret: dict[str, str] | None = None, options: Any = None, **config: Any
@@ -72,6 +74,12 @@ class Place:
         )
         return opened
 
+    def most_memory(self) -> str:
+        """What its server has had at once so far."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+        return f"{kilobytes / 1024:,.0f} MiB"
+
     def behind(self, front: "Front") -> "Place":
         """The same store with the front between it and us."""
         return replace(self, config={**self.config, "endpoint": front.url})
@@ -84,13 +92,13 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def server(arguments: list[str], folder: Path, url: str, env: dict[str, str] | None = None) -> Iterator[None]:
-    """A server of its own process from its first answer on; killed by its process id."""
+def server(arguments: list[str], folder: Path, url: str, env: dict[str, str] | None = None) -> Iterator[int]:
+    """A server of its own process from its first answer on; killed by its process id, which this gives."""
     process = Process(["env", *(f"{name}={value}" for name, value in (env or {}).items()), *arguments], folder / "log")
     process.start()
     try:
         until(lambda: _answers(url), process=process)
-        yield
+        yield process.pid
     finally:
         process.stop()
 
@@ -123,18 +131,18 @@ def _juicefs(folder: Path) -> Iterator[Place]:
     env = {"MINIO_ROOT_USER": ACCESS_KEY, "MINIO_ROOT_PASSWORD": SECRET}
     cache = ["--cache-dir", str(folder / "cache"), "--log", str(folder / "juicefs.log")]
     command = [juicefs, "gateway", "--no-usage-report", *cache, meta, f"127.0.0.1:{port}"]
-    with server(command, folder, f"http://127.0.0.1:{port}", env):
-        yield _s3("juicefs", port, create_only=False)
+    with server(command, folder, f"http://127.0.0.1:{port}", env) as pid:
+        yield _s3("juicefs", port, create_only=False, pid=pid)
 
 
 @contextlib.contextmanager
-def _moto(folder: Path) -> Iterator[Place]:
+def _moto(folder: Path, program: tuple[str, ...] = ("-m", "moto.server")) -> Iterator[Place]:
     """Enforces If-None-Match, keeps parts right, takes any secret."""
     port = free_port()
-    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with server(command, folder, f"http://127.0.0.1:{port}"):
+    command = [sys.executable, "-W", "ignore", *program, "-H", "127.0.0.1", "-p", str(port)]
+    with server(command, folder, f"http://127.0.0.1:{port}", {"TMPDIR": str(folder)}) as pid:
         requests.put(f"http://127.0.0.1:{port}/bucket", timeout=20).raise_for_status()
-        yield _s3("moto", port)
+        yield _s3("moto", port, pid=pid)
 
 
 @contextlib.contextmanager
@@ -191,6 +199,12 @@ def _cloud() -> Any:
     return importlib.import_module("cloud_stores")
 
 
+ON_DISK = str(Path(__file__).with_name("stores_on_disk.py"))
+FOR_LARGE: dict[str, Callable[[Path], contextlib.AbstractContextManager[Place]]] = {
+    "moto-on-disk": lambda folder: _moto(folder, (ON_DISK, "moto")),
+    "gcs-emulator-on-disk": lambda folder: _cloud().gcs_emulator(folder, (ON_DISK, "gcs", "--data-dir", str(folder))),
+}
+"""Two of them that hold no object in memory."""
 HTTP = tuple(STORES)
 ALL = ("fs", *HTTP)
 
@@ -206,7 +220,7 @@ class Running:
     def __getitem__(self, name: str) -> Place:
         if name not in self._places:
             folder = Path(tempfile.mkdtemp(prefix=name, dir=self._folder))
-            self._places[name] = self._stack.enter_context(STORES[name](folder))
+            self._places[name] = self._stack.enter_context({**STORES, **FOR_LARGE}[name](folder))
         return self._places[name]
 
 
