@@ -41,7 +41,7 @@ def test_a_bucket_is_added_mended_tested_and_exported_to_and_its_secret_is_nowhe
     page.get_by_label("Secret").fill(WRONG)
     page.get_by_role("button", name="Save and test").press("Enter")
     expect(page.locator("#test .step-bad")).to_contain_text("Signed in", timeout=PATIENCE)
-    expect(page.locator("#test")).to_contain_text("Did not pass Signed in:")
+    expect(page.locator("#test")).to_contain_text("Did not pass Mend that there, or here")
     expect(page.locator("#test .step-off").first).to_contain_text("not tried")
     expect(page.locator(".head .st-bad")).to_have_text("Failed")
 

@@ -269,6 +269,29 @@ def test_what_an_export_is_of_is_named_wherever_it_stands(visitor: Visitor, admi
         assert f"{of_session}, which is no longer there" in text_of(visitor.get(path).text), path
 
 
+@pytest.mark.parametrize("state", ["bad", "warn", "ok"])
+def test_the_page_of_a_storage_says_what_its_test_found_only_once(
+    visitor: Visitor, admin: Actor, root: str, state: str
+) -> None:
+    row = storages.add("mirror", "fs", path=f"{root}/mirror", actor=admin)
+    job = jobs.get(storages.request_test("mirror", actor=admin))
+    found, whole = "The folder is not there.", "Every step of the test passed."
+    told = {"bad": f"Listed: {found}", "warn": found, "ok": whole}[state]
+    page, part = f"/interfaces/storages/{row.id}", {"HX-Request": "true", "HX-Request-Type": "partial"}
+
+    storages.note(row.id, state="failed", sentence="It was away before.")
+    assert text_of(visitor.get(page).text).count("It was away before.") == 1
+    steps = [{"name": "Listed", "state": state, "sentence": "" if state == "ok" else found}]
+    jobs.finish(job, "failed" if state == "bad" else "done", told, steps=steps)
+    storages.note(row.id, state={"bad": "failed", "warn": "degraded"}.get(state, state), sentence=told)
+
+    for headers in ({}, part):
+        said = text_of(visitor.get(page, headers=headers).text)
+        assert said.count(whole if state == "ok" else found) == 1
+    storages.note(row.id, state="failed", sentence="It is away since.")
+    assert text_of(visitor.get(page).text).count("It is away since.") == 1
+
+
 def test_the_test_that_an_export_made_stands_on_the_page_of_its_storage(
     visitor: Visitor, admin: Actor, root: str
 ) -> None:
