@@ -3,6 +3,7 @@
 import ast
 import csv
 import io
+import re
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
@@ -176,13 +177,18 @@ def test_another_provider_is_chosen_on_the_form_of_an_edit(visitor: Visitor, buc
 def test_where_objects_were_exported_the_place_stays_and_the_form_says_so(visitor: Visitor, bucket: Storage) -> None:
     storages.lock_place(bucket)
     path = f"/interfaces/storages/{bucket.id}/edit"
-    assert text_of(visitor.get(path).text).count("It stays: objects were exported there.") == 4
+    page = visitor.get(f"{path}?provider=gcs").text
+    assert text_of(page).count("It stays: objects were exported there.") == 4
+    assert re.findall(r'id="(\w+)"[^>]* readonly', page) == ["bucket", "endpoint", "prefix"]
+    assert "Google" not in page
 
     for field, value in (("prefix", "new"), ("bucket", "other"), ("provider", "gcs")):
         change = {"service_account": ""} if field == "provider" else {}
         answer = visitor.post(path, {**S3, **change, field: value, "access_key": "GOOGX", "secret_key": "x"})
         refusal(answer, f"so its {field} stays.")
         assert f'id="{field}-e"' in answer.text
+        assert f'value="{bucket.config["bucket"]}"' in answer.text
+        assert f'name="prefix" type="text" value="{bucket.prefix}"' in answer.text
 
 
 def furnish(storage: Storage, actor: Actor) -> None:

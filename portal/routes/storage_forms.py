@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any
 
 from portal import browse, containers
+from portal.errors import BadValue
 from portal.routes.forms import Form, choice, lines, offered, secret, secret_lines, text
 from portal.routes.guard import current_actor, current_scope
 from portal.storage import providers
@@ -38,7 +39,20 @@ def filled(row: Any, provider: str) -> Any:
     values = {name: _as_typed(value) for name, value in config.items()}
     values |= {"provider": provider, **{name: getattr(row, name) for name in OF_ALL}}
     values["threads"] = row.threads or ""
-    return _offering(_form_of(provider)(data=values))
+    return _offering(_form_of(provider)(formdata=None, data=values))
+
+
+def kept_in_place(form: Any, row: Any) -> Any:
+    """The form where the place stays: it stands there as it is, whatever was typed, beside what was said of that."""
+    if form.provider.data != row.provider:
+        own = filled(row, row.provider)
+        for error in form.provider.errors:
+            own.put(BadValue(error, field="provider"))
+        return own
+    for name in providers.PROVIDERS[row.provider].place:
+        form[name].data = _as_typed(row.config.get(name, ""))
+    form.prefix.data = row.prefix
+    return form
 
 
 def values_of(form: Any) -> tuple[dict[str, Any], dict[str, str]]:

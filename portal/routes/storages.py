@@ -11,7 +11,7 @@ from portal.interface_lists import STORAGES
 from portal.routes import words
 from portal.routes.guard import current_actor, site_admin_required
 from portal.routes.pages import as_csv, listed, render, typed, wants_csv, wants_part
-from portal.routes.storage_forms import SureForm, blank, filled, is_chosen, sent, values_of
+from portal.routes.storage_forms import SureForm, blank, filled, is_chosen, kept_in_place, sent, values_of
 from portal.storage import credentials, health, providers, records, storages
 
 bp = Blueprint("storages", __name__, url_prefix="/interfaces/storages")
@@ -153,6 +153,9 @@ def _tested(storage: Any) -> Response:
 
 def _form_page(form: Any, row: Any = None, *, status: int = 200) -> Response:
     """The form of one provider, for a new storage or one that is there (`row`)."""
+    is_fixed = row is not None and row.prefix_locked
+    if is_fixed:
+        form = kept_in_place(form, row)
     is_same = row is not None and row.provider == form.provider.data
     return render(
         "storages/edit.html" if row else "storages/new.html",
@@ -162,7 +165,7 @@ def _form_page(form: Any, row: Any = None, *, status: int = 200) -> Response:
         chosen=providers.PROVIDERS[form.provider.data],
         providers=providers.PROVIDERS,
         told=credentials.told(row) if is_same else None,
-        is_fixed=row is not None and row.prefix_locked,
+        is_fixed=is_fixed,
         roots=tuple(str(root) for root in runtime.current().storage_roots),
         status=status,
     )
