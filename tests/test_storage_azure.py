@@ -238,6 +238,24 @@ def test_a_list_that_is_none_is_refused(body: bytes) -> None:
         list(scripted(front).list())
 
 
+@pytest.mark.parametrize("pages", [("a", "b"), ("ab", "cd", "ef"), ("", "")])
+@pytest.mark.parametrize("marks", [2, 1_000_000])
+def test_a_list_that_goes_in_circles_is_refused_and_nothing_of_it_comes_twice(
+    pages: tuple[str, ...], marks: int
+) -> None:
+    blob = "<Blob><Name>%s</Name><Properties><Content-Length>1</Content-Length></Properties></Blob>"
+
+    def turn(request: Request) -> Answer:
+        blobs = "".join(blob % name for name in pages[(request.number - 1) % len(pages)])
+        mark = f"<NextMarker>{request.number % marks}</NextMarker>"
+        return Answer(200, f"<EnumerationResults><Blobs>{blobs}</Blobs>{mark}</EnumerationResults>".encode())
+
+    found: list[str] = []
+    with answering(turn) as front, pytest.raises(Damaged, match="again and again"):
+        found.extend(stat.key for stat in scripted(front).list())
+    assert found == list("".join(pages))[: len(found)]
+
+
 def test_a_list_by_folders_does_not_go_on_by_name() -> None:
     blobs = "".join(
         f"<Blob><Name>{name}</Name><Properties><Content-Length>1</Content-Length></Properties></Blob>"

@@ -389,6 +389,27 @@ def test_a_list_that_goes_in_circles_is_refused_and_nothing_of_it_comes_twice(
     assert found == ["a", "b", "c", "d"]
 
 
+@pytest.mark.parametrize("circle", [1, 2, 3])
+def test_a_list_of_unfinished_uploads_that_goes_in_circles_is_refused(
+    circle: int, moto: Place, make_front: Callable[..., Front]
+) -> None:
+    def rows(*uploads: str) -> str:
+        return "".join(f"<Upload><Key>{one[0]}</Key><UploadId>{one}</UploadId></Upload>" for one in uploads)
+
+    pages = [rows("a1", "a2"), rows("a3", "b1"), rows("b2", "c1")]
+
+    def turn(request: Request) -> Answer:
+        page = pages[request.number - 1] if request.number <= len(pages) else pages[request.number % circle]
+        marks = f"<NextKeyMarker>{request.number}</NextKeyMarker><NextUploadIdMarker>m</NextUploadIdMarker>"
+        return Answer(200, f"<R><IsTruncated>true</IsTruncated>{marks}{page}</R>".encode())
+
+    store = moto.behind(make_front(moto, turn)).open()._store
+    found: list[str] = []
+    with pytest.raises(Damaged, match="again and again"):
+        found.extend(upload.id for upload in store.unfinished(""))
+    assert found == ["a1", "a2", "a3", "b1", "b2", "c1"]
+
+
 def test_refused_silent_and_unknown_servers_are_told_apart(juicefs: Place) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

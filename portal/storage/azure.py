@@ -14,12 +14,12 @@ import requests
 from libcloud.common.azure import AZURE_TIME_FORMAT
 from libcloud.storage.drivers.azure_blobs import AzureBlobsConnection
 
-from portal.errors import BadValue, Damaged, Missing, NotAllowed, PortalError
+from portal.errors import BadValue, Missing, NotAllowed, PortalError
 from portal.storage import azure_answers, azure_config, documents, http, tokens
 from portal.storage.destination import Destination
 from portal.storage.http import Limits
 from portal.storage.reach import Endpoint, endpoint
-from portal.storage.store import MIB, Body, NoPlace, Part, Stat, Step, Upload
+from portal.storage.store import MIB, Body, NoPlace, Onward, Part, Stat, Step, Upload
 from portal.storage.tokens import NotSignedIn, Tokens
 
 PAGE = 2000
@@ -142,16 +142,20 @@ class AzureStore:
         """
         last, marker = after, self._marks.get((prefix, after), "")
         passed = "" if marker else after
+        marks, ends = Onward(), Onward()
+        marks.require(marker)
         while True:
             found, following = self._page(prefix, marker, self._page_size)
+            if following:
+                marks.require(following)
+            if found:
+                ends.require(found[-1].key)
             found = [stat for stat in found if stat.key.startswith(prefix)]
             if passed:
                 found = self._later(found, passed)
             yield found
             if not following:
                 return
-            if following == marker:
-                raise Damaged("The storage says that its list goes on, but not where. It cannot be listed.")
             last, marker = found[-1].key if found else last, following
             self._marks = {(prefix, last): marker}
 

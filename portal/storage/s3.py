@@ -22,7 +22,7 @@ from portal.storage.destination import Destination
 from portal.storage.http import Limits
 from portal.storage.reach import Endpoint, endpoint
 from portal.storage.s3_config import url_of
-from portal.storage.store import MIB, Body, NoPlace, Part, Stat, Step, Upload
+from portal.storage.store import MIB, Body, NoPlace, Onward, Part, Stat, Step, Upload
 
 PAGE = 1000
 PATIENT = 10
@@ -112,14 +112,16 @@ class S3Store:
 
     def unfinished(self, prefix: str) -> Iterator[Upload]:
         marks: dict[str, str] = {}
+        onward = Onward()
         while True:
             params = {"uploads": "", "prefix": prefix, "max-uploads": str(self._page), **marks}
             found = self._xml(self._request("GET", None, params), "list uploads")
-            for entry in s3_answers.each(found, "Upload"):
-                name, begun = s3_answers.text(entry, "Key"), s3_answers.moment(s3_answers.text(entry, "Initiated"))
-                if name.startswith(prefix):
-                    yield Upload(name, s3_answers.text(entry, "UploadId"), since=begun)
-            if s3_answers.text(found, "IsTruncated") != "true":
+            uploads = [_upload(entry) for entry in s3_answers.each(found, "Upload")]
+            is_last = s3_answers.text(found, "IsTruncated") != "true"
+            if not is_last:
+                onward.require(*((upload.name, upload.id) for upload in uploads))
+            yield from (upload for upload in uploads if upload.name.startswith(prefix))
+            if is_last:
                 return
             following = (s3_answers.text(found, "NextKeyMarker"), s3_answers.text(found, "NextUploadIdMarker"))
             marks = self._onward(marks, dict(zip(("key-marker", "upload-id-marker"), following, strict=True)))
@@ -230,6 +232,11 @@ class S3Store:
 
     def _failure(self, answer: requests.Response, what: str, name: str = "") -> PortalError:
         return self._answers.failure(answer, http.refusal(answer, self._place.limits), what, name)
+
+
+def _upload(entry: Element) -> Upload:
+    begun = s3_answers.moment(s3_answers.text(entry, "Initiated"))
+    return Upload(s3_answers.text(entry, "Key"), s3_answers.text(entry, "UploadId"), since=begun)
 
 
 class _Connection(S3SignatureV4Connection):

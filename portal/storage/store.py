@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from portal.errors import Away, BadValue, Unreachable
+from portal.errors import Away, BadValue, Damaged, Unreachable
 
 MIB = 1 << 20
 Body = bytes | bytearray | memoryview
@@ -79,6 +79,23 @@ class Upload:
         return [self.parts[number] for number in sorted(self.parts)]
 
     since: datetime | None = None
+
+
+class Onward:
+    """What one list has brought so far, of which nothing may come twice: else it would go round for ever.
+
+    It keeps a number of each, not the thing, so that a list of any length takes little memory.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def require(self, *things: object) -> None:
+        """Raise Damaged where none of these is new."""
+        before = len(self._seen)
+        self._seen.update(map(hash, things))
+        if len(self._seen) == before:
+            raise Damaged("The storage says again and again that its list goes on. It cannot be listed.")
 
 
 Step = tuple[str, Callable[[], str]]
