@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS, READ_SECONDS, TRIES = 3.0, 20.0, 2
 """A person or a peer waits for what is read; an upload may take its time."""
-SILENT_SECONDS = 5.0
-"""For so long after it did not answer, nobody waits for it again."""
 MOST_KNOWN = 64
 KNOWN_SECONDS = 60.0
 """For so long the digests of a segment are believed without a look: they change where a better copy came back here."""
@@ -126,7 +124,7 @@ class Bucket:
     def _silent(self, error: PortalError) -> Unreachable:
         away = self._away(error)
         self._why = away.sentence
-        self._silent_until = time.monotonic() + SILENT_SECONDS
+        self._silent_until = time.monotonic() + self._chosen.silence
         return away
 
     def _away(self, error: PortalError) -> Unreachable:

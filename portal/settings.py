@@ -24,6 +24,8 @@ class Bucket:
     secret: dict[str, str] = field(repr=False)
     bandwidth: int = 0
     """Bytes a second that go there, and that come back to be compared; 0 for no limit."""
+    silence: float = 5.0
+    """Seconds after it did not answer in which nobody waits for it again."""
 
 
 @dataclass(frozen=True, kw_only=True)

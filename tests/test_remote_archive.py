@@ -75,11 +75,13 @@ class Shop:
         self.settings = site
         self.start(0)
 
-    def start(self, cache: int, *, data: Path | None = None, **environ: str | None) -> Settings:
+    def start(self, cache: int, *, data: Path | None = None, silence: float = 0.0, **environ: str | None) -> Settings:
         """Bind this process to the site, as its processes start on it."""
         given = {**self._environ, **environ, "PORTAL_ARCHIVE_CACHE": str(cache)}
         known = {name: value for name, value in given.items() if value is not None}
-        self.settings = replace(settings.load(data or self.settings.data, known), min_free=1)
+        loaded = settings.load(data or self.settings.data, known)
+        bucket = loaded.bucket and replace(loaded.bucket, silence=silence)
+        self.settings = replace(loaded, min_free=1, bucket=bucket)
         runtime.archive().close()
         runtime.start(self.settings)
         migrations.apply(self.settings.run / "migrate.lock")
@@ -125,7 +127,6 @@ class Shop:
 def make_shop(
     site: Settings, running: Running, make_front: Callable[..., Front], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Shop]:
-    monkeypatch.setattr("portal.bucket.SILENT_SECONDS", 0)
     return lambda kind: Shop(site, running[kind], make_front(running[kind]), monkeypatch)
 
 
@@ -307,12 +308,11 @@ def test_a_byte_that_changed_in_the_bucket_is_named_and_takes_one_object_away(
 
 
 def test_a_segment_that_the_bucket_keeps_back_takes_no_other_one_away(
-    shop: Shop, study: tuple[Project, list[int]], monkeypatch: pytest.MonkeyPatch, admin: Actor
+    shop: Shop, study: tuple[Project, list[int]], admin: Actor
 ) -> None:
     other = add_file(study[0], "other.bin", b"other", admin)
     assert shop.move() == 2
-    monkeypatch.setattr("portal.bucket.SILENT_SECONDS", 60)
-    shop.start(0)
+    shop.start(0, silence=60)
     back = Blob.get_by_id(File.get_by_id(study[1][0]).blob_id).segment
     kept = Answer(403, b"<Error><Code>InvalidObjectState</Code></Error>")
     shop.front.rule = lambda request: kept if back in request.path else None
