@@ -22,7 +22,7 @@ from portal.errors import BadValue, Damaged, NotAllowed
 from portal.models import Acquisition, Job, JobItem, Secret, Storage, now
 from portal.provenance import Actor
 from portal.settings import Settings
-from portal.storage import credentials, endpoints, health, ladder, storages
+from portal.storage import credentials, endpoints, health, ladder, servers, storages
 
 __all__ = ["portal"]
 pytestmark = pytest.mark.xdist_group("stores")
@@ -418,6 +418,7 @@ def with_archive(site: Settings, url: str) -> None:
 
 
 AT_HOME, AT_AMAZON = "s3://images/a/b?endpoint=https://s3.site.example", "s3://images?region=eu-west-1"
+HERE = "s3://images?endpoint=http://localhost:9000"
 IMAGES = Place("any", "s3", {"bucket": "images", "access_key": "K"}, {"secret_key": "s"})
 
 
@@ -426,6 +427,8 @@ IMAGES = Place("any", "s3", {"bucket": "images", "access_key": "K"}, {"secret_ke
     [
         *((AT_HOME, "https://s3.site.example", prefix) for prefix in ("", "a", "a/b", "a/b/c")),
         (AT_HOME, "http://S3.site.example:80", "a"),
+        (AT_HOME, "https://s3.site.example.:443", "a"),
+        (HERE, "http://127.0.0.1:9000", ""),
         (AT_AMAZON, "", "exports"),
         (AT_AMAZON, "https://s3.us-east-2.amazonaws.com", ""),
     ],
@@ -445,6 +448,34 @@ def test_the_bucket_of_the_archive_is_no_storage(
             attempt()
         assert caught.value.field == "bucket"
     storages.open(beside)
+
+
+def test_a_storage_at_google_is_not_the_archive_by_another_way(site: Settings, admin: Actor) -> None:
+    with_archive(site, "s3://images/a?endpoint=https://storage.googleapis.com")
+    fields = {"bucket": "images", "access_key": "GOOG1", "secret": {"secret_key": "s"}, "actor": admin}
+    with pytest.raises(BadValue, match="own archive lies in this bucket"):
+        storages.add("google", "gcs", prefix="a/b", **fields)
+    storages.add("google", "gcs", prefix="b", **fields)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "are_one"),
+    [
+        ("https://s3.site.example", "https://S3.Site.Example.:443", True),
+        ("https://s3.site.example", "http://s3.site.example", True),
+        ("https://s3.site.example", "https://s3.site.example:9000", False),
+        ("https://bücher.example", "https://xn--bcher-kva.example", True),
+        ("http://localhost:9000", "http://127.0.0.1:9000", True),
+        ("http://LOCALHOST.:9000", "http://[::1]:9000", True),
+        ("http://127.1.2.3:9000", "http://[::ffff:127.0.0.1]:9000", True),
+        ("http://[2001:db8::1]", "http://[2001:db8:0:0::1]", True),
+        ("http://localhost:9000", "http://203.0.113.7:9000", False),
+        ("http://localhost:9000", "http://127.0.0.1:9001", False),
+        ("http://203.0.113.8", "http://203.0.113.7", False),
+    ],
+)
+def test_a_server_is_known_however_it_is_written(one: str, other: str, are_one: bool) -> None:
+    assert servers.is_one(one, other) is servers.is_one(other, one) is are_one
 
 
 @pytest.mark.parametrize(

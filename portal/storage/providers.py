@@ -9,7 +9,7 @@ from portal import runtime
 from portal.errors import BadValue
 from portal.models import Storage
 from portal.refusals import Refusals
-from portal.storage import azure_config, form_fields, gcs_config, paths, s3_config
+from portal.storage import azure_config, form_fields, gcs_config, paths, s3_config, servers
 from portal.storage.form_fields import Field
 
 if TYPE_CHECKING:
@@ -142,11 +142,12 @@ def clean_secret(name: str, config: Config, secret: Secrets) -> Secrets:
 
 def refuse_archive(name: str, config: Config, prefix: str) -> None:
     """Raise BadValue where objects would lie among the segments of the site's own archive, or segments among them."""
-    archive = runtime.current().bucket
-    if archive is None or name != "s3" or s3_config.bucket_of(config) != s3_config.bucket_of(archive.config):
+    archive, url_of = runtime.current().bucket, {"s3": s3_config.url_of, "gcs": gcs_config.url_of}.get(name)
+    if archive is None or url_of is None or config["bucket"] != archive.config["bucket"]:
         return
     mine, other = f"{prefix}/".lstrip("/"), f"{archive.prefix}/".lstrip("/")
-    if mine.startswith(other) or other.startswith(mine):
+    is_within = mine.startswith(other) or other.startswith(mine)
+    if is_within and servers.is_one(url_of(config), s3_config.url_of(archive.config)):
         sentence = "Portico's own archive lies in this bucket, and within this prefix or around it."
         raise BadValue(f"{sentence} Choose another bucket, or a prefix beside it.", field="bucket")
 

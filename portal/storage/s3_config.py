@@ -44,15 +44,6 @@ def url_of(config: dict[str, Any]) -> str:
     return str(config.get("endpoint") or f"https://s3.{config.get('region') or 'us-east-1'}.amazonaws.com")
 
 
-def bucket_of(config: dict[str, Any]) -> tuple[str, int, str]:
-    """Server and bucket, the same however they are written: a name is taken once at Amazon, in whatever region."""
-    host, port, _secure = endpoints.parse(url_of(config))
-    host = host.rstrip(".")
-    for world in ("amazonaws.com", "amazonaws.com.cn"):
-        host = world if host.endswith(f".{world}") else host
-    return host, 443 if port == 80 else port, config["bucket"]
-
-
 def in_words(config: dict[str, Any]) -> str:
     """Bucket and host."""
     return f"{config['bucket']} at {urlsplit(url_of(config)).netloc}"
