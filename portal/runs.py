@@ -64,7 +64,7 @@ class Run:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self._sharing = 1
+        self._among = 0, 1
         self._asked: type[Stopped] | None = None
         self._worked_before = job.samples[-1][0] if job.samples else 0.0
         self._began = time.monotonic()
@@ -75,11 +75,13 @@ class Run:
         return bool(self.job.attempts >= KINDS[self.job.kind].attempts)
 
     def share(self, threads: int) -> int:
-        """How many of a storage's threads are this run's: the same for each that works there now, and one at least.
+        """How many of a storage's threads are this run's: as many as each other that works there now has, and one at
+        least; what is left over is for the first of them.
 
         It changes within a beat when others begin or end. Costs nothing.
         """
-        return max(1, threads // self._sharing)
+        place, number = self._among
+        return max(1, threads // number + (place < threads % number))
 
     def check(self) -> None:
         """Raise Stopped if the run is to end. Costs nothing: call it for each piece of work."""
@@ -117,7 +119,7 @@ class Run:
     @contextmanager
     def beating(self, every: float) -> Iterator[None]:
         """Renew the lease in a thread of its own, whatever the work is at; `every` so many seconds."""
-        self._sharing = self._count_sharing()
+        self._among = self._find_place()
         done = threading.Event()
         beat = lambda: self._beat(done, every)  # noqa: E731
         thread = threading.Thread(target=beat, name=f"lease of job {self.job.id}", daemon=True)
@@ -141,15 +143,17 @@ class Run:
             held = Job.update(lease=now() + LEASE).where(_held(self.job)).execute()
         if not held:
             return Lost
-        self._sharing = self._count_sharing()
+        self._among = self._find_place()
         return Cancelled if Job.get_by_id(self.job.id).state == "cancelling" else None
 
-    def _count_sharing(self) -> int:
-        """Runs that work on this one's storage now, this one among them."""
+    def _find_place(self) -> tuple[int, int]:
+        """This run's place among those that work on its storage now, from 0, and how many they are."""
         if self.job.storage is None or self.job.kind not in SHARING:
-            return 1
-        theirs = (Job.storage == self.job.storage) & Job.kind.in_(SHARING)
-        return max(1, Job.select().where(theirs & Job.ended.is_null() & (Job.lease > now())).count())
+            return 0, 1
+        theirs = (Job.storage == self.job.storage) & Job.kind.in_(SHARING) & (Job.id != self.job.id)
+        rows = Job.select(Job.id).where(theirs & Job.ended.is_null() & (Job.lease > now()))
+        others = [row.id for row in rows]
+        return sum(other < self.job.id for other in others), len(others) + 1
 
 
 def interrupt() -> None:

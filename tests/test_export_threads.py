@@ -144,6 +144,21 @@ class Going:
         return jobs.get(self.job.id)
 
 
+@pytest.mark.parametrize(("threads", "shares"), [(9, [3, 3, 3]), (8, [3, 3, 2]), (4, [2, 1, 1]), (2, [1, 1, 1])])
+def test_what_the_threads_of_a_storage_leave_over_is_for_the_first_runs(
+    threads: int, shares: list[int], mirror: Storage, admin: Actor
+) -> None:
+    with models.writing():
+        rows = [jobs.create("export", actor=admin, params={"storage": number}) for number in (1, 1, 2, 1)]
+    claimed = [row for row in (runs.claim(job.id) for job in rows) if row is not None]
+    found = []
+    for job in claimed:
+        run = Run(job)
+        with run.beating(60):
+            found.append(run.share(threads))
+    assert found == [*shares[:2], threads, shares[2]]
+
+
 def test_two_exports_to_one_storage_share_its_threads_and_follow_each_other(
     bucket: Storage, gate: Gate, admin: Actor
 ) -> None:
