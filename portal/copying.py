@@ -1,19 +1,21 @@
 """Copying the items of an export: sent, read back, compared; each row says how far it is."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from peewee import fn
 
 from portal import export_items, item_work, runtime, sidecars
 from portal.bandwidth import Bandwidth
-from portal.errors import BadValue, Damaged, Missing, PortalError, Taken
+from portal.errors import BadValue, Damaged, PortalError
 from portal.item_work import Check, Tally
 from portal.models import Blob, File, Job, JobItem
+from portal.models.compiled import among, plain
 from portal.runs import Run
 from portal.setbacks import Outcome, note
-from portal.storage.store import CHUNK, NotKept
+from portal.storage.destination import OTHER_CONTENT
+from portal.storage.store import CHUNK, Content
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
@@ -26,12 +28,21 @@ ARRIVED = ("verified", "stored", "warned")
 """States of an item that is done: read back from a storage; taken by a peer, and taken with a warning."""
 
 
+class Place(NamedTuple):
+    """Where content lies in the archive."""
+
+    segment: str
+    offset: int
+    size: int
+    digest: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """One item, and where its bytes lie; None where the archive no longer has them. `text` is those of a sidecar."""
 
     item: JobItem
-    blob: Blob | None
+    place: Place | None
     text: bytes | None = None
 
 
@@ -46,7 +57,8 @@ def send(run: Run, destination: "Destination", *, threads: int) -> None:
     count(run)
     sender = _Sender(run, destination)
     at_once = lambda: _at_once(run, destination, threads)  # noqa: E731
-    item_work.each(run, _tasks(run.job), sender.attempt, Tally(run, well=ARRIVED), at_once=at_once)
+    bundles = _bundles(_tasks(run.job), sender.together)
+    item_work.each(run, bundles, sender.attempt, Tally(run, well=ARRIVED), at_once=at_once)
     settle(run)
 
 
@@ -64,108 +76,129 @@ def settle(run: Run) -> None:
 def _at_once(run: Run, destination: "Destination", threads: int) -> int:
     """How many objects go there at once now, and how many parts of the large ones."""
     share = run.share(threads)
-    destination.lanes.open(share)
+    destination.share(share)
     return share
 
 
 def _tasks(job: Job) -> Iterator[Task]:
     for page in item_work.waiting(job):
-        blobs = _blobs(page)
+        places = _places(page)
         texts = sidecars.contents([item.id for item in page]) if job.params.get("sidecars") else {}
         for item in page:
-            yield Task(item=item, blob=blobs.get(item.id), text=texts.get(item.id))
+            yield Task(item=item, place=places.get(item.id), text=texts.get(item.id))
 
 
-def _blobs(page: list[JobItem]) -> dict[int, Blob]:
+def _bundles(tasks: Iterator[Task], most: int) -> Iterator[list[Task]]:
+    """Small objects go together, as many as are best delivered by one call; a large one goes by itself."""
+    bundle: list[Task] = []
+    size = 0
+    for task in tasks:
+        if bundle and (len(bundle) == most or size + task.item.size > SHORT):
+            yield bundle
+            bundle, size = [], 0
+        bundle.append(task)
+        size += task.item.size
+    if bundle:
+        yield bundle
+
+
+def _places(page: list[JobItem]) -> dict[int, Place]:
     """Where the bytes of items lie: where their files point to, since one content may have a damaged record too.
 
     A file that has other content by now, or is gone, leaves the newest record of the one that was listed.
     """
-    files = File.select(File, Blob).join(Blob).where(File.id.in_([item.file_id for item in page if item.file_id]))
-    pointed = {file.id: file.blob for file in files}
+    columns = Blob.segment, Blob.offset, Blob.size, Blob.digest
+    meant = among(File.id, [item.file_id for item in page if item.file_id])
+    pointed = {file: Place(*place) for file, *place in plain(File.select(File.id, *columns).join(Blob).where(meant))}
     found = {item.id: pointed[item.file_id] for item in page if _is_of(pointed.get(item.file_id), item)}
-    left = [item for item in page if item.id not in found]
-    records = Blob.select().where(Blob.digest.in_(list({item.digest for item in left}))).order_by(Blob.id)
-    newest = {(blob.digest, blob.size): blob for blob in records}
-    return found | {item.id: newest[item.digest, item.size] for item in left if (item.digest, item.size) in newest}
+    if left := [item for item in page if item.id not in found]:
+        records = Blob.select(*columns).where(Blob.digest.in_(list({item.digest for item in left}))).order_by(Blob.id)
+        newest = {(place.digest, place.size): place for place in (Place(*row) for row in plain(records))}
+        found |= {item.id: newest[item.digest, item.size] for item in left if (item.digest, item.size) in newest}
+    return found
 
 
-def _is_of(blob: Blob | None, item: JobItem) -> bool:
-    return blob is not None and (blob.digest, blob.size) == (item.digest, item.size)
+def _is_of(place: Place | None, item: JobItem) -> bool:
+    return place is not None and (place.digest, place.size) == (item.digest, item.size)
 
 
 class _Sender:
-    """Brings one item after the other to the storage; used by several threads at once."""
+    """Brings one bundle of items after the other to the storage; used by several threads at once."""
 
     def __init__(self, run: Run, destination: "Destination") -> None:
-        self._run = run
         self._destination = destination
         self._existing = run.job.params.get("existing", "never")
         self._is_empty = run.job.attempts == 1 and not run.job.done and _is_empty(run.job, destination)
         self._rate = rate = run.job.params.get("bandwidth", 0)
         self._sending, self._reading = Bandwidth(rate), Bandwidth(rate)  # a line has room in each direction
+        self.together = 1 if rate else destination.together
 
-    def attempt(self, task: Task, check: Check) -> Outcome:
-        """Bring one item as far as it gets; the item says how far."""
-        item = task.item
-        try:
-            self._bring(task, check)
-        except PortalError as error:
-            return note(item, error)
-        item.state, item.sentence, item.permanent = "verified", "", False
-        return item, None
+    def attempt(self, bundle: Sequence[Task], check: Check) -> list[Outcome]:
+        """Bring some items as far as they get; each says how far: pending → sent → verified."""
+        outcomes: list[Outcome] = []
+        missing: list[Task] = []
+        for task in bundle:
+            try:
+                if self._is_there(task.item, check):
+                    outcomes.append(_arrived(task.item))
+                else:
+                    missing.append(task)
+            except PortalError as error:
+                outcomes.append(note(task.item, error))
+        contents = [self._content(task, check) for task in missing]
+        errors = self._destination.deliver(contents, overwrite=self._existing != "never")
+        for task, content, found in zip(missing, contents, errors, strict=True):
+            task.item.state = "sent" if content.sent else task.item.state
+            outcomes.append(note(task.item, found) if found else _arrived(task.item))
+        return outcomes
 
-    def _bring(self, task: Task, check: Check) -> None:
-        """pending → sent → verified. What is there with the same content is ours: a run may have been killed."""
-        item = task.item
+    def _is_there(self, item: JobItem, check: Check) -> bool:
+        """What is there with the same content is ours: a run may have been killed. Raises BadValue for what is not."""
         there = None if self._is_empty else self._destination.stat(item.key)
-        if there is not None and self._existing != "always" and self._is_whole(item, there.size, check):
-            return
-        if there is not None and self._existing == "never":
+        if there is None:
+            return False
+        if self._existing != "always" and self._is_whole(item, there.size, check):
+            return True
+        if self._existing == "never":
             raise BadValue(OTHER_CONTENT)
-        try:
-            self._put(task, check)
-        except Taken as error:
-            if self._is_whole(item, item.size, check):
-                return
-            raise BadValue(OTHER_CONTENT) from error
-        item.state = "sent"
-        try:
-            is_whole = self._is_whole(item, item.size, check)
-        except Missing as error:
-            raise NotKept(NOT_KEPT) from error
-        if not is_whole:
-            raise BadValue(OTHER_BYTES)
+        return False
 
-    def _put(self, task: Task, check: Check) -> None:
+    def _content(self, task: Task, check: Check) -> Content:
         item = task.item
-        overwrite = self._existing != "never"
-        content = self._content(task, check)
-        self._destination.put(item.key, content, size=item.size, digest=item.digest, overwrite=overwrite)
+        return Content(
+            key=item.key,
+            size=item.size,
+            digest=item.digest,
+            chunks=lambda: self._chunks(task, check),
+            came=self._came(item.size, check),
+        )
 
     def _is_whole(self, item: JobItem, size: int, check: Check) -> bool:
         """Whether the storage gives back the item's bytes. Raises Missing."""
-        leave = check if self._is_long(item.size) else _go_on
+        held, came = self._destination.holds, self._came(item.size, check)
+        return size == item.size and held(item.key, size=size, digest=item.digest, came=came)
+
+    def _came(self, size: int, check: Check) -> Callable[[int], None]:
+        leave = check if self._is_long(size) else _go_on
 
         def came(length: int) -> None:
             leave()
             self._reading.wait(length, leave)
 
-        held = self._destination.holds
-        return size == item.size and held(item.key, size=size, digest=item.digest, came=came)
+        return came
 
-    def _content(self, task: Task, check: Check) -> Iterator[bytes]:
+    def _chunks(self, task: Task, check: Check) -> Iterator[bytes]:
         """The item's bytes, as they were when the export was started. Raises Damaged."""
-        blob = task.blob
+        place = task.place
         if task.text is not None:
             yield task.text
             return
-        if blob is None:
+        if place is None:
             raise Damaged("The archive no longer has the bytes of this object.")
         piece = self._sending.piece(CHUNK)
-        with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
+        with runtime.archive().open(place.segment, place.offset, place.size) as content:
             while True:
-                if self._is_long(blob.size):
+                if self._is_long(place.size):
                     check()
                 try:
                     chunk = content.read(piece)
@@ -178,6 +211,11 @@ class _Sender:
 
     def _is_long(self, size: int) -> bool:
         return size > SHORT or size > MOMENT * (self._rate or size)
+
+
+def _arrived(item: JobItem) -> Outcome:
+    item.state, item.sentence, item.permanent = "verified", "", False
+    return item, None
 
 
 def _go_on() -> None:
@@ -197,11 +235,6 @@ def _is_empty(job: Job, destination: "Destination") -> bool:
         if error.permanent:
             return False  # each object will tell by itself
         raise
-
-
-OTHER_CONTENT = "Other content lies under this key; it was left as it is. Move it away, or export under another prefix."
-NOT_KEPT = "The storage said that it took the object, but does not have it. Check it, and do not rely on it."
-OTHER_BYTES = "The storage gives back other bytes than were sent. Check it, and do not rely on what lies there."
 
 
 def count(run: Run) -> None:

@@ -34,15 +34,15 @@ class Trial:
         self._twins = twins
         self._only_dicom = only_dicom
 
-    def attempt(self, task: Task, check: Check) -> Outcome:
+    def attempt(self, task: Task, check: Check) -> list[Outcome]:
         item = task.item
         try:
             item.state, item.sentence = self._look(task, check)
         except Missing as error:
-            return setbacks.note(item, Missing(f"{VANISHED} {error.sentence}"))
+            return [setbacks.note(item, Missing(f"{VANISHED} {error.sentence}"))]
         except PortalError as error:
-            return setbacks.note(item, error)
-        return item, None
+            return [setbacks.note(item, error)]
+        return [(item, None)]
 
     def _look(self, task: Task, check: Check) -> tuple[str, str]:
         parsed, offset = self._header(task.item)

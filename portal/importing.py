@@ -74,16 +74,16 @@ class Importer:
             raise Missing(f"The project {job.params['path']} is gone.")
         self._template = _template(job)
 
-    def attempt(self, task: Task, check: Check) -> Outcome:
+    def attempt(self, task: Task, check: Check) -> list[Outcome]:
         """Take one object in; its item says how that ended, and which file it is."""
         item = task.item
         try:
             stored = self._take(task, check)
         except PortalError as error:
-            return setbacks.note(item, _in_words(error))
+            return [setbacks.note(item, _in_words(error))]
         item.state, item.sentence = stored.outcome, stored.sentence
         item.file_id, item.digest, item.size = stored.file_id or None, stored.digest, stored.size
-        return item, None
+        return [(item, None)]
 
     def target(self, task: Task, *, is_dicom: Callable[[], bool]) -> Target:
         """Where an object would go. Raises BadValue where its path or its sidecar says what cannot be."""

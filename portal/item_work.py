@@ -2,19 +2,21 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 from portal import spells
 from portal.crew import Crew
 from portal.errors import Unreachable
 from portal.models import Job, JobItem, writing
+from portal.models.compiled import among
 from portal.runs import Run, Stopped
 from portal.setbacks import Outcome, Setbacks
 
 WAITING = ("pending", "sent")
 """States of an item that is not over."""
 FLUSH_ITEMS = 50
+FLUSH_ALIKE = 500
 FLUSH_SECONDS = 0.5
 PAGE = 200
 
@@ -37,12 +39,12 @@ def waiting(job: Job) -> Iterator[list[JobItem]]:
 def each(
     run: Run,
     tasks: Iterator[Task],
-    attempt: Callable[[Task, Check], Outcome],
+    attempt: Callable[[Task, Check], Sequence[Outcome]],
     tally: "Tally",
     *,
     at_once: Callable[[], int],
 ) -> None:
-    """Attempt each task, `at_once` many at any moment; the item says how it ended, or that it still waits.
+    """Attempt each task, `at_once` many at any moment; its items say how they ended, or that they still wait.
 
     `attempt` gets a function that raises Stopped where what takes long is to be left. Raises what the other place as a
     whole answers.
@@ -54,14 +56,15 @@ def each(
         if crew.is_stopping:
             raise Stopped
 
-    with Crew[Task, Outcome](at_once, lambda task: attempt(task, check)) as crew:
+    with Crew[Task, Sequence[Outcome]](at_once, lambda task: attempt(task, check)) as crew:
         try:
-            for item, error in crew.outcomes(tasks, tally.check):
-                tally.add(item)
-                setbacks.take(error)
+            for outcomes in crew.outcomes(tasks, tally.check):
+                tally.add(*(item for item, _error in outcomes))
+                for _item, error in outcomes:
+                    setbacks.take(error)
         finally:
-            for item, _error in crew.stop():
-                tally.add(item)
+            for outcomes in crew.stop():
+                tally.add(*(item for item, _error in outcomes))
             tally.flush()
 
 
@@ -98,40 +101,44 @@ class Tally:
     ) -> None:
         self._run = run
         self._well, self._badly, self._more = well, badly, more
-        self._items: list[JobItem] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._alike: dict[str, list[int]] = defaultdict(list)
+        """Items of which nothing but the state has changed, which go by one statement: of most exports all."""
+        self._others: list[JobItem] = []
+        self._done = self._failed = self._size = 0
         self._since = time.monotonic()
 
-    def add(self, item: JobItem) -> None:
-        self._items.append(item)
+    def add(self, *items: JobItem) -> None:
+        for item in items:
+            is_well = item.state in self._well
+            if is_well and not item.sentence and not self._more:
+                self._alike[item.state].append(item.id)
+            else:
+                self._others.append(item)
+            self._done += is_well
+            self._size += item.size if is_well else 0
+            self._failed += item.state in self._badly
         self._flush_in_time()
 
     def check(self) -> None:
         """Write what has waited long enough, while others are under way; raises Stopped if the run is to end."""
         self._run.check()
-        if self._items:
+        if self._alike or self._others:
             self._flush_in_time()
 
     def _flush_in_time(self) -> None:
-        if len(self._items) >= FLUSH_ITEMS or time.monotonic() - self._since > FLUSH_SECONDS:
+        is_much = len(self._others) >= FLUSH_ITEMS or sum(map(len, self._alike.values())) >= FLUSH_ALIKE
+        if is_much or time.monotonic() - self._since > FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        job = self._run.job
-        done = [item for item in self._items if item.state in self._well]
-        failed = sum(item.state in self._badly for item in self._items)
+        job, run = self._run.job, self._run
         with writing():
-            self._save()
-            size = job.bytes + sum(item.size for item in done)
-            self._run.write_within(done=job.done + len(done), failed=job.failed + failed, bytes=size)
-        self._items, self._since = [], time.monotonic()
-
-    def _save(self) -> None:
-        """Items of which nothing but the state has changed go together: of most exports those are all."""
-        together: dict[str, list[int]] = defaultdict(list)
-        for item in self._items:
-            if item.state in self._well and not item.sentence and not self._more:
-                together[item.state].append(item.id)
-            else:
+            for item in self._others:
                 item.save(only=[JobItem.state, JobItem.sentence, JobItem.permanent, JobItem.attempts, *self._more])
-        for state, ids in together.items():
-            JobItem.update(state=state, sentence="", permanent=False).where(JobItem.id.in_(ids)).execute()
+            for state, ids in self._alike.items():
+                JobItem.update(state=state, sentence="", permanent=False).where(among(JobItem.id, ids)).execute()
+            run.write_within(done=job.done + self._done, failed=job.failed + self._failed, bytes=job.bytes + self._size)
+        self._begin()

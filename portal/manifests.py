@@ -6,14 +6,15 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import metadata
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from portal import runtime, sidecars, site
 from portal.errors import Damaged, Missing, Taken, Unreachable
 from portal.export_walk import MANIFESTS
 from portal.models import ALTERNATE, CURRENT, File, Instance, Job, JobItem, Storage, now
+from portal.models.compiled import among, plain
 from portal.runs import Run
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 FORMAT = "portico-manifest-1"
 PAGE = 500
 CHUNK = 1 << 20
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,21 @@ class Manifest:
         self.file.seek(0)
         while chunk := self.file.read(CHUNK):
             yield chunk
+
+
+class _Row(NamedTuple):
+    """An item and the file that it is of, as the database has them: of a million each its own row would be slow."""
+
+    id: int
+    key: str
+    size: int
+    digest: str
+    sentence: str
+    file: int | None
+    origin_type: str
+    origin_id: str
+    origin_via: str
+    created: str
 
 
 def write(run: Run, destination: "Destination", storage: Storage) -> dict[str, Any]:
@@ -126,18 +143,18 @@ def make(head: dict[str, Any], job_id: int, prefix: str) -> Manifest:
 
 
 def _lines(head: dict[str, Any], job_id: int, prefix: str) -> Iterator[bytes]:
-    yield _line(f'{{"format": {_json(FORMAT)}')
+    yield _line(f'{{"format": {_encode(FORMAT)}')
     for name, value in head.items():
-        yield _line(f"{_json(name)}: {_json(value)}")
+        yield _line(f"{_encode(name)}: {_encode(value)}")
     yield from _list("items", (_item(row, told, prefix) for row, told in _items(job_id, "verified")))
     yield from _list("failed", (_failure(row, prefix) for row, _told in _items(job_id, "failed")))
 
 
 def _list(name: str, entries: Iterable[dict[str, Any]]) -> Iterator[bytes]:
-    yield f"{_json(name)}: [".encode()
+    yield f"{_encode(name)}: [".encode()
     between = "\n"
     for entry in entries:
-        yield f"{between}{_json(entry)}".encode()
+        yield f"{between}{_encode(entry)}".encode()
         between = ",\n"
     yield b"\n],\n"
 
@@ -146,49 +163,48 @@ def _line(text: str) -> bytes:
     return f"{text},\n".encode()
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _item(row: JobItem, told: dict[str, str], prefix: str) -> dict[str, Any]:
-    entry = {"key": prefix + row.key, "size": row.size, "sha256": row.digest}
-    if "sidecar_of" in told:
-        entry["sidecar_of"] = prefix + told["sidecar_of"]
-    if "sop_instance_uid" in told:
-        entry["sop_instance_uid"] = told["sop_instance_uid"]
+def _item(row: _Row, told: dict[str, str], prefix: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {"key": prefix + row.key, "size": row.size, "sha256": row.digest}
+    entry |= {name: prefix + value if name == "sidecar_of" else value for name, value in told.items()}
     if row.file is not None:
-        entry["origin"] = {"type": row.file.origin_type, "id": row.file.origin_id, "via": row.file.origin_via}
-        entry["received"] = row.file.created.isoformat()
+        entry["origin"] = {"type": row.origin_type, "id": row.origin_id, "via": row.origin_via}
+        entry["received"] = datetime.fromisoformat(row.created).replace(tzinfo=UTC).isoformat()
     return entry
 
 
-def _failure(row: JobItem, prefix: str) -> dict[str, Any]:
+def _failure(row: _Row, prefix: str) -> dict[str, Any]:
     return {"key": prefix + row.key, "size": row.size, "sha256": row.digest, "sentence": row.sentence}
 
 
-def _items(job_id: int, state: str) -> Iterator[tuple[JobItem, dict[str, str]]]:
+def _items(job_id: int, state: str) -> Iterator[tuple[_Row, dict[str, str]]]:
     """Items of one state in their order, by pages.
 
     With each the `sop_instance_uid` of one object of DICOM, or the key of the object that a document is `sidecar_of`.
     """
     after = 0
     while True:
-        found = JobItem.select(JobItem, File).left_outer_join(File)
-        wanted = (JobItem.job == job_id) & (JobItem.state == state) & (JobItem.id > after)
-        rows = list(found.where(wanted).order_by(JobItem.id).limit(PAGE))
+        rows = _page(job_id, state, after)
         if not rows:
             return
-        uids = _sop_instance_uids([row.file.id for row in rows if row.file is not None])
+        uids = _sop_instance_uids([row.file for row in rows if row.file is not None])
         beside = sidecars.objects([row.id for row in rows])
         for row in rows:
             told = {"sidecar_of": beside[row.id]} if row.id in beside else {}
-            if row.file is not None and row.file.id in uids:
-                told["sop_instance_uid"] = uids[row.file.id]
+            if row.file in uids:
+                told["sop_instance_uid"] = uids[row.file]
             yield row, told
         after = rows[-1].id
 
 
-def _sop_instance_uids(file_ids: list[int]) -> dict[int, str]:
+def _page(job_id: int, state: str, after: int) -> list[_Row]:
+    of_item = JobItem.id, JobItem.key, JobItem.size, JobItem.digest, JobItem.sentence
+    of_file = File.id, File.origin_type, File.origin_id, File.origin_via, File.created
+    wanted = (JobItem.job == job_id) & (JobItem.state == state) & (JobItem.id > after)
+    found = JobItem.select(*of_item, *of_file).left_outer_join(File).where(wanted)
+    return [_Row(*row) for row in plain(found.order_by(JobItem.id).limit(PAGE))]
+
+
+def _sop_instance_uids(file_ids: list[int]) -> dict[int | None, str]:
     shown = Instance.state.in_((CURRENT, ALTERNATE))
-    wanted = Instance.file.in_(file_ids), Instance.member == "", shown
-    return {row.file_id: row.sop_uid for row in Instance.select(Instance.file, Instance.sop_uid).where(*wanted)}
+    found = Instance.select(Instance.file, Instance.sop_uid)
+    return dict(plain(found.where(among(Instance.file, file_ids), Instance.member == "", shown)))

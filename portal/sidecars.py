@@ -10,7 +10,7 @@ from peewee import fn
 
 from portal import origins, runtime, site, spells
 from portal.models import Acquisition, Blob, File, Group, Instance, JobItem, Project, Session, Sidecar, Subject
-from portal.models.compiled import plain
+from portal.models.compiled import among, plain
 from portal.runs import Run
 from portal.storage import keys
 
@@ -61,14 +61,14 @@ def plan(run: Run) -> tuple[int, int]:
 
 def contents(item_ids: Sequence[int]) -> dict[int, bytes]:
     """The bytes of those of some items that are documents."""
-    rows = plain(Sidecar.select(Sidecar.item, Sidecar.content).where(Sidecar.item.in_(list(item_ids))))
+    rows = plain(Sidecar.select(Sidecar.item, Sidecar.content).where(among(Sidecar.item, item_ids)))
     return {item: zlib.decompress(content) for item, content in rows}
 
 
 def objects(item_ids: Sequence[int]) -> dict[int, str]:
     """The key of the object beside which each of some documents lies."""
     found = Sidecar.select(Sidecar.item, JobItem.key).join(JobItem, on=Sidecar.of == JobItem.id)
-    return dict(plain(found.where(Sidecar.item.in_(list(item_ids)))))
+    return dict(plain(found.where(among(Sidecar.item, item_ids))))
 
 
 def drop(run: Run) -> None:

@@ -162,12 +162,12 @@ class _Verification:
         done, size = compared.where(mine, JobItem.state == "ok").tuples()[0]
         self._run.write(done=done, failed=0, bytes=size)
 
-    def _compare(self, item: JobItem, check: Check) -> Outcome:
+    def _compare(self, item: JobItem, check: Check) -> list[Outcome]:
         try:
             item.state, item.sentence = self._compared(item, check)
         except PortalError as error:
-            return setbacks.note(item, error)
-        return item, None
+            return [setbacks.note(item, error)]
+        return [(item, None)]
 
     def _compared(self, item: JobItem, check: Check) -> tuple[str, str]:
         if item.key == self._manifest["name"]:

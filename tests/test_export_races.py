@@ -119,7 +119,9 @@ def test_a_file_that_appears_while_ours_is_written_stays(
 
 
 def is_under_way(begun: Path) -> bool:
-    """Whether a large file of ours is being written; one beside it may be finished and gone at any moment."""
-    with contextlib.suppress(FileNotFoundError):
-        return any(path.stat().st_size > 1000 for path in begun.glob(".portico-*.part"))
+    """Whether a large file of ours is being written, which has no name yet; any may be finished and gone meanwhile."""
+    for opened in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(opened).startswith(f"{begun}/#") and opened.stat().st_size > 1000:
+                return True
     return False

@@ -3,6 +3,7 @@ import hmac
 import json
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from portal.models import Acquisition, Audit, Blob, File, Job, JobItem, Project,
 from portal.provenance import Actor
 from portal.settings import Settings
 from portal.storage import storages
-from portal.storage.destination import Destination
+from portal.storage.destination import Content, Destination
 
 
 def run(job: Job) -> Job:
@@ -227,7 +228,9 @@ def test_a_run_that_dies_while_it_plans_plans_anew(
 
 
 class _Gated:
-    """A destination that takes no object whose key ends so until it is opened."""
+    """A destination that takes one object a call, and none whose key ends so until it is opened."""
+
+    together = 1
 
     def __init__(self, destination: Destination, ending: str) -> None:
         self._destination = destination
@@ -237,10 +240,10 @@ class _Gated:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._destination, name)
 
-    def put(self, key: str, *arguments: Any, **options: Any) -> None:
-        if key.endswith(self._ending):
+    def deliver(self, contents: Sequence[Content], **options: Any) -> Any:
+        if contents and contents[0].key.endswith(self._ending):
             self.opened.wait(60)
-        self._destination.put(key, *arguments, **options)
+        return self._destination.deliver(contents, **options)
 
 
 def test_what_has_arrived_is_told_while_another_object_is_under_way(

@@ -18,9 +18,10 @@ from portal import runtime
 from portal.errors import BadValue, Damaged, Missing, NotAllowed, PortalError, Taken
 from portal.models import Storage
 from portal.provenance import Actor
+from portal.runs import Stopped
 from portal.settings import Settings
-from portal.storage import keys, storages
-from portal.storage.destination import Destination, Stat
+from portal.storage import drafts, fs, keys, mounts, storages
+from portal.storage.destination import NOT_AS_TAKEN_IN, OTHER_BYTES, Content, Destination, Stat
 from portal.storage.fs import FileSystemStore
 from portal.storage.store import NoPlace
 
@@ -31,9 +32,18 @@ def put(destination: Destination, key: str, content: bytes = CONTENT) -> None:
     destination.put(key, [content], size=len(content), digest=hashlib.sha256(content).hexdigest())
 
 
+PLAIN = {"unnamed": False, "together": False}
+"""A file system that has no files without a name, and of which each file is synced by itself."""
+
+
+@pytest.fixture(params=[{}, PLAIN], ids=["usual", "plain"])
+def destination(request: pytest.FixtureRequest, mirror: Storage) -> Destination:
+    return fs.open_destination(mirror.config, mirror.prefix, {}, **request.param)
+
+
 @pytest.fixture
-def destination(mirror: Storage) -> Destination:
-    return storages.open(mirror)
+def plain(mirror: Storage) -> Destination:
+    return fs.open_destination(mirror.config, mirror.prefix, {}, **PLAIN)
 
 
 @pytest.mark.parametrize("size", [0, 1000, 1_000_000, 64_000_000])
@@ -113,23 +123,102 @@ def test_bytes_that_are_not_what_was_announced_never_appear(destination: Destina
     assert files_below(folder) == {}
 
 
-def test_what_a_killed_writer_left_is_not_listed_and_goes_with_the_next_write(
-    destination: Destination, folder: Path
-) -> None:
+def test_what_a_killed_writer_left_is_not_listed_and_goes_with_the_next_write(plain: Destination, folder: Path) -> None:
     left = folder / f".portico-{hashlib.sha256(b'object').hexdigest()[:16]}.part"
     left.write_bytes(b"half")
-    assert list(destination.list()) == []
-    put(destination, "object")
+    assert list(plain.list()) == []
+    put(plain, "object")
     assert list(files_below(folder)) == ["object"]
 
 
 def test_what_a_writer_left_that_was_killed_at_its_last_step_goes_with_the_next_look(
+    plain: Destination, folder: Path
+) -> None:
+    put(plain, "object")
+    os.link(folder / "object", folder / f".portico-{hashlib.sha256(b'object').hexdigest()[:16]}.part")
+    assert plain.stat("object") is not None
+    assert list(files_below(folder)) == ["object"]
+
+
+def content_of(key: str, body: bytes, *, digest: str = "", pieces: int = 1) -> Content:
+    step = max(1, -(-len(body) // pieces))
+    chunks = [body[at : at + step] for at in range(0, len(body), step)]
+    announced = digest or hashlib.sha256(body).hexdigest()
+    return Content(key=key, size=len(body), digest=announced, chunks=lambda: iter(chunks))
+
+
+def test_of_objects_that_are_delivered_together_each_ends_for_itself(destination: Destination, folder: Path) -> None:
+    put(destination, "a/same")
+    put(destination, "a/other", b"other")
+    broken = content_of("b/short", CONTENT)
+    broken.size += 1
+    contents = [
+        *(content_of(f"a/{number}", os.urandom(number * 10_000), pieces=3) for number in range(20)),
+        content_of("a/same", CONTENT),
+        content_of("a/other", CONTENT),
+        content_of("../evil", CONTENT),
+        content_of("b/damaged", CONTENT, digest=hashlib.sha256(b"as it was").hexdigest()),
+        broken,
+        content_of("a/other/below a file", CONTENT),
+        *(content_of(f"{number}/deep/down", CONTENT) for number in range(5)),
+    ]
+    open_before = len(os.listdir("/proc/self/fd"))
+    errors = destination.deliver(contents, overwrite=False)
+    assert len(os.listdir("/proc/self/fd")) == open_before
+    told = {content.key: error.sentence for content, error in zip(contents, errors, strict=True) if error}
+    assert told.pop("a/other").startswith("Other content lies under this key")
+    assert told.pop("../evil").endswith("cannot be the name of an object.")
+    assert told.pop("b/damaged") == told.pop("b/short") == NOT_AS_TAKEN_IN
+    assert "a link stands where a folder should be" in told.pop("a/other/below a file")
+    assert told == {}
+    arrived = files_below(folder)
+    assert arrived.pop("a/other") == hashlib.sha256(b"other").hexdigest()
+    assert arrived == {content.key: content.digest for content in contents if content.key in arrived}
+    assert len(arrived) == 26
+
+
+def test_what_is_not_the_bytes_that_were_written_never_appears_and_the_archive_is_not_blamed(
     destination: Destination, folder: Path
 ) -> None:
-    put(destination, "object")
-    os.link(folder / "object", folder / f".portico-{hashlib.sha256(b'object').hexdigest()[:16]}.part")
-    assert destination.stat("object") is not None
-    assert list(files_below(folder)) == ["object"]
+    readings = iter([b"bytes that changed on the way", CONTENT])
+    content = content_of("object", CONTENT)
+    content.chunks = lambda: iter([next(readings)[: len(CONTENT)]])
+    [error] = destination.deliver([content, content_of("second", CONTENT)], overwrite=False)[:1]
+    assert error is not None
+    assert error.sentence == OTHER_BYTES
+    assert list(files_below(folder)) == ["second"]
+
+
+def test_a_run_that_is_stopped_in_the_middle_leaves_nothing_of_what_it_wrote(
+    destination: Destination, folder: Path
+) -> None:
+    def stopped() -> Iterator[bytes]:
+        yield CONTENT[:3]
+        raise Stopped
+
+    last = content_of("b", CONTENT)
+    last.chunks = stopped
+    with pytest.raises(Stopped):
+        destination.deliver([content_of("a", CONTENT), last], overwrite=False)
+    assert files_below(folder) == {}
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/proc", "proc"), ("/dev/shm", "tmpfs")])
+def test_the_kind_of_a_file_system_is_known(path: str, kind: str) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        assert mounts.kind(mounts.number(folder)) == kind
+    finally:
+        os.close(folder)
+    assert mounts.kind(b"no number") == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_known"), [("ext4", True), ("xfs", True), ("nfs4", False), ("fuse", False), ("", False)]
+)
+def test_only_file_systems_that_are_known_for_it_are_synced_as_a_whole(kind: str, is_known: bool) -> None:
+    assert drafts.syncs_together(kind, "6.1.0-30-amd64") is is_known
+    assert not drafts.syncs_together(kind, "5.7.19")
 
 
 def test_files_and_folders_are_for_the_account_of_the_site_alone(destination: Destination, folder: Path) -> None:

@@ -129,6 +129,9 @@ class _Source:
             self._number = number
         return self._content[start : start + size]
 
+    def size(self) -> int:
+        return self._known.size
+
     def close(self) -> None:
         self._content, self._number = b"", -1
 

@@ -72,9 +72,11 @@ class Archive:
         """
         path = self.path(segment)
         try:
-            if path.stat().st_size >= offset + size:
+            here = Slice(path, offset, size)
+            if here.is_whole():
                 self._note_read(path)
-                return Slice(path, offset, size)
+                return here
+            here.close()
             wrong = f"Segment {segment} is shorter than the index says."
         except OSError as error:
             wrong = f"Segment {segment} cannot be read: {error.strerror}."

@@ -15,6 +15,9 @@ class Source(Protocol):
     def read(self, size: int, at: int) -> bytes:
         """Some of the `size` bytes from `at`, at least one; none where nothing is there."""
 
+    def size(self) -> int:
+        """Bytes that it has, from its first one on."""
+
     def close(self) -> None: ...
 
 
@@ -24,6 +27,9 @@ class _File:
 
     def read(self, size: int, at: int) -> bytes:
         return os.pread(self._descriptor, min(size, 1 << 30), at)
+
+    def size(self) -> int:
+        return os.fstat(self._descriptor).st_size
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -40,6 +46,10 @@ class Slice(io.RawIOBase):
         self._offset = offset
         self.size = size
         self._at = 0
+
+    def is_whole(self) -> bool:
+        """Whether what is read from has all of it."""
+        return self._source.size() >= self._offset + self.size
 
     def readable(self) -> bool:
         return True

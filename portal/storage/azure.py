@@ -18,6 +18,7 @@ from portal.errors import BadValue, Missing, NotAllowed, PortalError
 from portal.storage import azure_answers, azure_config, documents, http, tokens
 from portal.storage.destination import Destination
 from portal.storage.http import Limits
+from portal.storage.object_store import ObjectStoreDestination
 from portal.storage.reach import Endpoint, endpoint
 from portal.storage.store import MIB, Body, NoPlace, Onward, Part, Stat, Step, Upload
 from portal.storage.tokens import NotSignedIn, Tokens
@@ -47,7 +48,7 @@ def open_destination(
         signs_in = Tokens(partial(_sign_in, config, secret["client_secret"], limits))
     else:
         key = azure_config.decoded(secret.get("account_key", ""))
-    return Destination(lambda: AzureStore(place, config, key, signs_in, page), prefix=prefix, **options)
+    return ObjectStoreDestination(lambda: AzureStore(place, config, key, signs_in, page), prefix=prefix, **options)
 
 
 def _sign_in(config: dict[str, Any], secret: str, limits: Limits) -> tokens.Fetched:

@@ -1,42 +1,44 @@
 """One storage's place for objects of ours: keys below its prefix, create-only, checked as they pass, tried again."""
 
-import contextlib
 import hashlib
-import math
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
-from functools import partial
-from typing import TypeVar
+from datetime import timedelta
+from typing import Any, TypeVar
 
 from portal.errors import BadValue, Damaged, Missing, PortalError, Taken
-from portal.models import now
-from portal.storage.parts import Buffers, Lanes, Parts
-from portal.storage.store import CHUNK, MIB, Interrupted, NotKept, Part, Stat, Step, Store, Unsupported, Upload
+from portal.storage.store import CHUNK, Content, Interrupted, Stat, Step, Store, Upload
 
-__all__ = ["CHUNK", "Destination", "Stat"]
+__all__ = ["CHUNK", "Content", "Destination", "Stat"]
 
 TRIES = 4
 PAUSE = 0.5
 """Seconds before the second try; each later one waits twice as long."""
 LONGEST_PAUSE = 20.0
 """Seconds, also where the server asks for more: the job comes back later then."""
-FORGOTTEN = "The storage has lost the upload, or a part of it, before its end. The object is sent again from its start."
 MOST_EMPTY = 1000
 """Pages of a list in a row on which nothing is."""
 LEFT_AFTER = timedelta(days=1)
 """Age of an unfinished upload that no run can be working on any more."""
+OTHER_CONTENT = "Other content lies under this key; it was left as it is. Move it away, or export under another prefix."
+OTHER_BYTES = "The storage gives back other bytes than were sent. Check it, and do not rely on what lies there."
+NOT_AS_TAKEN_IN = "The bytes to be sent are not those that were taken in. Check the archive: portal verify"
 
 T = TypeVar("T")
+Guard = Callable[[], None] | None
 
 
-class Destination:
+class Destination(ABC):
     """Any number of threads may share one; each gets a store of its own, since a shared driver mixes up answers.
 
     Raises what `Store` says. What was interrupted is tried again, `tries` times in all, with `wait` between.
     """
+
+    together = 1
+    """Small objects that are best delivered by one call."""
 
     def __init__(
         self,
@@ -45,15 +47,12 @@ class Destination:
         prefix: str,
         tries: int = TRIES,
         wait: Callable[[float], None] = time.sleep,
-        lanes: int = 1,
     ) -> None:
         self._open_store = open_store
         self._prefix = f"{prefix}/" if prefix else ""
         self._tries = tries
         self._wait = wait
         self._local = threading.local()
-        self._buffers = Buffers()
-        self.lanes = Lanes(lanes)
 
     @property
     def create_only(self) -> bool:
@@ -65,6 +64,7 @@ class Destination:
         """Where its disk is mounted, once it was reached; empty for that of the system, and for what is no folder."""
         return self._store.mount
 
+    @abstractmethod
     def put(self, key: str, chunks: Iterable[bytes], *, size: int, digest: str, overwrite: bool = False) -> None:
         """Write an object; it is whole and durable at its key when this returns, else nothing of it is there.
 
@@ -73,14 +73,36 @@ class Destination:
         store that does not refuse by itself is looked at first: of two writers at the same moment, the later one wins
         there.
         """
-        name = self._name(key)
-        if not overwrite:
-            self._refuse_taken(name)
-        checked = _checked(chunks, size=size, digest=digest)
-        if size <= self._store.small:
-            self._put_whole(name, b"".join(checked), digest, overwrite)
-        else:
-            self._put_parts(name, checked, size, digest, overwrite)
+
+    @abstractmethod
+    def deliver(self, contents: Sequence[Content], *, overwrite: bool) -> list[PortalError | None]:
+        """Write objects and read each back; for each its error, or None for one that is there whole.
+
+        One that was there already with the same content is no error, one with other content is. Raises what `chunks`
+        and `came` of a content raise, other than PortalError.
+        """
+
+    @abstractmethod
+    def refuses(self, key: str, body: bytes) -> bool:
+        """Ask the store to write over an object without a look before; whether it refuses. For the test alone."""
+
+    @abstractmethod
+    def share(self, number: int) -> None:
+        """From now on it is sent no more than so many large objects, or parts of them, at once."""
+
+    @abstractmethod
+    def leftovers(self, older: timedelta = LEFT_AFTER) -> Iterator[tuple[str, Upload]]:
+        """Uploads under the prefix that nobody will finish, each with its key."""
+
+    def tidy(self, ours: Callable[[str], bool], older: timedelta = LEFT_AFTER) -> int:
+        """Abort the leftovers whose key is one of `ours` (another program may use the bucket); returns how many."""
+        found = [upload for key, upload in self.leftovers(older) if ours(key)]
+        for upload in found:
+            self._abort(upload)
+        return len(found)
+
+    @abstractmethod
+    def _abort(self, upload: Upload) -> None: ...
 
     def read(self, key: str, offset: int = 0, size: int | None = None) -> Iterator[bytes]:
         """The object's bytes as they are at the store now, or a range of them. Raises Missing."""
@@ -176,41 +198,19 @@ class Destination:
             return all(found.key <= last for found in page)
         return page[-1].key == last
 
-    def leftovers(self, older: timedelta = LEFT_AFTER) -> Iterator[tuple[str, Upload]]:
-        """Uploads under the prefix that nobody will finish, each with its key."""
-        before: datetime = now() - older
-        for upload in self._store.unfinished(self._prefix):
-            if upload.since is not None and upload.since < before:
-                yield upload.name.removeprefix(self._prefix), upload
-
-    def tidy(self, ours: Callable[[str], bool], older: timedelta = LEFT_AFTER) -> int:
-        """Abort the leftovers whose key is one of `ours` (another program may use the bucket); returns how many."""
-        found = [upload for key, upload in self.leftovers(older) if ours(key)]
-        for upload in found:
-            self._store.abort(upload)
-        return len(found)
-
     def steps(self) -> Sequence[Step]:
         """The first steps of the test, which the provider knows."""
         return self._store.steps()
 
-    def refuses(self, key: str, body: bytes) -> bool:
-        """Ask the store to write over an object without a look before; whether it refuses. For the test alone."""
-        name = self._name(key)
-        try:
-            self._store.put(name, body, digest=hashlib.sha256(body).hexdigest(), overwrite=False)
-        except Taken:
-            return True
-        except Unsupported:
-            return False
-        return False
-
     @property
     def _store(self) -> Store:
+        store: Store = self._of_this_thread()
+        return store
+
+    def _of_this_thread(self) -> Any:
         if not hasattr(self._local, "store"):
             self._local.store = self._open_store()
-        store: Store = self._local.store
-        return store
+        return self._local.store
 
     def _name(self, key: str) -> str:
         """The whole name of a key. Raises BadValue for one that is no name in any store, or too long for this one."""
@@ -230,76 +230,28 @@ class Destination:
         found = self._persist(lambda: self._store.stat(name))
         return self._ours(found) if found else None
 
-    def _refuse_taken(self, name: str) -> None:
-        if not self._store.create_only and self._stat(name) is not None:
-            raise Taken("Something has that name there already.")
-
-    def _put_whole(self, name: str, body: bytes, digest: str, overwrite: bool) -> None:
-        def request() -> None:
-            self._store.put(name, body, digest=digest, overwrite=overwrite)
-
-        self._persist(request, settle=lambda: self._settled(name, len(body), digest), guard=not overwrite and name)
-
-    def _put_parts(self, name: str, chunks: Iterable[bytes], size: int, digest: str, overwrite: bool) -> None:
-        store = self._store
-        length = max(store.part, math.ceil(size / store.most_parts / MIB) * MIB)
-        upload = self._persist(lambda: store.begin(name, size=size, overwrite=overwrite))
-        try:
-            parts = Parts(chunks, size=size, length=length, digests=store.signs, buffers=self._buffers)
-            self._send_parts(upload, parts)
-            settle = lambda: self._settled(name, size, digest)  # noqa: E731
-            self._persist(lambda: store.finish(upload), settle=settle, guard=not overwrite and name)
-        except Missing as error:
-            if not self._is_there(name, size, digest):
-                self._abort(upload)
-                raise NotKept(FORGOTTEN) from error
-        except BaseException:
-            self._abort(upload)
-            raise
-
-    def _abort(self, upload: Upload) -> None:
-        with contextlib.suppress(PortalError):
-            self._store.abort(upload)
-
-    def _send_parts(self, upload: Upload, parts: Parts) -> None:
-        """Several at once, where the store takes them in any order."""
-        if self._store.any_order:
-            self.lanes.send(parts, partial(self._send, upload))
-        else:
-            for part in parts:
-                self._send(upload, part)
-
-    def _send(self, upload: Upload, part: Part) -> None:
-        try:
-            self._persist(lambda: self._store.send(upload, part))
-        finally:
-            self._buffers.give_back(part)
-
-    def _is_there(self, name: str, size: int, digest: str) -> bool:
-        """Whether an upload that the store no longer knows has ended well: the answer to its end may have got lost."""
-        try:
-            return self.holds(name.removeprefix(self._prefix), size=size, digest=digest)
-        except Missing:
-            return False
-
-    def _settled(self, name: str, size: int, digest: str) -> None:
-        """An earlier try may have written it: what is there is ours if it has our content. Raises Taken or Missing."""
-        if not self.holds(name.removeprefix(self._prefix), size=size, digest=digest):
-            raise Taken("Something has that name there already.")
+    def _require_ours(self, content: Content, error: Taken) -> None:
+        """Raises BadValue where something else lies under the key; an earlier run of ours may have written it."""
+        if not self.holds(content.key, size=content.size, digest=content.digest, came=content.came):
+            raise BadValue(OTHER_CONTENT) from error
 
     def _persist(
-        self, request: Callable[[], T], *, settle: Callable[[], T] | None = None, guard: str | bool = False
+        self,
+        request: Callable[[], T],
+        *,
+        settle: Callable[[], T] | None = None,
+        guard: Callable[[], None] | None = None,
     ) -> T:
         """Carry out a request, again where it was interrupted.
 
         The first try may have succeeded without our knowing: where a later one is refused as Taken or Missing, `settle`
-        decides. `guard` names the object that a later try would write over in a store that refuses nothing.
+        decides. `guard` looks whether a later try would write over an object, in a store that refuses nothing.
         """
         failures = 0
         while True:
             try:
-                if failures and isinstance(guard, str):
-                    self._refuse_taken(guard)
+                if failures and guard is not None:
+                    guard()
                 return request()
             except Interrupted as error:
                 failures += 1
@@ -315,8 +267,8 @@ class Destination:
         self._wait(min(LONGEST_PAUSE, max(error.after, PAUSE * 2 ** (failures - 1))))
 
 
-def _checked(chunks: Iterable[bytes], *, size: int, digest: str) -> Iterator[bytes]:
-    """The chunks; raises before the end where they are not what was announced, so that nothing of them appears."""
+def checked(chunks: Iterable[bytes], *, size: int, digest: str) -> Iterator[bytes]:
+    """The chunks; raises Damaged before the end of what was not announced so, and thus nothing of it appears."""
     running = hashlib.sha256()
     seen = 0
     for chunk in chunks:
@@ -326,4 +278,4 @@ def _checked(chunks: Iterable[bytes], *, size: int, digest: str) -> Iterator[byt
             break
         yield chunk
     if seen != size or running.hexdigest() != digest:
-        raise Damaged("The bytes to be sent are not those that were taken in. Check the archive: portal verify")
+        raise Damaged(NOT_AS_TAKEN_IN)

@@ -2,27 +2,24 @@
 
 import contextlib
 import errno
-import hashlib
 import os
-import secrets
+import platform
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from portal import runtime
-from portal.errors import BadValue, Busy, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
-from portal.storage import keys, mounts, paths
+from portal.errors import BadValue, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
+from portal.storage import drafts, folders, mounts, paths
+from portal.storage.batch import Batch
 from portal.storage.destination import Destination
-from portal.storage.store import CHUNK, MIB, NoPlace, Part, Stat, Step, Upload
+from portal.storage.file_lists import walk
+from portal.storage.folder_destination import FolderDestination
+from portal.storage.folders import FOLDER, descend
+from portal.storage.store import CHUNK, Content, NoPlace, Stat, Step
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_PARTIAL = ".portico-", ".part"
-_DEEPEST = 200
-"""Folders within each other that are listed."""
 _DENIED = {
     errno.EACCES: "may not be changed by the account that runs Portico; give it the right to write there",
     errno.EPERM: "may not be changed by the account that runs Portico, or its file system has no hard links",
@@ -32,21 +29,27 @@ _DENIED = {
 }
 
 
-def open_destination(config: dict[str, Any], prefix: str, _secret: dict[str, str], **options: Any) -> Destination:
-    """The destination in a folder that the site still allows. Raises BadValue."""
+def open_destination(
+    config: dict[str, Any],
+    prefix: str,
+    _secret: dict[str, str],
+    *,
+    lanes: int = 1,
+    unnamed: bool = True,
+    together: bool = True,
+    **options: Any,
+) -> Destination:
+    """The destination in a folder that the site still allows, for `lanes` threads. Raises BadValue.
+
+    Without `unnamed` or `together` its files are written as on a file system that has none without a name, or of which
+    each must be synced by itself.
+    """
     folder, root = paths.inside(config["path"])
     mount = config.get("mount") or ""
     if mount and runtime.current().data.resolve().is_relative_to(mount):
         mount = ""  # the site itself lies on that disk and runs, or it moved to a machine of other disks
-    return Destination(lambda: FileSystemStore(folder, root, mount), prefix=prefix, **options)
-
-
-@dataclass
-class _Writing(Upload):
-    """The open file of an object that has no name of its own yet, and its folder."""
-
-    folder: int = -1
-    file: int = -1
+    open_store = lambda: FileSystemStore(folder, root, mount, unnamed=unnamed, together=together)  # noqa: E731
+    return FolderDestination(open_store, lanes=lanes, prefix=prefix, **options)
 
 
 class FileSystemStore:
@@ -58,87 +61,44 @@ class FileSystemStore:
     """
 
     create_only: bool | None = True
-    small = 8 * MIB
-    part = MIB
-    any_order = False
-    signs = False
     by_name = False  # by bytes, which need be no Unicode
-    most_parts = 1 << 40
     longest = 4000
 
-    def __init__(self, folder: Path, root: Path, mount: str = "") -> None:
+    def __init__(
+        self, folder: Path, root: Path, mount: str = "", *, unnamed: bool = True, together: bool = True
+    ) -> None:
         self._path = folder
         self._root = root
         self.mount = ""
         self._needed = mount
         self._device = -1
+        self._unnamed, self._together = unnamed, together
+        self._syncs_together = False
 
     def steps(self) -> Sequence[Step]:
         return [("Folder allowed", self._allowed), ("Folder found", self._found)]
 
-    def put(self, name: str, body: bytes, *, digest: str, overwrite: bool) -> None:  # noqa: ARG002 (others send it)
-        upload = self.begin(name, size=len(body), overwrite=overwrite)
-        try:
-            self.send(upload, Part(0, 0, memoryview(body)))
-            self.finish(upload)
-        finally:
-            self.abort(upload)
+    def write(self, objects: Sequence[tuple[str, Content]], *, overwrite: bool) -> list[PortalError | None]:
+        """Write objects durably; each is read back before it has its name. For each its error, or None.
 
-    def begin(self, name: str, *, size: int, overwrite: bool) -> Upload:
-        *folders, last = _parts(name)
-        with self._explained():
-            with self._folder(folders, make=True) as folder:
-                kept = os.dup(folder)
-            try:
-                file = _begin(kept, last)
-            except BaseException:
-                os.close(kept)
-                raise
-        return _Writing(name, last, size, overwrite, folder=kept, file=file)
-
-    def send(self, upload: Upload, part: Part) -> None:
-        """Of a large object the disk begins to write each part at once: else all of it waits for the end."""
-        offset, left, file = part.offset, part.body, _writing(upload).file
-        with self._explained():
-            while left:
-                written = os.pwrite(file, left, offset)
-                if upload.size > self.small:
-                    os.posix_fadvise(file, offset, written, os.POSIX_FADV_DONTNEED)
-                left, offset = left[written:], offset + written
-
-    def finish(self, upload: Upload) -> None:
-        writing = _writing(upload)
-        with self._explained():
-            os.fsync(writing.file)
-            _name(writing)
-            _remove(_partial(writing.id), writing.folder)
-            os.fsync(writing.folder)
-        _close(writing)
-
-    def abort(self, upload: Upload) -> None:
-        writing = _writing(upload)
-        if writing.file >= 0:
-            try:
-                with self._explained():
-                    _remove(_partial(writing.id), writing.folder)
-            finally:
-                _close(writing)
-
-    def unfinished(self, prefix: str) -> Iterator[Upload]:  # noqa: ARG002 (others ask for it)
-        """None: what a killed writer left goes with the next look at its object."""
-        return iter(())
+        The disk is waited for once for all of them: that, and not the bytes, is what small ones take.
+        """
+        with self._explained(), self._base() as base:
+            together = self._together and self._syncs_together
+            batch = Batch(base, self._in_words, unnamed=self._unnamed, together=together)
+            return batch.write(objects, overwrite=overwrite)
 
     def stat(self, name: str) -> Stat | None:
-        *folders, last = _parts(name)
+        *above, last = folders.parts(name)
         with self._explained():
             try:
-                with self._folder(folders) as folder:
+                with self._folder(above) as folder:
                     found = os.stat(last, dir_fd=folder, follow_symlinks=False)
                     # A writer that was killed between link and unlink left its other name; no writer can need it now.
                     # It stays on a disk that is mounted read-only: that can be read all the same.
                     if found.st_nlink > 1:
                         with contextlib.suppress(OSError):
-                            _remove(_partial(last), folder)
+                            drafts.remove(drafts.partial_name(last), folder)
             except FileNotFoundError:
                 return None
         if not stat.S_ISREG(found.st_mode):
@@ -161,10 +121,10 @@ class FileSystemStore:
 
     def _open(self, name: str) -> int:
         """A descriptor of a file. Raises Missing, and BadValue for what is none."""
-        *folders, last = _parts(name)
+        *above, last = folders.parts(name)
         with self._explained():
             try:
-                with self._folder(folders) as folder:
+                with self._folder(above) as folder:
                     if not stat.S_ISREG(os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode):
                         raise BadValue(f"{name} is there, but is no file.")
                     return os.open(last, _FILE, dir_fd=folder)
@@ -173,16 +133,16 @@ class FileSystemStore:
 
     def delete(self, name: str) -> None:
         self._require(name)
-        *folders, last = _parts(name)
-        with self._explained(), self._folder(folders) as folder:
+        *above, last = folders.parts(name)
+        with self._explained(), self._folder(above) as folder:
             os.unlink(last, dir_fd=folder)
             os.fsync(folder)
 
     def pages(self, prefix: str, after: str) -> Iterator[Sequence[Stat]]:
         above = prefix.rpartition("/")[0]
-        inner = _parts(above) if above else ()
+        inner = folders.parts(above) if above else ()
         with self._explained(), contextlib.suppress(FileNotFoundError), self._folder(inner) as folder:
-            for found in _walk(folder, f"{above}/" if above else "", prefix, os.fsencode(after)):
+            for found in walk(folder, f"{above}/" if above else "", prefix, os.fsencode(after)):
                 yield (found,)
 
     def _allowed(self) -> str:
@@ -202,7 +162,7 @@ class FileSystemStore:
     def _folder(self, parts: Iterable[str], *, make: bool = False) -> Iterator[int]:
         """A descriptor of a folder below ours, reached step by step from the root."""
         with self._base() as base:
-            descriptor = _descend(base, parts, make=make)
+            descriptor = descend(base, parts, make=make)
         try:
             yield descriptor
         finally:
@@ -211,9 +171,9 @@ class FileSystemStore:
     @contextlib.contextmanager
     def _base(self) -> Iterator[int]:
         try:
-            root = os.open(self._root, _FOLDER)
+            root = os.open(self._root, FOLDER)
             try:
-                descriptor = _descend(root, self._path.relative_to(self._root).parts, make=False)
+                descriptor = descend(root, self._path.relative_to(self._root).parts, make=False)
             finally:
                 os.close(root)
         except FileNotFoundError as error:
@@ -230,26 +190,28 @@ class FileSystemStore:
         device = os.fstat(folder).st_dev
         if device == self._device:
             return
-        found = mounts.point(mounts.number(folder))
+        number = mounts.number(folder)
+        found = mounts.point(number)
         if self._needed and not Path(found).is_relative_to(self._needed):
             sentence = f"The disk of {self._needed} is not mounted. Mount it, then test again."
             meant = f"If {self._path} is meant to lie on another disk from now on, save the storage again as it is."
             raise NoPlace(f"{sentence} {meant}", permanent=False)
         self.mount = self._needed = found
         self._device = device
+        self._syncs_together = drafts.syncs_together(mounts.kind(number), platform.release())
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """The file system's errors in words."""
         try:
             yield
-        except FileExistsError as error:
-            raise Taken("Something has that name there already.") from error
         except OSError as error:
             raise self._in_words(error) from error
 
     def _in_words(self, error: OSError) -> PortalError:
         number = error.errno
+        if number == errno.EEXIST:
+            return Taken("Something has that name there already.")
         if number in (errno.ENOTDIR, errno.ELOOP, errno.EISDIR):
             return BadValue(f"In {self._path} a file or a link stands where a folder should be; nothing was written.")
         if number == errno.ENAMETOOLONG:
@@ -259,123 +221,3 @@ class FileSystemStore:
         if number == errno.ENOSPC:
             return NoSpace(f"The disk of {self._path} is full. Free some space there.")
         return Unreachable(f"The file system of {self._path} answers: {error.strerror}.")
-
-
-def _parts(name: str) -> list[str]:
-    """The segments of an object's name. Raises BadValue for one that could lead out of the folder."""
-    parts = name.split("/")
-    for part in parts:
-        if part in ("", ".", "..") or "\0" in part or len(os.fsencode(part)) > keys.LONGEST:
-            raise BadValue(f"{name[:200]!r} cannot be the name of an object.")
-    return parts
-
-
-def _descend(start: int, parts: Iterable[str], *, make: bool) -> int:
-    """A new descriptor of the folder below; no part is followed as a link."""
-    descriptor = os.dup(start)
-    try:
-        for part in parts:
-            try:
-                deeper = os.open(part, _FOLDER, dir_fd=descriptor)
-            except FileNotFoundError:
-                if not make:
-                    raise
-                _make(part, descriptor)
-                deeper = os.open(part, _FOLDER, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = deeper
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _make(name: str, folder: int) -> None:
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, 0o700, dir_fd=folder)
-        os.fsync(folder)
-
-
-def _begin(folder: int, name: str) -> int:
-    """A new file under another name, which `_name` links to its own.
-
-    What is linked is the open file, not its other name: a second writer of the same object can remove that, but
-    never put its own half-written file in its place.
-    """
-    partial = _partial(name)
-    with contextlib.suppress(FileExistsError):
-        return os.open(partial, _NEW_FILE, 0o600, dir_fd=folder)
-    _remove(partial, folder)  # a killed writer's
-    try:
-        return os.open(partial, _NEW_FILE, 0o600, dir_fd=folder)
-    except FileExistsError as error:
-        raise Busy("Another run writes this object at the same moment.") from error
-
-
-def _close(writing: _Writing) -> None:
-    os.close(writing.file)
-    os.close(writing.folder)
-    writing.file = writing.folder = -1
-
-
-def _name(writing: _Writing) -> None:
-    """Give the open file its name: by a link, which fails where that exists, or in place of what is there."""
-    source = f"/proc/self/fd/{writing.file}"
-    if not writing.overwrite:
-        os.link(source, writing.id, dst_dir_fd=writing.folder, follow_symlinks=True)
-        return
-    own = f"{_PARTIAL[0]}{secrets.token_hex(8)}{_PARTIAL[1]}"
-    os.link(source, own, dst_dir_fd=writing.folder, follow_symlinks=True)
-    try:
-        os.rename(own, writing.id, src_dir_fd=writing.folder, dst_dir_fd=writing.folder)
-    finally:
-        _remove(own, writing.folder)
-
-
-def _writing(upload: Upload) -> _Writing:
-    if not isinstance(upload, _Writing):
-        raise TypeError("this upload was begun by another store")
-    return upload
-
-
-def _partial(name: str) -> str:
-    """Under which name an object is written before it has its own."""
-    return f"{_PARTIAL[0]}{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{_PARTIAL[1]}"
-
-
-def _remove(name: str, folder: int) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=folder)
-
-
-def _walk(folder: int, above: str, prefix: str, after: bytes) -> Iterator[Stat]:
-    """The files below in the order of their paths, without what is being written; links are not followed."""
-    for key, is_folder in _entries(folder, above):
-        name = key.removeprefix(above).rstrip("/")
-        if not (key.startswith(prefix) or (is_folder and prefix.startswith(key))):
-            continue
-        with contextlib.suppress(FileNotFoundError):  # it was deleted meanwhile
-            if is_folder and (os.fsencode(key) > after or after.startswith(os.fsencode(key))):
-                if key.count("/") > _DEEPEST:
-                    raise BadValue(f"{key[:60]}… lies more than {_DEEPEST} folders deep. Move it, or choose a prefix.")
-                descriptor = os.open(name, _FOLDER, dir_fd=folder)
-                try:
-                    yield from _walk(descriptor, key, prefix, after)
-                finally:
-                    os.close(descriptor)
-            elif not is_folder and os.fsencode(key) > after:
-                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if stat.S_ISREG(found.st_mode):
-                    yield Stat(key, found.st_size)
-
-
-def _entries(folder: int, above: str) -> list[tuple[str, bool]]:
-    """Path and kind of what lies in a folder, in order; a folder's path ends with a slash."""
-    found = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                found.append((f"{above}{entry.name}/", True))
-            elif not (entry.name.startswith(_PARTIAL[0]) and entry.name.endswith(_PARTIAL[1])):
-                found.append((above + entry.name, False))
-    return sorted(found, key=lambda entry: os.fsencode(entry[0]))

@@ -17,6 +17,7 @@ from portal.errors import BadValue, Damaged, Missing, NotAllowed, PortalError
 from portal.storage import gcs_answers, gcs_config, gcs_connection, http, s3
 from portal.storage.destination import Destination
 from portal.storage.http import Limits
+from portal.storage.object_store import ObjectStoreDestination
 from portal.storage.reach import Endpoint, endpoint
 from portal.storage.store import MIB, Body, Interrupted, NoPlace, Part, Stat, Step, Upload
 from portal.storage.tokens import NotSignedIn, Tokens
@@ -48,7 +49,7 @@ def open_destination(
     place = endpoint(gcs_config.url_of(config), ca=config.get("ca", ""), limits=limits)
     ca = config.get("ca", "") if account["token_uri"] != gcs_config.TOKEN_URI else ""
     signs_in = Tokens(lambda: gcs_connection.sign_in(account, ca, limits))
-    return Destination(lambda: GoogleStore(place, config, signs_in, page), prefix=prefix, **options)
+    return ObjectStoreDestination(lambda: GoogleStore(place, config, signs_in, page), prefix=prefix, **options)
 
 
 @dataclass

@@ -19,15 +19,24 @@ def point(mount: bytes) -> str:
     """
     mounts = _all()
     while mount in mounts:
-        above, device, place = mounts.pop(mount)
+        above, device, place, _kind = mounts.pop(mount)
         if above in mounts and mounts[above][1] != device:
             return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), place))
         mount = above
     return ""
 
 
-def _all() -> dict[bytes, tuple[bytes, bytes, bytes]]:
-    """By number: the mount on which it stands, its device, and its folder as the kernel writes it (proc(5))."""
+def kind(mount: bytes) -> str:
+    """The kind of file system of a mount, such as ext4; empty where it cannot be told."""
+    found = _all().get(mount)
+    return os.fsdecode(found[3]) if found else ""
+
+
+def _all() -> dict[bytes, tuple[bytes, bytes, bytes, bytes]]:
+    """By number: the mount on which it stands, its device, its folder as the kernel writes it, its kind (proc(5))."""
     with open("/proc/self/mountinfo", "rb") as lines:
         fields = (line.split(b" ", 5) for line in lines)
-        return {own: (above, device, place) for own, above, device, _root, place, _rest in fields}
+        return {
+            own: (above, device, place, rest.partition(b" - ")[2].partition(b" ")[0])
+            for own, above, device, _root, place, rest in fields
+        }

@@ -20,6 +20,7 @@ from portal.errors import BadValue, Damaged, Missing, NotAllowed, PortalError
 from portal.storage import documents, http, s3_answers
 from portal.storage.destination import Destination
 from portal.storage.http import Limits
+from portal.storage.object_store import ObjectStoreDestination
 from portal.storage.reach import Endpoint, endpoint
 from portal.storage.s3_config import url_of
 from portal.storage.store import MIB, Body, NoPlace, Onward, Part, Stat, Step, Upload
@@ -42,7 +43,7 @@ def open_destination(
     """The destination in a bucket. Raises BadValue where there are no credentials."""
     keys = _credentials(config, secret)
     place = endpoint(url_of(config), ca=config.get("ca", ""), limits=limits or Limits())
-    return Destination(lambda: S3Store(place, config, keys, page), prefix=prefix, **options)
+    return ObjectStoreDestination(lambda: S3Store(place, config, keys, page), prefix=prefix, **options)
 
 
 def _credentials(config: dict[str, Any], secret: dict[str, str]) -> tuple[str, str, str]:

@@ -1,6 +1,6 @@
 """What each provider gives: one place outside for one thread, a request a call, with its errors in words."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
@@ -50,6 +50,30 @@ class Unsupported(BadValue):
 
 class Remark(Exception):
     """A step of the test that went well, but not in every way that we should like."""
+
+
+class Differs(BadValue):
+    """The store gives back other bytes than were sent."""
+
+
+def _ignore(_length: int) -> None:
+    pass
+
+
+@dataclass(kw_only=True)
+class Content:
+    """An object that is to be brought to a store, and read back there."""
+
+    key: str
+    size: int
+    digest: str
+    """SHA-256 in hex."""
+    chunks: Callable[[], Iterable[bytes]]
+    """Its bytes; may raise on the way."""
+    came: Callable[[int], None] = _ignore
+    """Hears of each piece, in bytes, that is read back; may wait, or raise."""
+    sent: bool = False
+    """Whether the store has said that it took it, which proves nothing yet."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +138,29 @@ class Store(Protocol):
     """Whether the place refuses to write over an object. None: not tried yet. False: its refusal is not asked for."""
     mount: str
     """Where its disk is mounted, once it was reached; empty for that of the system, and for what is no folder."""
+    by_name: bool
+    """Whether every list is in the order of the names, each of which is Unicode."""
+    longest: int
+    """Bytes that a name may have."""
+
+    def read(self, name: str, offset: int, size: int | None) -> Iterator[bytes]:
+        """A range of an object, to its end if no size is given. Raises Missing."""
+
+    def stat(self, name: str) -> Stat | None: ...
+
+    def delete(self, name: str) -> None:
+        """Raises Missing, where the store tells."""
+
+    def pages(self, prefix: str, after: str) -> Iterator[Sequence[Stat]]:
+        """Objects whose names begin with `prefix` and come after `after`, in the order of their UTF-8 bytes."""
+
+    def steps(self) -> Sequence[Step]:
+        """The first steps of the test, up to: the bucket is found."""
+
+
+class ObjectStore(Store, Protocol):
+    """One that takes an object by a request, or by several for a large one."""
+
     small: int
     """Bytes up to which an object is sent by one request."""
     part: int
@@ -122,11 +169,7 @@ class Store(Protocol):
     """Whether the parts of one object may come in any order, and several at once from different threads."""
     signs: bool
     """Whether a part goes with its SHA-256."""
-    by_name: bool
-    """Whether every list is in the order of the names, each of which is Unicode."""
     most_parts: int
-    longest: int
-    """Bytes that a name may have."""
 
     def put(self, name: str, body: bytes, *, digest: str, overwrite: bool) -> None:
         """Write a whole object durably. Raises Taken where one is there and `overwrite` is not asked for."""
@@ -147,17 +190,3 @@ class Store(Protocol):
 
     def unfinished(self, prefix: str) -> Iterator[Upload]:
         """Uploads that were begun under the prefix and not finished, where the store can tell; `since` is set."""
-
-    def read(self, name: str, offset: int, size: int | None) -> Iterator[bytes]:
-        """A range of an object, to its end if no size is given. Raises Missing."""
-
-    def stat(self, name: str) -> Stat | None: ...
-
-    def delete(self, name: str) -> None:
-        """Raises Missing, where the store tells."""
-
-    def pages(self, prefix: str, after: str) -> Iterator[Sequence[Stat]]:
-        """Objects whose names begin with `prefix` and come after `after`, in the order of their UTF-8 bytes."""
-
-    def steps(self) -> Sequence[Step]:
-        """The first steps of the test, up to: the bucket is found."""
