@@ -321,6 +321,8 @@ class Front:
         self.breaks: Callable[[str, str], bool] = lambda _method, _path: False
         """Whether a request of that method and path is cut in the middle of its body."""
         self.seen: list[Request] = []
+        self.callers: set[tuple[str, int]] = set()
+        """Who has connected: one address and port for each connection."""
         self.released = threading.Event()
         self._upstream = upstream.removeprefix("http://")
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -393,6 +395,7 @@ class Front:
             upstream: http.client.HTTPConnection | None = None
 
             def handle(self) -> None:
+                front.callers.add(self.client_address)
                 try:
                     with contextlib.suppress(OSError, http.client.HTTPException):
                         super().handle()

@@ -445,6 +445,25 @@ def test_a_server_that_takes_no_more_connections_is_given_up(juicefs: Place) -> 
     one_sentence(caught.value, "does not answer on port", "within 0.5 s")
 
 
+@pytest.mark.parametrize("place", HTTP, indirect=True)
+def test_a_connection_serves_one_request_after_the_other(
+    place: Place, prefix: str, make_front: Callable[..., Front]
+) -> None:
+    front = make_front(place)
+    destination = place.behind(front).open(prefix, create_only=place.create_only, options={"lanes": 1})
+    for key in ("one", "two"):
+        assert destination.stat(key) is None
+        put(destination, key)
+        assert destination.stat(key) is not None
+        destination.verify(key, size=len(CONTENT), digest=digest_of(CONTENT))
+    assert len(front.callers) == 1
+    put(destination, "large", os.urandom(LARGE))
+    assert len(list(destination.list())) == 3
+    destination.delete("one")
+    assert len(front.callers) <= 2  # parts go over one of their own
+    assert len(front.seen) > 12
+
+
 def test_a_server_that_answers_late_but_in_time_is_waited_for(
     juicefs: Place, prefix: str, make_front: Callable[..., Front]
 ) -> None:

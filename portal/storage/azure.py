@@ -205,7 +205,7 @@ class AzureStore:
         token = self._tokens.value() if self._tokens else ""
         answer = self._connection.send(method, path, params or {}, body, headers or {}, token)
         if answer.status_code == 401 and self._tokens and self._tokens.forget(token):
-            answer.close()
+            http.let_go(answer, self._place.limits)
             answer = self._connection.send(method, path, params or {}, body, headers or {}, self._tokens.value())
         return answer
 

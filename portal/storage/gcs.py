@@ -144,7 +144,7 @@ class GoogleStore:
         """What is not aborted vanishes by itself after a week."""
         session = _session(upload)
         if session.made is None:
-            self._request("DELETE", session.path).close()
+            http.let_go(self._request("DELETE", session.path), self._place.limits)
 
     def unfinished(self, prefix: str) -> Iterator[Upload]:  # noqa: ARG002 (others ask for it)
         """None: the store does not tell of them."""
@@ -224,12 +224,12 @@ class GoogleStore:
 
     def _progress(self, session: _Session, answer: requests.Response) -> int:
         if answer.status_code == 308:
-            answer.close()
+            http.let_go(answer, self._place.limits)
             found = re.fullmatch(r"bytes=0-(\d+)", answer.headers.get("Range", ""))
             received = int(found[1]) + 1 if found else 0
             return received - received % QUANTUM
         if answer.status_code == 404:
-            answer.close()
+            http.let_go(answer, self._place.limits)
             raise Missing("The upload is no longer known to the storage.")
         session.made = self._made(answer, session.overwrite)
         return session.size
@@ -244,7 +244,7 @@ class GoogleStore:
         if str(made.get("generation", "")).isdigit() and isinstance(made.get("name"), str):
             params = {"ifGenerationMatch": str(made["generation"])}
             with suppress(PortalError):
-                self._request("DELETE", self._path(made["name"]), params).close()
+                http.let_go(self._request("DELETE", self._path(made["name"]), params), self._place.limits)
         raise Damaged("The storage has kept other bytes than were sent. Check it, and do not rely on it.")
 
     def _path(self, name: str) -> str:
@@ -267,7 +267,7 @@ class GoogleStore:
         token = self._tokens.value()
         answer = self._connection.send(method, path, params or {}, body, headers or {}, token, limits)
         if answer.status_code == 401 and self._tokens.forget(token):
-            answer.close()
+            http.let_go(answer, self._place.limits)
             token = self._tokens.value()
             answer = self._connection.send(method, path, params or {}, body, headers or {}, token, limits)
         return answer

@@ -76,6 +76,12 @@ def refusal(response: requests.Response, limits: Limits) -> bytes:
         return b""
 
 
+def let_go(response: requests.Response, limits: Limits) -> None:
+    """Read what is left of an answer of which nothing more is wanted: its connection then serves the next request."""
+    with contextlib.suppress(Unreachable):
+        body(response, limits)
+
+
 def stream(response: requests.Response, limits: Limits) -> Iterator[bytes]:
     """The body of an answer as it comes over the wire. Raises Interrupted where it breaks off."""
     with contextlib.closing(response), explained(host_of(response), limits):
@@ -101,7 +107,7 @@ def content(
     Raises what `failure` makes of a refusal; Damaged where a whole object comes for a part.
     """
     if response.status_code == 416:
-        response.close()
+        let_go(response, limits)
         return
     if response.status_code not in (200, 206):
         raise failure()

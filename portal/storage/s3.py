@@ -137,7 +137,7 @@ class S3Store:
 
     def stat(self, name: str) -> Stat | None:
         answer = self._request("HEAD", name, headers={"x-amz-checksum-mode": "ENABLED"})
-        answer.close()
+        http.let_go(answer, self._place.limits)
         if answer.status_code == 404:
             return None
         if answer.status_code == 403:  # an answer to HEAD has no body that would say why
