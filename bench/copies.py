@@ -35,6 +35,7 @@ from portal.provenance import operator
 from portal.storage import storages
 
 WORKS = {"2,000 x 0.5 MB": (2000, 500_000), "20,000 x 20 kB": (20_000, 20_000), "2 x 3 GB": (2, 3_000_000_000)}
+FEW = 10
 PIECE = 1 << 20
 THREADS = 4
 """What a new site sends at once."""
@@ -75,7 +76,7 @@ Row = tuple[str, str, dict[str, float], int]
 def measure(folder: Path, works: dict[str, tuple[int, int]], part: int, rounds: int) -> Iterator[Row]:
     with gateway(folder / "gateway") as url:
         for number, (name, (count, size)) in enumerate(works.items()):
-            count, size = (count, size // part) if count < 10 else (max(1, count // part), size)
+            count, size = (count, size // part) if count <= FEW else (max(1, count // part), size)
             files, data = folder / f"files-{number}", folder / f"data-{number}"
             fill(files, data, count, size)
             for where in ("MinIO front", "file system"):
@@ -83,19 +84,27 @@ def measure(folder: Path, works: dict[str, tuple[int, int]], part: int, rounds: 
                 peak = 0
                 for turn in range(rounds):
                     prefix = f"{number}-{turn}"
-                    for who, copy in copiers(where, files, data, url, prefix).items():
+                    for who, copy in in_turn(copiers(where, files, data, url, prefix), turn):
                         took, said = timed(copy)
                         print(f"{name}, {where}, {who}: {took:.1f} s", file=sys.stderr)
                         times.setdefault(who, []).append(took)
                         peak = max(peak, int(said or 0))
-                    clear(url, prefix, data)
+                    # The many stay until the end: ext4 makes files slowly for minutes after it has deleted many.
+                    if count <= FEW:
+                        clear(url, prefix, data)
                 yield name, where, {who: statistics.median(took) for who, took in times.items()}, peak
-            shutil.rmtree(files)
-            shutil.rmtree(data)
+
+
+def in_turn(copiers: dict[str, Callable[[], str]], turn: int) -> list[tuple[str, Callable[[], str]]]:
+    """Another one first in each round."""
+    found = list(copiers.items())
+    first = turn % len(found)
+    return found[first:] + found[:first]
 
 
 def timed(copy: Callable[[], str]) -> tuple[float, str]:
     """Seconds that a copy took: as it says itself (without the start of its program), else by the clock."""
+    os.sync()
     began = time.perf_counter()
     said = copy()
     if said:

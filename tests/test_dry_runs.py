@@ -1,23 +1,23 @@
 """Dry runs, and exports of a part, by rules, at paths of one's own."""
 
-from collections.abc import Iterator
+import contextlib
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from archive_fixtures import an_object, store
+from store_fixtures import Answer, Front, Request
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import add_file, add_files, files_below
 
 from dimse_worker import destinations
 from portal import containers, dry_runs, export_parts, exports, jobs, runs, trash
-from portal.errors import BadValue, Missing, NotAllowed
+from portal.errors import BadValue, Missing
 from portal.export_orders import Options
 from portal.models import Acquisition, Audit, Job, Project, Session, Storage
 from portal.provenance import Actor
 from portal.runs import End, Run
-from portal.storage.destination import Destination, Stat
-from portal.storage.parts import Lanes
+from portal.storage import s3
 
 
 def tried(job: Job, asked_for: int = dry_runs.ASKED_FOR) -> Job:
@@ -220,19 +220,13 @@ def test_an_export_that_is_held_to_a_speed_arrives_whole(
     assert (job.state, job.done) == ("done", 2)
 
 
-class Refusing:
-    """A storage whose credentials were taken away: it says so to each object."""
+LIST = b"<ListBucketResult><Contents><Key>Trial/something</Key><Size>1</Size></Contents></ListBucketResult>"
+REFUSAL = b"<Error><Code>InvalidAccessKeyId</Code></Error>"
 
-    def __init__(self) -> None:
-        self.asked = 0
-        self.lanes = Lanes(1)
 
-    def list(self, prefix: str) -> Iterator[Stat]:
-        yield Stat(f"{prefix}something", 1)
-
-    def stat(self, _key: str) -> None:
-        self.asked += 1
-        raise NotAllowed("The storage refuses the credentials. Set them anew, then run it again.")
+def only_lists(request: Request) -> Answer:
+    """What a bucket says from which the credentials were taken away after its first list."""
+    return Answer(200, LIST) if "list-type" in request.path else Answer(403, REFUSAL)
 
 
 def test_a_storage_that_refuses_everything_fails_the_run_and_not_each_object(
@@ -240,12 +234,15 @@ def test_a_storage_that_refuses_everything_fails_the_run_and_not_each_object(
 ) -> None:
     add_files(acquisition, 30, 10, admin)
     job = exports.start("lab/Trial", to="mirror", actor=admin)
-    refusing = Refusing()
-    runs.perform(job.id, lambda this: exports.run(this, destination=cast(Destination, refusing)))
+    with contextlib.closing(Front("127.0.0.1:9")) as refusing:
+        refusing.rule = only_lists
+        config = {"endpoint": refusing.url, "bucket": "taken", "access_key": "key"}
+        bucket = s3.open_destination(config, "", {"secret_key": "secret"}, lanes=1)
+        runs.perform(job.id, lambda this: exports.run(this, destination=bucket))
     job = jobs.get(job.id)
     assert job.state == "failed"
-    assert job.sentence == "The storage refuses the credentials. Set them anew, then run it again."
-    assert refusing.asked < 20
+    assert job.sentence == "127.0.0.1 does not know the access key. Check it, or enter a new one."
+    assert 10 < len(refusing.seen) < 40
     assert run(jobs.retry(job.id, actor=admin)).state == "done"
 
 
