@@ -29,7 +29,7 @@ FLAGS = (
 @pytest.fixture(scope="session")
 def browser_type_launch_args() -> dict[str, object]:
     """The system's Chromium, which asks nobody on the internet for anything."""
-    return {"executable_path": shutil.which("chromium"), "args": list(FLAGS)}
+    return {"executable_path": shutil.which("chromium-headless-shell") or shutil.which("chromium"), "args": list(FLAGS)}
 
 
 @dataclass

@@ -5,10 +5,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from flask import Flask
 from jinja2 import FileSystemBytecodeCache
+from werkzeug.routing import Rule
 
 from portal import migrations, models, runtime, settings
 from portal.provenance import Actor
@@ -23,10 +25,23 @@ def site_settings(tmp_path: Path) -> settings.Settings:
     return replace(chosen, min_free=1)
 
 
+class _Address(Rule):
+    """A rule whose code that builds addresses is compiled once a process; it knows its rule by `self` alone."""
+
+    _built: ClassVar[dict[tuple[Any, ...], Any]] = {}
+
+    def _compile_builder(self, append_unknown: bool = True) -> Any:
+        key = (self.rule, self.subdomain, self.host, str(self.defaults), str(self._trace), append_unknown)
+        if key not in self._built:
+            self._built[key] = super()._compile_builder(append_unknown)
+        return self._built[key]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Each test's application has templates of its own, which are the same each time: they are compiled once."""
+    """Each test's application has templates and addresses of its own, the same each time: they are compiled once."""
     Flask.jinja_options["bytecode_cache"] = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+    Flask.url_rule_class = _Address
 
 
 @pytest.fixture(scope="session")
