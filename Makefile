@@ -8,8 +8,8 @@ PYTHON ?= python3
 ARGS ?=
 BENCH ?= build/bench
 BIN := .venv/bin
-PACKAGES := dcmtk chromium strace radosgw
-COMMANDS := echoscu storescu findscu getscu movescu storescp chromium strace radosgw
+PACKAGES := dcmtk, chromium-headless-shell | chromium, strace, radosgw
+COMMANDS := echoscu storescu findscu getscu movescu storescp chromium-headless-shell/chromium strace radosgw
 PROCESSES := 3
 PYTEST := $(BIN)/python -m pytest
 
@@ -62,14 +62,16 @@ guide: .venv/test packages
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-# Installs PACKAGES unless each of COMMANDS is there already.
+# Installs PACKAGES unless each of COMMANDS is there already; of those with a slash between them one is enough.
 packages:
-	@missing=`for name in $(COMMANDS); do command -v $$name >/dev/null || printf '%s ' $$name; done`; \
+	@missing=`for names in $(COMMANDS); do \
+	  found=; for name in $$(echo $$names | tr / ' '); do command -v $$name >/dev/null && found=yes; done; \
+	  [ -n "$$found" ] || printf '%s ' $$names; done`; \
 	if [ -n "$(COMMANDS)" ] && [ -z "$$missing" ]; then exit 0; fi; \
 	if ! command -v apt-get >/dev/null || [ "`id -u`" != 0 ]; then \
-	  echo "This needs the packages $(PACKAGES). Install them as root, for example: apt-get install $(PACKAGES)" >&2; exit 1; fi; \
+	  echo "This needs the packages $(PACKAGES). Install them as root, on Debian: apt-get satisfy '$(PACKAGES)'" >&2; exit 1; fi; \
 	echo "Installing $(PACKAGES)"; \
-	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get satisfy -y -qq --no-install-recommends '$(PACKAGES)' >/dev/null
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist *.egg-info

@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from test_web_lists import MOST_STATEMENTS, full, statements
+from list_fixtures import empty_database, full, full_database
+from test_web_lists import MOST_STATEMENTS, statements
 from web_fixtures import Visitor, app, dimse, stranger, text_of, visitor
 
 from portal import associations, callers, days, devices, expiries, hourly, jobs, keys, pace, runs, site
@@ -16,7 +17,7 @@ from portal.models import ApiKey, Association, Hourly, Job, database, now, writi
 from portal.provenance import Actor, operator
 from portal.runs import End, Run
 
-__all__ = ["app", "dimse", "full", "stranger", "visitor"]
+__all__ = ["app", "dimse", "empty_database", "full", "full_database", "stranger", "visitor"]
 
 
 def associated(outcome: str, *, hours_ago: int = 0) -> None:

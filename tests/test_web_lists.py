@@ -3,22 +3,20 @@
 import csv
 import io
 import re
-import shutil
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
+from list_fixtures import empty_database, full, full_database, refuse
 from web_fixtures import HTMX, MOST_STATEMENTS, Visitor, app, dimse, statements, stranger, text_of, visitor
 from werkzeug.test import TestResponse
 
-from portal import associations, callers, devices, jobs, keys, models, peers, runtime, settings, sheets, users
-from portal.models import Association, Caller, Device, Job, Peer, Schedule, Storage, now, writing
-from portal.provenance import Actor, operator
+from portal import devices, keys, peers, sheets, users
+from portal.models import Association, Caller, Device, Job, Peer, Storage, now
+from portal.provenance import Actor
 from portal.routes import words
-from portal.storage import storages
 
-__all__ = ["app", "dimse", "stranger", "visitor"]
+__all__ = ["app", "dimse", "empty_database", "full", "full_database", "stranger", "visitor"]
 
 LISTS = (
     "/interfaces/devices/",
@@ -48,57 +46,6 @@ def table_in(answer: TestResponse) -> list[list[str]]:
     assert answer.mimetype == "text/csv"
     assert answer.headers["Content-Disposition"].startswith("attachment; filename=")
     return list(csv.reader(io.StringIO(answer.data.decode("utf-8-sig"), newline="")))
-
-
-@pytest.fixture(scope="module")
-def full_database(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
-    """The database of a site with some sixty of everything that has a list."""
-    chosen = settings.load(tmp_path_factory.mktemp("full") / "data", {"PORTAL_MIN_FREE": "1"})
-    chosen.data.mkdir()
-    shutil.copy(empty_database, chosen.database)
-    runtime.start(chosen)
-    with models.connection():
-        for number in range(60):
-            _add_one_of_each(number, operator())
-    runtime.archive().close()
-    return chosen.database
-
-
-@pytest.fixture
-def empty_database(request: pytest.FixtureRequest, empty_database: Path) -> Path:
-    """What a test's site begins with, which is not empty where the test asks for `full`."""
-    found: Path = request.getfixturevalue("full_database") if "full" in request.fixturenames else empty_database
-    return found
-
-
-@pytest.fixture
-def full(dimse: None) -> None:
-    """The site has some sixty of everything that has a list."""
-
-
-def _add_one_of_each(number: int, actor: Actor) -> None:
-    device = devices.add(f"device-{number:02}", actor=actor)
-    keys.issue(device, name="one", actor=actor)
-    peers.register(f"peer-{number:02}", ae_title=f"PEER{number}", all_projects=number % 2 == 0, actor=actor)
-    folder = runtime.current().storage_roots[0] / f"s{number}"
-    storages.add(f"storage-{number:02}", "fs", path=str(folder), actor=actor)
-    refuse(f"CALLER{number}")
-    opened = associations.open(
-        peer_id=number + 1, role="acceptor", calling="A", called="B", address="10.0.0.1", contexts=[]
-    )
-    associations.close(associations.Progress(association_id=opened, counts={}, size=1), outcome="released")
-    with writing():
-        place = {"path": "g/p", "to": "x", "of": "x", "prefix": "", "by": "path"}
-        for kind in ("export", "import"):
-            jobs.create(kind, actor=actor, params=place, what=f"g/p to x{number}")
-        Schedule.create(label=f"nightly-{number}", cron="0 2 * * *", params=place, confirmed_by="a@site.example")
-        Schedule.create(
-            label=f"schedule-{number:02}", cron="0 2 * * *", params={"path": "g/p", "to": "x"}, confirmed_by="A"
-        )
-
-
-def refuse(title: str) -> None:
-    callers.refused(calling=title, called="PORTICO", address="10.0.0.1", reason="unknown", sentence="Not registered.")
 
 
 @pytest.mark.parametrize("path", [*LISTS, *(f"/search?q={text}" for text in ("device", "10.0.0.1", "1.2", "7"))])
