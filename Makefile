@@ -44,7 +44,7 @@ guide: .venv/test packages
 	@touch $@
 
 .venv/test: .venv/made pyproject.toml requirements.lock
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint requirements.lock --editable '.[test]'
 	@touch $@ .venv/run
 
 # The Azure server of the tests, by the machine's npm, else by one of the virtual environment.

@@ -1,8 +1,10 @@
 """A web server on a site of a test's own, and a device that calls its REST interface."""
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,8 +67,10 @@ class Api:
 
 
 @pytest.fixture
-def serve(site_settings: Settings) -> Iterator[Callable[[Settings], str]]:
+def serve(site_settings: Settings, empty_database: Path) -> Iterator[Callable[[Settings], str]]:
     """Starts the whole application on a free port of this machine; its database is this thread's too."""
+    site_settings.data.mkdir(mode=0o700)
+    shutil.copy(empty_database, site_settings.database)
     runtime.start(site_settings)
     migrations.apply(site_settings.run / "migrate.lock")
     running = []

@@ -1,6 +1,7 @@
 """The `portal` command on a site of a test's own, run in this process."""
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -56,9 +57,13 @@ class Portal:
 
 
 @pytest.fixture
-def portal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Portal:
+def portal(
+    tmp_path: Path, empty_database: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Portal:
     """The command on a migrated, empty site; nothing else runs on it."""
     monkeypatch.setenv("PORTAL_MIN_FREE", "1")
     command = Portal(tmp_path / "data", capsys)
+    command.data.mkdir(mode=0o700)
+    shutil.copy(empty_database, command.data / "portal.db")
     assert command("migrate").code == 0
     return command
