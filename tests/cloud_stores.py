@@ -18,7 +18,8 @@ import requests
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from store_fixtures import LIMITS, Answer, Authority, Front, Place, Request, free_port, make_authority, server
+from free_ports import free_port
+from store_fixtures import LIMITS, Answer, Authority, Front, Place, Request, make_authority, server
 
 from portal.storage import azure_config
 from portal.storage.azure import AzureStore

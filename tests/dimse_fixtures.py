@@ -17,6 +17,7 @@ from typing import Any
 
 import data_store
 import pytest
+from free_ports import free_port
 from pydicom import Dataset, dcmread
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
@@ -41,12 +42,6 @@ PATIENT_FIND, PATIENT_MOVE, PATIENT_GET = (f"1.2.840.10008.5.1.4.1.2.1.{number}"
 OURS = "PORTICO"
 _config.LOG_HANDLER_LEVEL = "none"
 _config.VALIDATORS["UI"] = lambda _value: (True, "")  # a peer may send what it likes
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:

@@ -7,7 +7,8 @@ from unittest.mock import patch
 import pytest
 from archive_fixtures import an_object, store, store_vendor_file
 from browser_fixtures import EMAIL, PASSWORD
-from up_fixtures import Up, free_port, until
+from free_ports import free_port
+from up_fixtures import Up, until
 
 from portal import (
     callers,

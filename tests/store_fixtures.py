@@ -8,7 +8,6 @@ import contextlib
 import http.client
 import importlib
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -29,6 +28,7 @@ import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from free_ports import free_port
 from work_fixtures import Process, until
 
 from portal.storage import providers
@@ -83,12 +83,6 @@ class Place:
     def behind(self, front: "Front") -> "Place":
         """The same store with the front between it and us."""
         return replace(self, config={**self.config, "endpoint": front.url})
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @contextlib.contextmanager

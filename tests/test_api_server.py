@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from api_fixtures import Api, assert_refused
+from free_ports import free_port
 from work_fixtures import until
 
 from portal import devices, keys, migrations, models, runtime
@@ -29,8 +30,7 @@ def server(site_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """The address and the process id of gunicorn, on a site of the test's own."""
     runtime.start(site_settings)
     migrations.apply(site_settings.run / "migrate.lock")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     monkeypatch.setenv("PORTAL_MIN_FREE", "1")
     monkeypatch.setenv("PORTAL_MAX_UPLOAD", str(60 * MEGABYTE))
     command = [sys.executable, "-m", "portal.web", str(site_settings.data), address]

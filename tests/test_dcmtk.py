@@ -6,19 +6,8 @@ from pathlib import Path
 
 import pytest
 from dimse_fixtures import *  # noqa: F403  (fixtures)
-from dimse_fixtures import (
-    OURS,
-    Encoded,
-    Listener,
-    Sent,
-    accepts,
-    free_port,
-    image,
-    register,
-    store,
-    until,
-    vendor_files,
-)
+from dimse_fixtures import OURS, Encoded, Listener, Sent, accepts, image, register, store, until, vendor_files
+from free_ports import free_port
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pynetdicom.dsutils import split_dataset
 

@@ -16,7 +16,6 @@ from dimse_fixtures import (
     accepts,
     associated,
     enable,
-    free_port,
     image,
     listening,
     newest_association,
@@ -25,6 +24,7 @@ from dimse_fixtures import (
     store,
     until,
 )
+from free_ports import free_port
 from pynetdicom.presentation import build_context
 
 from portal import associations

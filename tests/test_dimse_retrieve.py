@@ -18,13 +18,13 @@ from dimse_fixtures import (
     Listener,
     associated,
     destination,
-    free_port,
     image,
     register,
     rows,
     store,
     until,
 )
+from free_ports import free_port
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import build_role, evt

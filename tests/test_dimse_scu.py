@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from dimse_fixtures import *  # noqa: F403  (fixtures)
-from dimse_fixtures import VERIFICATION, destination, free_port, newest_association, register
+from dimse_fixtures import VERIFICATION, destination, newest_association, register
+from free_ports import free_port
 from pynetdicom import AE
 
 from dimse_worker import contexts, scu

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import requests
+from free_ports import free_port
 from store_fixtures import *  # noqa: F403  (fixtures)
-from store_fixtures import Place, free_port
+from store_fixtures import Place
 from test_export_faults import check_that_it_is_true, export, fill
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, Valkey, until

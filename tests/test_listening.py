@@ -3,8 +3,9 @@
 import socket
 
 from dimse_fixtures import *  # noqa: F403  (fixtures)
-from dimse_fixtures import enable, free_port, until
+from dimse_fixtures import enable, until
 from dimse_fixtures import listening as running
+from free_ports import free_port
 
 from portal import listening
 from portal import site as options

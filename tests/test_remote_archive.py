@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from archive_fixtures import a_project, an_object, dump, store, store_vendor_file
-from dimse_fixtures import enable, free_port, image, listening, register
+from dimse_fixtures import enable, image, listening, register
+from free_ports import free_port
 from pydicom import Dataset
 from store_fixtures import *  # noqa: F403  (fixtures)
 from store_fixtures import Answer, Front, Place, Running

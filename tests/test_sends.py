@@ -8,15 +8,8 @@ import pytest
 from archive_fixtures import CT_IMAGE_STORAGE, an_object, begin, encode, store_vendor_file
 from archive_fixtures import store as take_in
 from dimse_fixtures import *  # noqa: F403  (fixtures)
-from dimse_fixtures import (
-    PATIENCE,
-    SECONDARY_CAPTURE,
-    destination,
-    free_port,
-    image,
-    newest_association,
-    register,
-)
+from dimse_fixtures import PATIENCE, SECONDARY_CAPTURE, destination, image, newest_association, register
+from free_ports import free_port
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from test_dcmtk import data_sets, storescp
 from work_fixtures import add_file, queue, work_process

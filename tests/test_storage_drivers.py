@@ -9,8 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from free_ports import free_port
 from store_fixtures import *  # noqa: F403  (fixtures)
-from store_fixtures import ALL, FOR_LARGE, HTTP, SHORT, Answer, Front, Place, Request, Rule, free_port, make_authority
+from store_fixtures import ALL, FOR_LARGE, HTTP, SHORT, Answer, Front, Place, Request, Rule, make_authority
 
 from portal.errors import BadValue, Damaged, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.storage.destination import Destination

@@ -99,7 +99,7 @@ def test_the_sample_peer_answers_an_echo(sampled: Up) -> None:
     def echo() -> Any:
         return sampled.portal("peer", "echo", "Sample workstation", "--json")
 
-    until(lambda: echo().returncode == 0)  # the peer may still be starting when the site says that it is ready
+    until(lambda: echo().returncode == 0, pause=1)  # the peer may still be starting when the site says that it is ready
     assert json.loads(echo().stdout)["state"] == "done"
 
 
@@ -115,7 +115,7 @@ def test_a_killed_process_comes_back(sampled: Up, word: str) -> None:
     [killed, *_rest] = sampled.children(word)
     os.kill(killed, signal.SIGKILL)
     until(lambda: [pid for pid in sampled.children(word) if pid != killed] and not is_alive(killed))
-    until(lambda: sampled.portal("status").returncode == 0, 60)
+    until(lambda: sampled.portal("status").returncode == 0, 60, pause=1)
 
 
 def test_a_second_start_adds_nothing(sampled: Up) -> None:

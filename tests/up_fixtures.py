@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,23 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from free_ports import free_port
+
 PATIENCE = 120.0
 PAUSE = 0.05
 
 
-def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """What the condition returns once that is true; fails after its time."""
+def until(condition: Callable[[], Any], seconds: float = PATIENCE, *, pause: float = PAUSE) -> Any:
+    """What the condition returns once that is true; fails after its time. A dear one is asked after longer pauses."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "it did not come true"
-        threading.Event().wait(PAUSE)
+        threading.Event().wait(pause)
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def descendants(pid: int) -> list[int]:
