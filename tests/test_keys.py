@@ -55,7 +55,7 @@ def test_neither_the_database_nor_the_log_holds_the_secret(
     caplog.set_level(logging.DEBUG)
     show(issued.secret)
     with pytest.raises(NotSignedIn):
-        show(issued.secret[:-1] + "x")
+        show(issued.secret[:-1] + ("x" if issued.secret[-1] != "x" else "y"))
     random = issued.secret[10:51]
     stored = b"".join(path.read_bytes() for path in site.data.glob("portal.db*"))
     assert random.encode() not in stored
