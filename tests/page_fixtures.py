@@ -12,7 +12,7 @@ import pytest
 from archive_fixtures import a_project, an_object, store, store_vendor_file
 from browser_fixtures import EMAIL, PASSWORD
 from flask import Flask
-from pydicom import config
+from pydicom import DataElement, Dataset, config
 from werkzeug.serving import WSGIRequestHandler, make_server
 from work_fixtures import add_file
 
@@ -224,6 +224,12 @@ def _people(actor: Actor) -> dict[str, object]:
     return {"user": reader.id}
 
 
+def _without_most_private(ds: Dataset, element: DataElement) -> None:
+    """130 private elements less: their rows look like the others', and axe takes long for each."""
+    if element.tag.group in (0x0019, 0x0027, 0x0043):
+        del ds[element.tag]
+
+
 def _data(actor: Actor) -> dict[str, object]:
     project = a_project(ATTACK, actor=actor)
     empty = a_project(WIDE, actor=actor)
@@ -231,6 +237,7 @@ def _data(actor: Actor) -> dict[str, object]:
     with config.disable_value_validation():
         ds = an_object(**dict.fromkeys(told, LONG), PatientID=ATTACK, AccessionNumber=FORMULA)
         ds.SpecificCharacterSet = "ISO_IR 192"
+        ds.walk(_without_most_private)
         file_id = store(ds, project).file_id
         ds.PatientID = "other"
         store(ds, project)
