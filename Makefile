@@ -10,7 +10,7 @@ BENCH ?= build/bench
 BIN := .venv/bin
 PACKAGES := dcmtk, chromium-headless-shell | chromium, strace, radosgw
 COMMANDS := echoscu storescu findscu getscu movescu storescp chromium-headless-shell/chromium strace radosgw
-NPM := $(shell command -v npm)
+NPM := $(shell command -v npm 2>/dev/null)
 PROCESSES := 3
 PYTEST := $(BIN)/python -m pytest
 
