@@ -108,7 +108,11 @@ def of_devices(device_ids: Sequence[int]) -> dict[int, Day]:
 
 
 def week_of_device(device_id: int, zone: ZoneInfo) -> tuple[Requests, ...]:
-    """Its requests of the last seven days of that time zone, today last; one statement."""
+    """Its requests of the last seven days of that time zone, today last; one statement.
+
+    What is counted is UTC's hours, each of the day in which it begins: where a zone is half an hour off, the first
+    half hour after midnight stands under the day before.
+    """
     today = now().astimezone(zone).date()
     days = [today - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
     begin = datetime.combine(days[0], time(), zone)

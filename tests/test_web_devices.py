@@ -1,6 +1,6 @@
 """The tab Devices: what its forms change, and what they refuse."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -147,17 +147,32 @@ def test_a_devices_day_stands_in_the_list_and_on_its_page(visitor: Visitor, admi
     assert "1.0 MB" in page
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/Los_Angeles"])
-def test_a_devices_week_has_the_days_of_the_reader(admin: Actor, site: None, zone: str) -> None:
+@pytest.mark.parametrize(
+    ("zone", "at", "hours"),
+    [
+        ("UTC", "2026-11-26T12:40", [24, 24, 24, 24, 24, 24, 13]),
+        ("UTC", "2026-11-26T00:00", [24, 24, 24, 24, 24, 24, 1]),
+        # The hour from 18:00 UTC begins at 23:30 in Kolkata: it is yesterday's, also for what came after midnight.
+        ("Asia/Kolkata", "2026-11-26T18:40", [24, 24, 24, 24, 24, 24, 0]),
+        ("Asia/Kolkata", "2026-11-26T19:10", [24, 24, 24, 24, 24, 24, 1]),
+        ("America/Los_Angeles", "2026-11-26T07:59", [24, 24, 24, 24, 24, 24, 24]),
+        ("America/Los_Angeles", "2026-11-04T08:10", [24, 24, 24, 25, 24, 24, 1]),
+    ],
+)
+def test_a_devices_week_has_the_days_of_the_reader(
+    admin: Actor, site: None, monkeypatch: pytest.MonkeyPatch, zone: str, at: str, hours: list[int]
+) -> None:
+    moment = datetime.fromisoformat(at).replace(tzinfo=UTC)
+    monkeypatch.setattr(pictures, "now", lambda: moment)
     device = devices.add("importer", actor=admin)
-    for hours_ago in range(24 * 9):
-        used(device, hours_ago=hours_ago, requests=1, failures=1, size=5)
+    for back in range(24 * 9):
+        hour = moment.replace(minute=0) - timedelta(hours=back)
+        DeviceHour.create(device=device.id, hour=hour, requests=1, failures=1, bytes=5)
 
     week = pictures.week_of_device(device.id, ZoneInfo(zone))
 
-    assert week[-1].day == datetime.now(ZoneInfo(zone)).date()
-    assert [one.all for one in week[:-1]] == [24] * 6
-    assert 1 <= week[-1].all <= 25
+    assert week[-1].day == moment.astimezone(ZoneInfo(zone)).date()
+    assert [one.all for one in week] == hours
     assert all((one.failed, one.size) == (one.all, one.all * 5) for one in week)
 
 
