@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import requests
+from applications import application
 from werkzeug.serving import make_server
 
 from portal import devices, keys, migrations, models, runtime
-from portal.app import create_app
 from portal.models import Device
 from portal.provenance import operator
 from portal.settings import Settings
@@ -76,7 +76,7 @@ def serve(site_settings: Settings, empty_database: Path) -> Iterator[Callable[[S
     running = []
 
     def start(settings: Settings) -> str:
-        server = make_server("127.0.0.1", 0, create_app(settings), threaded=True)
+        server = make_server("127.0.0.1", 0, application(settings), threaded=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         running.append((server, thread))

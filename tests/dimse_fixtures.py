@@ -4,8 +4,6 @@ import hashlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +15,7 @@ from typing import Any
 
 import data_store
 import pytest
+from forked import Forked
 from free_ports import free_port
 from pydicom import Dataset, dcmread
 from pydicom.filebase import DicomBytesIO
@@ -65,7 +64,7 @@ class Listener:
 
     settings: Settings
     port: int
-    process: subprocess.Popen[bytes]
+    process: Forked
     log: Path
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -78,18 +77,8 @@ def listening(settings: Settings, *, children: int = 1, ready: bool = True, min_
     """A listener process, killed at the end if it is not gone by then."""
     log = settings.data / "listen.log"
     environ = {**os.environ, "PORTAL_MIN_FREE": str(min_free), "PYTHONWARNINGS": "default"}
-    command = [
-        sys.executable,
-        "-m",
-        "dimse_worker",
-        "listen",
-        "--data",
-        str(settings.data),
-        "--children",
-        str(children),
-    ]
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environ)
+    arguments = ["--data", str(settings.data), "--children", str(children)]
+    process = Forked("dimse_worker", "listen", *arguments, log=log, environ=environ)
     port = options.get("dimse.port")
     try:
         if ready:

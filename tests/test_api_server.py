@@ -4,8 +4,6 @@ import hashlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from api_fixtures import Api, assert_refused
+from forked import Forked
 from free_ports import free_port
 from work_fixtures import until
 
@@ -33,16 +32,14 @@ def server(site_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator
     address = f"127.0.0.1:{free_port()}"
     monkeypatch.setenv("PORTAL_MIN_FREE", "1")
     monkeypatch.setenv("PORTAL_MAX_UPLOAD", str(60 * MEGABYTE))
-    command = [sys.executable, "-m", "portal.web", str(site_settings.data), address]
-    log = site_settings.data / "web.log"
-    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
-        try:
-            until(lambda: answers(f"http://{address}"))
-            with models.connection():
-                yield f"http://{address}", process.pid
-        finally:
-            process.terminate()
-            process.wait(PATIENCE)
+    process = Forked("portal.web", str(site_settings.data), address, log=site_settings.data / "web.log")
+    try:
+        until(lambda: answers(f"http://{address}"))
+        with models.connection():
+            yield f"http://{address}", process.pid
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
     runtime.archive().close()
 
 

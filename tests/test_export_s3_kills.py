@@ -1,7 +1,6 @@
 """kill -9 of worker, queue and web in turn, in the middle of exports to a bucket: these end whole, nothing is left."""
 
 import random
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from store_fixtures import *  # noqa: F403  (fixtures)
 from store_fixtures import Place
 from test_export_faults import check_that_it_is_true, export, fill
 from work_fixtures import *  # noqa: F403  (fixtures)
-from work_fixtures import Process, Valkey, until
+from work_fixtures import Module, Process, Valkey, until
 
 from portal import jobs, progress
 from portal.export_orders import Options
@@ -26,12 +25,12 @@ RATE = "2 MB"
 """A second, so that the kills come before the end."""
 
 
-class Web(Process):
+class Web(Module):
     """The web server; it answers a while after it has started."""
 
     def __init__(self, site: Settings, log: Path) -> None:
         self._address = f"127.0.0.1:{free_port()}"
-        super().__init__([sys.executable, "-P", "-m", "portal.web", str(site.data), self._address], log)
+        super().__init__(["portal.web", str(site.data), self._address], log)
 
     def answers(self) -> bool:
         try:

@@ -4,7 +4,6 @@ import hashlib
 import os
 import secrets
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,7 +21,7 @@ from store_fixtures import Answer, Front, Place, Running
 from test_dimse_retrieve import get, keys
 from web_fixtures import MOST_STATEMENTS, Visitor, app, statements, stranger, text_of, visitor
 from work_fixtures import *  # noqa: F403  (fixtures)
-from work_fixtures import Process, add_file, add_files, files_below, until
+from work_fixtures import Module, add_file, add_files, files_below, until
 
 from dimse_worker import destinations
 from portal import (
@@ -491,7 +490,7 @@ def test_a_killed_upload_is_done_again_and_nothing_is_there_twice(
         return None
 
     shop.front.rule = rule
-    process = Process([sys.executable, "-P", "-m", "portal.uploader", str(shop.settings.data)], tmp_path / "log")
+    process = Module(["portal.uploader", str(shop.settings.data)], tmp_path / "log")
     process.start()
     until(lambda: parts, process=process)
     process.kill()

@@ -134,11 +134,13 @@ def test_a_form_that_is_too_large_is_refused(visitor: Visitor) -> None:
     assert "That is too large" in answer.text
 
 
-def test_a_mistake_of_ours_is_said_without_its_inside(visitor: Visitor, app: Flask) -> None:
+def test_a_mistake_of_ours_is_said_without_its_inside(
+    visitor: Visitor, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken() -> str:
         raise RuntimeError("secret inside")
 
-    app.view_functions["users.index"] = broken
+    monkeypatch.setitem(app.view_functions, "users.index", broken)
 
     answer = visitor.get("/users/")
 

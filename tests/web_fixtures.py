@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from applications import application
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from portal import site as site_settings
 from portal import users
-from portal.app import create_app
 from portal.models import User
 from portal.provenance import Actor, operator
 from portal.settings import Settings
@@ -120,7 +120,7 @@ def account(visitor: Visitor) -> User:
 @pytest.fixture
 def app(site: Settings) -> Flask:
     """The application of the test's own site; no queue runs, so attempts are counted in memory."""
-    return create_app(site)
+    return application(site)
 
 
 @pytest.fixture

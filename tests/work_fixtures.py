@@ -6,12 +6,12 @@ import os
 import select
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
 
 import pytest
+from forked import Forked
 
 from portal import containers, ingest, rights, runtime, valkey
 from portal.ingest import Placement
@@ -36,7 +36,7 @@ class Process:
     def __init__(self, arguments: list[str], log: Path) -> None:
         self._arguments = arguments
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
 
     def start(self) -> None:
         with self._log.open("ab") as log:
@@ -70,6 +70,13 @@ class Process:
             self.kill()
 
 
+class Module(Process):
+    """`python -m` a module of ours."""
+
+    def start(self) -> None:
+        self._process = Forked(*self._arguments, log=self._log)
+
+
 class Valkey(Process):
     def __init__(self, socket: str, log: Path) -> None:
         super().__init__(valkey.arguments(socket), log)
@@ -97,7 +104,7 @@ def queue(site: Settings, tmp_path: Path) -> Iterator[Valkey]:
 
 
 def work_process(site: Settings, log: Path) -> Process:
-    return Process([sys.executable, "-P", "-m", "dimse_worker", "work", "--data", str(site.data)], log)
+    return Module(["dimse_worker", "work", "--data", str(site.data)], log)
 
 
 @pytest.fixture
