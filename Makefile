@@ -15,17 +15,23 @@ PROCESSES := 3
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := up
-.PHONY: up test prepared packages prove bench guide clean
+.PHONY: up test types tests prepared packages prove bench guide clean
 
 up: .venv/run
 	$(BIN)/portal migrate
 	exec $(BIN)/portal up --sample $(ARGS)
 
+# Types are looked at beside the tests: neither keeps two cores busy by itself.
 test: prepared
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	@$(MAKE) --no-print-directory -j2 types tests
+
+types:
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+tests:
 	$(PYTEST) -n $(PROCESSES) --dist loadgroup $(if $(CI),-p tests.no_skips)
 
 prove: prepared

@@ -107,8 +107,8 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _run(*arguments: str) -> None:
-    subprocess.run(arguments, check=True, capture_output=True, timeout=40)
+def _run(*arguments: str, seconds: float = 40) -> None:
+    subprocess.run(arguments, check=True, capture_output=True, timeout=seconds)
 
 
 def _juicefs_program() -> str:
@@ -143,7 +143,6 @@ def _moto(folder: Path, program: tuple[str, ...] = ("-m", "moto.server")) -> Ite
 def _rgw(folder: Path) -> Iterator[Place]:
     """Ceph RGW 18 with dbstore: checks signatures, ignores If-None-Match, gives wrong bytes of parts and ranges."""
     port = free_port()
-    (folder / "db").mkdir()
     (folder / "run").mkdir()
     lines = [
         *(f"auth {who} required = none" for who in ("cluster", "service", "client")),
@@ -160,12 +159,13 @@ def _rgw(folder: Path) -> Iterator[Place]:
     conf.write_text("[global]\n" + "\n".join(lines) + "\n")
     keys = ["--access-key", ACCESS_KEY, "--secret-key", SECRET]
     user = ("radosgw-admin", "-c", str(conf), "--no-mon-config", "user", "create", "--uid=u", "--display-name=u", *keys)
-    try:
-        _run(*user)
-    except subprocess.TimeoutExpired:  # seen once: it stood still, on a busy machine
-        shutil.rmtree(folder / "db")
+    for seconds in (10, 20, 40):  # it takes one, and on a busy machine it stands still now and then
         (folder / "db").mkdir()
-        _run(*user)
+        try:
+            _run(*user, seconds=seconds)
+            break
+        except subprocess.TimeoutExpired:
+            shutil.rmtree(folder / "db")
     with server(["radosgw", "-c", str(conf), "-f", "--no-mon-config"], folder, f"http://127.0.0.1:{port}"):
         place = _s3("rgw", port, create_only=False, keeps_parts=False, keeps_ranges=False)
         place.config["threads"] = 1  # on a busy machine it loses uploads whose parts come at once

@@ -37,7 +37,7 @@ def test_each_answer_to_a_device_counts_and_refusals_apart(site: Settings, devic
         ("GET", "/api/version", b""),
     ):
         client.open(path, method=method, headers=header, data=sent, content_type="application/json")
-    client.get("/api/version", headers={"Authorization": f"Bearer {secret[:-1]}x"})
+    client.get("/api/version", headers={"Authorization": f"Bearer {secret[:-1]}~"})
     client.get("/api/version")
 
     assert rows() == []

@@ -55,8 +55,8 @@ class Visitor:
         return self.client.post(path, data=sent, environ_base={"REMOTE_ADDR": self.address}, **kwargs)
 
     def token(self) -> str:
-        page = self.get("/password").text if self.is_signed_in() else self.get("/sign-in").text
-        return token_in(page)
+        page = self.get("/password")
+        return token_in((page if page.status_code == 200 else self.get("/sign-in")).text)
 
     def is_signed_in(self) -> bool:
         return self.get("/password").status_code == 200
