@@ -1,12 +1,13 @@
 """Copying the items of an export: sent, read back, compared; each row says how far it is."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from peewee import fn
 
 from portal import export_items, item_work, runtime, sidecars
+from portal.archive import Reader
 from portal.bandwidth import Bandwidth
 from portal.errors import BadValue, Damaged, PortalError
 from portal.item_work import Check, Tally
@@ -16,6 +17,7 @@ from portal.runs import Run
 from portal.setbacks import Outcome, note
 from portal.storage.destination import OTHER_CONTENT
 from portal.storage.store import CHUNK, Content
+from portal.work_items import Item
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
@@ -26,6 +28,9 @@ MOMENT = 10.0
 """Seconds that its end may take: a slower one is left."""
 ARRIVED = ("verified", "stored", "warned")
 """States of an item that is done: read back from a storage; taken by a peer, and taken with a warning."""
+
+
+_UNREADABLE = "The archive cannot be read: {}."
 
 
 class Place(NamedTuple):
@@ -41,7 +46,7 @@ class Place(NamedTuple):
 class Task:
     """One item, and where its bytes lie; None where the archive no longer has them. `text` is those of a sidecar."""
 
-    item: JobItem
+    item: Item
     place: Place | None
     text: bytes | None = None
 
@@ -102,7 +107,7 @@ def _bundles(tasks: Iterator[Task], most: int) -> Iterator[list[Task]]:
         yield bundle
 
 
-def _places(page: list[JobItem]) -> dict[int, Place]:
+def _places(page: list[Item]) -> dict[int, Place]:
     """Where the bytes of items lie: where their files point to, since one content may have a damaged record too.
 
     A file that has other content by now, or is gone, leaves the newest record of the one that was listed.
@@ -118,7 +123,7 @@ def _places(page: list[JobItem]) -> dict[int, Place]:
     return found
 
 
-def _is_of(place: Place | None, item: JobItem) -> bool:
+def _is_of(place: Place | None, item: Item) -> bool:
     return place is not None and (place.digest, place.size) == (item.digest, item.size)
 
 
@@ -145,14 +150,15 @@ class _Sender:
                     missing.append(task)
             except PortalError as error:
                 outcomes.append(note(task.item, error))
-        contents = [self._content(task, check) for task in missing]
-        errors = self._destination.deliver(contents, overwrite=self._existing != "never")
+        with runtime.archive().reader() as reader:
+            contents = [self._content(task, check, reader) for task in missing]
+            errors = self._destination.deliver(contents, overwrite=self._existing != "never")
         for task, content, found in zip(missing, contents, errors, strict=True):
             task.item.state = "sent" if content.sent else task.item.state
             outcomes.append(note(task.item, found) if found else _arrived(task.item))
         return outcomes
 
-    def _is_there(self, item: JobItem, check: Check) -> bool:
+    def _is_there(self, item: Item, check: Check) -> bool:
         """What is there with the same content is ours: a run may have been killed. Raises BadValue for what is not."""
         there = None if self._is_empty else self._destination.stat(item.key)
         if there is None:
@@ -163,17 +169,18 @@ class _Sender:
             raise BadValue(OTHER_CONTENT)
         return False
 
-    def _content(self, task: Task, check: Check) -> Content:
+    def _content(self, task: Task, check: Check, reader: Reader) -> Content:
         item = task.item
         return Content(
             key=item.key,
             size=item.size,
             digest=item.digest,
-            chunks=lambda: self._chunks(task, check),
+            chunks=lambda: self._chunks(task, check, reader),
+            at_hand=task.place is None or runtime.archive().is_here(task.place.segment),
             came=self._came(item.size, check),
         )
 
-    def _is_whole(self, item: JobItem, size: int, check: Check) -> bool:
+    def _is_whole(self, item: Item, size: int, check: Check) -> bool:
         """Whether the storage gives back the item's bytes. Raises Missing."""
         held, came = self._destination.holds, self._came(item.size, check)
         return size == item.size and held(item.key, size=size, digest=item.digest, came=came)
@@ -187,15 +194,22 @@ class _Sender:
 
         return came
 
-    def _chunks(self, task: Task, check: Check) -> Iterator[bytes]:
+    def _chunks(self, task: Task, check: Check, reader: Reader) -> Iterable[bytes]:
         """The item's bytes, as they were when the export was started. Raises Damaged."""
-        place = task.place
         if task.text is not None:
-            yield task.text
-            return
-        if place is None:
+            return (task.text,)
+        if task.place is None:
             raise Damaged("The archive no longer has the bytes of this object.")
         piece = self._sending.piece(CHUNK)
+        if task.place.size > piece:
+            return self._pieces(task.place, piece, check)
+        self._sending.wait(task.place.size, check)
+        try:
+            return (reader.read(task.place.segment, task.place.offset, task.place.size),)
+        except OSError as error:
+            raise Damaged(_UNREADABLE.format(error.strerror)) from error
+
+    def _pieces(self, place: Place, piece: int, check: Check) -> Iterator[bytes]:
         with runtime.archive().open(place.segment, place.offset, place.size) as content:
             while True:
                 if self._is_long(place.size):
@@ -203,7 +217,7 @@ class _Sender:
                 try:
                     chunk = content.read(piece)
                 except OSError as error:
-                    raise Damaged(f"The archive cannot be read: {error.strerror}.") from error
+                    raise Damaged(_UNREADABLE.format(error.strerror)) from error
                 if not chunk:
                     return
                 self._sending.wait(len(chunk), check)
@@ -213,7 +227,7 @@ class _Sender:
         return size > SHORT or size > MOMENT * (self._rate or size)
 
 
-def _arrived(item: JobItem) -> Outcome:
+def _arrived(item: Item) -> Outcome:
     item.state, item.sentence, item.permanent = "verified", "", False
     return item, None
 

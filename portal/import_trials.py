@@ -4,15 +4,16 @@ import hashlib
 import io
 from typing import TYPE_CHECKING
 
-from portal import files, header, import_places, index, setbacks
+from portal import files, header, import_places, index, setbacks, work_items
 from portal.errors import Missing, NotDicom, PortalError
 from portal.header import Header
 from portal.import_twins import Twins
 from portal.importing import PLAIN, VANISHED, Importer, Target, Task
 from portal.index import SAME
 from portal.item_work import Check
-from portal.models import ALTERNATE, CURRENT, HELD, File, JobItem, arrivals
+from portal.models import ALTERNATE, CURRENT, HELD, File, arrivals
 from portal.setbacks import Outcome
+from portal.work_items import Item
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
@@ -53,7 +54,7 @@ class Trial:
             return self._judge(task.item, parsed, offset, check)
         return self._beside(task.item, target, check)
 
-    def _header(self, item: JobItem) -> tuple[Header | None, int]:
+    def _header(self, item: Item) -> tuple[Header | None, int]:
         for length in HEADS:
             content = b"".join(self._destination.read(item.key, 0, min(length, item.size)))
             try:
@@ -63,7 +64,7 @@ class Trial:
                     break
         return None, 0
 
-    def _judge(self, item: JobItem, parsed: Header, offset: int, check: Check) -> tuple[str, str]:
+    def _judge(self, item: Item, parsed: Header, offset: int, check: Check) -> tuple[str, str]:
         """As the door would; the bytes are read only where something with that UID is here."""
         digest = ""
         if arrivals.current_object(self._project, parsed.sop_uid) is not None:
@@ -73,10 +74,10 @@ class Trial:
             return self._among(item, parsed, offset, check)
         return STATES[verdict.state], verdict.sentence
 
-    def _among(self, item: JobItem, parsed: Header, offset: int, check: Check) -> tuple[str, str]:
+    def _among(self, item: Item, parsed: Header, offset: int, check: Check) -> tuple[str, str]:
         """What it would be to those of the same import that came before it."""
         number = self._twins.before(parsed, item.id)
-        other = JobItem.get_by_id(number) if number is not None else None
+        other = work_items.get(number) if number is not None else None
         theirs, begins = self._header(other) if other is not None else (None, 0)
         if other is None or theirs is None or theirs.sop_uid != parsed.sop_uid:
             sentence = self._twins.disagreement(parsed)
@@ -86,10 +87,10 @@ class Trial:
         self._twins.alike(theirs, self._digest(other, begins, check), other.id)
         same = self._twins.alike(parsed, self._digest(item, offset, check), item.id)
         if same is not None:
-            return "same", f"{JobItem.get_by_id(same).key} is the same object."
+            return "same", f"{work_items.get(same).key} is the same object."
         return "conflict", f"{other.key} has the same SOP Instance UID, and other content."
 
-    def _beside(self, item: JobItem, target: Target, check: Check) -> tuple[str, str]:
+    def _beside(self, item: Item, target: Target, check: Check) -> tuple[str, str]:
         """What a file that is not indexed would be to the one that has its name."""
         place = import_places.find(self._project, target.containers or ())
         name = files.clean_name(target.name or "")
@@ -103,7 +104,7 @@ class Trial:
             return "new", "It gets another name: a DICOM object has this one."
         return "version", "A file of this name is here: this one would be its next version."
 
-    def _digest(self, item: JobItem, offset: int, check: Check) -> str:
+    def _digest(self, item: Item, offset: int, check: Check) -> str:
         running = hashlib.sha256()
         for chunk in self._destination.read(item.key, offset):
             check()

@@ -17,6 +17,7 @@ from portal.placement import Placement
 from portal.provenance import NEW, Actor, ActorType, Origin
 from portal.recorded import Columns, Document
 from portal.setbacks import Outcome
+from portal.work_items import Item
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
@@ -31,7 +32,7 @@ OTHER_BYTES = "Its bytes are not those that the manifest names. Nothing of it wa
 class Task:
     """One object, and what the manifest says of it."""
 
-    item: JobItem
+    item: Item
     entry: Entry | None = None
     beside: JobItem | None = None
     """The item of its sidecar."""
@@ -150,7 +151,7 @@ def _template(job: Job) -> Template | None:
     return import_paths.parse(job.params["template"] or import_paths.EXPORTED)
 
 
-def _require_same(item: JobItem, incoming: Incoming, document: Document | None) -> None:
+def _require_same(item: Item, incoming: Incoming, document: Document | None) -> None:
     """Raise Damaged unless the bytes are those that were listed, and that a manifest or sidecar names."""
     named = [digest for digest in (item.digest, document.digest if document else "") if digest]
     if any(digest != incoming.digest for digest in named):

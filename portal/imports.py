@@ -10,7 +10,7 @@ from portal.import_trials import Trial
 from portal.import_twins import Twins
 from portal.importing import Importer
 from portal.item_work import Tally
-from portal.models import Job, JobItem, writing
+from portal.models import Job, writing
 from portal.provenance import Actor, ActorType
 from portal.runs import End, Run
 from portal.storage import ladder, storages
@@ -99,7 +99,7 @@ def try_out(this: Run, *, destination: "Destination") -> End:
 def _work(this: Run, attempt: Any, well: Sequence[str]) -> None:
     _count(this, well)
     threads = min(MOST_THREADS, storages.threads(storages.by_id(this.job.params["storage"])))
-    tally = Tally(this, well=well, more=(JobItem.digest, JobItem.size, JobItem.file))
+    tally = Tally(this, well=well, more=("digest", "size", "file_id"))
     item_work.each(this, importing.tasks(this.job), attempt, tally, at_once=lambda: this.share(threads))
     this.write(failed=this.job.failed + item_work.settle(this, "are left"))
 

@@ -3,15 +3,16 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from portal import spells
+from portal import spells, work_items
 from portal.crew import Crew
 from portal.errors import Unreachable
 from portal.models import Job, JobItem, writing
 from portal.models.compiled import among
 from portal.runs import Run, Stopped
 from portal.setbacks import Outcome, Setbacks
+from portal.work_items import Item
 
 WAITING = ("pending", "sent")
 """States of an item that is not over."""
@@ -24,12 +25,12 @@ Check = Callable[[], None]
 Task = TypeVar("Task")
 
 
-def waiting(job: Job) -> Iterator[list[JobItem]]:
+def waiting(job: Job) -> Iterator[list[Item]]:
     """The items that are not over, in their order; in pages, so that no cursor is open while they are worked on."""
     after = 0
     while True:
         wanted = (JobItem.job == job) & JobItem.state.in_(WAITING) & (JobItem.id > after)
-        page = list(JobItem.select().where(wanted).order_by(JobItem.id).limit(PAGE))
+        page = work_items.page(wanted, PAGE)
         if not page:
             return
         yield page
@@ -92,12 +93,12 @@ def first_reason(job: Job, states: Collection[str]) -> str:
 class Tally:
     """What has become of items and is not written yet: rows change some at a time, and with them the job's counts.
 
-    `well` and `badly` are the states of items that count as done and as failed; `more` are columns that change besides
-    the state and its reason.
+    `well` and `badly` are the states of items that count as done and as failed; `more` is what changes besides the
+    state and its reason.
     """
 
     def __init__(
-        self, run: Run, *, well: Collection[str], badly: Collection[str] = ("failed",), more: Collection[Any] = ()
+        self, run: Run, *, well: Collection[str], badly: Collection[str] = ("failed",), more: Collection[str] = ()
     ) -> None:
         self._run = run
         self._well, self._badly, self._more = well, badly, more
@@ -106,11 +107,11 @@ class Tally:
     def _begin(self) -> None:
         self._alike: dict[str, list[int]] = defaultdict(list)
         """Items of which nothing but the state has changed, which go by one statement: of most exports all."""
-        self._others: list[JobItem] = []
+        self._others: list[Item] = []
         self._done = self._failed = self._size = 0
         self._since = time.monotonic()
 
-    def add(self, *items: JobItem) -> None:
+    def add(self, *items: Item) -> None:
         for item in items:
             is_well = item.state in self._well
             if is_well and not item.sentence and not self._more:
@@ -137,7 +138,7 @@ class Tally:
         job, run = self._run.job, self._run
         with writing():
             for item in self._others:
-                item.save(only=[JobItem.state, JobItem.sentence, JobItem.permanent, JobItem.attempts, *self._more])
+                work_items.keep(item, ("state", "sentence", "permanent", "attempts", *self._more))
             for state, ids in self._alike.items():
                 JobItem.update(state=state, sentence="", permanent=False).where(among(JobItem.id, ids)).execute()
             run.write_within(done=job.done + self._done, failed=job.failed + self._failed, bytes=job.bytes + self._size)

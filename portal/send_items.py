@@ -5,10 +5,11 @@ from typing import Any
 
 from peewee import fn
 
-from portal import retrieve
+from portal import retrieve, work_items
 from portal.export_walk import Found, batched
 from portal.models import ALTERNATE, CURRENT, Instance, Job, JobItem, Series, Study
 from portal.retrieve import Outgoing
+from portal.work_items import Item
 
 PAGE = 200
 OTHER_FILE = "This is no single DICOM object; a peer takes only those."
@@ -74,7 +75,7 @@ def numbers(job: Job) -> dict[str, int]:
     return dict(rows.group_by(Instance.sop_class).order_by(number.desc()).tuples())
 
 
-def waiting(job: Job) -> Iterator[tuple[JobItem, Outgoing | None]]:
+def waiting(job: Job) -> Iterator[tuple[Item, Outgoing | None]]:
     """The items that are not over, in their order, and where each one's bytes lie; None where they are gone.
 
     Those that were tried before come last: three that end each association must not keep the others from their turn.
@@ -83,11 +84,11 @@ def waiting(job: Job) -> Iterator[tuple[JobItem, Outgoing | None]]:
     yield from _pages(job, JobItem.attempts > 0)
 
 
-def _pages(job: Job, which: Any) -> Iterator[tuple[JobItem, Outgoing | None]]:
+def _pages(job: Job, which: Any) -> Iterator[tuple[Item, Outgoing | None]]:
     after = 0
     while True:
         mine = (JobItem.job == job) & (JobItem.state == "pending") & which & (JobItem.id > after)
-        page = list(JobItem.select().where(mine).order_by(JobItem.id).limit(PAGE))
+        page = work_items.page(mine, PAGE)
         if not page:
             return
         found = retrieve.of_files([item.file_id for item in page if item.file_id is not None])

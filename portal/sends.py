@@ -12,6 +12,7 @@ from portal.models import Job, JobItem
 from portal.retrieve import Outgoing
 from portal.runs import End, Run
 from portal.setbacks import IN_A_ROW
+from portal.work_items import Item
 
 
 class Taker(Protocol):
@@ -69,7 +70,7 @@ def _each(this: Run, destination: Destination) -> None:
         tally.flush()
 
 
-def _attempt(item: JobItem, outgoing: Outgoing | None, taker: Taker) -> PortalError | None:
+def _attempt(item: Item, outgoing: Outgoing | None, taker: Taker) -> PortalError | None:
     """Send one; the item says how far it got. Returns why it got no further."""
     try:
         if outgoing is None:

@@ -1,20 +1,20 @@
 """What keeps an item of a job from its end: something of its own, or of the other place as a whole."""
 
 from portal.errors import NoSpace, NotAllowed, PortalError, Unreachable
-from portal.models import JobItem
 from portal.runs import Run
 from portal.storage.store import NoPlace, NotKept
+from portal.work_items import Item
 
 IN_A_ROW = 3
 """Failures one after the other that are taken for one of the place as a whole: the job waits, or fails."""
 OF_THE_STORAGE = NotAllowed, NoSpace, Unreachable
 """Errors that another object would meet too."""
 
-Outcome = tuple[JobItem, PortalError | None]
+Outcome = tuple[Item, PortalError | None]
 """An item as far as it got, and why it got no further."""
 
 
-def note(item: JobItem, error: PortalError) -> Outcome:
+def note(item: Item, error: PortalError) -> Outcome:
     """The outcome of an item that met an error: it has failed, or waits; it waits where the place is missing."""
     item.sentence, item.attempts = error.sentence, item.attempts + 1
     item.permanent = error.permanent and not isinstance(error, NoPlace)

@@ -20,6 +20,7 @@ from portal.provenance import Actor
 from portal.runs import End, Run
 from portal.setbacks import Outcome
 from portal.storage import ladder, storages
+from portal.work_items import Item
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination, Stat
@@ -162,14 +163,14 @@ class _Verification:
         done, size = compared.where(mine, JobItem.state == "ok").tuples()[0]
         self._run.write(done=done, failed=0, bytes=size)
 
-    def _compare(self, item: JobItem, check: Check) -> list[Outcome]:
+    def _compare(self, item: Item, check: Check) -> list[Outcome]:
         try:
             item.state, item.sentence = self._compared(item, check)
         except PortalError as error:
             return [setbacks.note(item, error)]
         return [(item, None)]
 
-    def _compared(self, item: JobItem, check: Check) -> tuple[str, str]:
+    def _compared(self, item: Item, check: Check) -> tuple[str, str]:
         if item.key == self._manifest["name"]:
             error = self._manifest_error(check)
             return ("missing" if error == MISSING else "changed" if error else "ok"), error

@@ -166,6 +166,8 @@ def _rgw(folder: Path) -> Iterator[Place]:
             break
         except subprocess.TimeoutExpired:
             shutil.rmtree(folder / "db")
+    else:
+        pytest.fail("radosgw-admin stands still")
     with server(["radosgw", "-c", str(conf), "-f", "--no-mon-config"], folder, f"http://127.0.0.1:{port}"):
         place = _s3("rgw", port, create_only=False, keeps_parts=False, keeps_ranges=False)
         place.config["threads"] = 1  # on a busy machine it loses uploads whose parts come at once

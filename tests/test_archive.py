@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.archive import Archive, Damage, Record, records
+from portal.archive import Archive, Damage, Place, Record, records
 from portal.archive.writers import Writer
 from portal.errors import Damaged
 
@@ -170,3 +170,28 @@ def test_a_name_that_is_no_segment_is_refused(archive: Archive) -> None:
 def test_a_segment_that_is_gone_is_named(archive: Archive) -> None:
     with pytest.raises(Damaged, match=r"x-1-0\.seg cannot be read"):
         archive.open("x-1-0.seg", 0, 1)
+
+
+def test_a_reader_gives_whole_contents_of_any_segment(tmp_path: Path) -> None:
+    archive = Archive(tmp_path, segment_size=50)
+    contents = [b"a" * 60, b"b" * 70, b"", b"c"]
+    places = [archive.append([content], {}) for content in contents]
+    assert len({place.segment for place in places}) > 1
+    descriptors = set(os.listdir("/proc/self/fd"))
+
+    def read(place: Place) -> bytes:
+        return reader.read(place.segment, place.offset, place.size)
+
+    with archive.reader() as reader:
+        for place, content in zip(places + places[::-1], contents + contents[::-1], strict=True):
+            assert read(place) == content
+        (tmp_path / places[1].segment).unlink()
+        with pytest.raises(Damaged, match=f"Segment {places[1].segment} cannot be read"):
+            read(places[1])
+        assert read(places[0]) == contents[0]
+        with pytest.raises(Damaged, match=f"Segment {places[0].segment} is shorter than the index says"):
+            reader.read(places[0].segment, places[0].offset, 7000)
+        with pytest.raises(Damaged, match="no segment of the archive"):
+            reader.read("../portal.db", 0, 10)
+
+    assert set(os.listdir("/proc/self/fd")) == descriptors

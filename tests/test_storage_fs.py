@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -175,6 +176,43 @@ def test_of_objects_that_are_delivered_together_each_ends_for_itself(destination
     assert arrived.pop("a/other") == hashlib.sha256(b"other").hexdigest()
     assert arrived == {content.key: content.digest for content in contents if content.key in arrived}
     assert len(arrived) == 26
+
+
+def test_who_waits_for_bytes_from_afar_holds_nobody_up(mirror: Storage, folder: Path) -> None:
+    destination = fs.open_destination(mirror.config, mirror.prefix, {}, lanes=2)
+    asked, arrived = threading.Event(), threading.Event()
+
+    def slow() -> Iterator[bytes]:
+        asked.set()
+        assert arrived.wait(60)
+        yield CONTENT
+
+    afar = [content_of(f"afar/{number}", CONTENT) for number in range(2)]
+    for content in afar:
+        content.chunks = slow
+    waiting = threading.Thread(target=destination.deliver, args=(afar,), kwargs={"overwrite": False})
+    waiting.start()
+    try:
+        assert asked.wait(60)
+        near = [replace(content_of(f"near/{number}", CONTENT), at_hand=True) for number in range(2)]
+        assert destination.deliver(near, overwrite=False) == [None, None]
+        assert set(files_below(folder)) == {"near/0", "near/1"}
+    finally:
+        arrived.set()
+        waiting.join()
+    assert set(files_below(folder)) == {"near/0", "near/1", "afar/0", "afar/1"}
+
+
+def test_bundles_of_what_is_at_hand_all_arrive_whichever_thread_brings_them(mirror: Storage, folder: Path) -> None:
+    destination = fs.open_destination(mirror.config, mirror.prefix, {}, lanes=4)
+    bundles = [
+        [replace(content_of(f"{thread}/{number}", os.urandom(3000), pieces=2), at_hand=True) for number in range(40)]
+        for thread in range(4)
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(lambda bundle: destination.deliver(bundle, overwrite=False), bundles))
+    assert outcomes == [[None] * 40] * 4
+    assert files_below(folder) == {content.key: content.digest for bundle in bundles for content in bundle}
 
 
 def test_what_is_not_the_bytes_that_were_written_never_appears_and_the_archive_is_not_blamed(

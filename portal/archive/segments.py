@@ -74,7 +74,7 @@ class Archive:
         try:
             here = Slice(path, offset, size)
             if here.is_whole():
-                self._note_read(path)
+                self.note_read(path)
                 return here
             here.close()
             wrong = f"Segment {segment} is shorter than the index says."
@@ -84,6 +84,15 @@ class Archive:
         if found is None:
             raise Damaged(f"{wrong} Restore it from a backup.")
         return found
+
+    @contextlib.contextmanager
+    def reader(self) -> Iterator["Reader"]:
+        """Reads many small contents, for as long as the block runs."""
+        reader = Reader(self)
+        try:
+            yield reader
+        finally:
+            reader.close()
 
     @contextlib.contextmanager
     def on_disk(self, segment: str, offset: int, size: int) -> Iterator[tuple[Path, int]]:
@@ -169,7 +178,7 @@ class Archive:
                 return found
             raise
 
-    def _note_read(self, path: Path) -> None:
+    def note_read(self, path: Path) -> None:
         """When a segment was read last: those go first that were not for long. Once a minute is enough."""
         moment = time.monotonic()
         if self.remote is None or moment - self._looked.get(path.name, -LOOKED) < LOOKED:
@@ -194,6 +203,39 @@ class Archive:
             with contextlib.suppress(OSError):  # whoever waits for a record of it meets the same error
                 segment.sync(segment.end)
             segment.close()
+
+
+class Reader:
+    """Whole contents, one after the other: the segment of the last one stays open, where the next one mostly is too."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._segment = ""
+        self._descriptor = -1
+
+    def read(self, segment: str, offset: int, size: int) -> bytes:
+        """All of one content. Raises as `Archive.open` and its reading do."""
+        try:
+            found = os.pread(self._opened(segment), size, offset)
+        except OSError:
+            found = b""
+        if len(found) == size:
+            return found
+        with self._archive.open(segment, offset, size) as content:
+            return content.read()
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._segment, self._descriptor = "", -1
+
+    def _opened(self, segment: str) -> int:
+        if segment != self._segment:
+            self.close()
+            path = self._archive.path(segment)
+            self._descriptor, self._segment = os.open(path, os.O_RDONLY | os.O_CLOEXEC), segment
+            self._archive.note_read(path)
+        return self._descriptor
 
 
 def _copy(content: Slice, path: Path) -> None:

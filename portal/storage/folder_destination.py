@@ -12,7 +12,7 @@ from portal.storage.store import Content, Differs, Upload
 if TYPE_CHECKING:
     from portal.storage.fs import FileSystemStore
 
-MOST_OPEN = 256
+MOST_OPEN = 512
 """Files that one destination has open at once to write them; a process of a small machine may have 1,024."""
 
 

@@ -7,6 +7,7 @@ import platform
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from portal import runtime
@@ -48,7 +49,8 @@ def open_destination(
     mount = config.get("mount") or ""
     if mount and runtime.current().data.resolve().is_relative_to(mount):
         mount = ""  # the site itself lies on that disk and runs, or it moved to a machine of other disks
-    open_store = lambda: FileSystemStore(folder, root, mount, unnamed=unnamed, together=together)  # noqa: E731
+    turn = Lock()
+    open_store = lambda: FileSystemStore(folder, root, mount, turn, unnamed=unnamed, together=together)  # noqa: E731
     return FolderDestination(open_store, lanes=lanes, prefix=prefix, **options)
 
 
@@ -65,13 +67,21 @@ class FileSystemStore:
     longest = 4000
 
     def __init__(
-        self, folder: Path, root: Path, mount: str = "", *, unnamed: bool = True, together: bool = True
+        self,
+        folder: Path,
+        root: Path,
+        mount: str = "",
+        turn: contextlib.AbstractContextManager[object] | None = None,
+        *,
+        unnamed: bool = True,
+        together: bool = True,
     ) -> None:
         self._path = folder
         self._root = root
         self.mount = ""
         self._needed = mount
         self._device = -1
+        self._turn = turn or Lock()
         self._unnamed, self._together = unnamed, together
         self._syncs_together = False
 
@@ -85,7 +95,7 @@ class FileSystemStore:
         """
         with self._explained(), self._base() as base:
             together = self._together and self._syncs_together
-            batch = Batch(base, self._in_words, unnamed=self._unnamed, together=together)
+            batch = Batch(base, self._in_words, self._turn, unnamed=self._unnamed, together=together)
             return batch.write(objects, overwrite=overwrite)
 
     def stat(self, name: str) -> Stat | None:

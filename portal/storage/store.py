@@ -72,6 +72,8 @@ class Content:
     """Its bytes; may raise on the way."""
     came: Callable[[int], None] = _ignore
     """Hears of each piece, in bytes, that is read back; may wait, or raise."""
+    at_hand: bool = False
+    """Whether its bytes are on this machine's disk, so that nobody waits for long while they are read."""
     sent: bool = False
     """Whether the store has said that it took it, which proves nothing yet."""
 
