@@ -18,6 +18,11 @@ from portal.provenance import Actor
 os.environ["PORTAL_CHEAP_PASSWORDS"] = "1"
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
+
+
 @pytest.fixture
 def site_settings(tmp_path: Path) -> settings.Settings:
     """Settings of an empty site; nothing runs."""

@@ -48,6 +48,7 @@ def check_that_it_is_whole(job: Job, digests: dict[str, str], folder: Path, earl
     assert earlier.items() <= objects(folder).items()
 
 
+@pytest.mark.first
 def test_an_export_survives_the_worker_and_then_the_queue(
     acquisition: Acquisition, mirror: Storage, folder: Path, queue: Valkey, worker: Process, admin: Actor
 ) -> None:

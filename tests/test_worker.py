@@ -2,6 +2,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, Valkey, add_copies, until, work_process
 
@@ -167,6 +168,7 @@ def test_no_work_horse_outlives_its_worker(
     until(lambda: not is_alive(horses[0]), seconds=5)
 
 
+@pytest.mark.first
 def test_a_work_horse_that_is_killed_costs_its_lease_and_nothing_else(
     acquisition: Acquisition, mirror: Storage, worker: Process, admin: Actor
 ) -> None:
