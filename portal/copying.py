@@ -28,8 +28,6 @@ MOMENT = 10.0
 """Seconds that its end may take: a slower one is left."""
 ARRIVED = ("verified", "stored", "warned")
 """States of an item that is done: read back from a storage; taken by a peer, and taken with a warning."""
-
-
 _UNREADABLE = "The archive cannot be read: {}."
 
 

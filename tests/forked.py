@@ -14,7 +14,7 @@ from pathlib import Path
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["dimse_worker.listener", "dimse_worker.worker", "portal.web", "portal.uploader", __name__]
+    ["dimse_worker.listener", "dimse_worker.worker", "portal.app", "gunicorn.workers.gthread", __name__]
 )
 
 
