@@ -15,6 +15,8 @@ PROCESSES := 3
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := up
+# Each of the many processes that the tests start would compile all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: up test types tests prepared packages prove bench guide clean
 
 up: .venv/run
