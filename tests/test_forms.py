@@ -561,11 +561,12 @@ def _press(page: Page, name: str, key: str) -> None:
 def _reach(page: Page, target: Locator) -> None:
     """Press Tab until the focus is there."""
     expect(target).to_be_visible()
-    if target.evaluate("e => !!e.closest('main') && document.activeElement === document.body"):
+    element = target.element_handle()  # the page is not searched for it again at each stop
+    if element.evaluate("e => !!e.closest('main') && document.activeElement === document.body"):
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")  # "Skip to content"
     for _ in range(MOST_STOPS):
-        if target.evaluate("e => e === document.activeElement"):
+        if element.evaluate("e => e === document.activeElement"):
             return
         page.keyboard.press("Tab")
     pytest.fail(f"nobody gets to {target} by Tab")

@@ -116,10 +116,10 @@ def service_account(text: str) -> dict[str, str]:
     return {name: str(found[name]) for name in _KEPT if name in found}
 
 
-def private_key(pem: str) -> RSAPrivateKey:
-    """Raises BadValue."""
+def private_key(pem: str, *, is_checked: bool = False) -> RSAPrivateKey:
+    """Raises BadValue. To check its numbers takes 50 ms, which a key that was taken once need not be again."""
     try:
-        key = load_pem_private_key(pem.encode(), password=None)
+        key = load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=is_checked)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise _unfit("Its private_key cannot be read; copy the file again.") from error
     if not isinstance(key, RSAPrivateKey):

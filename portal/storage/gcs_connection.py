@@ -26,7 +26,8 @@ def sign_in(account: dict[str, str], ca: str, limits: Limits) -> tokens.Fetched:
     head = {"alg": "RS256", "typ": "JWT", "kid": account.get("private_key_id", "")}
     claims = {"iss": account["client_email"], "scope": _SCOPE, "aud": account["token_uri"], "iat": now}
     signed = b".".join(_base64url(json.dumps(part).encode()) for part in (head, {**claims, "exp": now + _HOUR}))
-    signature = gcs_config.private_key(account["private_key"]).sign(signed, PKCS1v15(), SHA256())
+    key = gcs_config.private_key(account["private_key"], is_checked=True)
+    signature = key.sign(signed, PKCS1v15(), SHA256())
     form = {"grant_type": _GRANT, "assertion": (signed + b"." + _base64url(signature)).decode()}
     return tokens.fetch(account["token_uri"], form, gcs_answers.signed_in, ca=ca, limits=limits)
 

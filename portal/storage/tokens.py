@@ -70,7 +70,7 @@ def fetch(
     parts = urlsplit(url)
     place = reach.endpoint(f"{parts.scheme}://{parts.netloc}", ca=ca, limits=limits)
     request = requests.Request("POST", url, data=dict(form), headers={"Accept": "application/json"})
-    with http.open_session(ca, limits) as session:
+    with http.open_session(ca, limits, secure=place.secure) as session:
         answer = http.send(session, request, limits)
         content = http.body(answer, limits, LONGEST)
     if answer.status_code >= 500 or answer.status_code == 429:
