@@ -11,7 +11,7 @@ BIN := .venv/bin
 PACKAGES := dcmtk, chromium-headless-shell | chromium, strace, radosgw
 COMMANDS := echoscu storescu findscu getscu movescu storescp chromium-headless-shell/chromium strace radosgw
 NPM := $(shell command -v npm 2>/dev/null)
-PROCESSES := 3
+PROCESSES := 4
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := up

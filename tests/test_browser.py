@@ -50,6 +50,7 @@ def _new_device_with_a_key(person: Person) -> str:
     shown = page.locator("#secret")
     expect(shown).to_have_text(re.compile(r"^ptk_[0-9A-Za-z]{53}$"))
     secret = shown.inner_text()
+    expect(page).to_have_url(re.compile(r"/devices/\d+$"))  # the script has run: a reload does not send the form again
     page.reload()
     expect(page.get_by_text("1 of 5 live")).to_be_visible()
     assert secret not in page.content()
