@@ -60,14 +60,23 @@ def issue(
     expires: datetime | None = None,
     read_only: bool = False,
     addresses: Sequence[str] = (),
+    after: str | None = None,
     actor: Actor,
 ) -> Issued:
-    """A new key of a device, for a year unless told otherwise. Raises BadValue, also where five are live."""
+    """A new key of a device, for a year unless told otherwise. Raises BadValue, also where five are live.
+
+    `after` is the key that was the `newest` when it was asked for: where it is not any more, the same was asked twice.
+    """
     rights.require_admin(actor)
     name, moment = labels.clean(name, field="name"), now()
     expires = _expiry(moment + DEFAULT_LIFE if expires is None else expires, moment)
     ranges = [_range(text) for text in addresses]
     with writing():
+        if after is not None and after != (made := newest(owner)):
+            raise BadValue(
+                f"Key {made} was made since this page was opened, so no other one was made now. Revoke it if nobody has"
+                " stored it, and generate a key again."
+            )
         if count_live(owner) >= MOST_LIVE:
             raise BadValue(f"{owner.label} has {MOST_LIVE} live keys, the most there may be. Revoke one first.")
         key_id, secret = _generate()
@@ -127,6 +136,12 @@ def every(owner: Device) -> list[ApiKey]:
     since = now() - LISTED
     listed = _of(owner).where(ApiKey.expires > since, ApiKey.revoked.is_null() | (ApiKey.revoked > since))
     return list(listed.order_by(ApiKey.id.desc()))
+
+
+def newest(owner: Device) -> str:
+    """The id of the key that was made last; empty where none ever was."""
+    row: ApiKey | None = _of(owner).order_by(ApiKey.id.desc()).first()
+    return "" if row is None else row.key_id
 
 
 def id_in(text: str) -> str:

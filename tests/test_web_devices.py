@@ -1,5 +1,6 @@
 """The tab Devices: what its forms change, and what they refuse."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -82,6 +83,25 @@ def test_a_bad_key_is_refused_and_none_is_made(
     refusal(visitor.post(f"/interfaces/devices/{device.id}/keys", {"name": name, "expires": expires}), sentence)
 
     assert keys.every(device) == []
+
+
+def test_a_form_that_is_sent_twice_makes_one_key(visitor: Visitor, admin: Actor) -> None:
+    device = devices.add("importer", actor=admin)
+    path = f"/interfaces/devices/{device.id}"
+    typed = {"name": "rollout", "expires": f"{now() + timedelta(days=99):%Y-%m-%d}"}
+    shown = re.search(r'name="newest" type="hidden" value="(.*?)"', visitor.get(path).text)
+    assert shown
+    typed["newest"] = shown[1]
+    assert visitor.post(f"{path}/keys", typed).status_code == 201
+    [made] = keys.every(device)
+
+    again = visitor.post(f"{path}/keys", typed)
+
+    refusal(again, f"Key {made.key_id} was made since this page was opened, so no other one was made now.")
+    assert keys.every(device) == [made]
+    typed["newest"] = made.key_id  # as the refusal's own form has it
+    assert f'value="{made.key_id}"' in again.text
+    assert visitor.post(f"{path}/keys", typed).status_code == 201
 
 
 def test_a_sixth_live_key_is_refused(visitor: Visitor, admin: Actor) -> None:

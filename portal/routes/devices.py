@@ -10,7 +10,7 @@ from portal import acts, devices, keys, pictures
 from portal.errors import Missing
 from portal.interface_lists import DEVICES
 from portal.routes import words
-from portal.routes.forms import Form, choice, day, text
+from portal.routes.forms import Form, choice, day, hidden, text
 from portal.routes.guard import current_actor, site_admin_required
 from portal.routes.pages import as_csv, listed, render, wants_csv
 
@@ -38,6 +38,7 @@ class RenameForm(Form):
 class KeyForm(Form):
     name = text("Name")
     expires = text("Expires on")
+    newest = hidden()
 
 
 @bp.get("/")
@@ -79,7 +80,11 @@ def issue(device_id: int) -> Response:
     form = KeyForm()
     issued = form.attempt(
         lambda: keys.issue(
-            device, name=form.name.data, expires=day(form.expires.data, field="expires"), actor=current_actor()
+            device,
+            name=form.name.data,
+            expires=day(form.expires.data, field="expires"),
+            after=form.newest.data,
+            actor=current_actor(),
         )
     )
     if issued is None:
@@ -140,8 +145,9 @@ def enable(device_id: int) -> Response:
     return redirect(url_for(".show", device_id=device_id), 303)
 
 
-def _page(device_id: int, form: Form, *, status: int = 200, issued: Any = None) -> Response:
+def _page(device_id: int, form: KeyForm, *, status: int = 200, issued: Any = None) -> Response:
     device = devices.get(device_id)
+    form.newest.data = keys.newest(device)
     listed = [(key, keys.state(key)) for key in keys.every(device)]
     return render(
         "devices/show.html",

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from flask_wtf import FlaskForm
 from wtforms import (
     BooleanField,
+    HiddenField,
     PasswordField,
     SelectChoice,
     SelectField,
@@ -67,6 +68,11 @@ def _stripped(value: Any) -> Any:
 
 def text(label: str, **kwargs: Any) -> Any:
     return StringField(label, filters=[_stripped], **kwargs)
+
+
+def hidden() -> Any:
+    """What the page knew when it was shown."""
+    return HiddenField()
 
 
 def lines(label: str, **kwargs: Any) -> Any:
