@@ -33,7 +33,9 @@ types:
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# pytest rewrites each assertion of the tests and keeps that. It takes long: once, and not in each of its processes.
 tests:
+	@[ -d tests/__pycache__ ] || $(PYTEST) --collect-only -qq >/dev/null || true
 	$(PYTEST) -n $(PROCESSES) --dist loadgroup $(if $(CI),-p tests.no_skips)
 
 prove: prepared
