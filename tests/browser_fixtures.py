@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 
 import pytest
 from archive_fixtures import a_project, an_object, store, store_vendor_file
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, expect
 from up_fixtures import Up
 
 from portal import callers, conflicts, devices, keys, migrations, models, peers, runtime, settings, site, users
 from portal.provenance import operator
 
+expect.set_options(timeout=20_000)  # four tests share two cores; what never comes is as wrong after 20 s as after 5
 EMAIL, PASSWORD = "admin@site.example", "correct horse battery"
 FLAGS = (
     "--no-sandbox",

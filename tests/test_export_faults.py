@@ -95,6 +95,7 @@ def go_through(
     return job, failed
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("place", "number", "one_of"),
     [("juicefs", 2000, 20), *(pytest.param(name, 250, 5, marks=pytest.mark.prove) for name in CLOUD)],
