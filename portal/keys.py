@@ -72,7 +72,7 @@ def issue(
     expires = _expiry(moment + DEFAULT_LIFE if expires is None else expires, moment)
     ranges = [_range(text) for text in addresses]
     with writing():
-        if after is not None and after != (made := newest(owner)):
+        if after is not None and (made := newest(owner)) not in ("", after):
             raise BadValue(
                 f"Key {made} was made since this page was opened, so no other one was made now. Revoke it if nobody has"
                 " stored it, and generate a key again."

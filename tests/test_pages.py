@@ -45,7 +45,7 @@ RULES = {
 }
 """In the dark only colours differ."""
 PHONE = {
-    "runOnly": {"type": "rule", "values": ["target-size", "scrollable-region-focusable"]},
+    "runOnly": {"type": "rule", "values": ["color-contrast", "target-size", "scrollable-region-focusable"]},
     **BRIEF,
 }
 """On a phone the same elements lie in another way; `make prove` runs all rules there too."""
