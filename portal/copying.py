@@ -16,7 +16,7 @@ from portal.models.compiled import among, plain
 from portal.runs import Run
 from portal.setbacks import Outcome, note
 from portal.storage.destination import OTHER_CONTENT
-from portal.storage.store import CHUNK, Content
+from portal.storage.store import CHUNK, Content, Extent
 from portal.work_items import Item
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class _Sender:
             size=item.size,
             digest=item.digest,
             chunks=lambda: self._chunks(task, check, reader),
-            at_hand=task.place is None or runtime.archive().is_here(task.place.segment),
+            source=_source(task, reader),
             came=self._came(item.size, check),
         )
 
@@ -223,6 +223,14 @@ class _Sender:
 
     def _is_long(self, size: int) -> bool:
         return size > SHORT or size > MOMENT * (self._rate or size)
+
+
+def _source(task: Task, reader: Reader) -> bytes | Extent | None:
+    """The item's bytes for another process, where they are on this disk."""
+    if task.text is not None or task.place is None:
+        return task.text
+    file = reader.file(task.place.segment)
+    return Extent(file, task.place.offset) if file else None
 
 
 def _arrived(item: Item) -> Outcome:

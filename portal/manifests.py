@@ -6,13 +6,13 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib import metadata
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from portal import runtime, sidecars, site
 from portal.errors import Damaged, Missing, Taken, Unreachable
-from portal.export_walk import MANIFESTS
+from portal.export_walk import MANIFESTS, batched
 from portal.models import ALTERNATE, CURRENT, File, Instance, Job, JobItem, Storage, now
 from portal.models.compiled import among, plain
 from portal.runs import Run
@@ -132,10 +132,11 @@ def make(head: dict[str, Any], job_id: int, prefix: str) -> Manifest:
     file = tempfile.TemporaryFile(dir=runtime.current().run)  # noqa: SIM115 (it goes when the manifest does)
     signature = hmac.new(runtime.secrets().derive("manifest"), digestmod=hashlib.sha256)
     digest = hashlib.sha256()
-    for line in _lines(head, job_id, f"{prefix}/" if prefix else ""):
-        signature.update(line)
-        digest.update(line)
-        file.write(line)
+    for some in batched(_lines(head, job_id, f"{prefix}/" if prefix else ""), PAGE):
+        lines = b"".join(some)
+        signature.update(lines)
+        digest.update(lines)
+        file.write(lines)
     last = f'"signature": {json.dumps(signature.hexdigest())}}}\n'.encode()
     digest.update(last)
     file.write(last)
@@ -168,7 +169,7 @@ def _item(row: _Row, told: dict[str, str], prefix: str) -> dict[str, Any]:
     entry |= {name: prefix + value if name == "sidecar_of" else value for name, value in told.items()}
     if row.file is not None:
         entry["origin"] = {"type": row.origin_type, "id": row.origin_id, "via": row.origin_via}
-        entry["received"] = datetime.fromisoformat(row.created).replace(tzinfo=UTC).isoformat()
+        entry["received"] = f"{row.created.replace(' ', 'T')}+00:00"
     return entry
 
 

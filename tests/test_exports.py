@@ -17,7 +17,6 @@ from portal import audit, containers, exports, jobs, models, runs, runtime
 from portal.errors import BadValue, Missing, NotAllowed
 from portal.models import Acquisition, Audit, Blob, File, Job, JobItem, Project, Storage, now
 from portal.provenance import Actor
-from portal.settings import Settings
 from portal.storage import storages
 from portal.storage.destination import Content, Destination
 
@@ -134,21 +133,39 @@ def test_an_export_of_which_nothing_arrived_has_failed(
     assert "a file or a link stands where a folder should be" in job.sentence
 
 
-def test_a_damaged_object_is_named_and_everything_else_arrives(
-    acquisition: Acquisition, mirror: Storage, site: Settings, folder: Path, admin: Actor
-) -> None:
-    add_files(acquisition, 3, 100, admin)
-    blob = File.get(File.name == "0001.bin").blob
-    with (site.archive / blob.segment).open("r+b") as segment:
+def flip(blob: Blob) -> None:
+    """Damage the first byte of a content in the archive."""
+    with runtime.archive().path(blob.segment).open("r+b") as segment:
         segment.seek(blob.offset)
         byte = segment.read(1)
         segment.seek(blob.offset)
         segment.write(bytes([byte[0] ^ 1]))
+
+
+@pytest.mark.parametrize("number", [3, 40], ids=["few", "by scribes"])
+@pytest.mark.parametrize(
+    ("segment", "sentence"),
+    [
+        ("", "not those that were taken in"),
+        ("gone.seg", "Segment gone.seg cannot be read: No such file or directory."),
+        ("../../../etc/passwd", "which is no segment of the archive"),
+    ],
+    ids=["a byte", "its segment", "its row"],
+)
+def test_a_damaged_object_is_named_and_everything_else_arrives(
+    segment: str, sentence: str, number: int, acquisition: Acquisition, mirror: Storage, folder: Path, admin: Actor
+) -> None:
+    add_files(acquisition, number, 100, admin)
+    blob = File.get(File.name == "0001.bin").blob
+    if segment:
+        Blob.update(segment=segment).where(Blob.id == blob.id).execute()
+    else:
+        flip(blob)
     job = run(exports.start("lab/Trial", to="mirror", actor=admin))
-    assert (job.state, job.done, job.failed) == ("errors", 2, 1)
-    assert "not those that were taken in" in job.sentence
+    assert (job.state, job.done, job.failed) == ("errors", number - 1, 1)
+    assert sentence in job.sentence
     names = {Path(key).name for key in files_below(folder)}
-    assert names == {"0000.bin", "0002.bin", "manifest.json"}
+    assert names == {f"{each:04}.bin" for each in range(number) if each != 1} | {"manifest.json"}
 
 
 @pytest.mark.parametrize("changed", [False, True])
@@ -158,9 +175,7 @@ def test_what_was_damaged_is_exported_from_its_whole_record_once_it_came_again(
     content = os.urandom(2000)
     add_file(acquisition, "scan.bin", content, admin)
     blob = Blob.get()
-    with runtime.archive().path(blob.segment).open("r+b") as segment:
-        segment.seek(blob.offset)
-        segment.write(bytes([content[0] ^ 1]))
+    flip(blob)
     job = run(exports.start("lab/Trial", to="mirror", actor=admin))
     assert job.state == "failed"
     add_file(acquisition, "scan.bin", content, admin)

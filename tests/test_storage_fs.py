@@ -7,13 +7,12 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from work_fixtures import *  # noqa: F403  (fixtures)
-from work_fixtures import files_below
+from work_fixtures import content_of, files_below
 
 from portal import runtime
 from portal.errors import BadValue, Damaged, Missing, NotAllowed, PortalError, Taken
@@ -22,7 +21,7 @@ from portal.provenance import Actor
 from portal.runs import Stopped
 from portal.settings import Settings
 from portal.storage import drafts, fs, keys, mounts, storages
-from portal.storage.destination import NOT_AS_TAKEN_IN, OTHER_BYTES, Content, Destination, Stat
+from portal.storage.destination import NOT_AS_TAKEN_IN, OTHER_BYTES, Destination, Stat
 from portal.storage.fs import FileSystemStore
 from portal.storage.store import NoPlace
 
@@ -141,13 +140,6 @@ def test_what_a_writer_left_that_was_killed_at_its_last_step_goes_with_the_next_
     assert list(files_below(folder)) == ["object"]
 
 
-def content_of(key: str, body: bytes, *, digest: str = "", pieces: int = 1) -> Content:
-    step = max(1, -(-len(body) // pieces))
-    chunks = [body[at : at + step] for at in range(0, len(body), step)]
-    announced = digest or hashlib.sha256(body).hexdigest()
-    return Content(key=key, size=len(body), digest=announced, chunks=lambda: iter(chunks))
-
-
 def test_of_objects_that_are_delivered_together_each_ends_for_itself(destination: Destination, folder: Path) -> None:
     put(destination, "a/same")
     put(destination, "a/other", b"other")
@@ -176,43 +168,6 @@ def test_of_objects_that_are_delivered_together_each_ends_for_itself(destination
     assert arrived.pop("a/other") == hashlib.sha256(b"other").hexdigest()
     assert arrived == {content.key: content.digest for content in contents if content.key in arrived}
     assert len(arrived) == 26
-
-
-def test_who_waits_for_bytes_from_afar_holds_nobody_up(mirror: Storage, folder: Path) -> None:
-    destination = fs.open_destination(mirror.config, mirror.prefix, {}, lanes=2)
-    asked, arrived = threading.Event(), threading.Event()
-
-    def slow() -> Iterator[bytes]:
-        asked.set()
-        assert arrived.wait(60)
-        yield CONTENT
-
-    afar = [content_of(f"afar/{number}", CONTENT) for number in range(2)]
-    for content in afar:
-        content.chunks = slow
-    waiting = threading.Thread(target=destination.deliver, args=(afar,), kwargs={"overwrite": False})
-    waiting.start()
-    try:
-        assert asked.wait(60)
-        near = [replace(content_of(f"near/{number}", CONTENT), at_hand=True) for number in range(2)]
-        assert destination.deliver(near, overwrite=False) == [None, None]
-        assert set(files_below(folder)) == {"near/0", "near/1"}
-    finally:
-        arrived.set()
-        waiting.join()
-    assert set(files_below(folder)) == {"near/0", "near/1", "afar/0", "afar/1"}
-
-
-def test_bundles_of_what_is_at_hand_all_arrive_whichever_thread_brings_them(mirror: Storage, folder: Path) -> None:
-    destination = fs.open_destination(mirror.config, mirror.prefix, {}, lanes=4)
-    bundles = [
-        [replace(content_of(f"{thread}/{number}", os.urandom(3000), pieces=2), at_hand=True) for number in range(40)]
-        for thread in range(4)
-    ]
-    with ThreadPoolExecutor(4) as pool:
-        outcomes = list(pool.map(lambda bundle: destination.deliver(bundle, overwrite=False), bundles))
-    assert outcomes == [[None] * 40] * 4
-    assert files_below(folder) == {content.key: content.digest for bundle in bundles for content in bundle}
 
 
 def test_what_is_not_the_bytes_that_were_written_never_appears_and_the_archive_is_not_blamed(

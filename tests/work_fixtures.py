@@ -19,6 +19,7 @@ from portal.models import Acquisition, Blob, File, Project, Storage, writing
 from portal.provenance import Actor
 from portal.settings import Settings
 from portal.storage import storages
+from portal.storage.store import Content
 
 
 def until(condition: Callable[[], object], *, seconds: float = 60, process: "Process | None" = None) -> None:
@@ -180,3 +181,10 @@ def files_below(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def content_of(key: str, body: bytes, *, digest: str = "", pieces: int = 1) -> Content:
+    step = max(1, -(-len(body) // pieces))
+    chunks = [body[at : at + step] for at in range(0, len(body), step)]
+    announced = digest or hashlib.sha256(body).hexdigest()
+    return Content(key=key, size=len(body), digest=announced, chunks=lambda: iter(chunks))

@@ -212,6 +212,21 @@ class Reader:
         self._archive = archive
         self._segment = ""
         self._descriptor = -1
+        self._files: dict[str, str] = {}
+
+    def file(self, segment: str) -> str:
+        """The file of a segment that is here, for a reader in another process; empty where it is not."""
+        if segment not in self._files:
+            self._files[segment] = self._found(segment)
+        return self._files[segment]
+
+    def _found(self, segment: str) -> str:
+        with contextlib.suppress(Damaged):
+            path = self._archive.path(segment)
+            if path.exists():
+                self._archive.note_read(path)
+                return str(path)
+        return ""
 
     def read(self, segment: str, offset: int, size: int) -> bytes:
         """All of one content. Raises as `Archive.open` and its reading do."""

@@ -7,12 +7,11 @@ import platform
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 from portal import runtime
 from portal.errors import BadValue, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
-from portal.storage import drafts, folders, mounts, paths
+from portal.storage import drafts, folders, mounts, paths, scribes
 from portal.storage.batch import Batch
 from portal.storage.destination import Destination
 from portal.storage.file_lists import walk
@@ -49,8 +48,7 @@ def open_destination(
     mount = config.get("mount") or ""
     if mount and runtime.current().data.resolve().is_relative_to(mount):
         mount = ""  # the site itself lies on that disk and runs, or it moved to a machine of other disks
-    turn = Lock()
-    open_store = lambda: FileSystemStore(folder, root, mount, turn, unnamed=unnamed, together=together)  # noqa: E731
+    open_store = lambda: FileSystemStore(folder, root, mount, unnamed=unnamed, together=together)  # noqa: E731
     return FolderDestination(open_store, lanes=lanes, prefix=prefix, **options)
 
 
@@ -67,21 +65,13 @@ class FileSystemStore:
     longest = 4000
 
     def __init__(
-        self,
-        folder: Path,
-        root: Path,
-        mount: str = "",
-        turn: contextlib.AbstractContextManager[object] | None = None,
-        *,
-        unnamed: bool = True,
-        together: bool = True,
+        self, folder: Path, root: Path, mount: str = "", *, unnamed: bool = True, together: bool = True
     ) -> None:
         self._path = folder
         self._root = root
         self.mount = ""
         self._needed = mount
         self._device = -1
-        self._turn = turn or Lock()
         self._unnamed, self._together = unnamed, together
         self._syncs_together = False
 
@@ -91,12 +81,17 @@ class FileSystemStore:
     def write(self, objects: Sequence[tuple[str, Content]], *, overwrite: bool) -> list[PortalError | None]:
         """Write objects durably; each is read back before it has its name. For each its error, or None.
 
-        The disk is waited for once for all of them: that, and not the bytes, is what small ones take.
+        The disk is waited for once for all of them: that, and not the bytes, is what small ones take. What a scribe
+        could not write is written here, and says what it met.
         """
         with self._explained(), self._base() as base:
             together = self._together and self._syncs_together
-            batch = Batch(base, self._in_words, self._turn, unnamed=self._unnamed, together=together)
-            return batch.write(objects, overwrite=overwrite)
+            is_usual = together and self._unnamed
+            there = scribes.write(base, objects, overwrite=overwrite) if is_usual else [False] * len(objects)
+            left = [each for each, is_there in zip(objects, there, strict=True) if not is_there]
+            batch = Batch(base, self._in_words, unnamed=self._unnamed, together=together)
+            errors = iter(batch.write(left, overwrite=overwrite))
+            return [None if is_there else next(errors) for is_there in there]
 
     def stat(self, name: str) -> Stat | None:
         *above, last = folders.parts(name)

@@ -56,6 +56,13 @@ class Differs(BadValue):
     """The store gives back other bytes than were sent."""
 
 
+class Extent(NamedTuple):
+    """Where content begins in a file of this machine's disks."""
+
+    file: str
+    offset: int
+
+
 def _ignore(_length: int) -> None:
     pass
 
@@ -72,8 +79,8 @@ class Content:
     """Its bytes; may raise on the way."""
     came: Callable[[int], None] = _ignore
     """Hears of each piece, in bytes, that is read back; may wait, or raise."""
-    at_hand: bool = False
-    """Whether its bytes are on this machine's disk, so that nobody waits for long while they are read."""
+    source: "bytes | Extent | None" = None
+    """The same bytes for another process of ours; None where they come by `chunks` alone."""
     sent: bool = False
     """Whether the store has said that it took it, which proves nothing yet."""
 

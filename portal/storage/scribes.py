@@ -1,0 +1,177 @@
+"""Processes that write small files: threads of one process take Python's lock from each other at each system call.
+
+`python -m portal.storage.scribes` is one of them. Its standard input is a socket: a message brings a folder and what is
+to lie in it, the answer says of each object whether it is there. They spare time, and nothing depends on them: what one
+did not do, or where it has ended, the thread that asked does by itself, and then hears why not.
+"""
+
+import atexit
+import logging
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle, send_handle
+from typing import NamedTuple
+
+from portal.errors import PortalError
+from portal.storage.batch import Batch
+from portal.storage.store import Content, Extent
+
+log = logging.getLogger(__name__)
+
+MOST = min(4, os.cpu_count() or 1)
+"""Scribes of one process of ours."""
+LEAST = 16
+"""Objects that are worth a message."""
+
+
+class Task(NamedTuple):
+    """An object that is to be written, by its name below the folder."""
+
+    name: str
+    size: int
+    digest: str
+    source: bytes | Extent
+
+
+def write(base: int, objects: Sequence[tuple[str, Content]], *, overwrite: bool) -> Sequence[bool]:
+    """Whether each object is in the folder `base` now, by its name: whole, compared and durable, by a scribe's hand.
+
+    Waits for a scribe that is free. None is there where they are too few, or where the bytes of one must come by its
+    chunks.
+    """
+    tasks = [Task(name, each.size, each.digest, each.source) for name, each in objects if each.source is not None]
+    if len(tasks) < max(LEAST, len(objects)):
+        return [False] * len(objects)
+    scribes = _scribes()
+    scribe = scribes.get()
+    try:
+        return scribe.write(base, tasks, overwrite=overwrite)
+    finally:
+        scribes.put(scribe)
+
+
+def close() -> None:
+    """End the scribes of this process, when none is at work; the next call starts others."""
+    with _lock:
+        scribes = _all.pop(os.getpid(), None)
+    while scribes is not None and not scribes.empty():
+        scribes.get().close()
+
+
+class _Scribe:
+    """One child process, started when it is needed first."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self._has_failed = False
+
+    def write(self, base: int, tasks: Sequence[Task], *, overwrite: bool) -> Sequence[bool]:
+        """One that has ended is not started again: what killed it would kill the next one too."""
+        if not self._has_failed:
+            try:
+                return self._ask(base, tasks, overwrite=overwrite)
+            except (OSError, EOFError) as error:
+                log.warning("a process that writes files has ended (%s); it is done without it", type(error).__name__)
+                self._has_failed = True
+                self.close()
+        return [False] * len(tasks)
+
+    def _ask(self, base: int, tasks: Sequence[Task], *, overwrite: bool) -> Sequence[bool]:
+        connection = self._connection or self._start()
+        connection.send((tasks, overwrite))
+        send_handle(connection, base, 0)
+        answer = connection.recv_bytes(len(tasks))
+        if len(answer) != len(tasks):
+            raise EOFError
+        return [byte == 1 for byte in answer]
+
+    def _start(self) -> Connection:
+        """It hears that it is to end by the end of its input, however this process ends."""
+        ours, theirs = socket.socketpair()
+        self._connection = Connection(ours.detach())
+        command = [sys.executable, "-P", "-m", "portal.storage.scribes"]
+        with theirs:
+            self._process = subprocess.Popen(
+                command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+        return self._connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        if self._process is not None:
+            self._process.wait()
+        self._connection = self._process = None
+
+
+_all: dict[int, "queue.SimpleQueue[_Scribe]"] = {}
+_lock = threading.Lock()
+
+
+def _scribes() -> "queue.SimpleQueue[_Scribe]":
+    """This process's own that are free: one that was forked leaves its parent's alone."""
+    with _lock:
+        if os.getpid() not in _all:
+            _all[os.getpid()] = queue.SimpleQueue()
+            for _number in range(MOST):
+                _all[os.getpid()].put(_Scribe())
+        return _all[os.getpid()]
+
+
+atexit.register(close)
+
+
+def _serve(connection: Connection) -> None:
+    """Write what is asked for until nobody asks any more."""
+    files = _Files()
+    while True:
+        try:
+            tasks, overwrite = connection.recv()
+            base = recv_handle(connection)
+        except EOFError:
+            return
+        try:
+            objects = [(task.name, files.content(task)) for task in tasks]
+            batch = Batch(base, lambda error: PortalError(str(error)), unnamed=True, together=True)
+            errors = batch.write(objects, overwrite=overwrite)
+        finally:
+            os.close(base)
+        connection.send_bytes(bytes(error is None for error in errors))
+
+
+class _Files:
+    """Where the bytes lie: the file that was read last stays open, since the next ones mostly lie in it too."""
+
+    def __init__(self) -> None:
+        self._path = ""
+        self._file = -1
+
+    def content(self, task: Task) -> Content:
+        return Content(key=task.name, size=task.size, digest=task.digest, chunks=partial(self._chunks, task))
+
+    def _chunks(self, task: Task) -> Iterator[bytes]:
+        if isinstance(task.source, bytes):
+            yield task.source
+        else:
+            yield os.pread(self._opened(task.source.file), task.size, task.source.offset)
+
+    def _opened(self, path: str) -> int:
+        if path != self._path:
+            if self._file >= 0:
+                os.close(self._file)
+            self._path, self._file = "", -1
+            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._path = path
+        return self._file
+
+
+if __name__ == "__main__":
+    _serve(Connection(os.dup(0)))
