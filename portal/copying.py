@@ -1,7 +1,6 @@
 """Copying the items of an export: sent, read back, compared; each row says how far it is."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from peewee import fn
@@ -40,8 +39,7 @@ class Place(NamedTuple):
     digest: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Task:
+class Task(NamedTuple):
     """One item, and where its bytes lie; None where the archive no longer has them. `text` is those of a sidecar."""
 
     item: Item
@@ -112,7 +110,8 @@ def _places(page: list[Item]) -> dict[int, Place]:
     """
     columns = Blob.segment, Blob.offset, Blob.size, Blob.digest
     meant = among(File.id, [item.file_id for item in page if item.file_id])
-    pointed = {file: Place(*place) for file, *place in plain(File.select(File.id, *columns).join(Blob).where(meant))}
+    rows = plain(File.select(File.id, *columns).join(Blob).where(meant))
+    pointed = {row[0]: Place._make(row[1:]) for row in rows}
     found = {item.id: pointed[item.file_id] for item in page if _is_of(pointed.get(item.file_id), item)}
     if left := [item for item in page if item.id not in found]:
         records = Blob.select(*columns).where(Blob.digest.in_(list({item.digest for item in left}))).order_by(Blob.id)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from portal import export_conditions, export_paths
@@ -39,7 +40,7 @@ class Rule:
 class Rules:
     rules: tuple[Rule, ...]
 
-    @property
+    @cached_property
     def are_usual(self) -> bool:
         """Everything, each object at its usual path."""
         first = self.rules[0]

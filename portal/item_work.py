@@ -19,7 +19,7 @@ WAITING = ("pending", "sent")
 FLUSH_ITEMS = 50
 FLUSH_ALIKE = 500
 FLUSH_SECONDS = 0.5
-PAGE = 200
+PAGE = 500
 
 Check = Callable[[], None]
 Task = TypeVar("Task")

@@ -24,7 +24,7 @@ from portal.storage.store import Extent
 def has_open(process: int, folder: Path) -> bool:
     """Whether a process has files of a folder open that have no name yet."""
     with contextlib.suppress(FileNotFoundError):
-        return any(os.readlink(link).startswith(str(folder / "a")) for link in Path(f"/proc/{process}/fd").iterdir())
+        return any(os.readlink(link).startswith(str(folder)) for link in Path(f"/proc/{process}/fd").iterdir())
     return False
 
 
@@ -130,10 +130,10 @@ def test_a_few_objects_or_one_that_must_be_fetched_start_no_scribe(
     destination: Destination, segment: Path, folder: Path
 ) -> None:
     few = [replace(lying(segment, f"few/{n}", 0), chunks=lambda: [segment.read_bytes()[:3000]]) for n in range(3)]
-    many = [content_of(f"many/{number}", b"from afar") for number in range(40)]
+    many = [content_of(f"many/{number}", b"from afar") for number in range(100)]
     assert destination.deliver(few, overwrite=False) == [None] * 3
-    assert destination.deliver(many, overwrite=False) == [None] * 40
-    assert len(files_below(folder)) == 43
+    assert destination.deliver(many, overwrite=False) == [None] * 100
+    assert len(files_below(folder)) == 103
     assert children() == set()
 
 
@@ -174,25 +174,47 @@ def test_where_scribes_are_killed_their_threads_write_what_is_left(
     assert children() == set()
 
 
-def test_scribes_end_with_the_process_that_they_write_for_however_it_ends(segment: Path, folder: Path) -> None:
+PARENT = """
+import os, sys, time
+from portal.storage import scribes
+from portal.storage.store import Content, Extent
+folder, digest, *files = sys.argv[1:]
+lying = lambda file: Content(key=file, size=3000, digest=digest, chunks=tuple, source=Extent(file, 0))
+objects = [(str(number), lying(file)) for number, file in enumerate(files)]
+print(scribes.write(os.open(folder, os.O_RDONLY), objects, overwrite=False), flush=True)
+time.sleep(600)
+"""
+"""A process that has a bundle written, and waits."""
+
+
+def test_a_scribe_ends_with_the_process_that_it_writes_for_however_that_ends(segment: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
-    program = (
-        "import os, sys, time\n"
-        "from portal.storage import scribes\n"
-        "from portal.storage.store import Content, Extent\n"
-        "path, folder, digest = sys.argv[1:]\n"
-        "lying = lambda key: Content(key=key, size=3000, digest=digest, chunks=tuple, source=Extent(path, 0))\n"
-        "objects = [(str(number), lying(str(number))) for number in range(scribes.LEAST)]\n"
-        "print(all(scribes.write(os.open(folder, os.O_RDONLY), objects, overwrite=False)), flush=True)\n"
-        "time.sleep(600)\n"
-    )
-    command = [sys.executable, "-c", program, str(segment), str(folder), lying(segment, "", 0).digest]
+    files = [str(segment)] * scribes.LEAST
+    command = [sys.executable, "-c", PARENT, str(folder), lying(segment, "", 0).digest, *files]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
-            assert process.stdout.readline() == b"True\n"
+            assert process.stdout.readline().decode().strip() == str([True] * scribes.LEAST)
             [scribe] = children(process.pid)
         finally:
             process.kill()
     until(lambda: b"scribes" not in command_of(scribe))
     assert len(files_below(folder)) == scribes.LEAST
+
+
+def test_an_orphan_names_nothing_any_more(segment: Path, folder: Path, tmp_path: Path) -> None:
+    folder.mkdir(parents=True)
+    endless = tmp_path / "endless"
+    os.mkfifo(endless)
+    files = [str(segment)] * scribes.LEAST + [str(endless)]
+    command = [sys.executable, "-c", PARENT, str(folder), lying(segment, "", 0).digest, *files]
+    with subprocess.Popen(command) as process:
+        try:
+            until(lambda: any(has_open(child, folder) for child in children(process.pid)))
+            [scribe] = children(process.pid)
+        finally:
+            process.kill()
+    with endless.open("wb"):  # what it has waited for
+        pass
+    until(lambda: b"scribes" not in command_of(scribe))
+    assert files_below(folder) == {}

@@ -1,9 +1,9 @@
 """A folder as a destination: objects are files, and small ones are written together."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from portal.errors import PortalError, Taken
 from portal.storage.destination import LEFT_AFTER, Destination, checked
@@ -12,16 +12,14 @@ from portal.storage.store import Content, Differs, Upload
 if TYPE_CHECKING:
     from portal.storage.fs import FileSystemStore
 
-MOST_OPEN = 512
-"""Files that one destination has open at once to write them; a process of a small machine may have 1,024."""
+TOGETHER = 256
+"""Objects of one bundle, which is brought to its end also where its run is to stop."""
 
 
 class FolderDestination(Destination):
     """Objects as files. Nothing is tried again here: a file system that fails does not do so for a moment."""
 
-    def __init__(self, open_store: "Callable[[], FileSystemStore]", *, lanes: int, **options: Any) -> None:
-        super().__init__(open_store, **options)
-        self.together = max(1, MOST_OPEN // lanes)
+    together = TOGETHER
 
     def put(self, key: str, chunks: Iterable[bytes], *, size: int, digest: str, overwrite: bool = False) -> None:
         content = Content(key=key, size=size, digest=digest, chunks=lambda: checked(chunks, size=size, digest=digest))

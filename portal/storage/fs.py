@@ -27,6 +27,9 @@ _DENIED = {
     errno.EROFS: "is mounted read-only; mount it for writing",
     errno.EDQUOT: "has no quota left for the account that runs Portico; raise it",
 }
+MOST_OPEN = 256
+"""Files that the threads of one destination have open at once to write them, each perhaps with a folder of its own; a
+process of a small machine may have 1,024 open."""
 
 
 def open_destination(
@@ -48,8 +51,9 @@ def open_destination(
     mount = config.get("mount") or ""
     if mount and runtime.current().data.resolve().is_relative_to(mount):
         mount = ""  # the site itself lies on that disk and runs, or it moved to a machine of other disks
-    open_store = lambda: FileSystemStore(folder, root, mount, unnamed=unnamed, together=together)  # noqa: E731
-    return FolderDestination(open_store, lanes=lanes, prefix=prefix, **options)
+    abilities = {"unnamed": unnamed, "together": together}
+    open_store = lambda: FileSystemStore(folder, root, mount, lanes=lanes, **abilities)  # noqa: E731
+    return FolderDestination(open_store, prefix=prefix, **options)
 
 
 class FileSystemStore:
@@ -65,13 +69,21 @@ class FileSystemStore:
     longest = 4000
 
     def __init__(
-        self, folder: Path, root: Path, mount: str = "", *, unnamed: bool = True, together: bool = True
+        self,
+        folder: Path,
+        root: Path,
+        mount: str = "",
+        *,
+        lanes: int = 1,
+        unnamed: bool = True,
+        together: bool = True,
     ) -> None:
         self._path = folder
         self._root = root
         self.mount = ""
         self._needed = mount
         self._device = -1
+        self._at_once = max(1, MOST_OPEN // lanes)
         self._unnamed, self._together = unnamed, together
         self._syncs_together = False
 
@@ -89,9 +101,12 @@ class FileSystemStore:
             is_usual = together and self._unnamed
             there = scribes.write(base, objects, overwrite=overwrite) if is_usual else [False] * len(objects)
             left = [each for each, is_there in zip(objects, there, strict=True) if not is_there]
-            batch = Batch(base, self._in_words, unnamed=self._unnamed, together=together)
-            errors = iter(batch.write(left, overwrite=overwrite))
-            return [None if is_there else next(errors) for is_there in there]
+            errors: list[PortalError | None] = []
+            for some in (left[at : at + self._at_once] for at in range(0, len(left), self._at_once)):
+                batch = Batch(base, self._in_words, unnamed=self._unnamed, together=together)
+                errors += batch.write(some, overwrite=overwrite)
+            told = iter(errors)
+            return [None if is_there else next(told) for is_there in there]
 
     def stat(self, name: str) -> Stat | None:
         *above, last = folders.parts(name)

@@ -25,7 +25,7 @@ from portal.storage.store import Content, Extent
 
 log = logging.getLogger(__name__)
 
-MOST = min(4, os.cpu_count() or 1)
+MOST = min(3, os.cpu_count() or 1)
 """Scribes of one process of ours."""
 LEAST = 16
 """Objects that are worth a message."""
@@ -151,11 +151,21 @@ class _Files:
     """Where the bytes lie: the file that was read last stays open, since the next ones mostly lie in it too."""
 
     def __init__(self) -> None:
+        self._parent = os.getppid()
         self._path = ""
         self._file = -1
 
     def content(self, task: Task) -> Content:
-        return Content(key=task.name, size=task.size, digest=task.digest, chunks=partial(self._chunks, task))
+        chunks = partial(self._chunks, task)
+        return Content(key=task.name, size=task.size, digest=task.digest, chunks=chunks, came=self._require_parent)
+
+    def _require_parent(self, _length: int) -> None:
+        """End here, before anything has its name, where the parent has ended while the disk was waited for.
+
+        Another run may have gone on since then, and another export have written something newer in its place.
+        """
+        if os.getppid() != self._parent:
+            sys.exit()
 
     def _chunks(self, task: Task) -> Iterator[bytes]:
         if isinstance(task.source, bytes):
