@@ -1,36 +1,59 @@
 """The lists of Data, Conflicts and the Trash: counted, searched, sorted, paged, taken away, and nobody else's."""
 
 import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from archive_fixtures import a_project, an_object, store, upload
 from test_web_lists import MOST_STATEMENTS, first_cells, statements, table_in
 from web_fixtures import HTMX, Visitor, app, reader, stranger, text_of, visitor
 
-from portal import conflicts, containers, trash, users
+from portal import conflicts, containers, migrations, models, runtime, settings, trash, users
 from portal.models import Acquisition, File, Grant, Project, Session, Subject, writing
-from portal.provenance import Actor
+from portal.provenance import Actor, operator
 
 __all__ = ["app", "reader", "stranger", "visitor"]
 
 
-@pytest.fixture
-def full(visitor: Visitor, admin: Actor) -> dict[str, str]:
-    """Sixty of everything below one project; the address of each list by its name."""
-    project = a_project("trial", actor=admin)
+pytestmark = pytest.mark.xdist_group("data lists")
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a site with sixty of everything below one project, which takes longer to fill than to look at."""
+    chosen = settings.load(tmp_path_factory.mktemp("filled") / "data", {"PORTAL_MIN_FREE": "1"})
+    runtime.start(chosen)
+    migrations.apply(chosen.run / "migrate.lock")
+    with models.connection():
+        fill(operator())
+    runtime.archive().close()
+    return chosen.database
+
+
+def fill(actor: Actor) -> None:
+    project = a_project("trial", actor=actor)
     store(an_object(), project)
     for number in range(59):
         store(an_object(ImageComments=f"scan {number}"), project)
-        containers.add_project(f"neuro/p{number:02}", actor=admin)
-        subject = containers.add_subject(project.id, f"S{number:02}", actor=admin)
-        trash.throw("subject", subject.id, actor=admin)
-        containers.add_subject(project.id, f"s{number:02}", actor=admin)
-        containers.add_session(Session.get().subject_id, f"Visit {number:02}", actor=admin)
-        containers.add_acquisition(Session.get().id, f"{number + 2} T1", actor=admin)
-        upload(bytes(number + 1), Acquisition.get().id, f"n{number:02}.txt", actor=admin)
+        containers.add_project(f"neuro/p{number:02}", actor=actor)
+        subject = containers.add_subject(project.id, f"S{number:02}", actor=actor)
+        trash.throw("subject", subject.id, actor=actor)
+        containers.add_subject(project.id, f"s{number:02}", actor=actor)
+        containers.add_session(Session.get().subject_id, f"Visit {number:02}", actor=actor)
+        containers.add_acquisition(Session.get().id, f"{number + 2} T1", actor=actor)
+        upload(bytes(number + 1), Acquisition.get().id, f"n{number:02}.txt", actor=actor)
+
+
+@pytest.fixture
+def full(filled: Path, site: settings.Settings) -> dict[str, str]:
+    """The address of each list of the filled site, by its name. It comes before anybody signs in."""
+    with closing(sqlite3.connect(filled)) as source:
+        source.backup(models.database.connection())
     return {
         "projects": "/data/",
-        "subjects": f"/data/project/{project.id}",
+        "subjects": f"/data/project/{Project.get(Project.label == 'trial').id}",
         "sessions": f"/data/subject/{Session.get().subject_id}",
         "acquisitions": f"/data/session/{Session.get().id}",
         "files": f"/data/acquisition/{Acquisition.get().id}",
@@ -46,7 +69,7 @@ def granted(visitor: Visitor, project: Project) -> None:
 
 
 def test_every_list_is_counted_sorted_paged_and_taken_away_in_few_statements(
-    visitor: Visitor, full: dict[str, str]
+    full: dict[str, str], visitor: Visitor
 ) -> None:
     for name, path in full.items():
         with statements() as sent:
@@ -73,7 +96,7 @@ def test_every_list_is_counted_sorted_paged_and_taken_away_in_few_statements(
 
 
 def test_containers_are_sorted_by_what_they_hold_and_by_name_as_people_read(
-    visitor: Visitor, full: dict[str, str]
+    full: dict[str, str], visitor: Visitor
 ) -> None:
     assert first_cells(visitor.get("/data/?sort=-size").text)[0] == "neuro/trial"
     assert first_cells(visitor.get("/data/?sort=subjects").text)[0] == "neuro/p00"
@@ -84,14 +107,14 @@ def test_containers_are_sorted_by_what_they_hold_and_by_name_as_people_read(
     assert table_in(visitor.get(f"{full['acquisitions']}?format=csv&sort=-size"))[1][2] == "CT"
 
 
-def test_the_amounts_of_a_list_are_those_of_its_download(visitor: Visitor, full: dict[str, str]) -> None:
+def test_the_amounts_of_a_list_are_those_of_its_download(full: dict[str, str], visitor: Visitor) -> None:
     heads, row = table_in(visitor.get("/data/?format=csv&q=trial"))
     told = dict(zip(heads, row, strict=True))
     assert told["Files"] == str(File.select().where(File.deleted_at.is_null()).count())
     assert told["Subjects"] == str(Subject.select().where(Subject.trash.is_null()).count())
 
 
-def test_conflicts_are_filtered_by_state_the_newest_first(visitor: Visitor, full: dict[str, str], admin: Actor) -> None:
+def test_conflicts_are_filtered_by_state_the_newest_first(full: dict[str, str], visitor: Visitor, admin: Actor) -> None:
     newest, *rest = conflicts.every()
     conflicts.resolve(newest.id, "keep", actor=admin)
     page = visitor.get("/data/conflicts/").text
@@ -102,7 +125,7 @@ def test_conflicts_are_filtered_by_state_the_newest_first(visitor: Visitor, full
 
 
 def test_a_researcher_counts_sorts_and_takes_away_only_what_was_granted(
-    visitor: Visitor, reader: Visitor, full: dict[str, str], admin: Actor
+    full: dict[str, str], visitor: Visitor, reader: Visitor, admin: Actor
 ) -> None:
     other = a_project("secret", actor=admin)
     store(an_object(StudyInstanceUID="1.2.9", SeriesInstanceUID="1.2.9.1", SOPInstanceUID="1.2.9.2"), other)

@@ -22,7 +22,7 @@ from portal.settings import Settings
 __all__ = ["app", "reader", "stranger", "visitor"]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def no_renderer_is_left() -> Iterator[None]:
     yield
     renderers.close()
