@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -35,6 +35,7 @@ from portal.provenance import operator
 from portal.storage import storages
 
 WORKS = {"2,000 x 0.5 MB": (2000, 500_000), "20,000 x 20 kB": (20_000, 20_000), "2 x 3 GB": (2, 3_000_000_000)}
+PLACES = ("MinIO front", "file system")
 FEW = 10
 PIECE = 1 << 20
 THREADS = 4
@@ -51,6 +52,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=WORKS, help="one of the works; nothing is written to the results then")
+    parser.add_argument("--to", choices=PLACES, help="one of the places; nothing is written to the results then")
     parser.add_argument("--export", nargs=3, metavar=("DATA", "PROJECT", "STORAGE"), help=argparse.SUPPRESS)
     parser.add_argument("--boto3", nargs=3, metavar=("FILES", "URL", "PREFIX"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -61,10 +63,11 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         works = {options.only: WORKS[options.only]} if options.only else WORKS
-        rows = list(measure(Path(folder).resolve(), works, options.part, options.rounds))
+        places = (options.to,) if options.to else PLACES
+        rows = list(measure(Path(folder).resolve(), works, places, options.part, options.rounds))
     table = in_a_table(rows, options.part, options.rounds)
     print(table)
-    if not options.only:
+    if not options.only and not options.to:
         results.keep("copies", table)
     return None
 
@@ -73,13 +76,15 @@ Row = tuple[str, str, dict[str, float], int]
 """Work, where to, median seconds by who copies, and our peak of memory in MiB."""
 
 
-def measure(folder: Path, works: dict[str, tuple[int, int]], part: int, rounds: int) -> Iterator[Row]:
+def measure(
+    folder: Path, works: dict[str, tuple[int, int]], places: Sequence[str], part: int, rounds: int
+) -> Iterator[Row]:
     with gateway(folder / "gateway") as url:
         for number, (name, (count, size)) in enumerate(works.items()):
             count, size = (count, size // part) if count <= FEW else (max(1, count // part), size)
             files, data = folder / f"files-{number}", folder / f"data-{number}"
             fill(files, data, count, size)
-            for where in ("MinIO front", "file system"):
+            for where in places:
                 times: dict[str, list[float]] = {}
                 peak = 0
                 for turn in range(rounds):
@@ -218,10 +223,13 @@ def peak() -> int:
 
     Not by getrusage, which begins with what the parent had.
     """
-    threads = Path("/proc/self/task").iterdir()
-    children = [child for thread in threads for child in (thread / "children").read_text().split()]
-    statuses = [Path(f"/proc/{process}/status").read_text() for process in ("self", *children)]
-    return sum(int(status.partition("VmHWM:")[2].split()[0]) for status in statuses) >> 10
+    found = 0
+    for path in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            said = dict(line.split(":", 1) for line in path.read_text().splitlines())
+            if str(os.getpid()) in (said["Pid"].strip(), said["PPid"].strip()):
+                found += int(said["VmHWM"].split()[0])
+    return found >> 10
 
 
 @contextlib.contextmanager
