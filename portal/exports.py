@@ -99,6 +99,7 @@ def run(this: Run, *, destination: "Destination") -> End:
     """Do what of an export is not done yet: plan it, send and verify each item, write the manifest."""
     storage = storages.by_id(this.job.params["storage"])
     ladder.require(this, storage)
+    destination.expect(this.job.total or export_items.COUNTED)  # what is not counted yet is more than that, or by rules
     export_items.plan(this)
     export_items.mark_collisions(this, "failed")
     storages.lock_place(storage)

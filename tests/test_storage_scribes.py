@@ -137,6 +137,21 @@ def test_a_few_objects_or_one_that_must_be_fetched_start_no_scribe(
     assert children() == set()
 
 
+def test_scribes_begin_before_many_objects_come_and_not_before_a_few(
+    destination: Destination, segment: Path, folder: Path
+) -> None:
+    destination.expect(999)
+    assert children() == set()
+    destination.expect(1000)
+    until(lambda: len(children()) == scribes.MOST)
+    begun = children()
+    contents = [lying(segment, f"a/{number}", number * 1000) for number in range(20)]
+    assert destination.deliver(contents, overwrite=False) == [None] * 20
+    destination.expect(1000)
+    assert children() == begun
+    assert len(files_below(folder)) == 20
+
+
 def bundle(segment: Path, name: str) -> list[Content]:
     """Objects whose bytes a scribe has, and the thread too."""
     bodies = [segment.read_bytes()[number * 1000 :][:3000] for number in range(20)]

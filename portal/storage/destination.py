@@ -65,6 +65,10 @@ class Destination(ABC):
         return self._store.mount
 
     @abstractmethod
+    def expect(self, objects: int) -> None:
+        """So many will be brought soon: what takes a moment to begin may begin now."""
+
+    @abstractmethod
     def put(self, key: str, chunks: Iterable[bytes], *, size: int, digest: str, overwrite: bool = False) -> None:
         """Write an object; it is whole and durable at its key when this returns, else nothing of it is there.
 

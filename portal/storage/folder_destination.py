@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from portal.errors import PortalError, Taken
+from portal.storage import scribes
 from portal.storage.destination import LEFT_AFTER, Destination, checked
 from portal.storage.store import Content, Differs, Upload
 
@@ -15,11 +16,18 @@ if TYPE_CHECKING:
 TOGETHER = 256
 """Objects of one bundle, which is brought to its end also where its run is to stop."""
 
+MANY = 1000
+"""Objects for which scribes are started before there is anything to write."""
+
 
 class FolderDestination(Destination):
     """Objects as files. Nothing is tried again here: a file system that fails does not do so for a moment."""
 
     together = TOGETHER
+
+    def expect(self, objects: int) -> None:
+        if objects >= MANY:
+            scribes.begin()
 
     def put(self, key: str, chunks: Iterable[bytes], *, size: int, digest: str, overwrite: bool = False) -> None:
         content = Content(key=key, size=size, digest=digest, chunks=lambda: checked(chunks, size=size, digest=digest))

@@ -26,6 +26,9 @@ class ObjectStoreDestination(Destination):
         self._buffers = Buffers()
         self._lanes = Lanes(lanes)
 
+    def expect(self, objects: int) -> None:
+        """Nothing: a thread opens its store when it needs it."""
+
     def share(self, number: int) -> None:
         self._lanes.open(number)
 

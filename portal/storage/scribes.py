@@ -6,6 +6,7 @@ did not do, or where it has ended, the thread that asked does by itself, and the
 """
 
 import atexit
+import contextlib
 import logging
 import os
 import queue
@@ -57,6 +58,16 @@ def write(base: int, objects: Sequence[tuple[str, Content]], *, overwrite: bool)
         scribes.put(scribe)
 
 
+def begin() -> None:
+    """Start those that are free and not started yet: for who will need them soon."""
+    scribes = _scribes()
+    with contextlib.suppress(queue.Empty):
+        for _number in range(MOST):
+            scribe = scribes.get_nowait()
+            scribe.begin()
+            scribes.put(scribe)
+
+
 def close() -> None:
     """End the scribes of this process, when none is at work; the next call starts others."""
     with _lock:
@@ -66,12 +77,18 @@ def close() -> None:
 
 
 class _Scribe:
-    """One child process, started when it is needed first."""
+    """One child process, started when it is first needed, or soon will be."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._has_failed = False
+
+    def begin(self) -> None:
+        """Where that fails, its first task finds it ended."""
+        if self._connection is None and not self._has_failed:
+            with contextlib.suppress(OSError):
+                self._start()
 
     def write(self, base: int, tasks: Sequence[Task], *, overwrite: bool) -> Sequence[bool]:
         """One that has ended is not started again: what killed it would kill the next one too."""
