@@ -15,7 +15,7 @@ from portal.models import Acquisition, Job, Storage
 from portal.provenance import Actor
 from portal.storage import storages
 
-TOTAL = 3000
+TOTAL = 5000
 
 
 def is_over(job_id: int) -> bool:

@@ -129,7 +129,7 @@ def test_sigterm_stops_a_worker_that_waits(worker: Process) -> None:
 def test_sigterm_stops_a_worker_in_the_middle_and_another_one_goes_on(
     site: Settings, acquisition: Acquisition, mirror: Storage, worker: Process, tmp_path: Path, admin: Actor
 ) -> None:
-    job = a_long_job(acquisition, admin)
+    job = a_long_job(acquisition, admin, "3 MB")
     until(lambda: jobs.get(job.id).done > 0, process=worker)
     worker.send(signal.SIGTERM)
     assert worker.wait(10) == 0
