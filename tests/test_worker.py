@@ -172,7 +172,7 @@ def test_no_work_horse_outlives_its_worker(
 def test_a_work_horse_that_is_killed_costs_its_lease_and_nothing_else(
     acquisition: Acquisition, mirror: Storage, worker: Process, admin: Actor
 ) -> None:
-    job = a_long_job(acquisition, admin)
+    job = a_long_job(acquisition, admin, "3 MB")
     until(lambda: jobs.get(job.id).done > 0, process=worker)
     os.kill(children(worker)[0], signal.SIGKILL)
     until(lambda: is_over(job.id), process=worker)
