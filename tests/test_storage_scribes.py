@@ -24,7 +24,8 @@ from portal.storage.store import Extent
 def has_open(process: int, folder: Path) -> bool:
     """Whether a process has files of a folder open that have no name yet."""
     with contextlib.suppress(FileNotFoundError):
-        return any(os.readlink(link).startswith(str(folder)) for link in Path(f"/proc/{process}/fd").iterdir())
+        links = [os.readlink(link) for link in Path(f"/proc/{process}/fd").iterdir()]
+        return any(link.startswith(str(folder)) and "/#" in link for link in links)
     return False
 
 
@@ -215,6 +216,20 @@ def test_a_scribe_ends_with_the_process_that_it_writes_for_however_that_ends(seg
             process.kill()
     until(lambda: b"scribes" not in command_of(scribe))
     assert len(files_below(folder)) == scribes.LEAST
+
+
+@pytest.mark.parametrize("begun", ["", "scribes.begin()\n"], ids=["at once", "begun before"])
+def test_where_no_scribe_can_be_started_nothing_is_said_to_be_there(begun: str, segment: Path, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    full = "import resource, socket\nresource.setrlimit(resource.RLIMIT_NOFILE, (4, 4))\n"
+    program = PARENT.replace("print(", f"base = os.open(folder, os.O_RDONLY)\n{full}{begun}print(").replace(
+        "os.open(folder, os.O_RDONLY), objects", "base, objects"
+    )
+    files = [str(segment)] * scribes.LEAST
+    command = [sys.executable, "-c", program.replace("time.sleep(600)", ""), str(folder), "0" * 64, *files]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout.strip()) == (0, str([False] * scribes.LEAST)), ended.stderr
+    assert files_below(folder) == {}
 
 
 def test_an_orphan_names_nothing_any_more(segment: Path, folder: Path, tmp_path: Path) -> None:

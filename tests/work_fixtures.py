@@ -184,6 +184,7 @@ def files_below(folder: Path) -> dict[str, str]:
 
 
 def content_of(key: str, body: bytes, *, digest: str = "", pieces: int = 1) -> Content:
+    """An object of these bytes, which come in some pieces; `digest` where it is announced with another one."""
     step = max(1, -(-len(body) // pieces))
     chunks = [body[at : at + step] for at in range(0, len(body), step)]
     announced = digest or hashlib.sha256(body).hexdigest()

@@ -93,11 +93,13 @@ class _Scribe:
     def write(self, base: int, tasks: Sequence[Task], *, overwrite: bool) -> Sequence[bool]:
         """One that has ended is not started again: what killed it would kill the next one too."""
         if not self._has_failed:
+            self._has_failed = True  # until it has answered: a late answer must never be taken for that to another task
             try:
-                return self._ask(base, tasks, overwrite=overwrite)
+                there = self._ask(base, tasks, overwrite=overwrite)
+                self._has_failed = False
+                return there
             except (OSError, EOFError) as error:
                 log.warning("a process that writes files has ended (%s); it is done without it", type(error).__name__)
-                self._has_failed = True
                 self.close()
         return [False] * len(tasks)
 
