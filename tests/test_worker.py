@@ -33,9 +33,9 @@ SLOWLY = "100 kB"
 """A second, of the 10 MB of a long job: by itself it does not end while a test waits."""
 
 
-def a_long_job(acquisition: Acquisition, admin: Actor, bandwidth: str = "") -> Job:
-    """An export of 2,000 objects of 5 kB."""
-    add_copies(acquisition, 2000, admin)
+def a_long_job(acquisition: Acquisition, admin: Actor, bandwidth: str = "", number: int = 2000) -> Job:
+    """An export of many objects of 5 kB."""
+    add_copies(acquisition, number, admin)
     return exports.start("lab/Trial", to="mirror", actor=admin, options=Options(bandwidth=bandwidth))
 
 
@@ -129,7 +129,7 @@ def test_sigterm_stops_a_worker_that_waits(worker: Process) -> None:
 def test_sigterm_stops_a_worker_in_the_middle_and_another_one_goes_on(
     site: Settings, acquisition: Acquisition, mirror: Storage, worker: Process, tmp_path: Path, admin: Actor
 ) -> None:
-    job = a_long_job(acquisition, admin, "3 MB")
+    job = a_long_job(acquisition, admin, number=10_000)
     until(lambda: jobs.get(job.id).done > 0, process=worker)
     worker.send(signal.SIGTERM)
     assert worker.wait(10) == 0
@@ -140,7 +140,7 @@ def test_sigterm_stops_a_worker_in_the_middle_and_another_one_goes_on(
     successor.start()
     until(lambda: is_over(job.id), process=successor)
     successor.stop()
-    assert jobs.get(job.id).sentence == "2,000 objects arrived whole."
+    assert jobs.get(job.id).sentence == "10,000 objects arrived whole."
 
 
 def test_a_running_export_is_cancelled_within_seconds(
@@ -172,11 +172,11 @@ def test_no_work_horse_outlives_its_worker(
 def test_a_work_horse_that_is_killed_costs_its_lease_and_nothing_else(
     acquisition: Acquisition, mirror: Storage, worker: Process, admin: Actor
 ) -> None:
-    job = a_long_job(acquisition, admin, "3 MB")
+    job = a_long_job(acquisition, admin, number=10_000)
     until(lambda: jobs.get(job.id).done > 0, process=worker)
     os.kill(children(worker)[0], signal.SIGKILL)
     until(lambda: is_over(job.id), process=worker)
-    assert (jobs.get(job.id).state, jobs.get(job.id).done) == ("done", 2000)
+    assert (jobs.get(job.id).state, jobs.get(job.id).done) == ("done", 10_000)
 
 
 def test_a_job_that_nobody_rang_for_is_found_by_the_sweep(mirror: Storage, worker: Process, admin: Actor) -> None:
