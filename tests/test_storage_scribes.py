@@ -31,6 +31,8 @@ def has_open(process: int, folder: Path) -> bool:
 
 @pytest.fixture
 def destination(mirror: Storage) -> Iterator[Destination]:
+    """A folder, in a process that has no scribe: a test before this one may have left some at rest."""
+    scribes.close()
     yield fs.open_destination(mirror.config, mirror.prefix, {}, lanes=4)
     scribes.close()
 
@@ -248,3 +250,28 @@ def test_an_orphan_names_nothing_any_more(segment: Path, folder: Path, tmp_path:
         pass
     until(lambda: b"scribes" not in command_of(scribe))
     assert files_below(folder) == {}
+
+
+FORKED = """
+child = os.fork()
+mine = [(f"of {child}/{name}", content) for name, content in objects]
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+print(scribes.write(base, mine, overwrite=False), flush=True)
+if not child:
+    with open("/proc/thread-self/children") as own:
+        os._exit(0 if own.read() else 1)
+"""
+"""What a process that was forked has written by a scribe of its own, and then its parent by the one it had."""
+
+
+def test_a_process_that_was_forked_leaves_the_scribes_of_its_parent_alone(segment: Path, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    begun = "base = os.open(folder, os.O_RDONLY)\nscribes.begin()\nprint("
+    program = PARENT.replace("print(", begun, 1).replace("time.sleep(600)", FORKED)
+    files = [str(segment)] * scribes.LEAST
+    command = [sys.executable, "-c", program, str(folder), lying(segment, "", 0).digest, *files]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    answers = [str([True] * scribes.LEAST)] * 3
+    assert (ended.returncode, ended.stdout.splitlines()) == (0, answers), ended.stderr
+    assert len(files_below(folder)) == 3 * scribes.LEAST
