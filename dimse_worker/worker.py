@@ -1,6 +1,7 @@
 """The job runner: an RQ worker that forks one work-horse a job, sweeps the rows, and outlives its queue."""
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from rq.executions import Execution
 from rq.job import Job as Bell
 from rq.serializers import JSONSerializer
 
+import dimse_worker.jobs  # noqa: F401 (loaded once, not by each horse)
 from portal import disk, hourly, jobs, runs, runtime, schedules, tether, totals, usage
 from portal.settings import Settings
 from portal.storage import health
@@ -138,6 +140,7 @@ class JobWorker(Worker):
 def main(settings: Settings) -> None:
     """Run jobs until SIGTERM or SIGINT; a queue that is not there yet, or no longer, is waited for."""
     runtime.start(settings)
+    gc.freeze()  # a horse need not look through what was loaded before its fork, which would copy it, too
     while not _work():
         time.sleep(QUEUE_PAUSE)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from portal import containers, import_paths
 from portal.errors import BadValue
-from portal.storage import storages
+from portal.storage import keys, storages
 
 BY = ("headers", "manifest", "path")
 MOST_PATTERNS = 20
@@ -95,7 +95,7 @@ def _patterns(given: Sequence[str], field: str) -> list[str]:
 def _prefix(text: str) -> str:
     prefix = text.strip().rstrip("/")
     parts = prefix.split("/") if prefix else []
-    if any(part in ("", ".", "..") for part in parts) or "\0" in prefix:
+    if not keys.NO_SEGMENTS.isdisjoint(parts) or "\0" in prefix:
         raise BadValue(
             "The prefix begins with a slash, or has an empty part, . or ..; write it like a/b.", field="prefix"
         )

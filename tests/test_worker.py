@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -184,3 +186,14 @@ def test_a_job_that_nobody_rang_for_is_found_by_the_sweep(mirror: Storage, worke
         job = jobs.create("storage_test", actor=admin, params={"storage": mirror.id})
     until(lambda: is_over(job.id), process=worker)
     assert jobs.get(job.id).state == "done"
+
+
+def test_a_worker_has_loaded_what_jobs_need_before_it_forks_and_no_thread_runs_then() -> None:
+    program = (
+        "import dimse_worker.worker, os, sys\n"
+        "print('dimse_worker.jobs' in sys.modules, 'numpy' in sys.modules, os.listdir('/proc/self/task'))"
+    )
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS")}
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read().strip() == f"True True ['{process.pid}']"

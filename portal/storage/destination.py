@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from portal.errors import BadValue, Damaged, Missing, PortalError, Taken
+from portal.storage import keys
 from portal.storage.store import CHUNK, Content, Interrupted, Stat, Step, Store, Upload
 
 __all__ = ["CHUNK", "Content", "Destination", "Stat"]
@@ -218,8 +219,7 @@ class Destination(ABC):
 
     def _name(self, key: str) -> str:
         """The whole name of a key. Raises BadValue for one that is no name in any store, or too long for this one."""
-        parts = key.split("/")
-        if any(part in ("", ".", "..") for part in parts) or "\0" in key:
+        if not keys.NO_SEGMENTS.isdisjoint(key.split("/")) or "\0" in key:
             raise BadValue(f"{key[:200]!r} cannot be the name of an object.")
         name = self._prefix + key
         if (length := len(name.encode(errors="surrogateescape"))) > self._store.longest:

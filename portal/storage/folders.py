@@ -39,7 +39,7 @@ def _make(name: str, folder: int) -> None:
 def parts(name: str) -> list[str]:
     """The segments of an object's name. Raises BadValue for one that could lead out of the folder."""
     found = name.split("/")
-    for part in found:
-        if part in ("", ".", "..") or "\0" in part or len(os.fsencode(part)) > keys.LONGEST:
-            raise BadValue(f"{name[:200]!r} cannot be the name of an object.")
+    longest = max(map(os.fsencode, found), key=len)
+    if "\0" in name or len(longest) > keys.LONGEST or not keys.NO_SEGMENTS.isdisjoint(found):
+        raise BadValue(f"{name[:200]!r} cannot be the name of an object.")
     return found

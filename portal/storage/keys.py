@@ -7,6 +7,8 @@ from portal.errors import BadValue
 
 LONGEST = 255
 """Bytes of a segment: the limit of the common file systems."""
+NO_SEGMENTS = frozenset(("", ".", ".."))
+"""What can be no segment, since it would lead elsewhere."""
 
 _BAD = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\ud800-\udfff\ufffe\uffff]')
 _RESERVED = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(\..*)?", re.IGNORECASE)
@@ -49,7 +51,7 @@ def clean_prefix(text: str) -> str:
         raise BadValue("The prefix begins with a slash; write it like research/2027.", field="prefix")
     prefix = unicodedata.normalize("NFC", text).strip().rstrip("/")
     for part in prefix.split("/") if prefix else ():
-        if part in ("", ".", ".."):
+        if part in NO_SEGMENTS:
             raise BadValue("The prefix has an empty part, . or ..; write it like research/2027.", field="prefix")
         if len(part.encode(errors="replace")) > LONGEST:
             raise BadValue(f"A part of the prefix has more than {LONGEST} bytes; shorten it.", field="prefix")

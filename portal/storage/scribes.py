@@ -7,6 +7,7 @@ did not do, or where it has ended, the thread that asked does by itself, and the
 
 import atexit
 import contextlib
+import gc
 import logging
 import os
 import queue
@@ -14,11 +15,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
-from typing import NamedTuple
 
 from portal.errors import PortalError
 from portal.storage.batch import Batch
@@ -32,13 +32,8 @@ LEAST = 16
 """Objects that are worth a message."""
 
 
-class Task(NamedTuple):
-    """An object that is to be written, by its name below the folder."""
-
-    name: str
-    size: int
-    digest: str
-    source: bytes | Extent
+Task = tuple[str, int, str, bytes | tuple[str, int]]
+"""Name below the folder, size, digest, and the bytes or their file and offset: plain, so that a pickle is quick."""
 
 
 def write(base: int, objects: Sequence[tuple[str, Content]], *, overwrite: bool) -> Sequence[bool]:
@@ -47,7 +42,7 @@ def write(base: int, objects: Sequence[tuple[str, Content]], *, overwrite: bool)
     Waits for a scribe that is free. None is there where they are too few, or where the bytes of one must come by its
     chunks.
     """
-    tasks = [Task(name, each.size, each.digest, each.source) for name, each in objects if each.source is not None]
+    tasks = [_task(name, each, each.source) for name, each in objects if each.source is not None]
     if len(tasks) < max(LEAST, len(objects)):
         return [False] * len(objects)
     scribes = _scribes()
@@ -56,6 +51,10 @@ def write(base: int, objects: Sequence[tuple[str, Content]], *, overwrite: bool)
         return scribe.write(base, tasks, overwrite=overwrite)
     finally:
         scribes.put(scribe)
+
+
+def _task(name: str, content: Content, source: bytes | Extent) -> Task:
+    return name, content.size, content.digest, source if isinstance(source, bytes) else (source.file, source.offset)
 
 
 def begin() -> None:
@@ -150,6 +149,7 @@ atexit.register(close)
 
 def _serve(connection: Connection) -> None:
     """Write what is asked for until nobody asks any more."""
+    gc.freeze()
     files = _Files()
     while True:
         try:
@@ -158,7 +158,7 @@ def _serve(connection: Connection) -> None:
         except EOFError:
             return
         try:
-            objects = [(task.name, files.content(task)) for task in tasks]
+            objects = [(task[0], files.content(task)) for task in tasks]
             batch = Batch(base, lambda error: PortalError(str(error)), unnamed=True, together=True)
             errors = batch.write(objects, overwrite=overwrite)
         finally:
@@ -175,8 +175,9 @@ class _Files:
         self._file = -1
 
     def content(self, task: Task) -> Content:
-        chunks = partial(self._chunks, task)
-        return Content(key=task.name, size=task.size, digest=task.digest, chunks=chunks, came=self._require_parent)
+        name, size, digest, source = task
+        chunks = partial(self._chunks, size, source)
+        return Content(key=name, size=size, digest=digest, chunks=chunks, came=self._require_parent)
 
     def _require_parent(self, _length: int) -> None:
         """End here, before anything has its name, where the parent has ended while the disk was waited for.
@@ -186,11 +187,11 @@ class _Files:
         if os.getppid() != self._parent:
             sys.exit()
 
-    def _chunks(self, task: Task) -> Iterator[bytes]:
-        if isinstance(task.source, bytes):
-            yield task.source
-        else:
-            yield os.pread(self._opened(task.source.file), task.size, task.source.offset)
+    def _chunks(self, size: int, source: bytes | tuple[str, int]) -> Iterable[bytes]:
+        if isinstance(source, bytes):
+            return (source,)
+        file, offset = source
+        return (os.pread(self._opened(file), size, offset),)
 
     def _opened(self, path: str) -> int:
         if path != self._path:
