@@ -8,6 +8,7 @@ from peewee import fn
 from portal import export_items, item_work, runtime, sidecars
 from portal.archive import Reader
 from portal.bandwidth import Bandwidth
+from portal.crew import AHEAD
 from portal.errors import BadValue, Damaged, PortalError
 from portal.item_work import Check, Tally
 from portal.models import Blob, File, Job, JobItem
@@ -59,7 +60,8 @@ def send(run: Run, destination: "Destination", *, threads: int) -> None:
     sender = _Sender(run, destination)
     at_once = lambda: _at_once(run, destination, threads)  # noqa: E731
     bundles = _bundles(_tasks(run.job), sender.together)
-    item_work.each(run, bundles, sender.attempt, Tally(run, well=ARRIVED), at_once=at_once)
+    ahead = AHEAD if sender.together == 1 else 1  # many at a time are in hand for long enough
+    item_work.each(run, bundles, sender.attempt, Tally(run, well=ARRIVED), at_once=at_once, ahead=ahead)
     settle(run)
 
 

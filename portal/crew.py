@@ -9,7 +9,7 @@ from typing import Generic, Self, TypeVar
 from portal import models
 
 AHEAD = 2
-"""Things for each thread that are handed out before they are asked for."""
+"""Things in hand for each thread, so that none waits for the next one."""
 LOOK_SECONDS = 0.2
 
 Task = TypeVar("Task")
@@ -19,12 +19,14 @@ Outcome = TypeVar("Outcome")
 class Crew(Generic[Task, Outcome]):
     """What `work` raises is raised to who asks for the outcomes. Each thread has a database connection of its own.
 
-    There are as many threads as `number` says, which is asked for again with each outcome.
+    There are as many threads as `number` says, which is asked for again with each outcome; `ahead` things for each of
+    them are in hand, the one that is worked on among them.
     """
 
-    def __init__(self, number: Callable[[], int], work: Callable[[Task], Outcome]) -> None:
+    def __init__(self, number: Callable[[], int], work: Callable[[Task], Outcome], *, ahead: int = AHEAD) -> None:
         self._number = number
         self._work = work
+        self._ahead = ahead
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
         self._in_hand = 0
@@ -43,7 +45,7 @@ class Crew(Generic[Task, Outcome]):
         while is_more or self._in_hand:
             check()
             self._resize()
-            while is_more and self._in_hand < self._size * AHEAD:
+            while is_more and self._in_hand < self._size * self._ahead:
                 task = next(tasks, None)
                 is_more = task is not None
                 if task is not None:

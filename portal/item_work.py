@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeVar
 
 from portal import spells, work_items
-from portal.crew import Crew
+from portal.crew import AHEAD, Crew
 from portal.errors import Unreachable
 from portal.models import Job, JobItem, writing
 from portal.models.compiled import among
@@ -44,6 +44,7 @@ def each(
     tally: "Tally",
     *,
     at_once: Callable[[], int],
+    ahead: int = AHEAD,
 ) -> None:
     """Attempt each task, `at_once` many at any moment; its items say how they ended, or that they still wait.
 
@@ -57,7 +58,7 @@ def each(
         if crew.is_stopping:
             raise Stopped
 
-    with Crew[Task, Sequence[Outcome]](at_once, lambda task: attempt(task, check)) as crew:
+    with Crew[Task, Sequence[Outcome]](at_once, lambda task: attempt(task, check), ahead=ahead) as crew:
         try:
             for outcomes in crew.outcomes(tasks, tally.check):
                 tally.add(*(item for item, _error in outcomes))

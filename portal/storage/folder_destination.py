@@ -13,7 +13,7 @@ from portal.storage.store import Content, Differs, Upload
 if TYPE_CHECKING:
     from portal.storage.fs import FileSystemStore
 
-TOGETHER = 256
+TOGETHER = 320
 """Objects of one bundle, which is brought to its end also where its run is to stop."""
 
 MANY = 1000

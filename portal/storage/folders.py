@@ -39,7 +39,8 @@ def _make(name: str, folder: int) -> None:
 def parts(name: str) -> list[str]:
     """The segments of an object's name. Raises BadValue for one that could lead out of the folder."""
     found = name.split("/")
-    longest = max(map(os.fsencode, found), key=len)
-    if "\0" in name or len(longest) > keys.LONGEST or not keys.NO_SEGMENTS.isdisjoint(found):
+    is_long = len(os.fsencode(name)) > keys.LONGEST
+    is_too_long = is_long and any(len(os.fsencode(part)) > keys.LONGEST for part in found)
+    if is_too_long or "\0" in name or not keys.NO_SEGMENTS.isdisjoint(found):
         raise BadValue(f"{name[:200]!r} cannot be the name of an object.")
     return found
