@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import gc
 import hashlib
+import math
 import os
 import platform
 import shutil
@@ -73,8 +74,8 @@ def main() -> None:
     return None
 
 
-Row = tuple[str, str, dict[str, float], int]
-"""Work, where to, median seconds by who copies, and our peak of memory in MiB."""
+Row = tuple[str, str, dict[str, list[float]], int]
+"""Work, where to, seconds of each round by who copies (none of one that failed), and our peak of memory in MiB."""
 
 
 def measure(
@@ -92,14 +93,24 @@ def measure(
                     prefix = f"{number}-{turn}"
                     for who, copy in in_turn(copiers(where, files, data, url, prefix), turn):
                         warm(data / "archive" if who == "Portico" else files)
-                        took, said = timed(copy)
-                        print(f"{name}, {where}, {who}: {took:.1f} s", file=sys.stderr)
-                        times.setdefault(who, []).append(took)
-                        peak = max(peak, int(said or 0))
+                        seconds, mib = attempted(f"{name}, {where}, {who}", copy)
+                        times.setdefault(who, []).extend(seconds)
+                        peak = max(peak, mib)
                     # The many stay until the end: ext4 makes files slowly for minutes after it has deleted many.
                     if count <= FEW:
                         clear(url, prefix, data)
-                yield name, where, {who: statistics.median(took) for who, took in times.items()}, peak
+                yield name, where, times, peak
+
+
+def attempted(what: str, copy: Callable[[], str]) -> tuple[list[float], int]:
+    """Seconds of a copy, none where it failed (the others go on), and MiB of the program if it is one of ours."""
+    try:
+        took, said = timed(copy)
+    except subprocess.CalledProcessError as error:
+        print(f"{what}: failed ({error.returncode})", file=sys.stderr)
+        return [], 0
+    print(f"{what}: {took:.1f} s{said and f', {said} MiB'}", file=sys.stderr)
+    return [took], int(said or 0)
 
 
 def in_turn(copiers: dict[str, Callable[[], str]], turn: int) -> list[tuple[str, Callable[[], str]]]:
@@ -337,11 +348,18 @@ def in_a_table(rows: list[Row], part: int, rounds: int) -> str:
     ]
     lines += ["| work | to | Portico s | peak MiB | others |", "|---|---|---:|---:|---|"]
     for name, where, times, mib in rows:
-        ours = times["Portico"]
-        others = ", ".join(
-            f"{who} {took:.1f} s ({took / ours:.2f}x)" for who, took in times.items() if who != "Portico"
-        )
+        medians = {who: statistics.median(taken) for who, taken in times.items() if taken}
+        ours = medians.pop("Portico", math.nan)
+        others = ", ".join(f"{who} {took:.1f} s ({took / ours:.2f}x)" for who, took in medians.items())
         lines.append(f"| {name} | {where} | {ours:.1f} | {mib} | {others} |")
+    failed = [
+        f"{who} in {rounds - len(taken)} of {rounds} rounds of {name} to the {where}"
+        for name, where, times, _mib in rows
+        for who, taken in times.items()
+        if len(taken) < rounds
+    ]
+    if failed:
+        lines += ["", f"Failed, and not counted: {'; '.join(failed)}."]
     return "\n".join(lines)
 
 
