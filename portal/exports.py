@@ -110,10 +110,10 @@ def run(this: Run, *, destination: "Destination") -> End:
     failed, total = this.job.failed, this.job.total
     why = item_work.first_reason(this.job, ("failed",))
     if failed and failed == total:
-        return End(state="failed", sentence=f"{_in_words(total)} did not arrive. {why}")
+        return End(state="failed", sentence=f"{in_words(total)} did not arrive. {why}")
     written = manifests.write(this, destination, storage)
     if failed:
-        sentence = f"{total - failed:,} of {_in_words(total)} arrived whole. {failed:,} did not. {why}"
+        sentence = f"{total - failed:,} of {in_words(total)} arrived whole. {failed:,} did not. {why}"
         return End(state="errors", sentence=sentence, result=written)
     sidecars.drop(this)
     return End(sentence=_well(this.job), result=written)
@@ -184,13 +184,14 @@ def _well(job: Job) -> str:
     if not job.total:
         return f"The {_scope(job)} nothing to export.{stayed}"
     if beside := job.result.get("sidecars", 0):
-        return f"{_in_words(job.total - beside)} arrived whole, each with its sidecar.{stayed}"
-    return f"{_in_words(job.total)} arrived whole.{stayed}"
+        return f"{in_words(job.total - beside)} arrived whole, each with its sidecar.{stayed}"
+    return f"{in_words(job.total)} arrived whole.{stayed}"
 
 
 def _scope(job: Job) -> str:
     return "chosen part of the project holds" if job.params.get("only") else "project holds"
 
 
-def _in_words(number: int) -> str:
+def in_words(number: int) -> str:
+    """A number of objects, as sentences say it."""
     return "1 object" if number == 1 else f"{number:,} objects"

@@ -133,6 +133,14 @@ def test_a_storage_is_added_listed_and_removed(portal: Portal) -> None:
     assert portal.ok("storage", "list") == []
 
 
+def test_an_export_of_which_the_objects_are_counted_later_says_so(portal: Portal) -> None:
+    portal.ok("group", "add", "neuro")
+    portal.ok("project", "add", "neuro/Study A")
+    portal.ok("storage", "add", "Disk", "--provider", "fs", "--path", str(portal.data / "storage" / "disk"))
+    ended = portal("export", "start", "neuro/Study A", "--to", "Disk", "--exclude", "modality is MR")
+    assert (ended.code, ended.out) == (0, "Export 1 of objects that are not counted yet: waiting.\n")
+
+
 def test_an_empty_site_has_nothing_to_list_reindex_or_unpack(portal: Portal, tmp_path: Path) -> None:
     assert portal.ok("export", "list") == []
     assert portal.ok("schedule", "list") == []

@@ -56,7 +56,9 @@ def start(project: str, to: str, dry_run: bool, wait: bool, **given: Any) -> Ans
         job = until_over(job.id)
     view = exports.view(job)
     what = "Dry run" if dry_run else "Export"
-    sentence = f"{what} {job.id} of {view['items']} objects: {job.state}. {job.sentence}".strip()
+    is_counted = view["items"] or job.result.get("planned")
+    of = exports.in_words(view["items"]) if is_counted else "objects that are not counted yet"
+    sentence = f"{what} {job.id} of {of}: {job.state}. {job.sentence}".strip()
     return Answer(view=view, sentence=sentence, failure=_failure(job) if wait else "")
 
 
