@@ -95,7 +95,7 @@ def measure(
                         warm(data / "archive" if who == "Portico" else files)
                         seconds, mib = attempted(f"{name}, {where}, {who}", copy)
                         times.setdefault(who, []).extend(seconds)
-                        peak = max(peak, mib)
+                        peak = max(peak, mib) if who == "Portico" else peak
                     # The many stay until the end: ext4 makes files slowly for minutes after it has deleted many.
                     if count <= FEW:
                         clear(url, prefix, data)
