@@ -33,8 +33,8 @@ class Statement:
 
     def __init__(self, build: Callable[[], Any]) -> None:
         self._build = build
-        self._sql = ""
-        self._parameters: list[Any] = []
+        self._built: tuple[str, list[Any]] | None = None
+        """The text with its parameters, set as one: threads of a process share the statement from its first run."""
 
     def rows(self, *values: Any) -> list[tuple[Any, ...]]:
         return list(self._execute(values).fetchall())
@@ -47,11 +47,12 @@ class Statement:
         self._execute(values)
 
     def _execute(self, values: Sequence[Any]) -> Any:
-        if not self._sql:
-            self._sql, parameters = self._build().sql()
-            self._parameters = [_place(parameter) for parameter in parameters]
-        bound = [values[each.number] if isinstance(each, _Place) else each for each in self._parameters]
-        return database.execute_sql(self._sql, bound)
+        if self._built is None:
+            sql, parameters = self._build().sql()
+            self._built = sql, [_place(parameter) for parameter in parameters]
+        sql, parameters = self._built
+        bound = [values[each.number] if isinstance(each, _Place) else each for each in parameters]
+        return database.execute_sql(sql, bound)
 
 
 class _Place:
