@@ -1,21 +1,61 @@
+import hashlib
+import tarfile
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playhouse.schema_diff import diff_models
 
-from portal import migrations, models, runtime, settings
+from portal import conflicts, keys, migrations, models, runtime, settings
 from portal.errors import BadSetting
 
 WRITTEN_OUT = {"study_name_groups", "study_patient_id_typed", "study_accession_typed", "subject_live_label"}
 """Indexes over an expression or with a collation, which Peewee cannot compare."""
+FIRST_RELEASE = Path(__file__).parent / "releases" / "first.tar.gz"
+"""The data folder of a small site, as the first release left it: three studies, a conflict, versions, an export."""
 
 
-@pytest.mark.usefixtures("site")
-def test_the_tables_are_those_of_the_models() -> None:
+@pytest.fixture
+def first_release(site_settings: settings.Settings) -> Iterator[settings.Settings]:
+    """That folder, brought up to date, with a connection for the test's thread."""
+    site_settings.data.mkdir(mode=0o700)
+    with tarfile.open(FIRST_RELEASE) as packed:
+        packed.extractall(site_settings.data, filter="data")
+    runtime.start(site_settings)
+    migrations.apply(site_settings.run / "migrate.lock")
+    with models.connection():
+        yield site_settings
+    runtime.archive().close()
+
+
+def assert_tables_are_those_of_the_models() -> None:
     difference = diff_models(models.database.obj, list(models.TABLES))
     unknown = [found for found in difference.drop_indexes if found.name not in WRITTEN_OUT]
     assert not difference._replace(drop_indexes=unknown)
     assert migrations.pending() == []
+
+
+@pytest.mark.usefixtures("site")
+def test_the_tables_are_those_of_the_models() -> None:
+    assert_tables_are_those_of_the_models()
+
+
+@pytest.mark.usefixtures("first_release")
+def test_a_database_of_the_first_release_gets_the_tables_of_the_models() -> None:
+    assert_tables_are_those_of_the_models()
+
+
+@pytest.mark.usefixtures("first_release")
+def test_a_site_of_the_first_release_keeps_its_rows_and_bytes() -> None:
+    shown = models.Instance.select().where(models.Instance.state == models.CURRENT)
+    assert {row.series.study.patient_id for row in shown} == {"1CT1", "4MR1", "id00001"}
+    assert [found.kind for found in conflicts.every()] == ["patient"]
+    for file in models.File.select():
+        with runtime.archive().open(file.blob.segment, file.blob.offset, file.blob.size) as content:
+            assert hashlib.sha256(content.read()).hexdigest() == file.blob.digest
+    device = models.Device.get(models.Device.label == "Connector 1")
+    assert [key.name for key in keys.every(device)] == ["first"]
 
 
 def test_a_second_run_has_nothing_to_do(site: settings.Settings) -> None:
