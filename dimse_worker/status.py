@@ -5,6 +5,7 @@ import logging
 from peewee import PeeweeException
 from pydicom.dataset import Dataset
 
+from portal import models
 from portal.errors import (
     BadIdentifier,
     Conflicting,
@@ -60,6 +61,9 @@ def for_error(error: BaseException) -> Dataset:
     if isinstance(error, PortalError):
         log.info("answered %04X: %s", code, error.sentence)
         return answer(code, error.sentence)
+    if models.is_busy(error):
+        log.warning("answered %04X: %s", code, error)
+        return answer(code, "The database is busy. Try again in a minute.")
     log.error("answered %04X", code, exc_info=error)
     return answer(code, "Not done for a reason within this system; see its log.")
 

@@ -14,6 +14,7 @@ from portal.archive.remote import BLOCK, Remote
 from portal.bucket import Bucket
 
 connection = models.connection
+is_busy = models.is_busy
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The tables, by noun; nothing outside this package knows SQL."""
 
-from portal.models.base import Owned, Table, bind, connection, database, now, restart_numbers, writing
+from portal.models.base import Owned, Table, bind, connection, database, is_busy, now, restart_numbers, writing
 from portal.models.figures import DiskDay, Hourly, Total
 from portal.models.index import (
     ALTERNATE,
@@ -117,6 +117,7 @@ __all__ = [
     "bind",
     "connection",
     "database",
+    "is_busy",
     "now",
     "restart_numbers",
     "writing",

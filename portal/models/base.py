@@ -1,6 +1,7 @@
 """The database handle, the base of every table, and the one write block."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from peewee import (
     DateTimeField,
     Model,
     NodeList,
+    OperationalError,
     SqliteDatabase,
     TextField,
 )
@@ -30,16 +32,16 @@ BUSY_MS = 30_000
 database = DatabaseProxy()
 
 
-def bind(path: Path) -> None:
-    """Point every table at this SQLite file; opens no connection.
+def bind(path: Path, *, busy_ms: int = BUSY_MS) -> None:
+    """Point every table at this SQLite file; opens no connection. A statement waits `busy_ms` for another's lock.
 
     `synchronous=2` (FULL): each commit is on the disk before it returns, which C-STORE's 0000 and every other
     acknowledgement rest on.
     """
     file = SqliteDatabase(
         str(path),
-        pragmas={"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": BUSY_MS},
-        timeout=BUSY_MS / 1000,
+        pragmas={"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": busy_ms},
+        timeout=busy_ms / 1000,
         lock_type="IMMEDIATE",
     )
     file.register_function(_folded, "folded", 1)
@@ -64,6 +66,15 @@ def writing() -> Iterator[None]:
     """The only write block: all or nothing, durable when it is left. Keep it under 100 ms: no file, no network."""
     with database.atomic():
         yield
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether another connection held the database for longer than a statement waits: the same call may work later."""
+    cause: Any = error
+    while isinstance(cause, OperationalError):  # Peewee wraps what it has wrapped
+        cause = getattr(cause, "orig", None)
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # without the extended part
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def now() -> datetime:

@@ -2,12 +2,12 @@
 
 import logging
 
-from flask import Flask, request
+from flask import Flask, current_app, make_response, request
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
-from portal import errors
+from portal import errors, runtime
 from portal.routes.pages import render
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,12 @@ WORDS = {
     500: ("Portico made a mistake", "Nothing was changed. The log of the web server says what happened."),
     503: ("Portico is busy", "A part of it does not answer at the moment. Try again in a minute."),
 }
+BUSY = (
+    "Portico is busy",
+    "Something else has been writing to the database for too long. Nothing was changed. Try again in a few seconds.",
+)
+BUSY_SECONDS = "5"
+"""Retry-After of a request that could not wait for the database any longer."""
 STALE = (
     "This page was too old",
     "It was opened before the last sign-in, so nothing was changed. Open the page again and repeat what you did.",
@@ -72,9 +78,28 @@ def _http(error: HTTPException) -> Response:
 
 
 def _broken(error: Exception) -> Response:
+    if runtime.is_busy(error):
+        return _busy(error)
     log.error("%s %s failed", request.method, request.path, exc_info=error)
     return _page(500, *WORDS[500])
 
 
+def _busy(error: Exception) -> Response:
+    log.warning("%s %s was refused, since the database is busy: %s", request.method, request.path, error)
+    try:
+        response = _page(503, *BUSY)
+    except Exception as again:
+        if not runtime.is_busy(again):
+            raise
+        response = _page_without_frame(503, *BUSY)  # the frame of a page is read from the same database
+    response.headers["Retry-After"] = BUSY_SECONDS
+    return response
+
+
 def _page(code: int, title: str, sentence: str) -> Response:
     return render("problem.html", partial="_problem.html", code=code, title=title, sentence=sentence, status=code)
+
+
+def _page_without_frame(code: int, title: str, sentence: str) -> Response:
+    template = current_app.jinja_env.get_template("problem_without_frame.html")
+    return make_response(template.render(title=title, sentence=sentence), code)
