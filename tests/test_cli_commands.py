@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_fixtures import Portal, portal
+from free_ports import free_port
 
 from portal import callers, cli, models, runtime
 
@@ -172,6 +173,17 @@ def test_a_site_of_an_older_release_asks_for_its_migration(portal: Portal) -> No
         database.execute("DELETE FROM schema_migration")
     ended = portal("peer", "list")
     assert (ended.code, "portal migrate" in ended.err) == (1, True)
+
+
+@pytest.mark.parametrize("command", [("peer", "list"), ("migrate",), ("up",), ("status",)])
+def test_a_site_of_a_newer_release_is_left_alone(portal: Portal, command: tuple[str, ...]) -> None:
+    with closing(sqlite3.connect(portal.data / "portal.db", isolation_level=None)) as database:
+        database.execute("INSERT INTO schema_migration (name, applied) VALUES ('9999_later', '2030-01-01')")
+    before = portal.dump()
+    ended = portal(*command, *(("--port", str(free_port())) if command == ("up",) else ()))
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert "of a newer release of Portico" in ended.err
+    assert portal.dump() == before
 
 
 def test_migrating_twice_does_nothing_twice(portal: Portal) -> None:

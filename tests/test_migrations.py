@@ -68,6 +68,18 @@ def test_a_database_that_no_step_brings_up_to_date_is_refused(site: settings.Set
         migrations.apply(site.run / "migrate.lock")
 
 
+def test_a_database_of_a_newer_release_is_refused_and_not_changed(site: settings.Settings) -> None:
+    newer = "INSERT INTO schema_migration (name, applied) VALUES ('9999_later', '2030-01-01')"
+    models.database.execute_sql(newer)
+    models.database.execute_sql("DELETE FROM schema_migration WHERE name = '0001_first'")
+    before = "\n".join(models.database.connection().iterdump())
+    with pytest.raises(BadSetting, match="newer release of Portico: this one does not know its step 9999_later"):
+        migrations.apply(site.run / "migrate.lock")
+    with pytest.raises(BadSetting, match="Nothing was changed"):
+        migrations.pending()
+    assert "\n".join(models.database.connection().iterdump()) == before
+
+
 def test_two_processes_that_migrate_at_once_agree(site_settings: settings.Settings) -> None:
     runtime.start(site_settings)
     names: list[list[str]] = []

@@ -18,22 +18,36 @@ HERE = Path(__file__).parent
 def apply(lock: Path) -> list[str]:
     """Bring the tables up to date and return the steps. Of two processes at once, the second has nothing to do.
 
-    Raises BadSetting for a database that lacks something which no step brings.
+    Raises BadSetting, before anything is changed, for a database of a newer release, and for one that lacks something
+    which no step brings.
     """
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with models.connection():
-            steps = _apply(_runner())
+            runner = _runner()
+            _require_known(runner)
+            steps = _apply(runner)
             _require_columns()
             return steps
 
 
 def pending() -> list[str]:
-    """Names of steps that this database has not seen."""
+    """Names of steps that this database has not seen. Raises BadSetting for a database of a newer release."""
     with models.connection():
         runner = _runner()
+        _require_known(runner)
         applied = runner.applied()
         return [step.name for step in runner.migrations() if step.name not in applied]
+
+
+def _require_known(runner: Runner) -> None:
+    """A step that is recorded and not known here was made by a newer release, whose tables this one would misread."""
+    newer = sorted(set(runner.applied()) - {step.name for step in runner.migrations()})
+    if newer:
+        raise BadSetting(
+            f"The database is of a newer release of Portico: this one does not know its step {newer[-1]}. Nothing was"
+            " changed. Start the newer release, or restore the data folder as it was before."
+        )
 
 
 def _apply(runner: Runner) -> list[str]:
