@@ -11,6 +11,8 @@ from portal import tether
 from portal.logs import LogFile
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+SERVING_PAUSE = 5.0
+"""The longest pause of a process that others wait for at a port: after several kills it is back at once."""
 STEADY = 60.0
 """Seconds after which a process counts as well: its next end is a first one."""
 BRIEF = 1.0
@@ -29,6 +31,8 @@ class Child:
     """Where what it says is kept; None: it is printed instead, because it may hold what is shown once."""
     patience: float = 10.0
     """Seconds that it has to stop by itself."""
+    longest_pause: float = LONGEST_PAUSE
+    """Seconds after which it is started again, however often it has ended."""
     once: bool = False
     """It is not started again after its end."""
     process: subprocess.Popen[bytes] | None = None
@@ -97,4 +101,4 @@ class Child:
     def _back_off(self) -> None:
         now = time.monotonic()
         self.failures = 0 if now - self.started > STEADY else self.failures + 1
-        self.due = now + min(FIRST_PAUSE * 2 ** max(0, self.failures - 1), LONGEST_PAUSE)
+        self.due = now + min(FIRST_PAUSE * 2 ** max(0, self.failures - 1), self.longest_pause)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from portal import health, models, runtime, valkey
-from portal.children import Child
+from portal.children import LONGEST_PAUSE, SERVING_PAUSE, Child
 from portal.logs import LogFile
 from portal.sample import ground
 from portal.settings import Settings
@@ -74,17 +74,21 @@ class Supervisor:
         python = [sys.executable, "-P", "-m"]
         worker = [*python, "dimse_worker"]
         children = [] if self._chosen.redis_url else [self._child("valkey", valkey.arguments(self._socket()))]
-        children.append(self._child("web", [*python, "portal.web", data, self._plan.address]))
-        listeners = ["--children", str(self._plan.listeners)]
-        children.append(self._child("listen", [*worker, "listen", "--data", data, *listeners], patience=35))
+        children.append(
+            self._child("web", [*python, "portal.web", data, self._plan.address], longest_pause=SERVING_PAUSE)
+        )
+        listen = [*worker, "listen", "--data", data, "--children", str(self._plan.listeners)]
+        children.append(self._child("listen", listen, patience=35, longest_pause=SERVING_PAUSE))
         for number in range(1, self._plan.workers + 1):
             children.append(self._child(f"work-{number}", [*worker, "work", "--data", data], patience=20))
         if self._chosen.bucket:
             children.append(self._child("upload", [*python, "portal.uploader", data], patience=20))
         return children
 
-    def _child(self, name: str, arguments: list[str], *, patience: float = 10) -> Child:
-        return Child(name, arguments, LogFile(self._log(name)), patience=patience)
+    def _child(
+        self, name: str, arguments: list[str], *, patience: float = 10, longest_pause: float = LONGEST_PAUSE
+    ) -> Child:
+        return Child(name, arguments, LogFile(self._log(name)), patience=patience, longest_pause=longest_pause)
 
     def _log(self, name: str) -> Path:
         folder = self._chosen.data / "logs"
