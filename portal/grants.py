@@ -81,6 +81,14 @@ def take(user_id: int, grant_id: int, *, actor: Actor) -> Granted:
     return there
 
 
+def take_place(user_id: int, place: str, *, actor: Actor) -> Granted:
+    """As `take`, for the grant of a place by its name. Raises Missing."""
+    there = next((grant for grant in of_user(user_id) if grant.place == place.strip()), None)
+    if there is None:
+        raise Missing(f"The user has no access of its own to {place[:130]!r}. `portal user list` shows what there is.")
+    return take(user_id, there.id, actor=actor)
+
+
 def places() -> list[str]:
     """What may be granted, for a list to choose from: everything, and each group before its projects; at most 500."""
     rows: Any = (

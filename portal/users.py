@@ -80,17 +80,20 @@ def change_time_zone(user: User, name: str, *, address: str) -> User:
     return get(user.id)
 
 
-def new_password(user_id: int, *, actor: Actor) -> tuple[User, str]:
-    """Give a user who cannot sign in a password that is made here and returned, this once; their sessions end."""
+def new_password(user_id: int, password: str | None = None, *, actor: Actor) -> tuple[User, str]:
+    """Give a user who cannot sign in another password, and return it; their sessions end. Without one it is random.
+
+    Raises Missing, and BadValue for a password that may not be one.
+    """
     rights.require_admin(actor)
     user = get(user_id)
-    generated = secrets.token_urlsafe(15)
-    hashed = _hasher().hash(generated)
+    chosen = secrets.token_urlsafe(15) if password is None else password
+    hashed = _hasher().hash(_password(chosen, user.email))
     with writing():
         User.update(password=hashed).where(User.id == user.id).execute()
         _end_sessions(user.id)
         audit.record(actor, "user:password_reset", "user", user.id)
-    return user, generated
+    return user, chosen
 
 
 def disable(user_id: int, *, actor: Actor) -> None:
@@ -153,6 +156,14 @@ def get(user_id: int) -> User:
     user: User | None = User.get_or_none(User.id == user_id)
     if user is None:
         raise Missing(f"There is no user {user_id}.")
+    return user
+
+
+def by_email(email: str) -> User:
+    """The user with this e-mail address, in upper or lower case. Raises Missing."""
+    user: User | None = User.get_or_none(User.email == email.strip().lower())
+    if user is None:
+        raise Missing(f"There is no user {email[:254]!r}. `portal user list` shows them.")
     return user
 
 

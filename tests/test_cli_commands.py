@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import pty
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,15 +13,20 @@ import pytest
 from cli_fixtures import Portal, portal
 from free_ports import free_port
 
-from portal import callers, cli, models, runtime
+from portal import callers, cli, jobs, models, runtime, users
+from portal.cli import waiting
+from portal.cli.printing import Answer, answer
+from portal.errors import Unreachable
+from portal.provenance import operator
 
 __all__ = ["portal"]
 
 COMMANDS = """
-up, status, user add, group add, project add, device add, device key, device list, device disable, device enable,
+up, status, user add, user list, user password, user disable, user enable, user grant, user revoke, group add,
+group list, project add, project list, device add, device key, device list, device disable, device enable,
 device revoke, dimse enable, dimse disable, dimse show, peer add, peer list, peer show, peer edit, peer enable,
 peer disable, peer remove, peer echo, refused list, refused ignore, storage add, storage edit, storage list,
-storage test, storage remove, export start, export list, export show, export verify, export cancel,
+storage show, storage test, storage remove, export start, export list, export show, export verify, export cancel,
 schedule add, schedule list, schedule remove, import start, import list, import show,
 import cancel, conflict list, conflict show, conflict resolve, trash list,
 trash restore, trash purge, send, reindex, unpack, verify, backup,
@@ -48,6 +56,93 @@ def test_a_password_comes_by_standard_input(portal: Portal, monkeypatch: pytest.
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"correct horse battery\n")))
     ended = portal("user", "add", "ada@site.example", "--password-stdin")
     assert (ended.code, ended.out) == (0, "User ada@site.example added.\n")
+
+
+def test_an_admin_who_lost_the_password_gets_another_by_one_command(portal: Portal) -> None:
+    portal.ok("user", "add", "ada@site.example", "--admin")
+    changed = portal.ok("user", "password", "Ada@Site.example")
+    with runtime.connection():
+        user = users.sign_in("ada@site.example", changed["password"], address="127.0.0.1")
+    assert user.email == "ada@site.example"
+    assert changed["password"] not in portal.dump()
+
+
+def test_a_password_is_changed_to_the_one_of_standard_input(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    portal.ok("user", "add", "ada@site.example")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"correct horse battery\n")))
+    ended = portal("user", "password", "ada@site.example", "--password-stdin")
+    assert (ended.code, ended.out) == (0, "The password of ada@site.example was changed.\n")
+    with runtime.connection():
+        assert users.sign_in("ada@site.example", "correct horse battery", address="127.0.0.1")
+
+
+def test_users_are_disabled_enabled_and_given_access(portal: Portal) -> None:
+    portal.ok("group", "add", "neuro")
+    portal.ok("project", "add", "neuro/Brain")
+    portal.ok("user", "add", "ada@site.example", "--admin")
+    portal.ok("user", "add", "ben@site.example")
+    assert portal.ok("user", "disable", "ben@site.example")["disabled"] is True
+    assert portal.ok("user", "enable", "ben@site.example")["disabled"] is False
+    assert portal.ok("user", "grant", "ben@site.example", "neuro", "--role", "rw")["access"] == ["neuro:rw"]
+    assert portal.ok("user", "grant", "ben@site.example", "neuro/Brain")["access"] == ["neuro:rw", "neuro/Brain:ro"]
+    assert portal.ok("user", "revoke", "ben@site.example", "neuro")["access"] == ["neuro/Brain:ro"]
+    listed = portal.ok("user", "list")
+    assert [(row["email"], row["admin"], row["access"]) for row in listed] == [
+        ("ada@site.example", True, []),
+        ("ben@site.example", False, ["neuro/Brain:ro"]),
+    ]
+
+
+def test_groups_and_projects_are_listed(portal: Portal) -> None:
+    assert portal("group", "list").out == "No group yet. Add one with: portal group add ID\n"
+    portal.ok("group", "add", "neuro", "--label", "Neurology")
+    portal.ok("project", "add", "neuro/Brain", "--ae-title", "BRAIN")
+    assert [(row["id"], row["label"]) for row in portal.ok("group", "list")] == [("neuro", "Neurology")]
+    [row] = portal.ok("project", "list")
+    assert (row["group"], row["label"], row["ae_title"], row["files"], row["bytes"]) == (
+        "neuro",
+        "Brain",
+        "BRAIN",
+        0,
+        0,
+    )
+
+
+def test_sizes_and_times_are_printed_as_people_read_them(portal: Portal) -> None:
+    portal.ok("device", "add", "Connector 1")
+    assert re.search(r"disk +ok +[0-9.,]+ [kMGT]B free, 0 bytes in the archive", portal("status").out)
+    portal.ok("user", "add", "ada@site.example")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", portal.ok("user", "list")[0]["created"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", portal.ok("device", "list")[0]["created"])
+
+
+def test_a_failure_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = "10.0.0.7:104 refuses connections."
+    assert answer(Answer(view={}, sentence=refused, failure=refused), as_json=False) == 1
+    assert capsys.readouterr() == ("", f"{refused}\n")
+    assert answer(Answer(view={}, report="web down", failure=refused), as_json=False) == 1
+    assert capsys.readouterr() == ("web down\n", f"{refused}\n")
+
+
+@pytest.mark.usefixtures("site")
+def test_waiting_shows_progress_on_a_terminal_and_nothing_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with models.writing():
+        job = jobs.create("export", actor=operator(), params={}, total=4)
+        models.Job.update(state="running", done=1).where(models.Job.id == job.id).execute()
+    with pytest.raises(Unreachable):
+        waiting.until_over(job.id, patience=0.2)
+    assert capsys.readouterr() == ("", "")
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        with pytest.raises(Unreachable):
+            waiting.until_over(job.id, patience=0.2)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert f"Export {job.id}, running" in shown
+    assert "1/4" in shown
 
 
 def test_a_project_stands_in_its_group_with_its_own_title(portal: Portal) -> None:
@@ -130,6 +225,7 @@ def test_a_storage_is_added_listed_and_removed(portal: Portal) -> None:
     added = portal.ok("storage", "add", "Disk", "--provider", "fs", "--path", folder, "--prefix", "to/here")
     assert (added["label"], added["provider"], added["state"]) == ("Disk", "fs", "untested")
     assert [row["label"] for row in portal.ok("storage", "list")] == ["Disk"]
+    assert portal.ok("storage", "show", "Disk")["path"] == folder
     portal.ok("storage", "remove", "Disk")
     assert portal.ok("storage", "list") == []
 

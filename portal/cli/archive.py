@@ -21,7 +21,7 @@ def reindex_() -> Answer:
         f"{len(report.damaged)} places damaged; {len(report.not_restored)} files not restored."
     )
     failure = "" if not report.damaged else f"{len(report.damaged)} places of the archive are damaged; see --json."
-    return Answer(view=view, sentence=sentence, failure=failure)
+    return Answer(view=view, report=sentence, failure=failure)
 
 
 @click.command("unpack")
@@ -34,7 +34,7 @@ def unpack_(folder: Path) -> Answer:
     failure = (
         "" if not report.failed else f"{len(report.failed)} files were not written: {report.failed[0]['sentence']}"
     )
-    return Answer(view=report.view(), sentence=sentence, failure=failure)
+    return Answer(view=report.view(), report=sentence, failure=failure)
 
 
 @click.group("archive")

@@ -1,10 +1,13 @@
 """`portal group` and `portal project`: the two upper levels of the tree."""
 
+from typing import Any
+
 import click
 
-from portal import containers, rest_ids
+from portal import containers, rest_ids, rights, usage
 from portal.cli.door import on_site
 from portal.cli.printing import Answer
+from portal.models import Project
 from portal.provenance import operator
 
 
@@ -23,6 +26,17 @@ def add_group(code: str, label: str | None) -> Answer:
     return Answer(view={"id": added.code, "label": added.label}, sentence=f"Group {added.code} added.")
 
 
+@group.command("list")
+@on_site
+def list_groups() -> Answer:
+    """List the groups, by ID."""
+    rows = containers.groups(actor=operator()).rows
+    return Answer(
+        view=[{"id": row.code, "label": row.label, "created": row.created} for row in rows],
+        empty="No group yet. Add one with: portal group add ID",
+    )
+
+
 @click.group("project")
 def project() -> None:
     """Projects, each in a group."""
@@ -35,13 +49,34 @@ def project() -> None:
 def add_project(path: str, ae_title: str | None) -> Answer:
     """Add a project to a group that exists."""
     added = containers.add_project(path, ae_title, actor=operator())
-    view = {
-        "id": rest_ids.encode("project", added.id),
-        "group": added.group.code,
-        "label": added.label,
-        "ae_title": added.ae_title,
+    return Answer(view=_view(added), sentence=f"Project {added.group.code}/{added.label} added.")
+
+
+@project.command("list")
+@on_site
+def list_projects() -> Answer:
+    """List the projects, with how much each holds as it was counted last."""
+    rows = containers.every("project", rights.scope(operator())).rows
+    amounts = usage.of("project", [row.id for row in rows])
+    views = [{**_view(row), **_amount(amounts.get(row.id, usage.NOTHING))} for row in rows]
+    return Answer(
+        view=views,
+        columns=("group", "label", "ae_title", "files", "bytes"),
+        empty="No project yet. Add one with: portal project add GROUP/PROJECT",
+    )
+
+
+def _view(row: Project) -> dict[str, Any]:
+    return {
+        "id": rest_ids.encode("project", row.id),
+        "group": row.group.code,
+        "label": row.label,
+        "ae_title": row.ae_title,
     }
-    return Answer(view=view, sentence=f"Project {added.group.code}/{added.label} added.")
+
+
+def _amount(held: usage.Amount) -> dict[str, int]:
+    return {"files": held.files, "bytes": held.size}
 
 
 commands = (group, project)

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from portal.quantities import size
+
 View = Mapping[str, Any]
+SIZES = ("bytes", "bytes_done", "size", "rate")
+"""Fields that count bytes: a person reads 1.4 MB, `--json` has the number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,13 +20,15 @@ class Answer:
 
     view: View | Sequence[View]
     sentence: str = ""
-    """Printed in place of the view's fields where a person reads."""
+    """Printed in place of the view's fields where a person reads, unless the command failed."""
+    report: str = ""
+    """As `sentence`, and printed whether the command failed or not."""
     columns: tuple[str, ...] = ()
     """Keys of the view that a person's table shows; without them, all."""
     empty: str = "Nothing yet."
     """What stands in place of a table without rows."""
     failure: str = ""
-    """Why the command ends with exit code 1 although it answered; printed on stderr."""
+    """Why the command ends with exit code 1 although it answered; printed on stderr, in place of the sentence."""
 
 
 def answer(given: Answer, *, as_json: bool) -> int:
@@ -50,8 +56,11 @@ def printable(text: str) -> str:
 
 
 def _lines(given: Answer) -> list[str]:
-    if given.sentence:
-        return [printable(line) for line in given.sentence.splitlines()]
+    said = given.report or given.sentence
+    if given.failure:
+        return [printable(line) for line in given.report.splitlines()]
+    if said:
+        return [printable(line) for line in said.splitlines()]
     if isinstance(given.view, Mapping):
         return _fields(given.view)
     return _table(given.view, given.columns) or [given.empty]
@@ -66,7 +75,7 @@ def _fields(view: View, indent: str = "") -> list[str]:
         if isinstance(value, Mapping) and value:
             lines += [name.rstrip(), *_fields(value, f"{indent}  ")]
         else:
-            lines.append(f"{name}  {_cell(value)}")
+            lines.append(f"{name}  {_cell(key, value)}")
     return lines
 
 
@@ -75,25 +84,29 @@ def _table(rows: Sequence[View], columns: tuple[str, ...]) -> list[str]:
         return []
     keys = columns or tuple(rows[0])
     cells = [[key.replace("_", " ").upper() for key in keys]]
-    cells += [[_cell(row.get(key)) for key in keys] for row in rows]
+    cells += [[_cell(key, row.get(key)) for key in keys] for row in rows]
     widths = [max(len(line[place]) for line in cells) for place in range(len(keys))]
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
 
 
-def _cell(value: Any) -> str:
+def _cell(key: str, value: Any) -> str:
     if value is None or value == "" or value == []:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int) and key in SIZES:
+        return size(value)
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
     if isinstance(value, list | tuple):
-        return ", ".join(_cell(part) for part in value)
+        return ", ".join(_cell(key, part) for part in value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_cell(part)}" for key, part in value.items()) or "-"
+        return ", ".join(f"{name} {_cell(name, part)}" for name, part in value.items()) or "-"
     return printable(str(value))
 
 
 def _plain(value: Any) -> str:
-    """Moments as ISO 8601; whatever else has no JSON form as its text."""
-    return value.isoformat() if isinstance(value, date | datetime) else str(value)
+    """Moments as ISO 8601 to the second; whatever else has no JSON form as its text."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    return value.isoformat() if isinstance(value, date) else str(value)

@@ -8,6 +8,7 @@ import click
 from portal import health, migrations, runtime, settings, startup
 from portal.cli.door import data_option, json_option, on_site
 from portal.cli.printing import Answer, answer
+from portal.quantities import size
 from portal.supervisor import Plan, Supervisor
 
 MOST = 64
@@ -37,7 +38,7 @@ def up(data: Path | None, **options: object) -> int:
 def status() -> Answer:
     """Ask every part of the site whether it works; exit code 1 if one does not."""
     report = health.report()
-    return Answer(view=report, sentence=_in_lines(report), failure=" ".join(report["problems"]))
+    return Answer(view=report, report=_in_lines(report), failure=" ".join(report["problems"]))
 
 
 @click.command("migrate")
@@ -62,7 +63,7 @@ def _in_lines(report: dict[str, Any]) -> str:
             f"workers {queue['workers']}, waiting {queue['waiting']}, running {queue['running']}",
         ),
         "dimse": (dimse["answers"] or not dimse["enabled"], enabled),
-        "disk": (not disk["problem"], f"{_megabytes(disk['free'])} free, {_megabytes(disk['archive'])} in the archive"),
+        "disk": (not disk["problem"], f"{size(disk['free'])} free, {size(disk['archive'])} in the archive"),
     }
     if archive["bucket"]:
         lines["bucket"] = (not archive["problem"], _of_bucket(archive))
@@ -71,14 +72,10 @@ def _in_lines(report: dict[str, Any]) -> str:
 
 
 def _of_bucket(archive: dict[str, Any]) -> str:
-    there = f"{archive['there']:,} segments there ({_megabytes(archive['there_size'])})"
-    waiting = f"{archive['waiting']:,} waiting ({_megabytes(archive['waiting_size'])})"
-    cache = f"cache {_megabytes(archive['cache'])} of {_megabytes(archive['cache_limit'])}"
+    there = f"{archive['there']:,} segments there ({size(archive['there_size'])})"
+    waiting = f"{archive['waiting']:,} waiting ({size(archive['waiting_size'])})"
+    cache = f"cache {size(archive['cache'])} of {size(archive['cache_limit'])}"
     return f"{archive['bucket']}: {there}, {waiting}, {cache}"
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1_000_000:,.1f} MB"
 
 
 commands = (up, status, migrate)

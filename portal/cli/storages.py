@@ -106,14 +106,23 @@ def list_() -> Answer:
     )
 
 
+@storage.command("show")
+@click.argument("label")
+@on_site
+def show(label: str) -> Answer:
+    """Show one storage, without its secret."""
+    return Answer(view=storages.view(storages.get(label)))
+
+
 @storage.command("test")
 @click.argument("label")
 @on_site
 def test(label: str) -> Answer:
     """Try a storage step by step under a random name: write, read back, overwrite, delete."""
     job = until_over(storages.request_test(label, actor=operator()), patience=TEST_PATIENCE)
-    said = "\n".join(_line(step) for step in job.result.get("steps", ())) or job.sentence
-    return Answer(view=jobs.view(job), sentence=said, failure="" if job.state == "done" else job.sentence)
+    failure = "" if job.state == "done" else job.sentence
+    steps = "\n".join(_line(step, failure) for step in job.result.get("steps", ()))
+    return Answer(view=jobs.view(job), sentence=job.sentence, report=steps, failure=failure)
 
 
 @storage.command("remove")
@@ -126,9 +135,10 @@ def remove(label: str) -> Answer:
     return Answer(view=view, sentence=f"Storage {label} removed; nothing was deleted there.")
 
 
-def _line(step: dict[str, Any]) -> str:
-    """A step of a test on a line."""
-    return f"{STATES[step['state']]:<10}{step['name']:<21}{step['sentence']}".rstrip()
+def _line(step: dict[str, Any], failure: str) -> str:
+    """A step of a test on a line; the sentence of the step that failed is said at the end."""
+    sentence = "" if step["sentence"] == failure else step["sentence"]
+    return f"{STATES[step['state']]:<10}{step['name']:<21}{sentence}".rstrip()
 
 
 def _given(provider: str, before: dict[str, Any], options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

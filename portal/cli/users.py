@@ -5,10 +5,11 @@ from typing import Any
 
 import click
 
-from portal import users
+from portal import grants, users
 from portal.cli.door import on_site
 from portal.cli.printing import Answer
 from portal.errors import BadValue
+from portal.models import User
 from portal.provenance import operator
 
 LONGEST = 4096
@@ -34,6 +35,92 @@ def add(email: str, is_admin: bool, password_stdin: bool) -> Answer:
         view["password"] = generated
         sentence += f"\nPassword, shown this once: {generated}"
     return Answer(view=view, sentence=sentence)
+
+
+@user.command("list")
+@on_site
+def list_() -> Answer:
+    """List the users, by e-mail address."""
+    return Answer(
+        view=[_view(row) for row in users.every()],
+        columns=("email", "admin", "disabled", "access", "last_seen"),
+        empty="No user yet. Add one with: portal user add EMAIL --admin",
+    )
+
+
+@user.command("password")
+@click.argument("email")
+@click.option("--password-stdin", is_flag=True, help="Read the password from the first line of standard input.")
+@on_site
+def password(email: str, password_stdin: bool) -> Answer:
+    """Give a user a new password and end their sessions; without --password-stdin it is random and printed this once.
+
+    This is the way back in for a site's only admin who has lost the password.
+    """
+    chosen = first_line("password") if password_stdin else None
+    changed, generated = users.new_password(users.by_email(email).id, chosen, actor=operator())
+    sentence = f"The password of {changed.email} was changed."
+    if chosen is None:
+        sentence += f"\nPassword, shown this once: {generated}"
+    if changed.disabled:
+        sentence += f"\nThe account is disabled. Enable it with: portal user enable {changed.email}"
+    view = _view(changed)
+    return Answer(view=view if chosen else {**view, "password": generated}, sentence=sentence)
+
+
+@user.command("disable")
+@click.argument("email")
+@on_site
+def disable(email: str) -> Answer:
+    """End a user's sessions and refuse new ones."""
+    row = users.by_email(email)
+    users.disable(row.id, actor=operator())
+    return Answer(view=_view(users.get(row.id)), sentence=f"User {row.email} disabled.")
+
+
+@user.command("enable")
+@click.argument("email")
+@on_site
+def enable(email: str) -> Answer:
+    """Let a disabled user sign in again."""
+    row = users.by_email(email)
+    users.enable(row.id, actor=operator())
+    return Answer(view=_view(users.get(row.id)), sentence=f"User {row.email} enabled.")
+
+
+@user.command("grant")
+@click.argument("email")
+@click.argument("place", metavar="PLACE")
+@click.option("--role", default="ro", metavar="ROLE", help="ro: read; rw: read and store. Default: ro.")
+@on_site
+def grant(email: str, place: str, role: str) -> Answer:
+    """Let a user into PLACE: a group ID, GROUP/PROJECT, or '*' for the whole site; again, to change the role."""
+    row = users.by_email(email)
+    given = grants.give(row.id, place, role, actor=operator())
+    return Answer(view=_view(row), sentence=f"User {row.email} has {given.role} access to {given.place}.")
+
+
+@user.command("revoke")
+@click.argument("email")
+@click.argument("place", metavar="PLACE")
+@on_site
+def revoke(email: str, place: str) -> Answer:
+    """Take a user's access to PLACE away, as `portal user list` names it."""
+    row = users.by_email(email)
+    grants.take_place(row.id, place, actor=operator())
+    return Answer(view=_view(row), sentence=f"User {row.email} no longer has access to {place}.")
+
+
+def _view(row: User) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "email": row.email,
+        "admin": row.is_admin,
+        "disabled": row.disabled,
+        "access": [f"{given.place}:{given.role}" for given in grants.of_user(row.id)],
+        "created": row.created,
+        "last_seen": row.last_seen,
+    }
 
 
 def first_line(what: str) -> str:

@@ -1,9 +1,15 @@
 """Waiting for a job's end on the command line."""
 
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from portal import jobs, progress
-from portal.cli.printing import complaint
+from portal.cli.printing import complaint, printable
 from portal.errors import Unreachable
 from portal.models import Job
 
@@ -12,14 +18,35 @@ SLOW = 20.0
 
 
 def until_over(job_id: int, *, patience: float | None = None) -> Job:
-    """The job's row once it is over. Raises Unreachable if it is not after `patience` seconds; None: however long."""
+    """The job's row once it is over. Raises Unreachable if it is not after `patience` seconds; None: however long.
+
+    On a terminal a line of stderr shows how far it is; a pipe gets nothing of that.
+    """
     begun, warned = time.monotonic(), False
-    while (job := jobs.get(job_id)).state not in progress.OVER:
-        waited = time.monotonic() - begun
-        if patience is not None and waited > patience:
-            raise Unreachable(f"Job {job_id} is still {job.state} after {patience:.0f} s. Is `portal up` running?")
-        if job.state == "waiting" and waited > SLOW and not warned:
-            complaint(f"No worker has taken job {job_id} yet. Is `portal up` running?")
-            warned = True
-        time.sleep(PAUSE)
+    with _progress() as show:
+        while (job := jobs.get(job_id)).state not in progress.OVER:
+            show(job)
+            waited = time.monotonic() - begun
+            if patience is not None and waited > patience:
+                raise Unreachable(f"Job {job_id} is still {job.state} after {patience:.0f} s. Is `portal up` running?")
+            if job.state == "waiting" and waited > SLOW and not warned:
+                complaint(f"No worker has taken job {job_id} yet. Is `portal up` running?")
+                warned = True
+            time.sleep(PAUSE)
     return job
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Job], None]]:
+    if not sys.stderr.isatty():
+        yield lambda _job: None
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("")
+
+        def show(job: Job) -> None:
+            label = f"{jobs.KINDS[job.kind].label} {job.id}, {job.state}"
+            bar.update(task, description=printable(label), total=job.total or None, completed=job.done + job.failed)
+
+        yield show

@@ -11,9 +11,9 @@ from markupsafe import Markup, escape
 from pydicom.uid import UID
 
 from portal import moments
+from portal.quantities import size
 from portal.routes.guard import options
 
-UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (named, not bound)
 MINUTE, HOUR, DAY = 60, 3600, 86400
 LONGEST = 80
@@ -50,18 +50,6 @@ def number(value: Any) -> str:
 def amount(count: Any, one: str, many: str = "") -> str:
     """1 file, 12 files."""
     return f"{number(count)} {one if int(count or 0) == 1 else many or one + 's'}"
-
-
-def size(count: Any) -> str:
-    """512 kB, 1.4 GB: decimal units, two figures where the first is small."""
-    value = float(count or 0)
-    for unit in UNITS:
-        if value < 1000 or unit == UNITS[-1]:
-            break
-        value /= 1000
-    if unit == "bytes":
-        return f"{int(value):,} {'byte' if value == 1 else unit}"
-    return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
 
 
 def recorded(value: Any) -> str:
