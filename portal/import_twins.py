@@ -35,13 +35,21 @@ class Twins:
 
     def disagreement(self, header: Header) -> str:
         """Why this object and one before it cannot both be shown; empty where they can."""
-        patient, study = (header.patient_id, header.issuer), header.study_uid
+        study = header.study_uid
         with self._lock:
-            if self._kept(self._owners, hash(("study", study)), hash(patient)) is not None:
+            if self._is_of_another_patient(header):
                 return "Another object of this import gives its study to another PatientID."
             if self._kept(self._owners, hash(("series", header.series_uid)), hash(study)) is not None:
                 return "Another object of this import gives its series to another study."
         return ""
+
+    def _is_of_another_patient(self, header: Header) -> bool:
+        """As `patients.is_same`: an issuer counts only against another one."""
+        study = header.study_uid
+        if self._kept(self._owners, hash(("study", study)), hash(header.patient_id)) is not None:
+            return True
+        key = hash(("issuer", study))
+        return bool(header.issuer) and self._kept(self._owners, key, hash(header.issuer)) is not None
 
     def _kept(self, known: dict[int, int], key: int, value: int) -> int | None:
         """What is known for a key where that is something else than this value, which is kept where nothing is."""

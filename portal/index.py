@@ -5,7 +5,7 @@ from typing import Any
 
 from peewee import fn
 
-from portal import person_names
+from portal import patients, person_names
 from portal.header import Header
 from portal.models import (
     ALTERNATE,
@@ -19,7 +19,8 @@ from portal.models import (
     Study,
     arrivals,
 )
-from portal.models.arrivals import KnownObject
+from portal.models.arrivals import KnownObject, KnownStudy
+from portal.patients import Patient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ def same(project_id: int, header: Header, dataset_digest: str) -> int | None:
 
 def add(project_id: int, file: File, header: Header, dataset_digest: str, verdict: Verdict) -> Instance:
     """Write the rows of one object, inside the caller's write block."""
-    study_id = _study(project_id, header, file)
+    study_id = _study(project_id, header, file, verdict)
     instance = Instance.create(
         project=project_id,
         series=_series(study_id, header, file),
@@ -130,17 +131,23 @@ def _difference(project_id: int, header: Header, current: KnownObject | None) ->
     if current is not None and (current.series_uid, current.study_uid) != (header.series_uid, header.study_uid):
         return "study", "The object that is here under this UID belongs to another study or series."
     study = arrivals.study(project_id, header.study_uid)
-    if study and study.n_instances and (study.patient_id, study.issuer) != (header.patient_id, header.issuer):
+    if study and study.n_instances and not patients.is_same(_patient(study), _patient(header)):
         return "patient", "The study that is here belongs to another PatientID."
     if arrivals.is_series_elsewhere(project_id, header.series_uid, header.study_uid):
         return "study", "The series is here already, in another study."
     return "", ""
 
 
-def _study(project_id: int, header: Header, file: File) -> int:
-    """The study's number. What its row says comes from its first current object."""
+def _patient(row: Header | KnownStudy) -> Patient:
+    return Patient(row.patient_id, row.issuer)
+
+
+def _study(project_id: int, header: Header, file: File, verdict: Verdict) -> int:
+    """The study's number. What its row says comes from its first current object, but for an issuer that it lacks."""
     known = arrivals.study(project_id, header.study_uid)
     if known is not None and known.n_instances:
+        if header.issuer and not known.issuer and verdict.state == CURRENT:
+            Study.update(issuer=header.issuer).where(Study.id == known.id).execute()
         return known.id
     study = Study(project=project_id, study_uid=header.study_uid) if known is None else Study.get_by_id(known.id)
     acquisition = _acquisition(file)

@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from portal import containers, labels, site
+from portal import containers, labels, patients, site
 from portal.errors import Missing, NotAllowed
 from portal.header import Header
 from portal.models import Acquisition, File, Project, Session, Subject, arrivals
+from portal.models.arrivals import KnownStudy
+from portal.patients import Patient
 from portal.provenance import Origin
 from portal.rights import Scope
 
@@ -53,11 +55,14 @@ def project_for(placement: Placement, scope: Scope, study_uid: str | None) -> in
 def acquisition_for(project_id: int, header: Header, origin: Origin) -> int:
     """The number of the acquisition of the object's series, made with its session and subject where they are new.
 
-    A study that is in the project already keeps its session, so that it is never torn apart.
+    A study of which something is shown keeps its session, so that it is never torn apart. An object of another patient
+    goes to its own patient's, and so does a study that comes again when nothing of it is shown any more.
     """
     study = arrivals.study(project_id, header.study_uid)
-    if study is not None and study.session_id is not None:
+    if study is not None and study.session_id is not None and study.n_instances and _is_of(study, header):
         session_id = study.session_id
+        if header.issuer and not study.issuer:
+            _learn_issuer(Session.get_by_id(session_id).subject, header.issuer)
     else:
         session_id = int(_session(_subject(project_id, header, origin), header, origin).id)
     found = arrivals.acquisition(session_id, header.series_uid)
@@ -137,16 +142,43 @@ def _container_project(placement: Placement, scope: Scope) -> int:
     return project_id
 
 
+def _is_of(study: KnownStudy, header: Header) -> bool:
+    return patients.is_same(Patient(study.patient_id, study.issuer), Patient(header.patient_id, header.issuer))
+
+
 def _subject(project_id: int, header: Header, origin: Origin) -> Subject:
     """One subject a patient; without a PatientID one a study."""
     label = _label(header.patient_id, "") or f"unidentified-{header.study_uid}"
-    same = (Subject.patient_id == header.patient_id) & (Subject.issuer == header.issuer)
-    if not header.patient_id:
-        same = (Subject.patient_id == "") & (Subject.label == label)
-    found: Subject | None = Subject.get_or_none(same, Subject.project == project_id)
+    if header.patient_id:
+        found = _subject_of_patient(project_id, Patient(header.patient_id, header.issuer))
+    else:
+        found = Subject.get_or_none(Subject.project == project_id, Subject.patient_id == "", Subject.label == label)
     return found or Subject.create(
         project=project_id, label=label, patient_id=header.patient_id, issuer=header.issuer, **origin.fields
     )
+
+
+def _subject_of_patient(project_id: int, patient: Patient) -> Subject | None:
+    """The patient's subject. One without an issuer is the patient's too, and gets it when it is first heard of.
+
+    Where the object says no issuer and several subjects do, it is of none of them.
+    """
+    known = {issuer: number for number, issuer in arrivals.subjects(project_id, patient.patient_id)}
+    number = known.get(patient.issuer) or known.get("")
+    if number is None and not patient.issuer and len(known) == 1:
+        (number,) = known.values()
+    found: Subject | None = None if number is None else Subject.get_by_id(number)
+    if found is not None and patient.issuer:
+        _learn_issuer(found, patient.issuer)
+    return found
+
+
+def _learn_issuer(subject: Subject, issuer: str) -> None:
+    """A subject without an issuer gets the first that is said, unless another subject of the Patient ID has it."""
+    known = arrivals.subjects(subject.project_id, subject.patient_id)
+    if not subject.issuer and known and issuer not in {other for _, other in known}:
+        subject.issuer = issuer
+        subject.save(only=[Subject.issuer])
 
 
 def _session(subject: Subject, header: Header, origin: Origin) -> Session:

@@ -12,6 +12,7 @@ class KnownStudy(NamedTuple):
     n_instances: int
     patient_id: str
     issuer: str
+    """Empty, or what one of its current objects says."""
     session_id: int | None
 
 
@@ -41,6 +42,13 @@ _current = Statement(
         .join(Series)
         .join(Study)
         .where(Instance.project == number(0), Instance.sop_uid == text(1), Instance.state == CURRENT)
+    )
+)
+_subjects = Statement(
+    lambda: (
+        Subject.select(Subject.id, Subject.issuer)
+        .where(Subject.project == number(0), Subject.patient_id == text(1), Subject.patient_id != "")
+        .order_by(Subject.id)
     )
 )
 _study = Statement(
@@ -117,6 +125,11 @@ def current_object(project_id: int, sop_uid: str) -> KnownObject | None:
 def study(project_id: int, study_uid: str) -> KnownStudy | None:
     row = _study.first(project_id, study_uid)
     return KnownStudy(*row) if row else None
+
+
+def subjects(project_id: int, patient_id: str) -> list[tuple[int, str]]:
+    """Number and issuer of each subject of a Patient ID, which is not empty; those in the trash too."""
+    return [(row[0], row[1]) for row in _subjects.rows(project_id, patient_id)]
 
 
 def series(study_id: int, series_uid: str) -> KnownSeries | None:
