@@ -72,4 +72,4 @@ def as_lines(job: Job, asked: Asked) -> Iterator[bytes]:
 
 
 def _cells(item: JobItem) -> tuple[Any, ...]:
-    return item.key, item.state, item.size, item.digest, item.attempts, item.sentence
+    return item.key, item.state, item.size, item.digest, item.tries, item.sentence

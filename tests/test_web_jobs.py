@@ -65,6 +65,7 @@ def test_a_report_has_every_item_that_the_page_was_narrowed_to(visitor: Visitor,
     assert f"job-{export.id}-" in lines.headers["Content-Disposition"]
     items = [json.loads(line) for line in lines.data.splitlines()]
     assert len(items) == 120
+    assert items[4]["attempts"] == 1, "the attempt that succeeded counts"
     assert items[3] == {
         "object": "p/object-003.dcm",
         "state": "failed",

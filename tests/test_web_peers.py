@@ -53,8 +53,27 @@ def test_a_new_peer_may_echo_and_sees_nothing(visitor: Visitor, dimse: None) -> 
     answer = visitor.post("/interfaces/peers/new", {**PEER, "services": "echo"}, follow_redirects=True)
 
     assert "Viewer is registered. It may echo." in text_of(answer.text)
-    assert "no project yet" in answer.text
+    assert "No project yet: each of its queries finds nothing." in text_of(answer.text)
     assert "Accepted from any address." in answer.text
+
+
+def test_the_page_of_a_peer_says_once_what_it_may_do_in_each_project(
+    visitor: Visitor, dimse: None, admin: Actor
+) -> None:
+    a_project("Brain", actor=admin)
+    added = peers.register(
+        "Viewer",
+        ae_title="VIEWER",
+        services=("echo", "find", "store"),
+        projects=(("neuro/Brain", "ro"),),
+        store_to="neuro/Brain",
+        actor=admin,
+    )
+
+    page = text_of(visitor.get(f"/interfaces/peers/{added.id}").text)
+
+    assert "neuro/Brain read and store" in page
+    assert "to read" not in page
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,9 @@ def test_a_dry_run_of_what_lies_there_already_says_that_nothing_is_to_be_sent(
     tried(again.id)
 
     page = text_of(visitor.get(f"/jobs/{again.id}").text)
+    exported = text_of(visitor.get(f"/jobs/{job.id}").text)
 
+    assert "1 identifiable patient left the site: names, birth dates and IDs are in the objects" in exported
     assert "Nothing is to be sent: something lies at each path already." in page
     assert "1 identifiable patient may leave the site." in page
 

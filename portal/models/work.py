@@ -61,10 +61,18 @@ class JobItem(Table):
     sentence = TextField(default="")
     permanent = BooleanField(default=False)
     attempts = IntegerField(default=0)
+    """How many have failed."""
 
     class Meta:
         indexes = ((("job", "key"), False), (("job", "state"), False))
 
+    @property
+    def tries(self) -> int:
+        """Attempts so far: those that failed, and the one that succeeded."""
+        return self.attempts + (self.state in self.SUCCEEDED)
+
+    SUCCEEDED = ("sent", "verified", "stored", "warned", "ok", "alternate", "version", "conflict", "same")
+    """States that an attempt without an error has led to."""
     COLUMNS = ("job_id", "file_id", "key", "size", "digest", "state", "sentence", "permanent", "attempts")
 
     @classmethod
