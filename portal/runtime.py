@@ -7,7 +7,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from portal import models, settings, vault
+from portal import models, settings, site_key, vault
 from portal.archive import Archive
 from portal.archive.blocks import Blocks
 from portal.archive.remote import BLOCK, Remote
@@ -30,18 +30,22 @@ _running: list[_Runtime] = []
 
 
 def start(chosen: settings.Settings) -> None:
-    """Bind database, archive and queue to the settings; opens no connection. Once a process, before it forks."""
+    """Bind database, archive and queue to the settings; leaves no connection open. Once a process, before it forks.
+
+    Raises Damaged for a database without its own key file. Only a site without a database gets a new key.
+    """
     chosen.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     chosen.archive.mkdir(exist_ok=True, mode=0o700)
     chosen.run.mkdir(exist_ok=True, mode=0o700)
     models.bind(chosen.database)
+    secrets = _open_vault(chosen)
     bucket = Bucket(chosen.bucket) if chosen.bucket else None
     _running[:] = [
         _Runtime(
             settings=chosen,
             archive=Archive(chosen.archive, remote=_remote(chosen, bucket) if bucket else None),
             bucket=bucket,
-            vault=vault.open_vault(chosen.site_key),
+            vault=secrets,
             redis=_redis(chosen),
         )
     ]
@@ -74,6 +78,16 @@ def socket(chosen: settings.Settings) -> str:
     if len(path.encode()) < 107:
         return path
     return f"/tmp/portico-{vault.open_vault(chosen.site_key).digest('socket', path)[:16]}.sock"  # noqa: S108 (0600, in a name of our own)
+
+
+def _open_vault(chosen: settings.Settings) -> vault.Vault:
+    if not settings.has_content(chosen.database):
+        vault.make(chosen.site_key)
+        return vault.open_vault(chosen.site_key)
+    site_key.require_file(chosen.site_key)
+    opened = vault.open_vault(chosen.site_key)
+    site_key.require(opened, chosen.site_key)
+    return opened
 
 
 def _remote(chosen: settings.Settings, bucket: Bucket) -> Remote:

@@ -84,6 +84,11 @@ def load(data: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     )
 
 
+def has_content(path: Path) -> bool:
+    """Whether a file is there and not empty: SQLite makes an empty one before its first table."""
+    return path.is_file() and path.stat().st_size > 0
+
+
 def value(environ: Mapping[str, str], name: str) -> str | None:
     """The variable's text; NAME_FILE beats NAME, so that a secret need not stand in the environment."""
     if path := environ.get(f"{name}_FILE"):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from portal import copies, migrations, models, recovery, runtime, settings, users
+from portal import copies, migrations, models, recovery, runtime, settings, site_key, users
 from portal.errors import BadValue, Busy
 from portal.provenance import operator
 from portal.settings import Settings
@@ -78,6 +78,7 @@ def prepare(chosen: Settings, say: Callable[[str], None]) -> None:
     """Bring the tables to this release, index what a stop left without rows, and make a site's first admin."""
     for name in migrations.apply(chosen.run / "migrate.lock"):
         say(f"Database: {name} applied.")
+    site_key.record(runtime.secrets())
     with models.connection():
         copies.require_bucket()
         if entered := recovery.recover():

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import hmac
 import os
-from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -37,6 +36,19 @@ class Vault:
         nonce = os.urandom(NONCE_BYTES)
         return nonce + AESGCM(self.derive("seal")).encrypt(nonce, secret.encode(), row.encode())
 
+    @property
+    def fingerprint(self) -> str:
+        """What a database keeps of its key, to tell it from another one; the key cannot be guessed from it."""
+        return self.derive("fingerprint").hex()[:32]
+
+    def opens(self, sealed: bytes, *, row: str) -> bool:
+        """Whether a secret was sealed with this key, for this row."""
+        try:
+            self.unseal(sealed, row=row)
+        except Damaged:
+            return False
+        return True
+
     def unseal(self, sealed: bytes, *, row: str) -> str:
         """The secret that was sealed for this row. Raises Damaged if it was sealed by another key or for another."""
         try:
@@ -48,11 +60,14 @@ class Vault:
         return opened.decode()
 
 
-@lru_cache(maxsize=4)
-def open_vault(path: Path) -> Vault:
-    """The vault of a key file, which is made (0600) where there is none yet."""
+def make(path: Path) -> None:
+    """Make a key file (0600), unless there is one: two starts at once agree on one key."""
     with contextlib.suppress(FileExistsError):
         _make(path)
+
+
+def open_vault(path: Path) -> Vault:
+    """The vault of a key file. Raises Damaged for a file that holds no key."""
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise Damaged(f"The key file {path} has {len(key)} bytes instead of {KEY_BYTES}. Restore it from a backup.")

@@ -12,7 +12,7 @@ import requests
 from applications import application
 from werkzeug.serving import make_server
 
-from portal import devices, keys, migrations, models, runtime
+from portal import devices, keys, migrations, models, runtime, vault
 from portal.models import Device
 from portal.provenance import operator
 from portal.settings import Settings
@@ -71,6 +71,7 @@ def serve(site_settings: Settings, empty_database: Path) -> Iterator[Callable[[S
     """Starts the whole application on a free port of this machine; its database is this thread's too."""
     site_settings.data.mkdir(mode=0o700)
     shutil.copy(empty_database, site_settings.database)
+    vault.make(site_settings.site_key)
     runtime.start(site_settings)
     migrations.apply(site_settings.run / "migrate.lock")
     running = []

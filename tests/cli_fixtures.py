@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from portal import cli
+from portal import cli, vault
 
 
 @dataclass(frozen=True)
@@ -65,5 +65,6 @@ def portal(
     command = Portal(tmp_path / "data", capsys)
     command.data.mkdir(mode=0o700)
     shutil.copy(empty_database, command.data / "portal.db")
+    vault.make(command.data / "keys" / "site.key")
     assert command("migrate").code == 0
     return command

@@ -12,7 +12,7 @@ from flask import Flask
 from jinja2 import FileSystemBytecodeCache
 from werkzeug.routing import Rule
 
-from portal import migrations, models, runtime, settings
+from portal import migrations, models, runtime, settings, vault
 from portal.provenance import Actor
 
 os.environ["PORTAL_CHEAP_PASSWORDS"] = "1"
@@ -64,6 +64,7 @@ def site(site_settings: settings.Settings, empty_database: Path) -> Iterator[set
     """A migrated, empty site, bound to this process, with a connection for the test's thread."""
     site_settings.data.mkdir(mode=0o700)
     shutil.copy(empty_database, site_settings.database)
+    vault.make(site_settings.site_key)
     runtime.start(site_settings)
     migrations.apply(site_settings.run / "migrate.lock")
     with models.connection():

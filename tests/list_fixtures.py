@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from portal import associations, callers, devices, jobs, keys, models, peers, runtime, settings
+from portal import associations, callers, devices, jobs, keys, models, peers, runtime, settings, vault
 from portal.models import Schedule, writing
 from portal.provenance import Actor, operator
 from portal.storage import storages
@@ -17,6 +17,7 @@ def full_database(tmp_path_factory: pytest.TempPathFactory, empty_database: Path
     chosen = settings.load(tmp_path_factory.mktemp("full") / "data", {"PORTAL_MIN_FREE": "1"})
     chosen.data.mkdir()
     shutil.copy(empty_database, chosen.database)
+    vault.make(chosen.site_key)
     runtime.start(chosen)
     with models.connection():
         for number in range(60):

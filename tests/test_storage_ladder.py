@@ -23,6 +23,7 @@ from portal.models import Acquisition, Job, JobItem, Secret, Storage, now
 from portal.provenance import Actor
 from portal.settings import Settings
 from portal.storage import credentials, endpoints, health, ladder, servers, storages
+from portal.vault import Vault
 
 __all__ = ["portal"]
 pytestmark = pytest.mark.xdist_group("stores")
@@ -198,13 +199,11 @@ def test_credentials_lie_sealed_and_nowhere_else(juicefs: Place, site: Settings,
     assert not Secret.select().exists()
 
 
-def test_a_secret_of_another_key_file_is_asked_for_again(juicefs: Place, site: Settings, admin: Actor) -> None:
+@pytest.mark.usefixtures("site")
+def test_a_secret_of_another_key_file_is_asked_for_again(juicefs: Place, admin: Actor) -> None:
     row = add(juicefs, admin)
-    site.site_key.write_bytes(b"x" * 32)
-    from portal import vault
-
-    vault.open_vault.cache_clear()
-    runtime.start(site)
+    foreign = Vault(b"x" * 32).seal("{}", row=f"storage:{row.id}")
+    Secret.update(sealed=foreign).execute()
     with pytest.raises(Damaged, match="Enter the credential again"):
         storages.open(row)
     job = test(row, admin)

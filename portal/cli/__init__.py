@@ -36,6 +36,7 @@ MODULES = {
     "backup": "later",
     "restore": "later",
     "migrate": "site",
+    "key": "site_key",
     "conformance": "later",
 }
 

@@ -53,7 +53,15 @@ def on_site(function: Command) -> Callable[..., int]:
 
 
 def require_site(chosen: settings.Settings) -> None:
-    """Raise Missing unless there is a site in the folder that this release can work with.
+    """Raise Missing unless there is a site in the folder that this release can work with."""
+    require_database(chosen)
+    runtime.start(chosen)
+    if migrations.pending():
+        raise Missing(f"The site in {chosen.data} is of an older release. Run `portal migrate` first.")
+
+
+def require_database(chosen: settings.Settings) -> None:
+    """Raise Missing unless there is a database that this account may write.
 
     A command never makes a site by itself: a mistyped `--data` is to be seen.
     """
@@ -61,9 +69,6 @@ def require_site(chosen: settings.Settings) -> None:
         raise Missing(f"There is no site in {chosen.data}. Start one with `portal up`, or name its folder with --data.")
     if not os.access(chosen.database, os.W_OK):
         raise Missing(f"{chosen.database} cannot be written by this account. Run the command as the site's owner.")
-    runtime.start(chosen)
-    if migrations.pending():
-        raise Missing(f"The site in {chosen.data} is of an older release. Run `portal migrate` first.")
 
 
 def sentence_of(error: Exception) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from portal import health, migrations, runtime, settings, startup
+from portal import health, migrations, runtime, settings, site_key, startup
 from portal.cli.door import data_option, json_option, on_site
 from portal.cli.printing import Answer, answer
 from portal.quantities import size
@@ -49,6 +49,7 @@ def migrate(data: Path | None, as_json: bool) -> int:
     chosen = settings.load(data)
     startup.open_folder(chosen)
     applied = migrations.apply(runtime.current().run / "migrate.lock")
+    site_key.record(runtime.secrets())
     sentence = f"Applied: {', '.join(applied)}." if applied else "Nothing to do: the database is of this release."
     return answer(Answer(view={"applied": applied}, sentence=sentence), as_json=as_json)
 

@@ -15,7 +15,7 @@ from portal.models.index import (
 )
 from portal.models.interfaces import Association, Caller, Peer, Storage
 from portal.models.people import ApiKey, Device, DeviceHour, Grant, Secret, User
-from portal.models.site import Audit, Setting
+from portal.models.site import Audit, Setting, SiteKey
 from portal.models.tree import (
     Acquisition,
     Blob,
@@ -64,6 +64,7 @@ TABLES: tuple[type[Table], ...] = (
     Schedule,
     ScheduleRun,
     Setting,
+    SiteKey,
     Audit,
     DiskDay,
     Hourly,
@@ -106,6 +107,7 @@ __all__ = [
     "Session",
     "Setting",
     "Sidecar",
+    "SiteKey",
     "Storage",
     "Study",
     "Subject",

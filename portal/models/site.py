@@ -2,12 +2,19 @@
 
 from peewee import CharField, TextField
 
-from portal.models.base import JsonField, Table, UtcField
+from portal.models.base import JsonField, Table, UtcField, now
 
 
 class Setting(Table):
     key = CharField(unique=True)
     value = JsonField(null=True)
+
+
+class SiteKey(Table):
+    """Fingerprints of the key files that this database was used with; the newest row is that of the key in use."""
+
+    fingerprint = CharField()
+    since = UtcField(default=now)
 
 
 class Audit(Table):

@@ -1,0 +1,14 @@
+"""The database knows which key file it belongs to: a table of fingerprints, filled at the next start."""
+
+from peewee import CharField
+
+from portal.models.base import Table, UtcField, now
+
+
+class SiteKey(Table):
+    fingerprint = CharField()
+    since = UtcField(default=now)
+
+
+def up(migrator, db):
+    db.create_tables([SiteKey])
