@@ -41,7 +41,7 @@ def replace(data: Path | None, as_json: bool, i_know: bool) -> int:
 def _told(lost: key_replacement.Losses, *, replaced: bool) -> Answer:
     head = "The site has a new key. Keep a copy of keys/site.key elsewhere." if replaced else "With a new key:"
     failure = "" if replaced else "Nothing was changed. To do it: portal key replace --i-know"
-    return Answer(view={"replaced": replaced, **asdict(lost)}, sentence="\n".join([head, *lost.lines]), failure=failure)
+    return Answer(view={"replaced": replaced, **asdict(lost)}, report="\n".join([head, *lost.lines]), failure=failure)
 
 
 commands = (key,)
