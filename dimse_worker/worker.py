@@ -19,13 +19,15 @@ from rq.job import Job as Bell
 from rq.serializers import JSONSerializer
 
 import dimse_worker.jobs  # noqa: F401 (loaded once, not by each horse)
-from portal import disk, hourly, jobs, runs, runtime, schedules, tether, totals, usage
+from portal import disk, hourly, jobs, recovery, runs, runtime, schedules, tether, totals, usage
 from portal.settings import Settings
 from portal.storage import health
 
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 10.0
+ARCHIVE_SECONDS = 300.0
+"""Between two looks for what killed processes left in the archive."""
 MONITOR_SECONDS = 5
 QUEUE_PAUSE = 1.0
 WORKER_TTL = 20
@@ -52,6 +54,7 @@ class JobWorker(Worker):
         self.log_result_lifespan = False
         self.is_stopping = False
         self._swept = 0.0
+        self._looked_through = time.monotonic()
 
     def answer_signals(self) -> None:
         """Stop in order from now on. RQ does this only after the worker has become known to others."""
@@ -129,12 +132,19 @@ class JobWorker(Worker):
                 schedules.sweep()
                 usage.refresh()
                 health.sweep()
+                self._look_through_archive()
                 totals.refresh()
                 if disk.sample():
                     hourly.forget()
         except (RedisError, DatabaseError) as error:
             log.warning("the sweep could not be done: %s", error)
         self._swept = time.monotonic()
+
+    def _look_through_archive(self) -> None:
+        if time.monotonic() - self._looked_through < ARCHIVE_SECONDS:
+            return
+        self._looked_through = time.monotonic()
+        recovery.sweep()
 
 
 def main(settings: Settings) -> None:

@@ -1,75 +1,126 @@
-"""Records of the archive that have no row: indexed after a kill, or after the database was lost."""
+"""Records of the archive that have no row: indexed after a kill, or after the database was lost.
 
+Each record is treated alone: one that cannot be indexed is quarantined, and stops nobody.
+"""
+
+import contextlib
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
-from portal import containers, filing, header, runtime
+from peewee import DatabaseError, OperationalError
+
+from portal import containers, filing, header, quarantine, runtime
 from portal.archive import Damage, Place, Record
-from portal.archive.records import end_of
-from portal.errors import Damaged, NotDicom, PortalError
+from portal.errors import NotDicom, PortalError
 from portal.filing import Arrival
-from portal.models import Acquisition, Blob, Group, Project, Session, Subject, writing
+from portal.models import Acquisition, ClosedSegment, Group, Project, Session, Subject, writing
+from portal.models import archive as archive_rows
 from portal.provenance import NEW, Origin, Recorded
 
 log = logging.getLogger(__name__)
 
+SETTLED = 30.0
+"""Seconds without a write after which a segment is looked at while others work: its last object may still be getting
+its rows."""
+EMPTY_SIZE = 8
+"""Bytes of a segment without a record."""
+NOT_OF_THE_RECORD = (OperationalError, OSError)
+"""What a busy database or a full disk raises: the record is tried again later."""
 
-def recover() -> int:
-    """At the start of a process: index whole records past the last indexed one, and cut torn tails.
 
-    Looks only at segments that no process appends to. Returns how many records were indexed.
+def recover(settled: float = 0.0) -> int:
+    """Index whole records that have no rows, and cut torn tails, of each segment that is not known to be indexed whole.
+
+    Looks only at segments that no process appends to, and that nobody wrote to for `settled` seconds. Returns how many
+    records were indexed.
     """
     archive = runtime.archive()
-    entered = 0
+    names: Any = ClosedSegment.select(ClosedSegment.name).tuples()
+    closed = {name for (name,) in names}
+    indexed = 0
     for segment in archive.segments():
+        if segment in closed:
+            continue
         try:
             with archive.at_rest(segment) as resting:
-                if resting:
-                    entered += finish(segment)
-        except (OSError, PortalError) as error:  # one segment keeps no site from starting
+                if resting and not _is_fresh(segment, settled):
+                    indexed += finish(segment)
+        except (OSError, PortalError, DatabaseError) as error:  # one segment keeps no site from starting
             log.error("segment %s cannot be looked through: %s", segment, error)
-    return entered
+    return indexed
+
+
+def sweep() -> int:
+    """The same while others work: what a killed process left goes, a partial upload too, and is not looked at again."""
+    return recover(SETTLED)
 
 
 def finish(segment: str) -> int:
     """The same for one segment that is at rest, and stays so for the caller."""
-    return sum(_recover_tail(segment))
+    if ClosedSegment.select().where(ClosedSegment.name == segment).exists():
+        return 0
+    indexed = sum(_index_unknown(segment))
+    _close(segment)
+    return indexed
 
 
-def enter(record: Record) -> filing.Stored:
-    """Give a record its rows again, in the containers that its footer names, which are made where they are gone."""
-    with runtime.archive().open(record.segment, record.offset, record.size) as content:
-        parsed = _header(cast(BinaryIO, content), record)
-    with writing():
-        return filing.enter(_arrival(record, parsed), Place(record.segment, record.offset, record.size))
+def enter(record: Record) -> filing.Stored | None:
+    """Give a record its rows again, in the containers that its footer names, which are made where they are gone.
+
+    None for one that cannot be indexed, which is quarantined, or that has got its rows meanwhile.
+    """
+    try:
+        with runtime.archive().open(record.segment, record.offset, record.size) as content:
+            parsed = _header(cast(BinaryIO, content), record)
+        with writing():
+            if archive_rows.has_blob(record.segment, record.offset):
+                return None
+            stored = filing.enter(_arrival(record, parsed), Place(record.segment, record.offset, record.size))
+            quarantine.remove(record)
+            return stored
+    except NOT_OF_THE_RECORD:
+        raise
+    except PortalError as error:
+        if not error.permanent:
+            raise
+        quarantine.add(record, error)
+    except Exception as error:  # noqa: BLE001 (whatever one record raises, the others are indexed; it is logged)
+        quarantine.add(record, error)
+    return None
 
 
-def is_known(record: Record) -> bool:
-    return Blob.select().where(Blob.segment == record.segment, Blob.offset == record.offset).exists()
-
-
-def _recover_tail(segment: str) -> Iterator[int]:
+def _index_unknown(segment: str) -> Iterator[int]:
     """What is indexed was acknowledged: of that nothing is cut off, however it looks now."""
     archive = runtime.archive()
-    last = Blob.select(Blob.offset, Blob.size).where(Blob.segment == segment).order_by(Blob.offset.desc()).first()
-    for found in archive.scan(segment, None if last is None else _end_of(segment, last)):
+    last = archive_rows.last_offset(segment)
+    for found in archive.scan_unknown(segment, archive_rows.known_records(segment)):
         if isinstance(found, Damage):
             log.warning("segment %s at %d: %s", found.segment, found.offset, found.sentence)
-            if found.torn and (last is None or found.offset > last.offset):
+            if found.torn and found.offset > last:
                 archive.cut(segment, found.offset)
-        elif not is_known(found):
-            stored = enter(found)
+        elif (stored := enter(found)) is not None:
             log.info("segment %s at %d: indexed after a stop, %s", found.segment, found.offset, stored.outcome)
             yield 1
 
 
-def _end_of(segment: str, blob: Blob) -> int | None:
-    """Where the record after this one begins; None where that cannot be told any more."""
-    try:
-        return end_of(runtime.archive().path(segment), blob.offset, blob.size)
-    except Damaged:
-        return None
+def _close(segment: str) -> None:
+    """Write down that nobody need look at a segment again; not of an empty one, which may just have been made."""
+    with contextlib.suppress(FileNotFoundError):
+        size = runtime.archive().path(segment).stat().st_size
+        if size > EMPTY_SIZE:
+            with writing():
+                ClosedSegment.insert(name=segment, size=size).on_conflict_ignore().execute()
+
+
+def _is_fresh(segment: str, settled: float) -> bool:
+    return is_fresh(runtime.archive().path(segment).stat().st_mtime, settled)
+
+
+def is_fresh(moment: float, settled: float) -> bool:
+    """Whether that was just now; what lies far ahead is of a clock that has been set back."""
+    return abs(time.time() - moment) < settled
 
 
 def _header(content: BinaryIO, record: Record) -> header.Header | None:
@@ -78,6 +129,8 @@ def _header(content: BinaryIO, record: Record) -> header.Header | None:
     try:
         return header.read_file(content, record.size)[0]
     except NotDicom:
+        if record.footer["container"] is None:  # nobody said where to keep it as a plain file
+            raise
         return None
 
 

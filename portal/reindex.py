@@ -1,26 +1,31 @@
 """`portal reindex`: makes the DICOM index anew from the archive, and names what is damaged."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO, cast
 
-from peewee import JOIN
+from peewee import JOIN, OperationalError
 
 from portal import conflicts, copies, header, index, placement, recovery, runtime
 from portal.archive import Damage, Record
-from portal.errors import BadValue, Damaged, PortalError
+from portal.errors import Damaged, PortalError
 from portal.index import SAME
 from portal.models import (
     Blob,
     Conflict,
     File,
     Instance,
+    QuarantinedRecord,
     Series,
     Study,
     connection,
     restart_numbers,
     writing,
 )
+from portal.models import archive as archive_rows
+
+log = logging.getLogger(__name__)
 
 PAGE = 500
 FAR = 1 << 62
@@ -53,10 +58,15 @@ def run() -> Report:
             for table in (Instance, Series, Study):
                 restart_numbers(table)
         _index_files(report)
-        for record in sorted(unknown, key=lambda record: record.footer["received_at"]):
+        for record in sorted(unknown, key=_received):
             _recover(record, report)
-        _repeat_decisions()
+        _repeat_decisions(report)
     return report
+
+
+def _received(record: Record) -> str:
+    """When it came, by its footer; those without a moment come first."""
+    return str(record.footer.get("received_at", "")) if isinstance(record.footer, dict) else ""
 
 
 def _look_through(report: Report) -> list[Record]:
@@ -64,8 +74,11 @@ def _look_through(report: Report) -> list[Record]:
     archive = runtime.archive()
     unknown: list[Record] = []
     for segment in archive.segments():
-        with archive.at_rest(segment) as resting:
-            unknown.extend(_look_at(segment, report, resting=resting))
+        try:
+            with archive.at_rest(segment) as resting:
+                unknown.extend(_look_at(segment, report, resting=resting))
+        except OSError as error:
+            report.damaged.extend(_named(_unreadable(segment, error)))
     bucket = runtime.bucket()
     if bucket is not None:
         copies.adopt(bucket)
@@ -81,10 +94,15 @@ def _look_through(report: Report) -> list[Record]:
 def _look_at(segment: str, report: Report, *, resting: bool) -> Iterator[Record]:
     for found in runtime.archive().scan(segment):
         if isinstance(found, Record):
-            if resting and not recovery.is_known(found):
+            if resting and not archive_rows.has_blob(found.segment, found.offset):
                 yield found
         elif resting or not found.torn:
             report.damaged.extend(_named(found))
+
+
+def _unreadable(segment: str, error: OSError) -> Damage:
+    sentence = f"Segment {segment} cannot be read: {error.strerror}. Restore it from a backup."
+    return Damage(segment, 0, FAR, sentence, torn=False)
 
 
 def _named(damage: Damage) -> Iterator[dict[str, Any]]:
@@ -106,11 +124,14 @@ def _index_files(report: Report) -> None:
             _leave_out(report, file, "Its bytes are damaged.")
             continue
         try:
-            parsed = _header(file)
+            _index(file, _header(file), report)
+        except OperationalError:
+            raise
         except PortalError as error:
             _leave_out(report, file, error.sentence)
-            continue
-        _index(file, parsed, report)
+        except Exception as error:  # one object keeps no other from being indexed
+            log.exception("file %d cannot be indexed", file.id)
+            _leave_out(report, file, f"Reading it failed ({type(error).__name__}).")
 
 
 def _files_without_rows() -> Iterator[File]:
@@ -145,19 +166,29 @@ def _index(file: File, parsed: header.Header, report: Report) -> None:
 
 
 def _recover(record: Record, report: Report) -> None:
-    try:
-        stored = recovery.enter(record)
-    except BadValue as error:
-        report.not_restored.append({"segment": record.segment, "offset": record.offset, "sentence": error.sentence})
+    stored = recovery.enter(record)
+    if stored is not None:
+        report.recovered += stored.outcome != SAME
         return
-    if stored.outcome != SAME:
-        report.recovered += 1
+    row = QuarantinedRecord.get_or_none(
+        QuarantinedRecord.segment == record.segment, QuarantinedRecord.offset == record.offset
+    )
+    if row is not None:
+        place = {"segment": record.segment, "offset": record.offset}
+        report.not_restored.append({**place, "record": row.id, "sentence": row.message})
 
 
-def _repeat_decisions() -> None:
+def _repeat_decisions(report: Report) -> None:
     for conflict in Conflict.select().where(Conflict.choice != conflicts.OPEN).order_by(Conflict.id):
-        with writing():
-            conflicts.repeat(conflict)
+        try:
+            with writing():
+                conflicts.repeat(conflict)
+        except OperationalError:
+            raise
+        except Exception as error:  # one decision keeps no other from being repeated
+            log.exception("the decision of conflict %d cannot be repeated", conflict.id)
+            sentence = f"Its decision, {conflict.choice}, could not be repeated ({type(error).__name__})."
+            report.not_restored.append({"file": conflict.file_id, "sentence": sentence})
 
 
 def _header(file: File) -> header.Header:

@@ -56,6 +56,8 @@ def _turn(uploader: Uploader) -> None:
         log.info("stopped in the middle; the next run goes on")
     except (DatabaseError, OSError) as error:
         log.warning("nothing could be uploaded: %s", error)
+    except Exception:  # one segment keeps no other from being brought in a later turn
+        log.exception("nothing could be uploaded")
 
 
 def _locked(descriptor: int) -> bool:

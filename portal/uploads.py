@@ -19,14 +19,10 @@ from portal.models import Segment, now, writing
 
 log = logging.getLogger(__name__)
 
-SETTLED = 30.0
-"""Seconds without a write after which a closed segment is looked at: its last object may still be getting its rows."""
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
 """Seconds before a segment that failed is tried again; each later try waits twice as long."""
 AGAIN = 3600.0
 """Seconds between two looks at what the bucket has lost or changed."""
-EMPTY = 8
-"""Bytes of a segment without a record."""
 
 Check = Callable[[], None]
 """Called between two pieces; it may raise to end the work."""
@@ -39,7 +35,7 @@ def _go_on() -> None:
 class Uploader:
     """Brings what is closed to the bucket, one segment after the other; one of a site works at a time."""
 
-    def __init__(self, bucket: Bucket, check: Check = _go_on, *, settled: float = SETTLED) -> None:
+    def __init__(self, bucket: Bucket, check: Check = _go_on, *, settled: float = recovery.SETTLED) -> None:
         self._bucket, self._check, self._settled = bucket, check, settled
         self._due: dict[str, float] = {}
         self._pauses: dict[str, float] = {}
@@ -98,7 +94,7 @@ class Uploader:
         self._pauses[name], self._due[name] = pause, time.monotonic() + pause
 
 
-def closed(settled: float = SETTLED) -> list[str]:
+def closed(settled: float = recovery.SETTLED) -> list[str]:
     """Segments that are here, are closed and not proved, each with a row; those that closed first come first."""
     archive = runtime.archive()
     rows: Any = Segment.select(Segment.name, Segment.verified.is_null(False) & (Segment.digest != "")).tuples()
@@ -106,7 +102,12 @@ def closed(settled: float = SETTLED) -> list[str]:
     found = []
     for name in archive.segments():
         told = copies.stat(name)
-        if is_proved.get(name) or told is None or told.st_size <= EMPTY or _is_fresh(told.st_mtime, settled):
+        if (
+            is_proved.get(name)
+            or told is None
+            or told.st_size <= recovery.EMPTY_SIZE
+            or recovery.is_fresh(told.st_mtime, settled)
+        ):
             continue
         if name not in is_proved:
             with contextlib.suppress(OSError), archive.at_rest(name) as resting:
@@ -127,11 +128,6 @@ def _readable(name: str) -> Iterator[None]:
         raise Damaged(f"Segment {name} cannot be read here: {error.strerror}. Restore it from a backup.") from error
 
 
-def _is_fresh(moment: float, settled: float) -> bool:
-    """Whether that was just now; what lies far ahead is of a clock that has been set back."""
-    return abs(time.time() - moment) < settled
-
-
 def bring(bucket: Bucket, name: str, check: Check = _go_on) -> bool:
     """Bring one segment to the bucket and prove that it is there; False where it is not closed after all.
 
@@ -143,7 +139,7 @@ def bring(bucket: Bucket, name: str, check: Check = _go_on) -> bool:
             return False
         recovery.finish(name)
         path = archive.path(name)
-        if not path.exists() or path.stat().st_size <= EMPTY:
+        if not path.exists() or path.stat().st_size <= recovery.EMPTY_SIZE:
             with writing():  # only a torn record was in it: nothing waits
                 Segment.delete().where(Segment.name == name, Segment.verified.is_null()).execute()
             return False

@@ -12,11 +12,9 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from portal.archive.slices import CHUNK, Slice
-from portal.errors import Damaged
 
 SEGMENT_MAGIC = b"PORTSEG1"
 RECORD_MAGIC = b"PREC"
@@ -84,6 +82,23 @@ def scan(file: Slice, segment: str, start: int = len(SEGMENT_MAGIC)) -> Iterator
         at = found.end
 
 
+def scan_unknown(file: Slice, segment: str, known: Iterator[tuple[int, int]]) -> Iterator[Record | Damage]:
+    """As `scan` of a whole segment, but what `known` names is passed over: of it only the footer's length is read.
+
+    `known` gives offset and size of contents, in the order of their offsets.
+    """
+    at, place = len(SEGMENT_MAGIC), next(known, None)
+    while at < file.size:
+        while place is not None and place[0] < at + HEADER_SIZE:
+            place = next(known, None)
+        if place is not None and place[0] == at + HEADER_SIZE and (end := _end_of(file, *place)):
+            at = end
+            continue
+        found = next(scan(file, segment, at))
+        yield found
+        at = found.end
+
+
 def read(file: Slice, segment: str, at: int, size: int) -> Record | Damage:
     """The record that begins at `at`, checked to its last byte.
 
@@ -130,14 +145,14 @@ def _crc_of_file(file: Slice, length: int) -> int:
     return crc
 
 
-def end_of(path: Path, offset: int, size: int) -> int:
-    """Where a record ends whose content is known to be `size` bytes from `offset`; its bytes are not checked."""
-    with Slice(path, 0, path.stat().st_size) as file:
-        file.seek(offset + size)
-        head = file.read(_CRC.size)
+def _end_of(file: Slice, offset: int, size: int) -> int:
+    """Where a record ends whose content lies there; 0 where that cannot be told. Its bytes are not checked."""
+    file.seek(offset + size)
+    head = file.read(_CRC.size)
     if len(head) < _CRC.size or _CRC.unpack(head)[0] > LONGEST_FOOTER:
-        raise Damaged(f"Segment {path.name} is shorter than the index says. Restore it from a backup.")
-    return int(offset + size + _CRC.size + _CRC.unpack(head)[0] + _CRC.size)
+        return 0
+    end = offset + size + _CRC.size + _CRC.unpack(head)[0] + _CRC.size
+    return end if end <= file.size else 0
 
 
 def _next_record(file: Slice, segment: str, at: int, size: int) -> int:

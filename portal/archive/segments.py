@@ -21,6 +21,7 @@ from portal.errors import Damaged
 SEGMENT_SIZE = 1 << 30
 LOOKED = 60.0
 """Seconds between two notes that a segment was read."""
+ENDING = ".seg"
 _NAME = re.compile(r"[A-Za-z0-9_.-]+\.seg")
 _HOST = re.sub(r"[^A-Za-z0-9_]", "_", socket.gethostname())[:64] or "host"
 
@@ -111,12 +112,17 @@ class Archive:
 
     def segments(self) -> list[str]:
         """Names of all segments that are here, in the order of their names."""
-        return sorted(path.name for path in self.root.glob("*.seg"))
+        return sorted(name for name in os.listdir(self.root) if name.endswith(ENDING))
 
-    def scan(self, segment: str, start: int | None = None) -> Iterator[Record | Damage]:
-        """Records and damage of a segment, from the record that begins at `start`."""
+    def scan(self, segment: str) -> Iterator[Record | Damage]:
+        """Records and damage of a segment."""
         with self._whole(segment) as file:
-            yield from records.scan(file, segment, len(records.SEGMENT_MAGIC) if start is None else start)
+            yield from records.scan(file, segment)
+
+    def scan_unknown(self, segment: str, known: Iterator[tuple[int, int]]) -> Iterator[Record | Damage]:
+        """Damage of a segment, and its records but for those at the offsets and of the sizes in `known`."""
+        with self._whole(segment) as file:
+            yield from records.scan_unknown(file, segment, known)
 
     @contextlib.contextmanager
     def at_rest(self, segment: str) -> Iterator[bool]:

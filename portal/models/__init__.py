@@ -1,5 +1,6 @@
 """The tables, by noun; nothing outside this package knows SQL."""
 
+from portal.models.archive import ClosedSegment, QuarantinedRecord
 from portal.models.base import Owned, Table, bind, connection, database, is_busy, now, restart_numbers, writing
 from portal.models.figures import DiskDay, Hourly, Total
 from portal.models.index import (
@@ -41,6 +42,8 @@ TABLES: tuple[type[Table], ...] = (
     Acquisition,
     Blob,
     Segment,
+    ClosedSegment,
+    QuarantinedRecord,
     File,
     FileVersion,
     Study,
@@ -83,6 +86,7 @@ __all__ = [
     "Audit",
     "Blob",
     "Caller",
+    "ClosedSegment",
     "Conflict",
     "Decision",
     "Device",
@@ -99,6 +103,7 @@ __all__ = [
     "Owned",
     "Peer",
     "Project",
+    "QuarantinedRecord",
     "Schedule",
     "ScheduleRun",
     "Secret",
