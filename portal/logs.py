@@ -1,11 +1,38 @@
-"""Log files of the processes: bounded, so that years of them fill no disk."""
+"""Log files of the processes: bounded, so that years of them fill no disk, and one line for each message."""
 
 import contextlib
+import logging
 import os
+import textwrap
 from pathlib import Path
 
 LARGEST = 5_000_000
 KEPT = 3
+_BREAKS = {number: f"\\x{number:02x}" for number in (*range(0x20), *range(0x7F, 0xA0))}
+_BREAKS |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+class OneLine(logging.Formatter):
+    """Time, level, logger and message in one line: a path or a title from outside cannot begin a line of its own.
+
+    The lines of a stack stand indented below it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return super().formatMessage(record).translate(_BREAKS)
+
+    def formatException(self, ei: object) -> str:
+        return textwrap.indent(super().formatException(ei), "  ", lambda _line: True)  # type: ignore[arg-type]
+
+
+def start() -> None:
+    """Log to standard error, which the supervisor keeps in a file."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 class LogFile:

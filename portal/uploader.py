@@ -11,7 +11,7 @@ from types import FrameType
 
 from peewee import DatabaseError
 
-from portal import runtime, settings
+from portal import logs, runtime, settings
 from portal.errors import PortalError
 from portal.uploads import Uploader
 
@@ -70,7 +70,7 @@ def _locked(descriptor: int) -> bool:
 
 def main(arguments: list[str]) -> int:
     """Run until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.start()
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     os.umask(0o077)
     os.nice(NICE)

@@ -1,6 +1,5 @@
 """The web server's process: gunicorn with threads, on the application of `portal.app`."""
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from portal import runtime, settings, tether
+from portal import logs, runtime, settings, tether
 from portal.app import create_app
 
 WORKERS, THREADS = 2, 8
@@ -61,7 +60,7 @@ def _write_down(_arbiter: Any, worker: Any) -> None:
 
 def main(arguments: list[str]) -> None:
     """`python -m portal.web DATA HOST:PORT`, started by the supervisor."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.start()
     os.umask(0o077)
     data, address = arguments
     WebServer(settings.load(Path(data)), address).run()
