@@ -51,10 +51,10 @@ def written(members: Iterable[tuple[str, datetime, int, Iterable[bytes]]]) -> It
     yield sink.take()
 
 
-def pack(session_id: int, scope: Scope, *, actor: Actor) -> Packed:
+def pack(session_id: int, scope: Scope) -> Packed:
     """The live files of a session in the folders of its acquisitions, but for those that are held or superseded.
 
-    Writes down, once, that somebody takes them away. Raises Missing, also for a session without files.
+    Raises Missing, also for a session without files.
     """
     session = containers.get("session", session_id, scope)
     found = export_walk.of_session(session_id, session.label)
@@ -62,10 +62,13 @@ def pack(session_id: int, scope: Scope, *, actor: Actor) -> Packed:
     members = tuple((path, *blobs[file_id]) for path, file_id in found if file_id in blobs)
     if not members:
         raise Missing("The session has no files that could be downloaded.")
-    packed = Packed(name=f"{keys.shorten(keys.segment(session.label), room=4)}.zip", members=members)
+    return Packed(name=f"{keys.shorten(keys.segment(session.label), room=4)}.zip", members=members)
+
+
+def note_download(session_id: int, packed: Packed, *, actor: Actor) -> None:
+    """Write down that somebody takes the files of a session away."""
     with writing():
-        audit.record(actor, "session:downloaded", "session", session_id, files=len(members), bytes=packed.size)
-    return packed
+        audit.record(actor, "session:downloaded", "session", session_id, files=len(packed.members), bytes=packed.size)
 
 
 def _content(blob: Blob) -> Iterator[bytes]:

@@ -15,6 +15,7 @@ from page_fixtures import ANSWERS, ATTACK, NAME, PAGES, TURN, UNSEEN, Served, li
 from web_fixtures import HTMX, Visitor
 from werkzeug.test import TestResponse
 
+from portal.models import Audit
 from portal.routes.headers import CONTENT_SECURITY_POLICY
 from portal.sheets import RUNS
 
@@ -129,6 +130,15 @@ def test_a_download_is_named_by_a_header_that_a_name_cannot_leave(served: Served
             assert found, answer.headers["Content-Disposition"]
             names[endpoint] = unquote(found[1])
     assert names["data.download"] == NAME
+
+
+def test_a_head_takes_nothing_away_and_writes_nothing_down(served: Served, visitor: Visitor) -> None:
+    before = Audit.select().count()
+    answers = [address for endpoint, address in ANSWERS.items() if endpoint != "static"]
+    for path in map(served.at, [*(addresses[0] for addresses in PAGES.values()), *answers]):
+        answer = visitor.client.head(path, environ_base={"REMOTE_ADDR": visitor.address})
+        assert (answer.status_code, answer.data) == (303 if path == "/sign-in" else 200, b""), path
+    assert Audit.select().count() == before
 
 
 def test_a_report_is_one_json_object_a_line(served: Served, visitor: Visitor) -> None:

@@ -30,7 +30,7 @@ def project(site: Settings, admin: Actor) -> Project:
 
 
 def packed(session: Session, admin: Actor) -> zipfile.ZipFile:
-    found = zips.pack(session.id, rights.scope(admin), actor=admin)
+    found = zips.pack(session.id, rights.scope(admin))
     return zipfile.ZipFile(io.BytesIO(b"".join(found.chunks())))
 
 
@@ -72,7 +72,8 @@ def test_what_is_held_or_replaced_stays_out(project: Project, admin: Actor) -> N
 
 def test_a_download_is_one_act_of_the_audit_log(project: Project, admin: Actor) -> None:
     store(an_object(), project)
-    packed(Session.get(), admin)
+    found = zips.pack(Session.get().id, rights.scope(admin))
+    zips.note_download(Session.get().id, found, actor=admin)
     act = Audit.get(Audit.action == "session:downloaded")
     assert act.detail == {"files": 1, "bytes": Blob.get().size}
 
@@ -83,7 +84,7 @@ def test_a_zip_with_a_damaged_file_breaks_off(project: Project, admin: Actor) ->
     with runtime.archive().path(blob.segment).open("r+b") as segment:
         segment.seek(blob.offset + blob.size - 10)
         segment.write(b"\xff\x00\xff")
-    found = zips.pack(Session.get().id, rights.scope(admin), actor=admin)
+    found = zips.pack(Session.get().id, rights.scope(admin))
     with pytest.raises(Damaged):
         list(found.chunks())
 
@@ -91,7 +92,7 @@ def test_a_zip_with_a_damaged_file_breaks_off(project: Project, admin: Actor) ->
 def test_a_large_file_is_never_in_memory_as_a_whole(project: Project, admin: Actor) -> None:
     store(an_object(), project)
     upload(os.urandom(20 << 20), Acquisition.get().id, "large.bin", actor=admin)
-    found = zips.pack(Session.get().id, rights.scope(admin), actor=admin)
+    found = zips.pack(Session.get().id, rights.scope(admin))
     assert max(len(chunk) for chunk in found.chunks()) < 3 << 20
 
 
@@ -144,7 +145,7 @@ def test_a_zip_above_four_gibibytes_is_read_whole_and_what_follows_in_it_too(tmp
 def test_a_session_without_files_has_no_zip(project: Project, admin: Actor) -> None:
     session = containers.add_session(containers.add_subject(project.id, "S", actor=admin).id, "empty", actor=admin)
     with pytest.raises(Missing, match="no files"):
-        zips.pack(session.id, rights.scope(admin), actor=admin)
+        zips.pack(session.id, rights.scope(admin))
 
 
 def test_the_page_of_a_session_offers_its_zip(visitor: Visitor, reader: Visitor, admin: Actor) -> None:

@@ -1,6 +1,6 @@
 """Data: the tree from the projects down to a file, its header and its bytes."""
 
-from flask import Blueprint
+from flask import Blueprint, request
 from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
@@ -99,7 +99,8 @@ def header(file_id: int) -> Response:
 def download(file_id: int) -> Response:
     found = files.get(file_id, current_scope())
     content, size = files.open_content(found)
-    files.note_download(found, actor=current_actor())
+    if request.method == "GET":  # HEAD takes no bytes away
+        files.note_download(found, actor=current_actor())
     response = FlaskResponse(content, mimetype="application/octet-stream", direct_passthrough=True)
     response.headers["Content-Disposition"] = attachment(found.name)
     response.content_length = size
@@ -109,7 +110,9 @@ def download(file_id: int) -> Response:
 @bp.get("/session/<row:session_id>/zip")
 @signed_in_required
 def session_zip(session_id: int) -> Response:
-    packed = zips.pack(session_id, current_scope(), actor=current_actor())
+    packed = zips.pack(session_id, current_scope())
+    if request.method == "GET":
+        zips.note_download(session_id, packed, actor=current_actor())
     response = FlaskResponse(packed.chunks(), mimetype="application/zip", direct_passthrough=True)
     response.headers["Content-Disposition"] = attachment(packed.name)
     return response
