@@ -343,7 +343,7 @@ def _work(actor: Actor) -> dict[str, object]:
         for state in ("stored", "warned", "failed"):
             JobItem.create(job=sent, key=f"{FORMULA}/{state}/{LONG}", state=state, sentence=LONG, size=1)
         places = {"project": Project.get().id, "storage": storages.get(ATTACK).id}
-        params = {**places, "path": LONG, "to": ATTACK, "only": f"session {LONG}"}
+        params = {**places, "path": LONG, "to": ATTACK, "only": f"session {LONG}", "rules": ""}
         said = {"label": ATTACK, "confirmed_by": FORMULA, "sentence": LONG, "params": params}
         schedule = Schedule.create(cron="0 2 * * *", state="stopped", **said)
         Schedule.create(cron="0 2 * * *", due=now(), **{**said, "label": WIDE})

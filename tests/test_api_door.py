@@ -137,6 +137,8 @@ def test_a_method_that_an_address_does_not_take_is_named(api: Api) -> None:
         (b'{"label": 7}', 422, "must be a text"),
         (b'{"label": ["x"]}', 422, "must be a text"),
         (b'{"label": 99999999999999999999}', 422, "number that is too large"),
+        (b'{"label": ' + b"9" * 400 + b"}", 422, "number that is too large"),
+        (b'{"label": [{"a": -' + b"9" * 400 + b"}]}", 422, "number that is too large"),
         (b'{"label": 1e400}', 422, "number that is too large"),
         (b'{"label": "a\\u0000b"}', 422, "NUL"),
         (b'{"label": "\\ud800"}', 422, "half a character"),

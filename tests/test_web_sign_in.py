@@ -226,3 +226,29 @@ def test_htmx_sends_the_token_as_a_header(visitor: Visitor) -> None:
     answer = visitor.client.post("/users/new", data={"email": "x@y.example"}, headers={"X-CSRFToken": token})
 
     assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("body", ["[]", "7", '[["email", "a@b.example"], ["password", 7]]', '{"password": 7}', "{"])
+def test_a_page_takes_a_form_and_no_json(stranger: Visitor, body: str) -> None:
+    token = stranger.token()
+    for path in ("/sign-in", "/password", "/users/new"):
+        answer = stranger.client.post(path, data=body, content_type="application/json", headers={"X-CSRFToken": token})
+        assert answer.status_code == 415
+        assert "Pages take forms alone" in answer.text
+
+
+@pytest.mark.parametrize("odd", ["http://[", "//[", "https://[::1", "[/"])
+def test_an_address_that_is_none_sends_nobody_anywhere(stranger: Visitor, odd: str) -> None:
+    assert stranger.sign_in(next=odd).headers["Location"] == "/"
+
+
+def test_what_htmx_says_of_its_page_may_be_no_address(stranger: Visitor) -> None:
+    answer = stranger.get("/jobs/", headers={"HX-Request": "true", "HX-Current-URL": "http://["})
+    assert answer.status_code == 401
+    assert answer.headers["HX-Redirect"] == "/sign-in"
+
+
+def test_a_referrer_that_is_no_address_is_refused_before_it_is_compared(stranger: Visitor) -> None:
+    sent = {"csrf_token": stranger.token(), "email": stranger.email, "password": PASSWORD}
+    answer = stranger.client.post("/sign-in", data=sent, base_url="https://localhost", headers={"Referer": "https://["})
+    assert answer.status_code == 400

@@ -10,6 +10,7 @@ from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from flask_login import LoginManager, UserMixin, current_user, login_user
 from flask_wtf.csrf import CSRFProtect
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from werkzeug.wrappers import Response as BaseResponse
 
 from portal import rights, sessions, site, users
@@ -33,7 +34,11 @@ class SignedIn(UserMixin):  # type: ignore[misc]
         return users.session_id(self.user)
 
 
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
 def install(app: Flask) -> None:
+    app.before_request(_take_forms_alone)
     csrf.init_app(app)
     limiter.init_app(app)
     _login.init_app(app)
@@ -49,6 +54,26 @@ def _load(session_id: str) -> SignedIn | None:
         return None
     _note_that_somebody_is_there()
     return SignedIn(user)
+
+
+def _take_forms_alone() -> None:
+    """A page takes forms and no other body: Flask-WTF would also read JSON, whose values are of any type and which no
+    limit by account sees. What Flask-WTF cannot read of a referrer is refused here."""
+    if request.method != "POST" or request.blueprint is None or request.blueprint.split(".")[0] == "api":
+        return
+    if _path_of(request.referrer or "") is None:
+        raise BadRequest
+    has_body = bool(request.content_length) or "Transfer-Encoding" in request.headers
+    if has_body and request.mimetype not in FORMS:
+        raise UnsupportedMediaType
+
+
+def _path_of(url: str) -> str | None:
+    """The path of an address; None for what is no address."""
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return None
 
 
 def options() -> dict[str, Any]:
@@ -80,7 +105,7 @@ def _send_to_sign_in() -> BaseResponse:
         session.clear()
         flash(over, "bad")
     if request.headers.get("HX-Request"):
-        current = urlsplit(request.headers.get("HX-Current-URL", "")).path
+        current = _path_of(request.headers.get("HX-Current-URL", ""))
         return Response(status=401, headers={"HX-Redirect": url_for("session.sign_in", next=current or None)})
     wanted = request.full_path.rstrip("?") if request.method == "GET" else None
     return redirect(url_for("session.sign_in", next=wanted if wanted != "/" else None), 303)

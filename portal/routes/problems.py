@@ -29,6 +29,7 @@ WORDS = {
     403: ("Not for you", "Your account may not open this. Ask a site admin."),
     404: ("There is no such page", "The address is mistyped, or what stood here was removed."),
     405: ("That is not done here", "This address does not take that kind of request. Go back to the page before."),
+    415: ("That is no form", "Pages take forms alone. Programs use the REST interface under /api."),
     413: ("That is too large", "A form has at most 1 MB. Files are put in over the REST interface."),
     429: ("Too many attempts", "Wait ten minutes, then try again."),
     500: ("Portico made a mistake", "Nothing was changed. The log of the web server says what happened."),
