@@ -12,6 +12,7 @@ from pydicom import config
 
 from portal import settings
 from portal.errors import PortalError
+from portal.job_queue import LANES
 
 
 def main(arguments: list[str]) -> int:
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> int:
         else:
             from dimse_worker import worker
 
-            worker.main(chosen)
+            worker.main(chosen, LANES if options.lane is None else (options.lane,))
     except PortalError as error:
         sys.stderr.write(f"{error.sentence}\n")
         return 1
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     listen = commands.add_parser("listen", help="answer DICOM peers")
     listen.add_argument("--children", type=_at_least_one, default=1, help="processes that accept associations")
     work = commands.add_parser("work", help="run jobs")
+    work.add_argument("--lane", choices=LANES, help="only the short or only the long ones; default: all")
     for command in (listen, work):
         command.add_argument("--data", type=Path, help="the site's folder; default: PORTAL_DATA, else ./data")
     return parser

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -19,7 +20,8 @@ from rq.job import Job as Bell
 from rq.serializers import JSONSerializer
 
 import dimse_worker.jobs  # noqa: F401 (loaded once, not by each horse)
-from portal import disk, hourly, jobs, recovery, runs, runtime, schedules, tether, totals, usage
+from portal import disk, hourly, job_queue, jobs, recovery, runs, runtime, schedules, tether, totals, usage
+from portal.job_queue import Lane
 from portal.settings import Settings
 from portal.storage import health
 
@@ -41,9 +43,9 @@ class JobWorker(Worker):
 
     max_connection_wait_time = 2.0
 
-    def __init__(self) -> None:
+    def __init__(self, lanes: Sequence[Lane]) -> None:
         super().__init__(
-            [Queue(jobs.QUEUE, connection=runtime.redis(), serializer=JSONSerializer)],
+            [job_queue.queue(lane) for lane in lanes],
             connection=runtime.redis(),
             serializer=JSONSerializer,
             worker_ttl=WORKER_TTL,
@@ -147,19 +149,19 @@ class JobWorker(Worker):
         recovery.sweep()
 
 
-def main(settings: Settings) -> None:
-    """Run jobs until SIGTERM or SIGINT; a queue that is not there yet, or no longer, is waited for."""
+def main(settings: Settings, lanes: Sequence[Lane]) -> None:
+    """Run the jobs of some lanes until SIGTERM or SIGINT; a queue that is not there is waited for."""
     runtime.start(settings)
     gc.freeze()  # a horse need not look through what was loaded before its fork, which would copy it, too
-    while not _work():
+    while not _work(lanes):
         time.sleep(QUEUE_PAUSE)
 
 
-def _work() -> bool:
+def _work(lanes: Sequence[Lane]) -> bool:
     """Work until told to stop (True), or until the queue is lost (False)."""
     worker = None
     try:
-        worker = JobWorker()
+        worker = JobWorker(lanes)
         worker.answer_signals()
         worker.work(logging_level="WARNING")
     except RedisError as error:

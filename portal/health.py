@@ -10,8 +10,9 @@ from importlib import metadata
 from typing import Any
 from urllib.parse import urlsplit
 
-from portal import copies, jobs, models, reserve, runtime, site, startup
+from portal import copies, job_queue, jobs, models, reserve, runtime, site, startup
 from portal.errors import PortalError
+from portal.job_queue import LANES
 from portal.settings import Settings
 
 PATIENCE = 2.0
@@ -35,7 +36,7 @@ def report() -> dict[str, Any]:
 def problems(url: str) -> list[str]:
     """A sentence for each part that cannot be used yet; the costly question is asked last."""
     found = [] if web_answers(url) else [f"{url} does not answer."]
-    found += [] if jobs.queue_answers() else [QUEUE_SILENT]
+    found += [] if job_queue.answers() else [QUEUE_SILENT]
     found += [] if dimse_is_bound() else ["The DIMSE service does not listen yet. See logs/listen.log."]
     if found:
         return found
@@ -83,12 +84,14 @@ def _web(chosen: Settings) -> dict[str, Any]:
 
 
 def _queue() -> dict[str, Any]:
-    answers = jobs.queue_answers()
-    workers = jobs.workers() if answers else 0
+    answers = job_queue.answers()
+    workers = job_queue.workers() if answers else 0
+    lanes = {lane: job_queue.workers_of(lane) or 0 for lane in LANES} if answers else dict.fromkeys(LANES, 0)
     problem = "" if answers else QUEUE_SILENT
-    if answers and not workers:
-        problem = "No worker has registered with the queue."
-    return {"answers": answers, "workers": workers, **jobs.lengths(), "problem": problem}
+    if answers and not all(lanes.values()):
+        without = " and ".join(lane for lane, number in lanes.items() if not number)
+        problem = f"No worker for {without} jobs has registered with the queue."
+    return {"answers": answers, "workers": workers, "lanes": lanes, **jobs.lengths(), "problem": problem}
 
 
 def _dimse(chosen: Settings) -> dict[str, Any]:

@@ -1,33 +1,20 @@
-"""Jobs: what runs in the background. The row is the truth; RQ is only the doorbell.
+"""Jobs: what runs in the background. The row is the truth; RQ is only the doorbell (`job_queue`).
 
 `run_echo` and its neighbours enqueue their namesakes in `dimse_worker/jobs.py`; `runs.py` is what those run in.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from redis.exceptions import RedisError
-from rq import Queue, Worker
-from rq.exceptions import DuplicateJobError, NoSuchJobError
-from rq.job import Job as Bell
-from rq.job import JobStatus
-from rq.serializers import JSONSerializer
-from rq.timeouts import JobTimeoutException
-
-from portal import audit, models, progress, rights, runtime
+from portal import audit, job_queue, models, progress, rights
 from portal.errors import BadValue, Missing
+from portal.job_queue import Lane, enqueue
 from portal.models import Association, Job, now, writing
 from portal.progress import ACTIVE, OVER
 from portal.provenance import Actor
 
-log = logging.getLogger(__name__)
-TimedOut = JobTimeoutException
-"""What RQ raises in the middle of a run that takes longer than its kind may."""
-
-QUEUE = "portico"
 LEASE = timedelta(seconds=15)
 """How long a run may be silent before another may take its row."""
 LISTENER_LEASE = timedelta(minutes=5)
@@ -36,63 +23,61 @@ AHEAD = timedelta(hours=1)
 """No moment that a row waits for lies farther ahead, unless the clock has been set back since it was written."""
 SWEPT = 1000
 """Rows that one sweep rings for; the next one takes the next."""
-FAILED_SECONDS = 60
-"""How long RQ keeps what it knows of a run that raised; our row keeps it for ever."""
 
 
 def run_echo(job_id: int) -> None:
     """C-ECHO to one peer."""
-    _ring("run_echo", job_id, seconds=120)
+    enqueue("run_echo", job_id, "short", seconds=120)
 
 
 def run_storage_test(job_id: int) -> None:
     """Test one storage, step by step."""
-    _ring("run_storage_test", job_id, seconds=300)
+    enqueue("run_storage_test", job_id, "short", seconds=300)
 
 
 def run_export(job_id: int) -> None:
     """Copy what an export lists to its storage."""
-    _ring("run_export", job_id, seconds=-1)
+    enqueue("run_export", job_id, "long")
 
 
 def run_send(job_id: int) -> None:
     """Send what an export lists to its DICOM peer."""
-    _ring("run_send", job_id, seconds=-1)
+    enqueue("run_send", job_id, "long")
 
 
 def run_dry_run(job_id: int) -> None:
     """Find out what an export would do."""
-    _ring("run_dry_run", job_id, seconds=-1)
+    enqueue("run_dry_run", job_id, "long")
 
 
 def run_verification(job_id: int) -> None:
     """Compare what an export left in its storage with its manifest."""
-    _ring("run_verification", job_id, seconds=-1)
+    enqueue("run_verification", job_id, "long")
 
 
 def run_import(job_id: int) -> None:
     """Take in what lies in a storage."""
-    _ring("run_import", job_id, seconds=-1)
+    enqueue("run_import", job_id, "long")
 
 
 def run_import_dry_run(job_id: int) -> None:
     """Find out what an import would do."""
-    _ring("run_import_dry_run", job_id, seconds=-1)
+    enqueue("run_import_dry_run", job_id, "long")
 
 
 def run_comparison(job_id: int) -> None:
     """Compare the alternates that nobody has compared."""
-    _ring("run_comparison", job_id, seconds=-1)
+    enqueue("run_comparison", job_id, "short")
 
 
 def run_throw(job_id: int) -> None:
     """Hide what was put into the trash, some files at a time."""
-    _ring("run_throw", job_id, seconds=-1)
+    enqueue("run_throw", job_id, "short")
 
 
 def run_restore(job_id: int) -> None:
     """Restore what was put into the trash, some files at a time."""
-    _ring("run_restore", job_id, seconds=-1)
+    enqueue("run_restore", job_id, "short")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +85,8 @@ class Kind:
     label: str
     run: Callable[[int], None] | None
     """None: the listener does it itself, within an association."""
+    lane: Lane = "long"
+    """Whose workers run it."""
     attempts: int = 1
     """Runs without any progress after which the job has failed."""
     is_patient: bool = False
@@ -107,17 +94,17 @@ class Kind:
 
 
 KINDS = {
-    "echo": Kind(label="Echo", run=run_echo),
-    "storage_test": Kind(label="Storage test", run=run_storage_test),
+    "echo": Kind(label="Echo", run=run_echo, lane="short"),
+    "storage_test": Kind(label="Storage test", run=run_storage_test, lane="short"),
     "export": Kind(label="Export", run=run_export, attempts=8, is_patient=True),
     "send": Kind(label="Send (C-STORE)", run=run_send, attempts=8, is_patient=True),
     "dry_run": Kind(label="Dry run", run=run_dry_run, attempts=8),
     "verification": Kind(label="Verification", run=run_verification, attempts=8, is_patient=True),
     "import": Kind(label="Import", run=run_import, attempts=8, is_patient=True),
     "import_dry_run": Kind(label="Dry run of an import", run=run_import_dry_run, attempts=8),
-    "comparison": Kind(label="Comparison", run=run_comparison, attempts=3),
-    "throw": Kind(label="Move to the trash", run=run_throw, attempts=3),
-    "restore": Kind(label="Restore", run=run_restore, attempts=3),
+    "comparison": Kind(label="Comparison", run=run_comparison, lane="short", attempts=3),
+    "throw": Kind(label="Move to the trash", run=run_throw, lane="short", attempts=3),
+    "restore": Kind(label="Restore", run=run_restore, lane="short", attempts=3),
     "move": Kind(label="Move (C-MOVE)", run=None),
     "get": Kind(label="Get (C-GET)", run=None),
 }
@@ -156,16 +143,10 @@ def create(
 
 
 def ring(job: Job) -> None:
-    """Tell the workers that the job is due. A lost queue is no failure of the request: the sweep rings again."""
+    """Tell the workers that the job is due."""
     run = KINDS[job.kind].run
-    if run is None:
-        return
-    try:
+    if run is not None:
         run(job.id)
-    except DuplicateJobError:
-        log.debug("job %d has been rung for already", job.id)
-    except RedisError as error:
-        log.warning("job %d waits for the sweep: the queue does not answer (%s)", job.id, type(error).__name__)
 
 
 def sweep() -> int:
@@ -174,10 +155,10 @@ def sweep() -> int:
     The one mechanism for start-up, retries with back-off and a lost queue. Raises RedisError if there is no queue.
     """
     _end_abandoned()
-    waiting = set(_queue().get_job_ids())
+    waiting = job_queue.waiting()
     rung = 0
     for job in _due():
-        if not _is_live(job.id, waiting):
+        if not job_queue.is_live(job.id, waiting):
             ring(job)
             rung += 1
     return rung
@@ -276,19 +257,6 @@ def every(
     return list(rows)
 
 
-def queue_answers() -> bool:
-    """Whether the queue's server answers PING."""
-    try:
-        return bool(runtime.redis().ping())
-    except RedisError:
-        return False
-
-
-def workers() -> int:
-    """How many workers the queue believes alive, by their heartbeats. Raises RedisError if there is no queue."""
-    return len(Worker.all(connection=runtime.redis()))
-
-
 def lengths() -> dict[str, int]:
     """How many jobs wait, and how many run."""
     waiting = Job.select().where(Job.state == "waiting").count()
@@ -332,39 +300,3 @@ def _end_abandoned() -> None:
         Job.update(state="failed", ended=moment, lease=None, sentence="The listener stopped in the middle.").where(
             Job.runner == "listener", Job.state == "running", silent
         ).execute()
-
-
-def _ring(name: str, job_id: int, *, seconds: int) -> None:
-    _queue().enqueue_call(
-        f"dimse_worker.jobs.{name}",
-        args=(job_id,),
-        timeout=seconds,
-        result_ttl=0,
-        failure_ttl=FAILED_SECONDS,
-        job_id=_bell_id(job_id),
-        unique=True,
-    )
-
-
-def _is_live(job_id: int, waiting: set[str]) -> bool:
-    """Whether RQ will still run it, or does. A dead RQ job of that name is forgotten, so that it can be rung for."""
-    try:
-        bell = Bell.fetch(_bell_id(job_id), connection=runtime.redis(), serializer=JSONSerializer)
-    except NoSuchJobError:
-        return False
-    if bell.get_status() == JobStatus.QUEUED and bell.id in waiting:
-        return True
-    beat: datetime | None = bell.last_heartbeat
-    if bell.get_status() == JobStatus.STARTED and beat is not None and not has_come(beat + LEASE, now()):
-        return True
-    # Not `bell.delete()`: RQ 3.0 raises there once an execution of a killed worker has expired.
-    runtime.redis().delete(bell.key, bell.execution_registry.key)
-    return False
-
-
-def _bell_id(job_id: int) -> str:
-    return f"job-{job_id}"
-
-
-def _queue() -> Queue:
-    return Queue(QUEUE, connection=runtime.redis(), serializer=JSONSerializer)

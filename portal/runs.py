@@ -16,7 +16,8 @@ from peewee import DatabaseError
 
 from portal import absences, hourly, models, pace, spells
 from portal.errors import Away, PortalError
-from portal.jobs import KINDS, LEASE, TimedOut, has_come
+from portal.job_queue import TimedOut
+from portal.jobs import KINDS, LEASE, has_come
 from portal.models import Job, JobItem, now, writing
 
 log = logging.getLogger(__name__)

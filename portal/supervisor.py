@@ -12,6 +12,7 @@ from types import FrameType
 
 from portal import health, models, runtime, valkey
 from portal.children import LONGEST_PAUSE, SERVING_PAUSE, Child
+from portal.job_queue import LANES
 from portal.logs import LogFile
 from portal.sample import ground
 from portal.settings import Settings
@@ -30,6 +31,7 @@ class Plan:
     port: int
     listeners: int
     workers: int
+    """Of each lane."""
     sample: bool
 
     @property
@@ -79,8 +81,10 @@ class Supervisor:
         )
         listen = [*worker, "listen", "--data", data, "--children", str(self._plan.listeners)]
         children.append(self._child("listen", listen, patience=35, longest_pause=SERVING_PAUSE))
-        for number in range(1, self._plan.workers + 1):
-            children.append(self._child(f"work-{number}", [*worker, "work", "--data", data], patience=20))
+        for lane in LANES:
+            work = [*worker, "work", "--lane", lane, "--data", data]
+            for number in range(1, self._plan.workers + 1):
+                children.append(self._child(f"work-{lane}-{number}", work, patience=20))
         if self._chosen.bucket:
             children.append(self._child("upload", [*python, "portal.uploader", data], patience=20))
         return children

@@ -6,7 +6,7 @@ from typing import Any
 
 from peewee import Case
 
-from portal import acts, associations, exports, imports, jobs, origins
+from portal import acts, associations, exports, imports, jobs, lanes, origins
 from portal.lists import LongList, contains
 from portal.models import Association, Audit, Job, Peer
 from portal.progress import ACTIVE
@@ -31,6 +31,8 @@ class JobRow:
 
     view: dict[str, Any]
     who: origins.Named
+    waits_for: str
+    """What holds it up where only busy workers do."""
 
 
 def _job_state() -> Any:
@@ -39,7 +41,17 @@ def _job_state() -> Any:
 
 def _job_rows(rows: Sequence[Job]) -> list[JobRow]:
     names = origins.names((row.origin_type, row.origin_id) for row in rows)
-    return [JobRow(view=jobs.view(row), who=names[row.origin_type, row.origin_id]) for row in rows]
+    reasons = lanes.reasons(rows)
+    return [
+        JobRow(view=jobs.view(row), who=names[row.origin_type, row.origin_id], waits_for=reasons.get(row.id, ""))
+        for row in rows
+    ]
+
+
+def _with_reasons(views: Callable[[Sequence[Job]], list[dict[str, Any]]], rows: Sequence[Job]) -> list[dict[str, Any]]:
+    """Views of exports or imports, each with what it waits for."""
+    reasons = lanes.reasons(rows)
+    return [{**view, "waits_for": reasons.get(view["id"], "")} for view in views(rows)]
 
 
 JOBS = LongList(
@@ -64,7 +76,7 @@ JOBS = LongList(
 IMPORTS = LongList(
     table=Job,
     rows=lambda: Job.select().where(Job.kind == "import"),
-    views=lambda rows: [imports.view(row) for row in rows],
+    views=lambda rows: _with_reasons(lambda some: [imports.view(row) for row in some], rows),
     state=_job_state,
     searched=SEARCHED,
     sorts=OBJECT_SORTS,
@@ -82,7 +94,7 @@ IMPORTS = LongList(
 EXPORTS = LongList(
     table=Job,
     rows=lambda: Job.select().where(Job.kind.in_(exports.KINDS)),
-    views=exports.views,
+    views=lambda rows: _with_reasons(exports.views, rows),
     state=_job_state,
     searched=SEARCHED,
     sorts=OBJECT_SORTS,

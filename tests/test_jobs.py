@@ -9,7 +9,7 @@ from work_fixtures import Valkey
 
 import dimse_worker.jobs
 import portal.jobs
-from portal import jobs, models, runs, runtime
+from portal import job_queue, jobs, models, runs, runtime
 from portal.errors import BadValue, Damaged, Missing, NotAllowed, Unreachable
 from portal.models import Audit, Job, now, writing
 from portal.provenance import Actor
@@ -31,9 +31,8 @@ def a_job(kind: str = "export", **changes: Any) -> Job:
 
 def waiting(job: Job) -> list[str]:
     """RQ's queue, as far as this job is in it."""
-    return [
-        name.decode() for name in runtime.redis().lrange("rq:queue:portico", 0, -1) if name == f"job-{job.id}".encode()
-    ]
+    lane = jobs.KINDS[job.kind].lane
+    return [name for name in job_queue.queue(lane).get_job_ids() if name == f"job-{job.id}"]
 
 
 def fail(error: Exception) -> Callable[[Run], End]:
@@ -57,6 +56,13 @@ def test_each_job_has_its_namesake_with_the_same_parameters_in_the_worker() -> N
     assert {kind.run.__name__ for kind in jobs.KINDS.values() if kind.run} == set(functions(portal.jobs))
 
 
+@pytest.mark.parametrize("kind", [name for name, kind in jobs.KINDS.items() if kind.run])
+def test_each_job_waits_in_the_lane_of_its_kind(kind: str, queue: Valkey) -> None:
+    job = a_job(kind)
+    jobs.ring(job)
+    assert len(waiting(job)) == 1
+
+
 def test_a_job_is_written_only_with_what_it_belongs_to(site: Settings) -> None:
     with pytest.raises(RuntimeError, match=r"inside models.writing"):
         jobs.create("export", actor=SYSTEM, params={})
@@ -73,7 +79,7 @@ def test_a_job_says_who_started_it_and_what_it_works_on(site: Settings, admin: A
 
 def test_a_lost_queue_fails_no_request_and_takes_no_time(site: Settings) -> None:
     jobs.ring(a_job())
-    assert jobs.queue_answers() is False
+    assert job_queue.answers() is False
 
 
 def test_ringing_twice_rings_once(queue: Valkey) -> None:
@@ -231,7 +237,7 @@ def test_a_defect_of_ours_fails_the_job_and_is_not_swallowed(site: Settings) -> 
 
 def test_a_run_that_takes_too_long_says_so(site: Settings) -> None:
     job = a_job("echo")
-    runs.perform(job.id, fail(jobs.TimedOut("RQ's words")))
+    runs.perform(job.id, fail(job_queue.TimedOut("RQ's words")))
     assert jobs.get(job.id).sentence == "It took longer than such a job may. Run it again."
 
 

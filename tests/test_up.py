@@ -92,7 +92,8 @@ def test_status_finds_everything_up(sampled: Up) -> None:
     assert ended.returncode == 0, ended.stderr
     status = json.loads(ended.stdout)
     assert [status[part]["answers"] for part in ("web", "queue", "dimse")] == [True, True, True]
-    assert (status["queue"]["workers"], status["problems"]) == (1, [])
+    assert (status["queue"]["workers"], status["queue"]["lanes"]) == (2, {"short": 1, "long": 1})
+    assert status["problems"] == []
 
 
 def test_the_sample_peer_answers_an_echo(sampled: Up) -> None:

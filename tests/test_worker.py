@@ -8,7 +8,7 @@ import pytest
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, Valkey, add_copies, until, work_process
 
-from portal import exports, jobs, runtime
+from portal import exports, job_queue, jobs, runtime
 from portal.export_orders import Options
 from portal.models import Acquisition, Job, Storage, writing
 from portal.provenance import Actor
@@ -109,21 +109,21 @@ def test_a_worker_outlives_its_queue_and_rings_for_itself(
     second = storages.request_test("mirror", actor=admin)
     queue.start()
     until(lambda: is_over(second), process=worker)
-    until(lambda: jobs.workers() == 1, process=worker)
+    until(lambda: job_queue.workers() == 1, process=worker)
     assert jobs.get(second).state == "done"
 
 
 def test_a_worker_of_which_the_queue_knows_half_registers_again(worker: Process) -> None:
-    until(lambda: jobs.workers() == 1, process=worker)
+    until(lambda: job_queue.workers() == 1, process=worker)
     (key,) = runtime.redis().smembers("rq:workers")
     runtime.redis().flushall()
     runtime.redis().hset(key, "state", "busy")
-    until(lambda: jobs.workers() == 1, process=worker)
+    until(lambda: job_queue.workers() == 1, process=worker)
     assert runtime.redis().hexists(key, "birth")
 
 
 def test_sigterm_stops_a_worker_that_waits(worker: Process) -> None:
-    until(lambda: jobs.workers() == 1, process=worker)
+    until(lambda: job_queue.workers() == 1, process=worker)
     worker.send(signal.SIGTERM)
     assert worker.wait(15) == 0
 

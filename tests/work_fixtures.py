@@ -104,8 +104,8 @@ def queue(site: Settings, tmp_path: Path) -> Iterator[Valkey]:
     Path(runtime.socket(site)).unlink(missing_ok=True)
 
 
-def work_process(site: Settings, log: Path) -> Process:
-    return Module(["dimse_worker", "work", "--data", str(site.data)], log)
+def work_process(site: Settings, log: Path, *options: str) -> Process:
+    return Module(["dimse_worker", "work", "--data", str(site.data), *options], log)
 
 
 @pytest.fixture

@@ -18,7 +18,14 @@ MOST = 64
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="H", help="The web server's address.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="The web server's port.")
 @click.option("--listeners", default=1, show_default=True, type=click.IntRange(1, MOST), help="Processes for DIMSE.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, MOST), help="Processes for jobs.")
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, MOST),
+    help="Jobs at a time in each of two lanes: N long ones (exports, imports, sends, verifications, dry runs) and N "
+    "short ones (echoes, storage tests, comparisons, the trash). Each is a process.",
+)
 @click.option("--sample", is_flag=True, help="Fill the site with sample data, and try every way in and out.")
 @data_option
 def up(data: Path | None, **options: object) -> int:
@@ -61,7 +68,7 @@ def _in_lines(report: dict[str, Any]) -> str:
         "web": (web["answers"], web["url"] or "not started"),
         "queue": (
             queue["answers"],
-            f"workers {queue['workers']}, waiting {queue['waiting']}, running {queue['running']}",
+            f"workers {_lanes(queue['lanes'])}, waiting {queue['waiting']}, running {queue['running']}",
         ),
         "dimse": (dimse["answers"] or not dimse["enabled"], enabled),
         "disk": (not disk["problem"], f"{size(disk['free'])} free, {size(disk['archive'])} in the archive"),
@@ -70,6 +77,11 @@ def _in_lines(report: dict[str, Any]) -> str:
         lines["bucket"] = (not archive["problem"], _of_bucket(archive))
     told = [f"{name:<6} {'ok' if is_well else 'down':<5} {words}" for name, (is_well, words) in lines.items()]
     return "\n".join([f"Portico {report['release']} on {report['data']}", *told])
+
+
+def _lanes(workers: dict[str, int]) -> str:
+    """1 short, 1 long."""
+    return ", ".join(f"{number} {lane}" for lane, number in workers.items())
 
 
 def _of_bucket(archive: dict[str, Any]) -> str:

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from portal import jobs, progress
+from portal import jobs, lanes, progress
 from portal.cli.printing import complaint, printable
 from portal.errors import Unreachable
 from portal.models import Job
 
 PAUSE = 0.1
-SLOW = 20.0
+SLOW = 1.0
+"""Seconds between two looks at what it waits for."""
 
 
 def until_over(job_id: int, *, patience: float | None = None) -> Job:
@@ -22,18 +23,27 @@ def until_over(job_id: int, *, patience: float | None = None) -> Job:
 
     On a terminal a line of stderr shows how far it is; a pipe gets nothing of that.
     """
-    begun, warned = time.monotonic(), False
+    begun = looked = time.monotonic()
+    told = ""
     with _progress() as show:
         while (job := jobs.get(job_id)).state not in progress.OVER:
             show(job)
-            waited = time.monotonic() - begun
-            if patience is not None and waited > patience:
-                raise Unreachable(f"Job {job_id} is still {job.state} after {patience:.0f} s. Is `portal up` running?")
-            if job.state == "waiting" and waited > SLOW and not warned:
-                complaint(f"No worker has taken job {job_id} yet. Is `portal up` running?")
-                warned = True
+            moment = time.monotonic()
+            if patience is not None and moment - begun > patience:
+                still = f"Job {job_id} is still {job.state} after {patience:.0f} s."
+                raise Unreachable(f"{still} {lanes.reason(job)}".strip())
+            if moment - looked > SLOW:
+                told, looked = _tell(job, told), moment
             time.sleep(PAUSE)
     return job
+
+
+def _tell(job: Job, told: str) -> str:
+    """Say on stderr what it waits for, where that is not what was told last; returns what has been told."""
+    reason = lanes.reason(job)
+    if reason and reason not in (told, lanes.SOON):
+        complaint(f"Job {job.id}: {reason}")
+    return reason or told
 
 
 @contextmanager

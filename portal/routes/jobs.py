@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
-from portal import days, export_parts, job_items, jobs, origins, pace, verifications
+from portal import days, export_parts, job_items, jobs, lanes, origins, pace, verifications
 from portal.routes.export_forms import StartForm
 from portal.routes.guard import current_actor, site_admin_required
 from portal.routes.pages import as_csv, as_json_lines, listed, render, typed, wants_csv
@@ -107,7 +107,13 @@ def page_of(job_id: int, *, form: StartForm, status: int = 200) -> Response:
 def _shown(job: Any) -> dict[str, Any]:
     """What the part of the page needs that asks for itself."""
     of = {**job.params, "only": export_parts.in_words(job.params)}
-    return {"job": jobs.view(job), "who": origins.name(job), "pace": pace.of(job.samples), "of": of}
+    return {
+        "job": jobs.view(job),
+        "who": origins.name(job),
+        "pace": pace.of(job.samples),
+        "of": of,
+        "waits_for": lanes.reason(job),
+    }
 
 
 @bp.get("/<row:job_id>/report.jsonl")

@@ -1,0 +1,103 @@
+"""The queues of the job runner: RQ is the doorbell, the fork and the stop signal; the rows are the truth."""
+
+import logging
+from datetime import timedelta
+from typing import Literal
+
+from redis.exceptions import RedisError
+from rq import Queue, Worker
+from rq.exceptions import DuplicateJobError, NoSuchJobError
+from rq.job import Job as QueuedJob
+from rq.job import JobStatus
+from rq.serializers import JSONSerializer
+from rq.timeouts import JobTimeoutException
+
+from portal import runtime
+from portal.models import now
+
+log = logging.getLogger(__name__)
+
+Lane = Literal["short", "long"]
+LANES: tuple[Lane, ...] = ("short", "long")
+"""Each has workers of its own, so that a long job never holds up a short one."""
+TimedOut = JobTimeoutException
+"""What RQ raises in the middle of a run that takes longer than its kind may."""
+FAILED_SECONDS = 60
+"""How long RQ keeps what it knows of a run that raised; our row keeps it for ever."""
+SILENCE = timedelta(seconds=15)
+"""Without a heartbeat for so long, what RQ believes running is dead."""
+
+
+def queue(lane: Lane) -> Queue:
+    return Queue(f"portico-{lane}", connection=runtime.redis(), serializer=JSONSerializer)
+
+
+def enqueue(function: str, job_id: int, lane: Lane, *, seconds: int = -1) -> None:
+    """Have a worker of the lane run a function of `dimse_worker.jobs`, for at most so many seconds (-1: any).
+
+    A lost queue is no failure of the request: the sweep enqueues again.
+    """
+    try:
+        queue(lane).enqueue_call(
+            f"dimse_worker.jobs.{function}",
+            args=(job_id,),
+            timeout=seconds,
+            result_ttl=0,
+            failure_ttl=FAILED_SECONDS,
+            job_id=_name(job_id),
+            unique=True,
+        )
+    except DuplicateJobError:
+        log.debug("job %d is in the queue already", job_id)
+    except RedisError as error:
+        log.warning("job %d waits for the sweep: the queue does not answer (%s)", job_id, type(error).__name__)
+
+
+def waiting() -> set[str]:
+    """RQ's names of what waits in the queues. Raises RedisError if there is no queue."""
+    return {name for lane in LANES for name in queue(lane).get_job_ids()}
+
+
+def is_live(job_id: int, waiting: set[str]) -> bool:
+    """Whether RQ will still run it, or does. A dead RQ job of that name is forgotten, so that it can be enqueued."""
+    try:
+        queued = QueuedJob.fetch(_name(job_id), connection=runtime.redis(), serializer=JSONSerializer)
+    except NoSuchJobError:
+        return False
+    if queued.get_status() == JobStatus.QUEUED and queued.id in waiting:
+        return True
+    if queued.get_status() == JobStatus.STARTED and _beats(queued):
+        return True
+    # Not `queued.delete()`: RQ 3.0 raises there once an execution of a killed worker has expired.
+    runtime.redis().delete(queued.key, queued.execution_registry.key)
+    return False
+
+
+def answers() -> bool:
+    """Whether the queue's server answers PING."""
+    try:
+        return bool(runtime.redis().ping())
+    except RedisError:
+        return False
+
+
+def workers() -> int:
+    """How many workers the queue believes alive, by their heartbeats. Raises RedisError if there is no queue."""
+    return len(Worker.all(connection=runtime.redis()))
+
+
+def workers_of(lane: Lane) -> int | None:
+    """How many of them take the jobs of a lane; None if there is no queue."""
+    try:
+        return len(Worker.all(queue=queue(lane)))
+    except RedisError:
+        return None
+
+
+def _beats(queued: QueuedJob) -> bool:
+    beat = queued.last_heartbeat
+    return beat is not None and now() - SILENCE < beat
+
+
+def _name(job_id: int) -> str:
+    return f"job-{job_id}"
