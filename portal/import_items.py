@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import fn
 
-from portal import export_items, import_orders, reserve, spells
+from portal import export_items, import_orders, reserve, sidecars, spells
 from portal.errors import BadValue
 from portal.export_walk import MANIFESTS, batched
 from portal.manifest_reader import Entry, ManifestReader
@@ -26,6 +26,7 @@ NO_TEXT = "Its name is no UTF-8 text. Rename it there."
 GONE = "A manifest names it, but nothing lies there."
 UNNAMED = "No manifest names it."
 BESIDE = "It tells of the object beside it."
+OUR_MANIFEST = "The manifest of an export: it tells of the objects there."
 
 
 def plan(run: Run, destination: "Destination") -> None:
@@ -42,6 +43,8 @@ def plan(run: Run, destination: "Destination") -> None:
         with spell.writing():
             JobItem.add(chunk)
             run.write_within(sentence=f"Lists what lies there: {number:,} objects so far.")
+    if run.job.params["by"] == "headers":
+        _mark_documents(run)
     signed = _tell(run, destination) if run.job.params["by"] == "manifest" else []
     wanted = JobItem.state.in_(("pending", "failed"))
     sums: Any = JobItem.select(fn.COUNT(JobItem.id), fn.SUM(JobItem.size)).where(JobItem.job == run.job, wanted)
@@ -78,9 +81,30 @@ def _row(job: Job, stat: "Stat") -> tuple[Any, ...]:
     state, sentence = "pending", ""
     if key != stat.key:
         state, sentence = "failed", NO_TEXT
+    elif _is_manifest(job.params["prefix"], key):
+        state, sentence = "manifest", OUR_MANIFEST
     elif why := import_orders.left_out(job.params, key):
         state, sentence = "unmatched", why
     return job.id, None, key, stat.size, "", state, sentence, state == "failed", 0
+
+
+def _is_manifest(prefix: str, key: str) -> bool:
+    """Whether an export wrote this object last, whichever folder the import begins at."""
+    parts = key.removeprefix(_folder(prefix)).split("/")
+    return len(parts) > 2 and parts[-3] == MANIFESTS and parts[-1] == "manifest.json"
+
+
+def _mark_documents(run: Run) -> None:
+    """Give a state of their own to the sidecars of an export: where headers decide, they would all be refused."""
+    waiting = (JobItem.job == run.job) & (JobItem.state == "pending") & JobItem.key.endswith(sidecars.ENDING)
+    after = 0
+    while page := list(JobItem.select().where(waiting, JobItem.id > after).order_by(JobItem.id).limit(PAGE)):
+        run.check()
+        after = page[-1].id
+        beside = _rows(run.job, [row.key.removesuffix(sidecars.ENDING) for row in page])
+        ids = [row.id for row in page if row.key.removesuffix(sidecars.ENDING) in beside]
+        with writing():
+            JobItem.update(state="sidecar", sentence=BESIDE).where(JobItem.id.in_(ids)).execute()
 
 
 def _tell(run: Run, destination: "Destination") -> list[dict[str, Any]]:

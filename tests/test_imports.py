@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from archive_fixtures import an_object, encode, store, vendor_file
+from archive_fixtures import an_object, encode, store, store_vendor_file, vendor_file
 from cli_fixtures import Portal
 from pydicom import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -95,6 +95,19 @@ def put(folder: Path, files: dict[str, bytes]) -> None:
 
 def wanted(**more: Any) -> Wanted:
     return Wanted(of="inbox", to="lab/Trial", **more)
+
+
+def test_by_headers_the_manifest_and_the_sidecars_of_an_export_are_neither_refused_nor_left(
+    project: Project, acquisition: Acquisition, inbox: Storage, admin: Actor
+) -> None:
+    store_vendor_file(CT, project)
+    run(exports.start("lab/Trial", to="inbox", actor=admin, options=Options(sidecars=True)))
+    containers.add_project("lab/Copy", actor=admin)
+
+    job = run(imports.start(Wanted(of="inbox", to="lab/Copy", prefix="", by="headers"), actor=admin))
+
+    assert (job.state, job.total, job.done, job.failed) == ("done", 1, 1, 0), reasons(job)
+    assert sorted(ended(job).values()) == ["manifest", "sidecar", "stored"]
 
 
 def test_by_headers_dicom_comes_in_as_by_c_store_and_nothing_else(
@@ -406,7 +419,7 @@ def test_an_export_with_sidecars_comes_back_into_an_empty_site_with_nothing_lost
     containers.add_project("lab/Trial", actor=admin)
     add_storage()
     tried = run(imports.dry_run(wanted(by="manifest"), actor=admin))
-    assert set(ended(tried).values()) == {"new", "sidecar", "unmatched"}
+    assert set(ended(tried).values()) == {"new", "sidecar", "manifest"}
     job = run(imports.start(wanted(by="manifest"), actor=admin))
     assert (job.state, job.total, job.done, job.failed) == ("done", 6, 6, 0), reasons(job)
     assert without_site(tree()) == without_site(before), mark
@@ -414,7 +427,7 @@ def test_an_export_with_sidecars_comes_back_into_an_empty_site_with_nothing_lost
     assert origins.name(device) == origins.Named(type="device", id="7", site="Portico")
     assert not job.result["manifests"][0]["signed"]
     again = run(imports.start(wanted(by="manifest"), actor=admin))
-    assert set(ended(again).values()) == {"same", "sidecar", "unmatched"}
+    assert set(ended(again).values()) == {"same", "sidecar", "manifest"}
     assert without_site(tree()) == without_site(before)
 
 

@@ -86,4 +86,20 @@ def test_a_bad_import_is_refused_and_none_begins(
 
 def test_without_a_storage_to_import_from_the_form_says_what_is_missing(visitor: Visitor) -> None:
     assert "Add storage" in visitor.get("/imports/").text
-    assert "no external storage that may be imported from" in visitor.get("/imports/new").text
+    assert "There is no external storage yet to import from." in visitor.get("/imports/new").text
+
+
+def test_a_storage_for_export_only_is_named_with_the_link_that_changes_it(visitor: Visitor, admin: Actor) -> None:
+    root = runtime.current().storage_roots[0]
+    storage = storages.add("Vault", "fs", path=str(root / "vault"), mode="export", actor=admin)
+    link = f'href="/interfaces/storages/{storage.id}/edit"'
+
+    page = visitor.get("/imports/new").text
+    assert "The external storages are for export only." in text_of(page)
+    assert link in page
+
+    storages.add("Inbox", "fs", path=str(root / "inbox"), actor=admin)
+    a_project("trial", actor=admin)
+    page = visitor.get("/imports/new").text
+    assert "Not listed, since for export only: Vault . Edit one to import from it." in text_of(page)
+    assert link in page

@@ -1,5 +1,6 @@
 """The tab External Storage, and exports: what their forms change, and what they refuse."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -171,6 +172,17 @@ def test_an_export_needs_a_storage_and_says_so(visitor: Visitor) -> None:
 def tried(job_id: int) -> None:
     """What the worker does with a dry run."""
     runs.perform(job_id, lambda this: dry_runs.run(this, destination=destinations.open_for(this.job)))
+
+
+def test_a_new_storage_is_for_export_and_import_and_a_new_export_has_sidecars(
+    visitor: Visitor, admin: Actor, root: str
+) -> None:
+    form = visitor.get("/interfaces/storages/new?provider=fs").text
+    assert re.search(r'<option[^>]* value="both"[^>]*>Export and import', form[: form.index('value="export"')])
+    a_project("trial", actor=admin)
+    assert storages.add("mirror", "fs", path=f"{root}/mirror", actor=admin).mode == "both"
+
+    assert re.search(r'<input[^>]*name="sidecars"[^>]* checked', visitor.get("/exports/new?to=mirror").text)
 
 
 def test_an_export_is_tried_confirmed_and_started(visitor: Visitor, admin: Actor, root: str) -> None:

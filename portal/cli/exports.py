@@ -43,7 +43,12 @@ def export() -> None:
     metavar="SIZE",
     help="The most that is sent in a second, and that is read back, such as 10MB.",
 )
-@click.option("--sidecars", is_flag=True, help="A document beside each object, enough to import it with nothing lost.")
+@click.option(
+    "--sidecars/--no-sidecars",
+    default=True,
+    show_default=True,
+    help="A document beside each object, enough to import it with nothing lost.",
+)
 @click.option("--label", default="", help="What the export is called.")
 @click.option("--dry-run", is_flag=True, help="Find out what it would do; nothing is written there.")
 @click.option("--wait", is_flag=True, help="Return when it is over.")

@@ -24,7 +24,7 @@ LONGEST = 65_536
 
 @click.group("storage")
 def storage() -> None:
-    """External storage: where exports go."""
+    """External storage: where exports go, and imports come from."""
 
 
 def _options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,7 +60,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--secret-file", metavar="FILE", help="Read the secret from a file."),
             click.option("--prefix", metavar="P", help="What every object key begins with."),
-            click.option("--mode", metavar="MODE", help="import, export or both. Default: export."),
+            click.option("--mode", metavar="MODE", help="import, export or both. Default: both."),
             click.option("--threads", metavar="N", help="Objects that it gets at once. Default: the site's setting."),
             click.option("--visible", metavar="WHO", help="site, group:ID or project:GROUP/PROJECT. Default: site."),
         )

@@ -70,6 +70,7 @@ def new() -> Response:
     else:
         values, rules = {name: typed(name, 300) for name in ("project", "to", "level", "only")}, [empty_rule()]
         values["only"] = export_parts.readable(values["project"], values["level"], values["only"])
+        values["sidecars"] = "y"
     return _page(filled(values, rules))
 
 

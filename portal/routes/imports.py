@@ -84,11 +84,15 @@ def start(job_id: int) -> Response:
 def _page(form: ImportForm, status: int = 200) -> Response:
     form.of.choices = offered((row.label, row.label) for row in _storages())
     form.to.choices = offered((path, path) for path in browse.paths(current_scope()))
-    return render("imports/new.html", form=form, usual=import_paths.USUAL, status=status)
+    return render("imports/new.html", form=form, usual=import_paths.USUAL, for_export=_for_export_only(), status=status)
 
 
 def _storages() -> list[Any]:
     return [row for row in storages.every() if row.mode != "export"]
+
+
+def _for_export_only() -> list[Any]:
+    return [row for row in storages.every() if row.mode == "export"]
 
 
 def _as_typed(params: dict[str, Any]) -> dict[str, str]:

@@ -60,6 +60,7 @@ IMPORTED_STATES = (
     ("same", "Here already"),
     ("pending", "Waiting"),
     ("sidecar", "Sidecar"),
+    ("manifest", "Manifest"),
     ("unmatched", "Left there"),
 )
 STATES_OF = {

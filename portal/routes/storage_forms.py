@@ -10,7 +10,7 @@ from portal.routes.guard import current_actor, current_scope
 from portal.storage import providers
 from portal.storage.form_fields import Field
 
-MODES = [("export", "Export"), ("import", "Import"), ("both", "Export and import")]
+MODES = [("both", "Export and import"), ("export", "Export"), ("import", "Import")]
 OF_ALL = ("label", "mode", "prefix", "visible", "threads")
 
 

@@ -23,7 +23,7 @@ def add(
     provider: str,
     *,
     prefix: str = "",
-    mode: str = "export",
+    mode: str = "both",
     visible: str = "site",
     threads: int | str = 0,
     secret: Mapping[str, str] | None = None,
