@@ -48,7 +48,7 @@ def test_what_others_wait_for_is_back_within_five_seconds_however_often_it_is_ki
 
 
 def test_a_worker_that_cannot_start_is_left_in_peace_for_longer(supervised: dict[str, Child], kill: Kill) -> None:
-    assert max(kill(supervised["work-1"]) for _ in range(8)) > 25
+    assert max(kill(supervised["work-long-1"]) for _ in range(8)) > 25
 
 
 def test_the_ends_of_a_process_are_forgotten_after_a_minute_of_its_life(
