@@ -20,7 +20,20 @@ from rq.job import Job as Bell
 from rq.serializers import JSONSerializer
 
 import dimse_worker.jobs  # noqa: F401 (loaded once, not by each horse)
-from portal import disk, hourly, job_queue, jobs, recovery, runs, runtime, schedules, tether, totals, usage
+from portal import (
+    descriptions,
+    disk,
+    hourly,
+    job_queue,
+    jobs,
+    recovery,
+    runs,
+    runtime,
+    schedules,
+    tether,
+    totals,
+    usage,
+)
 from portal.job_queue import Lane
 from portal.settings import Settings
 from portal.storage import health
@@ -133,6 +146,7 @@ class JobWorker(Worker):
                 jobs.sweep()
                 schedules.sweep()
                 usage.refresh()
+                descriptions.refresh()
                 health.sweep()
                 self._look_through_archive()
                 totals.refresh()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, BinaryIO, Literal, cast, get_args
 
-from portal import audit, containers, header, index, labels, origins, placement, rights, runtime
+from portal import audit, containers, descriptions, header, index, labels, origins, placement, rights, runtime
 from portal.errors import BadValue, Busy, Missing
 from portal.filing import Stored
 from portal.header import Header
@@ -27,6 +27,7 @@ from portal.models import (
 )
 from portal.provenance import Actor, ActorType, Origin
 
+REPLACED = "It replaced other content under its UID, which is kept."
 Choice = Literal["keep", "replace", "separate"]
 OPEN = "open"
 WORDS = {"open": "Open", "keep": "Kept", "replace": "Replaced", "separate": "Separated"}
@@ -162,6 +163,7 @@ def resolve(conflict_id: int | str, choice: str, *, actor: Actor) -> Conflict:
                 before=before,
                 sop_instance_uid=conflict.sop_uid,
             )
+    descriptions.refresh()
     return conflict
 
 
@@ -171,7 +173,7 @@ def replace_at_once(stored: Stored, parsed: Header) -> Stored:
     if conflict.kind != "content":
         return stored
     _decide(conflict, "replace", parsed)
-    return replace(stored, outcome="stored", sentence="It replaced other content under its UID, which is kept.")
+    return replace(stored, outcome="stored", sentence=REPLACED)
 
 
 def repeat(conflict: Conflict) -> None:
@@ -233,7 +235,7 @@ def _move(conflict: Conflict, project_id: int, parsed: Header | None, state: str
     file = conflict.file
     instance = Instance.get(Instance.file == file)
     origin = Origin(type=cast(ActorType, file.origin_type), id=file.origin_id, via=file.origin_via)
-    index.remove(file.id)
+    index.remove_all([file.id])
     acquisition_id = placement.acquisition_for(project_id, parsed, origin)
     file.name = placement.free_name("acquisition", acquisition_id, f"{parsed.sop_uid}.dcm")
     file.parent_type, file.parent_id, file.modified = "acquisition", acquisition_id, now()

@@ -1,14 +1,14 @@
 """Turns one record of the archive into rows: blob, file and index, in one transaction."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portal import audit, index, placement, runtime
 from portal.archive import Place
 from portal.errors import Damaged
 from portal.header import Header
 from portal.index import SAME, Verdict
-from portal.models import ALTERNATE, CURRENT, HELD, Blob, File, FileVersion, Segment, arrivals, now
+from portal.models import ALTERNATE, CURRENT, HELD, Blob, File, FileVersion, Segment, arrivals, now, writing
 from portal.provenance import NEW, Actor, Origin, Recorded
 
 log = logging.getLogger(__name__)
@@ -80,9 +80,16 @@ def mend(arrival: Arrival, place: Place, known: Stored) -> Stored:
     log.warning("file %d was damaged in segment %s: the same object came again", file.id, file.blob.segment)
     file.blob = _blob(arrival, place)
     file.save(only=[File.blob])
-    actor = Actor(type=arrival.origin.type, id=arrival.origin.id, name="", via=arrival.origin.via)
-    audit.record(actor, "file:mended", "file", file.id, version=file.version)
-    return known
+    audit.record(_actor(arrival), "file:mended", "file", file.id, version=file.version)
+    return _again(arrival, known)
+
+
+def show_again(arrival: Arrival, known: Stored) -> Stored:
+    """The answer for what is here already; it is shown, if nothing is shown any more under its UID."""
+    if arrival.header is None or not index.is_hidden(arrival.project_id, arrival.header):
+        return known
+    with writing():
+        return _again(arrival, known)
 
 
 def enter(arrival: Arrival, place: Place) -> Stored:
@@ -95,7 +102,7 @@ def enter(arrival: Arrival, place: Place) -> Stored:
         return already(arrival) or _enter_plain(arrival, _blob(arrival, place))
     verdict = index.judge(arrival.project_id, arrival.header, arrival.dataset_digest or "")
     if verdict.state == SAME:
-        return _same(arrival, verdict.file_id)
+        return _again(arrival, _same(arrival, verdict.file_id))
     return _enter_dicom(arrival, arrival.header, _blob(arrival, place), verdict)
 
 
@@ -179,6 +186,19 @@ def _namesake(arrival: Arrival) -> File | None:
     file_id = arrivals.live_file(arrival.container_type, arrival.container_id, arrival.name)
     file: File | None = File.get_or_none(File.id == file_id, File.type.is_null() | (File.type != "dicom"))
     return file
+
+
+def _again(arrival: Arrival, known: Stored) -> Stored:
+    """Inside the caller's write block."""
+    if arrival.header is not None and index.show_again(
+        arrival.project_id, known.file_id, arrival.header, actor=_actor(arrival)
+    ):
+        return replace(known, sentence=index.SHOWN_AGAIN)
+    return known
+
+
+def _actor(arrival: Arrival) -> Actor:
+    return Actor(type=arrival.origin.type, id=arrival.origin.id, name="", via=arrival.origin.via)
 
 
 def _same(arrival: Arrival, file_id: int | None) -> Stored:

@@ -1,18 +1,17 @@
 """The DICOM index: judges what arrives against what is there, and keeps Study, Series and Instance true."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from peewee import fn
-
-from portal import patients, person_names
+from portal import audit, descriptions, patients
 from portal.header import Header
 from portal.models import (
     ALTERNATE,
     CURRENT,
     HELD,
-    Acquisition,
     Conflict,
+    Decision,
     File,
     Instance,
     Series,
@@ -21,6 +20,7 @@ from portal.models import (
 )
 from portal.models.arrivals import KnownObject, KnownStudy
 from portal.patients import Patient
+from portal.provenance import Actor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ class Verdict:
 
 
 SAME = "same"
+SHOWN_AGAIN = "It came again when nothing else was shown under its UID."
 UNCOMPARED = "The same SOP Instance UID in another transfer syntax, not compared yet."
 
 
@@ -80,7 +81,7 @@ def add(project_id: int, file: File, header: Header, dataset_digest: str, verdic
         reason=verdict.sentence,
     )
     if verdict.state == CURRENT:
-        _count(instance, 1)
+        _count(instance.series_id, 1)
     elif verdict.state == HELD and Conflict.get_or_none(Conflict.file == file) is None:
         Conflict.create(
             file=file, project=project_id, sop_uid=header.sop_uid, kind=verdict.kind, sentence=verdict.sentence
@@ -89,31 +90,72 @@ def add(project_id: int, file: File, header: Header, dataset_digest: str, verdic
 
 
 def change_state(instance: Instance, state: str, reason: str) -> None:
-    """Move an instance between current and the other states, with all counts, inside the caller's write block."""
+    """Move an instance between current and the other states, with all counts, inside the caller's write block.
+
+    What study and series say follows at the next `descriptions.refresh`.
+    """
     was = instance.state
     instance.state, instance.reason = state, reason
     instance.save(only=[Instance.state, Instance.reason])
-    if (was == CURRENT) != (state == CURRENT):
-        _count(instance, 1 if state == CURRENT else -1)
+    if (was == CURRENT) == (state == CURRENT):
+        return
+    _count(instance.series_id, 1 if state == CURRENT else -1)
+    if state == CURRENT:
+        descriptions.mark_shown(instance)
+    else:
+        descriptions.mark_hidden([instance.series_id], [instance.file_id])
 
 
-def remove_all(files: Any) -> None:
-    """Take the instances of some files (a query of their numbers) out of the index, as `remove`, at once."""
-    shown: Any = Instance.select(Instance.series, fn.COUNT(Instance.id)).where(
-        Instance.file.in_(files), Instance.state == CURRENT
+def remove_all(files: Sequence[int]) -> None:
+    """Take the instances of some files out of the index, inside the caller's write block: they are no longer shown.
+
+    Where one of them was shown and has an alternate that stays, the alternate is shown: it was acknowledged too.
+    """
+    of_files = Instance.select().where(Instance.file.in_(list(files)))
+    shown = list(of_files.where(Instance.state == CURRENT))
+    Instance.delete().where(Instance.file.in_(list(files))).execute()
+    for series_id, number in Counter(instance.series_id for instance in shown).items():
+        _count(series_id, -number)
+    descriptions.mark_hidden([instance.series_id for instance in shown], [instance.file_id for instance in shown])
+    for alternate in _alternates_of(shown):
+        change_state(alternate, CURRENT, "")
+
+
+def _alternates_of(gone: Sequence[Instance]) -> list[Instance]:
+    """The oldest alternate of each object, where it has one."""
+    uids, projects = [instance.sop_uid for instance in gone], {instance.project_id for instance in gone}
+    found = Instance.select().where(
+        Instance.sop_uid.in_(uids), Instance.project.in_(list(projects)), Instance.state == ALTERNATE
     )
-    gone = list(shown.group_by(Instance.series).tuples())
-    Instance.delete().where(Instance.file.in_(files)).execute()
-    for series_id, number in gone:
-        _count_series(series_id, -number)
+    oldest: dict[tuple[int, str], Instance] = {}
+    for alternate in found.order_by(Instance.id):
+        oldest.setdefault((alternate.project_id, alternate.sop_uid), alternate)
+    return list(oldest.values())
 
 
-def remove(file_id: int) -> None:
-    """Take a file's instances out of the index, inside the caller's write block: the file is no longer shown."""
-    for instance in Instance.select().where(Instance.file == file_id):
-        if instance.state == CURRENT:
-            _count(instance, -1)
-        instance.delete_instance()
+def show_again(project_id: int, file_id: int, header: Header, *, actor: Actor) -> bool:
+    """Show an object that came again while nothing is shown under its UID, if nothing else speaks against it.
+
+    Inside the caller's write block. It is judged as if it came for the first time; returns whether it is shown now.
+    An object that was in conflict replaces, by the decision of whoever sent it again, what is no longer there.
+    """
+    instance = Instance.get_or_none(Instance.project == project_id, Instance.file == file_id)
+    if instance is None or not is_hidden(project_id, header) or _difference(project_id, header, None)[0]:
+        return False
+    change_state(instance, CURRENT, SHOWN_AGAIN)
+    conflict = Conflict.get_or_none(Conflict.file == file_id)
+    if conflict is not None:
+        before, conflict.choice = conflict.choice, "replace"
+        Decision.create(conflict=conflict, choice=conflict.choice, rival=None)
+        conflict.save(only=[Conflict.choice])
+        act = {"choice": conflict.choice, "before": before, "sop_instance_uid": conflict.sop_uid}
+        audit.record(actor, "conflict:resolved", "conflict", conflict.id, **act)
+    return True
+
+
+def is_hidden(project_id: int, header: Header) -> bool:
+    """Whether no peer sees anything under the UID of an object that is here. Reads only."""
+    return arrivals.current_object(project_id, header.sop_uid) is None
 
 
 def current(project_id: int, sop_uid: str) -> Instance | None:
@@ -150,16 +192,7 @@ def _study(project_id: int, header: Header, file: File, verdict: Verdict) -> int
             Study.update(issuer=header.issuer).where(Study.id == known.id).execute()
         return known.id
     study = Study(project=project_id, study_uid=header.study_uid) if known is None else Study.get_by_id(known.id)
-    acquisition = _acquisition(file)
-    study.session = acquisition.session if acquisition else None
-    study.patient_name, study.patient_name_folded = header.patient_name, person_names.fold(header.patient_name)
-    study.patient_id, study.issuer = header.patient_id, header.issuer
-    study.sex, study.birth_date = header.sex, header.birth_date
-    study.date, study.time = header.study_date, header.study_time
-    study.accession, study.study_id = header.accession, header.study_id
-    study.description = header.study_description
-    study.referring, study.referring_folded = header.referring, person_names.fold(header.referring)
-    study.header = header.kept()
+    descriptions.describe_study(study, header, file)
     study.save()
     return int(study.id)
 
@@ -170,32 +203,13 @@ def _series(study_id: int, header: Header, file: File) -> int:
     if known is not None and known.n_instances:
         return known.id
     series = Series(study=study_id, series_uid=header.series_uid) if known is None else Series.get_by_id(known.id)
-    series.acquisition = _acquisition(file)
-    series.modality, series.number = header.modality, header.series_number
-    series.description, series.body_part = header.series_description, header.body_part
-    series.date, series.time = header.series_date, header.series_time
-    series.header = header.kept()
+    descriptions.describe_series(series, header, file)
     series.save()
     return int(series.id)
 
 
-def _acquisition(file: File) -> Acquisition | None:
-    if file.parent_type != "acquisition":
-        return None
-    found: Acquisition | None = Acquisition.get_or_none(Acquisition.id == file.parent_id)
-    return found
-
-
-def _count(instance: Instance, by: int) -> None:
+def _count(series_id: int, by: int) -> None:
     """Counts of series and study, and what follows from them: the study's series and modalities that are not empty."""
-    _count_series(instance.series_id, by)
-
-
-def _count_series(series_id: int, by: int) -> None:
     study_id, left = arrivals.count(series_id, by)
     if left <= max(by, 1):
-        filled = list(Series.select(Series.modality).where(Series.study == study_id, Series.n_instances > 0))
-        modalities = sorted({row.modality for row in filled if row.modality})
-        Study.update(n_series=len(filled), modalities="\\" + "\\".join(modalities) + "\\" if modalities else "").where(
-            Study.id == study_id
-        ).execute()
+        descriptions.summarize(study_id)

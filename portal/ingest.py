@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
-from portal import alternates, conflicts, filing, header, index, placement, reserve, runtime, site, uids
+from portal import alternates, conflicts, descriptions, filing, header, index, placement, reserve, runtime, site, uids
 from portal.archive import Footer, Place, Slice, Stream
 from portal.archive.slices import CHUNK
 from portal.archive.writers import Part
@@ -137,7 +137,7 @@ class Incoming:
             known = filing.already(arrival)
             if known is not None and filing.is_whole(known):
                 self.abort()
-                return known
+                return _with_descriptions(filing.show_again(arrival, known))
             _check_policy(arrival)
             place = self._keep(footer_of(arrival))
         except BaseException:
@@ -145,14 +145,12 @@ class Incoming:
             raise
         self._stream, self._chunks = None, []
         with writing():
-            if known is not None:
-                return filing.mend(arrival, place, known)
-            stored = filing.enter(arrival, place)
+            stored = filing.enter(arrival, place) if known is None else filing.mend(arrival, place, known)
             if stored.outcome == "conflict" and arrival.header and site.get("archive.duplicates") == "replace":
                 stored = conflicts.replace_at_once(stored, arrival.header)
             elif stored.outcome == "alternate":
                 alternates.request_comparison()
-        return stored
+        return _with_descriptions(stored)
 
     def abort(self) -> None:
         """Forget the object; safe to call at any time."""
@@ -214,6 +212,13 @@ class Incoming:
             return self._stream.commit(footer)
         reserve.check(self._size)
         return runtime.archive().append([b"".join(self._chunks)], footer)
+
+
+def _with_descriptions(stored: Stored) -> Stored:
+    """What study and series say follows an object that took another one's place, or is shown again."""
+    if stored.sentence in (conflicts.REPLACED, index.SHOWN_AGAIN):
+        descriptions.refresh()
+    return stored
 
 
 def _check_policy(arrival: Arrival) -> None:

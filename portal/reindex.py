@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, cast
 
 from peewee import JOIN, OperationalError
 
-from portal import conflicts, copies, header, index, placement, recovery, runtime
+from portal import conflicts, copies, descriptions, header, index, placement, recovery, runtime
 from portal.archive import Damage, Record
 from portal.errors import Damaged, PortalError
 from portal.index import SAME
@@ -189,6 +189,7 @@ def _repeat_decisions(report: Report) -> None:
             log.exception("the decision of conflict %d cannot be repeated", conflict.id)
             sentence = f"Its decision, {conflict.choice}, could not be repeated ({type(error).__name__})."
             report.not_restored.append({"file": conflict.file_id, "sentence": sentence})
+    descriptions.refresh()
 
 
 def _header(file: File) -> header.Header:

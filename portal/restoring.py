@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from portal import alternates, audit, conflicts, header, index, placement, runtime
+from portal import alternates, audit, conflicts, descriptions, header, index, placement, runtime
 from portal.errors import BadValue, Damaged
 from portal.header import Header
 from portal.index import SAME
@@ -72,6 +72,7 @@ def restore(thrown: Trash, *, actor: Actor, this: Run | None = None) -> Outcome:
                 this.write_within(done=begun + seen)
         back += sum(outcome is not None for outcome in outcomes)
         held += sum(outcome == "held" for outcome in outcomes)
+    descriptions.refresh()
     with writing():
         stayed = File.select().where(File.trash == thrown.id).count()
         if not stayed:

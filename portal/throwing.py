@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from peewee import fn
 
-from portal import index, usage
+from portal import descriptions, index, usage
 from portal.models import Acquisition, Blob, File, Session, Subject, Trash, now, writing
 from portal.runs import End, Run
 
@@ -38,6 +38,7 @@ def run(this: Run) -> End:
             this.check()
             with writing():
                 _close(thrown, table, chunk)
+    descriptions.refresh()
     return _ended(thrown)
 
 

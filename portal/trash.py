@@ -5,7 +5,7 @@ from typing import Any
 
 from peewee import fn
 
-from portal import audit, containers, jobs, placement, restoring, rights, site, throwing, usage
+from portal import audit, containers, descriptions, jobs, placement, restoring, rights, site, throwing, usage
 from portal.errors import BadValue, Busy, Missing, NotAllowed
 from portal.models import Blob, File, Group, Job, Project, Trash, writing
 from portal.progress import ACTIVE
@@ -61,6 +61,7 @@ def throw(kind: str, row_id: int, *, actor: Actor) -> Trash:
         audit.record(actor, f"{kind}:trashed", kind, row_id, files=number, bytes=size, trash=thrown.id)
     if job is not None:
         jobs.ring(job)
+    descriptions.refresh()
     return get(thrown.id)
 
 

@@ -1,5 +1,7 @@
 """The DICOM index: what the objects themselves say. Never edited by hand; `portal reindex` makes it anew."""
 
+from typing import Any
+
 from peewee import SQL, BlobField, CharField, ForeignKeyField, IntegerField, TextField
 
 from portal.models.base import Table
@@ -35,8 +37,12 @@ class Study(Table):
     r"""Modalities of the series, sorted, each between backslashes: `\CT\SR\`."""
     n_series = IntegerField(default=0)
     n_instances = IntegerField(default=0)
+    source = IntegerField(null=True)
+    """Number of the file that this row was taken from; no foreign key, whose index each arrival would have to keep."""
+    next_source = IntegerField(null=True)
+    """Number of the file that it is to be taken from soon (`descriptions.refresh`); 0 for any that is shown."""
     header = BlobField(null=True)
-    """Elements of the first object, Explicit VR Little Endian, without large values: for return keys only."""
+    """Elements of that object, Explicit VR Little Endian, without large values: for return keys only."""
 
     class Meta:
         indexes = (
@@ -47,8 +53,8 @@ class Study(Table):
 
 
 Study.add_index(SQL("CREATE INDEX IF NOT EXISTS study_name_groups ON study (INSTR(patient_name_folded, '='))"))
-for _name in ("patient_id", "accession"):  # as people type them into the search box; DIMSE matches by the exact one
-    Study.add_index(SQL(f"CREATE INDEX IF NOT EXISTS study_{_name}_typed ON study ({_name} COLLATE NOCASE)"))
+for _column in ("patient_id", "accession"):  # as people type them into the search box; DIMSE matches by the exact one
+    Study.add_index(SQL(f"CREATE INDEX IF NOT EXISTS study_{_column}_typed ON study ({_column} COLLATE NOCASE)"))
 
 
 class Series(Table):
@@ -64,10 +70,24 @@ class Series(Table):
     date = CharField(default="")
     time = CharField(default="")
     n_instances = IntegerField(default=0)
+    source = IntegerField(null=True)
+    """Number of the file that this row was taken from; no foreign key, whose index each arrival would have to keep."""
+    next_source = IntegerField(null=True)
+    """Number of the file that it is to be taken from soon (`descriptions.refresh`); 0 for any that is shown."""
     header = BlobField(null=True)
 
     class Meta:
         indexes = ((("study", "series_uid"), True),)
+
+
+def to_be_taken_anew(table: type[Study] | type[Series]) -> tuple[Any, ...]:
+    """Conditions on the rows of which something is shown that they do not say; as the partial index has them."""
+    return table.next_source.is_null(False), table.n_instances > SQL("0")
+
+
+for _table in (Study, Series):
+    _name = f"{_table._meta.table_name}_next_source"
+    _table.add_index(_table.index(_table.id, name=_name).where(*to_be_taken_anew(_table)))
 
 
 class Instance(Table):
