@@ -37,7 +37,7 @@ def add(email: str, password: str | None = None, is_admin: bool = False, *, acto
 
 def sign_in(email: str, password: str, *, address: str) -> User:
     """The user whom this password belongs to. Raises NotSignedIn, after the same time whatever is wrong."""
-    user: User | None = User.get_or_none(User.email == email.strip().lower())
+    user: User | None = User.get_or_none(User.email == _normal(email))
     decoy = _decoy()
     known = _matches(user.password if user else decoy, password)
     if user is None or not known or user.disabled:
@@ -161,10 +161,16 @@ def get(user_id: int) -> User:
 
 def by_email(email: str) -> User:
     """The user with this e-mail address, in upper or lower case. Raises Missing."""
-    user: User | None = User.get_or_none(User.email == email.strip().lower())
+    user: User | None = User.get_or_none(User.email == _normal(email))
     if user is None:
         raise Missing(f"There is no user {email[:254]!r}. `portal user list` shows them.")
     return user
+
+
+def number_of(email: str) -> int | None:
+    """The number of the account of this address; None where there is none."""
+    user: User | None = User.get_or_none(User.email == _normal(email))
+    return None if user is None else user.id
 
 
 def every() -> list[User]:
@@ -213,8 +219,12 @@ def _end_sessions(user_id: int) -> None:
     User.update(session_epoch=User.session_epoch + 1).where(User.id == user_id).execute()
 
 
+def _normal(email: str) -> str:
+    return email.strip().lower()
+
+
 def _email(text: str) -> str:
-    email = text.strip().lower()
+    email = _normal(text)
     name, _, host = email.partition("@")
     if not (name and host) or "@" in host or not email.isprintable() or " " in email or len(email) > 254:
         raise BadValue("An e-mail address looks like name@site.example.", field="email")

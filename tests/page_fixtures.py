@@ -325,7 +325,17 @@ def _work(actor: Actor) -> dict[str, object]:
             JobItem.create(job=tried, key=f"{FORMULA}/{LONG}", state=state, sentence=LONG, size=1)
     found = {"pending": [1, 1], "unmatched": [1, 1], "collides": [1, 1], "other": [1, 1]}
     jobs.finish(tried, "done", LONG, found=found, patients=1)
-    of = {"of": ATTACK, "path": LONG, "prefix": LONG, "by": "path", "template": LONG, "include": [LONG], "exclude": []}
+    places = {"project": Project.get().id, "storage": storages.get(ATTACK).id}
+    of = {
+        **places,
+        "of": ATTACK,
+        "path": LONG,
+        "prefix": LONG,
+        "by": "path",
+        "template": LONG,
+        "include": [LONG],
+        "exclude": [],
+    }
     with writing():
         brought, looked = (
             jobs.create(kind, actor=actor, params=of, what=LONG, total=3) for kind in ("import", "import_dry_run")
@@ -342,7 +352,6 @@ def _work(actor: Actor) -> dict[str, object]:
         sent = jobs.create("send", actor=actor, params={"path": LONG, "to": ATTACK, "peer": 1, "schedule": 1}, total=3)
         for state in ("stored", "warned", "failed"):
             JobItem.create(job=sent, key=f"{FORMULA}/{state}/{LONG}", state=state, sentence=LONG, size=1)
-        places = {"project": Project.get().id, "storage": storages.get(ATTACK).id}
         params = {**places, "path": LONG, "to": ATTACK, "only": f"session {LONG}", "rules": ""}
         said = {"label": ATTACK, "confirmed_by": FORMULA, "sentence": LONG, "params": params}
         schedule = Schedule.create(cron="0 2 * * *", state="stopped", **said)

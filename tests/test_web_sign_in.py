@@ -140,17 +140,80 @@ def test_a_page_that_polls_does_not_renew_its_session(visitor: Visitor) -> None:
     assert "Set-Cookie" not in visitor.get("/jobs/").headers
 
 
-def test_after_ten_wrong_passwords_an_account_waits_and_so_does_the_right_password(app: Flask) -> None:
-    guessed = visitor_of(app, is_admin=True)
-    for place in range(10):
-        guessed.address = f"192.0.2.{place}"
-        assert guessed.sign_in("wrong password").status_code == 401
+def guess(visitor: Visitor, times: int, *addresses: str) -> list[int]:
+    """The codes of wrong passwords that a new browser sends, from these addresses in turn."""
+    guesser = Visitor(client=visitor.client.application.test_client(), email=visitor.email, address=addresses[0])
+    codes = []
+    for place in range(times):
+        guesser.address = addresses[place % len(addresses)]
+        codes.append(guesser.sign_in("wrong password").status_code)
+    return codes
 
-    guessed.address = "192.0.2.99"
-    answer = guessed.sign_in()
+
+def test_after_ten_wrong_passwords_an_account_waits_at_that_address_and_so_does_the_right_password(
+    stranger: Visitor,
+) -> None:
+    assert guess(stranger, 11, stranger.address) == [*[401] * 10, 429]
+
+    answer = stranger.sign_in()
 
     assert answer.status_code == 429
     assert "Too many attempts" in answer.text
+
+
+def test_who_guesses_elsewhere_locks_the_owner_out_nowhere(stranger: Visitor) -> None:
+    assert guess(stranger, 11, "192.0.2.1")[-1] == 429
+
+    assert stranger.sign_in().status_code == 303
+
+
+def test_guesses_from_many_addresses_stop_at_a_hundred_and_a_browser_that_has_signed_in_before_still_gets_in(
+    visitor: Visitor, app: Flask
+) -> None:
+    visitor.post("/sign-out")
+    many = [f"192.0.2.{place}" for place in range(50)]
+    assert guess(visitor, 101, *many) == [*[401] * 100, 429]
+    new = Visitor(client=app.test_client(), email=visitor.email, address="198.51.100.1")
+    assert new.sign_in().status_code == 429
+
+    assert visitor.sign_in().status_code == 303
+
+
+def test_a_browser_that_has_signed_in_before_may_guess_no_more_than_others(visitor: Visitor) -> None:
+    visitor.post("/sign-out")
+    for _ in range(10):
+        assert visitor.sign_in("wrong password").status_code == 401
+    assert visitor.sign_in().status_code == 429
+
+
+def test_a_browser_is_known_for_each_account_that_has_signed_in_with_it_and_for_no_other(
+    visitor: Visitor, app: Flask
+) -> None:
+    visitor.post("/sign-out")
+    owner, other = visitor.email, visitor_of(app, is_admin=False)
+    guess(other, 10, visitor.address)
+    visitor.email = other.email
+    assert visitor.sign_in().status_code == 429
+
+    visitor.address = "198.51.100.1"
+    assert visitor.sign_in().status_code == 303
+
+    for email in (owner, other.email):
+        visitor.post("/sign-out")
+        visitor.email = email
+        guess(visitor, 10, visitor.address)
+        assert visitor.sign_in().status_code == 303
+
+
+def test_a_browser_that_only_says_it_is_known_is_not(visitor: Visitor, app: Flask) -> None:
+    cookie = visitor.client.get_cookie("portico_known", path="/sign-in")
+    assert cookie is not None
+    assert cookie.http_only
+    guess(visitor, 10, "198.51.100.1")
+    for forged in ("", "x", cookie.value[:-2] + "AA", "e30." + cookie.value.split(".", 1)[1]):
+        forger = Visitor(client=app.test_client(), email=visitor.email, address="198.51.100.1")
+        forger.client.set_cookie("portico_known", forged, path="/sign-in")
+        assert forger.sign_in().status_code == 429
 
 
 def test_after_thirty_wrong_passwords_an_address_waits(app: Flask) -> None:

@@ -3,13 +3,13 @@
 import hashlib
 from typing import Any
 
-from flask import Blueprint, flash, redirect, request, session, url_for
+from flask import Blueprint, flash, g, redirect, request, session, url_for
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from portal import site, users
 from portal.errors import BadValue
-from portal.routes import guard
+from portal.routes import guard, known_browsers
 from portal.routes.forms import Form, secret, text
 from portal.routes.guard import limiter, signed_in_required
 from portal.routes.pages import render
@@ -17,7 +17,9 @@ from portal.routes.pages import render
 bp = Blueprint("session", __name__)
 
 BY_ADDRESS = "30 per 10 minutes"
-BY_ACCOUNT = "10 per 10 minutes"
+BY_ACCOUNT_AND_ADDRESS = "10 per 10 minutes"
+BY_ACCOUNT = "100 per hour"
+BY_KNOWN_BROWSER = "10 per 10 minutes"
 
 
 class SignInForm(Form):
@@ -41,6 +43,26 @@ def _account() -> str:
     return f"account:{hashlib.sha256(typed.encode(errors='replace')).hexdigest()}"
 
 
+def _account_and_address() -> str:
+    return f"{_account()}:{guard.address()}"
+
+
+def _known_browser() -> str:
+    return f"browser:{known_browsers.browser()}"
+
+
+def _is_known() -> bool:
+    """Whether the account has signed in with this browser before: then its attempts are counted by themselves."""
+    if "is_known" not in g:
+        g.is_known = known_browsers.is_known(users.number_of(request.form.get("email", "")))
+    known: bool = g.is_known
+    return known
+
+
+def _is_unknown() -> bool:
+    return not _is_known()
+
+
 def _failed(response: Response) -> bool:
     return response.status_code in (401, 422)
 
@@ -53,8 +75,10 @@ def sign_in() -> Response:
 
 
 @bp.post("/sign-in")
-@limiter.limit(BY_ADDRESS, deduct_when=_failed)
-@limiter.limit(BY_ACCOUNT, key_func=_account, deduct_when=_failed)
+@limiter.limit(BY_ADDRESS, deduct_when=_failed, exempt_when=_is_known)
+@limiter.limit(BY_ACCOUNT_AND_ADDRESS, key_func=_account_and_address, deduct_when=_failed, exempt_when=_is_known)
+@limiter.limit(BY_ACCOUNT, key_func=_account, deduct_when=_failed, exempt_when=_is_known)
+@limiter.limit(BY_KNOWN_BROWSER, key_func=_known_browser, deduct_when=_failed, exempt_when=_is_unknown)
 def check_sign_in() -> Response:
     form = SignInForm()
     user = form.attempt(
@@ -63,7 +87,7 @@ def check_sign_in() -> Response:
     if user is None:
         return render("session/sign_in.html", form=form, next=request.form.get("next", ""), status=401)
     guard.begin_session(user)
-    return redirect(_wanted(), 303)
+    return known_browsers.remember(redirect(_wanted(), 303), user.id)
 
 
 @bp.post("/sign-out")
@@ -105,7 +129,7 @@ def password() -> Response:
 
 @bp.post("/password")
 @signed_in_required
-@limiter.limit(BY_ACCOUNT, key_func=lambda: f"password:{current_user.user.id}", deduct_when=_failed)
+@limiter.limit(BY_KNOWN_BROWSER, key_func=lambda: f"password:{current_user.user.id}", deduct_when=_failed)
 def change_password() -> Response:
     form = PasswordForm()
     user = form.attempt(lambda: _changed(form))
