@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from portal import copies, migrations, models, recovery, runtime, settings, site_key, users
+from portal import copies, lost_database, migrations, models, recovery, reindex, runtime, settings, site_key, users
 from portal.errors import BadValue, Busy
 from portal.provenance import operator
 from portal.settings import Settings
@@ -24,13 +24,33 @@ FIRST_ADMIN = "admin@portico.example"
 
 def open_folder(chosen: Settings) -> None:
     """Make the data folder, closed to other accounts. Raises BadValue for a folder that holds something else."""
-    try:
+    with _usable(chosen):
         chosen.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         held = {path.name for path in chosen.data.iterdir()}
-        if held and "portal.db" not in held and not held <= OURS:
+        if not held <= OURS and not any(name.startswith("portal.db") for name in held):
             raise BadValue(f"{chosen.data} holds other things than a site. Name an empty or a new folder with --data.")
         chosen.data.chmod(0o700)
+        chosen.run.mkdir(exist_ok=True, mode=0o700)
+
+
+def open_site(chosen: Settings, *, anew: bool = False) -> None:
+    """Bind this process to the site of the folder. Raises Damaged where its database is lost or damaged.
+
+    With `anew`, such a database is set aside; BadValue then where it is whole. Hold the lock for that.
+    """
+    with _usable(chosen):
+        if anew:
+            lost_database.set_aside(chosen)
+        else:
+            lost_database.require_whole(chosen)
         runtime.start(chosen)
+
+
+@contextmanager
+def _usable(chosen: Settings) -> Iterator[None]:
+    """What the system refuses about the data folder, as a sentence."""
+    try:
+        yield
     except OSError as error:
         raise BadValue(f"The data folder {chosen.data} cannot be used: {error.strerror}.") from error
 
@@ -74,17 +94,31 @@ def check_port(host: str, port: int) -> None:
         raise BadValue(_why(host, port, error)) from error
 
 
-def prepare(chosen: Settings, say: Callable[[str], None]) -> None:
-    """Bring the tables to this release, index what a stop left without rows, and make a site's first admin."""
+def prepare(chosen: Settings, say: Callable[[str], None], *, anew: bool = False) -> None:
+    """Bring the tables to this release, index what a stop left without rows, and make a site's first admin.
+
+    With `anew`, index first the whole archive, in the order in which its objects came.
+    """
     for name in migrations.apply(chosen.run / "migrate.lock"):
         say(f"Database: {name} applied.")
     site_key.record(runtime.secrets())
     with models.connection():
         copies.require_bucket()
+        if anew:
+            _index_anew(say)
         if entered := recovery.recover():
             say(f"Archive: {entered:,} objects indexed that had been received before a stop.")
         if not users.every():
             _add_first_admin(say)
+
+
+def _index_anew(say: Callable[[str], None]) -> None:
+    report = reindex.run()
+    say(f"Archive: {report.recovered:,} objects indexed anew from what the archive recorded.")
+    if report.damaged or report.not_restored:
+        say(f"Archive: {len(report.damaged):,} places damaged, {len(report.not_restored):,} objects not restored.")
+    say("To be set up again: peers, device keys, users, storages, settings. The DIMSE service is disabled.")
+    say("Lost: decisions about conflicts, and edits after the objects came. What was in the trash is shown again.")
 
 
 def _add_first_admin(say: Callable[[str], None]) -> None:

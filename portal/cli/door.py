@@ -9,7 +9,7 @@ from typing import Any
 import click
 from peewee import DatabaseError
 
-from portal import migrations, runtime, settings
+from portal import lost_database, migrations, runtime, settings
 from portal.cli.printing import Answer, answer
 from portal.errors import Missing, PortalError
 
@@ -65,6 +65,7 @@ def require_database(chosen: settings.Settings) -> None:
 
     A command never makes a site by itself: a mistyped `--data` is to be seen.
     """
+    lost_database.require_there(chosen)
     if not chosen.database.is_file():
         raise Missing(f"There is no site in {chosen.data}. Start one with `portal up`, or name its folder with --data.")
     if not os.access(chosen.database, os.W_OK):

@@ -27,15 +27,17 @@ MOST = 64
     "short ones (echoes, storage tests, comparisons, the trash). Each is a process.",
 )
 @click.option("--sample", is_flag=True, help="Fill the site with sample data, and try every way in and out.")
+@click.option("--rebuild", is_flag=True, help="Make a lost or damaged database anew from the archive's records.")
 @data_option
-def up(data: Path | None, **options: object) -> int:
+def up(data: Path | None, rebuild: bool, **options: object) -> int:
     """Start the site and watch its processes, until Ctrl-C. DIMSE address and port: portal dimse enable."""
     plan = Plan(**options)  # type: ignore[arg-type]  # click has converted them
     chosen = settings.load(data)
     startup.open_folder(chosen)
     with startup.lock(chosen, plan.url):
         startup.check_port(plan.host, plan.port)
-        startup.prepare(chosen, click.echo)
+        startup.open_site(chosen, anew=rebuild)
+        startup.prepare(chosen, click.echo, anew=rebuild)
         Supervisor(chosen, plan, click.echo).run()
     return 0
 
@@ -55,6 +57,7 @@ def migrate(data: Path | None, as_json: bool) -> int:
     """Bring the database to this release; makes a new site where there is none."""
     chosen = settings.load(data)
     startup.open_folder(chosen)
+    startup.open_site(chosen)
     applied = migrations.apply(runtime.current().run / "migrate.lock")
     site_key.record(runtime.secrets())
     sentence = f"Applied: {', '.join(applied)}." if applied else "Nothing to do: the database is of this release."

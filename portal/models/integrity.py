@@ -1,0 +1,48 @@
+"""Whether a database file is whole, asked before anything else reads it."""
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from peewee import DatabaseError, OperationalError, SqliteDatabase
+
+STEPS = 20_000
+"""Instructions of SQLite between two looks at the clock."""
+BUSY_SECONDS = 5
+
+
+def complaint(path: Path, *, seconds: float) -> str:
+    """What SQLite finds wrong with the file; empty where it finds nothing, or has not within so many seconds.
+
+    Raises OperationalError where the file cannot be read at all: that says nothing about what is in it.
+    """
+    deadline = time.monotonic() + seconds
+    file: Any = SqliteDatabase(str(path), timeout=BUSY_SECONDS)
+    try:
+        with file.connection_context():
+            file.connection().set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
+            row = file.execute_sql("PRAGMA quick_check(1)").fetchone()
+            return "" if row[0] == "ok" else str(row[0])
+    except OperationalError as error:
+        if _code(error) == sqlite3.SQLITE_INTERRUPT:
+            return ""
+        raise
+    except DatabaseError as error:  # malformed, or not a database
+        return str(error)
+
+
+def has_tables(path: Path) -> bool:
+    """Whether the file holds any table; one that is too damaged to tell has held some."""
+    file: Any = SqliteDatabase(str(path), timeout=BUSY_SECONDS)
+    try:
+        with file.connection_context():
+            return bool(file.get_tables())
+    except OperationalError:
+        raise
+    except DatabaseError:
+        return True
+
+
+def _code(error: OperationalError) -> int | None:
+    return getattr(error.args[0], "sqlite_errorcode", None)
