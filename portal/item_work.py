@@ -58,7 +58,11 @@ def each(
         if crew.is_stopping:
             raise Stopped
 
-    with Crew[Task, Sequence[Outcome]](at_once, lambda task: attempt(task, check), ahead=ahead) as crew:
+    def one(task: Task) -> Sequence[Outcome]:
+        check()  # a process that was stopped for long may have lost the job to another
+        return attempt(task, check)
+
+    with Crew[Task, Sequence[Outcome]](at_once, one, ahead=ahead) as crew:
         try:
             for outcomes in crew.outcomes(tasks, tally.check):
                 tally.add(*(item for item, _error in outcomes))

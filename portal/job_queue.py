@@ -1,7 +1,7 @@
 """The queues of the job runner: RQ is the doorbell, the fork and the stop signal; the rows are the truth."""
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from redis.exceptions import RedisError
@@ -66,7 +66,7 @@ def is_live(job_id: int, waiting: set[str]) -> bool:
         return False
     if queued.get_status() == JobStatus.QUEUED and queued.id in waiting:
         return True
-    if queued.get_status() == JobStatus.STARTED and _beats(queued):
+    if queued.get_status() == JobStatus.STARTED and _beats(queued.last_heartbeat):
         return True
     # Not `queued.delete()`: RQ 3.0 raises there once an execution of a killed worker has expired.
     runtime.redis().delete(queued.key, queued.execution_registry.key)
@@ -94,9 +94,10 @@ def workers_of(lane: Lane) -> int | None:
         return None
 
 
-def _beats(queued: QueuedJob) -> bool:
-    beat = queued.last_heartbeat
-    return beat is not None and now() - SILENCE < beat
+def _beats(beat: datetime | None) -> bool:
+    """Whether a heart still beats. A beat that lies ahead is from before the clock was set back: a live worker's next
+    one is seconds later."""
+    return beat is not None and abs(now() - beat) < SILENCE
 
 
 def _name(job_id: int) -> str:

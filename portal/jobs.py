@@ -8,18 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from portal import audit, job_queue, models, progress, rights
+from portal import audit, job_queue, leases, models, progress, rights
 from portal.errors import BadValue, Missing
 from portal.job_queue import Lane, enqueue
+from portal.leases import LISTENER_LEASE
 from portal.models import Association, Job, now, writing
 from portal.progress import ACTIVE, OVER
 from portal.provenance import Actor
 
-LEASE = timedelta(seconds=15)
-"""How long a run may be silent before another may take its row."""
-LISTENER_LEASE = timedelta(minutes=5)
-"""The same for a C-MOVE or C-GET that the listener answers: one sub-operation may take that long."""
-AHEAD = timedelta(hours=1)
+AHEAD = timedelta(minutes=15)
 """No moment that a row waits for lies farther ahead, unless the clock has been set back since it was written."""
 SWEPT = 1000
 """Rows that one sweep rings for; the next one takes the next."""
@@ -127,7 +124,7 @@ def create(
     if not models.database.in_transaction():
         raise RuntimeError("jobs.create belongs inside models.writing()")
     by_listener = KINDS[kind].run is None
-    running = {"state": "running", "started": now(), "lease": now() + LISTENER_LEASE} if by_listener else {}
+    running = {"state": "running", "started": now(), **leases.granted(LISTENER_LEASE)} if by_listener else {}
     return Job.create(
         kind=kind,
         runner="listener" if by_listener else "worker",
@@ -181,7 +178,9 @@ def hasten(job_id: int, *, actor: Actor) -> None:
 def advance(job: Job, *, done: int, failed: int, size: int = 0) -> None:
     """Write how far a job of the listener is, and that it lives."""
     with writing():
-        Job.update(done=done, failed=failed, bytes=size, lease=now() + LISTENER_LEASE).where(Job.id == job.id).execute()
+        Job.update(done=done, failed=failed, bytes=size, **leases.granted(LISTENER_LEASE)).where(
+            Job.id == job.id
+        ).execute()
 
 
 def finish(job: Job, state: str, sentence: str, **result: Any) -> None:
@@ -285,14 +284,14 @@ def has_come(awaited: Any, moment: datetime) -> Any:
 def _due() -> Sequence[Job]:
     moment = now()
     waits = (Job.state == "waiting") & has_come(Job.due, moment)
-    abandoned = (Job.state == "running") & has_come(Job.lease, moment)
+    abandoned = (Job.state == "running") & leases.lapsed()
     return list(Job.select().where(Job.runner == "worker", waits | abandoned).order_by(Job.due).limit(SWEPT))
 
 
 def _end_abandoned() -> None:
     """A run that died while it was being cancelled, and what a dead listener left behind."""
     moment = now()
-    silent = has_come(Job.lease, moment)
+    silent = leases.lapsed()
     with writing():
         Job.update(state="cancelled", ended=moment, lease=None, sentence="Cancelled.").where(
             Job.state == "cancelling", silent

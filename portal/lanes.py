@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from portal import job_queue, jobs
+from portal import job_queue, jobs, leases
 from portal.job_queue import LANES, Lane
 from portal.models import Job, now
 
@@ -65,7 +65,7 @@ def _named(job: Job) -> str:
 
 
 def _busy(lane: Lane) -> list[Job]:
-    at_work = Job.state.in_(("running", "cancelling")) & ~jobs.has_come(Job.lease, now())
+    at_work = Job.state.in_(("running", "cancelling")) & leases.live()
     return list(Job.select(Job.id, Job.kind).where(_of(lane), at_work).order_by(Job.id))
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from peewee import DatabaseError
 
-from portal import absences, hourly, models, pace, spells
+from portal import absences, hourly, leases, models, pace, spells
 from portal.errors import Away, PortalError
 from portal.job_queue import TimedOut
-from portal.jobs import KINDS, LEASE, has_come
+from portal.jobs import KINDS, has_come
 from portal.models import Job, JobItem, now, writing
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,8 @@ class Run:
         self.job = job
         self._among = 0, 1
         self._asked: type[Stopped] | None = None
+        self._until = job.lease or 0
+        """Until when the row is this run's without a look at it."""
         self._worked_before = job.samples[-1][0] if job.samples else 0.0
         self._began = time.monotonic()
 
@@ -85,11 +87,24 @@ class Run:
         return max(1, threads // number + (place < threads % number))
 
     def check(self) -> None:
-        """Raise Stopped if the run is to end. Costs nothing: call it for each piece of work."""
+        """Raise Stopped if the run is to end. Costs nothing: call it for each piece of work.
+
+        After a stop of the process that was longer than the lease, it looks first whether the row is still this run's.
+        """
+        if leases.elapsed() >= self._until:
+            self._look()
         if self._asked:
             raise self._asked
         if _interrupted:
             raise Interrupted
+
+    def _look(self) -> None:
+        """The beat renews the lease; until then each further look is a second later."""
+        with models.connection():
+            is_ours = Job.select().where(_held(self.job)).exists()
+        if not is_ours:
+            self._asked = Lost
+        self._until = leases.elapsed() + 1000
 
     def write(self, **columns: Any) -> None:
         """Write progress in one short transaction: where another run would go on. Progress forgives attempts."""
@@ -101,9 +116,11 @@ class Run:
         if columns.get("done", 0) > self.job.done:
             columns["attempts"] = 1
         columns |= self._moved(columns)
-        held = Job.update(lease=now() + LEASE, **columns).where(_held(self.job)).execute()
+        granted = leases.granted()
+        held = Job.update(**granted, **columns).where(_held(self.job)).execute()
         if not held:
             raise Lost
+        self._until = granted["lease"]
         for name, value in columns.items():
             setattr(self.job, name, value)
 
@@ -140,10 +157,12 @@ class Run:
                 log.warning("the lease of job %d could not be renewed: %s", self.job.id, error)
 
     def _renew(self) -> type[Stopped] | None:
+        granted = leases.granted()
         with writing():
-            held = Job.update(lease=now() + LEASE).where(_held(self.job)).execute()
+            held = Job.update(**granted).where(_held(self.job)).execute()
         if not held:
             return Lost
+        self._until = granted["lease"]
         self._among = self._find_place()
         return Cancelled if Job.get_by_id(self.job.id).state == "cancelling" else None
 
@@ -152,7 +171,7 @@ class Run:
         if self.job.storage is None or self.job.kind not in SHARING:
             return 0, 1
         theirs = (Job.storage == self.job.storage) & Job.kind.in_(SHARING) & (Job.id != self.job.id)
-        rows = Job.select(Job.id).where(theirs & Job.ended.is_null() & (Job.lease > now()))
+        rows = Job.select(Job.id).where(theirs & Job.ended.is_null() & leases.live())
         others = [row.id for row in rows]
         return sum(other < self.job.id for other in others), len(others) + 1
 
@@ -219,7 +238,8 @@ def claim(job_id: int) -> Job | None:
         job.attempts += 1
         job.started = job.started or now()
         job.result = {**_with_try(job, DIED), "began": now().isoformat()}
-        job.lease = now() + LEASE
+        granted = leases.granted()
+        job.boot, job.lease = granted["boot"], granted["lease"]
         job.holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         job.save()
         return job
@@ -228,7 +248,7 @@ def claim(job_id: int) -> Job | None:
 def _claimable(job: Job) -> bool:
     if job.state == "waiting":
         return bool(has_come(job.due, now()))
-    return bool(job.state == "running" and job.lease is not None and has_come(job.lease, now()))
+    return job.state == "running" and not leases.is_live(job)
 
 
 def _end_dead(job: Job) -> None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,6 +20,8 @@ from portal.storage import storages
 
 log = logging.getLogger(__name__)
 
+AHEAD = timedelta(hours=1)
+"""A time that lies farther ahead than the next one after this was written before the clock was set back."""
 SWEPT = 100
 """Schedules that one sweep starts; the next one takes the next."""
 OF_ONE_MOMENT = ("last_file", "dry_run", "schedule")
@@ -216,7 +218,7 @@ def in_site_time(moment: datetime | None) -> str:
 
 def _put_right(moment: datetime) -> None:
     """What was put off while the clock was ahead waits for its next time again, but for none that it had already."""
-    ahead = moment + jobs.AHEAD
+    ahead = moment + AHEAD
     for row in Schedule.select().where(Schedule.state == "on", Schedule.due > ahead):
         if row.due <= cron.after(row.cron, ahead):
             continue

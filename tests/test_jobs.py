@@ -9,7 +9,7 @@ from work_fixtures import Valkey
 
 import dimse_worker.jobs
 import portal.jobs
-from portal import job_queue, jobs, models, runs, runtime
+from portal import job_queue, jobs, leases, models, runs, runtime
 from portal.errors import BadValue, Damaged, Missing, NotAllowed, Unreachable
 from portal.models import Audit, Job, now, writing
 from portal.provenance import Actor
@@ -20,9 +20,11 @@ SYSTEM = Actor(type="system", name="test", is_admin=True)
 
 
 def a_job(kind: str = "export", **changes: Any) -> Job:
-    """A job with changes to its row, in which a span of time is a moment so far from now."""
+    """A job with changes to its row, in which a span of time is a moment so far from now, or a lease so long."""
     with writing():
         job = jobs.create(kind, actor=SYSTEM, params={}, what="something")
+    if lease := changes.pop("lease", None):
+        changes = leases.granted(lease) | changes
     if changes:
         moments = {name: now() + value for name, value in changes.items() if isinstance(value, timedelta)}
         Job.update(**changes | moments).where(Job.id == job.id).execute()
@@ -117,7 +119,9 @@ def test_the_sweep_rings_for_what_a_lost_queue_has_forgotten(queue: Valkey) -> N
         ({"state": "waiting", "due": timedelta(days=1)}, 1),  # the clock was set back
         ({"state": "running", "lease": timedelta(seconds=-1)}, 1),
         ({"state": "running", "lease": timedelta(minutes=5)}, 0),
-        ({"state": "running", "lease": timedelta(days=1)}, 1),
+        ({"state": "running", "lease": timedelta(days=1)}, 0),
+        ({"state": "running", "lease": timedelta(days=1), "boot": "another"}, 1),
+        ({"state": "running", "boot": "", "lease": None}, 1),  # as the release before left it
         ({"state": "done"}, 0),
         ({"state": "failed"}, 0),
         ({"state": "cancelled"}, 0),
@@ -133,7 +137,7 @@ def test_the_sweep_rings_for_each_due_row_and_for_no_other(changes: dict[str, An
     "changes",
     [
         {"due": timedelta(days=1)},
-        {"state": "running", "holder": "dead", "lease": timedelta(days=1), "attempts": 1},
+        {"state": "running", "holder": "dead", "lease": timedelta(days=1), "boot": "another", "attempts": 1},
     ],
 )
 def test_a_row_that_was_written_while_the_clock_was_ahead_is_run(changes: dict[str, Any], site: Settings) -> None:
@@ -143,7 +147,7 @@ def test_a_row_that_was_written_while_the_clock_was_ahead_is_run(changes: dict[s
 
 
 def test_the_sweep_ends_what_was_being_cancelled_when_its_run_died(queue: Valkey) -> None:
-    job = a_job(state="cancelling", lease=now() - timedelta(seconds=1))
+    job = a_job(state="cancelling", lease=timedelta(seconds=-1))
     jobs.sweep()
     assert jobs.get(job.id).state == "cancelled"
 
@@ -152,7 +156,7 @@ def test_the_sweep_fails_what_a_dead_listener_left(queue: Valkey) -> None:
     job = a_job("move")
     jobs.sweep()
     assert jobs.get(job.id).state == "running"
-    Job.update(lease=now() - timedelta(seconds=1)).execute()
+    Job.update(**leases.granted(timedelta(seconds=-1))).execute()
     jobs.sweep()
     assert (jobs.get(job.id).state, jobs.get(job.id).sentence) == ("failed", "The listener stopped in the middle.")
 
@@ -184,7 +188,7 @@ def test_a_job_that_is_over_is_not_run_again(state: str, site: Settings) -> None
 
 
 def test_a_job_that_another_run_holds_is_not_run_beside_it(site: Settings) -> None:
-    job = a_job(state="running", holder="other", lease=now() + timedelta(hours=1))
+    job = a_job(state="running", holder="other", lease=timedelta(hours=1))
     runs.perform(job.id, fail(AssertionError("it ran")))
     assert jobs.get(job.id).holder == "other"
 
@@ -242,7 +246,7 @@ def test_a_run_that_takes_too_long_says_so(site: Settings) -> None:
 
 
 def test_a_job_whose_runs_die_without_a_word_is_given_up(site: Settings) -> None:
-    job = a_job("echo", state="running", attempts=1, holder="dead", lease=now() - timedelta(seconds=1))
+    job = a_job("echo", state="running", attempts=1, holder="dead", lease=timedelta(seconds=-1))
     runs.perform(job.id, fail(AssertionError("it ran")))
     job = jobs.get(job.id)
     assert (job.state, job.sentence) == ("failed", "The worker that ran it died once. See the log, then run it again.")

@@ -16,7 +16,7 @@ from portal import jobs, lanes, peers, trash
 from portal.cli.waiting import until_over
 from portal.errors import Unreachable
 from portal.job_queue import workers_of
-from portal.jobs import LEASE
+from portal.leases import LEASE
 from portal.models import Acquisition, Job, Storage, now, writing
 from portal.provenance import Actor
 from portal.settings import Settings

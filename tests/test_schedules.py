@@ -111,7 +111,7 @@ def test_what_was_put_off_while_the_clock_was_ahead_goes_on_and_nothing_runs_twi
 def test_a_clock_that_is_set_back_a_little_changes_no_time(nightly: Schedule, clock: Clock) -> None:
     clock(day(5))
     schedules.sweep()  # for the day 3 too
-    clock(day(5) - jobs.AHEAD)
+    clock(day(5) - schedules.AHEAD)
     assert (schedules.sweep(), schedules.get(nightly.id).due) == (0, day(6))
 
 

@@ -23,8 +23,9 @@ class Job(Owned):
     """waiting | running | done | errors | failed | cancelling | cancelled."""
     due = UtcField(default=now)
     attempts = IntegerField(default=0)
-    lease = UtcField(null=True)
-    """Until when the run that holds the row is believed alive."""
+    boot = CharField(default="")
+    lease = IntegerField(null=True)
+    """Until when the run that holds the row is believed alive, in milliseconds since that boot of the machine."""
     holder = CharField(default="")
     """Which run that is: another one, or one that comes back late, may not write."""
     started = UtcField(null=True)

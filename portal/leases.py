@@ -1,0 +1,48 @@
+"""Leases: until when a run that holds a job's row is believed alive, by the time since this machine's boot.
+
+The wall clock may be set while a job runs; the time since boot only goes forward, also while the machine sleeps. A
+lease of another boot has run out: what ran then is gone.
+"""
+
+import time
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from portal.models import Job
+
+LEASE = timedelta(seconds=15)
+"""How long a run may be silent before another may take its row."""
+LISTENER_LEASE = timedelta(minutes=5)
+"""The same for a C-MOVE or C-GET that the listener answers: one sub-operation may take that long."""
+
+
+def granted(span: timedelta = LEASE) -> dict[str, Any]:
+    """The columns of a row whose run is believed alive for so long."""
+    return {"boot": boot(), "lease": elapsed() + round(span / timedelta(milliseconds=1))}
+
+
+def is_live(job: Job) -> bool:
+    return job.boot == boot() and job.lease is not None and job.lease > elapsed()
+
+
+def live() -> Any:
+    """The same as a condition on rows."""
+    return (Job.boot == boot()) & (Job.lease > elapsed())
+
+
+def lapsed() -> Any:
+    """The condition of rows whose run is dead, or was stopped for too long."""
+    return (Job.boot != boot()) | (Job.lease <= elapsed())
+
+
+def elapsed() -> int:
+    """Milliseconds since boot."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+@cache
+def boot() -> str:
+    """Which boot this is; the same in each container of a machine."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
