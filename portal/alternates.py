@@ -22,7 +22,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from portal import header, index, jobs, runtime, transcoding
+from portal import datasets, header, index, jobs, runtime, transcoding
 from portal.errors import PortalError
 from portal.models import ALTERNATE, HELD, Blob, Conflict, File, Instance, Job, now, writing
 from portal.provenance import Actor
@@ -139,8 +139,7 @@ def _difference(current: Instance, alternate: Instance) -> str:
 def _elements(blob: Blob) -> dict[int, bytes]:
     """Encoded value of each element but the pixels, by tag."""
     with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
-        dataset = header.read_file(cast(BinaryIO, content), blob.size)[0].dataset
-        return _encoded(dataset)
+        return _encoded(datasets.read_file(cast(BinaryIO, content), blob.size))
 
 
 def _encoded(dataset: Dataset) -> dict[int, bytes]:

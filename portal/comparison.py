@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, Literal, cast
 from pydicom import DataElement, Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from portal import elements, header, runtime
+from portal import datasets, elements, header, runtime
 from portal.errors import BadValue, PortalError
 from portal.models import File
 
@@ -128,13 +128,14 @@ def _side(file: File) -> _Side:
     blob = file.blob
     with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
         parsed, _ = header.read_file(cast(BinaryIO, content), blob.size)
+        dataset = datasets.read_file(cast(BinaryIO, content), blob.size)
         begin = content.tell()
         size = blob.size - begin
         length = _length(content.read(12), parsed.transfer_syntax)
         content.seek(begin)
         digest = content.digest() if 0 < size <= LARGEST_PIXELS else None
         return _Side(
-            found=dict(_elements(parsed.dataset, ())),
+            found=dict(_elements(dataset, ())),
             size=size,
             length=size if length is None else min(length, size),
             digest=digest,

@@ -33,7 +33,7 @@ def describe_study(study: Study, parsed: Header, file: File) -> None:
     study.accession, study.study_id = parsed.accession, parsed.study_id
     study.description = parsed.study_description
     study.referring, study.referring_folded = parsed.referring, person_names.fold(parsed.referring)
-    study.header = parsed.kept()
+    study.header = parsed.kept
     study.source, study.next_source = file.id, None
 
 
@@ -43,7 +43,7 @@ def describe_series(series: Series, parsed: Header, file: File) -> None:
     series.modality, series.number = parsed.modality, parsed.series_number
     series.description, series.body_part = parsed.series_description, parsed.body_part
     series.date, series.time = parsed.series_date, parsed.series_time
-    series.header = parsed.kept()
+    series.header = parsed.kept
     series.source, series.next_source = file.id, None
 
 

@@ -1,27 +1,33 @@
 """The elements of a DICOM object as a person reads them: tag, keyword, VR and value, without the pixels."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, BinaryIO
 
 from pydicom import DataElement, Dataset
+from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import keyword_for_tag
-from pydicom.filereader import read_dataset
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
+from pydicom.uid import ExplicitVRLittleEndian
 
-from portal import header
+from portal import header, raw_values
+from portal.attributes import SPECIFIC_CHARACTER_SET
+from portal.element_reader import ITEM, MAX_DEPTH, UNDEFINED_LENGTH, Reader
+from portal.element_reader import Element as Encoded
+from portal.kept_headers import PIXEL_REPRESENTATION
 
 MOST_ROWS = 5000
 LONGEST_VALUE = 256
 TAG_DIGITS = 8
 _HEX = re.compile(r"[0-9a-f]")
 _TAG = re.compile(r"[(\s]*[0-9a-f]{4}[,\s]*[0-9a-f]{4}[)\s]*")
-_AFTER_PREAMBLE = header.PREAMBLE + len(header.MAGIC)
-UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, LookupError, OverflowError)
-"""What pydicom raises at a value that breaks the rules of its VR; vendor files hold every kind."""
+MAX_VALUE_SIZE = 4 << 10
+"""Bytes of a value that are looked at: more than are shown, and a multiple of every word size."""
+UNREADABLE = raw_values.UNREADABLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +43,14 @@ class Element:
 
 def read(content: BinaryIO, size: int) -> list[Element]:
     """The elements of a Part 10 file in their order, each value cut to be read. Raises NotDicom for another file."""
-    parsed, _ = header.read_file(content, size)
-    content.seek(_AFTER_PREAMBLE)
-    meta = read_dataset(content, False, True, stop_when=_past_meta)
-    return [*_rows(meta, 0), *islice(_rows(parsed.dataset, 0), MOST_ROWS)]
+    content.seek(0)
+    meta = header.read_meta(content)
+    content.seek(header.META_OFFSET)
+    length = meta.dataset_offset - header.META_OFFSET
+    rows = _Rows(Reader(content, size=length, transfer_syntax_uid=ExplicitVRLittleEndian)).read()
+    content.seek(meta.dataset_offset)
+    syntax, size = header.syntax_of(meta), size - meta.dataset_offset
+    return rows + _Rows(Reader(content, size=size, transfer_syntax_uid=syntax, deep=True)).read()
 
 
 def matching(rows: Sequence[Element], search: str) -> Sequence[Element]:
@@ -57,23 +67,89 @@ def _holds(row: Element, wanted: str, tag: str) -> bool:
     return any(wanted in part.casefold() for part in (row.tag, row.keyword, row.vr, row.value))
 
 
-def _past_meta(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001 (pydicom's signature)
-    return tag.group != 0x0002
+@dataclass
+class _Level:
+    """What the values of a data set or an item are read by."""
+
+    encodings: Any
+    creators: Dataset = field(default_factory=Dataset)
+    """Its private creators, which name the VRs of their elements."""
 
 
-def _rows(dataset: Dataset, depth: int) -> Iterator[Element]:
-    for tag in sorted(dataset.keys()):
+class _Rows:
+    """The rows of a data set, read one after another."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._rows: list[Element] = []
+        self._levels = [_Level(default_encoding)]
+        self._sequences: list[tuple[int, int]] = []
+        """Around the current element: the row of each, and how many items it has so far."""
+        self._signed = False
+
+    def read(self) -> list[Element]:
+        for element in self._reader:
+            if element.tag != ITEM:
+                self._end_sequences(element.depth)
+                if len(self._rows) == MOST_ROWS:
+                    break
+                self._add(element)
+            else:
+                self._begin_item(element.depth)
+        self._end_sequences(0, at_least=len(self._rows) == MOST_ROWS)
+        return self._rows
+
+    def _begin_item(self, depth: int) -> None:
+        self._end_sequences(depth)
+        row, items = self._sequences[-1]
+        self._sequences[-1] = row, items + 1
+        self._levels[depth:] = [_Level(self._levels[depth - 1].encodings)]
+
+    def _end_sequences(self, depth: int, *, at_least: bool = False) -> None:
+        """Give the sequences that are not around this depth their number of items, which is known at their end."""
+        while len(self._sequences) > depth:
+            row, items = self._sequences.pop()
+            value = _counted(items, "item")
+            self._rows[row] = replace(self._rows[row], value=f"(at least {value[1:]}" if at_least else value)
+
+    def _add(self, encoded: Encoded) -> None:
+        tag, depth = BaseTag(encoded.tag), encoded.depth
+        if encoded.vr == "SQ":
+            if depth < MAX_DEPTH:
+                self._sequences.append((len(self._rows), 0))
+            self._rows.append(_row(tag, "SQ", "(nested too deeply to be shown)", depth))
+            return
         try:
-            element = dataset[tag]
+            vr, value = self._value(encoded)
         except UNREADABLE:
-            yield _row(tag, "", "(cannot be read)", depth)
-            continue
-        if element.VR == "SQ":
-            yield _row(tag, "SQ", shown(element), depth)
-            for item in element.value:
-                yield from _rows(item, depth + 1)
-        else:
-            yield _row(tag, element.VR, shown(element), depth)
+            vr, value = "", "(cannot be read)"
+        self._rows.append(_row(tag, vr, value, depth))
+
+    def _value(self, encoded: Encoded) -> tuple[str, str]:
+        """VR and value as they are shown."""
+        level, vr = self._levels[encoded.depth], encoded.vr
+        if encoded.length == UNDEFINED_LENGTH:
+            return vr or raw_values.known_vr(encoded.tag), "(fragments)"
+        known = raw_values.known_vr(encoded.tag)
+        if vr in (None, "UN") and known != "UN":
+            vr = raw_values.unambiguous(known, signed=self._signed)
+        value = self._reader.bytes_at(encoded.offset, min(encoded.length, MAX_VALUE_SIZE))
+        raw = RawDataElement(
+            BaseTag(encoded.tag), vr, len(value), value, 0, encoded.implicit, self._reader.is_little_endian
+        )
+        element = convert_raw_data_element(raw, encoding=level.encodings, ds=level.creators)
+        self._note(element, level)
+        length = self._reader.length_of(encoded)
+        return element.VR, _counted(length, "byte") if isinstance(element.value, bytes) else shown(element)
+
+    def _note(self, element: DataElement, level: _Level) -> None:
+        """What other values are read by."""
+        if element.tag == SPECIFIC_CHARACTER_SET:
+            level.encodings = convert_encodings(element.value or "ISO_IR 6")
+        elif element.tag == PIXEL_REPRESENTATION:
+            self._signed = element.value == 1
+        elif raw_values.is_private_creator(element.tag):
+            level.creators[element.tag] = element
 
 
 def _row(tag: BaseTag, vr: str, value: str, depth: int) -> Element:
@@ -94,7 +170,7 @@ def shown(element: DataElement) -> str:
         return ""
     if isinstance(value, bytes):
         return _counted(len(value), "byte")
-    values: Iterable[Any] = islice(value, LONGEST_VALUE) if isinstance(value, MultiValue) else [value]
+    values: Iterable[Any] = islice(value, LONGEST_VALUE) if isinstance(value, MultiValue | list) else [value]
     text = "\\".join(str(single)[: LONGEST_VALUE + 1] for single in values)
     text = "".join(character if character.isprintable() else " " for character in text[: LONGEST_VALUE + 1])
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"

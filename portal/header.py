@@ -1,47 +1,38 @@
-"""What the index keeps of a data set: read from its bytes, without its pixels."""
+"""What the index keeps of a data set: read from its bytes, without its pixels and within bounds."""
 
-import io
 import struct
 import unicodedata
-import zlib
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pydicom
 from pydicom import Dataset, charset
 from pydicom.config import IGNORE
-from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import RawDataElement
-from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag, Tag
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.uid import ImplicitVRLittleEndian
 
-from portal import character_sets, person_names, reencoding, uids
-from portal.errors import BadValue, NotDicom, PortalError
+from portal import character_sets, kept_headers, person_names, raw_values, uids
+from portal.element_reader import LONG_VRS, MAX_DEPTH, MAX_ELEMENTS, MAX_TOP_LEVEL_ELEMENTS, Reader, Stop
+from portal.errors import BadValue, NotDicom
+from portal.kept_headers import Extent
 
 pydicom.config.settings.reading_validation_mode = IGNORE
 
 PREAMBLE = 128
 MAGIC = b"DICM"
+META_OFFSET = PREAMBLE + len(MAGIC)
 LONGEST_META = 1 << 16
-LARGEST_INFLATED = 64 << 20
-"""Bytes of a deflated data set that are looked at (a bomb inflates a thousandfold)."""
-LARGEST_KEPT_ELEMENT = 16 << 10
-LARGEST_KEPT_HEADER = 64 << 10
-_PIXELS = (Tag(0x7FE0, 0x0008), Tag(0x7FE0, 0x0009), Tag(0x7FE0, 0x0010))
-_LONG_VRS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
-_UNREADABLE = (
-    EOFError,
-    OSError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    NotImplementedError,
-    struct.error,
-)
-"""What pydicom raises on bytes that it cannot make sense of."""
-_TEXT_VRS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
+MAX_VALUE_SIZE = 16 << 10
+"""Bytes of a value that is indexed; a longer one counts as absent."""
+LAST_INDEXED = 0x00280011
+"""Columns, the last of the elements that are indexed."""
+MAX_LATER_ELEMENTS = 20_000
+"""Elements that are read after those, only for what is kept of the header: an enhanced object has millions."""
+_UIDS = {0x00080016, 0x00080018, 0x0020000D, 0x0020000E}
+_BOUNDS: dict[Stop, str] = {
+    "elements": f"has more elements than are read ({MAX_ELEMENTS:,}, and {MAX_TOP_LEVEL_ELEMENTS:,} at its top level)",
+    "depth": f"has sequences that are nested more deeply than {MAX_DEPTH} levels",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +78,8 @@ class Header:
     rows: int | None
     columns: int | None
     frames: int | None
-    dataset: Dataset
-    """Everything before the pixels, for `kept`."""
-
-    def kept(self) -> bytes | None:
-        """The elements as Explicit VR Little Endian, without large values: what return keys are answered from."""
-        return _kept(self.dataset)
+    kept: bytes | None
+    """The elements as Explicit VR Little Endian, without large values: what return keys are answered from."""
 
 
 def read_meta(file: BinaryIO) -> Meta:
@@ -108,7 +95,7 @@ def read_meta(file: BinaryIO) -> Meta:
         return values.get(element, b"").decode("ascii", "replace").rstrip("\0 ")
 
     return Meta(
-        dataset_offset=PREAMBLE + len(MAGIC) + length,
+        dataset_offset=META_OFFSET + length,
         transfer_syntax_uid=value(0x0010),
         sop_class_uid=value(0x0002),
         sop_instance_uid=value(0x0003),
@@ -139,10 +126,17 @@ IMPLEMENTATION_VERSION = b"PORTICO 1 "
 def read(file: BinaryIO, *, size: int, transfer_syntax_uid: str) -> Header:
     """The header of a data set that begins where the file stands and has `size` bytes.
 
-    Raises NotDicom where it cannot be parsed, or lacks one of the four UIDs that the index needs (PS3.4 B.2.3).
+    Leaves the file where the pixels begin, unless the data set is deflated. Raises NotDicom where it lacks one of the
+    four UIDs that the index needs (PS3.4 B.2.3), or a bound ends the reading before the elements that are indexed.
     """
-    dataset = _parse(file, size, transfer_syntax_uid)
-    values = _Values(dataset, big_endian=transfer_syntax_uid == ExplicitVRBigEndian)
+    reader = Reader(file, size=size, transfer_syntax_uid=transfer_syntax_uid)
+    elements = top_level(reader)
+    bound = _BOUNDS.get(reader.stopped)
+    if bound and not (elements.keys() >= _UIDS and max(elements) > LAST_INDEXED):
+        raise NotDicom(f"The data set {bound} before those that are indexed, so it cannot be read.")
+    if reader.is_in_place:
+        file.seek(reader.position)
+    values = _Values(reader, elements)
     return Header(
         sop_class=values.uid("SOPClassUID"),
         sop_uid=values.uid("SOPInstanceUID"),
@@ -173,8 +167,23 @@ def read(file: BinaryIO, *, size: int, transfer_syntax_uid: str) -> Header:
         rows=values.short("Rows"),
         columns=values.short("Columns"),
         frames=values.count("NumberOfFrames"),
-        dataset=dataset,
+        kept=kept_headers.encode(reader, elements),
     )
+
+
+def top_level(reader: Reader) -> dict[int, Extent]:
+    """The elements of the top level by their tags, the last one where a tag is repeated."""
+    elements: dict[int, Extent] = {}
+    last = None
+    for element in reader:
+        if last is not None:
+            elements[last.tag] = last, element.start
+        if element.tag > LAST_INDEXED and (last is None or last.tag <= LAST_INDEXED):
+            reader.max_elements = min(reader.max_elements, reader.count + MAX_LATER_ELEMENTS)
+        last = element
+    if last is not None:
+        elements[last.tag] = last, reader.position
+    return elements
 
 
 def read_file(content: BinaryIO, size: int) -> tuple[Header, int]:
@@ -185,45 +194,40 @@ def read_file(content: BinaryIO, size: int) -> tuple[Header, int]:
     content.seek(0)
     meta = read_meta(content)
     content.seek(meta.dataset_offset)
-    syntax = meta.transfer_syntax_uid or ImplicitVRLittleEndian
-    return read(content, size=size - meta.dataset_offset, transfer_syntax_uid=syntax), meta.dataset_offset
+    size -= meta.dataset_offset
+    return read(content, size=size, transfer_syntax_uid=syntax_of(meta)), meta.dataset_offset
+
+
+def syntax_of(meta: Meta) -> str:
+    """The transfer syntax of a file; the default one where it names none (PS3.5 10.1)."""
+    return meta.transfer_syntax_uid or ImplicitVRLittleEndian
 
 
 class _Values:
-    """Reads single elements of a parsed data set by keyword, leniently: vendor files break rules in every one."""
+    """Reads single elements of the top level by keyword, leniently: vendor files break rules in every one."""
 
-    def __init__(self, dataset: Dataset, *, big_endian: bool) -> None:
-        self._dataset = dataset
-        self._order = ">" if big_endian else "<"
-        self._terms = character_sets.parse(self._declared())
+    def __init__(self, reader: Reader, elements: dict[int, Extent]) -> None:
+        self._reader, self._elements = reader, elements
+        self._order = "<" if reader.is_little_endian else ">"
+        self._terms: tuple[str, ...] = ()
+        self._terms = character_sets.parse(self.text("SpecificCharacterSet"))
 
     def text(self, keyword: str) -> str:
         """The value as NFC text; several values stay joined by backslashes."""
-        raw = self._raw(keyword)
-        if isinstance(raw, str):
-            text = raw
-        else:
-            vr = dictionary_VR(Tag(keyword))
-            terms = self._terms if vr in _TEXT_VRS else ()
-            text = character_sets.decode(raw, terms, person_name=vr == "PN")
+        vr = dictionary_VR(tag_for_keyword(keyword) or 0)
+        terms = self._terms if vr in raw_values.TEXT_VRS else ()
+        text = character_sets.decode(self._raw(keyword), terms, person_name=vr == "PN")
         return unicodedata.normalize("NFC", text).replace("\0", "").strip(" ")
 
-    def _declared(self) -> Any:
-        try:
-            return self._dataset.get("SpecificCharacterSet")
-        except _UNREADABLE:
-            return None
-
     def uid(self, keyword: str) -> str:
-        raw = self._raw(keyword)
-        text = raw if isinstance(raw, str) else raw.decode("latin-1")
+        text = self._raw(keyword).decode("latin-1")
         if not text.strip("\0 "):
             raise NotDicom(f"The data set has no {keyword}.")
         return uids.clean(text, name=keyword)
 
     def short(self, keyword: str) -> int | None:
         raw = self._raw(keyword)
-        if isinstance(raw, str) or len(raw) < 2:
+        if len(raw) < 2:
             return None
         (number,) = struct.unpack(f"{self._order}H", raw[:2])
         return int(number)
@@ -232,70 +236,17 @@ class _Values:
         text = self.text(keyword)
         return int(text) if text.isdecimal() and len(text) < 10 else None
 
-    def _raw(self, keyword: str) -> bytes | str:
-        try:
-            element: Any = self._dataset.get_item(keyword)
-        except _UNREADABLE:
-            return b""
-        if element is None or element.value is None:
-            return b""
-        return element.value if isinstance(element, RawDataElement) else str(element.value)
-
-
-def _parse(file: BinaryIO, size: int, transfer_syntax_uid: str) -> Dataset:
-    source = file
-    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-        source = io.BytesIO(_inflate(file.read(min(size, LARGEST_INFLATED))))
-    try:
-        dataset = read_dataset(
-            source,
-            transfer_syntax_uid == ImplicitVRLittleEndian,
-            transfer_syntax_uid != ExplicitVRBigEndian,
-            stop_when=_at_pixels,
-        )
-    except _UNREADABLE as error:
-        raise NotDicom("The data set cannot be parsed.") from error
-    except RecursionError as error:
-        raise NotDicom("The data set's sequences are nested too deeply.") from error
-    return dataset
-
-
-def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001 (pydicom's signature)
-    return tag in _PIXELS
-
-
-def _inflate(data: bytes) -> bytes:
-    try:
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, LARGEST_INFLATED)
-    except zlib.error as error:
-        raise NotDicom("The data set is said to be deflated, but cannot be inflated.") from error
+    def _raw(self, keyword: str) -> bytes:
+        found = self._elements.get(tag_for_keyword(keyword) or 0)
+        return b"" if found is None else self._reader.value(found[0], MAX_VALUE_SIZE) or b""
 
 
 def encodings(dataset: Dataset) -> list[str]:
     """Python's names of the data set's character sets (PS3.3 C.12.1.1.2); the default where they are unknown."""
     try:
         return charset.convert_encodings(dataset.get("SpecificCharacterSet", "ISO_IR 6") or "ISO_IR 6")
-    except _UNREADABLE:
+    except raw_values.UNREADABLE:
         return ["iso8859"]
-
-
-def _kept(dataset: Dataset) -> bytes | None:
-    kept = io.BytesIO()
-    for tag in sorted(dataset.keys()):
-        if tag.group in (0x0002, 0x7FE0):
-            continue
-        element = _encoded(dataset, tag)
-        if len(element) <= LARGEST_KEPT_ELEMENT and kept.tell() + len(element) <= LARGEST_KEPT_HEADER:
-            kept.write(element)
-    return kept.getvalue() or None
-
-
-def _encoded(dataset: Dataset, tag: BaseTag) -> bytes:
-    """One element as Explicit VR Little Endian; nothing where vendor data defeat the encoder."""
-    try:
-        return reencoding.element(dataset, tag)
-    except (*_UNREADABLE, PortalError):
-        return b""
 
 
 def _meta_elements(data: bytes) -> tuple[dict[int, bytes], int]:
@@ -307,7 +258,7 @@ def _meta_elements(data: bytes) -> tuple[dict[int, bytes], int]:
         if group != 0x0002:
             break
         begin = at + 8
-        if vr in _LONG_VRS:
+        if vr in LONG_VRS:
             (length,) = struct.unpack_from("<I", data, begin) if begin + 4 <= len(data) else (len(data),)
             begin += 4
         if begin + length > len(data):

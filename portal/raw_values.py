@@ -109,8 +109,13 @@ def texts(dataset: Dataset, tag: int, vr: str, terms: Sequence[str]) -> tuple[st
 def little_endian(element: RawDataElement, vr: str, *, word_size: int = 0) -> bytes:
     """The bytes of a value as little endian has them. Pixels may have another word size than their VR."""
     raw = element.value or b""
+    return raw if element.is_little_endian else swapped(raw, vr, word_size=word_size)
+
+
+def swapped(raw: bytes, vr: str, *, word_size: int = 0) -> bytes:
+    """The bytes of a big endian value as little endian has them."""
     size = word_size or WORD_SIZES.get(vr, 1)
-    if element.is_little_endian or size == 1:
+    if size == 1:
         return raw
     whole = len(raw) - len(raw) % size
     return np.frombuffer(raw[:whole], f"u{size}").byteswap().tobytes() + raw[whole:]

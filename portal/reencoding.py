@@ -23,15 +23,6 @@ _BITS_ALLOCATED = 0x00280100
 _LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 
 
-def element(dataset: Dataset, tag: int) -> bytes:
-    """One element of a data set as Explicit VR Little Endian. Raises PortalError for compressed pixels."""
-    target = io.BytesIO()
-    writer = Writer(target, io.BytesIO(), implicit=False)
-    writer.look_at(dataset)
-    writer.element(dataset, tag)
-    return target.getvalue()
-
-
 class Writer:
     """Writes data sets to `target` in one transfer syntax.
 
@@ -47,17 +38,10 @@ class Writer:
 
     def write(self, dataset: Dataset) -> None:
         """All elements of a data set; the group lengths, which would no longer be true, are left out (PS3.5 7.2)."""
-        self.look_at(dataset)
-        self._elements(self._target, dataset)
-
-    def look_at(self, dataset: Dataset) -> None:
-        """Take from the data set what the VR and the word size of other elements depend on (PS3.5 A)."""
+        # On these the VR and the word size of other elements depend (PS3.5 A).
         self._signed = raw_values.is_signed(dataset)
         self._bits = raw_values.short(dataset, _BITS_ALLOCATED)
-
-    def element(self, dataset: Dataset, tag: int) -> None:
-        """One element of the data set."""
-        self._element(self._target, dataset, tag)
+        self._elements(self._target, dataset)
 
     def header(self, target: BinaryIO, tag: int, vr: str, length: int) -> None:
         """Tag, VR and length of an element. A value that is too long for its VR becomes UN (PS3.5 6.2.2)."""
