@@ -188,6 +188,7 @@ class Acceptor(Association):
             called=request.called_ae_title.strip(" \0"),
             address=_plain(self.requestor.address),
             reached=self.reached,
+            wanted=contexts.services_of(request.presentation_context_definition_list),
         )
 
     def _open_row(self, answered: list[PresentationContext]) -> None:

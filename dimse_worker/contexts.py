@@ -45,6 +45,14 @@ def service_of(sop_class: str) -> str | None:
     return "store" if sop_classes.is_storage(sop_class) else None
 
 
+def services_of(proposed: Iterable[PresentationContext]) -> frozenset[str]:
+    """The services that a request is about. Objects proposed beside C-GET are to be fetched, not stored."""
+    found = {service_of(str(context.abstract_syntax)) for context in proposed} - {None}
+    if "get" in found:
+        found.discard("store")
+    return frozenset(service for service in found if service)
+
+
 def supported(
     proposed: Iterable[PresentationContext], roles: Roles, services: frozenset[str]
 ) -> list[PresentationContext]:

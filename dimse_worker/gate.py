@@ -25,6 +25,8 @@ class Knock:
     address: str
     reached: str
     """The address of ours that was called."""
+    wanted: frozenset[str] = frozenset()
+    """The services whose SOP Classes it proposes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +55,13 @@ class Refused(Exception):
 def admit(knock: Knock) -> Admission:
     """Decide about one association request. Raises Refused, and keeps it under Refused callers."""
     try:
-        return _admit(knock)
+        admission = _admit(knock)
     except Refused as refusal:
         refuse(knock, refusal.reason, refusal.sentence)
         raise
+    if admission.peer is not None:
+        callers.accepted(calling=knock.calling, address=knock.address)
+    return admission
 
 
 def refuse(knock: Knock, reason: Reason, sentence: str) -> None:
@@ -67,6 +72,7 @@ def refuse(knock: Knock, reason: Reason, sentence: str) -> None:
         address=knock.address,
         reason=reason,
         sentence=sentence,
+        wanted=knock.wanted,
     )
 
 

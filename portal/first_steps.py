@@ -7,11 +7,29 @@ from typing import Any, Literal
 
 from portal import listening, rights, site
 from portal.errors import BadValue
-from portal.models import ApiKey, Caller, Device, Peer, Storage
+from portal.models import ApiKey, Association, Caller, Device, Peer, Storage
 from portal.provenance import Actor
 
 Name = Literal["dimse", "peer", "key", "storage"]
 State = Literal["todo", "waiting", "failed", "done"]
+LOOKED_AT = 50
+"""Associations among which one that did something is looked for."""
+WORKED = {
+    "store": "sent us objects",
+    "get": "fetched objects",
+    "move": "had objects sent to it",
+    "find": "asked for studies",
+    "echo": "called us with an echo",
+}
+"""What a peer did, by its operation, the most telling one first."""
+ASKED = {
+    "store": "send a study from it",
+    "get": "fetch a study on it",
+    "move": "fetch a study on it",
+    "find": "search for a study on it",
+    "echo": "press Verify or Echo on it",
+}
+"""What to do next on the other side, by what the peer may do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,25 +119,42 @@ def _dimse(options: dict[str, Any]) -> Step:
 
 
 def _peer() -> Step:
-    """Who called last, else who answered last, else the one that was registered last."""
-    newest: tuple[int, str] | None = None
-    for column, did in ((Peer.last_seen, "called"), (Peer.last_answered, "answered our call")):
-        found: Any = Peer.select(Peer.id, Peer.label, column).order_by(column.desc(), Peer.id.desc()).limit(1)
-        for number, label, heard in found.tuples():
-            if heard is not None:
-                return Step(name="peer", state="done", sentence=f"{label} {did}", moment=heard, row=number)
-            newest = (number, label)
-        if newest is None:
-            break
+    """Done once a peer has done what it may do; a call alone shows no more than that the network works."""
+    found = _worked()
+    if found is not None:
+        peer, moment, did = found
+        return Step(name="peer", state="done", sentence=f"{peer.label} {did}", moment=moment, row=peer.id)
+    peer = Peer.select().order_by(Peer.last_seen.desc(), Peer.last_answered.desc(), Peer.id.desc()).first()
     caller = _knocking()
-    if newest is not None:
-        sentence = f"{newest[1]} is registered. It has not called yet, nor answered."
-        return Step(name="peer", state="waiting", sentence=sentence, row=newest[0], knocking=caller)
+    if peer is not None:
+        return Step(name="peer", state="waiting", sentence=_heard(peer), row=peer.id, knocking=caller)
     if caller is not None:
         return Step(name="peer", state="waiting", sentence="Somebody knocks.", knocking=caller)
     return Step(
         name="peer", state="todo", sentence="Type our AE title, host and port into the machine, and let it call."
     )
+
+
+def _worked() -> tuple[Peer, datetime, str] | None:
+    """The peer that last did something beyond an echo, when, and what it did; an echo where it may do nothing else."""
+    latest = Association.select(Association, Peer).join(Peer).order_by(Association.started.desc()).limit(LOOKED_AT)
+    rows: Any = latest.where(Association.role == "acceptor", Association.failures == 0)
+    for row in rows:
+        may_only_echo = set(row.peer.services) <= {"echo"}
+        done = [operation for operation in WORKED if row.counts.get(operation, {}).get("done", 0)]
+        if done and (may_only_echo or done != ["echo"]):
+            return row.peer, row.seen, WORKED[done[0]]
+    return None
+
+
+def _heard(peer: Peer) -> str:
+    """What is known of a peer that has done nothing yet, and what comes next."""
+    wanted = next((words for service, words in ASKED.items() if service in peer.services), "")
+    if peer.last_seen is not None and wanted:
+        return f"{peer.label} has called. Now {wanted}."
+    if peer.last_answered is not None:
+        return f"{peer.label} answered our call. It has not called us yet."
+    return f"{peer.label} is registered. It has not called yet, nor answered."
 
 
 def _knocking() -> Caller | None:

@@ -215,7 +215,9 @@ CALLERS = LongList(
     table=Caller,
     rows=Caller.select,
     views=list,
-    state=lambda: Case(None, [(Caller.decision != "", Caller.decision)], Caller.reason),
+    state=lambda: Case(
+        None, [(Caller.resolved.is_null(False), "resolved"), (Caller.decision != "", Caller.decision)], Caller.reason
+    ),
     searched=(Caller.calling, Caller.called, Caller.address, Caller.sentence),
     sorts={
         "last": lambda: Caller.last,
@@ -224,10 +226,13 @@ CALLERS = LongList(
         "title": lambda: Caller.calling,
     },
     usual="-last",
-    heads=("Calling AE title", "Called", "Address", "Reason", "What happened", "First", "Last", "Times", "Decision"),
+    heads=(
+        *("Calling AE title", "Called", "Address", "Reason", "What happened", "First", "Last", "Times", "Decision"),
+        *("Wanted", "Resolved"),
+    ),
     cells=lambda row: (
         *(row.calling, row.called, row.address, row.reason, row.sentence, row.first, row.last, row.count),
-        row.decision,
+        *(row.decision, row.wanted, row.resolved),
     ),
 )
 
@@ -319,5 +324,6 @@ USERS = LongList(
 
 def waiting_callers(most: int) -> tuple[list[Caller], int]:
     """The refused callers that nobody has looked at, the latest first, and how many there are that are ignored."""
-    rows = Caller.select().where(Caller.decision == "").order_by(Caller.last.desc(), Caller.id.desc()).limit(most)
+    waiting = (Caller.decision == "") & Caller.resolved.is_null()
+    rows = Caller.select().where(waiting).order_by(Caller.last.desc(), Caller.id.desc()).limit(most)
     return list(rows), int(Caller.select().where(Caller.decision == callers.IGNORED).count())

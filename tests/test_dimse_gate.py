@@ -59,13 +59,15 @@ def test_an_unknown_calling_title_is_rejected_and_shown_once_with_its_count(list
     assert associations.every() == []
 
 
-def test_a_refused_caller_is_registered_with_one_click_and_may_then_echo(listener: Listener) -> None:
+def test_a_refused_caller_is_registered_may_then_echo_and_its_refusal_is_resolved(listener: Listener) -> None:
     rejection(listener.port, calling="NOBODY")
     (row,) = callers.every()
-    peer = callers.register(row.id, actor=operator())
+    assert (row.wanted, row.resolved) == (["echo"], None)
+    peer = callers.register(row.id, actor=operator(), **callers.suggested(row.id))
     assert (peer.label, peer.services, peer.addresses) == ("NOBODY", ["echo"], ["127.0.0.1/32"])
     assert results(listener, VERIFICATION, calling="NOBODY") == {VERIFICATION: 0}
     assert callers.every(decided=False) == []
+    assert callers.get(row.id).resolved is not None
 
 
 def test_a_disabled_peer_is_rejected_until_it_is_enabled(listener: Listener) -> None:

@@ -18,7 +18,7 @@ from up_fixtures import Up
 from web_fixtures import Visitor, app, dimse, reader, stranger, text_of, visitor
 
 from portal import callers, devices, first_steps, keys, peers, runtime, site
-from portal.models import ApiKey, Peer, Storage, now
+from portal.models import ApiKey, Association, Peer, Storage, now
 from portal.provenance import Actor
 from portal.storage import storages
 
@@ -33,6 +33,11 @@ def states() -> dict[str, str]:
 
 def knock(title: str = "VIEWER3") -> None:
     callers.refused(calling=title, called="PORTICO", address="10.0.4.17", reason="unknown", sentence="Not registered.")
+
+
+def an_association(counts: dict[str, dict[str, int]]) -> None:
+    """One that the first peer has had with us."""
+    Association.create(peer=1, role="acceptor", calling="CT1", called="PORTICO", address="10.0.4.17", counts=counts)
 
 
 def test_an_empty_site_says_what_to_do_and_who_signs_in_sees_it_first(visitor: Visitor) -> None:
@@ -53,9 +58,13 @@ def test_a_step_waits_until_it_has_worked(visitor: Visitor, admin: Actor, dimse:
     peers.register("CT1", ae_title="CT1", actor=admin)
     assert "CT1 is registered. It has not called yet, nor answered." in text_of(visitor.get("/").text)
     Peer.update(last_answered=now()).execute()
-    assert "CT1 answered our call just now" in text_of(visitor.get("/").text)
-    Peer.update(last_seen=now()).execute()
-    assert "CT1 called just now" in text_of(visitor.get("/").text)
+    assert "CT1 answered our call. It has not called us yet." in text_of(visitor.get("/").text)
+    Peer.update(last_seen=now(), services=["echo", "store"]).execute()
+    assert "CT1 has called. Now send a study from it." in text_of(visitor.get("/").text)
+    an_association({"echo": {"done": 1, "failed": 0}})
+    assert states()["peer"] == "waiting"
+    an_association({"store": {"done": 3, "failed": 0}})
+    assert "CT1 sent us objects just now" in text_of(visitor.get("/").text)
 
     device = devices.add("importer", actor=admin)
     assert "importer has no key yet." in text_of(visitor.get("/").text)
@@ -188,12 +197,14 @@ def test_the_first_run_leads_through_four_steps_and_tells_live_when_each_has_wor
     expect(home.locator("#step-peer")).to_contain_text("VIEWER3 knocked from 127.0.0.1")
     _take_the_picture(person, empty.data)
     _leave_and_take_up(home)
-    home.get_by_role("button", name="Register VIEWER3").press("Enter")
+    home.get_by_role("link", name="Register VIEWER3").press("Enter")
+    expect(home.get_by_role("heading", name="New peer", level=1)).to_be_visible()
+    home.get_by_role("button", name="Register peer").press("Enter")
     expect(home.get_by_role("heading", name="VIEWER3", level=1)).to_be_visible()
     person.goes("/")
     expect(home.locator("#step-peer")).to_contain_text("It has not called yet")
     assert calls(empty, "VIEWER3")
-    expect(home.locator("#step-peer")).to_contain_text("VIEWER3 called")
+    expect(home.locator("#step-peer")).to_contain_text("VIEWER3 called us with an echo")
 
     secret = _new_key(acting, empty)
     expect(home.locator("#step-key")).to_contain_text("was not used yet")

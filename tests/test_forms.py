@@ -146,7 +146,6 @@ WALKS = (
     Walk("peers.disable", "/interfaces/peers/2", "Disable", "Scanner is disabled."),
     Walk("peers.enable", "/interfaces/peers/3", "Enable", "Archive is enabled."),
     Walk("peers.remove", "/interfaces/peers/4/remove", "Remove peer", "Old one is removed."),
-    Walk("peers.register_caller", "/interfaces/peers/", "Register CT2", "CT2 is registered."),
     Walk("peers.ignore_caller", "/activity/refused", "Ignore NOISE from 10.0.4.12", "is ignored."),
     Walk(
         "storages.add",

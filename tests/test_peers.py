@@ -249,7 +249,7 @@ def test_an_ignored_caller_stays_ignored_and_is_counted() -> None:
 def test_a_registered_caller_that_is_refused_again_is_shown_again() -> None:
     knock()
     (row,) = callers.every()
-    peer = callers.register(row.id, label="MR 1", actor=ME)
+    peer = callers.register(row.id, actor=ME, **{**callers.suggested(row.id), "label": "MR 1"})
     assert (peer.label, peer.ae_title, peer.addresses, peer.services) == ("MR 1", "NOBODY", ["10.0.0.9/32"], ["echo"])
     assert callers.every(decided=False) == []
     peers.remove("MR 1", actor=ME)

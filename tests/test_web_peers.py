@@ -18,7 +18,7 @@ from web_fixtures import (
     visitor,
 )
 
-from portal import associations, callers, jobs, peers
+from portal import associations, callers, containers, jobs, peers
 from portal.interface_lists import peer_state
 from portal.models import File, Job, Peer, now
 from portal.provenance import Actor
@@ -231,15 +231,44 @@ def test_the_job_of_another_peer_is_not_shown(visitor: Visitor, dimse: None, adm
         assert visitor.get(f"/interfaces/peers/{other.id}?job={nonsense}").status_code == 200
 
 
-def test_a_refused_caller_is_registered_or_ignored_by_one_press(visitor: Visitor, dimse: None) -> None:
+def test_the_form_for_a_refused_caller_gives_it_what_it_wanted(visitor: Visitor, dimse: None, admin: Actor) -> None:
+    containers.add_group("neuro", actor=admin)
+    containers.add_project("neuro/Brain", "BRAIN", actor=admin)
+    wanted = ("echo", "store")
+    told = {"calling": "CT2", "called": "BRAIN", "address": "10.0.4.12", "reason": "unknown", "sentence": "No."}
+    callers.refused(**told, wanted=wanted)  # type: ignore[arg-type]
+    [row] = callers.every()
+
+    page = visitor.get(f"/interfaces/peers/new?caller={row.id}").text
+
+    assert "and wanted to echo, store." in text_of(page)
+    for value in ("echo", "store"):
+        assert f'value="{value}" checked' in page
+    assert 'value="find" checked' not in page
+    assert "neuro/Brain:rw" in page
+    refusal(visitor.post(f"/interfaces/peers/new?caller={row.id}", {**PEER, "label": ""}), "at least one visible")
+    assert callers.get(row.id).decision == ""
+    form = {**PEER, "label": "CT 2", "ae_title": "CT2", "services": ["echo", "store"], "store_to": "neuro/Brain"}
+    visitor.post(f"/interfaces/peers/new?caller={row.id}", form)
+    assert (callers.get(row.id).decision, peers.get("CT 2").services) == ("registered", ["echo", "store"])
+    assert "it has not called since" in text_of(visitor.get("/activity/refused").text)
+
+    callers.accepted(calling="CT2", address="10.0.4.12")
+    assert "Resolved it was let in just now" in text_of(visitor.get("/activity/refused").text)
+    callers.refused(**told)  # type: ignore[arg-type]
+    assert "Resolved it was" not in text_of(visitor.get("/activity/refused").text)
+
+
+def test_a_refused_caller_is_registered_or_ignored(visitor: Visitor, dimse: None) -> None:
     for title in ("CT2", "NOISE"):
         sentence = f"{title} is not registered."
         callers.refused(calling=title, called="PORTICO", address="10.0.4.12", reason="unknown", sentence=sentence)
     by_title = {row.calling: row.id for row in callers.every()}
     assert "CT2 is not registered." in visitor.get("/interfaces/peers/").text
 
-    answer = visitor.post(f"/interfaces/peers/refused/{by_title['CT2']}/register", follow_redirects=True)
-    assert "CT2 is registered. It may echo, and sees nothing yet." in text_of(answer.text)
+    form = {**PEER, "label": "CT2", "ae_title": "CT2", "addresses": "10.0.4.12", "services": ["echo"]}
+    answer = visitor.post(f"/interfaces/peers/new?caller={by_title['CT2']}", form, follow_redirects=True)
+    assert "CT2 is registered. It may echo." in text_of(answer.text)
     assert peers.get("CT2").addresses == ["10.0.4.12/32"]
 
     visitor.post(f"/interfaces/peers/refused/{by_title['NOISE']}/ignore")

@@ -47,7 +47,11 @@ class Caller(Table):
     last = UtcField(default=now, index=True)
     count = IntegerField(default=1)
     decision = CharField(default="")
-    """Empty, or `ignored`."""
+    """Empty, `ignored` or `registered`."""
+    wanted = JsonField(default=list)
+    """The services that it has asked for so far, by the SOP Classes that it proposed."""
+    resolved = UtcField(null=True)
+    """When it was let in after it had been refused; empty again once it is refused again."""
 
     class Meta:
         indexes = ((("calling", "called", "address", "reason"), True),)

@@ -29,7 +29,8 @@ REASONS = (
     ("disabled", "Disabled"),
     ("limit", "Too many at once"),
     ("ignored", "Ignored"),
-    ("registered", "Registered since"),
+    ("registered", "Registered"),
+    ("resolved", "Resolved"),
 )
 
 

@@ -75,17 +75,30 @@ def index() -> Response:
 @bp.get("/new")
 @site_admin_required
 def new() -> Response:
-    form = _form(PeerForm(services=["echo"], sees="none"))
-    return render("peers/form.html", form=form, peer=None)
+    caller = _refused_caller()
+    if caller is None:
+        return render("peers/form.html", form=_form(PeerForm(services=["echo"], sees="none")), peer=None, refused=None)
+    wanted = callers.suggested(caller.id)
+    granted = "\n".join(f"{path}:{role}" for path, role in wanted["projects"])
+    values = {**wanted, "addresses": "\n".join(wanted["addresses"]), "projects": granted}
+    form = _form(PeerForm(formdata=None, data={**values, "sees": "some" if granted else "none"}))
+    return render("peers/form.html", form=form, peer=None, refused=callers.view(caller))
 
 
 @bp.post("/new")
 @site_admin_required
 def register() -> Response:
-    form = _form(PeerForm())
-    peer = form.attempt(lambda: peers.register(actor=current_actor(), **_fields(form)))
+    form, caller = _form(PeerForm()), _refused_caller()
+
+    def add() -> Any:
+        if caller is None:
+            return peers.register(actor=current_actor(), **_fields(form))
+        return callers.register(caller.id, actor=current_actor(), **_fields(form))
+
+    peer = form.attempt(add)
     if peer is None:
-        return render("peers/form.html", form=form, peer=None, status=422)
+        told = None if caller is None else callers.view(caller)
+        return render("peers/form.html", form=form, peer=None, refused=told, status=422)
     flash(f"{peer.label} is registered. It may {', '.join(peer.services) or 'do nothing yet'}.")
     return redirect(url_for(".show", peer_id=peer.id), 303)
 
@@ -122,7 +135,7 @@ def echo(peer_id: int) -> Response:
 @site_admin_required
 def edit(peer_id: int) -> Response:
     peer = peers.view(peers.by_id(peer_id))
-    return render("peers/form.html", form=_form(PeerForm(**_values(peer))), peer=peer)
+    return render("peers/form.html", form=_form(PeerForm(**_values(peer))), peer=peer, refused=None)
 
 
 @bp.post("/<row:peer_id>/edit")
@@ -137,7 +150,7 @@ def save(peer_id: int) -> Response:
 
     changed = form.attempt(change)
     if changed is None:
-        return render("peers/form.html", form=form, peer=peer, status=422)
+        return render("peers/form.html", form=form, peer=peer, refused=None, status=422)
     flash(f"{changed.label} is saved. It acts on its next association.")
     return redirect(url_for(".show", peer_id=peer_id), 303)
 
@@ -173,20 +186,18 @@ def remove(peer_id: int) -> Response:
     return redirect(url_for(".index"), 303)
 
 
-@bp.post("/refused/<row:caller_id>/register")
-@site_admin_required
-def register_caller(caller_id: int) -> Response:
-    peer = callers.register(caller_id, actor=current_actor())
-    flash(f"{peer.label} is registered. It may echo, and sees nothing yet.")
-    return redirect(url_for(".show", peer_id=peer.id), 303)
-
-
 @bp.post("/refused/<row:caller_id>/ignore")
 @site_admin_required
 def ignore_caller(caller_id: int) -> Response:
     caller = callers.ignore(caller_id, actor=current_actor())
     flash(f"{caller.calling} from {caller.address} is ignored. It stays refused, and is counted on.")
     return redirect(url_for(".index"), 303)
+
+
+def _refused_caller() -> Any:
+    """The refused caller that the address names, if there is one."""
+    named = request.args.get("caller", "")
+    return callers.get(int(named)) if named.isascii() and named.isdecimal() and len(named) < 19 else None
 
 
 def _form(form: PeerForm) -> PeerForm:
