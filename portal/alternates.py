@@ -2,14 +2,11 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
-from itertools import zip_longest
 from typing import BinaryIO, cast
 
-import numpy as np
 from pydicom import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.pixels.utils import iter_pixels
 from pydicom.tag import BaseTag
 from pydicom.uid import (
     UID,
@@ -22,7 +19,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from portal import datasets, header, index, jobs, runtime, transcoding
+from portal import datasets, header, index, jobs, raw_values, renderers, runtime
 from portal.errors import PortalError
 from portal.models import ALTERNATE, HELD, Blob, Conflict, File, Instance, Job, now, writing
 from portal.provenance import Actor
@@ -101,12 +98,12 @@ def compare(instance: Instance) -> str:
     if current is not None:
         try:
             difference = _difference(current, instance)
+        except renderers.Undecodable:
+            sentence = "The same elements in another transfer syntax; the pixels cannot be decoded for comparison."
         except PortalError as error:
             sentence = f"Not comparable: {error.sentence}"
-        except BaseException as error:
-            if not transcoding.is_undecodable(error):
-                raise
-            sentence = "The same elements in another transfer syntax; the pixels cannot be decoded for comparison."
+        except raw_values.UNREADABLE:
+            sentence = "Not comparable: its elements cannot be read."
     if difference:
         sentence = f"Another transfer syntax, and other content: {difference}."
     with writing():
@@ -168,11 +165,10 @@ def _lossy(instance: Instance) -> bool:
 
 
 def _same_frames(one: Blob, other: Blob) -> bool:
-    """Compare frame by frame: memory holds two frames."""
+    """Compare frame by frame, in a process of its own."""
     archive = runtime.archive()
     with (
         archive.open(one.segment, one.offset, one.size) as first,
         archive.open(other.segment, other.offset, other.size) as second,
     ):
-        frames = zip_longest(iter_pixels(cast(BinaryIO, first)), iter_pixels(cast(BinaryIO, second)))
-        return all(a is not None and b is not None and np.array_equal(a, b) for a, b in frames)
+        return renderers.same_frames(cast(BinaryIO, first), cast(BinaryIO, second))

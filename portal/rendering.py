@@ -1,4 +1,4 @@
-"""One frame of a DICOM object as a picture. Runs in a process of its own (`renderers`): vendor pixels are hostile."""
+"""One frame of a DICOM object as a picture. Runs shut in (`pixel_process`), because vendor pixels are hostile."""
 
 from typing import Any, BinaryIO
 

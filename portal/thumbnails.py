@@ -5,7 +5,7 @@ import os
 import secrets
 import time
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal, cast
 
 from portal import renderers, runtime
 from portal.models import Blob
@@ -34,8 +34,8 @@ def picture(blob: Blob, frame: int, size: Size) -> bytes:
         return kept
     try:
         _refuse_far(blob)
-        with runtime.archive().on_disk(blob.segment, blob.offset, blob.size) as (archived, offset):
-            found = renderers.render(archived, offset, blob.size, frame=frame, side=SIDES[size])
+        with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
+            found = renderers.render(cast(BinaryIO, content), frame=frame, side=SIDES[size])
     except Unshowable as error:
         _keep(path.with_suffix(".txt"), error.sentence.encode())
         raise

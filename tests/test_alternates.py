@@ -1,6 +1,10 @@
+import resource
+from typing import Any
+
+import hostile_pixels
 import pytest
 from archive_fixtures import a_project, an_object, begin, encode, store, store_vendor_file
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
 
 from portal import alternates, runs, settings
 from portal.models import Conflict, Instance, Job, Project, Study, now
@@ -74,6 +78,24 @@ def test_one_job_is_asked_for_all_alternates_and_compares_them(project: Project)
     assert (job.state, job.done) == ("done", 2)
     assert (job.result["alternates"], job.result["conflicts"]) == (2, 0)
     assert job.sentence == "2 alternates compared: 2 stay alternates, 0 differ and are held."
+
+
+@pytest.mark.parametrize("wrong", [{"cut": True}, {"said": 60_000}])
+def test_pixels_that_break_a_decoder_end_one_comparison_and_cost_no_memory(
+    project: Project, wrong: dict[str, Any]
+) -> None:
+    store_vendor_file("MR_small.dcm", project)
+    ds = hostile_pixels.jpeg_2000(**wrong)
+    with begin(project, sop_class=ds.SOPClassUID, uid=ds.SOPInstanceUID, syntax=JPEG2000Lossless) as incoming:
+        incoming.write(encode(ds, syntax=JPEG2000Lossless))
+        assert incoming.commit().outcome == "alternate"
+    store_vendor_file("MR_small_implicit.dcm", project)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert compared() == [
+        "The same elements in another transfer syntax; the pixels cannot be decoded for comparison.",
+        alternates.EQUAL,
+    ]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
 
 
 def test_a_lossy_alternate_is_compared_by_its_elements_alone(project: Project) -> None:
