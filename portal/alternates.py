@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import BinaryIO, cast
 
+from peewee import DoesNotExist
 from pydicom import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
@@ -62,8 +63,9 @@ def run(run: Run) -> End:
     same = conflicts = 0
     for instance in pending():
         run.check()
-        compare(instance)
-        if Instance.get_by_id(instance.id).state == HELD:
+        if not compare(instance):
+            continue
+        if instance.state == HELD:
             conflicts += 1
         else:
             same += 1
@@ -91,7 +93,8 @@ def compare(instance: Instance) -> str:
     """Compare one alternate with the object that peers see, and write down what came of it.
 
     Elements are compared by their encoded values, frames as decoded where neither side is lossy. What differs becomes
-    a Conflict. Returns the sentence that now stands on the instance.
+    a Conflict. Returns the sentence that now stands on the instance; none where one of the two was taken away or
+    replaced meanwhile, which leaves the instance as it is then.
     """
     current = index.current(instance.project_id, instance.sop_uid)
     difference, sentence = "", EQUAL
@@ -104,11 +107,28 @@ def compare(instance: Instance) -> str:
             sentence = f"Not comparable: {error.sentence}"
         except raw_values.UNREADABLE:
             sentence = "Not comparable: its elements cannot be read."
+        except DoesNotExist:
+            return ""
     if difference:
         sentence = f"Another transfer syntax, and other content: {difference}."
     with writing():
+        if not _is_still(instance, current):
+            return ""
         _settle(instance, sentence, differs=bool(difference))
     return sentence
+
+
+def _is_still(instance: Instance, current: Instance | None) -> bool:
+    """Whether it waits for this comparison yet; with another current object it waits for another one."""
+    waiting = Instance.select().where(
+        Instance.id == instance.id, Instance.state == ALTERNATE, Instance.reason == index.UNCOMPARED
+    )
+    if not waiting.exists():
+        return False
+    if index.current(instance.project_id, instance.sop_uid) == current:
+        return True
+    request_comparison()
+    return False
 
 
 def _settle(instance: Instance, sentence: str, *, differs: bool) -> None:

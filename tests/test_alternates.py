@@ -6,7 +6,8 @@ import pytest
 from archive_fixtures import a_project, an_object, begin, encode, store, store_vendor_file
 from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
 
-from portal import alternates, runs, settings
+from portal import alternates, runs, settings, trash
+from portal.ingest import Stored
 from portal.models import Conflict, Instance, Job, Project, Study, now
 from portal.provenance import Actor
 
@@ -18,6 +19,14 @@ def project(site: settings.Settings, admin: Actor) -> Project:
 
 def compared() -> list[str]:
     return [alternates.compare(instance) for instance in alternates.pending()]
+
+
+def store_other(project: Project) -> Stored:
+    """MR_small in another transfer syntax and with another element."""
+    ds = an_object("MR_small.dcm", ImageComments="other")
+    with begin(project, sop_class=ds.SOPClassUID, uid=ds.SOPInstanceUID, syntax=ImplicitVRLittleEndian) as incoming:
+        incoming.write(encode(ds, syntax=ImplicitVRLittleEndian))
+        return incoming.commit()
 
 
 @pytest.mark.parametrize(
@@ -78,6 +87,46 @@ def test_one_job_is_asked_for_all_alternates_and_compares_them(project: Project)
     assert (job.state, job.done) == ("done", 2)
     assert (job.result["alternates"], job.result["conflicts"]) == (2, 0)
     assert job.sentence == "2 alternates compared: 2 stay alternates, 0 differ and are held."
+
+
+def test_an_alternate_that_is_trashed_meanwhile_is_left_out_and_the_next_one_compared(
+    project: Project, admin: Actor
+) -> None:
+    store_vendor_file("MR_small.dcm", project)
+    thrown = store_other(project)
+    store_vendor_file("MR_small_RLE.dcm", project)
+    comparing = alternates.pending()
+    first = next(comparing)
+    trash.throw("file", thrown.file_id, actor=admin)
+    assert [alternates.compare(instance) for instance in (first, *comparing)] == ["", alternates.EQUAL]
+    assert Conflict.select().count() == 0
+
+
+def test_an_alternate_that_is_shown_meanwhile_since_the_current_object_was_trashed_stays_shown(
+    project: Project, admin: Actor
+) -> None:
+    current = store_vendor_file("MR_small.dcm", project)
+    store_vendor_file("MR_small_RLE.dcm", project)
+    (alternate,) = alternates.pending()
+    trash.throw("file", current.file_id, actor=admin)
+    assert alternates.compare(alternate) == ""
+    assert (Instance.get_by_id(alternate.id).state, Study.get().n_instances) == ("current", 1)
+
+
+def test_a_comparison_whose_alternates_are_trashed_meanwhile_ends_in_order(project: Project, admin: Actor) -> None:
+    store_vendor_file("MR_small.dcm", project)
+    store_vendor_file("MR_small_RLE.dcm", project)
+    thrown = store_vendor_file("MR_small_implicit.dcm", project)
+    Job.update(due=now()).where(Job.kind == "comparison").execute()
+    job = Job.get(Job.kind == "comparison")
+
+    def compare_and_trash(run: runs.Run) -> runs.End:
+        run.check = lambda: Instance.select().count() == 3 and trash.throw("file", thrown.file_id, actor=admin)
+        return alternates.run(run)
+
+    runs.perform(job.id, compare_and_trash)
+    job = Job.get_by_id(job.id)
+    assert (job.state, job.done, job.result["conflicts"]) == ("done", 1, 0)
 
 
 @pytest.mark.parametrize("wrong", [{"cut": True}, {"said": 60_000}])
