@@ -168,7 +168,6 @@ def trim(bucket: Bucket) -> int:
     """
     half, room, blocks = runtime.current().archive_cache // 2, reserve.room(), _blocks()
     short = max(0, 2 * room.floor - room.free)
-    blocks.tidy()
     blocks.trim(max(0, min(half, blocks.size() - short)))
     copies = sorted(_copies())
     left, gone = sum(size for _, size, _ in copies), 0

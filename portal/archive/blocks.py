@@ -3,15 +3,12 @@
 import contextlib
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 LOOKS = 16
 """As many blocks as fit, divided by this, are written between two looks at how many there are."""
 MOST_BETWEEN = 64
-LENT = "lent"
-LENT_SECONDS = 3600
 
 
 class Blocks:
@@ -56,25 +53,6 @@ class Blocks:
     def drop(self, segment: str, number: int) -> None:
         self._path(segment, number).unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def beside(self) -> Iterator[Path]:
-        """The path of a file of the caller's own, which is gone afterwards."""
-        folder = self._folder / LENT
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = folder / secrets.token_hex(8)
-        try:
-            yield path
-        finally:
-            path.unlink(missing_ok=True)
-
-    def tidy(self) -> None:
-        """Remove what a killed reader left of files of its own."""
-        with contextlib.suppress(FileNotFoundError), os.scandir(self._folder / LENT) as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    if time.time() - entry.stat().st_ctime > LENT_SECONDS:
-                        os.unlink(entry)
-
     def size(self) -> int:
         """Bytes that they take."""
         return sum(size for _, size, _ in self._every())
@@ -97,7 +75,7 @@ class Blocks:
             for entry in entries:
                 with contextlib.suppress(OSError):
                     told = entry.stat(follow_symlinks=False)
-                    if entry.name != LENT:
+                    if entry.is_file():
                         yield told.st_mtime, told.st_size, entry.path
 
     def _path(self, segment: str, number: int) -> Path:

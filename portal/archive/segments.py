@@ -14,7 +14,7 @@ from pathlib import Path
 from portal.archive import records
 from portal.archive.records import Damage, Footer, Record
 from portal.archive.remote import Remote
-from portal.archive.slices import CHUNK, Slice
+from portal.archive.slices import Slice
 from portal.archive.writers import Part, Place, Stream, Writer, disk_errors, sync_folder
 from portal.errors import Damaged
 
@@ -94,21 +94,6 @@ class Archive:
             yield reader
         finally:
             reader.close()
-
-    @contextlib.contextmanager
-    def on_disk(self, segment: str, offset: int, size: int) -> Iterator[tuple[Path, int]]:
-        """A file of this disk that has the content, and where it begins there: for a reader in another process."""
-        if self.remote is None:
-            yield self.path(segment), offset
-            return
-        with self.remote.blocks.beside() as copy:
-            try:
-                os.link(self.path(segment), copy)  # it may be dropped here meanwhile
-                begin = offset
-            except OSError:
-                _copy(self.open(segment, offset, size), copy)
-                begin = 0
-            yield copy, begin
 
     def segments(self) -> list[str]:
         """Names of all segments that are here, in the order of their names."""
@@ -257,12 +242,6 @@ class Reader:
             self._descriptor, self._segment = os.open(path, os.O_RDONLY | os.O_CLOEXEC), segment
             self._archive.note_read(path)
         return self._descriptor
-
-
-def _copy(content: Slice, path: Path) -> None:
-    with content, path.open("xb") as file:
-        while chunk := content.read(CHUNK):
-            file.write(chunk)
 
 
 def _try_lock(descriptor: int) -> bool:
