@@ -98,12 +98,17 @@ def middle(row: Series) -> Spot:
 
 
 def of_file(file: File, frame: int | None = None) -> Spot:
-    """A frame of one file, from 0; the middle one where none is named. Raises Missing for a file that is no object."""
+    """A frame of one file, from 0; the middle one where none is named.
+
+    Raises Missing for a file that is no object, and for a frame that it does not have.
+    """
     instance = Instance.select().where(Instance.file == file.id).order_by(Instance.id).first()
     if instance is None:
         raise Missing("The file is no DICOM object that is indexed.")
     total = _frames(instance)
     chosen = (total - 1) // 2 if frame is None else frame
+    if not 0 <= chosen < total:
+        raise Missing(f"The file has {total:,} frames." if total > 1 else "The file has one frame.")
     return Spot(number=chosen + 1, total=total, file=file, instance=instance, frame=chosen, kind=kind_of(instance))
 
 

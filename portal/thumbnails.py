@@ -1,9 +1,10 @@
-"""Pictures of frames, kept under data/cache/thumbnails by the digest of what they show; bounded, and safe to delete."""
+"""Pictures of frames, kept under data/cache/thumbnails by what they show; bounded, and safe to delete."""
 
 import contextlib
 import os
 import secrets
 import time
+import zlib
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
@@ -14,16 +15,13 @@ from portal.renderers import Unshowable
 Size = Literal["thumbnail", "frame"]
 SIDES: dict[Size, int] = {"thumbnail": 256, "frame": 1024}
 """Pixels of the longer side."""
-LARGEST_CACHE = 1 << 30
-"""Bytes of all pictures that are kept; the oldest go first."""
-LARGEST_FETCHED = 256 << 20
-"""Bytes of an object that is copied from the archive's bucket for a picture."""
-SWEPT_EVERY = 200
-"""Pictures that are written between two looks at how many there are."""
+FOLDERS = 256
+LARGEST_FOLDER = (1 << 30) // FOLDERS
+"""Bytes of the pictures in one folder, which are spread evenly: a gibibyte in all. The oldest go first."""
+MOST_FILES = 100_000 // FOLDERS
+"""Files in one folder."""
 REFUSED_FOR = 3600.0
 """Seconds after which what could not be shown is tried again."""
-
-_written = [0]
 
 
 def picture(blob: Blob, frame: int, size: Size) -> bytes:
@@ -33,7 +31,6 @@ def picture(blob: Blob, frame: int, size: Size) -> bytes:
     if kept is not None:
         return kept
     try:
-        _refuse_far(blob)
         with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
             found = renderers.render(cast(BinaryIO, content), frame=frame, side=SIDES[size])
     except Unshowable as error:
@@ -43,16 +40,11 @@ def picture(blob: Blob, frame: int, size: Size) -> bytes:
     return found
 
 
-def _refuse_far(blob: Blob) -> None:
-    """A renderer reads a file: what lies in the bucket alone is copied for it, which is too much for a large object."""
-    if blob.size > LARGEST_FETCHED and not runtime.archive().is_here(blob.segment):
-        raise Unshowable("The object lies in the bucket alone, and is too large to be fetched for a picture.")
-
-
 def _path(blob: Blob, frame: int, size: Size) -> Path:
     """By content: bytes that are the same have the same picture, whoever may see them."""
-    folder = runtime.current().data / "cache" / "thumbnails" / blob.digest[:2]
-    return folder / f"{blob.digest}-{frame}-{size}.png"
+    name = f"{blob.digest}-{frame}-{size}.png"
+    folder = f"{zlib.crc32(name.encode()) % FOLDERS:02x}"
+    return runtime.current().data / "cache" / "thumbnails" / folder / name
 
 
 def _kept(path: Path) -> bytes | None:
@@ -78,26 +70,28 @@ def _keep(path: Path, content: bytes) -> None:
     except OSError:
         part.unlink(missing_ok=True)
         return
-    _written[0] += 1
-    if _written[0] % SWEPT_EVERY == 0:
-        sweep()
+    with contextlib.suppress(OSError):
+        sweep(path.parent)
 
 
-def sweep(largest: int = LARGEST_CACHE) -> int:
-    """Drop the oldest pictures until a fifth of the room is free again; returns how many went."""
+def sweep(folder: Path, *, largest: int = LARGEST_FOLDER, most: int = MOST_FILES) -> int:
+    """Drop the oldest files of a folder until a fifth of the room is free again; returns how many went.
+
+    Each picture that is written has its folder looked at: that is a thousandth of a second, and holds the bounds.
+    """
     found: list[tuple[float, int, str]] = []
-    for folder, _, names in os.walk(runtime.current().data / "cache" / "thumbnails"):
-        for name in names:
+    with os.scandir(folder) as entries:
+        for entry in entries:
             with contextlib.suppress(OSError):
-                path = os.path.join(folder, name)
-                told = os.stat(path)
-                found.append((told.st_mtime, told.st_size, path))
-    left = sum(size for _, size, _ in found)
-    gone = 0
-    for _, size, path in sorted(found) if left > largest else ():
-        if left <= largest * 4 // 5:
+                told = entry.stat()
+                found.append((told.st_mtime, told.st_size, entry.path))
+    size, gone = sum(each for _, each, _ in found), 0
+    if size <= largest and len(found) <= most:
+        return 0
+    for _, each, path in sorted(found):
+        if size <= largest * 4 // 5 and len(found) - gone <= most * 4 // 5:
             break
         with contextlib.suppress(OSError):
             os.unlink(path)
-        left, gone = left - size, gone + 1
+        size, gone = size - each, gone + 1
     return gone

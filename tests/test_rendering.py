@@ -145,15 +145,38 @@ def test_a_picture_is_made_once_and_what_cannot_be_shown_is_not_tried_again_at_o
         thumbnails.picture(damaged.blob, 0, "thumbnail")
 
 
-def test_the_cache_drops_the_oldest_pictures_first(site: Settings, admin: Actor) -> None:
-    folder = site.data / "cache" / "thumbnails" / "aa"
-    folder.mkdir(parents=True)
+def test_the_cache_drops_the_oldest_pictures_first_by_their_bytes_and_by_their_number(tmp_path: Path) -> None:
     for number in range(10):
-        (folder / f"{number}.png").write_bytes(bytes(100))
-        os.utime(folder / f"{number}.png", (number, number))
-    assert thumbnails.sweep(1000) == 0
-    assert thumbnails.sweep(500) == 6
-    assert sorted(path.name for path in folder.iterdir()) == ["6.png", "7.png", "8.png", "9.png"]
+        (tmp_path / f"{number}.png").write_bytes(bytes(100))
+        os.utime(tmp_path / f"{number}.png", (number, number))
+    assert thumbnails.sweep(tmp_path, largest=1000, most=10) == 0
+    assert thumbnails.sweep(tmp_path, largest=500, most=10) == 6
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["6.png", "7.png", "8.png", "9.png"]
+    assert thumbnails.sweep(tmp_path, largest=500, most=3) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["8.png", "9.png"]
+
+
+def test_a_picture_that_is_written_holds_its_folder_to_the_bounds(site: Settings, admin: Actor) -> None:
+    blob = files.get(store_vendor_file("MR_small.dcm", a_project(actor=admin)).file_id, rights.scope(admin)).blob
+    folder = thumbnails._path(blob, 0, "thumbnail").parent
+    folder.mkdir(parents=True)
+    for number in range(thumbnails.MOST_FILES):
+        (folder / f"{number}.txt").touch()
+        os.utime(folder / f"{number}.txt", (number, number))
+    thumbnails.picture(blob, 0, "thumbnail")
+    kept = {path.name for path in folder.iterdir()}
+    assert len(kept) == thumbnails.MOST_FILES * 4 // 5
+    assert thumbnails._path(blob, 0, "thumbnail").name in kept
+
+
+def test_a_frame_that_does_not_exist_is_404_and_leaves_nothing_in_the_cache(
+    site: Settings, visitor: Visitor, admin: Actor
+) -> None:
+    file_id = store_vendor_file("CT_small.dcm", a_project(actor=admin)).file_id
+    for number in (2, 3, 99_999_999):
+        assert visitor.get(f"/data/file/{file_id}/frame/{number}").status_code == 404
+    assert not (site.data / "cache" / "thumbnails").exists()
+    assert visitor.get(f"/data/file/{file_id}/frame/1").mimetype == "image/png"
 
 
 def test_a_series_is_paged_frame_by_frame_across_its_objects(visitor: Visitor, admin: Actor) -> None:
