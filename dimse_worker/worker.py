@@ -23,7 +23,6 @@ import dimse_worker.jobs  # noqa: F401 (loaded once, not by each horse)
 from portal import (
     descriptions,
     disk,
-    hourly,
     job_queue,
     jobs,
     recovery,
@@ -35,6 +34,7 @@ from portal import (
     usage,
 )
 from portal.job_queue import Lane
+from portal.retention import Retention
 from portal.settings import Settings
 from portal.storage import health
 
@@ -67,6 +67,8 @@ class JobWorker(Worker):
             log_job_description=False,
         )
         self.log_result_lifespan = False
+        self._lanes = lanes
+        self._retention = Retention()
         self.is_stopping = False
         self._swept = 0.0
         self._looked_through = time.monotonic()
@@ -150,8 +152,9 @@ class JobWorker(Worker):
                 health.sweep()
                 self._look_through_archive()
                 totals.refresh()
-                if disk.sample():
-                    hourly.forget()
+                disk.sample()
+                if "short" in self._lanes:
+                    self._retention.sweep()
         except (RedisError, DatabaseError) as error:
             log.warning("the sweep could not be done: %s", error)
         self._swept = time.monotonic()

@@ -1,13 +1,11 @@
 """What is counted by the hour as it happens: refused callers, and what exports bring."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
-from portal.models import Hourly, now, writing
+from portal.models import Hourly, now
 
 Kind = Literal["refused", "exported"]
-
-KEPT = timedelta(days=90)
 
 
 def count(kind: Kind, number: int = 1, size: int = 0) -> None:
@@ -16,12 +14,6 @@ def count(kind: Kind, number: int = 1, size: int = 0) -> None:
     Hourly.insert(kind=kind, hour=beginning(now()), number=number, bytes=size).on_conflict(
         conflict_target=[Hourly.kind, Hourly.hour], update=raised
     ).execute()
-
-
-def forget() -> None:
-    """Drop the hours that no page shows any more."""
-    with writing():
-        Hourly.delete().where(Hourly.hour < now() - KEPT).execute()
 
 
 def beginning(moment: datetime) -> datetime:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from portal import lists
+from portal.errors import Missing
 from portal.lists import Asked, LongList, beginning
 from portal.models import Job, JobItem
 from portal.models.compiled import plain
@@ -15,6 +16,13 @@ LARGE = 20_000
 MOST_FOUND = 10_000
 """Items that a search in a large job finds at most."""
 NAMES = ("object", "state", "bytes", "sha256", "attempts", "sentence")
+
+
+def whole(job: Job, search: str = "") -> LongList:
+    """The same for who wants the list itself. Raises Missing where it was dropped by its age."""
+    if job.items_kept != "all":
+        raise Missing(f"The list of the objects of job {job.id} was dropped by its age (Settings, History).")
+    return of(job, search)
 
 
 def of(job: Job, search: str = "") -> LongList:
@@ -65,7 +73,7 @@ def _counts(job: Job, search: str) -> dict[str, int]:
 
 def as_lines(job: Job, asked: Asked) -> Iterator[bytes]:
     """One JSON object a line for each item that meets search and filter; opens a connection for each chunk."""
-    rows = lists.every_cell(of(job, asked.search), asked)
+    rows = lists.every_cell(whole(job, asked.search), asked)
     next(rows)  # the heads
     for cells in rows:
         yield json.dumps(dict(zip(NAMES, cells, strict=True)), ensure_ascii=False).encode() + b"\n"

@@ -222,6 +222,8 @@ def retry(job_id: int, *, actor: Actor) -> Job:
             raise BadValue(f"Job {job_id} is {job.state}; only one that failed or was cancelled is run again.")
         if KINDS[job.kind].run is None:
             raise BadValue("This job belongs to an association of a peer; the peer asks again.")
+        if job.items_kept != "all":
+            raise BadValue("The list of its objects was dropped by its age. Start it anew.")
         again = {"state": "waiting", "due": now(), "attempts": 0, "failed": 0, "ended": None, "sentence": ""}
         kept = {name: value for name, value in job.result.items() if name != "away"}
         result = {**kept, "reopen": True}  # the items that failed are a run's to change: there may be a million
@@ -236,7 +238,7 @@ def get(job_id: int) -> Job:
     """Raises Missing."""
     job = Job.get_or_none(Job.id == job_id)
     if job is None:
-        raise Missing(f"There is no job {job_id}.")
+        raise Missing(f"There is no job {job_id}. One that has ended is kept for as long as Settings say (History).")
     return job
 
 

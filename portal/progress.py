@@ -23,6 +23,7 @@ def view(job: Job, label: str) -> dict[str, Any]:
     return {name: getattr(job, name) for name in SHOWN} | {
         "label": label,
         "is_over": job.state in OVER,
+        "items_kept": job.items_kept == "all",
         "attempts": job.attempts + (absence.tries if absence else 0),
         "away": _told(absence) if absence and job.state == "waiting" else None,
         "existing": job.params.get("existing", "never"),

@@ -21,6 +21,8 @@ LEAST_IDLE, MOST_IDLE = 5, 7 * 24 * 60
 MOST_HOURS = 30 * 24
 FIRST_STEPS = ("dimse", "peer", "key", "storage")
 MOST_THREADS = 32
+LEAST_DAYS, MOST_DAYS = 7, 36500
+"""Of what has happened: pages show the last days by the hour, and a century is for ever."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,11 @@ OPTIONS: dict[str, Option] = {
     "archive.duplicates": Option("hold", _duplicates),
     "trash.who": Option("admins", _who),
     "disk.floor": Option(0.0, _floor),
+    "history.jobs": Option(90, _between(LEAST_DAYS, MOST_DAYS, "days", "jobs")),
+    "history.exports": Option(3650, _between(LEAST_DAYS, MOST_DAYS, "days", "exports")),
+    "history.associations": Option(90, _between(LEAST_DAYS, MOST_DAYS, "days", "associations")),
+    "history.callers": Option(90, _between(LEAST_DAYS, MOST_DAYS, "days", "callers")),
+    "history.hourly": Option(90, _between(LEAST_DAYS, MOST_DAYS, "days", "hourly")),
     "session.idle": Option(120, _between(LEAST_IDLE, MOST_IDLE, "minutes", "idle")),
     "session.longest": Option(12, _between(1, MOST_HOURS, "hours", "longest")),
     "first_steps.left": Option([], _steps),

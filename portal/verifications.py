@@ -123,6 +123,8 @@ class _Verification:
             entries = self._reader(self._run.check).entries()
             yield from ((entry["key"].removeprefix(self._prefix), entry["size"], entry["sha256"]) for entry in entries)
             return
+        if self._export.items_kept != "all":
+            raise BadValue("The manifest is missing or changed, and the site's own list was dropped by its age.")
         after = 0
         while page := self._sent(JobItem.id > after, JobItem.id, JobItem.key, JobItem.size, JobItem.digest):
             after = page[-1][0]
@@ -210,7 +212,7 @@ class _Verification:
 
     def _own_folders(self) -> tuple[str, set[str]]:
         """The deepest folder that holds every object, and if there is none the first folder of each."""
-        mine = JobItem.select().where(JobItem.job == self._export, JobItem.state == "verified")
+        mine = JobItem.select().where(JobItem.job == self._run.job, JobItem.key != self._manifest["name"])
         first, last = mine.select(fn.MIN(JobItem.key), fn.MAX(JobItem.key)).tuples()[0]
         folder, slash, _name = export_items.beginning(first or "", last or "").rpartition("/")
         if slash:

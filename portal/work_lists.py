@@ -8,7 +8,7 @@ from peewee import Case
 
 from portal import acts, associations, exports, imports, jobs, lanes, origins
 from portal.lists import LongList, contains
-from portal.models import Association, Audit, Job, Peer
+from portal.models import Association, AssociationDay, Audit, Job, Peer
 from portal.progress import ACTIVE
 
 SEARCHED = (Job.what, Job.sentence, Job.started_by)
@@ -139,10 +139,36 @@ ASSOCIATIONS = LongList(
     ),
     cells=lambda row: (
         *(row["id"], row["peer"], row["calling"], row["called"], row["address"]),
-        "it called us" if row["role"] == "acceptor" else "we called it",
+        _direction(row["role"]),
         *(row["outcome"], row["sentence"], _operations(row["counts"]), row["bytes"], row["started"], row["ended"]),
     ),
 )
+
+
+ASSOCIATION_DAYS = LongList(
+    table=AssociationDay,
+    rows=lambda: AssociationDay.select(AssociationDay, Peer).left_outer_join(Peer),
+    counted=AssociationDay.select,
+    views=list,
+    state=lambda: AssociationDay.outcome,
+    searched=(AssociationDay.day,),
+    also=lambda search: (AssociationDay.peer.in_(_peers(search)),),
+    sorts={
+        "day": lambda: AssociationDay.day,
+        "number": lambda: AssociationDay.number,
+        "data": lambda: AssociationDay.bytes,
+    },
+    usual="-day",
+    heads=("Day", "Peer", "Direction", "Outcome", "Associations", "Operations that failed", "Objects", "Bytes"),
+    cells=lambda row: (
+        *(row.day, row.peer.label if row.peer else "", _direction(row.role), row.outcome, row.number),
+        *(row.failures, row.stored, row.bytes),
+    ),
+)
+
+
+def _direction(role: str) -> str:
+    return "it called us" if role == "acceptor" else "we called it"
 
 
 def _operations(counts: dict[str, dict[str, int]]) -> list[str]:

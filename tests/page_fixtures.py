@@ -98,6 +98,7 @@ PAGES: dict[str, Addresses] = {
         "/jobs/{looked}",
     ),
     "activity.associations_list": ("/activity/",),
+    "activity.association_days": ("/activity/days",),
     "activity.refused": ("/activity/refused", "/activity/refused?only=ignored"),
     "activity.audit": ("/activity/audit",),
     "devices.index": ("/interfaces/devices/", "/interfaces/devices/?q=pwned&only=error&sort=-label"),

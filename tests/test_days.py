@@ -174,15 +174,6 @@ def test_many_keys_on_one_day_are_one_mark_and_the_rest_a_link(visitor: Visitor,
     assert (found.all, found.marks, len(found.first)) == (8, ((9, 5), (40, 3)), expiries.NAMED)
 
 
-def test_old_hours_are_forgotten(app: object) -> None:
-    with writing():
-        hourly.count("refused")
-        hourly.count("refused", 2)
-    Hourly.insert(kind="refused", hour=now() - timedelta(days=91), number=1).execute()
-    hourly.forget()
-    assert [row.number for row in Hourly.select()] == [3]
-
-
 def test_home_shows_the_keys_that_expire_or_says_that_none_does(visitor: Visitor, full: None) -> None:
     site.put({"first_steps.hidden": True}, actor=operator())
     ApiKey.update(expires=now() + timedelta(days=200)).execute()

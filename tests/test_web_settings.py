@@ -24,6 +24,7 @@ SECTIONS = {
     "trash": {"who": "users"},
     "disk": {"floor": "0,5"},
     "exports": {"threads": "8"},
+    "history": {"jobs": "30", "exports": "400", "associations": "31", "callers": "32", "hourly": "33"},
     "session": {"idle": "30", "longest": "8"},
 }
 
@@ -47,6 +48,11 @@ def test_each_section_is_saved_by_itself_and_shown(visitor: Visitor) -> None:
         "trash.who": "users",
         "disk.floor": 0.5,
         "exports.threads": 8,
+        "history.jobs": 30,
+        "history.exports": 400,
+        "history.associations": 31,
+        "history.callers": 32,
+        "history.hourly": 33,
         "session.idle": 30,
         "session.longest": 8,
         "first_steps.left": [],

@@ -2,7 +2,7 @@
 
 from portal.models.archive import ClosedSegment, QuarantinedRecord
 from portal.models.base import Owned, Table, bind, connection, database, is_busy, now, restart_numbers, writing
-from portal.models.figures import DiskDay, Hourly, Total
+from portal.models.figures import AssociationDay, DiskDay, Hourly, Total
 from portal.models.index import (
     ALTERNATE,
     CURRENT,
@@ -60,6 +60,7 @@ TABLES: tuple[type[Table], ...] = (
     Peer,
     Caller,
     Association,
+    AssociationDay,
     Storage,
     Job,
     JobItem,
@@ -83,6 +84,7 @@ __all__ = [
     "Acquisition",
     "ApiKey",
     "Association",
+    "AssociationDay",
     "Audit",
     "Blob",
     "Caller",

@@ -1,8 +1,9 @@
 """Figures that are kept over time, or counted before a page asks for them."""
 
-from peewee import CharField, IntegerField
+from peewee import CharField, ForeignKeyField, IntegerField
 
 from portal.models.base import Table, UtcField, now
+from portal.models.interfaces import Peer
 
 
 class DiskDay(Table):
@@ -35,6 +36,26 @@ class Hourly(Table):
 
     class Meta:
         indexes = ((("kind", "hour"), True),)
+
+
+class AssociationDay(Table):
+    """What the associations of one day came to, whose own rows have been dropped by their age."""
+
+    day = CharField()
+    """2026-11-24, by UTC: when they began."""
+    peer = ForeignKeyField(Peer, null=True, backref="+", on_delete="SET NULL")
+    peer_id: int | None
+    role = CharField()
+    outcome = CharField()
+    number = IntegerField(default=0)
+    failures = IntegerField(default=0)
+    """Operations that failed."""
+    stored = IntegerField(default=0)
+    """Objects that were sent or taken, by C-STORE."""
+    bytes = IntegerField(default=0)
+
+    class Meta:
+        indexes = ((("day", "peer", "role", "outcome"), False),)  # not unique: a peer that is removed leaves its days
 
 
 class Total(Table):

@@ -40,6 +40,8 @@ class Job(Owned):
     """How far it was when: [seconds of work, bytes], at most `pace.MOST` of them."""
     storage = IntegerField(null=True)
     """The number of the storage that it works on; no other will ever have that number."""
+    items_kept = CharField(default="all")
+    """all | dropping | some: whether the list of its items is whole, or was dropped by its age (`retention`)."""
     association = ForeignKeyField(Association, null=True, backref="+", on_delete="SET NULL")
     association_id: int | None
     parent = ForeignKeyField("self", null=True, backref="+", on_delete="SET NULL")

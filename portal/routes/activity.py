@@ -7,7 +7,7 @@ from portal import days
 from portal.interface_lists import CALLERS
 from portal.routes.guard import site_admin_required
 from portal.routes.pages import as_csv, listed, render, wants_csv
-from portal.work_lists import ASSOCIATIONS, AUDIT
+from portal.work_lists import ASSOCIATION_DAYS, ASSOCIATIONS, AUDIT
 
 bp = Blueprint("activity", __name__, url_prefix="/activity")
 
@@ -45,6 +45,16 @@ def associations_list() -> Response:
         listing=listed(ASSOCIATIONS),
         outcomes=OUTCOMES,
         day=days.associations(),
+    )
+
+
+@bp.get("/days")
+@site_admin_required
+def association_days() -> Response:
+    if wants_csv():
+        return as_csv(ASSOCIATION_DAYS, "association-days")
+    return render(
+        "activity/days.html", partial="activity/_days.html", listing=listed(ASSOCIATION_DAYS), outcomes=OUTCOMES
     )
 
 

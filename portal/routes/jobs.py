@@ -84,7 +84,7 @@ def index() -> Response:
 @site_admin_required
 def show(job_id: int) -> Response:
     if wants_csv():
-        return as_csv(job_items.of(jobs.get(job_id), typed("q", 200)), f"job-{job_id}")
+        return as_csv(job_items.whole(jobs.get(job_id), typed("q", 200)), f"job-{job_id}")
     return page_of(job_id, form=StartForm())
 
 
@@ -122,6 +122,7 @@ def _shown(job: Any) -> dict[str, Any]:
 def report(job_id: int) -> Response:
     """The items that the address asks for, one JSON object a line."""
     job = jobs.get(job_id)
+    job_items.whole(job)
     return as_json_lines(lambda asked: job_items.as_lines(job, asked), f"job-{job_id}")
 
 

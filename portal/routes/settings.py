@@ -57,6 +57,14 @@ class ExportsForm(Form):
     threads = text("Objects that are sent at once")
 
 
+class HistoryForm(Form):
+    jobs = text("Jobs, and lists of what each did, for days")
+    exports = text("Exports, sends and imports, for days")
+    associations = text("Associations, for days")
+    callers = text("Refused callers, for days")
+    hourly = text("Counts by the hour, for days")
+
+
 class SessionsForm(Form):
     idle = text("Minutes without a page")
     longest = text("Hours in all")
@@ -69,6 +77,7 @@ SECTIONS: dict[str, type[Form]] = {
     "trash": TrashForm,
     "disk": DiskForm,
     "exports": ExportsForm,
+    "history": HistoryForm,
     "session": SessionsForm,
 }
 """The first part of an option's name → the form of its section, whose fields are named as the second part."""
