@@ -11,7 +11,7 @@ from portal.archive import Slice
 from portal.elements import Element
 from portal.errors import BadValue, Damaged, Missing
 from portal.lists import WHOLE, Page, Part
-from portal.models import Blob, File, writing
+from portal.models import HELD, SUPERSEDED, Blob, File, FileVersion, Instance, writing
 from portal.provenance import Actor
 from portal.rights import Scope
 
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 LONGEST_NAME = 255
 """Bytes of a name in UTF-8: as many as a file system takes, so that every file can be unpacked under its own."""
 CHUNK = 1 << 20
+MOST_VERSIONS = 10**9
 
 
 def clean_name(text: str) -> str:
@@ -55,6 +56,24 @@ def named(kind: str, container_id: int, name: str, scope: Scope) -> File:
     return row
 
 
+def at_version(file: File, number: int) -> Blob:
+    """The bytes of one version of a file. Raises Missing."""
+    if number == file.version:
+        return file.blob
+    older = FileVersion.select(FileVersion, Blob).join(Blob)
+    row: FileVersion | None = older.where(FileVersion.file == file, FileVersion.version == number).get_or_none()
+    if row is None:
+        raise Missing(f"The file has no version {number}; its newest is {file.version}.")
+    return row.blob
+
+
+def why_hidden(file_id: int) -> str:
+    """Why no peer sees a DICOM object, in a sentence; empty for one that is shown and for any other file."""
+    hidden = Instance.state.in_((HELD, SUPERSEDED))
+    row: Instance | None = Instance.get_or_none(Instance.file == file_id, Instance.member == "", hidden)
+    return "" if row is None else row.reason or "A site admin has decided for another object."
+
+
 def within(kind: str, container_id: int, scope: Scope, page: Page = WHOLE) -> Part[File]:
     """The live files that lie directly in a container."""
     containers.get(kind, container_id, scope)
@@ -84,10 +103,10 @@ def header(file: File) -> list[Element]:
         return elements.read(cast(BinaryIO, source), blob.size)
 
 
-def note_download(file: File, *, actor: Actor) -> None:
+def note_download(file: File, *, version: int | None = None, actor: Actor) -> None:
     """Write down that somebody takes the bytes away. A name may be a patient's: the log has the number alone."""
     with writing():
-        audit.record(actor, "file:downloaded", "file", file.id, version=file.version)
+        audit.record(actor, "file:downloaded", "file", file.id, version=version or file.version)
 
 
 def _live() -> Any:

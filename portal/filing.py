@@ -7,7 +7,7 @@ from portal import audit, index, placement, runtime
 from portal.archive import Place
 from portal.errors import Damaged
 from portal.header import Header
-from portal.index import SAME, Verdict
+from portal.index import IN_TWO_PLACES, SAME, Container, Verdict
 from portal.models import ALTERNATE, CURRENT, HELD, Blob, File, FileVersion, Segment, arrivals, now, writing
 from portal.provenance import NEW, Actor, Origin, Recorded
 
@@ -33,6 +33,15 @@ class Arrival:
     container_id: int | None
     name: str | None
     recorded: Recorded = NEW
+    also_here: bool = False
+    """Whether it is kept in the container although the same object stands elsewhere in the project."""
+
+    @property
+    def within(self) -> Container | None:
+        """The container in which alone the same object would make it `same`."""
+        if not self.also_here or self.container_type is None or self.container_id is None:
+            return None
+        return self.container_type, self.container_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +60,13 @@ def already(arrival: Arrival) -> Stored | None:
     if arrival.header is None:
         file = _namesake(arrival)
         return _same(arrival, file.id) if file is not None and file.blob.digest == arrival.digest else None
-    file_id = index.same(arrival.project_id, arrival.header, arrival.dataset_digest or "")
+    file_id = index.same(arrival.project_id, arrival.header, arrival.dataset_digest or "", arrival.within)
     return None if file_id is None else _same(arrival, file_id)
+
+
+def judge(arrival: Arrival, header: Header) -> Verdict:
+    """What it is to those that are here. Reads only."""
+    return index.judge(arrival.project_id, header, arrival.dataset_digest or "", arrival.within)
 
 
 def is_whole(stored: Stored) -> bool:
@@ -100,7 +114,7 @@ def enter(arrival: Arrival, place: Place) -> Stored:
     """
     if arrival.header is None:
         return already(arrival) or _enter_plain(arrival, _blob(arrival, place))
-    verdict = index.judge(arrival.project_id, arrival.header, arrival.dataset_digest or "")
+    verdict = judge(arrival, arrival.header)
     if verdict.state == SAME:
         return _again(arrival, _same(arrival, verdict.file_id))
     return _enter_dicom(arrival, arrival.header, _blob(arrival, place), verdict)
@@ -137,7 +151,7 @@ def _enter_dicom(arrival: Arrival, header: Header, blob: Blob, verdict: Verdict)
     index.add(arrival.project_id, file, header, arrival.dataset_digest or "", verdict)
     return Stored(
         file_id=file.id,
-        outcome=OUTCOMES[verdict.state],
+        outcome="stored" if verdict.sentence == IN_TWO_PLACES else OUTCOMES[verdict.state],
         size=arrival.size,
         digest=arrival.digest,
         sentence=verdict.sentence,

@@ -10,6 +10,7 @@ from portal.models import (
     ALTERNATE,
     CURRENT,
     HELD,
+    SUPERSEDED,
     Conflict,
     Decision,
     File,
@@ -21,6 +22,9 @@ from portal.models import (
 from portal.models.arrivals import KnownObject, KnownStudy
 from portal.patients import Patient
 from portal.provenance import Actor
+
+Container = tuple[str, int]
+"""Type and row number of a container."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +40,20 @@ class Verdict:
 
 SAME = "same"
 SHOWN_AGAIN = "It came again when nothing else was shown under its UID."
+IN_TWO_PLACES = "The same object stands elsewhere in this project too: peers see it once."
 UNCOMPARED = "The same SOP Instance UID in another transfer syntax, not compared yet."
 
 
-def judge(project_id: int, header: Header, dataset_digest: str) -> Verdict:
-    """Compare an object with the project's by its UIDs. Reads only; takes its rows by index."""
-    file_id = same(project_id, header, dataset_digest)
+def judge(project_id: int, header: Header, dataset_digest: str, within: Container | None = None) -> Verdict:
+    """Compare an object with the project's by its UIDs. Reads only; takes its rows by index.
+
+    `within` a container, the same object elsewhere does not make it `same`: it stands in both (docs/decisions/0068).
+    """
+    file_id = same(project_id, header, dataset_digest, within)
     if file_id is not None:
         return Verdict(state=SAME, file_id=file_id)
+    if within and arrivals.is_current_object(project_id, header.sop_uid, header.transfer_syntax, dataset_digest):
+        return Verdict(state=ALTERNATE, sentence=IN_TWO_PLACES)
     current = arrivals.current_object(project_id, header.sop_uid)
     kind, sentence = _difference(project_id, header, current)
     if kind:
@@ -55,8 +65,11 @@ def judge(project_id: int, header: Header, dataset_digest: str) -> Verdict:
     return Verdict(state=HELD, kind="content", sentence="Other content than the object that is here under this UID.")
 
 
-def same(project_id: int, header: Header, dataset_digest: str) -> int | None:
-    """The file that holds this very object, in whatever state. Reads only."""
+def same(project_id: int, header: Header, dataset_digest: str, within: Container | None = None) -> int | None:
+    """The file that holds this very object, in whatever state: of a container, or of the project. Reads only."""
+    if within is not None:
+        known = project_id, header.sop_uid, header.transfer_syntax, dataset_digest
+        return arrivals.same_object_in(within, *known)
     return arrivals.same_object(project_id, header.sop_uid, header.transfer_syntax, dataset_digest)
 
 
@@ -97,6 +110,7 @@ def change_state(instance: Instance, state: str, reason: str) -> None:
     was = instance.state
     instance.state, instance.reason = state, reason
     instance.save(only=[Instance.state, Instance.reason])
+    _take_along(instance)
     if (was == CURRENT) == (state == CURRENT):
         return
     _count(instance.series_id, 1 if state == CURRENT else -1)
@@ -104,6 +118,22 @@ def change_state(instance: Instance, state: str, reason: str) -> None:
         descriptions.mark_shown(instance)
     else:
         descriptions.mark_hidden([instance.series_id], [instance.file_id])
+
+
+def _take_along(instance: Instance) -> None:
+    """The same object in other containers gives way, and is shown again, with this one."""
+    change = {CURRENT: (SUPERSEDED, ALTERNATE, IN_TWO_PLACES), SUPERSEDED: (ALTERNATE, SUPERSEDED, instance.reason)}
+    if instance.state not in change:
+        return
+    before, after, reason = change[instance.state]
+    Instance.update(state=after, reason=reason).where(
+        Instance.project == instance.project_id,
+        Instance.sop_uid == instance.sop_uid,
+        Instance.transfer_syntax == instance.transfer_syntax,
+        Instance.dataset_digest == instance.dataset_digest,
+        Instance.id != instance.id,
+        Instance.state == before,
+    ).execute()
 
 
 def remove_all(files: Sequence[int]) -> None:

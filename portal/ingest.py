@@ -44,18 +44,20 @@ def open(
     sop_instance_uid: str | None = None,
     transfer_syntax_uid: str | None = None,
     only_dicom: bool = False,
+    may_hold: bool = True,
     recorded: Recorded = NEW,
 ) -> "Incoming":
     """Begin to take one object in.
 
     With the three UIDs what follows is a bare data set (C-STORE), without them a whole file, which `only_dicom` has to
-    be one that can be indexed. Refuses before a byte is kept: NotAllowed or Missing by the placement, NoSpace by the
+    be one that can be indexed. Without `may_hold` an object is refused that would be held for a site admin to decide.
+    Refuses before a byte is kept: NotAllowed or Missing by the placement, NoSpace by the
     disk's reserve, NotDicom by the UIDs.
     """
     reserve.check()
     check_placement(placement, scope)
     if sop_class_uid is None or sop_instance_uid is None or transfer_syntax_uid is None:
-        return Incoming(scope, origin, placement, None, only_dicom=only_dicom, recorded=recorded)
+        return Incoming(scope, origin, placement, None, only_dicom=only_dicom, may_hold=may_hold, recorded=recorded)
     command = Command(
         uids.clean(sop_class_uid, name="The Affected SOP Class UID"),
         uids.clean(sop_instance_uid, name="The Affected SOP Instance UID"),
@@ -75,8 +77,10 @@ class Incoming:
         command: Command | None,
         *,
         only_dicom: bool = False,
+        may_hold: bool = True,
         recorded: Recorded = NEW,
     ) -> None:
+        self._may_hold = may_hold
         self._only_dicom, self._recorded = only_dicom or command is not None, recorded
         self._scope, self._origin, self._wanted, self._command = scope, origin, wanted, command
         self._chunks: list[bytes] = []
@@ -129,8 +133,8 @@ class Incoming:
     def commit(self) -> Stored:
         """Keep the object and index it; on return it is on the disk, with its rows.
 
-        Raises NotDicom for a data set by C-STORE that cannot be indexed, Conflicting where the site refuses other
-        content, NoSpace; then nothing stays.
+        Raises NotDicom for a data set by C-STORE that cannot be indexed, Conflicting where the site or the sender wants
+        other content refused, NoSpace; then nothing stays.
         """
         try:
             arrival = self._arrival()
@@ -138,7 +142,7 @@ class Incoming:
             if known is not None and filing.is_whole(known):
                 self.abort()
                 return _with_descriptions(filing.show_again(arrival, known))
-            _check_policy(arrival)
+            _check_policy(arrival, may_hold=self._may_hold)
             place = self._keep(footer_of(arrival))
         except BaseException:
             self.abort()
@@ -186,6 +190,7 @@ class Incoming:
             container_type=self._wanted.container_type,
             container_id=self._wanted.container_id,
             name=self._wanted.name,
+            also_here=self._wanted.also_here,
             recorded=self._recorded,
         )
 
@@ -221,12 +226,14 @@ def _with_descriptions(stored: Stored) -> Stored:
     return stored
 
 
-def _check_policy(arrival: Arrival) -> None:
-    """Raise Conflicting where the site's policy is to refuse other content (C111)."""
-    if arrival.header is None or site.get("archive.duplicates") != "refuse":
+def _check_policy(arrival: Arrival, *, may_hold: bool) -> None:
+    """Raise Conflicting where the site's policy is to refuse other content (C111), or the sender wants none held."""
+    policy = site.get("archive.duplicates")
+    if arrival.header is None or (may_hold and policy != "refuse"):
         return
-    verdict = index.judge(arrival.project_id, arrival.header, arrival.dataset_digest or "")
-    if verdict.state == HELD:
+    verdict = filing.judge(arrival, arrival.header)
+    takes_its_place = policy == "replace" and verdict.kind == "content"
+    if verdict.state == HELD and not takes_its_place:
         raise Conflicting(f"Refused: {verdict.sentence} Send it under a UID of its own.")
 
 

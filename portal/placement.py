@@ -28,6 +28,8 @@ class Placement:
     container_type: Literal["project", "subject", "session", "acquisition"] | None = None
     container_id: int | None = None
     name: str | None = None
+    also_here: bool = False
+    """With a container: an object that stands elsewhere in the project too is kept here all the same."""
 
 
 def check(placement: Placement, scope: Scope) -> None:

@@ -150,6 +150,7 @@ def _arrival(record: Record, parsed: header.Header | None) -> Arrival:
         container_type=container["type"] if container else None,
         container_id=_container(project, container["path"][2:]) if container else None,
         name=footer["name"],
+        also_here=container is not None,
         recorded=Recorded.read(footer["recorded"]) if "recorded" in footer else NEW,
     )
 

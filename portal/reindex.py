@@ -157,7 +157,7 @@ def _index(file: File, parsed: header.Header, report: Report) -> None:
     project_id = placement.project_of(file)
     dataset_digest = file.blob.dataset_digest or ""
     with writing():
-        verdict = index.judge(project_id, parsed, dataset_digest)
+        verdict = index.judge(project_id, parsed, dataset_digest, (file.parent_type, file.parent_id))
         if verdict.state != SAME:
             index.add(project_id, file, parsed, dataset_digest, verdict)
             report.indexed += 1

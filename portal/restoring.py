@@ -7,7 +7,7 @@ from portal import alternates, audit, conflicts, descriptions, header, index, pl
 from portal.errors import BadValue, Damaged
 from portal.header import Header
 from portal.index import SAME
-from portal.models import ALTERNATE, CURRENT, Blob, Conflict, File, Trash, writing
+from portal.models import CURRENT, Blob, Conflict, File, Trash, writing
 from portal.provenance import Actor, ActorType
 from portal.runs import End, Run
 from portal.throwing import CONTAINERS
@@ -106,7 +106,7 @@ def _restore_file(project_id: int, file: File, parsed: Header | None) -> str | N
         _show(file)
         return CURRENT
     dataset_digest = file.blob.dataset_digest or ""
-    verdict = index.judge(project_id, parsed, dataset_digest)
+    verdict = index.judge(project_id, parsed, dataset_digest, (file.parent_type, file.parent_id))
     if verdict.state == SAME:
         return None
     _show(file)
@@ -114,7 +114,7 @@ def _restore_file(project_id: int, file: File, parsed: Header | None) -> str | N
     decided = Conflict.get_or_none(Conflict.file == file)
     if decided is not None:
         conflicts.repeat(decided)
-    if verdict.state == ALTERNATE:
+    if verdict.sentence == index.UNCOMPARED:
         alternates.request_comparison()
     return verdict.state
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from peewee import fn
 
-from portal import retrieve, work_items
+from portal import index, retrieve, work_items
 from portal.export_walk import Found, batched
 from portal.models import ALTERNATE, CURRENT, Instance, Job, JobItem, Series, Study
 from portal.retrieve import Outgoing
@@ -26,24 +26,27 @@ def sift(found: Iterable[Found], study: str = "") -> Iterator[tuple[Found, str]]
             yield one, _why_not(known.get(one.id), study)
 
 
-def _instances(file_ids: Sequence[int]) -> dict[int, tuple[str, str]]:
-    """State and study of the instances that are files of their own."""
+def _instances(file_ids: Sequence[int]) -> dict[int, tuple[bool, str]]:
+    """Of the instances that are files of their own: whether it is another form of one that is sent, and the study."""
     rows: Any = (
-        Instance.select(Instance.file, Instance.state, Study.study_uid)
+        Instance.select(Instance.file, Instance.state, Instance.reason, Study.study_uid)
         .join(Series)
         .join(Study)
         .where(Instance.file.in_(file_ids), Instance.member == "", Instance.state.in_((CURRENT, ALTERNATE)))
     )
-    return {file: (state, study) for file, state, study in rows.tuples()}
+    return {
+        file: (state == ALTERNATE and reason != index.IN_TWO_PLACES, study)
+        for file, state, reason, study in rows.tuples()
+    }
 
 
-def _why_not(known: tuple[str, str] | None, study: str) -> str:
+def _why_not(known: tuple[bool, str] | None, study: str) -> str:
     if known is None:
         return OTHER_FILE
-    state, study_uid = known
+    is_other_form, study_uid = known
     if study and study_uid != study:
         return OTHER_STUDY
-    return OTHER_FORM if state == ALTERNATE else ""
+    return OTHER_FORM if is_other_form else ""
 
 
 def classes(job: Job) -> list[tuple[str, str]]:

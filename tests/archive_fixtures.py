@@ -88,7 +88,7 @@ def upload(content: bytes, acquisition_id: int, name: str, *, actor: Actor) -> S
     with ingest.open(
         scope=rights.scope(actor),
         origin=actor.origin,
-        placement=Placement(container_type="acquisition", container_id=acquisition_id, name=name),
+        placement=Placement(container_type="acquisition", container_id=acquisition_id, name=name, also_here=True),
     ) as incoming:
         incoming.write(content)
         return incoming.commit()

@@ -174,6 +174,9 @@ def test_a_body_of_nonsense_is_refused_in_one_sentence_and_changes_nothing(
         "sort=password",
         "sort=label:up",
         "filter=a",
+        "exhaustive=true",
+        "label=x",
+        "limit=1&limit=2",
         "sort=label&after_id=000200000000000000000001",
     ],
 )
@@ -182,6 +185,16 @@ def test_a_page_that_cannot_be_is_refused(api: Api, query: str) -> None:
     answer = api.get(f"/api/projects?{query}")
     assert answer.status_code in (404, 422), answer.text
     assert_refused(answer, answer.status_code)
+
+
+@pytest.mark.parametrize("path", ["/api/version", "/api/devices", "/api/devices/self", "/api/groups/imaging"])
+def test_a_parameter_that_an_address_does_not_read_is_refused(api: Api, path: str) -> None:
+    assert_refused(api.get(f"{path}?join_keys=false"), 422, "no parameter 'join_keys'")
+
+
+def test_an_empty_filter_is_none(api: Api) -> None:
+    assert api.get("/api/projects?filter=").json() == []
+    assert api.get("/api/devices?filter=").status_code == 200
 
 
 def test_half_a_request_keeps_nobody_else_waiting(api: Api) -> None:

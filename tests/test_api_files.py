@@ -10,8 +10,21 @@ from api_fixtures import *  # noqa: F403  (fixtures)
 from api_fixtures import Api, assert_refused
 from archive_fixtures import vendor_file
 
-from portal import models, runtime
-from portal.models import Audit, Blob, Device, File, FileVersion, Instance
+from portal import models, runtime, site
+from portal.models import (
+    ALTERNATE,
+    CURRENT,
+    Audit,
+    Blob,
+    Conflict,
+    Device,
+    File,
+    FileVersion,
+    Instance,
+    Job,
+    Study,
+)
+from portal.provenance import operator
 from portal.settings import Settings
 
 BOUNDARY = "----portico"
@@ -182,13 +195,95 @@ def test_a_program_in_disguise_is_refused(api: Api, acquisition: str, ct: bytes)
     assert File.select().count() == 0
 
 
-def test_other_content_under_a_known_uid_is_held_and_said_so(api: Api, acquisition: str, ct: bytes) -> None:
+@pytest.fixture
+def other(ct: bytes) -> bytes:
+    """Other content under the UID of `ct`."""
+    return ct[:-1] + bytes([ct[-1] ^ 1])
+
+
+def test_other_content_under_a_known_uid_is_refused_with_the_reason_and_nothing_is_kept(
+    api: Api, acquisition: str, ct: bytes, other: bytes, site_settings: Settings
+) -> None:
     api.upload(acquisition, "ct.dcm", ct)
-    changed = ct[:-1] + bytes([ct[-1] ^ 1])
-    held = api.upload(acquisition, "ct.dcm", changed).json()[0]
+    size = segments(site_settings)
+    for _ in range(2):
+        answer = api.upload(acquisition, "ct.dcm", other)
+        assert_refused(answer, 409, "Other content than the object that is here")
+        assert "?on_conflict=hold" in answer.json()["message"]
+    assert (File.select().count(), Conflict.select().count(), segments(site_settings)) == (1, 0, size)
+
+
+def test_other_content_is_held_where_the_client_asks_for_that(
+    api: Api, acquisition: str, ct: bytes, other: bytes
+) -> None:
+    api.upload(acquisition, "ct.dcm", ct)
+    path = f"/api/acquisitions/{acquisition}/files?on_conflict=hold"
+    held = api.post(path, files={"file": ("ct.dcm", other)}).json()[0]
     assert held["outcome"] == "conflict"
     assert "Other content" in held["sentence"]
     assert held["name"] != "ct.dcm"
+    again = api.post(path, files={"file": ("ct.dcm", other)}).json()[0]
+    assert (again["outcome"], again["file_id"]) == ("same", held["file_id"])
+    assert "Other content" in again["sentence"]
+    assert_refused(api.upload(acquisition, "ct.dcm", other), 409, "no peer sees it: Other content")
+    assert_refused(api.post(path.replace("hold", "drop"), files={"file": ("ct.dcm", other)}), 422, "hold or refuse")
+
+
+def test_a_site_that_replaces_other_content_still_refuses_another_patients_object(
+    api: Api, acquisition: str, ct: bytes, other: bytes
+) -> None:
+    site.put({"archive.duplicates": "replace"}, actor=operator())
+    api.upload(acquisition, "ct.dcm", ct)
+    assert api.upload(acquisition, "ct.dcm", other).json()[0]["outcome"] == "stored"
+    patient = ct.replace(b"1CT1", b"2CT2")
+    assert patient != ct
+    assert_refused(api.upload(acquisition, "ct.dcm", patient), 409, "another PatientID")
+
+
+@pytest.fixture
+def second(api: Api, acquisition: str) -> str:
+    """Another acquisition of the same session."""
+    session = api.get(f"/api/acquisitions/{acquisition}").json()["parents"]["session"]
+    return api.made("/api/acquisitions", session=session, label="T2")
+
+
+def test_the_same_object_stands_in_each_acquisition_that_it_is_uploaded_to_and_peers_see_it_once(
+    api: Api, acquisition: str, second: str, ct: bytes
+) -> None:
+    first = api.upload(acquisition, "ct.dcm", ct).json()[0]
+    told = api.upload(second, "ct.dcm", ct).json()[0]
+    assert (told["outcome"], told["name"], told["parent_ref"]["id"]) == ("stored", "ct.dcm", second)
+    assert "elsewhere in this project" in told["sentence"]
+    assert told["file_id"] != first["file_id"]
+    for where, file in ((acquisition, first), (second, told)):
+        assert [each["file_id"] for each in api.get(f"/api/acquisitions/{where}/files").json()] == [file["file_id"]]
+        assert api.get(f"/api/acquisitions/{where}/files/ct.dcm").content == ct
+        again = api.upload(where, "ct.dcm", ct).json()[0]
+        assert (again["outcome"], again["file_id"]) == ("same", file["file_id"])
+    assert [row.state for row in Instance.select().order_by(Instance.id)] == [CURRENT, ALTERNATE]
+    assert (Study.get().n_instances, Job.select().count()) == (1, 0)
+
+
+def test_an_older_version_is_given_by_its_number(api: Api, acquisition: str) -> None:
+    for content in (b"one", b"two", b"three"):
+        api.upload(acquisition, "notes.txt", content)
+    path = f"/api/acquisitions/{acquisition}/files/notes.txt"
+    told = {number: api.get(f"{path}?version={number}") for number in (1, 2, 3)}
+    assert [answer.content for answer in told.values()] == [b"one", b"two", b"three"]
+    assert len({answer.headers["ETag"] for answer in told.values()}) == 3
+    assert api.get(path).content == b"three"
+    for odd, status in (("4", 404), ("0", 422), ("x", 422), ("", 422), ("9" * 400, 422)):
+        assert_refused(api.get(f"{path}?version={odd}"), status)
+    downloads = Audit.select().where(Audit.action == "file:downloaded").order_by(Audit.id)
+    assert [act.detail["version"] for act in downloads] == [1, 2, 3, 3]
+
+
+@pytest.mark.parametrize("query", ["member=a.dcm", "info=", "ticket=x", "version=1&version=2", "Version=1"])
+def test_what_is_not_served_yet_is_refused_rather_than_answered_with_something_else(
+    api: Api, acquisition: str, query: str
+) -> None:
+    api.upload(acquisition, "dicom.zip", b"PK")
+    assert_refused(api.get(f"/api/acquisitions/{acquisition}/files/dicom.zip?{query}"), 422, "Nothing was done")
 
 
 def test_a_file_for_a_container_that_there_is_not_is_refused(api: Api, acquisition: str) -> None:

@@ -36,6 +36,29 @@ _same = Statement(
         Instance.dataset_digest == text(3),
     )
 )
+_same_in = Statement(
+    lambda: (
+        Instance.select(Instance.file)
+        .join(File)
+        .where(
+            Instance.project == number(0),
+            Instance.sop_uid == text(1),
+            Instance.transfer_syntax == text(2),
+            Instance.dataset_digest == text(3),
+            File.parent_type == text(4),
+            File.parent_id == number(5),
+        )
+    )
+)
+_same_current = Statement(
+    lambda: Instance.select(Instance.file).where(
+        Instance.project == number(0),
+        Instance.sop_uid == text(1),
+        Instance.transfer_syntax == text(2),
+        Instance.dataset_digest == text(3),
+        Instance.state == CURRENT,
+    )
+)
 _current = Statement(
     lambda: (
         Instance.select(Instance.sop_class, Instance.transfer_syntax, Series.series_uid, Study.study_uid)
@@ -115,6 +138,18 @@ _series_counts = Statement(lambda: Series.select(Series.study, Series.n_instance
 def same_object(project_id: int, sop_uid: str, transfer_syntax: str, dataset_digest: str) -> int | None:
     """The file that holds this very object, in whatever state."""
     return _number(_same.first(project_id, sop_uid, transfer_syntax, dataset_digest))
+
+
+def same_object_in(
+    container: tuple[str, int], project_id: int, sop_uid: str, transfer_syntax: str, dataset_digest: str
+) -> int | None:
+    """The file of this container that holds this very object, in whatever state."""
+    return _number(_same_in.first(project_id, sop_uid, transfer_syntax, dataset_digest, *container))
+
+
+def is_current_object(project_id: int, sop_uid: str, transfer_syntax: str, dataset_digest: str) -> bool:
+    """Whether this very object is the current one of its UID."""
+    return _same_current.first(project_id, sop_uid, transfer_syntax, dataset_digest) is not None
 
 
 def current_object(project_id: int, sop_uid: str) -> KnownObject | None:

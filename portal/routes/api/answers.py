@@ -17,17 +17,17 @@ SORTABLE = ("_id", "created", "modified")
 
 def page(table: str, *sortable: str) -> Page:
     """The part of a list that the address asks for. Raises BadValue for what cannot be one."""
-    if "filter" in request.args:
+    if request.args.get("filter"):
         raise BadValue("Lists take no filter in this release; leave it out.", field="filter")
-    limit = _number("limit", 1, LARGEST_PAGE)
+    limit = number("limit", 1, LARGEST_PAGE)
     if limit is None and paginated():
         limit = PAGE
-    number, skip = _number("page", 1, _FARTHEST), _number("skip", 0, _FARTHEST)
-    if number is not None and skip is not None:
+    number_of_page, skip = number("page", 1, _FARTHEST), number("skip", 0, _FARTHEST)
+    if number_of_page is not None and skip is not None:
         raise BadValue("Give page or skip, not both.", field="page")
-    if number is not None:
+    if number_of_page is not None:
         limit = limit or PAGE
-        skip = (number - 1) * limit
+        skip = (number_of_page - 1) * limit
     after = request.args.get("after_id")
     return Page(
         limit=limit,
@@ -61,7 +61,8 @@ def origin(row: Any) -> dict[str, str]:
     return {"type": kind, "id": shown, "via": row.origin_via}
 
 
-def _number(name: str, least: int, most: int) -> int | None:
+def number(name: str, least: int, most: int) -> int | None:
+    """A parameter of the address; None where it is not given. Raises BadValue."""
     text = request.args.get(name)
     if text is None:
         return None

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 from portal import containers, moments, rest_ids
 from portal.containers import Kind
 from portal.errors import BadValue
-from portal.routes.api import answers, bodies, door
+from portal.routes.api import answers, bodies, door, queries
 
 bp = Blueprint("containers", __name__)
 
@@ -25,6 +25,7 @@ _MORE = {"session": ("label", "timestamp"), "acquisition": ("label", "timestamp"
 
 
 @bp.get(f"/<{ANY}:nouns>")
+@queries.takes(*queries.OF_LISTS)
 def every(nouns: str) -> Response:
     kind = KINDS[nouns]
     return answers.listed(containers.every(kind, door.scope(), _page(kind)), shape)
@@ -39,6 +40,7 @@ def show(nouns: str, container_id: str) -> Response:
 @bp.get("/projects/<container_id>/subjects", defaults={"kind": "project"})
 @bp.get("/subjects/<container_id>/sessions", defaults={"kind": "subject"})
 @bp.get("/sessions/<container_id>/acquisitions", defaults={"kind": "session"})
+@queries.takes(*queries.OF_LISTS)
 def children(container_id: str, kind: str) -> Response:
     row_id, page = rest_ids.row(container_id, kind), _page(_BELOW[kind])
     return answers.listed(containers.children(kind, row_id, door.scope(), page), shape)

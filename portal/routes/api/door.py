@@ -10,6 +10,7 @@ from portal import keys, rights
 from portal.errors import NotSignedIn
 from portal.provenance import Actor
 from portal.routes import guard
+from portal.routes.api import queries
 from portal.uses import Uses
 
 REFUSALS = "60/minute"
@@ -20,6 +21,7 @@ READING = ("GET", "HEAD", "OPTIONS")
 
 def install(api: Blueprint) -> None:
     api.before_request(admit)
+    api.before_request(queries.check)
 
 
 def counting(uses: Uses) -> Callable[[Response], Response]:

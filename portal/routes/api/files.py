@@ -7,7 +7,7 @@ from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
 from portal import files, rest_ids
-from portal.routes.api import answers, door
+from portal.routes.api import answers, door, queries
 from portal.routes.api.containers import ANY, KINDS
 from portal.routes.headers import attachment
 
@@ -15,6 +15,7 @@ bp = Blueprint("files", __name__)
 
 
 @bp.get(f"/<{ANY}:nouns>/<container_id>/files")
+@queries.takes(*queries.OF_LISTS)
 def within(nouns: str, container_id: str) -> Response:
     kind = KINDS[nouns]
     page = answers.page("file", "name")
@@ -22,17 +23,20 @@ def within(nouns: str, container_id: str) -> Response:
 
 
 @bp.get(f"/<{ANY}:nouns>/<container_id>/files/<name>")
+@queries.takes("version")
 def download(nouns: str, container_id: str, name: str) -> Response:
     kind = KINDS[nouns]
     file = files.named(kind, rest_ids.row(container_id, kind), name, door.scope())
-    content, size = files.open_content(file)
+    version = answers.number("version", 1, files.MOST_VERSIONS) or file.version
+    blob = files.at_version(file, version)
+    content, size = files.open_blob(blob)
     if request.method == "GET":
-        files.note_download(file, actor=door.actor())
+        files.note_download(file, version=version, actor=door.actor())
     response = FlaskResponse(content, mimetype=file.mimetype or "application/octet-stream", direct_passthrough=True)
     response.headers["Content-Disposition"] = attachment(file.name)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.content_length = size
-    response.set_etag(file.blob.digest)
+    response.set_etag(blob.digest)
     return response
 
 

@@ -6,13 +6,14 @@ from flask import Blueprint, jsonify
 from werkzeug.wrappers import Response
 
 from portal import containers
-from portal.routes.api import answers, bodies, door
+from portal.routes.api import answers, bodies, door, queries
 from portal.routes.api.containers import shape as project_shape
 
 bp = Blueprint("groups", __name__, url_prefix="/groups")
 
 
 @bp.get("")
+@queries.takes(*queries.OF_LISTS)
 def every() -> Response:
     return answers.listed(containers.groups(answers.page("group", "label"), actor=door.actor()), _shape)
 
@@ -30,6 +31,7 @@ def show(code: str) -> Response:
 
 
 @bp.get("/<code>/projects")
+@queries.takes(*queries.OF_LISTS)
 def projects(code: str) -> Response:
     page = answers.page("project", "label")
     return answers.listed(containers.projects_of(code, page, actor=door.actor()), project_shape)

@@ -1,30 +1,49 @@
 """POST /api/{container}/{id}/files: one file, streamed through the same door as C-STORE."""
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, jsonify, request
 from werkzeug.wrappers import Response
 
-from portal import files, ingest, rest_ids, runtime
+from portal import files, ingest, rest_ids, runtime, site
 from portal.containers import Kind
-from portal.errors import BadValue
+from portal.errors import BadValue, Conflicting
 from portal.filing import Stored
 from portal.ingest import Incoming
 from portal.placement import Placement
-from portal.routes.api import door, multipart
+from portal.routes.api import door, multipart, queries
 from portal.routes.api.containers import ANY, KINDS
 from portal.routes.api.files import shape
 
 bp = Blueprint("uploads", __name__)
 
 
+HINT = "Or upload it with ?on_conflict=hold: then it is kept, and shown to no peer, until a site admin has decided."
+
+
 @bp.post(f"/<{ANY}:nouns>/<container_id>/files")
+@queries.takes("on_conflict")
 def upload(nouns: str, container_id: str) -> Response:
-    kind = KINDS[nouns]
-    stored = _receive(kind, rest_ids.row(container_id, kind))
+    kind, may_hold = KINDS[nouns], _may_hold()
+    try:
+        stored = _receive(kind, rest_ids.row(container_id, kind), may_hold=may_hold)
+    except Conflicting as error:
+        hint = "" if site.get("archive.duplicates") == "refuse" else f" {HINT}"
+        raise Conflicting(f"{error.sentence}{hint}") from error
+    hidden = files.why_hidden(stored.file_id)
+    if hidden and not may_hold:
+        raise Conflicting(f"It is here already, and no peer sees it: {hidden}")
     told = shape(files.get(stored.file_id, door.scope()))
-    return jsonify([told | {"outcome": stored.outcome, "sentence": stored.sentence}])
+    return jsonify([told | {"outcome": stored.outcome, "sentence": hidden or stored.sentence}])
 
 
-def _receive(kind: Kind, container_id: int) -> Stored:
+def _may_hold() -> bool:
+    """Whether an object may be held for a site admin to decide; else it is refused: many read the status alone."""
+    wanted = request.args.get("on_conflict", "refuse")
+    if wanted not in ("hold", "refuse"):
+        raise BadValue("on_conflict is hold or refuse.", field="on_conflict")
+    return wanted == "hold"
+
+
+def _receive(kind: Kind, container_id: int, *, may_hold: bool) -> Stored:
     """Keep the one file of the body, once the whole body is here; whatever goes wrong before, nothing stays."""
     incoming: Incoming | None = None
     try:
@@ -33,7 +52,7 @@ def _receive(kind: Kind, container_id: int) -> Stored:
                 if incoming is not None:
                     incoming.write(event.data)
             elif incoming is None:
-                incoming = _open(kind, container_id, event.filename)
+                incoming = _open(kind, container_id, event.filename, may_hold=may_hold)
             else:
                 raise BadValue("The request has more than one file; send each with a request of its own.")
         if incoming is None:
@@ -44,6 +63,8 @@ def _receive(kind: Kind, container_id: int) -> Stored:
             incoming.abort()
 
 
-def _open(kind: Kind, container_id: int, filename: str) -> Incoming:
-    placement = Placement(container_type=kind, container_id=container_id, name=files.clean_name(filename))
-    return ingest.open(scope=door.scope(), origin=door.actor().origin, placement=placement)
+def _open(kind: Kind, container_id: int, filename: str, *, may_hold: bool) -> Incoming:
+    placement = Placement(
+        container_type=kind, container_id=container_id, name=files.clean_name(filename), also_here=True
+    )
+    return ingest.open(scope=door.scope(), origin=door.actor().origin, placement=placement, may_hold=may_hold)

@@ -1,0 +1,36 @@
+"""What an address takes after its question mark: the rest is refused, since the answer would not be what was asked."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from flask import current_app, request
+
+from portal.errors import BadValue
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+OF_LISTS = ("limit", "page", "skip", "after_id", "sort", "filter")
+_IGNORED_EMPTY = ("filter",)
+"""Clients send it although they want none."""
+
+
+def takes(*names: str) -> Callable[[View], View]:
+    """Mark a view as one that reads these parameters."""
+
+    def mark(view: View) -> View:
+        view.query_parameters = names  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def check() -> None:
+    """Raise BadValue for a parameter that the address does not read, and for one that is given twice."""
+    view = current_app.view_functions.get(request.endpoint or "")
+    known: tuple[str, ...] = getattr(view, "query_parameters", ())
+    for name, values in request.args.lists():
+        if name not in known and not (name in _IGNORED_EMPTY and values == [""]):
+            taken = f"takes {', '.join(known)}" if known else "takes none"
+            raise BadValue(f"This address has no parameter {name[:64]!r}; it {taken}. Nothing was done.", field=name)
+        if len(values) > 1:
+            raise BadValue(f"The parameter {name} is given twice. Nothing was done.", field=name)
