@@ -29,6 +29,7 @@ from portal import (
     runs,
     runtime,
     schedules,
+    segment_checks,
     tether,
     totals,
     usage,
@@ -43,6 +44,8 @@ log = logging.getLogger(__name__)
 SWEEP_SECONDS = 10.0
 ARCHIVE_SECONDS = 300.0
 """Between two looks for what killed processes left in the archive."""
+CHECK_SECONDS = 3 * 3600.0
+"""Between two looks whether all segments are there."""
 MONITOR_SECONDS = 5
 QUEUE_PAUSE = 1.0
 WORKER_TTL = 20
@@ -71,7 +74,7 @@ class JobWorker(Worker):
         self._retention = Retention()
         self.is_stopping = False
         self._swept = 0.0
-        self._looked_through = time.monotonic()
+        self._looked_through = self._checked = time.monotonic()
 
     def answer_signals(self) -> None:
         """Stop in order from now on. RQ does this only after the worker has become known to others."""
@@ -164,6 +167,9 @@ class JobWorker(Worker):
             return
         self._looked_through = time.monotonic()
         recovery.sweep()
+        if time.monotonic() - self._checked > CHECK_SECONDS:
+            self._checked = time.monotonic()
+            segment_checks.check()
 
 
 def main(settings: Settings, lanes: Sequence[Lane]) -> None:

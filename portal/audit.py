@@ -37,7 +37,7 @@ def record(actor: Actor, action: str, target_type: str, target_id: object, **det
 
 
 def broken_links() -> Iterator[int]:
-    """Row numbers whose content or predecessor is not what was written: `portal verify` names them."""
+    """Row numbers whose content or predecessor is not what was written."""
     previous = START
     for row in Audit.select().order_by(Audit.id).iterator():
         if row.previous != previous or row.hash != _digest(row):

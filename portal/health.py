@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import Any
 from urllib.parse import urlsplit
 
-from portal import copies, job_queue, jobs, models, reserve, runtime, site, startup
+from portal import copies, job_queue, jobs, models, quarantine, reserve, runtime, segment_checks, site, startup
 from portal.errors import PortalError
 from portal.job_queue import LANES
 from portal.settings import Settings
@@ -25,6 +25,7 @@ def report() -> dict[str, Any]:
     chosen = runtime.current()
     parts = {"web": _web(chosen), "queue": _queue(), "dimse": _dimse(chosen), "disk": _disk(chosen)}
     parts["archive"] = _archive()
+    parts["segments"] = _segments()
     return {
         "release": metadata.version("portico"),
         "data": str(chosen.data),
@@ -119,6 +120,16 @@ def _disk(chosen: Settings) -> dict[str, Any]:
         else ""
     )
     return {"free": room.free, "reserve": room.floor, "archive": sum(_sizes(chosen)), "problem": problem}
+
+
+def _segments() -> dict[str, Any]:
+    """Whether the archive has all that rows name, and what the last `portal reindex` found damaged."""
+    missing = [problem.message for problem in segment_checks.find()]
+    damaged = [row.message for row in segment_checks.known() if row.kind == segment_checks.DAMAGED]
+    told = [*missing, *damaged]
+    problem = "" if not told else told[0] if len(told) == 1 else f"{told[0]} {len(told):,} segments have problems."
+    named = {"missing": missing[: segment_checks.NAMED], "damaged": damaged}
+    return {**named, "quarantined": quarantine.waiting(), "problem": problem}
 
 
 def _archive() -> dict[str, Any]:

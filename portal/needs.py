@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from peewee import Value
+from peewee import Value, fn
 
 from portal import copies, reserve, runtime
-from portal.models import ApiKey, Conflict, Device, File, Schedule, Storage, now
+from portal.models import ApiKey, Conflict, Device, File, QuarantinedRecord, Schedule, SegmentProblem, Storage, now
 
 SOON = timedelta(days=14)
 """Before a key ends in less than this, somebody should have made the next one."""
@@ -18,7 +18,10 @@ ROOM = 2
 PATIENCE = timedelta(hours=1)
 """How long a segment of the archive may wait for its bucket without having been refused there."""
 
-Kind = Literal["disk", "archive", "storages", "schedules", "conflicts", "keys"]
+MANY = 1000
+"""So many of one kind are counted, and no more."""
+
+Kind = Literal["disk", "segments", "records", "archive", "storages", "schedules", "conflicts", "keys"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,9 @@ class Need:
 
 def every() -> list[Need]:
     """Most urgent first; three statements, and one more where the archive has a bucket."""
-    return [*_low_disk(), *_archive(), *_failed(), *_conflicts(), *_keys()]
+    found = _rows()
+    lost, left = found["lost"][0][0], found["left"][0][0]
+    return [*_low_disk(), *_segments(lost, left), *_archive(), *_failed(found), *_conflicts(), *_keys()]
 
 
 def _low_disk() -> Iterator[Need]:
@@ -44,6 +49,16 @@ def _low_disk() -> Iterator[Need]:
         yield Need(kind="disk", sentence=sentence, urgent=True)
     elif room.free < ROOM * room.floor:
         yield Need(kind="disk", sentence="The disk is nearly full")
+
+
+def _segments(lost: int, left: int) -> Iterator[Need]:
+    """Segments that the archive has lost, and records of it that cannot be indexed."""
+    if lost:
+        segments = "1 segment of the archive is" if lost == 1 else f"{lost:,} segments of the archive are"
+        yield Need(kind="segments", sentence=f"{segments} gone, cut off or damaged", urgent=True)
+    if left:
+        what = "1 object was received and cannot" if left == 1 else f"{left:,} objects were received and cannot"
+        yield Need(kind="records", sentence=f"{what} be indexed")
 
 
 def _archive() -> Iterator[Need]:
@@ -58,17 +73,26 @@ def _archive() -> Iterator[Need]:
         yield Need(kind="archive", sentence=f"{segments} for the archive's bucket, the first closed", moment=since)
 
 
-def _failed() -> Iterator[Need]:
-    """Storages that failed, and schedules that stopped by themselves; by one statement."""
+def _rows() -> dict[str, list[Any]]:
+    """Storages that failed, schedules that stopped by themselves, and how many problems the archive has; by one
+    statement."""
     failed = Storage.select(Value("storages"), Storage.id, Storage.label, Storage.since).where(
         Storage.state == "failed"
     )
     stopped = Schedule.select(Value("schedules"), Schedule.id, Schedule.label, Value(None)).where(
         Schedule.state == "stopped"
     )
-    found: dict[str, list[Any]] = {"storages": [], "schedules": []}
-    for kind, *row in failed.union_all(stopped).limit(1000).tuples():
+    lost = SegmentProblem.select(Value("lost"), fn.COUNT(SegmentProblem.id), Value(""), Value(None))
+    left = QuarantinedRecord.select(Value("left"), fn.COUNT(QuarantinedRecord.id), Value(""), Value(None)).where(
+        QuarantinedRecord.noted.is_null()
+    )
+    found: dict[str, list[Any]] = {"storages": [], "schedules": [], "lost": [], "left": []}
+    for kind, *row in lost.union_all(left).union_all(failed).union_all(stopped).limit(MANY).tuples():
         found[kind].append(row)
+    return found
+
+
+def _failed(found: dict[str, list[Any]]) -> Iterator[Need]:
     storages, schedules = found["storages"], found["schedules"]
     if len(storages) == 1:
         ((row_id, label, since),) = storages

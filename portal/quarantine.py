@@ -2,10 +2,13 @@
 
 import contextlib
 import logging
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
 from portal import audit, runtime
 from portal.archive import Record, Slice
+from portal.archive.slices import CHUNK
 from portal.errors import Missing, PortalError
 from portal.models import QuarantinedRecord, now, writing
 from portal.provenance import Actor
@@ -17,13 +20,9 @@ MAX_TEXT = 300
 
 def add(record: Record, error: Exception) -> None:
     """Write down why a record has no rows; a second time the newer reason stands."""
-    log.error(
-        "segment %s at %d cannot be indexed (%s); it is quarantined",
-        record.segment,
-        record.offset,
-        type(error).__name__,
-        exc_info=None if isinstance(error, PortalError) else error,
-    )
+    # What the error says may hold a value of the object: its kind and where it was raised are enough.
+    where = "" if isinstance(error, PortalError) else "\n" + "".join(traceback.format_tb(error.__traceback__))
+    log.error("segment %s at %d is quarantined (%s)%s", record.segment, record.offset, type(error).__name__, where)
     footer: dict[str, Any] = record.footer if isinstance(record.footer, dict) else {}
     told = {
         "size": record.size,
@@ -62,9 +61,17 @@ def get(record_id: int) -> QuarantinedRecord:
     return row
 
 
-def open_content(row: QuarantinedRecord) -> Slice:
-    """The bytes as they were received. Raises Damaged."""
-    return runtime.archive().open(row.segment, row.offset, row.size)
+def chunks(row: QuarantinedRecord, *, actor: Actor) -> Iterator[bytes]:
+    """The bytes as they were received, and a row of the audit log that they left. Raises Damaged."""
+    content = runtime.archive().open(row.segment, row.offset, row.size)
+    with writing():
+        audit.record(actor, "record:downloaded", "record", row.id, segment=row.segment, offset=row.offset)
+    return _read(content)
+
+
+def file_name(row: QuarantinedRecord) -> str:
+    """A name for its bytes outside."""
+    return row.name or f"{row.segment.removesuffix('.seg')}-{row.offset}.bin"
 
 
 def note(record_id: int, *, actor: Actor) -> None:
@@ -94,6 +101,12 @@ def view(row: QuarantinedRecord) -> dict[str, Any]:
         "found": row.found.isoformat(),
         "reason": row.message,
     }
+
+
+def _read(content: Slice) -> Iterator[bytes]:
+    with content:
+        while chunk := content.read(CHUNK):
+            yield chunk
 
 
 def _message(error: Exception) -> str:

@@ -1,13 +1,14 @@
 """`portal reindex`: makes the DICOM index anew from the archive, and names what is damaged."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO, cast
 
 from peewee import JOIN, OperationalError
 
-from portal import conflicts, copies, descriptions, header, index, placement, recovery, runtime
+from portal import conflicts, copies, descriptions, header, index, placement, recovery, runtime, segment_checks
 from portal.archive import Damage, Record
 from portal.errors import Damaged, PortalError
 from portal.index import SAME
@@ -34,10 +35,12 @@ FAR = 1 << 62
 
 @dataclass
 class Report:
-    """What a run did: objects indexed, records that had no row, places that are damaged, files that stay out."""
+    """What a run did: objects indexed, records that had no row, places that are damaged, files that stay out, and
+    segments that are gone or cut off."""
 
     indexed: int = 0
     recovered: int = 0
+    missing: list[dict[str, Any]] = field(default_factory=list)
     damaged: list[dict[str, Any]] = field(default_factory=list)
     not_restored: list[dict[str, Any]] = field(default_factory=list)
 
@@ -54,6 +57,7 @@ def run() -> Report:
     with connection():
         copies.require_bucket()
         unknown = _look_through(report)
+        _look_for_rows(report)
         with writing():
             for table in (Instance, Series, Study):
                 restart_numbers(table)
@@ -91,6 +95,18 @@ def _look_through(report: Report) -> list[Record]:
     return unknown
 
 
+def _look_for_rows(report: Report) -> None:
+    """What rows name and no segment has: of a segment that is gone or cut off nothing is there to be read."""
+    named = {(place["segment"], place.get("file")) for place in report.damaged}
+    for problem in segment_checks.check():
+        report.missing.append({"segment": problem.segment, "files": problem.files, "sentence": problem.message})
+        for file in archive_rows.files_behind(problem.segment, problem.size).iterator():
+            if (problem.segment, file.id) not in named:
+                place = {"segment": problem.segment, "offset": file.blob.offset, "sentence": problem.message}
+                report.damaged.append(_in_place(place, file))
+    segment_checks.put_damage(Counter(place["segment"] for place in report.damaged))
+
+
 def _look_at(segment: str, report: Report, *, resting: bool) -> Iterator[Record]:
     for found in runtime.archive().scan(segment):
         if isinstance(found, Record):
@@ -113,8 +129,12 @@ def _named(damage: Damage) -> Iterator[dict[str, Any]]:
         .join(Blob)
         .where(Blob.segment == damage.segment, Blob.offset >= damage.offset, Blob.offset < damage.end)
     )
-    named = [{**place, "file": file.id, "name": file.name, "digest": file.blob.digest} for file in files]
+    named = [_in_place(place, file) for file in files]
     yield from named or [place]
+
+
+def _in_place(place: dict[str, Any], file: File) -> dict[str, Any]:
+    return {**place, "file": file.id, "name": file.name, "digest": file.blob.digest}
 
 
 def _index_files(report: Report) -> None:

@@ -12,7 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from portal import copies, lost_database, migrations, models, recovery, reindex, runtime, settings, site_key, users
+from portal import (
+    copies,
+    lost_database,
+    migrations,
+    models,
+    recovery,
+    reindex,
+    runtime,
+    segment_checks,
+    settings,
+    site_key,
+    users,
+)
 from portal.errors import BadValue, Busy
 from portal.provenance import operator
 from portal.settings import Settings
@@ -108,6 +120,8 @@ def prepare(chosen: Settings, say: Callable[[str], None], *, anew: bool = False)
             _index_anew(say)
         if entered := recovery.recover():
             say(f"Archive: {entered:,} objects indexed that had been received before a stop.")
+        if problems := segment_checks.check():
+            say(f"Archive: {problems[0].message} See portal status.")
         if not users.every():
             _add_first_admin(say)
 

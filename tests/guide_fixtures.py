@@ -120,6 +120,7 @@ LIVE = {"first-steps"}
 """Pictures that `test_first_steps.py` takes on its way."""
 
 SAME_PAGE = {
+    "disk.records": ("disk.index", "made of the same parts, and empty where all that came can be read"),
     "disk.bucket": ("disk.index", "made of the same parts, and only there where the archive has a bucket"),
 }
 """Pages without a picture: which pictured one each looks like, and why that is enough."""

@@ -42,8 +42,10 @@ from portal.models import (
     Job,
     JobItem,
     Project,
+    QuarantinedRecord,
     Schedule,
     ScheduleRun,
+    SegmentProblem,
     Series,
     Session,
     Subject,
@@ -62,6 +64,7 @@ PAGES: dict[str, Addresses] = {
     "home.index": ("/",),
     "disk.index": ("/disk/",),
     "disk.bucket": ("/disk/bucket",),
+    "disk.records": ("/disk/records",),
     "data.projects": ("/data/",),
     "data.place": (
         "/data/project/{project}",
@@ -135,6 +138,7 @@ PAGES: dict[str, Addresses] = {
 """Route → its addresses on the site below: as it is, searched, and in its other states."""
 ANSWERS: dict[str, str] = {
     "data.download": "/data/file/{plain}/download",
+    "disk.download_record": "/disk/records/{record}/download",
     "first_steps.progress": "/first-steps/now",
     "data.session_zip": "/data/session/{session}/zip",
     "frames.series_thumbnail": "/data/series/{plan}/thumbnail",
@@ -253,7 +257,12 @@ def _data(actor: Actor) -> dict[str, object]:
     plain = add_file(project, NAME, b"<pwned>", actor)
     thrown = add_file(project, f"{FORMULA}.txt", b"away", actor)
     trash.throw("file", thrown, actor=actor)
+    odd = runtime.archive().append([b"odd"], {"name": NAME, "project": ATTACK})
+    with writing():
+        SegmentProblem.create(segment=odd.segment, kind="gone", message=LONG)
+        record = QuarantinedRecord.create(**vars(odd), name=NAME, project=ATTACK, message=LONG)
     return {
+        "record": record.id,
         "project": project.id,
         "empty": empty.id,
         "subject": Subject.get().id,

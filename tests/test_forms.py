@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from web_fixtures import Visitor
 
 from portal import callers, devices, exports, grants, jobs, keys, models, peers, runtime, schedules, site, trash, users
-from portal.models import JobItem, writing
+from portal.models import JobItem, QuarantinedRecord, writing
 from portal.provenance import Actor
 from portal.storage import storages
 
@@ -321,6 +321,7 @@ WALKS = (
     Walk("conflicts.resolve", "/data/conflicts/1", "Keep what is here", "Another decision takes it back."),
     Walk("conflicts.resolve", "/data/conflicts/1", "Replace it; the old one stays", "2 decisions so far"),
     Walk("trash.throw", "/data/file/{spare}/trash", "Move 1 file to the trash", "is in the trash."),
+    Walk("disk.note_record", "/disk/records", "I know of odd.bin", "It stays listed here"),
     Walk("trash.restore", "/data/trash", "Restore {thrown}", "1 file is back."),
 )
 
@@ -355,6 +356,9 @@ def _data(actor: Actor) -> dict[str, object]:
     store(an_object(PatientID="another"), project)
     spare, thrown = (store(an_object(SOPInstanceUID=f"1.2.{number}"), project).file_id for number in (3, 4))
     trash.throw("file", thrown, actor=actor)
+    odd = runtime.archive().append([b"odd"], {"name": "odd.bin"})
+    with writing():
+        QuarantinedRecord.create(**vars(odd), name="odd.bin", message="Reading it failed.")
     return {"empty": empty, "spare": spare, "thrown": trash.every()[0].label}
 
 

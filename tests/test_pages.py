@@ -20,6 +20,7 @@ EMPTY = (
     "/data/",
     "/data/conflicts/",
     "/data/trash",
+    "/disk/records",
     "/exports/",
     "/exports/new",
     "/exports/schedules/",

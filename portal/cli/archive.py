@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
-from portal import copies, reindex, runtime, startup, unpack
+from portal import copies, quarantine, reindex, runtime, startup, unpack
 from portal.cli.door import on_site
+from portal.cli.paging import whole
 from portal.cli.printing import Answer
 from portal.errors import BadSetting, Busy
+from portal.provenance import operator
 
 
 @click.command("reindex")
@@ -21,7 +23,10 @@ def reindex_() -> Answer:
         f"{len(report.damaged)} places damaged; {len(report.not_restored)} files not restored."
     )
     failure = "" if not report.damaged else f"{len(report.damaged)} places of the archive are damaged; see --json."
-    return Answer(view=view, report=sentence, failure=failure)
+    if report.missing:
+        more = "" if len(report.missing) == 1 else f" So it is with {len(report.missing):,} segments; see --json."
+        failure = f"{report.missing[0]['sentence']}{more}"
+    return Answer(view=view, sentence=sentence, failure=failure)
 
 
 @click.command("unpack")
@@ -39,7 +44,7 @@ def unpack_(folder: Path) -> Answer:
 
 @click.group("archive")
 def archive() -> None:
-    """The part of the archive that lies in a bucket."""
+    """The archive itself: what cannot be indexed, and what lies in a bucket."""
 
 
 @archive.command("fetch")
@@ -54,6 +59,31 @@ def fetch_() -> Answer:
     with startup.lock(runtime.current(), "portal archive fetch"):  # two at once would write the same files
         number = copies.fetch(bucket)
     return Answer(view={"fetched": number}, sentence=f"{number:,} segments fetched; the whole archive is here.")
+
+
+@archive.command("quarantined")
+@on_site
+def quarantined_() -> Answer:
+    """List the records that were received and cannot be indexed, the last found first."""
+    return Answer(
+        view=[quarantine.view(row) for row in whole(quarantine.list_all)],
+        columns=("id", "project", "name", "bytes", "received", "reason"),
+        empty="Every record of the archive can be indexed.",
+    )
+
+
+@archive.command("save")
+@click.argument("record_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
+@click.argument("target", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@on_site
+def save_(record_id: int, target: Path) -> Answer:
+    """Write the bytes of a quarantined record to a new file."""
+    row = quarantine.get(record_id)
+    with target.open("xb") as file:
+        for chunk in quarantine.chunks(row, actor=operator()):
+            file.write(chunk)
+    view = {"id": row.id, "file": str(target), "bytes": row.size}
+    return Answer(view=view, sentence=f"{row.size:,} bytes written to {target}.")
 
 
 commands = (reindex_, unpack_, archive)

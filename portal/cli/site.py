@@ -76,9 +76,15 @@ def _in_lines(report: dict[str, Any]) -> str:
         "dimse": (dimse["answers"] or not dimse["enabled"], enabled),
         "disk": (not disk["problem"], f"{size(disk['free'])} free, {size(disk['archive'])} in the archive"),
     }
+    segments, quarantined = report["segments"], report["segments"]["quarantined"]
+    if segments["problem"] or quarantined:
+        words = f"{len(segments['missing'])} gone or cut off, {len(segments['damaged'])} damaged"
+        records = "1 record" if quarantined == 1 else f"{quarantined:,} records"
+        words += f", {records} quarantined: portal archive quarantined" if quarantined else ""
+        lines["segments"] = (not segments["problem"], words)
     if archive["bucket"]:
         lines["bucket"] = (not archive["problem"], _of_bucket(archive))
-    told = [f"{name:<6} {'ok' if is_well else 'down':<5} {words}" for name, (is_well, words) in lines.items()]
+    told = [f"{name:<8} {'ok' if is_well else 'down':<5} {words}" for name, (is_well, words) in lines.items()]
     return "\n".join([f"Portico {report['release']} on {report['data']}", *told])
 
 

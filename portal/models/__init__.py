@@ -1,6 +1,6 @@
 """The tables, by noun; nothing outside this package knows SQL."""
 
-from portal.models.archive import ClosedSegment, QuarantinedRecord
+from portal.models.archive import ClosedSegment, QuarantinedRecord, SegmentProblem
 from portal.models.base import Owned, Table, bind, connection, database, is_busy, now, restart_numbers, writing
 from portal.models.figures import AssociationDay, DiskDay, Hourly, Total
 from portal.models.index import (
@@ -44,6 +44,7 @@ TABLES: tuple[type[Table], ...] = (
     Segment,
     ClosedSegment,
     QuarantinedRecord,
+    SegmentProblem,
     File,
     FileVersion,
     Study,
@@ -110,6 +111,7 @@ __all__ = [
     "ScheduleRun",
     "Secret",
     "Segment",
+    "SegmentProblem",
     "Series",
     "Session",
     "Setting",

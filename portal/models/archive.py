@@ -4,12 +4,14 @@ import heapq
 from collections.abc import Iterator
 from typing import Any
 
-from peewee import CharField, IntegerField, TextField
+from peewee import CharField, IntegerField, Select, TextField, fn
 
-from portal.models.base import Table, UtcField, now
-from portal.models.tree import Blob
+from portal.models.base import Table, UtcField, database, now
+from portal.models.tree import Blob, File, FileVersion
 
 PAGE = 10_000
+LEAST_TAIL = 8
+"""Bytes behind the content of each record: the length of its footer, and its check sum."""
 
 
 class ClosedSegment(Table):
@@ -44,6 +46,19 @@ class QuarantinedRecord(Table):
         indexes = ((("segment", "offset"), True),)
 
 
+class SegmentProblem(Table):
+    """What is wrong with a segment that rows name, until a check finds it as it should be."""
+
+    segment = CharField()
+    kind = CharField()
+    """gone | short, by the check of every few hours; damaged, by `portal reindex`."""
+    message = TextField()
+    found = UtcField(default=now)
+
+    class Meta:
+        indexes = ((("segment", "kind"), True),)
+
+
 RECORDS: tuple[Any, ...] = (Blob, QuarantinedRecord)
 """The tables of which each row says what became of one record."""
 
@@ -62,6 +77,34 @@ def last_offset(segment: str) -> int:
     """Where the last record that has a row begins; -1 where none has."""
     newest = Blob.select(Blob.offset).where(Blob.segment == segment).order_by(Blob.offset.desc()).first()
     return -1 if newest is None else int(newest.offset)
+
+
+def needed_sizes(after: str, limit: int) -> list[tuple[str, int]]:
+    """A page of segments that files lie in, by name, each with the bytes that it has at least.
+
+    Each segment costs three look-ups by index, however many records it has.
+    """
+    names = Blob.select(fn.MIN(Blob.segment)).where(Blob.segment > after).cte("names", True, ("segment",))
+    other = Blob.alias("other")
+    following = other.select(fn.MIN(other.segment)).where(other.segment > names.c.segment)
+    names = names.union_all(Select([names], [following]).where(names.c.segment.is_null(False)))
+    last = Blob.select(Blob.offset + Blob.size).where(Blob.segment == names.c.segment)
+    closed = ClosedSegment.select(ClosedSegment.size).where(ClosedSegment.name == names.c.segment)
+    columns = (names.c.segment, last.order_by(Blob.offset.desc()).limit(1), closed)
+    query = Select([names], columns).where(names.c.segment.is_null(False)).with_cte(names).limit(limit).bind(database)
+    return [(segment, max(end + LEAST_TAIL, size or 0)) for segment, end, size in query.tuples()]
+
+
+def files_behind(segment: str, end: int) -> Any:
+    """Files of a segment whose bytes do not all lie before `end`, as a query of files and blobs."""
+    reaches = Blob.offset + Blob.size > end
+    return File.select(File, Blob).join(Blob).where(Blob.segment == segment, reaches).order_by(File.id)
+
+
+def count_behind(segment: str, end: int) -> int:
+    """How many files and older versions those are."""
+    older = FileVersion.select().join(Blob).where(Blob.segment == segment, Blob.offset + Blob.size > end)
+    return int(files_behind(segment, end).count() + older.count())
 
 
 def _places(table: Any, segment: str) -> Iterator[tuple[int, int]]:

@@ -1,14 +1,19 @@
 """What fills the disk: day by day, project by project, and who wrote last."""
 
-from flask import Blueprint
+from flask import Blueprint, flash, redirect, url_for
+from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
-from portal import copies, disk
+from portal import copies, disk, quarantine, segment_checks
 from portal.disk_lists import PROJECTS
-from portal.routes.guard import site_admin_required
+from portal.routes.guard import current_actor, site_admin_required
+from portal.routes.headers import attachment
 from portal.routes.pages import as_csv, listed, render, wants_csv
 
 bp = Blueprint("disk", __name__, url_prefix="/disk")
+
+RECORDS = 100
+"""Quarantined records that the page names; the command line has them all."""
 
 
 @bp.get("/")
@@ -24,6 +29,7 @@ def index() -> Response:
         trash=disk.thrown(),
         latest=disk.latest(),
         has_bucket=copies.has_bucket(),
+        problems=segment_checks.known(),
     )
 
 
@@ -31,3 +37,28 @@ def index() -> Response:
 @site_admin_required
 def bucket() -> Response:
     return render("disk/bucket.html", partial="disk/_bucket.html", bucket=copies.standing())
+
+
+@bp.get("/records")
+@site_admin_required
+def records() -> Response:
+    return render("disk/records.html", records=quarantine.list_all(RECORDS))
+
+
+@bp.get("/records/<row:record_id>/download")
+@site_admin_required
+def download_record(record_id: int) -> Response:
+    row = quarantine.get(record_id)
+    content = quarantine.chunks(row, actor=current_actor())
+    response = FlaskResponse(content, mimetype="application/octet-stream", direct_passthrough=True)
+    response.headers["Content-Disposition"] = attachment(quarantine.file_name(row))
+    response.content_length = row.size
+    return response
+
+
+@bp.post("/records/<row:record_id>/note")
+@site_admin_required
+def note_record(record_id: int) -> Response:
+    quarantine.note(record_id, actor=current_actor())
+    flash("It stays listed here, and pages no longer say that it waits.")
+    return redirect(url_for(".records"), 303)

@@ -26,6 +26,8 @@ FOR_ALL = ("data",)
 
 WAITING: dict[str, tuple[str, str, dict[str, Any]]] = {
     "disk": ("alert-triangle", "disk.index", {}),
+    "segments": ("alert-triangle", "disk.index", {}),
+    "records": ("alert-triangle", "disk.records", {}),
     "archive": ("cloud-off", "disk.index", {}),
     "storages": ("cloud-off", "storages.index", {"only": "failed"}),
     "schedules": ("clock", "schedules.index", {"only": "stopped"}),

@@ -26,7 +26,10 @@ LEFT_AFTER = timedelta(days=1)
 """Age of an unfinished upload that no run can be working on any more."""
 OTHER_CONTENT = "Other content lies under this key; it was left as it is. Move it away, or export under another prefix."
 OTHER_BYTES = "The storage gives back other bytes than were sent. Check it, and do not rely on what lies there."
-NOT_AS_TAKEN_IN = "The bytes to be sent are not those that were taken in. Check the archive: portal verify"
+NOT_AS_TAKEN_IN = (
+    "The bytes to be sent are not those that were taken in. `portal reindex` names what of the archive is damaged, "
+    "to be restored from a backup."
+)
 
 T = TypeVar("T")
 Guard = Callable[[], None] | None

@@ -1,0 +1,105 @@
+"""Whether each segment that files lie in is there, and as long as its last record: one look at each file's size."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from portal import runtime
+from portal.models import Segment, SegmentProblem, now, writing
+from portal.models import archive as archive_rows
+
+SEGMENTS_AT_ONCE = 1000
+ROWS_AT_ONCE = 200
+DAMAGED = "damaged"
+ARCHIVE_KINDS = ("gone", "short")
+NAMED = 20
+"""Problems that the disk's page and `portal status` name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A segment that is not as the rows say."""
+
+    segment: str
+    kind: str
+    """gone | short."""
+    size: int
+    """Bytes that are there."""
+    files: int
+    """How many files have bytes that are not."""
+
+    @property
+    def message(self) -> str:
+        if not self.files:
+            return f"archive/{self.segment} is cut off: its last record lacks its end. Restore it from a backup."
+        files = "1 file lies" if self.files == 1 else f"{self.files:,} files lie"
+        where = "in it" if self.kind == "gone" else f"behind its end at byte {self.size:,}"
+        what = "is gone" if self.kind == "gone" else "is cut off"
+        return f"archive/{self.segment} {what}: {files} {where}. Restore it from a backup."
+
+
+def find() -> Iterator[Problem]:
+    """Each segment that is gone or too short. Reads only; what the bucket has, is there."""
+    after = ""
+    while page := archive_rows.needed_sizes(after, SEGMENTS_AT_ONCE):
+        after = page[-1][0]
+        for segment, end in page:
+            if (size := _size(segment)) < end and not _is_in_bucket(segment, end):
+                files = archive_rows.count_behind(segment, size)
+                if archive_rows.last_offset(segment) >= 0:  # else it was purged between the two looks
+                    yield Problem(segment=segment, kind="short" if size else "gone", size=size, files=files)
+
+
+def check() -> list[Problem]:
+    """Find them, and write them down for status and pages; what is as it should be again is forgotten."""
+    problems = list(find())
+    _put([(problem.segment, problem.kind, problem.message) for problem in problems], ARCHIVE_KINDS)
+    return problems
+
+
+def put_damage(damage: dict[str, int]) -> None:
+    """Write down how many places are damaged in each segment, after all of the archive was read."""
+    rows = []
+    for segment, places in damage.items():
+        number = "1 place is" if places == 1 else f"{places:,} places are"
+        message = f"archive/{segment}: {number} damaged. Restore it from a backup, then run portal reindex."
+        rows.append((segment, DAMAGED, message))
+    _put(rows, (DAMAGED,))
+
+
+def known() -> list[SegmentProblem]:
+    """What the last looks found, the first of it."""
+    return list(SegmentProblem.select().order_by(SegmentProblem.id).limit(NAMED))
+
+
+def _put(rows: Sequence[tuple[str, str, str]], kinds: Sequence[str]) -> None:
+    """Have exactly these rows of these kinds; a problem that was known keeps its moment."""
+    moment = now()
+    keys: Any = [SegmentProblem.segment, SegmentProblem.kind]
+    for begin in range(0, len(rows), ROWS_AT_ONCE):
+        chunk = [(*row, moment) for row in rows[begin : begin + ROWS_AT_ONCE]]
+        fields = [*keys, SegmentProblem.message, SegmentProblem.found]
+        with writing():
+            SegmentProblem.insert_many(chunk, fields=fields).on_conflict(
+                conflict_target=keys, preserve=[SegmentProblem.message]
+            ).execute()
+    still = {(segment, kind) for segment, kind, _ in rows}
+    query: Any = SegmentProblem.select(SegmentProblem.id, *keys).where(SegmentProblem.kind.in_(kinds)).tuples()
+    over = [row_id for row_id, *key in query if tuple(key) not in still]
+    for begin in range(0, len(over), ROWS_AT_ONCE):
+        with writing():
+            SegmentProblem.delete().where(SegmentProblem.id.in_(over[begin : begin + ROWS_AT_ONCE])).execute()
+
+
+def _size(segment: str) -> int:
+    """Bytes of a segment's file; 0 where it is not here."""
+    with contextlib.suppress(OSError):
+        return (runtime.archive().root / segment).stat().st_size
+    return 0
+
+
+def _is_in_bucket(segment: str, end: int) -> bool:
+    """Whether the bucket has it, as far as is known; what it has lost or changed is told for itself."""
+    row = Segment.get_or_none(Segment.name == segment, Segment.verified.is_null(False))
+    return row is not None and row.size >= end
