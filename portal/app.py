@@ -20,6 +20,7 @@ from portal.routes import (
     frames,
     guard,
     headers,
+    help,
     home,
     imports,
     jobs,
@@ -64,6 +65,7 @@ TABS = (
     site_settings,
     session,
     search,
+    help,
 )
 
 

@@ -120,6 +120,14 @@ def status(device: Device) -> str:
     return "disabled" if device.disabled else health(device)
 
 
+def state(device: Device) -> str:
+    """`status` as pages say it: in place of unknown, seen (it reports no interval) or never (it was not seen yet)."""
+    found = status(device)
+    if found != "unknown":
+        return found
+    return "never" if device.last_seen is None else "seen"
+
+
 def health(device: Device) -> str:
     """error: it reported errors. unknown: it was never seen or told no interval. missing: silent for longer. ok."""
     if device.errors:

@@ -41,12 +41,13 @@ class PeerRow:
 
 
 def _device_state() -> Any:
-    """`devices.status` in SQL."""
+    """`devices.state` in SQL."""
     silent = (fn.julianday(Value(Device.last_seen.db_value(now()))) - fn.julianday(Device.last_seen)) * 86400.0
     cases = [
         (Device.disabled, "disabled"),
         (Device.errors.cast("TEXT") != "[]", "error"),
-        (Device.interval.is_null() | Device.last_seen.is_null(), "unknown"),
+        (Device.last_seen.is_null(), "never"),
+        (Device.interval.is_null(), "seen"),
         (silent > Device.interval, "missing"),
     ]
     return Case(None, cases, "ok")
@@ -83,7 +84,7 @@ def _device_row(row: Device, day: pictures.Day, live: int, soonest: Any, latest:
     first, last = ApiKey.expires.python_value(soonest), ApiKey.expires.python_value(latest)
     return DeviceRow(
         device=row,
-        state=devices.status(row),
+        state=devices.state(row),
         live=live,
         next_expiry=first,
         expires_soon=first is not None and first - now() <= keys.SOON,

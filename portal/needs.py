@@ -7,8 +7,19 @@ from typing import Any, Literal
 
 from peewee import Value, fn
 
-from portal import copies, reserve, runtime
-from portal.models import ApiKey, Conflict, Device, File, QuarantinedRecord, Schedule, SegmentProblem, Storage, now
+from portal import copies, reserve, runtime, site
+from portal.models import (
+    ApiKey,
+    Conflict,
+    Device,
+    File,
+    Peer,
+    QuarantinedRecord,
+    Schedule,
+    SegmentProblem,
+    Storage,
+    now,
+)
 
 SOON = timedelta(days=14)
 """Before a key ends in less than this, somebody should have made the next one."""
@@ -21,7 +32,7 @@ PATIENCE = timedelta(hours=1)
 MANY = 1000
 """So many of one kind are counted, and no more."""
 
-Kind = Literal["disk", "segments", "records", "archive", "storages", "schedules", "conflicts", "keys"]
+Kind = Literal["disk", "segments", "records", "archive", "storages", "peers", "schedules", "conflicts", "keys"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,36 +85,45 @@ def _archive() -> Iterator[Need]:
 
 
 def _rows() -> dict[str, list[Any]]:
-    """Storages that failed, schedules that stopped by themselves, and how many problems the archive has; by one
-    statement."""
+    """Storages and peers that failed, schedules that stopped by themselves, and how many problems the archive has.
+
+    By one statement.
+    """
     failed = Storage.select(Value("storages"), Storage.id, Storage.label, Storage.since).where(
         Storage.state == "failed"
     )
     stopped = Schedule.select(Value("schedules"), Schedule.id, Schedule.label, Value(None)).where(
         Schedule.state == "stopped"
     )
+    silent = Peer.select(Value("peers"), Peer.id, Peer.label, Peer.since).where(Peer.state == "failed", Peer.enabled)
     lost = SegmentProblem.select(Value("lost"), fn.COUNT(SegmentProblem.id), Value(""), Value(None))
     left = QuarantinedRecord.select(Value("left"), fn.COUNT(QuarantinedRecord.id), Value(""), Value(None)).where(
         QuarantinedRecord.noted.is_null()
     )
-    found: dict[str, list[Any]] = {"storages": [], "schedules": [], "lost": [], "left": []}
-    for kind, *row in lost.union_all(left).union_all(failed).union_all(stopped).limit(MANY).tuples():
+    found: dict[str, list[Any]] = {"storages": [], "peers": [], "schedules": [], "lost": [], "left": []}
+    every_kind = lost.union_all(left).union_all(failed).union_all(stopped).union_all(silent)
+    for kind, *row in every_kind.limit(MANY).tuples():
         found[kind].append(row)
     return found
 
 
 def _failed(found: dict[str, list[Any]]) -> Iterator[Need]:
-    storages, schedules = found["storages"], found["schedules"]
-    if len(storages) == 1:
-        ((row_id, label, since),) = storages
-        moment = Storage.since.python_value(since)
-        yield Need(kind="storages", sentence=f"External storage {label} failed", row=row_id, moment=moment)
-    elif storages:
-        yield Need(kind="storages", sentence=f"{len(storages)} external storages failed")
+    schedules = found["schedules"]
+    yield from _failing("storages", found["storages"], "External storage", "external storages")
+    if site.recent("dimse.enabled"):
+        yield from _failing("peers", found["peers"], "Calls to peer", "peers")
     if len(schedules) == 1:
         yield Need(kind="schedules", sentence=f"Schedule {schedules[0][1]} stopped by itself", row=schedules[0][0])
     elif schedules:
         yield Need(kind="schedules", sentence=f"{len(schedules)} schedules stopped by themselves")
+
+
+def _failing(kind: Kind, rows: list[Any], one: str, many: str) -> Iterator[Need]:
+    if len(rows) == 1:
+        ((row_id, label, since),) = rows
+        yield Need(kind=kind, sentence=f"{one} {label} failed", row=row_id, moment=Storage.since.python_value(since))
+    elif rows:
+        yield Need(kind=kind, sentence=f"{len(rows):,} {many} failed")
 
 
 def _conflicts() -> Iterator[Need]:

@@ -134,11 +134,14 @@ PAGES: dict[str, Addresses] = {
     "session.profile": ("/profile",),
     "session.password": ("/password",),
     "search.index": ("/search", "/search?q={attack}"),
+    "help.index": ("/help/",),
+    "help.page": ("/help/guide/peers", "/help/storage/s3"),
 }
 """Route → its addresses on the site below: as it is, searched, and in its other states."""
 ANSWERS: dict[str, str] = {
     "data.download": "/data/file/{plain}/download",
     "disk.download_record": "/disk/records/{record}/download",
+    "help.picture": "/help/pictures/home.png",
     "first_steps.progress": "/first-steps/now",
     "data.session_zip": "/data/session/{session}/zip",
     "frames.series_thumbnail": "/data/series/{plan}/thumbnail",

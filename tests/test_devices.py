@@ -177,6 +177,8 @@ def test_the_status_goes_by_error_then_unknown_then_missing(
     device.save()
     row = devices.get(device.id)
     assert devices.status(row) == expected
+    word = "seen" if row.last_seen else "never"
+    assert devices.state(row) == (word if expected == "unknown" else expected)
     row.disabled = True
     assert devices.status(row) == "disabled"
     assert devices.health(row) == expected

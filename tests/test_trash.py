@@ -1,5 +1,6 @@
 """The trash: hidden everywhere at once, restored as it was, and nothing lost when something came meanwhile."""
 
+import re
 from functools import partial
 
 import pytest
@@ -216,6 +217,19 @@ def test_only_an_admin_throws_and_restores(study: Session, admin: Actor) -> None
         trash.restore(99, actor=admin)
     with pytest.raises(BadValue):
         trash.throw("project", study.subject.project_id, actor=admin)
+
+
+def test_the_sentence_about_the_trash_has_a_button_that_takes_it_back(visitor: Visitor, study: Session) -> None:
+    address = f"/data/session/{target('session')}/trash"
+    answer = visitor.post(address, follow_redirects=True)
+    undo = re.search(r'action="(/data/trash/\d+/restore\?back=[^"]+)"', answer.text)
+    assert undo
+
+    back = visitor.post(undo[1].replace("&amp;", "&"))
+
+    assert (back.status_code, back.headers["Location"]) == (303, answer.request.path)
+    assert visitor.get(address.removesuffix("/trash")).status_code == 200
+    assert visitor.post(undo[1].partition("?")[0] + "?back=//evil.example").headers.get("Location", "")[:2] != "//"
 
 
 @pytest.mark.parametrize("kind", trash.KINDS)

@@ -72,7 +72,7 @@ def test_a_download_has_what_the_page_was_narrowed_to_in_its_order(visitor: Visi
         devices.add(label, actor=admin)
     devices.disable("gamma", actor=admin)
 
-    narrowed = table_in(visitor.get("/interfaces/devices/?format=csv&only=unknown&sort=-label&q=a"))
+    narrowed = table_in(visitor.get("/interfaces/devices/?format=csv&only=never&sort=-label&q=a"))
 
     assert [row[0] for row in narrowed[1:]] == ["beta", "Alpha", "alp"]
 
@@ -85,10 +85,10 @@ def test_filters_have_counts_that_follow_the_search(visitor: Visitor, admin: Act
     Device.update(interval=60, last_seen=now() - timedelta(hours=1)).where(Device.label == "other").execute()
 
     page = text_of(visitor.get("/interfaces/devices/").text)
-    assert "All 3 Missing 1 Unknown 1 Disabled 1" in page
+    assert "All 3 Missing 1 Never seen 1 Disabled 1" in page
 
     part = visitor.get("/interfaces/devices/?q=one", headers=HTMX).text
-    assert "All 2 Unknown 1 Disabled 1" in text_of(part)
+    assert "All 2 Never seen 1 Disabled 1" in text_of(part)
     assert 'id="narrow" hx-swap-oob="true"' in part
     assert "q=one&amp;only=disabled" in part
     disabled = visitor.get("/interfaces/devices/?q=one&only=disabled").text
@@ -104,9 +104,11 @@ def test_each_word_of_a_filter_is_what_the_row_says(visitor: Visitor, admin: Act
         Device.update(interval=interval, last_seen=seen).where(Device.id == device.id).execute()
     Device.update(errors=["x"]).where(Device.id == broken.id).execute()
     devices.add("silent", actor=admin)
+    seen = devices.add("seen", actor=admin)
+    Device.update(last_seen=now()).where(Device.id == seen.id).execute()
 
-    for label in ("quiet", "lively", "broken", "silent"):
-        state = devices.status(devices.get(label))
+    for label in ("quiet", "lively", "broken", "silent", "seen"):
+        state = devices.state(devices.get(label))
         assert first_cells(visitor.get(f"/interfaces/devices/?only={state}").text) == [label]
 
 

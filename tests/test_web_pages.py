@@ -1,5 +1,8 @@
 """Every page: whole, in part for htmx, empty, full, searched, paged, with hostile values and with none."""
 
+import re
+from importlib import metadata
+
 import pytest
 from flask import Flask
 from web_fixtures import HTMX, Visitor, app, dimse, reader, stranger, text_of, visitor
@@ -7,9 +10,10 @@ from web_fixtures import HTMX, Visitor, app, dimse, reader, stranger, text_of, v
 from portal import (
     devices,
     jobs,
+    peers,
     runtime,
 )
-from portal.models import writing
+from portal.models import Peer, now, writing
 from portal.provenance import Actor
 from portal.storage import storages
 
@@ -29,6 +33,36 @@ LISTS = (
     "/users/",
 )
 HOSTILE = "<img src=x onerror=alert(1)>{{7*7}}'\"&"
+
+
+def test_every_page_says_which_release_it_is_of_and_leads_to_the_help(stranger: Visitor) -> None:
+    pages = [stranger.get("/sign-in")]
+    stranger.sign_in()
+    for page in (*pages, stranger.get("/"), stranger.get("/no-such-page")):
+        assert f"Portico {metadata.version('portico')}" in text_of(page.text)
+        assert 'href="/help/"' in page.text
+
+
+def test_the_help_is_the_guide_and_its_links_stay_within_it(stranger: Visitor) -> None:
+    first = stranger.get("/help/").text
+    pages = set(re.findall(r'href="(/help/guide/[a-z-]+)"', first))
+    assert len(pages) >= 14
+    for path in pages | set(re.findall(r'href="(/help/[^"#]+)"', stranger.get("/help/guide/storages").text)):
+        page = stranger.get(path)
+        assert page.status_code == 200, path
+        assert ".md" not in page.text.partition("<main")[2].partition("</main>")[0].replace("CHANGELOG.md", ""), path
+        for picture in re.findall(r'src="(/help/pictures/[^"]+)"', page.text):
+            assert stranger.get(picture).mimetype == "image/png"
+    for name in ("../decisions/0001", "..%2f..%2fREADME", "nothing"):
+        assert stranger.get(f"/help/guide/{name}").status_code == 404
+
+
+def test_a_peer_that_fails_stands_in_the_strip(visitor: Visitor, dimse: None, admin: Actor) -> None:
+    added = peers.register("Archive", ae_title="ARCHIVE", actor=admin)
+    Peer.update(state="failed", since=now()).where(Peer.id == added.id).execute()
+    page = visitor.get("/").text
+    assert "Calls to peer Archive failed" in text_of(page)
+    assert f'href="/interfaces/peers/{added.id}"' in page
 
 
 @pytest.mark.parametrize("path", LISTS)

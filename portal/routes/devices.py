@@ -21,7 +21,8 @@ STATES = (
     ("ok", "OK"),
     ("missing", "Missing"),
     ("error", "Error"),
-    ("unknown", "Unknown"),
+    ("seen", "Seen, reports no interval"),
+    ("never", "Never seen"),
     ("disabled", "Disabled"),
 )
 
@@ -152,7 +153,7 @@ def _page(device_id: int, form: KeyForm, *, status: int = 200, issued: Any = Non
     return render(
         "devices/show.html",
         device=device,
-        state=devices.status(device),
+        state=devices.state(device),
         keys=listed,
         live=sum(state in keys.LIVE for _, state in listed),
         most=keys.MOST_LIVE,

@@ -68,6 +68,12 @@ def _take_forms_alone() -> None:
         raise UnsupportedMediaType
 
 
+def page_of_ours(wanted: str) -> str:
+    """An address to go on to, if it is a page of ours; else empty."""
+    is_path = wanted.startswith("/") and not wanted.startswith("//")  # two begin the name of another site
+    return wanted if is_path and wanted.isprintable() and "\\" not in wanted else ""
+
+
 def _path_of(url: str) -> str | None:
     """The path of an address; None for what is no address."""
     try:

@@ -148,6 +148,4 @@ def _changed(form: PasswordForm) -> Any:
 
 def _wanted() -> str:
     """Where the person wanted to go, if that is a page of ours; else the first page."""
-    wanted = request.values.get("next", "")
-    ours = wanted.startswith("/") and not wanted.startswith("//")  # two begin the name of another site
-    return wanted if ours and wanted.isprintable() and "\\" not in wanted else url_for("home.index")
+    return guard.page_of_ours(request.values.get("next", "")) or url_for("home.index")

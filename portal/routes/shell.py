@@ -1,5 +1,6 @@
 """What stands around every page: navigation, the site's name, and what waits for an admin."""
 
+from importlib import metadata
 from typing import Any
 
 from flask import Flask, url_for
@@ -30,6 +31,7 @@ WAITING: dict[str, tuple[str, str, dict[str, Any]]] = {
     "records": ("alert-triangle", "disk.records", {}),
     "archive": ("cloud-off", "disk.index", {}),
     "storages": ("cloud-off", "storages.index", {"only": "failed"}),
+    "peers": ("plug-connected-x", "peers.index", {"only": "failed"}),
     "schedules": ("clock", "schedules.index", {"only": "stopped"}),
     "conflicts": ("git-compare", "conflicts.index", {"only": "open"}),
     "keys": ("key", "devices.index", {"sort": "expires"}),
@@ -37,6 +39,7 @@ WAITING: dict[str, tuple[str, str, dict[str, Any]]] = {
 """Kind of a need → its picture, and the list where it is looked after."""
 PAGES = {
     "storages": ("storages.show", "storage_id"),
+    "peers": ("peers.show", "peer_id"),
     "schedules": ("schedules.show", "schedule_id"),
     "keys": ("devices.show", "device_id"),
 }
@@ -49,7 +52,11 @@ def install(app: Flask) -> None:
     @app.context_processor
     def around() -> dict[str, Any]:
         options = guard.options()
-        named = {"site_name": options["site.name"], "dimse_enabled": options["dimse.enabled"]}
+        named = {
+            "site_name": options["site.name"],
+            "dimse_enabled": options["dimse.enabled"],
+            "release": metadata.version("portico"),
+        }
         if not current_user.is_authenticated:
             return {**named, "user": None}
         admin = is_admin()

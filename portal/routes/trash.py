@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from flask import Blueprint, flash, redirect, url_for
+from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from portal import browse, files, trash
 from portal.data_lists import TRASH
 from portal.restoring import Outcome
+from portal.routes import guard
 from portal.routes.guard import current_actor, current_scope, site_admin_required
 from portal.routes.pages import as_csv, listed, render, wants_csv
 
@@ -51,7 +52,8 @@ def throw(kind: str, number: int) -> Response:
     if thrown.job is not None:
         flash(f"{thing.label} goes to the trash, some files at a time. You can close this page.")
         return redirect(url_for("jobs.show", job_id=thrown.job), 303)
-    flash(f"{thing.label} is in the trash. It is hidden everywhere, and can be restored there.")
+    words = f"{thing.label} is in the trash. It is hidden everywhere, and can be restored there."
+    flash({"words": words, "undo": url_for(".restore", trash_id=thrown.id, back=thing.above)})  # type: ignore[arg-type]
     return redirect(thing.above, 303)
 
 
@@ -63,7 +65,7 @@ def restore(trash_id: int) -> Response:
         flash("It comes back, some files at a time. You can close this page.")
         return redirect(url_for("jobs.show", job_id=outcome.id), 303)
     flash(outcome.sentence, "bad" if outcome.stayed and not outcome.back else "ok")
-    return redirect(url_for(".index"), 303)
+    return redirect(guard.page_of_ours(request.args.get("back", "")) or url_for(".index"), 303)
 
 
 @dataclass(frozen=True, kw_only=True)

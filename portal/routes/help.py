@@ -1,0 +1,88 @@
+"""Help: the guide of this release as pages, for whoever asks, signed in or not."""
+
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from flask import Blueprint, send_from_directory, url_for
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markupsafe import Markup
+from werkzeug.wrappers import Response
+
+from portal.errors import Missing
+from portal.routes.pages import render
+
+bp = Blueprint("help", __name__, url_prefix="/help")
+
+DOCS = Path(__file__).parents[1] / "docs"
+"""The folder `docs` of the repository, which the package holds as a link."""
+FOLDERS = ("guide", "storage")
+FIRST = "guide/README"
+
+
+@bp.get("/")
+def index() -> Response:
+    return _page(FIRST)
+
+
+@bp.get("/<any(guide, storage):folder>/<name>")
+def page(folder: str, name: str) -> Response:
+    return _page(f"{folder}/{name}")
+
+
+@bp.get("/pictures/<name>")
+def picture(name: str) -> Response:
+    return send_from_directory(DOCS / "guide" / "pictures", name, max_age=3600)
+
+
+def _page(name: str) -> Response:
+    if name not in _names():
+        raise Missing("There is no such page in the help. Its first page lists them all.")
+    title, content = _read(name)
+    return render("help/page.html", title=title, content=content, is_first=name == FIRST)
+
+
+@lru_cache(maxsize=1)
+def _names() -> frozenset[str]:
+    return frozenset(f"{folder}/{path.stem}" for folder in FOLDERS for path in (DOCS / folder).glob("*.md"))
+
+
+@lru_cache(maxsize=64)
+def _read(name: str) -> tuple[str, Markup]:
+    """The heading of a page, and the rest as HTML. Markup in the text stays text."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse((DOCS / f"{name}.md").read_text())
+    title = tokens[1].content
+    for token in (inner for block in tokens for inner in (block, *(block.children or ()))):
+        _lead_within_help(token, PurePosixPath(name).parent)
+    content = parser.renderer.render(tokens[3:], parser.options, {})
+    return title, Markup(content)  # noqa: S704 (from our own files, with HTML in them escaped)
+
+
+def _lead_within_help(token: Token, folder: PurePosixPath) -> None:
+    """Let links and pictures lead to where help has them; a link to a file that help does not have leads nowhere."""
+    if token.type == "image":
+        token.attrs["src"] = url_for("help.picture", name=PurePosixPath(str(token.attrs["src"])).name)
+        token.attrs["loading"] = "lazy"
+    elif token.type == "link_open":
+        path, hash_, part = str(token.attrs["href"]).partition("#")
+        target = _normal(folder / path).removesuffix(".md") if path else ""
+        if target in _names():
+            where, _slash, name = target.rpartition("/")
+            token.attrs["href"] = url_for("help.page", folder=where, name=name) + hash_ + part
+        elif path and "://" not in path:
+            del token.attrs["href"]
+    token.attrs.pop("style", None)  # the policy for contents forbids it
+
+
+def _normal(path: PurePosixPath) -> str:
+    """The path without `..`; from above `docs`, nothing."""
+    parts: list[str] = []
+    for part in path.parts:
+        if part == "..":
+            if not parts:
+                return ""
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts)
