@@ -1,4 +1,4 @@
-"""The web server's process: gunicorn with threads, on the application of `portal.app`."""
+"""The web server's process: gunicorn with workers of ours (`web_worker`), on the application of `portal.app`."""
 
 import os
 import sys
@@ -10,15 +10,17 @@ from gunicorn.app.base import BaseApplication
 
 from portal import logs, runtime, settings, tether
 from portal.app import create_app
+from portal.web_worker import WebWorker
 
 WORKERS, THREADS = 2, 8
+"""Processes, and threads for pages in each. Each has threads for transfers beside them: `web_worker.TRANSFERS`."""
 
 
 class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn without its configuration files: what it needs is handed in."""
 
     def __init__(self, chosen: settings.Settings, address: str) -> None:
-        self._chosen = chosen
+        self.chosen = chosen
         self._address = address
         super().__init__()
 
@@ -27,8 +29,9 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "bind": self._address,
             "workers": WORKERS,
             "threads": THREADS,
-            "worker_class": "gthread",
-            "worker_tmp_dir": str(self._chosen.run),
+            "worker_class": WebWorker,
+            "sendfile": False,  # what is sent passes through `web_connections`
+            "worker_tmp_dir": str(self.chosen.run),
             "control_socket_disable": True,
             "forwarded_allow_ips": "",  # else gunicorn believes headers of this machine; see routes/forwarded.py
             "forwarder_headers": "",
@@ -41,8 +44,8 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        runtime.start(self._chosen)
-        app = create_app(self._chosen)
+        runtime.start(self.chosen)
+        app = create_app(self.chosen)
         app.extensions["uses"].start()
         return app
 

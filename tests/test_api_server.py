@@ -1,18 +1,14 @@
 """The REST interface behind the web server that a site runs: large bodies, broken ones, and its memory."""
 
 import hashlib
-import os
-import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import requests
 from api_fixtures import Api, assert_refused
-from forked import Forked
-from free_ports import free_port
+from server_fixtures import FORM, Server, Slow, crowd, serving
 from work_fixtures import until
 
 from portal import devices, keys, migrations, models, runtime
@@ -20,62 +16,39 @@ from portal.models import DeviceHour, File
 from portal.provenance import operator
 from portal.settings import Settings
 
-PATIENCE = 20.0
 MEGABYTE = 1 << 20
 
 
 @pytest.fixture
-def server(site_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
-    """The address and the process id of gunicorn, on a site of the test's own."""
+def server(site_settings: Settings) -> Iterator[Server]:
+    """gunicorn on a site of the test's own."""
     runtime.start(site_settings)
     migrations.apply(site_settings.run / "migrate.lock")
-    address = f"127.0.0.1:{free_port()}"
-    monkeypatch.setenv("PORTAL_MIN_FREE", "1")
-    monkeypatch.setenv("PORTAL_MAX_UPLOAD", str(60 * MEGABYTE))
-    process = Forked("portal.web", str(site_settings.data), address, log=site_settings.data / "web.log")
-    try:
-        until(lambda: answers(f"http://{address}"))
-        with models.connection():
-            yield f"http://{address}", process.pid
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
+    limits = {"PORTAL_MIN_FREE": "1", "PORTAL_MAX_UPLOAD": str(60 * MEGABYTE)}
+    with serving(site_settings, **limits) as running, models.connection():
+        yield running
     runtime.archive().close()
 
 
-def answers(url: str) -> bool:
-    try:
-        return requests.get(f"{url}/api/version", timeout=5).status_code == 401
-    except requests.ConnectionError:
-        return False
-
-
 @pytest.fixture
-def api(server: tuple[str, int]) -> Api:
+def api(server: Server) -> Api:
     device = devices.add("importer-east", actor=operator())
-    return Api(server[0], keys.issue(device, name="test", actor=operator()).secret)
-
-
-def peak_memory(parent: int) -> int:
-    """Most bytes that any worker of the server has had in memory."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    lines = [line for child in children for line in Path(f"/proc/{child}/status").read_text().splitlines()]
-    return max(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    return Api(server.url, keys.issue(device, name="test", actor=operator()).secret)
 
 
 def segments(settings: Settings) -> list[Path]:
     return list(settings.archive.glob("*.seg"))
 
 
-def test_forty_megabytes_go_up_and_down_without_ever_being_in_memory(api: Api, server: tuple[str, int]) -> None:
+def test_forty_megabytes_go_up_and_down_without_ever_being_in_memory(api: Api, server: Server) -> None:
     acquisition = api.acquisition()
     api.upload(acquisition, "small.bin", b"x" * 1000)
-    before = peak_memory(server[1])
+    before = server.most("VmHWM")
     content = hashlib.sha512(b"portico").digest() * (40 * MEGABYTE // 64)
     told = api.upload(acquisition, "large.bin", content).json()[0]
     assert told["hash"] == hashlib.sha256(content).hexdigest()
     assert api.get(f"/api/acquisitions/{acquisition}/files/large.bin").content == content
-    assert peak_memory(server[1]) - before < 36 * MEGABYTE
+    assert server.most("VmHWM") - before < 36 * 1024
 
 
 def test_a_body_of_unknown_length_is_taken_and_held_to_the_limit(api: Api) -> None:
@@ -124,9 +97,15 @@ def test_no_header_of_a_caller_on_this_machine_is_taken_for_a_proxys(api: Api) -
     assert api.get("/api/config", headers=forged).json()["site"]["api_url"] == f"{api.url}/api"
 
 
-def test_what_a_worker_has_counted_is_written_when_the_server_ends(api: Api, server: tuple[str, int]) -> None:
+def test_what_a_worker_has_counted_is_written_when_the_server_ends(api: Api, server: Server) -> None:
     for _ in range(3):
         api.get("/api/version")
     assert not DeviceHour.select().exists()
-    os.kill(server[1], signal.SIGTERM)
+    server.process.terminate()
     until(lambda: sum(row.requests for row in DeviceHour.select()) == 3)
+
+
+def test_the_server_stops_in_order_whoever_is_slow(server: Server) -> None:
+    with crowd(server, (Slow("silent"), 10), (Slow("form", FORM, b"a"), 10)):
+        server.process.terminate()
+        assert server.process.wait(10) == 0

@@ -35,7 +35,7 @@ class Forwarded:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         said = {name: environ.pop(name) for name in FORWARDED if name in environ}
-        if self._trusts(_address(environ.get("REMOTE_ADDR", ""))):
+        if is_proxy(environ.get("REMOTE_ADDR", ""), self._trusted):
             environ["REMOTE_ADDR"] = self._browser(said.get("HTTP_X_FORWARDED_FOR", ""), environ["REMOTE_ADDR"])
             scheme = said.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip().lower()
             if scheme in ("http", "https"):
@@ -50,16 +50,19 @@ class Forwarded:
             if address is None:
                 return nearest
             nearest = str(address)
-            if not self._trusts(address):
+            if not is_proxy(nearest, self._trusted):
                 return nearest
         return nearest
-
-    def _trusts(self, address: Address | None) -> bool:
-        return address is not None and any(address in network for network in self._trusted)
 
 
 def install(app: Flask, trusted: tuple[Network, ...]) -> None:
     app.wsgi_app = Forwarded(app.wsgi_app, trusted)  # type: ignore[method-assign]
+
+
+def is_proxy(text: str, trusted: tuple[Network, ...]) -> bool:
+    """Whether a trusted proxy has this address."""
+    address = _address(text)
+    return address is not None and any(address in network for network in trusted)
 
 
 def _address(text: str) -> Address | None:
