@@ -51,6 +51,28 @@ def test_pictures_a_decision_and_the_trash_by_keyboard(person: Person, running: 
     assert person.complaints == []
 
 
+@pytest.mark.parametrize("height", [844, 664])
+def test_a_phone_shows_the_picture_and_what_pages_through_the_series_at_once(
+    person: Person, running: Up, height: int
+) -> None:
+    long = "1.2.826.0.1.3680043.2.1143.15904296885197201988883336.1."
+    with models.connection():
+        for number in (1, 2, 3):
+            ds = an_object(SOPInstanceUID=f"{long}{height}.{number}", SeriesInstanceUID=f"1.2.{height}")
+            store(ds, Project.get())
+        series = models.Series.get(models.Series.series_uid == f"1.2.{height}")
+    runtime.archive().close()
+    person.signs_in()
+    page = person.page
+    page.set_viewport_size({"width": 390, "height": height})
+    person.goes(f"/data/series/{series.id}?frame=2")
+    shown = [page.locator(".viewer > img"), page.get_by_role("slider"), page.get_by_role("link", name="Next")]
+    for each in shown:
+        expect(each).to_be_in_viewport(ratio=1)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert shown[0].bounding_box()["height"] >= 224  # type: ignore[index]
+
+
 def _pages_with_the_arrow_keys(person: Person) -> None:
     page = person.page
     person.goes("/data/series/1")
