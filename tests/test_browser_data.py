@@ -43,11 +43,11 @@ def test_pictures_a_decision_and_the_trash_by_keyboard(person: Person, running: 
         assert len(packed.namelist()) == 2
 
     page.get_by_role("link", name="Move to the trash…").press("Enter")
-    _press(person, "Move 3 files to the trash")
+    _press(person, "Move 2 files to the trash")
     expect(page.locator(".note-ok")).to_contain_text("is in the trash")
     person.goes("/data/trash")
     page.get_by_role("button", name="Restore").press("Enter")
-    expect(page.locator(".note-ok")).to_contain_text("3 files are back.")
+    expect(page.locator(".note-ok")).to_contain_text("2 files are back.")
     assert person.complaints == []
 
 
