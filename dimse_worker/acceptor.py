@@ -15,6 +15,7 @@ from pynetdicom.service_class import StorageServiceClass
 
 from dimse_worker import contexts, gate, handlers, retrieval, status
 from dimse_worker.gate import Admission, Knock, Refused
+from dimse_worker.receiving import BoundedMessages
 from dimse_worker.sockets import send_at_once
 from dimse_worker.tally import Tally
 from portal import associations, runtime
@@ -42,6 +43,7 @@ class Acceptor(Association):
 
     def __init__(self, ae: "ApplicationEntity") -> None:
         super().__init__(ae, MODE_ACCEPTOR)
+        self.dimse = BoundedMessages(self)
         self.tally = Tally()
         self.row_id: int | None = None
         self.reached = ""

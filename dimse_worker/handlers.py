@@ -2,20 +2,20 @@
 
 import time
 from collections.abc import Iterator
-from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 from pydicom.dataset import Dataset
 from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_FIND
 from pynetdicom.events import Event
 
 from dimse_worker import contexts, status
-from portal import ingest, query
-from portal.errors import BadIdentifier, NotAllowed, NotDicom
+from dimse_worker.receiving import ReceivedDataSet
+from portal import identifiers, ingest, query
+from portal.errors import NotAllowed, NotDicom
 from portal.filing import Stored
 from portal.placement import Placement
 
-CHUNK = 1 << 20
 MOST_QUEUED = 64
 """P-DATA-TFs that wait to be sent: a slow reader is waited for, so that memory does not grow with the answer."""
 
@@ -72,7 +72,7 @@ def _take(admission: Any, request: Any, context: Any) -> Stored:
         raise NotAllowed("This peer may not store here.")
     if request.AffectedSOPClassUID != context.abstract_syntax:
         raise NotDicom("The command names another SOP Class than its presentation context.")
-    content: BytesIO = request.DataSet
+    content: ReceivedDataSet = request.DataSet
     with ingest.open(
         scope=admission.scope,
         origin=admission.actor.origin,
@@ -81,23 +81,18 @@ def _take(admission: Any, request: Any, context: Any) -> Stored:
         sop_instance_uid=str(request.AffectedSOPInstanceUID),
         transfer_syntax_uid=str(context.transfer_syntax),
     ) as incoming:
-        with content.getbuffer() as data:
-            for start in range(0, len(data), CHUNK):
-                incoming.write(data[start : start + CHUNK])
+        for chunk in content.chunks():
+            incoming.write(chunk)
+        content.close()
         return incoming.commit()
 
 
 def _matches(event: Event, admission: Any) -> Iterator[query.Match]:
     """What the requestor would retrieve a match from is the title that it called."""
     root = contexts.FIND[event.context.abstract_syntax]
-    return query.find(_identifier(event), admission.scope, root=root, retrieve_ae_title=admission.knock.called)
-
-
-def _identifier(event: Event) -> Dataset:
-    try:
-        return event.identifier
-    except Exception as error:
-        raise BadIdentifier("The identifier cannot be read.") from error
+    encoded = cast(C_FIND, event.request).Identifier
+    request = identifiers.decode(encoded.getvalue() if encoded else b"", str(event.context.transfer_syntax))
+    return query.find(request, admission.scope, root=root, retrieve_ae_title=admission.knock.called)
 
 
 def _acceptor(event: Event) -> Any:

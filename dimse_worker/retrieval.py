@@ -1,20 +1,18 @@
 """C-MOVE and C-GET: what is asked for goes out as it is stored, each sub-operation counted (PS3.4 C.4.2, C.4.3)."""
 
 from collections.abc import Callable
-from io import BytesIO
 from typing import Any
 
 from pydicom.dataset import Dataset
 from pynetdicom.dimse_primitives import C_GET, C_MOVE
-from pynetdicom.dsutils import decode
 from pynetdicom.presentation import PresentationContext
 
 from dimse_worker import contexts, gate, scu, sending, status
 from dimse_worker.sending import Answer, Originator
 from dimse_worker.status import UnknownDestination
 from dimse_worker.suboperations import MOST_COUNTED, Answers, RequestorGone, Run
-from portal import peers, retrieve
-from portal.errors import BadIdentifier, NotAllowed
+from portal import identifiers, peers, retrieve
+from portal.errors import NotAllowed
 from portal.models import Peer
 from portal.retrieve import Outgoing, Plan
 
@@ -47,7 +45,7 @@ def _serve(assoc: Any, request: C_MOVE | C_GET, context: PresentationContext) ->
 def _plan(assoc: Any, request: Any, context: PresentationContext, operation: str) -> tuple[Plan, Dataset]:
     if operation not in assoc.admission.services:
         raise NotAllowed(f"This peer may not {operation}.")
-    identifier = _decoded(request.Identifier, context)
+    identifier = identifiers.decode(request.Identifier.getvalue(), str(context.transfer_syntax[0]))
     root = (contexts.MOVE if operation == "move" else contexts.GET)[str(context.abstract_syntax)]
     return retrieve.plan(identifier, assoc.admission.scope, root=root), identifier
 
@@ -94,14 +92,6 @@ def _get(assoc: Any, run: Run) -> None:
 
     run.each(send)
     run.finish()
-
-
-def _decoded(identifier: BytesIO, context: PresentationContext) -> Dataset:
-    syntax = context.transfer_syntax[0]
-    try:
-        return decode(identifier, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated)
-    except Exception as error:
-        raise BadIdentifier("The identifier cannot be read.") from error
 
 
 def _described(operation: str, identifier: Dataset, target: Peer | None) -> dict[str, Any]:

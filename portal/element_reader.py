@@ -65,7 +65,15 @@ class Reader:
     has come to. With `deep` all levels are given, without it the top one, and sequences of defined length are skipped.
     """
 
-    def __init__(self, file: BinaryIO, *, size: int, transfer_syntax_uid: str, deep: bool = False) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        *,
+        size: int,
+        transfer_syntax_uid: str,
+        deep: bool = False,
+        max_elements: int = MAX_ELEMENTS,
+    ) -> None:
         self._file, self.position = file, file.tell()
         self.end = self.position + size
         if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
@@ -81,7 +89,7 @@ class Reader:
         self._explicit_head = struct.Struct(f"{order}HH2sH").unpack_from
         self._long = struct.Struct(f"{order}L").unpack_from
         self._delimiter = struct.pack(f"{order}HH", SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF)
-        self.count, self.max_elements = 0, MAX_ELEMENTS
+        self.count, self.max_elements = 0, max_elements
         """Elements so far, and at which number to stop; both may be looked at and changed between two elements."""
         self._deep = deep
         self._top_level_elements = 0
@@ -245,16 +253,16 @@ class Reader:
         return int.from_bytes(head[:2], self._order) << 16 | int.from_bytes(head[2:4], self._order)
 
 
-def inflated(file: BinaryIO, size: int) -> BinaryIO:
-    """The first 16 MiB of a deflated data set; fewer where the rest cannot be inflated."""
+def inflated(file: BinaryIO, size: int, *, limit: int = MAX_INFLATED) -> io.BytesIO:
+    """The first bytes of a deflated data set, up to a limit; fewer where the rest cannot be inflated."""
     inflater, out = zlib.decompressobj(-zlib.MAX_WBITS), io.BytesIO()
     end = file.tell() + size
-    while not inflater.eof and out.tell() < MAX_INFLATED:
+    while not inflater.eof and out.tell() < limit:
         packed = inflater.unconsumed_tail or file.read(min(CHUNK, end - file.tell()))
         if not packed:
             break
         try:
-            out.write(inflater.decompress(packed, min(CHUNK, MAX_INFLATED - out.tell())))
+            out.write(inflater.decompress(packed, min(CHUNK, limit - out.tell())))
         except zlib.error:
             break
     return out

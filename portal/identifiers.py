@@ -1,5 +1,6 @@
 """The identifier of a query or retrieve request: its level, its keys, and what the standard asks of them."""
 
+import io
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from typing import Literal
 from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
 from pydicom.tag import BaseTag
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from portal import matching, raw_values
+from portal import datasets, matching, raw_values
 from portal.attributes import (
     ATTRIBUTES,
     INSTANCE_AVAILABILITY,
@@ -22,10 +24,16 @@ from portal.attributes import (
     Attribute,
     Level,
 )
+from portal.element_reader import Reader, inflated
 from portal.errors import BadIdentifier
+from portal.header import top_level
 from portal.matching import Criterion
 
 Root = Literal["patient", "study"]
+
+MAX_SIZE = 1 << 20
+"""Bytes of an identifier: a list of 15,000 UIDs has as many."""
+MAX_ELEMENTS = 5000
 
 NOT_KEYS = frozenset(
     {SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY, TIMEZONE_OFFSET}
@@ -84,6 +92,25 @@ class Identifier:
 def levels(root: Root) -> tuple[Level, ...]:
     """The levels of an information model; Study Root has no PATIENT level (PS3.4 C.6.2.1)."""
     return tuple(Level) if root == "patient" else (Level.STUDY, Level.SERIES, Level.IMAGE)
+
+
+def decode(data: bytes, transfer_syntax_uid: str) -> Dataset:
+    """The data set of an encoded request. Raises BadIdentifier for one that is larger than any query needs."""
+    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+        # One byte more than is taken, which shows that there are more.
+        data = inflated(io.BytesIO(data), len(data), limit=MAX_SIZE + 1).getvalue()
+        transfer_syntax_uid = ExplicitVRLittleEndian
+    if len(data) > MAX_SIZE:
+        raise BadIdentifier(f"The identifier has more than {MAX_SIZE:,} bytes.")
+    whole = Reader(
+        io.BytesIO(data), size=len(data), transfer_syntax_uid=transfer_syntax_uid, deep=True, max_elements=MAX_ELEMENTS
+    )
+    for _ in whole:
+        pass
+    if whole.stopped:
+        raise BadIdentifier(f"The identifier is no data set of at most {MAX_ELEMENTS:,} elements.")
+    reader = Reader(io.BytesIO(data), size=len(data), transfer_syntax_uid=transfer_syntax_uid)
+    return datasets.of_elements(reader, top_level(reader), limit=MAX_SIZE)
 
 
 def read(request: Dataset, *, root: Root) -> Identifier:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from portal import runtime, site
 from portal.errors import NoSpace
 
+NEARLY_FULL = "The disk is nearly full, so nothing is taken in. Free some space; then send again."
+
 
 @dataclass(frozen=True)
 class Room:
@@ -30,8 +32,15 @@ def room() -> Room:
     return Room(disk.f_bavail * disk.f_frsize, floor())
 
 
+def check_disk() -> None:
+    """As `check`, by the machine's own reserve alone: for threads that have no connection to the database."""
+    disk = os.statvfs(runtime.current().archive)
+    if disk.f_bavail * disk.f_frsize < runtime.current().min_free:
+        raise NoSpace(NEARLY_FULL)
+
+
 def check(size: int = 0) -> None:
     """Raise NoSpace where an object of this size would leave less free than the reserve."""
     now = room()
     if now.free - size < now.floor:
-        raise NoSpace("The disk is nearly full, so nothing is taken in. Free some space; then send again.")
+        raise NoSpace(NEARLY_FULL)

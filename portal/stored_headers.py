@@ -2,63 +2,46 @@
 
 import io
 import logging
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, cast
 
 from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
-from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag, Tag
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.tag import Tag
+from pydicom.uid import ExplicitVRLittleEndian
 
-from portal import raw_values, runtime
+from portal import datasets, raw_values, runtime
 from portal.answers import Answer, Value
 from portal.attributes import SPECIFIC_CHARACTER_SET
+from portal.element_reader import Reader
 from portal.errors import Damaged, Unreachable
+from portal.header import top_level
 from portal.models.outgoing import Stored
 
 log = logging.getLogger(__name__)
 
 LARGEST_VALUE = 64 << 10
 """Bytes of a value that is still returned; a larger one comes back empty."""
-LARGEST_INFLATED = 16 << 20
-PIXEL_GROUP = 0x7FE0
 
 
-def parse(header: bytes) -> Dataset:
+def parse(header_bytes: bytes) -> Dataset:
     """A header as the index keeps it (Explicit VR Little Endian); empty where it cannot be read."""
-    return _read(io.BytesIO(header), implicit=False, little_endian=True)
+    return _read(io.BytesIO(header_bytes), len(header_bytes), ExplicitVRLittleEndian)
 
 
 def of_instance(stored: Stored) -> Dataset:
     """The elements of one instance before its pixels; empty where they cannot be read."""
     try:
         with runtime.archive().open(stored.segment, stored.offset, stored.size) as file:
-            source = cast(BinaryIO, file)
-            if stored.transfer_syntax == DeflatedExplicitVRLittleEndian:
-                packed = file.read(LARGEST_INFLATED)
-                source = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, LARGEST_INFLATED))
-            return _read(
-                source,
-                implicit=stored.transfer_syntax == ImplicitVRLittleEndian,
-                little_endian=stored.transfer_syntax != ExplicitVRBigEndian,
-            )
-    except (Damaged, Unreachable, zlib.error):
+            return _read(cast(BinaryIO, file), stored.size, stored.transfer_syntax)
+    except (Damaged, Unreachable):
         log.warning("the header of instance %s cannot be read", stored.sop_uid)
         return Dataset()
 
 
-def _read(source: BinaryIO, *, implicit: bool, little_endian: bool) -> Dataset:
-    try:
-        return read_dataset(source, implicit, little_endian, stop_when=_at_pixels, defer_size=LARGEST_VALUE)
-    except raw_values.UNREADABLE:
-        log.warning("a stored header cannot be parsed")
-        return Dataset()
-
-
-def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001 (pydicom's signature)
-    return tag.group == PIXEL_GROUP
+def _read(source: BinaryIO, size: int, transfer_syntax_uid: str) -> Dataset:
+    reader = Reader(source, size=size, transfer_syntax_uid=transfer_syntax_uid)
+    return datasets.of_elements(reader, top_level(reader), limit=LARGEST_VALUE)
 
 
 def answer(header: Dataset, request: Dataset, tags: Sequence[int]) -> dict[int, Value]:

@@ -1,0 +1,108 @@
+"""What a peer sends, bounded while it arrives: pynetdicom would keep a message of any size in memory."""
+
+import tempfile
+from collections.abc import Iterator
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+
+from portal import reserve, runtime
+from portal.errors import NoSpace, PortalError
+
+if TYPE_CHECKING:
+    from pynetdicom.pdu_primitives import P_DATA
+
+IN_MEMORY = 8 << 20
+"""Bytes of a data set up to which it waits in memory; a larger one waits in a file without a name."""
+MAX_COMMAND_SIZE = 64 << 10
+MAX_IDENTIFIER_SIZE = 1 << 20
+"""Bytes of whatever comes with a command that is no C-STORE: a list of 15,000 UIDs has as many."""
+CHUNK = 1 << 20
+CHECKED_EACH = 16 << 20
+
+
+class MessageTooLarge(Exception):
+    """A message has more bytes than are taken. It ends the thread that reads, and with it the association."""
+
+
+class ReceivedDataSet(BytesIO):
+    """The encoded data set of a message, as pynetdicom writes it.
+
+    What cannot be kept is let go, so that the association stands: `chunks` then says why.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 0
+        self._file: BinaryIO | None = None
+        self._failure: PortalError | None = None
+
+    def write(self, data: Any) -> int:
+        self.size += len(data)
+        if self._failure is not None:
+            return len(data)
+        if self._file is None and self.size <= IN_MEMORY:
+            return super().write(data)
+        try:
+            self._write_through(data)
+        except PortalError as error:
+            self._fail(error)
+        except OSError as error:
+            self._fail(NoSpace(f"The disk takes no more ({error.strerror}), so the object is not taken in."))
+        return len(data)
+
+    def chunks(self) -> Iterator[bytes]:
+        """All bytes. Raises NoSpace where they were not kept."""
+        if self._failure is not None:
+            raise self._failure
+        if self._file is not None:
+            self._file.seek(0)
+            while chunk := self._file.read(CHUNK):
+                yield chunk
+            return
+        with self.getbuffer() as data:
+            for start in range(0, len(data), CHUNK):
+                yield bytes(data[start : start + CHUNK])
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        super().close()
+
+    def _write_through(self, data: bytes) -> None:
+        if self._file is None:
+            self._file = cast(BinaryIO, tempfile.TemporaryFile(dir=runtime.current().archive, buffering=0))  # noqa: SIM115
+            self._file.write(self.getbuffer())
+            self.seek(0)
+            self.truncate()
+        if self.size // CHECKED_EACH != (self.size - len(data)) // CHECKED_EACH:
+            reserve.check_disk()
+        self._file.write(data)
+
+    def _fail(self, failure: PortalError) -> None:
+        self._failure = failure
+        if self._file is not None:
+            self._file.close()
+
+
+class BoundedMessages(DIMSEServiceProvider):
+    """pynetdicom's receiver of messages, with bounds."""
+
+    def receive_primitive(self, primitive: "P_DATA") -> None:
+        """Take the next fragments. Raises MessageTooLarge."""
+        if self.message is None:
+            self.message = DIMSEMessage()
+            self.message.data_set = ReceivedDataSet()
+        message = self.message
+        super().receive_primitive(primitive)
+        if self.message is message:  # it is not complete yet
+            _check(message)
+
+
+def _check(message: DIMSEMessage) -> None:
+    command_size = message.encoded_command_set.tell()
+    size = cast(ReceivedDataSet, message.data_set).size
+    if command_size > MAX_COMMAND_SIZE or (size > MAX_IDENTIFIER_SIZE and not isinstance(message, C_STORE_RQ)):
+        raise MessageTooLarge(f"{command_size} and {size} bytes")
