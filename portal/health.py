@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +9,19 @@ from importlib import metadata
 from typing import Any
 from urllib.parse import urlsplit
 
-from portal import copies, job_queue, jobs, models, quarantine, reserve, runtime, segment_checks, site, startup
+from portal import (
+    copies,
+    job_queue,
+    jobs,
+    listening,
+    models,
+    quarantine,
+    reserve,
+    runtime,
+    segment_checks,
+    site,
+    startup,
+)
 from portal.errors import PortalError
 from portal.job_queue import LANES
 from portal.settings import Settings
@@ -34,15 +45,17 @@ def report() -> dict[str, Any]:
     }
 
 
-def problems(url: str) -> list[str]:
-    """A sentence for each part that cannot be used yet; the costly question is asked last."""
+def problems(url: str, *, listener: int | None) -> list[str]:
+    """A sentence for each part that cannot be used yet; the costly question is asked last.
+
+    `listener`: the process id of the site's own: another Portico on its port would answer a C-ECHO as well.
+    """
     found = [] if web_answers(url) else [f"{url} does not answer."]
     found += [] if job_queue.answers() else [QUEUE_SILENT]
-    found += [] if dimse_is_bound() else ["The DIMSE service does not listen yet. See logs/listen.log."]
     if found:
         return found
     with models.connection():
-        problem = _dimse(runtime.current())["problem"]
+        problem = _dimse(runtime.current(), listener)["problem"]
     return [problem] if problem else []
 
 
@@ -51,18 +64,6 @@ def web_answers(url: str) -> bool:
     with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(_connect(url)) as connection:
         connection.request("GET", "/api/version")
         return connection.getresponse().status < 500
-    return False
-
-
-def dimse_is_bound() -> bool:
-    """Whether the listener's port accepts, or need not because the service is disabled."""
-    with models.connection():
-        options = site.every()
-    if not options["dimse.enabled"]:
-        return True
-    with contextlib.suppress(OSError):
-        socket.create_connection((reachable(options["dimse.host"]), options["dimse.port"]), PATIENCE).close()
-        return True
     return False
 
 
@@ -95,10 +96,12 @@ def _queue() -> dict[str, Any]:
     return {"answers": answers, "workers": workers, "lanes": lanes, **jobs.lengths(), "problem": problem}
 
 
-def _dimse(chosen: Settings) -> dict[str, Any]:
+def _dimse(chosen: Settings, listener: int | None = None) -> dict[str, Any]:
+    """Whether the site's own listener holds the port, and then whether it answers."""
     options = site.every()
     view = {name: options[f"dimse.{name}"] for name in ("enabled", "ae_title", "host", "port")}
-    problem = _echo(chosen) if view["enabled"] else ""
+    state = listening.state(options, listener=listener)
+    problem = "" if state.kind == "off" else _echo(chosen) if state.kind == "on" else state.sentence
     return {**view, "answers": bool(view["enabled"] and not problem), "problem": problem}
 
 

@@ -43,15 +43,19 @@ def note(host: str = "", port: int = 0, error: Exception | None = None) -> None:
     fresh.replace(_path())
 
 
-def state(options: dict[str, Any]) -> Listening:
-    """How it stands with what the site's options (`site.every`) want."""
+def state(options: dict[str, Any], *, listener: int | None = None) -> Listening:
+    """How it stands with what the site's options (`site.every`) want.
+
+    `listener`: the one process whose word counts, where it is known: another may have been killed, and its id be in use
+    again.
+    """
     if not options["dimse.enabled"]:
         return Listening(kind="off", sentence="No port is open.")
     wanted = (options["dimse.host"], options["dimse.port"])
     said = _said()
     if said is None or not _is_alive(said["pid"]):
         return Listening(kind="gone", sentence="The listener does not run. See logs/listen.log in the data folder.")
-    if (said["host"], said["port"]) != wanted:
+    if (said["host"], said["port"]) != wanted or listener not in (None, said["pid"]):
         return Listening(kind="starting", sentence=f"About to listen on {_place(*wanted)}.")
     since = datetime.fromisoformat(said["since"])
     if said["problem"]:

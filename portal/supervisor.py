@@ -150,7 +150,8 @@ class Supervisor:
         """Go on once everything can be used; say now and then what is missing."""
         if not all(child.is_up for child in self._children):
             return
-        problems = health.problems(self._plan.url)
+        listener = next(child.process.pid for child in self._children if child.name == "listen" and child.process)
+        problems = health.problems(self._plan.url, listener=listener)
         if not problems:
             self._become_ready()
         elif time.monotonic() > self._told + SILENCE:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import requests
+from dimse_fixtures import *  # noqa: F403  (fixtures)
+from dimse_fixtures import Listener
 from up_fixtures import Up, is_alive, until
 
 pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(240)]
@@ -157,6 +159,17 @@ def test_a_taken_web_port_is_said_before_anything_starts(plain: Up) -> None:
     assert (
         ended.stderr == f"Port {plain.port} on 127.0.0.1 is in use by another program. Name another one with --port.\n"
     )
+
+
+def test_it_is_not_ready_while_another_portico_has_its_dimse_port(plain: Up, listener: Listener) -> None:
+    assert plain.portal("dimse", "enable", "--host", "127.0.0.1", "--port", str(listener.port)).returncode == 0
+    plain.start()
+    until(lambda: "Not ready yet" in plain.said)
+    assert f"Port {listener.port} is taken by another program." in plain.said
+    assert "is taken by another program." in plain.portal("status").stderr
+    assert "Portico is ready" not in plain.said
+    listener.stop()
+    plain.ready()
 
 
 def test_the_first_admin_is_the_one_that_the_environment_names(plain: Up, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from portal import associations, devices, exports, health, jobs, keys, peers, progress, site, tether
+from portal import associations, devices, exports, health, jobs, keys, listening, peers, progress, site, tether
 from portal.errors import PortalError, Unreachable
 from portal.models import Association, Job
 from portal.provenance import operator
@@ -39,7 +39,7 @@ def run(url: str, say: Say) -> None:
         say("The sample site is here since an earlier start; nothing was added.")
         return
     ground.lay(say)
-    _until(health.dimse_is_bound, "The DIMSE listener did not open its port.")
+    _until(lambda: listening.state(site.every()).kind == "on", "The DIMSE listener did not open its port.")
     last_job = next((job.id for job in jobs.every(limit=1)), 0)
     sent, counts = send(say)
     compare(counts, last_job, say)
