@@ -8,7 +8,7 @@ from typing import Any
 from peewee import fn
 
 from portal import export_orders, export_rules, send_items, sidecars, spells
-from portal.export_walk import Found, Part, Walk, live, parents
+from portal.export_walk import Found, Part, Walk, live, older, parents
 from portal.models import Job, JobItem, writing
 from portal.runs import Run
 
@@ -40,8 +40,9 @@ class Tally:
 def count(part: Part) -> tuple[int, int] | None:
     """How many objects of how many bytes lie there now; None if there are too many to count at once."""
     number = size = 0
-    for kind, ids in parents(part):
-        sizes = [row[1] for row in live(kind, ids).limit(COUNTED + 1 - number).tuples()]
+    queries = (query(kind, ids) for kind, ids in parents(part) for query in (live, older))
+    for query in queries:
+        sizes = [row[1] for row in query.limit(COUNTED + 1 - number).tuples()]
         number, size = number + len(sizes), size + sum(sizes)
         if number > COUNTED:
             return None
@@ -57,13 +58,14 @@ def plan(run: Run) -> None:
         return
     drop(run)
     rules = export_orders.rules(run.job)
-    walk = Walk(export_orders.part(run.job), run.job.params["last_file"])
+    # A peer takes DICOM objects, which have no versions.
+    walk = Walk(export_orders.part(run.job), run.job.params["last_file"], with_versions="peer" not in run.job.params)
     tally = Tally()
     spell = spells.Spell()
     for chunk in spell.chunks(_rows(run.job, walk, rules, tally)):
         run.check()
         with spell.writing():
-            JobItem.add(chunk)
+            JobItem.add(chunk, "version")
             run.write_within(total=tally.objects, sentence="Lists the objects; nothing has been sent yet.")
     beside, size = sidecars.plan(run) if run.job.params.get("sidecars") else (0, 0)
     result = {
@@ -79,15 +81,15 @@ def plan(run: Run) -> None:
 
 
 def _rows(job: Job, walk: Walk, rules: export_rules.Rules, tally: Tally) -> Iterator[tuple[Any, ...]]:
-    """Rows as `JobItem.add` takes them; what no rule or no peer takes is among them, with the reason."""
+    """Rows as `JobItem.add` takes them, with the version; also what no rule or no peer takes, with the reason."""
     for found, why_not in _sifted(job, walk):
         key, sentence = ("", why_not) if why_not else rules.place(found)
         if key:
             tally.add(found.folder.subject, found.size, identified=found.folder.identified)
-            yield job.id, found.id, key, found.size, found.digest, "pending", "", False, 0
+            yield job.id, found.id, key, found.size, found.digest, "pending", "", False, 0, found.version
         else:
             tally.unmatched += 1
-            yield job.id, found.id, found.path, found.size, found.digest, "unmatched", sentence, False, 0
+            yield job.id, found.id, found.path, found.size, found.digest, "unmatched", sentence, False, 0, found.version
 
 
 def _sifted(job: Job, walk: Walk) -> Iterator[tuple[Found, str]]:

@@ -62,7 +62,7 @@ class Rules:
                 continue
             left_out = rule.leaves_out(facts)
             if left_out is None:
-                return (found.path if rule.template.is_usual else rule.template.path(facts)), ""
+                return (found.path if rule.template.is_usual else found.key(rule.template.path(facts))), ""
             why = f"Rule {number} leaves it out: {left_out.text}"
         return "", why
 

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple, TypeVar
 
 from peewee import JOIN, fn
 
+from portal import versions
 from portal.models import (
     HELD,
     SUPERSEDED,
     Acquisition,
     Blob,
     File,
+    FileVersion,
     Group,
     Instance,
     Project,
@@ -25,6 +27,7 @@ from portal.models import (
 )
 from portal.models.compiled import among, plain
 from portal.storage import keys
+from portal.versions import Older
 
 PAGE = 200
 """Containers that are read at once."""
@@ -86,6 +89,16 @@ class Found(NamedTuple):
     digest: str
     folder: Folder
     more: tuple[str | None, ...]
+    version: int = 1
+    is_older: bool = False
+    """Whether it is a version before the file's newest."""
+
+    def key(self, path: str) -> str:
+        """The path that a template gives to the file, as that of this version."""
+        if not self.is_older:
+            return path
+        folder, slash, name = path.rpartition("/")
+        return f"{folder}{slash}{keys.versioned(name, self.version)}"
 
     @property
     def facts(self) -> Facts:
@@ -95,15 +108,17 @@ class Found(NamedTuple):
 
 
 class Walk:
-    """Through a part of a project; `hidden` counts the objects that it passed over.
+    """Through a part of a project; `hidden` counts the objects that it passed over. `with_versions`: the older ones
+    of the files of a container come after all of its files, so that these keep the names that they have without.
 
     Files that came after `last_file` are not on the way, nor what is held for a conflict or superseded. The order is
     always the same, and no row of it is read before it is wanted.
     """
 
-    def __init__(self, part: Part, last_file: int) -> None:
+    def __init__(self, part: Part, last_file: int, *, with_versions: bool = False) -> None:
         self._part = part
         self._last_file = last_file
+        self._with_versions = with_versions and versions.are_any()
         self.hidden = 0
 
     def files(self) -> Iterator[Found]:
@@ -161,17 +176,39 @@ class Walk:
     def named(self, folders: Sequence[Folder], numbers: dict[tuple[str, int], "array[int]"]) -> Iterator[Found]:
         """Files of some containers by their numbers."""
         pairs = ((folder, number) for folder in folders for number in numbers.get((folder.level, folder.id), ()))
+        waiting: list[Found] = []
         for some in batched(pairs, FILES):
-            rows = _files([number for _folder, number in some])
+            ids = [number for _folder, number in some]
+            rows, older = _files(ids), versions.older(ids) if self._with_versions else {}
             for folder, number in some:
+                if waiting and waiting[0].folder is not folder:
+                    yield from _named_versions(waiting)
+                    waiting.clear()
                 row = rows.get(number)
                 if row is None:
                     continue
-                name, size, digest, hidden, *more = row
+                name, size, digest, hidden, version, *more = row
                 self.hidden += hidden
                 if not hidden:
                     path = f"{folder.path}/{folder.names.give(name, number)}"
-                    yield Found(number, name, path, size, digest, folder, tuple(more))
+                    found = Found(number, name, path, size, digest, folder, tuple(more), version)
+                    yield found
+                    waiting += _versions(found, older.get(number, ()))
+        yield from _named_versions(waiting)
+
+
+def _versions(found: Found, older: Sequence[Older]) -> Iterator[Found]:
+    kind, _origin, *rest = found.more
+    for one in older:
+        more = (kind, one.origin_type, *rest)
+        yield found._replace(size=one.size, digest=one.digest, more=more, version=one.number, is_older=True)
+
+
+def _named_versions(waiting: Sequence[Found]) -> Iterator[Found]:
+    """With the names that are free once all files of the folder have theirs."""
+    for found in waiting:
+        segment = found.folder.names.give(keys.versioned(found.name, found.version), found.id)
+        yield found._replace(path=f"{found.folder.path}/{segment}")
 
 
 def of_session(session_id: int, label: str) -> list[tuple[str, int]]:
@@ -321,8 +358,8 @@ def _files(numbers: Sequence[int]) -> dict[int, tuple[Any, ...]]:
     other = Instance.alias()
     held = other.select(other.id).where(other.file == File.id, other.state.in_((HELD, SUPERSEDED)))
     rows: Any = (
-        File.select(File.id, File.name, Blob.size, Blob.digest, fn.EXISTS(held), File.type, File.origin_type)
-        .select_extend(Instance.number, Instance.sop_uid)
+        File.select(File.id, File.name, Blob.size, Blob.digest, fn.EXISTS(held), File.version)
+        .select_extend(File.type, File.origin_type, Instance.number, Instance.sop_uid)
         .join(Blob)
         .switch(File)
         .join(Instance, JOIN.LEFT_OUTER, on=whole)
@@ -340,6 +377,12 @@ def live(kind: str, parents: Any) -> Any:
     files = File.select(File.id, Blob.size).join(Blob)
     found = files.where(File.parent_type == kind, File.parent_id.in_(parents), File.deleted_at.is_null())
     return found.where(~fn.EXISTS(hidden))
+
+
+def older(kind: str, parents: Any) -> Any:
+    """Number and size of the older versions of the live files of some containers."""
+    found = FileVersion.select(FileVersion.id, Blob.size).join(Blob).switch(FileVersion).join(File)
+    return found.where(File.parent_type == kind, File.parent_id.in_(parents), File.deleted_at.is_null())
 
 
 def parents(part: Part) -> Iterable[tuple[str, Any]]:

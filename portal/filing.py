@@ -2,13 +2,14 @@
 
 import logging
 from dataclasses import dataclass, replace
+from typing import Any
 
-from portal import audit, index, placement, runtime
+from portal import audit, index, placement, runtime, versions
 from portal.archive import Place
 from portal.errors import Damaged
 from portal.header import Header
 from portal.index import IN_TWO_PLACES, SAME, Container, Verdict
-from portal.models import ALTERNATE, CURRENT, HELD, Blob, File, FileVersion, Segment, arrivals, now, writing
+from portal.models import ALTERNATE, CURRENT, HELD, Blob, File, Segment, arrivals, writing
 from portal.provenance import NEW, Actor, Origin, Recorded
 
 log = logging.getLogger(__name__)
@@ -53,13 +54,14 @@ class Stored:
     size: int
     digest: str
     sentence: str = ""
+    version: int | None = None
+    """Where it is the same as an older version of a file: which one."""
 
 
 def already(arrival: Arrival) -> Stored | None:
     """The answer for content that is here under the same UID or name: nothing need be kept again. Reads only."""
     if arrival.header is None:
-        file = _namesake(arrival)
-        return _same(arrival, file.id) if file is not None and file.blob.digest == arrival.digest else None
+        return _same_version(arrival)
     file_id = index.same(arrival.project_id, arrival.header, arrival.dataset_digest or "", arrival.within)
     return None if file_id is None else _same(arrival, file_id)
 
@@ -75,7 +77,7 @@ def is_whole(stored: Stored) -> bool:
     What lies in the bucket alone is believed unless the bucket is known to have lost or changed something of its
     segment: nobody waits for the bucket to be told that nothing need be kept.
     """
-    blob, archive = File.get_by_id(stored.file_id).blob, runtime.archive()
+    blob, archive = _row(stored).blob, runtime.archive()
     try:
         with archive.open(blob.segment, blob.offset, blob.size) as content:
             if archive.is_here(blob.segment):
@@ -90,11 +92,11 @@ def mend(arrival: Arrival, place: Place, known: Stored) -> Stored:
 
     Inside the caller's write block.
     """
-    file = File.get_by_id(known.file_id)
-    log.warning("file %d was damaged in segment %s: the same object came again", file.id, file.blob.segment)
-    file.blob = _blob(arrival, place)
-    file.save(only=[File.blob])
-    audit.record(_actor(arrival), "file:mended", "file", file.id, version=file.version)
+    row = _row(known)
+    log.warning("file %d was damaged in segment %s: the same object came again", known.file_id, row.blob.segment)
+    row.blob = _blob(arrival, place)
+    row.save(only=["blob"])
+    audit.record(_actor(arrival), "file:mended", "file", known.file_id, version=row.version)
     return _again(arrival, known)
 
 
@@ -168,29 +170,29 @@ def _enter_plain(arrival: Arrival, blob: Blob) -> Stored:
             parent_id=arrival.container_id,
             name=placement.free_name(arrival.container_type or "", arrival.container_id or 0, arrival.name or "file"),
             blob=blob,
+            version=arrival.recorded.version or 1,
             **arrival.origin.fields,
             **arrival.recorded.moments,
             **arrival.recorded.kind,
         )
         return Stored(file_id=file.id, outcome="stored", size=arrival.size, digest=arrival.digest)
-    FileVersion.create(
-        file=file,
-        version=file.version,
-        blob=file.blob_id,
-        origin_type=file.origin_type,
-        origin_id=file.origin_id,
-        origin_via=file.origin_via,
-        created=file.modified,
-    )
-    fields = arrival.origin.fields
-    file.blob, file.version, file.modified = blob, file.version + 1, arrival.recorded.modified or now()
-    file.origin_type, file.origin_id, file.origin_via = (
-        fields["origin_type"],
-        fields["origin_id"],
-        fields["origin_via"],
-    )
-    file.save()
+    versions.add(file, blob, recorded=arrival.recorded, origin=arrival.origin)
     return Stored(file_id=file.id, outcome="version", size=arrival.size, digest=arrival.digest)
+
+
+def _same_version(arrival: Arrival) -> Stored | None:
+    file = _namesake(arrival)
+    row = None if file is None else versions.holding(file, arrival.digest, arrival.recorded.version)
+    if file is None or row is None:
+        return None
+    same = _same(arrival, file.id)
+    return same if row is file else replace(same, version=row.version)
+
+
+def _row(stored: Stored) -> Any:
+    """The row that has the bytes of what is here: the file, or one of its older versions."""
+    file: File = File.get_by_id(stored.file_id)
+    return file if stored.version is None else versions.get(file, stored.version)
 
 
 def _namesake(arrival: Arrival) -> File | None:

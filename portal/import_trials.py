@@ -4,7 +4,7 @@ import hashlib
 import io
 from typing import TYPE_CHECKING
 
-from portal import files, header, import_places, index, setbacks, work_items
+from portal import files, header, import_places, index, setbacks, versions, work_items
 from portal.errors import Missing, NotDicom, PortalError
 from portal.header import Header
 from portal.import_twins import Twins
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 HEADS = (256 << 10, 16 << 20)
 """Bytes of an object that are looked at; the second where its header is longer than the first."""
+NOWHERE = ("project", 0)
+"""A container that is still to be made: nothing lies in it."""
 STATES = {SAME: "same", CURRENT: "new", ALTERNATE: "alternate", HELD: "conflict"}
 
 
@@ -51,7 +53,7 @@ class Trial:
             raise NotDicom(PLAIN)
         target = self._importer.target(task, is_dicom=lambda: parsed is not None)
         if parsed is not None:
-            return self._judge(task.item, parsed, offset, check)
+            return self._judge(task.item, parsed, offset, target, check)
         return self._beside(task.item, target, check)
 
     def _header(self, item: Item) -> tuple[Header | None, int]:
@@ -64,18 +66,22 @@ class Trial:
                     break
         return None, 0
 
-    def _judge(self, item: Item, parsed: Header, offset: int, check: Check) -> tuple[str, str]:
+    def _judge(self, item: Item, parsed: Header, offset: int, target: Target, check: Check) -> tuple[str, str]:
         """As the door would; the bytes are read only where something with that UID is here."""
         digest = ""
         if arrivals.current_object(self._project, parsed.sop_uid) is not None:
             digest = self._digest(item, offset, check)
-        verdict = index.judge(self._project, parsed, digest)
+        place = import_places.find(self._project, target.containers or ()) or NOWHERE
+        verdict = index.judge(self._project, parsed, digest, place if target.is_recorded else None)
         if verdict.state == CURRENT:
-            return self._among(item, parsed, offset, check)
+            return self._among(item, parsed, offset, target, check)
+        if verdict.sentence == index.IN_TWO_PLACES:
+            return "new", verdict.sentence
         return STATES[verdict.state], verdict.sentence
 
-    def _among(self, item: Item, parsed: Header, offset: int, check: Check) -> tuple[str, str]:
+    def _among(self, item: Item, parsed: Header, offset: int, target: Target, check: Check) -> tuple[str, str]:
         """What it would be to those of the same import that came before it."""
+        is_elsewhere = target.is_recorded and self._twins.is_first_at(repr(target.containers), parsed, item.id)
         number = self._twins.before(parsed, item.id)
         other = work_items.get(number) if number is not None else None
         theirs, begins = self._header(other) if other is not None else (None, 0)
@@ -86,6 +92,8 @@ class Trial:
             return "alternate", f"{other.key} is the same SOP Instance in another transfer syntax."
         self._twins.alike(theirs, self._digest(other, begins, check), other.id)
         same = self._twins.alike(parsed, self._digest(item, offset, check), item.id)
+        if same is not None and is_elsewhere:
+            return "new", index.IN_TWO_PLACES
         if same is not None:
             return "same", f"{work_items.get(same).key} is the same object."
         return "conflict", f"{other.key} has the same SOP Instance UID, and other content."
@@ -98,7 +106,9 @@ class Trial:
         if number is None:
             return "new", ""
         here = File.get_by_id(number)
-        if here.type != "dicom" and here.blob.digest == (item.digest or self._digest(item, 0, check)):
+        version = target.document.recorded.version if target.document else None
+        digest = item.digest or self._digest(item, 0, check)
+        if here.type != "dicom" and versions.holding(here, digest, version) is not None:
             return "same", ""
         if here.type == "dicom":
             return "new", "It gets another name: a DICOM object has this one."

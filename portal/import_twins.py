@@ -5,7 +5,7 @@ import threading
 from portal.header import Header
 
 MOST = 500_000
-"""Hashes that are remembered, two or three of each object: some 100 bytes each."""
+"""Hashes that are remembered, two to four of each object: some 100 bytes each."""
 
 
 class Twins:
@@ -32,6 +32,11 @@ class Twins:
         """The item that had the UID and this content before; None for the first."""
         with self._lock:
             return self._kept(self._items, hash((header.sop_uid, header.transfer_syntax, digest)), item_id)
+
+    def is_first_at(self, place: str, header: Header, item_id: int) -> bool:
+        """Whether no item before had this SOP Instance UID at this place."""
+        with self._lock:
+            return self._kept(self._items, hash((header.sop_uid, place)), item_id) is None
 
     def disagreement(self, header: Header) -> str:
         """Why this object and one before it cannot both be shown; empty where they can."""

@@ -48,6 +48,11 @@ class Target:
     """None: where its header says."""
     name: str | None
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether a sidecar says where it stood: there it comes back, also if it stands elsewhere too."""
+        return self.document is not None and bool(self.document.containers)
+
 
 def tasks(job: Job) -> Iterator[Task]:
     """What is left of an import, page by page."""
@@ -99,7 +104,7 @@ class Importer:
             origin=origin,
             document=document,
             containers=import_places.labelled(where.labels, origin),
-            name=where.name,
+            name=(document and document.name_of_file) or where.name,
         )
 
     def _take(self, task: Task, check: Check) -> Stored:
@@ -120,7 +125,10 @@ class Importer:
             target = self.target(task, is_dicom=incoming.is_dicom)
             if target.containers is not None:
                 kind, number = import_places.make(self._project, target.containers)
-                incoming.place(Placement(container_type=kind, container_id=number, name=target.name))
+                wanted = Placement(
+                    container_type=kind, container_id=number, name=target.name, also_here=target.is_recorded
+                )
+                incoming.place(wanted)
             return incoming.commit()
 
     def _document(self, task: Task) -> Document | None:

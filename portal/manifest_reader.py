@@ -17,7 +17,7 @@ MOST_BYTES = 1 << 62
 NO_MANIFEST = "It is no manifest of Portico, or it was cut off."
 
 Entry = dict[str, Any]
-TEXTS = {"key": None, "sha256": None, "sidecar_of": ""}
+TEXTS = {"key": None, "sha256": None, "sidecar_of": "", "name": ""}
 """What of an entry is text, and what stands for it where it is left out."""
 
 

@@ -11,10 +11,12 @@ from functools import lru_cache
 from importlib import metadata
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from peewee import JOIN, Case, fn
+
 from portal import runtime, sidecars, site
 from portal.errors import Damaged, Missing, Taken, Unreachable
 from portal.export_walk import MANIFESTS, batched
-from portal.models import ALTERNATE, CURRENT, File, Instance, Job, JobItem, Storage, now
+from portal.models import ALTERNATE, CURRENT, File, FileVersion, Instance, Job, JobItem, Storage, now
 from portal.models.compiled import among, plain
 from portal.runs import Run
 
@@ -50,6 +52,9 @@ class _Row(NamedTuple):
     digest: str
     sentence: str
     file: int | None
+    version: int | None
+    newest: int | None
+    name: str
     origin_type: str
     origin_id: str
     origin_via: str
@@ -170,6 +175,10 @@ def _item(row: _Row, told: dict[str, str], prefix: str) -> str:
     more = "".join(
         f', "{name}": {_encode(prefix + value if name == "sidecar_of" else value)}' for name, value in told.items()
     )
+    if row.version is not None:
+        more += f', "version": {row.version}'
+    if row.version != row.newest:  # its key is not that of the file
+        more += f', "name": {_encode(row.name)}'
     if row.file is not None:
         more += f', "origin": {_origin(row.origin_type, row.origin_id, row.origin_via)}'
         more += f', "received": "{row.created.replace(" ", "T")}+00:00"'
@@ -207,9 +216,13 @@ def _items(job_id: int, state: str) -> Iterator[tuple[_Row, dict[str, str]]]:
 
 def _page(job_id: int, state: str, after: int) -> list[_Row]:
     of_item = JobItem.id, JobItem.key, JobItem.size, JobItem.digest, JobItem.sentence
-    of_file = File.id, File.origin_type, File.origin_id, File.origin_via, File.created
+    of_file = File.id, JobItem.version, Case(None, [(JobItem.version.is_null(False), File.version)]), File.name
+    columns = ("origin_type", "origin_id", "origin_via", "created")
+    of_version = [fn.COALESCE(getattr(FileVersion, name), getattr(File, name)) for name in columns]
     wanted = (JobItem.job == job_id) & (JobItem.state == state) & (JobItem.id > after)
-    found = JobItem.select(*of_item, *of_file).left_outer_join(File).where(wanted)
+    is_older = (FileVersion.file == JobItem.file) & (FileVersion.version == JobItem.version)
+    found = JobItem.select(*of_item, *of_file, *of_version).left_outer_join(File).where(wanted)
+    found = found.join_from(JobItem, FileVersion, JOIN.LEFT_OUTER, on=is_older)
     return [_Row(*row) for row in plain(found.order_by(JobItem.id).limit(PAGE))]
 
 

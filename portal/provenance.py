@@ -35,6 +35,8 @@ class Recorded:
     modified: datetime | None = None
     type: str | None = None
     mimetype: str | None = None
+    version: int | None = None
+    """Which version of its file it was."""
 
     @property
     def moments(self) -> dict[str, datetime]:
@@ -52,7 +54,7 @@ class Recorded:
         """For the archive's record."""
         moments = {"received": self.received, "modified": self.modified}
         written = {name: moment and moment.isoformat() for name, moment in moments.items()}
-        return {**written, "type": self.type, "mimetype": self.mimetype}
+        return {**written, "type": self.type, "mimetype": self.mimetype, "version": self.version}
 
     @classmethod
     def read(cls, written: dict[str, Any]) -> Self:

@@ -32,6 +32,8 @@ class Document:
     digest: str
     name: str = ""
     """Empty where only the manifest tells of it."""
+    name_of_file: str = ""
+    """Of an older version that the manifest tells of: the name of its file, which its key is not."""
     containers: tuple[tuple[str, Columns], ...] = field(default=())
     """Kind and columns of each container, from the subject down to the one that it lies in."""
 
@@ -56,7 +58,12 @@ def of_entry(entry: Entry, *, signed: bool) -> Document | None:
         return None
     try:
         origin = _origin(entry["origin"], None if signed else _text(entry["site"]))
-        return Document(origin=origin, recorded=Recorded(received=_moment(entry["received"])), digest=entry["sha256"])
+        return Document(
+            origin=origin,
+            recorded=Recorded(received=_moment(entry["received"]), version=_version(entry.get("version"))),
+            digest=entry["sha256"],
+            name_of_file=files.clean_name(entry["name"]) if entry.get("name") else "",
+        )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise BadValue("Its entry in the manifest says what cannot be.") from error
 
@@ -73,6 +80,7 @@ def _document(told: Mapping[str, Any], signed: bool) -> Document:
             modified=_moment(of_file["modified"]),
             type=_optional(of_file["type"]),
             mimetype=_media_type(of_file["mimetype"]),
+            version=_version(of_file.get("version")),
         ),
         digest=_text(of_file["sha256"]),
         name=files.clean_name(of_file["name"]),
@@ -111,6 +119,14 @@ def _moment(text: str) -> datetime:
     if moment.tzinfo is None or not 1 < moment.year < 9999:  # these are years in every time zone
         raise BadValue(NO_SIDECAR)
     return moment.astimezone(UTC)
+
+
+def _version(value: Any) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or not 1 <= value <= files.MOST_VERSIONS:
+        raise BadValue(NO_SIDECAR)
+    return value
 
 
 def _text(value: Any) -> str:

@@ -9,7 +9,19 @@ from typing import Any
 from peewee import fn
 
 from portal import origins, runtime, site, spells
-from portal.models import Acquisition, Blob, File, Group, Instance, JobItem, Project, Session, Sidecar, Subject
+from portal.models import (
+    Acquisition,
+    Blob,
+    File,
+    FileVersion,
+    Group,
+    Instance,
+    JobItem,
+    Project,
+    Session,
+    Sidecar,
+    Subject,
+)
 from portal.models.compiled import among, plain
 from portal.runs import Run
 from portal.storage import keys
@@ -123,21 +135,23 @@ class _Documents:
 
     def of(self, items: Sequence[JobItem]) -> list[bytes]:
         files = {row.id: row for row in _files([item.file_id for item in items if item.file_id is not None])}
+        versions = {item.id: _version(item, files.get(item.file_id or 0)) for item in items}
         self._learn({(row.parent_type, row.parent_id) for row in files.values()})
-        names = origins.names((row.origin_type, row.origin_id) for row in files.values())
+        owners = [row for row in (*files.values(), *versions.values()) if row is not None]
+        names = origins.names((row.origin_type, row.origin_id) for row in owners)
         uids = _sop_instance_uids(list(files))
-        return [self._document(item, files.get(item.file_id or 0), names, uids) for item in items]
+        return [self._document(item, files.get(item.file_id or 0), versions[item.id], names, uids) for item in items]
 
-    def _document(self, item: JobItem, file: File | None, names: Any, uids: dict[int, str]) -> bytes:
+    def _document(self, item: JobItem, file: File | None, older: Any, names: Any, uids: dict[int, str]) -> bytes:
         told: Document = {"format": FORMAT, "site": self._site}
         entry: Document = {"size": item.size, "sha256": item.digest}
         if file is not None:
             told |= self._places.get((file.parent_type, file.parent_id), {})
-            entry |= _owned(file, names) | {
+            entry |= _owned(older or file, names) | {
                 "name": file.name,
                 "type": file.type,
                 "mimetype": file.mimetype,
-                "version": file.version,
+                "version": item.version or file.version,
                 "level": file.parent_type,
             }
             if file.id in uids:
@@ -191,7 +205,16 @@ def _owned(row: Any, names: Any) -> Document:
     """Who made a row, with the name of today, and when."""
     who = names[row.origin_type, row.origin_id]
     origin = {"type": row.origin_type, "id": row.origin_id, "via": row.origin_via, "name": who.name}
-    return {"origin": origin, "received": row.created.isoformat(), "modified": row.modified.isoformat()}
+    modified = row.created if isinstance(row, FileVersion) else row.modified
+    return {"origin": origin, "received": row.created.isoformat(), "modified": modified.isoformat()}
+
+
+def _version(item: JobItem, file: File | None) -> FileVersion | None:
+    """The row of an older version; None for the newest."""
+    if file is None or item.version in (None, file.version):
+        return None
+    row: FileVersion | None = FileVersion.get_or_none(FileVersion.file == file, FileVersion.version == item.version)
+    return row
 
 
 def _files(ids: Sequence[int]) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from archive_fixtures import an_object, encode, store, store_vendor_file, vendor_file
+from archive_fixtures import an_object, encode, store, store_vendor_file, upload, vendor_file
 from cli_fixtures import Portal
 from pydicom import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -45,6 +45,7 @@ from portal.models import (
     Audit,
     Blob,
     File,
+    FileVersion,
     Group,
     Instance,
     Job,
@@ -353,11 +354,15 @@ def tree() -> dict[str, Any]:
                 (
                     *_path(file),
                     file.blob.digest,
-                    *(getattr(file, name) for name in ("name", "type", "mimetype", *OWNED)),
+                    *(getattr(file, name) for name in ("name", "version", "type", "mimetype", *OWNED)),
                 )
                 for file in File.select()
             ),
             key=str,
+        ),
+        "versions": sorted(
+            (row.file.name, row.version, row.blob.digest, *(getattr(row, name) for name in (*OWNED[:3], "created")))
+            for row in FileVersion.select()
         ),
         "studies": sorted(
             _rows(Study.select(), ["study_uid", "patient_name", "patient_id", "n_instances", "modalities"])
@@ -389,6 +394,11 @@ def fill(project: Project, acquisition: Acquisition, admin: Actor) -> None:
     add_file(acquisition, "scan.bin", os.urandom(1000), device)
     add_file(acquisition, "SCAN.bin", b"", device)
     add_file(acquisition, "scan.bin.json", b"{}", device)
+    for number in (1, 2):
+        other = containers.add_acquisition(acquisition.session_id, f"copy {number}", actor=admin)
+        upload(vendor_file("rtplan.dcm").read_bytes(), other.id, "plan.dcm", actor=device)
+    for content, actor in ((b"draft", device), (b"changed", admin), (b"draft", admin)):
+        add_file(acquisition, "notes.txt", content, actor)
 
 
 @pytest.mark.parametrize("place", ["fs", "moto"], indirect=True)
@@ -410,7 +420,7 @@ def test_an_export_with_sidecars_comes_back_into_an_empty_site_with_nothing_lost
 
     add_storage()
     job = run(exports.start("lab/Trial", to="inbox", actor=admin, options=Options(sidecars=True)))
-    assert (job.state, job.total) == ("done", 12)
+    assert (job.state, job.total) == ("done", 22)
     before, mark = tree(), json.dumps(job.result["manifest"])
     (tmp_path / "empty").mkdir()
     make_site(tmp_path / "empty")
@@ -420,7 +430,7 @@ def test_an_export_with_sidecars_comes_back_into_an_empty_site_with_nothing_lost
     tried = run(imports.dry_run(wanted(by="manifest"), actor=admin))
     assert set(ended(tried).values()) == {"new", "sidecar", "manifest"}
     job = run(imports.start(wanted(by="manifest"), actor=admin))
-    assert (job.state, job.total, job.done, job.failed) == ("done", 6, 6, 0), reasons(job)
+    assert (job.state, job.total, job.done, job.failed) == ("done", 11, 11, 0), reasons(job)
     assert without_site(tree()) == without_site(before), mark
     device = File.get(File.name == "scan.bin")
     assert origins.name(device) == origins.Named(type="device", id="7", site="Portico")

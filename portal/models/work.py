@@ -65,6 +65,8 @@ class JobItem(Table):
     permanent = BooleanField(default=False)
     attempts = IntegerField(default=0)
     """How many have failed."""
+    version = IntegerField(null=True)
+    """Of an export: which version of its file this is."""
 
     class Meta:
         indexes = ((("job", "key"), False), (("job", "state"), False))
@@ -79,10 +81,11 @@ class JobItem(Table):
     COLUMNS = ("job_id", "file_id", "key", "size", "digest", "state", "sentence", "permanent", "attempts")
 
     @classmethod
-    def add(cls, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Insert many rows, each a tuple of COLUMNS: a plan may have a million of them."""
-        marks = ", ".join([database.param] * len(cls.COLUMNS))
-        sql = f"INSERT INTO {cls._meta.table_name} ({', '.join(cls.COLUMNS)}) VALUES ({marks})"  # noqa: S608 (names of ours)
+    def add(cls, rows: Iterable[tuple[Any, ...]], *more: str) -> None:
+        """Insert many rows, each a tuple of COLUMNS and of `more`: a plan may have a million of them."""
+        names = cls.COLUMNS + more
+        marks = ", ".join([database.param] * len(names))
+        sql = f"INSERT INTO {cls._meta.table_name} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 (names of ours)
         database.cursor().executemany(sql, rows)
 
 

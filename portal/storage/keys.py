@@ -40,6 +40,13 @@ def told_apart(text: str, number: int) -> str:
     return f"{stem}{mark}{ending}"
 
 
+def versioned(text: str, number: int) -> str:
+    """The segment of an older version: `.v` and its number, before its ending."""
+    mark = f".v{number}"
+    stem, ending = _split(shorten(text, room=len(mark)))
+    return f"{stem}{mark}{ending}"
+
+
 def folded(text: str) -> str:
     """What two segments have in common that a store without case would take for one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
