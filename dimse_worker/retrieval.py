@@ -32,7 +32,7 @@ def _serve(assoc: Any, request: C_MOVE | C_GET, context: PresentationContext) ->
         assoc.tally.failed(operation)
         answers.refuse(status.for_error(error))
         return
-    run = Run(assoc, answers, plan, _described(operation, identifier, target))
+    run = Run(assoc, answers, plan, _described(operation, identifier, plan, target or assoc.admission.peer))
     try:
         if target is None:
             _get(assoc, run)
@@ -94,8 +94,8 @@ def _get(assoc: Any, run: Run) -> None:
     run.finish()
 
 
-def _described(operation: str, identifier: Dataset, target: Peer | None) -> dict[str, Any]:
-    """What the job's row says: what was asked for, by its UIDs, and where it goes."""
+def _described(operation: str, identifier: Dataset, plan: Plan, target: Peer) -> dict[str, Any]:
+    """What the job's row says: what was asked for, in words and by its UIDs, and where it goes."""
     level = str(identifier.get("QueryRetrieveLevel", ""))
     uids = {
         word: [str(uid) for uid in _values(identifier.get(keyword))]
@@ -105,9 +105,14 @@ def _described(operation: str, identifier: Dataset, target: Peer | None) -> dict
             ("instances", "SOPInstanceUID"),
         )
     }
-    where = f" to {target.label}" if target else ""
-    params = {"level": level, **uids, "destination": target.id if target else None}
-    return {"kind": operation, "what": f"{level}{where}", "params": params}
+    params = {"level": level, **uids, "destination": target.id if operation == "move" else None}
+    part = {"SERIES": _amount(len(uids["series"]), "series"), "IMAGE": _amount(plan.total, "instance")}.get(level, "")
+    return {"kind": operation, "what": f"{part}{plan.words} to {target.label}", "params": params}
+
+
+def _amount(number: int, one: str) -> str:
+    """2 instances of, in front of what they are of."""
+    return f"{number:,} {one}{'' if number == 1 or one == 'series' else 's'} of "
 
 
 def _values(value: Any) -> list[Any]:

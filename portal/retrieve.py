@@ -19,6 +19,10 @@ from portal.models.visibility import PAGE, Selection
 from portal.rights import Scope
 from portal.transcoding import transcode
 
+BETWEEN = chr(92)
+"""The backslash that stands between values, and so between the modalities of a study."""
+LONGEST_NAME = 100
+
 __all__ = ["Outgoing", "Plan", "of_files", "plan", "transcode"]
 
 
@@ -81,6 +85,17 @@ class Plan:
     @cached_property
     def _counted(self) -> list[tuple[str, str, int]]:
         return outgoing.classes(self.selection, self.last) if self.selection.projects else []
+
+    @cached_property
+    def words(self) -> str:
+        """The studies that something is sent of, as people call them: CT Thorax, P001 and 2 more studies."""
+        number, first = outgoing.studies(self.selection, self.last) if self.total else (0, None)
+        if first is None:
+            return "Nothing that is here"
+        modalities, description, patient_id = first
+        name = f"{modalities.strip(BETWEEN).replace(BETWEEN, '/')} {description[:LONGEST_NAME]}".strip() or "A study"
+        more = "" if number == 1 else f" and {number - 1} more {'study' if number == 2 else 'studies'}"
+        return f"{name}, {patient_id or 'no Patient ID'}{more}"
 
     def __iter__(self) -> Iterator[Outgoing]:
         """Series by series, each in the order of its instance numbers; no cursor is open between two of them."""

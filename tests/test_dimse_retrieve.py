@@ -174,6 +174,26 @@ def test_a_move_brings_what_was_sent_byte_for_byte(
     assert job.association.calling == "SCANNER"
 
 
+def test_what_a_peer_retrieves_is_named_by_study_and_patient(
+    listener: Listener, objects: list[Encoded], study_uid: str, viewer: Destination
+) -> None:
+    peers.edit("SCANNER", moves_to=("VIEWER",), actor=operator())
+    thorax = image(Modality="CT", StudyDescription="Thorax", PatientID="P001")
+    assert store(listener.port, [Encoded.of(thorax)])[0].status == 0
+    named = keys("IMAGE", SOPInstanceUID=thorax.SOPInstanceUID, SeriesInstanceUID=thorax.SeriesInstanceUID)
+    named.StudyInstanceUID = thorax.StudyInstanceUID
+    move(listener.port, keys("STUDY", StudyInstanceUID=thorax.StudyInstanceUID), "VIEWER")
+    move(listener.port, keys("STUDY", StudyInstanceUID=[thorax.StudyInstanceUID, study_uid]), "VIEWER")
+    get(listener.port, named)
+    get(listener.port, keys("STUDY", StudyInstanceUID="1.2.3"))
+    assert [job.what for job in rows(models.Job)] == [
+        "CT Thorax, P001 to VIEWER",
+        "OT, P1 and 1 more study to VIEWER",
+        "1 instance of CT Thorax, P001 to SCANNER",
+        "Nothing that is here to SCANNER",
+    ]
+
+
 @pytest.mark.parametrize("level", ["PATIENT", "STUDY", "SERIES", "IMAGE"])
 def test_a_move_at_each_level_moves_what_it_names(
     listener: Listener, objects: list[Encoded], study_uid: str, viewer: Destination, level: str

@@ -76,6 +76,16 @@ def series(selection: Selection, last: int, after: tuple[Any, ...] | None) -> li
     return page(query.where(Series.n_instances > 0), order, after)
 
 
+def studies(selection: Selection, last: int) -> tuple[int, tuple[str, str, str] | None]:
+    """How many studies there are on the first page of the series, and what the first of them says: modalities,
+    description and Patient ID."""
+    ids = list(dict.fromkeys(row.key[0] for row in series(selection, last, None)))
+    if not ids:
+        return 0, None
+    columns = (Study.modalities, Study.description, Study.patient_id)
+    return len(ids), Study.select(*columns).where(Study.id == ids[0]).tuples().first()
+
+
 def instances(
     selection: Selection, series_id: int, last: int, after: tuple[int, int] | None
 ) -> list[tuple[tuple[int, int], Stored]]:
