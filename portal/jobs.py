@@ -234,6 +234,11 @@ def retry(job_id: int, *, actor: Actor) -> Job:
     return job
 
 
+def exist() -> bool:
+    """Whether there is any job."""
+    return bool(Job.select(Job.id).exists())
+
+
 def get(job_id: int) -> Job:
     """Raises Missing."""
     job = Job.get_or_none(Job.id == job_id)

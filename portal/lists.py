@@ -69,6 +69,8 @@ class LongList:
     """What the page shows of some rows, by a fixed number of statements."""
     state: Callable[[], Any] | None = None
     """The expression whose value is the word of the filter that a row belongs to; None where it has no filter."""
+    kinds: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    """Word in the address → condition on the rows; the one of the empty word holds where nobody asks for another."""
     searched: tuple[Any, ...]
     """The columns in which a part of the text may stand."""
     also: Callable[[str], Sequence[Any]] = lambda _search: ()
@@ -84,10 +86,12 @@ class LongList:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What somebody wants of a list. `only` is a word of its filter, `sort` a name with - for descending."""
+    """What somebody wants of a list. `only` is a word of its filter, `kind` one of its kinds, `sort` a name with - for
+    descending."""
 
     search: str = ""
     only: str = ""
+    kind: str = ""
     sort: str = ""
     limit: int = 50
     skip: int = 0
@@ -105,7 +109,7 @@ class Found:
 
 def find(whole: LongList, asked: Asked) -> Found:
     """One page of a list: two statements, and those of its `views`. What it does not know it leaves out."""
-    counts = _counts(whole, asked.search)
+    counts = _counts(whole, asked)
     total = counts.get(asked.only, 0) if asked.only and whole.state else sum(counts.values())
     sort = asked.sort if asked.sort.removeprefix("-") in whole.sorts else whole.usual
     rows = _ordered(whole, asked, sort).limit(asked.limit).offset(asked.skip) if total > asked.skip else ()
@@ -114,7 +118,7 @@ def find(whole: LongList, asked: Asked) -> Found:
 
 def number_of(whole: LongList) -> int:
     """How many rows a list has."""
-    return sum(_counts(whole, "").values())
+    return sum(_counts(whole, Asked()).values())
 
 
 def every_cell(whole: LongList, asked: Asked) -> Iterator[Sequence[Any]]:
@@ -139,7 +143,7 @@ def _these(whole: LongList, numbers: "array[int]") -> list[Sequence[Any]]:
 
 
 def _ordered(whole: LongList, asked: Asked, sort: str) -> Any:
-    query = _searched(whole, whole.rows(), asked.search)
+    query = _narrowed(whole, whole.rows(), asked)
     if asked.only and whole.state:
         query = query.where(whole.state() == asked.only)
     by, number = whole.sorts[sort.removeprefix("-")](), whole.table.id
@@ -148,24 +152,28 @@ def _ordered(whole: LongList, asked: Asked, sort: str) -> Any:
     return query.order_by(Asc(by, nulls="LAST"), number.asc())
 
 
-def _counts(whole: LongList, search: str) -> Mapping[str, int]:
+def _counts(whole: LongList, asked: Asked) -> Mapping[str, int]:
     if whole.counts is not None:
-        return whole.counts(search)
+        return whole.counts(asked.search)
     every = whole.counted or whole.rows
-    query = _searched(whole, every(), search)
+    query = _narrowed(whole, every(), asked)
     if whole.state is None:
         return {"": query.count()}
     state = whole.state()
-    if search:  # else SQLite walks the index of the state, and fetches each row by its number to look into its texts
+    if (
+        asked.search
+    ):  # else SQLite walks the index of the state, and fetches each row by its number to look into its texts
         state = fn.COALESCE(state, "")
     return dict(query.select(state, fn.COUNT(whole.table.id)).group_by(state).tuples())
 
 
-def _searched(whole: LongList, query: Any, search: str) -> Any:
-    if not search:
+def _narrowed(whole: LongList, query: Any, asked: Asked) -> Any:
+    if kind := whole.kinds.get(asked.kind, whole.kinds.get("")):
+        query = query.where(kind())
+    if not asked.search:
         return query
-    found = [contains(column, search) for column in whole.searched]
-    return query.where(_any([*found, *whole.also(search)]))
+    found = [contains(column, asked.search) for column in whole.searched]
+    return query.where(_any([*found, *whole.also(asked.search)]))
 
 
 def ordered(text: Any) -> Any:

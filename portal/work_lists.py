@@ -54,11 +54,29 @@ def _with_reasons(views: Callable[[Sequence[Job]], list[dict[str, Any]]], rows: 
     return [{**view, "waits_for": reasons.get(view["id"], "")} for view in views(rows)]
 
 
+RETRIEVALS = tuple(name for name, kind in jobs.KINDS.items() if kind.run is None)
+JOB_KINDS = (
+    ("", "All but what peers retrieve"),
+    *((name, kind.label) for name, kind in jobs.KINDS.items() if kind.run is not None),
+    ("retrieval", "Retrievals by peers"),
+)
+"""What the list of jobs may be narrowed to: the word in the address, and what people read."""
+
+
+def _kind(name: str) -> Callable[[], Any]:
+    if name == "retrieval":
+        return lambda: Job.kind.in_(RETRIEVALS)
+    if name:
+        return lambda: Job.kind == name
+    return lambda: Job.kind.in_([one for one in jobs.KINDS if one not in RETRIEVALS])
+
+
 JOBS = LongList(
     table=Job,
     rows=Job.select,
     views=_job_rows,
     state=_job_state,
+    kinds={name: _kind(name) for name, _words in JOB_KINDS},
     searched=(*SEARCHED, Job.kind),
     sorts={
         **SORTS,

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from playwright.sync_api import Page, expect
 from test_dcmtk import data_sets, storescp
 from up_fixtures import Up
 
-from portal import models, peers
+from portal import jobs, leases, models, peers
 from portal.provenance import operator
 from portal.storage import storages
 
@@ -230,3 +231,28 @@ def _read(page: Page) -> None:
         assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
     page.set_viewport_size(usual)
     expect(page.locator("h1")).to_have_text(re.compile("."))
+
+
+def test_a_list_of_jobs_follows_what_runs_and_leaves_focus_and_selection_alone(admin: Page, person: Person) -> None:
+    page = admin
+    with models.connection(), models.writing():
+        job = jobs.create("export", actor=operator(), params={"path": "g/p", "to": "x"}, what="followed", total=10)
+        held = {"state": "running", "holder": "nobody", "started": models.now(), **leases.granted(timedelta(hours=1))}
+        models.Job.update(**held).where(models.Job.id == job.id).execute()
+    person.goes("/jobs/?q=followed")
+    link = page.get_by_role("link", name="followed")
+    link.focus()
+    link.evaluate("link => getSelection().selectAllChildren(link)")
+    _set(job.id, done=7)
+    expect(page.locator("#list")).to_contain_text("7 of 10", timeout=PATIENCE)
+    _set(job.id, done=10, state="done", ended=models.now(), lease=None)
+    expect(page.locator("#list")).to_contain_text("10 of 10", timeout=PATIENCE)
+    expect(page.locator("#narrow")).to_contain_text("Done 1")
+    expect(page.locator("[id^=poll-]")).to_have_count(0)
+    expect(link).to_be_focused()
+    assert page.evaluate("getSelection().toString()") == "followed"
+
+
+def _set(job_id: int, **columns: object) -> None:
+    with models.connection(), models.writing():
+        models.Job.update(**columns).where(models.Job.id == job_id).execute()

@@ -92,7 +92,7 @@ def test_every_list_is_counted_sorted_paged_and_taken_away_in_few_statements(
         assert len(rows) == int(number[1]), name
         assert {len(row) for row in rows} == {len(heads)}, name
         part = visitor.get(path, headers=HTMX).text
-        assert 'id="narrow" hx-swap-oob="true"' in part, name
+        assert 'id="narrow" hx-swap-oob="outerMorph"' in part, name
 
 
 def test_containers_are_sorted_by_what_they_hold_and_by_name_as_people_read(

@@ -1,16 +1,17 @@
 """A job's page: its items in pages, how each attempt ended, and the whole as a report."""
 
+import ast
 import csv
 import io
 import json
 import re
 
 import pytest
-from web_fixtures import HTMX, Visitor, app, stranger, text_of, visitor
+from web_fixtures import HTMX, Visitor, app, statements, stranger, text_of, visitor
 
 from portal import jobs, runs
 from portal.errors import Away, Unreachable
-from portal.models import Job, JobItem, now, writing
+from portal.models import Job, JobItem, database, now, writing
 from portal.provenance import Actor
 from portal.runs import End, Run
 
@@ -123,3 +124,67 @@ def test_a_worker_that_died_is_an_attempt_too(visitor: Visitor, admin: Actor) ->
 
     said = [one["sentence"] for one in jobs.get(job.id).result["tries"]]
     assert said == ["The worker that ran it died.", "All arrived."]
+
+
+def put(kind: str, admin: Actor, what: str, **changes: object) -> Job:
+    with writing():
+        job = jobs.create(kind, actor=admin, params={"path": "g/p", "to": "x"}, what=what)
+        Job.update(**{"state": "done", "ended": now(), **changes}).where(Job.id == job.id).execute()
+    return jobs.get(job.id)
+
+
+def test_what_peers_retrieve_does_not_hide_what_people_started(visitor: Visitor, admin: Actor) -> None:
+    put("echo", admin, "Scanner")
+    for number in range(60):
+        put("move", admin, f"CT Thorax, P{number:03} to Sample workstation")
+    put("get", admin, "MR Head, P1 to Sample workstation", state="failed")
+
+    page = text_of(visitor.get("/jobs/").text)
+    assert "1 job " in page
+    assert "All 1 Done 1" in page
+    assert "Sample workstation" not in page
+
+    retrieved = visitor.get("/jobs/?kind=retrieval").text
+    assert "61 jobs found" in text_of(retrieved)
+    assert "All 61 Failed 1 Done 60" in text_of(retrieved)
+    assert "/jobs/?only=failed&amp;kind=retrieval" in retrieved
+    assert "/jobs/?kind=retrieval&amp;page=2" in retrieved
+    assert "1 job found" in text_of(visitor.get("/jobs/?kind=retrieval&only=failed").text)
+    assert visitor.get("/jobs/?kind=retrieval&format=csv").text.count("Sample workstation") == 61
+
+
+def test_jobs_are_narrowed_to_a_kind_with_search_and_state(visitor: Visitor, admin: Actor) -> None:
+    put("export", admin, "lab/Trial to mirror")
+    put("export", admin, "lab/Other to mirror", state="failed")
+    put("import", admin, "lab/Trial from inbox")
+
+    assert "2 jobs found" in text_of(visitor.get("/jobs/?kind=export").text)
+    assert "1 job found" in text_of(visitor.get("/jobs/?kind=export&q=trial", headers=HTMX).text)
+    assert "1 job found" in text_of(visitor.get("/jobs/?kind=export&only=failed").text)
+    assert '<option value="export" selected>Export</option>' in visitor.get("/jobs/?kind=export").text
+    assert "3 jobs " in text_of(visitor.get("/jobs/?kind=nonsense").text)
+    assert "0 jobs found" in text_of(visitor.get("/jobs/?kind=echo").text)
+
+
+@pytest.mark.parametrize("path", ["/jobs/", "/exports/", "/imports/"])
+def test_a_list_asks_for_itself_while_something_in_it_goes_on(visitor: Visitor, admin: Actor, path: str) -> None:
+    for kind in ("export", "import"):
+        with writing():
+            params = {"path": "g/p", "to": "x", "of": "x", "prefix": "", "by": "path"}
+            jobs.create(kind, actor=admin, params=params, what="g/p to x")
+    asks = re.compile(
+        rf'<span id="poll-\d+" hidden hx-get="{path}\?q=g" hx-trigger="load delay:3s, again" hx-target="#list"'
+    )
+    assert asks.search(visitor.get(f"{path}?q=g").text)
+    assert asks.search(visitor.get(f"{path}?q=g", headers=HTMX).text)
+    Job.update(state="done", ended=now()).execute()
+    assert "poll-" not in visitor.get(path).text
+
+
+def test_the_list_of_jobs_is_counted_from_an_index_alone(visitor: Visitor, admin: Actor) -> None:
+    put("echo", admin, "Scanner")
+    with statements() as sent:
+        visitor.get("/jobs/")
+    counts = [ast.literal_eval(one) for one in sent if "COUNT" in one and '"kind"' in one]
+    plans = [row[3] for sql, values in counts for row in database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert any("USING COVERING INDEX job_kind_state" in line for line in plans), plans

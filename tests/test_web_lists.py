@@ -89,7 +89,7 @@ def test_filters_have_counts_that_follow_the_search(visitor: Visitor, admin: Act
 
     part = visitor.get("/interfaces/devices/?q=one", headers=HTMX).text
     assert "All 2 Never seen 1 Disabled 1" in text_of(part)
-    assert 'id="narrow" hx-swap-oob="true"' in part
+    assert 'id="narrow" hx-swap-oob="outerMorph"' in part
     assert "q=one&amp;only=disabled" in part
     disabled = visitor.get("/interfaces/devices/?q=one&only=disabled").text
     assert "1 device found" in text_of(disabled)

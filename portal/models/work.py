@@ -48,7 +48,12 @@ class Job(Owned):
     parent_id: int | None
 
     class Meta:
-        indexes = ((("state", "due"), False), (("ended", "state"), False), (("storage", "kind", "ended"), False))
+        indexes = (
+            (("state", "due"), False),
+            (("kind", "state"), False),
+            (("ended", "state"), False),
+            (("storage", "kind", "ended"), False),
+        )
 
 
 class JobItem(Table):

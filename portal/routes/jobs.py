@@ -9,7 +9,7 @@ from portal import days, export_parts, job_items, jobs, lanes, origins, pace, ve
 from portal.routes.export_forms import StartForm
 from portal.routes.guard import current_actor, site_admin_required
 from portal.routes.pages import as_csv, as_json_lines, listed, render, typed, wants_csv
-from portal.work_lists import JOBS
+from portal.work_lists import JOB_KINDS, JOBS
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 
@@ -77,7 +77,15 @@ STATES_OF = {
 def index() -> Response:
     if wants_csv():
         return as_csv(JOBS, "jobs")
-    return render("jobs/list.html", partial="jobs/_list.html", listing=listed(JOBS), states=STATES, day=days.jobs())
+    return render(
+        "jobs/list.html",
+        partial="jobs/_list.html",
+        listing=listed(JOBS),
+        states=STATES,
+        kinds=JOB_KINDS,
+        any_job=jobs.exist(),
+        day=days.jobs(),
+    )
 
 
 @bp.get("/<row:job_id>")

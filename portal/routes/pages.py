@@ -42,6 +42,7 @@ class Listing:
     number: int
     search: str = ""
     only: str = ""
+    kind: str = ""
     sort: str = ""
     """What somebody chose to sort by; empty where it is as usual."""
     sorted_by: str = ""
@@ -63,12 +64,17 @@ class Listing:
 
     @property
     def narrowed(self) -> bool:
-        return bool(self.search or self.only)
+        return bool(self.search or self.only or self.kind)
 
     def address(self, **changes: Any) -> str:
         """The address of the same list with something else chosen; another filter or order begins at its first page."""
-        now = {"q": self.search, "only": self.only, "sort": self.sort, **changes}
+        now = {"q": self.search, "only": self.only, "kind": self.kind, "sort": self.sort, **changes}
         return url_for(request.endpoint or "", **(request.view_args or {}), **{k: v for k, v in now.items() if v})
+
+    @property
+    def here(self) -> str:
+        """The address of this very page of it."""
+        return self.address(page=self.number if self.number > 1 else "")
 
     def turned(self, name: str, *, falling: bool = False) -> str:
         """The address of the same list sorted by a column, the other way round if it is sorted by that already."""
@@ -87,6 +93,7 @@ def listed(whole: LongList) -> Listing:
         number=_page_number(),
         search=asked.search,
         only=asked.only,
+        kind=asked.kind if asked.kind in whole.kinds else "",
         sort=asked.sort if asked.sort == found.sort else "",
         sorted_by=found.sort,
         counts=found.counts,
@@ -132,6 +139,7 @@ def _asked() -> Asked:
     return Asked(
         search=typed("q", 200),
         only=typed("only", 40),
+        kind=typed("kind", 40),
         sort=typed("sort", 40),
         limit=SIZE,
         skip=(_page_number() - 1) * SIZE,
