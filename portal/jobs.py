@@ -105,6 +105,8 @@ KINDS = {
     "move": Kind(label="Move (C-MOVE)", run=None),
     "get": Kind(label="Get (C-GET)", run=None),
 }
+RETRIEVALS = tuple(name for name, kind in KINDS.items() if kind.run is None)
+"""What peers ask for, beside what people start."""
 
 
 def create(

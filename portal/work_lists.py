@@ -7,6 +7,7 @@ from typing import Any
 from peewee import Case
 
 from portal import acts, associations, exports, imports, jobs, lanes, origins
+from portal.jobs import RETRIEVALS
 from portal.lists import LongList, contains
 from portal.models import Association, AssociationDay, Audit, Job, Peer
 from portal.progress import ACTIVE
@@ -54,7 +55,6 @@ def _with_reasons(views: Callable[[Sequence[Job]], list[dict[str, Any]]], rows: 
     return [{**view, "waits_for": reasons.get(view["id"], "")} for view in views(rows)]
 
 
-RETRIEVALS = tuple(name for name, kind in jobs.KINDS.items() if kind.run is None)
 JOB_KINDS = (
     ("", "All but what peers retrieve"),
     *((name, kind.label) for name, kind in jobs.KINDS.items() if kind.run is not None),

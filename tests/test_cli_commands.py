@@ -27,7 +27,7 @@ group list, project add, project list, device add, device key, device list, devi
 device revoke, dimse enable, dimse disable, dimse show, peer add, peer list, peer show, peer edit, peer enable,
 peer disable, peer remove, peer echo, refused list, refused ignore, storage add, storage edit, storage list,
 storage show, storage test, storage remove, export start, export list, export show, export verify, export cancel,
-schedule add, schedule list, schedule remove, import start, import list, import show,
+job list, job show, job cancel, schedule add, schedule list, schedule remove, import start, import list, import show,
 import cancel, conflict list, conflict show, conflict resolve, trash list,
 trash restore, trash purge, send, reindex, unpack, verify, backup,
 restore, migrate, conformance, archive fetch

@@ -26,6 +26,7 @@ MODULES = {
     "export": "exports",
     "schedule": "schedules",
     "import": "imports",
+    "job": "jobs",
     "conflict": "conflicts",
     "trash": "trash",
     "send": "sends",
