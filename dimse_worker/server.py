@@ -82,6 +82,11 @@ def serve(listening: socket.socket) -> None:
     threading.excepthook = _thread_failed
     with runtime.connection():
         recovery.recover()
+    with runtime.held_open():
+        _serve(listening)
+
+
+def _serve(listening: socket.socket) -> None:
     entity = _entity()
     server = Server(entity, listening)
     accepting = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)

@@ -61,6 +61,9 @@ def for_error(error: BaseException) -> Dataset:
     if isinstance(error, PortalError):
         log.info("answered %04X: %s", code, error.sentence)
         return answer(code, error.sentence)
+    if models.is_full(error):
+        log.warning("answered %04X: %s", code, error)
+        return answer(code, "The disk is full. Nothing is taken in until some is freed.")
     if models.is_busy(error):
         log.warning("answered %04X: %s", code, error)
         return answer(code, "The database is busy. Try again in a minute.")

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from portal.models import Association, Job, Peer, now, writing
+from portal.models import Association, Job, Peer, if_room, now, writing
 
 Role = Literal["acceptor", "requestor"]
 Outcome = Literal["released", "aborted", "rejected", "failed"]
@@ -43,21 +43,25 @@ def open(
     """Write the row of an association that this process has accepted or requested; returns its number.
 
     `contexts`: what was answered to each that was proposed; none of ours where the peer did not take the call.
+    Where the disk is full it is 0, which no row has: the association goes on without one.
     """
-    with writing():
-        row = Association.create(
-            peer=peer_id,
-            role=role,
-            calling=calling,
-            called=called,
-            address=address,
-            process=here(),
-            contexts=list(contexts),
-        )
-        if peer_id is not None and (role == "acceptor" or contexts):
-            heard = Peer.last_seen if role == "acceptor" else Peer.last_answered
-            Peer.update({heard: now()}).where(Peer.id == peer_id).execute()
-    return int(row.id)
+    number = 0
+    with if_room(f"the association with {address}"):
+        with writing():
+            row = Association.create(
+                peer=peer_id,
+                role=role,
+                calling=calling,
+                called=called,
+                address=address,
+                process=here(),
+                contexts=list(contexts),
+            )
+            if peer_id is not None and (role == "acceptor" or contexts):
+                heard = Peer.last_seen if role == "acceptor" else Peer.last_answered
+                Peer.update({heard: now()}).where(Peer.id == peer_id).execute()
+        number = int(row.id)  # once it is committed: the number of a row that was not is given out again
+    return number  # noqa: RET504 (the block above may have been left)
 
 
 def refresh(running: Iterable[Progress]) -> None:
@@ -72,7 +76,7 @@ def refresh(running: Iterable[Progress]) -> None:
 def close(progress: Progress, *, outcome: Outcome, sentence: str = "") -> None:
     """Write how an association ended, and its last counts."""
     moment = now()
-    with writing():
+    with if_room(f"the end of association {progress.association_id}"), writing():
         Association.update(
             counts=progress.counts,
             failures=progress.failures,

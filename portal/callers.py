@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from portal import audit, hourly, peers, rights
 from portal.errors import Missing
-from portal.models import Caller, Peer, Project, now, writing
+from portal.models import Caller, Peer, Project, if_room, now, writing
 from portal.provenance import Actor
 
 Reason = Literal["unknown", "called", "address", "grant", "service", "destination", "disabled", "limit"]
@@ -25,7 +25,7 @@ def refused(
 
     An ignored one stays ignored.
     """
-    with writing():
+    with if_room(f"a refused caller at {address}"), writing():
         hourly.count("refused")
         same = (
             (Caller.calling == calling)
@@ -61,7 +61,7 @@ def accepted(*, calling: str, address: str) -> None:
         & Caller.resolved.is_null()
     )
     if Caller.select().where(settled).exists():
-        with writing():
+        with if_room(f"that {address} was let in"), writing():
             Caller.update(resolved=now()).where(settled).execute()
 
 

@@ -116,13 +116,11 @@ def _echo(chosen: Settings) -> str:
 
 
 def _disk(chosen: Settings) -> dict[str, Any]:
-    room = reserve.room()
-    problem = (
-        "Less disk is free than the site keeps in reserve: nothing is taken in. Free some space."
-        if room.is_full
-        else ""
-    )
-    return {"free": room.free, "reserve": room.floor, "archive": sum(_sizes(chosen)), "problem": problem}
+    """The disk of the archive; below `disks`, each disk that the site writes to."""
+    disks = reserve.disks()
+    problems = [reserve.given_up(), *(disk.problem for disk in disks)]
+    told = {"free": disks[0].room.free, "reserve": disks[0].room.floor, "archive": sum(_sizes(chosen))}
+    return {**told, "disks": [disk.view() for disk in disks], "problem": " ".join(filter(None, problems))}
 
 
 def _segments() -> dict[str, Any]:

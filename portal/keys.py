@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from portal import audit, labels, rights, runtime
 from portal.errors import BadValue, Missing, NotSignedIn
-from portal.models import ApiKey, Device, now, writing
+from portal.models import ApiKey, Device, if_room, now, writing
 from portal.provenance import Actor
 
 log = logging.getLogger(__name__)
@@ -260,6 +260,6 @@ def _note(row: ApiKey, device: Device, address: str, program: str) -> None:
     if row.last_used is not None and moment - row.last_used < _NOTED_EACH:
         return
     shown = "".join(character for character in program if character.isprintable())[:100]
-    with writing():
+    with if_room(f"a use of key {row.key_id}"), writing():
         ApiKey.update(last_used=moment, last_address=address, last_program=shown).where(ApiKey.id == row.id).execute()
         Device.update(last_seen=moment, last_address=address).where(Device.id == device.id).execute()

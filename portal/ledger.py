@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from portal import jobs
-from portal.models import Association, Job, JobItem, writing
+from portal.models import Association, Job, JobItem, if_room, writing
 from portal.provenance import Actor
 
 
@@ -27,16 +27,25 @@ def begin(
     params: dict[str, Any],
     total: int,
     association_id: int | None,
-) -> Job:
-    """The running job of one C-MOVE or C-GET. `params` says what was asked for and where it goes."""
-    with writing():
-        association = Association.get_or_none(Association.id == association_id)
-        return jobs.create(kind, actor=actor, params=params, what=what, total=total, association=association)
+) -> Job | None:
+    """The running job of one C-MOVE or C-GET. `params` says what was asked for and where it goes.
+
+    None where the disk is full: what is asked for is read, and goes out without a row.
+    """
+    begun = None
+    with if_room(f"a {kind} by {actor.name}"):
+        with writing():
+            association = Association.get_or_none(Association.id == association_id)
+            job = jobs.create(kind, actor=actor, params=params, what=what, total=total, association=association)
+        begun = job
+    return begun  # noqa: RET504 (the block above may have been left)
 
 
-def note(job: Job, blemishes: Iterable[Blemish], *, done: int, failed: int, size: int) -> None:
+def note(job: Job | None, blemishes: Iterable[Blemish], *, done: int, failed: int, size: int) -> None:
     """Write how far it is, and what went wrong since; `done` counts what arrived, with a warning or without."""
-    with writing():
+    if job is None:
+        return
+    with if_room(f"how far job {job.id} is"), writing():
         for one in blemishes:
             outcome = {"state": "sent" if one.warned else "failed", "sentence": one.sentence}
             mine = (JobItem.job == job) & (JobItem.key == one.sop_instance_uid)
@@ -45,6 +54,10 @@ def note(job: Job, blemishes: Iterable[Blemish], *, done: int, failed: int, size
         jobs.advance(job, done=done, failed=failed, size=size)
 
 
-def end(job: Job, *, state: Literal["done", "errors", "failed", "cancelled"], sentence: str, status: int) -> None:
+def end(
+    job: Job | None, *, state: Literal["done", "errors", "failed", "cancelled"], sentence: str, status: int
+) -> None:
     """End the job; `status` is that of the final answer (PS3.4 C.4.2.1.5), kept as four hex digits."""
-    jobs.finish(job, state, sentence, status=f"{status:04X}")
+    if job is not None:
+        with if_room(f"the end of job {job.id}"):
+            jobs.finish(job, state, sentence, status=f"{status:04X}")

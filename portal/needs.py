@@ -54,12 +54,16 @@ def every() -> list[Need]:
 
 
 def _low_disk() -> Iterator[Need]:
-    room = reserve.room()
-    if room.is_full:
-        sentence = "The disk is full up to the reserve: nothing is taken in"
-        yield Need(kind="disk", sentence=sentence, urgent=True)
-    elif room.free < ROOM * room.floor:
-        yield Need(kind="disk", sentence="The disk is nearly full")
+    if given_up := reserve.given_up():
+        yield Need(kind="disk", sentence=given_up.rstrip("."), urgent=True)
+        return
+    for disk in reserve.disks():
+        name = "The disk" if "archive" in disk.holds else f"The disk of {disk.holds[0]}"
+        if disk.room.is_full:
+            what = ": nothing is taken in" if reserve.TAKES_IN & set(disk.holds) else ""
+            yield Need(kind="disk", sentence=f"{name} is full up to the reserve{what}", urgent=True)
+        elif disk.room.free < ROOM * disk.room.floor:
+            yield Need(kind="disk", sentence=f"{name} is nearly full")
 
 
 def _segments(lost: int, left: int) -> Iterator[Need]:

@@ -2,19 +2,21 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from portal import models, settings, site_key, vault
+from portal import ballast, models, settings, site_key, vault
 from portal.archive import Archive
 from portal.archive.blocks import Blocks
 from portal.archive.remote import BLOCK, Remote
 from portal.bucket import Bucket
 
 connection = models.connection
-is_busy = models.is_busy
+held_open = models.held_open
+is_busy, is_full, is_damaged = models.is_busy, models.is_full, models.is_damaged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,9 @@ def start(chosen: settings.Settings) -> None:
     chosen.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     chosen.archive.mkdir(exist_ok=True, mode=0o700)
     chosen.run.mkdir(exist_ok=True, mode=0o700)
-    models.bind(chosen.database)
+    make_room = partial(ballast.give, chosen)
+    make_room()
+    models.bind(chosen.database, make_room=make_room)
     secrets = _open_vault(chosen)
     bucket = Bucket(chosen.bucket) if chosen.bucket else None
     _running[:] = [

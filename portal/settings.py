@@ -62,6 +62,11 @@ class Settings:
         return self.data / "keys" / "site.key"
 
     @property
+    def ballast(self) -> Path:
+        """On the database's disk: see `ballast`."""
+        return self.data / "ballast"
+
+    @property
     def run(self) -> Path:
         """Sockets and locks of the processes that run now."""
         return self.data / "run"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from portal import (
+    ballast,
     copies,
     lost_database,
     migrations,
@@ -29,7 +30,7 @@ from portal.errors import BadValue, Busy
 from portal.provenance import operator
 from portal.settings import Settings
 
-OURS = {"archive", "cache", "keys", "logs", "lost+found", "portal.db", "run", "storage"}
+OURS = {"archive", "ballast", "cache", "keys", "logs", "lost+found", "portal.db", "run", "storage"}
 TRIES, PAUSE = 10, 0.02
 FIRST_ADMIN = "admin@portico.example"
 
@@ -42,6 +43,7 @@ def open_folder(chosen: Settings) -> None:
         if not held <= OURS and not any(name.startswith("portal.db") for name in held):
             raise BadValue(f"{chosen.data} holds other things than a site. Name an empty or a new folder with --data.")
         chosen.data.chmod(0o700)
+        ballast.give(chosen)
         chosen.run.mkdir(exist_ok=True, mode=0o700)
 
 
@@ -50,6 +52,7 @@ def open_site(chosen: Settings, *, anew: bool = False) -> None:
 
     With `anew`, such a database is set aside; BadValue then where it is whole. Hold the lock for that.
     """
+    models.bind(chosen.database)
     with _usable(chosen):
         if anew:
             lost_database.set_aside(chosen)
@@ -114,6 +117,7 @@ def prepare(chosen: Settings, say: Callable[[str], None], *, anew: bool = False)
     for name in migrations.apply(chosen.run / "migrate.lock"):
         say(f"Database: {name} applied.")
     site_key.record(runtime.secrets())
+    ballast.keep(chosen)
     with models.connection():
         copies.require_bucket()
         if anew:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from portal import health, models, runtime, valkey
+from portal import ballast, health, models, runtime, valkey
 from portal.children import LONGEST_PAUSE, SERVING_PAUSE, Child
 from portal.job_queue import LANES
 from portal.logs import LogFile
@@ -18,6 +18,8 @@ from portal.sample import ground
 from portal.settings import Settings
 
 TICK = 0.25
+BALLAST_SECONDS = 10.0
+"""Between two looks whether the ballast can be made whole again."""
 MOST_READS = 100
 SILENCE = 10.0
 """Seconds without being ready after which it is said what is missing."""
@@ -57,10 +59,15 @@ class Supervisor:
         self._ready = False
         self._told = time.monotonic()
         self._look_due = 0.0
+        self._ballast_due = 0.0
 
     def run(self) -> None:
         """Until SIGINT, SIGTERM or SIGHUP; returns when every process has ended."""
         self._listen_to_signals()
+        with models.held_open():
+            self._watch()
+
+    def _watch(self) -> None:
         self._children = list(self._processes())
         self._say(f"Starting {', '.join(child.name for child in self._children)}. Logs: {self._chosen.data / 'logs'}")
         while not self._signals:
@@ -69,6 +76,9 @@ class Supervisor:
             self._notice_ends()
             if not self._ready and time.monotonic() > self._look_due:
                 self._look()
+            if time.monotonic() > self._ballast_due:
+                self._ballast_due = time.monotonic() + BALLAST_SECONDS
+                ballast.keep(self._chosen)
         self._stop()
 
     def _processes(self) -> list[Child]:

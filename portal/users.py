@@ -11,7 +11,7 @@ from peewee import Case, IntegrityError, fn
 
 from portal import audit, rights, runtime, site
 from portal.errors import BadValue, Missing, NotAllowed, NotSignedIn, Taken
-from portal.models import User, now, writing
+from portal.models import User, if_room, now, writing
 from portal.provenance import Actor
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,8 @@ def sign_in(email: str, password: str, *, address: str) -> User:
     known = _matches(user.password if user else decoy, password)
     if user is None or not known or user.disabled:
         _refuse(user, address)
-    with writing():
-        fresh = {User.password: _hasher().hash(password)} if _hasher().check_needs_rehash(user.password) else {}
+    fresh = {User.password: _hasher().hash(password)} if _hasher().check_needs_rehash(user.password) else {}
+    with if_room(f"the sign-in of user {user.id}"), writing():  # else nobody could sign in who can free some space
         User.update({User.last_seen: now(), **fresh}).where(User.id == user.id).execute()
         audit.record(actor(user, address), "user:signed_in", "user", user.id)
     return user
@@ -210,7 +210,7 @@ def _refuse(user: User | None, address: str) -> NoReturn:
     """What was typed is not kept where no account has it: it may well be a password."""
     log.warning("sign-in refused from %s", address)
     if user is not None:
-        with writing():
+        with if_room(f"a refused sign-in of user {user.id}"), writing():
             audit.record(actor(user, address), "user:sign_in_refused", "user", user.id)
     raise NotSignedIn(REFUSED)
 

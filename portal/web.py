@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Flask:
         runtime.start(self.chosen)
+        self._database = ExitStack()
+        self._database.enter_context(runtime.held_open())  # for as long as this process lives
         app = create_app(self.chosen)
         app.extensions["uses"].start()
         return app

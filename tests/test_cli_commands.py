@@ -110,7 +110,9 @@ def test_groups_and_projects_are_listed(portal: Portal) -> None:
 
 def test_sizes_and_times_are_printed_as_people_read_them(portal: Portal) -> None:
     portal.ok("device", "add", "Connector 1")
-    assert re.search(r"disk +ok +[0-9.,]+ [kMGT]B free, 0 bytes in the archive", portal("status").out)
+    assert re.search(
+        r"disk +ok +[0-9.,]+ [kMGT]B free for archive, database, run; 0 bytes in the archive", portal("status").out
+    )
     portal.ok("user", "add", "ada@site.example")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", portal.ok("user", "list")[0]["created"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", portal.ok("device", "list")[0]["created"])

@@ -1,6 +1,7 @@
 """How full the disk is, what fills it, when it will be full, and what Home says of it."""
 
 import os
+import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,8 +12,9 @@ from flask import Flask
 from test_web_lists import MOST_STATEMENTS, statements, table_in
 from web_fixtures import HTMX, Visitor, app, reader, stranger, text_of, visitor
 
-from portal import disk, runtime, totals, trash
+from portal import ballast, disk, reserve, runtime, totals, trash
 from portal.disk import Forecast, Room
+from portal.errors import NoSpace
 from portal.models import Acquisition, DiskDay, Session, Total, now
 from portal.provenance import Actor
 from portal.settings import Settings
@@ -191,3 +193,37 @@ def test_a_large_site_is_counted_before_it_is_shown(visitor: Visitor, admin: Act
 def test_a_part_that_is_empty_leaves_the_others_their_looks(app: Flask) -> None:
     drawn = app.jinja_env.globals["columns"]([(0, 5), ()], 10, "in words")
     assert [found for found in ("part-1", "part-2", "stub") if f'class="{found}"' in drawn] == ["part-2", "stub"]
+
+
+def test_a_ballast_that_was_given_up_is_said_above_each_page_until_it_is_whole(
+    visitor: Visitor, site: Settings
+) -> None:
+    said = "The disk is full, and"
+    assert said not in visitor.get("/").text
+    ballast.keep(site)
+    assert ballast.standing(site).left == ballast.SIZE
+    assert said not in visitor.get("/").text
+    os.truncate(site.ballast, ballast.SIZE - ballast.PIECE)
+    assert f"{said} 59 MB are left of the ballast" in text_of(visitor.get("/").text)
+    with pytest.raises(NoSpace, match="The disk is full, so nothing is taken in"):
+        reserve.check()
+    ballast.keep(site)
+    assert said not in visitor.get("/").text
+    reserve.check()
+
+
+def test_no_ballast_is_given_up_while_there_is_room(site: Settings) -> None:
+    ballast.keep(site)
+    ballast.give(site)
+    assert site.ballast.stat().st_blocks * 512 >= ballast.SIZE
+    assert site.ballast.stat().st_mode & 0o777 == 0o600
+
+
+def test_each_disk_that_the_site_writes_to_is_named_once(site: Settings, tmp_path: Path) -> None:
+    (site.data / "logs").mkdir()
+    assert [disk.holds for disk in reserve.disks()] == [("archive", "database", "logs", "run")]
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        (site.data / "cache").symlink_to(other)
+        here, there = reserve.disks()
+    assert (here.holds, there.holds) == (("archive", "database", "logs", "run"), ("cache",))
+    assert there.room.floor <= there.total // reserve.SHARE

@@ -53,6 +53,8 @@ class Up:
     environ: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
     lines: list[str] = field(default_factory=list)
+    within: list[str] = field(default_factory=list)
+    """What stands before each command, such as the namespace that it runs in."""
 
     @property
     def url(self) -> str:
@@ -66,7 +68,7 @@ class Up:
     def portal(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another command on the site."""
         return subprocess.run(
-            [*_command(), *arguments, "--data", str(self.data)],
+            [*self.within, *_command(), *arguments, "--data", str(self.data)],
             capture_output=True,
             text=True,
             check=False,
@@ -78,7 +80,11 @@ class Up:
         arguments = ["up", "--port", str(self.port), "--data", str(self.data), *options]
         self.lines = []
         self.process = subprocess.Popen(
-            [*_command(), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self._environ()
+            [*self.within, *_command(), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self._environ(),
         )
         threading.Thread(target=self._listen, args=(self.process, self.lines), daemon=True).start()
 

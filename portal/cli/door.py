@@ -9,7 +9,7 @@ from typing import Any
 import click
 from peewee import DatabaseError
 
-from portal import lost_database, migrations, runtime, settings
+from portal import lost_database, migrations, models, runtime, settings
 from portal.cli.printing import Answer, answer
 from portal.errors import Missing, PortalError
 
@@ -65,6 +65,7 @@ def require_database(chosen: settings.Settings) -> None:
 
     A command never makes a site by itself: a mistyped `--data` is to be seen.
     """
+    models.bind(chosen.database)
     lost_database.require_there(chosen)
     if not chosen.database.is_file():
         raise Missing(f"There is no site in {chosen.data}. Start one with `portal up`, or name its folder with --data.")
@@ -76,6 +77,10 @@ def sentence_of(error: Exception) -> str | None:
     """What a person is told about an error that a command ended with; None for a defect of ours."""
     if isinstance(error, PortalError):
         return error.sentence
+    if isinstance(error, DatabaseError | OSError) and runtime.is_full(error):
+        return "The disk is full. Free some space, then try again."
+    if isinstance(error, DatabaseError) and runtime.is_damaged(error):
+        return f"The site's database is damaged ({error}). {lost_database.CURE}"
     if isinstance(error, DatabaseError):
         return f"The site's database answers: {error}. Check the disk and the folder's owner, then try again."
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):

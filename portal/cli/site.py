@@ -74,7 +74,7 @@ def _in_lines(report: dict[str, Any]) -> str:
             f"workers {_lanes(queue['lanes'])}, waiting {queue['waiting']}, running {queue['running']}",
         ),
         "dimse": (dimse["answers"] or not dimse["enabled"], enabled),
-        "disk": (not disk["problem"], f"{size(disk['free'])} free, {size(disk['archive'])} in the archive"),
+        "disk": (not disk["problem"], f"{_of_disks(disk['disks'])}; {size(disk['archive'])} in the archive"),
     }
     segments, quarantined = report["segments"], report["segments"]["quarantined"]
     if segments["problem"] or quarantined:
@@ -86,6 +86,11 @@ def _in_lines(report: dict[str, Any]) -> str:
         lines["bucket"] = (not archive["problem"], _of_bucket(archive))
     told = [f"{name:<8} {'ok' if is_well else 'down':<5} {words}" for name, (is_well, words) in lines.items()]
     return "\n".join([f"Portico {report['release']} on {report['data']}", *told])
+
+
+def _of_disks(disks: list[dict[str, Any]]) -> str:
+    """12.3 GB free for archive, database; 900 MB for logs, run."""
+    return "; ".join(f"{size(disk['free'])} free for {', '.join(disk['holds'])}" for disk in disks)
 
 
 def _lanes(workers: dict[str, int]) -> str:

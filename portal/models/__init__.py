@@ -1,7 +1,8 @@
 """The tables, by noun; nothing outside this package knows SQL."""
 
 from portal.models.archive import ClosedSegment, QuarantinedRecord, SegmentProblem
-from portal.models.base import Owned, Table, bind, connection, database, is_busy, now, restart_numbers, writing
+from portal.models.base import Owned, Table, bind, connection, database, held_open, now, restart_numbers, writing
+from portal.models.failures import if_room, is_busy, is_damaged, is_full
 from portal.models.figures import AssociationDay, DiskDay, Hourly, Total
 from portal.models.index import (
     ALTERNATE,
@@ -128,7 +129,11 @@ __all__ = [
     "bind",
     "connection",
     "database",
+    "held_open",
+    "if_room",
     "is_busy",
+    "is_damaged",
+    "is_full",
     "now",
     "restart_numbers",
     "writing",

@@ -2,8 +2,8 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,6 @@ from peewee import (
     DateTimeField,
     Model,
     NodeList,
-    OperationalError,
     SqliteDatabase,
     TextField,
 )
@@ -32,13 +31,30 @@ BUSY_MS = 30_000
 database = DatabaseProxy()
 
 
-def bind(path: Path, *, busy_ms: int = BUSY_MS) -> None:
+class _Sqlite(SqliteDatabase):
+    """SQLite, whose own rollback after a full disk or an I/O error is not followed by one that hides the reason."""
+
+    def rollback(self) -> None:
+        if self.connection().in_transaction:  # type: ignore[no-untyped-call]
+            super().rollback()
+
+
+def _no_room_needed() -> None:
+    """What `make_room` is where nobody has said how."""
+
+
+_make_room: list[Callable[[], None]] = [_no_room_needed]
+
+
+def bind(path: Path, *, busy_ms: int = BUSY_MS, make_room: Callable[[], None] = _no_room_needed) -> None:
     """Point every table at this SQLite file; opens no connection. A statement waits `busy_ms` for another's lock.
+
+    `make_room` is called before each write, outside the transaction: a full disk may need some.
 
     `synchronous=2` (FULL): each commit is on the disk before it returns, which C-STORE's 0000 and every other
     acknowledgement rest on.
     """
-    file = SqliteDatabase(
+    file = _Sqlite(
         str(path),
         pragmas={"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": busy_ms},
         timeout=busy_ms / 1000,
@@ -48,6 +64,7 @@ def bind(path: Path, *, busy_ms: int = BUSY_MS) -> None:
     if database.obj is not None:
         database.close()  # of this thread: nobody could close it any more
     database.initialize(file)
+    _make_room[:] = [make_room]
 
 
 @contextmanager
@@ -64,17 +81,22 @@ def connection() -> Iterator[None]:
 @contextmanager
 def writing() -> Iterator[None]:
     """The only write block: all or nothing, durable when it is left. Keep it under 100 ms: no file, no network."""
+    if not database.in_transaction():
+        _make_room[0]()
     with database.atomic():
         yield
 
 
-def is_busy(error: BaseException) -> bool:
-    """Whether another connection held the database for longer than a statement waits: the same call may work later."""
-    cause: Any = error
-    while isinstance(cause, OperationalError):  # Peewee wraps what it has wrapped
-        cause = getattr(cause, "orig", None)
-    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # without the extended part
-    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+@contextmanager
+def held_open() -> Iterator[None]:
+    """Keep a connection of its own open meanwhile, also across the end of all others; never across a fork.
+
+    The last connection that closes takes the write-ahead log and its index along, and on a full disk the next one
+    cannot make them anew: then nothing can be read either.
+    """
+    with closing(sqlite3.connect(database.obj.database, check_same_thread=False)) as kept:
+        kept.execute("SELECT COUNT(*) FROM sqlite_master").fetchall()
+        yield
 
 
 def now() -> datetime:

@@ -41,6 +41,10 @@ BUSY = (
 )
 BUSY_SECONDS = "5"
 """Retry-After of a request that could not wait for the database any longer."""
+FULL = (
+    "The disk is full",
+    "Nothing was changed. Free some space on the server, then try again. What is stored can be read meanwhile.",
+)
 STALE = (
     "This page was too old",
     "It was opened before the last sign-in, so nothing was changed. Open the page again and repeat what you did.",
@@ -49,6 +53,13 @@ STALE = (
 
 def code_of(error: errors.PortalError) -> int:
     return next(code for kind, code in CODES if isinstance(error, kind))
+
+
+def trouble(error: Exception) -> tuple[int, str, str] | None:
+    """Code, title and sentence where the machine is in trouble rather than we: it is busy, or its disk is full."""
+    if runtime.is_busy(error):
+        return 503, *BUSY
+    return (507, *FULL) if runtime.is_full(error) else None
 
 
 def install(app: Flask) -> None:
@@ -79,21 +90,22 @@ def _http(error: HTTPException) -> Response:
 
 
 def _broken(error: Exception) -> Response:
-    if runtime.is_busy(error):
-        return _busy(error)
+    if words := trouble(error):
+        return _in_trouble(error, *words)
     log.error("%s %s failed", request.method, request.path, exc_info=error)
     return _page(500, *WORDS[500])
 
 
-def _busy(error: Exception) -> Response:
-    log.warning("%s %s was refused, since the database is busy: %s", request.method, request.path, error)
+def _in_trouble(error: Exception, code: int, title: str, sentence: str) -> Response:
+    log.warning("%s %s was refused: %s (%s)", request.method, request.path, title, error)
     try:
-        response = _page(503, *BUSY)
+        response = _page(code, title, sentence)
     except Exception as again:
-        if not runtime.is_busy(again):
+        if not trouble(again):
             raise
-        response = _page_without_frame(503, *BUSY)  # the frame of a page is read from the same database
-    response.headers["Retry-After"] = BUSY_SECONDS
+        response = _page_without_frame(code, title, sentence)  # the frame of a page is read from the same database
+    if code == 503:
+        response.headers["Retry-After"] = BUSY_SECONDS
     return response
 
 

@@ -8,9 +8,8 @@ from flask import Blueprint, g, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.wrappers import Response
 
-from portal import runtime
 from portal.errors import NotSignedIn, PortalError
-from portal.routes.problems import BUSY, BUSY_SECONDS, code_of
+from portal.routes.problems import BUSY_SECONDS, code_of, trouble
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +66,12 @@ def _http(error: HTTPException) -> Response:
 
 
 def _broken(error: Exception) -> Response:
-    if runtime.is_busy(error):
-        log.warning("%s %s was refused, since the database is busy: %s", request.method, request.path, error)
-        response = answer(503, BUSY[1])
-        response.headers["Retry-After"] = BUSY_SECONDS
+    if words := trouble(error):
+        code, title, sentence = words
+        log.warning("%s %s was refused: %s (%s)", request.method, request.path, title, error)
+        response = answer(code, sentence)
+        if code == 503:
+            response.headers["Retry-After"] = BUSY_SECONDS
         return response
     log.error("%s %s failed, request %s", request.method, request.path, _request_id(), exc_info=error)
     return answer(500, SENTENCES[500])

@@ -1,0 +1,94 @@
+"""The ballast: a file that takes room as long as there is some, and is given up piece by piece when a disk is full.
+
+Another program may fill the disk to the last byte. What then still has to be written (a sign-in, the trash, the audit)
+finds room in what the ballast gives up; see docs/decisions/0074.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from portal.settings import Settings
+
+log = logging.getLogger(__name__)
+
+MEGABYTE = 1 << 20
+SIZE = 64 * MEGABYTE
+SHARE = 8
+"""On a small disk the ballast takes at most this part of it."""
+PIECE = 8 * MEGABYTE
+"""What is given up at once: whoever fills the disk goes on, and takes no more than this each time."""
+LOW = 4 * MEGABYTE
+"""With less than this free, a write may find no room."""
+SPARE = 4
+"""What is missing of the ballast is made again once this many times as much is free."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ballast:
+    """Bytes of the ballast that are left, and how many it has where there is room."""
+
+    left: int
+    whole: int
+    was_made: bool
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether some of it had to be given up. Where there never was one, other words tell how full the disk is."""
+        return self.was_made and self.left < self.whole
+
+
+def standing(chosen: Settings) -> Ballast:
+    disk = os.statvfs(chosen.data)
+    whole = min(SIZE, disk.f_blocks * disk.f_frsize // SHARE // MEGABYTE * MEGABYTE)
+    try:
+        return Ballast(left=chosen.ballast.stat().st_size, whole=whole, was_made=True)
+    except FileNotFoundError:
+        return Ballast(left=0, whole=whole, was_made=False)
+
+
+def keep(chosen: Settings) -> None:
+    """Make the ballast whole, as long as it takes no room that is needed. A failure is no error: it is tried again."""
+    now = standing(chosen)
+    if now.left < now.whole and _free(chosen) >= SPARE * (now.whole - now.left):
+        with contextlib.suppress(OSError), _locked(chosen, os.O_RDWR | os.O_CREAT) as descriptor:
+            left = os.fstat(descriptor).st_size
+            try:
+                os.posix_fallocate(descriptor, 0, now.whole)
+            except OSError:
+                os.ftruncate(descriptor, left)
+
+
+def give(chosen: Settings) -> None:
+    """Give up a piece of the ballast if the database's disk has hardly room for a write; called before each write."""
+    with contextlib.suppress(OSError):
+        if _free(chosen) < LOW:
+            with _locked(chosen, os.O_RDWR) as descriptor:
+                _give(chosen, descriptor)
+
+
+def _give(chosen: Settings, descriptor: int) -> None:
+    left = os.fstat(descriptor).st_size
+    if left and _free(chosen) < LOW:  # another process may have given some up while we waited for the lock
+        os.ftruncate(descriptor, max(0, left - PIECE))
+        os.fsync(descriptor)  # some file systems give room back only with their next commit
+        log.info("the disk is full: a piece of the ballast is given up, %d bytes are left", max(0, left - PIECE))
+
+
+def _free(chosen: Settings) -> int:
+    disk = os.statvfs(chosen.data)
+    return disk.f_bavail * disk.f_frsize
+
+
+@contextmanager
+def _locked(chosen: Settings, flags: int) -> Iterator[int]:
+    descriptor = os.open(chosen.ballast, flags | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
