@@ -28,11 +28,11 @@ def _serve(assoc: Any, request: C_MOVE | C_GET, context: PresentationContext) ->
     try:
         plan, identifier = _plan(assoc, request, context, operation)
         target = _destination(assoc, request) if isinstance(request, C_MOVE) else None
+        run = Run(assoc, answers, plan, _described(operation, identifier, plan, target or assoc.admission.peer))
     except Exception as error:  # noqa: BLE001 (whatever happened, the requestor needs a status)
         assoc.tally.failed(operation)
         answers.refuse(status.for_error(error))
         return
-    run = Run(assoc, answers, plan, _described(operation, identifier, plan, target or assoc.admission.peer))
     try:
         if target is None:
             _get(assoc, run)

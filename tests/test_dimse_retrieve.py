@@ -1,6 +1,8 @@
 import hashlib
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ from dimse_fixtures import (
     Destination,
     Encoded,
     Listener,
+    Sender,
+    Sent,
     associated,
     destination,
     image,
@@ -405,3 +409,27 @@ def test_the_called_title_selects_the_project(listener: Listener, objects: list[
     there, _ = find(listener.port, keys("STUDY", StudyInstanceUID=""), calling="BOTH", called="TRIAL2")
     assert len(everywhere) == 2
     assert [ds.StudyInstanceUID for ds in there] == [study_uid_of(other)]
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(300)
+def test_a_retrieve_and_a_store_that_a_busy_database_keeps_waiting_are_answered_a700(
+    listener: Listener, objects: list[Encoded]
+) -> None:
+    wanted = keys("STUDY", StudyInstanceUID=study_uid_of(objects[0]))
+    late, sender = Encoded.of(image()), Sender(listener.port)
+    contexts = [build_context(model) for model in (STUDY_GET, STUDY_FIND)]
+
+    def send() -> Sent:
+        named = {"sop_class": late.sop_class, "sop_instance": late.sop_instance, "syntax": late.syntax}
+        return sender.send(storing, late.raw, **named)
+
+    with associated(listener.port, contexts) as assoc, sender.open({(late.sop_class, late.syntax)}) as storing:
+        storing.dimse_timeout = assoc.dimse_timeout = 3 * models.base.BUSY_MS / 1000
+        with closing(sqlite3.connect(listener.settings.database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert [status.Status for status, _ds in assoc.send_c_find(wanted, STUDY_FIND)][-1] == 0
+            (answer, _identifier) = list(assoc.send_c_get(wanted, STUDY_GET))[-1]
+            assert (answer.Status, "busy" in answer.ErrorComment) == (0xA700, True)
+            assert send().status == 0xA700
+        assert send().status == 0
