@@ -1,7 +1,8 @@
 # make up    run Portico with its sample site (options: make up ARGS="--port 8090")
 # make test  the one check: format, lint, types, import contracts, tests; the same here and in CI
 # make guide takes the pictures of docs/guide anew
-# make bench times the pages on a full site (BENCH=DIR keeps it), plans and copies of exports; writes bench/results.md
+# make bench times the pages on a full site (BENCH=DIR keeps it), plans and copies of exports, and a site under attack;
+#            writes bench/results.md
 # make prove the long rounds: kills, faults, gigabytes, all looks (ONLY=kills: some of them); writes docs/proof.md
 
 PYTHON ?= python3
@@ -45,6 +46,7 @@ bench: .venv/test
 	$(BIN)/python bench/pages.py $(BENCH)
 	$(BIN)/python bench/plans.py $(BENCH)-plans
 	$(BIN)/python bench/copies.py $(BENCH)-copies
+	$(BIN)/python bench/attack.py $(BENCH)-attack
 
 guide: .venv/test packages
 	GUIDE=1 $(PYTEST) -n 0 tests/test_guide.py tests/test_first_steps.py -k 'picture or first_run'

@@ -31,6 +31,13 @@ def rle(*, rows: int, columns: int = 64) -> Dataset:
     return ds
 
 
+def large_frame() -> Dataset:
+    """A frame of 96 MB that can be decoded: an MR image in its class, as the others here."""
+    ds = an_object("MR_small.dcm", Rows=8000, Columns=6000, PixelData=bytes(2 * 8000 * 6000))
+    ds.compress(RLELossless, generate_instance_uid=False)
+    return ds
+
+
 def many_frames(number: int) -> Dataset:
     """So many frames of 2 MiB each, of which almost nothing is left once they are compressed."""
     ds = an_object(Rows=1024, Columns=1024, PixelData=bytes(1 << 21))
