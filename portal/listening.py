@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import logging
 import os
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,8 @@ from typing import Any, Literal
 
 from portal import runtime
 from portal.models import now
+
+log = logging.getLogger(__name__)
 
 Kind = Literal["off", "on", "starting", "failed", "gone"]
 
@@ -39,8 +42,11 @@ def note(host: str = "", port: int = 0, error: Exception | None = None) -> None:
         "problem": why_not(host, port, error) if error else "",
     }
     fresh = _path().with_suffix(".new")
-    fresh.write_text(json.dumps(said))
-    fresh.replace(_path())
+    try:
+        fresh.write_text(json.dumps(said))
+        fresh.replace(_path())
+    except OSError as failure:  # on a full disk: peers are served all the same
+        log.warning("where the listener listens could not be written down: %s", failure.strerror)
 
 
 def state(options: dict[str, Any], *, listener: int | None = None) -> Listening:

@@ -77,9 +77,12 @@ def redis() -> "Redis":
 
 
 def socket(chosen: settings.Settings) -> str:
-    """Path of the private Valkey's socket. A socket's path may have at most 107 bytes, so a long one lies in /tmp."""
+    """Path of the private Valkey's socket: in the data folder, or in /tmp where that cannot be.
+
+    A socket's path may have at most 107 bytes, and redis-py cannot read a CLIENT INFO in which it has a blank or a "=".
+    """
     path = str(chosen.run / "valkey.sock")
-    if len(path.encode()) < 107:
+    if len(path.encode()) < 107 and "=" not in path and len(path.split()) == 1:
         return path
     return f"/tmp/portico-{vault.open_vault(chosen.site_key).digest('socket', path)[:16]}.sock"  # noqa: S108 (0600, in a name of our own)
 

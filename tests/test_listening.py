@@ -45,3 +45,9 @@ def test_the_listener_says_where_it_listens_why_it_cannot_and_that_it_is_gone(di
 def test_why_nobody_can_listen_is_said_with_what_to_do() -> None:
     assert "deploy/README.md" in listening.why_not("0.0.0.0", 104, PermissionError(13, "no"))
     assert "[::1]:104" in str(listening._place("::1", 104))
+
+
+def test_a_listener_that_cannot_write_down_where_it_listens_goes_on(dimse_site: Settings) -> None:
+    (dimse_site.run / "listener.new").mkdir()  # as on a full disk, nothing can be written there
+    with running(dimse_site):
+        assert now().kind == "gone"
