@@ -34,7 +34,7 @@ def store(event: Event) -> int | Dataset:
     except Exception as error:  # noqa: BLE001 (whatever happened, the sender needs a status)
         assoc.tally.failed("store", "refused")
         return status.for_error(error)
-    assoc.tally.done("store", stored.outcome, size=stored.size)
+    assoc.tally.done("store", "reencoded" if stored.is_reencoded else stored.outcome, size=stored.size)
     return status.SUCCESS
 
 

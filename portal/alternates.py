@@ -5,9 +5,6 @@ from datetime import timedelta
 from typing import BinaryIO, cast
 
 from peewee import DoesNotExist
-from pydicom import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import (
     UID,
@@ -20,24 +17,29 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from portal import datasets, header, index, jobs, raw_values, renderers, runtime
-from portal.errors import PortalError
+from portal import duplicates, index, jobs, renderers, runtime, same_content
+from portal.errors import PortalError, Unreachable
 from portal.models import ALTERNATE, HELD, Blob, Conflict, File, Instance, Job, now, writing
 from portal.provenance import Actor
 from portal.runs import End, Run
+from portal.same_content import Differences
 
 GATHER = timedelta(seconds=20)
 """How long a comparison waits for more to arrive."""
 _SYSTEM = Actor(type="system", name="Portico", via="portal")
 EQUAL = "The same elements and the same pixels in another transfer syntax."
+COMPRESSED_OTHERWISE = "The same elements and the same pixels, compressed otherwise."
+UNDECODABLE = "The same elements in another transfer syntax; the pixels cannot be decoded for comparison."
 PAGE = 100
-_MAY_DIFFER = {
-    0x00280004,  # Photometric Interpretation: a codec may have its own colour space
-    0x00280006,  # Planar Configuration
-    0x00282110,  # Lossy Image Compression
-    0x00282112,  # Lossy Image Compression Ratio
-    0x00282114,  # Lossy Image Compression Method
-}
+_MAY_DIFFER = frozenset(
+    (
+        0x00280004,  # Photometric Interpretation: a codec may have its own colour space
+        0x00280006,  # Planar Configuration
+        0x00282110,  # Lossy Image Compression
+        0x00282112,  # Lossy Image Compression Ratio
+        0x00282114,  # Lossy Image Compression Method
+    )
+)
 _LOSSLESS = {
     JPEGLossless,
     JPEGLosslessSV1,
@@ -81,7 +83,7 @@ def pending() -> Iterator[Instance]:
         Instance.select(Instance, File, Blob)
         .join(File)
         .join(Blob)
-        .where(Instance.state == ALTERNATE, Instance.reason == index.UNCOMPARED, Instance.id > last)
+        .where(Instance.state == ALTERNATE, Instance.reason.in_(index.TO_BE_COMPARED), Instance.id > last)
         .order_by(Instance.id)
         .limit(PAGE)
     ):
@@ -99,18 +101,23 @@ def compare(instance: Instance) -> str:
     current = index.current(instance.project_id, instance.sop_uid)
     difference, sentence = "", EQUAL
     if current is not None:
+        same_syntax = current.transfer_syntax == instance.transfer_syntax
+        sentence = COMPRESSED_OTHERWISE if same_syntax else EQUAL
         try:
             difference = _difference(current, instance)
+        except Unreachable:
+            return ""  # the next job asks again
         except renderers.Undecodable:
-            sentence = "The same elements in another transfer syntax; the pixels cannot be decoded for comparison."
+            sentence = UNDECODABLE
         except PortalError as error:
             sentence = f"Not comparable: {error.sentence}"
-        except raw_values.UNREADABLE:
-            sentence = "Not comparable: its elements cannot be read."
         except DoesNotExist:
             return ""
-    if difference:
-        sentence = f"Another transfer syntax, and other content: {difference}."
+        if sentence == UNDECODABLE and same_syntax:
+            difference = "the compressed pixels, which cannot be decoded"
+        if difference:
+            kind = "Other bytes" if same_syntax else "Another transfer syntax"
+            sentence = f"{kind}, and other content: {difference}."
     with writing():
         if not _is_still(instance, current):
             return ""
@@ -121,7 +128,7 @@ def compare(instance: Instance) -> str:
 def _is_still(instance: Instance, current: Instance | None) -> bool:
     """Whether it waits for this comparison yet; with another current object it waits for another one."""
     waiting = Instance.select().where(
-        Instance.id == instance.id, Instance.state == ALTERNATE, Instance.reason == index.UNCOMPARED
+        Instance.id == instance.id, Instance.state == ALTERNATE, Instance.reason.in_(index.TO_BE_COMPARED)
     )
     if not waiting.exists():
         return False
@@ -144,38 +151,25 @@ def _settle(instance: Instance, sentence: str, *, differs: bool) -> None:
 def _difference(current: Instance, alternate: Instance) -> str:
     """What differs, in words; empty where nothing does."""
     one, other = current.file.blob, alternate.file.blob
-    first, second = _elements(one), _elements(other)
-    tags = sorted(tag for tag in {*first, *second} if first.get(tag) != second.get(tag))
-    if tags:
-        more = f" and {len(tags) - 3} more" if len(tags) > 3 else ""
-        return "elements " + ", ".join(str(BaseTag(tag)) for tag in tags[:3]) + more
-    comparable = current.rows is not None and not _lossy(current) and not _lossy(alternate)
+    same_syntax = current.transfer_syntax == alternate.transfer_syntax
+    found = _compared(current, alternate, same_syntax=same_syntax)
+    if found.tags:
+        more = f" and {len(found.tags) - 3} more" if len(found.tags) > 3 else ""
+        return "elements " + ", ".join(str(BaseTag(tag)) for tag in found.tags[:3]) + more
+    if same_syntax and not found.compressed:
+        return "the pixels" if found.pixels else ""
+    comparable = current.rows is not None and (same_syntax or not (_lossy(current) or _lossy(alternate)))
     return "" if not comparable or _same_frames(one, other) else "the pixels"
 
 
-def _elements(blob: Blob) -> dict[int, bytes]:
-    """Encoded value of each element but the pixels, by tag."""
-    with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
-        return _encoded(datasets.read_file(cast(BinaryIO, content), blob.size))
-
-
-def _encoded(dataset: Dataset) -> dict[int, bytes]:
-    """Each element in Implicit VR Little Endian, so that VRs that only one side knows do not count."""
-    values: dict[int, bytes] = {}
-    for tag in sorted(dataset.keys()):
-        if tag.element == 0 or tag.group in (0x0002, 0x7FE0) or tag in _MAY_DIFFER:
-            continue
-        element = dataset[tag]
-        if element.VR == "SQ":
-            values[tag] = repr([sorted(_encoded(item).items()) for item in element.value]).encode()
-            continue
-        part = Dataset()
-        part[tag] = element
-        target = DicomBytesIO()
-        target.is_little_endian, target.is_implicit_VR = True, True
-        write_dataset(target, part, parent_encoding=header.encodings(dataset))
-        values[tag] = target.getvalue()
-    return values
+def _compared(current: Instance, alternate: Instance, *, same_syntax: bool) -> Differences:
+    """By their encoded values; the pixels too where both are encoded alike."""
+    with (
+        duplicates.opened(current.file.blob, current.transfer_syntax) as one,
+        duplicates.opened(alternate.file.blob, alternate.transfer_syntax) as other,
+    ):
+        ignored = frozenset() if same_syntax else _MAY_DIFFER
+        return same_content.differences(one, other, ignored=ignored, pixels=same_syntax)
 
 
 def _lossy(instance: Instance) -> bool:

@@ -7,9 +7,11 @@ from typing import Any, BinaryIO, Literal, cast
 from pydicom import DataElement, Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from portal import datasets, elements, header, runtime
-from portal.errors import BadValue, PortalError
+from portal import datasets, duplicates, elements, header, runtime, same_content
+from portal.element_stream import TRAILING_PADDING
+from portal.errors import BadValue, NotDicom, PortalError
 from portal.models import File
+from portal.same_content import Differences, Key
 
 LARGEST_PIXELS = 256_000_000
 """Bytes of pixels that a page compares; larger ones are told by their size alone."""
@@ -25,8 +27,8 @@ OF_THE_PATIENT_AND_STUDY = frozenset(
 
 State = Literal["equal", "differs", "here", "held"]
 Pixels = Literal["equal", "differs", "none", "unknown"]
-Key = tuple[tuple[int, int], ...]
-"""The tag, after the tags and item numbers of the sequences around it."""
+Shown = tuple[DataElement | None, str]
+"""An element, where it can be read, and its value as a person reads it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +80,11 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class _Side:
-    found: dict[Key, tuple[DataElement | None, str]]
+    found: dict[Key, Shown]
     size: int
     """Of all from the pixels on."""
     length: int
     """Of the pixels as their element says it; as `size` where it says none, as for frames in fragments."""
-    digest: str | None
-    """Of all from the pixels on; None where there are none, or too many to be read for a page."""
     transfer_syntax: str
 
 
@@ -94,11 +94,13 @@ def compare(here: File, held: File, *, neighbours: bool = False) -> Comparison:
     `neighbours`: they are two objects of one study, of which only what they must share is compared.
     """
     one, other = _both(here, held)
-    keys = sorted({*one.found, *other.found})
+    found = _differences(here, held, one, other)
+    differing = None if found is None else frozenset(found.keys)
+    keys = sorted({*one.found, *other.found, *(differing or ())})
     if neighbours:
         keys = [key for key in keys if len(key) == 1 and key[0][0] in OF_THE_PATIENT_AND_STUDY]
-    rows = tuple(_row(key, one.found.get(key), other.found.get(key)) for key in keys[:MOST_ROWS])
-    pixels, sentence = _pixels(one, other)
+    rows = tuple(_row(key, one.found.get(key), other.found.get(key), differing) for key in keys[:MOST_ROWS])
+    pixels, sentence = _pixels(one, other, found)
     if neighbours:
         pixels, sentence = "none", ""
     return Comparison(
@@ -132,15 +134,25 @@ def _side(file: File) -> _Side:
         begin = content.tell()
         size = blob.size - begin
         length = _length(content.read(12), parsed.transfer_syntax)
-        content.seek(begin)
-        digest = content.digest() if 0 < size <= LARGEST_PIXELS else None
         return _Side(
             found=dict(_elements(dataset, ())),
             size=size,
             length=size if length is None else min(length, size),
-            digest=digest,
             transfer_syntax=parsed.transfer_syntax,
         )
+
+
+def _differences(here: File, held: File, one: _Side, other: _Side) -> Differences | None:
+    """As the archive compares what arrives: how the two are encoded does not count. None where that cannot be told."""
+    pixels = one.transfer_syntax == other.transfer_syntax and max(one.size, other.size) <= LARGEST_PIXELS
+    try:
+        with (
+            duplicates.opened(here.blob, one.transfer_syntax) as first,
+            duplicates.opened(held.blob, other.transfer_syntax) as second,
+        ):
+            return same_content.differences(first, second, pixels=pixels)
+    except NotDicom:
+        return None
 
 
 def _length(head: bytes, transfer_syntax: str) -> int | None:
@@ -150,9 +162,11 @@ def _length(head: bytes, transfer_syntax: str) -> int | None:
     return None if len(head) < 12 or length == 0xFFFFFFFF else length
 
 
-def _elements(dataset: Dataset, above: Key) -> Iterator[tuple[Key, tuple[DataElement | None, str]]]:
+def _elements(dataset: Dataset, above: Key) -> Iterator[tuple[Key, Shown]]:
     """A sequence as its number of items, then what is in each."""
     for tag in sorted(dataset.keys()):
+        if tag.element == 0 or tag == TRAILING_PADDING:
+            continue
         key = (*above, (int(tag), 0))
         try:
             element = dataset[tag]
@@ -166,7 +180,7 @@ def _elements(dataset: Dataset, above: Key) -> Iterator[tuple[Key, tuple[DataEle
                 yield from _elements(item, (*above, (int(tag), number)))
 
 
-def _row(key: Key, here: tuple[DataElement | None, str] | None, held: tuple[DataElement | None, str] | None) -> Row:
+def _row(key: Key, here: Shown | None, held: Shown | None, differing: frozenset[Key] | None) -> Row:
     tag = key[-1][0]
     return Row(
         tag=f"({tag >> 16:04X},{tag & 0xFFFF:04X})",
@@ -174,13 +188,17 @@ def _row(key: Key, here: tuple[DataElement | None, str] | None, held: tuple[Data
         depth=len(key) - 1,
         here=here[1] if here else "",
         held=held[1] if held else "",
-        state=_state(here, held),
+        state=_state(key, here, held, differing),
     )
 
 
-def _state(here: tuple[DataElement | None, str] | None, held: tuple[DataElement | None, str] | None) -> State:
+def _state(key: Key, here: Shown | None, held: Shown | None, differing: frozenset[Key] | None) -> State:
+    if here is None and held is None:
+        return "differs"  # behind the pixels, where no values are read
     if here is None or held is None:
         return "held" if here is None else "here"
+    if differing is not None:
+        return "differs" if key in differing else "equal"
     return "equal" if here[1] == held[1] and _same(here[0], held[0]) else "differs"
 
 
@@ -197,20 +215,22 @@ def _same(one: DataElement | None, other: DataElement | None) -> bool:
         return False
 
 
-def _pixels(one: _Side, other: _Side) -> tuple[Pixels, str]:
+def _pixels(one: _Side, other: _Side, found: Differences | None) -> tuple[Pixels, str]:
     if not one.size and not other.size:
         return "none", "Neither object has any."
     if one.transfer_syntax != other.transfer_syntax:
         names = [UID(side.transfer_syntax).name for side in (one, other)]
         return "unknown", f"Not compared: here they are in {names[0]}, held in {names[1]}."
     sizes = (one.length, other.length)
-    if one.size != other.size:
-        return "differs", f"They differ: {_against(sizes)}."
-    if one.digest is None or other.digest is None:
-        return "unknown", f"Not compared: {one.length:,} bytes are too many for a page."
-    if one.digest == other.digest:
-        return "equal", "They are the same, byte for byte."
-    return "differs", f"They differ: {_against(sizes)}."
+    if max(one.size, other.size) > LARGEST_PIXELS:
+        return "unknown", f"Not compared: {max(sizes):,} bytes are too many for a page."
+    if found is None:
+        return "unknown", "Not compared: one of the two objects cannot be read to its end."
+    return (
+        ("differs", f"They differ: {_against(sizes)}.")
+        if found.pixels
+        else ("equal", "They are the same, byte for byte.")
+    )
 
 
 def _against(sizes: tuple[int, int]) -> str:

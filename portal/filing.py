@@ -1,16 +1,20 @@
 """Turns one record of the archive into rows: blob, file and index, in one transaction."""
 
+import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, BinaryIO
 
-from portal import audit, index, placement, runtime, versions
+from portal import audit, duplicates, index, placement, runtime, site, versions
 from portal.archive import Place
-from portal.errors import Damaged
+from portal.duplicates import Compared
+from portal.errors import Conflicting, Damaged
 from portal.header import Header
 from portal.index import IN_TWO_PLACES, SAME, Container, Verdict
 from portal.models import ALTERNATE, CURRENT, HELD, Blob, File, Segment, arrivals, writing
 from portal.provenance import NEW, Actor, Origin, Recorded
+from portal.same_content import Encoded
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +38,8 @@ class Arrival:
     container_id: int | None
     name: str | None
     recorded: Recorded = NEW
+    compared: Compared | None = None
+    """What it is to those under its UID; None where it was not compared: whatever has other bytes is other content."""
     also_here: bool = False
     """Whether it is kept in the container although the same object stands elsewhere in the project."""
 
@@ -56,6 +62,8 @@ class Stored:
     sentence: str = ""
     version: int | None = None
     """Where it is the same as an older version of a file: which one."""
+    is_reencoded: bool = False
+    """Of `same`: it came in other bytes than those that stay."""
 
 
 def already(arrival: Arrival) -> Stored | None:
@@ -66,9 +74,32 @@ def already(arrival: Arrival) -> Stored | None:
     return None if file_id is None else _same(arrival, file_id)
 
 
-def judge(arrival: Arrival, header: Header) -> Verdict:
-    """What it is to those that are here. Reads only."""
-    return index.judge(arrival.project_id, header, arrival.dataset_digest or "", arrival.within)
+def compare(arrival: Arrival, content: Callable[[], BinaryIO]) -> Arrival:
+    """The arrival with what it is to those under its UID; each call of `content` gives all its bytes as a file."""
+    if arrival.header is None or arrival.dataset_offset is None:
+        return arrival
+    offset, syntax = arrival.dataset_offset, arrival.header.transfer_syntax
+    with contextlib.ExitStack() as opened:
+
+        def read() -> Encoded:
+            source = opened.enter_context(content())
+            source.seek(offset)
+            return Encoded(source, arrival.size - offset, syntax)
+
+        found = duplicates.compare(arrival.project_id, arrival.header, read)
+    return replace(arrival, compared=found)
+
+
+def already_otherwise(arrival: Arrival) -> Stored | None:
+    """The answer for an object that is here, encoded otherwise: nothing need be kept again. Reads only."""
+    file_id = arrival.compared.same if arrival.compared else None
+    if file_id is None:
+        return None
+    if arrival.within is not None:
+        file = File.get_by_id(file_id)
+        if (file.parent_type, file.parent_id) != arrival.within:
+            return None  # it stands in both containers
+    return replace(_same(arrival, file_id), is_reencoded=True)
 
 
 def is_whole(stored: Stored) -> bool:
@@ -120,6 +151,34 @@ def enter(arrival: Arrival, place: Place) -> Stored:
     if verdict.state == SAME:
         return _again(arrival, _same(arrival, verdict.file_id))
     return _enter_dicom(arrival, arrival.header, _blob(arrival, place), verdict)
+
+
+def judge(arrival: Arrival, header: Header) -> Verdict:
+    """What it is to those that are here. Reads only."""
+    different = None if arrival.compared is None else arrival.compared.different
+    digest = arrival.dataset_digest or ""
+    return index.judge(arrival.project_id, header, digest, arrival.within, different=different)
+
+
+def check_policy(arrival: Arrival, *, may_hold: bool) -> None:
+    """Raise Conflicting where the site's policy is to refuse other content (C111), or the sender wants none held."""
+    policy = site.get("archive.duplicates")
+    if arrival.header is None or (may_hold and policy != "refuse"):
+        return
+    verdict = judge(arrival, arrival.header)
+    takes_its_place = policy == "replace" and verdict.kind == "content"
+    if verdict.state == HELD and not takes_its_place:
+        raise Conflicting(f"Refused: {verdict.sentence} Send it under a UID of its own.")
+
+
+def is_overtaken(arrival: Arrival) -> bool:
+    """Whether another object came under its UID since it was compared. Reads only."""
+    if arrival.header is None or arrival.compared is None:
+        return False
+    current = arrivals.current_object(arrival.project_id, arrival.header.sop_uid)
+    if current is None or current.transfer_syntax != arrival.header.transfer_syntax:
+        return False
+    return current.file_id not in arrival.compared.files and already(arrival) is None
 
 
 def _blob(arrival: Arrival, place: Place) -> Blob:

@@ -2,9 +2,20 @@
 
 import hashlib
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from portal import files, header, import_places, index, setbacks, versions, work_items
+from portal import (
+    duplicates,
+    files,
+    header,
+    import_places,
+    index,
+    same_content,
+    setbacks,
+    versions,
+    work_items,
+)
 from portal.errors import Missing, NotDicom, PortalError
 from portal.header import Header
 from portal.import_twins import Twins
@@ -12,6 +23,7 @@ from portal.importing import PLAIN, VANISHED, Importer, Target, Task
 from portal.index import SAME
 from portal.item_work import Check
 from portal.models import ALTERNATE, CURRENT, HELD, File, arrivals
+from portal.same_content import Encoded
 from portal.setbacks import Outcome
 from portal.work_items import Item
 
@@ -72,7 +84,13 @@ class Trial:
         if arrivals.current_object(self._project, parsed.sop_uid) is not None:
             digest = self._digest(item, offset, check)
         place = import_places.find(self._project, target.containers or ()) or NOWHERE
-        verdict = index.judge(self._project, parsed, digest, place if target.is_recorded else None)
+        within = place if target.is_recorded else None
+        verdict = index.judge(self._project, parsed, digest, within)
+        if verdict.kind == "content":
+            compared = duplicates.compare(self._project, parsed, lambda: self._encoded(item, parsed, offset, check))
+            if compared.same is not None and within is None:
+                return "same", "The same object is here, encoded otherwise."
+            verdict = index.judge(self._project, parsed, digest, within, different=compared.different)
         if verdict.state == CURRENT:
             return self._among(item, parsed, offset, target, check)
         if verdict.sentence == index.IN_TWO_PLACES:
@@ -96,6 +114,8 @@ class Trial:
             return "new", index.IN_TWO_PLACES
         if same is not None:
             return "same", f"{work_items.get(same).key} is the same object."
+        if self._is_same(item, parsed, offset, other, begins, check):
+            return "same", f"{other.key} is the same object, encoded otherwise."
         return "conflict", f"{other.key} has the same SOP Instance UID, and other content."
 
     def _beside(self, item: Item, target: Target, check: Check) -> tuple[str, str]:
@@ -114,12 +134,40 @@ class Trial:
             return "new", "It gets another name: a DICOM object has this one."
         return "version", "A file of this name is here: this one would be its next version."
 
+    def _is_same(self, item: Item, parsed: Header, offset: int, other: Item, begins: int, check: Check) -> bool:
+        sides = (self._encoded(item, parsed, offset, check), self._encoded(other, parsed, begins, check))
+        try:
+            return not same_content.differences(*sides, only_first=True)
+        except NotDicom:
+            return False
+
+    def _encoded(self, item: Item, parsed: Header, offset: int, check: Check) -> Encoded:
+        stream = _Forward(self._destination.read(item.key, offset), check)
+        return Encoded(cast(BinaryIO, stream), item.size - offset, parsed.transfer_syntax)
+
     def _digest(self, item: Item, offset: int, check: Check) -> str:
         running = hashlib.sha256()
         for chunk in self._destination.read(item.key, offset):
             check()
             running.update(chunk)
         return running.hexdigest()
+
+
+class _Forward(io.RawIOBase):
+    """Chunks as they come, as a file that is only read forward."""
+
+    def __init__(self, chunks: Iterator[bytes], check: Check) -> None:
+        super().__init__()
+        self._chunks, self._check, self._rest = chunks, check, b""
+
+    def read(self, size: int | None = -1) -> bytes:
+        while not self._rest:
+            self._check()
+            self._rest = next(self._chunks, b"")
+            if not self._rest:
+                return b""
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
 
 
 def _is_alternate(one: Header, other: Header) -> bool:

@@ -42,12 +42,23 @@ SAME = "same"
 SHOWN_AGAIN = "It came again when nothing else was shown under its UID."
 IN_TWO_PLACES = "The same object stands elsewhere in this project too: peers see it once."
 UNCOMPARED = "The same SOP Instance UID in another transfer syntax, not compared yet."
+UNCOMPARED_BYTES = "The same SOP Instance UID in other bytes, not compared yet."
+TO_BE_COMPARED = (UNCOMPARED, UNCOMPARED_BYTES)
 
 
-def judge(project_id: int, header: Header, dataset_digest: str, within: Container | None = None) -> Verdict:
+def judge(
+    project_id: int,
+    header: Header,
+    dataset_digest: str,
+    within: Container | None = None,
+    *,
+    different: frozenset[int] | None = None,
+) -> Verdict:
     """Compare an object with the project's by its UIDs. Reads only; takes its rows by index.
 
     `within` a container, the same object elsewhere does not make it `same`: it stands in both (docs/decisions/0068).
+    `different` are the files whose content it was compared with and is not; of others under its UID a job has to find
+    that out. None: whatever has other bytes is other content.
     """
     file_id = same(project_id, header, dataset_digest, within)
     if file_id is not None:
@@ -62,6 +73,8 @@ def judge(project_id: int, header: Header, dataset_digest: str, within: Containe
         return Verdict(state=CURRENT)
     if current.transfer_syntax != header.transfer_syntax:
         return Verdict(state=ALTERNATE, sentence=UNCOMPARED)
+    if different is not None and current.file_id not in different:
+        return Verdict(state=ALTERNATE, sentence=UNCOMPARED_BYTES)
     return Verdict(state=HELD, kind="content", sentence="Other content than the object that is here under this UID.")
 
 

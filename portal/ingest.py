@@ -6,19 +6,33 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
-from portal import alternates, conflicts, descriptions, filing, header, index, placement, reserve, runtime, site, uids
+from portal import (
+    alternates,
+    conflicts,
+    descriptions,
+    filing,
+    header,
+    index,
+    placement,
+    reserve,
+    runtime,
+    site,
+    uids,
+)
 from portal.archive import Footer, Place, Slice, Stream
 from portal.archive.slices import CHUNK
 from portal.archive.writers import Part
-from portal.errors import Conflicting, NotDicom
+from portal.errors import NotDicom
 from portal.filing import Arrival, Stored
 from portal.header import Header
-from portal.models import HELD, arrivals, now, writing
+from portal.models import arrivals, now, writing
 from portal.placement import Placement
 from portal.placement import check as check_placement
 from portal.provenance import NEW, Origin, Recorded
 from portal.rights import Scope
 
+COMPARED_AGAIN = 2
+"""Comparisons with what others store under the same UID at the same moment; what comes after that is left to a job."""
 IN_MEMORY = 16 << 20
 """Bytes up to which an object waits in memory; a larger one is streamed into a segment of its own."""
 
@@ -142,18 +156,22 @@ class Incoming:
             if known is not None and filing.is_whole(known):
                 self.abort()
                 return _with_descriptions(filing.show_again(arrival, known))
-            _check_policy(arrival, may_hold=self._may_hold)
+            if known is None:
+                arrival = filing.compare(arrival, self._content)
+                same = filing.already_otherwise(arrival)
+                if same is not None:
+                    self.abort()
+                    return _with_descriptions(filing.show_again(arrival, same))
+            filing.check_policy(arrival, may_hold=self._may_hold)
             place = self._keep(footer_of(arrival))
         except BaseException:
             self.abort()
             raise
         self._stream, self._chunks = None, []
+        if known is None:
+            return _with_descriptions(_enter(arrival, place))
         with writing():
-            stored = filing.enter(arrival, place) if known is None else filing.mend(arrival, place, known)
-            if stored.outcome == "conflict" and arrival.header and site.get("archive.duplicates") == "replace":
-                stored = conflicts.replace_at_once(stored, arrival.header)
-            elif stored.outcome == "alternate":
-                alternates.request_comparison()
+            stored = filing.mend(arrival, place, known)
         return _with_descriptions(stored)
 
     def abort(self) -> None:
@@ -226,15 +244,31 @@ def _with_descriptions(stored: Stored) -> Stored:
     return stored
 
 
-def _check_policy(arrival: Arrival, *, may_hold: bool) -> None:
-    """Raise Conflicting where the site's policy is to refuse other content (C111), or the sender wants none held."""
-    policy = site.get("archive.duplicates")
-    if arrival.header is None or (may_hold and policy != "refuse"):
-        return
-    verdict = filing.judge(arrival, arrival.header)
-    takes_its_place = policy == "replace" and verdict.kind == "content"
-    if verdict.state == HELD and not takes_its_place:
-        raise Conflicting(f"Refused: {verdict.sentence} Send it under a UID of its own.")
+def _enter(arrival: Arrival, place: Place) -> Stored:
+    """Write the rows of a record. What came under its UID since it was compared, it is compared with first."""
+
+    def kept() -> BinaryIO:
+        return cast(BinaryIO, runtime.archive().open(place.segment, place.offset, place.size))
+
+    for _ in range(COMPARED_AGAIN):
+        with writing():
+            if not filing.is_overtaken(arrival):
+                return _write_rows(arrival, place)
+        arrival = filing.compare(arrival, kept)
+        same = filing.already_otherwise(arrival)
+        if same is not None:
+            return same
+    with writing():
+        return _write_rows(arrival, place)
+
+
+def _write_rows(arrival: Arrival, place: Place) -> Stored:
+    stored = filing.enter(arrival, place)
+    if stored.outcome == "conflict" and arrival.header and site.get("archive.duplicates") == "replace":
+        return conflicts.replace_at_once(stored, arrival.header)
+    if stored.outcome == "alternate":
+        alternates.request_comparison()
+    return stored
 
 
 def footer_of(arrival: Arrival) -> Footer:

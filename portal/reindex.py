@@ -8,11 +8,23 @@ from typing import Any, BinaryIO, cast
 
 from peewee import JOIN, OperationalError
 
-from portal import conflicts, copies, descriptions, header, index, placement, recovery, runtime, segment_checks
+from portal import (
+    alternates,
+    conflicts,
+    copies,
+    descriptions,
+    header,
+    index,
+    placement,
+    recovery,
+    runtime,
+    segment_checks,
+)
 from portal.archive import Damage, Record
 from portal.errors import Damaged, PortalError
 from portal.index import SAME
 from portal.models import (
+    ALTERNATE,
     Blob,
     Conflict,
     File,
@@ -177,9 +189,15 @@ def _index(file: File, parsed: header.Header, report: Report) -> None:
     project_id = placement.project_of(file)
     dataset_digest = file.blob.dataset_digest or ""
     with writing():
-        verdict = index.judge(project_id, parsed, dataset_digest, (file.parent_type, file.parent_id))
+        is_conflict = Conflict.select().where(Conflict.file == file).exists()
+        # What was an alternate for its pixels, compressed otherwise, was never a conflict.
+        different = None if is_conflict else frozenset[int]()
+        container = file.parent_type, file.parent_id
+        verdict = index.judge(project_id, parsed, dataset_digest, container, different=different)
         if verdict.state != SAME:
             index.add(project_id, file, parsed, dataset_digest, verdict)
+            if verdict.state == ALTERNATE:
+                alternates.request_comparison()
             report.indexed += 1
     if verdict.state == SAME:
         _leave_out(report, file, f"File {verdict.file_id} is the same object.")

@@ -1,12 +1,14 @@
 """What is restored from the trash comes back as if it arrived now, some files at a time."""
 
+import contextlib
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
-from portal import alternates, audit, conflicts, descriptions, header, index, placement, runtime
+from portal import alternates, audit, conflicts, descriptions, duplicates, header, index, placement, runtime
+from portal.duplicates import Compared
 from portal.errors import BadValue, Damaged
 from portal.header import Header
-from portal.index import SAME
+from portal.index import SAME, Container
 from portal.models import CURRENT, Blob, Conflict, File, Trash, writing
 from portal.provenance import Actor, ActorType
 from portal.runs import End, Run
@@ -38,6 +40,13 @@ class Outcome:
         return " ".join(told)
 
 
+class _Read(NamedTuple):
+    """What is read of an object before the write block that restores it."""
+
+    header: Header
+    compared: Compared
+
+
 def run(this: Run) -> End:
     """The job: what is back stays so, if the run ends in between."""
     thrown = Trash.get_or_none(Trash.id == this.job.params["trash"])
@@ -60,13 +69,11 @@ def restore(thrown: Trash, *, actor: Actor, this: Run | None = None) -> Outcome:
     begun = this.job.total - File.select().where(File.trash == thrown.id).count() if this else 0
     while chunk := _waiting(thrown.id, after):
         after, seen = chunk[-1].id, seen + len(chunk)
-        headers = [_header(file) if file.type == "dicom" else None for file in chunk]
+        objects = [_read(thrown.project_id, file) if file.type == "dicom" else None for file in chunk]
         if this:
             this.check()
         with writing():
-            outcomes = [
-                _restore_file(thrown.project_id, file, parsed) for file, parsed in zip(chunk, headers, strict=True)
-            ]
+            outcomes = [_restore_file(thrown.project_id, file, read) for file, read in zip(chunk, objects, strict=True)]
             _account(thrown, [file for file, outcome in zip(chunk, outcomes, strict=True) if outcome is not None])
             if this:
                 this.write_within(done=begun + seen)
@@ -97,17 +104,19 @@ def _waiting(trash_id: int, after: int) -> list[File]:
     return list(found.order_by(File.id).limit(CHUNK))
 
 
-def _restore_file(project_id: int, file: File, parsed: Header | None) -> str | None:
+def _restore_file(project_id: int, file: File, read: _Read | None) -> str | None:
     """The state in which the file is shown again, as if it arrived now; None where it stays in the trash.
 
     One that is no object, or cannot be read, is shown as a file.
     """
-    if parsed is None:
+    if read is None:
         _show(file)
         return CURRENT
+    parsed, compared = read
     dataset_digest = file.blob.dataset_digest or ""
-    verdict = index.judge(project_id, parsed, dataset_digest, (file.parent_type, file.parent_id))
-    if verdict.state == SAME:
+    container = file.parent_type, file.parent_id
+    verdict = index.judge(project_id, parsed, dataset_digest, container, different=compared.different)
+    if verdict.state == SAME or _came_again_here(container, compared):
         return None
     _show(file)
     index.add(project_id, file, parsed, dataset_digest, verdict)
@@ -119,17 +128,33 @@ def _restore_file(project_id: int, file: File, parsed: Header | None) -> str | N
     return verdict.state
 
 
+def _came_again_here(container: Container, compared: Compared) -> bool:
+    """Whether the same object, encoded otherwise, lies in the container that this one is to come back to."""
+    if compared.same is None:
+        return False
+    file = File.get_by_id(compared.same)
+    return (file.parent_type, file.parent_id) == container
+
+
 def _show(file: File) -> None:
     file.name = placement.free_name(file.parent_type, file.parent_id, file.name)
     file.deleted_at = file.trash = None
     file.save(only=[File.name, File.deleted_at, File.trash])
 
 
-def _header(file: File) -> Header | None:
+def _read(project_id: int, file: File) -> _Read | None:
+    """With what it is to those that came under its UID meanwhile."""
     blob = file.blob
     try:
         with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
-            return header.read_file(cast(BinaryIO, content), blob.size)[0]
+            parsed = header.read_file(cast(BinaryIO, content), blob.size)[0]
+            with contextlib.ExitStack() as opened:
+                compared = duplicates.compare(
+                    project_id,
+                    parsed,
+                    lambda: opened.enter_context(duplicates.opened(blob, parsed.transfer_syntax)),
+                )
+            return _Read(parsed, compared)
     except (BadValue, Damaged):
         return None
 

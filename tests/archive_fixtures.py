@@ -94,6 +94,12 @@ def upload(content: bytes, acquisition_id: int, name: str, *, actor: Actor) -> S
         return incoming.commit()
 
 
+def with_another_pixel(content: bytes) -> bytes:
+    """A file of uncompressed pixels, with the first one changed: other content under its UID."""
+    first = content.rindex(b"\xe0\x7f\x10\x00") + 12
+    return content[:first] + bytes([content[first] ^ 1]) + content[first + 1 :]
+
+
 def dump() -> dict[str, list[tuple[Any, ...]]]:
     """Every row of the index."""
     return {

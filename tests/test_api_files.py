@@ -8,7 +8,7 @@ import pytest
 import requests
 from api_fixtures import *  # noqa: F403  (fixtures)
 from api_fixtures import Api, assert_refused
-from archive_fixtures import vendor_file
+from archive_fixtures import vendor_file, with_another_pixel
 
 from portal import models, runtime, site
 from portal.models import (
@@ -198,7 +198,7 @@ def test_a_program_in_disguise_is_refused(api: Api, acquisition: str, ct: bytes)
 @pytest.fixture
 def other(ct: bytes) -> bytes:
     """Other content under the UID of `ct`."""
-    return ct[:-1] + bytes([ct[-1] ^ 1])
+    return with_another_pixel(ct)
 
 
 def test_other_content_under_a_known_uid_is_refused_with_the_reason_and_nothing_is_kept(

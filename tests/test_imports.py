@@ -200,6 +200,7 @@ def test_a_dry_run_finds_what_the_objects_of_one_import_are_to_each_other_as_the
 ) -> None:
     ct = vendor_file(CT).read_bytes()
     put(folder, {"one": ct, "again": ct, "content": part_10(an_object(CT, ImageComments="other"))})
+    put(folder, {"short": part_10(of("7", "7")), "long": part_10(of("7", "7", DataSetTrailingPadding=bytes(64)))})
     put(folder, {"explicit": part_10(of("2", "2")), "implicit": part_10(of("2", "2"), ImplicitVRLittleEndian)})
     put(folder, {"her": part_10(of("3", "3")), "him": part_10(of("4", "3", PatientID="another"))})
     series = {"SeriesInstanceUID": "1.2.9"}
@@ -207,14 +208,14 @@ def test_a_dry_run_finds_what_the_objects_of_one_import_are_to_each_other_as_the
 
     tried = run(imports.dry_run(wanted(), actor=admin))
 
-    assert Counter(ended(tried).values()) == {"new": 4, "conflict": 3, "alternate": 1, "same": 1}
+    assert Counter(ended(tried).values()) == {"new": 5, "conflict": 3, "alternate": 1, "same": 2}
     said = " ".join(item.sentence for item in exports.items(tried.id))
     assert "has the same SOP Instance UID, and other content." in said
     assert "another PatientID." in said
     assert "another study." in said
     assert tried.result["uncompared"] is False
     done = run(imports.start_as_tried(tried.id, actor=admin))
-    assert Counter(ended(done).values()) == {"stored": 4, "conflict": 3, "alternate": 1, "same": 1}
+    assert Counter(ended(done).values()) == {"stored": 5, "conflict": 3, "alternate": 1, "same": 2}
 
 
 def test_a_dry_run_remembers_so_many_objects_and_says_so() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from archive_fixtures import a_project, an_object, store, upload, vendor_file
+from archive_fixtures import a_project, an_object, store, upload, vendor_file, with_another_pixel
 
 from portal import conflicts, containers, index, reindex, runtime, send_items, trash
 from portal.export_walk import Part, Walk
@@ -68,7 +68,7 @@ def test_what_is_left_is_shown_where_the_other_goes_into_the_trash_and_comes_bac
 def test_an_object_that_is_held_in_one_place_is_held_in_the_other(
     twice: tuple[int, int], places: tuple[int, int], admin: Actor
 ) -> None:
-    other = CT[:-1] + bytes([CT[-1] ^ 1])
+    other = with_another_pixel(CT)
     for place in places:
         assert upload(other, place, "ct.dcm", actor=admin).outcome == "conflict"
     assert sorted(state for state, _reason in states().values()) == [ALTERNATE, CURRENT, HELD, HELD]
@@ -78,7 +78,7 @@ def test_where_other_content_replaces_it_it_gives_way_in_both_places_and_comes_b
     twice: tuple[int, int], places: tuple[int, int], admin: Actor
 ) -> None:
     before = states()
-    other = upload(CT[:-1] + bytes([CT[-1] ^ 1]), places[0], "ct.dcm", actor=admin).file_id
+    other = upload(with_another_pixel(CT), places[0], "ct.dcm", actor=admin).file_id
     conflict = conflicts.every()[0].id
 
     conflicts.resolve(conflict, "replace", actor=admin)
@@ -136,3 +136,15 @@ def test_each_place_has_a_record_of_its_own(twice: tuple[int, int]) -> None:
     first, second = Blob.select()
     assert (first.digest, first.size) == (second.digest, second.size)
     assert (first.segment, first.offset) != (second.segment, second.offset)
+
+
+def test_the_same_object_stands_in_both_also_where_it_is_encoded_otherwise(
+    places: tuple[int, int], admin: Actor
+) -> None:
+    first = upload(CT, places[0], "ct.dcm", actor=admin)
+    padded = CT + b"\xfc\xff\xfc\xffOB\x00\x00\x08\x00\x00\x00" + bytes(8)
+    second = upload(padded, places[1], "ct.dcm", actor=admin)
+    again = upload(padded + bytes(0), places[1], "ct.dcm", actor=admin)
+    assert [stored.outcome for stored in (first, second, again)] == ["stored", "alternate", "same"]
+    assert File.get_by_id(second.file_id).parent_id == places[1]
+    assert conflicts.count() == 0

@@ -4,7 +4,10 @@ from typing import Any, NamedTuple
 
 from portal.models.compiled import Statement, number, text
 from portal.models.index import CURRENT, Instance, Series, Study
-from portal.models.tree import Acquisition, File, Group, Project, Session, Subject
+from portal.models.tree import Acquisition, Blob, File, Group, Project, Session, Subject
+
+MAX_RIVALS = 4
+"""Objects of one UID that one which arrives is compared with."""
 
 
 class KnownStudy(NamedTuple):
@@ -17,10 +20,20 @@ class KnownStudy(NamedTuple):
 
 
 class KnownObject(NamedTuple):
+    file_id: int
     sop_class: str
     transfer_syntax: str
     series_uid: str
     study_uid: str
+
+
+class Rival(NamedTuple):
+    """An object of a UID: its file, and where its data set lies."""
+
+    file_id: int
+    segment: str
+    offset: int
+    size: int
 
 
 class KnownSeries(NamedTuple):
@@ -61,10 +74,25 @@ _same_current = Statement(
 )
 _current = Statement(
     lambda: (
-        Instance.select(Instance.sop_class, Instance.transfer_syntax, Series.series_uid, Study.study_uid)
+        Instance.select(Instance.file, Instance.sop_class, Instance.transfer_syntax, Series.series_uid, Study.study_uid)
         .join(Series)
         .join(Study)
         .where(Instance.project == number(0), Instance.sop_uid == text(1), Instance.state == CURRENT)
+    )
+)
+_rivals = Statement(
+    lambda: (
+        Instance.select(Instance.file, Blob.segment, Blob.offset + Blob.dataset_offset, Blob.size - Blob.dataset_offset)
+        .join(File)
+        .join(Blob)
+        .where(
+            Instance.project == number(0),
+            Instance.sop_uid == text(1),
+            Instance.transfer_syntax == text(2),
+            Instance.member == "",
+        )
+        .order_by(Instance.state != CURRENT, Instance.id.desc())
+        .limit(MAX_RIVALS)
     )
 )
 _subjects = Statement(
@@ -155,6 +183,11 @@ def is_current_object(project_id: int, sop_uid: str, transfer_syntax: str, datas
 def current_object(project_id: int, sop_uid: str) -> KnownObject | None:
     row = _current.first(project_id, sop_uid)
     return KnownObject(*row) if row else None
+
+
+def rivals(project_id: int, sop_uid: str, transfer_syntax: str) -> list[Rival]:
+    """Objects of this UID in this transfer syntax, in whatever state: the one that is shown first, then the newest."""
+    return [Rival(*row) for row in _rivals.rows(project_id, sop_uid, transfer_syntax)]
 
 
 def study(project_id: int, study_uid: str) -> KnownStudy | None:

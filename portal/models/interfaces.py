@@ -76,7 +76,7 @@ class Association(Table):
     sentence = TextField(default="")
     contexts = JsonField(default=list)
     counts = JsonField(default=dict)
-    """Operation → {done, failed}; `store` also has each of stored, same, alternate, conflict, refused."""
+    """Operation → {done, failed}; `store` also has each of stored, same, reencoded, alternate, conflict, refused."""
     failures = IntegerField(default=0)
     """Operations that failed, of all kinds: the sum in `counts`, where an index has it."""
     bytes = IntegerField(default=0)

@@ -1,0 +1,81 @@
+"""Duplicates: what arrives under a SOP Instance UID that is here is compared with it, before any of it is kept."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from portal import runtime, same_content
+from portal.errors import Damaged, NotDicom, Unreachable
+from portal.header import Header
+from portal.models import Blob, arrivals
+from portal.models.arrivals import Rival
+from portal.same_content import Encoded
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What an object is to those under its UID in its transfer syntax."""
+
+    same: int | None = None
+    """The file that says the same in other bytes."""
+    different: frozenset[int] = frozenset()
+    """Files that say something else."""
+    undecided: frozenset[int] = frozenset()
+    """Files that could not be compared here: a job has to."""
+
+    @property
+    def files(self) -> frozenset[int]:
+        """All that it was compared with."""
+        return self.different | self.undecided | ({self.same} if self.same is not None else set())
+
+
+def compare(project_id: int, header: Header, read: Callable[[], Encoded]) -> Compared:
+    """Compare a data set, which `read` gives from its beginning, with those under its UID in its transfer syntax.
+
+    Reads only, in bounded memory. Nobody waits for the bucket: what lies there alone is left to a job, as are pixels
+    that are compressed otherwise.
+    """
+    different: set[int] = set()
+    undecided: set[int] = set()
+    same: int | None = None
+    for rival in arrivals.rivals(project_id, header.sop_uid, header.transfer_syntax):
+        is_same = _is_same(rival, read)
+        if is_same:
+            same = rival.file_id
+            break
+        (undecided if is_same is None else different).add(rival.file_id)
+    return Compared(same=same, different=frozenset(different), undecided=frozenset(undecided))
+
+
+@contextmanager
+def opened(blob: Blob, transfer_syntax: str) -> Iterator[Encoded]:
+    """The data set of a DICOM file in the archive, to be compared."""
+    begin = blob.dataset_offset or 0
+    with _opened(blob.segment, blob.offset + begin, blob.size - begin, transfer_syntax) as known:
+        yield known
+
+
+@contextmanager
+def _opened(segment: str, offset: int, size: int, transfer_syntax: str) -> Iterator[Encoded]:
+    with runtime.archive().open(segment, offset, size) as content:
+        yield Encoded(cast(BinaryIO, content), size, transfer_syntax)
+
+
+def _is_same(rival: Rival, read: Callable[[], Encoded]) -> bool | None:
+    """None where that cannot be told here."""
+    if not runtime.archive().is_here(rival.segment):
+        return None
+    arrived = read()
+    try:
+        with _opened(rival.segment, rival.offset, rival.size, arrived.transfer_syntax) as known:
+            found = same_content.differences(known, arrived, only_first=True)
+    except Unreachable:
+        return None
+    except (NotDicom, Damaged) as error:
+        log.warning("file %d cannot be compared with what arrived: %s", rival.file_id, error.sentence)
+        return False
+    return None if found.compressed else not found
