@@ -13,6 +13,7 @@ from typing import Self
 
 from peewee import PeeweeException
 
+from dimse_worker.heartbeat import Heartbeat
 from dimse_worker.server import DRAIN_SECONDS, SIGNALS, serve
 from portal import associations, listening, runtime, site, tether
 from portal.settings import Settings
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 BACKLOG = 256
 PATIENCE = DRAIN_SECONDS + 3.0
+HANGING_SECONDS = 20.0
+"""A child that has not looked for associations for so long hangs; it does five times a second."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Bound:
     address: Address
     listening: socket.socket
     children: set[int] = field(default_factory=set)
+    beats: dict[int, Heartbeat] = field(default_factory=dict)
+    """The heartbeat of each child, by its process id."""
 
 
 class Listener:
@@ -63,7 +68,9 @@ class Listener:
 
     def follow(self) -> None:
         """One look at the settings and at the children."""
+        listening.beat()
         self._reap()
+        self._end_hanging()
         wanted = self._look()
         if self._bound is not None and wanted != self._bound.address:
             self._release()
@@ -113,10 +120,19 @@ class Listener:
 
     def _fork(self, bound: Bound) -> None:
         parent = os.getpid()
+        heartbeat = Heartbeat()
         child = os.fork()
         if child == 0:
-            os._exit(_serve(parent, bound.listening))
+            os._exit(_serve(parent, bound.listening, heartbeat))
         bound.children.add(child)
+        bound.beats[child] = heartbeat
+
+    def _end_hanging(self) -> None:
+        """Kill children that no longer accept; others take their place."""
+        for child, heartbeat in self._bound.beats.items() if self._bound else ():
+            if heartbeat.silence > HANGING_SECONDS:
+                log.error("process %d has not accepted anything for %.0f s; it is killed", child, heartbeat.silence)
+                os.kill(child, signal.SIGKILL)
 
     def _reap(self) -> None:
         """Take note of children that ended; kill those that do not end."""
@@ -128,6 +144,8 @@ class Listener:
             if child in serving:
                 log.error("process %d ended by itself (%d)", child, os.waitstatus_to_exitcode(code))
             serving.discard(child)
+            if self._bound:
+                self._bound.beats.pop(child, None)
             self._draining.pop(child, None)
         for child, deadline in self._draining.items():
             if time.monotonic() > deadline:
@@ -152,11 +170,11 @@ def _listen(address: Address) -> socket.socket:
     return socket.create_server((address.host, address.port), family=family, backlog=BACKLOG)
 
 
-def _serve(parent: int, listening: socket.socket) -> int:
+def _serve(parent: int, listening: socket.socket, heartbeat: Heartbeat) -> int:
     """The child; returns its exit code. It is killed when its parent ends, so that the next one finds the port free."""
     try:
         tether.tie(parent)
-        serve(listening)
+        serve(listening, heartbeat)
     except SystemExit:
         return 1
     except BaseException:

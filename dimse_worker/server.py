@@ -18,6 +18,7 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from dimse_worker import contexts
 from dimse_worker.acceptor import MOST_ASSOCIATIONS, Acceptor
+from dimse_worker.heartbeat import Heartbeat
 from dimse_worker.sockets import PeerSocket
 from portal import associations, recovery, runtime
 from portal.header import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
@@ -36,8 +37,8 @@ class Server(ThreadedAssociationServer):
 
     daemon_threads = True
 
-    def __init__(self, entity: ApplicationEntity, listening: socket.socket) -> None:
-        self._listening = listening
+    def __init__(self, entity: ApplicationEntity, listening: socket.socket, heartbeat: Heartbeat) -> None:
+        self._listening, self._heartbeat = listening, heartbeat
         super().__init__(
             entity, listening.getsockname(), entity.ae_title, entity.supported_contexts, request_handler=_Handler
         )
@@ -49,6 +50,10 @@ class Server(ThreadedAssociationServer):
 
     def server_activate(self) -> None:
         """The parent listens already, with a backlog of its own."""
+
+    def service_actions(self) -> None:
+        """Called several times a second by what accepts, as long as it does."""
+        self._heartbeat.beat()
 
     def shutdown(self) -> None:
         """As socketserver has it; pynetdicom's also looks for itself among the servers that the AE started."""
@@ -76,19 +81,19 @@ class _Handler(RequestHandler):
         return assoc
 
 
-def serve(listening: socket.socket) -> None:
+def serve(listening: socket.socket, heartbeat: Heartbeat) -> None:
     """Serve until SIGTERM, then drain, at most DRAIN_SECONDS. The caller has blocked SIGNALS and opened no thread."""
     configure()
     threading.excepthook = _thread_failed
     with runtime.connection():
         recovery.recover()
     with runtime.held_open():
-        _serve(listening)
+        _serve(listening, heartbeat)
 
 
-def _serve(listening: socket.socket) -> None:
+def _serve(listening: socket.socket, heartbeat: Heartbeat) -> None:
     entity = _entity()
-    server = Server(entity, listening)
+    server = Server(entity, listening, heartbeat)
     accepting = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
     accepting.start()
     log.info("process %d accepts associations on %s port %d", os.getpid(), *listening.getsockname()[:2])

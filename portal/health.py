@@ -50,7 +50,7 @@ def problems(url: str, *, listener: int | None) -> list[str]:
 
     `listener`: the process id of the site's own: another Portico on its port would answer a C-ECHO as well.
     """
-    found = [] if web_answers(url) else [f"{url} does not answer."]
+    found = [] if web_answers(url) else [_web_silent(url)]
     found += [] if job_queue.answers() else [QUEUE_SILENT]
     if found:
         return found
@@ -61,10 +61,19 @@ def problems(url: str, *, listener: int | None) -> list[str]:
 
 def web_answers(url: str) -> bool:
     """Whether the web server at this address answers at all."""
-    with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(_connect(url)) as connection:
-        connection.request("GET", "/api/version")
-        return connection.getresponse().status < 500
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return status_of(url, PATIENCE) < 500
     return False
+
+
+def status_of(url: str, seconds: float) -> int:
+    """The HTTP status of a small request. Raises OSError and HTTPException if there is none."""
+    parts = urlsplit(url)
+    with contextlib.closing(
+        http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
+    ) as connection:
+        connection.request("GET", "/api/version")
+        return connection.getresponse().status
 
 
 def reachable(host: str) -> str:
@@ -72,17 +81,16 @@ def reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
 
 
-def _connect(url: str) -> http.client.HTTPConnection:
-    parts = urlsplit(url)
-    return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE)
-
-
 def _web(chosen: Settings) -> dict[str, Any]:
     held = startup.holder(chosen)
     if held is None:
         return {"url": None, "answers": False, "problem": f"Portico does not run on {chosen.data}. Start it: portal up"}
     answers = web_answers(held["url"])
-    return {"url": held["url"], "answers": answers, "problem": "" if answers else f"{held['url']} does not answer."}
+    return {"url": held["url"], "answers": answers, "problem": "" if answers else _web_silent(held["url"])}
+
+
+def _web_silent(url: str) -> str:
+    return f"The web server (web) does not answer at {url}. See logs/web.log."
 
 
 def _queue() -> dict[str, Any]:
@@ -93,6 +101,9 @@ def _queue() -> dict[str, Any]:
     if answers and not all(lanes.values()):
         without = " and ".join(lane for lane, number in lanes.items() if not number)
         problem = f"No worker for {without} jobs has registered with the queue."
+    elif answers and (silent := job_queue.silent_workers()):
+        numbers = " and ".join(str(pid) for pid in silent)
+        problem = f"A worker (process {numbers}) does not answer. If it goes on, `portal up` starts it again."
     return {"answers": answers, "workers": workers, "lanes": lanes, **jobs.lengths(), "problem": problem}
 
 
@@ -111,7 +122,7 @@ def _echo(chosen: Settings) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=ECHO_PATIENCE, check=False)
     except subprocess.TimeoutExpired:
-        return f"The DIMSE service did not answer a C-ECHO within {ECHO_PATIENCE:.0f} s."
+        return f"The listener (listen) did not answer a C-ECHO within {ECHO_PATIENCE:.0f} s. See logs/listen.log."
     return done.stdout.strip() if done.returncode else ""
 
 

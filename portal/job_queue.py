@@ -2,6 +2,7 @@
 
 import logging
 from datetime import datetime, timedelta
+from socket import gethostname
 from typing import Literal
 
 from redis.exceptions import RedisError
@@ -84,6 +85,20 @@ def answers() -> bool:
 def workers() -> int:
     """How many workers the queue believes alive, by their heartbeats. Raises RedisError if there is no queue."""
     return len(Worker.all(connection=runtime.redis()))
+
+
+def heartbeats() -> dict[int, datetime] | None:
+    """The last heartbeat of each worker of this machine by its process id; None if there is no queue."""
+    try:
+        here = [worker for worker in Worker.all(connection=runtime.redis()) if worker.hostname == gethostname()]
+    except RedisError:
+        return None
+    return {worker.pid: worker.last_heartbeat for worker in here if worker.pid and worker.last_heartbeat}
+
+
+def silent_workers() -> list[int]:
+    """Process ids of workers of this machine whose heart has not beaten for long."""
+    return [pid for pid, beat in (heartbeats() or {}).items() if not _beats(beat)]
 
 
 def workers_of(lane: Lane) -> int | None:

@@ -49,6 +49,20 @@ def note(host: str = "", port: int = 0, error: Exception | None = None) -> None:
         log.warning("where the listener listens could not be written down: %s", failure.strerror)
 
 
+def beat() -> None:
+    """The listener says that it lives, about once a second."""
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(_path())
+
+
+def last_beat(pid: int) -> int | None:
+    """What changes with each `beat` of the listener with this process id; None if it has not said anything."""
+    said = _said()
+    with contextlib.suppress(FileNotFoundError):
+        return _path().stat().st_mtime_ns if said and said["pid"] == pid else None
+    return None
+
+
 def state(options: dict[str, Any], *, listener: int | None = None) -> Listening:
     """How it stands with what the site's options (`site.every`) want.
 

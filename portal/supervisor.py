@@ -13,6 +13,7 @@ from types import FrameType
 from portal import ballast, health, models, runtime, valkey
 from portal.children import LONGEST_PAUSE, SERVING_PAUSE, Child
 from portal.job_queue import LANES
+from portal.liveness import Liveness
 from portal.logs import LogFile
 from portal.sample import ground
 from portal.settings import Settings
@@ -60,6 +61,8 @@ class Supervisor:
         self._told = time.monotonic()
         self._look_due = 0.0
         self._ballast_due = 0.0
+        self._liveness = Liveness(plan.url)
+        self._killed: set[int] = set()
 
     def run(self) -> None:
         """Until SIGINT, SIGTERM or SIGHUP; returns when every process has ended."""
@@ -70,9 +73,11 @@ class Supervisor:
     def _watch(self) -> None:
         self._children = list(self._processes())
         self._say(f"Starting {', '.join(child.name for child in self._children)}. Logs: {self._chosen.data / 'logs'}")
+        self._liveness.start(self._running)
         while not self._signals:
             self._start_due()
             self._pump(TICK)
+            self._end_hanging()
             self._notice_ends()
             if not self._ready and time.monotonic() > self._look_due:
                 self._look()
@@ -136,6 +141,20 @@ class Supervisor:
                 sys.stdout.buffer.write(said)
                 sys.stdout.flush()
         return bool(ready)
+
+    def _running(self) -> dict[str, int]:
+        """The process id of each that runs, by its name."""
+        return {child.name: process.pid for child in list(self._children) if (process := child.process)}
+
+    def _end_hanging(self) -> None:
+        """Kill what gives no sign of life any more; it is started again like any other that has ended."""
+        for child in self._children:
+            pid = child.process.pid if child.process else None
+            if pid is None or pid in self._killed or (silence := self._liveness.silence(child.name, pid)) is None:
+                continue
+            self._killed.add(pid)
+            self._say(f"{child.name} (process {pid}) has not answered for {silence:.0f} s. It is killed.")
+            child.signal(signal.SIGKILL)
 
     def _notice_ends(self) -> None:
         ended = [(child, code) for child in self._children if (code := child.ended()) is not None]

@@ -3,9 +3,9 @@
 import errno
 import socket
 import struct
-import time
 from collections.abc import Callable
 from enum import Enum, auto
+from time import monotonic
 from typing import Any, NoReturn
 
 from gunicorn import http
@@ -106,17 +106,17 @@ class PacedSocket:
         """Receive or send once. The time that this takes is taken off the patience, what was moved is added to it."""
         if self._left <= 0:
             self._drop()
-        began = time.monotonic()
+        began = monotonic()
         self._raw.settimeout(self._left if self._limit is None else min(self._left, self._limit))
         try:
             moved = act(argument)
         except TimeoutError:
-            self._left -= time.monotonic() - began
+            self._left -= monotonic() - began
             if self._left > 0:
                 raise
             self._drop()
         size = moved if isinstance(moved, int) else len(moved)
-        self._left = min(self._most, self._left - (time.monotonic() - began) + size / MIN_RATE)
+        self._left = min(self._most, self._left - (monotonic() - began) + size / MIN_RATE)
         if self._left <= 0:
             self._drop()
         return moved
@@ -153,4 +153,4 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
 
     def earn(self, size: int, most: float) -> None:
         """Put the deadline off for what the peer has sent or taken."""
-        self.deadline = min(self.deadline + size / MIN_RATE, time.monotonic() + most)
+        self.deadline = min(self.deadline + size / MIN_RATE, monotonic() + most)

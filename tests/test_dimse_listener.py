@@ -135,6 +135,16 @@ def test_a_child_that_is_killed_is_replaced(listener: Listener) -> None:
     assert until(lambda: echoes(listener.port), "it echoes")
 
 
+def test_a_child_that_hangs_is_killed_and_replaced(listener: Listener) -> None:
+    register()
+    assert until(lambda: echoes(listener.port), "it echoes")
+    (child,) = children(listener)
+    os.kill(child, signal.SIGSTOP)
+    until(lambda: children(listener) and children(listener) != [child], "there is another one", 60)
+    assert f"process {child} has not accepted anything for" in listener.log.read_text()
+    assert until(lambda: echoes(listener.port), "it echoes")
+
+
 def test_the_counts_of_a_running_association_are_written_while_it_runs(listener: Listener) -> None:
     register()
     with associated(listener.port, [build_context(VERIFICATION)]) as assoc:

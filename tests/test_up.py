@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -118,6 +119,17 @@ def test_a_killed_process_comes_back(sampled: Up, word: str) -> None:
     [killed, *_rest] = sampled.children(word)
     os.kill(killed, signal.SIGKILL)
     until(lambda: [pid for pid in sampled.children(word) if pid != killed] and not is_alive(killed))
+    until(lambda: sampled.portal("status").returncode == 0, 60, pause=1)
+
+
+def test_a_web_server_and_a_listener_that_hang_are_killed_and_come_back(sampled: Up) -> None:
+    [listener, *_below] = sampled.children("dimse_worker listen")
+    hanging = [*sampled.children("portal.web"), listener]
+    for pid in hanging:
+        os.kill(pid, signal.SIGSTOP)
+    until(lambda: not any(is_alive(pid) for pid in hanging))
+    for name in ("web", "listen"):
+        assert re.search(rf"^{name} \(process \d+\) has not answered for \d\d s\. It is killed\.$", sampled.said, re.M)
     until(lambda: sampled.portal("status").returncode == 0, 60, pause=1)
 
 

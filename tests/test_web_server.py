@@ -237,7 +237,7 @@ def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[PacedSocket, socket.
     paced = PacedSocket(ours)
     paced.begin(is_transfer=True)
     ticks = itertools.count(0, 3)
-    monkeypatch.setattr("portal.web_connections.time.monotonic", lambda: next(ticks))
+    monkeypatch.setattr("portal.web_connections.monotonic", lambda: next(ticks))
     with ours, theirs:
         yield paced, theirs
 

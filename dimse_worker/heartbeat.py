@@ -1,0 +1,23 @@
+"""A sign of life that a process leaves in memory that it shares with its parent."""
+
+import mmap
+import struct
+import time
+
+_FORMAT = "d"
+
+
+class Heartbeat:
+    """Made by the parent before the fork. The clock is that of the machine, the same in both."""
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, struct.calcsize(_FORMAT))
+
+    def beat(self) -> None:
+        struct.pack_into(_FORMAT, self._shared, 0, time.monotonic())
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the last beat; none before the first, while the process starts."""
+        (last,) = struct.unpack_from(_FORMAT, self._shared)
+        return time.monotonic() - last if last else 0.0
