@@ -24,7 +24,7 @@ from portal import (
     descriptions,
     disk,
     job_queue,
-    jobs,
+    job_sweep,
     recovery,
     runs,
     runtime,
@@ -148,7 +148,7 @@ class JobWorker(Worker):
             return
         try:
             with runtime.connection():
-                jobs.sweep()
+                job_sweep.sweep()
                 schedules.sweep()
                 usage.refresh()
                 descriptions.refresh()

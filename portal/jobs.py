@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from portal import audit, job_queue, leases, models, progress, rights
+from portal import audit, leases, models, progress, rights
 from portal.errors import BadValue, Missing
 from portal.job_queue import Lane, enqueue
 from portal.leases import LISTENER_LEASE
@@ -18,8 +18,6 @@ from portal.provenance import Actor
 
 AHEAD = timedelta(minutes=15)
 """No moment that a row waits for lies farther ahead, unless the clock has been set back since it was written."""
-SWEPT = 1000
-"""Rows that one sweep rings for; the next one takes the next."""
 
 
 def run_echo(job_id: int) -> None:
@@ -86,6 +84,8 @@ class Kind:
     """Whose workers run it."""
     attempts: int = 1
     """Runs without any progress after which the job has failed."""
+    takes_turns: bool = False
+    """Whether it may take long although its lane is the short one: it lets others that wait go first, now and then."""
     is_patient: bool = False
     """Whether it waits for a storage or peer that is away: such runs are no attempts (`absences`)."""
 
@@ -99,9 +99,9 @@ KINDS = {
     "verification": Kind(label="Verification", run=run_verification, attempts=8, is_patient=True),
     "import": Kind(label="Import", run=run_import, attempts=8, is_patient=True),
     "import_dry_run": Kind(label="Dry run of an import", run=run_import_dry_run, attempts=8),
-    "comparison": Kind(label="Comparison", run=run_comparison, lane="short", attempts=3),
-    "throw": Kind(label="Move to the trash", run=run_throw, lane="short", attempts=3),
-    "restore": Kind(label="Restore", run=run_restore, lane="short", attempts=3),
+    "comparison": Kind(label="Comparison", run=run_comparison, lane="short", takes_turns=True, attempts=3),
+    "throw": Kind(label="Move to the trash", run=run_throw, lane="short", takes_turns=True, attempts=3),
+    "restore": Kind(label="Restore", run=run_restore, lane="short", takes_turns=True, attempts=3),
     "move": Kind(label="Move (C-MOVE)", run=None),
     "get": Kind(label="Get (C-GET)", run=None),
 }
@@ -146,21 +146,6 @@ def ring(job: Job) -> None:
     run = KINDS[job.kind].run
     if run is not None:
         run(job.id)
-
-
-def sweep() -> int:
-    """Ring for each due row without a live RQ job, and end what nobody will end; returns how many were rung.
-
-    The one mechanism for start-up, retries with back-off and a lost queue. Raises RedisError if there is no queue.
-    """
-    _end_abandoned()
-    waiting = job_queue.waiting()
-    rung = 0
-    for job in _due():
-        if not job_queue.is_live(job.id, waiting):
-            ring(job)
-            rung += 1
-    return rung
 
 
 def hasten(job_id: int, *, actor: Actor) -> None:
@@ -288,23 +273,3 @@ def _cancel(job: Job, actor: Actor) -> None:
 def has_come(awaited: Any, moment: datetime) -> Any:
     """Whether a moment that a row waits for has come; for a column too. One that is too far ahead has."""
     return (awaited <= moment) | (awaited > moment + AHEAD)
-
-
-def _due() -> Sequence[Job]:
-    moment = now()
-    waits = (Job.state == "waiting") & has_come(Job.due, moment)
-    abandoned = (Job.state == "running") & leases.lapsed()
-    return list(Job.select().where(Job.runner == "worker", waits | abandoned).order_by(Job.due).limit(SWEPT))
-
-
-def _end_abandoned() -> None:
-    """A run that died while it was being cancelled, and what a dead listener left behind."""
-    moment = now()
-    silent = leases.lapsed()
-    with writing():
-        Job.update(state="cancelled", ended=moment, lease=None, sentence="Cancelled.").where(
-            Job.state == "cancelling", silent
-        ).execute()
-        Job.update(state="failed", ended=moment, lease=None, sentence="The listener stopped in the middle.").where(
-            Job.runner == "listener", Job.state == "running", silent
-        ).execute()

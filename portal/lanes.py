@@ -30,6 +30,12 @@ def reasons(rows: Iterable[Job]) -> dict[int, str]:
     return found
 
 
+def is_awaited(job: Job) -> bool:
+    """Whether another job of its lane waits for a worker."""
+    waits = (Job.state == "waiting") & jobs.has_come(Job.due, now()) & (Job.id != job.id)
+    return Job.select().where(_of(jobs.KINDS[job.kind].lane), waits).exists()
+
+
 def _of_lane(lane: Lane, numbers: Sequence[int]) -> dict[int, str]:
     busy = _busy(lane)
     sentence, is_full = _sentence(lane, busy)

@@ -1,9 +1,6 @@
 """One run of a job: it takes the row by a lease, beats while it works, and writes how it ended."""
 
 import logging
-import os
-import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,10 +11,11 @@ from typing import Any
 
 from peewee import DatabaseError
 
-from portal import absences, hourly, leases, models, pace, spells
+from portal import absences, hourly, lanes, leases, models, pace, spells
+from portal.claims import claim, held, with_try
 from portal.errors import Away, PortalError
 from portal.job_queue import TimedOut
-from portal.jobs import KINDS, has_come
+from portal.jobs import KINDS
 from portal.models import Job, JobItem, now, writing
 
 log = logging.getLogger(__name__)
@@ -25,11 +23,11 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS = 3.0
 FIRST_WAIT = timedelta(seconds=10)
 LONGEST_WAIT = timedelta(minutes=10)
+TURN = 10.0
+"""Seconds after which a run that takes turns lets others go first."""
+TURNS = "Shorter jobs go first; it goes on after them."
 SHARING = ("export", "verification", "import", "import_dry_run")
 """Kinds whose runs do several objects of a storage at once: those that work there now share its threads."""
-TRIES = 20
-"""Runs of which a job keeps how they ended."""
-DIED = "The worker that ran it died."
 
 _interrupted: list[int] = []
 """Not empty: this process has been asked to stop. A list, since a signal handler must not take a lock."""
@@ -45,6 +43,10 @@ class Cancelled(Stopped):
 
 class Interrupted(Stopped):
     """The process is to stop; the job goes on in another one."""
+
+
+class GaveWay(Stopped):
+    """Others of the short lane wait; the job goes on after them."""
 
 
 class Lost(Stopped):
@@ -101,7 +103,7 @@ class Run:
     def _look(self) -> None:
         """The beat renews the lease; until then each further look is a second later."""
         with models.connection():
-            is_ours = Job.select().where(_held(self.job)).exists()
+            is_ours = Job.select().where(held(self.job)).exists()
         if not is_ours:
             self._asked = Lost
         self._until = leases.elapsed() + 1000
@@ -117,8 +119,8 @@ class Run:
             columns["attempts"] = 1
         columns |= self._moved(columns)
         granted = leases.granted()
-        held = Job.update(**granted, **columns).where(_held(self.job)).execute()
-        if not held:
+        is_ours = Job.update(**granted, **columns).where(held(self.job)).execute()
+        if not is_ours:
             raise Lost
         self._until = granted["lease"]
         for name, value in columns.items():
@@ -159,12 +161,15 @@ class Run:
     def _renew(self) -> type[Stopped] | None:
         granted = leases.granted()
         with writing():
-            held = Job.update(**granted).where(_held(self.job)).execute()
-        if not held:
+            is_ours = Job.update(**granted).where(held(self.job)).execute()
+        if not is_ours:
             return Lost
         self._until = granted["lease"]
         self._among = self._find_place()
-        return Cancelled if Job.get_by_id(self.job.id).state == "cancelling" else None
+        if Job.get_by_id(self.job.id).state == "cancelling":
+            return Cancelled
+        has_had_its_turn = KINDS[self.job.kind].takes_turns and time.monotonic() - self._began > TURN
+        return GaveWay if has_had_its_turn and lanes.is_awaited(self.job) else None
 
     def _find_place(self) -> tuple[int, int]:
         """This run's place among those that work on its storage now, from 0, and how many they are."""
@@ -200,6 +205,9 @@ def perform(job_id: int, work: Callable[[Run], End], *, beat: float = BEAT_SECON
         log.warning("job %d has been taken by another run", job_id)
     except Interrupted:
         _leave(job, state="waiting", due=now(), attempts=max(job.attempts - 1, 0))
+    except GaveWay:
+        job.result.pop("began", None)  # this was no attempt that anybody would want to read of
+        _leave(job, state="waiting", due=now(), attempts=max(job.attempts - 1, 0), sentence=TURNS)
     except Cancelled:
         _over(job, End(state="cancelled", sentence=_cancelled(job)))
     except PortalError as error:
@@ -222,42 +230,6 @@ def _reopen(run: Run) -> None:
         failed = (JobItem.job == run.job) & (JobItem.state == "failed")
         spells.update(JobItem, failed, state="pending", sentence="", permanent=False, attempts=0, check=run.check)
         run.write(result={name: value for name, value in run.job.result.items() if name != "reopen"})
-
-
-def claim(job_id: int) -> Job | None:
-    """Take the row for this run, or None: it is not due, it is over, or a live run holds it."""
-    with writing():
-        job = Job.get_or_none(Job.id == job_id)
-        if job is None or not _claimable(job):
-            return None
-        died = job.state == "running"
-        if died and job.attempts >= KINDS[job.kind].attempts:
-            _end_dead(job)
-            return None
-        job.state, job.sentence, job.ended = "running", "", None
-        job.attempts += 1
-        job.started = job.started or now()
-        job.result = {**_with_try(job, DIED), "began": now().isoformat()}
-        granted = leases.granted()
-        job.boot, job.lease = granted["boot"], granted["lease"]
-        job.holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        job.save()
-        return job
-
-
-def _claimable(job: Job) -> bool:
-    if job.state == "waiting":
-        return bool(has_come(job.due, now()))
-    return job.state == "running" and not leases.is_live(job)
-
-
-def _end_dead(job: Job) -> None:
-    times = "once" if job.attempts == 1 else f"{job.attempts} times in a row"
-    sentence = f"The worker that ran it died {times}. See the log, then run it again."
-    result = _with_try(job, DIED)
-    Job.update(state="failed", ended=now(), lease=None, holder="", sentence=sentence, result=result).where(
-        Job.id == job.id
-    ).execute()
 
 
 def _failed(run: Run, error: PortalError) -> None:
@@ -304,25 +276,11 @@ def _leave(job: Job, said: str = "", **columns: Any) -> None:
             columns = {"state": "cancelled", "ended": now(), "sentence": _cancelled(job)}
         job.result = columns.pop("result", job.result)
         said = said or columns.get("sentence", "Stopped with its process; another one goes on.")
-        tried = _with_try(job, said)
-        Job.update(lease=None, holder="", result=tried, **columns).where(_held(job)).execute()
-
-
-def _with_try(job: Job, sentence: str) -> dict[str, Any]:
-    """The row's result with how the run that began last ended, if that is not in it yet."""
-    result: dict[str, Any] = {**job.result}
-    began = result.pop("began", None)
-    if began is not None:
-        last = {"began": began, "ended": now().isoformat(), "sentence": sentence}
-        result["tries"] = [*result.get("tries", []), last][-TRIES:]
-    return result
+        tried = with_try(job, said)
+        Job.update(lease=None, holder="", result=tried, **columns).where(held(job)).execute()
 
 
 def _cancelled(job: Job) -> str:
     if not job.total:
         return "Cancelled."
     return f"Cancelled after {job.done:,} of {job.total:,}; what is done stays."
-
-
-def _held(job: Job) -> Any:
-    return (Job.id == job.id) & (Job.holder == job.holder)

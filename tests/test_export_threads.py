@@ -12,7 +12,7 @@ from store_fixtures import Front, Request
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import add_file, until
 
-from portal import containers, exports, jobs, models, runs
+from portal import claims, containers, exports, jobs, models, runs
 from portal.crew import Crew
 from portal.models import Job, Storage
 from portal.provenance import Actor
@@ -150,7 +150,7 @@ def test_what_the_threads_of_a_storage_leave_over_is_for_the_first_runs(
 ) -> None:
     with models.writing():
         rows = [jobs.create("export", actor=admin, params={"storage": number}) for number in (1, 1, 2, 1)]
-    claimed = [row for row in (runs.claim(job.id) for job in rows) if row is not None]
+    claimed = [row for row in (claims.claim(job.id) for job in rows) if row is not None]
     found = []
     for job in claimed:
         run = Run(job)

@@ -1,5 +1,6 @@
 """Two lanes of jobs: no long job holds up a short one, and what waits says what it waits for."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from web_fixtures import Visitor, app, stranger, text_of, visitor
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, Valkey, until, work_process
 
-from portal import jobs, lanes, peers, trash
+from portal import jobs, lanes, peers, runs, trash
 from portal.cli.waiting import until_over
 from portal.errors import Unreachable
 from portal.job_queue import workers_of
 from portal.leases import LEASE
 from portal.models import Acquisition, Job, Storage, now, writing
 from portal.provenance import Actor
+from portal.runs import TURN, TURNS, End, Run
 from portal.settings import Settings
 from portal.storage import storages
 
@@ -108,3 +110,25 @@ def test_a_command_that_waits_says_on_stderr_what_for(site: Settings, capsys: py
     with pytest.raises(Unreachable, match=r"Job 1 is still waiting after 1 s\. The queue .* does not answer\. Is"):
         until_over(job.id, patience=1.2)
     assert capsys.readouterr().err == "Job 1: The queue (Valkey) does not answer. Is `portal up` running?\n"
+
+
+def test_a_long_job_of_the_short_lane_lets_others_go_first_and_goes_on(
+    site: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = a_job("throw", total=2)
+    real = time.monotonic
+
+    def work(run: Run) -> End:
+        run.write(done=1)
+        monkeypatch.setattr("portal.runs.time.monotonic", lambda: real() + TURN)
+        a_job("echo")
+        until(lambda: run._asked is not None)
+        run.check()
+        raise AssertionError("it went on")
+
+    runs.perform(job.id, work, beat=0.02)
+    left = jobs.get(job.id)
+    assert (left.state, left.done, left.holder, left.sentence) == ("waiting", 1, "", TURNS)
+    assert "tries" not in left.result
+    runs.perform(job.id, lambda _run: End(sentence="Done."))
+    assert jobs.get(job.id).state == "done"

@@ -11,7 +11,7 @@ from test_jobs import a_job
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Valkey
 
-from portal import job_queue, jobs, leases, models, runs, runtime
+from portal import claims, job_queue, job_sweep, jobs, leases, models, runs, runtime
 from portal.leases import LEASE, LISTENER_LEASE
 from portal.models import Job
 from portal.runs import End, Run
@@ -38,7 +38,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Later:
     """Sets the wall clock ahead, or back."""
 
     def turn(span: timedelta) -> None:
-        for module in (jobs, runs, job_queue):
+        for module in (jobs, job_sweep, claims, runs, job_queue):
             monkeypatch.setattr(module, "now", lambda: models.now() + span)
 
     return turn
@@ -48,7 +48,7 @@ def taken_by_a_worker(kind: str = "export") -> Job:
     """A job that a worker has begun to run."""
     job = a_job(kind)
     jobs.ring(job)
-    assert runs.claim(job.id) is not None
+    assert claims.claim(job.id) is not None
     queued = QueuedJob.fetch(f"job-{job.id}", connection=runtime.redis(), serializer=JSONSerializer)
     job_queue.queue("long").remove(queued)
     queued.set_status(JobStatus.STARTED)
@@ -62,14 +62,14 @@ def test_a_job_whose_worker_died_goes_on_after_its_lease_wherever_the_clock_went
 ) -> None:
     job = taken_by_a_worker()
     set_clock(jump)
-    assert jobs.sweep() == 0
+    assert job_sweep.sweep() == 0
     runs.perform(job.id, lambda _run: End(sentence="It ran beside the first."))
     assert jobs.get(job.id).state == "running"
 
     later(LEASE)
     if not jump:
         set_clock(LEASE)  # by which time RQ has heard nothing either
-    assert jobs.sweep() == 1
+    assert job_sweep.sweep() == 1
     runs.perform(job.id, lambda _run: End(sentence="Done."))
     assert jobs.get(job.id).sentence == "Done."
 
@@ -78,9 +78,9 @@ def test_what_ran_before_a_restart_of_the_machine_goes_on_at_once(
     queue: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = a_job(state="running", holder="before", lease=LEASE)
-    assert jobs.sweep() == 0
+    assert job_sweep.sweep() == 0
     monkeypatch.setattr(leases, "boot", lambda: "the next one")
-    assert jobs.sweep() == 1
+    assert job_sweep.sweep() == 1
     runs.perform(job.id, lambda _run: End(sentence="Done."))
     assert jobs.get(job.id).state == "done"
 
@@ -90,10 +90,10 @@ def test_a_retrieval_of_a_listener_that_died_ends_wherever_the_clock_went(
 ) -> None:
     job = a_job("move")
     set_clock(-HALF_AN_HOUR)
-    jobs.sweep()
+    job_sweep.sweep()
     assert jobs.get(job.id).state == "running"
     later(LISTENER_LEASE)
-    jobs.sweep()
+    job_sweep.sweep()
     assert jobs.get(job.id).state == "failed"
 
 
@@ -102,7 +102,7 @@ def test_a_job_that_was_asked_for_before_the_clock_was_set_back_does_not_wait_fo
 ) -> None:
     job = a_job()
     set_clock(-HALF_AN_HOUR)
-    assert jobs.sweep() == 1
+    assert job_sweep.sweep() == 1
     runs.perform(job.id, lambda _run: End(sentence="Done."))
     assert jobs.get(job.id).state == "done"
 
@@ -116,7 +116,7 @@ def test_a_run_that_was_stopped_for_longer_than_its_lease_sees_before_its_next_s
     def work(run: Run) -> End:
         run.check()
         later(LEASE)
-        assert runs.claim(job.id) is not None
+        assert claims.claim(job.id) is not None
         run.check()
         steps.append("it went on")
         return End(sentence="Done twice.")

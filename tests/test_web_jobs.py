@@ -9,7 +9,7 @@ import re
 import pytest
 from web_fixtures import HTMX, Visitor, app, statements, stranger, text_of, visitor
 
-from portal import jobs, runs
+from portal import claims, jobs, runs
 from portal.errors import Away, Unreachable
 from portal.models import Job, JobItem, database, now, writing
 from portal.provenance import Actor
@@ -117,7 +117,7 @@ def test_a_job_that_waits_says_why_and_until_when_and_is_tried_now(visitor: Visi
 def test_a_worker_that_died_is_an_attempt_too(visitor: Visitor, admin: Actor) -> None:
     with writing():
         job = jobs.create("export", actor=admin, params={"path": "g/p", "to": "x"}, what="g/p to x")
-    runs.claim(job.id)
+    claims.claim(job.id)
     Job.update(lease=0).where(Job.id == job.id).execute()
 
     runs.perform(job.id, lambda _run: End(sentence="All arrived."))
