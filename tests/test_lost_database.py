@@ -124,8 +124,18 @@ def test_a_folder_without_an_archive_is_a_new_site_with_or_without_an_empty_file
     assert portal.ok("peer", "list") == []
 
 
-def test_a_check_that_takes_too_long_is_given_up_without_a_complaint(full: Portal) -> None:
-    assert integrity.complaint(full.data / "portal.db", seconds=-1) == ""
+def test_a_check_that_takes_too_long_is_given_up_without_a_complaint(tmp_path: Path) -> None:
+    """Its last row is the one that is wrong: it has no word."""
+    database = tmp_path / "large.db"
+    with closing(sqlite3.connect(database)) as large:
+        large.execute("CREATE TABLE one (id INTEGER PRIMARY KEY, word TEXT)")
+        large.executemany("INSERT INTO one (word) VALUES (?)", (("word",) for _ in range(50_000)))
+        large.execute("INSERT INTO one (word) VALUES (NULL)")
+        large.execute("PRAGMA writable_schema = ON")
+        large.execute("UPDATE sqlite_master SET sql = replace(sql, 'TEXT', 'TEXT NOT NULL')")
+        large.commit()
+    assert integrity.complaint(database, seconds=60) == "NULL value in one.word"
+    assert integrity.complaint(database, seconds=-1) == ""
 
 
 def test_what_the_archive_recorded_comes_back_once(full: Portal, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,20 +21,20 @@ SMALLEST_ROOM = 1 << 20
 
 def is_busy(error: BaseException) -> bool:
     """Whether another connection held the database for longer than a statement waits: the same call may work later."""
-    return _code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def is_full(error: BaseException) -> bool:
     """Whether a write failed since the disk has no room; SQLite calls that an I/O error where it maps its index."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    code = _code_of(error)
+    code = code_of(error)
     return code == sqlite3.SQLITE_FULL or (code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _has_no_room())
 
 
 def is_damaged(error: BaseException) -> bool:
     """Whether the database file itself cannot be read as one."""
-    return _code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def if_room(what: str) -> Iterator[None]:
         log.warning("%s could not be written down, since the disk is full: %s", what, error)
 
 
-def _code_of(error: BaseException) -> int:
+def code_of(error: BaseException) -> int:
     """SQLite's code of an error, without the extended part; 0 for what is none of SQLite's."""
     cause: Any = error
     while isinstance(cause, PeeweeException):  # Peewee wraps what it has wrapped

@@ -7,6 +7,8 @@ from typing import Any
 
 from peewee import DatabaseError, OperationalError, SqliteDatabase
 
+from portal.models.failures import code_of
+
 STEPS = 20_000
 """Instructions of SQLite between two looks at the clock."""
 BUSY_SECONDS = 5
@@ -25,7 +27,7 @@ def complaint(path: Path, *, seconds: float) -> str:
             row = file.execute_sql("PRAGMA quick_check(1)").fetchone()
             return "" if row[0] == "ok" else str(row[0])
     except OperationalError as error:
-        if _code(error) == sqlite3.SQLITE_INTERRUPT:
+        if code_of(error) == sqlite3.SQLITE_INTERRUPT:
             return ""
         raise
     except DatabaseError as error:  # malformed, or not a database
@@ -42,7 +44,3 @@ def has_tables(path: Path) -> bool:
         raise
     except DatabaseError:
         return True
-
-
-def _code(error: OperationalError) -> int | None:
-    return getattr(error.args[0], "sqlite_errorcode", None)
