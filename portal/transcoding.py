@@ -1,5 +1,6 @@
 """Decoding on the way out, for a destination that takes only uncompressed syntaxes (PS3.5 A.1, A.2, 10)."""
 
+import errno
 import logging
 import zlib
 from tempfile import SpooledTemporaryFile
@@ -58,7 +59,9 @@ def transcode(outgoing: _Source, transfer_syntax_uid: str) -> BinaryIO:
         raise PortalError(f"The object cannot be decoded from {source.name}. {error}") from error
     except OSError as error:
         result.close()
-        raise NoSpace(f"The decoded object cannot be kept while it is sent: {error.strerror}.") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        sentence = f"The decoded object cannot be kept on the disk while it is sent: {error.strerror}."
+        raise (NoSpace if full else PortalError)(sentence) from error
     except BaseException:
         result.close()
         raise

@@ -1,4 +1,5 @@
 import io
+import resource
 import struct
 import zlib
 from collections.abc import Iterator
@@ -6,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hostile_pixels
 import numpy as np
 import pytest
 from archive_fixtures import an_object, encode, vendor_file
@@ -28,7 +30,7 @@ from pydicom.uid import (
 
 from portal import header, retrieve
 from portal.archive import Slice
-from portal.errors import PortalError
+from portal.errors import NoSpace, PortalError
 from portal.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("site")
@@ -249,6 +251,17 @@ def test_a_deflated_data_set_that_is_cut_off_fails_or_gives_what_is_there(tmp_pa
     source = of_dataset(tmp_path, b"\xff" * 64 + packed, DeflatedExplicitVRLittleEndian)
     with pytest.raises(PortalError, match="cannot be decoded from Deflated"):
         retrieve.transcode(source, ExplicitVRLittleEndian)
+
+
+def test_a_disk_without_room_for_the_decoded_object_fails_it_in_words(tmp_path: Path) -> None:
+    source = of_dataset(tmp_path, encode(hostile_pixels.many_frames(9)), RLELossless)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with pytest.raises(NoSpace, match="cannot be kept on the disk while it is sent"):
+            retrieve.transcode(source, ExplicitVRLittleEndian)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_no_temporary_file_is_left(site: Settings) -> None:
