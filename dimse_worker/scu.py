@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 10
 NEGOTIATE_SECONDS = 30
 ANSWER_SECONDS = 60
+ECHO_SECONDS = 10
+"""To negotiate and to answer a C-ECHO: somebody waits for that, and other short jobs behind it."""
 
 REJECTIONS = {
     (1, 1): "gives no reason",
@@ -58,12 +60,13 @@ class NothingAccepted(Unreachable):
 class Link:
     """An association that we have requested, with its row. Used by one thread, which holds a database connection."""
 
-    def __init__(self, peer: Peer, proposed: list[PresentationContext]) -> None:
-        """Raises Unreachable with the reason where the peer does not accept."""
+    def __init__(self, peer: Peer, proposed: list[PresentationContext], *, patience: int | None = None) -> None:
+        """Raises Unreachable with the reason where the peer does not accept; `patience`: seconds for each answer."""
         self.tally = Tally()
         self._ours = peers.our_ae_title(peer)
         self._peer = peer
         self._written = time.monotonic()
+        self._patience = patience
         try:
             self.assoc = self._associate(proposed)
         except Unreachable as error:
@@ -98,8 +101,8 @@ class Link:
     def _associate(self, proposed: list[PresentationContext]) -> Association:
         peer = self._peer
         entity = _Entity(ae_title=self._ours)
-        entity.connection_timeout, entity.acse_timeout = CONNECT_SECONDS, NEGOTIATE_SECONDS
-        entity.dimse_timeout, entity.network_timeout = ANSWER_SECONDS, None
+        entity.connection_timeout, entity.acse_timeout = CONNECT_SECONDS, self._patience or NEGOTIATE_SECONDS
+        entity.dimse_timeout, entity.network_timeout = self._patience or ANSWER_SECONDS, None
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION.decode().strip()
         try:
@@ -260,7 +263,7 @@ class Sender:
 def echo(peer: Peer) -> str:
     """C-ECHO a peer; returns a sentence on how it went, raises Unreachable with the reason in words."""
     started = time.monotonic()
-    link = Link(peer, [build_context(contexts.VERIFICATION, list(contexts.TRANSCODED))])
+    link = Link(peer, [build_context(contexts.VERIFICATION, list(contexts.TRANSCODED))], patience=ECHO_SECONDS)
     link.assoc._reactor_checkpoint.set()
     answer = link.assoc.send_c_echo()
     if "Status" not in answer:

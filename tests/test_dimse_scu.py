@@ -1,5 +1,6 @@
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -49,6 +50,15 @@ def refusal(peer: Peer) -> str:
     with pytest.raises(Unreachable) as refused:
         scu.echo(peer)
     return refused.value.sentence
+
+
+def test_an_echo_to_a_peer_that_says_nothing_ends_within_the_time_of_an_echo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scu, "ECHO_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started = time.monotonic()
+        with pytest.raises(Unreachable):
+            scu.echo(peer_at(silent.getsockname()[1]))
+    assert time.monotonic() - started < scu.NEGOTIATE_SECONDS / 2
 
 
 def test_an_echo_that_is_answered_leaves_a_row(site_with_dimse: Settings) -> None:
