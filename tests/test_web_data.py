@@ -6,7 +6,7 @@ from web_fixtures import Visitor, app, reader, stranger, text_of, visitor
 from work_fixtures import add_file
 
 from portal import conflicts, containers, files, rights, users
-from portal.models import Grant, writing
+from portal.models import Audit, Grant, writing
 from portal.provenance import Actor
 
 __all__ = ["app", "reader", "stranger", "visitor"]
@@ -137,3 +137,21 @@ def test_a_decision_that_is_none_changes_nothing(visitor: Visitor, admin: Actor)
     assert answer.status_code == 422
     assert "Choose keep, replace or separate." in answer.text
     assert conflicts.count() == 1
+
+
+def test_an_older_version_is_a_download_of_its_own_and_written_down_as_such(visitor: Visitor, admin: Actor) -> None:
+    project = a_project(actor=admin)
+    file_id = {add_file(project, "notes.txt", content, admin) for content in (b"one", b"two")}.pop()
+    assert f"/data/file/{file_id}/download?version=1" in visitor.get(f"/data/file/{file_id}").text
+
+    path = f"/data/file/{file_id}/download"
+    assert [visitor.get(f"{path}{query}").data for query in ("?version=1", "?version=2", "")] == [
+        b"one",
+        b"two",
+        b"two",
+    ]
+
+    for odd in ("0", "3", "x", "", "9" * 400):
+        assert visitor.get(f"{path}?version={odd}").status_code == 404
+    acts = Audit.select().where(Audit.action == "file:downloaded").order_by(Audit.id)
+    assert [act.detail["version"] for act in acts] == [1, 2, 2]

@@ -1,11 +1,14 @@
 """Data: the tree from the projects down to a file, its header and its bytes."""
 
+from typing import Any
+
 from flask import Blueprint, request
 from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
 from portal import browse, data_lists, elements, files, frames, lists, origins, ways, zips
 from portal.browse import Place
+from portal.errors import Missing
 from portal.routes.guard import current_actor, current_scope, signed_in_required
 from portal.routes.headers import attachment
 from portal.routes.pages import Listing, as_csv, listed, render, typed, wants_csv
@@ -98,9 +101,10 @@ def header(file_id: int) -> Response:
 @signed_in_required
 def download(file_id: int) -> Response:
     found = files.get(file_id, current_scope())
-    content, size = files.open_content(found)
+    version = _version(found)
+    content, size = files.open_blob(files.at_version(found, version))
     if request.method == "GET":  # HEAD takes no bytes away
-        files.note_download(found, actor=current_actor())
+        files.note_download(found, version=version, actor=current_actor())
     response = FlaskResponse(content, mimetype="application/octet-stream", direct_passthrough=True)
     response.headers["Content-Disposition"] = attachment(found.name)
     response.content_length = size
@@ -116,6 +120,16 @@ def session_zip(session_id: int) -> Response:
     response = FlaskResponse(packed.chunks(), mimetype="application/zip", direct_passthrough=True)
     response.headers["Content-Disposition"] = attachment(packed.name)
     return response
+
+
+def _version(file: Any) -> int:
+    """The version that the address asks for, or the newest. Raises Missing."""
+    text = request.args.get("version")
+    if text is None:
+        return int(file.version)
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise Missing(f"The file has no version {text[:20]!r}.")
+    return int(text)
 
 
 def _files(here: Place) -> Response:
