@@ -66,7 +66,7 @@ def open(
 
 def refresh(running: Iterable[Progress]) -> None:
     """Write how far running associations are, in one transaction; every REFRESH_SECONDS."""
-    with writing():
+    with if_room("how far associations are"), writing():
         for one in running:
             Association.update(counts=one.counts, failures=one.failures, bytes=one.size, seen=now()).where(
                 Association.id == one.association_id

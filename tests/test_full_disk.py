@@ -24,6 +24,7 @@ from dimse_fixtures import (
     store,
 )
 from full_disk_fixtures import SmallDisk, small_disk
+from peewee import PeeweeException
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import build_role, evt
@@ -31,7 +32,8 @@ from pynetdicom.presentation import build_context
 from up_fixtures import Up, until
 from web_fixtures import token_in
 
-from portal import ballast, migrations, models, runtime, settings, startup, users
+from portal import associations, ballast, callers, ledger, migrations, models, runtime, settings, startup, users
+from portal.models import Association, Caller, Job
 from portal.provenance import operator
 
 pytestmark = [pytest.mark.xdist_group("full disk"), pytest.mark.timeout(240)]
@@ -224,3 +226,32 @@ with models.connection():
         print(error.sentence, file=sys.stderr)
 """
 """What `portal status` says of the disks, and what an object that comes in is told."""
+
+
+def leave_no_room() -> None:
+    """From now on SQLite says to this thread that the disk is full where a write needs another page."""
+    pages = models.database.execute_sql("PRAGMA page_count").fetchone()[0]
+    models.database.execute_sql(f"PRAGMA max_page_count = {pages}")
+
+
+@pytest.mark.usefixtures("site")
+def test_notes_are_left_out_and_nothing_else_is(caplog: pytest.LogCaptureFixture) -> None:
+    long = "x" * 10_000  # more than a page has left
+    users.add(EMAIL, PASSWORD, True, actor=operator())
+    leave_no_room()
+    call = {"calling": "A", "called": "B", "address": "10.0.0.1"}
+    number = associations.open(peer_id=None, role="acceptor", **call, contexts=[{"name": long}])
+    done = associations.Progress(association_id=number, counts={"store": {long: 1}}, size=1)
+    associations.refresh([done])
+    associations.close(done, outcome="released", sentence=long)
+    job = ledger.begin("get", actor=operator(), what=long, params={}, total=2, association_id=number)
+    ledger.note(job, [], done=1, failed=0, size=1)
+    ledger.end(job, state="done", sentence="", status=0)
+    callers.refused(**call, reason="unknown", sentence=long)
+    users.sign_in(EMAIL, PASSWORD, address="10.0.0.1" + long)
+    assert (number, job) == (0, None)
+    assert caplog.text.count("could not be written down, since the disk is full") == 4
+    assert [table.select().count() for table in (Association, Job, Caller)] == [0, 0, 0]
+    with pytest.raises(PeeweeException, match="full"):
+        users.add("ben@site.example", PASSWORD, True, actor=replace(operator(), name=long))
+    assert users.counts() == {"admin": 1}

@@ -10,11 +10,12 @@ from archive_fixtures import store_vendor_file
 from cli_fixtures import Portal, portal
 from free_ports import free_port
 from up_fixtures import Up
+from web_fixtures import Visitor, app, stranger, text_of, visitor
 
 from portal import models, runtime, settings, startup
 from portal.models import integrity
 
-__all__ = ["portal"]
+__all__ = ["app", "portal", "stranger", "visitor"]
 
 OBJECTS = ("CT_small.dcm", "MR_small.dcm", "JPEG2000.dcm")
 
@@ -148,6 +149,16 @@ def test_what_the_archive_recorded_comes_back_once(full: Portal, capsys: pytest.
     said = capsys.readouterr().out
     assert said.count(f"Archive: {len(OBJECTS)} objects indexed anew from what the archive recorded.") == 1
     assert "To be set up again: peers, device keys, users, storages, settings." in said
+
+
+def test_a_page_says_that_the_database_was_damaged_meanwhile(visitor: Visitor, site: settings.Settings) -> None:
+    assert visitor.get("/").status_code == 200
+    models.database.close()  # else this thread's would answer from its memory
+    overwrite_its_middle(site.database)
+    answer = visitor.get("/")
+    assert answer.status_code == 500
+    assert "The database is damaged" in text_of(answer.text)
+    assert "the start says what to restore" in text_of(answer.text)
 
 
 @pytest.fixture

@@ -45,6 +45,10 @@ FULL = (
     "The disk is full",
     "Nothing was changed. Free some space on the server, then try again. What is stored can be read meanwhile.",
 )
+DAMAGED = (
+    "The database is damaged",
+    "Nothing was changed. Stop Portico, and start it again: the start says what to restore.",
+)
 STALE = (
     "This page was too old",
     "It was opened before the last sign-in, so nothing was changed. Open the page again and repeat what you did.",
@@ -56,9 +60,11 @@ def code_of(error: errors.PortalError) -> int:
 
 
 def trouble(error: Exception) -> tuple[int, str, str] | None:
-    """Code, title and sentence where the machine is in trouble rather than we: it is busy, or its disk is full."""
+    """Code, title and sentence where the machine is in trouble rather than we: busy, its disk full, or damaged."""
     if runtime.is_busy(error):
         return 503, *BUSY
+    if runtime.is_damaged(error):
+        return 500, *DAMAGED
     return (507, *FULL) if runtime.is_full(error) else None
 
 
