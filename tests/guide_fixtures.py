@@ -121,6 +121,9 @@ LIVE = {"first-steps"}
 
 SAME_PAGE = {
     "disk.records": ("disk.index", "made of the same parts, and empty where all that came can be read"),
+    "activity.association_days": ("activity.associations_list", "a list made of the same parts"),
+    "help.index": ("home.index", "the guide itself"),
+    "help.page": ("home.index", "the guide itself"),
     "disk.bucket": ("disk.index", "made of the same parts, and only there where the archive has a bucket"),
 }
 """Pages without a picture: which pictured one each looks like, and why that is enough."""

@@ -3,7 +3,8 @@
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from flask import Blueprint, send_from_directory, url_for
+from flask import Blueprint, url_for
+from flask import Response as FlaskResponse
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
@@ -18,6 +19,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 """The folder `docs` of the repository, which the package holds as a link."""
 FOLDERS = ("guide", "storage")
 FIRST = "guide/README"
+PICTURE_SECONDS = 3600
+"""How long a browser keeps a picture."""
 
 
 @bp.get("/")
@@ -30,9 +33,14 @@ def page(folder: str, name: str) -> Response:
     return _page(f"{folder}/{name}")
 
 
-@bp.get("/pictures/<name>")
+@bp.get("/pictures/<name>.png")
 def picture(name: str) -> Response:
-    return send_from_directory(DOCS / "guide" / "pictures", name, max_age=3600)
+    path = DOCS / "guide" / "pictures" / f"{name}.png"
+    if path not in _pictures():
+        raise Missing("There is no such picture in the help.")
+    answer = FlaskResponse(path.read_bytes(), mimetype="image/png")
+    answer.cache_control.max_age = PICTURE_SECONDS
+    return answer
 
 
 def _page(name: str) -> Response:
@@ -45,6 +53,11 @@ def _page(name: str) -> Response:
 @lru_cache(maxsize=1)
 def _names() -> frozenset[str]:
     return frozenset(f"{folder}/{path.stem}" for folder in FOLDERS for path in (DOCS / folder).glob("*.md"))
+
+
+@lru_cache(maxsize=1)
+def _pictures() -> frozenset[Path]:
+    return frozenset((DOCS / "guide" / "pictures").glob("*.png"))
 
 
 @lru_cache(maxsize=64)
@@ -62,7 +75,7 @@ def _read(name: str) -> tuple[str, Markup]:
 def _lead_within_help(token: Token, folder: PurePosixPath) -> None:
     """Let links and pictures lead to where help has them; a link to a file that help does not have leads nowhere."""
     if token.type == "image":
-        token.attrs["src"] = url_for("help.picture", name=PurePosixPath(str(token.attrs["src"])).name)
+        token.attrs["src"] = url_for("help.picture", name=PurePosixPath(str(token.attrs["src"])).stem)
         token.attrs["loading"] = "lazy"
     elif token.type == "link_open":
         path, hash_, part = str(token.attrs["href"]).partition("#")
