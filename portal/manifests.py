@@ -177,7 +177,7 @@ def _item(row: _Row, told: dict[str, str], prefix: str) -> str:
     )
     if row.version is not None:
         more += f', "version": {row.version}'
-    if row.version != row.newest:  # its key is not that of the file
+    if row.file is not None and row.version != row.newest:  # its key is not that of the file
         more += f', "name": {_encode(row.name)}'
     if row.file is not None:
         more += f', "origin": {_origin(row.origin_type, row.origin_id, row.origin_via)}'

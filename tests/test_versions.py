@@ -9,10 +9,23 @@ from test_imports import reasons, run
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import add_file
 
-from portal import containers, export_items, exports, files, import_orders, imports, ingest, rights, runtime, zips
+from portal import (
+    containers,
+    export_items,
+    exports,
+    files,
+    import_orders,
+    imports,
+    ingest,
+    manifests,
+    rights,
+    runtime,
+    zips,
+)
 from portal.errors import Damaged
 from portal.export_orders import Options
 from portal.export_walk import Part
+from portal.manifest_reader import ManifestReader
 from portal.models import Acquisition, Blob, File, FileVersion, Project, Storage
 from portal.placement import Placement
 from portal.provenance import Actor, Recorded
@@ -81,6 +94,17 @@ def test_all_versions_leave_and_the_newest_has_the_name(
     }
     again = run(exports.start("lab/Trial", to="inbox", actor=admin))
     assert (again.state, again.done) == ("done", 4)
+
+
+def test_a_file_that_is_gone_when_the_manifest_is_written_leaves_it_readable(
+    notes: int, inbox: Storage, admin: Actor
+) -> None:
+    job = run(exports.start("lab/Trial", to="inbox", actor=admin))
+    File.delete().where(File.id == notes).execute()
+    with manifests.make({}, job.id, "").file as file:
+        file.seek(0)
+        told = list(ManifestReader([file.read()]).entries())
+    assert [(entry["version"], entry.get("name")) for entry in told] == [(3, None), (1, None), (2, None)]
 
 
 def test_no_template_gives_two_versions_one_path(notes: int, inbox: Storage, folder: Path, admin: Actor) -> None:
