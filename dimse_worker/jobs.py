@@ -7,6 +7,7 @@ from portal import (
     exports,
     imports,
     peers,
+    purging,
     restoring,
     runs,
     runtime,
@@ -72,6 +73,11 @@ def run_throw(job_id: int) -> None:
 def run_restore(job_id: int) -> None:
     with runtime.connection():
         runs.perform(job_id, restoring.run)
+
+
+def run_purge(job_id: int) -> None:
+    with runtime.connection():
+        runs.perform(job_id, purging.run)
 
 
 def _echo(run: Run) -> End:

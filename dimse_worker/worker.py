@@ -32,6 +32,7 @@ from portal import (
     segment_checks,
     tether,
     totals,
+    trash,
     usage,
 )
 from portal.job_queue import Lane
@@ -167,6 +168,7 @@ class JobWorker(Worker):
             return
         self._looked_through = time.monotonic()
         recovery.sweep()
+        trash.sweep()
         if time.monotonic() - self._checked > CHECK_SECONDS:
             self._checked = time.monotonic()
             segment_checks.check()

@@ -11,7 +11,7 @@ from typing import Any
 from peewee import Case, fn
 
 from portal import reserve, runtime
-from portal.archive import Record
+from portal.archive import Damage
 from portal.archive.blocks import Blocks
 from portal.archive.remote import spans
 from portal.bucket import Bucket
@@ -182,7 +182,7 @@ def trim(bucket: Bucket) -> int:
 
 def is_whole(name: str) -> bool:
     """Whether each record of a segment that is here is as it was written, by its own check sum."""
-    return all(isinstance(found, Record) for found in runtime.archive().scan(name))
+    return not any(isinstance(found, Damage) for found in runtime.archive().scan(name))
 
 
 def forget(name: str) -> None:

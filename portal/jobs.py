@@ -75,6 +75,11 @@ def run_restore(job_id: int) -> None:
     enqueue("run_restore", job_id, "short")
 
 
+def run_purge(job_id: int) -> None:
+    """Purge what was put into the trash, some files at a time."""
+    enqueue("run_purge", job_id, "short")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     label: str
@@ -102,6 +107,7 @@ KINDS = {
     "comparison": Kind(label="Comparison", run=run_comparison, lane="short", takes_turns=True, attempts=3),
     "throw": Kind(label="Move to the trash", run=run_throw, lane="short", takes_turns=True, attempts=3),
     "restore": Kind(label="Restore", run=run_restore, lane="short", takes_turns=True, attempts=3),
+    "purge": Kind(label="Purge", run=run_purge, lane="short", takes_turns=True, attempts=3),
     "move": Kind(label="Move (C-MOVE)", run=None),
     "get": Kind(label="Get (C-GET)", run=None),
 }

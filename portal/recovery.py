@@ -11,11 +11,11 @@ from typing import Any, BinaryIO, cast
 
 from peewee import DatabaseError, OperationalError
 
-from portal import containers, filing, header, quarantine, runtime
-from portal.archive import Damage, Place, Record
+from portal import containers, filing, header, quarantine, releasing, runtime
+from portal.archive import Damage, Place, Purged, Record
 from portal.errors import NotDicom, PortalError
 from portal.filing import Arrival
-from portal.models import Acquisition, ClosedSegment, Group, Project, Session, Subject, writing
+from portal.models import Acquisition, ClosedSegment, Group, Project, PurgedRecord, Session, Subject, writing
 from portal.models import archive as archive_rows
 from portal.provenance import NEW, Origin, Recorded
 
@@ -63,6 +63,7 @@ def finish(segment: str) -> int:
         return 0
     indexed = sum(_index_unknown(segment))
     _close(segment)
+    releasing.note_emptied(segment)
     return indexed
 
 
@@ -100,9 +101,20 @@ def _index_unknown(segment: str) -> Iterator[int]:
             log.warning("segment %s at %d: %s", found.segment, found.offset, found.sentence)
             if found.torn and found.offset > last:
                 archive.cut(segment, found.offset)
+        elif isinstance(found, Purged):
+            bury(found)
         elif (stored := enter(found)) is not None:
             log.info("segment %s at %d: indexed after a stop, %s", found.segment, found.offset, stored.outcome)
             yield 1
+
+
+def bury(found: Purged) -> None:
+    """Have a tombstone of a record that says of itself that it was purged: the database is older, or was lost."""
+    if archive_rows.has_blob(found.segment, found.offset):
+        return  # of an older database that has the file still, which is told that its bytes are damaged
+    place = {"segment": found.segment, "offset": found.offset, "size": found.size}
+    with writing():
+        PurgedRecord.insert(**place).on_conflict_ignore().execute()
 
 
 def _close(segment: str) -> None:

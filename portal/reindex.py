@@ -17,10 +17,11 @@ from portal import (
     index,
     placement,
     recovery,
+    releasing,
     runtime,
     segment_checks,
 )
-from portal.archive import Damage, Record
+from portal.archive import Damage, Purged, Record
 from portal.errors import Damaged, PortalError
 from portal.index import SAME
 from portal.models import (
@@ -90,6 +91,8 @@ def _look_through(report: Report) -> list[Record]:
     archive = runtime.archive()
     unknown: list[Record] = []
     for segment in archive.segments():
+        if releasing.is_purged(segment):
+            continue
         try:
             with archive.at_rest(segment) as resting:
                 unknown.extend(_look_at(segment, report, resting=resting))
@@ -121,8 +124,10 @@ def _look_for_rows(report: Report) -> None:
 
 def _look_at(segment: str, report: Report, *, resting: bool) -> Iterator[Record]:
     for found in runtime.archive().scan(segment):
-        if isinstance(found, Record):
-            if resting and not archive_rows.has_blob(found.segment, found.offset):
+        if isinstance(found, Purged):
+            recovery.bury(found)
+        elif isinstance(found, Record):
+            if resting and not archive_rows.is_settled(found.segment, found.offset):
                 yield found
         elif resting or not found.torn:
             report.damaged.extend(_named(found))

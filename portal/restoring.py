@@ -73,6 +73,7 @@ def restore(thrown: Trash, *, actor: Actor, this: Run | None = None) -> Outcome:
         if this:
             this.check()
         with writing():
+            chunk, objects = _still_there(thrown.id, chunk, objects)
             outcomes = [_restore_file(thrown.project_id, file, read) for file, read in zip(chunk, objects, strict=True)]
             _account(thrown, [file for file, outcome in zip(chunk, outcomes, strict=True) if outcome is not None])
             if this:
@@ -102,6 +103,16 @@ def _revive(thrown: Trash) -> None:
 def _waiting(trash_id: int, after: int) -> list[File]:
     found = File.select(File, Blob).join(Blob).where(File.trash == trash_id, File.id > after)
     return list(found.order_by(File.id).limit(CHUNK))
+
+
+def _still_there(
+    trash_id: int, files: list[File], objects: list[_Read | None]
+) -> tuple[list[File], list[_Read | None]]:
+    """But for those that were purged meanwhile."""
+    rows = File.select(File.id).where(File.id.in_([file.id for file in files]), File.trash == trash_id)
+    there = {row.id for row in rows}
+    kept = [(file, read) for file, read in zip(files, objects, strict=True) if file.id in there]
+    return [file for file, _ in kept], [read for _, read in kept]
 
 
 def _restore_file(project_id: int, file: File, read: _Read | None) -> str | None:

@@ -123,6 +123,7 @@ OPTIONS: dict[str, Option] = {
     "exports.threads": Option(4, _between(1, MOST_THREADS, "objects at once", "threads")),
     "archive.duplicates": Option("hold", _duplicates),
     "trash.who": Option("admins", _who),
+    "trash.days": Option(30, _between(0, 3650, "days", "days")),
     "disk.floor": Option(0.0, _floor),
     "history.jobs": Option(90, _between(LEAST_DAYS, MOST_DAYS, "days", "jobs")),
     "history.exports": Option(3650, _between(LEAST_DAYS, MOST_DAYS, "days", "exports")),

@@ -20,6 +20,7 @@ LARGEST_FOLDER = (1 << 30) // FOLDERS
 """Bytes of the pictures in one folder, which are spread evenly: a gibibyte in all. The oldest go first."""
 MOST_FILES = 100_000 // FOLDERS
 """Files in one folder."""
+DIGEST_LENGTH = 64
 REFUSED_FOR = 3600.0
 """Seconds after which what could not be shown is tried again."""
 
@@ -38,6 +39,20 @@ def picture(blob: Blob, frame: int, size: Size) -> bytes:
         raise
     _keep(path, found)
     return found
+
+
+def drop_unknown() -> int:
+    """Remove pictures of contents that no record has any more: they were purged. Returns how many went."""
+    gone = 0
+    for folder in (runtime.current().data / "cache" / "thumbnails").glob("*/"):
+        names = [name for name in os.listdir(folder) if len(name.partition("-")[0]) == DIGEST_LENGTH]
+        digests = {name.partition("-")[0] for name in names}
+        known = {row.digest for row in Blob.select(Blob.digest).where(Blob.digest.in_(list(digests)))}
+        for name in names:
+            if name.partition("-")[0] not in known:
+                (folder / name).unlink(missing_ok=True)
+                gone += 1
+    return gone
 
 
 def _path(blob: Blob, frame: int, size: Size) -> Path:

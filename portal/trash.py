@@ -1,13 +1,27 @@
-"""The trash: what is put there is hidden everywhere, keeps its bytes, and can be restored."""
+"""The trash: what is put there is hidden everywhere, keeps its bytes, and can be restored until it is purged."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 from peewee import fn
 
-from portal import audit, containers, descriptions, jobs, placement, restoring, rights, site, throwing, usage
+from portal import (
+    audit,
+    containers,
+    descriptions,
+    jobs,
+    placement,
+    purging,
+    releasing,
+    restoring,
+    rights,
+    site,
+    throwing,
+    usage,
+)
 from portal.errors import BadValue, Busy, Missing, NotAllowed
-from portal.models import Blob, File, Group, Job, Project, Trash, writing
+from portal.models import Blob, File, Group, Job, Project, Trash, now, writing
 from portal.progress import ACTIVE
 from portal.provenance import Actor
 from portal.restoring import Outcome
@@ -16,6 +30,11 @@ from portal.rights import Scope
 KINDS = ("file", "acquisition", "session", "subject")
 RESTORED_AT_ONCE = 500
 """Files that are restored while somebody waits, within a second or so; of more a job takes care."""
+
+
+PURGED_AT_ONCE = 500
+"""Files that are purged while somebody waits."""
+_SYSTEM = Actor(type="system", name="Portico", via="portal", is_admin=True)
 
 
 def contents(kind: str, row_id: int, scope: Scope) -> tuple[int, int]:
@@ -114,7 +133,7 @@ def restore(trash_id: int, *, actor: Actor) -> Outcome:
     Some files at a time: after an interruption the next call goes on. Raises Missing, NotAllowed, Busy.
     """
     rights.require_admin(actor)
-    return restoring.restore(_idle(trash_id), actor=actor)
+    return restoring.restore(_restorable(trash_id), actor=actor)
 
 
 def request_restore(trash_id: int, *, actor: Actor) -> Outcome | Job:
@@ -123,10 +142,64 @@ def request_restore(trash_id: int, *, actor: Actor) -> Outcome | Job:
     if get(trash_id).files <= RESTORED_AT_ONCE:
         return restore(trash_id, actor=actor)
     with writing():
-        thrown = _idle(trash_id)
+        thrown = _restorable(trash_id)
         job = _job("restore", thrown, thrown.project, thrown.files, {}, actor=actor)
     jobs.ring(job)
     return job
+
+
+def purge(trash_id: int, *, actor: Actor) -> purging.Outcome:
+    """Remove what was thrown for good, and give the disk its bytes back, before this returns.
+
+    Some files at a time: after an interruption the next call goes on. Raises Missing, NotAllowed, Busy.
+    """
+    require_thrower(actor)
+    outcome = purging.purge(_idle(trash_id), due=None, actor=actor)
+    purging.finish()
+    return outcome
+
+
+def request_purge(trash_id: int, *, actor: Actor) -> purging.Outcome | Job:
+    """The same for somebody who waits: a job where it takes longer. Raises Missing, NotAllowed, Busy."""
+    require_thrower(actor)
+    if get(trash_id).files <= PURGED_AT_ONCE:
+        return purge(trash_id, actor=actor)
+    with writing():
+        thrown = _idle(trash_id)
+        job = _job("purge", thrown, thrown.project, thrown.files, {}, actor=actor)
+    jobs.ring(job)
+    return job
+
+
+def purge_many(days: int, *, actor: Actor) -> purging.Outcome:
+    """Purge all that has been in the trash for so many days, before this returns. Raises NotAllowed."""
+    require_thrower(actor)
+    total = purging.Outcome()
+    for thrown in list(purging.expired(now() - timedelta(days=days))):
+        if thrown.id not in busy([thrown]):
+            total += purging.purge(thrown, due=None, actor=actor)
+    purging.finish()
+    return total
+
+
+def sweep() -> None:
+    """Have a job purge what has been in the trash for longer than the site keeps it, at most one a day."""
+    days = site.get("trash.days")
+    if site.get("trash.who") == "nobody" or not days:
+        return
+    moment = now()
+    by_age = (Job.kind == "purge", Job.origin_type == _SYSTEM.type, Job.created > moment - timedelta(days=1))
+    if Job.select().where(*by_age).exists():
+        return
+    before = moment - timedelta(days=days)
+    old = purging.expired(before)
+    if not old.exists() and not releasing.is_due():
+        return
+    with writing():
+        total = sum(thrown.files for thrown in old)
+        what = f"What was in the trash for {days:,} days"
+        job = jobs.create("purge", actor=_SYSTEM, params={"before": before.isoformat()}, what=what, total=total)
+    jobs.ring(job)
 
 
 def _throw(thrown: Trash, project: Project, number: int, *, actor: Actor) -> Job | None:
@@ -144,6 +217,13 @@ def _job(kind: str, thrown: Trash, project: Project, files: int, params: dict[st
     job = jobs.create(kind, actor=actor, params={"trash": thrown.id, **params}, what=what, total=files)
     Trash.update(job=job.id).where(Trash.id == thrown.id).execute()
     return job
+
+
+def _restorable(trash_id: int) -> Trash:
+    thrown = _idle(trash_id)
+    if thrown.purging is not None:
+        raise Busy(f"{thrown.label} is being purged, and cannot be restored any more.")
+    return thrown
 
 
 def _idle(trash_id: int) -> Trash:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from portal import copies, recovery, runtime
+from portal import copies, recovery, releasing, runtime
 from portal.archive.remote import DIGEST, spans
 from portal.archive.slices import CHUNK
 from portal.bandwidth import Bandwidth
@@ -41,6 +41,7 @@ class Uploader:
         self._pauses: dict[str, float] = {}
         self._looked = time.monotonic()
         self._has_begun = False
+        self._drop_due = 0.0
 
     def begin(self) -> None:
         """What a killed run left: parts at the store, and segments that it has and no row knows."""
@@ -68,6 +69,7 @@ class Uploader:
                 if not isinstance(error, (Damaged, Taken)):
                     break  # the others would meet it too
         self._learn()
+        self._drop_emptied()
         if time.monotonic() - self._looked > AGAIN:
             self._looked = time.monotonic()
             look_again(self._bucket, self._check)
@@ -79,6 +81,16 @@ class Uploader:
             copies.learn_one(self._bucket, self._check)
         except PortalError as error:
             log.warning("a segment of the bucket cannot be read through: %s", error.sentence)
+
+    def _drop_emptied(self) -> None:
+        """An account that may delete nothing there is asked for it once an hour."""
+        if time.monotonic() < self._drop_due:
+            return
+        try:
+            releasing.drop_from_bucket(self._bucket, self._check)
+        except PortalError as error:
+            self._drop_due = time.monotonic() + AGAIN
+            log.warning("no purged segment can be deleted in the bucket: %s", error.sentence)
 
     def _trim(self) -> None:
         try:

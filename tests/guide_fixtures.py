@@ -120,10 +120,11 @@ LIVE = {"first-steps"}
 """Pictures that `test_first_steps.py` takes on its way."""
 
 SAME_PAGE = {
-    "disk.records": ("disk.index", "made of the same parts, and empty where all that came can be read"),
     "activity.association_days": ("activity.associations_list", "a list made of the same parts"),
     "help.index": ("home.index", "the guide itself"),
     "help.page": ("home.index", "the guide itself"),
+    "trash.ask_purge": ("trash.ask", "the same question, of what is in the trash"),
+    "disk.problems": ("disk.index", "made of the same parts, and empty where all that came can be read"),
     "disk.bucket": ("disk.index", "made of the same parts, and only there where the archive has a bucket"),
 }
 """Pages without a picture: which pictured one each looks like, and why that is enough."""

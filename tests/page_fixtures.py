@@ -64,7 +64,7 @@ PAGES: dict[str, Addresses] = {
     "home.index": ("/",),
     "disk.index": ("/disk/",),
     "disk.bucket": ("/disk/bucket",),
-    "disk.records": ("/disk/records",),
+    "disk.problems": ("/disk/problems",),
     "data.projects": ("/data/",),
     "data.place": (
         "/data/project/{project}",
@@ -81,6 +81,7 @@ PAGES: dict[str, Addresses] = {
     "frames.series": ("/data/series/{series}", "/data/series/{plan}"),
     "trash.index": ("/data/trash",),
     "trash.ask": ("/data/file/{file}/trash",),
+    "trash.ask_purge": ("/data/trash/1/purge",),
     "conflicts.index": ("/data/conflicts/", "/data/conflicts/?only=keep"),
     "conflicts.show": ("/data/conflicts/{conflict}", "/data/conflicts/{decided}?only=all"),
     "exports.index": ("/exports/",),

@@ -30,7 +30,7 @@ storage show, storage test, storage remove, export start, export list, export sh
 job list, job show, job cancel, schedule add, schedule list, schedule remove, import start, import list, import show,
 import cancel, conflict list, conflict show, conflict resolve, trash list,
 trash restore, trash purge, send, reindex, unpack, verify, backup,
-restore, migrate, conformance, archive fetch
+restore, migrate, conformance, archive fetch, archive quarantined, archive save
 """
 
 

@@ -321,12 +321,21 @@ WALKS = (
     Walk("conflicts.resolve", "/data/conflicts/1", "Keep what is here", "Another decision takes it back."),
     Walk("conflicts.resolve", "/data/conflicts/1", "Replace it; the old one stays", "2 decisions so far"),
     Walk("trash.throw", "/data/file/{spare}/trash", "Move 1 file to the trash", "is in the trash."),
-    Walk("disk.note_record", "/disk/records", "I know of odd.bin", "It stays listed here"),
+    Walk("disk.note_record", "/disk/problems", "I know of odd.bin", "It stays listed here"),
+    Walk("trash.purge", "/data/trash/{purged}/purge", "Purge 1 file", "1 file is purged"),
     Walk("trash.restore", "/data/trash", "Restore {thrown}", "1 file is back."),
 )
 
 
-PRESSED = ("devices.disable", "peers.echo", "jobs.cancel", "conflicts.resolve", "trash.throw", "trash.restore")
+PRESSED = (
+    "devices.disable",
+    "peers.echo",
+    "jobs.cancel",
+    "conflicts.resolve",
+    "trash.throw",
+    "trash.purge",
+    "trash.restore",
+)
 WALKED = [
     walk if walk.typed or walk.route in PRESSED else pytest.param(walk, marks=pytest.mark.prove) for walk in WALKS
 ]
@@ -354,12 +363,14 @@ def _data(actor: Actor) -> dict[str, object]:
     project = a_project("trial", group="lab", actor=actor)
     store(an_object(), project)
     store(an_object(PatientID="another"), project)
-    spare, thrown = (store(an_object(SOPInstanceUID=f"1.2.{number}"), project).file_id for number in (3, 4))
+    numbers = (3, 4, 5)
+    spare, gone, thrown = (store(an_object(SOPInstanceUID=f"1.2.{number}"), project).file_id for number in numbers)
+    purged = trash.throw("file", gone, actor=actor).id
     trash.throw("file", thrown, actor=actor)
     odd = runtime.archive().append([b"odd"], {"name": "odd.bin"})
     with writing():
         QuarantinedRecord.create(**vars(odd), name="odd.bin", message="Reading it failed.")
-    return {"empty": empty, "spare": spare, "thrown": trash.every()[0].label}
+    return {"empty": empty, "spare": spare, "purged": purged, "thrown": trash.every()[0].label}
 
 
 def _machines(actor: Actor) -> dict[str, object]:

@@ -20,7 +20,7 @@ EMPTY = (
     "/data/",
     "/data/conflicts/",
     "/data/trash",
-    "/disk/records",
+    "/disk/problems",
     "/exports/",
     "/exports/new",
     "/exports/schedules/",

@@ -42,12 +42,13 @@ from portal import (
     settings,
     startup,
     thumbnails,
+    trash,
     unpack,
     uploads,
 )
 from portal.bucket import Bucket
 from portal.errors import BadSetting, Damaged, Unreachable
-from portal.models import Acquisition, Blob, File, Instance, Project, Segment, Storage
+from portal.models import Acquisition, Blob, ClosedSegment, File, Instance, Project, PurgedRecord, Segment, Storage
 from portal.provenance import Actor
 from portal.settings import Settings
 from portal.storage.destination import Destination
@@ -268,6 +269,39 @@ def test_the_cache_is_held_and_what_was_read_last_stays(shop: Shop, acquisition:
     assert standing is not None
     assert 6 * MIB < standing.cache <= standing.limit
     assert (standing.there, standing.waiting) == (3, 0)
+
+
+def test_what_is_purged_leaves_the_bucket_with_the_last_of_its_segment(
+    shop: Shop, study: tuple[Project, list[int]], admin: Actor
+) -> None:
+    shop.start(64 * MIB)
+    assert shop.upload() == 1
+    (name,) = shop.names()
+    (copy,) = [path.read_bytes() for path in runtime.archive().root.iterdir()]
+    first, *others = (trash.throw("file", number, actor=admin).id for number in study[1])
+
+    trash.purge(first, actor=admin)
+
+    assert [row.state for row in PurgedRecord.select()] == ["kept"]
+    assert runtime.archive().path(name).read_bytes() == copy  # or the two would differ
+    assert shop.upload() == 0
+    for number in others:
+        trash.purge(number, actor=admin)
+    assert shop.names() == [name]
+    shop.upload()
+    assert (shop.names(), shop.here(), Segment.select().count()) == ([], [], 0)
+    assert [row.state for row in ClosedSegment.select()] == ["purged"]
+
+
+def test_what_is_purged_before_its_segment_is_brought_there_is_brought_without_it(
+    shop: Shop, study: tuple[Project, list[int]], admin: Actor
+) -> None:
+    first, second, _ = study[1]
+    trash.purge(trash.throw("file", first, actor=admin).id, actor=admin)
+    assert [row.state for row in PurgedRecord.select()] == ["released"]
+    assert (shop.upload(), shop.here()) == (1, [])
+    assert content(second, admin)
+    assert copies.is_whole(shop.names()[0])
 
 
 def test_a_block_that_changed_on_this_disk_is_fetched_again(

@@ -136,10 +136,10 @@ def test_an_admin_is_led_to_what_cannot_be_indexed_and_gets_its_bytes(
     segments[0].unlink()
     segment_checks.check()
     (row,) = quarantine.list_all()
-    page = text_of(visitor.get("/disk/").text)
+    page = text_of(visitor.get("/disk/problems").text)
     assert "1 object was received and cannot be indexed" in page
     assert "is gone: 1 file lies in it" in page
-    assert "odd <b>.bin" in text_of(visitor.get("/disk/records").text)
+    assert "odd <b>.bin" in text_of(visitor.get("/disk/problems").text)
     assert visitor.get(f"/disk/records/{row.id}/download").data == b"what it is"
     assert reader.get(f"/disk/records/{row.id}/download").status_code == 403
     visitor.post(f"/disk/records/{row.id}/note")

@@ -21,7 +21,7 @@ SECTIONS = {
     "site": {"name": "West Campus", "time_zone": "Europe/Zurich"},
     "dimse": {"enabled": "y", "ae_title": "WEST", "host": "127.0.0.1", "port": "11113", "echo_anyone": "y"},
     "archive": {"duplicates": "refuse"},
-    "trash": {"who": "users"},
+    "trash": {"who": "users", "days": "14"},
     "disk": {"floor": "0,5"},
     "exports": {"threads": "8"},
     "history": {"jobs": "30", "exports": "400", "associations": "31", "callers": "32", "hourly": "33"},
@@ -46,6 +46,7 @@ def test_each_section_is_saved_by_itself_and_shown(visitor: Visitor) -> None:
         "dimse.echo_anyone": True,
         "archive.duplicates": "refuse",
         "trash.who": "users",
+        "trash.days": 14,
         "disk.floor": 0.5,
         "exports.threads": 8,
         "history.jobs": 30,
@@ -93,6 +94,7 @@ def test_what_changed_is_told_audited_and_listed_with_before_and_after(visitor: 
         ("dimse", "port", "1e3", "1e3 is no port."),
         ("archive", "duplicates", "ignore", "is one of: hold, refuse, replace."),
         ("trash", "who", "everybody", "is one of: admins, users, nobody."),
+        ("trash", "days", "-1", "-1 does not fit: from 0 to 3,650 days."),
         ("disk", "floor", "-1", "-1 is no number of gigabytes."),
         ("disk", "floor", "nan", "nan is no number of gigabytes."),
         ("exports", "threads", "0", "0 does not fit: from 1 to 32 objects at once."),
@@ -194,7 +196,7 @@ def test_who_may_throw_things_away_is_who_the_site_lets(
     visitor: Visitor, admin: Actor, who: str, device: bool, user: bool
 ) -> None:
     store(an_object(), a_project("one", actor=admin))
-    visitor.post("/settings/trash", {"who": who})
+    visitor.post("/settings/trash", {"who": who, "days": "30"})
     key = Actor(type="device", id="1", is_admin=True)
 
     for actor, may in ((key, device), (admin, user)):

@@ -4,6 +4,9 @@
     record  = b"PREC", content length (u64), CRC-32 of these 12 bytes (u32),
               content, footer length (u32), footer (JSON), CRC-32 of content, footer length and footer (u32)
 
+A record whose content was purged begins with b"PREc"; its content is zero and its footer blank once the disk has the
+bytes back.
+
 All numbers are little endian. The header has a CRC of its own, so that a changed length is seen before it is believed.
 """
 
@@ -18,6 +21,8 @@ from portal.archive.slices import CHUNK, Slice
 
 SEGMENT_MAGIC = b"PORTSEG1"
 RECORD_MAGIC = b"PREC"
+PURGED_MAGIC = b"PREc"
+"""Of a record whose content is purged: one byte differs, which a disk writes whole or not at all. Check sums stay."""
 _HEADER = struct.Struct("<4sQ")
 _CRC = struct.Struct("<I")
 HEADER_SIZE = _HEADER.size + _CRC.size
@@ -51,6 +56,19 @@ class Damage:
     """The record reaches past the end of the file: its write was cut off, and it was never acknowledged."""
 
 
+@dataclass(frozen=True)
+class Purged:
+    """A record whose content is no longer there, or no longer to be."""
+
+    segment: str
+    offset: int
+    size: int
+    end: int
+
+
+Found = Record | Damage | Purged
+
+
 def header(length: int) -> bytes:
     head = _HEADER.pack(RECORD_MAGIC, length)
     return head + _CRC.pack(zlib.crc32(head))
@@ -70,7 +88,7 @@ def crc_of(parts: Iterable[bytes | bytearray | memoryview]) -> int:
     return crc
 
 
-def scan(file: Slice, segment: str, start: int = len(SEGMENT_MAGIC)) -> Iterator[Record | Damage]:
+def scan(file: Slice, segment: str, start: int = len(SEGMENT_MAGIC)) -> Iterator[Found]:
     """Each record of a whole segment from `start`, whole ones and damage, in their order. Memory stays the same."""
     at = start
     while at < file.size:
@@ -82,7 +100,7 @@ def scan(file: Slice, segment: str, start: int = len(SEGMENT_MAGIC)) -> Iterator
         at = found.end
 
 
-def scan_unknown(file: Slice, segment: str, known: Iterator[tuple[int, int]]) -> Iterator[Record | Damage]:
+def scan_unknown(file: Slice, segment: str, known: Iterator[tuple[int, int]]) -> Iterator[Found]:
     """As `scan` of a whole segment, but what `known` names is passed over: of it only the footer's length is read.
 
     `known` gives offset and size of contents, in the order of their offsets.
@@ -99,7 +117,7 @@ def scan_unknown(file: Slice, segment: str, known: Iterator[tuple[int, int]]) ->
         at = found.end
 
 
-def read(file: Slice, segment: str, at: int, size: int) -> Record | Damage:
+def read(file: Slice, segment: str, at: int, size: int) -> Found:
     """The record that begins at `at`, checked to its last byte.
 
     Damage ends where to look for the next record: behind the content where its length is certain, so that bytes
@@ -110,23 +128,29 @@ def read(file: Slice, segment: str, at: int, size: int) -> Record | Damage:
     if len(head) < HEADER_SIZE:
         return Damage(segment, at, size, "The record's header is cut off.", torn=True)
     magic, length = _HEADER.unpack(head[: _HEADER.size])
-    if magic != RECORD_MAGIC or _CRC.unpack(head[_HEADER.size :])[0] != zlib.crc32(head[: _HEADER.size]):
+    is_purged = magic == PURGED_MAGIC
+    if is_purged:
+        head = RECORD_MAGIC + head[len(RECORD_MAGIC) :]
+    if not head.startswith(RECORD_MAGIC) or _CRC.unpack(head[_HEADER.size :])[0] != zlib.crc32(head[: _HEADER.size]):
         return Damage(segment, at, at + 1, "The record's header is not what was written.", torn=False)
     offset = at + HEADER_SIZE
     if length == UNKNOWN_LENGTH or offset + length + 2 * _CRC.size > size:
         return Damage(segment, at, size, "The record is cut off.", torn=True)
-    return _read_tail(file, segment, offset, length, size)
+    return _read_tail(file, segment, offset, length, size, is_purged=is_purged)
 
 
-def _read_tail(file: Slice, segment: str, offset: int, length: int, size: int) -> Record | Damage:
+def _read_tail(file: Slice, segment: str, offset: int, length: int, size: int, *, is_purged: bool) -> Found:
     at = offset - HEADER_SIZE
     content_end = offset + length
-    crc = _crc_of_file(file, length)
+    crc = 0 if is_purged else _crc_of_file(file, length)
+    file.seek(content_end)
     head = file.read(_CRC.size)
     (footer_size,) = _CRC.unpack(head)
     end = content_end + _CRC.size + footer_size + _CRC.size
     if footer_size > LONGEST_FOOTER or end > size:
         return Damage(segment, at, content_end, "The record's footer is cut off or changed.", torn=end > size)
+    if is_purged:
+        return Purged(segment, offset, length, end)
     text = file.read(footer_size)
     (written,) = _CRC.unpack(file.read(_CRC.size))
     if written != zlib.crc32(text, zlib.crc32(head, crc)):
@@ -145,6 +169,12 @@ def _crc_of_file(file: Slice, length: int) -> int:
     return crc
 
 
+def footer_place(head: bytes, at: int) -> tuple[int, int]:
+    """Where the text of a footer begins and its bytes, by its length `head`, which stands at `at`."""
+    length = _CRC.unpack(head)[0] if len(head) == _CRC.size else 0
+    return at + _CRC.size, length if length <= LONGEST_FOOTER else 0
+
+
 def _end_of(file: Slice, offset: int, size: int) -> int:
     """Where a record ends whose content lies there; 0 where that cannot be told. Its bytes are not checked."""
     file.seek(offset + size)
@@ -156,7 +186,10 @@ def _end_of(file: Slice, offset: int, size: int) -> int:
 
 
 def _next_record(file: Slice, segment: str, at: int, size: int) -> int:
-    """Where the next whole record begins after damage, or the end of the file."""
+    """Where the next whole record begins after damage, or the end of the file.
+
+    A purged one is passed over: without a check sum of its content, what only looks like one could be inside an object.
+    """
     while at < size:
         file.seek(at)
         window = file.read(CHUNK)

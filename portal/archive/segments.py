@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from portal.archive import records
-from portal.archive.records import Damage, Footer, Record
+from portal.archive.holes import Hole
+from portal.archive.records import Footer, Found
 from portal.archive.remote import Remote
 from portal.archive.slices import Slice
 from portal.archive.writers import Part, Place, Stream, Writer, disk_errors, sync_folder
@@ -99,12 +100,12 @@ class Archive:
         """Names of all segments that are here, in the order of their names."""
         return sorted(name for name in os.listdir(self.root) if name.endswith(ENDING))
 
-    def scan(self, segment: str) -> Iterator[Record | Damage]:
+    def scan(self, segment: str) -> Iterator[Found]:
         """Records and damage of a segment."""
         with self._whole(segment) as file:
             yield from records.scan(file, segment)
 
-    def scan_unknown(self, segment: str, known: Iterator[tuple[int, int]]) -> Iterator[Record | Damage]:
+    def scan_unknown(self, segment: str, known: Iterator[tuple[int, int]]) -> Iterator[Found]:
         """Damage of a segment, and its records but for those at the offsets and of the sizes in `known`."""
         with self._whole(segment) as file:
             yield from records.scan_unknown(file, segment, known)
@@ -124,6 +125,25 @@ class Archive:
             yield _try_lock(descriptor)
         finally:
             os.close(descriptor)
+
+    @contextlib.contextmanager
+    def purging(self, segment: str) -> Iterator[Hole | None]:
+        """To mark and erase records of a segment, on the disk when the block is left; None where it is not here."""
+        try:
+            descriptor = os.open(self.path(segment), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield None
+            return
+        try:
+            yield Hole(descriptor)
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, segment: str) -> None:
+        """Delete a segment of which nothing is needed; one that is not here stays so."""
+        self.path(segment).unlink(missing_ok=True)
+        sync_folder(self.root)
 
     def cut(self, segment: str, end: int) -> None:
         """Cut a torn tail off; a segment of which nothing is left goes away."""

@@ -20,6 +20,4 @@ def _later(words: str) -> click.Command:
     return command
 
 
-trash_purge = _later("trash purge")
-
 commands = tuple(_later(name) for name in ("verify", "backup", "restore", "conformance"))

@@ -1,12 +1,13 @@
-"""`portal trash`: what was put away, hidden everywhere, and can be restored."""
+"""`portal trash`: what was put away, hidden everywhere, and can be restored until it is purged."""
 
 import click
 
+from portal import site
 from portal import trash as bin_
 from portal.cli.door import on_site
-from portal.cli.later import trash_purge
 from portal.cli.paging import whole
 from portal.cli.printing import Answer
+from portal.errors import BadValue
 from portal.provenance import operator
 
 ID = click.IntRange(1, 2**63 - 1)
@@ -38,5 +39,27 @@ def restore(trash_id: int) -> Answer:
     return Answer(view=view, sentence=outcome.sentence)
 
 
-trash.add_command(trash_purge)
+@trash.command("purge")
+@click.argument("trash_id", metavar="[ID]", type=ID, required=False)
+@click.option("--all", "everything", is_flag=True, help="All that is in the trash, however short it has been there.")
+@on_site
+def purge(trash_id: int | None, everything: bool) -> Answer:
+    """Remove it for good, and give the disk its bytes back. Without an ID: what has been there for longer than the
+    site keeps it (Settings, Trash)."""
+    if trash_id is not None and everything:
+        raise BadValue("Name one thing by its ID, or --all, not both.")
+    days = 0 if everything else site.get("trash.days")
+    if trash_id is not None:
+        outcome = bin_.purge(trash_id, actor=operator())
+    elif everything or days:
+        outcome = bin_.purge_many(days, actor=operator())
+    else:
+        raise BadValue("This site purges nothing by its age (Settings, Trash). Name one thing by its ID, or --all.")
+    view = {"id": trash_id, "files": outcome.files, "bytes": outcome.size, "stayed": outcome.stayed}
+    if trash_id is None and not everything and not outcome.files and not outcome.stayed:
+        told = f"Nothing has been in the trash for {days:,} days. Name one thing by its ID, or --all."
+        return Answer(view=view, sentence=told)
+    return Answer(view=view, sentence=outcome.message)
+
+
 commands = (trash,)

@@ -1,6 +1,6 @@
 """The tables, by noun; nothing outside this package knows SQL."""
 
-from portal.models.archive import ClosedSegment, QuarantinedRecord, SegmentProblem
+from portal.models.archive import ClosedSegment, PurgedRecord, QuarantinedRecord, SegmentProblem
 from portal.models.base import Owned, Table, bind, connection, database, held_open, now, restart_numbers, writing
 from portal.models.failures import if_room, is_busy, is_damaged, is_full
 from portal.models.figures import AssociationDay, DiskDay, Hourly, Total
@@ -45,6 +45,7 @@ TABLES: tuple[type[Table], ...] = (
     Segment,
     ClosedSegment,
     QuarantinedRecord,
+    PurgedRecord,
     SegmentProblem,
     File,
     FileVersion,
@@ -107,6 +108,7 @@ __all__ = [
     "Owned",
     "Peer",
     "Project",
+    "PurgedRecord",
     "QuarantinedRecord",
     "Schedule",
     "ScheduleRun",

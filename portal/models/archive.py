@@ -9,6 +9,7 @@ from peewee import CharField, IntegerField, Select, TextField, fn
 from portal.models.base import Table, UtcField, database, now
 from portal.models.tree import Blob, File, FileVersion
 
+UNRELEASED = ("waiting", "marked")
 PAGE = 10_000
 LEAST_TAIL = 8
 """Bytes behind the content of each record: the length of its footer, and its check sum."""
@@ -23,6 +24,8 @@ class ClosedSegment(Table):
 
     name = CharField(unique=True)
     size = IntegerField()
+    state = CharField(default="", index=True)
+    """empty: it is in use; emptied: no file lies in it any more; purged: it is gone, and stays so."""
 
 
 class QuarantinedRecord(Table):
@@ -59,7 +62,23 @@ class SegmentProblem(Table):
         indexes = ((("segment", "kind"), True),)
 
 
-RECORDS: tuple[Any, ...] = (Blob, QuarantinedRecord)
+class PurgedRecord(Table):
+    """A record whose files were purged: it is never indexed again, also from a copy of its segment in a backup."""
+
+    segment = CharField()
+    offset = IntegerField()
+    size = IntegerField()
+    state = CharField(default="waiting")
+    """waiting | marked (in its segment) | released (the disk has its bytes back) | kept (it cannot have them)."""
+    purged = UtcField(default=now)
+    due = UtcField(default=now)
+    """When the disk may have its bytes back."""
+
+    class Meta:
+        indexes = ((("segment", "offset"), True), (("state", "due"), False))
+
+
+RECORDS: tuple[Any, ...] = (Blob, QuarantinedRecord, PurgedRecord)
 """The tables of which each row says what became of one record."""
 
 
@@ -71,6 +90,26 @@ def known_records(segment: str) -> Iterator[tuple[int, int]]:
 def has_blob(segment: str, offset: int) -> bool:
     """Whether a record is the content of a file, or was."""
     return Blob.select().where(Blob.segment == segment, Blob.offset == offset).exists()
+
+
+def is_settled(segment: str, offset: int) -> bool:
+    """Whether a record is the content of a file, or was purged."""
+    return has_blob(segment, offset) or is_purged(segment, offset)
+
+
+def is_purged(segment: str, offset: int) -> bool:
+    """Whether the files of a record were purged."""
+    return PurgedRecord.select().where(PurgedRecord.segment == segment, PurgedRecord.offset == offset).exists()
+
+
+def is_empty(segment: str) -> bool:
+    """Whether a closed segment holds nothing but what was purged and is released, as far as rows tell."""
+    if Blob.select().where(Blob.segment == segment).exists():
+        return False
+    if QuarantinedRecord.select().where(QuarantinedRecord.segment == segment).exists():
+        return False
+    purged = PurgedRecord.select().where(PurgedRecord.segment == segment)
+    return purged.exists() and not purged.where(PurgedRecord.state.in_(UNRELEASED)).exists()
 
 
 def last_offset(segment: str) -> int:

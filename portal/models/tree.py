@@ -47,6 +47,8 @@ class Trash(Owned):
     """Bytes of the files."""
     job = IntegerField(null=True)
     """Number of the job that throws or restores it, where it is too much for a request; no foreign key: jobs go."""
+    purging = UtcField(null=True)
+    """Since when it is being purged: it cannot be restored any more."""
 
 
 class Subject(Owned):

@@ -29,7 +29,6 @@ def index() -> Response:
         trash=disk.thrown(),
         latest=disk.latest(),
         has_bucket=copies.has_bucket(),
-        problems=segment_checks.known(),
     )
 
 
@@ -39,10 +38,10 @@ def bucket() -> Response:
     return render("disk/bucket.html", partial="disk/_bucket.html", bucket=copies.standing())
 
 
-@bp.get("/records")
+@bp.get("/problems")
 @site_admin_required
-def records() -> Response:
-    return render("disk/records.html", records=quarantine.list_all(RECORDS))
+def problems() -> Response:
+    return render("disk/problems.html", problems=segment_checks.known(), records=quarantine.list_all(RECORDS))
 
 
 @bp.get("/records/<row:record_id>/download")
@@ -62,4 +61,4 @@ def download_record(record_id: int) -> Response:
 def note_record(record_id: int) -> Response:
     quarantine.note(record_id, actor=current_actor())
     flash("It stays listed here, and pages no longer say that it waits.")
-    return redirect(url_for(".records"), 303)
+    return redirect(url_for(".problems"), 303)

@@ -47,6 +47,7 @@ class ArchiveForm(Form):
 
 class TrashForm(Form):
     who = choice("Who may throw things into it", THROWERS)
+    days = text("Days until it is purged")
 
 
 class DiskForm(Form):

@@ -27,8 +27,8 @@ FOR_ALL = ("data",)
 
 WAITING: dict[str, tuple[str, str, dict[str, Any]]] = {
     "disk": ("alert-triangle", "disk.index", {}),
-    "segments": ("alert-triangle", "disk.index", {}),
-    "records": ("alert-triangle", "disk.records", {}),
+    "segments": ("alert-triangle", "disk.problems", {}),
+    "records": ("alert-triangle", "disk.problems", {}),
     "archive": ("cloud-off", "disk.index", {}),
     "storages": ("cloud-off", "storages.index", {"only": "failed"}),
     "peers": ("plug-connected-x", "peers.index", {"only": "failed"}),

@@ -1,12 +1,13 @@
-"""Trash: put away from the pages of Data, restored from a page of its own."""
+"""Trash: put away from the pages of Data, restored and purged from a page of its own."""
 
 from dataclasses import dataclass
 
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import browse, files, trash
+from portal import browse, files, site, trash
 from portal.data_lists import TRASH
+from portal.purging import Outcome as Purged
 from portal.restoring import Outcome
 from portal.routes import guard
 from portal.routes.guard import current_actor, current_scope, site_admin_required
@@ -23,7 +24,8 @@ KIND = "any(file, acquisition, session, subject)"
 def index() -> Response:
     if wants_csv():
         return as_csv(TRASH, "trash")
-    return render("data/trash.html", partial="data/_trash.html", listing=listed(TRASH), kinds=KINDS)
+    days = site.get("trash.days")
+    return render("data/trash.html", partial="data/_trash.html", listing=listed(TRASH), kinds=KINDS, days=days)
 
 
 @bp.get(f"/<{KIND}:kind>/<row:number>/trash")
@@ -66,6 +68,25 @@ def restore(trash_id: int) -> Response:
         return redirect(url_for("jobs.show", job_id=outcome.id), 303)
     flash(outcome.sentence, "bad" if outcome.stayed and not outcome.back else "ok")
     return redirect(guard.page_of_ours(request.args.get("back", "")) or url_for(".index"), 303)
+
+
+@bp.get("/trash/<row:trash_id>/purge")
+@site_admin_required
+def ask_purge(trash_id: int) -> Response:
+    trash.require_thrower(current_actor())
+    thrown = trash.get(trash_id)
+    return render("data/purge.html", row=thrown, exports=trash.exports_under_way(thrown.project_id))
+
+
+@bp.post("/trash/<row:trash_id>/purge")
+@site_admin_required
+def purge(trash_id: int) -> Response:
+    outcome = trash.request_purge(trash_id, actor=current_actor())
+    if not isinstance(outcome, Purged):
+        flash("It is purged, some files at a time. You can close this page.")
+        return redirect(url_for("jobs.show", job_id=outcome.id), 303)
+    flash(outcome.message, "bad" if outcome.stayed and not outcome.files else "ok")
+    return redirect(url_for(".index"), 303)
 
 
 @dataclass(frozen=True, kw_only=True)
