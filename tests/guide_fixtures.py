@@ -46,7 +46,7 @@ STOPS = (
     Stop("projects", "/data/", "Brain"),
     Stop("project-new", "/data/projects/new", "AE title"),
     Stop("project-edit", "/data/projects/1/edit", "AE title"),
-    Stop("project", "/data/project/1", "3 subjects"),
+    Stop("project", "/data/project/1", "4 subjects"),
     Stop("beside", "/data/project/1/files", "Files of Brain"),
     Stop("subject", "/data/subject/1", "1CT1"),
     Stop("session", "/data/session/1", "CT room"),
