@@ -1,9 +1,10 @@
 """The queues of the job runner: RQ is the doorbell, the fork and the stop signal; the rows are the truth."""
 
 import logging
+import time
 from datetime import datetime, timedelta
 from socket import gethostname
-from typing import Literal
+from typing import Any, Literal
 
 from redis.exceptions import RedisError
 from rq import Queue, Worker
@@ -27,6 +28,11 @@ FAILED_SECONDS = 60
 """How long RQ keeps what it knows of a run that raised; our row keeps it for ever."""
 SILENCE = timedelta(seconds=15)
 """Without a heartbeat for so long, what RQ believes running is dead."""
+
+ASKED_AGAIN = 15.0
+"""Seconds after which a queue that did not answer is asked again how many workers it has."""
+_silent: list[tuple[Any, float]] = []
+"""The queue that did not answer last, and until when it is not asked."""
 
 
 def queue(lane: Lane) -> Queue:
@@ -102,10 +108,15 @@ def silent_workers() -> list[int]:
 
 
 def workers_of(lane: Lane) -> int | None:
-    """How many of them take the jobs of a lane; None if there is no queue."""
+    """How many of them take the jobs of a lane; None if there is no queue, which is not asked again for some seconds:
+    each page with a job that waits would wait for its answer."""
+    server = runtime.redis()
+    if any(asked is server and time.monotonic() < until for asked, until in _silent):
+        return None
     try:
         return len(Worker.all(queue=queue(lane)))
     except RedisError:
+        _silent[:] = [(server, time.monotonic() + ASKED_AGAIN)]
         return None
 
 

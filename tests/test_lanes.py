@@ -16,7 +16,7 @@ from work_fixtures import Process, Valkey, until, work_process
 from portal import jobs, lanes, peers, runs, trash
 from portal.cli.waiting import until_over
 from portal.errors import Unreachable
-from portal.job_queue import workers_of
+from portal.job_queue import ASKED_AGAIN, workers_of
 from portal.leases import LEASE
 from portal.models import Acquisition, Job, Storage, now, writing
 from portal.provenance import Actor
@@ -132,3 +132,16 @@ def test_a_long_job_of_the_short_lane_lets_others_go_first_and_goes_on(
     assert "tries" not in left.result
     runs.perform(job.id, lambda _run: End(sentence="Done."))
     assert jobs.get(job.id).state == "done"
+
+
+def test_a_queue_that_does_not_answer_is_not_asked_again_by_each_page(
+    queue: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = a_job()
+    queue.kill()
+    assert lanes.reason(job) == lanes.SILENT_QUEUE
+    queue.start()
+    assert lanes.reason(job) == lanes.SILENT_QUEUE
+    later = time.monotonic() + ASKED_AGAIN
+    monkeypatch.setattr("portal.job_queue.time.monotonic", lambda: later)
+    assert lanes.reason(job) == "No worker for long jobs is running. Is `portal up` running?"
