@@ -605,3 +605,23 @@ def _plan(admin: Actor) -> Iterator[retrieve.Outgoing]:
     request = Dataset()
     request.QueryRetrieveLevel, request.StudyInstanceUID = "STUDY", models.Study.get().study_uid
     return iter(retrieve.plan(request, rights.scope(admin), root="study"))
+
+
+def test_a_data_folder_that_is_lost_beside_its_bucket_is_no_new_site(
+    shop: Shop, project: Project, tmp_path: Path
+) -> None:
+    store(an_object(), project)
+    assert shop.move() == 1
+    lost = replace(shop.settings, data=tmp_path / "lost")
+    startup.open_folder(lost)
+    with pytest.raises(Damaged, match=r"is missing, but the archive's bucket s3://.* holds segments"):
+        startup.open_site(lost)
+    shop.front.rule = lambda _request: "cut"
+    with pytest.raises(Unreachable):
+        startup.open_site(lost)
+    assert not lost.database.exists()
+    shop.front.rule = lambda _request: None
+    startup.open_site(lost, anew=True)
+    startup.prepare(lost, print, anew=True)
+    with models.connection():
+        assert Instance.select().count() == 1
