@@ -19,6 +19,9 @@ PATIENCE = 30.0
 """Seconds that a peer may let a transfer wait in all; what it sends or takes earns more, up to this again."""
 PAGE_PATIENCE = 2.0
 """The same for a page that is larger than `PAGE_ROOM`."""
+HEAD_SECONDS, PEER_SECONDS, QUEUE_SECONDS, CLOSE_SECONDS = 10.0, 15.0, 60.0, 2.0
+"""How long a head may take in all; how long a form or an answer may stand still; how long a transfer may wait for its
+thread; how long the peer may take to close."""
 PAGE_ROOM, TRANSFER_ROOM = 1 << 20, 1 << 16
 """Bytes of an answer that are kept in memory and sent by the loop, so that the thread does not wait for its reader."""
 _RESET = struct.pack("ii", 1, 0)

@@ -12,36 +12,66 @@ MAX_HEAD = 32 << 10
 MAX_BODY = 1 << 20
 """Bytes of a body that is awaited in memory; forms and JSON are smaller, files are transfers."""
 END = b"\r\n\r\n"
+BROKEN, TOO_SLOW, TOO_LARGE = "400 Bad Request", "408 Request Timeout", "413 Content Too Large"
+HEAD_TOO_LARGE, NO_THREAD = "431 Request Header Fields Too Large", "503 Service Unavailable"
 
 _TRANSFER_PATH = re.compile(r"/api/[^/]+/[^/]+/files(/.*)?|/data/.+/(download|zip)|.+\.jsonl", re.DOTALL)
+_HEX = re.compile(rb"[0-9A-Fa-f]{1,8}")
+_MAX_SIZE_LINE = 1024
 _CSV = re.compile(r"(^|&)format=csv(&|$)")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Request:
     """A request whose head has come whole."""
 
     is_transfer: bool
     """It may take as long as its bytes need: a file up or down, or a list as a file."""
-    size: int
-    """Bytes of the head and of the body; of a body of unknown length nothing is awaited."""
+    expects: bool
+    """Its body is sent after our 100 (Continue)."""
+    is_chunked: bool
+    """Further chunks follow."""
+    end: int
+    """Where it ends among the bytes of its connection, or where its next chunk begins."""
+
+    def is_whole(self, received: bytearray) -> bool:
+        """Whether all has come that its thread would read; goes on where it stopped the last time.
+
+        Raises ValueError where chunks are broken (RFC 9112 7.1): reading them, the application would fail.
+        """
+        while self.is_chunked:
+            line = received.find(b"\r\n", self.end, self.end + _MAX_SIZE_LINE)
+            if line < 0:
+                return False
+            size = _chunk_size(received[self.end : line])
+            last = line + 2 + size if size else received.find(END, line) + 2
+            if last < line + 2 or len(received) < last + 2:
+                return False  # the chunk, or what follows the last one, has not come whole
+            if received[last : last + 2] != b"\r\n":
+                raise ValueError("a chunk is longer than it says")
+            self.is_chunked, self.end = size > 0, last + 2
+        return len(received) >= self.end
 
 
 def parse(received: bytearray) -> Request | None:
     """The request that these bytes begin with; None while its head is not whole.
 
-    A body of unknown length, one that is larger than a form may be, and one that waits for our 100 (Continue) make a
-    transfer of the request: its thread reads them from the network.
+    A body that is larger than a form may be, or of a length that cannot be read, is refused by the application without
+    being read: a transfer's thread does that.
     """
     end = received.find(END)
     if end < 0:
         return None
     line, *lines = received[:end].decode("latin-1").lstrip("\r\n").split("\r\n")
     headers = dict(_header(text) for text in lines)
-    size = _length(headers)
-    is_whole = size is not None and size <= MAX_BODY and "expect" not in headers
-    is_transfer = not is_whole or _is_transfer(line)
-    return Request(is_transfer=is_transfer, size=end + len(END) + (0 if is_transfer else size or 0))
+    length = _length(headers)
+    is_transfer = length is None or length > MAX_BODY or _is_transfer(line)
+    return Request(
+        is_transfer=is_transfer,
+        expects="expect" in headers,
+        is_chunked="transfer-encoding" in headers,
+        end=end + len(END) + (length or 0),
+    )
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -50,11 +80,17 @@ def _header(text: str) -> tuple[str, str]:
 
 
 def _length(headers: dict[str, str]) -> int | None:
-    """Bytes of the body; None where the headers do not say it in a way that leaves no doubt."""
-    text = headers.get("content-length", "0")
-    if "transfer-encoding" in headers or not text.isascii() or not text.isdecimal() or len(text) > 18:
-        return None
-    return int(text)
+    """Bytes of the body; None for what is no number. A body in chunks tells its length as it comes."""
+    text = headers.get("content-length", "0") if "transfer-encoding" not in headers else "0"
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 18 else None
+
+
+def _chunk_size(line: bytearray) -> int:
+    """Bytes of a chunk; raises ValueError."""
+    text = bytes(line.partition(b";")[0].rstrip(b" \t"))
+    if not _HEX.fullmatch(text):
+        raise ValueError("a chunk does not say its size")
+    return int(text, 16)
 
 
 def _is_transfer(line: str) -> bool:
@@ -65,3 +101,8 @@ def _is_transfer(line: str) -> bool:
     except ValueError:
         return False
     return bool(_TRANSFER_PATH.fullmatch(unquote(target.path)) or _CSV.search(unquote(target.query)))
+
+
+def refusal(status: str) -> bytes:
+    """An answer with a status alone, after which the connection is closed."""
+    return f"HTTP/1.1 {status}\r\nConnection: close\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n".encode()

@@ -1,8 +1,7 @@
 """A process of the web server: a loop that waits for every peer, and threads that wait for none while they make pages.
 
-gunicorn's own threads read the network, so that a few slow clients hold them all. Here a loop reads each request, and
-hands it to a thread of the pages when it is whole; the answer is kept and sent by the loop. Transfers have threads of
-their own, in which a peer must keep a minimum rate (docs/decisions/0069).
+The loop reads each request, and hands it to a thread of the pages when it is whole; the answer is kept and sent by the
+loop. Transfers have threads of their own, in which a peer must keep a minimum rate (docs/decisions/0069).
 """
 
 import contextlib
@@ -19,8 +18,8 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from portal import web_requests
 from portal.routes.forwarded import is_proxy
-from portal.web_connections import Connection, State
-from portal.web_requests import MAX_HEAD
+from portal.web_connections import CLOSE_SECONDS, HEAD_SECONDS, PEER_SECONDS, QUEUE_SECONDS, Connection, State
+from portal.web_requests import Request
 
 TRANSFERS = 16
 """Threads for transfers in each process."""
@@ -31,20 +30,12 @@ UNFINISHED_OF_ADDRESS = 32
 """Connections of one address that may be without a whole request; with more of them the oldest are refused."""
 MAX_HELD = 32 << 20
 """Bytes of requests and answers in memory."""
-HEAD_SECONDS, PEER_SECONDS, QUEUE_SECONDS, CLOSE_SECONDS = 10.0, 15.0, 60.0, 2.0
-"""How long a head may take in all; how long a form or an answer may stand still; how long a transfer may wait for its
-thread; how long the peer may take to close."""
 DRAIN_SECONDS = 0.2
 """What a thread waits for the end of a body that the application has not read."""
 FIRST_SECONDS = 1.0
 """How long a new connection is safe from the limit of its address."""
 TICK = 0.5
 CHUNK = 1 << 16
-NO_THREAD, TOO_SLOW, TOO_LARGE = (
-    "503 Service Unavailable",
-    "408 Request Timeout",
-    "431 Request Header Fields Too Large",
-)
 
 
 class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -68,10 +59,6 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._stop()
         for pool in (self.tpool, self._transfers):
             pool.shutdown(wait=False)
-
-    def handle_quit(self, sig: Any, frame: Any) -> None:
-        self._transfers.shutdown(wait=False)
-        super().handle_quit(sig, frame)
 
     def accept(self, listener: Any) -> None:
         try:
@@ -145,18 +132,36 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """Begin the request if it is whole by now."""
         if connection.request is None:
             connection.request = web_requests.parse(connection.received)
+            self._answer_expectation(connection)
         if connection.request is None:
-            if len(connection.received) > MAX_HEAD:
-                self._refuse(connection, TOO_LARGE)
+            if len(connection.received) > web_requests.MAX_HEAD:
+                self._refuse(connection, web_requests.HEAD_TOO_LARGE)
         elif connection.request.is_transfer:
             self.poller.unregister(connection.raw)
             self._wait_in(connection, State.QUEUED, QUEUE_SECONDS)
             self._start_transfers()
-        elif len(connection.received) >= connection.request.size:
+        else:
+            self._advance_page(connection, connection.request)
+
+    def _advance_page(self, connection: Connection, request: Request) -> None:
+        try:
+            is_whole = request.is_whole(connection.received)
+        except ValueError:
+            self._refuse(connection, web_requests.BROKEN)
+            return
+        if is_whole:
             self.poller.unregister(connection.raw)
             self._begin(connection, self.tpool, is_transfer=False)
+        elif len(connection.received) > web_requests.MAX_HEAD + 2 * web_requests.MAX_BODY:
+            self._refuse(connection, web_requests.TOO_LARGE)
         else:
             self._hold_less(connection)
+
+    def _answer_expectation(self, connection: Connection) -> None:
+        """Ask for the body that is awaited here; gunicorn asks for that of a transfer."""
+        if (request := connection.request) and request.expects and not request.is_transfer:
+            with contextlib.suppress(OSError):
+                connection.raw.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _start_transfers(self) -> None:
         """Give threads that are free to those that have waited longest."""
@@ -179,6 +184,8 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _send(self, connection: Connection) -> None:
         """Send what the peer takes now, and wait with the rest until it takes more."""
+        if connection.state is not State.SENDING:
+            return  # another event of the same turn has closed it
         kept = connection.sock.kept
         try:
             connection.raw.setblocking(False)
@@ -200,12 +207,8 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         with contextlib.suppress(KeyError):  # it is registered already
             self.poller.get_key(connection.raw)
             return
-        self.poller.register(connection.raw, selectors.EVENT_WRITE, partial(self._on_writable, connection))
+        self.poller.register(connection.raw, selectors.EVENT_WRITE, lambda _raw: self._send(connection))
         self._hold_less(connection)
-
-    def _on_writable(self, connection: Connection, _raw: socket.socket) -> None:
-        if connection.state is State.SENDING:
-            self._send(connection)
 
     def _after_answer(self, connection: Connection) -> None:
         """Wait for the next request, of which some may be here already; or close."""
@@ -223,10 +226,10 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         unfinished = Counter(connection.address for connection in self._waiting(State.READING))
         for connection in list(self._waiting(State.READING)):
             address = connection.address
-            is_many = unfinished[address] > UNFINISHED_OF_ADDRESS and not is_proxy(address, self._trusted)
-            if is_many and now - connection.since > FIRST_SECONDS:
+            is_many = unfinished[address] > UNFINISHED_OF_ADDRESS and now - connection.since > FIRST_SECONDS
+            if is_many and not is_proxy(address, self._trusted):
                 unfinished[address] -= 1
-                self._refuse(connection, NO_THREAD)
+                self._refuse(connection, web_requests.NO_THREAD)
 
     def _hold_less(self, connection: Connection) -> None:
         """Drop those that keep most of the memory for longest; the one that grows if there is no other."""
@@ -250,18 +253,17 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             if connection.state is State.RUNNING or connection.deadline > now:
                 continue
             if connection.state is State.QUEUED:
-                self._refuse(connection, NO_THREAD)
+                self._refuse(connection, web_requests.NO_THREAD)
             elif connection.state is State.READING and connection.received:
-                self._refuse(connection, TOO_SLOW)
+                self._refuse(connection, web_requests.TOO_SLOW)
             else:
                 self._close(connection)
 
     def _refuse(self, connection: Connection, status: str) -> None:
         """Answer with no more than the status; a peer that has sent nothing has nothing to be answered."""
         if connection.received:
-            answer = f"HTTP/1.1 {status}\r\nConnection: close\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n"
             with contextlib.suppress(OSError):
-                connection.raw.send(answer.encode())
+                connection.raw.send(web_requests.refusal(status))
         self._forget_events(connection)
         self._end(connection)
 

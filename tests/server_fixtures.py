@@ -21,12 +21,14 @@ from portal.settings import Settings
 PATIENCE = 20.0
 FORM_TYPE = b"Content-Type: application/x-www-form-urlencoded\r\n"
 FORM = b"POST /sign-in HTTP/1.1\r\nHost: x\r\n" + FORM_TYPE + b"Content-Length: 900\r\n\r\n"
+CHUNKED = b"POST /sign-in HTTP/1.1\r\nHost: x\r\n" + FORM_TYPE + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 @dataclass
 class Server:
     """`python -m portal.web` on a site's folder."""
 
+    site: Settings
     url: str
     process: Forked
 
@@ -67,7 +69,7 @@ def serving(settings: Settings, **environ: str) -> Iterator[Server]:
     process = Forked("portal.web", str(settings.data), address, log=log, environ={**os.environ, **environ})
     try:
         until(lambda: _answers(f"http://{address}"))
-        yield Server(f"http://{address}", process)
+        yield Server(settings, f"http://{address}", process)
     finally:
         process.terminate()
         process.wait(PATIENCE)

@@ -1,6 +1,5 @@
 """The web server against peers that are slow, many, or unusual: pages answer all the same."""
 
-import itertools
 import socket
 import statistics
 import threading
@@ -11,13 +10,11 @@ from pathlib import Path
 import pytest
 import requests
 from api_fixtures import Api
-from server_fixtures import FORM, Server, Slow, crowd, is_dropped, seconds, serving
+from server_fixtures import CHUNKED, FORM, Server, Slow, crowd, is_dropped, seconds, serving
 from work_fixtures import until
 
 from portal import devices, keys, migrations, models, runtime, settings, web_requests
 from portal.provenance import operator
-from portal.web_connections import TRANSFER_ROOM, PacedSocket
-from portal.web_requests import MAX_BODY, parse
 from portal.web_worker import MAX_HELD, TRANSFERS, UNFINISHED_OF_ADDRESS
 
 pytestmark = pytest.mark.xdist_group("web server")
@@ -106,7 +103,9 @@ def test_two_hundred_slow_connections_of_all_kinds_do_not_delay_a_page(
         (Slow("silent"), 20),
         (Slow("half a head", PAGE[:-2]), 30),
         (Slow("dripping head", PAGE[:-2] + b"X-Slow: ", b"a"), 30),
-        (Slow("dripping form", FORM, b"a"), 30),
+        (Slow("dripping form", FORM, b"a"), 20),
+        (Slow("dripping form in chunks", CHUNKED + b"400\r\n", b"a"), 20),
+        (Slow("dripping trailers", CHUNKED + b"0\r\nX: ", b"a"), 20),
         (slow_upload(api, acquisition), 40),
         (slow_download(api, acquisition), 20),
         (Slow("reader of a page", style, window=2048), 20),
@@ -230,72 +229,31 @@ def test_a_large_page_is_whole(server: Server) -> None:
     assert answers == [whole.read_bytes()] * 8
 
 
-@pytest.fixture
-def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[PacedSocket, socket.socket]]:
-    """A transfer's socket and its peer; each look at the clock finds it three seconds later."""
-    ours, theirs = socket.socketpair()
-    paced = PacedSocket(ours)
-    paced.begin(is_transfer=True)
-    ticks = itertools.count(0, 3)
-    monkeypatch.setattr("portal.web_connections.monotonic", lambda: next(ticks))
-    with ours, theirs:
-        yield paced, theirs
+def test_a_form_in_chunks_and_one_that_waits_for_our_100_are_answered(server: Server) -> None:
+    close = b"\r\nConnection: close\r\n\r\n"
+    assert received(server, CHUNKED.replace(b"\r\n\r\n", close) + b"3\r\na=b\r\n0\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert received(server, CHUNKED + b"x\r\n").startswith(b"HTTP/1.1 400 ")
+    with server.connect() as connection:
+        connection.sendall(FORM.replace(b"900", b"3\r\nExpect: 100-continue\r\nConnection: close"))
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"a=b")
+        assert b"HTTP/1.1 400 " in rest_of(connection)
 
 
-def test_a_peer_that_sends_or_takes_less_than_a_thousand_bytes_a_second_is_dropped(
-    pair: tuple[PacedSocket, socket.socket],
-) -> None:
-    paced, theirs = pair
-    theirs.sendall(b"x" * 1000)
-
-    def receive_all() -> None:
-        while paced.recv(50):
-            pass
-
-    with pytest.raises(ConnectionResetError, match="1024 bytes a second"):
-        receive_all()
+def test_a_form_in_chunks_without_end_is_refused(server: Server) -> None:
+    with server.connect() as connection, suppress(OSError):
+        connection.sendall(CHUNKED)
+        for _ in range(5):
+            connection.sendall(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_peer_that_keeps_the_rate_may_take_as_long_as_it_needs(pair: tuple[PacedSocket, socket.socket]) -> None:
-    paced, theirs = pair
-    for _ in range(100):
-        theirs.sendall(b"x" * 4096)
-        assert len(paced.recv(4096)) == 4096
-        paced.sendall(b"y" * (TRANSFER_ROOM + 1))
-        assert theirs.recv(TRANSFER_ROOM + 1, socket.MSG_WAITALL)
-
-
-@pytest.mark.parametrize(
-    ("line", "is_transfer"),
-    [
-        ("POST /api/acquisitions/0005/files", True),
-        ("GET /api/acquisitions/%30005/fil%65s/a.dcm?version=1", True),
-        ("GET /data/file/3/download", True),
-        ("GET /data/session/3/zip?x=1", True),
-        ("GET /jobs/3/report.jsonl?q=a", True),
-        ("GET /activity/audit?q=a&format=csv", True),
-        ("GET http://x/data/file/3/download", True),
-        ("GET /data/file/3", False),
-        ("GET /search?q=/download", False),
-        ("GET /api/projects", False),
-    ],
-)
-def test_what_takes_as_long_as_its_bytes_is_told_by_its_address(line: str, is_transfer: bool) -> None:
-    found = parse(bytearray(f"{line} HTTP/1.1\r\nHost: x\r\n\r\n".encode()))
-    assert found is not None
-    assert found.is_transfer is is_transfer
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        f"Content-Length: {MAX_BODY + 1}",
-        "Content-Length: x",
-        "Transfer-Encoding: chunked",
-        "Expect: 100-continue\r\nContent-Length: 3",
-    ],
-)
-def test_a_body_that_is_not_awaited_in_memory_makes_a_transfer(header: str) -> None:
-    found = parse(bytearray(f"POST /sign-in HTTP/1.1\r\n{header}\r\n\r\n".encode()))
-    assert found is not None
-    assert found.is_transfer
+def test_a_download_whose_bytes_are_damaged_breaks_off(api: Api, server: Server, acquisition: str) -> None:
+    content = b"q" * (3 * MEGABYTE)
+    api.upload(acquisition, "damaged.bin", content)
+    (segment,) = [path for path in server.site.archive.glob("*.seg") if content in path.read_bytes()]
+    with segment.open("r+b") as file:
+        file.seek(segment.read_bytes().index(content) + len(content) - 1)
+        file.write(b"!")
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        api.get(f"/api/acquisitions/{acquisition}/files/damaged.bin")
