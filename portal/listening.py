@@ -15,6 +15,9 @@ from portal.models import now
 
 log = logging.getLogger(__name__)
 
+FILE_SIZE = 4096
+"""Bytes of the file: one block of the disk, which holds every sentence."""
+
 Kind = Literal["off", "on", "starting", "failed", "gone"]
 
 
@@ -41,11 +44,9 @@ def note(host: str = "", port: int = 0, error: Exception | None = None) -> None:
         "since": now().isoformat(),
         "problem": why_not(host, port, error) if error else "",
     }
-    fresh = _path().with_suffix(".new")
     try:
-        fresh.write_text(json.dumps(said))
-        fresh.replace(_path())
-    except OSError as failure:  # on a full disk: peers are served all the same
+        _write(json.dumps(said))
+    except OSError as failure:  # peers are served all the same
         log.warning("where the listener listens could not be written down: %s", failure.strerror)
 
 
@@ -95,6 +96,15 @@ def why_not(host: str, port: int, error: Exception) -> str:
 
 def _place(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _write(text: str) -> None:
+    """Over what stood there, by one write of the same length: on a full disk there is no room for another file."""
+    descriptor = os.open(_path(), os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.pwrite(descriptor, text.encode().ljust(FILE_SIZE), 0)
+    finally:
+        os.close(descriptor)
 
 
 def _path() -> Path:

@@ -48,6 +48,17 @@ def test_why_nobody_can_listen_is_said_with_what_to_do() -> None:
 
 
 def test_a_listener_that_cannot_write_down_where_it_listens_goes_on(dimse_site: Settings) -> None:
-    (dimse_site.run / "listener.new").mkdir()  # as on a full disk, nothing can be written there
+    (dimse_site.run / "listener.json").mkdir()
     with running(dimse_site):
         assert now().kind == "gone"
+
+
+def test_where_it_listens_is_written_over_what_stood_there_which_needs_no_room(dimse_site: Settings) -> None:
+    listening.note()
+    file = dimse_site.run / "listener.json"
+    before = file.stat()
+    listening.note("127.0.0.1", options.get("dimse.port"))
+    assert now().kind == "on"
+    listening.note("192.0.2.1", 104, PermissionError(13, "no"))
+    assert (file.stat().st_ino, file.stat().st_size) == (before.st_ino, before.st_size)
+    assert [path.name for path in dimse_site.run.glob("listener*")] == ["listener.json"]
