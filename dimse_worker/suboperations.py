@@ -1,10 +1,12 @@
 """The sub-operations of one C-MOVE or C-GET: their counts, the answers to the requestor, and the ledger."""
 
+import logging
 import time
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
+from peewee import PeeweeException
 from pydicom.dataset import Dataset
 from pynetdicom.dimse_primitives import C_GET, C_MOVE
 from pynetdicom.dsutils import encode
@@ -13,10 +15,12 @@ from pynetdicom.presentation import PresentationContext
 from dimse_worker import status
 from dimse_worker.handlers import stands
 from dimse_worker.sending import Answer
-from portal import ledger
+from portal import ledger, models
 from portal.errors import PortalError
 from portal.ledger import Blemish
 from portal.retrieve import Outgoing, Plan
+
+log = logging.getLogger(__name__)
 
 PENDING_SECONDS = 0.9
 MOST_COUNTED = 65_535
@@ -134,7 +138,7 @@ class Run:
     def finish(self) -> None:
         self._note()
         code, state = self._outcome()
-        ledger.end(self._job, state=state, sentence=self._sentence(), status=code)
+        _is_written(lambda: ledger.end(self._job, state=state, sentence=self._sentence(), status=code))
         self._count(state)
         self._answers.final(code, self, "" if code in (status.SUCCESS, status.CANCEL) else self._sentence())
 
@@ -191,10 +195,25 @@ class Run:
     def _note(self) -> None:
         blemishes, self._blemishes = self._blemishes, []
         done = self.completed + self.warned
-        ledger.note(self._job, blemishes, done=done, failed=self.failed, size=self._size)
+        written = _is_written(lambda: ledger.note(self._job, blemishes, done=done, failed=self.failed, size=self._size))
+        if not written:
+            self._blemishes = blemishes + self._blemishes
 
     def _count(self, state: str) -> None:
         if state == "done":
             self._assoc.tally.done(self._operation, size=self._size)
         else:
             self._assoc.tally.failed(self._operation, *(("cancelled",) if state == "cancelled" else ()))
+
+
+def _is_written(write: Callable[[], None]) -> bool:
+    """Whether the ledger could be written. While the database is busy, who asked gets the objects and the answer all
+    the same; what went wrong is written with the next line."""
+    try:
+        write()
+    except PeeweeException as error:
+        if not models.is_busy(error):
+            raise
+        log.warning("the ledger of a retrieve could not be written: %s", error)
+        return False
+    return True

@@ -433,3 +433,28 @@ def test_a_retrieve_and_a_store_that_a_busy_database_keeps_waiting_are_answered_
             assert (answer.Status, "busy" in answer.ErrorComment) == (0xA700, True)
             assert send().status == 0xA700
         assert send().status == 0
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(300)
+def test_a_retrieve_that_has_begun_is_answered_with_success_although_the_database_is_busy_by_then(
+    listener: Listener, objects: list[Encoded]
+) -> None:
+    wanted = keys("STUDY", StudyInstanceUID=study_uid_of(objects[0]))
+    came: list[str] = []
+    contexts = [build_context(STUDY_GET), build_context(SECONDARY_CAPTURE, EXPLICIT)]
+    roles = [build_role(SECONDARY_CAPTURE, scp_role=True)]
+    with closing(sqlite3.connect(listener.settings.database, isolation_level=None, check_same_thread=False)) as other:
+
+        def take(event: Any) -> int:
+            if not came:
+                other.execute("BEGIN IMMEDIATE")
+            came.append(str(event.request.AffectedSOPInstanceUID))
+            return 0
+
+        with associated(listener.port, contexts, roles=roles, handlers=[(evt.EVT_C_STORE, take)]) as assoc:
+            assoc.dimse_timeout = 3 * models.base.BUSY_MS / 1000
+            answer, _identifier = list(assoc.send_c_get(wanted, STUDY_GET))[-1]
+            assert (answer.Status, len(came)) == (0, 3)
+            other.execute("ROLLBACK")
+            assert list(assoc.send_c_get(wanted, STUDY_GET))[-1][0].Status == 0
