@@ -144,6 +144,9 @@ class Reader:
         if element.tag == ITEM_END or (element.depth == 0 and element.tag in PIXELS):
             self._leave(element)
             return None
+        if element.tag in (ITEM, SEQUENCE_END):  # where none can be: passed by, as if it were not there
+            self.position = min(element.offset + element.length % UNDEFINED_LENGTH, level.end)
+            return None
         if element.length != UNDEFINED_LENGTH:
             end = min(element.offset + element.length, level.end)
             if not self._deep or not self._is_sequence(element) or element.depth == MAX_DEPTH:

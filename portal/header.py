@@ -1,7 +1,9 @@
 """What the index keeps of a data set: read from its bytes, without its pixels and within bounds."""
 
+import logging
 import struct
 import unicodedata
+import warnings
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -17,6 +19,9 @@ from portal.errors import BadValue, NotDicom
 from portal.kept_headers import Extent
 
 pydicom.config.settings.reading_validation_mode = IGNORE
+# It remarks on each value that breaks a rule, and quotes it, which may be a patient's name.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", module="pydicom")
 
 PREAMBLE = 128
 MAGIC = b"DICM"
