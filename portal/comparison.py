@@ -1,14 +1,13 @@
 """Two objects side by side: each element of their headers with both values, and whether their pixels are the same."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, cast
+from typing import BinaryIO, Literal, cast
 
-from pydicom import DataElement, Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from portal import datasets, duplicates, elements, header, runtime, same_content
+from portal import duplicates, elements, header, runtime, same_content
 from portal.element_stream import TRAILING_PADDING
+from portal.elements import Shown
 from portal.errors import BadValue, NotDicom, PortalError
 from portal.models import File
 from portal.same_content import Differences, Key
@@ -27,7 +26,6 @@ OF_THE_PATIENT_AND_STUDY = frozenset(
 
 State = Literal["equal", "differs", "here", "held"]
 Pixels = Literal["equal", "differs", "none", "unknown"]
-Shown = tuple[DataElement | None, str]
 """An element, where it can be read, and its value as a person reads it."""
 
 
@@ -130,16 +128,23 @@ def _side(file: File) -> _Side:
     blob = file.blob
     with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
         parsed, _ = header.read_file(cast(BinaryIO, content), blob.size)
-        dataset = datasets.read_file(cast(BinaryIO, content), blob.size)
         begin = content.tell()
         size = blob.size - begin
         length = _length(content.read(12), parsed.transfer_syntax)
+        found = elements.by_key(cast(BinaryIO, content), blob.size)
         return _Side(
-            found=dict(_elements(dataset, ())),
+            found={
+                key: shown for key, shown in found.items() if key[-1][0] & 0xFFFF and key[-1][0] != TRAILING_PADDING
+            },
             size=size,
             length=size if length is None else min(length, size),
             transfer_syntax=parsed.transfer_syntax,
         )
+
+
+def _counts(tag: int) -> bool:
+    """Whether an element says something of the object: group lengths and padding do not."""
+    return bool(tag & 0xFFFF) and tag != TRAILING_PADDING
 
 
 def _differences(here: File, held: File, one: _Side, other: _Side) -> Differences | None:
@@ -162,32 +167,14 @@ def _length(head: bytes, transfer_syntax: str) -> int | None:
     return None if len(head) < 12 or length == 0xFFFFFFFF else length
 
 
-def _elements(dataset: Dataset, above: Key) -> Iterator[tuple[Key, Shown]]:
-    """A sequence as its number of items, then what is in each."""
-    for tag in sorted(dataset.keys()):
-        if tag.element == 0 or tag == TRAILING_PADDING:
-            continue
-        key = (*above, (int(tag), 0))
-        try:
-            element = dataset[tag]
-            shown = elements.shown(element)
-        except (*elements.UNREADABLE, PortalError):
-            yield key, (None, "(cannot be read)")
-            continue
-        yield key, (element, shown)
-        if element.VR == "SQ":
-            for number, item in enumerate(element.value, 1):
-                yield from _elements(item, (*above, (int(tag), number)))
-
-
 def _row(key: Key, here: Shown | None, held: Shown | None, differing: frozenset[Key] | None) -> Row:
     tag = key[-1][0]
     return Row(
         tag=f"({tag >> 16:04X},{tag & 0xFFFF:04X})",
         name=elements.name(tag),
         depth=len(key) - 1,
-        here=here[1] if here else "",
-        held=held[1] if held else "",
+        here=here.text if here else "",
+        held=held.text if held else "",
         state=_state(key, here, held, differing),
     )
 
@@ -199,20 +186,7 @@ def _state(key: Key, here: Shown | None, held: Shown | None, differing: frozense
         return "held" if here is None else "here"
     if differing is not None:
         return "differs" if key in differing else "equal"
-    return "equal" if here[1] == held[1] and _same(here[0], held[0]) else "differs"
-
-
-def _same(one: DataElement | None, other: DataElement | None) -> bool:
-    """A sequence is the same here where it has as many items: what differs in them has rows of its own."""
-    if one is None or other is None:
-        return one is other
-    values: tuple[Any, Any] = (one.value, other.value)
-    if one.VR == other.VR == "SQ":
-        return len(values[0]) == len(values[1])
-    try:
-        return bool(values[0] == values[1])
-    except elements.UNREADABLE:
-        return False
+    return "equal" if here == held else "differs"
 
 
 def _pixels(one: _Side, other: _Side, found: Differences | None) -> tuple[Pixels, str]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from pydicom import DataElement, Dataset
 from pydicom.charset import convert_encodings, default_encoding
@@ -19,6 +19,7 @@ from portal.attributes import SPECIFIC_CHARACTER_SET
 from portal.element_reader import ITEM, MAX_DEPTH, UNDEFINED_LENGTH, Reader
 from portal.element_reader import Element as Encoded
 from portal.kept_headers import PIXEL_REPRESENTATION
+from portal.same_content import Key
 
 MOST_ROWS = 5000
 LONGEST_VALUE = 256
@@ -41,6 +42,13 @@ class Element:
     value: str
 
 
+class Shown(NamedTuple):
+    """What is shown of a value, and the beginning of its bytes."""
+
+    text: str
+    beginning: bytes
+
+
 def read(content: BinaryIO, size: int) -> list[Element]:
     """The elements of a Part 10 file in their order, each value cut to be read. Raises NotDicom for another file."""
     content.seek(0)
@@ -51,6 +59,23 @@ def read(content: BinaryIO, size: int) -> list[Element]:
     content.seek(meta.dataset_offset)
     syntax, size = header.syntax_of(meta), size - meta.dataset_offset
     return rows + _Rows(Reader(content, size=size, transfer_syntax_uid=syntax, deep=True)).read()
+
+
+def by_key(content: BinaryIO, size: int) -> dict[Key, Shown]:
+    """The elements of a Part 10 file before its pixels, by their tags and those of the sequences around them.
+
+    Raises NotDicom, BadValue.
+    """
+    content.seek(0)
+    meta = header.read_meta(content)
+    content.seek(meta.dataset_offset)
+    syntax = header.syntax_of(meta)
+    rows = _Rows(Reader(content, size=size - meta.dataset_offset, transfer_syntax_uid=syntax, deep=True))
+    values = [row.value for row in rows.read()]
+    return {
+        key: Shown(text, rows.beginnings.get(at, b""))
+        for at, (key, text) in enumerate(zip(rows.keys, values, strict=True))
+    }
 
 
 def matching(rows: Sequence[Element], search: str) -> Sequence[Element]:
@@ -82,9 +107,12 @@ class _Rows:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._rows: list[Element] = []
+        self.keys: list[Key] = []
+        self.beginnings: dict[int, bytes] = {}
+        """By the number of the row: the first bytes of its value."""
         self._levels = [_Level(default_encoding)]
-        self._sequences: list[tuple[int, int]] = []
-        """Around the current element: the row of each, and how many items it has so far."""
+        self._sequences: list[tuple[int, int, int]] = []
+        """Around the current element: the row and the tag of each, and how many items it has so far."""
         self._signed = False
 
     def read(self) -> list[Element]:
@@ -101,22 +129,23 @@ class _Rows:
 
     def _begin_item(self, depth: int) -> None:
         self._end_sequences(depth)
-        row, items = self._sequences[-1]
-        self._sequences[-1] = row, items + 1
+        row, tag, items = self._sequences[-1]
+        self._sequences[-1] = row, tag, items + 1
         self._levels[depth:] = [_Level(self._levels[depth - 1].encodings)]
 
     def _end_sequences(self, depth: int, *, at_least: bool = False) -> None:
         """Give the sequences that are not around this depth their number of items, which is known at their end."""
         while len(self._sequences) > depth:
-            row, items = self._sequences.pop()
+            row, _, items = self._sequences.pop()
             value = _counted(items, "item")
             self._rows[row] = replace(self._rows[row], value=f"(at least {value[1:]}" if at_least else value)
 
     def _add(self, encoded: Encoded) -> None:
         tag, depth = BaseTag(encoded.tag), encoded.depth
+        self.keys.append((*((around, items) for _, around, items in self._sequences), (encoded.tag, 0)))
         if encoded.vr == "SQ":
             if depth < MAX_DEPTH:
-                self._sequences.append((len(self._rows), 0))
+                self._sequences.append((len(self._rows), encoded.tag, 0))
             self._rows.append(_row(tag, "SQ", "(nested too deeply to be shown)", depth))
             return
         try:
@@ -134,6 +163,7 @@ class _Rows:
         if vr in (None, "UN") and known != "UN":
             vr = raw_values.unambiguous(known, signed=self._signed)
         value = self._reader.bytes_at(encoded.offset, min(encoded.length, MAX_VALUE_SIZE))
+        self.beginnings[len(self._rows)] = value[:LONGEST_VALUE]
         raw = RawDataElement(
             BaseTag(encoded.tag), vr, len(value), value, 0, encoded.implicit, self._reader.is_little_endian
         )

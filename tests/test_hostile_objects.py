@@ -9,7 +9,7 @@ import hostile_objects as hostile
 import pytest
 from archive_fixtures import a_project, begin, upload
 
-from portal import containers, elements, header, recovery, reindex, runtime, settings
+from portal import comparison, containers, elements, header, recovery, reindex, runtime, settings
 from portal.errors import NotDicom, PortalError
 from portal.filing import Stored
 from portal.models import File, Instance, Project, Study, database
@@ -116,3 +116,13 @@ def test_no_write_block_is_long_for_any_file_of_pydicom(project: Project, writes
             kept += bool(incoming.commit().file_id)
     assert kept > 150
     assert max(writes) < LONGEST_WRITE
+
+
+@pytest.mark.parametrize("shape", ["nested sequences", "tiny elements", "3,000 frames"])
+def test_odd_objects_are_compared_on_their_conflicts_page(shape: str, project: Project) -> None:
+    files = []
+    for name in ("Odd^Object", "Odd^Person"):
+        data_set = hostile.an_object(uid="1.2.3", last=SHAPES[shape]()).replace(b"Odd^Object", name.encode())
+        files.append(File.get_by_id(send(data_set, "1.2.3", project).file_id))
+    compared = comparison.compare(*files)
+    assert [row.name for row in compared.different] == ["PatientName"]

@@ -3,7 +3,6 @@
 import random
 from collections import Counter
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from portal.provenance import operator
 
 BATCH = 100
 """Objects that are sent over one association, which has at most 128 presentation contexts."""
+HEAD = '--limit\r\nContent-Disposition: form-data; name="file"; filename="{}"\r\n\r\n'
+TAIL = b"\r\n--limit--\r\n"
 TAKEN, NOT_DICOM = 0x0000, 0xA900
 PAGES_EACH = 5
 """Of so many files that are there the header page of one is looked at."""
@@ -82,7 +83,8 @@ class Site:
     def _upload(self, name: str, content: bytes) -> None:
         answer = self._client.post(
             f"/api/acquisitions/{self._acquisition}/files",
-            data={"file": (BytesIO(content), name)},
+            data=HEAD.format(name).encode() + content + TAIL,
+            content_type="multipart/form-data; boundary=limit",
             headers={"Authorization": f"Bearer {self._key}"},
         )
         assert answer.status_code < 500, f"{self.seed}, {name}: {answer.text}"
