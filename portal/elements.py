@@ -28,7 +28,6 @@ _HEX = re.compile(r"[0-9a-f]")
 _TAG = re.compile(r"[(\s]*[0-9a-f]{4}[,\s]*[0-9a-f]{4}[)\s]*")
 MAX_VALUE_SIZE = 4 << 10
 """Bytes of a value that are looked at: more than are shown, and a multiple of every word size."""
-UNREADABLE = raw_values.UNREADABLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +149,7 @@ class _Rows:
             return
         try:
             vr, value = self._value(encoded)
-        except UNREADABLE:
+        except raw_values.UNREADABLE:
             vr, value = "", "(cannot be read)"
         self._rows.append(_row(tag, vr, value, depth))
 

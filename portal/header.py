@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import pydicom
-from pydicom import Dataset, charset
 from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.uid import ImplicitVRLittleEndian
@@ -244,14 +243,6 @@ class _Values:
     def _raw(self, keyword: str) -> bytes:
         found = self._elements.get(tag_for_keyword(keyword) or 0)
         return b"" if found is None else self._reader.value(found[0], MAX_VALUE_SIZE) or b""
-
-
-def encodings(dataset: Dataset) -> list[str]:
-    """Python's names of the data set's character sets (PS3.3 C.12.1.1.2); the default where they are unknown."""
-    try:
-        return charset.convert_encodings(dataset.get("SpecificCharacterSet", "ISO_IR 6") or "ISO_IR 6")
-    except raw_values.UNREADABLE:
-        return ["iso8859"]
 
 
 def _meta_elements(data: bytes) -> tuple[dict[int, bytes], int]:
