@@ -19,12 +19,17 @@ IN_MEMORY = 8 << 20
 MAX_COMMAND_SIZE = 64 << 10
 MAX_IDENTIFIER_SIZE = 1 << 20
 """Bytes of whatever comes with a command that is no C-STORE: a list of 15,000 UIDs has as many."""
+MAX_WAITING = 8
+"""Requests that a peer may send before the first one is answered; without negotiation it is one (PS3.7 D.3.3.3)."""
 CHUNK = 1 << 20
 CHECKED_EACH = 16 << 20
 
 
 class MessageTooLarge(Exception):
-    """A message has more bytes than are taken. It ends the thread that reads, and with it the association."""
+    """A message has more bytes than are taken, or too many of them wait.
+
+    It ends the thread that reads, and with that the association.
+    """
 
 
 class ReceivedDataSet(BytesIO):
@@ -99,6 +104,8 @@ class BoundedMessages(DIMSEServiceProvider):
         super().receive_primitive(primitive)
         if self.message is message:  # it is not complete yet
             _check(message)
+        if self.msg_queue.qsize() > MAX_WAITING:
+            raise MessageTooLarge(f"more than {MAX_WAITING} requests that wait")
 
 
 def _check(message: DIMSEMessage) -> None:

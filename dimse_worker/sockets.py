@@ -8,7 +8,8 @@ from pynetdicom.transport import AddressInformation, AssociationSocket
 
 LARGEST_REQUEST = 1 << 20
 """Bytes of a PDU before the association stands: an A-ASSOCIATE-RQ of 128 contexts has some 20,000."""
-LARGEST_PDU = 16 << 20
+LARGEST_PDU = 4 << 20
+"""Bytes of a PDU once it stands: we announce a sixteenth, which some do not keep to."""
 PDU_SECONDS = 60.0
 """How long the bytes of one PDU may take, and how long a peer may not read what we send."""
 

@@ -16,7 +16,7 @@ from dimse_fixtures import *  # noqa: F403  (fixtures)
 from dimse_fixtures import OURS, STUDY_FIND, STUDY_MOVE, Listener, associated, register
 from memory_growth import BOUND, MEGABYTE, growth, growth_of
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
-from pynetdicom.dimse_messages import C_FIND_RQ
+from pynetdicom.dimse_messages import C_FIND_RQ, C_STORE_RQ
 from pynetdicom.dimse_primitives import C_FIND, C_MOVE
 from pynetdicom.dsutils import encode
 from pynetdicom.presentation import build_context
@@ -149,10 +149,33 @@ def association_request(abstract_syntax: str) -> bytes:
     return struct.pack(">BxI", 1, len(body)) + body
 
 
+def fragments(data: bytes) -> bytes:
+    """A whole data set in fragments of 128 kB."""
+    parts = [data[at : at + MEGABYTE // 8] for at in range(0, len(data), MEGABYTE // 8)]
+    return b"".join(fragment(2 if part is parts[-1] else 0, part) for part in parts)
+
+
 def fragment(control: int, content: bytes) -> bytes:
     """A P-DATA-TF with one fragment (PS3.8 E.2)."""
     value = struct.pack(">IBB", len(content) + 2, 1, control) + content
     return struct.pack(">BxI", 4, len(value)) + value
+
+
+def test_requests_that_do_not_wait_for_answers_end_their_association(listener: Listener) -> None:
+    register()
+    data_set = hostile.an_object(uid=UID, last=hostile.element(LATE, "OB", bytes(6 * MEGABYTE)))
+    command = C_STORE_RQ()
+    command.command_set.AffectedSOPClassUID, command.command_set.CommandField = hostile.CT_IMAGE_STORAGE, 1
+    command.command_set.AffectedSOPInstanceUID, command.command_set.MessageID = UID, 1
+    command.command_set.Priority, command.command_set.CommandDataSetType = 2, 1
+    request = fragment(3, encode(command.command_set, True, True) or b"") + fragments(data_set)
+    with growth(listener.process.pid) as found, socket.create_connection(("127.0.0.1", listener.port)) as connection:
+        connection.settimeout(20)
+        connection.sendall(association_request(hostile.CT_IMAGE_STORAGE))
+        assert connection.recv(4096)[0] == 2
+        with pytest.raises(OSError, match=r"reset|Broken"):
+            connection.sendall(request * 50)
+    assert found.most < 3 * BOUND
 
 
 def test_a_message_that_never_ends_ends_its_association(listener: Listener) -> None:
