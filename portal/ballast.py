@@ -43,12 +43,13 @@ class Ballast:
 
 
 def standing(chosen: Settings) -> Ballast:
-    disk = os.statvfs(chosen.data)
-    whole = min(SIZE, disk.f_blocks * disk.f_frsize // SHARE // MEGABYTE * MEGABYTE)
     try:
-        return Ballast(left=chosen.ballast.stat().st_size, whole=whole, was_made=True)
+        left = os.stat(chosen.ballast).st_size
     except FileNotFoundError:
-        return Ballast(left=0, whole=whole, was_made=False)
+        return Ballast(left=0, whole=_whole(chosen), was_made=False)
+    if left == SIZE:
+        return Ballast(left=left, whole=left, was_made=True)  # at once: it is asked with each object that comes in
+    return Ballast(left=left, whole=_whole(chosen), was_made=True)
 
 
 def keep(chosen: Settings) -> None:
@@ -77,6 +78,11 @@ def _give(chosen: Settings, descriptor: int) -> None:
         os.ftruncate(descriptor, max(0, left - PIECE))
         os.fsync(descriptor)  # some file systems give room back only with their next commit
         log.info("the disk is full: a piece of the ballast is given up, %d bytes are left", max(0, left - PIECE))
+
+
+def _whole(chosen: Settings) -> int:
+    disk = os.statvfs(chosen.data)
+    return min(SIZE, disk.f_blocks * disk.f_frsize // SHARE // MEGABYTE * MEGABYTE)
 
 
 def _free(chosen: Settings) -> int:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,15 @@ def check(size: int = 0) -> None:
     now = room()
     if now.free - size < now.floor:
         raise NoSpace(NEARLY_FULL)
-    chosen = runtime.current()
-    if chosen.archive.stat().st_dev != chosen.data.stat().st_dev and _disk(chosen.data, ("database",)).room.is_full:
+    data = runtime.current().data
+    if not _on_one_disk(data, runtime.current().archive) and _disk(data, ("database",)).room.is_full:
         raise NoSpace("The database's disk is nearly full: nothing is taken in. Free some space; then send again.")
+
+
+@lru_cache(maxsize=4)
+def _on_one_disk(data: Path, archive: Path) -> bool:
+    """Whether database and archive share their disk; what is mounted where stays as it was at the first look."""
+    return data.stat().st_dev == archive.stat().st_dev
 
 
 def _places() -> Iterator[tuple[str, Path]]:

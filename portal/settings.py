@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class Bucket:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where things lie and what they may take. All paths are absolute."""
+    """Where things lie and what they may take. All paths are absolute; each is made once: it is asked for often."""
 
     data: Path
     redis_url: str | None
@@ -49,24 +50,24 @@ class Settings:
     archive_cache: int = 0
     """Bytes of this disk for what lies in the bucket as well: half for segments, half for blocks that were read."""
 
-    @property
+    @cached_property
     def database(self) -> Path:
         return self.data / "portal.db"
 
-    @property
+    @cached_property
     def archive(self) -> Path:
         return self.data / "archive"
 
-    @property
+    @cached_property
     def site_key(self) -> Path:
         return self.data / "keys" / "site.key"
 
-    @property
+    @cached_property
     def ballast(self) -> Path:
         """On the database's disk: see `ballast`."""
         return self.data / "ballast"
 
-    @property
+    @cached_property
     def run(self) -> Path:
         """Sockets and locks of the processes that run now."""
         return self.data / "run"
