@@ -114,7 +114,8 @@ class Up:
         """What became of the files that were sent, once the alternates have been compared."""
         line = next(line for line in self.lines if line.startswith("Comparison:"))
         counted = {
-            name: int(number) for number, name in re.findall(r"(\d+) (stored|same|alternate|conflict|refused)\b", line)
+            name: int(number)
+            for number, name in re.findall(r"(\d+) (stored|same|reencoded|alternate|conflict|refused)\b", line)
         }
         return {**counted, "sent": int(line.rstrip(".").rpartition("= ")[2])}
 

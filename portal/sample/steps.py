@@ -19,7 +19,7 @@ from portal.sample.ground import CLINIC, DEVICE, PEER, RESEARCH, STORAGE, TITLES
 from portal.sample.upload import Uploader
 from portal.storage import storages
 
-OUTCOMES = ("stored", "same", "alternate", "conflict", "refused")
+OUTCOMES = ("stored", "same", "reencoded", "alternate", "conflict", "refused")
 SUCCESS = 0
 PATIENCE = 60.0
 PAUSE = 0.1
