@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from peewee import fn
 
-from portal import export_items, item_work, runtime, sidecars
+from portal import export_items, item_work, runtime, segment_checks, sidecars
 from portal.archive import Reader
 from portal.bandwidth import Bandwidth
 from portal.crew import AHEAD
@@ -15,7 +15,7 @@ from portal.models import Blob, File, Job, JobItem
 from portal.models.compiled import among, plain
 from portal.runs import Run
 from portal.setbacks import Outcome, note
-from portal.storage.destination import OTHER_CONTENT
+from portal.storage.destination import NOT_AS_TAKEN_IN, OTHER_CONTENT
 from portal.storage.store import CHUNK, Content, Extent
 from portal.work_items import Item
 
@@ -154,6 +154,8 @@ class _Sender:
             errors = self._destination.deliver(contents, overwrite=self._existing != "never")
         for task, content, found in zip(missing, contents, errors, strict=True):
             task.item.state = "sent" if content.sent else task.item.state
+            if found and found.sentence == NOT_AS_TAKEN_IN and task.place:
+                segment_checks.note_damage(task.place.segment)
             outcomes.append(note(task.item, found) if found else _arrived(task.item))
         return outcomes
 

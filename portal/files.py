@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Generator
 from typing import Any, BinaryIO, cast
 
-from portal import audit, containers, elements, lists, runtime
+from portal import audit, containers, elements, lists, runtime, segment_checks
 from portal.archive import Slice
 from portal.elements import Element
 from portal.errors import BadValue, Damaged, Missing
@@ -130,6 +130,7 @@ def _checked(source: Slice, blob: Blob) -> Generator[bytes]:
             yield chunk
     if digest.hexdigest() != blob.digest:
         log.error("segment %s at %d: bytes are not those that were received", blob.segment, blob.offset)
+        segment_checks.note_damage(blob.segment)
         raise Damaged("The file's stored bytes are not those that were received. Restore its segment from a backup.")
     yield chunk
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
 
-from portal import identifiers, matching, runtime
+from portal import identifiers, matching, runtime, segment_checks
 from portal.archive import Slice
 from portal.attributes import ISSUER_OF_PATIENT_ID, UNIQUE_KEYS, Level
 from portal.errors import BadIdentifier, Damaged
@@ -57,6 +57,7 @@ class Outgoing:
         except OSError as error:
             raise Damaged("The archive's file of this object cannot be read. Restore it from a backup.") from error
         if not intact:
+            segment_checks.note_damage(self.segment)
             raise Damaged("The stored bytes are not those that were received. Restore the segment from a backup.")
 
 

@@ -17,7 +17,7 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom.presentation import build_context
 
-from portal import acts, files, peers, reindex, rights, runtime
+from portal import acts, files, health, peers, reindex, rights, runtime, segment_checks
 from portal.errors import Damaged
 from portal.models import Blob, File, JobItem
 from portal.provenance import operator
@@ -44,6 +44,12 @@ def damaged(listener: Listener) -> tuple[Listener, str, list[Encoded]]:
     return listener, study, sent
 
 
+def assert_damage_is_told() -> None:
+    (problem,) = segment_checks.known()
+    assert (problem.segment, problem.kind) == (Blob.get().segment, "damaged")
+    assert health.report()["segments"]["problem"] == problem.message
+
+
 def test_a_changed_byte_is_never_sent_and_everything_else_is(
     damaged: tuple[Listener, str, list[Encoded]],
 ) -> None:
@@ -56,6 +62,7 @@ def test_a_changed_byte_is_never_sent_and_everything_else_is(
         with associated(listener.port, [build_context(STUDY_MOVE)], calling="VIEWER") as assoc:
             *_, (final, failed) = assoc.send_c_move(request, "ARCHIVE", STUDY_MOVE)
         assert set(archive.digests) == {sent[0].sop_instance, sent[2].sop_instance}
+    assert_damage_is_told()
     assert (final.Status, final.NumberOfCompletedSuboperations, final.NumberOfFailedSuboperations) == (0xB000, 2, 1)
     assert failed.FailedSOPInstanceUIDList == sent[1].sop_instance
     assert "not those that were received" in JobItem.get().sentence
@@ -89,6 +96,7 @@ def test_a_changed_byte_is_never_downloaded(damaged: tuple[Listener, str, list[E
         else:
             with pytest.raises(Damaged, match="not those that were received"):
                 files.open_content(file)
+    assert_damage_is_told()
 
 
 def test_reindex_names_a_changed_byte_while_the_listener_runs(damaged: tuple[Listener, str, list[Encoded]]) -> None:

@@ -15,7 +15,7 @@ from work_fixtures import add_file, add_files, files_below, until
 from dimse_worker import destinations
 from portal import audit, containers, exports, jobs, models, runs, runtime
 from portal.errors import BadValue, Missing, NotAllowed
-from portal.models import Acquisition, Audit, Blob, File, Job, JobItem, Project, Storage, now
+from portal.models import Acquisition, Audit, Blob, File, Job, JobItem, Project, SegmentProblem, Storage, now
 from portal.provenance import Actor
 from portal.storage import storages
 from portal.storage.destination import Content, Destination
@@ -164,6 +164,7 @@ def test_a_damaged_object_is_named_and_everything_else_arrives(
     job = run(exports.start("lab/Trial", to="mirror", actor=admin))
     assert (job.state, job.done, job.failed) == ("errors", number - 1, 1)
     assert sentence in job.sentence
+    assert SegmentProblem.select().count() == (0 if segment else 1)
     names = {Path(key).name for key in files_below(folder)}
     assert names == {f"{each:04}.bin" for each in range(number) if each != 1} | {"manifest.json"}
 

@@ -322,6 +322,22 @@ def test_a_restore_leaves_out_what_was_purged_meanwhile(study: Session, admin: A
     assert len(headers) == 2
 
 
+def test_a_purge_that_is_killed_before_its_bytes_go_leaves_them_to_the_next_one(study: Session, admin: Actor) -> None:
+    thrown = trash.get(throw("file", File.get(File.name == "1.2.3.1.dcm").id, admin))
+    blob = File.get(File.name == "1.2.3.1.dcm").blob
+    purging.purge(thrown, due=None, actor=admin)
+    runtime.archive().close()
+    assert (recovery.recover(), reindex.run().recovered, Instance.select().count()) == (0, 0, 2)
+    with runtime.archive().purging(blob.segment) as hole:
+        assert hole is not None
+        assert hole.mark(blob.offset, blob.size)  # and killed again, before the row says so
+    releasing.release()
+    releasing.release()
+    assert [row.state for row in PurgedRecord.select()] == ["released"]
+    with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
+        assert content.read() == bytes(blob.size)
+
+
 def test_only_who_may_throw_purges(study: Session, admin: Actor) -> None:
     number = throw("session", study.id, admin)
     somebody = Actor(type="user", id="2", name="reader@site.example", via="web")

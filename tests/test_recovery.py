@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +253,68 @@ def test_a_lost_write_ahead_log_hides_no_acknowledged_object(project: Project) -
     assert recovery.recover() == 1
     assert sorted(row.sop_uid for row in Instance.select()) == ["1.2.3.1", "1.2.3.2"]
     assert File.select().count() == 2
+
+
+SIDE_BY_SIDE = """
+import os, sys, threading
+from pathlib import Path
+from archive_fixtures import an_object, store
+from portal import models, runtime, settings
+from portal.models import Project
+runtime.start(settings.load(Path(sys.argv[1])))
+
+def send(thread):
+    with models.connection():
+        models.database.execute_sql("PRAGMA wal_autocheckpoint = 0").fetchall()
+        project = Project.get()
+        for number in range(10_000):
+            uid = f"1.2.{sys.argv[2]}.{thread}.{number}"
+            store(an_object(SOPInstanceUID=uid, SeriesInstanceUID=f"1.2.{sys.argv[2]}.{thread}"), project)
+            os.write(1, (uid + os.linesep).encode())
+
+for thread in range(1, 5):
+    threading.Thread(target=send, args=(thread,), daemon=True).start()
+for line in sys.stdin:
+    with models.connection():
+        models.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    os.write(1, f"checkpoint{os.linesep}".encode())
+"""
+
+
+@pytest.mark.prove
+def test_no_acknowledged_object_is_hidden_after_kills_that_cost_the_write_ahead_log(
+    project: Project, record_property: Callable[[str, object], None]
+) -> None:
+    chosen = runtime.current()
+    found, acknowledged = [], []
+    for number in range(1, 6):
+        models.database.close()
+        uids = _killed_without_log([sys.executable, "-c", SIDE_BY_SIDE, str(chosen.data), str(number)])
+        for ending in ("-wal", "-shm"):
+            Path(f"{chosen.database}{ending}").unlink(missing_ok=True)
+        models.database.connect()
+        found.append(recovery.recover())
+        acknowledged.append(len(uids))
+        assert uids <= {row.sop_uid for row in Instance.select(Instance.sop_uid)}
+    record_property("acknowledged before each of 5 kills", acknowledged)
+    record_property("of these indexed after the kill, since the log was deleted", found)
+
+
+def _killed_without_log(command: list[str]) -> set[str]:
+    """Store by four threads, have the log written back in the middle, and kill; returns what was acknowledged."""
+    lines: list[str] = []
+    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}", "PORTAL_MIN_FREE": "1"}
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line.strip())
+            if len(lines) == 40:
+                print(file=process.stdin, flush=True)
+            if "checkpoint" in lines and len(lines) >= 80:
+                process.kill()
+                break
+        lines += [line.strip() for line in process.stdout if line.endswith("\n")]
+    return set(lines) - {"checkpoint"}
