@@ -11,7 +11,8 @@ from typing import Any
 
 import hostile_objects as hostile
 import pytest
-from archive_fixtures import PEER, a_project
+from applications import application
+from archive_fixtures import a_project
 from dimse_fixtures import *  # noqa: F403  (fixtures)
 from dimse_fixtures import OURS, STUDY_FIND, STUDY_MOVE, Listener, associated, register
 from memory_growth import BOUND, MEGABYTE, growth, growth_of
@@ -20,23 +21,29 @@ from pynetdicom.dimse_messages import C_FIND_RQ, C_STORE_RQ
 from pynetdicom.dimse_primitives import C_FIND, C_MOVE
 from pynetdicom.dsutils import encode
 from pynetdicom.presentation import build_context
+from web_fixtures import PASSWORD, Visitor
 
-from portal import containers, files, ingest, rights, runtime, settings
-from portal.ingest import Placement
+from portal import devices, keys, rest_ids, runtime, settings, users
 from portal.models import File, Instance, connection
 from portal.provenance import Actor
 
 UID = "1.2.826.0.1.3680043.9.7.4"
 MARK = b"<value>"
+MULTIPART = "multipart/form-data; boundary=limit"
+PARTS = (
+    b'--limit\r\nContent-Disposition: form-data; name="file"; filename="large.dcm"\r\n\r\n',
+    b"\r\n--limit--\r\n",
+)
 EARLY, LATE = 0x00091010, 0x00420011
 """A private element before those that are indexed, and an Encapsulated Document behind them."""
 
 
-def large_file(path: Path, size: int, tag: int) -> Path:
-    """An object with one value of so many bytes, which take no space on the disk."""
+def large_file(path: Path, size: int, tag: int, *, around: tuple[bytes, bytes] = (b"", b"")) -> Path:
+    """An object with one value of so many bytes, which take no space on the disk, and what is to stand around it."""
     value = hostile.element(tag, "OB", MARK, length=size)
     where = {"first": value} if tag == EARLY else {"last": value}
     before, after = hostile.as_file(hostile.an_object(uid=UID, **where), uid=UID).split(MARK)
+    before, after = around[0] + before, after + around[1]
     with path.open("wb") as file:
         file.write(before)
         file.seek(size, 1)
@@ -45,28 +52,30 @@ def large_file(path: Path, size: int, tag: int) -> Path:
     return path
 
 
-def upload_and_look(chosen: settings.Settings, path: Path, acquisition_id: int) -> None:
+def upload_and_look(chosen: settings.Settings, body: Path, path: str, key: str, email: str) -> None:
     """What the web does with an upload, and for five views of its header."""
     runtime.start(chosen)
-    with connection():
-        placement = Placement(container_type="acquisition", container_id=acquisition_id, name="large.dcm")
-        with (
-            ingest.open(scope=rights.scope(PEER), origin=PEER.origin, placement=placement) as incoming,
-            path.open("rb") as file,
-        ):
-            while chunk := file.read(MEGABYTE):
-                incoming.write(chunk)
-            stored = incoming.commit()
-        for _ in range(5):
-            assert any(row.value.endswith(" bytes)") for row in files.header(File.get_by_id(stored.file_id)))
+    app = application(chosen)
+    visitor = Visitor(client=app.test_client(), email=email, address="127.0.0.1")
+    assert visitor.sign_in().status_code == 303
+    headers = {"Authorization": f"Bearer {key}"}
+    with body.open("rb") as stream:
+        sizes: dict[str, Any] = {"content_length": body.stat().st_size, "content_type": MULTIPART}
+        answer = app.test_client().post(path, input_stream=stream, headers=headers, **sizes)
+    assert answer.status_code == 200, answer.text
+    for _ in range(5):
+        with connection():
+            file = File.get()
+        assert " bytes)" in visitor.get(f"/data/file/{file.id}/header").text
 
 
 def growth_of_upload(site: settings.Settings, path: Path, admin: Actor) -> int:
-    project = a_project(actor=admin)
-    subject = containers.add_subject(project.id, "sub-01", actor=admin)
-    session = containers.add_session(subject.id, "ses-1", actor=admin)
-    acquisition = containers.add_acquisition(session.id, "acq", actor=admin).id
-    grown = growth_of(upload_and_look, site, path, acquisition)
+    project = a_project(group="large", actor=admin)
+    device = devices.add("importer-east", "importer", actor=admin)
+    key = keys.issue(device, name="test", actor=admin).secret
+    users.add("admin@site.example", PASSWORD, True, actor=admin)
+    address = f"/api/projects/{rest_ids.encode('project', project.id)}/files"
+    grown = growth_of(upload_and_look, site, path, address, key, "admin@site.example")
     assert Instance.get().sop_uid == UID
     return grown
 
@@ -84,7 +93,7 @@ def growth_of_storing(listener: Listener, path: Path) -> int:
 def test_an_upload_of_300_megabytes_and_views_of_its_header_cost_no_memory(
     site: settings.Settings, admin: Actor, tmp_path: Path
 ) -> None:
-    path = large_file(tmp_path / "large.dcm", 300 * MEGABYTE, EARLY)
+    path = large_file(tmp_path / "body", 300 * MEGABYTE, EARLY, around=PARTS)
     assert growth_of_upload(site, path, admin) < BOUND
 
 
@@ -102,7 +111,8 @@ def test_an_object_of_1500_megabytes_costs_no_memory(
     tmp_path: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    path = large_file(tmp_path / "large.dcm", 1500 * MEGABYTE, EARLY)
+    around = (b"", b"") if way == "store" else PARTS
+    path = large_file(tmp_path / "large", 1500 * MEGABYTE, EARLY, around=around)
     if way == "store":
         grown = growth_of_storing(listener, path)
     else:
