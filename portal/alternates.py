@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import BinaryIO, cast
 
 from peewee import DoesNotExist
-from pydicom.tag import BaseTag
 from pydicom.uid import (
     UID,
     HTJ2KLossless,
@@ -30,6 +29,7 @@ _SYSTEM = Actor(type="system", name="Portico", via="portal")
 EQUAL = "The same elements and the same pixels in another transfer syntax."
 COMPRESSED_OTHERWISE = "The same elements and the same pixels, compressed otherwise."
 UNDECODABLE = "The same elements in another transfer syntax; the pixels cannot be decoded for comparison."
+PIXELS = "PixelData"
 PAGE = 100
 _MAY_DIFFER = frozenset(
     (
@@ -114,14 +114,14 @@ def compare(instance: Instance) -> str:
         except DoesNotExist:
             return ""
         if sentence == UNDECODABLE and same_syntax:
-            difference = "the compressed pixels, which cannot be decoded"
+            difference = PIXELS  # other bytes are other content until somebody shows that they are not
         if difference:
             kind = "Other bytes" if same_syntax else "Another transfer syntax"
             sentence = f"{kind}, and other content: {difference}."
     with writing():
         if not _is_still(instance, current):
             return ""
-        _settle(instance, sentence, differs=bool(difference))
+        _settle(instance, sentence, difference)
     return sentence
 
 
@@ -138,28 +138,32 @@ def _is_still(instance: Instance, current: Instance | None) -> bool:
     return False
 
 
-def _settle(instance: Instance, sentence: str, *, differs: bool) -> None:
-    if not differs:
+def _settle(instance: Instance, sentence: str, difference: str) -> None:
+    if not difference:
         index.change_state(instance, ALTERNATE, sentence)
         return
     index.change_state(instance, HELD, sentence)
     Conflict.create(
-        file=instance.file_id, project=instance.project_id, sop_uid=instance.sop_uid, kind="content", sentence=sentence
+        file=instance.file_id,
+        project=instance.project_id,
+        sop_uid=instance.sop_uid,
+        kind="content",
+        sentence=sentence,
+        differs=difference,
     )
 
 
 def _difference(current: Instance, alternate: Instance) -> str:
-    """What differs, in words; empty where nothing does."""
+    """Keywords of what differs; empty where nothing does."""
     one, other = current.file.blob, alternate.file.blob
     same_syntax = current.transfer_syntax == alternate.transfer_syntax
     found = _compared(current, alternate, same_syntax=same_syntax)
     if found.tags:
-        more = f" and {len(found.tags) - 3} more" if len(found.tags) > 3 else ""
-        return "elements " + ", ".join(str(BaseTag(tag)) for tag in found.tags[:3]) + more
+        return found.keywords
     if same_syntax and not found.compressed:
-        return "the pixels" if found.pixels else ""
+        return PIXELS if found.pixels else ""
     comparable = current.rows is not None and (same_syntax or not (_lossy(current) or _lossy(alternate)))
-    return "" if not comparable or _same_frames(one, other) else "the pixels"
+    return "" if not comparable or _same_frames(one, other) else PIXELS
 
 
 def _compared(current: Instance, alternate: Instance, *, same_syntax: bool) -> Differences:

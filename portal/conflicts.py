@@ -1,11 +1,11 @@
 """Conflicts: objects that we hold, hidden from peers, until an admin decides. No decision deletes bytes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, BinaryIO, Literal, cast, get_args
 
-from portal import audit, containers, descriptions, header, index, labels, origins, placement, rights, runtime
-from portal.errors import BadValue, Busy, Missing
+from portal import audit, containers, descriptions, header, index, labels, placement, rights, runtime
+from portal.errors import BadValue, Busy, Damaged, Missing, NotDicom
 from portal.filing import Stored
 from portal.header import Header
 from portal.index import Verdict
@@ -13,7 +13,6 @@ from portal.models import (
     CURRENT,
     HELD,
     SUPERSEDED,
-    Audit,
     Conflict,
     Decision,
     File,
@@ -30,6 +29,7 @@ from portal.provenance import Actor, ActorType, Origin
 REPLACED = "It replaced other content under its UID, which is kept."
 Choice = Literal["keep", "replace", "separate"]
 OPEN = "open"
+DECIDED_AT_ONCE = 200
 WORDS = {"open": "Open", "keep": "Kept", "replace": "Replaced", "separate": "Separated"}
 """The states of a conflict in a word."""
 SENTENCES: dict[str, str] = {
@@ -74,6 +74,7 @@ def view(conflict: Conflict) -> dict[str, Any]:
         "id": conflict.id,
         "kind": conflict.kind,
         "sentence": conflict.sentence,
+        "differs": conflict.differs,
         "state": conflict.choice,
         "decision": SENTENCES[conflict.choice],
         "project": f"{conflict.project.group.code}/{conflict.project.label}",
@@ -81,16 +82,6 @@ def view(conflict: Conflict) -> dict[str, Any]:
         "arrived": _side(conflict.file),
         "here": None if rival is None else _side(rival.file),
     }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Act:
-    """One decision that was taken: when, by whom, and what it was before."""
-
-    at: datetime
-    who: origins.Named
-    choice: str
-    before: str
 
 
 def sides(conflict: Conflict) -> tuple[File | None, File, bool]:
@@ -105,24 +96,6 @@ def sides(conflict: Conflict) -> tuple[File | None, File, bool]:
         return rival.file, conflict.file, True
     neighbour = _neighbour(conflict)
     return (None if neighbour is None else neighbour.file), conflict.file, False
-
-
-def history(conflict: Conflict) -> list[Act]:
-    """The decisions of a conflict, the last one first."""
-    acts = Audit.select().where(
-        Audit.target_type == "conflict", Audit.target_id == str(conflict.id), Audit.action == "conflict:resolved"
-    )
-    rows = list(acts.order_by(Audit.id.desc()))
-    names = origins.names((row.actor_type, row.actor_id) for row in rows)
-    return [
-        Act(
-            at=row.at,
-            who=names[row.actor_type, row.actor_id],
-            choice=row.detail.get("choice", ""),
-            before=row.detail.get("before", OPEN),
-        )
-        for row in rows
-    ]
 
 
 def next_open(conflict_id: int) -> int | None:
@@ -165,6 +138,37 @@ def resolve(conflict_id: int | str, choice: str, *, actor: Actor) -> Conflict:
             )
     descriptions.refresh()
     return conflict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """How a decision on several conflicts ended: how many are decided so, and why others are not."""
+
+    done: int
+    refused: tuple[str, ...]
+
+
+def resolve_several(numbers: Sequence[str], choice: str, *, actor: Actor) -> Decided:
+    """The same decision on several conflicts, the oldest first: of those of one object that replace, the newest stays.
+
+    Each is decided on its own; one that cannot be keeps no other from it. Raises BadValue where there are none, or more
+    than a page has, and NotAllowed.
+    """
+    rights.require_admin(actor)
+    wanted = sorted(set(numbers), key=lambda text: (len(text), text))
+    if not wanted:
+        raise BadValue("No conflict is marked. Mark those that you decide on.", field="conflict")
+    if len(wanted) > DECIDED_AT_ONCE:
+        raise BadValue(f"No more than {DECIDED_AT_ONCE} conflicts are decided at once.", field="conflict")
+    if choice not in get_args(Choice):
+        raise BadValue(f"{choice[:32]!r} is no decision. Choose keep, replace or separate.", field="choice")
+    refused: list[str] = []
+    for number in wanted:
+        try:
+            resolve(number, choice, actor=actor)
+        except (Missing, BadValue, Busy, Damaged, NotDicom) as error:
+            refused.append(f"Conflict {number[:20]}: {error.sentence}")
+    return Decided(done=len(wanted) - len(refused), refused=tuple(refused))
 
 
 def replace_at_once(stored: Stored, parsed: Header) -> Stored:

@@ -7,14 +7,13 @@ from typing import Any
 
 from peewee import ModelSelect, fn
 
-from portal import conflicts, frames, origins, trash, usage
+from portal import frames, origins, trash, usage
 from portal.browse import Place
 from portal.lists import LongList, contains, ordered
 from portal.models import (
     CURRENT,
     Acquisition,
     Blob,
-    Conflict,
     File,
     Group,
     Instance,
@@ -175,46 +174,6 @@ def _acquisitions(session_id: int) -> LongList:
         ),
     )
 
-
-def _brought_by(search: str) -> Sequence[Any]:
-    """What the origin of that number (`peer 7`) brought in."""
-    found = origins.asked(search)
-    return ((File.origin_type == found[0]) & (File.origin_id == found[1]),) if found else ()
-
-
-CONFLICTS = LongList(
-    table=Conflict,
-    rows=lambda: (
-        Conflict.select(Conflict, File, Blob, Project, Group)
-        .join(File)
-        .join(Blob)
-        .switch(Conflict)
-        .join(Project)
-        .join(Group)
-        .where(File.deleted_at.is_null())
-    ),
-    counted=lambda: Conflict.select().join(File).switch(Conflict).join(Project).where(File.deleted_at.is_null()),
-    views=lambda rows: _owned(rows, lambda row: row.file),
-    state=lambda: Conflict.choice,
-    searched=(Conflict.sop_uid, Conflict.sentence, Project.label),
-    also=_brought_by,
-    sorts={
-        "came": lambda: Conflict.id,
-        "what": lambda: Conflict.sentence,
-        "project": lambda: ordered(Project.label),
-        "state": lambda: Conflict.choice,
-    },
-    usual="-came",
-    heads=(
-        *("Conflict", "State", "Kind", "What happened", "Project", "SOP Instance UID", "File", "Bytes", "SHA-256"),
-        *OWNER_HEADS,
-    ),
-    cells=lambda found: (
-        *(found.row.id, conflicts.WORDS[found.row.choice], found.row.kind, found.row.sentence),
-        *(_path(found.row.project), found.row.sop_uid, found.row.file.name, found.row.file.blob.size),
-        *(found.row.file.blob.digest, *_owner_of(found.row.file, found.who)),
-    ),
-)
 
 TRASH = LongList(
     table=Trash,

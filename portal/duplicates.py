@@ -11,7 +11,7 @@ from portal.errors import Damaged, NotDicom, Unreachable
 from portal.header import Header
 from portal.models import Blob, arrivals
 from portal.models.arrivals import Rival
-from portal.same_content import Encoded
+from portal.same_content import Differences, Encoded
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ class Compared:
     """The file that says the same in other bytes."""
     different: frozenset[int] = frozenset()
     """Files that say something else."""
+    differs: str = ""
+    """Keywords of what differs from the first of them, which is the one that is shown."""
     undecided: frozenset[int] = frozenset()
     """Files that could not be compared here: a job has to."""
 
@@ -42,13 +44,18 @@ def compare(project_id: int, header: Header, read: Callable[[], Encoded]) -> Com
     different: set[int] = set()
     undecided: set[int] = set()
     same: int | None = None
+    differs = ""
     for rival in arrivals.rivals(project_id, header.sop_uid, header.transfer_syntax):
-        is_same = _is_same(rival, read)
-        if is_same:
+        found = _differences(rival, read)
+        if found is not None and not found:
             same = rival.file_id
             break
-        (undecided if is_same is None else different).add(rival.file_id)
-    return Compared(same=same, different=frozenset(different), undecided=frozenset(undecided))
+        if found is None or (found.compressed and not found.keys):
+            undecided.add(rival.file_id)
+            continue
+        differs = differs if different else found.keywords
+        different.add(rival.file_id)
+    return Compared(same=same, different=frozenset(different), differs=differs, undecided=frozenset(undecided))
 
 
 @contextmanager
@@ -65,17 +72,16 @@ def _opened(segment: str, offset: int, size: int, transfer_syntax: str) -> Itera
         yield Encoded(cast(BinaryIO, content), size, transfer_syntax)
 
 
-def _is_same(rival: Rival, read: Callable[[], Encoded]) -> bool | None:
-    """None where that cannot be told here."""
+def _differences(rival: Rival, read: Callable[[], Encoded]) -> Differences | None:
+    """None where they cannot be told here."""
     if not runtime.archive().is_here(rival.segment):
         return None
     arrived = read()
     try:
         with _opened(rival.segment, rival.offset, rival.size, arrived.transfer_syntax) as known:
-            found = same_content.differences(known, arrived, only_first=True)
+            return same_content.differences(known, arrived, at_most=same_content.MAX_KEYWORDS)
     except Unreachable:
         return None
     except (NotDicom, Damaged) as error:
         log.warning("file %d cannot be compared with what arrived: %s", rival.file_id, error.sentence)
-        return False
-    return None if found.compressed else not found
+        return Differences(pixels=True)

@@ -155,9 +155,8 @@ def enter(arrival: Arrival, place: Place) -> Stored:
 
 def judge(arrival: Arrival, header: Header) -> Verdict:
     """What it is to those that are here. Reads only."""
-    different = None if arrival.compared is None else arrival.compared.different
     digest = arrival.dataset_digest or ""
-    return index.judge(arrival.project_id, header, digest, arrival.within, different=different)
+    return index.judge(arrival.project_id, header, digest, arrival.within, compared=arrival.compared)
 
 
 def check_policy(arrival: Arrival, *, may_hold: bool) -> None:

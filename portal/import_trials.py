@@ -90,7 +90,7 @@ class Trial:
             compared = duplicates.compare(self._project, parsed, lambda: self._encoded(item, parsed, offset, check))
             if compared.same is not None and within is None:
                 return "same", "The same object is here, encoded otherwise."
-            verdict = index.judge(self._project, parsed, digest, within, different=compared.different)
+            verdict = index.judge(self._project, parsed, digest, within, compared=compared)
         if verdict.state == CURRENT:
             return self._among(item, parsed, offset, target, check)
         if verdict.sentence == index.IN_TWO_PLACES:
@@ -137,7 +137,7 @@ class Trial:
     def _is_same(self, item: Item, parsed: Header, offset: int, other: Item, begins: int, check: Check) -> bool:
         sides = (self._encoded(item, parsed, offset, check), self._encoded(other, parsed, begins, check))
         try:
-            return not same_content.differences(*sides, only_first=True)
+            return not same_content.differences(*sides, at_most=0)
         except NotDicom:
             return False
 

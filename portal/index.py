@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from portal import audit, descriptions, patients
+from portal.duplicates import Compared
 from portal.header import Header
 from portal.models import (
     ALTERNATE,
@@ -35,10 +36,14 @@ class Verdict:
     """current | alternate | held, or `same`: then `file_id` names where it is already."""
     kind: str = ""
     sentence: str = ""
+    differs: str = ""
+    """Keywords of what differs, of one that is held."""
     file_id: int | None = None
 
 
 SAME = "same"
+OTHER_CONTENT = "Other content than the object that is here under this UID."
+_DIFFERS = {"class": "SOPClassUID", "study": "StudyInstanceUID", "patient": "PatientID"}
 SHOWN_AGAIN = "It came again when nothing else was shown under its UID."
 IN_TWO_PLACES = "The same object stands elsewhere in this project too: peers see it once."
 UNCOMPARED = "The same SOP Instance UID in another transfer syntax, not compared yet."
@@ -52,13 +57,13 @@ def judge(
     dataset_digest: str,
     within: Container | None = None,
     *,
-    different: frozenset[int] | None = None,
+    compared: Compared | None = None,
 ) -> Verdict:
     """Compare an object with the project's by its UIDs. Reads only; takes its rows by index.
 
     `within` a container, the same object elsewhere does not make it `same`: it stands in both (docs/decisions/0068).
-    `different` are the files whose content it was compared with and is not; of others under its UID a job has to find
-    that out. None: whatever has other bytes is other content.
+    `compared` is what it was found to be to those under its UID; what it was not compared with is left to a job. None:
+    whatever has other bytes is other content.
     """
     file_id = same(project_id, header, dataset_digest, within)
     if file_id is not None:
@@ -67,15 +72,16 @@ def judge(
         return Verdict(state=ALTERNATE, sentence=IN_TWO_PLACES)
     current = arrivals.current_object(project_id, header.sop_uid)
     kind, sentence = _difference(project_id, header, current)
+    differs = compared.differs if compared else ""
     if kind:
-        return Verdict(state=HELD, kind=kind, sentence=sentence)
+        return Verdict(state=HELD, kind=kind, sentence=sentence, differs=differs or _DIFFERS[kind])
     if current is None:
         return Verdict(state=CURRENT)
     if current.transfer_syntax != header.transfer_syntax:
         return Verdict(state=ALTERNATE, sentence=UNCOMPARED)
-    if different is not None and current.file_id not in different:
+    if compared is not None and current.file_id not in compared.different:
         return Verdict(state=ALTERNATE, sentence=UNCOMPARED_BYTES)
-    return Verdict(state=HELD, kind="content", sentence="Other content than the object that is here under this UID.")
+    return Verdict(state=HELD, kind="content", sentence=OTHER_CONTENT, differs=differs)
 
 
 def same(project_id: int, header: Header, dataset_digest: str, within: Container | None = None) -> int | None:
@@ -110,7 +116,12 @@ def add(project_id: int, file: File, header: Header, dataset_digest: str, verdic
         _count(instance.series_id, 1)
     elif verdict.state == HELD and Conflict.get_or_none(Conflict.file == file) is None:
         Conflict.create(
-            file=file, project=project_id, sop_uid=header.sop_uid, kind=verdict.kind, sentence=verdict.sentence
+            file=file,
+            project=project_id,
+            sop_uid=header.sop_uid,
+            kind=verdict.kind,
+            sentence=verdict.sentence,
+            differs=verdict.differs,
         )
     return instance
 

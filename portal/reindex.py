@@ -22,6 +22,7 @@ from portal import (
     segment_checks,
 )
 from portal.archive import Damage, Purged, Record
+from portal.duplicates import Compared
 from portal.errors import Damaged, PortalError
 from portal.index import SAME
 from portal.models import (
@@ -196,9 +197,9 @@ def _index(file: File, parsed: header.Header, report: Report) -> None:
     with writing():
         is_conflict = Conflict.select().where(Conflict.file == file).exists()
         # What was an alternate for its pixels, compressed otherwise, was never a conflict.
-        different = None if is_conflict else frozenset[int]()
+        compared = None if is_conflict else Compared()
         container = file.parent_type, file.parent_id
-        verdict = index.judge(project_id, parsed, dataset_digest, container, different=different)
+        verdict = index.judge(project_id, parsed, dataset_digest, container, compared=compared)
         if verdict.state != SAME:
             index.add(project_id, file, parsed, dataset_digest, verdict)
             if verdict.state == ALTERNATE:

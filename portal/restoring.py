@@ -126,7 +126,7 @@ def _restore_file(project_id: int, file: File, read: _Read | None) -> str | None
     parsed, compared = read
     dataset_digest = file.blob.dataset_digest or ""
     container = file.parent_type, file.parent_id
-    verdict = index.judge(project_id, parsed, dataset_digest, container, different=compared.different)
+    verdict = index.judge(project_id, parsed, dataset_digest, container, compared=compared)
     if verdict.state == SAME or _came_again_here(container, compared):
         return None
     _show(file)

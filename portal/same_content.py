@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+from pydicom.datadict import keyword_for_tag
+from pydicom.tag import BaseTag
 
 from portal import raw_values
 from portal.element_stream import ElementStream, Event
@@ -18,7 +20,9 @@ LONGEST_TEXT = 64 << 10
 """Bytes of a text whose padding is looked at value by value."""
 CHUNK = 64 << 10
 MAX_KEYS = 5000
+MAX_KEYWORDS = 5
 PIXEL_GROUP = 0x7FE0
+PIXEL_DATA = 0x7FE00010
 _OFFSET_TABLES = (0x7FE00001, 0x7FE00002)
 _NEVER_SPLIT = raw_values.UNSPLIT_VRS | {"UC"}
 _PADDING = b"\0 "
@@ -48,6 +52,15 @@ class Differences:
         return bool(self.keys) or self.pixels
 
     @property
+    def keywords(self) -> str:
+        """The first of them as people know them, and that there are more."""
+        tags = self.tags
+        names = [_name(tag) for tag in tags[:MAX_KEYWORDS]]
+        if self.pixels:
+            names.append(_name(PIXEL_DATA))
+        return ", ".join(names) + (" and more" if len(tags) > MAX_KEYWORDS else "")
+
+    @property
     def tags(self) -> list[int]:
         """The elements of the data set itself that differ, or have something in them that does."""
         return sorted({key[0][0] for key in self.keys})
@@ -59,31 +72,29 @@ def differences(
     *,
     ignored: frozenset[int] = frozenset(),
     pixels: bool = True,
-    only_first: bool = False,
+    at_most: int = MAX_KEYS,
 ) -> Differences:
     """Compare two data sets. Those of `ignored` tags are left out, and all of group 7FE0 unless `pixels`.
 
-    With `only_first` the comparison ends at the first that differs. Raises NotDicom where one of them cannot be read to
-    its end, as of a data set that has too many elements.
+    The comparison ends where more than `at_most` elements differ. Raises NotDicom where one of the two cannot be read
+    to its end, as of a data set that has too many elements.
     """
-    walk = _Walk(one, other, ignored=ignored, pixels=pixels, only_first=only_first)
+    walk = _Walk(one, other, ignored=ignored, pixels=pixels, at_most=at_most)
     with contextlib.suppress(_Enough):
         walk.level(())
     return walk.found
 
 
 class _Enough(Exception):
-    """The first difference is all that was asked for."""
+    """More differs than was asked for."""
 
 
 class _Walk:
     """Goes through both, element by element of the same tag."""
 
-    def __init__(
-        self, one: Encoded, other: Encoded, *, ignored: frozenset[int], pixels: bool, only_first: bool
-    ) -> None:
+    def __init__(self, one: Encoded, other: Encoded, *, ignored: frozenset[int], pixels: bool, at_most: int) -> None:
         self._one, self._other = (ElementStream(*side) for side in (one, other))
-        self._ignored, self._pixels, self._only_first = ignored, pixels, only_first
+        self._ignored, self._pixels, self._at_most = ignored, pixels, at_most
         self.found = Differences()
 
     def level(self, above: Key) -> None:
@@ -116,9 +127,9 @@ class _Walk:
     def _note(self, key: Key, *, compressed: bool = False) -> None:
         if key[0][0] >> 16 == PIXEL_GROUP:
             self.found.pixels, self.found.compressed = True, compressed
-        elif len(self.found.keys) < MAX_KEYS:
+        else:
             self.found.keys.append(key)
-        if self._only_first:
+        if len(self.found.keys) > self._at_most:
             raise _Enough
 
     def _element(self, one: Event, other: Event, key: Key) -> None:
@@ -168,6 +179,10 @@ class _Walk:
         self._other.leave(depths[1])
         if not same:
             self._note(key, compressed=True)
+
+
+def _name(tag: int) -> str:
+    return keyword_for_tag(tag) or str(BaseTag(tag))
 
 
 def _leave(stream: ElementStream, event: Event) -> None:

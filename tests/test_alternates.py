@@ -53,7 +53,7 @@ def test_an_alternate_with_another_element_becomes_a_conflict(project: Project) 
     with begin(project, uid=ds.SOPInstanceUID, syntax=ImplicitVRLittleEndian) as incoming:
         incoming.write(encode(an_object(ImageComments="other"), syntax=ImplicitVRLittleEndian))
         assert incoming.commit().outcome == "alternate"
-    assert compared() == ["Another transfer syntax, and other content: elements (0020,4000)."]
+    assert compared() == ["Another transfer syntax, and other content: ImageComments."]
     assert [row.state for row in Instance.select()] == ["current", "held"]
     assert (Conflict.get().kind, Study.get().n_instances) == ("content", 1)
 
@@ -65,15 +65,15 @@ def test_an_alternate_with_other_pixels_becomes_a_conflict(project: Project) -> 
     with begin(project, uid=ds.SOPInstanceUID, syntax=ImplicitVRLittleEndian) as incoming:
         incoming.write(encode(changed, syntax=ImplicitVRLittleEndian))
         incoming.commit()
-    assert compared() == ["Another transfer syntax, and other content: the pixels."]
+    assert compared() == ["Another transfer syntax, and other content: PixelData."]
 
 
 def test_an_alternate_of_another_number_of_frames_becomes_a_conflict(project: Project) -> None:
     store_vendor_file("rtdose.dcm", project)
     store_vendor_file("rtdose_rle_1frame.dcm", project)
     (sentence,) = compared()
-    assert "other content: elements" in sentence
-    assert "(0028,0008)" in sentence
+    assert "other content: " in sentence
+    assert "NumberOfFrames" in sentence
 
 
 def test_one_job_is_asked_for_all_alternates_and_compares_them(project: Project) -> None:
@@ -151,4 +151,4 @@ def test_a_lossy_alternate_is_compared_by_its_elements_alone(project: Project) -
     store_vendor_file("SC_rgb_jpeg_dcmd.dcm", project)
     store_vendor_file("SC_rgb_jpeg.dcm", project)
     (sentence,) = compared()
-    assert sentence == alternates.EQUAL or "elements" in sentence
+    assert sentence == alternates.EQUAL or "other content" in sentence

@@ -134,8 +134,13 @@ class Conflict(Table):
     kind = CharField()
     """content | patient | study | class: what differs."""
     sentence = TextField()
+    differs = TextField(default="")
+    """Keywords of elements that differ, where the two were compared."""
     choice = CharField(default="open", index=True)
     """open | keep | replace | separate."""
+
+    class Meta:
+        indexes = ((("sop_uid", "project"), False),)
 
 
 class Decision(Table):

@@ -5,11 +5,11 @@ from typing import Any
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import comparison, conflicts, frames, origins
-from portal.data_lists import CONFLICTS
-from portal.errors import PortalError
+from portal import comparison, conflict_history, conflicts, frames, origins
+from portal.conflict_list import CONFLICTS
+from portal.errors import BadValue, PortalError
 from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.pages import as_csv, listed, render, wants_csv
+from portal.routes.pages import as_csv, listed, render, typed, wants_csv
 
 bp = Blueprint("conflicts", __name__, url_prefix="/data/conflicts")
 
@@ -48,15 +48,41 @@ WORDS = {
     * 2,
 }
 """What each decision does, in words: where nothing is here under the UID, and where the two have the same one."""
+SEVERAL_WORDS = {
+    "keep": "what was here stays.",
+    "replace": "the held objects are shown, and what they replaced is kept and hidden.",
+    "separate": "the held objects are shown in a project of their own.",
+}
+SEVERAL = (("keep", "Keep what is here"), ("replace", "Show the held ones instead"), ("separate", "Separate them"))
+"""What can be decided of several conflicts at once."""
+REFUSALS_SHOWN = 5
 STATES = tuple(conflicts.WORDS.items())
 
 
 @bp.get("/")
 @site_admin_required
 def index() -> Response:
-    if wants_csv():
-        return as_csv(CONFLICTS, "conflicts")
-    return render("conflicts/list.html", partial="conflicts/_list.html", listing=listed(CONFLICTS), states=STATES)
+    return as_csv(CONFLICTS, "conflicts") if wants_csv() else _list()
+
+
+@bp.post("/")
+@site_admin_required
+def decide() -> Response:
+    choice = request.form.get("choice", "")
+    try:
+        decided = conflicts.resolve_several(request.form.getlist("conflict"), choice, actor=current_actor())
+    except BadValue as error:
+        return _list(error.sentence, status=422)
+    if decided.done:
+        one = decided.done == 1
+        flash(
+            f"{decided.done} {'conflict is' if one else 'conflicts are'} decided: {SEVERAL_WORDS[choice]} "
+            f"Another decision takes it back: mark {'it' if one else 'them'} under {conflicts.WORDS[choice]}."
+        )
+    for sentence in decided.refused[:REFUSALS_SHOWN]:
+        flash(sentence, "bad")
+    narrowed: dict[str, Any] = {name: typed(name, 200) for name in ("q", "only", "sort") if typed(name, 200)}
+    return redirect(url_for(".index", **narrowed), 303)
 
 
 @bp.get("/<row:conflict_id>")
@@ -78,7 +104,7 @@ def show(conflict_id: int) -> Response:
         trouble=trouble,
         everything=request.args.get("only") == "all",
         choices=[(choice, words[same_uid]) for choice, words in WORDS.items()],
-        history=conflicts.history(conflict),
+        history=conflict_history.history(conflict),
         next=conflicts.next_open(conflict_id),
     )
 
@@ -99,3 +125,15 @@ def _compared(here: Any, held: Any, *, same_uid: bool) -> tuple[Any, str]:
         return comparison.compare(here, held, neighbours=not same_uid), ""
     except PortalError as error:
         return None, error.sentence
+
+
+def _list(trouble: str = "", *, status: int = 200) -> Response:
+    return render(
+        "conflicts/list.html",
+        partial="conflicts/_list.html",
+        listing=listed(CONFLICTS),
+        states=STATES,
+        choices=SEVERAL,
+        trouble=trouble,
+        status=status,
+    )

@@ -23,6 +23,15 @@ document.addEventListener("click", async (event) => {
   }
 });
 
+/* One box marks all of a list, where there is script. */
+document.addEventListener("change", (event) => {
+  const all = event.target.closest("[data-marks]");
+  for (const box of all?.form.querySelectorAll(`[name="${all.dataset.marks}"]`) ?? []) box.checked = all.checked;
+});
+const showMarks = () => document.querySelectorAll("[data-marks]").forEach((box) => (box.hidden = false));
+document.addEventListener("htmx:after:swap", showMarks);
+showMarks();
+
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   for (const menu of document.querySelectorAll("details.menu[open]")) {
