@@ -195,7 +195,9 @@ def _empty_containers(table: Any, name: str, trash_id: int, after: int) -> list[
 
 def _is_empty(table: Any, name: str) -> list[Any]:
     """Conditions: no file lies in it, in whatever state, no container, and no row of the index names it."""
-    lying: list[Any] = [File.select(File.id).where(File.parent_type == name, File.parent_id == table.id)]
+    here = File.select(File.id).where(File.parent_type == name, File.parent_id == table.id)
+    # Live files and those in the trash have an index each; both together would be looked for in all files.
+    lying: list[Any] = [here.where(File.deleted_at.is_null()), here.where(File.deleted_at.is_null(False))]
     if table is Acquisition:
         lying.append(Series.select(Series.id).where(Series.acquisition == table.id))
     elif table is Session:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 
 from peewee import DatabaseError, OperationalError
 
-from portal import containers, filing, header, quarantine, releasing, runtime
+from portal import containers, filing, header, quarantine, releasing, runtime, segment_checks
 from portal.archive import Damage, Place, Purged, Record
 from portal.errors import NotDicom, PortalError
 from portal.filing import Arrival
@@ -101,6 +101,8 @@ def _index_unknown(segment: str) -> Iterator[int]:
             log.warning("segment %s at %d: %s", found.segment, found.offset, found.sentence)
             if found.torn and found.offset > last:
                 archive.cut(segment, found.offset)
+            elif not found.torn:
+                segment_checks.note_damage(segment)
         elif isinstance(found, Purged):
             bury(found)
         elif (stored := enter(found)) is not None:

@@ -196,6 +196,8 @@ def sweep() -> None:
     if not old.exists() and not releasing.is_due():
         return
     with writing():
+        if Job.select().where(*by_age).exists():
+            return  # another worker was faster
         total = sum(thrown.files for thrown in old)
         what = f"What was in the trash for {days:,} days"
         job = jobs.create("purge", actor=_SYSTEM, params={"before": before.isoformat()}, what=what, total=total)

@@ -1,6 +1,8 @@
 """What is purged is gone for good: rows, pictures, blocks of the disk; who has it still may send it again."""
 
+import ast
 import os
+import re
 import secrets
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,7 +12,7 @@ import pytest
 from archive_fixtures import a_project, an_object, store, upload
 from cli_fixtures import Portal
 from pydicom import Dataset
-from web_fixtures import Visitor, app, reader, stranger, text_of, visitor
+from web_fixtures import Visitor, app, reader, statements, stranger, text_of, visitor
 from work_fixtures import add_copies
 
 from portal import (
@@ -320,6 +322,22 @@ def test_a_restore_leaves_out_what_was_purged_meanwhile(study: Session, admin: A
         left, headers = restoring._still_there(thrown.id, waiting, [None] * 3)
     assert [file.id for file in left] == [file.id for file in waiting[1:]]
     assert len(headers) == 2
+
+
+def test_a_purge_reads_no_whole_table(study: Session, admin: Actor) -> None:
+    number = throw("session", study.id, admin)
+    with statements() as sent:
+        trash.purge(number, actor=admin)
+    about_files = [found for found in map(ast.literal_eval, sent) if 'FROM "audit"' not in found[0]]
+    plans = [(found[0], step) for found in about_files for step in _plan(*found)]
+    large = ("file", "blob", "instance", "job_item", "series", "study", "purged_record", "acquisition")
+    assert [plan for plan in plans if re.match(rf"SCAN ({'|'.join(large)}|t\d+)\b(?!.*USING)", plan[1])] == []
+
+
+def _plan(sql: str, values: list[object]) -> list[str]:
+    if not sql.startswith(("SELECT", "UPDATE", "DELETE")):
+        return []
+    return [str(row[3]) for row in models.database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()]
 
 
 def test_a_purge_that_is_killed_before_its_bytes_go_leaves_them_to_the_next_one(study: Session, admin: Actor) -> None:

@@ -14,7 +14,7 @@ from archive_fixtures import a_project, an_object, encode, store
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from portal import header, models, quarantine, recovery, reindex, runtime, settings
+from portal import header, models, quarantine, recovery, reindex, runtime, segment_checks, settings
 from portal.archive import Place
 from portal.errors import Missing
 from portal.models import Blob, ClosedSegment, File, Instance, Project, QuarantinedRecord, writing
@@ -180,6 +180,19 @@ def test_of_what_is_indexed_only_the_lengths_are_read(project: Project, admin: A
         file.write(b"changed")
     assert recovery.recover() == 0
     assert ClosedSegment.get().name == blob.segment
+
+
+def test_a_damaged_record_without_rows_is_named(project: Project) -> None:
+    for number in range(2):
+        store(an_object(SOPInstanceUID=f"1.2.3.{number}"), project)
+    blob = Instance.get(Instance.sop_uid == "1.2.3.0").file.blob
+    lose_rows("1.2.3.0")
+    runtime.archive().close()
+    with runtime.archive().path(blob.segment).open("r+b") as file:
+        file.seek(blob.offset + 500)
+        file.write(b"changed")
+    assert recovery.recover() == 0
+    assert [(row.segment, row.kind) for row in segment_checks.known()] == [(blob.segment, "damaged")]
 
 
 def test_an_open_or_empty_segment_is_not_taken_for_a_closed_one(project: Project) -> None:

@@ -164,6 +164,10 @@ File.add_index(
     )
 )
 
+File.add_index(
+    File.index(File.parent_type, File.parent_id, name="file_trashed_parent").where(File.deleted_at.is_null(False))
+)
+
 
 File.add_index(
     File.index(File.origin_id, name="file_of_device").where(
