@@ -15,7 +15,6 @@ from portal.children import LONGEST_PAUSE, SERVING_PAUSE, Child
 from portal.job_queue import LANES
 from portal.liveness import Liveness
 from portal.logs import LogFile
-from portal.sample import ground
 from portal.settings import Settings
 
 TICK = 0.25
@@ -52,8 +51,17 @@ class Plan:
 class Supervisor:
     """The processes of one site. Its loop is one thread: a child is killed when the thread that started it ends."""
 
-    def __init__(self, chosen: Settings, plan: Plan, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        chosen: Settings,
+        plan: Plan,
+        say: Callable[[str], None],
+        *,
+        sample_peer: Callable[[], list[str] | None] = lambda: None,
+    ) -> None:
+        """`sample_peer`: title, host and port that the sample's peer serves on, once the sample is there."""
         self._chosen, self._plan, self._say = chosen, plan, say
+        self._sample_peer = sample_peer
         self._selector = selectors.DefaultSelector()
         self._children: list[Child] = []
         self._signals = 0
@@ -199,7 +207,7 @@ class Supervisor:
     def _announce(self, *, complete: bool) -> None:
         if not complete:
             self._say("The sample site is not as it should be; the lines above say where. The site runs all the same.")
-        elif self._plan.sample and (peer := _sample_peer()):
+        elif self._plan.sample and (peer := self._sample_peer()):
             arguments = [sys.executable, "-P", "-m", "dimse_worker.sample_peer", "serve", *peer]
             self._children.append(self._child("sample-peer", arguments))
         self._say(f"Portico is ready: {self._plan.url}")
@@ -233,13 +241,6 @@ class Supervisor:
 
     def _count(self, _number: int, _frame: FrameType | None) -> None:
         self._signals += 1
-
-
-def _sample_peer() -> list[str] | None:
-    """Title, host and port that the sample's peer serves on."""
-    with models.connection():
-        peer = ground.peer()
-    return [peer.ae_title, peer.host, str(peer.port)] if peer else None
 
 
 def _in_words(code: int) -> str:

@@ -67,7 +67,8 @@ class Place:
     ) -> Destination:
         """Open it as the site would; `config` changes its configuration, `options` are of the driver."""
         module = importlib.import_module(providers.named(self.provider).module)
-        chosen = {} if self.provider == "fs" else {"limits": LIMITS, "wait": lambda _seconds: None, **(options or {})}
+        told = providers.named(self.provider).options()
+        chosen = told if self.provider == "fs" else {"limits": LIMITS, "wait": lambda _seconds: None, **(options or {})}
         chosen.setdefault("lanes", self.config.get("threads", 4))
         opened: Destination = module.open_destination(
             {**self.config, **config}, prefix, self.secret if secret is None else secret, **chosen

@@ -20,7 +20,7 @@ from portal.models import Storage
 from portal.provenance import Actor
 from portal.runs import Stopped
 from portal.settings import Settings
-from portal.storage import drafts, fs, keys, mounts, storages
+from portal.storage import drafts, folder_destination, keys, mounts, providers, storages
 from portal.storage.destination import NOT_AS_TAKEN_IN, OTHER_BYTES, Destination, Stat
 from portal.storage.fs import FileSystemStore
 from portal.storage.store import NoPlace
@@ -32,18 +32,25 @@ def put(destination: Destination, key: str, content: bytes = CONTENT) -> None:
     destination.put(key, [content], size=len(content), digest=hashlib.sha256(content).hexdigest())
 
 
+def opened(mirror: Storage, **options: bool) -> Destination:
+    """The storage as the site opens it, with other abilities of its file system."""
+    return folder_destination.open_destination(
+        mirror.config, mirror.prefix, {}, allowed=providers.allowed_folders(), **options
+    )
+
+
 PLAIN = {"unnamed": False, "together": False}
 """A file system that has no files without a name, and of which each file is synced by itself."""
 
 
 @pytest.fixture(params=[{}, PLAIN], ids=["usual", "plain"])
 def destination(request: pytest.FixtureRequest, mirror: Storage) -> Destination:
-    return fs.open_destination(mirror.config, mirror.prefix, {}, **request.param)
+    return opened(mirror, **request.param)
 
 
 @pytest.fixture
 def plain(mirror: Storage) -> Destination:
-    return fs.open_destination(mirror.config, mirror.prefix, {}, **PLAIN)
+    return opened(mirror, **PLAIN)
 
 
 @pytest.mark.parametrize("size", [0, 1000, 1_000_000, 64_000_000])
@@ -357,7 +364,7 @@ def test_a_segment_told_apart_keeps_its_ending_and_its_limit() -> None:
 
 def test_a_storage_stands_in_the_list_with_what_was_given(mirror: Storage, folder: Path) -> None:
     view = storages.view(storages.get("mirror"))
-    assert (view["provider"], view["path"], view["mode"], view["visible"]) == ("fs", str(folder), "export", "site")
+    assert (view["provider"], view["path"], view["mode"], view["visible"]) == ("fs", str(folder), "both", "site")
     assert (view["state"], view["prefix"]) == ("untested", "")
     assert folder.is_dir()
 

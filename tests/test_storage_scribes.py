@@ -16,7 +16,7 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import content_of, files_below, until
 
 from portal.models import Storage
-from portal.storage import fs, scribes
+from portal.storage import folder_destination, providers, scribes
 from portal.storage.destination import NOT_AS_TAKEN_IN, Content, Destination
 from portal.storage.store import Extent
 
@@ -33,7 +33,9 @@ def has_open(process: int, folder: Path) -> bool:
 def destination(mirror: Storage) -> Iterator[Destination]:
     """A folder, in a process that has no scribe: a test before this one may have left some at rest."""
     scribes.close()
-    yield fs.open_destination(mirror.config, mirror.prefix, {}, lanes=4)
+    yield folder_destination.open_destination(
+        mirror.config, mirror.prefix, {}, lanes=4, allowed=providers.allowed_folders()
+    )
     scribes.close()
 
 

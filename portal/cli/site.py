@@ -9,6 +9,7 @@ from portal import health, migrations, runtime, settings, site_key, startup
 from portal.cli.door import data_option, json_option, on_site
 from portal.cli.printing import Answer, answer
 from portal.quantities import size
+from portal.sample import ground
 from portal.supervisor import Plan, Supervisor
 
 MOST = 64
@@ -38,7 +39,7 @@ def up(data: Path | None, rebuild: bool, **options: object) -> int:
         startup.check_port(plan.host, plan.port)
         startup.open_site(chosen, anew=rebuild)
         startup.prepare(chosen, click.echo, anew=rebuild)
-        Supervisor(chosen, plan, click.echo).run()
+        Supervisor(chosen, plan, click.echo, sample_peer=ground.address_of_peer).run()
     return 0
 
 

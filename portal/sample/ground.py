@@ -83,6 +83,13 @@ def peer() -> Peer | None:
     return found
 
 
+def address_of_peer() -> list[str] | None:
+    """Title, host and port that the sample's peer serves on; None where it has none."""
+    with runtime.connection():
+        found = peer()
+    return [found.ae_title, found.host, str(found.port)] if found else None
+
+
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

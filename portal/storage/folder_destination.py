@@ -3,21 +3,45 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import Any
 
 from portal.errors import PortalError, Taken
-from portal.storage import scribes
+from portal.storage import paths, scribes
 from portal.storage.destination import LEFT_AFTER, Destination, checked
+from portal.storage.fs import FileSystemStore
+from portal.storage.paths import AllowedFolders
 from portal.storage.store import Content, Differs, Upload
-
-if TYPE_CHECKING:
-    from portal.storage.fs import FileSystemStore
 
 TOGETHER = 320
 """Objects of one bundle, which is brought to its end also where its run is to stop."""
 
 MANY = 1000
 """Objects for which scribes are started before there is anything to write."""
+
+
+def open_destination(
+    config: dict[str, Any],
+    prefix: str,
+    _secret: dict[str, str],
+    *,
+    allowed: AllowedFolders,
+    lanes: int = 1,
+    unnamed: bool = True,
+    together: bool = True,
+    **options: Any,
+) -> Destination:
+    """The destination in a folder that the site still allows, for `lanes` threads. Raises BadValue.
+
+    Without `unnamed` or `together` its files are written as on a file system that has none without a name, or of which
+    each must be synced by itself.
+    """
+    folder, root = paths.inside(config["path"], allowed)
+    mount = config.get("mount") or ""
+    if mount and allowed.data.resolve().is_relative_to(mount):
+        mount = ""  # the site itself lies on that disk and runs, or it moved to a machine of other disks
+    abilities = {"unnamed": unnamed, "together": together}
+    open_store = lambda: FileSystemStore(folder, root, mount, allowed=allowed, lanes=lanes, **abilities)  # noqa: E731
+    return FolderDestination(open_store, prefix=prefix, **options)
 
 
 class FolderDestination(Destination):
@@ -86,6 +110,6 @@ class FolderDestination(Destination):
         raise NotImplementedError(upload)
 
     @property
-    def _store(self) -> "FileSystemStore":
+    def _store(self) -> FileSystemStore:
         store: FileSystemStore = self._of_this_thread()
         return store

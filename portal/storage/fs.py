@@ -7,16 +7,13 @@ import platform
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from portal import runtime
 from portal.errors import BadValue, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.storage import drafts, folders, mounts, paths, scribes
 from portal.storage.batch import Batch
-from portal.storage.destination import Destination
 from portal.storage.file_lists import walk
-from portal.storage.folder_destination import FolderDestination
 from portal.storage.folders import FOLDER, descend
+from portal.storage.paths import AllowedFolders
 from portal.storage.store import CHUNK, Content, NoPlace, Stat, Step
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -30,30 +27,6 @@ _DENIED = {
 MOST_OPEN = 256
 """Files that the threads of one destination have open at once to write them, each perhaps with a folder of its own; a
 process of a small machine may have 1,024 open."""
-
-
-def open_destination(
-    config: dict[str, Any],
-    prefix: str,
-    _secret: dict[str, str],
-    *,
-    lanes: int = 1,
-    unnamed: bool = True,
-    together: bool = True,
-    **options: Any,
-) -> Destination:
-    """The destination in a folder that the site still allows, for `lanes` threads. Raises BadValue.
-
-    Without `unnamed` or `together` its files are written as on a file system that has none without a name, or of which
-    each must be synced by itself.
-    """
-    folder, root = paths.inside(config["path"])
-    mount = config.get("mount") or ""
-    if mount and runtime.current().data.resolve().is_relative_to(mount):
-        mount = ""  # the site itself lies on that disk and runs, or it moved to a machine of other disks
-    abilities = {"unnamed": unnamed, "together": together}
-    open_store = lambda: FileSystemStore(folder, root, mount, lanes=lanes, **abilities)  # noqa: E731
-    return FolderDestination(open_store, prefix=prefix, **options)
 
 
 class FileSystemStore:
@@ -74,12 +47,14 @@ class FileSystemStore:
         root: Path,
         mount: str = "",
         *,
+        allowed: AllowedFolders | None = None,
         lanes: int = 1,
         unnamed: bool = True,
         together: bool = True,
     ) -> None:
         self._path = folder
         self._root = root
+        self._allowed_folders = allowed or AllowedFolders(data=root, roots=(root,))
         self.mount = ""
         self._needed = mount
         self._device = -1
@@ -166,7 +141,7 @@ class FileSystemStore:
                 yield (found,)
 
     def _allowed(self) -> str:
-        paths.inside(str(self._path))
+        paths.inside(str(self._path), self._allowed_folders)
         return f"{self._path} lies in a folder that this site allows."
 
     def _found(self) -> str:

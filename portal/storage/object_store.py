@@ -4,12 +4,11 @@ import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 from portal.errors import Missing, PortalError, Taken
-from portal.models import now
 from portal.storage.destination import LEFT_AFTER, OTHER_BYTES, Destination, Guard, checked
 from portal.storage.parts import Buffers, Lanes, Parts
 from portal.storage.store import MIB, Content, Differs, NotKept, ObjectStore, Part, Unsupported, Upload
@@ -68,7 +67,7 @@ class ObjectStoreDestination(Destination):
         return None
 
     def leftovers(self, older: timedelta = LEFT_AFTER) -> Iterator[tuple[str, Upload]]:
-        before: datetime = now() - older
+        before = datetime.now(UTC) - older
         for upload in self._store.unfinished(self._prefix):
             if upload.since is not None and upload.since < before:
                 yield upload.name.removeprefix(self._prefix), upload

@@ -1,9 +1,9 @@
 """Folders of this machine that a file-system storage may use."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from portal import runtime
 from portal.errors import BadValue
 from portal.storage.form_fields import Field
 
@@ -18,14 +18,22 @@ FORM = (
 )
 
 
-def clean(config: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class AllowedFolders:
+    """What the site's settings allow: folders under one of the roots, but not among its own data."""
+
+    data: Path
+    roots: tuple[Path, ...]
+
+
+def clean(config: dict[str, Any], allowed: AllowedFolders) -> dict[str, Any]:
     """The configuration of a file-system storage, its path resolved. Raises BadValue for one outside the roots.
 
     A folder of our own that is not there yet is made; elsewhere it must exist, for it may be a disk not mounted.
     """
-    folder, _root = inside(str(config.get("path") or ""))
+    folder, _root = inside(str(config.get("path") or ""), allowed)
     try:
-        if folder.is_relative_to(runtime.current().data / "storage"):
+        if folder.is_relative_to(allowed.data / "storage"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         is_file = folder.exists() and not folder.is_dir()
     except FileExistsError:
@@ -37,14 +45,13 @@ def clean(config: dict[str, Any]) -> dict[str, Any]:
     return {"path": str(folder)}
 
 
-def _refuse_our_own(folder: Path) -> None:
+def _refuse_our_own(folder: Path, data: Path) -> None:
     """Raise BadValue where the site's keys, rows or archive would be read as objects, or written among."""
-    data = runtime.current().data.resolve()
     if data.is_relative_to(folder) or (folder.is_relative_to(data) and not folder.is_relative_to(data / "storage")):
         raise BadValue(f"{str(folder)[:200]} holds Portico's own data. Choose another folder.", field="path")
 
 
-def inside(text: str) -> tuple[Path, Path]:
+def inside(text: str, allowed: AllowedFolders) -> tuple[Path, Path]:
     """The folder with all links resolved, and the root that it lies under. Raises BadValue if there is none."""
     if not text.strip():
         raise BadValue("A file-system storage needs the path of a folder.", field="path")
@@ -55,10 +62,10 @@ def inside(text: str) -> tuple[Path, Path]:
         folder = path.resolve()
     except (OSError, RuntimeError) as error:
         raise BadValue(f"{text[:200]} cannot be resolved; check its links.", field="path") from error
-    roots = [root.resolve() for root in runtime.current().storage_roots]
+    roots = [root.resolve() for root in allowed.roots]
     for root in roots:
         if folder.is_relative_to(root):
-            _refuse_our_own(folder)
+            _refuse_our_own(folder, allowed.data.resolve())
             return folder, root
-    allowed = ", ".join(str(root) for root in roots) or "none"
-    raise BadValue(f"{str(folder)[:200]} is outside the folders that this site allows ({allowed}).", field="path")
+    names = ", ".join(str(root) for root in roots) or "none"
+    raise BadValue(f"{str(folder)[:200]} is outside the folders that this site allows ({names}).", field="path")

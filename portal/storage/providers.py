@@ -11,6 +11,7 @@ from portal.models import Storage
 from portal.refusals import Refusals
 from portal.storage import azure_config, form_fields, gcs_config, paths, s3_config, servers
 from portal.storage.form_fields import Field
+from portal.storage.paths import AllowedFolders
 
 if TYPE_CHECKING:
     from portal.storage.destination import Destination
@@ -47,6 +48,8 @@ class Provider:
     module: str = ""
     """Has `open_destination(config, prefix, secret)`; imported when a storage is opened, so that no web process loads
     the drivers. `config["create_only"]` and `config["mount"]` say what the test has found."""
+    options: Callable[[], dict[str, Any]] = dict
+    """What `open_destination` is told of the site."""
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -69,14 +72,21 @@ class Provider:
         return form_fields.secrets(self.form)
 
 
+def allowed_folders() -> AllowedFolders:
+    """The folders of this machine that the site's settings allow."""
+    chosen = runtime.current()
+    return AllowedFolders(data=chosen.data, roots=tuple(chosen.storage_roots))
+
+
 PROVIDERS = {
     "fs": Provider(
         label="File system",
         about="A folder of this server, or one that is mounted there.",
         form=paths.FORM,
-        clean=paths.clean,
+        clean=lambda config: paths.clean(config, allowed_folders()),
         in_words=lambda config: str(config.get("path", "")),
-        module="portal.storage.fs",
+        module="portal.storage.folder_destination",
+        options=lambda: {"allowed": allowed_folders()},
     ),
     "s3": Provider(
         label="Amazon S3 and compatible",
@@ -158,7 +168,8 @@ def destination(storage: Storage, secret: Secrets, *, lanes: int) -> "Destinatio
     Raises BadValue where the site no longer allows its place.
     """
     refuse_archive(storage.provider, storage.config, storage.prefix)
-    module = importlib.import_module(named(storage.provider).module)
+    provider = named(storage.provider)
+    module = importlib.import_module(provider.module)
     config = {**storage.config, "create_only": storage.create_only, "mount": storage.mount}
-    opened: Destination = module.open_destination(config, storage.prefix, secret, lanes=lanes)
+    opened: Destination = module.open_destination(config, storage.prefix, secret, lanes=lanes, **provider.options())
     return opened
