@@ -1,7 +1,5 @@
 """pydicom's data sets of what came from outside, made within bounds: large values stay where they are."""
 
-from collections.abc import Collection
-
 from pydicom import DataElement, Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag
@@ -14,18 +12,14 @@ MAX_SIZE = 16 << 20
 """Bytes of all values together."""
 
 
-def of_elements(
-    reader: Reader, elements: dict[int, Extent], *, limit: int = MAX_VALUE_SIZE, tags: Collection[int] = ()
-) -> Dataset:
-    """The elements, or those of these tags. The value of one that is larger than the limit is None, its length told.
+def of_elements(reader: Reader, elements: dict[int, Extent], *, limit: int = MAX_VALUE_SIZE) -> Dataset:
+    """The elements of the top level. The value of one that is larger than the limit is None, its length told.
 
     So it is for those, in the order of their tags, with which all together would be larger than 16 MiB.
     """
     found: dict[BaseTag, DataElement | RawDataElement] = {}
     left = MAX_SIZE
-    for tag in sorted(tags or elements):
-        if tag not in elements:
-            continue
+    for tag in sorted(elements):
         element, end = elements[tag]
         size = end - element.offset
         value = reader.bytes_at(element.offset, size) if size <= min(limit, left) else None

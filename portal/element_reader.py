@@ -89,8 +89,8 @@ class Reader:
         self._explicit_head = struct.Struct(f"{order}HH2sH").unpack_from
         self._long = struct.Struct(f"{order}L").unpack_from
         self._delimiter = struct.pack(f"{order}HH", SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF)
+        # Elements so far, and at which number to stop: whoever iterates may change that between two elements.
         self.count, self.max_elements = 0, max_elements
-        """Elements so far, and at which number to stop; both may be looked at and changed between two elements."""
         self._deep = deep
         self._top_level_elements = 0
         self._window, self._window_start = b"", 0
