@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from portal.models import Acquisition, Session, Subject, writing
+from portal import patients
+from portal.models import Acquisition, Session, Subject, arrivals, writing
+from portal.patients import Patient
 from portal.provenance import Origin
 from portal.recorded import Columns
 
@@ -53,8 +55,10 @@ def _found(level: str, above_id: int, columns: Columns) -> int | None:
     table, above = _LEVELS[level]
     inside = getattr(table, above) == above_id
     if columns.get("patient_id"):
-        same = (table.patient_id == columns["patient_id"]) & (table.issuer == columns["issuer"])
-    elif columns.get("uid"):
+        patient = Patient(columns["patient_id"], columns["issuer"])
+        known = {issuer: number for number, issuer in arrivals.subjects(above_id, patient.patient_id)}
+        return patients.subject_of(patient, known)
+    if columns.get("uid"):
         same = table.uid == columns["uid"]
     else:
         same = (table.label == columns["label"]) & table.trash.is_null()

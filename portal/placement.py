@@ -161,14 +161,9 @@ def _subject(project_id: int, header: Header, origin: Origin) -> Subject:
 
 
 def _subject_of_patient(project_id: int, patient: Patient) -> Subject | None:
-    """The patient's subject. One without an issuer is the patient's too, and gets it when it is first heard of.
-
-    Where the object says no issuer and several subjects do, it is of none of them.
-    """
+    """The patient's subject, which gets its issuer when that is first heard of."""
     known = {issuer: number for number, issuer in arrivals.subjects(project_id, patient.patient_id)}
-    number = known.get(patient.issuer) or known.get("")
-    if number is None and not patient.issuer and len(known) == 1:
-        (number,) = known.values()
+    number = patients.subject_of(patient, known)
     found: Subject | None = None if number is None else Subject.get_by_id(number)
     if found is not None and patient.issuer:
         _learn_issuer(found, patient.issuer)

@@ -134,6 +134,18 @@ def vendors(listener: Listener) -> list[Sent]:
     return taken
 
 
+def test_what_dcmtk_sends_of_each_vendors_object_after_pydicom_is_no_conflict(
+    listener: Listener, vendors: list[Sent]
+) -> None:
+    before = models.Conflict.select().count()
+    dcmtk("storescu", "-nh", *(str(path) for path in vendor_files()), port=listener.port)
+    until(lambda: models.Association.select().where(models.Association.outcome != "open").count() == 2, "both ended")
+    counted = models.Association.select().order_by(models.Association.id.desc()).get().counts["store"]
+    assert models.Conflict.select().count() == before
+    assert counted["reencoded"] >= 5
+    assert set(counted) <= {"done", "failed", "same", "reencoded", "alternate", "refused"}
+
+
 def studies() -> list[str]:
     return [str(study.study_uid) for study in models.Study.select()]
 

@@ -5,7 +5,7 @@ import io
 import pytest
 from archive_fixtures import a_project, an_object, store
 
-from portal import header, import_twins, trash
+from portal import header, import_places, import_twins, trash
 from portal.header import Header
 from portal.models import Acquisition, Conflict, File, Project, Session, Study, Subject
 from portal.provenance import Actor
@@ -88,3 +88,11 @@ def _header(issuer: str) -> Header:
     written = io.BytesIO()
     an_object(IssuerOfPatientID=issuer).save_as(written)
     return header.read_file(written, written.tell())[0]
+
+
+def test_an_import_by_a_sidecar_without_the_issuer_finds_the_patients_subject(project: Project) -> None:
+    store(an_object(IssuerOfPatientID="HOSPITAL"), project)
+    told = {"label": "1CT1", "patient_id": "1CT1", "issuer": ""}
+    assert import_places.make(project.id, [("subject", told)]) == ("subject", Subject.get().id)
+    other = import_places.make(project.id, [("subject", {**told, "issuer": "CLINIC"})])
+    assert other == ("subject", Subject.get(Subject.issuer == "CLINIC").id)
