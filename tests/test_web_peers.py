@@ -19,8 +19,8 @@ from web_fixtures import (
 )
 
 from portal import associations, callers, containers, jobs, peers
-from portal.interface_lists import peer_state
 from portal.models import File, Job, Peer, now
+from portal.peer_lists import peer_state
 from portal.provenance import Actor
 
 __all__ = ["app", "dimse", "stranger", "visitor"]

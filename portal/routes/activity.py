@@ -4,10 +4,10 @@ from flask import Blueprint
 from werkzeug.wrappers import Response
 
 from portal import days
-from portal.interface_lists import CALLERS
+from portal.audit_lists import AUDIT
+from portal.peer_lists import ASSOCIATION_DAYS, ASSOCIATIONS, CALLERS
 from portal.routes.guard import site_admin_required
 from portal.routes.pages import as_csv, listed, render, wants_csv
-from portal.work_lists import ASSOCIATION_DAYS, ASSOCIATIONS, AUDIT
 
 bp = Blueprint("activity", __name__, url_prefix="/activity")
 

@@ -7,8 +7,8 @@ from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
 from portal import acts, devices, keys, pictures
+from portal.device_lists import DEVICES
 from portal.errors import Missing
-from portal.interface_lists import DEVICES
 from portal.routes import words
 from portal.routes.forms import Form, choice, day, hidden, text
 from portal.routes.guard import current_actor, site_admin_required

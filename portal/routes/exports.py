@@ -16,6 +16,7 @@ from portal import (
     peers,
     verifications,
 )
+from portal.export_lists import EXPORTS
 from portal.export_orders import TO_PEER, Options
 from portal.routes.export_forms import (
     ExportForm,
@@ -33,7 +34,6 @@ from portal.routes.guard import current_actor, current_scope, site_admin_require
 from portal.routes.jobs import page_of
 from portal.routes.pages import as_csv, listed, render, typed, wants_csv
 from portal.storage import storages
-from portal.work_lists import EXPORTS
 
 bp = Blueprint("exports", __name__, url_prefix="/exports")
 

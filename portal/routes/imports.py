@@ -6,13 +6,13 @@ from flask import Blueprint, redirect, url_for
 from werkzeug.wrappers import Response
 
 from portal import browse, import_paths, imports
+from portal.import_lists import IMPORTS
 from portal.import_orders import Wanted
 from portal.routes.exports import STATES
 from portal.routes.forms import Form, choice, lines, offered, split, text
 from portal.routes.guard import current_actor, current_scope, site_admin_required
 from portal.routes.pages import as_csv, listed, render, typed, wants_csv
 from portal.storage import storages
-from portal.work_lists import IMPORTS
 
 bp = Blueprint("imports", __name__, url_prefix="/imports")
 

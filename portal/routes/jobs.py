@@ -6,10 +6,10 @@ from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
 from portal import days, export_parts, job_items, jobs, lanes, origins, pace, verifications
+from portal.job_lists import JOB_KINDS, JOBS
 from portal.routes.export_forms import StartForm
 from portal.routes.guard import current_actor, site_admin_required
 from portal.routes.pages import as_csv, as_json_lines, listed, render, typed, wants_csv
-from portal.work_lists import JOB_KINDS, JOBS
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 

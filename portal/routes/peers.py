@@ -7,7 +7,7 @@ from werkzeug.wrappers import Response
 
 from portal import access, acts, browse, callers, jobs, peers, pictures
 from portal.errors import Missing
-from portal.interface_lists import PEERS, peer_state, waiting_callers
+from portal.peer_lists import PEERS, peer_state, waiting_callers
 from portal.routes import guard
 from portal.routes.forms import Form, choice, choices, lines, offered, split, text
 from portal.routes.guard import current_actor, current_scope, site_admin_required

@@ -7,12 +7,12 @@ from werkzeug.wrappers import Response
 
 from portal import acts, jobs, runtime, schedules
 from portal.errors import BadValue
-from portal.interface_lists import STORAGES
 from portal.routes import words
 from portal.routes.guard import current_actor, site_admin_required
 from portal.routes.pages import as_csv, listed, render, typed, wants_csv, wants_part
 from portal.routes.storage_forms import SureForm, blank, filled, is_chosen, kept_in_place, sent, values_of
 from portal.storage import credentials, health, providers, records, storages
+from portal.storage.lists import STORAGES
 
 bp = Blueprint("storages", __name__, url_prefix="/interfaces/storages")
 

@@ -4,10 +4,10 @@ from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
 from portal import access, acts, grants, users
-from portal.interface_lists import USERS
 from portal.routes.forms import Form, choice, text, tick
 from portal.routes.guard import current_actor, site_admin_required
 from portal.routes.pages import as_csv, listed, render, wants_csv
+from portal.user_lists import USERS
 
 bp = Blueprint("users", __name__, url_prefix="/users")
 
