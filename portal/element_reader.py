@@ -101,12 +101,13 @@ class Reader:
 
     def bytes_at(self, offset: int, length: int) -> bytes:
         """Bytes of the data set; fewer at its end."""
-        length = max(0, min(length, self.end - offset))
         at = offset - self._window_start
         if at < 0 or at + length > len(self._window):
+            left = self.end - offset
+            if left <= 0 or length <= 0:
+                return b""
             self._file.seek(offset)
-            self._window, self._window_start = self._file.read(min(max(length, WINDOW), self.end - offset)), offset
-            at = 0
+            self._window, self._window_start, at = self._file.read(min(max(length, WINDOW), left)), offset, 0
         return self._window[at : at + length]
 
     def value(self, element: Element, limit: int) -> bytes | None:
