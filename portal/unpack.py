@@ -10,9 +10,10 @@ from typing import Any
 from portal import containers, copies, runtime
 from portal.archive.slices import CHUNK
 from portal.errors import BadValue, Damaged
-from portal.models import Blob, File, Project, connection
+from portal.models import Blob, File, Project, QuarantinedRecord, connection
 
 PAGE = 500
+QUARANTINED = "_quarantined"
 
 
 @dataclass
@@ -31,7 +32,8 @@ def run(folder: Path) -> Report:
     """Write all files that are not in the trash as GROUP/PROJECT/SUBJECT/SESSION/ACQUISITION/NAME under the folder.
 
     A file that is there with the same bytes stays, so a run that was stopped goes on; other content is never
-    overwritten, but reported. Held objects are written too. Raises BadValue where the folder lies in the archive.
+    overwritten, but reported. Held objects are written too, and under `_quarantined` records that cannot be indexed.
+    Raises BadValue where the folder lies in the archive.
     """
     target = folder.resolve()
     if target.is_relative_to(runtime.current().data):
@@ -44,6 +46,11 @@ def run(folder: Path) -> Report:
                 _write(file, target, report)
             except (Damaged, BadValue, OSError) as error:
                 report.failed.append({"file": file.id, "name": file.name, "sentence": str(error)})
+        for row in QuarantinedRecord.select().order_by(QuarantinedRecord.id):
+            try:
+                _write_record(row, target / QUARANTINED, report)
+            except (Damaged, OSError) as error:
+                report.failed.append({"record": row.id, "name": row.name, "sentence": str(error)})
     return report
 
 
@@ -74,6 +81,22 @@ def _write(file: File, target: Path, report: Report) -> None:
         os.link(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+    report.written += 1
+
+
+def _write_record(row: QuarantinedRecord, folder: Path, report: Report) -> None:
+    path = folder / f"{row.segment}-{row.offset}"
+    if path.exists():
+        report.present += 1
+        return
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = path.with_name(f".{row.id}.partial")
+    with runtime.archive().open(row.segment, row.offset, row.size) as content, partial.open("wb") as copy:
+        while chunk := content.read(CHUNK):
+            copy.write(chunk)
+        copy.flush()
+        os.fsync(copy.fileno())
+    partial.replace(path)
     report.written += 1
 
 

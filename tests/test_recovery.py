@@ -14,7 +14,7 @@ from archive_fixtures import a_project, an_object, encode, store
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from portal import header, models, quarantine, recovery, reindex, runtime, segment_checks, settings
+from portal import header, models, quarantine, recovery, reindex, runtime, segment_checks, settings, unpack
 from portal.archive import Place
 from portal.errors import Missing
 from portal.models import Blob, ClosedSegment, File, Instance, Project, QuarantinedRecord, writing
@@ -78,6 +78,16 @@ def test_a_record_that_cannot_be_indexed_is_quarantined_and_stops_nobody(
     assert quarantine.waiting() == 1
     quarantine.note(row.id, actor=admin)
     assert quarantine.waiting() == 0
+
+
+def test_unpacking_writes_what_is_quarantined_too(project: Project, tmp_path: Path) -> None:
+    place = runtime.archive().append([b"what it is"], {})
+    runtime.archive().close()
+    recovery.recover()
+    assert unpack.run(tmp_path / "out").written == 1
+    assert (tmp_path / "out" / "_quarantined" / f"{place.segment}-{place.offset}").read_bytes() == b"what it is"
+    again = unpack.run(tmp_path / "out")
+    assert (again.written, again.present, again.failed) == (0, 1, [])
 
 
 def test_a_quarantined_record_is_tried_again_by_reindex_alone(project: Project) -> None:
