@@ -11,8 +11,8 @@ from web_fixtures import Visitor, app, reader, stranger, text_of, visitor
 from portal import (
     browse,
     conflicts,
+    container_lists,
     containers,
-    data_lists,
     export_items,
     files,
     lists,
@@ -109,10 +109,10 @@ def test_a_thrown_subject_is_in_no_list_and_no_search(study: Session, admin: Act
     scope = rights.scope(admin)
     project = browse.place("project", study.subject.project_id, scope)
     label = study.subject.label
-    assert lists.find(data_lists.children(project), Asked()).total == 1
+    assert lists.find(container_lists.children(project), Asked()).total == 1
     trash.throw("subject", study.subject_id, actor=admin)
-    assert lists.find(data_lists.children(project), Asked()).total == 0
-    assert lists.find(data_lists.projects(scope), Asked()).rows[0].inside == 0
+    assert lists.find(container_lists.children(project), Asked()).total == 0
+    assert lists.find(container_lists.projects(scope), Asked()).rows[0].inside == 0
     assert containers.every("session", scope).rows == []
     assert containers.every("acquisition", scope).rows == []
     assert list(search.find(label, scope, is_admin=True)) == []

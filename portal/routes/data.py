@@ -6,7 +6,7 @@ from flask import Blueprint, request
 from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
-from portal import browse, data_lists, elements, files, frames, lists, origins, ways, zips
+from portal import browse, container_lists, elements, files, frames, lists, origins, ways, zips
 from portal.browse import Place
 from portal.errors import Missing
 from portal.routes.guard import current_actor, current_scope, signed_in_required
@@ -27,7 +27,7 @@ PARTIALS = {
 @bp.get("/")
 @signed_in_required
 def projects() -> Response:
-    whole = data_lists.projects(current_scope())
+    whole = container_lists.projects(current_scope())
     if wants_csv():
         return as_csv(whole, "projects")
     return render("data/projects.html", partial="data/_projects.html", listing=listed(whole))
@@ -40,7 +40,7 @@ def place(level: str, number: int) -> Response:
     below = BELOW.get(level)
     if below is None:
         return _files(here)
-    children = data_lists.children(here)
+    children = container_lists.children(here)
     if wants_csv():
         return as_csv(children, f"{below}s")
     came = ways.into(level, number) if level == "session" else ways.NONE
@@ -50,7 +50,7 @@ def place(level: str, number: int) -> Response:
         here=here,
         below=below,
         listing=listed(children),
-        beside=came.beside if level == "session" else lists.number_of(data_lists.files(here)),
+        beside=came.beside if level == "session" else lists.number_of(container_lists.files(here)),
         ways=came,
     )
 
@@ -133,7 +133,7 @@ def _version(file: Any) -> int:
 
 
 def _files(here: Place) -> Response:
-    whole = data_lists.files(here)
+    whole = container_lists.files(here)
     if wants_csv():
         return as_csv(whole, "files")
     return render(

@@ -6,12 +6,12 @@ from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from portal import browse, files, site, trash
-from portal.data_lists import TRASH
 from portal.purging import Outcome as Purged
 from portal.restoring import Outcome
 from portal.routes import guard
 from portal.routes.guard import current_actor, current_scope, site_admin_required
 from portal.routes.pages import as_csv, listed, render, wants_csv
+from portal.trash_list import TRASH
 
 bp = Blueprint("trash", __name__, url_prefix="/data")
 

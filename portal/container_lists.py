@@ -1,13 +1,13 @@
-"""The lists of Data: projects, what lies in a container, the conflicts and the trash."""
+"""The lists of Data: projects, and what lies in each container."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from peewee import ModelSelect, fn
 
-from portal import frames, origins, trash, usage
+from portal import frames, origins, usage
 from portal.browse import Place
 from portal.lists import LongList, contains, ordered
 from portal.models import (
@@ -23,7 +23,6 @@ from portal.models import (
     Session,
     Study,
     Subject,
-    Trash,
 )
 from portal.rights import Scope
 
@@ -175,29 +174,7 @@ def _acquisitions(session_id: int) -> LongList:
     )
 
 
-TRASH = LongList(
-    table=Trash,
-    rows=lambda: Trash.select(Trash, Project, Group).join(Project).join(Group),
-    counted=lambda: Trash.select().join(Project),
-    views=lambda rows: _thrown(rows),
-    state=lambda: Trash.kind,
-    searched=(Trash.label, Project.label),
-    sorts={
-        "thrown": lambda: Trash.id,
-        "label": lambda: ordered(Trash.label),
-        "files": lambda: Trash.files,
-        "size": lambda: Trash.size,
-    },
-    usual="-thrown",
-    heads=("Number", "Kind", "Name", "Project", "Files", "Bytes", "Thrown by", *OWNER_HEADS[1:-1], "When"),
-    cells=lambda found: (
-        *(found.row.id, found.row.kind, found.row.label, _path(found.row.project), found.row.files, found.row.size),
-        *_owner_of(found.row, found.who),
-    ),
-)
-
-
-def _path(project: Project) -> str:
+def path_of(project: Project) -> str:
     return f"{project.group.code}/{project.label}"
 
 
@@ -205,24 +182,23 @@ def _owner(row: Row) -> tuple[Any, ...]:
     return row.origin.type, row.origin.id, row.origin.name, row.via, row.created
 
 
-def _owner_of(row: Any, who: origins.Named) -> tuple[Any, ...]:
+def owner_of(row: Any, who: origins.Named) -> tuple[Any, ...]:
     return who.type, who.id, who.name, row.origin_via, row.created
 
 
-def _owned(rows: Sequence[Any], owner: Callable[[Any], Any]) -> list[Owned]:
+def owned(rows: Sequence[Any], owner: Callable[[Any], Any]) -> list[Owned]:
     names = _names(owner(row) for row in rows)
     return [Owned(row=row, who=names[owner(row).origin_type, owner(row).origin_id]) for row in rows]
-
-
-def _thrown(rows: Sequence[Trash]) -> list[Owned]:
-    busy = trash.busy(rows)
-    return [replace(found, job=busy.get(found.row.id)) for found in _owned(rows, lambda row: row)]
 
 
 def _project_rows(rows: Sequence[Project]) -> list[Row]:
     inside, held, names = _inside(Subject, "project", rows), usage.of("project", _numbers(rows)), _names(rows)
     return [
-        Row(label=_path(row), second=row.ae_title or "", **_common(row, inside, names, held.get(row.id, usage.NOTHING)))
+        Row(
+            label=path_of(row),
+            second=row.ae_title or "",
+            **_common(row, inside, names, held.get(row.id, usage.NOTHING)),
+        )
         for row in rows
     ]
 
