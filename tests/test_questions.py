@@ -91,7 +91,7 @@ def test_which_peers_were_silent_today(asking: Asking) -> None:
 def test_what_is_this_peer_allowed_to_see(asking: Asking) -> None:
     asking.searches("VIEWER1")
     asking.link("Reading room 1", within="main")
-    asking.reads("neuro/Brain", "to read")
+    asking.reads("neuro/Brain", "read")
     expect(asking.page.locator("main")).not_to_contain_text("neuro/Spine")
 
 
