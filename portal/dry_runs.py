@@ -151,7 +151,8 @@ def _sends(job: Job, found: dict[str, list[int]]) -> int:
 def _in_words(job: Job, found: dict[str, list[int]], sends: int) -> str:
     if not job.total:
         return "Nothing would be exported."
-    words = [f"{sends:,} of {job.total:,} objects would be sent."]
+    what = "objects and sidecars" if job.result.get("sidecars") else "objects"
+    words = [f"{sends:,} of {job.total:,} {what} would be sent."]
     if collide := found.get("collides", [0, 0])[0]:
         words.append(f"{collide:,} share a path with another one: change the paths.")
     return " ".join(words)

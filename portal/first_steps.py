@@ -120,11 +120,11 @@ def _dimse(options: dict[str, Any]) -> Step:
 
 def _peer() -> Step:
     """Done once a peer has done what it may do; a call alone shows no more than that the network works."""
-    found = _worked()
-    if found is not None:
-        peer, moment, did = found
-        return Step(name="peer", state="done", sentence=f"{peer.label} {did}", moment=moment, row=peer.id)
     peer = Peer.select().order_by(Peer.last_seen.desc(), Peer.last_answered.desc(), Peer.id.desc()).first()
+    found = None if peer is None else _worked()
+    if found is not None:
+        worker, moment, did = found
+        return Step(name="peer", state="done", sentence=f"{worker.label} {did}", moment=moment, row=worker.id)
     caller = _knocking()
     if peer is not None:
         return Step(name="peer", state="waiting", sentence=_heard(peer), row=peer.id, knocking=caller)

@@ -111,10 +111,10 @@ def _export_until_it_ends(person: Person) -> None:
     page.get_by_label("To", exact=True).select_option("mirror")
     page.get_by_role("button", name="Dry run").click()
     expect(page.get_by_role("heading", name="neuro/trial-a to mirror")).to_be_visible()
-    expect(page.get_by_text("3 of 3 objects would be sent.").first).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("6 of 6 objects and sidecars would be sent.").first).to_be_visible(timeout=60_000)
     page.get_by_label("I know, and it is allowed").check()
     page.get_by_role("button", name="Start export of 3 objects").click()
-    expect(page.get_by_text("3 objects arrived whole.").first).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("3 objects arrived whole, each with its sidecar.").first).to_be_visible(timeout=60_000)
     expect(page.locator(".head .st-ok")).to_have_text("Done")
     expect(page.get_by_text("Its SHA-256")).to_be_visible()
 

@@ -68,13 +68,13 @@ def test_an_export_by_rules_is_tried_mended_confirmed_and_done(admin: Page, pers
     page.get_by_label("If one of these is so").nth(1).fill("modality is MR")
     page.get_by_label("Path of each object").nth(1).fill("Scan.dcm")
     _press(page, "Dry run")
-    expect(page.get_by_text("2 share a path with another one: change the paths.").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("4 share a path with another one: change the paths.").first).to_be_visible(timeout=PATIENCE)
     _read(page)
 
     page.get_by_role("link", name="Change…").press("Enter")
     page.get_by_label("Path of each object").nth(1).fill("{modality}/{file}")
     _press(page, "Dry run")
-    expect(page.get_by_text("2 of 2 objects would be sent.").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("4 of 4 objects and sidecars would be sent.").first).to_be_visible(timeout=PATIENCE)
     page.get_by_role("link", name="1 object left here").press("Enter")
     expect(page.get_by_role("heading", name="1 item found")).to_be_visible()
     person.allowed = {422}
@@ -84,7 +84,7 @@ def test_an_export_by_rules_is_tried_mended_confirmed_and_done(admin: Page, pers
     page.get_by_label("I know, and it is allowed").press("Space")
     _press(page, "Start export of 2 objects")
 
-    done = "2 objects arrived whole. 1 that no rule takes stayed here."
+    done = "2 objects arrived whole, each with its sidecar. 1 that no rule takes stayed here."
     expect(page.get_by_text(done).first).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_role("link", name="Export again…")).to_be_visible()
 
@@ -108,7 +108,7 @@ def test_an_export_is_stopped_tried_anew_mended_verified_and_repeated(admin: Pag
     _press(page, "Dry run")
     expect(page.get_by_role("link", name="1 object with other content there")).to_be_visible(timeout=PATIENCE)
     _start(page)
-    expect(page.get_by_text("2 of 3 objects arrived whole. 1 did not.").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("5 of 6 objects arrived whole. 1 did not.").first).to_be_visible(timeout=PATIENCE)
     in_the_way.unlink()
     _press(page, "Retry these 1")
     expect(page.locator(".head .st-ok")).to_have_text("Done", timeout=PATIENCE)
@@ -132,7 +132,7 @@ def _repeat(page: Page) -> None:
     _press(page, "Resume")
     expect(page.locator(".head .st-ok")).to_have_text("On")
     _press(page, "Run now")
-    expect(page.get_by_text("2 of 3 objects arrived whole. 1 did not.").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("5 of 6 objects arrived whole. 1 did not.").first).to_be_visible(timeout=PATIENCE)
     page.get_by_role("link", name=re.compile("^Schedule ")).press("Enter")
     expect(page.get_by_role("heading", name="1 time")).to_be_visible()
     _read(page)

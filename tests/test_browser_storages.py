@@ -59,8 +59,10 @@ def test_a_bucket_is_added_mended_tested_and_exported_to_and_its_secret_is_nowhe
     _export(page)
     person.goes("/interfaces/storages/")
     page.get_by_role("link", name="minio", exact=True).press("Enter")
-    expect(page.get_by_label("What it holds of ours")).to_contain_text("Exports1Objects3")
-    expect(page.get_by_label("Exports", exact=True)).to_contain_text("3 objects arrived whole.")
+    expect(page.get_by_label("What it holds of ours")).to_contain_text("Exports1Objects6")
+    expect(page.get_by_label("Exports and imports", exact=True)).to_contain_text(
+        "3 objects arrived whole, each with its sidecar."
+    )
     expect(page.get_by_label("History")).to_contain_text("Changed, with new credentials")
     _everybody_can_read(page)
     page.get_by_role("link", name="Edit").press("Enter")
@@ -108,10 +110,10 @@ def _export(page: Page) -> None:
     expect(page.get_by_label("To", exact=True)).to_have_value("minio")
     page.get_by_label("Project").select_option("neuro/trial-a")
     page.get_by_role("button", name="Dry run").last.press("Enter")
-    expect(page.get_by_text("3 of 3 objects would be sent.").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("6 of 6 objects and sidecars would be sent.").first).to_be_visible(timeout=PATIENCE)
     page.get_by_label("I know, and it is allowed").press("Space")
     page.get_by_role("button", name="Start export of 3 objects").press("Enter")
-    expect(page.get_by_text("3 objects arrived whole.").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("3 objects arrived whole, each with its sidecar.").first).to_be_visible(timeout=PATIENCE)
     _says_nothing(page)
 
 

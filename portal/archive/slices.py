@@ -92,7 +92,8 @@ class Slice(io.RawIOBase):
         return self.read()
 
     def close(self) -> None:
-        if not self.closed:
+        # One whose file could not be opened has no source, and is closed all the same when it is collected.
+        if not self.closed and hasattr(self, "_source"):
             self._source.close()
         super().close()
 
