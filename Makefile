@@ -40,7 +40,7 @@ tests:
 	$(PYTEST) -n $(PROCESSES) --dist loadgroup $(if $(CI),-p tests.no_skips)
 
 prove: prepared
-	$(PYTEST) -m prove -n 2 --timeout 3600 -p tests.proof $(if $(ONLY),-k '$(ONLY)')
+	$(PYTEST) -m prove -n 6 --maxschedchunk 1 --timeout 3600 -p tests.proof $(if $(ONLY),-k '$(ONLY)')
 
 bench: .venv/test
 	$(BIN)/python bench/pages.py $(BENCH)

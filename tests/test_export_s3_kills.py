@@ -85,6 +85,7 @@ def test_an_export_to_a_bucket_survives_web_queue_and_worker(
 
 
 @pytest.mark.prove
+@pytest.mark.first
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("place", ["juicefs", "moto"], indirect=True)
 def test_exports_to_a_bucket_survive_20_rounds_of_kills(
