@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Literal, cast, get_args
 
-from portal import audit, containers, descriptions, header, index, labels, placement, rights, runtime
+from portal import audit, containers, descriptions, header, index, labels, placement, rights, runtime, succession
 from portal.errors import BadValue, Busy, Damaged, Missing, NotDicom
 from portal.filing import Stored
 from portal.header import Header
@@ -12,7 +12,6 @@ from portal.index import Verdict
 from portal.models import (
     CURRENT,
     HELD,
-    SUPERSEDED,
     Conflict,
     Decision,
     File,
@@ -69,7 +68,7 @@ def view(conflict: Conflict) -> dict[str, Any]:
     """A conflict in plain values, for JSON and pages: what arrived, and what is here under its UID."""
     rival = index.current(conflict.project_id, conflict.sop_uid)
     if rival is not None and rival.file_id == conflict.file_id:
-        rival = _gave_way(conflict)
+        rival = succession.following(conflict)
     return {
         "id": conflict.id,
         "kind": conflict.kind,
@@ -91,7 +90,7 @@ def sides(conflict: Conflict) -> tuple[File | None, File, bool]:
     """
     rival = index.current(conflict.project_id, conflict.sop_uid)
     if rival is not None and rival.file_id == conflict.file_id:
-        rival = _gave_way(conflict)
+        rival = succession.following(conflict)
     if rival is not None:
         return rival.file, conflict.file, True
     neighbour = _neighbour(conflict)
@@ -180,10 +179,24 @@ def replace_at_once(stored: Stored, parsed: Header) -> Stored:
     return replace(stored, outcome="stored", sentence=REPLACED)
 
 
-def repeat(conflict: Conflict) -> None:
-    """Carry the last decision out on an index that was made anew, inside the caller's write block."""
-    if conflict.choice in ("keep", "replace"):
-        _carry_out(conflict, conflict.choice)
+def judged_again(verdict: Verdict, conflict: Conflict | None) -> Verdict:
+    """The verdict on an object that is indexed anew: one that nobody has decided on is held, whatever is here now."""
+    if conflict is None or conflict.choice != OPEN or verdict.state != CURRENT:
+        return verdict
+    return replace(verdict, state=HELD, sentence=conflict.sentence)
+
+
+def repeat(conflict: Conflict, parsed: Header | None = None) -> None:
+    """Carry the last decision out on rows that were made anew, inside the caller's write block.
+
+    `parsed` of an object that comes back from the trash: what it takes the place of then is written down.
+    """
+    if conflict.choice == "keep":
+        _carry_out(conflict, "keep")
+    elif conflict.choice == "replace":
+        succession.show_unless_overruled(conflict, SENTENCES["replace"], note=parsed is not None)
+    elif conflict.choice == "separate" and parsed is not None and _is_held(conflict):
+        _move(conflict, _project_beside(conflict).id, parsed, CURRENT)  # its place was taken meanwhile
 
 
 def _header_if_moved(conflict: Conflict, choice: str) -> Header | None:
@@ -193,10 +206,11 @@ def _header_if_moved(conflict: Conflict, choice: str) -> Header | None:
 
 def _decide(conflict: Conflict, choice: str, parsed: Header | None) -> None:
     rival = index.current(conflict.project_id, conflict.sop_uid)
-    gave_way = rival.file if choice == "replace" and rival is not None else None
+    is_other = rival is not None and rival.file_id != conflict.file_id
+    gave_way = rival.file if choice == "replace" and rival is not None and is_other else None
     Decision.create(conflict=conflict, choice=choice, rival=gave_way)
     if choice == "separate":
-        _give_back(conflict)
+        succession.give_way(conflict, SENTENCES["separate"])
         _move(conflict, _project_beside(conflict).id, parsed, CURRENT)
     else:
         if conflict.choice == "separate":
@@ -207,29 +221,10 @@ def _decide(conflict: Conflict, choice: str, parsed: Header | None) -> None:
 
 
 def _carry_out(conflict: Conflict, choice: str) -> None:
-    """keep or replace, by the states of the two objects in the conflict's project."""
-    held = Instance.get_or_none(Instance.file == conflict.file_id, Instance.project == conflict.project_id)
-    if held is None:
-        return
-    current = index.current(conflict.project_id, conflict.sop_uid)
     if choice == "replace":
-        if current is not None and current.id != held.id:
-            index.change_state(current, SUPERSEDED, "Replaced by another object under its UID.")
-        index.change_state(held, CURRENT, SENTENCES["replace"])
-    elif choice == "keep":
-        index.change_state(held, SUPERSEDED, SENTENCES["keep"])
-        _give_back(conflict)
-
-
-def _give_back(conflict: Conflict) -> None:
-    """Show again what this object had replaced."""
-    held = Instance.get_or_none(Instance.file == conflict.file_id)
-    gave_way = _gave_way(conflict)
-    if held is None or gave_way is None or gave_way.state != SUPERSEDED:
-        return
-    if held.state == CURRENT:
-        index.change_state(held, SUPERSEDED, SENTENCES["keep"])
-    index.change_state(gave_way, CURRENT, "")
+        succession.show(conflict, SENTENCES["replace"])
+    else:
+        succession.hide(conflict, SENTENCES["keep"])
 
 
 def _move(conflict: Conflict, project_id: int, parsed: Header | None, state: str) -> None:
@@ -265,15 +260,8 @@ def _header(file: File) -> Header:
         return header.read_file(cast(BinaryIO, content), blob.size)[0]
 
 
-def _gave_way(conflict: Conflict) -> Instance | None:
-    """The object that was shown before this one replaced it."""
-    last = (
-        Decision.select()
-        .where(Decision.conflict == conflict, Decision.rival.is_null(False))
-        .order_by(Decision.id.desc())
-        .first()
-    )
-    return None if last is None else Instance.get_or_none(Instance.file == last.rival_id)
+def _is_held(conflict: Conflict) -> bool:
+    return bool(Instance.select().where(Instance.file == conflict.file_id, Instance.state == HELD).exists())
 
 
 def _neighbour(conflict: Conflict) -> Instance | None:

@@ -197,7 +197,7 @@ def show_again(project_id: int, file_id: int, header: Header, *, actor: Actor) -
     if instance is None or not is_hidden(project_id, header) or _difference(project_id, header, None)[0]:
         return False
     change_state(instance, CURRENT, SHOWN_AGAIN)
-    conflict = Conflict.get_or_none(Conflict.file == file_id)
+    conflict = Conflict.get_or_none(Conflict.file == file_id, Conflict.project == project_id)
     if conflict is not None:
         before, conflict.choice = conflict.choice, "replace"
         Decision.create(conflict=conflict, choice=conflict.choice, rival=None)

@@ -20,6 +20,7 @@ from portal import (
     releasing,
     runtime,
     segment_checks,
+    succession,
 )
 from portal.archive import Damage, Purged, Record
 from portal.duplicates import Compared
@@ -195,11 +196,12 @@ def _index(file: File, parsed: header.Header, report: Report) -> None:
     project_id = placement.project_of(file)
     dataset_digest = file.blob.dataset_digest or ""
     with writing():
-        is_conflict = Conflict.select().where(Conflict.file == file).exists()
+        conflict = Conflict.get_or_none(Conflict.file == file)
         # What was an alternate for its pixels, compressed otherwise, was never a conflict.
-        compared = None if is_conflict else Compared()
+        compared = Compared() if conflict is None else None
         container = file.parent_type, file.parent_id
         verdict = index.judge(project_id, parsed, dataset_digest, container, compared=compared)
+        verdict = conflicts.judged_again(verdict, conflict)
         if verdict.state != SAME:
             index.add(project_id, file, parsed, dataset_digest, verdict)
             if verdict.state == ALTERNATE:
@@ -223,7 +225,7 @@ def _recover(record: Record, report: Report) -> None:
 
 
 def _repeat_decisions(report: Report) -> None:
-    for conflict in Conflict.select().where(Conflict.choice != conflicts.OPEN).order_by(Conflict.id):
+    for conflict in succession.in_order():
         try:
             with writing():
                 conflicts.repeat(conflict)

@@ -130,10 +130,11 @@ def _restore_file(project_id: int, file: File, read: _Read | None) -> str | None
     if verdict.state == SAME or _came_again_here(container, compared):
         return None
     _show(file)
-    index.add(project_id, file, parsed, dataset_digest, verdict)
     decided = Conflict.get_or_none(Conflict.file == file)
+    verdict = conflicts.judged_again(verdict, decided)
+    index.add(project_id, file, parsed, dataset_digest, verdict)
     if decided is not None:
-        conflicts.repeat(decided)
+        conflicts.repeat(decided, parsed)
     if verdict.sentence == index.UNCOMPARED:
         alternates.request_comparison()
     return verdict.state

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 from cli_fixtures import Portal, portal
+from peewee import IntegrityError, OperationalError
 
 from portal import cli
+from portal.cli.door import sentence_of
+from portal.models import Project
 
 __all__ = ["portal"]
 
@@ -200,3 +203,11 @@ def test_a_password_that_is_not_there_is_asked_for(portal: Portal, monkeypatch: 
         monkeypatch.setattr("sys.stdin", nothing)
         ended = portal("user", "add", "ada@site.example", "--password-stdin")
     assert (ended.code, "no password" in ended.err) == (REFUSED, True)
+
+
+def test_rows_that_contradict_each_other_are_no_trouble_of_the_disk(site_of_each: Portal) -> None:
+    project = Project.get()
+    with pytest.raises(IntegrityError) as contradiction:
+        Project.create(group=project.group, label=project.label)
+    assert sentence_of(contradiction.value) is None
+    assert "Check the disk" in (sentence_of(OperationalError("disk I/O error")) or "")

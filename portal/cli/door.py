@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from peewee import DatabaseError
+from peewee import DatabaseError, IntegrityError
 
 from portal import lost_database, migrations, models, runtime, settings
 from portal.cli.printing import Answer, answer
@@ -81,7 +81,7 @@ def sentence_of(error: Exception) -> str | None:
         return "The disk is full. Free some space, then try again."
     if isinstance(error, DatabaseError) and runtime.is_damaged(error):
         return f"The site's database is damaged ({error}). {lost_database.CURE}"
-    if isinstance(error, DatabaseError):
+    if isinstance(error, DatabaseError) and not isinstance(error, IntegrityError):
         return f"The site's database answers: {error}. Check the disk and the folder's owner, then try again."
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         return f"{error.filename or 'The system'}: {error.strerror or error}."

@@ -1,0 +1,108 @@
+"""Which object of one UID is shown, by all decisions on its conflicts: the last that replaced another, and still does.
+
+Of a project's objects of one UID at most one is current. Decisions may be taken in any order, and taken back in any
+other; what a decision gives back follows from those that hold now, never from the one that was taken back alone.
+"""
+
+from typing import Any
+
+from peewee import fn
+
+from portal import index
+from portal.models import CURRENT, SUPERSEDED, Conflict, Decision, Instance
+
+REPLACED = "Replaced by another object under its UID."
+AGAINST = ("open", "keep")
+"""Of an object with such a conflict, nobody has decided that it is shown."""
+
+
+def show(conflict: Conflict, reason: str) -> None:
+    """Show the object of a conflict, and hide the one that is shown, inside the caller's write block."""
+    held = of_conflict(conflict)
+    if held is None:
+        return
+    current = index.current(conflict.project_id, conflict.sop_uid)
+    if current is not None and current.id != held.id:
+        index.change_state(current, SUPERSEDED, REPLACED)
+    index.change_state(held, CURRENT, reason)
+
+
+def show_unless_overruled(conflict: Conflict, reason: str, *, note: bool) -> None:
+    """The same, unless what is shown replaced another by a later decision; `note` what gives way now."""
+    held, current = of_conflict(conflict), index.current(conflict.project_id, conflict.sop_uid)
+    if held is None:
+        return
+    if current is not None and current.id != held.id:
+        if (_claim(current.file_id) or 0) > (_claim(held.file_id) or 0):
+            index.change_state(held, SUPERSEDED, REPLACED)
+            return
+        if note:
+            Decision.create(conflict=conflict, choice="replace", rival=current.file_id)
+    show(conflict, reason)
+
+
+def hide(conflict: Conflict, reason: str) -> None:
+    """Hide the object of a conflict; where it was shown, the one that gave way to it last is shown again."""
+    held = of_conflict(conflict)
+    if held is None:
+        return
+    was_shown, after = held.state == CURRENT, following(conflict)
+    index.change_state(held, SUPERSEDED, reason)
+    if was_shown and after is not None:
+        index.change_state(Instance.get_by_id(after.id), CURRENT, "")
+
+
+def give_way(conflict: Conflict, reason: str) -> None:
+    """The same for one that goes elsewhere: where nothing can take its place, it is as it was until it has gone."""
+    held = of_conflict(conflict)
+    if held is not None and held.state == CURRENT and following(conflict) is not None:
+        hide(conflict, reason)
+
+
+def following(conflict: Conflict) -> Instance | None:
+    """What is shown once this object is shown no longer: of those that nobody decided against, the last shown."""
+    superseded = Instance.select().where(
+        Instance.project == conflict.project_id,
+        Instance.sop_uid == conflict.sop_uid,
+        Instance.state == SUPERSEDED,
+        Instance.file != conflict.file_id,
+    )
+    ranked = [
+        (max(claim, _gave_way(one.file_id)), claim, one.id, one)
+        for one in superseded
+        if (claim := _claim(one.file_id)) is not None
+    ]
+    return max(ranked, key=lambda row: row[:3])[3] if ranked else None
+
+
+def of_conflict(conflict: Conflict) -> Instance | None:
+    """The object, as long as it is in the conflict's project and not in the trash."""
+    found: Instance | None = Instance.get_or_none(
+        Instance.file == conflict.file_id, Instance.project == conflict.project_id
+    )
+    return found
+
+
+def in_order() -> Any:
+    """Conflicts that are decided on, as a query, in the order of the decisions that hold."""
+    last = Decision.select(fn.MAX(Decision.id)).where(Decision.conflict == Conflict.id)
+    return Conflict.select().where(Conflict.choice != "open").order_by(last, Conflict.id)
+
+
+def _claim(file_id: int) -> int | None:
+    """The decision by which it is shown, by its number; 0 where none was needed, None where none says so."""
+    conflict = Conflict.get_or_none(Conflict.file == file_id)
+    if conflict is None:
+        return 0
+    if conflict.choice in AGAINST:
+        return None
+    return _last(Decision.conflict == conflict)
+
+
+def _gave_way(file_id: int) -> int:
+    """The last decision by which it was hidden; 0 where none is known."""
+    return _last(Decision.rival == file_id)
+
+
+def _last(condition: Any) -> int:
+    return int(Decision.select(fn.MAX(Decision.id)).where(condition).scalar() or 0)
