@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.presentation import PresentationContext, build_context
 
 from portal import sop_classes
@@ -105,7 +105,8 @@ def for_sending(pairs: Iterable[tuple[str, str]]) -> list[list[PresentationConte
         stored.setdefault(sop_class, {})[syntax] = None
     batches: list[list[PresentationContext]] = [[]]
     for sop_class, syntaxes in stored.items():
-        contexts = [build_context(sop_class, syntax) for syntax in dict.fromkeys((*syntaxes, *TRANSCODED))]
+        valid = (syntax for syntax in syntaxes if UID(syntax).is_valid)  # an uploaded file names what it likes
+        contexts = [build_context(sop_class, syntax) for syntax in dict.fromkeys((*valid, *TRANSCODED))]
         if len(batches[-1]) + len(contexts) > MOST_CONTEXTS:
             batches.append([])
         batches[-1].extend(contexts[:MOST_CONTEXTS])

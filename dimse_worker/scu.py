@@ -23,7 +23,7 @@ from portal import associations, peers, retrieve
 from portal.associations import REFRESH_SECONDS, Outcome
 from portal.bandwidth import Bandwidth
 from portal.errors import Away, NotAllowed, Unreachable
-from portal.header import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from portal.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from portal.models import Peer
 
 log = logging.getLogger(__name__)

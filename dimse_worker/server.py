@@ -21,7 +21,7 @@ from dimse_worker.acceptor import MOST_ASSOCIATIONS, Acceptor
 from dimse_worker.heartbeat import Heartbeat
 from dimse_worker.sockets import PeerSocket
 from portal import associations, recovery, runtime
-from portal.header import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from portal.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 
 log = logging.getLogger(__name__)
 

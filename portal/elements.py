@@ -14,7 +14,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRLittleEndian
 
-from portal import header, raw_values
+from portal import file_meta, raw_values
 from portal.attributes import SPECIFIC_CHARACTER_SET
 from portal.element_reader import ITEM, MAX_DEPTH, UNDEFINED_LENGTH, Reader
 from portal.element_reader import Element as Encoded
@@ -51,12 +51,12 @@ class Shown(NamedTuple):
 def read(content: BinaryIO, size: int) -> list[Element]:
     """The elements of a Part 10 file in their order, each value cut to be read. Raises NotDicom for another file."""
     content.seek(0)
-    meta = header.read_meta(content)
-    content.seek(header.META_OFFSET)
-    length = meta.dataset_offset - header.META_OFFSET
+    meta = file_meta.read(content)
+    content.seek(file_meta.OFFSET)
+    length = meta.dataset_offset - file_meta.OFFSET
     rows = _Rows(Reader(content, size=length, transfer_syntax_uid=ExplicitVRLittleEndian)).read()
     content.seek(meta.dataset_offset)
-    syntax, size = header.syntax_of(meta), size - meta.dataset_offset
+    syntax, size = file_meta.syntax_of(meta), size - meta.dataset_offset
     return rows + _Rows(Reader(content, size=size, transfer_syntax_uid=syntax, deep=True)).read()
 
 
@@ -66,9 +66,9 @@ def by_key(content: BinaryIO, size: int) -> dict[Key, Shown]:
     Raises NotDicom, BadValue.
     """
     content.seek(0)
-    meta = header.read_meta(content)
+    meta = file_meta.read(content)
     content.seek(meta.dataset_offset)
-    syntax = header.syntax_of(meta)
+    syntax = file_meta.syntax_of(meta)
     rows = _Rows(Reader(content, size=size - meta.dataset_offset, transfer_syntax_uid=syntax, deep=True))
     values = [row.value for row in rows.read()]
     return {

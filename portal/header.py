@@ -12,9 +12,9 @@ from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.uid import ImplicitVRLittleEndian
 
-from portal import character_sets, kept_headers, person_names, raw_values, uids
-from portal.element_reader import LONG_VRS, MAX_DEPTH, MAX_ELEMENTS, MAX_TOP_LEVEL_ELEMENTS, Reader, Stop
-from portal.errors import BadValue, NotDicom
+from portal import character_sets, file_meta, kept_headers, person_names, raw_values, uids
+from portal.element_reader import MAX_DEPTH, MAX_ELEMENTS, MAX_TOP_LEVEL_ELEMENTS, VRS, Reader, Stop
+from portal.errors import NotDicom
 from portal.kept_headers import Extent
 
 pydicom.config.settings.reading_validation_mode = IGNORE
@@ -22,10 +22,6 @@ pydicom.config.settings.reading_validation_mode = IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module="pydicom")
 
-PREAMBLE = 128
-MAGIC = b"DICM"
-META_OFFSET = PREAMBLE + len(MAGIC)
-LONGEST_META = 1 << 16
 MAX_VALUE_SIZE = 16 << 10
 """Bytes of a value that is indexed; a longer one counts as absent."""
 LAST_INDEXED = 0x00280011
@@ -37,16 +33,6 @@ _BOUNDS: dict[Stop, str] = {
     "elements": f"has more elements than are read ({MAX_ELEMENTS:,}, and {MAX_TOP_LEVEL_ELEMENTS:,} at its top level)",
     "depth": f"has sequences that are nested more deeply than {MAX_DEPTH} levels",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Meta:
-    """The file meta information (PS3.10 7.1): where the data set begins, and how it is encoded."""
-
-    dataset_offset: int
-    transfer_syntax_uid: str
-    sop_class_uid: str
-    sop_instance_uid: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,55 +72,19 @@ class Header:
     """The elements as Explicit VR Little Endian, without large values: what return keys are answered from."""
 
 
-def read_meta(file: BinaryIO) -> Meta:
-    """The meta of a Part 10 file, which stands at its first byte. Raises NotDicom where there is none."""
-    head = file.read(PREAMBLE + len(MAGIC))
-    if head[PREAMBLE:] != MAGIC:
-        raise NotDicom("The file has no DICM mark after 128 bytes, so it is no DICOM file (PS3.10 7.1).")
-    if head.startswith((b"MZ", b"\x7fELF")):
-        raise BadValue("The preamble holds a program, so the file is refused. Write it again with an empty preamble.")
-    values, length = _meta_elements(file.read(LONGEST_META))
-
-    def value(element: int) -> str:
-        return values.get(element, b"").decode("ascii", "replace").rstrip("\0 ")
-
-    return Meta(
-        dataset_offset=META_OFFSET + length,
-        transfer_syntax_uid=value(0x0010),
-        sop_class_uid=value(0x0002),
-        sop_instance_uid=value(0x0003),
-    )
-
-
-def write_meta(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
-    """What makes a Part 10 file of a data set that came by C-STORE: an empty preamble and the meta."""
-    elements = b"".join(
-        (
-            struct.pack("<HH2s2xI", 0x0002, 0x0001, b"OB", 2) + b"\x00\x01",
-            _ui(0x0002, sop_class_uid),
-            _ui(0x0003, sop_instance_uid),
-            _ui(0x0010, transfer_syntax_uid),
-            _ui(0x0012, IMPLEMENTATION_CLASS_UID),
-            struct.pack("<HH2sH", 0x0002, 0x0013, b"SH", len(IMPLEMENTATION_VERSION)) + IMPLEMENTATION_VERSION,
-        )
-    )
-    group_length = struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(elements))
-    return bytes(PREAMBLE) + MAGIC + group_length + elements
-
-
-IMPLEMENTATION_CLASS_UID = "2.25.192338012468137914063185103296417214085"
-"""A UID of our own, derived from a UUID (PS3.5 B.2)."""
-IMPLEMENTATION_VERSION = b"PORTICO 1 "
-
-
-def read(file: BinaryIO, *, size: int, transfer_syntax_uid: str) -> Header:
+def read(file: BinaryIO, *, size: int, transfer_syntax_uid: str, is_strict: bool = False) -> Header:
     """The header of a data set that begins where the file stands and has `size` bytes.
 
     Leaves the file where the pixels begin, unless the data set is deflated. Raises NotDicom where it lacks one of the
-    four UIDs that the index needs (PS3.4 B.2.3), or a bound ends the reading before the elements that are indexed.
+    four UIDs that the index needs (PS3.4 B.2.3), or a bound ends the reading before the elements that are indexed;
+    with `is_strict` also where it is plainly not encoded as its transfer syntax says, or holds elements of group 0002.
     """
     reader = Reader(file, size=size, transfer_syntax_uid=transfer_syntax_uid)
+    if is_strict:
+        _check_encoding(reader, transfer_syntax_uid)
     elements = top_level(reader)
+    if is_strict and any(tag >> 16 == file_meta.GROUP for tag in elements):
+        raise NotDicom("Elements of group 0002 are for files, not for a data set.")
     bound = _BOUNDS.get(reader.stopped)
     if bound and not (elements.keys() >= _UIDS and max(elements) > LAST_INDEXED):
         raise NotDicom(f"The data set {bound} before those that are indexed, so it cannot be read.")
@@ -196,15 +146,10 @@ def read_file(content: BinaryIO, size: int) -> tuple[Header, int]:
     Raises NotDicom, or BadValue for a preamble that holds a program.
     """
     content.seek(0)
-    meta = read_meta(content)
+    meta = file_meta.read(content)
     content.seek(meta.dataset_offset)
     size -= meta.dataset_offset
-    return read(content, size=size, transfer_syntax_uid=syntax_of(meta)), meta.dataset_offset
-
-
-def syntax_of(meta: Meta) -> str:
-    """The transfer syntax of a file; the default one where it names none (PS3.5 10.1)."""
-    return meta.transfer_syntax_uid or ImplicitVRLittleEndian
+    return read(content, size=size, transfer_syntax_uid=file_meta.syntax_of(meta)), meta.dataset_offset
 
 
 class _Values:
@@ -245,26 +190,18 @@ class _Values:
         return b"" if found is None else self._reader.value(found[0], MAX_VALUE_SIZE) or b""
 
 
-def _meta_elements(data: bytes) -> tuple[dict[int, bytes], int]:
-    """Values of group 0002 by element number, and how many bytes they take. Always Explicit VR Little Endian."""
-    values: dict[int, bytes] = {}
-    at = 0
-    while at + 8 <= len(data):
-        group, element, vr, length = struct.unpack_from("<HH2sH", data, at)
-        if group != 0x0002:
-            break
-        begin = at + 8
-        if vr in LONG_VRS:
-            (length,) = struct.unpack_from("<I", data, begin) if begin + 4 <= len(data) else (len(data),)
-            begin += 4
-        if begin + length > len(data):
-            raise NotDicom("The file meta information is cut off or larger than 64 KiB.")
-        values[element] = data[begin : begin + length]
-        at = begin + length
-    return values, at
+def _check_encoding(reader: Reader, transfer_syntax_uid: str) -> None:
+    """By the first element, which says VR or length in the same bytes. Raises NotDicom where only the other one fits.
 
-
-def _ui(element: int, uid: str) -> bytes:
-    value = uid.encode("ascii")
-    value += b"\0" * (len(value) % 2)
-    return struct.pack("<HH2sH", 0x0002, element, b"UI", len(value)) + value
+    What can be read either way is left to whoever reads it: some vendors write a VR that is none.
+    """
+    start = reader.position
+    head = reader.bytes_at(start, 8)
+    if len(head) < 8:
+        return
+    (length,) = struct.unpack("<I" if reader.is_little_endian else ">I", head[4:])
+    fits_explicit, fits_implicit = head[4:6] in VRS, start + 8 + length <= reader.end
+    if transfer_syntax_uid == ImplicitVRLittleEndian and fits_explicit and not fits_implicit:
+        raise NotDicom("The data set is in Explicit VR, but its context says Implicit VR.")
+    if transfer_syntax_uid != ImplicitVRLittleEndian and fits_implicit and not fits_explicit:
+        raise NotDicom("The data set is in Implicit VR, but its context says Explicit VR.")

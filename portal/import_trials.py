@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from portal import (
     duplicates,
+    file_meta,
     files,
     header,
     import_places,
@@ -74,7 +75,7 @@ class Trial:
             try:
                 return header.read_file(io.BytesIO(content), len(content))
             except NotDicom:
-                if len(content) < length or content[header.PREAMBLE :][:4] != header.MAGIC:
+                if len(content) < length or content[file_meta.PREAMBLE :][:4] != file_meta.MAGIC:
                     break
         return None, 0
 

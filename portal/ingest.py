@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
@@ -10,6 +10,7 @@ from portal import (
     alternates,
     conflicts,
     descriptions,
+    file_meta,
     filing,
     header,
     index,
@@ -102,13 +103,9 @@ class Incoming:
         self._digest = hashlib.sha256()
         self._size = 0
         if command is not None:
-            self.write(
-                header.write_meta(
-                    sop_class_uid=command.sop_class_uid,
-                    sop_instance_uid=command.sop_instance_uid,
-                    transfer_syntax_uid=command.transfer_syntax_uid,
-                )
-            )
+            self.write(file_meta.write(**asdict(command)))
+        self._meta_size = self._size
+        """Bytes of the file meta that stand before the data set of a command."""
 
     @property
     def size(self) -> int:
@@ -220,15 +217,22 @@ class Incoming:
 
     def _parse(self, content: BinaryIO) -> tuple[Header | None, int | None]:
         """Header and where the data set begins. A file by REST that is no DICOM, or cannot be indexed, has neither."""
+        if self._command is not None:
+            return self._parse_data_set(content, self._command), self._meta_size
         try:
-            parsed, dataset_offset = header.read_file(content, self._size)
+            return header.read_file(content, self._size)
         except NotDicom:
             if self._only_dicom:
                 raise
             return None, None
-        if self._command is not None and self._command.differs_from(parsed):
+
+    def _parse_data_set(self, content: BinaryIO, command: Command) -> Header:
+        content.seek(self._meta_size)
+        syntax, size = command.transfer_syntax_uid, self._size - self._meta_size
+        parsed = header.read(content, size=size, transfer_syntax_uid=syntax, is_strict=True)
+        if command.differs_from(parsed):
             raise NotDicom("The command names another SOP Class or Instance than the data set (PS3.4 B.2.3).")
-        return parsed, dataset_offset
+        return parsed
 
     def _keep(self, footer: Footer) -> Place:
         if self._stream is not None:

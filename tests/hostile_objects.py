@@ -7,7 +7,7 @@ from archive_fixtures import CT_IMAGE_STORAGE
 from pydicom.data import get_testdata_files
 from pydicom.uid import ExplicitVRLittleEndian
 
-from portal import header
+from portal import file_meta
 from portal.element_reader import LONG_VRS
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -59,7 +59,7 @@ def an_object(*, uid: str, sop_class: str = CT_IMAGE_STORAGE, first: bytes = b""
 def as_file(
     data_set: bytes, *, uid: str, sop_class: str = CT_IMAGE_STORAGE, syntax: str = ExplicitVRLittleEndian
 ) -> bytes:
-    return header.write_meta(sop_class_uid=sop_class, sop_instance_uid=uid, transfer_syntax_uid=syntax) + data_set
+    return file_meta.write(sop_class_uid=sop_class, sop_instance_uid=uid, transfer_syntax_uid=syntax) + data_set
 
 
 def nested(depth: int, *, defined: bool = True) -> bytes:

@@ -16,7 +16,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from portal import header
+from portal import file_meta, header
 from portal.element_reader import UNDEFINED_LENGTH, Element, Reader
 from portal.errors import PortalError
 
@@ -190,7 +190,7 @@ def _change_meta(original: Original, content: bytes, chance: random.Random) -> b
     syntax = chance.choice(SYNTAXES)
     if chance.random() < 0.7:
         uids = {"sop_class_uid": original.header.sop_class, "sop_instance_uid": original.header.sop_uid}
-        return header.write_meta(**uids, transfer_syntax_uid=syntax) + content[original.begins :]
+        return file_meta.write(**uids, transfer_syntax_uid=syntax) + content[original.begins :]
     at = chance.randint(0, original.begins - 1)
     return _put(content, at, chance.randbytes(chance.randint(1, 8)))
 

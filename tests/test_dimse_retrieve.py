@@ -276,6 +276,22 @@ def test_more_failures_than_an_explicit_ui_can_hold_are_all_listed(
     assert models.JobItem.select().count() == 1103
 
 
+@pytest.mark.parametrize("syntax", ["1.2.3.4", "1" * 70, "1.2.840.10008.1.2.4.90"])
+def test_an_object_in_no_transfer_syntax_that_is_known_fails_alone(
+    listener: Listener, objects: list[Encoded], study_uid: str, viewer: Destination, syntax: str
+) -> None:
+    bad = objects[0].sop_instance
+    with models.writing():
+        models.Instance.update(transfer_syntax=syntax).where(models.Instance.sop_uid == bad).execute()
+    peers.edit("SCANNER", moves_to=("VIEWER",), actor=operator())
+    came, status, identifier = get(listener.port, keys("STUDY", StudyInstanceUID=study_uid))
+    assert (status.Status, counts(status), identifier.FailedSOPInstanceUIDList) == (0xB000, (None, 2, 1, 0), bad)
+    assert bad not in came
+    status, identifier = move(listener.port, keys("STUDY", StudyInstanceUID=study_uid), "VIEWER")
+    assert (status.Status, counts(status), identifier.FailedSOPInstanceUIDList) == (0xB000, (None, 2, 1, 0), bad)
+    assert bad not in viewer.digests
+
+
 def add_index_rows(uids: list[str]) -> None:
     """More instances of the one series, as if each had been stored; their bytes are those of the first."""
     one = models.Instance.select().order_by(models.Instance.id).dicts().get()

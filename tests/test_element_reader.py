@@ -15,7 +15,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from portal import element_reader, header
+from portal import element_reader, file_meta
 from portal.element_reader import ITEM, PIXELS, Reader
 
 
@@ -42,8 +42,8 @@ def reader_of(data: bytes, *, syntax: str = ExplicitVRLittleEndian, deep: bool =
 def test_it_finds_the_elements_that_pydicom_finds_in_each_of_its_files() -> None:
     for path in hostile.vendor_files():
         content = path.read_bytes()
-        meta = header.read_meta(io.BytesIO(content))
-        data, syntax = content[meta.dataset_offset :], header.syntax_of(meta)
+        meta = file_meta.read(io.BytesIO(content))
+        data, syntax = content[meta.dataset_offset :], file_meta.syntax_of(meta)
         reader = reader_of(data, syntax=syntax)
         read = sorted((each.depth, each.tag) for each in reader)
         assert (read, reader.stopped) == (sorted(found_by_pydicom(parsed_by_pydicom(data, syntax))), ""), path.name

@@ -1,5 +1,6 @@
 """No object does harm, whatever it is: it is kept or refused, and the site goes on."""
 
+import contextlib
 import io
 import time
 from collections.abc import Callable
@@ -111,7 +112,10 @@ def test_no_write_block_is_long_for_any_file_of_pydicom(project: Project, writes
             parsed, begins = header.read_file(io.BytesIO(content), len(content))
         except PortalError:
             continue
-        with begin(project, uid=parsed.sop_uid, sop_class=parsed.sop_class, syntax=parsed.transfer_syntax) as incoming:
+        with (
+            contextlib.suppress(NotDicom),  # the data set of one is not encoded as its file meta says
+            begin(project, uid=parsed.sop_uid, sop_class=parsed.sop_class, syntax=parsed.transfer_syntax) as incoming,
+        ):
             incoming.write(content[begins:])
             kept += bool(incoming.commit().file_id)
     assert kept > 150

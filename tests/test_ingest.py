@@ -1,4 +1,5 @@
 import hashlib
+import io
 import os
 import random
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from portal.models import Blob, Conflict, File, Instance, Project, Series, Study
 from portal.provenance import Actor, Origin
 
 pytestmark = pytest.mark.usefixtures("site")
+EXPLICIT = "1.2.840.10008.1.2.1"
 
 
 @pytest.fixture
@@ -160,6 +162,74 @@ def test_bytes_that_are_no_data_set_are_refused_by_c_store(project: Project, con
     with pytest.raises(NotDicom):
         incoming.commit()
     assert (File.select().count(), runtime.archive().segments()) == (0, [])
+
+
+IMPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
+META_ELEMENT = b"\x02\x00\x10\x00UI\x04\x00abc\0"
+
+
+@pytest.mark.parametrize(
+    ("syntax", "element", "at"),
+    [
+        (EXPLICIT, META_ELEMENT, 0),
+        (EXPLICIT, META_ELEMENT, -1),
+        (IMPLICIT, b"\x02\x00\x10\x00\x04\x00\x00\x00abc\0", 0),
+        (BIG_ENDIAN, b"\x00\x02\x00\x10UI\x00\x04abc\0", 0),
+    ],
+    ids=["first", "last before the pixels", "implicit", "big endian"],
+)
+def test_a_data_set_by_c_store_with_an_element_of_the_file_meta_is_refused(
+    project: Project, syntax: str, element: bytes, at: int
+) -> None:
+    ds = an_object()
+    raw = encode(ds, syntax=syntax)
+    at = raw.index(b"\xe0\x7f\x10\x00") if at else 0
+    with begin(project, uid=ds.SOPInstanceUID, syntax=syntax) as incoming:
+        incoming.write(raw[:at] + element + (b"" if syntax == BIG_ENDIAN else raw[at:]))
+        with pytest.raises(NotDicom, match="group 0002"):
+            incoming.commit()
+    assert (File.select().count(), runtime.archive().segments()) == (0, [])
+
+
+@pytest.mark.parametrize(("said", "sent"), [(EXPLICIT, IMPLICIT), (IMPLICIT, EXPLICIT)])
+def test_a_data_set_in_the_other_vr_encoding_than_its_context_is_refused(
+    project: Project, said: str, sent: str
+) -> None:
+    ds = an_object()
+    with begin(project, uid=ds.SOPInstanceUID, syntax=said) as incoming:
+        incoming.write(encode(ds, syntax=sent))
+        with pytest.raises(NotDicom, match="context says"):
+            incoming.commit()
+
+
+def a_file(elements: bytes, *, group_length: int | None) -> bytes:
+    """A Part 10 file with these elements of group 0002 in front of its data set."""
+    told = b"" if group_length is None else b"\x02\x00\x00\x00UL\x04\x00" + group_length.to_bytes(4, "little")
+    return bytes(128) + b"DICM" + told + elements + encode(an_object())
+
+
+SYNTAX_ELEMENT = b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\0"
+
+
+@pytest.mark.parametrize(
+    ("elements", "group_length"),
+    [
+        (SYNTAX_ELEMENT + META_ELEMENT, len(SYNTAX_ELEMENT)),
+        (SYNTAX_ELEMENT, None),
+        (SYNTAX_ELEMENT, 0),
+        (SYNTAX_ELEMENT, 1 << 20),
+        (SYNTAX_ELEMENT + b"\x02\x00\x16\x00AE\x02\x00PX", len(SYNTAX_ELEMENT)),
+        (b"\x02\x00\x01\x00OB\0\0\x02\0\0\0\0\1" + SYNTAX_ELEMENT, 14),
+    ],
+    ids=["again in the data set", "absent", "zero", "too large", "one more behind it", "too small"],
+)
+def test_the_file_meta_of_an_uploaded_file_ends_where_its_group_length_says_unless_that_is_wrong(
+    elements: bytes, group_length: int | None
+) -> None:
+    content = a_file(elements, group_length=group_length)
+    parsed, offset = header.read_file(io.BytesIO(content), len(content))
+    assert (parsed.transfer_syntax, parsed.sop_uid) == (EXPLICIT, an_object().SOPInstanceUID)
+    assert content[offset:] == encode(an_object())
 
 
 def test_sequences_nested_ten_thousand_deep_are_refused_in_words(project: Project) -> None:

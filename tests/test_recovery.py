@@ -14,7 +14,7 @@ from archive_fixtures import a_project, an_object, encode, store
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from portal import header, models, quarantine, recovery, reindex, runtime, segment_checks, settings, unpack
+from portal import file_meta, models, quarantine, recovery, reindex, runtime, segment_checks, settings, unpack
 from portal.archive import Place
 from portal.errors import Missing
 from portal.models import Blob, ClosedSegment, File, Instance, Project, QuarantinedRecord, writing
@@ -139,7 +139,7 @@ def test_an_object_of_400_nested_sequences_keeps_no_process_from_starting(projec
 
 
 def meta_of(ds: Dataset) -> bytes:
-    return header.write_meta(
+    return file_meta.write(
         sop_class_uid=ds.SOPClassUID, sop_instance_uid=ds.SOPInstanceUID, transfer_syntax_uid=ExplicitVRLittleEndian
     )
 

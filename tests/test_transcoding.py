@@ -28,7 +28,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from portal import header, retrieve
+from portal import file_meta, retrieve
 from portal.archive import Slice
 from portal.errors import NoSpace, PortalError
 from portal.settings import Settings
@@ -85,7 +85,7 @@ def outgoing(path: Path, offset: int, syntax: str, sop_class: str = "1.2", uid: 
 
 
 def of_file(path: Path) -> Outgoing:
-    meta = header.read_meta(io.BytesIO(path.read_bytes()))
+    meta = file_meta.read(io.BytesIO(path.read_bytes()))
     return outgoing(path, meta.dataset_offset, meta.transfer_syntax_uid, meta.sop_class_uid, meta.sop_instance_uid)
 
 
