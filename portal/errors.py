@@ -85,6 +85,10 @@ class Damaged(PortalError):
     """Stored bytes are not those that were written."""
 
 
+class Gone(Damaged):
+    """Stored bytes were purged, and the database is older than that."""
+
+
 class Busy(PortalError):
     """The thing is in use by a run that is not over."""
 

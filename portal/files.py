@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, cast
 from portal import audit, containers, elements, lists, runtime, segment_checks
 from portal.archive import Slice
 from portal.elements import Element
-from portal.errors import BadValue, Damaged, Missing
+from portal.errors import BadValue, Missing, NotDicom
 from portal.lists import WHOLE, Page, Part
 from portal.models import HELD, SUPERSEDED, Blob, File, FileVersion, Instance, writing
 from portal.provenance import Actor
@@ -97,10 +97,15 @@ def open_blob(blob: Blob) -> tuple[Generator[bytes], int]:
 
 
 def header(file: File) -> list[Element]:
-    """The elements of a DICOM file for its header page, without pixels. Raises NotDicom for any other file."""
+    """The elements of a DICOM file for its header page, without pixels. Raises NotDicom for another file, and Gone."""
     blob = file.blob
-    with runtime.archive().open(blob.segment, blob.offset, blob.size) as source:
-        return elements.read(cast(BinaryIO, source), blob.size)
+    try:
+        with runtime.archive().open(blob.segment, blob.offset, blob.size) as source:
+            return elements.read(cast(BinaryIO, source), blob.size)
+    except NotDicom as error:
+        if runtime.archive().is_purged(blob.segment, blob.offset):
+            raise segment_checks.met_damage(blob.segment, blob.offset) from error
+        raise
 
 
 def note_download(file: File, *, version: int | None = None, actor: Actor) -> None:
@@ -130,8 +135,7 @@ def _checked(source: Slice, blob: Blob) -> Generator[bytes]:
             yield chunk
     if digest.hexdigest() != blob.digest:
         log.error("segment %s at %d: bytes are not those that were received", blob.segment, blob.offset)
-        segment_checks.note_damage(blob.segment)
-        raise Damaged("The file's stored bytes are not those that were received. Restore its segment from a backup.")
+        raise segment_checks.met_damage(blob.segment, blob.offset)
     yield chunk
 
 

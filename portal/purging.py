@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from peewee import fn
 
-from portal import audit, releasing, thumbnails
+from portal import audit, index, releasing, runtime, thumbnails
 from portal.models import (
     Acquisition,
     Blob,
@@ -29,6 +29,7 @@ from portal.provenance import Actor, ActorType
 from portal.quantities import size as size_in_words
 from portal.runs import End, Run
 
+SYSTEM = Actor(type="system", name="Portico", via="portal", is_admin=True)
 FILES_AT_ONCE = 200
 """Files that one write block purges: some 30 ms."""
 CONTAINERS: tuple[tuple[Any, str], ...] = ((Acquisition, "acquisition"), (Session, "session"), (Subject, "subject"))
@@ -116,6 +117,36 @@ def _begin(thrown: Trash, actor: Actor) -> None:
         if is_new:
             told = {"files": thrown.files, "bytes": thrown.size}
             audit.record(actor, f"{thrown.kind}:purged", thrown.kind, thrown.target, **told)
+
+
+def is_whole(segment: str, offset: int) -> bool:
+    """Whether the bytes of a record are there still, marked as purged or not, as they are until they are due."""
+    blob = Blob.get_or_none(Blob.segment == segment, Blob.offset == offset)
+    if blob is None:
+        return False
+    with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
+        return content.digest() == str(blob.digest)
+
+
+def settle(segment: str, offset: int) -> list[File]:
+    """Purge the rows of a record whose bytes were purged: the database is older than that. Returns what the files were.
+
+    A record is marked only when no file holds it any more, so that each file that names it was purged, with all its
+    versions.
+    """
+    with writing():
+        blob = Blob.get_or_none(Blob.segment == segment, Blob.offset == offset)
+        if blob is None:
+            return []
+        older = FileVersion.select(FileVersion.file).where(FileVersion.blob == blob)
+        files = list(File.select().where((File.blob == blob) | File.id.in_(older)))
+        numbers = [file.id for file in files]
+        index.remove_all(numbers)
+        for file in files:
+            _purge_files(file.trash or 0, [file.id], now())
+            audit.record(SYSTEM, "file:purged", "file", file.id, files=1, bytes=blob.size)
+        _bury({blob.id}, now())
+    return files
 
 
 def finish(this: Run | None = None) -> None:

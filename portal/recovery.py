@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 
 from peewee import DatabaseError, OperationalError
 
-from portal import containers, filing, header, quarantine, releasing, runtime, segment_checks
+from portal import containers, filing, header, purging, quarantine, releasing, runtime, segment_checks
 from portal.archive import Damage, Place, Purged, Record
 from portal.errors import NotDicom, PortalError
 from portal.filing import Arrival
@@ -113,7 +113,9 @@ def _index_unknown(segment: str) -> Iterator[int]:
 def bury(found: Purged) -> None:
     """Have a tombstone of a record that says of itself that it was purged: the database is older, or was lost."""
     if archive_rows.has_blob(found.segment, found.offset):
-        return  # of an older database that has the file still, which is told that its bytes are damaged
+        if not purging.is_whole(found.segment, found.offset):
+            segment_checks.note_purged(found.segment)  # an older database was put back, which has the file still
+        return
     place = {"segment": found.segment, "offset": found.offset, "size": found.size}
     with writing():
         PurgedRecord.insert(**place).on_conflict_ignore().execute()

@@ -16,6 +16,7 @@ from portal import (
     header,
     index,
     placement,
+    purging,
     recovery,
     releasing,
     runtime,
@@ -50,14 +51,15 @@ FAR = 1 << 62
 
 @dataclass
 class Report:
-    """What a run did: objects indexed, records that had no row, places that are damaged, files that stay out, and
-    segments that are gone or cut off."""
+    """What a run did: objects indexed, records that had no row, places that are damaged, files that stay out,
+    segments that are gone or cut off, and files of an older database that were purged."""
 
     indexed: int = 0
     recovered: int = 0
     missing: list[dict[str, Any]] = field(default_factory=list)
     damaged: list[dict[str, Any]] = field(default_factory=list)
     not_restored: list[dict[str, Any]] = field(default_factory=list)
+    purged: list[dict[str, Any]] = field(default_factory=list)
 
     def view(self) -> dict[str, Any]:
         return asdict(self)
@@ -127,12 +129,21 @@ def _look_for_rows(report: Report) -> None:
 def _look_at(segment: str, report: Report, *, resting: bool) -> Iterator[Record]:
     for found in runtime.archive().scan(segment):
         if isinstance(found, Purged):
-            recovery.bury(found)
+            report.purged.extend(_settle(found))
         elif isinstance(found, Record):
             if resting and not archive_rows.is_settled(found.segment, found.offset):
                 yield found
         elif resting or not found.torn:
             report.damaged.extend(_named(found))
+
+
+def _settle(found: Purged) -> Iterator[dict[str, Any]]:
+    """What was purged leaves the rows of an older database, unless its bytes are there still."""
+    if archive_rows.has_blob(found.segment, found.offset) and not purging.is_whole(found.segment, found.offset):
+        for file in purging.settle(found.segment, found.offset):
+            yield {"segment": found.segment, "offset": found.offset, "file": file.id, "name": file.name}
+    else:
+        recovery.bury(found)
 
 
 def _unreadable(segment: str, error: OSError) -> Damage:

@@ -57,8 +57,7 @@ class Outgoing:
         except OSError as error:
             raise Damaged("The archive's file of this object cannot be read. Restore it from a backup.") from error
         if not intact:
-            segment_checks.note_damage(self.segment)
-            raise Damaged("The stored bytes are not those that were received. Restore the segment from a backup.")
+            raise segment_checks.met_damage(self.segment, self.offset)
 
 
 @dataclass(frozen=True)

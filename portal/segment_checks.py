@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portal import runtime
+from portal.errors import Damaged, Gone
 from portal.models import Segment, SegmentProblem, connection, if_room, now, writing
 from portal.models import archive as archive_rows
 
@@ -70,12 +71,35 @@ def put_damage(damage: dict[str, int]) -> None:
 
 def note_damage(segment: str) -> None:
     """Write down that bytes of a segment are not those that were received, as somebody met who was to get them."""
+    _note(segment, f"archive/{segment}: bytes have changed. portal reindex names each file; restore it from a backup.")
+
+
+def note_purged(segment: str) -> None:
+    """Write down that rows name what was purged from a segment: an older database was put back."""
+    message = f"archive/{segment}: files in it were purged, and the database is older than that."
+    _note(segment, f"{message} Run portal reindex, which takes them out of the lists.")
+
+
+def _note(segment: str, message: str) -> None:
     with connection(), if_room("damage of the archive"):
         if SegmentProblem.select().where(SegmentProblem.segment == segment, SegmentProblem.kind == DAMAGED).exists():
             return
-        message = f"archive/{segment}: bytes have changed. portal reindex names each file; restore it from a backup."
         with writing():
             SegmentProblem.insert(segment=segment, kind=DAMAGED, message=message).on_conflict_ignore().execute()
+
+
+def met_damage(segment: str, offset: int) -> Damaged:
+    """What to raise where the content in which that byte lies is not what was received; status says so from here on."""
+    with connection():
+        begin = archive_rows.beginning_of(segment, offset)
+    if runtime.archive().is_purged(segment, begin):
+        note_purged(segment)
+        return Gone(
+            "This was purged from the trash, and its bytes are gone; the database is older than that. portal reindex "
+            "takes it out of the lists."
+        )
+    note_damage(segment)
+    return Damaged("The file's stored bytes are not those that were received. Restore its segment from a backup.")
 
 
 def known() -> list[SegmentProblem]:

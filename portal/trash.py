@@ -34,7 +34,6 @@ RESTORED_AT_ONCE = 500
 
 PURGED_AT_ONCE = 500
 """Files that are purged while somebody waits."""
-_SYSTEM = Actor(type="system", name="Portico", via="portal", is_admin=True)
 
 
 def contents(kind: str, row_id: int, scope: Scope) -> tuple[int, int]:
@@ -188,7 +187,7 @@ def sweep() -> None:
     if site.get("trash.who") == "nobody" or not days:
         return
     moment = now()
-    by_age = (Job.kind == "purge", Job.origin_type == _SYSTEM.type, Job.created > moment - timedelta(days=1))
+    by_age = (Job.kind == "purge", Job.origin_type == purging.SYSTEM.type, Job.created > moment - timedelta(days=1))
     if Job.select().where(*by_age).exists():
         return
     before = moment - timedelta(days=days)
@@ -200,7 +199,7 @@ def sweep() -> None:
             return  # another worker was faster
         total = sum(thrown.files for thrown in old)
         what = f"What was in the trash for {days:,} days"
-        job = jobs.create("purge", actor=_SYSTEM, params={"before": before.isoformat()}, what=what, total=total)
+        job = jobs.create("purge", actor=purging.SYSTEM, params={"before": before.isoformat()}, what=what, total=total)
     jobs.ring(job)
 
 

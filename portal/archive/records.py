@@ -101,7 +101,8 @@ def scan(file: Slice, segment: str, start: int = len(SEGMENT_MAGIC)) -> Iterator
 
 
 def scan_unknown(file: Slice, segment: str, known: Iterator[tuple[int, int]]) -> Iterator[Found]:
-    """As `scan` of a whole segment, but what `known` names is passed over: of it only the footer's length is read.
+    """As `scan` of a whole segment, but what `known` names is passed over: of it only its mark and the footer's length
+    are read. What is known and marked as purged is yielded: who names it is to say what that means.
 
     `known` gives offset and size of contents, in the order of their offsets.
     """
@@ -109,7 +110,7 @@ def scan_unknown(file: Slice, segment: str, known: Iterator[tuple[int, int]]) ->
     while at < file.size:
         while place is not None and place[0] < at + HEADER_SIZE:
             place = next(known, None)
-        if place is not None and place[0] == at + HEADER_SIZE and (end := _end_of(file, *place)):
+        if place is not None and place[0] == at + HEADER_SIZE and (end := _end_of(file, *place)) and _is_live(file, at):
             at = end
             continue
         found = next(scan(file, segment, at))
@@ -183,6 +184,12 @@ def _end_of(file: Slice, offset: int, size: int) -> int:
         return 0
     end = offset + size + _CRC.size + _CRC.unpack(head)[0] + _CRC.size
     return end if end <= file.size else 0
+
+
+def _is_live(file: Slice, at: int) -> bool:
+    """Whether what begins there is not marked as purged."""
+    file.seek(at)
+    return file.read(len(PURGED_MAGIC)) != PURGED_MAGIC
 
 
 def _next_record(file: Slice, segment: str, at: int, size: int) -> int:

@@ -96,6 +96,12 @@ class Archive:
         finally:
             reader.close()
 
+    def is_purged(self, segment: str, offset: int) -> bool:
+        """Whether the record whose content begins there is marked as purged, in a segment that is here."""
+        with contextlib.suppress(OSError), Slice(self.path(segment), offset - records.HEADER_SIZE, 4) as magic:
+            return magic.read() == records.PURGED_MAGIC
+        return False
+
     def segments(self) -> list[str]:
         """Names of all segments that are here, in the order of their names."""
         return sorted(name for name in os.listdir(self.root) if name.endswith(ENDING))

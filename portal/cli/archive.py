@@ -22,6 +22,9 @@ def reindex_() -> Answer:
         f"{report.indexed} objects indexed; {report.recovered} records had no row; "
         f"{len(report.damaged)} places damaged; {len(report.not_restored)} files not restored."
     )
+    if report.purged:
+        files = "1 file was" if len(report.purged) == 1 else f"{len(report.purged):,} files were"
+        sentence += f" {files} purged before this database was put back, and left the lists; see --json."
     failure = "" if not report.damaged else f"{len(report.damaged)} places of the archive are damaged; see --json."
     if report.missing:
         more = "" if len(report.missing) == 1 else f" So it is with {len(report.missing):,} segments; see --json."

@@ -92,6 +92,12 @@ def has_blob(segment: str, offset: int) -> bool:
     return Blob.select().where(Blob.segment == segment, Blob.offset == offset).exists()
 
 
+def beginning_of(segment: str, offset: int) -> int:
+    """Where the content of a file begins in which this byte lies."""
+    before = Blob.select(Blob.offset).where(Blob.segment == segment, Blob.offset <= offset)
+    return int(before.order_by(Blob.offset.desc()).limit(1).scalar() or offset)
+
+
 def is_settled(segment: str, offset: int) -> bool:
     """Whether a record is the content of a file, or was purged."""
     return has_blob(segment, offset) or is_purged(segment, offset)

@@ -18,6 +18,7 @@ CODES: tuple[tuple[type[errors.PortalError], int], ...] = (
     (errors.NotAllowed, 403),
     (errors.NoSpace, 507),
     (errors.Unreachable, 503),
+    (errors.Gone, 410),
     (errors.Damaged, 500),
     (errors.Taken, 409),
     (errors.Busy, 409),
@@ -29,6 +30,7 @@ WORDS = {
     403: ("Not for you", "Your account may not open this. Ask a site admin."),
     404: ("There is no such page", "The address is mistyped, or what stood here was removed."),
     405: ("That is not done here", "This address does not take that kind of request. Go back to the page before."),
+    410: ("That was purged", "Its bytes are gone."),
     415: ("That is no form", "Pages take forms alone. Programs use the REST interface under /api."),
     413: ("That is too large", "A form has at most 1 MB. Files are put in over the REST interface."),
     429: ("Too many attempts", "Wait ten minutes, then try again."),
@@ -77,7 +79,8 @@ def install(app: Flask) -> None:
 
 def _refused(error: errors.PortalError) -> Response:
     code = code_of(error)
-    return _page(code, WORDS.get(code, ("That cannot be done", ""))[0], error.sentence)
+    title = "What is stored is damaged" if code == 500 else WORDS.get(code, ("That cannot be done", ""))[0]
+    return _page(code, title, error.sentence)
 
 
 def _stale(_error: CSRFError) -> Response:
