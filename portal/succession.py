@@ -9,7 +9,7 @@ from typing import Any
 from peewee import fn
 
 from portal import index
-from portal.models import CURRENT, SUPERSEDED, Conflict, Decision, Instance
+from portal.models import ALTERNATE, CURRENT, SUPERSEDED, Conflict, Decision, Instance
 
 REPLACED = "Replaced by another object under its UID."
 AGAINST = ("open", "keep")
@@ -60,18 +60,22 @@ def give_way(conflict: Conflict, reason: str) -> None:
 
 
 def following(conflict: Conflict) -> Instance | None:
-    """What is shown once this object is shown no longer: of those that nobody decided against, the last shown."""
-    superseded = Instance.select().where(
+    """What is shown once this object is shown no longer: of those that nobody decided against, the last shown.
+
+    The same object in another container is hidden with it, unless somebody decided for that one, too.
+    """
+    others = Instance.select().where(
         Instance.project == conflict.project_id,
         Instance.sop_uid == conflict.sop_uid,
-        Instance.state == SUPERSEDED,
+        Instance.state.in_((SUPERSEDED, ALTERNATE)),
         Instance.file != conflict.file_id,
     )
-    ranked = [
-        (max(claim, _gave_way(one.file_id)), claim, one.id, one)
-        for one in superseded
-        if (claim := _claim(one.file_id)) is not None
-    ]
+    held = of_conflict(conflict)
+    ranked = []
+    for one in others:
+        claim, is_same = _claim(one.file_id), held is not None and _content(one) == _content(held)
+        if claim or (claim is not None and one.state == SUPERSEDED and not is_same):
+            ranked.append((max(claim, _gave_way(one.file_id)), claim, one.id, one))
     return max(ranked, key=lambda row: row[:3])[3] if ranked else None
 
 
@@ -87,6 +91,10 @@ def in_order() -> Any:
     """Conflicts that are decided on, as a query, in the order of the decisions that hold."""
     last = Decision.select(fn.MAX(Decision.id)).where(Decision.conflict == Conflict.id)
     return Conflict.select().where(Conflict.choice != "open").order_by(last, Conflict.id)
+
+
+def _content(one: Instance) -> tuple[str, str]:
+    return one.transfer_syntax, one.dataset_digest
 
 
 def _claim(file_id: int) -> int | None:

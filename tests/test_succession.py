@@ -1,14 +1,15 @@
 """Whatever is decided on several conflicts of one UID, in whatever order: one object is shown, and the counts agree."""
 
 import contextlib
+import io
 import random
 
 import pytest
-from archive_fixtures import a_project, an_object, store
+from archive_fixtures import a_project, an_object, store, upload
 from peewee import fn
 from pydicom import Dataset
 
-from portal import conflicts, query, reindex, rights, settings, trash
+from portal import conflicts, containers, query, reindex, rights, settings, trash
 from portal.errors import BadValue
 from portal.models import CURRENT, Conflict, File, Instance, Project, Series, Study
 from portal.provenance import Actor
@@ -27,6 +28,19 @@ def of_one_uid(project: Project, number: int) -> list[int]:
     for one in range(number + 1):
         store(an_object(SOPInstanceUID=UID, InstanceNumber=one), project)
     return [row.id for row in Conflict.select().where(Conflict.project == project).order_by(Conflict.id)]
+
+
+def as_a_file(one: Dataset) -> bytes:
+    target = io.BytesIO()
+    one.save_as(target)
+    return target.getvalue()
+
+
+def another_place(project: Project, admin: Actor) -> int:
+    """The number of an acquisition that no header leads to."""
+    subject = containers.add_subject(project.id, "sub-01", actor=admin)
+    session = containers.add_session(subject.id, "ses-01", actor=admin)
+    return int(containers.add_acquisition(session.id, "T2", actor=admin).id)
 
 
 def shown(project: Project) -> list[int]:
@@ -76,6 +90,39 @@ def test_taking_back_the_second_of_two_that_replaced_shows_the_first(project: Pr
     assert shown(project) == [1]
     conflicts.resolve(first, "keep", actor=admin)
     assert shown(project) == [0]
+
+
+def test_an_object_that_came_again_after_it_was_separated_stays_shown(project: Project, admin: Actor) -> None:
+    (first,) = of_one_uid(project, 1)
+    for choice in ("replace", "separate"):
+        conflicts.resolve(first, choice, actor=admin)
+    store(an_object(SOPInstanceUID=UID, InstanceNumber=1), project)
+    again = conflicts.every()[0].id
+    conflicts.resolve(again, "replace", actor=admin)
+    conflicts.resolve(first, "keep", actor=admin)
+    assert (shown(project), conflicts.view(conflicts.get(again))["here"]["name"]) == ([1], f"{UID}.dcm")
+    conflicts.resolve(first, "replace", actor=admin)
+    assert shown(project) == [1]
+    for number in (again, first):
+        conflicts.resolve(number, "keep", actor=admin)
+    assert shown(project) == [0]
+    assert_rows_agree(admin)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_an_object_in_two_acquisitions_is_shown_until_both_decisions_are_taken_back(
+    project: Project, admin: Actor, order: tuple[int, int]
+) -> None:
+    (first,) = of_one_uid(project, 1)
+    upload(as_a_file(an_object(SOPInstanceUID=UID, InstanceNumber=1)), another_place(project, admin), "1", actor=admin)
+    numbers = first, conflicts.every()[0].id
+    for number in numbers:
+        conflicts.resolve(number, "replace", actor=admin)
+    conflicts.resolve(numbers[order[0]], "keep", actor=admin)
+    assert shown(project) == [1]
+    conflicts.resolve(numbers[order[1]], "keep", actor=admin)
+    assert shown(project) == [0]
+    assert_rows_agree(admin)
 
 
 def test_a_new_index_repeats_decisions_in_the_order_in_which_they_were_taken(project: Project, admin: Actor) -> None:
@@ -133,18 +180,24 @@ def test_after_any_decisions_one_object_of_the_uid_is_shown_and_counted(
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_whatever_lies_in_the_trash_meanwhile_no_more_than_one_is_shown(
+def test_whatever_comes_again_or_lies_in_the_trash_meanwhile_no_more_than_one_is_shown(
     project: Project, admin: Actor, seed: int
 ) -> None:
     chance = random.Random(seed)
     of_one_uid(project, 3)
+    place = another_place(project, admin)
     for _ in range(20):
         files = [row.id for row in File.select().where(File.deleted_at.is_null())]
         kind = chance.random()
         if kind < 0.2 and files:
             trash.throw("file", chance.choice(files), actor=admin)
-        elif kind < 0.45 and trash.every():
+        elif kind < 0.35 and trash.every():
             trash.restore(chance.choice(trash.every()).id, actor=admin)
+        elif kind < 0.42:
+            store(an_object(SOPInstanceUID=UID, InstanceNumber=chance.randrange(4)), project)
+        elif kind < 0.5:
+            one = an_object(SOPInstanceUID=UID, InstanceNumber=chance.randrange(4))
+            upload(as_a_file(one), place, "one.dcm", actor=admin)
         else:
             decided = chance.choice(list(Conflict.select()))
             with contextlib.suppress(BadValue):  # it lies in the trash
