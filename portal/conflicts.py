@@ -125,6 +125,8 @@ def resolve(conflict_id: int | str, choice: str, *, actor: Actor) -> Conflict:
             raise BadValue("The object is in the trash. Restore it first, then decide.")
         before = conflict.choice
         if before != choice:
+            if choice == "keep":
+                succession.check_hidden(conflict)
             _decide(conflict, choice, parsed)
             audit.record(
                 actor,

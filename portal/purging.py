@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from peewee import fn
 
-from portal import audit, index, releasing, runtime, thumbnails
+from portal import audit, descriptions, index, releasing, runtime, succession, thumbnails
 from portal.models import (
     Acquisition,
     Blob,
@@ -151,6 +151,7 @@ def settle(segment: str, offset: int) -> list[File]:
 
 def finish(this: Run | None = None) -> None:
     """Give the disk back what is due, and drop pictures of what is gone."""
+    descriptions.refresh()
     releasing.release(this.check if this else lambda: None)
     thumbnails.drop_unknown()
 
@@ -174,8 +175,10 @@ def _purge_files(trash_id: int, numbers: list[int], due: datetime) -> int:
     rows = list(files.where(File.id.in_(numbers)).tuples())
     older: Any = FileVersion.select(FileVersion.blob).where(FileVersion.file.in_(numbers)).tuples()
     blobs = {row[1] for row in rows} | {blob for (blob,) in older}
+    replaced = succession.after_purge(numbers)  # the decisions that name them go with the files
     Instance.delete().where(Instance.file.in_(numbers)).execute()
     File.delete().where(File.id.in_(numbers)).execute()
+    succession.show_after_purge(replaced)
     _bury(blobs, due)
     _drop_index({row[3] for row in rows if row[2] == "acquisition"})
     size = int(sum(row[4] for row in rows))

@@ -4,14 +4,19 @@ Of a project's objects of one UID at most one is current. Decisions may be taken
 other; what a decision gives back follows from those that hold now, never from the one that was taken back alone.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from peewee import fn
 
 from portal import index
+from portal.errors import BadValue
 from portal.models import ALTERNATE, CURRENT, SUPERSEDED, Conflict, Decision, Instance
 
 REPLACED = "Replaced by another object under its UID."
+SHOWN_AFTER_PURGE = "What had replaced it was purged."
+SAME_UID = ("content", "class")
+"""Kinds of conflicts with another object under the same UID."""
 AGAINST = ("open", "keep")
 """Of an object with such a conflict, nobody has decided that it is shown."""
 
@@ -77,6 +82,33 @@ def following(conflict: Conflict) -> Instance | None:
         if claim or (claim is not None and one.state == SUPERSEDED and not is_same):
             ranked.append((max(claim, _gave_way(one.file_id)), claim, one.id, one))
     return max(ranked, key=lambda row: row[:3])[3] if ranked else None
+
+
+def after_purge(files: Sequence[int]) -> list[Instance]:
+    """What the objects of these files had replaced, which is to be shown once they are purged. Reads only.
+
+    While they are in the trash it stays hidden, as restoring them shows them again (docs/decisions/0061).
+    """
+    conflicts = Conflict.select().where(Conflict.file.in_(list(files)), Conflict.choice == "replace")
+    return [found for conflict in conflicts if (found := following(conflict)) is not None]
+
+
+def show_after_purge(instances: Sequence[Instance]) -> None:
+    """Show them where nothing is shown under their UID, inside the caller's write block."""
+    for instance in instances:
+        if index.current(instance.project_id, instance.sop_uid) is None:
+            index.change_state(instance, CURRENT, SHOWN_AFTER_PURGE)
+
+
+def check_hidden(conflict: Conflict) -> None:
+    """Raise BadValue where nothing would be shown under the UID: what *keep* is to keep is in the trash, or purged."""
+    current = index.current(conflict.project_id, conflict.sop_uid)
+    is_alone = current is None or current.file_id == conflict.file_id
+    if is_alone and conflict.kind in SAME_UID and following(conflict) is None:
+        raise BadValue(
+            "Nothing else is here under this UID, so there is nothing to keep. Restore the other object from the "
+            "trash, or choose Replace, which shows this one."
+        )
 
 
 def of_conflict(conflict: Conflict) -> Instance | None:

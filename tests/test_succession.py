@@ -206,3 +206,52 @@ def test_whatever_comes_again_or_lies_in_the_trash_meanwhile_no_more_than_one_is
         for conflict in Conflict.select().where(Conflict.choice == "open"):
             held = Instance.get_or_none(Instance.file == conflict.file_id)
             assert held is None or held.state == "held"
+
+
+def purge(project: Project, number: int, admin: Actor) -> None:
+    """Put the object of this instance number into the trash, and purge it."""
+    row = Instance.get(Instance.project == project, Instance.number == number)
+    trash.purge(trash.throw("file", row.file_id, actor=admin).id, actor=admin)
+
+
+def test_what_was_replaced_is_shown_again_once_its_successor_is_purged(project: Project, admin: Actor) -> None:
+    (conflict,) = of_one_uid(project, 1)
+    conflicts.resolve(conflict, "replace", actor=admin)
+    thrown = trash.throw("file", Conflict.get().file_id, actor=admin)
+    assert shown(project) == []
+    trash.purge(thrown.id, actor=admin)
+    assert shown(project) == [0]
+    assert_rows_agree(admin)
+
+
+def test_of_a_row_of_successors_the_last_that_is_left_is_shown(project: Project, admin: Actor) -> None:
+    for conflict in of_one_uid(project, 2):
+        conflicts.resolve(conflict, "replace", actor=admin)
+    purge(project, 2, admin)
+    assert shown(project) == [1]
+    purge(project, 1, admin)
+    assert shown(project) == [0]
+    assert_rows_agree(admin)
+
+
+def test_what_came_again_stays_shown_when_its_successor_is_purged(project: Project, admin: Actor) -> None:
+    (conflict,) = of_one_uid(project, 1)
+    conflicts.resolve(conflict, "replace", actor=admin)
+    thrown = trash.throw("file", Conflict.get().file_id, actor=admin)
+    store(an_object(SOPInstanceUID=UID, InstanceNumber=0), project)
+    trash.purge(thrown.id, actor=admin)
+    assert shown(project) == [0]
+    assert_rows_agree(admin)
+
+
+@pytest.mark.parametrize("before", ["open", "replace"])
+def test_the_only_object_of_a_uid_is_not_hidden_by_keep(project: Project, admin: Actor, before: str) -> None:
+    (conflict,) = of_one_uid(project, 1)
+    purge(project, 0, admin)
+    if before == "replace":
+        conflicts.resolve(conflict, "replace", actor=admin)
+    with pytest.raises(BadValue, match="nothing to keep"):
+        conflicts.resolve(conflict, "keep", actor=admin)
+    assert Conflict.get().choice == before
+    conflicts.resolve(conflict, "replace", actor=admin)
+    assert shown(project) == [1]
