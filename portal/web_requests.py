@@ -63,13 +63,14 @@ def parse(received: bytearray) -> Request | None:
     if end < 0:
         return None
     line, *lines = received[:end].decode("latin-1").lstrip("\r\n").split("\r\n")
-    headers = dict(_header(text) for text in lines)
-    length = _length(headers)
+    headers = [_header(text) for text in lines]
+    names = {name for name, _ in headers}
+    length = 0 if "transfer-encoding" in names else _length(headers)
     is_transfer = length is None or length > MAX_BODY or _is_transfer(line)
     return Request(
         is_transfer=is_transfer,
-        expects="expect" in headers,
-        is_chunked="transfer-encoding" in headers,
+        expects="expect" in names,
+        is_chunked="transfer-encoding" in names,
         end=end + len(END) + (length or 0),
     )
 
@@ -79,10 +80,10 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip().lower(), value.strip()
 
 
-def _length(headers: dict[str, str]) -> int | None:
-    """Bytes of the body; None for what is no number. A body in chunks tells its length as it comes."""
-    text = headers.get("content-length", "0") if "transfer-encoding" not in headers else "0"
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 18 else None
+def _length(headers: list[tuple[str, str]]) -> int | None:
+    """Bytes of a body that is not in chunks; None for what is no number, or told twice (RFC 9112 6.3)."""
+    told = [value for name, value in headers if name == "content-length"] or ["0"]
+    return int(told[0]) if len(told) == 1 and told[0].isascii() and told[0].isdecimal() and len(told[0]) < 18 else None
 
 
 def _chunk_size(line: bytearray) -> int:

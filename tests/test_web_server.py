@@ -240,6 +240,26 @@ def test_a_form_in_chunks_and_one_that_waits_for_our_100_are_answered(server: Se
         assert b"HTTP/1.1 400 " in rest_of(connection)
 
 
+@pytest.mark.parametrize("path", ["sign-in", "api/acquisitions/1/files"])
+@pytest.mark.parametrize(("first", "second"), [(4, 40), (40, 4)])
+def test_two_lengths_of_one_body_are_refused_at_once(server: Server, path: str, first: int, second: int) -> None:
+    lengths = f"Content-Length: {first}\r\nContent-Length: {second}\r\n\r\n"
+    with server.connect() as connection:
+        connection.sendall(f"POST /{path} HTTP/1.1\r\nHost: x\r\n{lengths}a=bc".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("chunks", [b"zz\r\nabc", b"3\r\nabcdef\r\n0\r\n\r\n", b"-1\r\nabc\r\n", b"3;\0=\0\r\nabc\r\n"])
+def test_an_upload_in_broken_chunks_is_refused_in_words(
+    api: Api, server: Server, acquisition: str, chunks: bytes
+) -> None:
+    with server.connect() as connection:
+        connection.sendall(upload_head(api, acquisition, "Transfer-Encoding: chunked", "Connection: close") + chunks)
+        answer = rest_of(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"chunks" in answer
+
+
 def test_a_form_in_chunks_without_end_is_refused(server: Server) -> None:
     with server.connect() as connection, suppress(OSError):
         connection.sendall(CHUNKED)

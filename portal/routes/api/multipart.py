@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from flask import request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import BadRequest, ClientDisconnected, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
@@ -65,3 +66,5 @@ def _read() -> bytes:
         return request.stream.read(CHUNK)
     except OSError as error:
         raise ClientDisconnected("The body broke off before its end. Send it again.") from error
+    except ParseException as error:
+        raise BadRequest("The chunks of the body are broken (RFC 9112 7.1). Send it again.") from error
