@@ -5,8 +5,8 @@ from archive_fixtures import a_project, an_object, store, store_vendor_file
 from web_fixtures import Visitor, app, reader, stranger, text_of, visitor
 from work_fixtures import add_file
 
-from portal import conflicts, containers, files, rights, users
-from portal.models import Audit, Grant, writing
+from portal import conflicts, containers, files, rights, runtime, users
+from portal.models import Audit, File, Grant, writing
 from portal.provenance import Actor
 
 __all__ = ["app", "reader", "stranger", "visitor"]
@@ -155,3 +155,23 @@ def test_an_older_version_is_a_download_of_its_own_and_written_down_as_such(visi
         assert visitor.get(f"{path}?version={odd}").status_code == 404
     acts = Audit.select().where(Audit.action == "file:downloaded").order_by(Audit.id)
     assert [act.detail["version"] for act in acts] == [1, 2, 2]
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut", "flipped"])
+def test_damaged_bytes_are_told_as_such_and_not_as_a_mistake_of_ours(
+    visitor: Visitor, admin: Actor, damage: str
+) -> None:
+    blob = File.get_by_id(store(an_object(), a_project(actor=admin)).file_id).blob
+    path = runtime.archive().path(blob.segment)
+    content = path.read_bytes()
+    middle = blob.offset + blob.size // 2
+    path.write_bytes(
+        content[:middle] + (b"" if damage == "cut" else bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    )
+    if damage == "lost":
+        path.unlink()
+    answer = visitor.get(f"/data/file/{File.get().id}/download")
+    assert answer.status_code == 503
+    assert "These bytes are damaged" in answer.text
+    assert "from a backup" in answer.text
+    assert visitor.get(f"/data/file/{File.get().id}/header").status_code in (200, 503)

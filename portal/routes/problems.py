@@ -19,7 +19,8 @@ CODES: tuple[tuple[type[errors.PortalError], int], ...] = (
     (errors.NoSpace, 507),
     (errors.Unreachable, 503),
     (errors.Gone, 410),
-    (errors.Damaged, 500),
+    # No defect of ours, and not gone for good: once the segment is back from a backup, the same request succeeds.
+    (errors.Damaged, 503),
     (errors.Taken, 409),
     (errors.Busy, 409),
     (errors.Conflicting, 409),
@@ -37,6 +38,7 @@ WORDS = {
     500: ("Portico made a mistake", "Nothing was changed. The log of the web server says what happened."),
     503: ("Portico is busy", "A part of it does not answer at the moment. Try again in a minute."),
 }
+DAMAGED_BYTES = "These bytes are damaged"
 BUSY = (
     "Portico is busy",
     "Something else has been writing to the database for too long. Nothing was changed. Try again in a few seconds.",
@@ -79,7 +81,8 @@ def install(app: Flask) -> None:
 
 def _refused(error: errors.PortalError) -> Response:
     code = code_of(error)
-    title = "What is stored is damaged" if code == 500 else WORDS.get(code, ("That cannot be done", ""))[0]
+    is_damage = isinstance(error, errors.Damaged) and not isinstance(error, errors.Gone)
+    title = DAMAGED_BYTES if is_damage else WORDS.get(code, ("That cannot be done", ""))[0]
     return _page(code, title, error.sentence)
 
 
