@@ -1,6 +1,7 @@
 """What is restored from the trash comes back as if it arrived now, some files at a time."""
 
 import contextlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, cast
 
@@ -9,21 +10,26 @@ from portal.duplicates import Compared
 from portal.errors import BadValue, Damaged
 from portal.header import Header
 from portal.index import SAME, Container
-from portal.models import CURRENT, Blob, Conflict, File, Trash, writing
+from portal.models import CURRENT, HELD, SUPERSEDED, Blob, Conflict, File, Instance, Trash, writing
 from portal.provenance import Actor, ActorType
 from portal.runs import End, Run
 from portal.throwing import CONTAINERS
 
+REPLACED = "replaced"
 CHUNK = 25
 """Files that one write block restores: some 30 ms."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a restore ended: files that are back, of these those that are held now, and those that stay in the trash."""
+    """How a restore ended: files that are back, what is to be told of these, and those that stay in the trash."""
 
     back: int
     held: int
+    replaced: int
+    """Shown in place of another object under their UID, as an admin had decided."""
+    hidden: int
+    """Hidden, as an admin had decided."""
     stayed: int
 
     @property
@@ -31,6 +37,9 @@ class Outcome:
         told = [f"{_files(self.back)} {'is' if self.back == 1 else 'are'} back."]
         if self.held:
             told.append(f"{self.held:,} of them {'is' if self.held == 1 else 'are'} held: see Conflicts.")
+        for number, what in ((self.replaced, "shown in place of what came meanwhile"), (self.hidden, "hidden")):
+            if number:
+                told.append(f"{number:,} of them {'is' if number == 1 else 'are'} {what}, as was decided in Conflicts.")
         if self.stayed:
             one = self.stayed == 1
             told.append(
@@ -65,7 +74,8 @@ def restore(thrown: Trash, *, actor: Actor, this: Run | None = None) -> Outcome:
     """
     with writing():
         _revive(thrown)
-    back = held = after = seen = 0
+    states: Counter[str] = Counter()
+    after = seen = 0
     begun = this.job.total - File.select().where(File.trash == thrown.id).count() if this else 0
     while chunk := _waiting(thrown.id, after):
         after, seen = chunk[-1].id, seen + len(chunk)
@@ -78,15 +88,21 @@ def restore(thrown: Trash, *, actor: Actor, this: Run | None = None) -> Outcome:
             _account(thrown, [file for file, outcome in zip(chunk, outcomes, strict=True) if outcome is not None])
             if this:
                 this.write_within(done=begun + seen)
-        back += sum(outcome is not None for outcome in outcomes)
-        held += sum(outcome == "held" for outcome in outcomes)
+        states.update(outcome for outcome in outcomes if outcome is not None)
     descriptions.refresh()
     with writing():
         stayed = File.select().where(File.trash == thrown.id).count()
         if not stayed:
             thrown.delete_instance()
-        audit.record(actor, f"{thrown.kind}:restored", thrown.kind, thrown.target, files=back, held=held, stayed=stayed)
-    return Outcome(back=back, held=held, stayed=stayed)
+        told = {"files": states.total(), "held": states[HELD], "stayed": stayed}
+        audit.record(actor, f"{thrown.kind}:restored", thrown.kind, thrown.target, **told)
+    return Outcome(
+        back=states.total(),
+        held=states[HELD],
+        replaced=states[REPLACED],
+        hidden=states[SUPERSEDED],
+        stayed=stayed,
+    )
 
 
 def _revive(thrown: Trash) -> None:
@@ -116,7 +132,7 @@ def _still_there(
 
 
 def _restore_file(project_id: int, file: File, read: _Read | None) -> str | None:
-    """The state in which the file is shown again, as if it arrived now; None where it stays in the trash.
+    """The state of the file now, as if it arrived and were decided on again; None where it stays in the trash.
 
     One that is no object, or cannot be read, is shown as a file.
     """
@@ -137,7 +153,8 @@ def _restore_file(project_id: int, file: File, read: _Read | None) -> str | None
         conflicts.repeat(decided, parsed)
     if verdict.sentence == index.UNCOMPARED:
         alternates.request_comparison()
-    return verdict.state
+    state = str(Instance.get(Instance.file == file).state)
+    return REPLACED if verdict.state == HELD and state == CURRENT else state
 
 
 def _came_again_here(container: Container, compared: Compared) -> bool:

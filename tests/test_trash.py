@@ -186,6 +186,23 @@ def test_a_decision_survives_the_trash(project: Project, admin: Actor, choice: s
     assert [(row.file_id, row.state) for row in Instance.select().order_by(Instance.file)] == before
 
 
+def test_restoring_says_what_became_of_an_object_by_its_decision(project: Project, admin: Actor) -> None:
+    store(an_object(), project)
+    store(an_object(ImageComments="other"), project)
+    conflict = conflicts.every()[0]
+    conflicts.resolve(conflict.id, "replace", actor=admin)
+    thrown = trash.throw("file", conflict.file_id, actor=admin)
+    store(an_object(), project)
+    outcome = trash.restore(thrown.id, actor=admin)
+    assert (outcome.back, outcome.held, outcome.replaced) == (1, 0, 1)
+    assert "shown in place of what came meanwhile" in outcome.sentence
+    assert Instance.get(Instance.state == "current").file_id == conflict.file_id
+    conflicts.resolve(conflict.id, "keep", actor=admin)
+    outcome = trash.restore(trash.throw("file", conflict.file_id, actor=admin).id, actor=admin)
+    assert (outcome.held, outcome.hidden) == (0, 1)
+    assert "is hidden, as was decided" in outcome.sentence
+
+
 def test_things_thrown_one_by_one_are_restored_one_by_one(study: Session, admin: Actor) -> None:
     one = trash.throw("file", File.get().id, actor=admin)
     whole = trash.throw("subject", study.subject_id, actor=admin)

@@ -35,7 +35,14 @@ def list_() -> Answer:
 def restore(trash_id: int) -> Answer:
     """Put it back where it was. What contradicts newer objects is held as a conflict."""
     outcome = bin_.restore(trash_id, actor=operator())
-    view = {"id": trash_id, "back": outcome.back, "held": outcome.held, "stayed": outcome.stayed}
+    view = {
+        "id": trash_id,
+        "back": outcome.back,
+        "held": outcome.held,
+        "replaced": outcome.replaced,
+        "hidden": outcome.hidden,
+        "stayed": outcome.stayed,
+    }
     return Answer(view=view, sentence=outcome.sentence)
 
 
