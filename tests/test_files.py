@@ -1,9 +1,11 @@
 """Files of the archive: their names, their scope and their header."""
 
-import pytest
-from archive_fixtures import a_project, an_object, store, store_vendor_file, upload
+import io
 
-from portal import containers, files, rights
+import pytest
+from archive_fixtures import a_project, an_object, encode, store, store_vendor_file, upload
+
+from portal import containers, elements, file_meta, files, rights
 from portal.errors import BadValue, Missing, NotDicom
 from portal.models import File, Project
 from portal.provenance import operator
@@ -101,3 +103,20 @@ def test_a_long_value_is_cut_to_be_read(project: Project) -> None:
 def test_a_file_that_is_no_dicom_has_no_header(acquisition: int) -> None:
     with pytest.raises(NotDicom):
         files.header(a_file(acquisition))
+
+
+@pytest.mark.parametrize(
+    ("item", "where"),
+    [
+        (b"\xfe\xff\x00\xe0UL\x04\x00", "first"),
+        (b"\xfe\xff\x00\xe0UL\x04\x00", "last"),
+        (b"\xfe\xff\x00\xe0\x04\x00\x00\x00", "last"),
+    ],
+)
+def test_an_item_at_the_top_level_of_a_data_set_is_passed_by(item: bytes, where: str) -> None:
+    raw, whole = encode(an_object()), item + b"\1\2\3\4"
+    meta = file_meta.write(sop_class_uid="1.2", sop_instance_uid="1.3", transfer_syntax_uid="1.2.840.10008.1.2.1")
+    at = 0 if where == "first" else raw.index(b"\xe0\x7f\x10\x00")
+    content = meta + raw[:at] + whole + raw[at:]
+    expected = elements.read(io.BytesIO(meta + raw), len(meta + raw))
+    assert elements.read(io.BytesIO(content), len(content))[: len(expected)] == expected
