@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from peewee import Value, fn
 
-from portal import copies, reserve, runtime, site
+from portal import copies, reserve, runtime
 from portal.models import (
     ApiKey,
     Conflict,
@@ -17,6 +17,7 @@ from portal.models import (
     QuarantinedRecord,
     Schedule,
     SegmentProblem,
+    Setting,
     Storage,
     now,
 )
@@ -99,7 +100,10 @@ def _rows() -> dict[str, list[Any]]:
     stopped = Schedule.select(Value("schedules"), Schedule.id, Schedule.label, Value(None)).where(
         Schedule.state == "stopped"
     )
-    silent = Peer.select(Value("peers"), Peer.id, Peer.label, Peer.since).where(Peer.state == "failed", Peer.enabled)
+    dimse = Setting.select().where(Setting.key == "dimse.enabled", Setting.value == True)  # noqa: E712 (a column)
+    silent = Peer.select(Value("peers"), Peer.id, Peer.label, Peer.since).where(
+        Peer.state == "failed", Peer.enabled, fn.EXISTS(dimse)
+    )
     lost = SegmentProblem.select(Value("lost"), fn.COUNT(SegmentProblem.id), Value(""), Value(None))
     left = QuarantinedRecord.select(Value("left"), fn.COUNT(QuarantinedRecord.id), Value(""), Value(None)).where(
         QuarantinedRecord.noted.is_null()
@@ -114,8 +118,7 @@ def _rows() -> dict[str, list[Any]]:
 def _failed(found: dict[str, list[Any]]) -> Iterator[Need]:
     schedules = found["schedules"]
     yield from _failing("storages", found["storages"], "External storage", "external storages")
-    if site.recent("dimse.enabled"):
-        yield from _failing("peers", found["peers"], "Calls to peer", "peers")
+    yield from _failing("peers", found["peers"], "Calls to peer", "peers")
     if len(schedules) == 1:
         yield Need(kind="schedules", sentence=f"Schedule {schedules[0][1]} stopped by itself", row=schedules[0][0])
     elif schedules:
