@@ -51,7 +51,7 @@ def every() -> list[Need]:
     """Most urgent first; three statements, and one more where the archive has a bucket."""
     found = _rows()
     lost, left = found["lost"][0][0], found["left"][0][0]
-    return [*_low_disk(), *_segments(lost, left), *_archive(), *_failed(found), *_conflicts(), *_keys()]
+    return [*_low_disk(), *_segments(lost, left), *_archive(), *_failed(found), *_conflicts(found), *_keys()]
 
 
 def _low_disk() -> Iterator[Need]:
@@ -108,8 +108,14 @@ def _rows() -> dict[str, list[Any]]:
     left = QuarantinedRecord.select(Value("left"), fn.COUNT(QuarantinedRecord.id), Value(""), Value(None)).where(
         QuarantinedRecord.noted.is_null()
     )
-    found: dict[str, list[Any]] = {"storages": [], "peers": [], "schedules": [], "lost": [], "left": []}
-    every_kind = lost.union_all(left).union_all(failed).union_all(stopped).union_all(silent)
+    waiting = (
+        Conflict.select(Value("conflicts"), fn.COUNT(Conflict.id), Value(""), Value(None))
+        .join(File)
+        .where(Conflict.choice == "open", File.deleted_at.is_null())
+    )
+    kinds = ("storages", "peers", "schedules", "lost", "left", "conflicts")
+    found: dict[str, list[Any]] = {kind: [] for kind in kinds}
+    every_kind = lost.union_all(left).union_all(waiting).union_all(failed).union_all(stopped).union_all(silent)
     for kind, *row in every_kind.limit(MANY).tuples():
         found[kind].append(row)
     return found
@@ -133,8 +139,8 @@ def _failing(kind: Kind, rows: list[Any], one: str, many: str) -> Iterator[Need]
         yield Need(kind=kind, sentence=f"{len(rows):,} {many} failed")
 
 
-def _conflicts() -> Iterator[Need]:
-    count = Conflict.select().join(File).where(Conflict.choice == "open", File.deleted_at.is_null()).count()
+def _conflicts(found: dict[str, list[Any]]) -> Iterator[Need]:
+    ((count, _label, _since),) = found["conflicts"]
     if count:
         waits = "1 conflict waits" if count == 1 else f"{count:,} conflicts wait"
         yield Need(kind="conflicts", sentence=f"{waits} for a decision")
