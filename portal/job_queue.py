@@ -3,6 +3,7 @@
 import logging
 import time
 from datetime import datetime, timedelta
+from pathlib import Path
 from socket import gethostname
 from typing import Any, Literal
 
@@ -103,8 +104,11 @@ def heartbeats() -> dict[int, datetime] | None:
 
 
 def silent_workers() -> list[int]:
-    """Process ids of workers of this machine whose heart has not beaten for long."""
-    return [pid for pid, beat in (heartbeats() or {}).items() if not _beats(beat)]
+    """Process ids of workers of this machine that run, and whose heart has not beaten for long.
+
+    The queue names a worker that was killed for another minute or so: that one is gone, and another has its work.
+    """
+    return [pid for pid, beat in (heartbeats() or {}).items() if not _beats(beat) and Path(f"/proc/{pid}").exists()]
 
 
 def workers_of(lane: Lane) -> int | None:

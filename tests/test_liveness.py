@@ -118,3 +118,13 @@ def test_status_names_a_worker_whose_heart_does_not_beat(
     late = job_queue.now() + 2 * job_queue.SILENCE
     monkeypatch.setattr(job_queue, "now", lambda: late)
     assert f"A worker (process {worker.pid}) does not answer." in health.report()["queue"]["problem"]
+
+
+def test_status_does_not_name_a_worker_that_was_killed(worker: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    until(lambda: registered(worker), process=worker)
+    worker.kill()
+    worker.wait()
+    late = job_queue.now() + 2 * job_queue.SILENCE
+    monkeypatch.setattr(job_queue, "now", lambda: late)
+    assert worker.pid in (job_queue.heartbeats() or {}), "the queue has not forgotten it yet"
+    assert job_queue.silent_workers() == []

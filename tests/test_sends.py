@@ -271,7 +271,7 @@ def test_a_byte_that_changed_in_the_archive_is_not_sent(project: Project, dimse_
         viewer_at(viewer.port)
         job = run(start())
     assert [state for state, _sentence in states(job)] == ["failed", "stored"]
-    assert "The stored bytes are not those that were received." in states(job)[0][1]
+    assert "stored bytes are not those that were received." in states(job)[0][1]
     assert len(viewer.requests) == 1
 
 
