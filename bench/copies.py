@@ -29,12 +29,17 @@ from typing import Any
 import requests
 import results
 
-from portal import containers, exports, ingest, jobs, migrations, models, rights, runs, runtime, settings
+from portal import migrations, models, runtime, settings
+from portal.access import rights
+from portal.access.actors import operator
 from portal.errors import Taken
-from portal.ingest import Placement
+from portal.exports import exports
+from portal.ingest import incoming as ingest
+from portal.ingest.incoming import Placement
+from portal.jobs import jobs, runs
 from portal.models import File
-from portal.provenance import operator
 from portal.storage import storages
+from portal.tree import containers
 
 WORKS = {"2,000 x 0.5 MB": (2000, 500_000), "20,000 x 20 kB": (20_000, 20_000), "2 x 3 GB": (2, 3_000_000_000)}
 PLACES = ("MinIO front", "file system")

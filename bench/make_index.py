@@ -12,9 +12,10 @@ from typing import Any
 
 from pydicom import Dataset
 
-from portal import migrations, models, query, retrieve, runtime, settings
+from portal import migrations, models, runtime, settings
+from portal.access.rights import Scope
 from portal.models import database
-from portal.rights import Scope
+from portal.query import find, retrieve
 
 FAMILIES = (
     "Abegg",
@@ -177,7 +178,7 @@ def measure() -> None:
 
 def timed(ds: Dataset, scope: Scope) -> tuple[float, int]:
     begin = time.perf_counter()
-    count = sum(1 for _ in query.find(ds, scope, root="patient" if ds.QueryRetrieveLevel == "PATIENT" else "study"))
+    count = sum(1 for _ in find.find(ds, scope, root="patient" if ds.QueryRetrieveLevel == "PATIENT" else "study"))
     return time.perf_counter() - begin, count
 
 

@@ -21,10 +21,13 @@ import results
 from flask import Flask
 from flask.testing import FlaskClient
 
-from portal import disk, migrations, models, runtime, settings, site, totals, usage, users
+from portal import migrations, models, runtime, settings, site_settings
+from portal.access.actors import operator
 from portal.app import create_app
+from portal.dashboard import disk_usage, overview
 from portal.models import database
-from portal.provenance import operator
+from portal.tree import container_sizes
+from portal.users import users
 
 EMAIL, PASSWORD = "admin@bench.example", "correct horse battery"
 RUNS = 11
@@ -118,9 +121,9 @@ def main() -> None:
     with models.connection():
         if not models.Study.select().exists():
             fill(options.rows, options.instances)
-        totals.refresh()
-        usage.refresh()
-        disk.sample()
+        overview.refresh()
+        container_sizes.refresh()
+        disk_usage.sample()
         counted = {table.__name__: table.select().count() for table in COUNTED}
     pages = [page for page in PAGES if page[1].startswith(options.only)]
     report(counted, list(measure(create_app(chosen), pages)), kept=not options.only)
@@ -143,7 +146,7 @@ COUNTED = (
 
 def fill(rows: int, instances: int) -> None:
     users.add(EMAIL, PASSWORD, True, actor=operator())
-    site.put({"dimse.enabled": True}, actor=operator())
+    site_settings.put({"dimse.enabled": True}, actor=operator())
     make_index.fill(STUDIES, instances)
     with database.atomic():
         fill_tree(rows)
@@ -162,7 +165,7 @@ def fill(rows: int, instances: int) -> None:
         for table, column, every in (("association", "started", 10), ("job", "ended", 2)):
             database.execute_sql(f"UPDATE {table} SET {column} = {LATELY} WHERE id % {every} = 0")
     database.execute_sql("ANALYZE")
-    usage.refresh()
+    container_sizes.refresh()
 
 
 def fill_tree(rows: int) -> None:

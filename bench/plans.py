@@ -18,13 +18,16 @@ from typing import Any
 import make_index
 import results
 
-from portal import app, export_items, exports, jobs, migrations, models, runs, runtime, settings, users
+from portal import app, migrations, models, runtime, settings
+from portal.access.actors import operator
 from portal.errors import Taken
-from portal.export_orders import Options
+from portal.exports import exports, plan
+from portal.exports.request import Options
+from portal.jobs import jobs, runs
+from portal.jobs.runs import End, Run
 from portal.models import Job, JobItem, Setting, Storage, Study
-from portal.provenance import operator
-from portal.runs import End, Run
 from portal.storage import storages
+from portal.users import users
 
 WHOLE = 1_000_000
 """Objects of a site whose figures are kept."""
@@ -87,12 +90,12 @@ def report(data: Path, instances: int) -> list[str]:
 
 
 def planned(run: Run) -> End:
-    export_items.plan(run)
+    plan.plan(run)
     return End(sentence="planned")
 
 
 def dropped(run: Run) -> End:
-    export_items.drop(run)
+    plan.drop(run)
     return End(sentence="dropped")
 
 

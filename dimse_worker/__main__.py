@@ -12,7 +12,7 @@ from pydicom import config
 
 from portal import settings
 from portal.errors import PortalError
-from portal.job_queue import LANES
+from portal.jobs.queue import LANES
 
 
 def main(arguments: list[str]) -> int:

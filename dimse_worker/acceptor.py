@@ -13,14 +13,15 @@ from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
 
-from dimse_worker import contexts, gate, handlers, retrieval, status
-from dimse_worker.gate import Admission, Knock, Refused
+from dimse_worker import association_policy, contexts, handlers, retrieval, status
+from dimse_worker.association_counts import Tally
+from dimse_worker.association_policy import Admission, Knock, Refused
 from dimse_worker.receiving import BoundedMessages
 from dimse_worker.sockets import send_at_once
-from dimse_worker.tally import Tally
-from portal import associations, runtime
-from portal.associations import Outcome
+from portal import runtime
 from portal.errors import NotDicom
+from portal.peers import associations
+from portal.peers.associations import Outcome
 
 if TYPE_CHECKING:
     from pynetdicom.ae import ApplicationEntity
@@ -74,10 +75,10 @@ class Acceptor(Association):
         self._database.enter_context(runtime.connection())
         knock = self._knock()
         if len([a for a in self.ae.active_associations if a.is_acceptor]) > MOST_ASSOCIATIONS:
-            gate.refuse(knock, "limit", f"More than {MOST_ASSOCIATIONS} associations at once.")
-            return self.reject(gate.LIMIT)
+            association_policy.refuse(knock, "limit", f"More than {MOST_ASSOCIATIONS} associations at once.")
+            return self.reject(association_policy.LIMIT)
         try:
-            self.admission = gate.admit(knock)
+            self.admission = association_policy.admit(knock)
         except Refused as refusal:
             log.info("rejected %s from %s: %s", knock.calling, knock.address, refusal.sentence)
             return self.reject(refusal.code)
@@ -106,7 +107,7 @@ class Acceptor(Association):
         if refused:
             label = self.admission.actor.name or self.admission.knock.calling
             sentence = f"{label} may not {', '.join(sorted(refused))}; allow it if it should."
-            gate.refuse(self.admission.knock, "service", sentence)
+            association_policy.refuse(self.admission.knock, "service", sentence)
         if not self.admission.is_ours:
             self._open_row(answered)
 
@@ -237,7 +238,7 @@ def _requested(event: evt.Event) -> None:
         assoc.admit()
     except Exception:
         log.exception("an association request could not be decided")
-        assoc.reject(gate.HELD)
+        assoc.reject(association_policy.HELD)
 
 
 def _answering(event: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.presentation import PresentationContext, build_context
 
-from portal import sop_classes
+from portal.dicom import sop_classes
 
 Root = Literal["patient", "study"]
 Roles = Mapping[str, tuple[bool, bool]]

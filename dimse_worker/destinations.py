@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dimse_worker import scu, status
-from portal import peers
-from portal.bandwidth import Bandwidth
 from portal.errors import PortalError
+from portal.jobs.bandwidth import Bandwidth
 from portal.models import Job, Peer
-from portal.retrieve import Outgoing
+from portal.peers import peers
+from portal.query.retrieve import Outgoing
 from portal.storage import storages
-from portal.storage.destination import Destination
+from portal.storage_drivers.destination import Destination
 
 
 def open_for(job: Job) -> Destination:

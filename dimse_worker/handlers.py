@@ -11,10 +11,12 @@ from pynetdicom.events import Event
 
 from dimse_worker import contexts, status
 from dimse_worker.receiving import ReceivedDataSet
-from portal import identifiers, ingest, query
 from portal.errors import NotAllowed, NotDicom
-from portal.filing import Stored
-from portal.placement import Placement
+from portal.ingest import incoming as ingest
+from portal.ingest.placement import Placement
+from portal.ingest.register import Stored
+from portal.query import find as query
+from portal.query import identifiers
 
 MOST_QUEUED = 64
 """P-DATA-TFs that wait to be sent: a slow reader is waited for, so that memory does not grow with the answer."""

@@ -1,23 +1,17 @@
-"""What the job runner runs: one function a kind of job, which its namesake in `portal/jobs.py` rings for."""
+"""What the job runner runs: one function a kind of job, which its namesake in `portal/jobs/jobs.py` rings for."""
 
 from dimse_worker import destinations, scu
-from portal import (
-    alternates,
-    dry_runs,
-    exports,
-    imports,
-    peers,
-    purging,
-    restoring,
-    runs,
-    runtime,
-    sends,
-    throwing,
-    verifications,
-)
+from portal import runtime
 from portal.errors import PortalError
-from portal.runs import End, Run
-from portal.storage import ladder
+from portal.exports import dry_run, exports, send, verify
+from portal.imports import imports
+from portal.ingest import alternates
+from portal.jobs import runs
+from portal.jobs.runs import End, Run
+from portal.maintenance import purge
+from portal.peers import peers
+from portal.storage import connection_test
+from portal.trash import move, restore
 
 
 def run_echo(job_id: int) -> None:
@@ -27,7 +21,7 @@ def run_echo(job_id: int) -> None:
 
 def run_storage_test(job_id: int) -> None:
     with runtime.connection():
-        runs.perform(job_id, ladder.climb)
+        runs.perform(job_id, connection_test.climb)
 
 
 def run_export(job_id: int) -> None:
@@ -67,17 +61,17 @@ def run_comparison(job_id: int) -> None:
 
 def run_throw(job_id: int) -> None:
     with runtime.connection():
-        runs.perform(job_id, throwing.run)
+        runs.perform(job_id, move.run)
 
 
 def run_restore(job_id: int) -> None:
     with runtime.connection():
-        runs.perform(job_id, restoring.run)
+        runs.perform(job_id, restore.run)
 
 
 def run_purge(job_id: int) -> None:
     with runtime.connection():
-        runs.perform(job_id, purging.run)
+        runs.perform(job_id, purge.run)
 
 
 def _echo(run: Run) -> End:
@@ -96,16 +90,16 @@ def _export(run: Run) -> End:
 
 
 def _send(run: Run) -> End:
-    return sends.run(run, destination=destinations.peer_for(run.job))
+    return send.run(run, destination=destinations.peer_for(run.job))
 
 
 def _dry_run(run: Run) -> End:
     to_peer = "peer" in run.job.params
-    return dry_runs.run(run, destination=None if to_peer else destinations.open_for(run.job))
+    return dry_run.run(run, destination=None if to_peer else destinations.open_for(run.job))
 
 
 def _verification(run: Run) -> End:
-    return verifications.run(run, destination=destinations.open_for(run.job))
+    return verify.run(run, destination=destinations.open_for(run.job))
 
 
 def _import(run: Run) -> End:

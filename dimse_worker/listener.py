@@ -15,7 +15,8 @@ from peewee import PeeweeException
 
 from dimse_worker.heartbeat import Heartbeat
 from dimse_worker.server import DRAIN_SECONDS, SIGNALS, serve
-from portal import associations, listening, runtime, site, tether
+from portal import parent_death, runtime, site_settings
+from portal.peers import associations, listener_status
 from portal.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Listener:
         self._complained: Address | None = None
 
     def __enter__(self) -> Self:
-        listening.note()
+        listener_status.note()
         return self
 
     def __exit__(
@@ -68,7 +69,7 @@ class Listener:
 
     def follow(self) -> None:
         """One look at the settings and at the children."""
-        listening.beat()
+        listener_status.beat()
         self._reap()
         self._end_hanging()
         wanted = self._look()
@@ -85,7 +86,7 @@ class Listener:
         try:
             with runtime.connection():
                 associations.mark_lost()
-                options = site.every()
+                options = site_settings.every()
         except PeeweeException as error:
             log.warning("the settings could not be read: %s", error)
             return self._bound.address if self._bound else None
@@ -98,13 +99,13 @@ class Listener:
         except (OSError, UnicodeError) as error:
             if self._complained != address:
                 log.error("cannot listen on %s port %d: %s", address.host, address.port, error)
-                listening.note(address.host, address.port, error)
+                listener_status.note(address.host, address.port, error)
             self._complained = address
             return
         self._complained = None
         log.info("listening on %s port %d", address.host, address.port)
         self._bound = Bound(address, bound)
-        listening.note(address.host, address.port)
+        listener_status.note(address.host, address.port)
 
     def _release(self) -> None:
         """Close the socket, and have its processes drain."""
@@ -116,7 +117,7 @@ class Listener:
             os.kill(child, signal.SIGTERM)
             self._draining[child] = time.monotonic() + PATIENCE
         self._bound = None
-        listening.note()
+        listener_status.note()
 
     def _fork(self, bound: Bound) -> None:
         parent = os.getpid()
@@ -173,7 +174,7 @@ def _listen(address: Address) -> socket.socket:
 def _serve(parent: int, listening: socket.socket, heartbeat: Heartbeat) -> int:
     """The child; returns its exit code. It is killed when its parent ends, so that the next one finds the port free."""
     try:
-        tether.tie(parent)
+        parent_death.tie(parent)
         serve(listening, heartbeat)
     except SystemExit:
         return 1

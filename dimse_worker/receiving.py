@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 
-from portal import reserve, runtime
+from portal import runtime
 from portal.errors import NoSpace, PortalError
+from portal.ingest import disk_reserve
 
 if TYPE_CHECKING:
     from pynetdicom.pdu_primitives import P_DATA
@@ -83,7 +84,7 @@ class ReceivedDataSet(BytesIO):
             self.seek(0)
             self.truncate()
         if self.size // CHECKED_EACH != (self.size - len(data)) // CHECKED_EACH:
-            reserve.check_disk()
+            disk_reserve.check_disk()
         self._file.write(data)
 
     def _fail(self, failure: PortalError) -> None:

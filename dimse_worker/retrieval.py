@@ -7,14 +7,15 @@ from pydicom.dataset import Dataset
 from pynetdicom.dimse_primitives import C_GET, C_MOVE
 from pynetdicom.presentation import PresentationContext
 
-from dimse_worker import contexts, gate, scu, sending, status
+from dimse_worker import association_policy, contexts, scu, sending, status
 from dimse_worker.sending import Answer, Originator
 from dimse_worker.status import UnknownDestination
 from dimse_worker.suboperations import MOST_COUNTED, Answers, RequestorGone, Run
-from portal import identifiers, peers, retrieve
 from portal.errors import NotAllowed
 from portal.models import Peer
-from portal.retrieve import Outgoing, Plan
+from portal.peers import peers
+from portal.query import identifiers, retrieve
+from portal.query.retrieve import Outgoing, Plan
 
 
 def service(assoc: Any) -> Callable[[C_MOVE | C_GET, PresentationContext], None]:
@@ -62,7 +63,7 @@ def _destination(assoc: Any, request: C_MOVE) -> Peer:
     sentence = f"{requestor.label} may not move to {title}: no peer that it may move to has this AE title."
     if candidates:
         sentence = f"{candidates[0].label} has no host and port to move to. Give it some."
-    gate.refuse(assoc.admission.knock, "destination", sentence)
+    association_policy.refuse(assoc.admission.knock, "destination", sentence)
     raise UnknownDestination(sentence)
 
 

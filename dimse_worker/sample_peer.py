@@ -32,7 +32,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
     Verification,
 )
 
-from dimse_worker import checkpoint
+from dimse_worker import pause_reader
 
 SUCCESS, PENDING = 0x0000, (0xFF00, 0xFF01)
 PATIENCE = 120
@@ -207,7 +207,7 @@ def _associated(
     )
     if not assoc.is_established:
         raise ConnectionError(f"{site.called} on {site.host}:{site.port} did not accept the association")
-    checkpoint.install(assoc)
+    pause_reader.install(assoc)
     try:
         yield assoc
     finally:

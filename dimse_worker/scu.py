@@ -14,17 +14,18 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
-from dimse_worker import checkpoint, contexts, sending, status
+from dimse_worker import contexts, pause_reader, sending, status
+from dimse_worker.association_counts import Tally
 from dimse_worker.handlers import stands
 from dimse_worker.sending import Answer, Originator, Waiting
 from dimse_worker.sockets import PeerSocket, send_at_once
-from dimse_worker.tally import Tally
-from portal import associations, peers, retrieve
-from portal.associations import REFRESH_SECONDS, Outcome
-from portal.bandwidth import Bandwidth
+from portal.dicom.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from portal.errors import Away, NotAllowed, Unreachable
-from portal.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from portal.jobs.bandwidth import Bandwidth
 from portal.models import Peer
+from portal.peers import associations, peers
+from portal.peers.associations import REFRESH_SECONDS, Outcome
+from portal.query import retrieve
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ class Link:
             raise Away(_cannot_connect(peer, error)) from error
         if not assoc.is_established:
             raise self._why_not(assoc)
-        checkpoint.install(assoc)
+        pause_reader.install(assoc)
         return assoc
 
     def _why_not(self, assoc: Association) -> Unreachable:

@@ -6,7 +6,8 @@ from pathlib import Path
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
 
-from portal import health, runtime, settings, site
+from portal import runtime, settings, site_settings
+from portal.processes import health
 
 PATIENCE = 5
 
@@ -14,7 +15,7 @@ PATIENCE = 5
 def echo() -> str:
     """What went wrong; empty if the listener answered 0000. The gate lets our own title in, from this machine."""
     with runtime.connection():
-        options = site.every()
+        options = site_settings.every()
     host, port, title = health.reachable(options["dimse.host"]), options["dimse.port"], options["dimse.ae_title"]
     ae = AE(ae_title=title)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = PATIENCE

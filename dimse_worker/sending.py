@@ -17,10 +17,10 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
 
 from dimse_worker.handlers import MOST_QUEUED, stands
-from portal import retrieve
-from portal.bandwidth import Bandwidth
 from portal.errors import Damaged, PortalError, Unreachable
-from portal.retrieve import Outgoing
+from portal.jobs.bandwidth import Bandwidth
+from portal.query import retrieve
+from portal.query.retrieve import Outgoing
 
 ANSWER_SECONDS = 300.0
 """How long the other side may take to answer one C-STORE."""

@@ -20,8 +20,10 @@ from dimse_worker import contexts
 from dimse_worker.acceptor import MOST_ASSOCIATIONS, Acceptor
 from dimse_worker.heartbeat import Heartbeat
 from dimse_worker.sockets import PeerSocket
-from portal import associations, recovery, runtime
-from portal.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from portal import runtime
+from portal.dicom.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from portal.maintenance import recovery
+from portal.peers import associations
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,11 @@ from pynetdicom.presentation import PresentationContext
 from dimse_worker import status
 from dimse_worker.handlers import stands
 from dimse_worker.sending import Answer
-from portal import ledger, models
+from portal import models
 from portal.errors import PortalError
-from portal.ledger import Blemish
-from portal.retrieve import Outgoing, Plan
+from portal.query import retrieve_jobs
+from portal.query.retrieve import Outgoing, Plan
+from portal.query.retrieve_jobs import Blemish
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Run:
         self._blemishes: list[Blemish] = []
         self._answered = time.monotonic()
         self._operation: Any = described["kind"]
-        self._job = ledger.begin(
+        self._job = retrieve_jobs.begin(
             **described, actor=assoc.admission.actor, total=plan.total, association_id=assoc.row_id
         )
 
@@ -138,7 +139,7 @@ class Run:
     def finish(self) -> None:
         self._note()
         code, state = self._outcome()
-        _is_written(lambda: ledger.end(self._job, state=state, sentence=self._sentence(), status=code))
+        _is_written(lambda: retrieve_jobs.end(self._job, state=state, sentence=self._sentence(), status=code))
         self._count(state)
         self._answers.final(code, self, "" if code in (status.SUCCESS, status.CANCEL) else self._sentence())
 
@@ -146,7 +147,7 @@ class Run:
         """End it without an answer."""
         self._note()
         sentence = f"The requestor ended the association. {self._sentence()}"
-        ledger.end(self._job, state="failed", sentence=sentence, status=status.SUBOPERATIONS_FAILED)
+        retrieve_jobs.end(self._job, state="failed", sentence=sentence, status=status.SUBOPERATIONS_FAILED)
         self._count("failed")
 
     def _outcome(self) -> tuple[int, Any]:
@@ -195,7 +196,9 @@ class Run:
     def _note(self) -> None:
         blemishes, self._blemishes = self._blemishes, []
         done = self.completed + self.warned
-        written = _is_written(lambda: ledger.note(self._job, blemishes, done=done, failed=self.failed, size=self._size))
+        written = _is_written(
+            lambda: retrieve_jobs.note(self._job, blemishes, done=done, failed=self.failed, size=self._size)
+        )
         if not written:
             self._blemishes = blemishes + self._blemishes
 

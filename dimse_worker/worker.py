@@ -20,25 +20,19 @@ from rq.job import Job as Bell
 from rq.serializers import JSONSerializer
 
 import dimse_worker.jobs  # noqa: F401 (loaded once, not by each horse)
-from portal import (
-    descriptions,
-    disk,
-    job_queue,
-    job_sweep,
-    recovery,
-    runs,
-    runtime,
-    schedules,
-    segment_checks,
-    tether,
-    totals,
-    trash,
-    usage,
-)
-from portal.job_queue import Lane
-from portal.retention import Retention
+from portal import parent_death, runtime, segment_checks
+from portal.dashboard import disk_usage, overview
+from portal.exports import schedules
+from portal.ingest import descriptions
+from portal.jobs import queue as job_queue
+from portal.jobs import runs, sweep
+from portal.jobs.queue import Lane
+from portal.maintenance import recovery
+from portal.maintenance.retention import Retention
 from portal.settings import Settings
 from portal.storage import health
+from portal.trash import trash
+from portal.tree import container_sizes
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +110,7 @@ class JobWorker(Worker):
 
     def setup_work_horse_signals(self) -> None:
         """In the horse: die with the worker (an orphan would go on beside its successor), stop in order on SIGTERM."""
-        tether.tie(self._parent)
+        parent_death.tie(self._parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda _number, _frame: runs.interrupt())
         if self.is_stopping:  # the signal came between the fork and here
@@ -149,14 +143,14 @@ class JobWorker(Worker):
             return
         try:
             with runtime.connection():
-                job_sweep.sweep()
+                sweep.sweep()
                 schedules.sweep()
-                usage.refresh()
+                container_sizes.refresh()
                 descriptions.refresh()
                 health.sweep()
                 self._look_through_archive()
-                totals.refresh()
-                disk.sample()
+                overview.refresh()
+                disk_usage.sample()
                 if "short" in self._lanes:
                     self._retention.sweep()
         except (RedisError, DatabaseError) as error:

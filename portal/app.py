@@ -6,7 +6,7 @@ from typing import Any
 from flask import Flask, g, request
 from werkzeug.routing import IntegerConverter
 
-from portal import runtime, site
+from portal import runtime, site_settings
 from portal.routes import (
     activity,
     api,
@@ -16,30 +16,25 @@ from portal.routes import (
     disk,
     exports,
     first_steps,
-    forwarded,
     frames,
-    guard,
-    headers,
     help,
     home,
     imports,
     jobs,
-    parts,
     peers,
-    problems,
     projects,
     schedules,
     search,
     session,
-    shell,
     storages,
     trash,
     users,
 )
 from portal.routes import (
-    settings as site_settings,
+    settings as settings_tab,
 )
 from portal.settings import Settings
+from portal.web import error_pages, layout, proxy_headers, security_headers, sign_in, template_macros
 
 LARGEST_FORM = 1_000_000
 """Bytes of a page's form. The REST interface takes more, and sets its own limit for each request."""
@@ -62,7 +57,7 @@ TABS = (
     peers,
     storages,
     users,
-    site_settings,
+    settings_tab,
     session,
     search,
     help,
@@ -80,13 +75,13 @@ def create_app(settings: Settings) -> Flask:
     app = Flask("portal")
     app.url_map.converters["row"] = RowNumber
     app.config.update(_config(settings))
-    forwarded.install(app, settings.trusted_proxies)
+    proxy_headers.install(app, settings.trusted_proxies)
     _connect_each_request(app)
-    guard.install(app)
-    headers.install(app, secure=settings.cookie_secure)
-    problems.install(app)
-    shell.install(app)
-    parts.install(app)
+    sign_in.install(app)
+    security_headers.install(app, secure=settings.cookie_secure)
+    error_pages.install(app)
+    layout.install(app)
+    template_macros.install(app)
     for tab in TABS:
         app.register_blueprint(tab.bp)
     _mount_rest(app)
@@ -100,7 +95,8 @@ def _config(settings: Settings) -> dict[str, Any]:
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_SECURE": settings.cookie_secure,
         "SESSION_REFRESH_EACH_REQUEST": False,  # else a page that polls renews its session for ever
-        "PERMANENT_SESSION_LIFETIME": site.MOST_HOURS * 3600,  # the site's own limits are shorter: see `sessions`
+        "PERMANENT_SESSION_LIFETIME": site_settings.MOST_HOURS
+        * 3600,  # the site's own limits are shorter: see `sessions`
         "MAX_CONTENT_LENGTH": LARGEST_FORM,
         "MAX_FORM_MEMORY_SIZE": LARGEST_FORM,
         "WTF_CSRF_TIME_LIMIT": None,  # else a page that stays open for an hour cannot be sent any more
@@ -129,4 +125,4 @@ def _mount_rest(app: Flask) -> None:
     ours = set(app.blueprints)
     api.register(app)
     for name in set(app.blueprints) - ours:
-        guard.csrf.exempt(app.blueprints[name])
+        sign_in.csrf.exempt(app.blueprints[name])

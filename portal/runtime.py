@@ -8,11 +8,11 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from portal import ballast, models, settings, site_key, vault
-from portal.archive import Archive
+from portal import models, settings, site_key, vault
+from portal.archive import Archive, ballast
 from portal.archive.blocks import Blocks
+from portal.archive.bucket import Bucket
 from portal.archive.remote import BLOCK, Remote
-from portal.bucket import Bucket
 
 connection = models.connection
 held_open = models.held_open

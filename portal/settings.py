@@ -18,7 +18,7 @@ BUCKET_OPTIONS = ("endpoint", "region", "path_style", "ca", "bandwidth")
 
 @dataclass(frozen=True, kw_only=True)
 class Bucket:
-    """Where closed segments of the archive lie, as `portal.storage.s3` takes it."""
+    """Where closed segments of the archive lie, as `portal.storage_drivers.s3.driver` takes it."""
 
     config: dict[str, Any]
     prefix: str
@@ -148,7 +148,10 @@ def _bucket(environ: Mapping[str, str]) -> Bucket | None:
     url = value(environ, "PORTAL_ARCHIVE")
     if url is None:
         return None
-    from portal.storage import keys, s3_config  # most processes have no bucket, and need not load what checks one
+    from portal.storage_drivers import object_keys
+    from portal.storage_drivers.s3 import (
+        config as s3_config,  # most processes have no bucket, and need not load what checks one
+    )
 
     try:
         config, prefix = _place(url)
@@ -156,7 +159,7 @@ def _bucket(environ: Mapping[str, str]) -> Bucket | None:
         config["access_key"] = value(environ, "PORTAL_ARCHIVE_ACCESS_KEY")
         config = s3_config.clean(config)
         secret = s3_config.clean_secret(config, {"secret_key": value(environ, "PORTAL_ARCHIVE_SECRET") or ""})
-        prefix = keys.clean_prefix(prefix)
+        prefix = object_keys.clean_prefix(prefix)
     except (PortalError, ValueError) as error:
         raise BadSetting(f"{_variable(error)} cannot be used. {_reason(error)}") from None
     if not secret and not (environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY")):

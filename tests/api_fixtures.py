@@ -12,9 +12,10 @@ import requests
 from applications import application
 from werkzeug.serving import make_server
 
-from portal import devices, keys, migrations, models, runtime, vault
+from portal import migrations, models, runtime, vault
+from portal.access.actors import operator
+from portal.devices import api_keys, devices
 from portal.models import Device
-from portal.provenance import operator
 from portal.settings import Settings
 
 __all__ = ["api", "device", "serve", "url"]
@@ -106,7 +107,7 @@ def device(url: str) -> Device:
 @pytest.fixture
 def api(url: str, device: Device) -> Api:
     """The interface as a device with a key sees it."""
-    return Api(url, keys.issue(device, name="test", actor=operator()).secret)
+    return Api(url, api_keys.issue(device, name="test", actor=operator()).secret)
 
 
 def assert_refused(answer: requests.Response, status: int, words: str = "") -> None:

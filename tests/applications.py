@@ -7,8 +7,8 @@ from limits.storage import MemoryStorage
 
 from portal import runtime
 from portal.app import create_app
-from portal.routes.guard import limiter
 from portal.settings import Settings
+from portal.web.sign_in import limiter
 
 _made: dict[tuple[Any, ...], Flask] = {}
 

@@ -10,11 +10,14 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from portal import containers, header, ingest, rights
-from portal.filing import Stored
-from portal.ingest import Incoming, Placement
+from portal.access import rights
+from portal.access.actors import Actor
+from portal.dicom import header
+from portal.ingest import incoming as ingest
+from portal.ingest.incoming import Incoming, Placement
+from portal.ingest.register import Stored
 from portal.models import Group, Project, database
-from portal.provenance import Actor
+from portal.tree import containers
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 PEER = Actor(type="peer", id="1", name="CT room", via="CT1 127.0.0.1", is_admin=True)

@@ -29,12 +29,16 @@ from pynetdicom.presentation import build_context
 from server_fixtures import FORM, Crowd, Slow
 from up_fixtures import Up
 
-from portal import devices, exports, keys, migrations, models, peers, runtime, settings, site, users
+from portal import migrations, models, runtime, settings, site_settings
+from portal.access.actors import operator
+from portal.devices import api_keys, devices
 from portal.errors import PortalError
-from portal.export_orders import Options
+from portal.exports import exports
+from portal.exports.request import Options
 from portal.models import Job
-from portal.provenance import operator
+from portal.peers import peers
 from portal.storage import storages
+from portal.users import users
 
 EMAIL, PASSWORD = "admin@site.example", "correct horse battery"
 OBJECTS = 400
@@ -49,13 +53,13 @@ PAGES = ("/", "/data/", "/jobs/", "/activity/", "/interfaces/peers/")
 CT, VERIFICATION = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.1"
 MR = "1.2.840.10008.5.1.4.1.1.4"
 ROLES = {
-    "portal.pixel_process": "decoders",
-    "portal.storage.scribes": "writers of exports",
-    "portal.web": "web",
+    "portal.pixels.process": "decoders",
+    "portal.storage_drivers.filesystem.writer_processes": "writers of exports",
+    "portal.processes.web_server": "web",
     "dimse_worker listen": "listener",
     "dimse_worker work": "workers",
     "valkey": "queue",
-    "portal.tether": "",
+    "portal.parent_death": "",
     "main()": "supervisor",
 }
 """What a process is by a word on its command line; the first that is there."""
@@ -112,7 +116,7 @@ def _furnish(up: Up) -> Target:
     with models.connection():
         owner, _ = users.add(EMAIL, PASSWORD, True, actor=operator())
         actor = users.actor(owner, "127.0.0.1")
-        site.put({"dimse.enabled": True, "dimse.host": "127.0.0.1", "dimse.port": up.dimse_port}, actor=actor)
+        site_settings.put({"dimse.enabled": True, "dimse.host": "127.0.0.1", "dimse.port": up.dimse_port}, actor=actor)
         project = a_project("trial", actor=actor)
         for number in range(OBJECTS):
             store(an_object(SOPInstanceUID=f"1.2.3.{number}", InstanceNumber=str(number)), project)
@@ -125,7 +129,7 @@ def _furnish(up: Up) -> Target:
             store_to="neuro/trial",
             actor=actor,
         )
-        key = keys.issue(devices.add("importer", actor=actor), name="attack", actor=actor).secret
+        key = api_keys.issue(devices.add("importer", actor=actor), name="attack", actor=actor).secret
     runtime.archive().close()
     return Target(up.url, up.port, up.dimse_port, key, "1.2.840.99.1")
 

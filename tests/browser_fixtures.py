@@ -11,8 +11,12 @@ from archive_fixtures import a_project, an_object, store, store_vendor_file
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, expect
 from up_fixtures import Up
 
-from portal import callers, conflicts, devices, keys, migrations, models, peers, runtime, settings, site, users
-from portal.provenance import operator
+from portal import migrations, models, runtime, settings, site_settings
+from portal.access.actors import operator
+from portal.devices import api_keys, devices
+from portal.ingest import conflicts
+from portal.peers import peers, refused_callers
+from portal.users import users
 
 expect.set_options(timeout=20_000)  # four tests share two cores; what never comes is as wrong after 20 s as after 5
 EMAIL, PASSWORD = "admin@site.example", "correct horse battery"
@@ -111,20 +115,20 @@ def _furnish(up: Up) -> None:
     with models.connection():
         owner, _ = users.add(EMAIL, PASSWORD, True, actor=operator())
         actor = users.actor(owner, "127.0.0.1")
-        site.put({"dimse.enabled": True, "dimse.host": "127.0.0.1", "dimse.port": up.dimse_port}, actor=actor)
+        site_settings.put({"dimse.enabled": True, "dimse.host": "127.0.0.1", "dimse.port": up.dimse_port}, actor=actor)
         project = a_project("trial-a", actor=actor)
         for name in ("CT_small.dcm", "MR_small.dcm", "rtplan.dcm"):
             store_vendor_file(name, project)
         store(an_object("CT_small.dcm", PatientID="another"), project)
         assert conflicts.count() == 1
-        callers.refused(
+        refused_callers.refused(
             calling="VIEWER7",
             called="PORTICO",
             address="192.0.2.7",
             reason="unknown",
             sentence="VIEWER7 is not registered.",
         )
-        keys.issue(devices.add("ct-connector", "connector", actor=actor), name="first key", actor=actor)
+        api_keys.issue(devices.add("ct-connector", "connector", actor=actor), name="first key", actor=actor)
         peers.register("Reading room 1", ae_title="VIEWER1", host="127.0.0.1", port="11113", actor=actor)
     runtime.archive().close()
     Path(chosen.data / "storage" / "mirror").mkdir(parents=True)

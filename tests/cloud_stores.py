@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from free_ports import free_port
 from store_fixtures import LIMITS, Answer, Authority, Front, Place, Request, make_authority, server
 
-from portal.storage import azure_config
-from portal.storage.azure import AzureStore
-from portal.storage.reach import endpoint
+from portal.storage_drivers.azure import config as azure_config
+from portal.storage_drivers.azure.driver import AzureStore
+from portal.storage_drivers.connect import endpoint
 
 ACCOUNT = "devstoreaccount1"
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="

@@ -13,7 +13,7 @@ from jinja2 import FileSystemBytecodeCache
 from werkzeug.routing import Rule
 
 from portal import migrations, models, runtime, settings, vault
-from portal.provenance import Actor
+from portal.access.actors import Actor
 
 os.environ["PORTAL_CHEAP_PASSWORDS"] = "1"
 

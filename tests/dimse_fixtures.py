@@ -27,11 +27,13 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.presentation import PresentationContext, build_context
 
-from dimse_worker import checkpoint
-from portal import containers, models, peers
-from portal import site as options
-from portal.provenance import operator
+from dimse_worker import pause_reader
+from portal import models
+from portal import site_settings as options
+from portal.access.actors import operator
+from portal.peers import peers
 from portal.settings import Settings
+from portal.tree import containers
 
 PATIENCE = 20.0
 VERIFICATION = "1.2.840.10008.1.1"
@@ -145,7 +147,7 @@ def associated(
         ext_neg=roles or [],
         evt_handlers=[without_delay, *(handlers or [])],
     )
-    checkpoint.install(assoc)
+    pause_reader.install(assoc)
     try:
         yield assoc
     finally:

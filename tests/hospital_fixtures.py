@@ -10,30 +10,16 @@ from browser_fixtures import EMAIL, PASSWORD
 from free_ports import free_port
 from up_fixtures import Up, until
 
-from portal import (
-    callers,
-    containers,
-    devices,
-    disk,
-    exports,
-    grants,
-    hourly,
-    imports,
-    jobs,
-    keys,
-    migrations,
-    models,
-    peers,
-    runtime,
-    schedules,
-    settings,
-    site,
-    trash,
-    users,
-    verifications,
-)
-from portal.export_orders import Options
-from portal.import_orders import Wanted
+from portal import migrations, models, runtime, settings, site_settings
+from portal.access.actors import Actor, operator
+from portal.dashboard import disk_usage
+from portal.devices import api_keys, devices
+from portal.exports import exports, schedules, verify
+from portal.exports.request import Options
+from portal.imports import imports
+from portal.imports.request import Wanted
+from portal.jobs import jobs
+from portal.jobs.progress import OVER
 from portal.models import (
     ApiKey,
     Association,
@@ -46,11 +32,14 @@ from portal.models import (
     Peer,
     Project,
     Subject,
+    hourly_counts,
     now,
 )
-from portal.progress import OVER
-from portal.provenance import Actor, operator
+from portal.peers import peers, refused_callers
 from portal.storage import storages
+from portal.trash import trash
+from portal.tree import containers
+from portal.users import grants, users
 
 READER = "radiologist@site.example"
 ACCESSION, SERIES = "ACC-2026-0417", "1.2.826.0.1.3680043.8.498.4177"
@@ -119,15 +108,15 @@ def _fill(brain: Project, actor: Actor) -> None:
 def _set(up: Up, actor: Actor) -> None:
     listening = {"dimse.enabled": True, "dimse.host": "127.0.0.1", "dimse.port": up.dimse_port}
     with _days_ago(40):
-        site.put({"site.name": "West Campus", **listening}, actor=actor)
+        site_settings.put({"site.name": "West Campus", **listening}, actor=actor)
     with _days_ago(3):
-        site.put({"dimse.echo_anyone": True}, actor=actor)
+        site_settings.put({"dimse.echo_anyone": True}, actor=actor)
 
 
 def _days_ago(days: int):  # type: ignore[no-untyped-def]
     """The audit log's clock, some days back."""
     moment = now() - timedelta(days=days)
-    return patch("portal.audit.now", lambda: moment)
+    return patch("portal.access.audit.now", lambda: moment)
 
 
 def _register(actor: Actor) -> None:
@@ -147,14 +136,16 @@ def _knock() -> None:
         ("CT1", "10.0.9.9", "address", "CT1 may not call from 10.0.9.9: its list has 10.0.4.7."),
     ):
         for _ in range(4):
-            callers.refused(calling=calling, called="PORTICO", address=address, reason=reason, sentence=sentence)
+            refused_callers.refused(
+                calling=calling, called="PORTICO", address=address, reason=reason, sentence=sentence
+            )
     Caller.update(first=now() - timedelta(hours=7), last=now() - timedelta(minutes=9)).execute()
 
 
 def _issue(actor: Actor) -> None:
     for label, kind, days in (("ct-connector", "connector", 9), ("trial-importer", "importer", 200)):
         device = devices.add(label, kind, actor=actor)
-        keys.issue(device, name="first key", expires=now() + timedelta(days=days), actor=actor)
+        api_keys.issue(device, name="first key", expires=now() + timedelta(days=days), actor=actor)
     used = {"last_used": now() - timedelta(minutes=12), "last_address": "10.0.4.30", "last_program": "connector/3.4.1"}
     ApiKey.update(**used).execute()
     seen = {"version": "3.4.1", "interval": 3600, "last_address": "10.0.4.30"}
@@ -164,7 +155,7 @@ def _issue(actor: Actor) -> None:
 
 def _busy() -> None:
     """What called in the last day, hour by hour."""
-    hour = hourly.beginning(now())
+    hour = hourly_counts.beginning(now())
     peers_of_the_day = {peer.label: peer for peer in Peer.select()}
     calls, requests, refused = [], [], []
     for back in range(23, 0, -1):
@@ -207,7 +198,7 @@ def _call(peer: Peer, began: datetime, *, failed: bool) -> dict[str, object]:
 
 def _disk() -> None:
     """Forty days in which the archive grew evenly up to what is in use today, when a worker has just looked."""
-    room = disk.room()
+    room = disk_usage.room()
     rows = []
     for back in range(41):
         at, grown = now() - timedelta(days=back), room.used // 100 * back
@@ -228,7 +219,7 @@ def _work(actor: Actor) -> None:
     tried = exports.dry_run("neuro/Brain", to="mirror-b", actor=actor, options=Options(rules=[rule])).id
     until(lambda: jobs.get(tried).state in OVER)
     schedules.add(export, "30 1 * * *", confirmed=True, label="Brain, every night", actor=actor)
-    verified = verifications.start(export, actor=actor).id
+    verified = verify.start(export, actor=actor).id
     wanted = Wanted(of="mirror-b", to="neuro/Spine", prefix="Brain", by="manifest", include=("4MR1/*",))
     looked = imports.dry_run(wanted, actor=actor).id
     until(lambda: all(jobs.get(number).state in OVER for number in (verified, looked)))
@@ -240,4 +231,4 @@ def _work(actor: Actor) -> None:
     done = jobs.get(export).result
     done["tries"] = [{**one, **tried_once} for one in done["tries"]]
     Job.update(**moments, result=done).where(Job.id == export).execute()
-    Hourly.update(hour=hourly.beginning(evening)).where(Hourly.kind == "exported").execute()
+    Hourly.update(hour=hourly_counts.beginning(evening)).where(Hourly.kind == "exported").execute()

@@ -7,8 +7,8 @@ from archive_fixtures import CT_IMAGE_STORAGE
 from pydicom.data import get_testdata_files
 from pydicom.uid import ExplicitVRLittleEndian
 
-from portal import file_meta
-from portal.element_reader import LONG_VRS
+from portal.dicom import file_meta
+from portal.dicom.element_reader import LONG_VRS
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 STUDY, SERIES = "1.2.826.0.1.3680043.9.7.1", "1.2.826.0.1.3680043.9.7.2"

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from portal import associations, callers, devices, jobs, keys, models, peers, runtime, settings, vault
+from portal import models, runtime, settings, vault
+from portal.access.actors import Actor, operator
+from portal.devices import api_keys, devices
+from portal.jobs import jobs
 from portal.models import Schedule, writing
-from portal.provenance import Actor, operator
+from portal.peers import associations, peers, refused_callers
 from portal.storage import storages
 
 
@@ -40,7 +43,7 @@ def full(dimse: None) -> None:
 
 def _add_one_of_each(number: int, actor: Actor) -> None:
     device = devices.add(f"device-{number:02}", actor=actor)
-    keys.issue(device, name="one", actor=actor)
+    api_keys.issue(device, name="one", actor=actor)
     peers.register(f"peer-{number:02}", ae_title=f"PEER{number}", all_projects=number % 2 == 0, actor=actor)
     folder = runtime.current().storage_roots[0] / f"s{number}"
     storages.add(f"storage-{number:02}", "fs", path=str(folder), actor=actor)
@@ -60,4 +63,6 @@ def _add_one_of_each(number: int, actor: Actor) -> None:
 
 
 def refuse(title: str) -> None:
-    callers.refused(calling=title, called="PORTICO", address="10.0.0.1", reason="unknown", sentence="Not registered.")
+    refused_callers.refused(
+        calling=title, called="PORTICO", address="10.0.0.1", reason="unknown", sentence="Not registered."
+    )

@@ -16,8 +16,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from portal import file_meta, header
-from portal.element_reader import UNDEFINED_LENGTH, Element, Reader
+from portal.dicom import file_meta, header
+from portal.dicom.element_reader import UNDEFINED_LENGTH, Element, Reader
 from portal.errors import PortalError
 
 PIXELS_KEPT = 2048

@@ -16,26 +16,14 @@ from pydicom import DataElement, Dataset, config
 from werkzeug.serving import WSGIRequestHandler, make_server
 from work_fixtures import add_file
 
-from portal import (
-    associations,
-    callers,
-    conflicts,
-    devices,
-    grants,
-    jobs,
-    keys,
-    migrations,
-    models,
-    peers,
-    runs,
-    runtime,
-    settings,
-    site,
-    trash,
-    users,
-)
+from portal import migrations, models, runtime, settings, site_settings
+from portal.access.actors import Actor, operator
 from portal.app import create_app
+from portal.devices import api_keys, devices
 from portal.errors import Away
+from portal.ingest import conflicts
+from portal.jobs import jobs, runs
+from portal.jobs.runs import End, Run
 from portal.models import (
     Device,
     File,
@@ -52,9 +40,10 @@ from portal.models import (
     now,
     writing,
 )
-from portal.provenance import Actor, operator
-from portal.runs import End, Run
+from portal.peers import associations, peers, refused_callers
 from portal.storage import storages
+from portal.trash import trash
+from portal.users import grants, users
 
 Addresses = tuple[str, ...]
 LEFT_ICON = pytest.mark.filterwarnings("ignore:.*portal/static/:pytest.PytestUnraisableExceptionWarning")
@@ -219,7 +208,7 @@ def the_admin() -> Actor:
 def live_in(served: Served) -> None:
     """Fill the site with what has come from outside and gone wrong."""
     actor = the_admin()
-    site.put({"site.name": ATTACK, "dimse.enabled": True}, actor=actor)
+    site_settings.put({"site.name": ATTACK, "dimse.enabled": True}, actor=actor)
     served.names["attack"] = quote(ATTACK)
     for part in (_people, _data, _machines, _work):
         served.names.update(part(actor))
@@ -283,18 +272,18 @@ def _data(actor: Actor) -> dict[str, object]:
 
 def _machines(actor: Actor) -> dict[str, object]:
     device, silent = devices.add(ATTACK, actor=actor), devices.add(f"={WIDE}", "connector", actor=actor)
-    issued = keys.issue(device, name=ATTACK, actor=actor)
-    caller = keys.authenticate(issued.secret, address="192.0.2.1", program=LONG)
+    issued = api_keys.issue(device, name=ATTACK, actor=actor)
+    caller = api_keys.authenticate(issued.secret, address="192.0.2.1", program=LONG)
     devices.seen({"errors": [LONG[:200], ATTACK], "version": ATTACK[:20]}, actor=caller)
     Device.update(interval=60, last_seen=now() - timedelta(days=2)).where(Device.id == silent.id).execute()
-    keys.issue(silent, name="soon", expires=now() + timedelta(days=3), actor=actor)
+    api_keys.issue(silent, name="soon", expires=now() + timedelta(days=3), actor=actor)
     peer = peers.register(ATTACK, ae_title=TITLE, host="192.0.2.1", port=104, actor=actor)
     peers.note(peer.id, ok=False, sentence=LONG)
     stopped = peers.register(f"@{WIDE}", ae_title="-2+3", addresses=("192.0.2.1",), actor=actor)
     peers.disable(stopped.label, actor=actor)
     for calling in (TITLE, "=1+1", "IGNORED"):
-        callers.refused(calling=calling, called=TITLE, address="192.0.2.1", reason="unknown", sentence=LONG)
-    callers.ignore(callers.every()[0].id, actor=actor)
+        refused_callers.refused(calling=calling, called=TITLE, address="192.0.2.1", reason="unknown", sentence=LONG)
+    refused_callers.ignore(refused_callers.every()[0].id, actor=actor)
     opened = associations.open(
         peer_id=peer.id, role="acceptor", calling=TITLE, called="+1", address="192.0.2.1", contexts=[]
     )

@@ -13,13 +13,15 @@ from pydicom.filewriter import write_dataset
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
-from portal import ingest, query, rights
-from portal.filing import Stored
-from portal.identifiers import Root
-from portal.ingest import Placement
+from portal.access import rights
+from portal.access.rights import Scope
+from portal.ingest import incoming as ingest
+from portal.ingest.incoming import Placement
+from portal.ingest.register import Stored
 from portal.models import Project
-from portal.query import Match
-from portal.rights import Scope
+from portal.query import find as query
+from portal.query.find import Match
+from portal.query.identifiers import Root
 
 _numbers = itertools.count(1)
 

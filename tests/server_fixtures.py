@@ -26,7 +26,7 @@ CHUNKED = b"POST /sign-in HTTP/1.1\r\nHost: x\r\n" + FORM_TYPE + b"Transfer-Enco
 
 @dataclass
 class Server:
-    """`python -m portal.web` on a site's folder."""
+    """`python -m portal.processes.web_server` on a site's folder."""
 
     site: Settings
     url: str
@@ -66,7 +66,9 @@ def serving(settings: Settings, **environ: str) -> Iterator[Server]:
     """A server on a free port, ended in order at the end."""
     address = f"127.0.0.1:{free_port()}"
     log = settings.data / "web.log"
-    process = Forked("portal.web", str(settings.data), address, log=log, environ={**os.environ, **environ})
+    process = Forked(
+        "portal.processes.web_server", str(settings.data), address, log=log, environ={**os.environ, **environ}
+    )
     try:
         until(lambda: _answers(f"http://{address}"))
         yield Server(settings, f"http://{address}", process)

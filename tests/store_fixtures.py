@@ -32,8 +32,8 @@ from free_ports import free_port
 from work_fixtures import Process, until
 
 from portal.storage import providers
-from portal.storage.destination import Destination
-from portal.storage.http import Limits
+from portal.storage_drivers.destination import Destination
+from portal.storage_drivers.http import Limits
 
 ACCESS_KEY, SECRET = "AKIAPORTICO", "a-planted-secret/+="
 LIMITS = Limits(connect=2, read=20)

@@ -12,16 +12,18 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import add_files
 
 from dimse_worker import destinations
-from portal import claims, exports, imports, item_work, jobs, runs, verifications
+from portal.access.actors import Actor
 from portal.errors import Away, BadValue, NotAllowed
-from portal.import_orders import Wanted
+from portal.exports import exports, verify
+from portal.imports import imports
+from portal.imports.request import Wanted
+from portal.jobs import claims, item_runner, jobs, runs
+from portal.jobs.runs import End, Run
 from portal.models import Acquisition, Job, JobItem, Storage, writing
-from portal.provenance import Actor
-from portal.runs import End, Run
 from portal.settings import Settings
-from portal.storage import ladder, storages
+from portal.storage import connection_test, storages
 
-WORK = {"export": exports.run, "verification": verifications.run, "import": imports.run}
+WORK = {"export": exports.run, "verification": verify.run, "import": imports.run}
 EVENING = datetime(2026, 3, 2, 20, 0, tzinfo=UTC)
 SAID = "The NAS is away."
 
@@ -137,7 +139,7 @@ def test_an_object_that_fails_for_itself_has_its_eight_attempts_and_no_day(site:
     JobItem.create(job=job, key="a", sentence="It is not kept.")
 
     def work(this: Run) -> End:
-        return End(state="errors", sentence=f"{item_work.settle(this, 'is left')} failed.")
+        return End(state="errors", sentence=f"{item_runner.settle(this, 'is left')} failed.")
 
     for number in range(7):
         job = attempt(attempt(job, away, clock), work, clock)
@@ -153,7 +155,7 @@ def test_exports_verifications_and_imports_wait_for_their_storage_and_go_on(
     add_files(acquisition, 3, 10, admin)
     export = exports.start("lab/Trial", to="mirror", actor=admin)
     assert patient(export, folder, clock).done == 3
-    assert patient(verifications.start(export.id, actor=admin), folder, clock).done == 4
+    assert patient(verify.start(export.id, actor=admin), folder, clock).done == 4
     assert patient(imports.start(Wanted(of="mirror", to="lab/Trial"), actor=admin), folder, clock).total == 3
 
 
@@ -181,10 +183,10 @@ def test_a_storage_that_answers_nothing_but_errors_is_away_and_one_that_refuses_
     destination = place.behind(front).open()
     front.rule = lambda _request: Answer(503)
     with pytest.raises(Away, match="cannot just now"):
-        ladder.require_answer(destination)
+        connection_test.require_answer(destination)
     for code in (403, 404):
         front.rule = lambda _request, code=code: Answer(code)  # type: ignore[misc]
-        ladder.require_answer(destination)
+        connection_test.require_answer(destination)
 
 
 def test_a_job_that_waits_is_tried_at_once_where_somebody_asks(site: Settings, admin: Actor, clock: Clock) -> None:

@@ -6,10 +6,13 @@ import pytest
 from archive_fixtures import a_project, an_object, begin, encode, store, store_vendor_file
 from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
 
-from portal import alternates, runs, settings, trash
-from portal.ingest import Stored
+from portal import settings
+from portal.access.actors import Actor
+from portal.ingest import alternates
+from portal.ingest.incoming import Stored
+from portal.jobs import runs
 from portal.models import Conflict, Instance, Job, Project, Study, now
-from portal.provenance import Actor
+from portal.trash import trash
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import pytest
 from api_fixtures import *  # noqa: F403  (fixtures)
 from api_fixtures import Api, assert_refused
 
-from portal import keys, rest_ids
+from portal.devices import api_keys
 from portal.models import ApiKey, Device, now
+from portal.tree import rest_ids
 
 UNKNOWN = "0007" + "0" * 19 + "9"
 
@@ -186,4 +187,4 @@ def test_a_revoked_key_is_listed_as_such(api: Api, device: Device) -> None:
 def test_the_key_in_use_may_revoke_itself(api: Api, device: Device) -> None:
     assert api.delete(f"/api/devices/{id_of(device)}/key/{api.key[:10]}").status_code == 204
     assert_refused(api.get("/api/version"), 401, "revoked")
-    assert keys.count_live(device) == 0
+    assert api_keys.count_live(device) == 0

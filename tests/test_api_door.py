@@ -11,9 +11,10 @@ import requests
 from api_fixtures import *  # noqa: F403  (fixtures)
 from api_fixtures import Api, assert_refused
 
-from portal import devices, keys, users
+from portal.access.actors import operator
+from portal.devices import api_keys, devices
 from portal.models import ApiKey, Device, Group, now
-from portal.provenance import operator
+from portal.users import users
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "scitran-user", "bearer"])
@@ -55,7 +56,7 @@ def test_a_revoked_an_expired_and_a_disabled_key_are_refused_with_the_reason(api
     devices.enable(device.id, actor=operator())
     ApiKey.update(expires=now() - timedelta(days=1)).execute()
     assert_refused(api.get("/api/auth/status"), 401, "expired")
-    keys.revoke(device, api.key[:10], actor=operator())
+    api_keys.revoke(device, api.key[:10], actor=operator())
     assert_refused(api.get("/api/auth/status"), 401, "revoked")
 
 
@@ -71,7 +72,7 @@ def test_an_address_that_shows_many_wrong_keys_is_told_to_wait_and_a_good_key_st
 
 
 def test_a_narrowed_key_reads_and_does_not_write(api: Api, device: Device) -> None:
-    issued = keys.issue(device, name="reader", read_only=True, actor=operator())
+    issued = api_keys.issue(device, name="reader", read_only=True, actor=operator())
     reader = replace(api, key=issued.secret)
     acquisition = api.acquisition()
     assert reader.get(f"/api/acquisitions/{acquisition}").status_code == 200
@@ -79,7 +80,7 @@ def test_a_narrowed_key_reads_and_does_not_write(api: Api, device: Device) -> No
     assert_refused(reader.upload(acquisition, "a.txt", b"x"), 403)
     assert_refused(reader.post("/api/devices", json={"label": "x"}), 403, "may only read")
     assert reader.put("/api/devices/self", json={}).status_code == 200
-    narrow = keys.issue(device, name="ward", addresses=["10.0.0.0/24"], actor=operator())
+    narrow = api_keys.issue(device, name="ward", addresses=["10.0.0.0/24"], actor=operator())
     assert_refused(replace(api, key=narrow.secret).get("/api/version"), 401, "may not be used from 127.0.0.1")
 
 

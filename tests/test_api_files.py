@@ -10,7 +10,9 @@ from api_fixtures import *  # noqa: F403  (fixtures)
 from api_fixtures import Api, assert_refused
 from archive_fixtures import vendor_file, with_another_pixel
 
-from portal import models, runtime, site
+from portal import models, runtime
+from portal import site_settings as portal_site_settings
+from portal.access.actors import operator
 from portal.models import (
     ALTERNATE,
     CURRENT,
@@ -24,7 +26,6 @@ from portal.models import (
     Job,
     Study,
 )
-from portal.provenance import operator
 from portal.settings import Settings
 
 BOUNDARY = "----portico"
@@ -232,7 +233,7 @@ def test_other_content_is_held_where_the_client_asks_for_that(
 def test_a_site_that_replaces_other_content_still_refuses_another_patients_object(
     api: Api, acquisition: str, ct: bytes, other: bytes
 ) -> None:
-    site.put({"archive.duplicates": "replace"}, actor=operator())
+    portal_site_settings.put({"archive.duplicates": "replace"}, actor=operator())
     api.upload(acquisition, "ct.dcm", ct)
     assert api.upload(acquisition, "ct.dcm", other).json()[0]["outcome"] == "stored"
     patient = ct.replace(b"1CT1", b"2CT2")

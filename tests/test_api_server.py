@@ -11,9 +11,10 @@ from api_fixtures import Api, assert_refused
 from server_fixtures import FORM, Server, Slow, crowd, serving
 from work_fixtures import until
 
-from portal import devices, keys, migrations, models, runtime
+from portal import migrations, models, runtime
+from portal.access.actors import operator
+from portal.devices import api_keys, devices
 from portal.models import DeviceHour, File
-from portal.provenance import operator
 from portal.settings import Settings
 
 MEGABYTE = 1 << 20
@@ -33,7 +34,7 @@ def server(site_settings: Settings) -> Iterator[Server]:
 @pytest.fixture
 def api(server: Server) -> Api:
     device = devices.add("importer-east", actor=operator())
-    return Api(server.url, keys.issue(device, name="test", actor=operator()).secret)
+    return Api(server.url, api_keys.issue(device, name="test", actor=operator()).secret)
 
 
 def segments(settings: Settings) -> list[Path]:

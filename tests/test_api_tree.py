@@ -6,9 +6,10 @@ import pytest
 from api_fixtures import *  # noqa: F403  (fixtures)
 from api_fixtures import Api, assert_refused
 
-from portal import containers, site
+from portal import site_settings
+from portal.access.actors import operator
 from portal.models import Acquisition, Audit, Device, Group, Project, Session, Subject
-from portal.provenance import operator
+from portal.tree import containers
 
 PAGES = {"x-accept-feature": "multipart_signed_url, pagination, safe-redirect"}
 
@@ -39,7 +40,7 @@ def test_a_tree_is_built_and_read_from_group_to_acquisition(api: Api, device: De
 
 
 def test_a_session_keeps_its_uid_and_its_moment(api: Api) -> None:
-    site.put({"site.time_zone": "Europe/Zurich"}, actor=operator())
+    site_settings.put({"site.time_zone": "Europe/Zurich"}, actor=operator())
     subject = api.get(f"/api/acquisitions/{api.acquisition()}").json()["parents"]["subject"]
     made = api.made("/api/sessions", subject=subject, label="v", uid="1.2.3", timestamp="2026-03-01T09:30:00")
     told = api.get(f"/api/sessions/{made}").json()

@@ -6,9 +6,10 @@ import pytest
 from web_fixtures import statements
 from work_fixtures import queue
 
-from portal import associations, job_sweep
-from portal.associations import Progress
+from portal.jobs import sweep
 from portal.models import Association, database, now
+from portal.peers import associations
+from portal.peers.associations import Progress
 
 __all__ = ["queue"]
 
@@ -48,7 +49,7 @@ def test_an_association_of_a_process_that_is_gone_is_lost_once() -> None:
 
 def test_the_sweep_of_jobs_reads_no_job_that_has_ended(queue: object) -> None:
     with statements() as sent:
-        job_sweep.sweep()
+        sweep.sweep()
     steps = [line for each in sent if "SELECT" in each or "UPDATE" in each for line in plan(each)]
     assert steps
     assert [line for line in steps if line.startswith("SCAN")] == []

@@ -14,8 +14,10 @@ from playwright.sync_api import Page, expect
 from test_dcmtk import data_sets, storescp
 from up_fixtures import Up
 
-from portal import jobs, leases, models, peers
-from portal.provenance import operator
+from portal import models
+from portal.access.actors import operator
+from portal.jobs import jobs, leases
+from portal.peers import peers
 from portal.storage import storages
 
 __all__ = ["browser_type_launch_args", "person", "running"]

@@ -11,9 +11,10 @@ from peewee import OperationalError
 from web_fixtures import HTMX, Visitor, app, stranger, text_of, visitor
 
 from dimse_worker import status
-from portal import keys, models
+from portal import models
+from portal.access.actors import operator
+from portal.devices import api_keys
 from portal.models import File, Group
-from portal.provenance import operator
 from portal.settings import Settings
 
 __all__ = ["app", "device", "serve", "stranger", "url", "visitor"]
@@ -42,7 +43,7 @@ def held(settings: Settings, *statements: str) -> Iterator[None]:
 
 @pytest.fixture
 def api(url: str, device: models.Device, hasty: None) -> Api:
-    return Api(url, keys.issue(device, name="test", actor=operator()).secret)
+    return Api(url, api_keys.issue(device, name="test", actor=operator()).secret)
 
 
 def test_the_rest_interface_answers_503_and_when_to_come_back(api: Api, site_settings: Settings) -> None:

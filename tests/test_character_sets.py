@@ -4,8 +4,8 @@ import pytest
 from pydicom import dcmread
 from pydicom.data import get_charset_files
 
-from portal import character_sets
-from portal.character_sets import choose, decode, encode, parse
+from portal.dicom import character_sets
+from portal.dicom.character_sets import choose, decode, encode, parse
 
 # What each set of PS3.3 C.12.1.1.2 can write, as it stands alone.
 ALONE = [

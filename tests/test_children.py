@@ -9,9 +9,10 @@ from signal import SIGKILL
 import pytest
 from up_fixtures import until
 
-from portal import children, settings
-from portal.children import Child
-from portal.supervisor import Plan, Supervisor
+from portal import settings
+from portal.processes import child_process
+from portal.processes.child_process import Child
+from portal.processes.supervisor import Plan, Supervisor
 
 PLAN = Plan(host="127.0.0.1", port=8080, listeners=1, workers=1, sample=False)
 Kill = Callable[[Child], float]
@@ -58,9 +59,9 @@ def test_the_ends_of_a_process_are_forgotten_after_a_minute_of_its_life(
     for _ in range(6):
         kill(web)
     web.start()
-    late = time.monotonic() + children.STEADY + 1
+    late = time.monotonic() + child_process.STEADY + 1
     web.signal(SIGKILL)
-    monkeypatch.setattr("portal.children.time.monotonic", lambda: late)
+    monkeypatch.setattr("portal.processes.child_process.time.monotonic", lambda: late)
     until(lambda: web.ended() is not None)
     assert web.due is not None
     assert web.due - late <= 0.5

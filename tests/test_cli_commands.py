@@ -13,11 +13,14 @@ import pytest
 from cli_fixtures import Portal, portal
 from free_ports import free_port
 
-from portal import callers, cli, jobs, models, runtime, users
+from portal import cli, models, runtime
+from portal.access.actors import operator
 from portal.cli import waiting
 from portal.cli.printing import Answer, answer
 from portal.errors import Unreachable
-from portal.provenance import operator
+from portal.jobs import jobs
+from portal.peers import refused_callers
+from portal.users import users
 
 __all__ = ["portal"]
 
@@ -212,7 +215,7 @@ def test_a_new_peer_may_only_echo_and_sees_no_project(portal: Portal) -> None:
 
 def test_a_refused_caller_is_listed_without_its_control_characters(portal: Portal) -> None:
     with models.connection():
-        callers.refused(
+        refused_callers.refused(
             calling="EVIL\x1b[2J", called="PORTICO", address="10.0.0.9", reason="unknown", sentence="Not registered."
         )
     listed = portal("refused", "list")

@@ -1,9 +1,10 @@
 from cli_fixtures import *  # noqa: F403  (fixtures)
 from cli_fixtures import Portal
 
-from portal import jobs, models
+from portal import models
+from portal.access.actors import operator
+from portal.jobs import jobs
 from portal.models import Job, now
-from portal.provenance import operator
 
 
 def put(kind: str, what: str, **changes: object) -> int:

@@ -9,7 +9,7 @@ from cli_fixtures import Portal, portal
 from peewee import IntegrityError, OperationalError
 
 from portal import cli
-from portal.cli.door import sentence_of
+from portal.cli.context import sentence_of
 from portal.models import Project
 
 __all__ = ["portal"]

@@ -6,10 +6,10 @@ import pytest
 from archive_fixtures import CT_IMAGE_STORAGE, a_project, an_object, begin, encode, store, upload
 from pydicom.uid import ImplicitVRLittleEndian
 
-from portal import comparison
+from portal.access.actors import Actor
 from portal.errors import BadValue
+from portal.ingest import comparison
 from portal.models import Acquisition, File, Project
-from portal.provenance import Actor
 from portal.settings import Settings
 
 

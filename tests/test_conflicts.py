@@ -1,10 +1,11 @@
 import pytest
 from archive_fixtures import a_project, an_object, store
 
-from portal import conflicts, runtime, settings
+from portal import runtime, settings
+from portal.access.actors import Actor
 from portal.errors import BadValue, Missing, NotAllowed, PortalError
+from portal.ingest import conflicts
 from portal.models import Audit, Blob, Conflict, File, Instance, Project, Series, Study
-from portal.provenance import Actor
 
 
 @pytest.fixture

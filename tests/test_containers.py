@@ -4,12 +4,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from portal import containers, models, rights, site
+from portal import models, site_settings
+from portal.access import rights
+from portal.access.actors import Actor, operator
+from portal.access.rights import NOTHING
 from portal.errors import BadValue, Missing, NotAllowed, Taken
-from portal.lists import Page
+from portal.listing import Page
 from portal.models import Audit, Grant, Group, Project, Session, Subject, User
-from portal.provenance import Actor, operator
-from portal.rights import NOTHING
+from portal.tree import containers
 
 pytestmark = pytest.mark.usefixtures("site")
 
@@ -103,7 +105,7 @@ def test_an_ae_title_belongs_to_one_project_or_to_the_site(project: Project) -> 
     with pytest.raises(Taken, match="TRIAL_MR"):
         containers.add_project("imaging/US", "TRIAL_MR ", actor=operator())
     with pytest.raises(Taken, match="site's own"):
-        containers.add_project("imaging/US", site.get("dimse.ae_title"), actor=operator())
+        containers.add_project("imaging/US", site_settings.get("dimse.ae_title"), actor=operator())
     with pytest.raises(BadValue, match="17 characters"):
         containers.add_project("imaging/US", "A" * 17, actor=operator())
     assert Project.select().count() == 2
@@ -112,8 +114,8 @@ def test_an_ae_title_belongs_to_one_project_or_to_the_site(project: Project) -> 
 def test_the_site_cannot_take_the_ae_title_of_a_project(project: Project) -> None:
     containers.add_project("imaging/MR", "TRIAL_MR", actor=operator())
     with pytest.raises(Taken, match="TRIAL_MR"):
-        site.put({"dimse.ae_title": "TRIAL_MR", "dimse.port": 11113}, actor=operator())
-    assert (site.get("dimse.ae_title"), site.get("dimse.port")) == ("PORTICO", 11112)
+        site_settings.put({"dimse.ae_title": "TRIAL_MR", "dimse.port": 11113}, actor=operator())
+    assert (site_settings.get("dimse.ae_title"), site_settings.get("dimse.port")) == ("PORTICO", 11112)
 
 
 def test_the_reserved_group_takes_no_other_project() -> None:

@@ -17,10 +17,15 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom.presentation import build_context
 
-from portal import acts, files, health, peers, reindex, rights, runtime, segment_checks
+from portal import runtime, segment_checks
+from portal.access import audit_entries, rights
+from portal.access.actors import operator
 from portal.errors import Damaged
+from portal.maintenance import reindex
 from portal.models import Blob, File, JobItem
-from portal.provenance import operator
+from portal.peers import peers
+from portal.processes import health
+from portal.tree import files
 
 __all__ = ["dimse_site", "listener"]
 
@@ -83,7 +88,7 @@ def test_what_is_damaged_is_whole_again_when_the_same_object_comes_again(
     assert b"".join(files.open_content(after)[0]).endswith(sent[1].raw)
     assert (after.blob.digest, after.created, after.version) == (before.blob.digest, before.created, before.version)
     assert Blob.select().count() == len(sent) + (len(sent) if gone else 1)
-    assert [act.verb for act in acts.of("file", before.id)] == ["Mended"]
+    assert [act.verb for act in audit_entries.of("file", before.id)] == ["Mended"]
 
 
 def test_a_changed_byte_is_never_downloaded(damaged: tuple[Listener, str, list[Encoded]]) -> None:

@@ -10,9 +10,13 @@ from archive_fixtures import a_project, an_object, store, upload
 from test_web_lists import MOST_STATEMENTS, first_cells, statements, table_in
 from web_fixtures import HTMX, Visitor, app, reader, stranger, text_of, visitor
 
-from portal import conflicts, containers, migrations, models, runtime, settings, trash, users
+from portal import migrations, models, runtime, settings
+from portal.access.actors import Actor, operator
+from portal.ingest import conflicts
 from portal.models import Acquisition, File, Grant, Project, Session, Subject, writing
-from portal.provenance import Actor, operator
+from portal.trash import trash
+from portal.tree import containers
+from portal.users import users
 
 __all__ = ["app", "reader", "stranger", "visitor"]
 

@@ -11,11 +11,15 @@ from list_fixtures import empty_database, full, full_database
 from test_web_lists import MOST_STATEMENTS, statements
 from web_fixtures import Visitor, app, dimse, stranger, text_of, visitor
 
-from portal import associations, callers, days, devices, expiries, hourly, jobs, keys, pace, runs, site
-from portal.days import Row
-from portal.models import ApiKey, Association, Hourly, Job, database, now, writing
-from portal.provenance import Actor, operator
-from portal.runs import End, Run
+from portal import site_settings
+from portal.access.actors import Actor, operator
+from portal.dashboard import key_expiries, last_24_hours
+from portal.dashboard.last_24_hours import Row
+from portal.devices import api_keys, devices
+from portal.jobs import jobs, runs, throughput
+from portal.jobs.runs import End, Run
+from portal.models import ApiKey, Association, Hourly, Job, database, hourly_counts, now, writing
+from portal.peers import associations, refused_callers
 
 __all__ = ["app", "dimse", "empty_database", "full", "full_database", "stranger", "visitor"]
 
@@ -27,7 +31,7 @@ def associated(outcome: str, *, hours_ago: int = 0) -> None:
 
 
 def refuse(title: str) -> None:
-    callers.refused(calling=title, called="B", address="10.0.0.1", reason="unknown", sentence="Not registered.")
+    refused_callers.refused(calling=title, called="B", address="10.0.0.1", reason="unknown", sentence="Not registered.")
 
 
 def an_export(actor: Actor) -> Job:
@@ -35,7 +39,7 @@ def an_export(actor: Actor) -> Job:
         return jobs.create("export", actor=actor, params={"path": "g/p", "to": "x"}, what="g/p to x", total=4)
 
 
-def row_of(day: days.Day, kind: str) -> Row:
+def row_of(day: last_24_hours.Day, kind: str) -> Row:
     return next(row for row in day.rows if row.kind == kind)
 
 
@@ -44,10 +48,10 @@ def test_each_outcome_and_the_refused_callers_have_their_hours_by_one_statement(
         associated(outcome, hours_ago=hours_ago)
     for title in ("VIEWER3", "VIEWER3", "VIEWER4"):
         refuse(title)
-    Hourly.insert(kind="refused", hour=hourly.beginning(now() - timedelta(hours=40)), number=9).execute()
+    Hourly.insert(kind="refused", hour=hourly_counts.beginning(now() - timedelta(hours=40)), number=9).execute()
 
     with statements() as sent:
-        day = days.associations()
+        day = last_24_hours.associations()
     assert len(sent) == 1
     released = row_of(day, "released").counts
     assert (len(released), released[20], released[23], sum(released)) == (24, 2, 1, 3)
@@ -69,7 +73,7 @@ def test_a_silent_day_is_said_in_words(visitor: Visitor, dimse: None) -> None:
     assert "No association in the last 24 h." in text_of(visitor.get("/activity/").text)
 
 
-@pytest.mark.parametrize("day", [days.associations, days.jobs, days.exported])
+@pytest.mark.parametrize("day", [last_24_hours.associations, last_24_hours.jobs, last_24_hours.exported])
 def test_the_hours_are_found_by_an_index(dimse: None, day: Any) -> None:
     with statements() as sent:
         day()
@@ -85,7 +89,7 @@ def test_jobs_are_counted_by_how_they_ended(visitor: Visitor, admin: Actor) -> N
         Job.update(state=state, ended=now() - timedelta(hours=hours_ago)).where(Job.id == job.id).execute()
     an_export(admin)
 
-    day = days.jobs()
+    day = last_24_hours.jobs()
     assert [(row.kind, row.all) for row in day.seen] == [("done", 2), ("failed", 1)]
     assert "None in the last 24 h: done with errors, cancelled." in text_of(visitor.get("/jobs/").text)
 
@@ -101,7 +105,7 @@ def test_what_an_export_brings_is_counted_by_the_hour_and_sampled_on_the_way(vis
 
     runs.perform(job.id, work)
 
-    objects, data = days.exported().rows
+    objects, data = last_24_hours.exported().rows
     assert (objects.counts[-1], data.counts[-1], data.unit) == (4, 4000, "size")
     samples = jobs.get(job.id).samples
     assert [size for _, size in samples][-1] == 4000
@@ -129,33 +133,33 @@ def test_a_run_goes_on_sampling_where_the_last_one_left(app: object, admin: Acto
 
 
 def test_however_long_a_job_runs_its_samples_are_few_even_and_end_with_the_last() -> None:
-    samples: list[pace.Sample] = []
+    samples: list[throughput.Sample] = []
     for number in range(1, 20_001):
-        samples = pace.kept(samples, (number * 0.5, number * 100))
-        assert len(samples) <= pace.MOST
+        samples = throughput.kept(samples, (number * 0.5, number * 100))
+        assert len(samples) <= throughput.MOST
     assert samples[-1] == (10_000.0, 2_000_000)
     steps = {after[0] - before[0] for before, after in itertools.pairwise(samples[:-1])}
     assert len(steps) == 1
 
-    found = pace.of(samples)
+    found = throughput.of(samples)
     assert found is not None
-    assert len(found.rates) <= pace.COLUMNS
+    assert len(found.rates) <= throughput.COLUMNS
     assert set(found.rates) == {200}
     assert (found.average, found.seconds) == (200, 10_000.0)
 
 
 @pytest.mark.parametrize("samples", [[], [[1.0, 10]], [[1.0, 0], [2.0, 0]], [[0.0, 5], [0.0, 5]]])
-def test_too_few_samples_make_no_picture(samples: list[pace.Sample]) -> None:
-    assert pace.of(samples) is None
+def test_too_few_samples_make_no_picture(samples: list[throughput.Sample]) -> None:
+    assert throughput.of(samples) is None
 
 
 def test_the_keys_that_expire_next_come_in_their_order(app: object, admin: Actor) -> None:
     for label, away in (("late", 80), ("soon", 8), ("never", 200), ("off", 20), ("revoked", 30)):
-        keys.issue(devices.add(label, actor=admin), name="one", expires=now() + timedelta(days=away), actor=admin)
+        api_keys.issue(devices.add(label, actor=admin), name="one", expires=now() + timedelta(days=away), actor=admin)
     devices.disable("off", actor=admin)
     ApiKey.update(revoked=now()).where(ApiKey.owner_id == devices.get("revoked").id).execute()
 
-    found = expiries.next_ones()
+    found = key_expiries.next_ones()
     assert [one.device for one in found.first] == ["soon", "late"]
     assert (found.all, [day for day, _ in found.marks]) == (2, [8, 80])
 
@@ -163,19 +167,19 @@ def test_the_keys_that_expire_next_come_in_their_order(app: object, admin: Actor
 def test_many_keys_on_one_day_are_one_mark_and_the_rest_a_link(visitor: Visitor, admin: Actor) -> None:
     device = devices.add("importer", actor=admin)
     for number in range(5):
-        keys.issue(device, name=f"key {number}", expires=now() + timedelta(days=9), actor=admin)
+        api_keys.issue(device, name=f"key {number}", expires=now() + timedelta(days=9), actor=admin)
     other = devices.add("other", actor=admin)
     for number in range(3):
-        keys.issue(other, name=f"key {number}", expires=now() + timedelta(days=40), actor=admin)
+        api_keys.issue(other, name=f"key {number}", expires=now() + timedelta(days=40), actor=admin)
 
     with statements() as sent:
-        found = expiries.next_ones()
+        found = key_expiries.next_ones()
     assert len(sent) == 2
-    assert (found.all, found.marks, len(found.first)) == (8, ((9, 5), (40, 3)), expiries.NAMED)
+    assert (found.all, found.marks, len(found.first)) == (8, ((9, 5), (40, 3)), key_expiries.NAMED)
 
 
 def test_home_shows_the_keys_that_expire_or_says_that_none_does(visitor: Visitor, full: None) -> None:
-    site.put({"first_steps.hidden": True}, actor=operator())
+    site_settings.put({"first_steps.hidden": True}, actor=operator())
     ApiKey.update(expires=now() + timedelta(days=200)).execute()
     assert "No key of a device expires in the next 90 days." in text_of(visitor.get("/").text)
 

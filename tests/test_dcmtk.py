@@ -11,8 +11,9 @@ from free_ports import free_port
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pynetdicom.dsutils import split_dataset
 
-from portal import callers, models, peers
-from portal.provenance import operator
+from portal import models
+from portal.access.actors import operator
+from portal.peers import peers, refused_callers
 
 
 def run(tool: str, *arguments: str, port: int, calling: str = "SCANNER", called: str = OURS) -> str:
@@ -80,7 +81,7 @@ def test_echoscu(listener: Listener) -> None:
     refused = dcmtk("echoscu", "-v", port=listener.port, calling="NOBODY")
     assert refused.returncode != 0
     assert "Calling AE Title Not Recognized" in refused.stdout + refused.stderr
-    assert [row.calling for row in callers.every()] == ["NOBODY"]
+    assert [row.calling for row in refused_callers.every()] == ["NOBODY"]
     assert "Called AE Title Not Recognized" in dcmtk("echoscu", "-v", port=listener.port, called="OTHER").stderr
 
 

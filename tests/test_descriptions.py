@@ -5,12 +5,17 @@ from archive_fixtures import a_project, an_object, begin, dump, encode, store
 from pydicom import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
-from portal import conflicts, descriptions, models, query, reindex, rights, runtime, throwing, trash
-from portal import site as options
+from portal import models, runtime
+from portal import site_settings as options
+from portal.access import rights
+from portal.access.actors import Actor
+from portal.ingest import conflicts, descriptions
+from portal.maintenance import reindex
 from portal.models import Audit, Conflict, File, Instance, Project, Series, Study, database
 from portal.models.index import to_be_taken_anew
-from portal.provenance import Actor
+from portal.query import find
 from portal.settings import Settings
+from portal.trash import move, trash
 
 NEW = {"PatientName": "New^Name", "AccessionNumber": "NEW", "SeriesDescription": "new series", "Modality": "MR"}
 
@@ -30,7 +35,7 @@ def told(admin: Actor, **keys: str) -> list[tuple[str, str, str]]:
     request.QueryRetrieveLevel = "STUDY"
     for keyword in ("PatientName", "AccessionNumber", "ModalitiesInStudy"):
         setattr(request, keyword, keys.get(keyword, ""))
-    found = [match.identifier for match in query.find(request, rights.scope(admin), root="study")]
+    found = [match.identifier for match in find.find(request, rights.scope(admin), root="study")]
     return [(str(each.PatientName), each.AccessionNumber, each.ModalitiesInStudy) for each in found]
 
 
@@ -38,7 +43,7 @@ def series_told(admin: Actor) -> list[str]:
     request = Dataset()
     request.QueryRetrieveLevel, request.StudyInstanceUID = "SERIES", Study.get().study_uid
     request.SeriesDescription = ""
-    return [match.identifier.SeriesDescription for match in query.find(request, rights.scope(admin), root="study")]
+    return [match.identifier.SeriesDescription for match in find.find(request, rights.scope(admin), root="study")]
 
 
 def test_after_replace_the_new_accession_is_found_and_the_old_one_no_more(project: Project, admin: Actor) -> None:
@@ -97,7 +102,7 @@ def test_what_a_kill_left_marked_is_taken_anew_by_the_next_sweep(project: Projec
         kind="file", target=first.file_id, project=project, label="x", files=0, size=0, **admin.origin.fields
     )
     with models.writing():
-        throwing.hide(thrown, [first.file_id])  # and killed here
+        move.hide(thrown, [first.file_id])  # and killed here
     assert descriptions.refresh() == 2
     assert told(admin) == [("New^Name", "NEW", "MR")]
     assert descriptions.refresh() == 0

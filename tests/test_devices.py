@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from portal import devices, keys
+from portal.access.actors import Actor, operator
+from portal.devices import api_keys, devices
 from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.models import ApiKey, Audit, Device, User, now
-from portal.provenance import Actor, operator
 
 pytestmark = pytest.mark.usefixtures("site")
 
@@ -90,7 +90,7 @@ def test_disabling_twice_is_one_act(device: Device) -> None:
 
 
 def test_a_removed_device_takes_its_keys_along_and_its_number_is_not_used_again(device: Device) -> None:
-    keys.issue(device, name="k", actor=operator())
+    api_keys.issue(device, name="k", actor=operator())
     devices.remove("importer-east", actor=operator())
     assert ApiKey.select().count() == 0
     assert devices.add("next", actor=operator()).id > device.id
@@ -185,10 +185,10 @@ def test_the_status_goes_by_error_then_unknown_then_missing(
 
 
 def test_a_view_counts_live_keys_and_names_the_next_expiry(device: Device) -> None:
-    first = keys.issue(device, name="first", expires=now() + timedelta(days=3), actor=operator())
-    keys.issue(device, name="second", actor=operator())
-    old = keys.issue(device, name="old", expires=now() + timedelta(days=2), actor=operator())
-    keys.revoke(device, old.key_id, actor=operator())
+    first = api_keys.issue(device, name="first", expires=now() + timedelta(days=3), actor=operator())
+    api_keys.issue(device, name="second", actor=operator())
+    old = api_keys.issue(device, name="old", expires=now() + timedelta(days=2), actor=operator())
+    api_keys.revoke(device, old.key_id, actor=operator())
     view = devices.view(devices.get(device.id))
     assert view["keys"] == 2
     assert view["next_expiry"] == first.expires_at.isoformat()

@@ -3,7 +3,7 @@ import threading
 from dimse_fixtures import VERIFICATION, associated, destination
 from pynetdicom.presentation import build_context
 
-from dimse_worker.checkpoint import Checkpoint
+from dimse_worker.pause_reader import Checkpoint
 
 
 class Reactor(threading.Thread):

@@ -19,9 +19,10 @@ from dimse_fixtures import (
 from pynetdicom import build_role
 from pynetdicom.presentation import build_context
 
-from portal import associations, callers, containers, peers
-from portal import site as options
-from portal.provenance import operator
+from portal import site_settings as options
+from portal.access.actors import operator
+from portal.peers import associations, peers, refused_callers
+from portal.tree import containers
 
 IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 JPEG = "1.2.840.10008.1.2.4.50"
@@ -35,7 +36,7 @@ def results(listener: Listener, *sop_classes: str, calling: str = "SCANNER") -> 
 
 
 def refusals() -> list[tuple[str, str, str]]:
-    return [(row.calling, row.called, row.reason) for row in callers.every()]
+    return [(row.calling, row.called, row.reason) for row in refused_callers.every()]
 
 
 def test_a_registered_peer_echoes_and_its_association_becomes_a_row(listener: Listener) -> None:
@@ -54,20 +55,20 @@ def test_a_registered_peer_echoes_and_its_association_becomes_a_row(listener: Li
 def test_an_unknown_calling_title_is_rejected_and_shown_once_with_its_count(listener: Listener) -> None:
     assert rejection(listener.port, calling="NOBODY") == (1, 1, 3)
     assert rejection(listener.port, calling="NOBODY") == (1, 1, 3)
-    (row,) = callers.every()
+    (row,) = refused_callers.every()
     assert (row.calling, row.called, row.address, row.reason, row.count) == ("NOBODY", OURS, "127.0.0.1", "unknown", 2)
     assert associations.every() == []
 
 
 def test_a_refused_caller_is_registered_may_then_echo_and_its_refusal_is_resolved(listener: Listener) -> None:
     rejection(listener.port, calling="NOBODY")
-    (row,) = callers.every()
+    (row,) = refused_callers.every()
     assert (row.wanted, row.resolved) == (["echo"], None)
-    peer = callers.register(row.id, actor=operator(), **callers.suggested(row.id))
+    peer = refused_callers.register(row.id, actor=operator(), **refused_callers.suggested(row.id))
     assert (peer.label, peer.services, peer.addresses) == ("NOBODY", ["echo"], ["127.0.0.1/32"])
     assert results(listener, VERIFICATION, calling="NOBODY") == {VERIFICATION: 0}
-    assert callers.every(decided=False) == []
-    assert callers.get(row.id).resolved is not None
+    assert refused_callers.every(decided=False) == []
+    assert refused_callers.get(row.id).resolved is not None
 
 
 def test_a_disabled_peer_is_rejected_until_it_is_enabled(listener: Listener) -> None:
@@ -126,7 +127,7 @@ def test_a_service_that_is_not_allowed_has_its_contexts_refused(listener: Listen
         SECONDARY_CAPTURE: 1,
         worklist: 3,
     }
-    (row,) = callers.every()
+    (row,) = refused_callers.every()
     assert (row.reason, row.sentence) == ("service", "SCANNER may not get, move, store; allow it if it should.")
 
 
@@ -203,7 +204,7 @@ def test_the_site_may_echo_itself_without_leaving_a_row(listener: Listener) -> N
 
 def test_a_title_with_control_characters_is_rejected_and_shown_without_them(listener: Listener) -> None:
     assert _reject_raw(listener.port, b"EVIL\x01\n\\      ", OURS.encode()) == (1, 1, 3)
-    assert [row.calling for row in callers.every()] == ["EVIL??\\"]
+    assert [row.calling for row in refused_callers.every()] == ["EVIL??\\"]
 
 
 def _reject_raw(port: int, calling: bytes, called: bytes) -> tuple[int, int, int]:

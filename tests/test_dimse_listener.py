@@ -27,9 +27,9 @@ from dimse_fixtures import (
 from free_ports import free_port
 from pynetdicom.presentation import build_context
 
-from portal import associations
-from portal import site as options
-from portal.provenance import operator
+from portal import site_settings as options
+from portal.access.actors import operator
+from portal.peers import associations
 from portal.settings import Settings
 
 

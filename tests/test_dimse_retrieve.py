@@ -34,8 +34,9 @@ from pydicom.uid import generate_uid
 from pynetdicom import build_role, evt
 from pynetdicom.presentation import build_context
 
-from portal import callers, models, peers
-from portal.provenance import operator
+from portal import models
+from portal.access.actors import operator
+from portal.peers import peers, refused_callers
 
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 
@@ -227,7 +228,7 @@ def test_a_destination_that_is_unknown_not_allowed_or_without_an_address_answers
     for title in ("NOWHERE", "VIEWER", "SCANNER"):
         status, _ = move(listener.port, keys("STUDY", StudyInstanceUID=study_uid), title)
         assert status.Status == 0xA801, title
-    assert {row.reason for row in callers.every()} == {"destination"}
+    assert {row.reason for row in refused_callers.every()} == {"destination"}
     assert viewer.digests == {}
 
 

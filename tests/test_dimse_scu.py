@@ -12,9 +12,10 @@ from free_ports import free_port
 from pynetdicom import AE
 
 from dimse_worker import contexts, scu
-from portal import peers, sop_classes
+from portal.dicom import sop_classes
 from portal.errors import Unreachable
 from portal.models import Peer
+from portal.peers import peers
 from portal.settings import Settings
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"

@@ -13,9 +13,10 @@ from dimse_fixtures import (
     until,
 )
 
-from portal import models, peers, runtime
-from portal import site as options
-from portal.provenance import operator
+from portal import models, runtime
+from portal import site_settings as options
+from portal.access.actors import operator
+from portal.peers import peers
 from portal.settings import Settings
 
 EXPLICIT = "1.2.840.10008.1.2.1"

@@ -12,12 +12,16 @@ from flask import Flask
 from test_web_lists import MOST_STATEMENTS, statements, table_in
 from web_fixtures import HTMX, Visitor, app, reader, stranger, text_of, visitor
 
-from portal import ballast, disk, reserve, runtime, totals, trash
-from portal.disk import Forecast, Room
+from portal import runtime
+from portal.access.actors import Actor
+from portal.archive import ballast
+from portal.dashboard import disk_usage, overview
+from portal.dashboard.disk_usage import Forecast, Room
 from portal.errors import NoSpace
+from portal.ingest import disk_reserve
 from portal.models import Acquisition, DiskDay, Session, Total, now
-from portal.provenance import Actor
 from portal.settings import Settings
+from portal.trash import trash
 
 __all__ = ["app", "reader", "stranger", "visitor"]
 MOMENT = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -56,16 +60,16 @@ def a_day_ago(days: int, used: int) -> None:
 def test_the_forecast_is_a_straight_line_to_the_floor_or_says_why_there_is_none(
     known: list[tuple[datetime, int]], here: Room, found: Forecast
 ) -> None:
-    assert disk.forecast(known, here, MOMENT) == found
+    assert disk_usage.forecast(known, here, MOMENT) == found
 
 
 def test_days_that_are_missing_or_wobble_move_the_forecast_little_and_never_into_the_past() -> None:
     known = [one for number, one in enumerate(grown(30, 4 * GB, wobble=GB)) if number % 3]
-    found = disk.forecast(known, ROOM, MOMENT)
+    found = disk_usage.forecast(known, ROOM, MOMENT)
     assert found.moment is not None
     assert timedelta(days=90) < found.moment - MOMENT < timedelta(days=110)
 
-    nearly = disk.forecast(known, replace(ROOM, free=ROOM.floor + 1), MOMENT)
+    nearly = disk_usage.forecast(known, replace(ROOM, free=ROOM.floor + 1), MOMENT)
     assert nearly.moment is not None
     assert nearly.moment >= MOMENT
 
@@ -79,37 +83,39 @@ def test_each_day_is_looked_at_once_in_a_while_and_kept_for_400_days(
     (site.data / "logs" / "outside").symlink_to(Path(os.devnull).parent)
     a_day_ago(401, 0)
 
-    assert disk.sample() is True
-    assert disk.sample() is False
+    assert disk_usage.sample() is True
+    assert disk_usage.sample() is False
     only = DiskDay.get()
     assert 0 < only.free < only.total
     assert only.segments >= 30_000
     assert only.database > 100_000
     assert 50_000 <= only.rest < 200_000
 
-    monkeypatch.setattr(disk, "now", lambda: now() + timedelta(days=1))
-    assert disk.sample() is True
+    monkeypatch.setattr(disk_usage, "now", lambda: now() + timedelta(days=1))
+    assert disk_usage.sample() is True
     assert DiskDay.select().count() == 2
 
 
-@pytest.mark.parametrize(("segments", "rest", "seconds"), [(0, 0, 10), (disk.LITTLE, 0, 600), (1, disk.LITTLE, 600)])
+@pytest.mark.parametrize(
+    ("segments", "rest", "seconds"), [(0, 0, 10), (disk_usage.LITTLE, 0, 600), (1, disk_usage.LITTLE, 600)]
+)
 def test_a_small_site_is_looked_at_every_few_seconds(
     site: Settings, monkeypatch: pytest.MonkeyPatch, segments: int, rest: int, seconds: int
 ) -> None:
-    disk.sample()
+    disk_usage.sample()
     DiskDay.update(segments=segments, rest=rest).execute()
     last = DiskDay.get().at
 
-    monkeypatch.setattr(disk, "now", lambda: last + timedelta(seconds=seconds - 1))
-    assert disk.sample() is False
-    monkeypatch.setattr(disk, "now", lambda: last + timedelta(seconds=seconds))
-    assert disk.sample() is True
+    monkeypatch.setattr(disk_usage, "now", lambda: last + timedelta(seconds=seconds - 1))
+    assert disk_usage.sample() is False
+    monkeypatch.setattr(disk_usage, "now", lambda: last + timedelta(seconds=seconds))
+    assert disk_usage.sample() is True
 
 
 def test_a_folder_that_is_gone_counts_nothing(site: Settings) -> None:
     site.archive.rmdir()
     site.archive.symlink_to(site.data)
-    assert disk.sample() is True
+    assert disk_usage.sample() is True
 
 
 def test_home_says_how_full_the_disk_is_and_leads_to_what_fills_it(visitor: Visitor) -> None:
@@ -117,7 +123,7 @@ def test_home_says_how_full_the_disk_is_and_leads_to_what_fills_it(visitor: Visi
     assert "When it will be full is told after 7 days; 0 days are known." in text_of(page)
     assert 'href="/disk/"' in page
 
-    here = disk.room()
+    here = disk_usage.room()
     for back in range(20, 0, -1):
         a_day_ago(back, here.used - back * here.left // 100)
     page = text_of(visitor.get("/").text)
@@ -129,7 +135,7 @@ def test_home_says_how_full_the_disk_is_and_leads_to_what_fills_it(visitor: Visi
 def test_below_its_floor_the_disk_is_full_and_the_strip_leads_to_what_fills_it(
     visitor: Visitor, site: Settings
 ) -> None:
-    runtime.start(replace(site, min_free=disk.room().free * 2))
+    runtime.start(replace(site, min_free=disk_usage.room().free * 2))
 
     page = visitor.get("/").text
     assert "Full up to the" in text_of(page)
@@ -145,7 +151,7 @@ def test_what_fills_the_disk_has_its_days_its_projects_its_trash_and_who_wrote(v
     upload(b"notes", Acquisition.get().id, "notes.txt", actor=admin)
     trash.throw("session", Session.select().order_by(Session.id).first().id, actor=admin)
     a_day_ago(3, GB)
-    disk.sample()
+    disk_usage.sample()
 
     with statements() as sent:
         page = visitor.get("/disk/").text
@@ -172,21 +178,21 @@ def test_a_large_site_is_counted_before_it_is_shown(visitor: Visitor, admin: Act
     project = a_project(actor=admin)
     for number in range(3):
         store(an_object(SOPInstanceUID=f"1.2.{number}"), project)
-    live = totals.get()
+    live = overview.get()
     assert (live.studies, live.instances, live.files, live.counted) == (1, 3, 3, None)
-    assert totals.refresh() is False
+    assert overview.refresh() is False
 
-    assert totals.get(at_once=2).files is None
-    assert totals.refresh(at_once=2) is True
-    assert totals.refresh(at_once=2) is False
-    found = totals.get(at_once=2)
+    assert overview.get(at_once=2).files is None
+    assert overview.refresh(at_once=2) is True
+    assert overview.refresh(at_once=2) is False
+    found = overview.get(at_once=2)
     assert (found.studies, found.instances, found.files) == (1, 3, 3)
     assert found.counted is not None
 
     trash.throw("session", Session.get().id, actor=admin)
-    Total.update(counted=now() - totals.EVERY).execute()
-    assert totals.refresh(at_once=2) is True
-    found = totals.get(at_once=2)
+    Total.update(counted=now() - overview.EVERY).execute()
+    assert overview.refresh(at_once=2) is True
+    found = overview.get(at_once=2)
     assert (found.studies, found.instances, found.files) == (0, 0, 0)
 
 
@@ -206,10 +212,10 @@ def test_a_ballast_that_was_given_up_is_said_above_each_page_until_it_is_whole(
     os.truncate(site.ballast, ballast.SIZE - ballast.PIECE)
     assert f"{said} 59 MB are left of the ballast" in text_of(visitor.get("/").text)
     with pytest.raises(NoSpace, match="The disk is full, so nothing is taken in"):
-        reserve.check()
+        disk_reserve.check()
     ballast.keep(site)
     assert said not in visitor.get("/").text
-    reserve.check()
+    disk_reserve.check()
 
 
 def test_no_ballast_is_given_up_while_there_is_room(site: Settings) -> None:
@@ -221,9 +227,9 @@ def test_no_ballast_is_given_up_while_there_is_room(site: Settings) -> None:
 
 def test_each_disk_that_the_site_writes_to_is_named_once(site: Settings, tmp_path: Path) -> None:
     (site.data / "logs").mkdir()
-    assert [disk.holds for disk in reserve.disks()] == [("archive", "database", "logs", "run")]
+    assert [disk.holds for disk in disk_reserve.disks()] == [("archive", "database", "logs", "run")]
     with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
         (site.data / "cache").symlink_to(other)
-        here, there = reserve.disks()
+        here, there = disk_reserve.disks()
     assert (here.holds, there.holds) == (("archive", "database", "logs", "run"), ("cache",))
-    assert there.room.floor <= there.total // reserve.SHARE
+    assert there.room.floor <= there.total // disk_reserve.SHARE

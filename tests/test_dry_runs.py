@@ -11,20 +11,23 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import add_file, add_files, files_below
 
 from dimse_worker import destinations
-from portal import containers, dry_runs, export_parts, exports, jobs, runs, trash
+from portal.access.actors import Actor
 from portal.errors import BadValue, Missing
-from portal.export_orders import Options
+from portal.exports import dry_run, exports, selection
+from portal.exports.request import Options
+from portal.jobs import jobs, runs
+from portal.jobs.runs import End, Run
 from portal.models import Acquisition, Audit, Job, Project, Session, Storage
-from portal.provenance import Actor
-from portal.runs import End, Run
-from portal.storage import s3
+from portal.storage_drivers.s3 import driver as s3
+from portal.trash import trash
+from portal.tree import containers
 
 
-def tried(job: Job, asked_for: int = dry_runs.ASKED_FOR) -> Job:
+def tried(job: Job, asked_for: int = dry_run.ASKED_FOR) -> Job:
     """What the worker does with a dry run, in this process."""
 
     def work(this: Run) -> End:
-        return dry_runs.run(this, destination=destinations.open_for(this.job), asked_for=asked_for)
+        return dry_run.run(this, destination=destinations.open_for(this.job), asked_for=asked_for)
 
     runs.perform(job.id, work)
     return jobs.get(job.id)
@@ -277,15 +280,15 @@ def test_what_an_export_is_of_is_said_by_its_label_of_now(
     options = Options(level="session", only=f"#{session.id}")
     job = exports.dry_run("lab/Trial", to="mirror", actor=admin, options=options)
 
-    assert (job.params["only"], export_parts.in_words(job.params)) == ("session S-01/Visit 1",) * 2
-    assert export_parts.as_written(job.params) == ("session", "S-01/Visit 1")
+    assert (job.params["only"], selection.in_words(job.params)) == ("session S-01/Visit 1",) * 2
+    assert selection.as_written(job.params) == ("session", "S-01/Visit 1")
     Session.update(label="Baseline").where(Session.id == session.id).execute()
     assert exports.views([job])[0]["only"] == exports.view(job)["only"] == "session S-01/Baseline"
     containers.add_session(session.subject_id, "Baseline", actor=admin)
-    assert export_parts.as_written(job.params) == ("session", f"#{session.id}")
+    assert selection.as_written(job.params) == ("session", f"#{session.id}")
     trash.throw("session", session.id, actor=admin)
-    assert export_parts.in_words(job.params) == "session S-01/Visit 1, which is no longer there"
-    assert export_parts.as_written(job.params) == ("session", f"#{session.id}")
+    assert selection.in_words(job.params) == "session S-01/Visit 1, which is no longer there"
+    assert selection.as_written(job.params) == ("session", f"#{session.id}")
 
 
 def test_what_was_kept_by_number_is_said_by_label(acquisition: Acquisition, admin: Actor) -> None:
@@ -294,9 +297,9 @@ def test_what_was_kept_by_number_is_said_by_label(acquisition: Acquisition, admi
     gone = {**kept, "only": "subject #4711", "part": {"level": "subject", "ids": [4711]}}
     study, searched = {"only": "study 1.2.840"}, {"only": "search 4711", "part": {"level": "session", "ids": [1, 2]}}
 
-    assert export_parts.each_in_words([kept, gone, study, searched, {}]) == [
+    assert selection.each_in_words([kept, gone, study, searched, {}]) == [
         *("subject S-01", "subject #4711, which is no longer there", "study 1.2.840", "studies of 4711", "")
     ]
-    assert export_parts.readable("lab/Trial", "subject", f"#{subject}") == "S-01"
-    assert export_parts.readable("lab/Trial", "subject", "#4711") == "#4711"
-    assert export_parts.readable("lab/Trial", "search", "#4711") == "#4711"
+    assert selection.readable("lab/Trial", "subject", f"#{subject}") == "S-01"
+    assert selection.readable("lab/Trial", "subject", "#4711") == "#4711"
+    assert selection.readable("lab/Trial", "search", "#4711") == "#4711"

@@ -15,8 +15,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from portal import element_reader, file_meta
-from portal.element_reader import ITEM, PIXELS, Reader
+from portal.dicom import element_reader, file_meta
+from portal.dicom.element_reader import ITEM, PIXELS, Reader
 
 
 def found_by_pydicom(dataset: Dataset, depth: int = 0) -> Iterator[tuple[int, int]]:

@@ -15,10 +15,11 @@ from store_fixtures import SHORT, Answer, Front, Place, Request
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import add_copies, add_file
 
-from portal import exports, jobs, progress, runs
-from portal.export_orders import USUAL, Options
+from portal.access.actors import Actor
+from portal.exports import exports
+from portal.exports.request import USUAL, Options
+from portal.jobs import jobs, progress, runs
 from portal.models import Acquisition, Job, JobItem, now
-from portal.provenance import Actor
 from portal.storage import storages
 
 pytestmark = pytest.mark.xdist_group("stores")

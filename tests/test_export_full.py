@@ -9,9 +9,10 @@ from pathlib import Path
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, Valkey, add_files, files_below, until
 
-from portal import exports, jobs
+from portal.access.actors import Actor
+from portal.exports import exports
+from portal.jobs import jobs
 from portal.models import Acquisition, Storage
-from portal.provenance import Actor
 from portal.settings import Settings
 
 NUMBER, SIZE = 30, 100_000

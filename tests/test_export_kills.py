@@ -10,9 +10,10 @@ import pytest
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, Valkey, add_copies, files_below, until
 
-from portal import exports, jobs
+from portal.access.actors import Actor
+from portal.exports import exports
+from portal.jobs import jobs
 from portal.models import Acquisition, Job, Storage
-from portal.provenance import Actor
 from portal.storage import storages
 
 TOTAL = 5000

@@ -17,13 +17,15 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import add_file, until
 
 from dimse_worker import destinations
-from portal import dry_runs, exports, jobs, models, runs
-from portal.copying import OTHER_CONTENT
-from portal.export_orders import Options
+from portal import models
+from portal.access.actors import Actor
+from portal.exports import dry_run, exports
+from portal.exports.copier import OTHER_CONTENT
+from portal.exports.request import Options
+from portal.jobs import jobs, runs
 from portal.models import Acquisition, Job, JobItem, Storage
-from portal.provenance import Actor
 from portal.settings import Settings
-from portal.storage import ladder, storages
+from portal.storage import connection_test, storages
 
 pytestmark = pytest.mark.xdist_group("stores")
 
@@ -36,7 +38,7 @@ LARGE = 9 << 20
 def try_then_export(label: str, admin: Actor) -> Job:
     """A dry run that finds nothing there, and then the export that it was of."""
     tried = exports.dry_run("lab/Trial", to=label, actor=admin, options=Options(bandwidth="6 MB"))
-    runs.perform(tried.id, lambda this: dry_runs.run(this, destination=destinations.open_for(this.job)))
+    runs.perform(tried.id, lambda this: dry_run.run(this, destination=destinations.open_for(this.job)))
     assert jobs.get(tried.id).state == "done"
     job = exports.start_as_tried(tried.id, confirmed=True, actor=admin)
     runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
@@ -86,7 +88,7 @@ def test_an_object_that_appears_after_the_dry_run_stays_or_the_page_says_that_it
 
     config = place.behind(make_front(place, rule)).config
     storages.add("bucket", place.provider, prefix=prefix, secret=place.secret, actor=admin, **config)
-    runs.perform(storages.request_test("bucket", actor=admin), ladder.climb)
+    runs.perform(storages.request_test("bucket", actor=admin), connection_test.climb)
     job = try_then_export("bucket", admin)
     said = text_of(visitor.get(f"/interfaces/storages/{storages.get('bucket').id}").text)
     if place.create_only:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from portal import export_conditions, export_paths, export_rules
 from portal.errors import BadValue
+from portal.exports import conditions, key_template, rules
 
 FACTS = {
     "project": "Trial/A",
@@ -49,7 +49,7 @@ FACTS = {
     ],
 )
 def test_a_condition_in_words_holds_or_not(line: str, holds: bool) -> None:
-    assert export_conditions.parse(line, field="include_1").holds(FACTS) is holds
+    assert conditions.parse(line, field="include_1").holds(FACTS) is holds
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_condition_in_words_holds_or_not(line: str, holds: bool) -> None:
 )
 def test_a_condition_that_is_not_understood_is_refused_in_a_sentence(line: str, words: str) -> None:
     with pytest.raises(BadValue) as refused:
-        export_conditions.parse(line, field="include_2")
+        conditions.parse(line, field="include_2")
     assert words in refused.value.sentence
     assert refused.value.field == "include_2"
 
@@ -87,7 +87,7 @@ def test_a_condition_that_is_not_understood_is_refused_in_a_sentence(line: str, 
     ],
 )
 def test_a_path_is_made_of_clean_segments(template: str, path: str) -> None:
-    assert export_paths.parse(template).path(FACTS) == path
+    assert key_template.parse(template).path(FACTS) == path
 
 
 @pytest.mark.parametrize(
@@ -108,18 +108,18 @@ def test_a_path_is_made_of_clean_segments(template: str, path: str) -> None:
 )
 def test_a_path_that_cannot_be_is_refused_in_a_sentence(template: str, words: str) -> None:
     with pytest.raises(BadValue) as refused:
-        export_paths.parse(template, field="path_3")
+        key_template.parse(template, field="path_3")
     assert words in refused.value.sentence
     assert refused.value.field == "path_3"
 
 
 def test_rules_are_bounded_and_kept_as_they_were_written() -> None:
     rule = {"level": "acquisition", "include": ["modality is MR"], "exclude": [], "path": "{subject}/{file}"}
-    assert export_rules.parse([rule]).written() == [rule]
-    assert export_rules.parse(()).are_usual
+    assert rules.parse([rule]).written() == [rule]
+    assert rules.parse(()).are_usual
     with pytest.raises(BadValue, match="at most 10 rules"):
-        export_rules.parse([rule] * 11)
+        rules.parse([rule] * 11)
     with pytest.raises(BadValue, match="at most 20 conditions"):
-        export_rules.parse([rule | {"exclude": ["modality is MR"] * 21}])
+        rules.parse([rule | {"exclude": ["modality is MR"] * 21}])
     with pytest.raises(BadValue, match="is no level"):
-        export_rules.parse([rule | {"level": "planet"}])
+        rules.parse([rule | {"level": "planet"}])

@@ -13,12 +13,12 @@ from test_export_faults import check_that_it_is_true, export, fill
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Module, Process, Valkey, until
 
-from portal import jobs, progress
-from portal.export_orders import Options
+from portal.access.actors import Actor
+from portal.exports.request import Options
+from portal.jobs import jobs, progress
 from portal.models import Acquisition, Job
-from portal.provenance import Actor
 from portal.settings import Settings
-from portal.storage.leftovers import WHATEVER_AGE
+from portal.storage.unfinished_uploads import WHATEVER_AGE
 
 pytestmark = pytest.mark.xdist_group("stores")
 RATE = "2 MB"
@@ -30,7 +30,7 @@ class Web(Module):
 
     def __init__(self, site: Settings, log: Path) -> None:
         self._address = f"127.0.0.1:{free_port()}"
-        super().__init__(["portal.web", str(site.data), self._address], log)
+        super().__init__(["portal.processes.web_server", str(site.data), self._address], log)
 
     def answers(self) -> bool:
         try:

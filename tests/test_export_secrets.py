@@ -21,12 +21,15 @@ from web_fixtures import Visitor
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, Valkey, add_files, until
 
-from portal import exports, jobs, progress, runtime, users
+from portal import runtime
+from portal.access.actors import Actor, operator
 from portal.errors import PortalError
+from portal.exports import exports
+from portal.jobs import jobs, progress
 from portal.models import Acquisition, Job
-from portal.provenance import Actor, operator
 from portal.settings import Settings
 from portal.storage import storages
+from portal.users import users
 
 pytestmark = pytest.mark.xdist_group("stores")
 

@@ -15,11 +15,12 @@ from store_fixtures import ACCESS_KEY, SECRET, Answer, Front, Place, Request
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import add_file, add_files, files_below, until
 
-from portal import exports, jobs, runs
-from portal.crew import AHEAD
-from portal.export_orders import Options
+from portal.access.actors import Actor
+from portal.exports import exports
+from portal.exports.request import Options
+from portal.jobs import jobs, runs
+from portal.jobs.thread_pool import AHEAD
 from portal.models import Acquisition, Job, JobItem, Storage, now
-from portal.provenance import Actor
 from portal.storage import storages
 
 pytestmark = pytest.mark.xdist_group("stores")

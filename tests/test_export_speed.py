@@ -7,10 +7,12 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import add_files
 
 from dimse_worker import destinations
-from portal import bandwidth, exports, jobs, runs, site
-from portal.export_orders import Options
+from portal import site_settings
+from portal.access.actors import Actor
+from portal.exports import exports
+from portal.exports.request import Options
+from portal.jobs import bandwidth, jobs, runs
 from portal.models import Acquisition, Storage
-from portal.provenance import Actor
 
 
 class Clock:
@@ -42,7 +44,7 @@ def export(admin: Actor, speed: str) -> None:
 def test_what_is_sent_and_what_is_read_back_keep_to_the_speed_each_by_itself(
     acquisition: Acquisition, mirror: Storage, admin: Actor, clock: Clock
 ) -> None:
-    site.put({"exports.threads": 1}, actor=admin)
+    site_settings.put({"exports.threads": 1}, actor=admin)
     add_files(acquisition, 10, 100_000, admin)
     export(admin, "1 MB")
     assert clock.now == pytest.approx(0.9)  # after the last one nobody waits

@@ -12,13 +12,16 @@ from store_fixtures import Front, Request
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import add_file, until
 
-from portal import claims, containers, exports, jobs, models, runs
-from portal.crew import Crew
+from portal import models
+from portal.access.actors import Actor
+from portal.exports import exports
+from portal.jobs import claims, jobs, runs
+from portal.jobs.runs import End, Run
+from portal.jobs.thread_pool import Crew
 from portal.models import Job, Storage
-from portal.provenance import Actor
-from portal.runs import End, Run
 from portal.settings import Settings
 from portal.storage import storages
+from portal.tree import containers
 
 pytestmark = pytest.mark.xdist_group("stores")
 

@@ -13,12 +13,16 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import add_file, add_files, files_below, until
 
 from dimse_worker import destinations
-from portal import audit, containers, exports, jobs, models, runs, runtime
+from portal import models, runtime
+from portal.access import audit
+from portal.access.actors import Actor
 from portal.errors import BadValue, Missing, NotAllowed
+from portal.exports import exports
+from portal.jobs import jobs, runs
 from portal.models import Acquisition, Audit, Blob, File, Job, JobItem, Project, SegmentProblem, Storage, now
-from portal.provenance import Actor
 from portal.storage import storages
-from portal.storage.destination import Content, Destination
+from portal.storage_drivers.destination import Content, Destination
+from portal.tree import containers
 
 
 def run(job: Job) -> Job:

@@ -5,11 +5,13 @@ import io
 import pytest
 from archive_fixtures import a_project, an_object, encode, store, store_vendor_file, upload
 
-from portal import containers, elements, file_meta, files, rights
+from portal.access import rights
+from portal.access.actors import operator
+from portal.access.rights import NOTHING, Scope
+from portal.dicom import elements, file_meta
 from portal.errors import BadValue, Missing, NotDicom
 from portal.models import File, Project
-from portal.provenance import operator
-from portal.rights import NOTHING, Scope
+from portal.tree import containers, files
 
 pytestmark = pytest.mark.usefixtures("site")
 

@@ -17,9 +17,12 @@ from test_web_lists import MOST_STATEMENTS, statements
 from up_fixtures import Up
 from web_fixtures import Visitor, app, dimse, reader, stranger, text_of, visitor
 
-from portal import callers, devices, first_steps, keys, peers, runtime, site
+from portal import runtime, site_settings
+from portal.access.actors import Actor
+from portal.dashboard import first_steps
+from portal.devices import api_keys, devices
 from portal.models import ApiKey, Association, Peer, Storage, now
-from portal.provenance import Actor
+from portal.peers import peers, refused_callers
 from portal.storage import storages
 
 __all__ = ["app", "browser_type_launch_args", "dimse", "reader", "stranger", "visitor"]
@@ -28,11 +31,13 @@ VERIFICATION = "1.2.840.10008.1.1"
 
 
 def states() -> dict[str, str]:
-    return {step.name: step.state for step in first_steps.overview(site.every()).steps}
+    return {step.name: step.state for step in first_steps.overview(site_settings.every()).steps}
 
 
 def knock(title: str = "VIEWER3") -> None:
-    callers.refused(calling=title, called="PORTICO", address="10.0.4.17", reason="unknown", sentence="Not registered.")
+    refused_callers.refused(
+        calling=title, called="PORTICO", address="10.0.4.17", reason="unknown", sentence="Not registered."
+    )
 
 
 def an_association(counts: dict[str, dict[str, int]]) -> None:
@@ -68,7 +73,7 @@ def test_a_step_waits_until_it_has_worked(visitor: Visitor, admin: Actor, dimse:
 
     device = devices.add("importer", actor=admin)
     assert "importer has no key yet." in text_of(visitor.get("/").text)
-    keys.issue(device, name="first", actor=admin)
+    api_keys.issue(device, name="first", actor=admin)
     assert "The key first of importer was not used yet." in text_of(visitor.get("/").text)
     ApiKey.update(last_used=now()).execute()
     assert "The key first of importer was used just now" in text_of(visitor.get("/").text)
@@ -94,7 +99,7 @@ def test_a_site_that_holds_something_shows_how_it_stands_above_the_steps_that_ar
 
 
 def test_a_step_is_left_taken_up_again_and_all_are_hidden_and_found_again(visitor: Visitor) -> None:
-    for name in site.FIRST_STEPS:
+    for name in site_settings.FIRST_STEPS:
         assert "First steps" in visitor.get("/").text
         visitor.post(f"/first-steps/{name}/leave")
     assert "First steps" not in visitor.get("/").text
@@ -114,7 +119,7 @@ def test_a_step_is_left_taken_up_again_and_all_are_hidden_and_found_again(visito
 
 def test_a_step_that_is_none_is_refused(visitor: Visitor) -> None:
     assert visitor.post("/first-steps/nothing/leave").status_code == 422
-    assert site.get("first_steps.left") == []
+    assert site_settings.get("first_steps.left") == []
 
 
 def test_the_steps_answer_only_when_something_else_is_to_be_shown(visitor: Visitor, admin: Actor) -> None:
@@ -144,7 +149,7 @@ def test_the_first_page_asks_the_database_at_most_fifteen_times(
 ) -> None:
     knock()
     peers.register("CT1", ae_title="CT1", actor=admin)
-    keys.issue(devices.add("importer", actor=admin), name="first", actor=admin)
+    api_keys.issue(devices.add("importer", actor=admin), name="first", actor=admin)
     storages.add("mirror", "fs", path=str(runtime.current().storage_roots[0] / "m"), actor=admin)
     for path in ("/", "/first-steps/"):
         with statements() as sent:

@@ -14,10 +14,16 @@ from page_fixtures import LEFT_ICON, Served, find_away, rules, serve, the_admin
 from playwright.sync_api import Browser, Locator, Page, expect
 from web_fixtures import Visitor
 
-from portal import callers, devices, exports, grants, jobs, keys, models, peers, runtime, schedules, site, trash, users
+from portal import models, runtime, site_settings
+from portal.access.actors import Actor
+from portal.devices import api_keys, devices
+from portal.exports import exports, schedules
+from portal.jobs import jobs
 from portal.models import JobItem, QuarantinedRecord, writing
-from portal.provenance import Actor
+from portal.peers import peers, refused_callers
 from portal.storage import storages
+from portal.trash import trash
+from portal.users import grants, users
 
 __all__ = ["browser_type_launch_args"]
 pytestmark = [pytest.mark.xdist_group("forms"), pytest.mark.timeout(120), LEFT_ICON]
@@ -355,7 +361,7 @@ WALKED = [
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serve(tmp_path_factory.mktemp("forms") / "data") as found:
         actor = the_admin()
-        site.put({"dimse.enabled": True, "site.name": "West"}, actor=actor)
+        site_settings.put({"dimse.enabled": True, "site.name": "West"}, actor=actor)
         for email in ("moves", "leaves", "busy", "gone", "forgets", "sees"):
             users.add(f"{email}@site.example", PASSWORD, email in ("moves", "leaves"), actor=actor)
         numbers = {user.email.split("@")[0]: user.id for user in users.every()}
@@ -386,12 +392,14 @@ def _machines(actor: Actor) -> dict[str, object]:
     for label in ("connector", "importer", "stopped"):
         devices.add(label, actor=actor)
     devices.disable("stopped", actor=actor)
-    issued = keys.issue(devices.get("importer"), name="first", actor=actor)
+    issued = api_keys.issue(devices.get("importer"), name="first", actor=actor)
     for number, label in enumerate(("Reading room 1", "Scanner", "Archive", "Old one"), 1):
         peers.register(label, ae_title=f"AE{number}", host="127.0.0.1", port="11113", actor=actor)
     peers.disable("Archive", actor=actor)
     for calling in ("CT2", "NOISE"):
-        callers.refused(calling=calling, called="PORTICO", address="10.0.4.12", reason="unknown", sentence="Not known.")
+        refused_callers.refused(
+            calling=calling, called="PORTICO", address="10.0.4.12", reason="unknown", sentence="Not known."
+        )
     for label, mode in (("mirror", "both"), ("old", "export"), ("inbox", "import")):
         folder = runtime.current().storage_roots[0] / label
         folder.mkdir(parents=True)

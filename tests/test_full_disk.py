@@ -32,9 +32,14 @@ from pynetdicom.presentation import build_context
 from up_fixtures import Up, until
 from web_fixtures import token_in
 
-from portal import associations, ballast, callers, ledger, migrations, models, runtime, settings, startup, users
+from portal import migrations, models, runtime, settings
+from portal.access.actors import operator
+from portal.archive import ballast
 from portal.models import Association, Caller, Job
-from portal.provenance import operator
+from portal.peers import associations, refused_callers
+from portal.processes import startup
+from portal.query import retrieve_jobs
+from portal.users import users
 
 pytestmark = [pytest.mark.xdist_group("full disk"), pytest.mark.timeout(240)]
 
@@ -215,7 +220,11 @@ def test_a_full_disk_that_the_database_has_for_itself_is_named_and_nothing_is_ta
 ASK = """
 import json, sys
 from pathlib import Path
-from portal import health, models, reserve, runtime, settings
+from portal.processes import health
+from portal import models
+from portal.ingest import disk_reserve as reserve
+from portal import runtime
+from portal import settings
 from portal.errors import NoSpace
 runtime.start(settings.load(Path(sys.argv[1])))
 with models.connection():
@@ -244,10 +253,10 @@ def test_notes_are_left_out_and_nothing_else_is(caplog: pytest.LogCaptureFixture
     done = associations.Progress(association_id=number, counts={"store": {long: 1}}, size=1)
     associations.refresh([done])
     associations.close(done, outcome="released", sentence=long)
-    job = ledger.begin("get", actor=operator(), what=long, params={}, total=2, association_id=number)
-    ledger.note(job, [], done=1, failed=0, size=1)
-    ledger.end(job, state="done", sentence="", status=0)
-    callers.refused(**call, reason="unknown", sentence=long)
+    job = retrieve_jobs.begin("get", actor=operator(), what=long, params={}, total=2, association_id=number)
+    retrieve_jobs.note(job, [], done=1, failed=0, size=1)
+    retrieve_jobs.end(job, state="done", sentence="", status=0)
+    refused_callers.refused(**call, reason="unknown", sentence=long)
     users.sign_in(EMAIL, PASSWORD, address="10.0.0.1" + long)
     assert (number, job) == (0, None)
     assert caplog.text.count("could not be written down, since the disk is full") == 4

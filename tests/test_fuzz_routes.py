@@ -16,9 +16,11 @@ from werkzeug.routing import Rule
 from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 from wtforms import Field
 
-from portal import devices, keys, rest_ids, users
-from portal.provenance import operator
-from portal.routes.forms import Form
+from portal.access.actors import operator
+from portal.devices import api_keys, devices
+from portal.tree import rest_ids
+from portal.users import users
+from portal.web.forms import Form
 
 TEXTS = (
     *("", " ", "\0", "0", "-1", "1", "2", "1e400", "NaN", "Infinity", "9" * 400, str(2**63), str(-(2**63) - 1)),
@@ -220,7 +222,7 @@ def signed_in(served: Served, fields: list[str]) -> Caller:
 def machine(served: Served, fields: list[str]) -> Caller:
     """A device with a key, as new: the one before may be disabled by now."""
     device = devices.add(f"fuzzer {secrets.token_hex(4)}", actor=operator())
-    return Caller(served.app, served.names, fields, key=keys.issue(device, name="fuzz", actor=operator()).secret)
+    return Caller(served.app, served.names, fields, key=api_keys.issue(device, name="fuzz", actor=operator()).secret)
 
 
 def fuzz(served: Served, rounds: int, seed: str) -> tuple[int, list[str]]:

@@ -10,9 +10,14 @@ from page_fixtures import LEFT_ICON, PAGES, Served, live_in, serve, the_admin
 from playwright.sync_api import Browser, Locator, Page, expect
 from web_fixtures import Visitor
 
-from portal import callers, containers, devices, jobs, peers, runtime, users
+from portal import runtime
+from portal.devices import devices
+from portal.jobs import jobs
 from portal.models import Acquisition, Association, Conflict, File, JobItem, Schedule, Session, Subject, Trash, writing
+from portal.peers import peers, refused_callers
 from portal.storage import storages
+from portal.tree import containers
+from portal.users import users
 
 __all__ = ["browser_type_launch_args"]
 pytestmark = [pytest.mark.xdist_group("history"), pytest.mark.timeout(120), LEFT_ICON]
@@ -75,7 +80,7 @@ def _add_many(names: dict[str, Any]) -> None:
         peers.register(label, ae_title=title, actor=actor)
         storages.add(label, "fs", path=str(runtime.current().storage_roots[0] / label), actor=actor)
         users.add(f"{label}@site.example", "long enough", actor=actor)
-        callers.refused(calling=title, called="US", address="10.0.0.1", reason="unknown", sentence="Not known.")
+        refused_callers.refused(calling=title, called="US", address="10.0.0.1", reason="unknown", sentence="Not known.")
     with writing():
         for number in range(MANY):
             label = f"many-{number}"

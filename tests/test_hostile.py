@@ -16,8 +16,8 @@ from web_fixtures import HTMX, Visitor
 from werkzeug.test import TestResponse
 
 from portal.models import Audit
-from portal.routes.headers import CONTENT_SECURITY_POLICY
-from portal.sheets import RUNS
+from portal.web.csv_export import RUNS
+from portal.web.security_headers import CONTENT_SECURITY_POLICY
 
 DISPOSITION = re.compile(r"attachment; filename=\"[ !#-\[\]-~]*\"; filename\*=UTF-8''([\w!#$&+.^`|~%-]+)", re.ASCII)
 KEPT = {"value", "data-copy"}

@@ -23,9 +23,12 @@ from pynetdicom.dsutils import encode
 from pynetdicom.presentation import build_context
 from web_fixtures import PASSWORD, Visitor
 
-from portal import devices, keys, rest_ids, runtime, settings, users
+from portal import runtime, settings
+from portal.access.actors import Actor
+from portal.devices import api_keys, devices
 from portal.models import File, Instance, connection
-from portal.provenance import Actor
+from portal.tree import rest_ids
+from portal.users import users
 
 UID = "1.2.826.0.1.3680043.9.7.4"
 MARK = b"<value>"
@@ -72,7 +75,7 @@ def upload_and_look(chosen: settings.Settings, body: Path, path: str, key: str, 
 def growth_of_upload(site: settings.Settings, path: Path, admin: Actor) -> int:
     project = a_project(group="large", actor=admin)
     device = devices.add("importer-east", "importer", actor=admin)
-    key = keys.issue(device, name="test", actor=admin).secret
+    key = api_keys.issue(device, name="test", actor=admin).secret
     users.add("admin@site.example", PASSWORD, True, actor=admin)
     address = f"/api/projects/{rest_ids.encode('project', project.id)}/files"
     grown = growth_of(upload_and_look, site, path, address, key, "admin@site.example")

@@ -10,11 +10,15 @@ import hostile_objects as hostile
 import pytest
 from archive_fixtures import a_project, begin, upload
 
-from portal import comparison, containers, elements, header, recovery, reindex, runtime, settings
+from portal import runtime, settings
+from portal.access.actors import Actor
+from portal.dicom import elements, header
 from portal.errors import NotDicom, PortalError
-from portal.filing import Stored
+from portal.ingest import comparison
+from portal.ingest.register import Stored
+from portal.maintenance import recovery, reindex
 from portal.models import File, Instance, Project, Study, database
-from portal.provenance import Actor
+from portal.tree import containers
 
 pytestmark = pytest.mark.usefixtures("site")
 

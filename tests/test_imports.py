@@ -23,23 +23,17 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, add_file, add_files, until, work_process
 
 from dimse_worker import destinations
-from portal import (
-    containers,
-    exports,
-    header,
-    import_items,
-    import_twins,
-    imports,
-    jobs,
-    origins,
-    recovery,
-    runs,
-    runtime,
-)
+from portal import runtime
+from portal.access import origins
+from portal.access.actors import Actor
+from portal.dicom import header
 from portal.errors import BadValue, Missing, NotAllowed
-from portal.export_orders import Options
-from portal.export_walk import MANIFESTS
-from portal.import_orders import Wanted
+from portal.exports import exports
+from portal.exports.request import Options
+from portal.imports import duplicates, imports, plan
+from portal.imports.request import Wanted
+from portal.jobs import jobs, runs
+from portal.maintenance import recovery
 from portal.models import (
     Acquisition,
     Audit,
@@ -57,9 +51,10 @@ from portal.models import (
     Study,
     Subject,
 )
-from portal.provenance import Actor
 from portal.settings import Settings
 from portal.storage import storages
+from portal.tree import containers
+from portal.tree.walk import MANIFESTS
 
 WORK = {"import": imports.run, "import_dry_run": imports.try_out, "export": exports.run}
 CT = "CT_small.dcm"
@@ -219,7 +214,7 @@ def test_a_dry_run_finds_what_the_objects_of_one_import_are_to_each_other_as_the
 
 
 def test_a_dry_run_remembers_so_many_objects_and_says_so() -> None:
-    twins = import_twins.Twins(most=2)
+    twins = duplicates.Twins(most=2)
     first, second = (
         header.read_file(io.BytesIO(content), len(content))[0]
         for content in (part_10(of(number, "1")) for number in "12")
@@ -269,7 +264,7 @@ def run_listing(job: Job, names: list[str]) -> None:
 
 
 def _list_only(this: runs.Run) -> runs.End:
-    import_items.plan(this, destinations.open_for(this.job))
+    plan.plan(this, destinations.open_for(this.job))
     return runs.End(sentence="")
 
 

@@ -12,12 +12,18 @@ from pydicom import dcmread
 from pydicom.data import get_charset_files
 from pydicom.uid import generate_uid
 
-from portal import conflicts, containers, header, ingest, recovery, reindex, rights, runtime, settings, unpack
-from portal import site as options
+from portal import runtime, settings
+from portal import site_settings as options
+from portal.access import rights
+from portal.access.actors import Actor, Origin
+from portal.dicom import header
 from portal.errors import BadValue, Conflicting, NoSpace, NotAllowed, NotDicom
-from portal.ingest import Placement
+from portal.ingest import conflicts
+from portal.ingest import incoming as ingest
+from portal.ingest.incoming import Placement
+from portal.maintenance import recovery, reindex, unpack
 from portal.models import Blob, Conflict, File, Instance, Project, Series, Study, Subject, writing
-from portal.provenance import Actor, Origin
+from portal.tree import containers
 
 pytestmark = pytest.mark.usefixtures("site")
 EXPLICIT = "1.2.840.10008.1.2.1"

@@ -8,12 +8,14 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Valkey
 
 import dimse_worker.jobs
-import portal.jobs
-from portal import job_queue, job_sweep, jobs, leases, models, runs, runtime
+import portal.jobs.jobs
+from portal import models, runtime
+from portal.access.actors import Actor
 from portal.errors import BadValue, Damaged, Missing, NotAllowed, Unreachable
+from portal.jobs import jobs, leases, runs, sweep
+from portal.jobs import queue as job_queue
+from portal.jobs.runs import End, Run
 from portal.models import Audit, Job, now, writing
-from portal.provenance import Actor
-from portal.runs import End, Run
 from portal.settings import Settings
 
 SYSTEM = Actor(type="system", name="test", is_admin=True)
@@ -53,9 +55,9 @@ def functions(module: Any) -> dict[str, inspect.Signature]:
 
 
 def test_each_job_has_its_namesake_with_the_same_parameters_in_the_worker() -> None:
-    assert functions(portal.jobs) == functions(dimse_worker.jobs)
-    assert functions(portal.jobs)
-    assert {kind.run.__name__ for kind in jobs.KINDS.values() if kind.run} == set(functions(portal.jobs))
+    assert functions(portal.jobs.jobs) == functions(dimse_worker.jobs)
+    assert functions(portal.jobs.jobs)
+    assert {kind.run.__name__ for kind in jobs.KINDS.values() if kind.run} == set(functions(portal.jobs.jobs))
 
 
 @pytest.mark.parametrize("kind", [name for name, kind in jobs.KINDS.items() if kind.run])
@@ -105,9 +107,9 @@ def test_the_sweep_rings_for_what_a_lost_queue_has_forgotten(queue: Valkey) -> N
     queue.kill()
     queue.start()
     assert waiting(job) == []
-    assert job_sweep.sweep() == 1
+    assert sweep.sweep() == 1
     assert len(waiting(job)) == 1
-    assert job_sweep.sweep() == 0
+    assert sweep.sweep() == 0
     assert len(waiting(job)) == 1
 
 
@@ -129,7 +131,7 @@ def test_the_sweep_rings_for_what_a_lost_queue_has_forgotten(queue: Valkey) -> N
 )
 def test_the_sweep_rings_for_each_due_row_and_for_no_other(changes: dict[str, Any], rung: int, queue: Valkey) -> None:
     job = a_job(**changes)
-    assert job_sweep.sweep() == rung
+    assert sweep.sweep() == rung
     assert len(waiting(job)) == rung
 
 
@@ -148,16 +150,16 @@ def test_a_row_that_was_written_while_the_clock_was_ahead_is_run(changes: dict[s
 
 def test_the_sweep_ends_what_was_being_cancelled_when_its_run_died(queue: Valkey) -> None:
     job = a_job(state="cancelling", lease=timedelta(seconds=-1))
-    job_sweep.sweep()
+    sweep.sweep()
     assert jobs.get(job.id).state == "cancelled"
 
 
 def test_the_sweep_fails_what_a_dead_listener_left(queue: Valkey) -> None:
     job = a_job("move")
-    job_sweep.sweep()
+    sweep.sweep()
     assert jobs.get(job.id).state == "running"
     Job.update(**leases.granted(timedelta(seconds=-1))).execute()
-    job_sweep.sweep()
+    sweep.sweep()
     assert (jobs.get(job.id).state, jobs.get(job.id).sentence) == ("failed", "The listener stopped in the middle.")
 
 

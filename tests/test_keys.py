@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from portal import devices, keys
+from portal.access.actors import Actor, operator
+from portal.devices import api_keys, devices
 from portal.errors import BadValue, Missing, NotAllowed, NotSignedIn
 from portal.models import ApiKey, Audit, Device, now
-from portal.provenance import Actor, operator
 from portal.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("site")
@@ -20,16 +20,16 @@ def device() -> Device:
 
 
 @pytest.fixture
-def issued(device: Device) -> keys.Issued:
-    return keys.issue(device, name="rollout", actor=operator())
+def issued(device: Device) -> api_keys.Issued:
+    return api_keys.issue(device, name="rollout", actor=operator())
 
 
 def show(secret: str, address: str = "10.0.0.9", program: str = "importer/2.0") -> Actor:
-    return keys.authenticate(secret, address=address, program=program)
+    return api_keys.authenticate(secret, address=address, program=program)
 
 
-def test_a_key_has_57_characters_no_colon_and_begins_with_its_id(issued: keys.Issued) -> None:
-    assert len(issued.secret) == keys.LENGTH == 57
+def test_a_key_has_57_characters_no_colon_and_begins_with_its_id(issued: api_keys.Issued) -> None:
+    assert len(issued.secret) == api_keys.LENGTH == 57
     assert issued.secret.isascii()
     assert issued.secret.replace("_", "").isalnum()
     assert issued.secret.startswith(issued.key_id)
@@ -37,20 +37,20 @@ def test_a_key_has_57_characters_no_colon_and_begins_with_its_id(issued: keys.Is
 
 
 def test_a_thousand_secrets_differ_in_every_place_and_fit_their_check_digits() -> None:
-    secrets = [keys._generate()[1] for _ in range(1000)]
+    secrets = [api_keys._generate()[1] for _ in range(1000)]
     random = [secret[10:51] for secret in secrets]
     assert len(set(secrets)) == 1000
     assert all(len({text[place] for text in random}) == 62 for place in range(41))
 
 
-def test_whoever_shows_the_key_is_the_device_with_admin_level_access(device: Device, issued: keys.Issued) -> None:
+def test_whoever_shows_the_key_is_the_device_with_admin_level_access(device: Device, issued: api_keys.Issued) -> None:
     actor = show(issued.secret)
     assert (actor.type, actor.id, actor.name) == ("device", str(device.id), "importer-east")
     assert (actor.via, actor.address, actor.is_admin) == (issued.key_id, "10.0.0.9", True)
 
 
 def test_neither_the_database_nor_the_log_holds_the_secret(
-    issued: keys.Issued, site: Settings, caplog: pytest.LogCaptureFixture
+    issued: api_keys.Issued, site: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     show(issued.secret)
@@ -65,12 +65,12 @@ def test_neither_the_database_nor_the_log_holds_the_secret(
 @pytest.mark.parametrize(
     "secret", ["", "x", "a" * 57, "a" * 56, "é" * 57, "ptk_" + "0" * 53, "\0" * 57, "' OR 1=1 --", "x" * 1_000_000]
 )
-def test_what_is_no_key_is_refused(issued: keys.Issued, secret: str) -> None:
+def test_what_is_no_key_is_refused(issued: api_keys.Issued, secret: str) -> None:
     with pytest.raises(NotSignedIn, match="no key of this site"):
         show(secret)
 
 
-def test_each_changed_or_missing_character_is_seen(issued: keys.Issued) -> None:
+def test_each_changed_or_missing_character_is_seen(issued: api_keys.Issued) -> None:
     whole = issued.secret
     for place in range(len(whole)):
         changed = whole[:place] + ("A" if whole[place] != "A" else "B") + whole[place + 1 :]
@@ -80,30 +80,30 @@ def test_each_changed_or_missing_character_is_seen(issued: keys.Issued) -> None:
 
 
 def test_the_right_id_with_another_secret_is_refused_and_logged_by_id(
-    issued: keys.Issued, caplog: pytest.LogCaptureFixture
+    issued: api_keys.Issued, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = issued.key_id + "A" * 41
     with pytest.raises(NotSignedIn, match="no key of this site"):
-        show(body + keys._check_digits(body))
+        show(body + api_keys._check_digits(body))
     assert f"key {issued.key_id} refused from 10.0.0.9" in caplog.text
 
 
-def test_a_revoked_key_is_refused_at_once_and_stays_revoked(device: Device, issued: keys.Issued) -> None:
-    keys.revoke(device, issued.key_id, actor=operator())
+def test_a_revoked_key_is_refused_at_once_and_stays_revoked(device: Device, issued: api_keys.Issued) -> None:
+    api_keys.revoke(device, issued.key_id, actor=operator())
     at = ApiKey.get().revoked
-    keys.revoke(device, issued.key_id, actor=operator())
+    api_keys.revoke(device, issued.key_id, actor=operator())
     assert ApiKey.get().revoked == at
     with pytest.raises(NotSignedIn, match="revoked"):
         show(issued.secret)
 
 
-def test_an_expired_key_is_refused(issued: keys.Issued) -> None:
+def test_an_expired_key_is_refused(issued: api_keys.Issued) -> None:
     ApiKey.update(expires=now() - timedelta(seconds=1)).execute()
     with pytest.raises(NotSignedIn, match="expired on"):
         show(issued.secret)
 
 
-def test_a_disabled_device_is_refused_and_comes_back(device: Device, issued: keys.Issued) -> None:
+def test_a_disabled_device_is_refused_and_comes_back(device: Device, issued: api_keys.Issued) -> None:
     devices.disable(device.id, actor=operator())
     with pytest.raises(NotSignedIn, match="disabled"):
         show(issued.secret)
@@ -112,62 +112,62 @@ def test_a_disabled_device_is_refused_and_comes_back(device: Device, issued: key
 
 
 def test_five_keys_may_live_and_a_sixth_after_one_is_revoked(device: Device) -> None:
-    five = [keys.issue(device, name=f"key {number}", actor=operator()) for number in range(5)]
+    five = [api_keys.issue(device, name=f"key {number}", actor=operator()) for number in range(5)]
     with pytest.raises(BadValue, match="Revoke one first"):
-        keys.issue(device, name="sixth", actor=operator())
-    keys.revoke(device, five[0].key_id, actor=operator())
-    keys.issue(device, name="sixth", actor=operator())
-    assert keys.count_live(device) == 5
+        api_keys.issue(device, name="sixth", actor=operator())
+    api_keys.revoke(device, five[0].key_id, actor=operator())
+    api_keys.issue(device, name="sixth", actor=operator())
+    assert api_keys.count_live(device) == 5
 
 
 def test_an_expired_key_does_not_count_among_the_live(device: Device) -> None:
     for number in range(5):
-        keys.issue(device, name=f"key {number}", actor=operator())
+        api_keys.issue(device, name=f"key {number}", actor=operator())
     ApiKey.update(expires=now() - timedelta(days=1)).where(ApiKey.name == "key 3").execute()
-    keys.issue(device, name="sixth", actor=operator())
+    api_keys.issue(device, name="sixth", actor=operator())
 
 
-def test_a_key_lives_for_a_year_unless_told_otherwise(issued: keys.Issued) -> None:
+def test_a_key_lives_for_a_year_unless_told_otherwise(issued: api_keys.Issued) -> None:
     assert timedelta(days=364) < issued.expires_at - now() <= timedelta(days=365)
 
 
 @pytest.mark.parametrize("days", [-1, 0, 733, 36500])
 def test_an_expiry_in_the_past_or_beyond_two_years_is_refused(device: Device, days: int) -> None:
     with pytest.raises(BadValue) as caught:
-        keys.issue(device, name="k", expires=now() + timedelta(days=days), actor=operator())
+        api_keys.issue(device, name="k", expires=now() + timedelta(days=days), actor=operator())
     assert caught.value.field == "expires"
     assert ApiKey.select().count() == 0
 
 
 def test_a_key_needs_a_name(device: Device) -> None:
     with pytest.raises(BadValue) as caught:
-        keys.issue(device, name="  ", actor=operator())
+        api_keys.issue(device, name="  ", actor=operator())
     assert caught.value.field == "name"
 
 
-def test_only_an_admin_issues_and_revokes(device: Device, issued: keys.Issued) -> None:
+def test_only_an_admin_issues_and_revokes(device: Device, issued: api_keys.Issued) -> None:
     user = Actor(type="user", id="5")
     with pytest.raises(NotAllowed):
-        keys.issue(device, name="k", actor=user)
+        api_keys.issue(device, name="k", actor=user)
     with pytest.raises(NotAllowed):
-        keys.revoke(device, issued.key_id, actor=user)
+        api_keys.revoke(device, issued.key_id, actor=user)
 
 
-def test_the_key_of_another_device_cannot_be_revoked(issued: keys.Issued) -> None:
+def test_the_key_of_another_device_cannot_be_revoked(issued: api_keys.Issued) -> None:
     other = devices.add("other", actor=operator())
     for key_id in (issued.key_id, "ptk_000000", "x" * 500):
         with pytest.raises(Missing):
-            keys.revoke(other, key_id, actor=operator())
+            api_keys.revoke(other, key_id, actor=operator())
 
 
-def test_the_log_of_acts_names_the_key_and_not_its_secret(device: Device, issued: keys.Issued) -> None:
-    keys.revoke(device, issued.key_id, actor=operator())
+def test_the_log_of_acts_names_the_key_and_not_its_secret(device: Device, issued: api_keys.Issued) -> None:
+    api_keys.revoke(device, issued.key_id, actor=operator())
     acts = [(row.action, row.target_id) for row in Audit.select().where(Audit.target_type == "key")]
     assert acts == [("key:issued", issued.key_id), ("key:revoked", issued.key_id)]
     assert issued.secret not in str([row.detail for row in Audit.select()])
 
 
-def test_the_use_of_a_key_is_written_down_once_a_minute(device: Device, issued: keys.Issued) -> None:
+def test_the_use_of_a_key_is_written_down_once_a_minute(device: Device, issued: api_keys.Issued) -> None:
     show(issued.secret, program="importer/2.0\r\nX: y" + "z" * 500)
     first = ApiKey.get()
     assert (first.last_address, len(first.last_program)) == ("10.0.0.9", 100)
@@ -180,19 +180,19 @@ def test_the_use_of_a_key_is_written_down_once_a_minute(device: Device, issued: 
 
 
 def test_a_narrowed_key_is_read_only(device: Device) -> None:
-    issued = keys.issue(device, name="reader", read_only=True, actor=operator())
+    issued = api_keys.issue(device, name="reader", read_only=True, actor=operator())
     assert show(issued.secret).read_only
 
 
 def test_a_narrowed_key_holds_for_its_addresses_alone(device: Device) -> None:
-    issued = keys.issue(device, name="ward", addresses=["10.0.0.0/24", "::1"], actor=operator())
+    issued = api_keys.issue(device, name="ward", addresses=["10.0.0.0/24", "::1"], actor=operator())
     for address in ("10.0.0.9", "::1", "::ffff:10.0.0.9"):
         assert show(issued.secret, address=address).address == address
     for address in ("10.0.1.9", "::2", "", "nonsense"):
         with pytest.raises(NotSignedIn, match="may not be used from"):
             show(issued.secret, address=address)
     with pytest.raises(BadValue):
-        keys.issue(device, name="bad", addresses=["10.0.0.300"], actor=operator())
+        api_keys.issue(device, name="bad", addresses=["10.0.0.300"], actor=operator())
 
 
 def test_the_list_keeps_ended_keys_for_a_year(device: Device) -> None:
@@ -209,5 +209,5 @@ def test_the_list_keeps_ended_keys_for_a_year(device: Device) -> None:
         "long revoked": {"revoked": moment - timedelta(days=400)},
     }.items():
         ApiKey.update(changes).where(ApiKey.name == name).execute()
-    states = {row.name: keys.state(row) for row in keys.every(device)}
+    states = {row.name: api_keys.state(row) for row in api_keys.every(device)}
     assert states == {"revoked": "revoked", "expired": "expired", "soon": "expires soon", "live": "live"}

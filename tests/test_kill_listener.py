@@ -29,7 +29,7 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom.presentation import build_context
 
-from portal import site as options
+from portal import site_settings as options
 from portal.models import Study
 from portal.settings import Settings
 

@@ -13,16 +13,18 @@ from web_fixtures import Visitor, app, stranger, text_of, visitor
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, Valkey, until, work_process
 
-from portal import jobs, lanes, peers, runs, trash
+from portal.access.actors import Actor
 from portal.cli.waiting import until_over
 from portal.errors import Unreachable
-from portal.job_queue import ASKED_AGAIN, workers_of
-from portal.leases import LEASE
+from portal.jobs import jobs, lanes, runs
+from portal.jobs.leases import LEASE
+from portal.jobs.queue import ASKED_AGAIN, workers_of
+from portal.jobs.runs import TURN, TURNS, End, Run
 from portal.models import Acquisition, Job, Storage, now, writing
-from portal.provenance import Actor
-from portal.runs import TURN, TURNS, End, Run
+from portal.peers import peers
 from portal.settings import Settings
 from portal.storage import storages
+from portal.trash import trash
 
 __all__ = ["app", "stranger", "visitor"]
 
@@ -120,7 +122,7 @@ def test_a_long_job_of_the_short_lane_lets_others_go_first_and_goes_on(
 
     def work(run: Run) -> End:
         run.write(done=1)
-        monkeypatch.setattr("portal.runs.time.monotonic", lambda: real() + TURN)
+        monkeypatch.setattr("portal.jobs.runs.time.monotonic", lambda: real() + TURN)
         a_job("echo")
         until(lambda: run._asked is not None)
         run.check()
@@ -143,5 +145,5 @@ def test_a_queue_that_does_not_answer_is_not_asked_again_by_each_page(
     queue.start()
     assert lanes.reason(job) == lanes.SILENT_QUEUE
     later = time.monotonic() + ASKED_AGAIN
-    monkeypatch.setattr("portal.job_queue.time.monotonic", lambda: later)
+    monkeypatch.setattr("portal.jobs.queue.time.monotonic", lambda: later)
     assert lanes.reason(job) == "No worker for long jobs is running. Is `portal up` running?"

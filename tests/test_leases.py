@@ -11,10 +11,12 @@ from test_jobs import a_job
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Valkey
 
-from portal import claims, job_queue, job_sweep, jobs, leases, models, runs, runtime
-from portal.leases import LEASE, LISTENER_LEASE
+from portal import models, runtime
+from portal.jobs import claims, jobs, leases, runs, sweep
+from portal.jobs import queue as job_queue
+from portal.jobs.leases import LEASE, LISTENER_LEASE
+from portal.jobs.runs import End, Run
 from portal.models import Job
-from portal.runs import End, Run
 from portal.settings import Settings
 
 HALF_AN_HOUR = timedelta(minutes=30)
@@ -38,7 +40,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Later:
     """Sets the wall clock ahead, or back."""
 
     def turn(span: timedelta) -> None:
-        for module in (jobs, job_sweep, claims, runs, job_queue):
+        for module in (jobs, sweep, claims, runs, job_queue):
             monkeypatch.setattr(module, "now", lambda: models.now() + span)
 
     return turn
@@ -62,14 +64,14 @@ def test_a_job_whose_worker_died_goes_on_after_its_lease_wherever_the_clock_went
 ) -> None:
     job = taken_by_a_worker()
     set_clock(jump)
-    assert job_sweep.sweep() == 0
+    assert sweep.sweep() == 0
     runs.perform(job.id, lambda _run: End(sentence="It ran beside the first."))
     assert jobs.get(job.id).state == "running"
 
     later(LEASE)
     if not jump:
         set_clock(LEASE)  # by which time RQ has heard nothing either
-    assert job_sweep.sweep() == 1
+    assert sweep.sweep() == 1
     runs.perform(job.id, lambda _run: End(sentence="Done."))
     assert jobs.get(job.id).sentence == "Done."
 
@@ -78,9 +80,9 @@ def test_what_ran_before_a_restart_of_the_machine_goes_on_at_once(
     queue: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = a_job(state="running", holder="before", lease=LEASE)
-    assert job_sweep.sweep() == 0
+    assert sweep.sweep() == 0
     monkeypatch.setattr(leases, "boot", lambda: "the next one")
-    assert job_sweep.sweep() == 1
+    assert sweep.sweep() == 1
     runs.perform(job.id, lambda _run: End(sentence="Done."))
     assert jobs.get(job.id).state == "done"
 
@@ -90,10 +92,10 @@ def test_a_retrieval_of_a_listener_that_died_ends_wherever_the_clock_went(
 ) -> None:
     job = a_job("move")
     set_clock(-HALF_AN_HOUR)
-    job_sweep.sweep()
+    sweep.sweep()
     assert jobs.get(job.id).state == "running"
     later(LISTENER_LEASE)
-    job_sweep.sweep()
+    sweep.sweep()
     assert jobs.get(job.id).state == "failed"
 
 
@@ -102,7 +104,7 @@ def test_a_job_that_was_asked_for_before_the_clock_was_set_back_does_not_wait_fo
 ) -> None:
     job = a_job()
     set_clock(-HALF_AN_HOUR)
-    assert job_sweep.sweep() == 1
+    assert sweep.sweep() == 1
     runs.perform(job.id, lambda _run: End(sentence="Done."))
     assert jobs.get(job.id).state == "done"
 

@@ -7,14 +7,14 @@ from dimse_fixtures import enable, until
 from dimse_fixtures import listening as running
 from free_ports import free_port
 
-from portal import listening
-from portal import site as options
-from portal.provenance import operator
+from portal import site_settings as options
+from portal.access.actors import operator
+from portal.peers import listener_status
 from portal.settings import Settings
 
 
-def now() -> listening.Listening:
-    return listening.state(options.every())
+def now() -> listener_status.Listening:
+    return listener_status.state(options.every())
 
 
 def test_the_listener_says_where_it_listens_why_it_cannot_and_that_it_is_gone(dimse_site: Settings) -> None:
@@ -43,8 +43,8 @@ def test_the_listener_says_where_it_listens_why_it_cannot_and_that_it_is_gone(di
 
 
 def test_why_nobody_can_listen_is_said_with_what_to_do() -> None:
-    assert "deploy/README.md" in listening.why_not("0.0.0.0", 104, PermissionError(13, "no"))
-    assert "[::1]:104" in str(listening._place("::1", 104))
+    assert "deploy/README.md" in listener_status.why_not("0.0.0.0", 104, PermissionError(13, "no"))
+    assert "[::1]:104" in str(listener_status._place("::1", 104))
 
 
 def test_a_listener_that_cannot_write_down_where_it_listens_goes_on(dimse_site: Settings) -> None:
@@ -54,11 +54,11 @@ def test_a_listener_that_cannot_write_down_where_it_listens_goes_on(dimse_site: 
 
 
 def test_where_it_listens_is_written_over_what_stood_there_which_needs_no_room(dimse_site: Settings) -> None:
-    listening.note()
+    listener_status.note()
     file = dimse_site.run / "listener.json"
     before = file.stat()
-    listening.note("127.0.0.1", options.get("dimse.port"))
+    listener_status.note("127.0.0.1", options.get("dimse.port"))
     assert now().kind == "on"
-    listening.note("192.0.2.1", 104, PermissionError(13, "no"))
+    listener_status.note("192.0.2.1", 104, PermissionError(13, "no"))
     assert (file.stat().st_ino, file.stat().st_size) == (before.st_ino, before.st_size)
     assert [path.name for path in dimse_site.run.glob("listener*")] == ["listener.json"]

@@ -10,8 +10,9 @@ from dimse_fixtures import Listener
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, Valkey, until
 
-from portal import health, job_queue
-from portal.liveness import AWAY, EACH, PATIENCE, Liveness
+from portal.jobs import queue as job_queue
+from portal.processes import health
+from portal.processes.liveness import AWAY, EACH, PATIENCE, Liveness
 
 WORKER = "work-short-1"
 
@@ -44,7 +45,7 @@ class Watch:
 def watching(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], Watch]:
     def begin(name: str, pid: int) -> Watch:
         watch = Watch(name, pid)
-        monkeypatch.setattr("portal.liveness.monotonic", lambda: watch.passed)
+        monkeypatch.setattr("portal.processes.liveness.monotonic", lambda: watch.passed)
         watch.look()
         return watch
 

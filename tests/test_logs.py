@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
-from portal.logs import OneLine
+from portal.processes.logs import OneLine
 
-FORGED = "\n2026-01-01 00:00:00,000 CRITICAL portal.keys key refused"
+FORGED = "\n2026-01-01 00:00:00,000 CRITICAL portal.devices.api_keys key refused"
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_a_path_from_outside_writes_no_line_of_its_own(
     log, target = written
     log.error("%s %s failed", "GET", f"/data/{ending}{FORGED}")
     (line,) = target.getvalue().splitlines()
-    assert line.endswith("CRITICAL portal.keys key refused failed")
+    assert line.endswith("CRITICAL portal.devices.api_keys key refused failed")
 
 
 def test_what_an_error_says_stands_below_its_line(written: tuple[logging.Logger, io.StringIO]) -> None:

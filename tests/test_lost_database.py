@@ -12,8 +12,9 @@ from free_ports import free_port
 from up_fixtures import Up
 from web_fixtures import Visitor, app, stranger, text_of, visitor
 
-from portal import models, runtime, settings, startup
+from portal import models, runtime, settings
 from portal.models import integrity
+from portal.processes import startup
 
 __all__ = ["app", "portal", "stranger", "visitor"]
 

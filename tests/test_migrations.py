@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from playhouse.schema_diff import diff_models
 
-from portal import conflicts, keys, migrations, models, runtime, settings
+from portal import migrations, models, runtime, settings
+from portal.devices import api_keys
 from portal.errors import BadSetting
+from portal.ingest import conflicts
 
 WRITTEN_OUT = {"study_name_groups", "study_patient_id_typed", "study_accession_typed", "subject_live_label"}
 """Indexes over an expression or with a collation, which Peewee cannot compare."""
@@ -55,7 +57,7 @@ def test_a_site_of_the_first_release_keeps_its_rows_and_bytes() -> None:
         with runtime.archive().open(file.blob.segment, file.blob.offset, file.blob.size) as content:
             assert hashlib.sha256(content.read()).hexdigest() == file.blob.digest
     device = models.Device.get(models.Device.label == "Connector 1")
-    assert [key.name for key in keys.every(device)] == ["first"]
+    assert [key.name for key in api_keys.every(device)] == ["first"]
 
 
 def test_a_second_run_has_nothing_to_do(site: settings.Settings) -> None:

@@ -15,9 +15,12 @@ from dimse_fixtures import Listener, Sender, register
 from mutations import Mutation
 from web_fixtures import visitor_of
 
-from portal import containers, devices, keys, recovery, reindex, rest_ids, runtime
+from portal import runtime
+from portal.access.actors import operator
+from portal.devices import api_keys, devices
+from portal.maintenance import recovery, reindex
 from portal.models import File, Instance, Project, database
-from portal.provenance import operator
+from portal.tree import containers, rest_ids
 
 BATCH = 100
 """Objects that are sent over one association, which has at most 128 presentation contexts."""
@@ -37,7 +40,7 @@ class Site:
         app = application(listener.settings)
         self._port, self._client = listener.port, app.test_client()
         device = devices.add("importer-east", "importer", actor=operator())
-        self._key = keys.issue(device, name="test", actor=operator()).secret
+        self._key = api_keys.issue(device, name="test", actor=operator()).secret
         self._visitor = visitor_of(app, is_admin=True)
         assert self._visitor.sign_in().status_code == 303
         self._acquisition = self._new_acquisition()

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from archive_fixtures import a_project, an_object, store, upload, vendor_file, with_another_pixel
 
-from portal import conflicts, containers, index, reindex, runtime, send_items, trash
-from portal.export_walk import Part, Walk
+from portal import runtime
+from portal.access.actors import Actor
+from portal.exports import send_plan
+from portal.ingest import conflicts, index
+from portal.maintenance import reindex
 from portal.models import (
     ALTERNATE,
     CURRENT,
@@ -21,8 +24,10 @@ from portal.models import (
     Series,
     Study,
 )
-from portal.provenance import Actor
 from portal.settings import Settings
+from portal.trash import trash
+from portal.tree import containers
+from portal.tree.walk import Part, Walk
 
 CT = vendor_file("CT_small.dcm").read_bytes()
 
@@ -102,7 +107,7 @@ def test_it_is_exported_in_each_place_and_both_are_single_objects_for_a_peer(
 ) -> None:
     found = list(Walk(Part(project=project.id), max(twice)).files())
     assert [each.id for each in found] == list(twice)
-    assert [why_not for _found, why_not in send_items.sift(found)] == ["", ""]
+    assert [why_not for _found, why_not in send_plan.sift(found)] == ["", ""]
 
 
 def test_both_places_come_back_where_the_index_is_made_anew(twice: tuple[int, int]) -> None:

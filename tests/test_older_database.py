@@ -10,24 +10,19 @@ from archive_fixtures import a_project, an_object, store
 from pydicom import Dataset
 from web_fixtures import Visitor, app, reader, stranger, visitor
 
-from portal import (
-    files,
-    health,
-    needs,
-    purging,
-    query,
-    recovery,
-    reindex,
-    retrieve,
-    rights,
-    runtime,
-    segment_checks,
-    trash,
-)
+from portal import runtime, segment_checks
+from portal.access import rights
+from portal.access.actors import Actor
+from portal.dashboard import alerts
 from portal.errors import Gone
+from portal.maintenance import purge as maintenance_purge
+from portal.maintenance import recovery, reindex
 from portal.models import Blob, ClosedSegment, File, Project, PurgedRecord, Series, Study, connection
-from portal.provenance import Actor
+from portal.processes import health
+from portal.query import find, retrieve
 from portal.settings import Settings
+from portal.trash import trash
+from portal.tree import files
 
 __all__ = ["app", "reader", "stranger", "visitor"]
 
@@ -60,9 +55,9 @@ def the_file() -> File:
 
 
 def purge(admin: Actor, *, days: int = 0) -> None:
-    due = purging.now() + timedelta(days=days) if days else None
-    purging.purge(trash.throw("file", the_file().id, actor=admin), due=due, actor=admin)
-    purging.finish()
+    due = maintenance_purge.now() + timedelta(days=days) if days else None
+    maintenance_purge.purge(trash.throw("file", the_file().id, actor=admin), due=due, actor=admin)
+    maintenance_purge.finish()
     runtime.archive().close()
 
 
@@ -70,7 +65,7 @@ def found(admin: Actor) -> list[str]:
     request = Dataset()
     request.QueryRetrieveLevel, request.SOPInstanceUID = "IMAGE", ""
     request.StudyInstanceUID, request.SeriesInstanceUID = Study.get().study_uid, Series.get().series_uid
-    return sorted(match.identifier.SOPInstanceUID for match in query.find(request, rights.scope(admin), root="study"))
+    return sorted(match.identifier.SOPInstanceUID for match in find.find(request, rights.scope(admin), root="study"))
 
 
 def test_reindex_takes_what_was_purged_out_of_an_older_database(put_back: Callable[[], None], admin: Actor) -> None:
@@ -96,7 +91,7 @@ def test_the_start_says_that_an_older_database_names_what_was_purged(
     recovery.recover()
     assert "the database is older" in segment_checks.known()[0].message
     assert "portal reindex" in health.report()["segments"]["problem"]
-    assert [need.kind for need in needs.every() if need.urgent] == ["segments"]
+    assert [need.kind for need in alerts.every() if need.urgent] == ["segments"]
     reindex.run()
     assert segment_checks.known() == []
 

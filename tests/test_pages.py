@@ -9,7 +9,7 @@ from browser_fixtures import Person, browser_type_launch_args, person_at
 from page_fixtures import ANSWERS, LEFT_ICON, PAGES, Served, live_in, rules, serve, the_admin
 from playwright.sync_api import Browser, Dialog
 
-from portal import site
+from portal import site_settings
 
 __all__ = ["browser_type_launch_args"]
 pytestmark = [pytest.mark.xdist_group("pages"), pytest.mark.timeout(300), LEFT_ICON]
@@ -96,7 +96,7 @@ def test_each_page_is_for_everybody_empty_and_whatever_stands_on_it(
     person.goes("/sign-in")
     found = _look(person, "/sign-in", looks)
     person.signs_in()
-    site.put({"dimse.enabled": True}, actor=the_admin())
+    site_settings.put({"dimse.enabled": True}, actor=the_admin())
     found += _walk(person, EMPTY, looks)
     live_in(served)
     person.allowed = {404}

@@ -12,7 +12,7 @@ from store_fixtures import Front, Place, Request
 from work_fixtures import until
 
 from portal.errors import Unreachable
-from portal.storage.parts import Buffers, Lanes, Parts
+from portal.storage_drivers.multipart import Buffers, Lanes, Parts
 
 pytestmark = pytest.mark.xdist_group("stores")
 

@@ -5,11 +5,13 @@ import io
 import pytest
 from archive_fixtures import a_project, an_object, store
 
-from portal import header, import_places, import_twins, trash
-from portal.header import Header
+from portal.access.actors import Actor
+from portal.dicom import header
+from portal.dicom.header import Header
+from portal.imports import duplicates, targets
 from portal.models import Acquisition, Conflict, File, Project, Session, Study, Subject
-from portal.provenance import Actor
 from portal.settings import Settings
+from portal.trash import trash
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def test_a_patient_of_no_issuer_is_none_of_two_hospitals(project: Project) -> No
 
 
 def test_a_dry_run_of_an_import_judges_issuers_the_same_way() -> None:
-    twins = import_twins.Twins()
+    twins = duplicates.Twins()
     assert [bool(twins.disagreement(_header(issuer))) for issuer in ("", "A", "", "A", "B")] == [*[False] * 4, True]
 
 
@@ -93,6 +95,6 @@ def _header(issuer: str) -> Header:
 def test_an_import_by_a_sidecar_without_the_issuer_finds_the_patients_subject(project: Project) -> None:
     store(an_object(IssuerOfPatientID="HOSPITAL"), project)
     told = {"label": "1CT1", "patient_id": "1CT1", "issuer": ""}
-    assert import_places.make(project.id, [("subject", told)]) == ("subject", Subject.get().id)
-    other = import_places.make(project.id, [("subject", {**told, "issuer": "CLINIC"})])
+    assert targets.make(project.id, [("subject", told)]) == ("subject", Subject.get().id)
+    other = targets.make(project.id, [("subject", {**told, "issuer": "CLINIC"})])
     assert other == ("subject", Subject.get(Subject.issuer == "CLINIC").id)

@@ -2,11 +2,13 @@ from typing import Any
 
 import pytest
 
-from portal import associations, callers, containers, peers, rights
+from portal.access import rights
+from portal.access.actors import Actor, operator
 from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.models import Audit, Caller, Grant, Peer, Project
-from portal.provenance import Actor, operator
+from portal.peers import associations, peers, refused_callers
 from portal.settings import Settings
+from portal.tree import containers
 
 ME = operator()
 
@@ -225,44 +227,44 @@ def test_how_the_last_call_ended_is_kept_with_its_moment() -> None:
 
 def knock(calling: str = "NOBODY", **fields: Any) -> None:
     values: dict[str, Any] = {"called": "PORTICO", "address": "10.0.0.9", "reason": "unknown", "sentence": "Unknown."}
-    callers.refused(calling=calling, **{**values, **fields})
+    refused_callers.refused(calling=calling, **{**values, **fields})
 
 
 def test_the_same_refusal_counts_up_and_another_reason_is_another_row() -> None:
     knock()
     knock()
     knock(reason="called", called="OTHER")
-    assert [(row.reason, row.count) for row in callers.every()] == [("called", 1), ("unknown", 2)]
+    assert [(row.reason, row.count) for row in refused_callers.every()] == [("called", 1), ("unknown", 2)]
 
 
 def test_an_ignored_caller_stays_ignored_and_is_counted() -> None:
     knock()
-    (row,) = callers.every()
-    assert callers.ignore(row.id, actor=ME).decision == "ignored"
+    (row,) = refused_callers.every()
+    assert refused_callers.ignore(row.id, actor=ME).decision == "ignored"
     knock()
-    assert [(row.decision, row.count) for row in callers.every()] == [("ignored", 2)]
-    assert callers.every(decided=False) == []
+    assert [(row.decision, row.count) for row in refused_callers.every()] == [("ignored", 2)]
+    assert refused_callers.every(decided=False) == []
     with pytest.raises(Missing):
-        callers.ignore(99, actor=ME)
+        refused_callers.ignore(99, actor=ME)
 
 
 def test_a_registered_caller_that_is_refused_again_is_shown_again() -> None:
     knock()
-    (row,) = callers.every()
-    peer = callers.register(row.id, actor=ME, **{**callers.suggested(row.id), "label": "MR 1"})
+    (row,) = refused_callers.every()
+    peer = refused_callers.register(row.id, actor=ME, **{**refused_callers.suggested(row.id), "label": "MR 1"})
     assert (peer.label, peer.ae_title, peer.addresses, peer.services) == ("MR 1", "NOBODY", ["10.0.0.9/32"], ["echo"])
-    assert callers.every(decided=False) == []
+    assert refused_callers.every(decided=False) == []
     peers.remove("MR 1", actor=ME)
     knock()
-    assert [row.calling for row in callers.every(decided=False)] == ["NOBODY"]
+    assert [row.calling for row in refused_callers.every(decided=False)] == ["NOBODY"]
 
 
 def test_who_tries_many_titles_fills_no_disk() -> None:
     same = {"called": "P", "address": "10.0.0.9", "reason": "unknown", "sentence": ""}
-    Caller.insert_many([{"calling": f"T{number}", **same} for number in range(callers.MOST + 5)]).execute()
+    Caller.insert_many([{"calling": f"T{number}", **same} for number in range(refused_callers.MOST + 5)]).execute()
     knock()
-    assert Caller.select().count() == callers.MOST
-    assert callers.every()[0].calling == "NOBODY"
+    assert Caller.select().count() == refused_callers.MOST
+    assert refused_callers.every()[0].calling == "NOBODY"
 
 
 def test_an_association_of_a_process_that_is_gone_reads_lost() -> None:

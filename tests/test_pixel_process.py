@@ -19,16 +19,16 @@ import pytest
 from archive_fixtures import encode, vendor_file
 from pydicom.uid import RLELossless
 
-from portal import renderers, sandbox
-from portal.renderers import Undecodable
+from portal.pixels import render_pool, sandbox
+from portal.pixels.render_pool import Undecodable
 from portal.settings import Settings
 
 
 @pytest.fixture(autouse=True)
 def no_decoder_is_left() -> Iterator[None]:
-    renderers.close()
+    render_pool.close()
     yield
-    renderers.close()
+    render_pool.close()
 
 
 class Held(io.BytesIO):
@@ -63,7 +63,7 @@ def held() -> Iterator[tuple[Held, list[BaseException | None]]]:
     content = Held(vendor_file("CT_small.dcm").read_bytes())
     ended: list[BaseException | None] = []
     thread = threading.Thread(
-        target=lambda: ended.append(_error_of(lambda: renderers.render(content, frame=0, side=64)))
+        target=lambda: ended.append(_error_of(lambda: render_pool.render(content, frame=0, side=64)))
     )
     thread.start()
     assert content.asked.wait(30)
@@ -85,7 +85,7 @@ def decoders(of: int | None = None) -> list[int]:
     found: list[int] = []
     children = Path(f"/proc/{of or os.getpid()}/task").glob("*/children")
     for child in (int(pid) for path in children for pid in path.read_text().split()):
-        if b"portal.pixel_process" in Path(f"/proc/{child}/cmdline").read_bytes():
+        if b"portal.pixels.process" in Path(f"/proc/{child}/cmdline").read_bytes():
             found += [child, *decoders(child)]
     return found
 
@@ -111,7 +111,7 @@ def test_who_is_shut_in_opens_no_file_connects_to_nothing_and_touches_no_process
     listening = socket.create_server(("127.0.0.1", 0))
     program = """
 import json, os, resource, signal, socket, subprocess, sys
-from portal import sandbox
+from portal.pixels import sandbox
 key, database, port, other = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 pair, spare = socket.socketpair(), socket.socket()
 sandbox.enter()
@@ -147,7 +147,7 @@ def test_a_decoder_that_is_killed_fails_that_object_alone(held: tuple[Held, list
     os.kill(working, signal.SIGKILL)
     content.let_go.set()
     until(lambda: ended)
-    assert isinstance(ended[0], renderers.Unshowable)
+    assert isinstance(ended[0], render_pool.Unshowable)
     assert "broke off" in str(ended[0])
     assert render().startswith(b"\x89PNG")
 
@@ -157,8 +157,8 @@ def test_pixels_that_break_a_decoder_fail_alone_and_cost_us_no_memory(wrong: str
     ds = hostile_pixels.each()[wrong]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     syntax = str(ds.file_meta.TransferSyntaxUID)
-    with pytest.raises((Undecodable, renderers.Refused)):
-        renderers.transcode(io.BytesIO(encode(ds, syntax=syntax)), Counted(), syntax=syntax, implicit=False)
+    with pytest.raises((Undecodable, render_pool.Refused)):
+        render_pool.transcode(io.BytesIO(encode(ds, syntax=syntax)), Counted(), syntax=syntax, implicit=False)
     assert render().startswith(b"\x89PNG")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
 
@@ -166,13 +166,13 @@ def test_pixels_that_break_a_decoder_fail_alone_and_cost_us_no_memory(wrong: str
 def test_the_memory_of_a_decoder_does_not_grow_with_the_number_of_frames() -> None:
     frames = sandbox.MEMORY // (2 << 20) + 1
     data, result = encode(hostile_pixels.many_frames(frames), syntax=RLELossless), Counted()
-    renderers.transcode(io.BytesIO(data), result, syntax=RLELossless, implicit=False)
+    render_pool.transcode(io.BytesIO(data), result, syntax=RLELossless, implicit=False)
     assert result.size > frames * (2 << 20) > sandbox.MEMORY
 
 
 def test_decoders_end_with_the_process_that_asked_however_it_ends() -> None:
     program = (
-        "import io, sys\nfrom portal import renderers\n"
+        "import io, sys\nfrom portal.pixels import render_pool as renderers\n"
         "class Held(io.BytesIO):\n    def read(self, size=-1):\n        print('asked', flush=True); sys.stdin.read()\n"
         "renderers.render(Held(bytes(1000)), frame=0, side=64)\n"
     )
@@ -188,7 +188,7 @@ def test_decoders_end_with_the_process_that_asked_however_it_ends() -> None:
 
 def _is_decoder(pid: int) -> bool:
     try:
-        return b"portal.pixel_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"portal.pixels.process" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 
@@ -201,9 +201,9 @@ def test_a_process_that_was_forked_leaves_the_decoders_of_its_parent_alone() -> 
     if not child:
         code = 1
         try:
-            renderers.close()
+            render_pool.close()
             code = 0 if render().startswith(b"\x89PNG") and decoders() else 1
-            renderers.close()
+            render_pool.close()
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -218,12 +218,12 @@ def test_a_thread_that_takes_the_last_idle_decoder_first_stops_no_other() -> Non
         def __bool__(self) -> bool:
             return True
 
-    renderers._pool._idle = Emptied()
+    render_pool._pool._idle = Emptied()
     assert render().startswith(b"\x89PNG")
 
 
 def render() -> bytes:
-    return renderers.render(io.BytesIO(vendor_file("CT_small.dcm").read_bytes()), frame=0, side=64)
+    return render_pool.render(io.BytesIO(vendor_file("CT_small.dcm").read_bytes()), frame=0, side=64)
 
 
 def until(condition: Callable[[], object], seconds: float = 30.0) -> None:

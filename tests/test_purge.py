@@ -15,28 +15,15 @@ from pydicom import Dataset
 from web_fixtures import Visitor, app, reader, statements, stranger, text_of, visitor
 from work_fixtures import add_copies
 
-from portal import (
-    copies,
-    files,
-    ingest,
-    jobs,
-    models,
-    purging,
-    query,
-    recovery,
-    reindex,
-    releasing,
-    restoring,
-    rights,
-    runs,
-    runtime,
-    segment_checks,
-    site,
-    throwing,
-    trash,
-)
+from portal import models, runtime, segment_checks, site_settings
+from portal.access import rights
+from portal.access.actors import Actor
 from portal.archive import Purged
 from portal.errors import Busy, Missing, NotAllowed
+from portal.ingest import incoming as ingest
+from portal.ingest.placement import Placement
+from portal.jobs import jobs, runs
+from portal.maintenance import purge, recovery, reindex, release, segment_copies
 from portal.models import (
     Acquisition,
     Audit,
@@ -56,9 +43,10 @@ from portal.models import (
     now,
     writing,
 )
-from portal.placement import Placement
-from portal.provenance import Actor
+from portal.query import find
 from portal.settings import Settings
+from portal.trash import move, restore, trash
+from portal.tree import files
 
 MIB = 1 << 20
 __all__ = ["app", "reader", "stranger", "visitor"]
@@ -100,7 +88,7 @@ def acquisition_in(project: Project) -> Acquisition:
     return found
 
 
-def purge_file(file: File, admin: Actor) -> purging.Outcome:
+def purge_file(file: File, admin: Actor) -> purge.Outcome:
     return trash.purge(throw("file", file.id, admin), actor=admin)
 
 
@@ -137,7 +125,7 @@ def test_what_is_sent_again_is_stored_anew(study: Session, project: Project, adm
     assert store(an_object(SOPInstanceUID="1.2.3.0"), project).outcome == "stored"
     wanted = Dataset()
     wanted.QueryRetrieveLevel, wanted.StudyInstanceUID = "STUDY", ""
-    assert len(list(query.find(wanted, rights.scope(admin), root="study"))) == 1
+    assert len(list(find.find(wanted, rights.scope(admin), root="study"))) == 1
     assert Study.get().n_instances == 1
 
 
@@ -196,7 +184,7 @@ def test_a_segment_that_closes_after_its_last_purge_goes_then(study: Session, ad
     assert path.exists()
     runtime.archive().close()
     recovery.recover()
-    releasing.release()
+    release.release()
     assert not path.exists()
 
 
@@ -260,7 +248,7 @@ def test_by_its_age_a_thing_is_purged_and_its_bytes_go_seven_days_later(study: S
     job = Job.get(Job.kind == "purge")
     assert (job.total, job.origin_type) == (3, "system")
 
-    runs.perform(job.id, purging.run)
+    runs.perform(job.id, purge.run)
 
     done = Job.get_by_id(job.id)
     assert (done.state, done.done, File.select().count(), Trash.select().count()) == ("done", 3, 0, 0)
@@ -272,7 +260,7 @@ def test_by_its_age_a_thing_is_purged_and_its_bytes_go_seven_days_later(study: S
         PurgedRecord.update(due=now() - timedelta(seconds=1)).execute()
         Job.update(created=now() - timedelta(days=2)).execute()
     trash.sweep()
-    runs.perform(Job.select().order_by(Job.id.desc()).get().id, purging.run)
+    runs.perform(Job.select().order_by(Job.id.desc()).get().id, purge.run)
     assert {row.state for row in PurgedRecord.select()} == {"released"}
 
 
@@ -283,7 +271,7 @@ def test_a_site_that_purges_nothing_by_itself_never_does(
     throw("session", study.id, admin)
     with writing():
         Trash.update(created=now() - timedelta(days=4000)).execute()
-    site.put(values, actor=admin)
+    site_settings.put(values, actor=admin)
     trash.sweep()
     assert Job.select().count() == 0
 
@@ -293,12 +281,12 @@ def test_much_is_purged_by_a_job_some_files_at_a_time(project: Project, admin: A
     add_copies(acquisition, trash.PURGED_AT_ONCE + 1, admin)
     thrown = trash.throw("acquisition", acquisition.id, actor=admin)
     assert thrown.job is not None
-    runs.perform(thrown.job, throwing.run)
+    runs.perform(thrown.job, move.run)
     job = trash.request_purge(thrown.id, actor=admin)
     assert isinstance(job, Job)
     with pytest.raises(Busy, match=r"is at it \(purge\)"):
         trash.restore(thrown.id, actor=admin)
-    runs.perform(job.id, purging.run)
+    runs.perform(job.id, purge.run)
     assert Job.get_by_id(job.id).sentence.startswith(f"{trash.PURGED_AT_ONCE + 2:,} files are purged")
     assert File.select().count() == 0
 
@@ -316,10 +304,10 @@ def test_a_purge_that_was_cut_short_goes_on_and_is_never_restored(study: Session
 
 def test_a_restore_leaves_out_what_was_purged_meanwhile(study: Session, admin: Actor) -> None:
     thrown = trash.get(throw("session", study.id, admin))
-    waiting = restoring._waiting(thrown.id, 0)
+    waiting = restore._waiting(thrown.id, 0)
     with writing():
-        purging._purge_files(thrown.id, [waiting[0].id], now())
-        left, headers = restoring._still_there(thrown.id, waiting, [None] * 3)
+        purge._purge_files(thrown.id, [waiting[0].id], now())
+        left, headers = restore._still_there(thrown.id, waiting, [None] * 3)
     assert [file.id for file in left] == [file.id for file in waiting[1:]]
     assert len(headers) == 2
 
@@ -343,14 +331,14 @@ def _plan(sql: str, values: list[object]) -> list[str]:
 def test_a_purge_that_is_killed_before_its_bytes_go_leaves_them_to_the_next_one(study: Session, admin: Actor) -> None:
     thrown = trash.get(throw("file", File.get(File.name == "1.2.3.1.dcm").id, admin))
     blob = File.get(File.name == "1.2.3.1.dcm").blob
-    purging.purge(thrown, due=None, actor=admin)
+    purge.purge(thrown, due=None, actor=admin)
     runtime.archive().close()
     assert (recovery.recover(), reindex.run().recovered, Instance.select().count()) == (0, 0, 2)
     with runtime.archive().purging(blob.segment) as hole:
         assert hole is not None
         assert hole.mark(blob.offset, blob.size)  # and killed again, before the row says so
-    releasing.release()
-    releasing.release()
+    release.release()
+    release.release()
     assert [row.state for row in PurgedRecord.select()] == ["released"]
     with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
         assert content.read() == bytes(blob.size)
@@ -361,7 +349,7 @@ def test_only_who_may_throw_purges(study: Session, admin: Actor) -> None:
     somebody = Actor(type="user", id="2", name="reader@site.example", via="web")
     with pytest.raises(NotAllowed):
         trash.purge(number, actor=somebody)
-    site.put({"trash.who": "nobody"}, actor=admin)
+    site_settings.put({"trash.who": "nobody"}, actor=admin)
     with pytest.raises(NotAllowed):
         trash.purge(number, actor=admin)
 
@@ -428,5 +416,5 @@ def test_a_record_is_marked_by_one_byte_and_read_as_purged(study: Session) -> No
     changed = [at for at, (old, new) in enumerate(zip(before, path.read_bytes(), strict=True)) if old != new]
     assert changed == [blob.offset - 13]
     assert isinstance(next(iter(runtime.archive().scan(blob.segment))), Purged)
-    assert copies.is_whole(blob.segment)
+    assert segment_copies.is_whole(blob.segment)
     assert models.Blob.select().count() == 3

@@ -12,7 +12,10 @@ from pydicom.datadict import dictionary_VR
 from pydicom.tag import Tag
 from query_fixtures import an_image, find, found, keep, matches, new_uid, over_the_wire, request, store_to
 
-from portal import index, query
+from portal.access.actors import Actor
+from portal.access.rights import NOTHING, Scope
+from portal.dicom.little_endian import Writer
+from portal.ingest import index
 from portal.models import (
     CURRENT,
     SUPERSEDED,
@@ -26,9 +29,7 @@ from portal.models import (
     database,
     writing,
 )
-from portal.provenance import Actor
-from portal.reencoding import Writer
-from portal.rights import NOTHING, Scope
+from portal.query import find as query
 from portal.settings import Settings
 
 

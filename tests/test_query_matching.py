@@ -3,11 +3,11 @@ from archive_fixtures import a_project
 from pydicom.uid import generate_uid
 from query_fixtures import find, found, keep, matches, new_uid, request
 
+from portal.access.actors import Actor
+from portal.access.rights import Scope
 from portal.errors import BadIdentifier
-from portal.identifiers import Root
 from portal.models import Project
-from portal.provenance import Actor
-from portal.rights import Scope
+from portal.query.identifiers import Root
 from portal.settings import Settings
 
 

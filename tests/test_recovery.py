@@ -14,11 +14,13 @@ from archive_fixtures import a_project, an_object, encode, store
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from portal import file_meta, models, quarantine, recovery, reindex, runtime, segment_checks, settings, unpack
+from portal import models, runtime, segment_checks, settings
+from portal.access.actors import Actor
 from portal.archive import Place
+from portal.dicom import file_meta
 from portal.errors import Missing
+from portal.maintenance import quarantine, recovery, reindex, unpack
 from portal.models import Blob, ClosedSegment, File, Instance, Project, QuarantinedRecord, writing
-from portal.provenance import Actor
 
 _opened: list[str] = []
 sys.addaudithook(lambda event, given: _opened.append(str(given[0])) if event == "open" else None)
@@ -243,7 +245,11 @@ INTERLEAVED = """
 import os, signal, sys
 from pathlib import Path
 from archive_fixtures import an_object, begin, encode, store
-from portal import filing, ingest, models, runtime, settings
+from portal.ingest import register as filing
+from portal.ingest import incoming as ingest
+from portal import models
+from portal import runtime
+from portal import settings
 from portal.models import Project
 runtime.start(settings.load(Path(sys.argv[1])))
 with models.connection():

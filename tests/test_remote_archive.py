@@ -24,34 +24,22 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Module, add_file, add_files, files_below, until
 
 from dimse_worker import destinations
-from portal import (
-    cli,
-    copies,
-    exports,
-    files,
-    health,
-    jobs,
-    migrations,
-    models,
-    recovery,
-    reindex,
-    retrieve,
-    rights,
-    runs,
-    runtime,
-    settings,
-    startup,
-    thumbnails,
-    trash,
-    unpack,
-    uploads,
-)
-from portal.bucket import Bucket
+from portal import cli, migrations, models, runtime, settings
+from portal.access import rights
+from portal.access.actors import Actor
+from portal.archive.bucket import Bucket
 from portal.errors import BadSetting, Damaged, Unreachable
+from portal.exports import exports
+from portal.jobs import jobs, runs
+from portal.maintenance import recovery, reindex, segment_copies, unpack
+from portal.maintenance import upload as maintenance_upload
 from portal.models import Acquisition, Blob, ClosedSegment, File, Instance, Project, PurgedRecord, Segment, Storage
-from portal.provenance import Actor
+from portal.processes import health, startup
+from portal.query import retrieve
 from portal.settings import Settings
-from portal.storage.destination import Destination
+from portal.storage_drivers.destination import Destination
+from portal.trash import trash
+from portal.tree import files, thumbnails
 
 __all__ = ["app", "stranger", "visitor"]
 pytestmark = pytest.mark.xdist_group("stores")
@@ -100,7 +88,7 @@ class Shop:
         return found
 
     def upload(self) -> int:
-        uploader = uploads.Uploader(self.bucket, settled=0)
+        uploader = maintenance_upload.Uploader(self.bucket, settled=0)
         uploader.begin()
         return uploader.turn()
 
@@ -261,11 +249,11 @@ def test_the_cache_is_held_and_what_was_read_last_stays(shop: Shop, acquisition:
     latest = File.get(File.name == "0.bin")
     shop.start(24 * MIB)
     assert content(latest.id, admin)
-    assert copies.trim(shop.bucket) == 2
+    assert segment_copies.trim(shop.bucket) == 2
     assert shop.here() == [latest.blob.segment]
     for file in File.select():
         content(file.id, admin)
-    standing = copies.standing()
+    standing = segment_copies.standing()
     assert standing is not None
     assert 6 * MIB < standing.cache <= standing.limit
     assert (standing.there, standing.waiting) == (3, 0)
@@ -301,7 +289,7 @@ def test_what_is_purged_before_its_segment_is_brought_there_is_brought_without_i
     assert [row.state for row in PurgedRecord.select()] == ["released"]
     assert (shop.upload(), shop.here()) == (1, [])
     assert content(second, admin)
-    assert copies.is_whole(shop.names()[0])
+    assert segment_copies.is_whole(shop.names()[0])
 
 
 def test_a_block_that_changed_on_this_disk_is_fetched_again(
@@ -336,9 +324,9 @@ def test_a_byte_that_changed_in_the_bucket_is_named_and_takes_one_object_away(
     assert [place["file"] for place in reindex.run().damaged] == [study[1][1]]
 
     shop.change(victim.segment, victim.offset + victim.size - 10)
-    uploads.look_again(shop.bucket)
+    maintenance_upload.look_again(shop.bucket)
     assert content(study[1][1], admin)
-    assert copies.need(timedelta(hours=1))[2] == 0
+    assert segment_copies.need(timedelta(hours=1))[2] == 0
 
 
 def test_a_segment_that_the_bucket_keeps_back_takes_no_other_one_away(
@@ -395,11 +383,11 @@ def test_what_the_bucket_lost_is_not_dropped_here_but_brought_there_anew(
     shop.start(0)
     shop.front.rule = lambda _request: "cut"
     with pytest.raises(Unreachable):
-        copies.trim(shop.bucket)
+        segment_copies.trim(shop.bucket)
     shop.front.rule = lambda _request: None
-    assert (copies.trim(shop.bucket), shop.here()) == (0, [name])
+    assert (segment_copies.trim(shop.bucket), shop.here()) == (0, [name])
     assert "not in the bucket any more" in Segment.get().damage
-    uploads.look_again(shop.bucket)
+    maintenance_upload.look_again(shop.bucket)
     assert (shop.upload(), shop.names(), shop.here(), Segment.get().damage) == (1, [name], [], "")
     assert content(study[1][0], admin)
 
@@ -436,7 +424,7 @@ def test_a_bucket_that_was_away_at_the_start_is_looked_through_when_it_is_back(
     with models.writing():
         Segment.delete().execute()
     shop.front.rule = lambda _request: "cut"
-    uploader = uploads.Uploader(shop.bucket, settled=0)
+    uploader = maintenance_upload.Uploader(shop.bucket, settled=0)
     uploader.begin()
     uploader.turn()
     assert Segment.select().count() == 0
@@ -461,7 +449,7 @@ def test_a_segment_that_cannot_be_read_is_named_and_holds_up_neither_the_others_
     os.utime(shop.settings.archive / "a.seg", (1, 1))
     assert recovery.recover() == 0
     assert (shop.upload(), shop.here()) == (1, ["a.seg"])
-    waiting = copies.standing()
+    waiting = segment_copies.standing()
     assert waiting is not None
     assert "Segment a.seg cannot be read here: Is a directory." in waiting.problem
 
@@ -471,9 +459,9 @@ def test_segments_of_a_clock_that_was_ahead_are_brought_all_the_same(
 ) -> None:
     (name,) = shop.here()
     os.utime(runtime.archive().path(name))
-    assert uploads.closed() == []
+    assert maintenance_upload.closed() == []
     os.utime(runtime.archive().path(name), (time.time() + 1e7,) * 2)
-    assert uploads.closed() == [name]
+    assert maintenance_upload.closed() == [name]
 
 
 @pytest.mark.parametrize("kind", ["rgw"])
@@ -524,7 +512,7 @@ def test_a_killed_upload_is_done_again_and_nothing_is_there_twice(
         return None
 
     shop.front.rule = rule
-    process = Module(["portal.uploader", str(shop.settings.data)], tmp_path / "log")
+    process = Module(["portal.processes.upload_process", str(shop.settings.data)], tmp_path / "log")
     process.start()
     until(lambda: parts, process=process)
     process.kill()

@@ -13,11 +13,14 @@ from archive_fixtures import a_project, an_object, store, store_vendor_file, ven
 from numpy.typing import NDArray
 from web_fixtures import Visitor, app, reader, stranger, visitor
 
-from portal import files, frames, png, renderers, rights, runtime, thumbnails
+from portal import runtime
+from portal.access import rights
+from portal.access.actors import Actor
 from portal.models import Series
-from portal.provenance import Actor
-from portal.renderers import Unshowable
+from portal.pixels import png, render_pool
+from portal.pixels.render_pool import Unshowable
 from portal.settings import Settings
+from portal.tree import files, frames, thumbnails
 
 __all__ = ["app", "reader", "stranger", "visitor"]
 
@@ -25,12 +28,12 @@ __all__ = ["app", "reader", "stranger", "visitor"]
 @pytest.fixture(autouse=True, scope="module")
 def no_renderer_is_left() -> Iterator[None]:
     yield
-    renderers.close()
+    render_pool.close()
 
 
 def render(path: Path, frame: int = 0, side: int = 256) -> bytes:
     with path.open("rb") as content:
-        return renderers.render(content, frame=frame, side=side)
+        return render_pool.render(content, frame=frame, side=side)
 
 
 def pixels(picture: bytes) -> NDArray[Any]:
@@ -114,15 +117,15 @@ def test_a_picture_that_is_said_to_be_huge_is_not_decoded(tmp_path: Path) -> Non
 
 
 def test_a_decoder_that_takes_too_long_is_killed_and_the_next_frame_is_shown() -> None:
-    renderers.close()
+    render_pool.close()
     with vendor_file("CT_small.dcm").open("rb") as content, pytest.raises(Unshowable, match="took longer than 0 s"):
-        renderers.render(content, frame=0, side=256, patience=0.001)
+        render_pool.render(content, frame=0, side=256, patience=0.001)
     assert render(vendor_file("CT_small.dcm"))
 
 
 def test_a_decoder_that_has_ended_is_replaced() -> None:
     render(vendor_file("CT_small.dcm"))
-    idle = renderers._pool._idle[0]
+    idle = render_pool._pool._idle[0]
     idle._process.kill()
     idle._process.wait()
     assert render(vendor_file("CT_small.dcm"))
@@ -137,7 +140,7 @@ def test_a_picture_is_made_once_and_what_cannot_be_shown_is_not_tried_again_at_o
     first = thumbnails.picture(shown.blob, 0, "thumbnail")
     with pytest.raises(Unshowable):
         thumbnails.picture(damaged.blob, 0, "thumbnail")
-    renderers.close()
+    render_pool.close()
     runtime.archive().path(shown.blob.segment).rename(site.data / "away")
 
     assert thumbnails.picture(shown.blob, 0, "thumbnail") == first

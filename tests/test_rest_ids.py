@@ -2,8 +2,8 @@
 
 import pytest
 
-from portal import rest_ids
 from portal.errors import Missing
+from portal.tree import rest_ids
 
 TABLES = ["group", "project", "subject", "session", "acquisition", "file", "device", "user"]
 

@@ -12,8 +12,13 @@ from web_fixtures import Visitor, app, stranger, text_of, visitor
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import add_files
 
-from portal import exports, jobs, retention, schedules, site, spells, verifications
+from portal import site_settings
+from portal.access.actors import Actor
 from portal.errors import BadValue, Missing
+from portal.exports import exports, schedules, verify
+from portal.jobs import jobs
+from portal.maintenance import retention
+from portal.maintenance.retention import Retention
 from portal.models import (
     Acquisition,
     Association,
@@ -27,12 +32,11 @@ from portal.models import (
     Schedule,
     ScheduleRun,
     Storage,
+    batched_writes,
     now,
     writing,
 )
-from portal.provenance import Actor
-from portal.retention import Retention
-from portal.storage import records
+from portal.storage import history
 
 __all__ = ["app", "stranger", "visitor"]
 
@@ -109,7 +113,7 @@ def test_callers_and_hours_go_by_the_ages_of_the_settings(admin: Actor) -> None:
         Hourly.create(kind="refused", hour=moment, number=days)
     drop()
     assert (Caller.select().count(), Hourly.select().count()) == (2, 2)
-    site.put({"history.callers": 30, "history.hourly": 20}, actor=admin)
+    site_settings.put({"history.callers": 30, "history.hourly": 20}, actor=admin)
     drop()
     assert [row.calling for row in Caller.select()] == ["C10"]
     assert [row.number for row in Hourly.select()] == [10]
@@ -131,7 +135,7 @@ def test_the_last_test_of_a_storage_stays_for_its_page(mirror: Storage) -> None:
     tests = [a_job("storage_test", state="done", ended=OLD, storage=mirror.id) for _ in range(3)]
     drop()
     assert [job.id for job in jobs.every()] == [tests[-1].id]
-    found = records.last_test(mirror.id)
+    found = history.last_test(mirror.id)
     assert found is not None
     assert found.id == tests[-1].id
 
@@ -157,7 +161,7 @@ def test_an_old_export_stays_as_a_record_without_its_list(
     assert items(failed) == []
     with pytest.raises(BadValue, match="dropped by its age"):
         jobs.retry(failed.id, actor=admin)
-    assert records.holds([mirror.id])[mirror.id].objects == 3
+    assert history.holds([mirror.id])[mirror.id].objects == 3
 
 
 def test_after_years_the_record_of_an_export_goes_too_and_the_audit_log_never(site: Any, admin: Actor) -> None:
@@ -184,7 +188,7 @@ def test_of_an_export_stays_what_lies_there_by_it_alone(
     drop()
     assert items(first) == [lost.key]
 
-    check = verifications.start(first.id, actor=admin)
+    check = verify.start(first.id, actor=admin)
     run(check)
     assert jobs.get(check.id).sentence == "3 objects are as sent, and so is the manifest; nothing was added."
     mirror.delete_instance()
@@ -201,7 +205,7 @@ def test_without_its_list_and_its_manifest_an_export_cannot_be_verified_and_says
     age(export)
     drop()
     (folder / jobs.get(export.id).result["manifest"]["name"]).unlink()
-    check = verifications.start(export.id, actor=admin)
+    check = verify.start(export.id, actor=admin)
     run(check)
     assert jobs.get(check.id).sentence == (
         "The manifest is missing or changed, and the site's own list was dropped by its age."
@@ -231,11 +235,11 @@ def test_a_sweep_stops_after_its_time_and_the_next_one_goes_on(monkeypatch: pyte
         JobItem.add((job.id, None, f"1.2.{number}", 0, "", "failed", "", False, 0) for number in range(2000))
     mine = JobItem.select().where(JobItem.job == job)
     ticks = itertools.count(step=2 * retention.BUDGET)
-    monkeypatch.setattr("portal.retention.time.monotonic", lambda: next(ticks))
+    monkeypatch.setattr("portal.maintenance.retention.time.monotonic", lambda: next(ticks))
     worker, left = Retention(), [2000]
     while jobs.every():
         worker.sweep()
         left.append(mine.count())
     gone = [before - after for before, after in itertools.pairwise(left)]
-    assert 0 < max(gone) <= spells.MOST
+    assert 0 < max(gone) <= batched_writes.MOST
     assert sum(map(bool, gone)) > 2, "it all went in one write"

@@ -7,13 +7,14 @@ from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 from query_fixtures import an_image, find, keep, new_uid, over_the_wire, request, store_to
 
-from portal import index, retrieve
+from portal.access.actors import Actor
+from portal.access.rights import NOTHING, Scope
 from portal.errors import BadIdentifier
-from portal.identifiers import Root
+from portal.ingest import index
 from portal.models import SUPERSEDED, Instance, Project, database, writing
-from portal.provenance import Actor
-from portal.retrieve import Outgoing, Plan
-from portal.rights import NOTHING, Scope
+from portal.query import retrieve
+from portal.query.identifiers import Root
+from portal.query.retrieve import Outgoing, Plan
 from portal.settings import Settings
 
 

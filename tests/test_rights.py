@@ -1,8 +1,10 @@
 import pytest
 
-from portal import containers, rights, settings
+from portal import settings
+from portal.access import rights
+from portal.access.actors import Actor, operator
 from portal.models import Grant, Group, Project
-from portal.provenance import Actor, operator
+from portal.tree import containers
 
 PEER = Actor(type="peer", id="7", name="CT room")
 

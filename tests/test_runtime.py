@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from up_fixtures import until
 
-from portal import job_queue, runtime, settings, valkey
+from portal import runtime, settings
+from portal.jobs import queue
+from portal.processes import valkey
 
 
 @pytest.mark.parametrize("name", ["data", "my data", "data=1", "d" * 120])
@@ -18,7 +20,7 @@ def test_the_private_queue_knows_its_callers_whatever_the_data_folder_is_called(
     runtime.start(chosen)
     server = subprocess.Popen(valkey.arguments(runtime.socket(chosen)), stdout=subprocess.DEVNULL)
     try:
-        until(job_queue.answers)
+        until(queue.answers)
         assert runtime.redis().client_info()["cmd"] == "client|info"  # as each worker asks at its birth
     finally:
         server.terminate()

@@ -15,14 +15,18 @@ from pydicom import Dataset, Sequence, dcmread
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
-from portal import alternates, conflicts, header, reindex, runs, trash
-from portal import element_stream as streams
+from portal.access.actors import Actor
+from portal.dicom import element_stream as streams
+from portal.dicom import header
+from portal.dicom.same_content import Differences, Encoded, differences
 from portal.errors import NotDicom, PortalError
-from portal.filing import Stored
+from portal.ingest import alternates, conflicts
+from portal.ingest.register import Stored
+from portal.jobs import runs
+from portal.maintenance import reindex
 from portal.models import Blob, Conflict, File, Instance, Job, Project, Series, Study, connection, now, writing
-from portal.provenance import Actor
-from portal.same_content import Differences, Encoded, differences
 from portal.settings import Settings
+from portal.trash import trash
 
 RE_ENCODINGS = (
     ("+g", "+e", "+p", "512", "8"),  # with group lengths, lengths of sequences, Data Set Trailing Padding

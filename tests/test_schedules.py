@@ -11,12 +11,15 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, add_file, add_files, files_below, until
 
 from dimse_worker import destinations
-from portal import containers, cron, exports, jobs, models, runs, schedules, site
+from portal import models, site_settings
+from portal.access.actors import Actor
 from portal.errors import BadValue, Busy, Missing, NotAllowed
-from portal.export_orders import Options
+from portal.exports import cron, exports, schedules
+from portal.exports.request import Options
+from portal.jobs import jobs, runs
 from portal.models import Acquisition, Audit, Job, Project, Schedule, ScheduleRun, Storage
-from portal.provenance import Actor
 from portal.storage import storages
+from portal.tree import containers
 
 EVENING = datetime(2026, 3, 2, 22, 0, tzinfo=UTC)
 NIGHTLY = "0 2 * * *"
@@ -262,7 +265,7 @@ def test_a_time_of_the_day_becomes_a_line_and_words() -> None:
 
 
 def test_the_next_time_is_said_in_the_time_of_the_site(nightly: Schedule, admin: Actor) -> None:
-    site.put({"site.time_zone": "Europe/Zurich"}, actor=admin)
+    site_settings.put({"site.time_zone": "Europe/Zurich"}, actor=admin)
     assert schedules.view(nightly, None)["next_site"] == "2026-03-03 03:00 Europe/Zurich"
     assert schedules.view(nightly, None)["when"] == "At 02:00 every day (UTC)"
 

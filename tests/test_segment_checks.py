@@ -9,10 +9,13 @@ from archive_fixtures import a_project, an_object, store
 from cli_fixtures import Portal
 from web_fixtures import Visitor, app, reader, stranger, text_of, visitor
 
-from portal import health, needs, quarantine, recovery, reindex, runtime, segment_checks, settings
+from portal import runtime, segment_checks, settings
+from portal.access.actors import Actor
+from portal.dashboard import alerts
+from portal.maintenance import quarantine, recovery, reindex
 from portal.models import Blob, File, FileVersion, Project, SegmentProblem
 from portal.models import archive as archive_rows
-from portal.provenance import Actor
+from portal.processes import health
 
 __all__ = ["app", "reader", "stranger", "visitor"]
 
@@ -43,7 +46,7 @@ def test_a_whole_archive_has_no_problems(segments: list[Path]) -> None:
     recovery.recover()
     assert told() == []
     assert reindex.run().missing == []
-    assert needs.every() == []
+    assert alerts.every() == []
 
 
 def test_a_segment_that_is_gone_is_named_until_it_is_back(segments: list[Path], tmp_path: Path) -> None:
@@ -52,7 +55,7 @@ def test_a_segment_that_is_gone_is_named_until_it_is_back(segments: list[Path], 
     expected = f"archive/{segments[1].name} is gone: 3 files lie in it. Restore it from a backup."
     assert told() == [expected]
     assert health.report()["segments"]["problem"] == expected
-    assert [(need.kind, need.sentence, need.urgent) for need in needs.every()] == [
+    assert [(need.kind, need.sentence, need.urgent) for need in alerts.every()] == [
         ("segments", "1 segment of the archive is gone, cut off or damaged", True)
     ]
     found = SegmentProblem.get().found
@@ -69,7 +72,7 @@ def test_a_segment_that_is_gone_is_named_until_it_is_back(segments: list[Path], 
     assert told() == []
     assert reindex.run().damaged == []
     assert health.report()["segments"]["problem"] == ""
-    assert needs.every() == []
+    assert alerts.every() == []
 
 
 def test_a_segment_that_is_cut_off_is_named_with_each_file_that_it_lacks(segments: list[Path]) -> None:

@@ -15,26 +15,17 @@ from test_dcmtk import data_sets, storescp
 from work_fixtures import add_file, queue, work_process
 
 from dimse_worker import destinations
-from portal import (
-    containers,
-    dry_runs,
-    export_paths,
-    exports,
-    jobs,
-    models,
-    peers,
-    runs,
-    schedules,
-    send_items,
-    sends,
-    site,
-    sop_classes,
-)
+from portal import models, site_settings
+from portal.access.actors import operator
+from portal.dicom import sop_classes
 from portal.errors import BadValue, Missing, NotAllowed
-from portal.export_orders import Options
+from portal.exports import dry_run, exports, key_template, schedules, send, send_plan
+from portal.exports.request import Options
+from portal.jobs import jobs, runs
 from portal.models import Association, Instance, Job, Project
-from portal.provenance import operator
+from portal.peers import peers
 from portal.settings import Settings
+from portal.tree import containers
 
 __all__ = ["queue"]
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
@@ -57,7 +48,7 @@ def start(study: str = "", **options: Any) -> Job:
 def run(job: Job) -> Job:
     """What the worker does with it, in this process, at once also where it waits for its next attempt."""
     jobs.hasten(job.id, actor=operator())
-    runs.perform(job.id, lambda this: sends.run(this, destination=destinations.peer_for(this.job)))
+    runs.perform(job.id, lambda this: send.run(this, destination=destinations.peer_for(this.job)))
     return exports.get(job.id)
 
 
@@ -255,7 +246,7 @@ def test_only_one_study_and_one_form_of_each_object_is_sent(project: Project) ->
         job = run(start(study=str(ds.StudyInstanceUID)))
         assert list(viewer.digests) == [str(ds.SOPInstanceUID)]
     left = [sentence for state, sentence in states(job) if state == "unmatched"]
-    assert left == [send_items.OTHER_FORM]
+    assert left == [send_plan.OTHER_FORM]
     assert (job.total, job.what) == (1, f"neuro/TRIAL1, study {ds.StudyInstanceUID} to VIEWER")
     with pytest.raises(Missing, match=r"There is no study \'9\.9\' in this project"):
         start(study="9.9")
@@ -281,7 +272,7 @@ def test_a_dry_run_to_a_peer_counts_patients_and_starts_the_send(project: Projec
     with destination() as viewer:
         viewer_at(viewer.port)
         tried = exports.dry_run("neuro/TRIAL1", to="peer/VIEWER", actor=operator())
-        runs.perform(tried.id, lambda this: dry_runs.run(this, destination=None))
+        runs.perform(tried.id, lambda this: dry_run.run(this, destination=None))
         tried = jobs.get(tried.id)
         assert (tried.state, tried.sentence) == ("done", "3 of 3 objects would be sent.")
         assert (tried.result["patients"], exports.view(tried)["found"]) == (1, {"pending": 3, "unmatched": 1})
@@ -297,7 +288,7 @@ def test_what_a_peer_knows_nothing_of_is_not_looked_at(project: Project) -> None
     rules = [{"level": "all", "include": ["file ends .dcm"], "exclude": [], "path": "{colour}"}]
     params = start(rules=rules, existing="none", sidecars=True).params
     assert (params["existing"], params["sidecars"]) == ("never", False)
-    assert params["rules"] == [{**rules[0], "path": export_paths.USUAL}]
+    assert params["rules"] == [{**rules[0], "path": key_template.USUAL}]
 
 
 def test_nothing_is_sent_while_dimse_is_off_or_the_peer_is_disabled_or_gone(project: Project) -> None:
@@ -309,7 +300,7 @@ def test_nothing_is_sent_while_dimse_is_off_or_the_peer_is_disabled_or_gone(proj
         start()
     assert run(job).sentence.startswith("VIEWER is disabled.")
     peers.enable("VIEWER", actor=operator())
-    site.put({"dimse.enabled": False}, actor=operator())
+    site_settings.put({"dimse.enabled": False}, actor=operator())
     with pytest.raises(NotAllowed, match="The DIMSE service is off"):
         start()
     assert not peers.sendable()
@@ -360,7 +351,7 @@ def test_a_send_that_is_cancelled_stops_in_the_middle_and_says_how_far_it_was(pr
 
     def watched(this: runs.Run) -> runs.End:
         this.check = lambda: _stop_if_cancelled(this)  # type: ignore[method-assign]
-        return sends.run(this, destination=destinations.peer_for(this.job))
+        return send.run(this, destination=destinations.peer_for(this.job))
 
     with destination(answer=answer) as viewer:
         viewer_at(viewer.port)

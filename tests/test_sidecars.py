@@ -8,10 +8,11 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import add_file, add_files, files_below
 
 from dimse_worker import destinations
-from portal import dry_runs, export_items, exports, jobs, runs, sidecars
-from portal.export_orders import Options
+from portal.access.actors import Actor
+from portal.exports import dry_run, exports, plan, sidecars
+from portal.exports.request import Options
+from portal.jobs import jobs, runs
 from portal.models import Acquisition, File, Job, JobItem, Project, Sidecar, Storage, Subject
-from portal.provenance import Actor
 
 HOME = "Trial/S-01/Visit 1/T1"
 WITH = Options(sidecars=True)
@@ -85,7 +86,7 @@ def test_a_document_is_of_the_moment_of_the_plan_whatever_the_rows_say_later(
 ) -> None:
     add_files(acquisition, 1, 10, admin)
     job = exports.start("lab/Trial", to="mirror", actor=admin, options=WITH)
-    runs.perform(job.id, lambda this: export_items.plan(this) or runs.End(state="cancelled", sentence=""))
+    runs.perform(job.id, lambda this: plan.plan(this) or runs.End(state="cancelled", sentence=""))
     Subject.update(label="Renamed").execute()
     job = run(jobs.retry(job.id, actor=admin))
     assert job.state == "done"
@@ -97,7 +98,7 @@ def test_a_dry_run_counts_the_documents_and_its_export_writes_them(
 ) -> None:
     add_files(acquisition, 2, 10, admin)
     job = exports.dry_run("lab/Trial", to="mirror", actor=admin, options=WITH)
-    runs.perform(job.id, lambda this: dry_runs.run(this, destination=destinations.open_for(this.job)))
+    runs.perform(job.id, lambda this: dry_run.run(this, destination=destinations.open_for(this.job)))
     assert exports.get(job.id).result["found"]["pending"][0] == 4
     assert Sidecar.select().count() == 0
     started = run(exports.start_as_tried(job.id, confirmed=True, actor=admin))

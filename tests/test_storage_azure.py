@@ -12,12 +12,13 @@ from store_fixtures import *  # noqa: F403  (fixtures)
 from store_fixtures import LIMITS, Answer, Front, Place, Request, Running
 
 from portal.errors import BadValue, Damaged, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
-from portal.storage import azure, azure_config
-from portal.storage.azure import AzureStore
-from portal.storage.destination import Destination
-from portal.storage.reach import endpoint
-from portal.storage.store import Interrupted, NoPlace, Part
-from portal.storage.tokens import NotSignedIn
+from portal.storage_drivers.azure import config as azure_config
+from portal.storage_drivers.azure import driver as azure
+from portal.storage_drivers.azure.driver import AzureStore
+from portal.storage_drivers.connect import endpoint
+from portal.storage_drivers.destination import Destination
+from portal.storage_drivers.store import Interrupted, NoPlace, Part
+from portal.storage_drivers.tokens import NotSignedIn
 
 PLACE = {"account": "hospital", "container": "research-2027"}
 CLIENT_FIELDS = {"tenant": "hospital.example", "client": CLIENT}

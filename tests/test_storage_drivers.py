@@ -14,8 +14,8 @@ from store_fixtures import *  # noqa: F403  (fixtures)
 from store_fixtures import ALL, FOR_LARGE, HTTP, SHORT, Answer, Front, Place, Request, Rule, make_authority
 
 from portal.errors import BadValue, Damaged, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
-from portal.storage.destination import Destination
-from portal.storage.store import Interrupted, NoPlace, Part
+from portal.storage_drivers.destination import Destination
+from portal.storage_drivers.store import Interrupted, NoPlace, Part
 
 pytestmark = pytest.mark.xdist_group("stores")
 

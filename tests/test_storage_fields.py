@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from web_fixtures import Visitor, app, stranger, text_of, visitor
 
+from portal.access.actors import Actor
 from portal.errors import BadValue, BadValues, Taken
-from portal.provenance import Actor
 from portal.refusals import Refusals
 from portal.settings import Settings
 from portal.storage import fields, storages

@@ -15,15 +15,18 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import content_of, files_below
 
 from portal import runtime
+from portal.access.actors import Actor
 from portal.errors import BadValue, Damaged, Missing, NotAllowed, PortalError, Taken
+from portal.jobs.runs import Stopped
 from portal.models import Storage
-from portal.provenance import Actor
-from portal.runs import Stopped
 from portal.settings import Settings
-from portal.storage import drafts, folder_destination, keys, mounts, providers, storages
-from portal.storage.destination import NOT_AS_TAKEN_IN, OTHER_BYTES, Destination, Stat
-from portal.storage.fs import FileSystemStore
-from portal.storage.store import NoPlace
+from portal.storage import providers, storages
+from portal.storage_drivers import object_keys
+from portal.storage_drivers.destination import NOT_AS_TAKEN_IN, OTHER_BYTES, Destination, Stat
+from portal.storage_drivers.filesystem import destination as filesystem_destination
+from portal.storage_drivers.filesystem import mounts, temporary_files
+from portal.storage_drivers.filesystem.driver import FileSystemStore
+from portal.storage_drivers.store import NoPlace
 
 CONTENT = b"some bytes of an image"
 
@@ -34,7 +37,7 @@ def put(destination: Destination, key: str, content: bytes = CONTENT) -> None:
 
 def opened(mirror: Storage, **options: bool) -> Destination:
     """The storage as the site opens it, with other abilities of its file system."""
-    return folder_destination.open_destination(
+    return filesystem_destination.open_destination(
         mirror.config, mirror.prefix, {}, allowed=providers.allowed_folders(), **options
     )
 
@@ -217,8 +220,8 @@ def test_the_kind_of_a_file_system_is_known(path: str, kind: str) -> None:
     ("kind", "is_known"), [("ext4", True), ("xfs", True), ("nfs4", False), ("fuse", False), ("", False)]
 )
 def test_only_file_systems_that_are_known_for_it_are_synced_as_a_whole(kind: str, is_known: bool) -> None:
-    assert drafts.syncs_together(kind, "6.1.0-30-amd64") is is_known
-    assert not drafts.syncs_together(kind, "5.7.19")
+    assert temporary_files.syncs_together(kind, "6.1.0-30-amd64") is is_known
+    assert not temporary_files.syncs_together(kind, "5.7.19")
 
 
 def test_files_and_folders_are_for_the_account_of_the_site_alone(destination: Destination, folder: Path) -> None:
@@ -289,7 +292,7 @@ def test_a_disk_that_is_mounted_read_only_can_be_read(folder: Path) -> None:
         'mount -t tmpfs small "$1" && printf hello > "$1/a.txt" && mount -o remount,ro "$1" && exec "$2" -c "$3" "$1"'
     )
     look = (
-        "import sys, pathlib; from portal.storage.fs import FileSystemStore;"
+        "import sys, pathlib; from portal.storage_drivers.filesystem.driver import FileSystemStore;"
         "store = FileSystemStore(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[1]));"
         "print([b''.join(store.read(found.key, 0, None)) for page in store.pages('', '') for found in page])"
     )
@@ -353,13 +356,13 @@ def test_a_folder_that_is_not_mounted_is_said_and_never_made(destination: Destin
     ],
 )
 def test_a_label_becomes_a_segment_that_every_store_takes(label: str, expected: str) -> None:
-    assert keys.segment(label) == expected
-    assert 1 <= len(keys.segment(label).encode()) <= 255
+    assert object_keys.segment(label) == expected
+    assert 1 <= len(object_keys.segment(label).encode()) <= 255
 
 
 def test_a_segment_told_apart_keeps_its_ending_and_its_limit() -> None:
-    assert keys.told_apart("scan.dcm", 42) == "scan~0000002a.dcm"
-    assert len(keys.told_apart("ä" * 127, 42).encode()) <= 255
+    assert object_keys.told_apart("scan.dcm", 42) == "scan~0000002a.dcm"
+    assert len(object_keys.told_apart("ä" * 127, 42).encode()) <= 255
 
 
 def test_a_storage_stands_in_the_list_with_what_was_given(mirror: Storage, folder: Path) -> None:

@@ -15,11 +15,13 @@ from store_fixtures import *  # noqa: F403  (fixtures)
 from store_fixtures import Answer, Front, Place, Request, Running
 
 from portal.errors import BadValue, Damaged, NoSpace, NotAllowed, PortalError, Taken, Unreachable
-from portal.storage import gcs, gcs_config, tokens
-from portal.storage.destination import Destination
-from portal.storage.gcs import GoogleStore
-from portal.storage.store import Interrupted, NoPlace, Upload
-from portal.storage.tokens import NotSignedIn, Tokens
+from portal.storage_drivers import tokens
+from portal.storage_drivers.destination import Destination
+from portal.storage_drivers.gcs import config as gcs_config
+from portal.storage_drivers.gcs import driver as gcs
+from portal.storage_drivers.gcs.driver import GoogleStore
+from portal.storage_drivers.store import Interrupted, NoPlace, Upload
+from portal.storage_drivers.tokens import NotSignedIn, Tokens
 
 LARGE = 9 << 20
 

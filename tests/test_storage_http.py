@@ -3,7 +3,7 @@
 import pytest
 from requests.exceptions import InvalidSchema
 
-from portal.storage import http
+from portal.storage_drivers import http
 
 
 @pytest.mark.parametrize(("secure", "other"), [(True, "http://127.0.0.1:9/"), (False, "https://127.0.0.1:9/")])

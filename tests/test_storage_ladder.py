@@ -17,12 +17,15 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, add_file
 
 from dimse_worker import destinations
-from portal import cli, exports, jobs, models, runs, runtime, settings
+from portal import cli, models, runtime, settings
+from portal.access.actors import Actor
 from portal.errors import BadValue, Damaged, NotAllowed
+from portal.exports import exports
+from portal.jobs import jobs, runs
 from portal.models import Acquisition, Job, JobItem, Secret, Storage, now
-from portal.provenance import Actor
 from portal.settings import Settings
-from portal.storage import credentials, endpoints, health, ladder, servers, storages
+from portal.storage import connection_test, credentials, health, same_server, storages
+from portal.storage_drivers import endpoints
 from portal.vault import Vault
 
 __all__ = ["portal"]
@@ -46,7 +49,7 @@ def add(place: Place, admin: Actor, **changes: object) -> Storage:
 def test(row: Storage, admin: Actor) -> Job:
     """Save and test, in this process."""
     number = storages.request_test(row.label, actor=admin)
-    runs.perform(number, ladder.climb)
+    runs.perform(number, connection_test.climb)
     return jobs.get(number)
 
 
@@ -174,7 +177,11 @@ def test_a_store_that_gives_back_other_bytes_fails_its_test_and_is_cleared(
     juicefs: Place, site: Settings, admin: Actor, make_front: Callable[..., Front]
 ) -> None:
     def rule(request: Request) -> Answer | None:
-        return Answer(200, b"x" * ladder.SIZE) if request.method == "GET" and "list-type" not in request.path else None
+        return (
+            Answer(200, b"x" * connection_test.SIZE)
+            if request.method == "GET" and "list-type" not in request.path
+            else None
+        )
 
     job = test(add(juicefs.behind(make_front(juicefs, rule)), admin), admin)
     assert states(job)["Read back"] == "bad"
@@ -336,7 +343,7 @@ def test_a_storage_is_tested_again_after_four_hours(mirror: Storage, site: Setti
     assert health.sweep() == 0
     job = Job.get()
     assert (job.kind, job.params) == ("storage_test", {"storage": mirror.id})
-    runs.perform(job.id, ladder.climb)
+    runs.perform(job.id, connection_test.climb)
     assert storages.by_id(mirror.id).tested > now() - timedelta(minutes=1)
     assert health.sweep() == 0
 
@@ -474,7 +481,7 @@ def test_a_storage_at_google_is_not_the_archive_by_another_way(site: Settings, a
     ],
 )
 def test_a_server_is_known_however_it_is_written(one: str, other: str, are_one: bool) -> None:
-    assert servers.is_one(one, other) is servers.is_one(other, one) is are_one
+    assert same_server.is_one(one, other) is same_server.is_one(other, one) is are_one
 
 
 @pytest.mark.parametrize(

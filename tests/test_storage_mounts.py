@@ -10,12 +10,13 @@ import pytest
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, Valkey, add_files, files_below, until
 
-from portal import exports, jobs, runs
+from portal.access.actors import Actor
+from portal.exports import exports
+from portal.jobs import jobs, runs
 from portal.models import Acquisition, Storage
-from portal.provenance import Actor
 from portal.settings import Settings
-from portal.storage import ladder, storages
-from portal.storage.store import NoPlace
+from portal.storage import connection_test, storages
+from portal.storage_drivers.store import NoPlace
 
 IS_ROOT = os.geteuid() == 0
 OWN = [shutil.which("unshare") or "unshare", *(() if IS_ROOT else ("--user", "--map-root-user")), "--mount"]
@@ -129,7 +130,7 @@ def test_the_disk_of_the_site_itself_is_not_asked_for(mirror: Storage, site: Set
 
 def row_after_test(admin: Actor) -> Storage:
     number = storages.request_test("mirror", actor=admin)
-    runs.perform(number, ladder.climb)
+    runs.perform(number, connection_test.climb)
     return storages.get("mirror")
 
 
@@ -149,7 +150,7 @@ def test_the_disk_of_a_folder_is_found(mounts: str, expected: str, tmp_path: Pat
     folder = base / "sub folder"
     folder.mkdir(parents=True)
     look = (
-        "import os, sys; from portal.storage import mounts;"
+        "import os, sys; from portal.storage_drivers.filesystem import mounts;"
         "print(mounts.point(mounts.number(os.open(sys.argv[2], os.O_RDONLY))))"
     )
     script = f'{mounts or "true"} && exec "$3" -c "$4" "$1" "$2"'

@@ -11,10 +11,12 @@ import pytest
 from archive_fixtures import a_project
 from web_fixtures import HTMX, MOST_STATEMENTS, Visitor, app, refusal, statements, stranger, text_of, visitor
 
-from portal import exports, jobs, schedules
+from portal.access.actors import Actor
+from portal.exports import exports, schedules
+from portal.jobs import jobs
 from portal.models import Audit, Job, Storage, database, now, writing
-from portal.provenance import Actor
-from portal.storage import credentials, providers, records, storages
+from portal.storage import credentials, providers, storages
+from portal.storage import history as storage_history
 
 __all__ = ["app", "stranger", "visitor"]
 
@@ -228,7 +230,7 @@ def test_the_page_tells_what_its_jobs_were_by_few_statements_on_an_index(
     assert "The next one begins in" in said
     assert "7 objects lie there now." in said
     assert "n39" in said
-    tests, exports = records.month(bucket.id, "export", ZoneInfo("UTC")).rows
+    tests, exports = storage_history.month(bucket.id, "export", ZoneInfo("UTC")).rows
     assert sum(tests.all) in range(87, 91)
     assert sum(tests.failed) in (12, 13)
     assert (sum(exports.all), sum(exports.failed)) == (30, 3)
@@ -238,12 +240,12 @@ def test_what_a_storage_holds_and_its_last_month_are_found_by_an_index(bucket: S
     storages.note(bucket.id, state="ok", sentence="Fine.")
     tested = storages.by_id(bucket.id)
     asked = (
-        lambda: records.holds([bucket.id]),
-        lambda: records.last_test(bucket.id),
-        lambda: records.tested_by(tested, None),
-        lambda: records.holds([bucket.id], "import"),
-        lambda: records.last(bucket.id, most=8),
-        lambda: records.month(bucket.id, "both", ZoneInfo("UTC")),
+        lambda: storage_history.holds([bucket.id]),
+        lambda: storage_history.last_test(bucket.id),
+        lambda: storage_history.tested_by(tested, None),
+        lambda: storage_history.holds([bucket.id], "import"),
+        lambda: storage_history.last(bucket.id, most=8),
+        lambda: storage_history.month(bucket.id, "both", ZoneInfo("UTC")),
     )
     for ask in asked:
         with statements() as sent:

@@ -16,9 +16,11 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import content_of, files_below, until
 
 from portal.models import Storage
-from portal.storage import folder_destination, providers, scribes
-from portal.storage.destination import NOT_AS_TAKEN_IN, Content, Destination
-from portal.storage.store import Extent
+from portal.storage import providers
+from portal.storage_drivers.destination import NOT_AS_TAKEN_IN, Content, Destination
+from portal.storage_drivers.filesystem import destination as filesystem_destination
+from portal.storage_drivers.filesystem import writer_processes
+from portal.storage_drivers.store import Extent
 
 
 def has_open(process: int, folder: Path) -> bool:
@@ -32,11 +34,11 @@ def has_open(process: int, folder: Path) -> bool:
 @pytest.fixture
 def destination(mirror: Storage) -> Iterator[Destination]:
     """A folder, in a process that has no scribe: a test before this one may have left some at rest."""
-    scribes.close()
-    yield folder_destination.open_destination(
+    writer_processes.close()
+    yield filesystem_destination.open_destination(
         mirror.config, mirror.prefix, {}, lanes=4, allowed=providers.allowed_folders()
     )
-    scribes.close()
+    writer_processes.close()
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def children(process: int | str = "self") -> set[int]:
     """Scribes of a process."""
     tasks = Path(f"/proc/{process}/task").iterdir()
     found = {int(child) for task in tasks for child in (task / "children").read_text().split()}
-    return {child for child in found if b"scribes" in command_of(child)}
+    return {child for child in found if b"writer_processes" in command_of(child)}
 
 
 def command_of(process: int) -> bytes:
@@ -86,8 +88,8 @@ def test_what_lies_on_a_disk_is_written_by_scribes_whichever_thread_brings_it(
         outcomes = list(pool.map(lambda bundle: destination.deliver(bundle, overwrite=False), bundles))
     assert outcomes == [[None] * 22] * 4
     assert files_below(folder) == {content.key: content.digest for bundle in bundles for content in bundle}
-    assert 1 <= len(children()) <= scribes.MOST
-    scribes.close()
+    assert 1 <= len(children()) <= writer_processes.MOST
+    writer_processes.close()
     assert children() == set()
 
 
@@ -148,7 +150,7 @@ def test_scribes_begin_before_many_objects_come_and_not_before_a_few(
     destination.expect(999)
     assert children() == set()
     destination.expect(1000)
-    until(lambda: len(children()) == scribes.MOST)
+    until(lambda: len(children()) == writer_processes.MOST)
     begun = children()
     contents = [lying(segment, f"a/{number}", number * 1000) for number in range(20)]
     assert destination.deliver(contents, overwrite=False) == [None] * 20
@@ -184,7 +186,7 @@ def test_a_scribe_that_is_killed_in_the_middle_of_its_work_costs_nothing(
 def test_where_scribes_are_killed_their_threads_write_what_is_left(
     destination: Destination, segment: Path, folder: Path
 ) -> None:
-    bundles = [bundle(segment, str(number)) for number in range(3 * scribes.MOST)]
+    bundles = [bundle(segment, str(number)) for number in range(3 * writer_processes.MOST)]
     assert destination.deliver(bundles[0], overwrite=False) == [None] * 20
     for each in bundles[1:]:
         for child in children():
@@ -196,8 +198,9 @@ def test_where_scribes_are_killed_their_threads_write_what_is_left(
 
 PARENT = """
 import os, sys, time
-from portal.storage import scribes
-from portal.storage.store import Content, Extent
+from portal.storage_drivers.filesystem import writer_processes as scribes
+from portal.storage_drivers.store import Content
+from portal.storage_drivers.store import Extent
 folder, digest, *files = sys.argv[1:]
 lying = lambda file: Content(key=file, size=3000, digest=digest, chunks=tuple, source=Extent(file, 0))
 objects = [(str(number), lying(file)) for number, file in enumerate(files)]
@@ -209,17 +212,17 @@ time.sleep(600)
 
 def test_a_scribe_ends_with_the_process_that_it_writes_for_however_that_ends(segment: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
-    files = [str(segment)] * scribes.LEAST
+    files = [str(segment)] * writer_processes.LEAST
     command = [sys.executable, "-c", PARENT, str(folder), lying(segment, "", 0).digest, *files]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
-            assert process.stdout.readline().decode().strip() == str([True] * scribes.LEAST)
+            assert process.stdout.readline().decode().strip() == str([True] * writer_processes.LEAST)
             [scribe] = children(process.pid)
         finally:
             process.kill()
     until(lambda: b"scribes" not in command_of(scribe))
-    assert len(files_below(folder)) == scribes.LEAST
+    assert len(files_below(folder)) == writer_processes.LEAST
 
 
 @pytest.mark.parametrize("begun", ["", "scribes.begin()\n"], ids=["at once", "begun before"])
@@ -229,10 +232,10 @@ def test_where_no_scribe_can_be_started_nothing_is_said_to_be_there(begun: str, 
     program = PARENT.replace("print(", f"base = os.open(folder, os.O_RDONLY)\n{full}{begun}print(").replace(
         "os.open(folder, os.O_RDONLY), objects", "base, objects"
     )
-    files = [str(segment)] * scribes.LEAST
+    files = [str(segment)] * writer_processes.LEAST
     command = [sys.executable, "-c", program.replace("time.sleep(600)", ""), str(folder), "0" * 64, *files]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (ended.returncode, ended.stdout.strip()) == (0, str([False] * scribes.LEAST)), ended.stderr
+    assert (ended.returncode, ended.stdout.strip()) == (0, str([False] * writer_processes.LEAST)), ended.stderr
     assert files_below(folder) == {}
 
 
@@ -240,7 +243,7 @@ def test_an_orphan_names_nothing_any_more(segment: Path, folder: Path, tmp_path:
     folder.mkdir(parents=True)
     endless = tmp_path / "endless"
     os.mkfifo(endless)
-    files = [str(segment)] * scribes.LEAST + [str(endless)]
+    files = [str(segment)] * writer_processes.LEAST + [str(endless)]
     command = [sys.executable, "-c", PARENT, str(folder), lying(segment, "", 0).digest, *files]
     with subprocess.Popen(command) as process:
         try:
@@ -271,9 +274,9 @@ def test_a_process_that_was_forked_leaves_the_scribes_of_its_parent_alone(segmen
     folder.mkdir(parents=True)
     begun = "base = os.open(folder, os.O_RDONLY)\nscribes.begin()\nprint("
     program = PARENT.replace("print(", begun, 1).replace("time.sleep(600)", FORKED)
-    files = [str(segment)] * scribes.LEAST
+    files = [str(segment)] * writer_processes.LEAST
     command = [sys.executable, "-c", program, str(folder), lying(segment, "", 0).digest, *files]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    answers = [str([True] * scribes.LEAST)] * 3
+    answers = [str([True] * writer_processes.LEAST)] * 3
     assert (ended.returncode, ended.stdout.splitlines()) == (0, answers), ended.stderr
-    assert len(files_below(folder)) == 3 * scribes.LEAST
+    assert len(files_below(folder)) == 3 * writer_processes.LEAST

@@ -28,9 +28,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from portal import file_meta, retrieve
 from portal.archive import Slice
+from portal.dicom import file_meta
 from portal.errors import NoSpace, PortalError
+from portal.query import retrieve
 from portal.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("site")

@@ -8,27 +8,22 @@ from archive_fixtures import a_project, an_object, dump, store, upload
 from pydicom import Dataset
 from web_fixtures import Visitor, app, reader, stranger, text_of, visitor
 
-from portal import (
-    browse,
-    conflicts,
-    container_lists,
-    containers,
-    export_items,
-    files,
-    lists,
-    query,
-    reindex,
-    retrieve,
-    rights,
-    search,
-    trash,
-)
+from portal import listing
+from portal.access import rights
+from portal.access.actors import Actor
+from portal.dashboard import search
 from portal.errors import BadValue, Missing, NotAllowed
-from portal.export_walk import Part
-from portal.lists import Asked
+from portal.exports import plan
+from portal.ingest import conflicts
+from portal.listing import Asked
+from portal.maintenance import reindex
 from portal.models import Acquisition, Audit, Blob, File, Instance, Project, Session, Study, Subject
-from portal.provenance import Actor
+from portal.query import find, retrieve
 from portal.settings import Settings
+from portal.trash import trash
+from portal.tree import container_page, containers, files
+from portal.tree import lists as tree_lists
+from portal.tree.walk import Part
 
 __all__ = ["app", "reader", "stranger", "visitor"]
 
@@ -57,7 +52,7 @@ def found(admin: Actor) -> int:
     request = Dataset()
     request.QueryRetrieveLevel, request.StudyInstanceUID = "STUDY", Study.get().study_uid
     request.NumberOfStudyRelatedInstances = ""
-    told = [match.identifier for match in query.find(request, rights.scope(admin), root="study")]
+    told = [match.identifier for match in find.find(request, rights.scope(admin), root="study")]
     return int(told[0].NumberOfStudyRelatedInstances) if told else 0
 
 
@@ -89,7 +84,7 @@ def test_what_is_thrown_is_hidden_everywhere_and_comes_back_as_it_was(
     look = files.get if kind == "file" else partial(containers.get, kind)
     with pytest.raises(Missing):
         look(target(kind), scope)
-    lying, _size = export_items.count(Part(project=study.subject.project_id)) or (0, 0)
+    lying, _size = plan.count(Part(project=study.subject.project_id)) or (0, 0)
     assert lying == File.select().where(File.deleted_at.is_null()).count()
     assert Blob.select().count() == 5
 
@@ -107,12 +102,12 @@ def test_what_is_thrown_is_hidden_everywhere_and_comes_back_as_it_was(
 
 def test_a_thrown_subject_is_in_no_list_and_no_search(study: Session, admin: Actor) -> None:
     scope = rights.scope(admin)
-    project = browse.place("project", study.subject.project_id, scope)
+    project = container_page.place("project", study.subject.project_id, scope)
     label = study.subject.label
-    assert lists.find(container_lists.children(project), Asked()).total == 1
+    assert listing.find(tree_lists.children(project), Asked()).total == 1
     trash.throw("subject", study.subject_id, actor=admin)
-    assert lists.find(container_lists.children(project), Asked()).total == 0
-    assert lists.find(container_lists.projects(scope), Asked()).rows[0].inside == 0
+    assert listing.find(tree_lists.children(project), Asked()).total == 0
+    assert listing.find(tree_lists.projects(scope), Asked()).rows[0].inside == 0
     assert containers.every("session", scope).rows == []
     assert containers.every("acquisition", scope).rows == []
     assert list(search.find(label, scope, is_admin=True)) == []

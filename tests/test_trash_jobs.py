@@ -6,16 +6,18 @@ from web_fixtures import Visitor, app, reader, stranger, text_of, visitor
 from work_fixtures import add_copies, folder, mirror
 
 from dimse_worker import destinations
-from portal import export_items, exports, jobs, restoring, runs, throwing, trash
+from portal.access.actors import Actor
 from portal.errors import Busy
+from portal.exports import exports, plan
+from portal.jobs import jobs, runs
+from portal.jobs.runs import End, Run
 from portal.models import Acquisition, Audit, File, Instance, Job, Project, Session, Storage, Study, Subject
-from portal.provenance import Actor
-from portal.runs import End, Run
 from portal.settings import Settings
+from portal.trash import move, restore, trash
 
 __all__ = ["app", "folder", "mirror", "reader", "stranger", "visitor"]
 
-COPIES = throwing.AT_ONCE + 100
+COPIES = move.AT_ONCE + 100
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_much_is_hidden_and_restored_by_jobs_with_progress(much: Acquisition, ad
     with pytest.raises(Busy, match=f"Job {job_id} is at it"):
         trash.restore(number, actor=admin)
 
-    runs.perform(job_id, throwing.run)
+    runs.perform(job_id, move.run)
 
     job = jobs.get(job_id)
     assert (job.state, job.done, job.total) == ("done", COPIES + 2, COPIES + 2)
@@ -72,7 +74,7 @@ def test_much_is_hidden_and_restored_by_jobs_with_progress(much: Acquisition, ad
     assert isinstance(asked, Job)
     with pytest.raises(Busy):
         trash.request_restore(number, actor=admin)
-    runs.perform(asked.id, restoring.run)
+    runs.perform(asked.id, restore.run)
 
     job = jobs.get(asked.id)
     assert (job.state, job.done, job.total, live()) == ("done", COPIES + 2, COPIES + 2, before)
@@ -85,7 +87,7 @@ def test_what_comes_meanwhile_is_seen_with_the_way_to_it(much: Acquisition, admi
     number, job_id = throw(admin)
     upload(b"new", much.id, "new.txt", actor=admin)
 
-    runs.perform(job_id, throwing.run)
+    runs.perform(job_id, move.run)
 
     assert live() == (1, 0, 1, 1)
     assert trash.get(number).files == COPIES + 2
@@ -95,12 +97,12 @@ def test_a_cancelled_one_hides_nothing_and_goes_on_when_it_is_asked_again(much: 
     before = live()
     number, job_id = throw(admin)
     jobs.cancel(job_id, actor=admin)
-    runs.perform(job_id, throwing.run)
+    runs.perform(job_id, move.run)
     assert live() == before
 
     jobs.retry(job_id, actor=admin)
-    runs.perform(job_id, throwing.run)
-    runs.perform(job_id, throwing.run)
+    runs.perform(job_id, move.run)
+    runs.perform(job_id, move.run)
     assert live() == (0, 0, 0, 0)
     assert trash.get(number).files == COPIES + 2
 
@@ -108,7 +110,7 @@ def test_a_cancelled_one_hides_nothing_and_goes_on_when_it_is_asked_again(much: 
 def test_thrown_twice_at_once_it_is_in_the_trash_once(much: Acquisition, admin: Actor) -> None:
     (_, first), (_, second) = throw(admin), throw(admin)
     for job_id in (first, second):
-        runs.perform(job_id, throwing.run)
+        runs.perform(job_id, move.run)
     assert [row.files for row in trash.every()] == [COPIES + 2]
     assert jobs.get(second).state == "done"
 
@@ -121,7 +123,7 @@ def test_a_person_is_told_beforehand_and_led_to_the_job(visitor: Visitor, much: 
     assert answer.headers["Location"] == f"/jobs/{job.id}"
     assert "1 subject" in text_of(visitor.get(f"/data/project/{Project.get().id}").text)
     assert "Being moved" in text_of(visitor.get("/data/trash").text)
-    runs.perform(job.id, throwing.run)
+    runs.perform(job.id, move.run)
     assert visitor.post(f"/data/trash/{trash.every()[0].id}/restore").status_code == 303
     assert "Being restored" in text_of(visitor.get("/data/trash").text)
     assert "Subject of neuro/trial" in text_of(visitor.get(f"/jobs/{Job.get(Job.kind == 'restore').id}").text)
@@ -133,7 +135,7 @@ def test_an_export_that_has_begun_sends_what_is_thrown_meanwhile(
     job = exports.start("neuro/trial", to="mirror", actor=admin)
 
     def begun_then_thrown(this: Run) -> End:
-        export_items.plan(this)
+        plan.plan(this)
         page = text_of(visitor.get(f"/data/subject/{Subject.get().id}/trash").text)
         assert "1 export of this project goes on: what it lists is still sent" in page
         trash.throw("subject", Subject.get().id, actor=admin)

@@ -114,7 +114,7 @@ def test_a_second_up_on_the_same_data_refuses_in_words(sampled: Up) -> None:
     assert sampled.url in ended.stderr
 
 
-@pytest.mark.parametrize("word", ["dimse_worker listen", "dimse_worker work", "portal.web", "valkey"])
+@pytest.mark.parametrize("word", ["dimse_worker listen", "dimse_worker work", "portal.processes.web_server", "valkey"])
 def test_a_killed_process_comes_back(sampled: Up, word: str) -> None:
     [killed, *_rest] = sampled.children(word)
     os.kill(killed, signal.SIGKILL)
@@ -124,7 +124,7 @@ def test_a_killed_process_comes_back(sampled: Up, word: str) -> None:
 
 def test_a_web_server_and_a_listener_that_hang_are_killed_and_come_back(sampled: Up) -> None:
     [listener, *_below] = sampled.children("dimse_worker listen")
-    hanging = [*sampled.children("portal.web"), listener]
+    hanging = [*sampled.children("portal.processes.web_server"), listener]
     for pid in hanging:
         os.kill(pid, signal.SIGSTOP)
     until(lambda: not any(is_alive(pid) for pid in hanging))

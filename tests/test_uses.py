@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from flask.testing import FlaskClient
 
-from portal import devices, keys
+from portal.access.actors import Actor
 from portal.app import create_app
+from portal.devices import api_keys, devices
+from portal.devices.device_usage import KEPT, LARGEST, Uses
 from portal.models import Device, DeviceHour, database, now
-from portal.provenance import Actor
 from portal.settings import Settings
-from portal.uses import KEPT, LARGEST, Uses
 
 
 def rows() -> list[tuple[int, int, int, int]]:
@@ -26,7 +26,7 @@ def device(site: Settings, admin: Actor) -> Device:
 def test_each_answer_to_a_device_counts_and_refusals_apart(site: Settings, device: Device, admin: Actor) -> None:
     app = create_app(site)
     client: FlaskClient = app.test_client()
-    secret = keys.issue(device, name="one", actor=admin).secret
+    secret = api_keys.issue(device, name="one", actor=admin).secret
     header = {"Authorization": f"Bearer {secret}"}
     body = b'{"_id": "imaging"}'
     for method, path, sent in (

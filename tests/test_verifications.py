@@ -7,10 +7,11 @@ from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, add_file, add_files
 
 from dimse_worker import destinations
-from portal import exports, jobs, runs, verifications
+from portal.access.actors import Actor
 from portal.errors import BadValue, Missing
+from portal.exports import exports, verify
+from portal.jobs import jobs, runs
 from portal.models import Acquisition, Job, JobItem, Storage
-from portal.provenance import Actor
 from portal.settings import Settings
 
 HOME = "Trial/S-01/Visit 1/T1"
@@ -18,7 +19,7 @@ HOME = "Trial/S-01/Visit 1/T1"
 
 def run(job: Job) -> Job:
     """What the worker does, in this process."""
-    work = verifications.run if job.kind == "verification" else exports.run
+    work = verify.run if job.kind == "verification" else exports.run
     runs.perform(job.id, lambda this: work(this, destination=destinations.open_for(this.job)))
     return jobs.get(job.id)
 
@@ -36,11 +37,11 @@ def export(acquisition: Acquisition, mirror: Storage, admin: Actor) -> Job:
 
 
 def test_an_export_that_nobody_touched_is_as_it_was_sent(export: Job, admin: Actor) -> None:
-    job = run(verifications.start(export.id, actor=admin))
+    job = run(verify.start(export.id, actor=admin))
     assert (job.state, job.done, job.failed, job.total, job.bytes) == ("done", 6, 0, 6, job.result["bytes"])
     assert job.sentence == "5 objects are as sent, and so is the manifest; nothing was added."
-    assert [row.id for row in verifications.of(export.id)] == [job.id]
-    assert verifications.view(job)["ok"] == 6
+    assert [row.id for row in verify.of(export.id)] == [job.id]
+    assert verify.view(job)["ok"] == 6
 
 
 def test_one_changed_byte_one_missing_and_one_added_object_are_found(export: Job, folder: Path, admin: Actor) -> None:
@@ -51,7 +52,7 @@ def test_one_changed_byte_one_missing_and_one_added_object_are_found(export: Job
     (folder / HOME / "0003.bin").unlink()
     (folder / HOME / "more").mkdir()
     (folder / HOME / "more" / "0001.bin").write_bytes(b"somebody's")
-    job = run(verifications.start(export.id, actor=admin))
+    job = run(verify.start(export.id, actor=admin))
     assert states(job) == {
         f"{HOME}/0001.bin": "changed",
         f"{HOME}/0003.bin": "missing",
@@ -68,7 +69,7 @@ def test_what_is_mended_is_well_when_the_same_verification_runs_again(export: Jo
     content = there.read_bytes()
     there.write_bytes(b"short")
     (folder / HOME / "stranger").write_bytes(b"")
-    job = run(verifications.start(export.id, actor=admin))
+    job = run(verify.start(export.id, actor=admin))
     assert job.failed == 2
     there.write_bytes(content)
     (folder / HOME / "stranger").unlink()
@@ -86,7 +87,7 @@ def test_a_manifest_that_is_not_the_one_that_was_written_is_named(
         there.unlink()
     else:
         there.write_bytes(content.replace(b"lab/Trial", b"lab/Trail") if how == "changed" else content[:-100])
-    job = run(verifications.start(export.id, actor=admin))
+    job = run(verify.start(export.id, actor=admin))
     assert states(job) == {export.result["manifest"]["name"]: "missing" if how == "missing" else "changed"}
     assert (job.state, job.done) == ("errors", 5)
 
@@ -99,9 +100,9 @@ def test_a_manifest_whose_row_was_forged_with_it_lacks_the_signature(export: Job
     there.write_bytes(forged)
     export.result["manifest"]["sha256"] = sha256(forged).hexdigest()
     export.save()
-    job = run(verifications.start(export.id, actor=admin))
+    job = run(verify.start(export.id, actor=admin))
     assert states(job) == {export.result["manifest"]["name"]: "changed"}
-    assert job.sentence.endswith(verifications.UNSIGNED)
+    assert job.sentence.endswith(verify.UNSIGNED)
 
 
 def test_what_other_exports_have_sent_into_the_same_folder_was_not_added_by_somebody(
@@ -109,7 +110,7 @@ def test_what_other_exports_have_sent_into_the_same_folder_was_not_added_by_some
 ) -> None:
     add_file(acquisition, "later.bin", b"later", admin)
     run(exports.start("lab/Trial", to="mirror", actor=admin))
-    job = run(verifications.start(export.id, actor=admin))
+    job = run(verify.start(export.id, actor=admin))
     assert (job.state, states(job)) == ("done", {})
 
 
@@ -119,13 +120,13 @@ def test_an_export_without_a_manifest_cannot_be_verified(
     add_files(acquisition, 1, 10, admin)
     job = exports.start("lab/Trial", to="mirror", actor=admin)
     with pytest.raises(BadValue, match="has no manifest"):
-        verifications.start(job.id, actor=admin)
+        verify.start(job.id, actor=admin)
     with pytest.raises(Missing):
-        verifications.start(77, actor=admin)
+        verify.start(77, actor=admin)
 
 
 def test_what_a_dead_run_has_compared_is_not_read_again(export: Job, folder: Path, admin: Actor) -> None:
-    job = run(verifications.start(export.id, actor=admin))
+    job = run(verify.start(export.id, actor=admin))
     (folder / HOME / "0001.bin").unlink()
     (folder / HOME / "0002.bin").unlink()
     JobItem.update(state="pending").where(JobItem.job == job, JobItem.key == f"{HOME}/0002.bin").execute()

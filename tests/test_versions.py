@@ -9,27 +9,21 @@ from test_imports import reasons, run
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import add_file
 
-from portal import (
-    containers,
-    export_items,
-    exports,
-    files,
-    import_orders,
-    imports,
-    ingest,
-    manifests,
-    rights,
-    runtime,
-    zips,
-)
+from portal import runtime
+from portal.access import rights
+from portal.access.actors import Actor, Recorded
 from portal.errors import Damaged
-from portal.export_orders import Options
-from portal.export_walk import Part
-from portal.manifest_reader import ManifestReader
+from portal.exports import exports, plan
+from portal.exports import manifest as export_manifest
+from portal.exports.manifest_reader import ManifestReader
+from portal.exports.request import Options
+from portal.imports import imports, request
+from portal.ingest import incoming as ingest
+from portal.ingest.placement import Placement
 from portal.models import Acquisition, Blob, File, FileVersion, Project, Storage
-from portal.placement import Placement
-from portal.provenance import Actor, Recorded
 from portal.storage import storages
+from portal.tree import containers, files, zips
+from portal.tree.walk import Part
 
 CONTENTS = (b"one", b"two", b"one")
 
@@ -72,7 +66,7 @@ def test_all_versions_leave_and_the_newest_has_the_name(
     notes: int, acquisition: Acquisition, inbox: Storage, folder: Path, project: Project, admin: Actor
 ) -> None:
     add_file(acquisition, "notes.v1.txt", b"another file", admin)
-    assert export_items.count(Part(project=project.id)) == (4, sum(map(len, (*CONTENTS, b"another file"))))
+    assert plan.count(Part(project=project.id)) == (4, sum(map(len, (*CONTENTS, b"another file"))))
 
     job = run(exports.start("lab/Trial", to="inbox", actor=admin))
 
@@ -101,7 +95,7 @@ def test_a_file_that_is_gone_when_the_manifest_is_written_leaves_it_readable(
 ) -> None:
     job = run(exports.start("lab/Trial", to="inbox", actor=admin))
     File.delete().where(File.id == notes).execute()
-    with manifests.make({}, job.id, "").file as file:
+    with export_manifest.make({}, job.id, "").file as file:
         file.seek(0)
         told = list(ManifestReader([file.read()]).entries())
     assert [(entry["version"], entry.get("name")) for entry in told] == [(3, None), (1, None), (2, None)]
@@ -121,7 +115,7 @@ def test_versions_come_back_with_their_numbers_and_a_second_import_adds_none(
     run(exports.start("lab/Trial", to="inbox", actor=admin, options=Options(sidecars=sidecars)))
 
     containers.add_project("lab/Copy", actor=admin)
-    wanted = import_orders.Wanted(of="inbox", to="lab/Copy", by="manifest")
+    wanted = request.Wanted(of="inbox", to="lab/Copy", by="manifest")
     for outcomes in ({"stored", "version"}, {"same"}):
         job = run(imports.start(wanted, actor=admin))
         assert (job.state, job.done) == ("done", 3), reasons(job)

@@ -6,9 +6,9 @@ import pytest
 from archive_fixtures import a_project, an_object, store
 from web_fixtures import Visitor, app, reader, stranger, text_of, visitor
 
-from portal import conflicts
+from portal.access.actors import Actor
+from portal.ingest import conflicts
 from portal.models import Audit, Conflict, Instance, Project, database
-from portal.provenance import Actor
 from portal.settings import Settings
 
 __all__ = ["app", "reader", "stranger", "visitor"]

@@ -5,9 +5,13 @@ from archive_fixtures import a_project, an_object, store, store_vendor_file
 from web_fixtures import Visitor, app, reader, stranger, text_of, visitor
 from work_fixtures import add_file
 
-from portal import conflicts, containers, files, rights, runtime, users
+from portal import runtime
+from portal.access import rights
+from portal.access.actors import Actor
+from portal.ingest import conflicts
 from portal.models import Audit, File, Grant, writing
-from portal.provenance import Actor
+from portal.tree import containers, files
+from portal.users import users
 
 __all__ = ["app", "reader", "stranger", "visitor"]
 

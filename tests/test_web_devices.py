@@ -8,9 +8,10 @@ import pytest
 from archive_fixtures import a_project, an_object, store
 from web_fixtures import MOST_STATEMENTS, Visitor, app, refusal, statements, stranger, text_of, visitor
 
-from portal import devices, keys, pictures
+from portal import hourly_charts
+from portal.access.actors import Actor
+from portal.devices import api_keys, devices
 from portal.models import ApiKey, Audit, Device, DeviceHour, File, now
-from portal.provenance import Actor
 
 __all__ = ["app", "stranger", "visitor"]
 
@@ -54,8 +55,8 @@ def test_a_key_is_shown_once_and_works(visitor: Visitor, admin: Actor) -> None:
 
     assert answer.status_code == 201
     secret = answer.text.split('id="secret">')[1].split("<")[0]
-    assert len(secret) == keys.LENGTH
-    assert keys.authenticate(secret, address="10.0.0.1", program="curl").id == str(device.id)
+    assert len(secret) == api_keys.LENGTH
+    assert api_keys.authenticate(secret, address="10.0.0.1", program="curl").id == str(device.id)
     page = visitor.get(f"/interfaces/devices/{device.id}").text
     assert secret not in page
     assert "rollout" in page
@@ -82,7 +83,7 @@ def test_a_bad_key_is_refused_and_none_is_made(
 
     refusal(visitor.post(f"/interfaces/devices/{device.id}/keys", {"name": name, "expires": expires}), sentence)
 
-    assert keys.every(device) == []
+    assert api_keys.every(device) == []
 
 
 def test_a_form_that_is_sent_twice_makes_one_key(visitor: Visitor, admin: Actor) -> None:
@@ -93,12 +94,12 @@ def test_a_form_that_is_sent_twice_makes_one_key(visitor: Visitor, admin: Actor)
     assert shown
     typed["newest"] = shown[1]
     assert visitor.post(f"{path}/keys", typed).status_code == 201
-    [made] = keys.every(device)
+    [made] = api_keys.every(device)
 
     again = visitor.post(f"{path}/keys", typed)
 
     refusal(again, f"Key {made.key_id} was made since this page was opened, so no other one was made now.")
-    assert keys.every(device) == [made]
+    assert api_keys.every(device) == [made]
     typed["newest"] = made.key_id  # as the refusal's own form has it
     assert f'value="{made.key_id}"' in again.text
     assert visitor.post(f"{path}/keys", typed).status_code == 201
@@ -107,7 +108,7 @@ def test_a_form_that_is_sent_twice_makes_one_key(visitor: Visitor, admin: Actor)
 def test_a_sixth_live_key_is_refused(visitor: Visitor, admin: Actor) -> None:
     device = devices.add("importer", actor=admin)
     for number in range(5):
-        keys.issue(device, name=f"key {number}", actor=admin)
+        api_keys.issue(device, name=f"key {number}", actor=admin)
 
     answer = visitor.post(f"/interfaces/devices/{device.id}/keys", {"name": "sixth", "expires": "2027-06-30"})
 
@@ -116,13 +117,13 @@ def test_a_sixth_live_key_is_refused(visitor: Visitor, admin: Actor) -> None:
 
 def test_a_key_is_revoked_after_a_question(visitor: Visitor, admin: Actor) -> None:
     device = devices.add("importer", actor=admin)
-    issued = keys.issue(device, name="rollout", actor=admin)
+    issued = api_keys.issue(device, name="rollout", actor=admin)
     path = f"/interfaces/devices/{device.id}/keys/{issued.key_id}/revoke"
 
     assert "Keep it" in visitor.get(path).text
     visitor.post(path)
 
-    assert keys.state(keys.every(device)[0]) == "revoked"
+    assert api_keys.state(api_keys.every(device)[0]) == "revoked"
     assert visitor.get(f"/interfaces/devices/{device.id}/keys/ptk_NONE00/revoke").status_code == 404
     assert visitor.post(f"/interfaces/devices/{device.id}/keys/ptk_NONE00/revoke").status_code == 404
 
@@ -154,7 +155,7 @@ def test_a_devices_day_stands_in_the_list_and_on_its_page(visitor: Visitor, admi
     used(device, hours_ago=30, requests=7)
     used(device, hours_ago=24 * 9, requests=9)
 
-    days = pictures.of_devices([device.id, quiet.id])
+    days = hourly_charts.of_devices([device.id, quiet.id])
     assert [(hour.all, hour.failed) for hour in days[device.id].hours if hour.all] == [(40, 2)]
     assert days[quiet.id].all == 0
 
@@ -183,13 +184,13 @@ def test_a_devices_week_has_the_days_of_the_reader(
     admin: Actor, site: None, monkeypatch: pytest.MonkeyPatch, zone: str, at: str, hours: list[int]
 ) -> None:
     moment = datetime.fromisoformat(at).replace(tzinfo=UTC)
-    monkeypatch.setattr(pictures, "now", lambda: moment)
+    monkeypatch.setattr(hourly_charts, "now", lambda: moment)
     device = devices.add("importer", actor=admin)
     for back in range(24 * 9):
         hour = moment.replace(minute=0) - timedelta(hours=back)
         DeviceHour.create(device=device.id, hour=hour, requests=1, failures=1, bytes=5)
 
-    week = pictures.week_of_device(device.id, ZoneInfo(zone))
+    week = hourly_charts.week_of_device(device.id, ZoneInfo(zone))
 
     assert week[-1].day == moment.astimezone(ZoneInfo(zone)).date()
     assert [one.all for one in week] == hours
@@ -204,7 +205,7 @@ def test_a_device_shows_who_did_what_to_it_and_its_keys(visitor: Visitor, admin:
     visitor.post(f"{path}/keys/{key_id}/revoke")
     visitor.post(f"{path}/rename", {"label": "importer-east"})
     visitor.post(f"{path}/disable")
-    keys.issue(other, name="of another", actor=admin)
+    api_keys.issue(other, name="of another", actor=admin)
 
     told = text_of(visitor.get(path).text.split('aria-label="History"')[1].split("</section>")[0])
 
@@ -236,8 +237,8 @@ def test_a_device_shows_what_it_wrote_last(visitor: Visitor, admin: Actor) -> No
 def test_keys_say_in_words_when_they_end(visitor: Visitor, admin: Actor) -> None:
     device = devices.add("importer", actor=admin)
     for days in (200, 3):
-        keys.issue(device, name=f"for {days}", expires=now() + timedelta(days=days, hours=1), actor=admin)
-    gone = keys.issue(device, name="gone", actor=admin)
+        api_keys.issue(device, name=f"for {days}", expires=now() + timedelta(days=days, hours=1), actor=admin)
+    gone = api_keys.issue(device, name="gone", actor=admin)
     ApiKey.update(expires=now() - timedelta(days=2, hours=12)).where(ApiKey.key_id == gone.key_id).execute()
 
     page = text_of(visitor.get(f"/interfaces/devices/{device.id}").text)
@@ -252,7 +253,7 @@ def test_a_page_of_a_device_asks_the_database_at_most_fifteen_times(visitor: Vis
     visitor.post("/interfaces/devices/new", {"label": "sponsored"})
     sponsored = devices.get("sponsored")
     assert sponsored.sponsor is not None
-    key = keys.issue(sponsored, name="one", actor=admin)
+    key = api_keys.issue(sponsored, name="one", actor=admin)
     devices.rename(sponsored.id, "renamed", actor=Actor(type="device", id=str(device.id), is_admin=True))
 
     with statements() as sent:

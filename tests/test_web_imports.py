@@ -5,11 +5,14 @@ from archive_fixtures import a_project, an_object, store, vendor_file
 from web_fixtures import Visitor, app, refusal, stranger, text_of, visitor
 
 from dimse_worker import destinations
-from portal import containers, imports, jobs, runs, runtime
-from portal.import_orders import Wanted
+from portal import runtime
+from portal.access.actors import Actor
+from portal.imports import imports
+from portal.imports.request import Wanted
+from portal.jobs import jobs, runs
 from portal.models import File
-from portal.provenance import Actor
 from portal.storage import storages
+from portal.tree import containers
 
 __all__ = ["app", "stranger", "visitor"]
 WORK = {"import": imports.run, "import_dry_run": imports.try_out}

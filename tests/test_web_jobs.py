@@ -9,11 +9,11 @@ import re
 import pytest
 from web_fixtures import HTMX, Visitor, app, statements, stranger, text_of, visitor
 
-from portal import claims, jobs, runs
+from portal.access.actors import Actor
 from portal.errors import Away, Unreachable
+from portal.jobs import claims, jobs, runs
+from portal.jobs.runs import End, Run
 from portal.models import Job, JobItem, database, now, writing
-from portal.provenance import Actor
-from portal.runs import End, Run
 
 __all__ = ["app", "stranger", "visitor"]
 

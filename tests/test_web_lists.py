@@ -11,10 +11,12 @@ from list_fixtures import empty_database, full, full_database, refuse
 from web_fixtures import HTMX, MOST_STATEMENTS, Visitor, app, dimse, statements, stranger, text_of, visitor
 from werkzeug.test import TestResponse
 
-from portal import devices, keys, peers, sheets, users
+from portal.access.actors import Actor
+from portal.devices import api_keys, devices
 from portal.models import Association, Caller, Device, Job, Peer, Storage, now
-from portal.provenance import Actor
-from portal.routes import words
+from portal.peers import peers
+from portal.users import users
+from portal.web import csv_export, formats
 
 __all__ = ["app", "dimse", "empty_database", "full", "full_database", "stranger", "visitor"]
 
@@ -175,7 +177,7 @@ def test_upper_and_lower_case_are_alike_in_every_script(visitor: Visitor, admin:
 
 
 def test_a_device_is_found_by_the_id_of_its_key(visitor: Visitor, admin: Actor) -> None:
-    issued = keys.issue(devices.add("importer", actor=admin), name="one", actor=admin)
+    issued = api_keys.issue(devices.add("importer", actor=admin), name="one", actor=admin)
     devices.add("other", actor=admin)
 
     for typed in (issued.key_id, issued.key_id.lower(), issued.key_id[:7]):
@@ -184,7 +186,7 @@ def test_a_device_is_found_by_the_id_of_its_key(visitor: Visitor, admin: Actor) 
 
 @pytest.mark.parametrize("text", FORMULAS)
 def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe(text: str) -> None:
-    line = b"".join(sheets.lines([[text, 1, -1]])).decode("utf-8-sig")
+    line = b"".join(csv_export.lines([[text, 1, -1]])).decode("utf-8-sig")
 
     assert line == f'"\'{text}",1,-1\r\n'
 
@@ -250,4 +252,4 @@ INTERVALS = ((60, "minute"), (300, "5 min"), (3600, "hour"), (7200, "2 h"), (864
 
 @pytest.mark.parametrize(("seconds", "said"), INTERVALS)
 def test_an_interval_is_said_as_people_say_it(seconds: int, said: str) -> None:
-    assert words.interval(seconds) == said
+    assert formats.interval(seconds) == said

@@ -7,14 +7,12 @@ import pytest
 from flask import Flask
 from web_fixtures import HTMX, Visitor, app, dimse, reader, stranger, text_of, visitor
 
-from portal import (
-    devices,
-    jobs,
-    peers,
-    runtime,
-)
+from portal import runtime
+from portal.access.actors import Actor
+from portal.devices import devices
+from portal.jobs import jobs
 from portal.models import Peer, now, writing
-from portal.provenance import Actor
+from portal.peers import peers
 from portal.storage import storages
 
 __all__ = ["app", "dimse", "reader", "stranger", "visitor"]

@@ -18,10 +18,12 @@ from web_fixtures import (
     visitor,
 )
 
-from portal import associations, callers, containers, jobs, peers
+from portal.access.actors import Actor
+from portal.jobs import jobs
 from portal.models import File, Job, Peer, now
-from portal.peer_lists import peer_state
-from portal.provenance import Actor
+from portal.peers import associations, peers, refused_callers
+from portal.peers.lists import peer_state
+from portal.tree import containers
 
 __all__ = ["app", "dimse", "stranger", "visitor"]
 
@@ -236,8 +238,8 @@ def test_the_form_for_a_refused_caller_gives_it_what_it_wanted(visitor: Visitor,
     containers.add_project("neuro/Brain", "BRAIN", actor=admin)
     wanted = ("echo", "store")
     told = {"calling": "CT2", "called": "BRAIN", "address": "10.0.4.12", "reason": "unknown", "sentence": "No."}
-    callers.refused(**told, wanted=wanted)  # type: ignore[arg-type]
-    [row] = callers.every()
+    refused_callers.refused(**told, wanted=wanted)  # type: ignore[arg-type]
+    [row] = refused_callers.every()
 
     page = visitor.get(f"/interfaces/peers/new?caller={row.id}").text
 
@@ -247,23 +249,25 @@ def test_the_form_for_a_refused_caller_gives_it_what_it_wanted(visitor: Visitor,
     assert 'value="find" checked' not in page
     assert "neuro/Brain:rw" in page
     refusal(visitor.post(f"/interfaces/peers/new?caller={row.id}", {**PEER, "label": ""}), "at least one visible")
-    assert callers.get(row.id).decision == ""
+    assert refused_callers.get(row.id).decision == ""
     form = {**PEER, "label": "CT 2", "ae_title": "CT2", "services": ["echo", "store"], "store_to": "neuro/Brain"}
     visitor.post(f"/interfaces/peers/new?caller={row.id}", form)
-    assert (callers.get(row.id).decision, peers.get("CT 2").services) == ("registered", ["echo", "store"])
+    assert (refused_callers.get(row.id).decision, peers.get("CT 2").services) == ("registered", ["echo", "store"])
     assert "it has not called since" in text_of(visitor.get("/activity/refused").text)
 
-    callers.accepted(calling="CT2", address="10.0.4.12")
+    refused_callers.accepted(calling="CT2", address="10.0.4.12")
     assert "Resolved it was let in just now" in text_of(visitor.get("/activity/refused").text)
-    callers.refused(**told)  # type: ignore[arg-type]
+    refused_callers.refused(**told)  # type: ignore[arg-type]
     assert "Resolved it was" not in text_of(visitor.get("/activity/refused").text)
 
 
 def test_a_refused_caller_is_registered_or_ignored(visitor: Visitor, dimse: None) -> None:
     for title in ("CT2", "NOISE"):
         sentence = f"{title} is not registered."
-        callers.refused(calling=title, called="PORTICO", address="10.0.4.12", reason="unknown", sentence=sentence)
-    by_title = {row.calling: row.id for row in callers.every()}
+        refused_callers.refused(
+            calling=title, called="PORTICO", address="10.0.4.12", reason="unknown", sentence=sentence
+        )
+    by_title = {row.calling: row.id for row in refused_callers.every()}
     assert "CT2 is not registered." in visitor.get("/interfaces/peers/").text
 
     form = {**PEER, "label": "CT2", "ae_title": "CT2", "addresses": "10.0.4.12", "services": ["echo"]}

@@ -7,9 +7,10 @@ from datetime import timedelta
 from archive_fixtures import a_project, an_object, store
 from web_fixtures import Visitor, app, dimse, statements, stranger, text_of, visitor
 
-from portal import associations, peers, pictures
+from portal import hourly_charts
+from portal.access.actors import Actor
 from portal.models import Association, database, now
-from portal.provenance import Actor
+from portal.peers import associations, peers
 
 __all__ = ["app", "dimse", "stranger", "visitor"]
 
@@ -33,7 +34,7 @@ def test_each_hour_has_a_bar_failures_in_it_and_silence_a_stub(visitor: Visitor,
     called(peer.id, "released", hours_ago=30)
     called(other.id, "released")
 
-    day = pictures.associations(peer.id)
+    day = hourly_charts.associations(peer.id)
     assert [(hour.all, hour.failed) for hour in day.hours if hour.all] == [(3, 1)]
     assert (day.hours[20].all, len(day.hours)) == (3, 24)
 
@@ -52,13 +53,13 @@ def test_an_association_that_was_released_fails_where_operations_within_it_did(a
         counts = {"echo": {"done": 1, "failed": 0}, "store": {"done": 1, "failed": failed}}
         done = associations.Progress(association_id=row, counts=counts, size=0)
         associations.refresh([done])
-        assert pictures.associations(peer.id).failed == bool(failed)
+        assert hourly_charts.associations(peer.id).failed == bool(failed)
         associations.close(done, outcome="released")
 
-    day = pictures.of_peers([peer.id])[peer.id]
+    day = hourly_charts.of_peers([peer.id])[peer.id]
 
     assert (day.all, day.failed) == (2, 1)
-    assert pictures.associations(peer.id) == day
+    assert hourly_charts.associations(peer.id) == day
 
 
 def test_the_days_of_many_peers_are_one_statement_that_reads_an_index_alone(admin: Actor, dimse: None) -> None:
@@ -66,7 +67,7 @@ def test_the_days_of_many_peers_are_one_statement_that_reads_an_index_alone(admi
     called(ids[1], "aborted", hours_ago=1)
 
     with statements() as sent:
-        days = pictures.of_peers(ids)
+        days = hourly_charts.of_peers(ids)
 
     assert [days[number].failed for number in ids] == [0, 1, 0]
     assert len(sent) == 1

@@ -9,9 +9,13 @@ from archive_fixtures import a_project
 from flask import Flask
 from web_fixtures import Visitor, account, app, reader, refusal, stranger, text_of, visitor
 
-from portal import devices, exports, jobs, keys, needs, runtime, schedules, site
+from portal import runtime, site_settings
+from portal.access.actors import Actor
+from portal.dashboard import alerts
+from portal.devices import api_keys, devices
+from portal.exports import exports, schedules
+from portal.jobs import jobs
 from portal.models import ApiKey, Audit, Device, Schedule, now, writing
-from portal.provenance import Actor
 from portal.settings import Settings
 from portal.storage import storages
 
@@ -19,7 +23,7 @@ __all__ = ["app", "reader", "stranger", "visitor"]
 
 
 def test_a_user_reads_times_in_a_zone_of_his_own(visitor: Visitor, admin: Actor) -> None:
-    site.put({"site.time_zone": "Europe/Zurich"}, actor=admin)
+    site_settings.put({"site.time_zone": "Europe/Zurich"}, actor=admin)
     device = devices.add("one", actor=admin)
     with writing():
         Device.update(last_seen=datetime(2020, 1, 1, 12, tzinfo=UTC)).where(Device.id == device.id).execute()
@@ -59,13 +63,13 @@ def test_a_day_of_a_form_is_one_of_the_zone_that_the_page_shows(visitor: Visitor
 
 
 def a_key_that_ends(device: Device, days: float, admin: Actor) -> None:
-    keys.issue(device, name="k", expires=now() + timedelta(days=days), actor=admin)
+    api_keys.issue(device, name="k", expires=now() + timedelta(days=days), actor=admin)
 
 
 def test_a_key_that_ends_within_fourteen_days_waits_for_an_admin(visitor: Visitor, admin: Actor) -> None:
     device = devices.add("one", actor=admin)
     a_key_that_ends(device, 15, admin)
-    assert needs.every() == []
+    assert alerts.every() == []
 
     a_key_that_ends(device, 6.5, admin)
     page = visitor.get("/jobs/").text
@@ -77,7 +81,7 @@ def test_a_key_that_ends_within_fourteen_days_waits_for_an_admin(visitor: Visito
     assert "2 device keys expire, the first in 3 days" in text_of(page)
     assert "/interfaces/devices/?sort=expires" in page
     devices.disable("one", actor=admin)
-    assert needs.every() == []
+    assert alerts.every() == []
 
 
 def test_failed_storages_lead_to_the_one_or_to_their_list(visitor: Visitor, admin: Actor) -> None:
@@ -129,7 +133,7 @@ def test_a_disk_that_fills_is_told_before_and_when_it_is_full(app: Flask, site: 
         runtime.start(replace(site, min_free=reserve))
         assert sentence in visitor.get("/jobs/").text
     runtime.start(site)
-    assert needs.every() == []
+    assert alerts.every() == []
 
 
 def test_somebody_else_is_not_told_what_waits(reader: Visitor, admin: Actor) -> None:

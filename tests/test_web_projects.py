@@ -4,10 +4,11 @@ import pytest
 from archive_fixtures import a_project
 from web_fixtures import Visitor, app, reader, refusal, stranger, text_of, visitor
 
-from portal import containers, runtime, site
+from portal import runtime, site_settings
+from portal.access.actors import Actor
 from portal.models import Audit, Group, Project, Storage
-from portal.provenance import Actor
 from portal.storage import storages
+from portal.tree import containers
 
 __all__ = ["app", "reader", "stranger", "visitor"]
 
@@ -140,7 +141,7 @@ def test_what_could_not_be_placed_keeps_its_names(visitor: Visitor) -> None:
 
 def test_only_a_site_admin_makes_and_renames_projects(reader: Visitor, stranger: Visitor, admin: Actor) -> None:
     project = a_project("Brain", actor=admin)
-    site.put({"site.name": "West"}, actor=admin)
+    site_settings.put({"site.name": "West"}, actor=admin)
     for path in ("/data/projects/new", f"/data/projects/{project.id}/edit"):
         assert reader.get(path).status_code == 403
         assert stranger.get(path).status_code == 303

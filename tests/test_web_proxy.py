@@ -6,7 +6,7 @@ import pytest
 
 from portal import settings
 from portal.errors import BadSetting
-from portal.routes.forwarded import Forwarded
+from portal.web.proxy_headers import Forwarded
 
 PROXY = "127.0.0.1"
 

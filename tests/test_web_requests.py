@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from server_fixtures import CHUNKED
 
-from portal.web_connections import TRANSFER_ROOM, PacedSocket
-from portal.web_requests import MAX_BODY, parse
+from portal.processes.web_connections import TRANSFER_ROOM, PacedSocket
+from portal.processes.web_requests import MAX_BODY, parse
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[PacedSocket, socket.
     paced = PacedSocket(ours)
     paced.begin(is_transfer=True)
     ticks = itertools.count(0, 3)
-    monkeypatch.setattr("portal.web_connections.monotonic", lambda: next(ticks))
+    monkeypatch.setattr("portal.processes.web_connections.monotonic", lambda: next(ticks))
     with ours, theirs:
         yield paced, theirs
 

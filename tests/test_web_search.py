@@ -7,11 +7,14 @@ import pytest
 from archive_fixtures import a_project, an_object, store
 from web_fixtures import Visitor, account, app, dimse, reader, stranger, text_of, visitor
 
-from portal import callers, devices, grants, jobs, keys, peers
+from portal.access.actors import Actor
+from portal.devices import api_keys, devices
+from portal.jobs import jobs
 from portal.models import Study, writing
-from portal.provenance import Actor
+from portal.peers import peers, refused_callers
 from portal.runtime import current
 from portal.storage import storages
+from portal.users import grants
 
 __all__ = ["app", "dimse", "reader", "stranger", "visitor"]
 
@@ -29,10 +32,12 @@ PATIENT = {
 def everything(dimse: None, admin: Actor) -> str:
     """One of each thing that can be found; the id of the key, of which the secret begins with it."""
     store(an_object(**PATIENT), a_project("trial-a", actor=admin))
-    issued = keys.issue(devices.add("importer-east", actor=admin), name="rollout", actor=admin)
+    issued = api_keys.issue(devices.add("importer-east", actor=admin), name="rollout", actor=admin)
     peers.register("Reading room", ae_title="VIEWER3", host="10.7.0.3", port=104, actor=admin)
     storages.add("mirror-b", "fs", path=str(current().storage_roots[0] / "b"), actor=admin)
-    callers.refused(calling="CT9", called="PORTICO", address="10.7.0.9", reason="unknown", sentence="Not registered.")
+    refused_callers.refused(
+        calling="CT9", called="PORTICO", address="10.7.0.9", reason="unknown", sentence="Not registered."
+    )
     with writing():
         jobs.create("export", actor=admin, params={"path": "g/p", "to": "x"}, what="neuro/trial-a to mirror-b")
     return issued.secret

@@ -13,9 +13,11 @@ from api_fixtures import Api
 from server_fixtures import CHUNKED, FORM, Server, Slow, crowd, is_dropped, seconds, serving
 from work_fixtures import until
 
-from portal import devices, keys, migrations, models, runtime, settings, web_requests
-from portal.provenance import operator
-from portal.web_worker import MAX_HELD, TRANSFERS, UNFINISHED_OF_ADDRESS
+from portal import migrations, models, runtime, settings
+from portal.access.actors import operator
+from portal.devices import api_keys, devices
+from portal.processes import web_requests
+from portal.processes.web_worker import MAX_HELD, TRANSFERS, UNFINISHED_OF_ADDRESS
 
 pytestmark = pytest.mark.xdist_group("web server")
 
@@ -32,7 +34,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     runtime.start(site)
     migrations.apply(site.run / "migrate.lock")
     with models.connection():
-        key = keys.issue(devices.add("importer-east", actor=operator()), name="test", actor=operator()).secret
+        key = api_keys.issue(devices.add("importer-east", actor=operator()), name="test", actor=operator()).secret
     with serving(site, PORTAL_MIN_FREE="1", PORTAL_TRUSTED_PROXIES=PROXY) as server:
         found = Api(server.url, key)
         found.server = server  # type: ignore[attr-defined]

@@ -9,11 +9,16 @@ from flask import Flask
 from test_web_lists import MOST_STATEMENTS, statements
 from web_fixtures import HTMX, SETTINGS, Visitor, app, dimse, reader, refusal, stranger, text_of, visitor
 
-from portal import devices, peers, reserve, sessions, site, trash
+from portal import site_settings
+from portal.access.actors import Actor
+from portal.devices import devices
 from portal.errors import NoSpace, NotAllowed
+from portal.ingest import disk_reserve
 from portal.models import Audit, File
-from portal.provenance import Actor
+from portal.peers import peers
 from portal.storage import storages
+from portal.trash import trash
+from portal.users import sessions
 
 __all__ = ["app", "dimse", "reader", "stranger", "visitor"]
 
@@ -31,12 +36,14 @@ SECTIONS = {
 
 def test_each_section_is_saved_by_itself_and_shown(visitor: Visitor) -> None:
     for section, values in SECTIONS.items():
-        before = site.every()
+        before = site_settings.every()
         answer = visitor.post(f"/settings/{section}", values, follow_redirects=True)
 
         assert "Saved." in answer.text
-        assert {key.partition(".")[0] for key, value in site.every().items() if value != before[key]} == {section}
-    assert site.every() == {
+        assert {key.partition(".")[0] for key, value in site_settings.every().items() if value != before[key]} == {
+            section
+        }
+    assert site_settings.every() == {
         "site.name": "West Campus",
         "site.time_zone": "Europe/Zurich",
         "dimse.enabled": True,
@@ -63,7 +70,7 @@ def test_each_section_is_saved_by_itself_and_shown(visitor: Visitor) -> None:
     for shown in ('value="West Campus"', 'value="11113"', 'value="0.5"', 'value="30"', '"users" selected'):
         assert shown in page
     visitor.post("/settings/dimse", {**SECTIONS["dimse"], "enabled": ""})
-    assert site.get("dimse.enabled") is False
+    assert site_settings.get("dimse.enabled") is False
 
 
 def test_what_changed_is_told_audited_and_listed_with_before_and_after(visitor: Visitor) -> None:
@@ -108,21 +115,21 @@ def test_what_changed_is_told_audited_and_listed_with_before_and_after(visitor: 
 def test_a_bad_setting_is_refused_beside_its_field_and_none_is_changed(
     visitor: Visitor, section: str, field: str, value: str, sentence: str
 ) -> None:
-    before = site.every()
+    before = site_settings.every()
 
     answer = visitor.post(f"/settings/{section}", {**SECTIONS[section], field: value})
 
     refusal(answer, sentence)
     assert f'id="{field}-e"' in answer.text
     assert answer.text.count("autofocus") == 1
-    assert site.every() == before
+    assert site_settings.every() == before
 
 
 def test_a_bad_field_keeps_no_other_section_from_being_saved(visitor: Visitor) -> None:
     visitor.post("/settings/dimse", {**SECTIONS["dimse"], "port": "0"})
     visitor.post("/settings/site", SECTIONS["site"])
 
-    assert (site.get("site.name"), site.get("dimse.port")) == ("West Campus", 11112)
+    assert (site_settings.get("site.name"), site_settings.get("dimse.port")) == ("West Campus", 11112)
 
 
 def test_a_section_that_is_none_is_no_page(visitor: Visitor) -> None:
@@ -138,7 +145,7 @@ def test_settings_ask_the_database_at_most_fifteen_times(visitor: Visitor) -> No
 
 def test_times_are_those_of_the_site_with_utc_on_hover(visitor: Visitor, admin: Actor) -> None:
     devices.add("importer", actor=admin)
-    site.put({"site.time_zone": "Pacific/Kiritimati"}, actor=admin)
+    site_settings.put({"site.time_zone": "Pacific/Kiritimati"}, actor=admin)
 
     page = visitor.get("/interfaces/devices/1").text
 
@@ -159,7 +166,7 @@ def test_a_reserve_that_an_admin_sets_refuses_objects_and_is_told(
 ) -> None:
     project = a_project("one", actor=admin)
     store(an_object(SOPInstanceUID="1.2.3"), project)
-    free = reserve.room().free / site.GIGABYTE
+    free = disk_reserve.room().free / site_settings.GIGABYTE
 
     visitor.post("/settings/disk", {"floor": f"{free + 0.5:.3f}"})
 
@@ -175,18 +182,18 @@ def test_a_reserve_that_an_admin_sets_refuses_objects_and_is_told(
 
 
 def test_an_object_that_would_go_below_the_reserve_is_refused(admin: Actor, app: Flask) -> None:
-    room = reserve.room()
-    site.put({"disk.floor": str((room.free - 20_000_000) / site.GIGABYTE)}, actor=admin)
+    room = disk_reserve.room()
+    site_settings.put({"disk.floor": str((room.free - 20_000_000) / site_settings.GIGABYTE)}, actor=admin)
 
-    reserve.check()
+    disk_reserve.check()
     with pytest.raises(NoSpace):
-        reserve.check(1_000_000_000)
+        disk_reserve.check(1_000_000_000)
 
 
 def test_nobody_goes_below_what_the_machine_keeps(admin: Actor, app: Flask) -> None:
-    assert reserve.floor() == 1
-    site.put({"disk.floor": "0"}, actor=admin)
-    assert reserve.floor() == 1
+    assert disk_reserve.floor() == 1
+    site_settings.put({"disk.floor": "0"}, actor=admin)
+    assert disk_reserve.floor() == 1
 
 
 @pytest.mark.parametrize(

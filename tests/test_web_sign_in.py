@@ -7,11 +7,12 @@ import pytest
 from flask import Flask
 from web_fixtures import PASSWORD, Visitor, account, app, reader, stranger, token_in, visitor, visitor_of
 
-from portal import runtime, users
+from portal import runtime
+from portal.access.actors import Actor, operator
 from portal.errors import NotSignedIn
 from portal.models import Audit, User
-from portal.provenance import Actor, operator
 from portal.settings import Settings
+from portal.users import users
 
 __all__ = ["app", "reader", "stranger", "visitor"]
 

@@ -10,11 +10,14 @@ from web_fixtures import Visitor, app, refusal, stranger, text_of, visitor
 from work_fixtures import add_file
 
 from dimse_worker import destinations
-from portal import dry_runs, exports, jobs, runs, runtime, schedules, trash
-from portal.export_orders import Options
+from portal import runtime
+from portal.access.actors import Actor
+from portal.exports import dry_run, exports, schedules
+from portal.exports.request import Options
+from portal.jobs import jobs, runs
 from portal.models import Job, Session, Storage, now
-from portal.provenance import Actor
-from portal.storage import ladder, storages
+from portal.storage import connection_test, storages
+from portal.trash import trash
 
 __all__ = ["app", "stranger", "visitor"]
 
@@ -171,7 +174,7 @@ def test_an_export_needs_a_storage_and_says_so(visitor: Visitor) -> None:
 
 def tried(job_id: int) -> None:
     """What the worker does with a dry run."""
-    runs.perform(job_id, lambda this: dry_runs.run(this, destination=destinations.open_for(this.job)))
+    runs.perform(job_id, lambda this: dry_run.run(this, destination=destinations.open_for(this.job)))
 
 
 def test_a_new_storage_is_for_export_and_import_and_a_new_export_has_sidecars(
@@ -325,7 +328,7 @@ def test_the_test_that_an_export_made_stands_on_the_page_of_its_storage(
     assert "Read back : passed The same bytes, by their SHA-256." in told
     assert "tested" not in exports.get(second).result
     test = storages.request_test("mirror", actor=admin)
-    runs.perform(test, ladder.climb)
+    runs.perform(test, connection_test.climb)
     assert "before export " not in text_of(visitor.get(page).text)
     Path(f"{root}/mirror").rename(f"{root}/away")
     Storage.update(tested=now() + timedelta(seconds=1), state="failed").execute()

@@ -6,11 +6,12 @@ from flask import Flask
 from test_web_lists import MOST_STATEMENTS, statements
 from web_fixtures import Visitor, account, app, reader, refusal, stranger, text_of, visitor
 
-from portal import containers, grants, users
+from portal.access.actors import Actor, operator
 from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.models import Audit, Grant
-from portal.provenance import Actor, operator
 from portal.settings import Settings
+from portal.tree import containers
+from portal.users import grants, users
 
 __all__ = ["app", "reader", "stranger", "visitor"]
 

@@ -4,10 +4,10 @@ import hashlib
 import re
 from pathlib import Path
 
-from portal.routes import parts
+from portal.web import template_macros
 
-VENDOR = Path(parts.STATIC) / "vendor"
-TEMPLATES = Path(parts.__file__).parent.parent / "templates"
+VENDOR = Path(template_macros.STATIC) / "vendor"
+TEMPLATES = Path(template_macros.__file__).parent.parent / "templates"
 
 
 def test_each_vendored_file_is_what_its_package_had() -> None:
@@ -29,7 +29,7 @@ def test_each_vendored_package_has_its_licence() -> None:
 
 
 def test_only_icons_that_something_shows_are_kept() -> None:
-    sources = [*TEMPLATES.rglob("*.html"), *Path(parts.__file__).parent.glob("*.py")]
+    sources = [*TEMPLATES.rglob("*.html"), *Path(template_macros.__file__).parent.glob("*.py")]
     words = {word for path in sources for word in re.findall(r'"([a-z0-9-]+)"', path.read_text())}
 
     assert {path.stem for path in (VENDOR / "tabler-icons").glob("*.svg")} <= words
@@ -47,5 +47,5 @@ def test_no_page_asks_another_host_nor_styles_itself() -> None:
 
 
 def test_the_style_sheet_loads_only_files_that_are_here() -> None:
-    for name in re.findall(r"url\(([^)]+)\)", (parts.STATIC / "style.css").read_text()):
-        assert (parts.STATIC / name).is_file(), name
+    for name in re.findall(r"url\(([^)]+)\)", (template_macros.STATIC / "style.css").read_text()):
+        assert (template_macros.STATIC / name).is_file(), name

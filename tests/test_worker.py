@@ -8,10 +8,13 @@ import pytest
 from work_fixtures import *  # noqa: F403  (fixtures)
 from work_fixtures import Process, Valkey, add_copies, until, work_process
 
-from portal import exports, job_queue, jobs, runtime
-from portal.export_orders import Options
+from portal import runtime
+from portal.access.actors import Actor
+from portal.exports import exports
+from portal.exports.request import Options
+from portal.jobs import jobs
+from portal.jobs import queue as job_queue
 from portal.models import Acquisition, Job, Storage, writing
-from portal.provenance import Actor
 from portal.settings import Settings
 from portal.storage import storages
 

@@ -13,11 +13,14 @@ import pytest
 from archive_fixtures import a_project, an_object, store, store_vendor_file, upload
 from web_fixtures import Visitor, app, reader, stranger, visitor
 
-from portal import conflicts, containers, rights, runtime, zips
+from portal import runtime
+from portal.access import rights
+from portal.access.actors import Actor
 from portal.errors import Damaged, Missing
+from portal.ingest import conflicts
 from portal.models import Acquisition, Audit, Blob, File, Project, Session, writing
-from portal.provenance import Actor
 from portal.settings import Settings
+from portal.tree import containers, zips
 
 __all__ = ["app", "reader", "stranger", "visitor"]
 

@@ -15,11 +15,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from portal import site as site_settings
-from portal import users
+from portal import site_settings
+from portal.access.actors import Actor, operator
 from portal.models import User
-from portal.provenance import Actor, operator
 from portal.settings import Settings
+from portal.users import users
 
 PASSWORD = "correct horse battery"
 SETTINGS = {

@@ -13,13 +13,17 @@ from time import monotonic
 import pytest
 from forked import Forked
 
-from portal import containers, ingest, rights, runtime, valkey
-from portal.ingest import Placement
+from portal import runtime
+from portal.access import rights
+from portal.access.actors import Actor
+from portal.ingest import incoming as ingest
+from portal.ingest.incoming import Placement
 from portal.models import Acquisition, Blob, File, Project, Storage, writing
-from portal.provenance import Actor
+from portal.processes import valkey
 from portal.settings import Settings
 from portal.storage import storages
-from portal.storage.store import Content
+from portal.storage_drivers.store import Content
+from portal.tree import containers
 
 
 def until(condition: Callable[[], object], *, seconds: float = 60, process: "Process | None" = None) -> None:

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-from portal.cli.door import sentence_of
+from portal.cli.context import sentence_of
 from portal.cli.printing import complaint
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import click
 
-from portal import copies, quarantine, reindex, runtime, startup, unpack
-from portal.cli.door import on_site
+from portal import runtime
+from portal.access.actors import operator
+from portal.cli.context import on_site
 from portal.cli.paging import whole
 from portal.cli.printing import Answer
 from portal.errors import BadSetting, Busy
-from portal.provenance import operator
+from portal.maintenance import quarantine, reindex, segment_copies, unpack
+from portal.processes import startup
 
 
 @click.command("reindex")
@@ -60,7 +62,7 @@ def fetch_() -> Answer:
     if startup.holder(runtime.current()):
         raise Busy("Portico runs, and would drop the copies again. Stop it first.")
     with startup.lock(runtime.current(), "portal archive fetch"):  # two at once would write the same files
-        number = copies.fetch(bucket)
+        number = segment_copies.fetch(bucket)
     return Answer(view={"fetched": number}, sentence=f"{number:,} segments fetched; the whole archive is here.")
 
 

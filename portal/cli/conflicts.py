@@ -2,11 +2,11 @@
 
 import click
 
-from portal import conflicts
-from portal.cli.door import on_site
+from portal.access.actors import operator
+from portal.cli.context import on_site
 from portal.cli.paging import whole
 from portal.cli.printing import Answer
-from portal.provenance import operator
+from portal.ingest import conflicts
 
 ID = click.IntRange(1, 2**63 - 1)
 

@@ -4,11 +4,12 @@ from typing import Any
 
 import click
 
-from portal import containers, rest_ids, rights, usage
-from portal.cli.door import on_site
+from portal.access import rights
+from portal.access.actors import operator
+from portal.cli.context import on_site
 from portal.cli.printing import Answer
 from portal.models import Project
-from portal.provenance import operator
+from portal.tree import container_sizes, containers, rest_ids
 
 
 @click.group("group")
@@ -57,8 +58,8 @@ def add_project(path: str, ae_title: str | None) -> Answer:
 def list_projects() -> Answer:
     """List the projects, with how much each holds as it was counted last."""
     rows = containers.every("project", rights.scope(operator())).rows
-    amounts = usage.of("project", [row.id for row in rows])
-    views = [{**_view(row), **_amount(amounts.get(row.id, usage.NOTHING))} for row in rows]
+    amounts = container_sizes.of("project", [row.id for row in rows])
+    views = [{**_view(row), **_amount(amounts.get(row.id, container_sizes.NOTHING))} for row in rows]
     return Answer(
         view=views,
         columns=("group", "label", "ae_title", "files", "bytes"),
@@ -75,7 +76,7 @@ def _view(row: Project) -> dict[str, Any]:
     }
 
 
-def _amount(held: usage.Amount) -> dict[str, int]:
+def _amount(held: container_sizes.Amount) -> dict[str, int]:
     return {"files": held.files, "bytes": held.size}
 
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 
-from portal import devices, keys, moments
-from portal.cli.door import on_site
+from portal import timestamps
+from portal.access.actors import operator
+from portal.cli.context import on_site
 from portal.cli.printing import Answer
+from portal.devices import api_keys, devices
 from portal.models import now
-from portal.provenance import operator
 
 DEFAULT_DAYS = 365
 
@@ -39,7 +40,7 @@ def key(label: str, name: str, expires: datetime | None, days: int | None) -> An
     """Issue a key with site-admin level access; its secret is shown this once."""
     if expires is not None and days is not None:
         raise click.UsageError("Give --expires or --days, not both")
-    issued = keys.issue(devices.get(label), name=name, expires=_expiry(expires, days), actor=operator())
+    issued = api_keys.issue(devices.get(label), name=name, expires=_expiry(expires, days), actor=operator())
     view = {"key_id": issued.key_id, "secret": issued.secret, "expires_at": issued.expires_at}
     sentence = f"Key {issued.key_id} issued; it expires {issued.expires_at:%Y-%m-%d}."
     return Answer(view=view, sentence=f"{sentence}\nSecret, shown this once: {issued.secret}")
@@ -81,13 +82,13 @@ def enable(label: str) -> Answer:
 def revoke(label: str, key_id: str) -> Answer:
     """Revoke one key for good."""
     found = devices.get(label)
-    keys.revoke(found, key_id, actor=operator())
+    api_keys.revoke(found, key_id, actor=operator())
     return Answer(view=_view(found), sentence=f"Key {key_id} of {label} revoked.")
 
 
 def _expiry(expires: datetime | None, days: int | None) -> datetime:
     if expires is not None:
-        return moments.parse(f"{expires:%Y-%m-%d}", field="expiry date")
+        return timestamps.parse(f"{expires:%Y-%m-%d}", field="expiry date")
     return now() + timedelta(days=DEFAULT_DAYS if days is None else days)
 
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import click
 
-from portal import site
-from portal.cli.door import NotAvailable, on_site
+from portal import site_settings
+from portal.access.actors import operator
+from portal.cli.context import NotAvailable, on_site
 from portal.cli.printing import Answer
-from portal.provenance import operator
 
 
 @click.group("dimse")
@@ -26,7 +26,7 @@ def enable(tls_port: str | None, **options: str | None) -> Answer:
     if tls_port is not None:
         raise NotAvailable("Not available yet: --tls-port.")
     given = {f"dimse.{name}": value for name, value in options.items() if value is not None}
-    site.put({**given, "dimse.enabled": True}, actor=operator())
+    site_settings.put({**given, "dimse.enabled": True}, actor=operator())
     view = _view()
     return Answer(
         view=view, sentence=f"The DIMSE service is enabled: {view['ae_title']} on {view['host']}:{view['port']}."
@@ -37,7 +37,7 @@ def enable(tls_port: str | None, **options: str | None) -> Answer:
 @on_site
 def disable() -> Answer:
     """Turn the service off; the listener lets running associations end and closes its port."""
-    site.put({"dimse.enabled": False}, actor=operator())
+    site_settings.put({"dimse.enabled": False}, actor=operator())
     return Answer(view=_view(), sentence="The DIMSE service is disabled.")
 
 
@@ -49,7 +49,7 @@ def show() -> Answer:
 
 
 def _view() -> dict[str, Any]:
-    options = site.every()
+    options = site_settings.every()
     return {name: options[f"dimse.{name}"] for name in ("enabled", "ae_title", "host", "port", "echo_anyone")}
 
 

@@ -6,15 +6,17 @@ from typing import IO, Any
 
 import click
 
-from portal import export_orders, exports, jobs, verifications
-from portal.cli.door import on_site
+from portal.access.actors import operator
+from portal.cli.context import on_site
 from portal.cli.paging import whole
 from portal.cli.printing import Answer
 from portal.cli.waiting import until_over
 from portal.errors import BadValue
-from portal.export_orders import Options
+from portal.exports import exports, request
+from portal.exports import verify as export_verify
+from portal.exports.request import Options
+from portal.jobs import jobs
 from portal.models import Job
-from portal.provenance import operator
 
 LEVELS = ("subject", "session", "search")
 LONGEST_RULES = 100_000
@@ -36,7 +38,7 @@ def export() -> None:
 @click.option("--include", multiple=True, metavar="CONDITION", help="Take what meets this, such as: modality is MR.")
 @click.option("--exclude", multiple=True, metavar="CONDITION", help="Leave out what meets this.")
 @click.option("--rules", type=click.File("rb"), metavar="FILE", help="Several rules, as JSON.")
-@click.option("--existing", type=click.Choice(export_orders.EXISTING), default="never", help="What is written over.")
+@click.option("--existing", type=click.Choice(request.EXISTING), default="never", help="What is written over.")
 @click.option(
     "--bandwidth",
     default="",
@@ -134,11 +136,11 @@ def cancel(job_id: int) -> Answer:
 @on_site
 def verify(job_id: int, wait: bool) -> Answer:
     """Read everything back that an export has sent, and compare it with its manifest."""
-    job = verifications.start(job_id, actor=operator())
+    job = export_verify.start(job_id, actor=operator())
     if wait:
         job = until_over(job.id)
     sentence = f"Verification {job.id} of export {job_id}: {job.state}. {job.sentence}".strip()
-    return Answer(view=verifications.view(job), sentence=sentence, failure=_failure(job) if wait else "")
+    return Answer(view=export_verify.view(job), sentence=sentence, failure=_failure(job) if wait else "")
 
 
 def _failure(job: Job) -> str:

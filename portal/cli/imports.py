@@ -4,14 +4,15 @@ from typing import Any
 
 import click
 
-from portal import import_orders, imports, jobs
-from portal.cli.door import on_site
+from portal.access.actors import operator
+from portal.cli.context import on_site
 from portal.cli.paging import whole
 from portal.cli.printing import Answer
 from portal.cli.waiting import until_over
-from portal.import_orders import Wanted
+from portal.imports import imports, request
+from portal.imports.request import Wanted
+from portal.jobs import jobs
 from portal.models import Job
-from portal.provenance import operator
 
 ID = click.IntRange(1, 2**63 - 1)
 
@@ -27,7 +28,7 @@ def import_() -> None:
 @click.option("--prefix", default="", metavar="P", help="The folder there; without it, everything.")
 @click.option(
     "--by",
-    type=click.Choice(import_orders.BY),
+    type=click.Choice(request.BY),
     default="headers",
     help="What says where an object belongs: its DICOM header, the manifest of an export, or its path.",
 )

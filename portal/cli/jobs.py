@@ -4,13 +4,13 @@ from typing import Any
 
 import click
 
-from portal import jobs, lanes
-from portal.cli.door import on_site
+from portal.access.actors import operator
+from portal.cli.context import on_site
 from portal.cli.printing import Answer
-from portal.jobs import RETRIEVALS
+from portal.jobs import jobs, lanes
+from portal.jobs.jobs import RETRIEVALS
+from portal.jobs.progress import ACTIVE, OVER
 from portal.models import Job
-from portal.progress import ACTIVE, OVER
-from portal.provenance import operator
 
 ID = click.IntRange(1, 2**63 - 1)
 USUAL = tuple(kind for kind in jobs.KINDS if kind not in RETRIEVALS)

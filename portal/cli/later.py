@@ -2,7 +2,7 @@
 
 import click
 
-from portal.cli.door import NotAvailable, data_option, json_option
+from portal.cli.context import NotAvailable, data_option, json_option
 
 ANYTHING = {"ignore_unknown_options": True}
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 
-from portal import callers, jobs, peers
-from portal.cli.door import NotAvailable, on_site
+from portal.access.actors import operator
+from portal.cli.context import NotAvailable, on_site
 from portal.cli.printing import Answer
 from portal.cli.waiting import until_over
-from portal.provenance import operator
+from portal.jobs import jobs
+from portal.peers import peers, refused_callers
 
 ECHO_PATIENCE = 60
 
@@ -137,7 +138,7 @@ def refused() -> None:
 def list_refused() -> Answer:
     """List the refused callers, the latest first."""
     return Answer(
-        view=[callers.view(row) for row in callers.every()],
+        view=[refused_callers.view(row) for row in refused_callers.every()],
         columns=("id", "calling", "called", "address", "count", "last", "decision", "sentence"),
         empty="Nobody was refused.",
     )
@@ -148,8 +149,10 @@ def list_refused() -> Answer:
 @on_site
 def ignore(caller_id: int) -> Answer:
     """Leave a refused caller out of the alerts."""
-    ignored = callers.ignore(caller_id, actor=operator())
-    return Answer(view=callers.view(ignored), sentence=f"Caller {ignored.calling} from {ignored.address} ignored.")
+    ignored = refused_callers.ignore(caller_id, actor=operator())
+    return Answer(
+        view=refused_callers.view(ignored), sentence=f"Caller {ignored.calling} from {ignored.address} ignored."
+    )
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

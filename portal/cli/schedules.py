@@ -2,10 +2,10 @@
 
 import click
 
-from portal import schedules
-from portal.cli.door import on_site
+from portal.access.actors import operator
+from portal.cli.context import on_site
 from portal.cli.printing import Answer
-from portal.provenance import operator
+from portal.exports import schedules
 
 ID = click.IntRange(1, 2**63 - 1)
 

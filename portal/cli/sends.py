@@ -2,12 +2,12 @@
 
 import click
 
-from portal import export_orders, exports
-from portal.cli.door import on_site
+from portal.access.actors import operator
+from portal.cli.context import on_site
 from portal.cli.printing import Answer
 from portal.cli.waiting import until_over
-from portal.export_orders import Options
-from portal.provenance import operator
+from portal.exports import exports, request
+from portal.exports.request import Options
 
 
 @click.command("send")
@@ -18,7 +18,7 @@ from portal.provenance import operator
 @on_site
 def send(project: str, peer: str, study: str, wait: bool) -> Answer:
     """Send the instances of a project to a DICOM peer (C-STORE), each with its outcome."""
-    to = f"{export_orders.TO_PEER}{peer}"
+    to = f"{request.TO_PEER}{peer}"
     job = exports.start(project, to=to, actor=operator(), options=Options(study=study))
     if wait:
         job = until_over(job.id)

@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 
-from portal import health, migrations, runtime, settings, site_key, startup
-from portal.cli.door import data_option, json_option, on_site
+from portal import migrations, runtime, settings, site_key
+from portal.cli.context import data_option, json_option, on_site
 from portal.cli.printing import Answer, answer
+from portal.processes import health, startup
+from portal.processes.supervisor import Plan, Supervisor
 from portal.quantities import size
 from portal.sample import ground
-from portal.supervisor import Plan, Supervisor
 
 MOST = 64
 

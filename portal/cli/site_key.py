@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
-from portal import key_replacement, migrations, models, settings, startup
-from portal.cli.door import data_option, json_option, require_database
+from portal import migrations, models, settings
+from portal.access.actors import operator
+from portal.cli.context import data_option, json_option, require_database
 from portal.cli.printing import Answer, answer
 from portal.errors import Busy
-from portal.provenance import operator
+from portal.processes import key_replacement, startup
 
 
 @click.group("key")

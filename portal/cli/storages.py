@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from portal import jobs
-from portal.cli.door import on_site
+from portal.access.actors import operator
+from portal.cli.context import on_site
 from portal.cli.printing import Answer
 from portal.cli.waiting import until_over
 from portal.errors import BadValue
-from portal.provenance import operator
+from portal.jobs import jobs
 from portal.storage import providers, storages
 from portal.storage.fields import OF_ALL
 

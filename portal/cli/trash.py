@@ -2,13 +2,13 @@
 
 import click
 
-from portal import site
-from portal import trash as bin_
-from portal.cli.door import on_site
+from portal import site_settings
+from portal.access.actors import operator
+from portal.cli.context import on_site
 from portal.cli.paging import whole
 from portal.cli.printing import Answer
 from portal.errors import BadValue
-from portal.provenance import operator
+from portal.trash import trash as bin_
 
 ID = click.IntRange(1, 2**63 - 1)
 
@@ -55,7 +55,7 @@ def purge(trash_id: int | None, everything: bool) -> Answer:
     site keeps it (Settings, Trash)."""
     if trash_id is not None and everything:
         raise BadValue("Name one thing by its ID, or --all, not both.")
-    days = 0 if everything else site.get("trash.days")
+    days = 0 if everything else site_settings.get("trash.days")
     if trash_id is not None:
         outcome = bin_.purge(trash_id, actor=operator())
     elif everything or days:

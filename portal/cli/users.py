@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from portal import grants, users
-from portal.cli.door import on_site
+from portal.access.actors import operator
+from portal.cli.context import on_site
 from portal.cli.printing import Answer
 from portal.errors import BadValue
 from portal.models import User
-from portal.provenance import operator
+from portal.users import grants, users
 
 LONGEST = 4096
 

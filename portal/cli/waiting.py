@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from portal import jobs, lanes, progress
 from portal.cli.printing import complaint, printable
 from portal.errors import Unreachable
+from portal.jobs import jobs, lanes, progress
 from portal.models import Job
 
 PAUSE = 0.1

@@ -3,11 +3,11 @@
 from flask import Blueprint
 from werkzeug.wrappers import Response
 
-from portal import days
-from portal.audit_lists import AUDIT
-from portal.peer_lists import ASSOCIATION_DAYS, ASSOCIATIONS, CALLERS
-from portal.routes.guard import site_admin_required
-from portal.routes.pages import as_csv, listed, render, wants_csv
+from portal.access.lists import AUDIT
+from portal.dashboard import last_24_hours
+from portal.peers.lists import ASSOCIATION_DAYS, ASSOCIATIONS, CALLERS
+from portal.web.render import as_csv, listed, render, wants_csv
+from portal.web.sign_in import site_admin_required
 
 bp = Blueprint("activity", __name__, url_prefix="/activity")
 
@@ -44,7 +44,7 @@ def associations_list() -> Response:
         partial="activity/_associations.html",
         listing=listed(ASSOCIATIONS),
         outcomes=OUTCOMES,
-        day=days.associations(),
+        day=last_24_hours.associations(),
     )
 
 

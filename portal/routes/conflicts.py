@@ -5,11 +5,13 @@ from typing import Any
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import comparison, conflict_history, conflicts, frames, origins
-from portal.conflict_list import CONFLICTS
+from portal.access import origins
 from portal.errors import BadValue, PortalError
-from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.pages import as_csv, listed, render, typed, wants_csv
+from portal.ingest import comparison, conflict_history, conflicts
+from portal.ingest.conflict_list import CONFLICTS
+from portal.tree import frames
+from portal.web.render import as_csv, listed, render, typed, wants_csv
+from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("conflicts", __name__, url_prefix="/data/conflicts")
 

@@ -6,12 +6,16 @@ from flask import Blueprint, request
 from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
-from portal import browse, container_lists, elements, files, frames, lists, origins, ways, zips
-from portal.browse import Place
+from portal import listing
+from portal.access import origins
+from portal.dicom import elements
 from portal.errors import Missing
-from portal.routes.guard import current_actor, current_scope, signed_in_required
-from portal.routes.headers import attachment
-from portal.routes.pages import Listing, as_csv, listed, render, typed, wants_csv
+from portal.tree import container_page, file_sources, files, frames, zips
+from portal.tree import lists as tree_lists
+from portal.tree.container_page import Place
+from portal.web.render import Listing, as_csv, listed, render, typed, wants_csv
+from portal.web.security_headers import attachment
+from portal.web.sign_in import current_actor, current_scope, signed_in_required
 
 bp = Blueprint("data", __name__, url_prefix="/data")
 
@@ -27,7 +31,7 @@ PARTIALS = {
 @bp.get("/")
 @signed_in_required
 def projects() -> Response:
-    whole = container_lists.projects(current_scope())
+    whole = tree_lists.projects(current_scope())
     if wants_csv():
         return as_csv(whole, "projects")
     return render("data/projects.html", partial="data/_projects.html", listing=listed(whole))
@@ -36,21 +40,21 @@ def projects() -> Response:
 @bp.get("/<any(project, subject, session, acquisition):level>/<row:number>")
 @signed_in_required
 def place(level: str, number: int) -> Response:
-    here = browse.place(level, number, current_scope())
+    here = container_page.place(level, number, current_scope())
     below = BELOW.get(level)
     if below is None:
         return _files(here)
-    children = container_lists.children(here)
+    children = tree_lists.children(here)
     if wants_csv():
         return as_csv(children, f"{below}s")
-    came = ways.into(level, number) if level == "session" else ways.NONE
+    came = file_sources.into(level, number) if level == "session" else file_sources.NONE
     return render(
         "data/place.html",
         partial=PARTIALS[below],
         here=here,
         below=below,
         listing=listed(children),
-        beside=came.beside if level == "session" else lists.number_of(container_lists.files(here)),
+        beside=came.beside if level == "session" else listing.number_of(tree_lists.files(here)),
         ways=came,
     )
 
@@ -59,22 +63,22 @@ def place(level: str, number: int) -> Response:
 @signed_in_required
 def beside(level: str, number: int) -> Response:
     """The files that lie in a container beside its subjects, sessions or acquisitions."""
-    return _files(browse.place(level, number, current_scope()))
+    return _files(container_page.place(level, number, current_scope()))
 
 
 @bp.get("/file/<row:file_id>")
 @signed_in_required
 def file(file_id: int) -> Response:
     found = files.get(file_id, current_scope())
-    here = browse.place(found.parent_type, found.parent_id, current_scope())
-    objects = browse.instances(file_id)
+    here = container_page.place(found.parent_type, found.parent_id, current_scope())
+    objects = container_page.instances(file_id)
     return render(
         "data/file.html",
         kind=frames.kind_of(objects[0]) if objects else "other",
         file=found,
         here=here,
         who=origins.name(found),
-        versions=browse.versions(file_id),
+        versions=container_page.versions(file_id),
         instances=objects,
     )
 
@@ -83,7 +87,7 @@ def file(file_id: int) -> Response:
 @signed_in_required
 def header(file_id: int) -> Response:
     found = files.get(file_id, current_scope())
-    here = browse.place(found.parent_type, found.parent_id, current_scope())
+    here = container_page.place(found.parent_type, found.parent_id, current_scope())
     whole = files.header(found)
     search = typed("q", 200)
     rows = elements.matching(whole, search)
@@ -133,7 +137,7 @@ def _version(file: Any) -> int:
 
 
 def _files(here: Place) -> Response:
-    whole = container_lists.files(here)
+    whole = tree_lists.files(here)
     if wants_csv():
         return as_csv(whole, "files")
     return render(
@@ -143,5 +147,5 @@ def _files(here: Place) -> Response:
         below=None,
         beside=0,
         listing=listed(whole),
-        ways=ways.into(here.level, here.id) if here.level == "acquisition" else ways.NONE,
+        ways=file_sources.into(here.level, here.id) if here.level == "acquisition" else file_sources.NONE,
     )

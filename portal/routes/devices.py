@@ -6,13 +6,15 @@ from typing import Any
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
-from portal import acts, devices, keys, pictures
-from portal.device_lists import DEVICES
+from portal import hourly_charts
+from portal.access import audit_entries
+from portal.devices import api_keys, devices
+from portal.devices.lists import DEVICES
 from portal.errors import Missing
-from portal.routes import words
-from portal.routes.forms import Form, choice, day, hidden, text
-from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.pages import as_csv, listed, render, wants_csv
+from portal.web import formats
+from portal.web.forms import Form, choice, day, hidden, text
+from portal.web.render import as_csv, listed, render, wants_csv
+from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("devices", __name__, url_prefix="/interfaces/devices")
 
@@ -80,7 +82,7 @@ def issue(device_id: int) -> Response:
     device = devices.get(device_id)
     form = KeyForm()
     issued = form.attempt(
-        lambda: keys.issue(
+        lambda: api_keys.issue(
             device,
             name=form.name.data,
             expires=day(form.expires.data, field="expires"),
@@ -97,7 +99,7 @@ def issue(device_id: int) -> Response:
 @site_admin_required
 def ask_revoke(device_id: int, key_id: str) -> Response:
     device = devices.get(device_id)
-    key = next((row for row in keys.every(device) if row.key_id == key_id), None)
+    key = next((row for row in api_keys.every(device) if row.key_id == key_id), None)
     if key is None:
         raise Missing(f"{device.label} has no such key.")
     return render("devices/revoke.html", device=device, key=key)
@@ -106,7 +108,7 @@ def ask_revoke(device_id: int, key_id: str) -> Response:
 @bp.post("/<row:device_id>/keys/<key_id>/revoke")
 @site_admin_required
 def revoke(device_id: int, key_id: str) -> Response:
-    keys.revoke(devices.get(device_id), key_id, actor=current_actor())
+    api_keys.revoke(devices.get(device_id), key_id, actor=current_actor())
     flash(f"Key {key_id} is revoked. Whoever uses it is refused from now on.")
     return redirect(url_for(".show", device_id=device_id), 303)
 
@@ -148,19 +150,19 @@ def enable(device_id: int) -> Response:
 
 def _page(device_id: int, form: KeyForm, *, status: int = 200, issued: Any = None) -> Response:
     device = devices.get(device_id)
-    form.newest.data = keys.newest(device)
-    listed = [(key, keys.state(key)) for key in keys.every(device)]
+    form.newest.data = api_keys.newest(device)
+    listed = [(key, api_keys.state(key)) for key in api_keys.every(device)]
     return render(
         "devices/show.html",
         device=device,
         state=devices.state(device),
         keys=listed,
-        live=sum(state in keys.LIVE for _, state in listed),
-        most=keys.MOST_LIVE,
-        day=pictures.of_devices([device.id])[device.id],
-        week=pictures.week_of_device(device.id, words.zone()),
+        live=sum(state in api_keys.LIVE for _, state in listed),
+        most=api_keys.MOST_LIVE,
+        day=hourly_charts.of_devices([device.id])[device.id],
+        week=hourly_charts.week_of_device(device.id, formats.zone()),
         files=devices.last_files(device),
-        acts=acts.of("device", device.id),
+        acts=audit_entries.of("device", device.id),
         form=form,
         issued=issued,
         status=status,
@@ -169,4 +171,4 @@ def _page(device_id: int, form: KeyForm, *, status: int = 200, issued: Any = Non
 
 def _next_year() -> str:
     """The day in a year from today, as the date field has it."""
-    return f"{datetime.now(words.zone()) + timedelta(days=365):%Y-%m-%d}"
+    return f"{datetime.now(formats.zone()) + timedelta(days=365):%Y-%m-%d}"

@@ -4,11 +4,13 @@ from flask import Blueprint, flash, redirect, request, url_for
 from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
-from portal import copies, disk, quarantine, segment_checks
-from portal.disk_lists import PROJECTS
-from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.headers import attachment
-from portal.routes.pages import as_csv, listed, render, wants_csv
+from portal import segment_checks
+from portal.dashboard import disk_usage
+from portal.dashboard.disk_list import PROJECTS
+from portal.maintenance import quarantine, segment_copies
+from portal.web.render import as_csv, listed, render, wants_csv
+from portal.web.security_headers import attachment
+from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("disk", __name__, url_prefix="/disk")
 
@@ -25,17 +27,17 @@ def index() -> Response:
         "disk/index.html",
         partial="disk/_projects.html",
         listing=listed(PROJECTS),
-        disk=disk.standing(),
-        trash=disk.thrown(),
-        latest=disk.latest(),
-        has_bucket=copies.has_bucket(),
+        disk=disk_usage.standing(),
+        trash=disk_usage.thrown(),
+        latest=disk_usage.latest(),
+        has_bucket=segment_copies.has_bucket(),
     )
 
 
 @bp.get("/bucket")
 @site_admin_required
 def bucket() -> Response:
-    return render("disk/bucket.html", partial="disk/_bucket.html", bucket=copies.standing())
+    return render("disk/bucket.html", partial="disk/_bucket.html", bucket=segment_copies.standing())
 
 
 @bp.get("/problems")

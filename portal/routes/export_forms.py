@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from portal import export_parts, export_paths, export_rules
-from portal.export_orders import TO_PEER, Options
-from portal.routes.forms import Form, choice, lines, split, text, tick
+from portal.exports import key_template, selection
+from portal.exports import rules as export_rules
+from portal.exports.request import TO_PEER, Options
+from portal.web.forms import Form, choice, lines, split, text, tick
 
 LEVELS = (
     ("project", "Everything"),
@@ -60,7 +61,7 @@ def _class(rules: int) -> type[ExportForm]:
 
 
 def empty_rule() -> Rule:
-    return {"level": "all", "include": "", "exclude": "", "path": export_paths.USUAL}
+    return {"level": "all", "include": "", "exclude": "", "path": key_template.USUAL}
 
 
 def filled(values: Mapping[str, Any], rules: Sequence[Rule]) -> ExportForm:
@@ -104,7 +105,7 @@ def options_of(form: Mapping[str, str]) -> Options:
 
 def as_typed(params: Mapping[str, Any]) -> tuple[dict[str, str], list[Rule]]:
     """Values and rules of the form that made these parameters of a job."""
-    level, only = export_parts.as_written(params)
+    level, only = selection.as_written(params)
     speed = params.get("bandwidth") or 0
     values = {
         "project": params["path"],

@@ -5,19 +5,14 @@ from collections.abc import Mapping
 from flask import Blueprint, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import (
-    browse,
-    days,
-    export_fields,
-    export_parts,
-    export_previews,
-    export_rules,
-    exports,
-    peers,
-    verifications,
-)
-from portal.export_lists import EXPORTS
-from portal.export_orders import TO_PEER, Options
+from portal.dashboard import last_24_hours
+from portal.exports import exports, fields, selection
+from portal.exports import preview as export_preview
+from portal.exports import rules as export_rules
+from portal.exports import verify as export_verify
+from portal.exports.lists import EXPORTS
+from portal.exports.request import TO_PEER, Options
+from portal.peers import peers
 from portal.routes.export_forms import (
     ExportForm,
     StartForm,
@@ -29,11 +24,12 @@ from portal.routes.export_forms import (
     sent,
     values_of,
 )
-from portal.routes.forms import offered
-from portal.routes.guard import current_actor, current_scope, site_admin_required
 from portal.routes.jobs import page_of
-from portal.routes.pages import as_csv, listed, render, typed, wants_csv
 from portal.storage import storages
+from portal.tree import container_page
+from portal.web.forms import offered
+from portal.web.render import as_csv, listed, render, typed, wants_csv
+from portal.web.sign_in import current_actor, current_scope, site_admin_required
 
 bp = Blueprint("exports", __name__, url_prefix="/exports")
 
@@ -57,7 +53,7 @@ def index() -> Response:
         listing=listed(EXPORTS),
         states=STATES,
         storages=storages.every(),
-        day=days.exported(),
+        day=last_24_hours.exported(),
     )
 
 
@@ -69,7 +65,7 @@ def new() -> Response:
         values, rules = as_typed(exports.get(int(like)).params)
     else:
         values, rules = {name: typed(name, 300) for name in ("project", "to", "level", "only")}, [empty_rule()]
-        values["only"] = export_parts.readable(values["project"], values["level"], values["only"])
+        values["only"] = selection.readable(values["project"], values["level"], values["only"])
         values["sidecars"] = "y"
     return _page(filled(values, rules))
 
@@ -112,12 +108,12 @@ def start(job_id: int) -> Response:
 @site_admin_required
 def verify(job_id: int) -> Response:
     """Read what an export has sent, and compare it with its manifest."""
-    job = verifications.start(job_id, actor=current_actor())
+    job = export_verify.start(job_id, actor=current_actor())
     return redirect(url_for("jobs.show", job_id=job.id), 303)
 
 
 def _page(form: ExportForm, status: int = 200) -> Response:
-    form.project.choices = offered((path, path) for path in browse.paths(current_scope()))
+    form.project.choices = offered((path, path) for path in container_page.paths(current_scope()))
     form.to.choices = offered(_targets())
     now = {name: field.data or "" for name, field in form._fields.items()}
     for name in ("project", "to"):
@@ -129,7 +125,7 @@ def _page(form: ExportForm, status: int = 200) -> Response:
         status=status,
         numbers=range(1, len(rules) + 1),
         most=export_rules.MOST,
-        fields=export_fields.FIELDS,
+        fields=fields.FIELDS,
         preview=_look(now, options_of(now)),
     )
 
@@ -140,8 +136,8 @@ def _targets() -> list[tuple[str, str]]:
     return [*((row.label, row.label) for row in storages.every()), *to_peers]
 
 
-def _look(form: Mapping[str, str], options: Options) -> export_previews.Preview:
-    return export_previews.look(form.get("project", ""), form.get("to", ""), options)
+def _look(form: Mapping[str, str], options: Options) -> export_preview.Preview:
+    return export_preview.look(form.get("project", ""), form.get("to", ""), options)
 
 
 def _changed(act: str) -> ExportForm:

@@ -3,10 +3,10 @@
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import first_steps
-from portal.routes import guard
-from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.pages import render, typed
+from portal.dashboard import first_steps
+from portal.web import sign_in
+from portal.web.render import render, typed
+from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("first_steps", __name__, url_prefix="/first-steps")
 
@@ -14,7 +14,7 @@ bp = Blueprint("first_steps", __name__, url_prefix="/first-steps")
 @bp.get("/")
 @site_admin_required
 def show() -> Response:
-    return render("home/first_steps.html", steps=now(), options=guard.options())
+    return render("home/first_steps.html", steps=now(), options=sign_in.options())
 
 
 @bp.get("/now")
@@ -58,7 +58,7 @@ def unhide() -> Response:
 
 
 def now() -> first_steps.Steps:
-    return first_steps.overview(guard.options())
+    return first_steps.overview(sign_in.options())
 
 
 def _back() -> Response:

@@ -6,12 +6,12 @@ from flask import Blueprint, render_template, request
 from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
-from portal import browse, files, frames, thumbnails
 from portal.errors import Busy, Damaged, Missing, PortalError
-from portal.frames import Spot
-from portal.routes.guard import current_scope, signed_in_required
-from portal.routes.pages import render
-from portal.thumbnails import Size
+from portal.tree import container_page, files, frames, thumbnails
+from portal.tree.frames import Spot
+from portal.tree.thumbnails import Size
+from portal.web.render import render
+from portal.web.sign_in import current_scope, signed_in_required
 
 bp = Blueprint("frames", __name__, url_prefix="/data")
 
@@ -21,7 +21,7 @@ bp = Blueprint("frames", __name__, url_prefix="/data")
 def series(series_id: int) -> Response:
     row = frames.series(series_id, current_scope())
     spot = frames.spot(row, _number())
-    here = browse.place(spot.file.parent_type, spot.file.parent_id, current_scope())
+    here = container_page.place(spot.file.parent_type, spot.file.parent_id, current_scope())
     return render("data/series.html", partial="data/_frame.html", series=row, spot=spot, here=here)
 
 

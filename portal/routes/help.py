@@ -11,7 +11,7 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 from portal.errors import Missing
-from portal.routes.pages import render
+from portal.web.render import render
 
 bp = Blueprint("help", __name__, url_prefix="/help")
 

@@ -4,10 +4,11 @@ from flask import Blueprint, redirect, url_for
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
-from portal import activity, disk, expiries
-from portal.routes import first_steps, guard
-from portal.routes.guard import signed_in_required
-from portal.routes.pages import render
+from portal.dashboard import disk_usage, key_expiries, running_now
+from portal.routes import first_steps
+from portal.web import sign_in
+from portal.web.render import render
+from portal.web.sign_in import signed_in_required
 
 bp = Blueprint("home", __name__)
 
@@ -19,8 +20,8 @@ def index() -> Response:
         return redirect(url_for("data.projects"), 303)
     return render(
         "home/index.html",
-        now=activity.overview(guard.options()),
+        now=running_now.overview(sign_in.options()),
         steps=first_steps.now(),
-        disk=disk.standing(),
-        expiries=expiries.next_ones(),
+        disk=disk_usage.standing(),
+        expiries=key_expiries.next_ones(),
     )

@@ -5,14 +5,15 @@ from typing import Any
 from flask import Blueprint, redirect, url_for
 from werkzeug.wrappers import Response
 
-from portal import browse, import_paths, imports
-from portal.import_lists import IMPORTS
-from portal.import_orders import Wanted
+from portal.imports import imports, path_template
+from portal.imports.lists import IMPORTS
+from portal.imports.request import Wanted
 from portal.routes.exports import STATES
-from portal.routes.forms import Form, choice, lines, offered, split, text
-from portal.routes.guard import current_actor, current_scope, site_admin_required
-from portal.routes.pages import as_csv, listed, render, typed, wants_csv
 from portal.storage import storages
+from portal.tree import container_page
+from portal.web.forms import Form, choice, lines, offered, split, text
+from portal.web.render import as_csv, listed, render, typed, wants_csv
+from portal.web.sign_in import current_actor, current_scope, site_admin_required
 
 bp = Blueprint("imports", __name__, url_prefix="/imports")
 
@@ -83,8 +84,10 @@ def start(job_id: int) -> Response:
 
 def _page(form: ImportForm, status: int = 200) -> Response:
     form.of.choices = offered((row.label, row.label) for row in _storages())
-    form.to.choices = offered((path, path) for path in browse.paths(current_scope()))
-    return render("imports/new.html", form=form, usual=import_paths.USUAL, for_export=_for_export_only(), status=status)
+    form.to.choices = offered((path, path) for path in container_page.paths(current_scope()))
+    return render(
+        "imports/new.html", form=form, usual=path_template.USUAL, for_export=_for_export_only(), status=status
+    )
 
 
 def _storages() -> list[Any]:

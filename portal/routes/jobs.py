@@ -5,11 +5,14 @@ from typing import Any
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
-from portal import days, export_parts, job_items, jobs, lanes, origins, pace, verifications
-from portal.job_lists import JOB_KINDS, JOBS
+from portal.access import origins
+from portal.dashboard import last_24_hours
+from portal.exports import selection, verify
+from portal.jobs import item_list, jobs, lanes, throughput
+from portal.jobs.lists import JOB_KINDS, JOBS
 from portal.routes.export_forms import StartForm
-from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.pages import as_csv, as_json_lines, listed, render, typed, wants_csv
+from portal.web.render import as_csv, as_json_lines, listed, render, typed, wants_csv
+from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 
@@ -84,7 +87,7 @@ def index() -> Response:
         states=STATES,
         kinds=JOB_KINDS,
         any_job=jobs.exist(),
-        day=days.jobs(),
+        day=last_24_hours.jobs(),
     )
 
 
@@ -92,14 +95,14 @@ def index() -> Response:
 @site_admin_required
 def show(job_id: int) -> Response:
     if wants_csv():
-        return as_csv(job_items.whole(jobs.get(job_id), typed("q", 200)), f"job-{job_id}")
+        return as_csv(item_list.whole(jobs.get(job_id), typed("q", 200)), f"job-{job_id}")
     return page_of(job_id, form=StartForm())
 
 
 def page_of(job_id: int, *, form: StartForm, status: int = 200) -> Response:
     """The page of a job; `form` starts what a dry run has tried."""
     job = jobs.get(job_id)
-    items = job_items.of(job, typed("q", 200))
+    items = item_list.of(job, typed("q", 200))
     return render(
         "jobs/show.html",
         partial="jobs/_items.html",
@@ -109,17 +112,17 @@ def page_of(job_id: int, *, form: StartForm, status: int = 200) -> Response:
         listing=listed(items),
         sorts=items.sorts,
         states=STATES_OF.get(job.kind, ITEM_STATES),
-        verifications=[jobs.view(row) for row in verifications.of(job_id)] if job.kind == "export" else (),
+        verifications=[jobs.view(row) for row in verify.of(job_id)] if job.kind == "export" else (),
     )
 
 
 def _shown(job: Any) -> dict[str, Any]:
     """What the part of the page needs that asks for itself."""
-    of = {**job.params, "only": export_parts.in_words(job.params)}
+    of = {**job.params, "only": selection.in_words(job.params)}
     return {
         "job": jobs.view(job),
         "who": origins.name(job),
-        "pace": pace.of(job.samples),
+        "pace": throughput.of(job.samples),
         "of": of,
         "waits_for": lanes.reason(job),
     }
@@ -130,8 +133,8 @@ def _shown(job: Any) -> dict[str, Any]:
 def report(job_id: int) -> Response:
     """The items that the address asks for, one JSON object a line."""
     job = jobs.get(job_id)
-    job_items.whole(job)
-    return as_json_lines(lambda asked: job_items.as_lines(job, asked), f"job-{job_id}")
+    item_list.whole(job)
+    return as_json_lines(lambda asked: item_list.as_lines(job, asked), f"job-{job_id}")
 
 
 @bp.get("/<row:job_id>/progress")

@@ -5,13 +5,18 @@ from typing import Any
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import access, acts, browse, callers, jobs, peers, pictures
+from portal import hourly_charts
+from portal.access import audit_entries
 from portal.errors import Missing
-from portal.peer_lists import PEERS, peer_state, waiting_callers
-from portal.routes import guard
-from portal.routes.forms import Form, choice, choices, lines, offered, split, text
-from portal.routes.guard import current_actor, current_scope, site_admin_required
-from portal.routes.pages import as_csv, listed, render, wants_csv
+from portal.jobs import jobs
+from portal.peers import peers, refused_callers
+from portal.peers.lists import PEERS, peer_state, waiting_callers
+from portal.tree import container_page
+from portal.users import effective_access
+from portal.web import sign_in
+from portal.web.forms import Form, choice, choices, lines, offered, split, text
+from portal.web.render import as_csv, listed, render, wants_csv
+from portal.web.sign_in import current_actor, current_scope, site_admin_required
 
 bp = Blueprint("peers", __name__, url_prefix="/interfaces/peers")
 
@@ -52,7 +57,7 @@ class PeerForm(Form):
 @bp.before_request
 def only_while_enabled() -> None:
     """No tab and no page while the service is off."""
-    if not guard.options()["dimse.enabled"]:
+    if not sign_in.options()["dimse.enabled"]:
         raise Missing("DICOM Peers are there only while the DIMSE service is enabled. Enable it in Settings.")
 
 
@@ -78,11 +83,11 @@ def new() -> Response:
     caller = _refused_caller()
     if caller is None:
         return render("peers/form.html", form=_form(PeerForm(services=["echo"], sees="none")), peer=None, refused=None)
-    wanted = callers.suggested(caller.id)
+    wanted = refused_callers.suggested(caller.id)
     granted = "\n".join(f"{path}:{role}" for path, role in wanted["projects"])
     values = {**wanted, "addresses": "\n".join(wanted["addresses"]), "projects": granted}
     form = _form(PeerForm(formdata=None, data={**values, "sees": "some" if granted else "none"}))
-    return render("peers/form.html", form=form, peer=None, refused=callers.view(caller))
+    return render("peers/form.html", form=form, peer=None, refused=refused_callers.view(caller))
 
 
 @bp.post("/new")
@@ -93,11 +98,11 @@ def register() -> Response:
     def add() -> Any:
         if caller is None:
             return peers.register(actor=current_actor(), **_fields(form))
-        return callers.register(caller.id, actor=current_actor(), **_fields(form))
+        return refused_callers.register(caller.id, actor=current_actor(), **_fields(form))
 
     peer = form.attempt(add)
     if peer is None:
-        told = None if caller is None else callers.view(caller)
+        told = None if caller is None else refused_callers.view(caller)
         return render("peers/form.html", form=form, peer=None, refused=told, status=422)
     flash(f"{peer.label} is registered. It may {', '.join(peer.services) or 'do nothing yet'}.")
     return redirect(url_for(".show", peer_id=peer.id), 303)
@@ -107,7 +112,7 @@ def register() -> Response:
 @site_admin_required
 def show(peer_id: int) -> Response:
     peer = peers.by_id(peer_id)
-    job, dimse = _named_echo(peer), guard.options()
+    job, dimse = _named_echo(peer), sign_in.options()
     return render(
         "peers/show.html",
         partial="peers/_test.html",
@@ -116,10 +121,10 @@ def show(peer_id: int) -> Response:
         job=job and jobs.view(job),
         ours=peer.our_ae_title or dimse["dimse.ae_title"],
         dimse=dimse,
-        day=pictures.associations(peer.id),
-        access=access.of_peer(peer),
+        day=hourly_charts.associations(peer.id),
+        access=effective_access.of_peer(peer),
         heard=peers.heard(peer),
-        acts=acts.of("peer", peer.id),
+        acts=audit_entries.of("peer", peer.id),
     )
 
 
@@ -189,7 +194,7 @@ def remove(peer_id: int) -> Response:
 @bp.post("/refused/<row:caller_id>/ignore")
 @site_admin_required
 def ignore_caller(caller_id: int) -> Response:
-    caller = callers.ignore(caller_id, actor=current_actor())
+    caller = refused_callers.ignore(caller_id, actor=current_actor())
     flash(f"{caller.calling} from {caller.address} is ignored. It stays refused, and is counted on.")
     return redirect(url_for(".index"), 303)
 
@@ -197,12 +202,12 @@ def ignore_caller(caller_id: int) -> Response:
 def _refused_caller() -> Any:
     """The refused caller that the address names, if there is one."""
     named = request.args.get("caller", "")
-    return callers.get(int(named)) if named.isascii() and named.isdecimal() and len(named) < 19 else None
+    return refused_callers.get(int(named)) if named.isascii() and named.isdecimal() and len(named) < 19 else None
 
 
 def _form(form: PeerForm) -> PeerForm:
     """The form with the projects that there are now to choose from."""
-    paths = browse.paths(current_scope())
+    paths = container_page.paths(current_scope())
     form.store_to.choices = offered([("", "Where its study is, or Unsorted"), *zip(paths, paths, strict=True)])
     return form
 

@@ -5,12 +5,12 @@ from typing import Any
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
-from portal import containers
+from portal.access.rights import UNKNOWN_GROUP
 from portal.errors import BadValue
-from portal.rights import UNKNOWN_GROUP
-from portal.routes.forms import Form, choice, offered, text
-from portal.routes.guard import current_actor, current_scope, site_admin_required
-from portal.routes.pages import render
+from portal.tree import containers
+from portal.web.forms import Form, choice, offered, text
+from portal.web.render import render
+from portal.web.sign_in import current_actor, current_scope, site_admin_required
 
 bp = Blueprint("projects", __name__, url_prefix="/data/projects")
 

@@ -5,12 +5,12 @@ from typing import Any
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import cron, exports, schedules
 from portal.errors import Missing
-from portal.routes.forms import Form, choice, text, tick
-from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.pages import as_csv, listed, render, wants_csv
-from portal.schedule_lists import SCHEDULES, times_of
+from portal.exports import cron, exports, schedules
+from portal.exports.schedule_lists import SCHEDULES, times_of
+from portal.web.forms import Form, choice, text, tick
+from portal.web.render import as_csv, listed, render, wants_csv
+from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("schedules", __name__, url_prefix="/exports/schedules")
 

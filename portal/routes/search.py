@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from flask import Blueprint, redirect, url_for
 from werkzeug.wrappers import Response
 
-from portal import keys, search
-from portal.routes.guard import current_scope, is_admin, signed_in_required
-from portal.routes.pages import render, typed
+from portal.dashboard import search
+from portal.devices import api_keys
+from portal.web.render import render, typed
+from portal.web.sign_in import current_scope, is_admin, signed_in_required
 
 bp = Blueprint("search", __name__)
 
@@ -45,7 +46,7 @@ KINDS = {
 @signed_in_required
 def index() -> Response:
     text = typed("q", 200)
-    key_id = keys.id_in(text)
+    key_id = api_keys.id_in(text)
     if key_id and key_id != text:  # a whole key does not stay in the address, nor on the page
         return redirect(url_for(".index", q=key_id), 303)
     found = search.find(text, current_scope(), is_admin=is_admin()) if text else []

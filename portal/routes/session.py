@@ -7,12 +7,14 @@ from flask import Blueprint, flash, g, redirect, request, session, url_for
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
-from portal import site, users
+from portal import site_settings
 from portal.errors import BadValue
-from portal.routes import guard, known_browsers
-from portal.routes.forms import Form, secret, text
-from portal.routes.guard import limiter, signed_in_required
-from portal.routes.pages import render
+from portal.users import users
+from portal.web import known_browsers
+from portal.web import sign_in as web_sign_in
+from portal.web.forms import Form, secret, text
+from portal.web.render import render
+from portal.web.sign_in import limiter, signed_in_required
 
 bp = Blueprint("session", __name__)
 
@@ -44,7 +46,7 @@ def _account() -> str:
 
 
 def _account_and_address() -> str:
-    return f"{_account()}:{guard.address()}"
+    return f"{_account()}:{web_sign_in.address()}"
 
 
 def _known_browser() -> str:
@@ -82,18 +84,18 @@ def sign_in() -> Response:
 def check_sign_in() -> Response:
     form = SignInForm()
     user = form.attempt(
-        lambda: users.sign_in(form.email.data, form.password.data, address=guard.address()),
+        lambda: users.sign_in(form.email.data, form.password.data, address=web_sign_in.address()),
     )
     if user is None:
         return render("session/sign_in.html", form=form, next=request.form.get("next", ""), status=401)
-    guard.begin_session(user)
+    web_sign_in.begin_session(user)
     return known_browsers.remember(redirect(_wanted(), 303), user.id)
 
 
 @bp.post("/sign-out")
 @signed_in_required
 def sign_out() -> Response:
-    users.sign_out(current_user.user, address=guard.address())
+    users.sign_out(current_user.user, address=web_sign_in.address())
     session.clear()
     flash("You are signed out, in every browser where you were signed in.")
     return redirect(url_for("session.sign_in"), 303)
@@ -109,7 +111,9 @@ def profile() -> Response:
 @signed_in_required
 def save_profile() -> Response:
     form = ProfileForm()
-    user = form.attempt(lambda: users.change_time_zone(current_user.user, form.time_zone.data, address=guard.address()))
+    user = form.attempt(
+        lambda: users.change_time_zone(current_user.user, form.time_zone.data, address=web_sign_in.address())
+    )
     if user is None:
         return _profile(form)
     flash(f"Times are shown in {user.time_zone or 'the time of the site'} from now on.")
@@ -117,7 +121,7 @@ def save_profile() -> Response:
 
 
 def _profile(form: ProfileForm) -> Response:
-    zones, usual = site.time_zones(), site.get("site.time_zone")
+    zones, usual = site_settings.time_zones(), site_settings.get("site.time_zone")
     return render("session/profile.html", form=form, zones=zones, usual=usual, status=form.status)
 
 
@@ -135,7 +139,7 @@ def change_password() -> Response:
     user = form.attempt(lambda: _changed(form))
     if user is None:
         return render("session/password.html", form=form, status=422)
-    guard.begin_session(user)
+    web_sign_in.begin_session(user)
     flash("Your password is changed. Every other session of yours has ended.")
     return redirect(url_for("home.index"), 303)
 
@@ -143,9 +147,9 @@ def change_password() -> Response:
 def _changed(form: PasswordForm) -> Any:
     if form.new.data != form.again.data:
         raise BadValue("This is not what you typed above. Type the new password twice.", field="again")
-    return users.change_password(current_user.user, form.old.data, form.new.data, address=guard.address())
+    return users.change_password(current_user.user, form.old.data, form.new.data, address=web_sign_in.address())
 
 
 def _wanted() -> str:
     """Where the person wanted to go, if that is a page of ours; else the first page."""
-    return guard.page_of_ours(request.values.get("next", "")) or url_for("home.index")
+    return web_sign_in.page_of_ours(request.values.get("next", "")) or url_for("home.index")

@@ -7,11 +7,15 @@ from flask import Blueprint, flash, redirect, url_for
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
-from portal import acts, listening, reserve, runtime, site, users
-from portal.routes import guard
-from portal.routes.forms import Form, choice, text, tick
-from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.pages import render
+from portal import runtime, site_settings
+from portal.access import audit_entries
+from portal.ingest import disk_reserve
+from portal.peers import listener_status
+from portal.users import users
+from portal.web import sign_in
+from portal.web.forms import Form, choice, text, tick
+from portal.web.render import render
+from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("settings", __name__, url_prefix="/settings")
 
@@ -95,7 +99,7 @@ def edit() -> Response:
 @site_admin_required
 def save(section: str) -> Response:
     form = SECTIONS[section]()
-    changed = form.attempt(lambda: site.put(_values(section, form), actor=current_actor()))
+    changed = form.attempt(lambda: site_settings.put(_values(section, form), actor=current_actor()))
     if changed is None:
         return _page({section: form}, status=422)
     flash(_told(changed) if changed else "Nothing was changed: all of it is as it was.")
@@ -112,25 +116,25 @@ def ask_sign_out_all() -> Response:
 @site_admin_required
 def sign_out_all() -> Response:
     users.sign_everybody_out(actor=current_actor())
-    guard.begin_session(users.get(current_user.user.id))
+    sign_in.begin_session(users.get(current_user.user.id))
     flash("Everybody is signed out, in every browser but this one.")
     return redirect(url_for(".edit"), 303)
 
 
 def _page(forms: Mapping[str, Form], status: int = 200) -> Response:
     """All sections as they are stored, but for those that were just sent."""
-    stored = guard.options()
+    stored = sign_in.options()
     kept = {name: kind(formdata=None, **_stored(name, stored)) for name, kind in SECTIONS.items()}
     return render(
         "settings/edit.html",
         partial="settings/_listener.html",
         forms={**kept, **forms},
-        zones=site.time_zones(),
-        listener=listening.state(stored),
-        room=reserve.room(),
+        zones=site_settings.time_zones(),
+        listener=listener_status.state(stored),
+        room=disk_reserve.room(),
         least=runtime.current().min_free,
         people=users.counts(),
-        changes=acts.of("site", "", most=MOST_CHANGES),
+        changes=audit_entries.of("site", "", most=MOST_CHANGES),
         named=_label,
         put=_in_words,
         status=status,
@@ -145,7 +149,7 @@ def _stored(section: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _values(section: str, form: Form) -> dict[str, Any]:
-    keys = (key for key in site.OPTIONS if key.startswith(f"{section}."))
+    keys = (key for key in site_settings.OPTIONS if key.startswith(f"{section}."))
     return {key: form[key.partition(".")[2]].data for key in keys}
 
 

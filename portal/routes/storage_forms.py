@@ -3,12 +3,12 @@
 from functools import cache
 from typing import Any
 
-from portal import browse, containers
 from portal.errors import BadValue
-from portal.routes.forms import Form, choice, lines, offered, secret, secret_lines, text
-from portal.routes.guard import current_actor, current_scope
 from portal.storage import providers
-from portal.storage.form_fields import Field
+from portal.storage_drivers.form_fields import Field
+from portal.tree import container_page, containers
+from portal.web.forms import Form, choice, lines, offered, secret, secret_lines, text
+from portal.web.sign_in import current_actor, current_scope
 
 MODES = [("both", "Export and import"), ("export", "Export"), ("import", "Import")]
 OF_ALL = ("label", "mode", "prefix", "visible", "threads")
@@ -82,7 +82,7 @@ def _offering(form: Any) -> Any:
     """With the groups and projects that it may be visible to; one that is gone is still told."""
     groups = containers.groups(actor=current_actor()).rows
     found = [("site", "Whole site"), *((f"group:{row.code}", f"Group {row.code}") for row in groups)]
-    found += [(f"project:{path}", f"Project {path}") for path in browse.paths(current_scope())]
+    found += [(f"project:{path}", f"Project {path}") for path in container_page.paths(current_scope())]
     chosen = form.visible.data or "site"
     if chosen not in dict(found):
         found.append((chosen, chosen))

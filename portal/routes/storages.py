@@ -5,14 +5,17 @@ from typing import Any
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import acts, jobs, runtime, schedules
+from portal import runtime
+from portal.access import audit_entries
 from portal.errors import BadValue
-from portal.routes import words
-from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.pages import as_csv, listed, render, typed, wants_csv, wants_part
+from portal.exports import schedules
+from portal.jobs import jobs
 from portal.routes.storage_forms import SureForm, blank, filled, is_chosen, kept_in_place, sent, values_of
-from portal.storage import credentials, health, providers, records, storages
+from portal.storage import credentials, health, history, providers, storages
 from portal.storage.lists import STORAGES
+from portal.web import formats
+from portal.web.render import as_csv, listed, render, typed, wants_csv, wants_part
+from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("storages", __name__, url_prefix="/interfaces/storages")
 
@@ -64,11 +67,11 @@ def show(storage_id: int) -> Response:
         **shown,
         provider=providers.PROVIDERS[row.provider],
         told=credentials.told(row),
-        holds=records.holds([row.id]).get(row.id, records.NOTHING),
-        month=records.month(row.id, row.mode, words.zone()),
-        last=[jobs.view(one) for one in records.last(row.id, most=MOST)],
+        holds=history.holds([row.id]).get(row.id, history.NOTHING),
+        month=history.month(row.id, row.mode, formats.zone()),
+        last=[jobs.view(one) for one in history.last(row.id, most=MOST)],
         schedules=schedules.of_storage(row.id),
-        acts=acts.of("storage", row.id),
+        acts=audit_entries.of("storage", row.id),
     )
 
 
@@ -128,8 +131,8 @@ def _remove_page(row: Any, form: SureForm, *, status: int = 200) -> Response:
         "storages/remove.html",
         storage=storages.view(row),
         told=credentials.told(row),
-        holds=records.holds([row.id]).get(row.id, records.NOTHING),
-        brought=records.holds([row.id], "import").get(row.id, records.NOTHING),
+        holds=history.holds([row.id]).get(row.id, history.NOTHING),
+        brought=history.holds([row.id], "import").get(row.id, history.NOTHING),
         schedules=schedules.of_storage(row.id),
         working=[jobs.view(job) for job in storages.working(row)],
         most=MOST,
@@ -175,9 +178,9 @@ def _test(row: Any) -> dict[str, Any] | None:
     """The test that the page shows: the one of its address, else the last one, also where an export made it."""
     job = _named_test(row.id)
     if job is None:
-        job = records.last_test(row.id)
-        if export := records.tested_by(row, job):
-            return records.as_test(export)
+        job = history.last_test(row.id)
+        if export := history.tested_by(row, job):
+            return history.as_test(export)
     return jobs.view(job) if job else None
 
 

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import browse, files, site, trash
-from portal.purging import Outcome as Purged
-from portal.restoring import Outcome
-from portal.routes import guard
-from portal.routes.guard import current_actor, current_scope, site_admin_required
-from portal.routes.pages import as_csv, listed, render, wants_csv
-from portal.trash_list import TRASH
+from portal import site_settings
+from portal.maintenance.purge import Outcome as Purged
+from portal.trash import trash
+from portal.trash.list import TRASH
+from portal.trash.restore import Outcome
+from portal.tree import container_page, files
+from portal.web import sign_in
+from portal.web.render import as_csv, listed, render, wants_csv
+from portal.web.sign_in import current_actor, current_scope, site_admin_required
 
 bp = Blueprint("trash", __name__, url_prefix="/data")
 
@@ -24,7 +26,7 @@ KIND = "any(file, acquisition, session, subject)"
 def index() -> Response:
     if wants_csv():
         return as_csv(TRASH, "trash")
-    days = site.get("trash.days")
+    days = site_settings.get("trash.days")
     return render("data/trash.html", partial="data/_trash.html", listing=listed(TRASH), kinds=KINDS, days=days)
 
 
@@ -67,7 +69,7 @@ def restore(trash_id: int) -> Response:
         flash("It comes back, some files at a time. You can close this page.")
         return redirect(url_for("jobs.show", job_id=outcome.id), 303)
     flash(outcome.sentence, "bad" if outcome.stayed and not outcome.back else "ok")
-    return redirect(guard.page_of_ours(request.args.get("back", "")) or url_for(".index"), 303)
+    return redirect(sign_in.page_of_ours(request.args.get("back", "")) or url_for(".index"), 303)
 
 
 @bp.get("/trash/<row:trash_id>/purge")
@@ -102,10 +104,10 @@ class _Thing:
 def _about(kind: str, number: int) -> _Thing:
     if kind == "file":
         file = files.get(number, current_scope())
-        here = browse.place(file.parent_type, file.parent_id, current_scope())
+        here = container_page.place(file.parent_type, file.parent_id, current_scope())
         label, page, parent = file.name, url_for("data.file", file_id=number), here.way[-1]
     else:
-        here = browse.place(kind, number, current_scope())
+        here = container_page.place(kind, number, current_scope())
         label, page, parent = here.label, url_for("data.place", level=kind, number=number), here.way[-2]
     above = url_for("data.place", level=parent.level, number=parent.id)
     return _Thing(label=label, project=here.way[0].id, page=page, above=above)

@@ -3,11 +3,12 @@
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
-from portal import access, acts, grants, users
-from portal.routes.forms import Form, choice, text, tick
-from portal.routes.guard import current_actor, site_admin_required
-from portal.routes.pages import as_csv, listed, render, wants_csv
-from portal.user_lists import USERS
+from portal.access import audit_entries
+from portal.users import effective_access, grants, users
+from portal.users.lists import USERS
+from portal.web.forms import Form, choice, text, tick
+from portal.web.render import as_csv, listed, render, wants_csv
+from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("users", __name__, url_prefix="/users")
 
@@ -132,8 +133,8 @@ def _page(user_id: int, form: GrantForm, status: int = 200) -> Response:
         given=grants.of_user(user_id),
         places=grants.places(),
         roles=dict(ROLES),
-        access=access.of_user(account),
-        acts=acts.of_user(user_id, most=MOST_ACTS),
+        access=effective_access.of_user(account),
+        acts=audit_entries.of_user(user_id, most=MOST_ACTS),
         status=status,
     )
 

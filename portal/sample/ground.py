@@ -4,11 +4,14 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from portal import containers, devices, peers, runtime, site
+from portal import runtime, site_settings
+from portal.access.actors import operator
+from portal.devices import devices
 from portal.errors import BadValue, Missing
 from portal.models import Peer
-from portal.provenance import operator
+from portal.peers import peers
 from portal.storage import storages
+from portal.tree import containers
 
 GROUP, CLINIC, RESEARCH = "sample", "sample/Clinic", "sample/Research"
 TITLES = {CLINIC: "SAMPLE_CLINIC", RESEARCH: "SAMPLE_RESEARCH"}
@@ -49,13 +52,13 @@ def _ensure_project(path: str) -> None:
 
 def _ensure_dimse(say: Callable[[str], None]) -> None:
     """Enable the service for this machine alone, unless it is enabled; on the next port if its own is taken."""
-    if not site.get("dimse.enabled"):
-        wanted = site.get("dimse.port")
+    if not site_settings.get("dimse.enabled"):
+        wanted = site_settings.get("dimse.port")
         port = next((port for port in range(wanted, min(wanted + PORTS, 65536)) if _is_free(port)), None)
         if port is None:
             raise BadValue(f"No port from {wanted} on is free. Name one: portal dimse enable --port P")
-        site.put({"dimse.enabled": True, "dimse.host": HERE, "dimse.port": port}, actor=operator())
-    options = site.every()
+        site_settings.put({"dimse.enabled": True, "dimse.host": HERE, "dimse.port": port}, actor=operator())
+    options = site_settings.every()
     say(f"DIMSE: {options['dimse.ae_title']} on {options['dimse.host']}:{options['dimse.port']}.")
 
 

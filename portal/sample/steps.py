@@ -10,10 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from portal import associations, devices, exports, health, jobs, keys, listening, peers, progress, site, tether
+from portal import parent_death, site_settings
+from portal.access.actors import operator
+from portal.devices import api_keys, devices
 from portal.errors import PortalError, Unreachable
+from portal.exports import exports
+from portal.jobs import jobs, progress
 from portal.models import Association, Job
-from portal.provenance import operator
+from portal.peers import associations, listener_status, peers
+from portal.processes import health
 from portal.sample import files, ground
 from portal.sample.ground import CLINIC, DEVICE, PEER, RESEARCH, STORAGE, TITLES
 from portal.sample.upload import Uploader
@@ -39,7 +44,9 @@ def run(url: str, say: Say) -> None:
         say("The sample site is here since an earlier start; nothing was added.")
         return
     ground.lay(say)
-    _until(lambda: listening.state(site.every()).kind == "on", "The DIMSE listener did not open its port.")
+    _until(
+        lambda: listener_status.state(site_settings.every()).kind == "on", "The DIMSE listener did not open its port."
+    )
     last_job = next((job.id for job in jobs.every(limit=1)), 0)
     sent, counts = send(say)
     compare(counts, last_job, say)
@@ -117,10 +124,10 @@ def retrieve(verb: str, sent: Sent, studies: dict[str, int], say: Say) -> None:
 def upload(url: str, say: Say) -> None:
     """Upload one file of each SOP class into the second project with a key of the device, and find them by C-FIND."""
     device = devices.get(DEVICE)
-    for row in keys.every(device):
+    for row in api_keys.every(device):
         if row.name == "sample" and row.revoked is None:
-            keys.revoke(device, row.key_id, actor=operator())
-    issued = keys.issue(device, name="sample", actor=operator())
+            api_keys.revoke(device, row.key_id, actor=operator())
+    issued = api_keys.issue(device, name="sample", actor=operator())
     chosen = list({one.sop_class_uid: one for one in reversed(files.every())}.values())
     uploader = Uploader(url, issued.secret)
     group, _slash, project = RESEARCH.partition("/")
@@ -149,11 +156,11 @@ def export(say: Say) -> None:
 
 def _step(name: str, project: str, **what: Any) -> Any:
     """Have the sample's peer do one step against a project's AE title; its answer."""
-    options = site.every()
+    options = site_settings.every()
     where = {"host": health.reachable(options["dimse.host"]), "port": options["dimse.port"]}
     whom = {"called": TITLES[project], "calling": peers.get(PEER).ae_title}
     done = subprocess.run(
-        tether.command([sys.executable, "-P", "-m", "dimse_worker.sample_peer", name]),
+        parent_death.command([sys.executable, "-P", "-m", "dimse_worker.sample_peer", name]),
         input=json.dumps({"site": {**where, **whom}, **what}),
         capture_output=True,
         text=True,

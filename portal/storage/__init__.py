@@ -1,1 +1,1 @@
-"""External storage: where exports go. The only place that knows Libcloud."""
+"""The third tab of Interfaces: external storages that an admin named, their credentials, tests and history."""

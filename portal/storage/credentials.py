@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from portal import runtime
+from portal.access.actors import Actor
 from portal.models import Secret, Storage, now
-from portal.provenance import Actor
 
 
 def keep(storage_id: int, secret: dict[str, str], *, actor: Actor) -> None:

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from portal import labels, site
+from portal import site_settings
 from portal.errors import BadValue, Taken
 from portal.models import Group, Project, Storage
 from portal.refusals import Refusals
-from portal.storage import keys, providers
+from portal.storage import providers
+from portal.storage_drivers import object_keys
+from portal.tree import labels
 
 MODES = ("export", "import", "both")
 OF_ALL = ("label", "mode", "visible", "prefix", "threads")
@@ -76,7 +78,7 @@ def _cleaned(name: str, value: Any) -> Any:
     if name == "label":
         return labels.clean(value)
     if name == "prefix":
-        return keys.clean_prefix(value)
+        return object_keys.clean_prefix(value)
     if name == "threads":
         return _threads(str(value).strip())
     return _mode(value) if name == "mode" else _visible(value)
@@ -85,8 +87,8 @@ def _cleaned(name: str, value: Any) -> Any:
 def _threads(text: str) -> int:
     if text in ("", "0"):
         return 0
-    if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not 1 <= int(text) <= site.MOST_THREADS:
-        sentence = f"{text[:16]} objects at once do not fit: from 1 to {site.MOST_THREADS}, or nothing."
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not 1 <= int(text) <= site_settings.MOST_THREADS:
+        sentence = f"{text[:16]} objects at once do not fit: from 1 to {site_settings.MOST_THREADS}, or nothing."
         raise BadValue(sentence, field="threads")
     return int(text)
 

@@ -2,9 +2,9 @@
 
 from datetime import datetime, timedelta
 
-from portal import jobs
+from portal.access.actors import Actor
+from portal.jobs import jobs
 from portal.models import Job, Storage, now, writing
-from portal.provenance import Actor
 from portal.storage import storages
 
 EVERY = timedelta(hours=4)

@@ -7,9 +7,9 @@ from typing import Any
 
 from peewee import fn
 
-from portal.lists import LongList, ordered
+from portal.listing import LongList, ordered
 from portal.models import Storage
-from portal.storage import health, records, storages
+from portal.storage import health, history, storages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,14 +17,14 @@ class StorageRow:
     """A storage with what it holds of ours, and when the next test begins."""
 
     view: dict[str, Any]
-    holds: records.Holds
+    holds: history.Holds
     next_test: datetime | None
 
 
 def _storage_rows(rows: Sequence[Storage]) -> list[StorageRow]:
-    held = records.holds([row.id for row in rows])
+    held = history.holds([row.id for row in rows])
     return [
-        StorageRow(view=storages.view(row), holds=held.get(row.id, records.NOTHING), next_test=health.due(row))
+        StorageRow(view=storages.view(row), holds=held.get(row.id, history.NOTHING), next_test=health.due(row))
         for row in rows
     ]
 

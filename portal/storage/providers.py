@@ -9,12 +9,17 @@ from portal import runtime
 from portal.errors import BadValue
 from portal.models import Storage
 from portal.refusals import Refusals
-from portal.storage import azure_config, form_fields, gcs_config, paths, s3_config, servers
-from portal.storage.form_fields import Field
-from portal.storage.paths import AllowedFolders
+from portal.storage import same_server
+from portal.storage_drivers import form_fields
+from portal.storage_drivers.azure import config as azure_config
+from portal.storage_drivers.filesystem import allowed_paths
+from portal.storage_drivers.filesystem.allowed_paths import AllowedFolders
+from portal.storage_drivers.form_fields import Field
+from portal.storage_drivers.gcs import config as gcs_config
+from portal.storage_drivers.s3 import config as s3_config
 
 if TYPE_CHECKING:
-    from portal.storage.destination import Destination
+    from portal.storage_drivers.destination import Destination
 
 Config = dict[str, Any]
 Secrets = dict[str, str]
@@ -82,10 +87,10 @@ PROVIDERS = {
     "fs": Provider(
         label="File system",
         about="A folder of this server, or one that is mounted there.",
-        form=paths.FORM,
-        clean=lambda config: paths.clean(config, allowed_folders()),
+        form=allowed_paths.FORM,
+        clean=lambda config: allowed_paths.clean(config, allowed_folders()),
         in_words=lambda config: str(config.get("path", "")),
-        module="portal.storage.folder_destination",
+        module="portal.storage_drivers.filesystem.destination",
         options=lambda: {"allowed": allowed_folders()},
     ),
     "s3": Provider(
@@ -96,7 +101,7 @@ PROVIDERS = {
         clean=s3_config.clean,
         clean_secret=s3_config.clean_secret,
         in_words=s3_config.in_words,
-        module="portal.storage.s3",
+        module="portal.storage_drivers.s3.driver",
     ),
     "gcs": Provider(
         label="Google Cloud Storage",
@@ -106,7 +111,7 @@ PROVIDERS = {
         clean=gcs_config.clean,
         clean_secret=gcs_config.clean_secret,
         in_words=gcs_config.in_words,
-        module="portal.storage.gcs",
+        module="portal.storage_drivers.gcs.driver",
     ),
     "azure": Provider(
         label="Azure Blob Storage",
@@ -116,7 +121,7 @@ PROVIDERS = {
         clean=azure_config.clean,
         clean_secret=azure_config.clean_secret,
         in_words=azure_config.in_words,
-        module="portal.storage.azure",
+        module="portal.storage_drivers.azure.driver",
     ),
 }
 
@@ -157,7 +162,7 @@ def refuse_archive(name: str, config: Config, prefix: str) -> None:
         return
     mine, other = f"{prefix}/".lstrip("/"), f"{archive.prefix}/".lstrip("/")
     is_within = mine.startswith(other) or other.startswith(mine)
-    if is_within and servers.is_one(url_of(config), s3_config.url_of(archive.config)):
+    if is_within and same_server.is_one(url_of(config), s3_config.url_of(archive.config)):
         sentence = "Portico's own archive lies in this bucket, and within this prefix or around it."
         raise BadValue(f"{sentence} Choose another bucket, or a prefix beside it.", field="bucket")
 

@@ -5,15 +5,18 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from portal import audit, jobs, labels, rights, site
+from portal import site_settings
+from portal.access import audit, rights
+from portal.access.actors import Actor
 from portal.errors import Busy, Missing, NotAllowed
+from portal.jobs import jobs
+from portal.jobs.progress import ACTIVE
 from portal.models import Job, Storage, now, writing
-from portal.progress import ACTIVE
-from portal.provenance import Actor
 from portal.storage import credentials, fields, providers
+from portal.tree import labels
 
 if TYPE_CHECKING:
-    from portal.storage.destination import Destination
+    from portal.storage_drivers.destination import Destination
 
 UNTESTED = {"state": "untested", "since": None, "sentence": "", "tested": None, "create_only": None}
 
@@ -208,7 +211,7 @@ def working(row: Storage | None = None) -> Sequence[Job]:
 
 def threads(row: Storage) -> int:
     """How many objects, or parts of large ones, it gets at once."""
-    return int(row.threads or site.get("exports.threads"))
+    return int(row.threads or site_settings.get("exports.threads"))
 
 
 def open(row: Storage) -> "Destination":

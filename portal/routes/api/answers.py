@@ -6,9 +6,9 @@ from typing import Any
 from flask import jsonify, request
 from werkzeug.wrappers import Response
 
-from portal import rest_ids
 from portal.errors import BadValue
-from portal.lists import Page, Part
+from portal.listing import Page, Part
+from portal.tree import rest_ids
 
 PAGE, LARGEST_PAGE = 100, 1000
 _FARTHEST = 10**9

@@ -6,10 +6,11 @@ from typing import Any
 from flask import Blueprint, jsonify
 from werkzeug.wrappers import Response
 
-from portal import containers, moments, rest_ids
-from portal.containers import Kind
+from portal import timestamps
 from portal.errors import BadValue
-from portal.routes.api import answers, bodies, door, queries
+from portal.routes.api import answers, authentication, bodies, queries
+from portal.tree import containers, rest_ids
+from portal.tree.containers import Kind
 
 bp = Blueprint("containers", __name__)
 
@@ -28,13 +29,13 @@ _MORE = {"session": ("label", "timestamp"), "acquisition": ("label", "timestamp"
 @queries.takes(*queries.OF_LISTS)
 def every(nouns: str) -> Response:
     kind = KINDS[nouns]
-    return answers.listed(containers.every(kind, door.scope(), _page(kind)), shape)
+    return answers.listed(containers.every(kind, authentication.scope(), _page(kind)), shape)
 
 
 @bp.get(f"/<{ANY}:nouns>/<container_id>")
 def show(nouns: str, container_id: str) -> Response:
     kind = KINDS[nouns]
-    return jsonify(shape(containers.get(kind, rest_ids.row(container_id, kind), door.scope())))
+    return jsonify(shape(containers.get(kind, rest_ids.row(container_id, kind), authentication.scope())))
 
 
 @bp.get("/projects/<container_id>/subjects", defaults={"kind": "project"})
@@ -43,21 +44,21 @@ def show(nouns: str, container_id: str) -> Response:
 @queries.takes(*queries.OF_LISTS)
 def children(container_id: str, kind: str) -> Response:
     row_id, page = rest_ids.row(container_id, kind), _page(_BELOW[kind])
-    return answers.listed(containers.children(kind, row_id, door.scope(), page), shape)
+    return answers.listed(containers.children(kind, row_id, authentication.scope(), page), shape)
 
 
 @bp.post("/projects")
 def add_project() -> Response:
     body = bodies.read(group=str, label=str, ae_title=str)
     path = f"{bodies.need(body, 'group')}/{bodies.need(body, 'label')}"
-    return _added(containers.add_project(path, body.get("ae_title"), actor=door.actor()))
+    return _added(containers.add_project(path, body.get("ae_title"), actor=authentication.actor()))
 
 
 @bp.post("/subjects")
 def add_subject() -> Response:
     body = bodies.read(project=str, label=str)
     project_id = rest_ids.row(bodies.need(body, "project"), "project")
-    return _added(containers.add_subject(project_id, bodies.need(body, "label"), actor=door.actor()))
+    return _added(containers.add_subject(project_id, bodies.need(body, "label"), actor=authentication.actor()))
 
 
 @bp.post("/sessions")
@@ -66,7 +67,11 @@ def add_session() -> Response:
     subject_id = rest_ids.row(bodies.need(body, "subject"), "subject")
     _check_project(subject_id, body.get("project"))
     row = containers.add_session(
-        subject_id, bodies.need(body, "label"), uid=body.get("uid"), timestamp=_timestamp(body), actor=door.actor()
+        subject_id,
+        bodies.need(body, "label"),
+        uid=body.get("uid"),
+        timestamp=_timestamp(body),
+        actor=authentication.actor(),
     )
     return _added(row)
 
@@ -76,7 +81,11 @@ def add_acquisition() -> Response:
     body = bodies.read(session=str, label=str, uid=str, timestamp=str)
     session_id = rest_ids.row(bodies.need(body, "session"), "session")
     row = containers.add_acquisition(
-        session_id, bodies.need(body, "label"), uid=body.get("uid"), timestamp=_timestamp(body), actor=door.actor()
+        session_id,
+        bodies.need(body, "label"),
+        uid=body.get("uid"),
+        timestamp=_timestamp(body),
+        actor=authentication.actor(),
     )
     return _added(row)
 
@@ -118,11 +127,11 @@ def _added(row: Any) -> Response:
 
 def _timestamp(body: dict[str, Any]) -> datetime | None:
     text = body.get("timestamp")
-    return moments.parse(text, field="timestamp") if text else None
+    return timestamps.parse(text, field="timestamp") if text else None
 
 
 def _check_project(subject_id: int, project: str | None) -> None:
     """A session may name its project too; then it must be its subject's."""
-    subject = containers.get("subject", subject_id, door.scope())
+    subject = containers.get("subject", subject_id, authentication.scope())
     if project is not None and rest_ids.row(project, "project") != containers.project_of(subject).id:
         raise BadValue("The subject is in another project.", field="project")

@@ -5,9 +5,11 @@ from typing import Any
 from flask import Blueprint, jsonify
 from werkzeug.wrappers import Response
 
-from portal import devices, keys, moments, rest_ids
+from portal import timestamps
+from portal.devices import api_keys, devices
 from portal.errors import NotAllowed
-from portal.routes.api import answers, bodies, door
+from portal.routes.api import answers, authentication, bodies
+from portal.tree import rest_ids
 
 bp = Blueprint("devices", __name__, url_prefix="/devices")
 
@@ -20,7 +22,7 @@ def every() -> Response:
 @bp.post("")
 def add() -> Response:
     body = bodies.read(label=str, type=str)
-    return jsonify(_shape(devices.add(bodies.need(body, "label"), body.get("type"), actor=door.actor())))
+    return jsonify(_shape(devices.add(bodies.need(body, "label"), body.get("type"), actor=authentication.actor())))
 
 
 @bp.get("/self")
@@ -32,7 +34,7 @@ def itself() -> Response:
 def report() -> Response:
     _own_number()
     told = bodies.read(type=str, version=str, interval=int, errors=list, info=dict)
-    return jsonify(_shape(devices.seen(told, actor=door.actor())))
+    return jsonify(_shape(devices.seen(told, actor=authentication.actor())))
 
 
 @bp.get("/status")
@@ -50,13 +52,15 @@ def change(device_id: str) -> Response:
     body = bodies.read(label=str, disabled=bool)
     row = devices.get(rest_ids.row(device_id, "device"))
     return jsonify(
-        _shape(devices.change(row.id, label=body.get("label"), disabled=body.get("disabled"), actor=door.actor()))
+        _shape(
+            devices.change(row.id, label=body.get("label"), disabled=body.get("disabled"), actor=authentication.actor())
+        )
     )
 
 
 @bp.delete("/<device_id>")
 def remove(device_id: str) -> Response:
-    devices.remove(rest_ids.row(device_id, "device"), actor=door.actor())
+    devices.remove(rest_ids.row(device_id, "device"), actor=authentication.actor())
     return jsonify(deleted=1)
 
 
@@ -64,19 +68,19 @@ def remove(device_id: str) -> Response:
 def issue(device_id: str) -> Response:
     body = bodies.read(label=str, expires_at=str)
     owner = devices.get(rest_ids.row(device_id, "device"))
-    expires = moments.parse(body["expires_at"], field="expires_at") if body.get("expires_at") else None
-    issued = keys.issue(owner, name=bodies.need(body, "label"), expires=expires, actor=door.actor())
+    expires = timestamps.parse(body["expires_at"], field="expires_at") if body.get("expires_at") else None
+    issued = api_keys.issue(owner, name=bodies.need(body, "label"), expires=expires, actor=authentication.actor())
     return jsonify(_key(issued.row) | {"unencrypted_secret": issued.secret})
 
 
 @bp.delete("/<device_id>/key/<key_id>")
 def revoke(device_id: str, key_id: str) -> tuple[str, int]:
-    keys.revoke(devices.get(rest_ids.row(device_id, "device")), key_id, actor=door.actor())
+    api_keys.revoke(devices.get(rest_ids.row(device_id, "device")), key_id, actor=authentication.actor())
     return "", 204
 
 
 def _own_number() -> int:
-    actor = door.actor()
+    actor = authentication.actor()
     if actor.type != "device":
         raise NotAllowed("Only a device has itself here. Use its key.")
     return int(actor.id)
@@ -99,7 +103,7 @@ def _shape(row: Any) -> dict[str, Any]:
         "info": row.info,
         "last_seen": answers.moment(row.last_seen),
         "disabled": row.disabled,
-        "api_keys": [_key(key) for key in keys.every(row)],
+        "api_keys": [_key(key) for key in api_keys.every(row)],
         "created": answers.moment(row.created),
         "modified": answers.moment(row.modified),
         "origin": answers.origin(row),
@@ -110,7 +114,7 @@ def _key(row: Any) -> dict[str, Any]:
     return {
         "label": row.name,
         "key": row.key_id,
-        "state": keys.state(row),
+        "state": api_keys.state(row),
         "created": answers.moment(row.created),
         "last_used": answers.moment(row.last_used),
         "expires_at": answers.moment(row.expires),

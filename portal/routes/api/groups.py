@@ -5,9 +5,9 @@ from typing import Any
 from flask import Blueprint, jsonify
 from werkzeug.wrappers import Response
 
-from portal import containers
-from portal.routes.api import answers, bodies, door, queries
+from portal.routes.api import answers, authentication, bodies, queries
 from portal.routes.api.containers import shape as project_shape
+from portal.tree import containers
 
 bp = Blueprint("groups", __name__, url_prefix="/groups")
 
@@ -15,26 +15,26 @@ bp = Blueprint("groups", __name__, url_prefix="/groups")
 @bp.get("")
 @queries.takes(*queries.OF_LISTS)
 def every() -> Response:
-    return answers.listed(containers.groups(answers.page("group", "label"), actor=door.actor()), _shape)
+    return answers.listed(containers.groups(answers.page("group", "label"), actor=authentication.actor()), _shape)
 
 
 @bp.post("")
 def add() -> Response:
     body = bodies.read(_id=str, label=str)
-    row = containers.add_group(bodies.need(body, "_id"), body.get("label"), actor=door.actor())
+    row = containers.add_group(bodies.need(body, "_id"), body.get("label"), actor=authentication.actor())
     return jsonify(_id=row.code)
 
 
 @bp.get("/<code>")
 def show(code: str) -> Response:
-    return jsonify(_shape(containers.group(code, actor=door.actor())))
+    return jsonify(_shape(containers.group(code, actor=authentication.actor())))
 
 
 @bp.get("/<code>/projects")
 @queries.takes(*queries.OF_LISTS)
 def projects(code: str) -> Response:
     page = answers.page("project", "label")
-    return answers.listed(containers.projects_of(code, page, actor=door.actor()), project_shape)
+    return answers.listed(containers.projects_of(code, page, actor=authentication.actor()), project_shape)
 
 
 def _shape(row: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.wrappers import Response
 
 from portal.errors import NotSignedIn, PortalError
-from portal.routes.problems import BUSY_SECONDS, code_of, trouble
+from portal.web.error_pages import BUSY_SECONDS, code_of, trouble
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,9 @@ from typing import Any
 from flask import Blueprint, jsonify, request
 from werkzeug.wrappers import Response
 
-from portal import rest_ids, site
-from portal.routes.api import answers, door
+from portal import site_settings
+from portal.routes.api import answers, authentication
+from portal.tree import rest_ids
 
 bp = Blueprint("start", __name__)
 
@@ -17,7 +18,7 @@ COMPATIBLE = "23.0.0"
 
 @bp.get("/auth/status")
 def auth_status() -> Response:
-    actor = door.actor()
+    actor = authentication.actor()
     is_device = actor.type == "device"
     roles = ["public", "drone"] if is_device else ["public", "user", *(["admin"] if actor.is_admin else [])]
     return jsonify(
@@ -36,7 +37,7 @@ def version() -> Response:
 
 @bp.get("/config")
 def config() -> Response:
-    options = site.every()
+    options = site_settings.every()
     return jsonify(
         site=_site(options),
         features={"signed_url": False, "dimse": options["dimse.enabled"], "project_export": True},

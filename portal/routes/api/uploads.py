@@ -3,15 +3,17 @@
 from flask import Blueprint, jsonify, request
 from werkzeug.wrappers import Response
 
-from portal import files, ingest, rest_ids, runtime, site
-from portal.containers import Kind
+from portal import runtime, site_settings
 from portal.errors import BadValue, Conflicting
-from portal.filing import Stored
-from portal.ingest import Incoming
-from portal.placement import Placement
-from portal.routes.api import door, multipart, queries
+from portal.ingest import incoming as ingest
+from portal.ingest.incoming import Incoming
+from portal.ingest.placement import Placement
+from portal.ingest.register import Stored
+from portal.routes.api import authentication, multipart, queries
 from portal.routes.api.containers import ANY, KINDS
 from portal.routes.api.files import shape
+from portal.tree import files, rest_ids
+from portal.tree.containers import Kind
 
 bp = Blueprint("uploads", __name__)
 
@@ -26,12 +28,12 @@ def upload(nouns: str, container_id: str) -> Response:
     try:
         stored = _receive(kind, rest_ids.row(container_id, kind), may_hold=may_hold)
     except Conflicting as error:
-        hint = "" if site.get("archive.duplicates") == "refuse" else f" {HINT}"
+        hint = "" if site_settings.get("archive.duplicates") == "refuse" else f" {HINT}"
         raise Conflicting(f"{error.sentence}{hint}") from error
     hidden = files.why_hidden(stored.file_id)
     if hidden and not may_hold:
         raise Conflicting(f"It is here already, and no peer sees it: {hidden}")
-    told = shape(files.get(stored.file_id, door.scope()))
+    told = shape(files.get(stored.file_id, authentication.scope()))
     return jsonify([told | {"outcome": stored.outcome, "sentence": hidden or stored.sentence}])
 
 
@@ -67,4 +69,6 @@ def _open(kind: Kind, container_id: int, filename: str, *, may_hold: bool) -> In
     placement = Placement(
         container_type=kind, container_id=container_id, name=files.clean_name(filename), also_here=True
     )
-    return ingest.open(scope=door.scope(), origin=door.actor().origin, placement=placement, may_hold=may_hold)
+    return ingest.open(
+        scope=authentication.scope(), origin=authentication.actor().origin, placement=placement, may_hold=may_hold
+    )

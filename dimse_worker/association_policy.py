@@ -1,0 +1,160 @@
+"""The gate: who may associate with us, and as whom (design decisions 1, 2 and 9)."""
+
+from dataclasses import dataclass
+
+from portal import site_settings
+from portal.access import rights
+from portal.access.actors import Actor
+from portal.access.rights import NOTHING, Scope
+from portal.dicom import ae_titles
+from portal.errors import BadValue
+from portal.models import Peer
+from portal.peers import peer_fields, peers, refused_callers
+from portal.peers.refused_callers import Reason
+
+CALLING_UNKNOWN = (1, 1, 3)
+CALLED_UNKNOWN = (1, 1, 7)
+HELD = (2, 1, 1)
+LIMIT = (2, 3, 2)
+"""Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 9.3.4)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knock:
+    """Who calls whom from where: titles without padding, addresses as text."""
+
+    calling: str
+    called: str
+    address: str
+    reached: str
+    """The address of ours that was called."""
+    wanted: frozenset[str] = frozenset()
+    """The services whose SOP Classes it proposes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admission:
+    """What an association may do; read once, at its request."""
+
+    knock: Knock
+    peer: Peer | None
+    services: frozenset[str]
+    actor: Actor
+    scope: Scope
+    project_id: int | None
+    """The project whose title was called; None for the site's own."""
+    is_ours: bool = False
+    """`portal status` asks whether we answer; that is no association that an admin looks for."""
+
+
+class Refused(Exception):
+    """The association is rejected; `code` is result, source and reason."""
+
+    def __init__(self, code: tuple[int, int, int], reason: Reason, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code, self.reason, self.sentence = code, reason, sentence
+
+
+def admit(knock: Knock) -> Admission:
+    """Decide about one association request. Raises Refused, and keeps it under Refused callers."""
+    try:
+        admission = _admit(knock)
+    except Refused as refusal:
+        refuse(knock, refusal.reason, refusal.sentence)
+        raise
+    if admission.peer is not None:
+        refused_callers.accepted(calling=knock.calling, address=knock.address)
+    return admission
+
+
+def refuse(knock: Knock, reason: Reason, sentence: str) -> None:
+    """Keep that something was refused to a caller, for the list that an admin looks at."""
+    refused_callers.refused(
+        calling=_shown(knock.calling),
+        called=_shown(knock.called),
+        address=knock.address,
+        reason=reason,
+        sentence=sentence,
+        wanted=knock.wanted,
+    )
+
+
+def _admit(knock: Knock) -> Admission:
+    options = site_settings.every()
+    known = peers.titled(knock.calling) if _is_title(knock.calling) else []
+    ours: str = options["dimse.ae_title"]
+    if not known and knock.called == ours and (options["dimse.echo_anyone"] or _is_ours(knock)):
+        return _guest(knock)
+    enabled = [peer for peer in known if peer.enabled]
+    if not enabled:
+        raise _not_registered(knock, disabled=bool(known))
+    project_id = None if knock.called == ours else peers.project_called(knock.called)
+    if project_id is None and knock.called != ours:
+        sentence = f"It called us {_shown(knock.called)}; our AE title is {ours}. Set that on its side."
+        raise Refused(CALLED_UNKNOWN, "called", sentence)
+    peer = _at(knock.address, enabled)
+    return _admission(knock, peer, project_id)
+
+
+def _admission(knock: Knock, peer: Peer, project_id: int | None) -> Admission:
+    via = f"{knock.calling} {knock.address}"
+    actor = Actor(type="peer", id=str(peer.id), name=peer.label, via=via, address=knock.address)
+    scope = rights.scope(actor, project_id)
+    if project_id is not None and not scope.projects and not scope.stores:
+        sentence = f"{peer.label} has no grant for the project {knock.called} that it called. Grant it the project."
+        raise Refused(CALLED_UNKNOWN, "grant", sentence)
+    return Admission(
+        knock=knock,
+        peer=peer,
+        services=frozenset(peer.services),
+        actor=actor,
+        scope=scope,
+        project_id=project_id,
+    )
+
+
+def _is_ours(knock: Knock) -> bool:
+    """The site's own echo to itself, from this machine."""
+    return knock.calling == knock.called and knock.address == knock.reached
+
+
+def _guest(knock: Knock) -> Admission:
+    """Anyone may echo where the site says so, and the site itself."""
+    actor = Actor(type="peer", via=f"{knock.calling} {knock.address}", address=knock.address)
+    return Admission(
+        knock=knock,
+        peer=None,
+        services=frozenset({"echo"}),
+        actor=actor,
+        scope=NOTHING,
+        project_id=None,
+        is_ours=_is_ours(knock),
+    )
+
+
+def _not_registered(knock: Knock, *, disabled: bool) -> Refused:
+    if disabled:
+        return Refused(CALLING_UNKNOWN, "disabled", f"The peer {knock.calling} is disabled. Enable it to let it in.")
+    return Refused(CALLING_UNKNOWN, "unknown", f"No peer has the AE title {_shown(knock.calling)}. Register it.")
+
+
+def _at(address: str, candidates: list[Peer]) -> Peer:
+    """The peer of a title that may call from this address; two of them were refused at save."""
+    for peer in candidates:
+        if peer_fields.admits(peer.addresses, address):
+            return peer
+    labels = ", ".join(peer.label for peer in candidates)
+    sentence = f"{labels} may not call from {address}: held. Add the address to the peer if it has moved."
+    raise Refused(HELD, "address", sentence)
+
+
+def _is_title(text: str) -> bool:
+    try:
+        return ae_titles.clean(text) == text
+    except BadValue:
+        return False
+
+
+def _shown(title: str) -> str:
+    """A title from the wire as it may be shown: what cannot be seen is a question mark."""
+    return "".join(character if character.isprintable() else "?" for character in title)

@@ -1,0 +1,1 @@
+"""Who acts, what they may do, and what was recorded of it."""

@@ -1,0 +1,108 @@
+"""What was done to one thing, and by one person: the last rows of the audit log about it, by name and in words."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from peewee import JOIN, fn
+
+from portal.access import origins
+from portal.access.origins import Named
+from portal.models import ApiKey, Audit, Device, Peer, User
+
+MOST = 8
+"""Acts that the page of a thing shows."""
+_NO_CHANGE = ("peer:echoed", "storage:tested")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A field with its values as they are recorded; `name` is empty where the act changed only one thing."""
+
+    name: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """One row of the audit log, and who did it by the name of today."""
+
+    row: Audit
+    who: Named
+
+    @property
+    def noun(self) -> str:
+        return str(self.row.action).partition(":")[0]
+
+    @property
+    def verb(self) -> str:
+        """Edited, Signed in."""
+        words = str(self.row.action).partition(":")[2].replace("_", " ")
+        if self.noun == "storage" and self.row.detail.get("secret"):
+            words += ", with new credentials"
+        return words.capitalize()
+
+    @property
+    def what(self) -> str:
+        """Key revoked, Grant given."""
+        return f"{self.noun} {self.verb}".replace("_", " ").capitalize()
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What it changed, field by field; empty where the act is no change of values."""
+        before, after = self.row.detail.get("before"), self.row.detail.get("after")
+        if isinstance(before, dict) and isinstance(after, dict):
+            gone = dict.fromkeys(before.get("config") or {}) if "config" in after else {}
+            before, after = _flat(before), gone | _flat(after)
+            fields = [name for name in after if before.get(name) != after[name]]
+            return tuple(Change(name=name, before=before.get(name), after=after[name]) for name in fields)
+        return () if before is None and after is None else (Change(name="", before=before, after=after),)
+
+
+def of(target_type: str, target_id: object, *, most: int = MOST) -> list[Act]:
+    """What changed one thing, the latest first, of a device its keys too; by one statement."""
+    actor_id = Audit.actor_id.cast("INTEGER")
+    found: Any = Audit.select(Audit, fn.COALESCE(User.email, Device.label, Peer.label, "").alias("name"))
+    for kind, table in (("user", User), ("device", Device), ("peer", Peer)):
+        found = found.join_from(Audit, table, JOIN.LEFT_OUTER, on=(Audit.actor_type == kind) & (table.id == actor_id))
+    found = found.where(about(target_type, target_id), Audit.action.not_in(_NO_CHANGE))
+    rows = found.order_by(Audit.id.desc()).limit(most).objects()
+    return [Act(row=row, who=Named(type=row.actor_type, id=row.actor_id, name=row.name)) for row in rows]
+
+
+def of_user(user_id: int, *, most: int) -> list[Act]:
+    """What was done to a user and what the user did, the latest first."""
+    by = Audit.select(Audit.id).where(Audit.actor_type == "user", Audit.actor_id == str(user_id))
+    to = Audit.select(Audit.id).where(about("user", user_id))
+    latest = [query.order_by(Audit.id.desc()).limit(most) for query in (by, to)]
+    rows = Audit.select().where(Audit.id.in_(latest[0]) | Audit.id.in_(latest[1]))
+    return named(rows.order_by(Audit.id.desc()).limit(most))
+
+
+def named(rows: Iterable[Audit]) -> list[Act]:
+    """Rows of the audit log with who did each, by one statement more."""
+    rows = list(rows)
+    names = origins.names({(row.actor_type, row.actor_id) for row in rows})
+    return [Act(row=row, who=names[row.actor_type, row.actor_id]) for row in rows]
+
+
+def about(target_type: str, target_id: object) -> Any:
+    """The acts on one thing as a condition, which the index of targets answers."""
+    condition: Any = (Audit.target_type == target_type) & (Audit.target_id == str(target_id))
+    if target_type == "device":
+        keys = ApiKey.select(ApiKey.key_id).where(ApiKey.owner_type == target_type, ApiKey.owner_id == target_id)
+        condition = condition | ((Audit.target_type == "key") & Audit.target_id.in_(keys))
+    return condition
+
+
+def asked(search: str) -> Sequence[Any]:
+    """What a search for `peer 7`, `device 7`, `storage 7` or `user 7` asks for beyond what holds that text."""
+    found = origins.asked(search)
+    return (about(found[0], int(found[1])),) if found else ()
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a storage field by field beside the others; one of them may be gone."""
+    config = values.get("config")
+    return {name: value for name, value in values.items() if name != "config"} | (config or {})

@@ -1,0 +1,95 @@
+"""The door between the command line and the domain: which site, what is printed, how errors end."""
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from peewee import DatabaseError, IntegrityError
+
+from portal import migrations, models, runtime, settings
+from portal.cli.printing import Answer, answer
+from portal.errors import Missing, PortalError
+from portal.processes import lost_database
+
+Command = Callable[..., Answer]
+
+
+class NotAvailable(PortalError):
+    """A part of the fixed command line that this release does not have."""
+
+
+def data_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--data`, as every command takes it."""
+    return click.option(
+        "--data",
+        metavar="DIR",
+        callback=_folder,
+        help="The site's data folder. Default: $PORTAL_DATA, else ./data",
+    )(function)
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--json`, as every command that prints a thing takes it."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON value and nothing else.")(function)
+
+
+def on_site(function: Command) -> Callable[..., int]:
+    """A command on an existing site: bound, with a database connection, its answer printed."""
+
+    @data_option
+    @json_option
+    @functools.wraps(function)
+    def run(*args: Any, data: Path | None, as_json: bool, **kwargs: Any) -> int:
+        chosen = settings.load(data)
+        require_site(chosen)
+        runtime.start(chosen)
+        with runtime.connection():
+            given = function(*args, **kwargs)
+        return answer(given, as_json=as_json)
+
+    return run
+
+
+def require_site(chosen: settings.Settings) -> None:
+    """Raise Missing unless there is a site in the folder that this release can work with."""
+    require_database(chosen)
+    runtime.start(chosen)
+    if migrations.pending():
+        raise Missing(f"The site in {chosen.data} is of an older release. Run `portal migrate` first.")
+
+
+def require_database(chosen: settings.Settings) -> None:
+    """Raise Missing unless there is a database that this account may write.
+
+    A command never makes a site by itself: a mistyped `--data` is to be seen.
+    """
+    models.bind(chosen.database)
+    lost_database.require_there(chosen)
+    if not chosen.database.is_file():
+        raise Missing(f"There is no site in {chosen.data}. Start one with `portal up`, or name its folder with --data.")
+    if not os.access(chosen.database, os.W_OK):
+        raise Missing(f"{chosen.database} cannot be written by this account. Run the command as the site's owner.")
+
+
+def sentence_of(error: Exception) -> str | None:
+    """What a person is told about an error that a command ended with; None for a defect of ours."""
+    if isinstance(error, PortalError):
+        return error.sentence
+    if isinstance(error, DatabaseError | OSError) and runtime.is_full(error):
+        return "The disk is full. Free some space, then try again."
+    if isinstance(error, DatabaseError) and runtime.is_damaged(error):
+        return f"The site's database is damaged ({error}). {lost_database.CURE}"
+    if isinstance(error, DatabaseError) and not isinstance(error, IntegrityError):
+        return f"The site's database answers: {error}. Check the disk and the folder's owner, then try again."
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        return f"{error.filename or 'The system'}: {error.strerror or error}."
+    return None
+
+
+def _folder(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Path | None:
+    if value is not None and not value.strip():
+        raise click.BadParameter("name a folder.")
+    return None if value is None else Path(value)

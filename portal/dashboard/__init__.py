@@ -1,0 +1,1 @@
+"""How the site stands: figures, charts, alerts, the search."""

@@ -1,0 +1,273 @@
+"""The archive's disk: how full it is, what fills it, and when it will be full."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from peewee import fn
+
+from portal import runtime
+from portal.access import origins
+from portal.ingest import disk_reserve
+from portal.models import Blob, DiskDay, File, Trash, now, writing
+
+log = logging.getLogger(__name__)
+
+EVERY = timedelta(minutes=10)
+"""How often the worker looks; of each day the last look is kept."""
+AT_FIRST = timedelta(seconds=10)
+LITTLE = 1_000_000_000
+"""Bytes of a site that is looked at that often: a new one shall see its first objects count."""
+KEPT = timedelta(days=400)
+GROWTH = timedelta(days=30)
+"""Whose growth the forecast goes on."""
+LEAST = timedelta(days=7)
+"""With less than this it says nothing."""
+FAR = timedelta(days=3650)
+SOON = timedelta(days=60)
+FEWEST, SHOWN = 14, 90
+"""Days in the picture."""
+MOST_FILES = 200_000
+"""Files outside the archive that are looked at: an export to this disk may have more, which then count as others'."""
+LATEST, WRITERS = 5_000, 8
+"""Files among which the page says who wrote most, and how many of these it names."""
+
+PARTS = ("Archive", "Database", "Other files of Portico", "Everything else")
+
+Kind = Literal["full", "date", "far", "still", "short"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """The disk at this moment, in bytes."""
+
+    total: int
+    free: int
+    floor: int
+    """What stays free: with less, nothing is taken in."""
+
+    @property
+    def used(self) -> int:
+        return self.total - self.free
+
+    @property
+    def left(self) -> int:
+        """What can still be taken in; negative below the floor."""
+        return self.free - self.floor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """When nothing more can be taken in, if the disk goes on as in the last 30 days."""
+
+    kind: Kind
+    a_day: int = 0
+    """Bytes of growth."""
+    moment: datetime | None = None
+    known: int = 0
+    """Days that are known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One day of the picture."""
+
+    begin: datetime
+    row: DiskDay | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What Home and the disk's page show of the disk; `last` is when the worker last looked at what fills it."""
+
+    room: Room
+    forecast: Forecast
+    days: tuple[DiskDay, ...]
+
+    @property
+    def last(self) -> DiskDay | None:
+        return self.days[-1] if self.days else None
+
+    @property
+    def soon(self) -> bool:
+        """Whether it will be full before the next disk could be bought."""
+        moment = self.forecast.moment
+        return moment is not None and moment < now() + SOON
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The days of the picture, the last one today; those that nobody looked at have no row."""
+        if not self.days:
+            return ()
+        top = now().replace(hour=0, minute=0, second=0, microsecond=0)
+        known = {row.day: row for row in self.days}
+        number = min(SHOWN, max(FEWEST, (top - _midnight(self.days[0])).days + 1))
+        begins = (top - timedelta(days=back) for back in range(number - 1, -1, -1))
+        return tuple(Column(begin=begin, row=known.get(f"{begin:%Y-%m-%d}")) for begin in begins)
+
+    @property
+    def stacks(self) -> tuple[tuple[int, ...], ...]:
+        """The same as sizes from the foot up, in the order of `PARTS`."""
+        return tuple(_stack(one.row) if one.row else () for one in self.columns)
+
+    @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """What takes the used part; one part until the worker has looked."""
+        if self.last is None:
+            return (("In use", self.room.used),)
+        ours = (self.last.segments, self.last.database, self.last.rest)
+        others = max(0, self.room.used - sum(ours))
+        return tuple(zip(PARTS, (*ours, others), strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writer:
+    """Who wrote some of the latest files."""
+
+    origin: origins.Named
+    files: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latest:
+    """Who wrote the latest files, and since when these are."""
+
+    files: int
+    since: datetime | None
+    writers: tuple[Writer, ...]
+
+
+def room() -> Room:
+    """The archive's disk."""
+    disk = os.statvfs(runtime.current().archive)
+    free = disk.f_frsize * disk.f_bavail
+    used = disk.f_frsize * (disk.f_blocks - disk.f_bfree)
+    return Room(total=used + free, free=free, floor=disk_reserve.floor())
+
+
+def standing() -> Standing:
+    """The disk now, its days and its forecast; one statement."""
+    here, moment = room(), now()
+    first, last = f"{moment - KEPT:%Y-%m-%d}", f"{moment:%Y-%m-%d}"
+    days = tuple(DiskDay.select().where(DiskDay.day >= first, DiskDay.day <= last).order_by(DiskDay.day))
+    known = [(day.at, day.total - day.free) for day in days if moment - GROWTH <= day.at <= moment]
+    return Standing(room=here, forecast=forecast([*known, (moment, here.used)], here, moment), days=days)
+
+
+def forecast(known: Sequence[tuple[datetime, int]], here: Room, moment: datetime) -> Forecast:
+    """The straight line through the bytes in use of some moments, drawn on until only the floor is left."""
+    span = moment - min(at for at, _ in known)
+    if here.left <= 0:
+        return Forecast(kind="full", known=span.days)
+    if span < LEAST:
+        return Forecast(kind="short", known=span.days)
+    a_day = _slope([((at - moment) / timedelta(days=1), used) for at, used in known])
+    if a_day < 1:
+        return Forecast(kind="still", known=span.days)
+    away = here.left / a_day
+    if away > FAR.days:
+        return Forecast(kind="far", a_day=round(a_day), known=span.days)
+    return Forecast(kind="date", a_day=round(a_day), moment=moment + timedelta(days=away), known=span.days)
+
+
+def latest() -> Latest:
+    """By two statements on the newest rows, whatever the size of the site."""
+    newest = File.select(File.origin_type, File.origin_id, File.created, File.blob).order_by(File.id.desc())
+    some = newest.limit(LATEST).alias("some")
+    begin = fn.MIN(some.c.created).coerce(False)
+    columns = (some.c.origin_type, some.c.origin_id, fn.COUNT(some.c.blob_id), fn.SUM(Blob.size), begin)
+    found: Any = Blob.select(*columns).join(some, on=(some.c.blob_id == Blob.id))
+    rows = list(found.group_by(some.c.origin_type, some.c.origin_id).order_by(fn.SUM(Blob.size).desc()).tuples())
+    top = rows[:WRITERS]
+    names = origins.names((kind, number) for kind, number, *_ in top)
+    begins = [datetime.fromisoformat(row[4]).replace(tzinfo=UTC) for row in rows]
+    since = min(begins, default=None)
+    writers = (Writer(origin=names[row[0], row[1]], files=row[2], size=row[3]) for row in top)
+    return Latest(files=sum(row[2] for row in rows), since=since, writers=tuple(writers))
+
+
+def thrown() -> tuple[int, int]:
+    """Files in the trash, and their bytes."""
+    row: Any = Trash.select(fn.COALESCE(fn.SUM(Trash.files), 0), fn.COALESCE(fn.SUM(Trash.size), 0)).tuples().get()
+    return int(row[0]), int(row[1])
+
+
+def sample() -> bool:
+    """Look at the disk if the last look is long ago, and keep it as this day's; whether that was done.
+
+    A folder that cannot be read counts nothing.
+    """
+    moment = now()
+    last = DiskDay.select().order_by(DiskDay.day.desc()).first()
+    if last is not None and moment - _pause(last) < last.at <= moment:
+        return False
+    here, chosen = room(), runtime.current()
+    segments = sum(_sizes(chosen.archive, MOST_FILES * 100))
+    database = sum(_size(path) for path in chosen.data.glob(f"{chosen.database.name}*"))
+    whole = sum(_sizes(chosen.data, MOST_FILES, leave=chosen.archive))
+    row = {"at": moment, "total": here.total, "free": here.free, "segments": segments, "database": database}
+    row["rest"] = max(0, whole - database)
+    with writing():
+        DiskDay.insert(day=f"{moment:%Y-%m-%d}", **row).on_conflict(conflict_target=[DiskDay.day], update=row).execute()
+        DiskDay.delete().where(DiskDay.day < f"{moment - KEPT:%Y-%m-%d}").execute()
+    return True
+
+
+def _pause(last: DiskDay) -> timedelta:
+    return AT_FIRST if last.segments + last.rest < LITTLE else EVERY
+
+
+def _stack(row: DiskDay) -> tuple[int, ...]:
+    ours = (row.segments, row.database, row.rest)
+    return (*ours, max(0, row.used - sum(ours)))
+
+
+def _midnight(row: DiskDay) -> datetime:
+    return datetime.fromisoformat(f"{row.day}T00:00:00+00:00")
+
+
+def _slope(points: Sequence[tuple[float, int]]) -> float:
+    """Of the least-squares line."""
+    middle = sum(x for x, _ in points) / len(points)
+    level = sum(y for _, y in points) / len(points)
+    spread = sum((x - middle) ** 2 for x, _ in points)
+    return sum((x - middle) * (y - level) for x, y in points) / spread if spread else 0.0
+
+
+def _sizes(folder: Path, most: int, leave: Path | None = None) -> Iterator[int]:
+    """What each file in a folder takes, at whatever depth, without other disks that are mounted there."""
+    waiting, seen = [folder], 0
+    device = _device(folder)
+    while waiting and seen < most:
+        try:
+            entries = os.scandir(waiting.pop())
+        except OSError as error:
+            log.warning("a folder cannot be looked at for its size: %s", error)
+            continue
+        with entries:
+            for entry in entries:
+                seen += 1
+                path = Path(entry.path)
+                if not entry.is_dir(follow_symlinks=False):
+                    yield _size(path)
+                elif path != leave and _device(path) == device:
+                    waiting.append(path)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_blocks * 512
+    except OSError:
+        return 0
+
+
+def _device(path: Path) -> int | None:
+    try:
+        return path.stat().st_dev
+    except OSError:
+        return None

@@ -1,0 +1,1 @@
+"""Encodings and value rules of the standard; no tables, no files."""

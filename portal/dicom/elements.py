@@ -1,0 +1,209 @@
+"""The elements of a DICOM object as a person reads them: tag, keyword, VR and value, without the pixels."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, BinaryIO, NamedTuple
+
+from pydicom import DataElement, Dataset
+from pydicom.charset import convert_encodings, default_encoding
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
+from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag
+from pydicom.uid import ExplicitVRLittleEndian
+
+from portal.dicom import file_meta, raw_values
+from portal.dicom.element_reader import ITEM, MAX_DEPTH, UNDEFINED_LENGTH, Reader
+from portal.dicom.element_reader import Element as Encoded
+from portal.dicom.kept_headers import PIXEL_REPRESENTATION
+from portal.dicom.query_attributes import SPECIFIC_CHARACTER_SET
+from portal.dicom.same_content import Key
+
+MOST_ROWS = 5000
+LONGEST_VALUE = 256
+TAG_DIGITS = 8
+_HEX = re.compile(r"[0-9a-f]")
+_TAG = re.compile(r"[(\s]*[0-9a-f]{4}[,\s]*[0-9a-f]{4}[)\s]*")
+MAX_VALUE_SIZE = 4 << 10
+"""Bytes of a value that are looked at: more than are shown, and a multiple of every word size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Element:
+    """One row of the header viewer; `depth` counts the sequences around it."""
+
+    depth: int
+    tag: str
+    keyword: str
+    vr: str
+    value: str
+
+
+class Shown(NamedTuple):
+    """What is shown of a value, and the beginning of its bytes."""
+
+    text: str
+    beginning: bytes
+
+
+def read(content: BinaryIO, size: int) -> list[Element]:
+    """The elements of a Part 10 file in their order, each value cut to be read. Raises NotDicom for another file."""
+    content.seek(0)
+    meta = file_meta.read(content)
+    content.seek(file_meta.OFFSET)
+    length = meta.dataset_offset - file_meta.OFFSET
+    rows = _Rows(Reader(content, size=length, transfer_syntax_uid=ExplicitVRLittleEndian)).read()
+    content.seek(meta.dataset_offset)
+    syntax, size = file_meta.syntax_of(meta), size - meta.dataset_offset
+    return rows + _Rows(Reader(content, size=size, transfer_syntax_uid=syntax, deep=True)).read()
+
+
+def by_key(content: BinaryIO, size: int) -> dict[Key, Shown]:
+    """The elements of a Part 10 file before its pixels, by their tags and those of the sequences around them.
+
+    Raises NotDicom, BadValue.
+    """
+    content.seek(0)
+    meta = file_meta.read(content)
+    content.seek(meta.dataset_offset)
+    syntax = file_meta.syntax_of(meta)
+    rows = _Rows(Reader(content, size=size - meta.dataset_offset, transfer_syntax_uid=syntax, deep=True))
+    values = [row.value for row in rows.read()]
+    return {
+        key: Shown(text, rows.beginnings.get(at, b""))
+        for at, (key, text) in enumerate(zip(rows.keys, values, strict=True))
+    }
+
+
+def matching(rows: Sequence[Element], search: str) -> Sequence[Element]:
+    """The elements whose tag, keyword, VR or value holds the text; a tag is found however it is written."""
+    wanted = search.casefold()
+    tag = "".join(_HEX.findall(wanted))
+    as_tag = tag if len(tag) == TAG_DIGITS and _TAG.fullmatch(wanted) else ""
+    return [row for row in rows if _holds(row, wanted, as_tag)] if wanted else rows
+
+
+def _holds(row: Element, wanted: str, tag: str) -> bool:
+    if tag and "".join(_HEX.findall(row.tag.casefold())) == tag:
+        return True
+    return any(wanted in part.casefold() for part in (row.tag, row.keyword, row.vr, row.value))
+
+
+@dataclass
+class _Level:
+    """What the values of a data set or an item are read by."""
+
+    encodings: Any
+    creators: Dataset = field(default_factory=Dataset)
+    """Its private creators, which name the VRs of their elements."""
+
+
+class _Rows:
+    """The rows of a data set, read one after another."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._rows: list[Element] = []
+        self.keys: list[Key] = []
+        self.beginnings: dict[int, bytes] = {}
+        """By the number of the row: the first bytes of its value."""
+        self._levels = [_Level(default_encoding)]
+        self._sequences: list[tuple[int, int, int]] = []
+        """Around the current element: the row and the tag of each, and how many items it has so far."""
+        self._signed = False
+
+    def read(self) -> list[Element]:
+        for element in self._reader:
+            if element.tag != ITEM:
+                self._end_sequences(element.depth)
+                if len(self._rows) == MOST_ROWS:
+                    break
+                self._add(element)
+            else:
+                self._begin_item(element.depth)
+        self._end_sequences(0, at_least=len(self._rows) == MOST_ROWS)
+        return self._rows
+
+    def _begin_item(self, depth: int) -> None:
+        self._end_sequences(depth)
+        row, tag, items = self._sequences[-1]
+        self._sequences[-1] = row, tag, items + 1
+        self._levels[depth:] = [_Level(self._levels[depth - 1].encodings)]
+
+    def _end_sequences(self, depth: int, *, at_least: bool = False) -> None:
+        """Give the sequences that are not around this depth their number of items, which is known at their end."""
+        while len(self._sequences) > depth:
+            row, _, items = self._sequences.pop()
+            value = _counted(items, "item")
+            self._rows[row] = replace(self._rows[row], value=f"(at least {value[1:]}" if at_least else value)
+
+    def _add(self, encoded: Encoded) -> None:
+        tag, depth = BaseTag(encoded.tag), encoded.depth
+        self.keys.append((*((around, items) for _, around, items in self._sequences), (encoded.tag, 0)))
+        if encoded.vr == "SQ":
+            if depth < MAX_DEPTH:
+                self._sequences.append((len(self._rows), encoded.tag, 0))
+            self._rows.append(_row(tag, "SQ", "(nested too deeply to be shown)", depth))
+            return
+        try:
+            vr, value = self._value(encoded)
+        except raw_values.UNREADABLE:
+            vr, value = "", "(cannot be read)"
+        self._rows.append(_row(tag, vr, value, depth))
+
+    def _value(self, encoded: Encoded) -> tuple[str, str]:
+        """VR and value as they are shown."""
+        level, vr = self._levels[encoded.depth], encoded.vr
+        if encoded.length == UNDEFINED_LENGTH:
+            return vr or raw_values.known_vr(encoded.tag), "(fragments)"
+        known = raw_values.known_vr(encoded.tag)
+        if vr in (None, "UN") and known != "UN":
+            vr = raw_values.unambiguous(known, signed=self._signed)
+        value = self._reader.bytes_at(encoded.offset, min(encoded.length, MAX_VALUE_SIZE))
+        self.beginnings[len(self._rows)] = value[:LONGEST_VALUE]
+        raw = RawDataElement(
+            BaseTag(encoded.tag), vr, len(value), value, 0, encoded.implicit, self._reader.is_little_endian
+        )
+        element = convert_raw_data_element(raw, encoding=level.encodings, ds=level.creators)
+        self._note(element, level)
+        length = self._reader.length_of(encoded)
+        return element.VR, _counted(length, "byte") if isinstance(element.value, bytes) else shown(element)
+
+    def _note(self, element: DataElement, level: _Level) -> None:
+        """What other values are read by."""
+        if element.tag == SPECIFIC_CHARACTER_SET:
+            level.encodings = convert_encodings(element.value or "ISO_IR 6")
+        elif element.tag == PIXEL_REPRESENTATION:
+            self._signed = element.value == 1
+        elif raw_values.is_private_creator(element.tag):
+            level.creators[element.tag] = element
+
+
+def _row(tag: BaseTag, vr: str, value: str, depth: int) -> Element:
+    return Element(depth=depth, tag=f"({tag.group:04X},{tag.element:04X})", keyword=name(tag), vr=vr, value=value)
+
+
+def name(tag: int) -> str:
+    """The keyword of an element; empty where the standard has none for it."""
+    return "Private" if BaseTag(tag).is_private else keyword_for_tag(tag)
+
+
+def shown(element: DataElement) -> str:
+    """The value in one line, cut to be read; of a sequence how many items it has, of bytes how many they are."""
+    value: Any = element.value
+    if element.VR == "SQ":
+        return _counted(len(value), "item")
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return _counted(len(value), "byte")
+    values: Iterable[Any] = islice(value, LONGEST_VALUE) if isinstance(value, MultiValue | list) else [value]
+    text = "\\".join(str(single)[: LONGEST_VALUE + 1] for single in values)
+    text = "".join(character if character.isprintable() else " " for character in text[: LONGEST_VALUE + 1])
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"({number} {what}{'' if number == 1 else 's'})"

@@ -1,0 +1,1 @@
+"""Exports: what is planned, copied, proved, sent, repeated."""

@@ -1,0 +1,112 @@
+"""Reading a manifest back, line by line as `manifests.make` writes it: constant memory, whatever it names."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from portal import runtime
+from portal.errors import BadValue
+from portal.exports.manifest import FORMAT
+
+LONGEST_LINE = 1 << 20
+MOST_HEAD = 50
+"""Lines before the items."""
+MOST_BYTES = 1 << 62
+NO_MANIFEST = "It is no manifest of Portico, or it was cut off."
+
+Entry = dict[str, Any]
+TEXTS = {"key": None, "sha256": None, "sidecar_of": "", "name": ""}
+"""What of an entry is text, and what stands for it where it is left out."""
+
+
+class ManifestReader:
+    """`entries` once; what the others say is known when it has ended."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+        self._whole = hashlib.sha256()
+        self._signed = hmac.new(runtime.secrets().derive("manifest"), digestmod=hashlib.sha256)
+        self.head: dict[str, Any] = {}
+        self.size = 0
+        self.is_ours = False
+        """Whether it bears this site's signature."""
+        self._is_over = False
+
+    @property
+    def digest(self) -> str:
+        return self._whole.hexdigest()
+
+    def entries(self) -> Iterator[Entry]:
+        """Each object that it says has arrived. Raises BadValue where it is no manifest."""
+        lines = self._lines()
+        if self._value(f"{{{self._head(lines)}}}") != {"format": FORMAT}:
+            raise BadValue(NO_MANIFEST)
+        for _number, line in zip(range(MOST_HEAD), lines, strict=False):
+            if line == b'"items": [':
+                break
+            self.head |= self._value(b"{%s}" % line.removesuffix(b","))
+        else:
+            raise BadValue(NO_MANIFEST)
+        yield from self._items(lines)
+        for _line in lines:
+            pass  # what failed, and the signature
+        if not self._is_over:
+            raise BadValue(NO_MANIFEST)
+
+    def check(self) -> None:
+        """Read all of it. Raises BadValue where it is no manifest."""
+        for _entry in self.entries():
+            pass
+
+    def _head(self, lines: Iterator[bytes]) -> str:
+        return next(lines, b"").decode(errors="replace").removeprefix("{").removesuffix(",")
+
+    def _items(self, lines: Iterator[bytes]) -> Iterator[Entry]:
+        for line in lines:
+            if line == b"],":
+                return
+            entry = self._value(line.removesuffix(b","))
+            if type(entry.get("size")) is not int or not 0 <= entry["size"] < MOST_BYTES:
+                raise BadValue(NO_MANIFEST)
+            if not all(_is_text(entry.get(name, default)) for name, default in TEXTS.items()):
+                raise BadValue(NO_MANIFEST)
+            yield entry
+
+    def _value(self, text: str | bytes) -> dict[str, Any]:
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise BadValue(NO_MANIFEST) from error
+        if not isinstance(value, dict):
+            raise BadValue(NO_MANIFEST)
+        return value
+
+    def _lines(self) -> Iterator[bytes]:
+        """Each line but the last, which is the signature of all before it."""
+        waiting = b""
+        for chunk in self._chunks:
+            self.size += len(chunk)
+            self._whole.update(chunk)
+            *lines, waiting = (waiting + chunk).split(b"\n")
+            if len(waiting) > LONGEST_LINE:
+                raise BadValue(NO_MANIFEST)
+            for line in lines:
+                if line.startswith(b'"signature": '):
+                    self._close(line)
+                else:
+                    self._signed.update(line + b"\n")
+                    yield line
+
+    def _close(self, line: bytes) -> None:
+        signature = self._value(b"{" + line).get("signature")
+        self._is_over = True
+        self.is_ours = isinstance(signature, str) and hmac.compare_digest(
+            signature.encode(errors="replace"), self._signed.hexdigest().encode()
+        )
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is text that a table takes: JSON can spell half of a character."""
+    return isinstance(value, str) and value == value.encode(errors="replace").decode()

@@ -1,0 +1,109 @@
+"""The rules of an export: which objects it takes, and where each goes. The first rule that takes an object decides."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from portal.errors import BadValue
+from portal.exports import conditions, key_template
+from portal.exports.conditions import Condition
+from portal.exports.key_template import Template
+from portal.tree.walk import Facts, Found
+
+LEVELS = ("all", "project", "subject", "session", "acquisition")
+MOST = 10
+MOST_CONDITIONS = 20
+"""Conditions of one rule that include, and as many that exclude."""
+Written = Mapping[str, Any]
+"""A rule as it is kept: level, include and exclude (lines), path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    level: str
+    include: tuple[Condition, ...]
+    """One of them is enough; without any, everything of that level."""
+    exclude: tuple[Condition, ...]
+    template: Template
+
+    def takes(self, facts: Facts) -> bool:
+        if self.level not in ("all", facts["level"]):
+            return False
+        return not self.include or any(condition.holds(facts) for condition in self.include)
+
+    def leaves_out(self, facts: Facts) -> Condition | None:
+        return next((condition for condition in self.exclude if condition.holds(facts)), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    rules: tuple[Rule, ...]
+
+    @cached_property
+    def are_usual(self) -> bool:
+        """Everything, each object at its usual path."""
+        first = self.rules[0]
+        return first.level == "all" and not first.include and not first.exclude and first.template.is_usual
+
+    @property
+    def may_collide(self) -> bool:
+        """Whether two objects may get one key: not by the usual path alone, which tells names apart."""
+        return any(not rule.template.is_usual for rule in self.rules)
+
+    def place(self, found: Found) -> tuple[str, str]:
+        """The key of an object; or no key, and a sentence that says why no rule takes it."""
+        if self.are_usual:
+            return found.path, ""
+        facts = found.facts
+        why = "No rule takes it."
+        for number, rule in enumerate(self.rules, 1):
+            if not rule.takes(facts):
+                continue
+            left_out = rule.leaves_out(facts)
+            if left_out is None:
+                return (found.path if rule.template.is_usual else found.key(rule.template.path(facts))), ""
+            why = f"Rule {number} leaves it out: {left_out.text}"
+        return "", why
+
+    def written(self) -> list[dict[str, Any]]:
+        """The rules as they are kept in a job, and as `parse` takes them."""
+        return [
+            {
+                "level": rule.level,
+                "include": [condition.text for condition in rule.include],
+                "exclude": [condition.text for condition in rule.exclude],
+                "path": rule.template.text,
+            }
+            for rule in self.rules
+        ]
+
+
+def parse(rules: Sequence[Written]) -> Rules:
+    """The rules as somebody wrote them; without any: everything, each object at its usual path.
+
+    Raises BadValue with the field of the form: `include_2` is that of the second rule.
+    """
+    if len(rules) > MOST:
+        raise BadValue(f"An export has at most {MOST} rules.", field=f"level_{MOST}")
+    return Rules(rules=tuple(_rule(rule, number) for number, rule in enumerate(rules or ({},), 1)))
+
+
+def _rule(rule: Written, number: int) -> Rule:
+    level = str(rule.get("level") or "all")
+    if level not in LEVELS:
+        raise BadValue(f"{level[:40]!r} is no level. Choose one of: {', '.join(LEVELS)}.", field=f"level_{number}")
+    return Rule(
+        level=level,
+        include=_conditions(rule.get("include") or (), f"include_{number}"),
+        exclude=_conditions(rule.get("exclude") or (), f"exclude_{number}"),
+        template=key_template.parse(str(rule.get("path") or key_template.USUAL), field=f"path_{number}"),
+    )
+
+
+def _conditions(lines: Any, field: str) -> tuple[Condition, ...]:
+    if not isinstance(lines, list | tuple):
+        raise BadValue("Conditions are a list of texts, such as: modality is MR", field=field)
+    if len(lines) > MOST_CONDITIONS:
+        raise BadValue(f"A rule has at most {MOST_CONDITIONS} conditions here.", field=field)
+    return tuple(conditions.parse(str(line), field=field) for line in lines)

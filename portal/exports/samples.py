@@ -1,0 +1,73 @@
+"""Some files of a project, to show what would become of all."""
+
+import itertools
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from peewee import fn
+
+from portal.models import HELD, SUPERSEDED, Acquisition, File, Instance, Project, Session, Subject
+from portal.models.compiled import among, plain
+from portal.tree.walk import Folder, Found, Part, Walk, subject_folder, top_folder
+
+SUBJECTS, LOOKED_AT = 6, 40
+"""Subjects that are looked at for a sample, and containers of each."""
+NEWEST = 2**63 - 1
+LEVELS: dict[str, Any] = {"project": Project, "subject": Subject, "session": Session, "acquisition": Acquisition}
+
+
+def sample(part: Part, most: int) -> list[Found]:
+    """Some files of a part, as different as a quick look finds them: other levels, modalities and subjects first.
+
+    Names are not told apart from siblings that are not among them.
+    """
+    top = top_folder(part.project)
+    walk = Walk(part, NEWEST)
+    folders: list[Folder] = [top] if part.level == "project" else []
+    for number, label, patient_id in _some_subjects(part):
+        below = walk.below([subject_folder(top, number, label, patient_id)])
+        folders += itertools.islice(below, LOOKED_AT)
+    firsts = _first_files(folders)
+    filled = [folder for folder in folders if (folder.level, folder.id) in firsts]
+    seen: set[tuple[str, ...]] = set()
+    other: list[Folder] = []
+    more: list[Folder] = []
+    for folder in filled:
+        kind = (folder.level, folder.facts.get("modality", ""), folder.facts.get("subject", ""))
+        (more if kind in seen else other).append(folder)
+        seen.add(kind)
+    return list(walk.named([*other, *more][:most], firsts))
+
+
+def _some_subjects(part: Part) -> list[tuple[Any, ...]]:
+    """The first, the last and some subjects between them that are meant."""
+    meant = Subject.select(Subject.id).where(Subject.project == part.project, Subject.trash.is_null())
+    if part.level == "subject":
+        meant = meant.where(Subject.id.in_(part.ids))
+    if part.level == "session":
+        some = part.ids[:: max(1, len(part.ids) // SUBJECTS)][:SUBJECTS]
+        meant = meant.where(Subject.id.in_(Session.select(Session.subject).where(Session.id.in_(some))))
+    ((first, last),) = plain(meant.select(fn.MIN(Subject.id), fn.MAX(Subject.id)))
+    found: dict[int, tuple[Any, ...]] = {}
+    for place in range(SUBJECTS if first is not None else 0):
+        least = first + (last - first) * place // (SUBJECTS - 1)
+        rows = Subject.select(Subject.id, Subject.label, Subject.patient_id).where(
+            Subject.id.in_(meant.where(Subject.id >= least).order_by(Subject.id).limit(1))
+        )
+        found |= {row[0]: row for row in plain(rows)}
+    return list(found.values())
+
+
+def _first_files(folders: Sequence[Folder]) -> dict[tuple[str, int], "array[int]"]:
+    """The number of one live file in each of some containers that has any."""
+    found: dict[tuple[str, int], array[int]] = {}
+    for level in dict.fromkeys(folder.level for folder in folders):
+        table = LEVELS[level]
+        held = Instance.select(Instance.id).where(Instance.file == File.id, Instance.state.in_((HELD, SUPERSEDED)))
+        lying = (File.parent_type == level) & (File.parent_id == table.id) & File.deleted_at.is_null()
+        one = File.select(File.id).where(lying, ~fn.EXISTS(held))
+        ids = [folder.id for folder in folders if folder.level == level]
+        rows = table.select(table.id, one.limit(1)).where(among(table.id, ids))
+        found |= {(level, number): array("q", [file]) for number, file in plain(rows) if file is not None}
+    return found

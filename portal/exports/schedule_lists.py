@@ -1,0 +1,70 @@
+"""The lists of schedules, and of what one was due for."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from peewee import Case
+
+from portal.exports import exports, schedules
+from portal.jobs.progress import ACTIVE
+from portal.listing import LongList
+from portal.models import Job, Schedule, ScheduleRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class Time:
+    """One time that a schedule was due; `export` is None where nothing was started, or its row is gone."""
+
+    id: int
+    due: datetime
+    sentence: str
+    export: dict[str, Any] | None
+
+
+SCHEDULES = LongList(
+    table=Schedule,
+    rows=Schedule.select,
+    views=schedules.views,
+    state=lambda: Schedule.state,
+    searched=(Schedule.label, Schedule.sentence, Schedule.cron),
+    sorts={
+        "label": lambda: Schedule.label.collate("NOCASE"),
+        "state": lambda: Schedule.state,
+        "next": lambda: Schedule.due,
+    },
+    usual="label",
+    heads=(
+        *("Schedule", "Label", "Project", "Only", "To", "When", "Cron", "State", "Why", "Next", "Last"),
+        *("How the last one ended", "Confirmed by", "Confirmed"),
+    ),
+    cells=lambda row: (
+        *(row["id"], row["label"], row["project"], row["only"], row["storage"], row["when"], row["cron"]),
+        *(row["state"], row["sentence"], row["next"], row["last"], row["last_sentence"]),
+        *(row["confirmed_by"], row["confirmed"]),
+    ),
+)
+
+
+def times_of(schedule: Schedule) -> LongList:
+    """When a schedule was due, and what came of it."""
+    return LongList(
+        table=ScheduleRun,
+        rows=lambda: ScheduleRun.select(ScheduleRun, Job).left_outer_join(Job).where(ScheduleRun.schedule == schedule),
+        views=lambda rows: [_time(row) for row in rows],
+        state=lambda: Case(None, [(Job.id.is_null(), "out"), (Job.state.in_(ACTIVE), "active")], Job.state),
+        searched=(ScheduleRun.sentence, Job.sentence),
+        sorts={"due": lambda: ScheduleRun.id},
+        usual="-due",
+        heads=("Due", "Export", "State", "What happened", "Objects", "Bytes"),
+        cells=lambda time: (
+            time.due,
+            *(time.export[name] if time.export else None for name in ("id", "state")),
+            time.export["sentence"] if time.export else time.sentence,
+            *(time.export[name] if time.export else None for name in ("items", "bytes")),
+        ),
+    )
+
+
+def _time(row: ScheduleRun) -> Time:
+    return Time(id=row.id, due=row.due, sentence=row.sentence, export=exports.view(row.job) if row.job else None)

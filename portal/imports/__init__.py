@@ -1,0 +1,1 @@
+"""Imports: what is taken in from an external storage."""

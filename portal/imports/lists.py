@@ -1,0 +1,24 @@
+"""The list of imports."""
+
+from portal.imports import imports
+from portal.jobs.lists import OBJECT_SORTS, SEARCHED, job_state, with_reasons
+from portal.listing import LongList
+from portal.models import Job
+
+IMPORTS = LongList(
+    table=Job,
+    rows=lambda: Job.select().where(Job.kind == "import"),
+    views=lambda rows: with_reasons(lambda some: [imports.view(row) for row in some], rows),
+    state=job_state,
+    searched=SEARCHED,
+    sorts=OBJECT_SORTS,
+    usual="-number",
+    heads=(
+        *("Import", "Storage", "Folder", "Project", "By", "State", "What happened", "Objects", "Done", "Failed"),
+        *("Bytes", "Started by", "Asked for", "Ended"),
+    ),
+    cells=lambda row: (
+        *(row["id"], row["storage"], row["prefix"], row["project"], row["by"], row["state"], row["sentence"]),
+        *(row["items"], row["done"], row["failed"], row["bytes"], row["started_by"], row["created"], row["ended"]),
+    ),
+)

@@ -1,0 +1,107 @@
+"""What somebody wants imported, checked: from where, which objects, into what; kept as a job's parameters."""
+
+import fnmatch
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from portal.errors import BadValue
+from portal.imports import path_template
+from portal.storage import storages
+from portal.storage_drivers import object_keys
+from portal.tree import containers
+
+BY = ("headers", "manifest", "path")
+MOST_PATTERNS = 20
+LONGEST_PATTERN = 200
+LONGEST_PREFIX = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is to be imported. Each is as it was written in a form or on a command line."""
+
+    of: str
+    """The storage's label."""
+    to: str
+    """GROUP/PROJECT."""
+    prefix: str = ""
+    by: str = "headers"
+    """What says where an object belongs: its DICOM header, our own manifest with its sidecars, or its path."""
+    path: str = ""
+    include: Sequence[str] = ()
+    """Patterns such as `*.dcm`, of a name or of a whole path; without any, everything."""
+    exclude: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    params: dict[str, Any]
+    what: str
+
+
+def check(wanted: Wanted) -> Order:
+    """Raises Missing, NotAllowed or BadValue, with the field of the form."""
+    storage = storages.get(wanted.of)
+    project = containers.project(wanted.to)
+    group, label = project.group.code, project.label
+    storages.require_import(storage, group, label)
+    if wanted.by not in BY:
+        raise BadValue(f"{wanted.by[:40]!r} is none of: {', '.join(BY)}.", field="by")
+    if wanted.path.strip() and wanted.by != "path":
+        raise BadValue("A path is only read where the path says where objects belong.", field="path")
+    params = {
+        "storage": storage.id,
+        "of": storage.label,
+        "project": project.id,
+        "path": f"{group}/{label}",
+        "prefix": _prefix(wanted.prefix),
+        "by": wanted.by,
+        "template": str(path_template.parse(wanted.path)) if wanted.by == "path" else "",
+        "include": _patterns(wanted.include, "include"),
+        "exclude": _patterns(wanted.exclude, "exclude"),
+    }
+    beginning = f"/{params['prefix']}" if params["prefix"] else ""
+    return Order(params=params, what=f"{storage.label}{beginning} to {params['path']}"[:300])
+
+
+def left_out(params: Mapping[str, Any], key: str) -> str:
+    """Why an object is not wanted; empty where it is."""
+    path = key.removeprefix(f"{params['prefix']}/")
+    if params["include"] and not any(_matches(pattern, path) for pattern in params["include"]):
+        return "No pattern includes it."
+    found = next((pattern for pattern in params["exclude"] if _matches(pattern, path)), None)
+    return f"Left out by {found}" if found else ""
+
+
+def _matches(pattern: str, path: str) -> bool:
+    compiled = _compiled(pattern)
+    return bool(compiled.match(path) or compiled.match(path.rpartition("/")[2]))
+
+
+@lru_cache(maxsize=2 * MOST_PATTERNS)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(fnmatch.translate(pattern), re.IGNORECASE)
+
+
+def _patterns(given: Sequence[str], field: str) -> list[str]:
+    patterns = [text.strip() for text in given if text.strip()]
+    if len(patterns) > MOST_PATTERNS or any(len(text) > LONGEST_PATTERN for text in patterns):
+        sentence = f"There are at most {MOST_PATTERNS} patterns, each of at most {LONGEST_PATTERN} characters."
+        raise BadValue(sentence, field=field)
+    return patterns
+
+
+def _prefix(text: str) -> str:
+    prefix = text.strip().rstrip("/")
+    parts = prefix.split("/") if prefix else []
+    if not object_keys.NO_SEGMENTS.isdisjoint(parts) or "\0" in prefix:
+        raise BadValue(
+            "The prefix begins with a slash, or has an empty part, . or ..; write it like a/b.", field="prefix"
+        )
+    if len(prefix.encode(errors="replace")) > LONGEST_PREFIX or not prefix.isprintable():
+        sentence = f"The prefix has more than {LONGEST_PREFIX:,} bytes, or a character that cannot be seen."
+        raise BadValue(sentence, field="prefix")
+    return prefix

@@ -1,0 +1,1 @@
+"""The one door in: how an object is received, judged, placed and indexed."""

@@ -1,0 +1,293 @@
+"""Conflicts: objects that we hold, hidden from peers, until an admin decides. No decision deletes bytes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, Literal, cast, get_args
+
+from portal import runtime
+from portal.access import audit, rights
+from portal.access.actors import Actor, ActorType, Origin
+from portal.dicom import header
+from portal.dicom.header import Header
+from portal.errors import BadValue, Busy, Damaged, Missing, NotDicom
+from portal.ingest import descriptions, index, placement, succession
+from portal.ingest.index import Verdict
+from portal.ingest.register import Stored
+from portal.models import (
+    CURRENT,
+    HELD,
+    Conflict,
+    Decision,
+    File,
+    Group,
+    Instance,
+    Project,
+    Series,
+    Study,
+    now,
+    writing,
+)
+from portal.tree import containers, labels
+
+REPLACED = "It replaced other content under its UID, which is kept."
+Choice = Literal["keep", "replace", "separate"]
+OPEN = "open"
+DECIDED_AT_ONCE = 200
+WORDS = {"open": "Open", "keep": "Kept", "replace": "Replaced", "separate": "Separated"}
+"""The states of a conflict in a word."""
+SENTENCES: dict[str, str] = {
+    "open": "Held until an admin decides.",
+    "keep": "Decided: what was here stays. This object is kept and hidden.",
+    "replace": "Decided: this object is shown. What was here is kept and hidden.",
+    "separate": "Decided: this object is shown in a project of its own.",
+}
+
+
+def every(state: str | None = OPEN, *, limit: int = 100, before: int | None = None) -> list[Conflict]:
+    """Conflicts, newest first; `state` is open or one of the choices, None all. Page on with the last one's id."""
+    found = Conflict.select(Conflict, File, Project, Group).join(File).switch(Conflict).join(Project).join(Group)
+    found = found.where(File.deleted_at.is_null())
+    if state is not None:
+        found = found.where(Conflict.choice == state)
+    if before is not None:
+        found = found.where(Conflict.id < before)
+    return list(found.order_by(Conflict.id.desc()).limit(limit))
+
+
+def count(state: str = OPEN) -> int:
+    """How many there are in one state; those whose object is in the trash wait there."""
+    return int(Conflict.select().join(File).where(Conflict.choice == state, File.deleted_at.is_null()).count())
+
+
+def get(conflict_id: int | str) -> Conflict:
+    """The conflict of this number. Raises Missing."""
+    text = str(conflict_id)
+    found = Conflict.get_or_none(Conflict.id == int(text)) if text.isdecimal() and len(text) < 19 else None
+    if found is None:
+        raise Missing(f"There is no conflict {text[:32]!r}. `portal conflict list` shows those that are open.")
+    return found
+
+
+def view(conflict: Conflict) -> dict[str, Any]:
+    """A conflict in plain values, for JSON and pages: what arrived, and what is here under its UID."""
+    rival = index.current(conflict.project_id, conflict.sop_uid)
+    if rival is not None and rival.file_id == conflict.file_id:
+        rival = succession.following(conflict)
+    return {
+        "id": conflict.id,
+        "kind": conflict.kind,
+        "sentence": conflict.sentence,
+        "differs": conflict.differs,
+        "state": conflict.choice,
+        "decision": SENTENCES[conflict.choice],
+        "project": f"{conflict.project.group.code}/{conflict.project.label}",
+        "sop_instance_uid": conflict.sop_uid,
+        "arrived": _side(conflict.file),
+        "here": None if rival is None else _side(rival.file),
+    }
+
+
+def sides(conflict: Conflict) -> tuple[File | None, File, bool]:
+    """What is here, and what is held. The third says that they are to be one object, as they have one UID.
+
+    Where nothing is here under the UID, what is here is another object of the study or series that it contradicts.
+    """
+    rival = index.current(conflict.project_id, conflict.sop_uid)
+    if rival is not None and rival.file_id == conflict.file_id:
+        rival = succession.following(conflict)
+    if rival is not None:
+        return rival.file, conflict.file, True
+    neighbour = _neighbour(conflict)
+    return (None if neighbour is None else neighbour.file), conflict.file, False
+
+
+def next_open(conflict_id: int) -> int | None:
+    """The open conflict after this one, from the newest down and round again; None where no other is open."""
+    others = (
+        Conflict.select(Conflict.id)
+        .join(File)
+        .where(Conflict.choice == OPEN, Conflict.id != conflict_id, File.deleted_at.is_null())
+    )
+    ordered = others.order_by(Conflict.id.desc())
+    found = ordered.where(Conflict.id < conflict_id).first() or ordered.first()
+    return None if found is None else int(found.id)
+
+
+def resolve(conflict_id: int | str, choice: str, *, actor: Actor) -> Conflict:
+    """Take a decision, or another one than before: each can be taken back by the next.
+
+    keep: what is here stays. replace: the held object is shown, and what was here is hidden. separate: the held
+    object is shown in a project of its own, beside the first. Raises BadValue, Missing or NotAllowed.
+    """
+    rights.require_admin(actor)
+    if choice not in get_args(Choice):
+        raise BadValue(f"{choice[:32]!r} is no decision. Choose keep, replace or separate.", field="choice")
+    parsed = _header_if_moved(get(conflict_id), choice)
+    with writing():
+        conflict = get(conflict_id)
+        if conflict.file.deleted_at is not None:
+            raise BadValue("The object is in the trash. Restore it first, then decide.")
+        before = conflict.choice
+        if before != choice:
+            if choice == "keep":
+                succession.check_hidden(conflict)
+            _decide(conflict, choice, parsed)
+            audit.record(
+                actor,
+                "conflict:resolved",
+                "conflict",
+                conflict.id,
+                choice=choice,
+                before=before,
+                sop_instance_uid=conflict.sop_uid,
+            )
+    descriptions.refresh()
+    return conflict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """How a decision on several conflicts ended: how many are decided so, and why others are not."""
+
+    done: int
+    refused: tuple[str, ...]
+
+
+def resolve_several(numbers: Sequence[str], choice: str, *, actor: Actor) -> Decided:
+    """The same decision on several conflicts, the oldest first: of those of one object that replace, the newest stays.
+
+    Each is decided on its own; one that cannot be keeps no other from it. Raises BadValue where there are none, or more
+    than a page has, and NotAllowed.
+    """
+    rights.require_admin(actor)
+    wanted = sorted(set(numbers), key=lambda text: (len(text), text))
+    if not wanted:
+        raise BadValue("No conflict is marked. Mark those that you decide on.", field="conflict")
+    if len(wanted) > DECIDED_AT_ONCE:
+        raise BadValue(f"No more than {DECIDED_AT_ONCE} conflicts are decided at once.", field="conflict")
+    if choice not in get_args(Choice):
+        raise BadValue(f"{choice[:32]!r} is no decision. Choose keep, replace or separate.", field="choice")
+    refused: list[str] = []
+    for number in wanted:
+        try:
+            resolve(number, choice, actor=actor)
+        except (Missing, BadValue, Busy, Damaged, NotDicom) as error:
+            refused.append(f"Conflict {number[:20]}: {error.sentence}")
+    return Decided(done=len(wanted) - len(refused), refused=tuple(refused))
+
+
+def replace_at_once(stored: Stored, parsed: Header) -> Stored:
+    """The site's policy *replace*: decide for the object that has just arrived, inside its write block."""
+    conflict = Conflict.get(Conflict.file == stored.file_id)
+    if conflict.kind != "content":
+        return stored
+    _decide(conflict, "replace", parsed)
+    return replace(stored, outcome="stored", sentence=REPLACED)
+
+
+def judged_again(verdict: Verdict, conflict: Conflict | None) -> Verdict:
+    """The verdict on an object that is indexed anew: one that nobody has decided on is held, whatever is here now."""
+    if conflict is None or conflict.choice != OPEN or verdict.state != CURRENT:
+        return verdict
+    return replace(verdict, state=HELD, sentence=conflict.sentence)
+
+
+def repeat(conflict: Conflict, parsed: Header | None = None) -> None:
+    """Carry the last decision out on rows that were made anew, inside the caller's write block.
+
+    `parsed` of an object that comes back from the trash: what it takes the place of then is written down.
+    """
+    if conflict.choice == "keep":
+        _carry_out(conflict, "keep")
+    elif conflict.choice == "replace":
+        succession.show_unless_overruled(conflict, SENTENCES["replace"], note=parsed is not None)
+    elif conflict.choice == "separate" and parsed is not None and _is_held(conflict):
+        _move(conflict, _project_beside(conflict).id, parsed, CURRENT)  # its place was taken meanwhile
+
+
+def _header_if_moved(conflict: Conflict, choice: str) -> Header | None:
+    """The header, from which a place in another project follows; what stays is decided on even if it is damaged."""
+    return _header(conflict.file) if "separate" in (choice, conflict.choice) else None
+
+
+def _decide(conflict: Conflict, choice: str, parsed: Header | None) -> None:
+    rival = index.current(conflict.project_id, conflict.sop_uid)
+    is_other = rival is not None and rival.file_id != conflict.file_id
+    gave_way = rival.file if choice == "replace" and rival is not None and is_other else None
+    Decision.create(conflict=conflict, choice=choice, rival=gave_way)
+    if choice == "separate":
+        succession.give_way(conflict, SENTENCES["separate"])
+        _move(conflict, _project_beside(conflict).id, parsed, CURRENT)
+    else:
+        if conflict.choice == "separate":
+            _move(conflict, conflict.project_id, parsed, HELD)
+        _carry_out(conflict, choice)
+    conflict.choice = choice
+    conflict.save(only=[Conflict.choice])
+
+
+def _carry_out(conflict: Conflict, choice: str) -> None:
+    if choice == "replace":
+        succession.show(conflict, SENTENCES["replace"])
+    else:
+        succession.hide(conflict, SENTENCES["keep"])
+
+
+def _move(conflict: Conflict, project_id: int, parsed: Header | None, state: str) -> None:
+    """Put the object into another project, in the index and in the tree."""
+    if parsed is None:
+        raise Busy("Somebody else has just decided. Look at the conflict again.")
+    file = conflict.file
+    instance = Instance.get(Instance.file == file)
+    origin = Origin(type=cast(ActorType, file.origin_type), id=file.origin_id, via=file.origin_via)
+    index.remove_all([file.id])
+    acquisition_id = placement.acquisition_for(project_id, parsed, origin)
+    file.name = placement.free_name("acquisition", acquisition_id, f"{parsed.sop_uid}.dcm")
+    file.parent_type, file.parent_id, file.modified = "acquisition", acquisition_id, now()
+    file.save()
+    index.add(project_id, file, parsed, instance.dataset_digest, Verdict(state=state, sentence=conflict.sentence))
+
+
+def _project_beside(conflict: Conflict) -> Project:
+    """The first of the projects `LABEL~separate`, `LABEL~separate-2`, … in which the object's UID is free."""
+    group, number = conflict.project.group, 1
+    while True:
+        ending = "~separate" if number == 1 else f"~separate-{number}"
+        label = conflict.project.label[: labels.LONGEST - len(ending)] + ending
+        project = containers.get_or_add_project(group, label)
+        if index.current(project.id, conflict.sop_uid) is None:
+            return project
+        number += 1
+
+
+def _header(file: File) -> Header:
+    blob = file.blob
+    with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
+        return header.read_file(cast(BinaryIO, content), blob.size)[0]
+
+
+def _is_held(conflict: Conflict) -> bool:
+    return bool(Instance.select().where(Instance.file == conflict.file_id, Instance.state == HELD).exists())
+
+
+def _neighbour(conflict: Conflict) -> Instance | None:
+    """A current object of the study, else of the series, that the held one says it belongs to."""
+    held = Instance.get_or_none(Instance.file == conflict.file_id)
+    if held is None:
+        return None
+    current = Instance.select().join(Series).join(Study).where(Instance.state == CURRENT)
+    inside = current.where(Study.project == conflict.project_id, Instance.file != conflict.file_id)
+    of_study = inside.where(Study.study_uid == held.series.study.study_uid)
+    found: Instance | None = of_study.first() or inside.where(Series.series_uid == held.series.series_uid).first()
+    return found
+
+
+def _side(file: File) -> dict[str, Any]:
+    return {
+        "file": file.id,
+        "name": file.name,
+        "size": file.blob.size,
+        "digest": file.blob.digest,
+        "created": file.created.isoformat(),
+        "origin": {"type": file.origin_type, "id": file.origin_id, "via": file.origin_via},
+    }

@@ -1,0 +1,288 @@
+"""The one door into the archive: every protocol hands its bytes to an `Incoming`."""
+
+import hashlib
+import io
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+from portal import runtime, site_settings
+from portal.access.actors import NEW, Origin, Recorded
+from portal.access.rights import Scope
+from portal.archive import Footer, Place, Slice, Stream
+from portal.archive.slices import CHUNK
+from portal.archive.writers import Part
+from portal.dicom import file_meta, header, uids
+from portal.dicom.header import Header
+from portal.errors import NotDicom
+from portal.ingest import alternates, conflicts, descriptions, disk_reserve, index, placement, register
+from portal.ingest.placement import Placement
+from portal.ingest.placement import check as check_placement
+from portal.ingest.register import Arrival, Stored
+from portal.models import arrivals, now, writing
+
+COMPARED_AGAIN = 2
+"""Comparisons with what others store under the same UID at the same moment; what comes after that is left to a job."""
+IN_MEMORY = 16 << 20
+"""Bytes up to which an object waits in memory; a larger one is streamed into a segment of its own."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What C-STORE's command and presentation context say of the data set that follows (PS3.7 9.1.1)."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+    def differs_from(self, parsed: Header) -> bool:
+        return (self.sop_class_uid, self.sop_instance_uid) != (parsed.sop_class, parsed.sop_uid)
+
+
+def open(
+    *,
+    scope: Scope,
+    origin: Origin,
+    placement: Placement,
+    sop_class_uid: str | None = None,
+    sop_instance_uid: str | None = None,
+    transfer_syntax_uid: str | None = None,
+    only_dicom: bool = False,
+    may_hold: bool = True,
+    recorded: Recorded = NEW,
+) -> "Incoming":
+    """Begin to take one object in.
+
+    With the three UIDs what follows is a bare data set (C-STORE), without them a whole file, which `only_dicom` has to
+    be one that can be indexed. Without `may_hold` an object is refused that would be held for a site admin to decide.
+    Refuses before a byte is kept: NotAllowed or Missing by the placement, NoSpace by the
+    disk's reserve, NotDicom by the UIDs.
+    """
+    disk_reserve.check()
+    check_placement(placement, scope)
+    if sop_class_uid is None or sop_instance_uid is None or transfer_syntax_uid is None:
+        return Incoming(scope, origin, placement, None, only_dicom=only_dicom, may_hold=may_hold, recorded=recorded)
+    command = Command(
+        uids.clean(sop_class_uid, name="The Affected SOP Class UID"),
+        uids.clean(sop_instance_uid, name="The Affected SOP Instance UID"),
+        uids.clean(transfer_syntax_uid, name="The transfer syntax"),
+    )
+    return Incoming(scope, origin, placement, command)
+
+
+class Incoming:
+    """One object on its way in. `commit` returns only when it is durable; left without it, nothing stays."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        origin: Origin,
+        wanted: Placement,
+        command: Command | None,
+        *,
+        only_dicom: bool = False,
+        may_hold: bool = True,
+        recorded: Recorded = NEW,
+    ) -> None:
+        self._may_hold = may_hold
+        self._only_dicom, self._recorded = only_dicom or command is not None, recorded
+        self._scope, self._origin, self._wanted, self._command = scope, origin, wanted, command
+        self._chunks: list[bytes] = []
+        self._stream: Stream | None = None
+        self._digest = hashlib.sha256()
+        self._size = 0
+        if command is not None:
+            self.write(file_meta.write(**asdict(command)))
+        self._meta_size = self._size
+        """Bytes of the file meta that stand before the data set of a command."""
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._size
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bytes so far, in hex."""
+        return self._digest.hexdigest()
+
+    def is_dicom(self) -> bool:
+        """Whether the bytes so far are a DICOM object that can be indexed."""
+        with self._content() as content:
+            return self._parse(content)[0] is not None
+
+    def place(self, wanted: Placement) -> None:
+        """Another placement than the one it was opened with, before the commit. Raises as `open` does."""
+        check_placement(wanted, self._scope)
+        self._wanted = wanted
+
+    def write(self, chunk: Part) -> None:
+        """Take the next bytes. Raises NoSpace where they no longer fit."""
+        self._digest.update(chunk)
+        self._size += len(chunk)
+        if self._stream is None and self._size > IN_MEMORY:
+            self._stream = runtime.archive().stream()
+            for waiting in self._chunks:
+                self._stream.write(waiting)
+            self._chunks.clear()
+        if self._stream is None:
+            self._chunks.append(bytes(chunk))
+        else:
+            self._write_through(self._stream, chunk)
+
+    def commit(self) -> Stored:
+        """Keep the object and index it; on return it is on the disk, with its rows.
+
+        Raises NotDicom for a data set by C-STORE that cannot be indexed, Conflicting where the site or the sender wants
+        other content refused, NoSpace; then nothing stays.
+        """
+        try:
+            arrival = self._arrival()
+            known = register.already(arrival)
+            if known is not None and register.is_whole(known):
+                self.abort()
+                return _with_descriptions(register.show_again(arrival, known))
+            if known is None:
+                arrival = register.compare(arrival, self._content)
+                same = register.already_otherwise(arrival)
+                if same is not None:
+                    self.abort()
+                    return _with_descriptions(register.show_again(arrival, same))
+            register.check_policy(arrival, may_hold=self._may_hold)
+            place = self._keep(footer_of(arrival))
+        except BaseException:
+            self.abort()
+            raise
+        self._stream, self._chunks = None, []
+        if known is None:
+            return _with_descriptions(_enter(arrival, place))
+        with writing():
+            stored = register.mend(arrival, place, known)
+        return _with_descriptions(stored)
+
+    def abort(self) -> None:
+        """Forget the object; safe to call at any time."""
+        if self._stream is not None:
+            self._stream.abort()
+        self._stream, self._chunks = None, []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def _write_through(self, stream: Stream, chunk: Part) -> None:
+        if stream.size // CHUNK != (stream.size + len(chunk)) // CHUNK:
+            disk_reserve.check()
+        stream.write(chunk)
+
+    def _arrival(self) -> Arrival:
+        with self._content() as content:
+            parsed, dataset_offset = self._parse(content)
+            dataset_digest = None if dataset_offset is None else _digest_from(content, dataset_offset)
+        return Arrival(
+            size=self._size,
+            digest=self._digest.hexdigest(),
+            dataset_digest=dataset_digest,
+            dataset_offset=dataset_offset,
+            header=parsed,
+            origin=self._origin,
+            project_id=placement.project_for(self._wanted, self._scope, parsed.study_uid if parsed else None),
+            container_type=self._wanted.container_type,
+            container_id=self._wanted.container_id,
+            name=self._wanted.name,
+            also_here=self._wanted.also_here,
+            recorded=self._recorded,
+        )
+
+    def _content(self) -> BinaryIO:
+        """All bytes so far, as a file."""
+        if self._stream is None:
+            return io.BytesIO(b"".join(self._chunks))
+        return cast(BinaryIO, Slice(self._stream.path, self._stream.offset, self._stream.size))
+
+    def _parse(self, content: BinaryIO) -> tuple[Header | None, int | None]:
+        """Header and where the data set begins. A file by REST that is no DICOM, or cannot be indexed, has neither."""
+        if self._command is not None:
+            return self._parse_data_set(content, self._command), self._meta_size
+        try:
+            return header.read_file(content, self._size)
+        except NotDicom:
+            if self._only_dicom:
+                raise
+            return None, None
+
+    def _parse_data_set(self, content: BinaryIO, command: Command) -> Header:
+        content.seek(self._meta_size)
+        syntax, size = command.transfer_syntax_uid, self._size - self._meta_size
+        parsed = header.read(content, size=size, transfer_syntax_uid=syntax, is_strict=True)
+        if command.differs_from(parsed):
+            raise NotDicom("The command names another SOP Class or Instance than the data set (PS3.4 B.2.3).")
+        return parsed
+
+    def _keep(self, footer: Footer) -> Place:
+        if self._stream is not None:
+            return self._stream.commit(footer)
+        disk_reserve.check(self._size)
+        return runtime.archive().append([b"".join(self._chunks)], footer)
+
+
+def _with_descriptions(stored: Stored) -> Stored:
+    """What study and series say follows an object that took another one's place, or is shown again."""
+    if stored.sentence in (conflicts.REPLACED, index.SHOWN_AGAIN):
+        descriptions.refresh()
+    return stored
+
+
+def _enter(arrival: Arrival, place: Place) -> Stored:
+    """Write the rows of a record. What came under its UID since it was compared, it is compared with first."""
+
+    def kept() -> BinaryIO:
+        return cast(BinaryIO, runtime.archive().open(place.segment, place.offset, place.size))
+
+    for _ in range(COMPARED_AGAIN):
+        with writing():
+            if not register.is_overtaken(arrival):
+                return _write_rows(arrival, place)
+        arrival = register.compare(arrival, kept)
+        same = register.already_otherwise(arrival)
+        if same is not None:
+            return same
+    with writing():
+        return _write_rows(arrival, place)
+
+
+def _write_rows(arrival: Arrival, place: Place) -> Stored:
+    stored = register.enter(arrival, place)
+    if stored.outcome == "conflict" and arrival.header and site_settings.get("archive.duplicates") == "replace":
+        return conflicts.replace_at_once(stored, arrival.header)
+    if stored.outcome == "alternate":
+        alternates.request_comparison()
+    return stored
+
+
+def footer_of(arrival: Arrival) -> Footer:
+    """What stands beside the bytes in the archive: enough to place and index them without the database."""
+    return {
+        "received_at": now().isoformat(),
+        "digest": arrival.digest,
+        "dataset_digest": arrival.dataset_digest,
+        "dataset_offset": arrival.dataset_offset,
+        "project": arrivals.project_path(arrival.project_id),
+        "container": placement.path_of(arrival.container_type, arrival.container_id),
+        "name": arrival.name,
+        "origin": arrival.origin.fields,
+        **({} if arrival.recorded == NEW else {"recorded": arrival.recorded.written()}),
+    }
+
+
+def _digest_from(content: BinaryIO, offset: int) -> str:
+    """SHA-256 in hex of everything from `offset`."""
+    digest = hashlib.sha256()
+    content.seek(offset)
+    while chunk := content.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,210 @@
+"""Where an object goes: its project (design decision 5), and its containers within that project."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from portal import site_settings
+from portal.access.actors import Origin
+from portal.access.rights import Scope
+from portal.dicom.header import Header
+from portal.errors import Missing, NotAllowed
+from portal.ingest import patients
+from portal.ingest.patients import Patient
+from portal.models import Acquisition, File, Project, Session, Subject, arrivals
+from portal.models.arrivals import KnownStudy
+from portal.tree import containers, labels
+
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f/]+")
+_TIMEZONE = re.compile(r"([+-])(\d{2})(\d{2})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where the sender wants it: a project by the called title or the peer's setting, or one container by REST."""
+
+    called_project: int | None = None
+    store_to: int | None = None
+    container_type: Literal["project", "subject", "session", "acquisition"] | None = None
+    container_id: int | None = None
+    name: str | None = None
+    also_here: bool = False
+    """With a container: an object that stands elsewhere in the project too is kept here all the same."""
+
+
+def check(placement: Placement, scope: Scope) -> None:
+    """Raise NotAllowed or Missing, before a byte is kept, where the sender may not store there."""
+    if placement.called_project is not None and not scope.writes(placement.called_project):
+        raise NotAllowed("The peer may not store to the project whose AE title it called. Grant it the right.")
+    if placement.container_type is not None:
+        _container_project(placement, scope)
+
+
+def project_for(placement: Placement, scope: Scope, study_uid: str | None) -> int:
+    """The project's id, by the steps of decision 5. Every step stays within what the sender may store to."""
+    if placement.container_type is not None:
+        return _container_project(placement, scope)
+    if placement.called_project is not None:
+        return placement.called_project
+    held_by = [project_id for project_id in arrivals.projects_holding(study_uid or "") if scope.writes(project_id)]
+    if len(held_by) == 1:
+        return held_by[0]
+    if placement.store_to is not None and scope.writes(placement.store_to):
+        return placement.store_to
+    return int(containers.ensure_unsorted().id)
+
+
+def acquisition_for(project_id: int, header: Header, origin: Origin) -> int:
+    """The number of the acquisition of the object's series, made with its session and subject where they are new.
+
+    A study of which something is shown keeps its session, so that it is never torn apart. An object of another patient
+    goes to its own patient's, and so does a study that comes again when nothing of it is shown any more.
+    """
+    study = arrivals.study(project_id, header.study_uid)
+    if study is not None and study.session_id is not None and study.n_instances and _is_of(study, header):
+        session_id = study.session_id
+        if header.issuer and not study.issuer:
+            _learn_issuer(Session.get_by_id(session_id).subject, header.issuer)
+    else:
+        session_id = int(_session(_subject(project_id, header, origin), header, origin).id)
+    found = arrivals.acquisition(session_id, header.series_uid)
+    if found is not None:
+        return found
+    made = Acquisition.create(
+        session=session_id,
+        label=_label(f"{header.series_number} {header.series_description or header.modality}", header.series_uid),
+        uid=header.series_uid,
+        timestamp=moment(header.series_date, header.series_time, header.timezone),
+        **origin.fields,
+    )
+    return int(made.id)
+
+
+def revive(container_type: str, container_id: int) -> None:
+    """Take a container and those above it out of the trash, inside the caller's write block: something new lies in it.
+
+    What lay in them before stays in the trash.
+    """
+    if container_type == "project" or not arrivals.is_in_trash(container_type, container_id):
+        return
+    row: Any = containers.TABLES[container_type].get_by_id(container_id)
+    while not isinstance(row, Project):
+        row.trash = None
+        row.save(only=["trash"])
+        row = containers.parent_of(row)
+
+
+def project_of(file: File) -> int:
+    """Id of the project that a file lies in."""
+    row: Any = containers.TABLES[file.parent_type].get_by_id(file.parent_id)
+    return int(containers.project_of(row).id)
+
+
+def free_name(container_type: str, container_id: int, name: str) -> str:
+    """The name, or where a live file of the container has it, the first of `name-2`, `name-3`, … that is free."""
+    stem, dot, ending = name.rpartition(".")
+    if not stem:
+        stem, dot, ending = name, "", ""
+    candidate, number = name, 1
+    while arrivals.live_file(container_type, container_id, candidate) is not None:
+        number += 1
+        candidate = f"{stem}-{number}{dot}{ending}"
+    return candidate
+
+
+def path_of(container_type: str | None, container_id: int | None) -> dict[str, Any] | None:
+    """Type and labels, from the group down, of a container: how the archive names it without the database."""
+    if container_type is None or container_id is None:
+        return None
+    row: Any = containers.TABLES[container_type].get_by_id(container_id)
+    path: list[str] = []
+    while not isinstance(row, Project):
+        path.insert(0, row.label)
+        row = containers.parent_of(row)
+    return {"type": container_type, "path": [row.group.code, row.label, *path]}
+
+
+def moment(date: str, time: str, offset: str) -> datetime | None:
+    """A DICOM date and time as a moment: by its own offset, else in the site's time zone. None if unreadable."""
+    try:
+        clock = time.partition(".")[0][:6].ljust(6, "0")
+        local = datetime.strptime(date + clock, "%Y%m%d%H%M%S")  # noqa: DTZ007 (as recorded; the zone comes next)
+        return local.replace(tzinfo=_timezone(offset)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _container_project(placement: Placement, scope: Scope) -> int:
+    kind, row_id = placement.container_type, placement.container_id
+    if kind is None or row_id is None:
+        raise Missing("The upload names no container.")
+    project_id = int(containers.project_of(containers.get(kind, row_id, scope)).id)
+    if not scope.writes(project_id):
+        raise NotAllowed("You may read this project, but not add to it. Ask a site admin for the right.")
+    return project_id
+
+
+def _is_of(study: KnownStudy, header: Header) -> bool:
+    return patients.is_same(Patient(study.patient_id, study.issuer), Patient(header.patient_id, header.issuer))
+
+
+def _subject(project_id: int, header: Header, origin: Origin) -> Subject:
+    """One subject a patient; without a PatientID one a study."""
+    label = _label(header.patient_id, "") or f"unidentified-{header.study_uid}"
+    if header.patient_id:
+        found = _subject_of_patient(project_id, Patient(header.patient_id, header.issuer))
+    else:
+        found = Subject.get_or_none(Subject.project == project_id, Subject.patient_id == "", Subject.label == label)
+    return found or Subject.create(
+        project=project_id, label=label, patient_id=header.patient_id, issuer=header.issuer, **origin.fields
+    )
+
+
+def _subject_of_patient(project_id: int, patient: Patient) -> Subject | None:
+    """The patient's subject, which gets its issuer when that is first heard of."""
+    known = {issuer: number for number, issuer in arrivals.subjects(project_id, patient.patient_id)}
+    number = patients.subject_of(patient, known)
+    found: Subject | None = None if number is None else Subject.get_by_id(number)
+    if found is not None and patient.issuer:
+        _learn_issuer(found, patient.issuer)
+    return found
+
+
+def _learn_issuer(subject: Subject, issuer: str) -> None:
+    """A subject without an issuer gets the first that is said, unless another subject of the Patient ID has it."""
+    known = arrivals.subjects(subject.project_id, subject.patient_id)
+    if not subject.issuer and known and issuer not in {other for _, other in known}:
+        subject.issuer = issuer
+        subject.save(only=[Subject.issuer])
+
+
+def _session(subject: Subject, header: Header, origin: Origin) -> Session:
+    found: Session | None = Session.get_or_none(Session.subject == subject, Session.uid == header.study_uid)
+    if found is not None:
+        return found
+    timestamp = moment(header.study_date, header.study_time, header.timezone)
+    day = timestamp.astimezone(_timezone(header.timezone)).strftime("%Y-%m-%d") if timestamp else ""
+    text = f"{day} {header.study_description or header.study_id or header.modality}"
+    return Session.create(
+        subject=subject,
+        label=_label(text, header.study_uid),
+        uid=header.study_uid,
+        timestamp=timestamp,
+        **origin.fields,
+    )
+
+
+def _label(text: str, fallback: str) -> str:
+    """Header text as a label: what cannot be seen or divides a path is replaced."""
+    shown = "".join(c if c.isprintable() else " " for c in _UNSEEN.sub("_", text)).strip()[: labels.LONGEST].strip()
+    return fallback if shown in ("", ".", "..", "_") else shown
+
+
+def _timezone(offset: str) -> timezone | ZoneInfo:
+    match = _TIMEZONE.fullmatch(offset)
+    if match is None:
+        return ZoneInfo(site_settings.get("site.time_zone"))
+    minutes = int(match[2]) * 60 + int(match[3])
+    return timezone(timedelta(minutes=-minutes if match[1] == "-" else minutes))

@@ -1,0 +1,1 @@
+"""Background work: rows, leases, lanes, retries, items."""

@@ -1,0 +1,1 @@
+"""Recovery, reindex, quarantine, replication and retention: what keeps a site whole."""

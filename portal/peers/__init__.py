@@ -1,0 +1,1 @@
+"""The second tab of Interfaces: DICOM peers, refused callers, associations."""

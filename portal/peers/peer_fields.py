@@ -1,0 +1,182 @@
+"""The fields of a peer as they come from a form or a command, made clean or refused in one sentence."""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from portal import site_settings
+from portal.access.rights import UNKNOWN_GROUP
+from portal.dicom import ae_titles
+from portal.errors import BadValue, PortalError, Taken
+from portal.models import Peer, Project
+from portal.tree import containers, labels
+
+SERVICES = ("echo", "store", "find", "move", "get", "commit")
+ANY = "any"
+"""In place of a peer's label: every peer may be named as move destination."""
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9.])?")
+_MOST_ADDRESSES = 64
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """What a peer is, checked. `grants` are (project, role) in the order of precedence."""
+
+    label: str
+    ae_title: str
+    our_ae_title: str
+    host: str
+    port: int | None
+    addresses: tuple[str, ...]
+    services: tuple[str, ...]
+    grants: tuple[tuple[Project, str], ...]
+    all_projects: bool
+    store_to: Project | None
+    moves_to: tuple[int | str, ...]
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns of the `Peer` row; grants are rows of their own."""
+        names = ("label", "ae_title", "our_ae_title", "host", "port", "store_to")
+        lists = ("addresses", "services", "moves_to")
+        return {name: getattr(self, name) for name in names} | {name: list(getattr(self, name)) for name in lists}
+
+
+def clean(values: dict[str, Any], *, peer_id: int | None) -> Fields:
+    """Check all fields of one peer (`peer_id`: the one that is edited). Raises BadValue or Taken, with its field."""
+    if values["tls"]:
+        raise BadValue("TLS is not available yet. Register the peer without it.", field="tls")
+    host, port = _where(values["host"], values["port"])
+    if values["all_projects"] and values["projects"]:
+        raise BadValue("Give a peer either some projects or all of them, not both.", field="projects")
+    return Fields(
+        label=_label(values["label"], peer_id),
+        ae_title=ae_titles.clean(values["ae_title"]),
+        our_ae_title=ae_titles.clean(values["our_ae_title"], field="our_ae_title") if values["our_ae_title"] else "",
+        host=host,
+        port=port,
+        addresses=_addresses(values["addresses"]),
+        services=_services(values["services"]),
+        grants=_grants(values["projects"]),
+        all_projects=bool(values["all_projects"]),
+        store_to=_project(values["store_to"], "store_to") if values["store_to"] else None,
+        moves_to=_moves_to(values["moves_to"]),
+    )
+
+
+def networks(addresses: Sequence[str]) -> list[Network]:
+    return [ipaddress.ip_network(address) for address in addresses]
+
+
+def admits(addresses: Sequence[str], address: str) -> bool:
+    """Whether a list of ranges holds an address; an empty list holds every one."""
+    if not addresses:
+        return True
+    caller = ipaddress.ip_address(address)
+    return any(caller in network for network in networks(addresses))
+
+
+def overlap(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether some address is in both lists; an empty list holds every one."""
+    if not one or not other:
+        return True
+    return any(a.version == b.version and a.overlaps(b) for a in networks(one) for b in networks(other))
+
+
+def _label(text: str, peer_id: int | None) -> str:
+    label = labels.clean(text)
+    if label == ANY:
+        raise BadValue(f"{ANY} stands for every peer; give this one a name of its own.", field="label")
+    if Peer.select().where(Peer.label == label, Peer.id != peer_id).exists():
+        raise Taken(f"There is a peer {label} already.", field="label")
+    return label
+
+
+def _where(host: Any, port: Any) -> tuple[str, int | None]:
+    """Where we call it: both or neither."""
+    name = str(host or "").strip()
+    if name and not _is_host(name):
+        raise BadValue(f"{name[:64]!r} is no host name and no IP address.", field="host")
+    number = site_settings.port(port, field="port") if port not in (None, "") else None
+    if name and number is None:
+        raise BadValue("A host needs a port too, such as 104 or 11112.", field="port")
+    if number is not None and not name:
+        raise BadValue("A port needs a host too: a name or an IP address.", field="host")
+    return name, number
+
+
+def _is_host(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        only_numbers = set(name) <= set("0123456789.")
+        return bool(_HOST.fullmatch(name)) and not only_numbers and ".." not in name
+    return True
+
+
+def _addresses(texts: Iterable[str]) -> tuple[str, ...]:
+    found = dict.fromkeys(_address(text.strip()) for text in texts)
+    if len(found) > _MOST_ADDRESSES:
+        raise BadValue(f"A peer has at most {_MOST_ADDRESSES} address ranges; use wider ones.", field="addresses")
+    return tuple(found)
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        pass
+    try:
+        meant = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        sentence = f"{text[:64]!r} is no address range. Write it like 10.0.0.7 or 10.0.0.0/24."
+        raise BadValue(sentence, field="addresses") from None
+    raise BadValue(f"{text} has bits beyond its mask. Write {meant} for the whole range.", field="addresses")
+
+
+def _services(names: Iterable[str]) -> tuple[str, ...]:
+    asked = set(names)
+    if unknown := sorted(asked - set(SERVICES)):
+        raise BadValue(f"{unknown[0][:32]!r} is no service. Services are {', '.join(SERVICES)}.", field="services")
+    return tuple(service for service in SERVICES if service in asked)
+
+
+def _grants(projects: Iterable[tuple[str, str]]) -> tuple[tuple[Project, str], ...]:
+    found: dict[int, tuple[Project, str]] = {}
+    for path, role in projects:
+        if role not in ("ro", "rw"):
+            raise BadValue(f"{role[:16]!r} is no role. A role is ro (read) or rw (read and store).", field="projects")
+        project = _project(path, "projects")
+        if project.id in found:
+            raise BadValue(f"{path[:100]} is named twice.", field="projects")
+        found[project.id] = (project, role)
+    return tuple(found.values())
+
+
+def _project(path: str, field: str) -> Project:
+    try:
+        project = containers.project(path)
+    except PortalError as error:
+        raise BadValue(error.sentence, field=field) from error
+    if project.group.code == UNKNOWN_GROUP:
+        raise BadValue(f"The group {UNKNOWN_GROUP} is for admins only; no peer is given it.", field=field)
+    return project
+
+
+def _moves_to(names: Iterable[str]) -> tuple[int | str, ...]:
+    wanted = list(dict.fromkeys(names))
+    if ANY in wanted:
+        return (ANY,)
+    return tuple(_peer_id(name) for name in wanted)
+
+
+def _peer_id(label: str) -> int:
+    row = Peer.get_or_none(Peer.label == label)
+    if row is None:
+        raise BadValue(f"There is no peer {label[:64]!r} to move to. Register it first.", field="moves_to")
+    return int(row.id)

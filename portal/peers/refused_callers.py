@@ -1,0 +1,141 @@
+"""Refused callers: who knocked and was turned away, and why; one row for each title, address and reason."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from portal.access import audit, rights
+from portal.access.actors import Actor
+from portal.errors import Missing
+from portal.models import Caller, Peer, Project, hourly_counts, if_room, now, writing
+from portal.peers import peers
+
+Reason = Literal["unknown", "called", "address", "grant", "service", "destination", "disabled", "limit"]
+
+MOST = 1000
+"""Rows that are kept: whoever tries one title after the other fills no disk."""
+OF_THE_ASSOCIATION: tuple[Reason, ...] = ("unknown", "called", "address", "grant", "disabled", "limit")
+"""Reasons for which a whole association is rejected: one that is accepted resolves them."""
+IGNORED = "ignored"
+REGISTERED = "registered"
+
+
+def refused(
+    *, calling: str, called: str, address: str, reason: Reason, sentence: str, wanted: Iterable[str] = ()
+) -> None:
+    """Keep that a caller was refused, and which services it wanted. The same one again only counts up.
+
+    An ignored one stays ignored.
+    """
+    with if_room(f"a refused caller at {address}"), writing():
+        hourly_counts.count("refused")
+        same = (
+            (Caller.calling == calling)
+            & (Caller.called == called)
+            & (Caller.address == address)
+            & (Caller.reason == reason)
+        )
+        row = Caller.get_or_none(same)
+        if row is None:
+            asked = sorted(set(wanted))
+            Caller.create(
+                calling=calling, called=called, address=address, reason=reason, sentence=sentence, wanted=asked
+            )
+            _drop_oldest()
+            return
+        decision = IGNORED if row.decision == IGNORED else ""
+        Caller.update(
+            count=Caller.count + 1,
+            last=now(),
+            sentence=sentence,
+            decision=decision,
+            wanted=sorted({*row.wanted, *wanted}),
+            resolved=None,
+        ).where(same).execute()
+
+
+def accepted(*, calling: str, address: str) -> None:
+    """Note that a caller was let in: what it was refused for as a whole is resolved."""
+    settled = (
+        (Caller.calling == calling)
+        & (Caller.address == address)
+        & Caller.reason.in_(OF_THE_ASSOCIATION)
+        & Caller.resolved.is_null()
+    )
+    if Caller.select().where(settled).exists():
+        with if_room(f"that {address} was let in"), writing():
+            Caller.update(resolved=now()).where(settled).execute()
+
+
+def every(*, decided: bool = True) -> Sequence[Caller]:
+    """Refused callers, the latest first; without `decided`, only those that nobody has looked at."""
+    rows = Caller.select().order_by(Caller.last.desc(), Caller.id.desc())
+    return list(rows if decided else rows.where(Caller.decision == ""))
+
+
+def get(caller_id: int) -> Caller:
+    """Raises Missing."""
+    row: Caller | None = Caller.get_or_none(Caller.id == caller_id)
+    if row is None:
+        raise Missing(f"There is no refused caller {caller_id}.")
+    return row
+
+
+def ignore(caller_id: int, *, actor: Actor) -> Caller:
+    """Say that a caller is no concern; it is counted on, and shown as ignored. Raises Missing."""
+    rights.require_admin(actor)
+    with writing():
+        row = get(caller_id)
+        if row.decision != IGNORED:
+            Caller.update(decision=IGNORED).where(Caller.id == caller_id).execute()
+            audit.record(
+                actor,
+                "caller:ignored",
+                "caller",
+                caller_id,
+                calling=row.calling,
+                address=row.address,
+                reason=row.reason,
+            )
+    return get(caller_id)
+
+
+def suggested(caller_id: int) -> dict[str, Any]:
+    """The fields of `peers.register` that would give a refused caller what it wanted. Raises Missing."""
+    row = get(caller_id)
+    project = Project.get_or_none(Project.ae_title == row.called) if row.called else None
+    path = f"{project.group.code}/{project.label}" if project else ""
+    stores = "store" in row.wanted
+    return {
+        "label": row.calling.replace("/", "-"),
+        "ae_title": row.calling,
+        "addresses": (row.address,),
+        "services": tuple({"echo": None} | dict.fromkeys(row.wanted)),
+        "projects": ((path, "rw" if stores else "ro"),) if path else (),
+        "store_to": path if stores else "",
+    }
+
+
+def register(caller_id: int, *, actor: Actor, **fields: Any) -> Peer:
+    """Make a peer of a refused caller. `fields`: as `peers.register` takes them.
+
+    Raises Missing, BadValue or Taken, as `peers.register` does.
+    """
+    rights.require_admin(actor)
+    with writing():
+        row = get(caller_id)
+        peer = peers.register(actor=actor, **fields)
+        Caller.update(decision=REGISTERED).where(
+            Caller.calling == row.calling, Caller.address == row.address, Caller.reason.in_(("unknown", "address"))
+        ).execute()
+    return peer
+
+
+def view(row: Caller) -> dict[str, Any]:
+    """The caller as pages and `--json` show it."""
+    names = ("id", "calling", "called", "address", "reason", "sentence", "first", "last", "count", "decision")
+    return {name: getattr(row, name) for name in (*names, "wanted", "resolved")}
+
+
+def _drop_oldest() -> None:
+    kept = Caller.select(Caller.id).order_by(Caller.last.desc(), Caller.id.desc()).limit(MOST)
+    Caller.delete().where(Caller.id.not_in(kept)).execute()

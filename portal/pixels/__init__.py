@@ -1,0 +1,1 @@
+"""Vendor pixels, decoded in processes that are shut in."""

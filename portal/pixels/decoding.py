@@ -1,0 +1,148 @@
+"""What is done with vendor pixels: a picture, a decoded data set, a comparison. Runs in `pixel_process` alone.
+
+Each task reads its objects frame by frame, so that memory does not grow with their number.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import as_pixel_options, iter_pixels
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+)
+
+from portal.dicom.little_endian import PIXEL_DATA, UNDEFINED_LENGTH, Writer
+from portal.errors import PortalError
+from portal.pixels import rendering
+from portal.pixels.protocol import Content
+
+DEFERRED = 1 << 20
+"""Bytes of a value that is copied rather than read."""
+LARGEST_TABLE = 16 << 20
+"""The same before compressed pixels, where the table of the frames' offsets must be read."""
+LARGEST_FRAME = 1 << 30
+LONGEST_VALUE = 0xFFFFFFFE
+
+_ALWAYS_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit)
+_FRAGMENT_TABLES = (0x7FE00001, 0x7FE00002)
+"""The extended offset table, which is about fragments that are no more."""
+_ICON_IMAGE_SEQUENCE = 0x00880200
+
+
+def render(contents: Sequence[Content], result: BinaryIO, *, frame: int, side: int) -> None:
+    """A PNG of one frame of a DICOM file."""
+    result.write(rendering.render(contents[0].open(), frame, side))
+
+
+def same_frames(contents: Sequence[Content], result: BinaryIO) -> None:
+    """Whether two DICOM files have the same pixels, once decoded: one byte."""
+    frames = zip_longest(*(iter_pixels(content.open()) for content in contents))
+    same = all(a is not None and b is not None and np.array_equal(a, b) for a, b in frames)
+    result.write(bytes([same]))
+
+
+def transcode(contents: Sequence[Content], result: BinaryIO, *, syntax: str, implicit: bool) -> None:
+    """A data set, without file meta and not deflated, in Explicit or Implicit VR Little Endian."""
+    stored = contents[0].open()
+    compressed = UID(syntax).is_encapsulated
+    dataset = read_dataset(
+        stored,
+        syntax == ImplicitVRLittleEndian,
+        syntax != ExplicitVRBigEndian,
+        stop_when=_at_pixels if compressed else None,
+        defer_size=LARGEST_TABLE if compressed else DEFERRED,
+    )
+    writer = Writer(result, contents[0].open(), implicit=implicit)
+    head = stored.read(12) if compressed else b""
+    if head:
+        after = _after(contents[0], stored.tell(), int.from_bytes(head[8:], "little"))
+        _decode(dataset, _Frames(dataset, stored, UID(syntax)), writer, result)
+        writer.write(after)
+    else:
+        writer.write(dataset)
+
+
+TASKS: dict[str, Callable[..., None]] = {"render": render, "same_frames": same_frames, "transcode": transcode}
+
+
+def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001 (pydicom's signature)
+    return int(tag) == PIXEL_DATA
+
+
+def _after(content: Content, begin: int, length: int) -> Dataset:
+    """The elements behind the pixels, whose value begins there (PS3.5 A.4)."""
+    file = content.open()
+    file.seek(begin)
+    if length != UNDEFINED_LENGTH:
+        file.seek(length, 1)
+    else:
+        while (head := file.read(8))[:4] == b"\xfe\xff\x00\xe0":
+            file.seek(int.from_bytes(head[4:], "little"), 1)
+        if head[:4] != b"\xfe\xff\xdd\xe0":
+            raise EOFError("The fragments have no end.")
+    return read_dataset(file, False, True, defer_size=DEFERRED)
+
+
+class _Frames:
+    """Each frame decoded, with what its pixels are now. Only JPEG that lost something already is made RGB."""
+
+    def __init__(self, dataset: Dataset, stored: BinaryIO, syntax: UID) -> None:
+        if dataset.BitsAllocated < 8:
+            raise PortalError("Compressed pixels of a single bit cannot be decoded.")
+        if dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * (dataset.BitsAllocated // 8) > LARGEST_FRAME:
+            raise PortalError("A frame of this object is larger than 1 GB once decoded.")
+        try:
+            self._decoder = get_decoder(syntax)
+        except NotImplementedError as error:
+            raise PortalError(f"{syntax.name} cannot be decoded; the destination has to take it as it is.") from error
+        self.is_lossy = syntax in _ALWAYS_LOSSY
+        self._stored = stored
+        self._options = as_pixel_options(dataset, transfer_syntax_uid=syntax)
+
+    def __iter__(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
+        for pixels, properties in self._decoder.iter_array(self._stored, raw=not self.is_lossy, **self._options):
+            little_endian = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
+            yield little_endian.tobytes(), cast("dict[str, Any]", properties)
+
+
+def _decode(dataset: Dataset, source: _Frames, writer: Writer, result: BinaryIO) -> None:
+    """The elements before the pixels, and the pixels frame by frame."""
+    frames = iter(source)
+    first, properties = next(frames)
+    size = len(first) * int(dataset.get("NumberOfFrames") or 1)
+    if size > LONGEST_VALUE:
+        raise PortalError("The decoded pixels are longer than the 4 GB that one element can hold.")
+    _describe(dataset, properties, is_lossy=source.is_lossy)
+    writer.write(dataset)
+    writer.header(result, PIXEL_DATA, "OW" if properties["bits_allocated"] > 8 else "OB", size + size % 2)
+    written = result.write(first)
+    for frame, _ in frames:
+        written += result.write(frame)
+    if written != size:
+        raise PortalError("The object has another number of frames than it says.")
+    result.write(b"\0" * (size % 2))
+
+
+def _describe(dataset: Dataset, properties: dict[str, Any], *, is_lossy: bool) -> None:
+    """Let the Image Pixel elements say what the pixels are now (PS3.3 C.7.6.3)."""
+    for other in (*_FRAGMENT_TABLES, _ICON_IMAGE_SEQUENCE):
+        # The icon is compressed like the image itself, and an object may do without (PS3.3 C.7.6.1.1.6).
+        if other in dataset:
+            del dataset[other]
+    dataset.PhotometricInterpretation = str(properties["photometric_interpretation"])
+    if properties["samples_per_pixel"] > 1:
+        dataset.PlanarConfiguration = 0
+    if properties["bits_allocated"] != dataset.BitsAllocated:
+        dataset.BitsAllocated = properties["bits_allocated"]
+    if is_lossy and dataset.get("LossyImageCompression") in (None, "", "00"):
+        dataset.LossyImageCompression = "01"

@@ -1,0 +1,1 @@
+"""`portal up`, and the processes that it runs."""

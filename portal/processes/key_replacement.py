@@ -1,0 +1,97 @@
+"""Beginning anew with another site key: what only the lost key could open is marked as lost, and listed."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from portal import site_key, vault
+from portal.access import audit
+from portal.access.actors import Actor
+from portal.errors import BadValue
+from portal.models import ApiKey, Job, Secret, SiteKey, Storage, User, connection, now, writing
+from portal.settings import Settings
+
+STORAGE_SENTENCE = "The site's key was replaced, so its credential is lost. Enter the secret again, then test."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """What cannot be used any more without the key that is gone."""
+
+    device_keys: int
+    storages: tuple[str, ...]
+    """Labels of the storages whose credentials are lost."""
+    users: int
+    """Accounts whose sessions end; passwords stay."""
+    exports: int
+    """Finished exports whose manifests this site can no longer prove to be its own."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What is lost, a line each, with what to do about it."""
+        labels = f" ({', '.join(self.storages)})" if self.storages else ""
+        return (
+            f"Device keys: {self.device_keys:,} are revoked. Generate new ones, and give them to the devices.",
+            f"Credentials of storages: {len(self.storages):,} are lost{labels}. Enter each secret again.",
+            f"Sessions: {self.users:,} users have to sign in again. Passwords stay as they are.",
+            f"Exports: the manifests of {self.exports:,} are no longer recognised as this site's own.",
+        )
+
+
+def require_need(chosen: Settings) -> None:
+    """Raise BadValue where the key file is there and belongs to the database."""
+    if chosen.site_key.exists() and site_key.fits(vault.open_vault(chosen.site_key)):
+        raise BadValue(f"The key file {chosen.site_key} belongs to this site's database. Nothing was replaced.")
+
+
+def losses() -> Losses:
+    with connection():
+        live = (ApiKey.owner_type == "device") & ApiKey.revoked.is_null() & (ApiKey.expires > now())
+        sealed = {int(row.row.partition(":")[2]) for row in Secret.select() if row.row.startswith("storage:")}
+        labels = (row.label for row in Storage.select().order_by(Storage.label) if row.id in sealed)
+        return Losses(
+            device_keys=ApiKey.select().where(live).count(),
+            storages=tuple(labels),
+            users=User.select().where(~User.disabled).count(),
+            exports=Job.select().where(Job.kind == "export", Job.state.in_(("done", "errors"))).count(),
+        )
+
+
+def replace(chosen: Settings, *, actor: Actor) -> Losses:
+    """Give the site a new key and mark what is lost. Safe to run again after a stop at any line.
+
+    The database names the new key before the file has its name: in between, the site refuses to start, and says so.
+    """
+    lost = losses()
+    fresh = chosen.site_key.with_name("site.key.new")
+    vault.make(fresh)
+    fingerprint = vault.open_vault(fresh).fingerprint
+    with connection(), writing():
+        _mark()
+        SiteKey.create(fingerprint=fingerprint)
+        audit.record(actor, "site_key:replaced", "site", "", device_keys=lost.device_keys, storages=len(lost.storages))
+    _put_in_place(fresh, chosen.site_key)
+    return lost
+
+
+def _mark() -> None:
+    ApiKey.update(revoked=now()).where(ApiKey.owner_type == "device", ApiKey.revoked.is_null()).execute()
+    for row in Secret.select():
+        kind, _, number = row.row.partition(":")
+        if kind == "storage":
+            failed = {"state": "failed", "since": now(), "sentence": STORAGE_SENTENCE}
+            Storage.update(failed).where(Storage.id == int(number)).execute()
+    Secret.delete().execute()
+    User.update(session_epoch=User.session_epoch + 1).execute()
+
+
+def _put_in_place(fresh: Path, path: Path) -> None:
+    """The key before is kept beside the new one, if there was one: it may be the key of another site."""
+    if path.exists():
+        path.rename(path.with_name(f"site.key.replaced-{now():%Y%m%dT%H%M%S}"))
+    fresh.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

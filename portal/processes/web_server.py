@@ -1,0 +1,77 @@
+"""The web server's process: gunicorn with workers of ours (`web_worker`), on the application of `portal.app`."""
+
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from portal import parent_death, runtime, settings
+from portal.app import create_app
+from portal.processes import logs
+from portal.processes.web_worker import WebWorker
+
+WORKERS, THREADS = 2, 8
+"""Processes, and threads for pages in each. Each has threads for transfers beside them: `web_worker.TRANSFERS`."""
+
+
+class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn without its configuration files: what it needs is handed in."""
+
+    def __init__(self, chosen: settings.Settings, address: str) -> None:
+        self.chosen = chosen
+        self._address = address
+        super().__init__()
+
+    def load_config(self) -> None:
+        options: dict[str, Any] = {
+            "bind": self._address,
+            "workers": WORKERS,
+            "threads": THREADS,
+            "worker_class": WebWorker,
+            "sendfile": False,  # what is sent passes through `web_connections`
+            "worker_tmp_dir": str(self.chosen.run),
+            "control_socket_disable": True,
+            "forwarded_allow_ips": "",  # else gunicorn believes headers of this machine; see web/proxy_headers.py
+            "forwarder_headers": "",
+            "graceful_timeout": 8,
+            "umask": 0o077,
+            "post_fork": _tie,
+            "worker_exit": _write_down,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        runtime.start(self.chosen)
+        self._database = ExitStack()
+        self._database.enter_context(runtime.held_open())  # for as long as this process lives
+        app = create_app(self.chosen)
+        app.extensions["uses"].start()
+        return app
+
+
+def _tie(arbiter: Any, _worker: Any) -> None:
+    """A worker dies with its arbiter, which dies with the supervisor."""
+    parent_death.tie(arbiter.pid)
+
+
+def _write_down(_arbiter: Any, worker: Any) -> None:
+    """What a worker has counted of its last minute; nothing where it did not come as far as an application."""
+    if worker.app.callable is not None:
+        worker.app.callable.extensions["uses"].flush()
+
+
+def main(arguments: list[str]) -> None:
+    """`python -m portal.processes.web_server DATA HOST:PORT`, started by the supervisor."""
+    logs.start()
+    os.umask(0o077)
+    data, address = arguments
+    WebServer(settings.load(Path(data)), address).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

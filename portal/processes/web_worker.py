@@ -1,0 +1,300 @@
+"""A process of the web server: a loop that waits for every peer, and threads that wait for none while they make pages.
+
+The loop reads each request, and hands it to a thread of the pages when it is whole; the answer is kept and sent by the
+loop. Transfers have threads of their own, in which a peer must keep a minimum rate (docs/decisions/0069).
+"""
+
+import contextlib
+import selectors
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker
+
+from portal.processes import web_requests
+from portal.processes.web_connections import CLOSE_SECONDS, HEAD_SECONDS, PEER_SECONDS, QUEUE_SECONDS, Connection, State
+from portal.processes.web_requests import Request
+from portal.web.proxy_headers import is_proxy
+
+TRANSFERS = 16
+"""Threads for transfers in each process."""
+TRANSFERS_OF_ADDRESS = 12
+"""Those of them that one address may hold, unless it is a proxy's."""
+MAX_CONNECTIONS = 400
+UNFINISHED_OF_ADDRESS = 32
+"""Connections of one address that may be without a whole request; with more of them the oldest are refused."""
+MAX_HELD = 32 << 20
+"""Bytes of requests and answers in memory."""
+DRAIN_SECONDS = 0.2
+"""What a thread waits for the end of a body that the application has not read."""
+FIRST_SECONDS = 1.0
+"""How long a new connection is safe from the limit of its address."""
+TICK = 0.5
+CHUNK = 1 << 16
+
+
+class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's worker with threads; its loop is ours."""
+
+    def init_process(self) -> None:
+        self._connections: dict[Connection, None] = {}
+        self._running_transfers: list[Connection] = []
+        self._trusted = self.app.chosen.trusted_proxies
+        self._transfers = ThreadPoolExecutor(TRANSFERS, "transfer")
+        self._expired = 0.0
+        super().init_process()
+
+    def run(self) -> None:
+        self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
+        self.set_accept_enabled(True)
+        while self.alive and self.is_parent_alive():
+            self._turn()
+            self.set_accept_enabled(len(self._connections) < MAX_CONNECTIONS or any(self._waiting(State.READING)))
+        self.set_accept_enabled(False)
+        self._stop()
+        for pool in (self.tpool, self._transfers):
+            pool.shutdown(wait=False)
+
+    def accept(self, listener: Any) -> None:
+        try:
+            raw, client = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:  # no descriptor is free
+            self.log.warning("A connection cannot be accepted: %s", error)
+            self._drop_oldest()
+            return
+        connection = Connection(self.cfg, raw, client, listener.getsockname())
+        self._connections[connection] = None
+        self._await_request(connection, HEAD_SECONDS)
+        if len(self._connections) > MAX_CONNECTIONS:
+            self._drop_oldest()
+
+    def finish_request(self, connection: Connection, future: "Future[bool]") -> None:
+        """A thread has done its part; called in the loop."""
+        connection.handed = 0
+        if connection in self._running_transfers:
+            self._running_transfers.remove(connection)
+        connection.is_kept = not future.cancelled() and future.exception() is None and bool(future.result())
+        self._wait_in(connection, State.SENDING, PEER_SECONDS)
+        self._send(connection)
+        self._start_transfers()
+
+    def _keepalive_after(self, connection: Connection, keepalive: bool) -> bool:
+        """A body that the application did not read makes the next request unreadable; its rest is not waited for."""
+        return keepalive and bool(connection.parser.finish_body(deadline=time.monotonic() + DRAIN_SECONDS))
+
+    def _turn(self) -> None:
+        self.notify()
+        self.wait_for_and_dispatch_events(timeout=TICK)
+        if time.monotonic() - self._expired > TICK:
+            self._expired = time.monotonic()
+            self._expire()
+
+    def _stop(self) -> None:
+        """Let requests that have begun end; who keeps a connection may have sent one just now."""
+        began = time.monotonic()
+        for connection in self._waiting(State.READING):
+            connection.deadline = min(connection.deadline, began + CLOSE_SECONDS)
+        while self._connections and time.monotonic() < began + self.cfg.graceful_timeout:
+            self._turn()
+
+    def _await_request(self, connection: Connection, seconds: float) -> None:
+        self._wait_in(connection, State.READING, seconds)
+        connection.request = None
+        self.poller.register(connection.raw, selectors.EVENT_READ, partial(self._on_readable, connection))
+
+    def _on_readable(self, connection: Connection, _raw: socket.socket) -> None:
+        if connection.state not in (State.READING, State.CLOSING):
+            return  # another event of the same turn has moved it on
+        try:
+            data = connection.raw.recv(CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._close(connection)
+        elif connection.state is State.READING:
+            if not connection.received:
+                connection.deadline = time.monotonic() + HEAD_SECONDS
+            connection.received += data
+            if connection.request is not None:
+                connection.earn(len(data), PEER_SECONDS)
+            self._advance(connection)
+
+    def _advance(self, connection: Connection) -> None:
+        """Begin the request if it is whole by now."""
+        if connection.request is None:
+            connection.request = web_requests.parse(connection.received)
+            self._answer_expectation(connection)
+        if connection.request is None:
+            if len(connection.received) > web_requests.MAX_HEAD:
+                self._refuse(connection, web_requests.HEAD_TOO_LARGE)
+        elif connection.request.is_transfer:
+            self.poller.unregister(connection.raw)
+            self._wait_in(connection, State.QUEUED, QUEUE_SECONDS)
+            self._start_transfers()
+        else:
+            self._advance_page(connection, connection.request)
+
+    def _advance_page(self, connection: Connection, request: Request) -> None:
+        try:
+            is_whole = request.is_whole(connection.received)
+        except ValueError:
+            self._refuse(connection, web_requests.BROKEN)
+            return
+        if is_whole:
+            self.poller.unregister(connection.raw)
+            self._begin(connection, self.tpool, is_transfer=False)
+        elif len(connection.received) > web_requests.MAX_HEAD + 2 * web_requests.MAX_BODY:
+            self._refuse(connection, web_requests.TOO_LARGE)
+        else:
+            self._hold_less(connection)
+
+    def _answer_expectation(self, connection: Connection) -> None:
+        """Ask for the body that is awaited here; gunicorn asks for that of a transfer."""
+        if (request := connection.request) and request.expects and not request.is_transfer:
+            with contextlib.suppress(OSError):
+                connection.raw.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _start_transfers(self) -> None:
+        """Give threads that are free to those that have waited longest."""
+        for connection in list(self._waiting(State.QUEUED)):
+            if len(self._running_transfers) >= TRANSFERS:
+                return
+            running = sum(other.address == connection.address for other in self._running_transfers)
+            if running < TRANSFERS_OF_ADDRESS or is_proxy(connection.address, self._trusted):
+                self._running_transfers.append(connection)
+                self._begin(connection, self._transfers, is_transfer=True)
+
+    def _begin(self, connection: Connection, pool: ThreadPoolExecutor, *, is_transfer: bool) -> None:
+        connection.state = State.RUNNING
+        connection.handed = len(connection.received)
+        connection.parser.unreader.unread(bytes(connection.received))
+        connection.received = bytearray()
+        connection.sock.begin(is_transfer=is_transfer)
+        future = pool.submit(self.handle, connection)
+        future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, connection, done))
+
+    def _send(self, connection: Connection) -> None:
+        """Send what the peer takes now, and wait with the rest until it takes more."""
+        if connection.state is not State.SENDING:
+            return  # another event of the same turn has closed it
+        kept = connection.sock.kept
+        try:
+            connection.raw.setblocking(False)
+            if kept:
+                sent = connection.raw.send(kept)
+                del kept[:sent]
+                connection.earn(sent, PEER_SECONDS)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._close(connection)
+            return
+        if kept:
+            self._await_writable(connection)
+        else:
+            self._after_answer(connection)
+
+    def _await_writable(self, connection: Connection) -> None:
+        with contextlib.suppress(KeyError):  # it is registered already
+            self.poller.get_key(connection.raw)
+            return
+        self.poller.register(connection.raw, selectors.EVENT_WRITE, lambda _raw: self._send(connection))
+        self._hold_less(connection)
+
+    def _after_answer(self, connection: Connection) -> None:
+        """Wait for the next request, of which some may be here already; or close."""
+        self._forget_events(connection)
+        if not connection.is_kept:
+            self._end(connection)
+            return
+        connection.received = bytearray(connection.parser.unreader.take_buffered())
+        self._await_request(connection, HEAD_SECONDS if connection.received else self.cfg.keepalive)
+        if connection.received:
+            self._advance(connection)
+
+    def _limit_addresses(self, now: float) -> None:
+        """Refuse the oldest of an address that has too many; a new one always has a second to say what it wants."""
+        unfinished = Counter(connection.address for connection in self._waiting(State.READING))
+        for connection in list(self._waiting(State.READING)):
+            address = connection.address
+            is_many = unfinished[address] > UNFINISHED_OF_ADDRESS and now - connection.since > FIRST_SECONDS
+            if is_many and not is_proxy(address, self._trusted):
+                unfinished[address] -= 1
+                self._refuse(connection, web_requests.NO_THREAD)
+
+    def _hold_less(self, connection: Connection) -> None:
+        """Drop those that keep most of the memory for longest; the one that grows if there is no other."""
+        while sum(one.held for one in self._connections) > MAX_HELD:
+            oldest = next((one for one in self._waiting(State.SENDING, State.READING) if one.held > CHUNK), connection)
+            self._close(oldest)
+            if oldest is connection:
+                return
+
+    def _drop_oldest(self) -> None:
+        """Make room for a new one at the cost of the address that has most."""
+        idle = [one for one in self._connections if one.state in (State.CLOSING, State.READING, State.SENDING)]
+        busiest = Counter(one.address for one in idle).most_common(1)
+        if busiest:
+            self._close(next(one for one in idle if one.address == busiest[0][0]))
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        self._limit_addresses(now)
+        for connection in list(self._connections):
+            if connection.state is State.RUNNING or connection.deadline > now:
+                continue
+            if connection.state is State.QUEUED:
+                self._refuse(connection, web_requests.NO_THREAD)
+            elif connection.state is State.READING and connection.received:
+                self._refuse(connection, web_requests.TOO_SLOW)
+            else:
+                self._close(connection)
+
+    def _refuse(self, connection: Connection, status: str) -> None:
+        """Answer with no more than the status; a peer that has sent nothing has nothing to be answered."""
+        if connection.received:
+            with contextlib.suppress(OSError):
+                connection.raw.send(web_requests.refusal(status))
+        self._forget_events(connection)
+        self._end(connection)
+
+    def _end(self, connection: Connection) -> None:
+        """Say that nothing more comes, and give the peer time to read what came."""
+        connection.received = bytearray()
+        try:
+            connection.raw.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close(connection)
+            return
+        self._wait_in(connection, State.CLOSING, CLOSE_SECONDS)
+        self.poller.register(connection.raw, selectors.EVENT_READ, partial(self._on_readable, connection))
+
+    def _close(self, connection: Connection) -> None:
+        self._forget_events(connection)
+        self._connections.pop(connection, None)
+        connection.state = State.CLOSED
+        connection.raw.close()
+
+    def _forget_events(self, connection: Connection) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self.poller.unregister(connection.raw)
+
+    def _wait_in(self, connection: Connection, state: State, seconds: float) -> None:
+        """Enter a state; the connections stand in the order in which they entered theirs."""
+        connection.state, connection.since = state, time.monotonic()
+        connection.deadline = connection.since + seconds
+        self._connections.pop(connection, None)
+        self._connections[connection] = None
+
+    def _waiting(self, *states: State) -> Iterator[Connection]:
+        """The connections in these states, those that have waited longest first."""
+        return (connection for connection in self._connections if connection.state in states)

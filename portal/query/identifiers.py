@@ -1,0 +1,149 @@
+"""The identifier of a query or retrieve request: its level, its keys, and what the standard asks of them."""
+
+import io
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from pydicom import Dataset
+from pydicom.datadict import keyword_for_tag
+from pydicom.tag import BaseTag
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+
+from portal.dicom import datasets, raw_values
+from portal.dicom.element_reader import Reader, inflated
+from portal.dicom.header import top_level
+from portal.dicom.query_attributes import (
+    ATTRIBUTES,
+    INSTANCE_AVAILABILITY,
+    QUERY_RETRIEVE_LEVEL,
+    RETRIEVE_AE_TITLE,
+    SPECIFIC_CHARACTER_SET,
+    TIMEZONE_OFFSET,
+    UNIQUE_KEYS,
+    Attribute,
+    Level,
+)
+from portal.errors import BadIdentifier
+from portal.query import matching
+from portal.query.matching import Criterion
+
+Root = Literal["patient", "study"]
+
+MAX_SIZE = 1 << 20
+"""Bytes of an identifier: a list of 15,000 UIDs has as many."""
+MAX_ELEMENTS = 5000
+
+NOT_KEYS = frozenset(
+    {SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY, TIMEZONE_OFFSET}
+)
+"""What an identifier may hold that nothing is matched by."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a request; `listed` is None for what the index does not have."""
+
+    tag: int
+    vr: str
+    values: tuple[str, ...]
+    listed: Attribute | None
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(self.values)
+
+
+@dataclass(frozen=True)
+class Identifier:
+    """A request that has been read. Texts are in NFC."""
+
+    dataset: Dataset
+    root: Root
+    level: Level
+    terms: tuple[str, ...]
+    """The request's character sets."""
+    keys: tuple[Key, ...]
+
+    @cached_property
+    def by_tag(self) -> dict[int, Key]:
+        return {key.tag: key for key in self.keys}
+
+    def above(self) -> Iterator[Criterion]:
+        """One value of the unique key of each level above (PS3.4 C.4.1.2.2.1, C.4.2.2.1).
+
+        Raises BadIdentifier where one is missing, empty, a list or a pattern.
+        """
+        for level in levels(self.root):
+            if level < self.level:
+                yield self._single(UNIQUE_KEYS[level])
+
+    def _single(self, attribute: Attribute) -> Criterion:
+        key = self.by_tag.get(attribute.tag)
+        values = key.values if key else ()
+        found = matching.criterion(attribute, values)
+        if found is None or len(values) != 1 or matching.is_wild(values[0]):
+            name = keyword_for_tag(attribute.tag)
+            raise BadIdentifier(f"A request at {self.level.name} level needs exactly one value of {name}.")
+        return found
+
+
+def levels(root: Root) -> tuple[Level, ...]:
+    """The levels of an information model; Study Root has no PATIENT level (PS3.4 C.6.2.1)."""
+    return tuple(Level) if root == "patient" else (Level.STUDY, Level.SERIES, Level.IMAGE)
+
+
+def decode(data: bytes, transfer_syntax_uid: str) -> Dataset:
+    """The data set of an encoded request. Raises BadIdentifier for one that is larger than any query needs."""
+    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+        # One byte more than is taken, which shows that there are more.
+        data = inflated(io.BytesIO(data), len(data), limit=MAX_SIZE + 1).getvalue()
+        transfer_syntax_uid = ExplicitVRLittleEndian
+    if len(data) > MAX_SIZE:
+        raise BadIdentifier(f"The identifier has more than {MAX_SIZE:,} bytes.")
+    whole = Reader(
+        io.BytesIO(data), size=len(data), transfer_syntax_uid=transfer_syntax_uid, deep=True, max_elements=MAX_ELEMENTS
+    )
+    for _ in whole:
+        pass
+    if whole.stopped:
+        raise BadIdentifier(f"The identifier is no data set of at most {MAX_ELEMENTS:,} elements.")
+    reader = Reader(io.BytesIO(data), size=len(data), transfer_syntax_uid=transfer_syntax_uid)
+    return datasets.of_elements(reader, top_level(reader), limit=MAX_SIZE)
+
+
+def read(request: Dataset, *, root: Root) -> Identifier:
+    """Read a request. Raises BadIdentifier for an unknown level and for values that cannot be read."""
+    try:
+        terms = raw_values.terms_of(request)
+        keys = tuple(_keys(request, terms))
+        level = _level(request, root)
+    except raw_values.UNREADABLE as error:
+        raise BadIdentifier("The identifier has a value that cannot be read.") from error
+    return Identifier(request, root, level, terms, keys)
+
+
+def _level(request: Dataset, root: Root) -> Level:
+    name = "".join(raw_values.texts(request, QUERY_RETRIEVE_LEVEL, "CS", ())) if QUERY_RETRIEVE_LEVEL in request else ""
+    for level in levels(root):
+        if level.name == name:
+            return level
+    known = ", ".join(level.name for level in levels(root))
+    raise BadIdentifier(f"{name[:16] or 'Nothing'} is no Query/Retrieve Level of this model, which has {known}.")
+
+
+def _keys(request: Dataset, terms: tuple[str, ...]) -> Iterator[Key]:
+    for tag in sorted(request.keys()):
+        if tag.element == 0 or tag in NOT_KEYS:
+            continue
+        listed = ATTRIBUTES.get(tag)
+        vr = listed.vr if listed else raw_values.vr_of(request, tag)
+        yield Key(int(tag), vr, _values(request, tag, vr, terms), listed)
+
+
+def _values(request: Dataset, tag: BaseTag, vr: str, terms: tuple[str, ...]) -> tuple[str, ...]:
+    if vr == "SQ":
+        return tuple("item" for item in request[tag].value or () if len(item))
+    return tuple(unicodedata.normalize("NFC", text) for text in raw_values.texts(request, tag, vr, terms))

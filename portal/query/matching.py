@@ -1,0 +1,95 @@
+"""Which kind of matching a key asks for (PS3.4 C.2.2.2), by its VR and value."""
+
+import re
+from dataclasses import dataclass
+
+from portal.dicom import person_names
+from portal.dicom.query_attributes import MODALITIES_IN_STUDY, Attribute
+from portal.models.conditions import AnyOf, Condition, Dates, Like, Name, Number, OneOf, Time, Times
+
+WILD_CARD_VRS = frozenset({"AE", "CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT"})
+"""PS3.4 C.2.2.2.4; PN has its own rule."""
+_WILD = re.compile(r"[*?]")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,12}")
+_OLD_DATE = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A condition on the column of one attribute."""
+
+    attribute: Attribute
+    condition: Condition
+
+
+def criterion(attribute: Attribute, values: tuple[str, ...]) -> Criterion | None:
+    """What the values ask of the attribute; None for universal matching, which an empty value is found by too."""
+    if not any(values) or values == ("*",) or (attribute.vr == "PN" and not "".join(values).strip("^= ")):
+        return None
+    return Criterion(attribute, _condition(attribute, values))
+
+
+def is_wild(value: str) -> bool:
+    return _WILD.search(value) is not None
+
+
+def _condition(attribute: Attribute, values: tuple[str, ...]) -> Condition:
+    if attribute is MODALITIES_IN_STUDY:
+        return AnyOf(tuple(_text(value) for value in values if value))
+    if attribute.vr == "UI":
+        return OneOf(tuple(value for value in values if value))
+    # Several values of another VR are one value with backslashes in it: multiple value matching is not negotiated.
+    value = "\\".join(values)
+    match attribute.vr:
+        case "DA":
+            return _date(value)
+        case "TM":
+            return _time(value)
+        case "PN":
+            return _name(value)
+        case "IS" | "US":
+            return _number(value)
+        case _:
+            return _text(value)
+
+
+def _text(value: str) -> OneOf | Like:
+    return Like(value) if is_wild(value) else OneOf((value,))
+
+
+def _date(value: str) -> Condition:
+    """PS3.4 C.2.2.2.1 and C.2.2.2.5.1. Dates of before 1993, with points, mean the same."""
+    first, dash, last = (part.strip() for part in value.partition("-"))
+    if dash and (first or last):
+        return Dates(_plain_date(first), _plain_date(last))
+    plain = _plain_date(value)
+    return OneOf((plain, f"{plain[:4]}.{plain[4:6]}.{plain[6:]}") if len(plain) == 8 else (plain,))
+
+
+def _plain_date(text: str) -> str:
+    return "".join(found.groups()) if (found := _OLD_DATE.fullmatch(text)) else text
+
+
+def _time(value: str) -> Condition:
+    """PS3.4 C.2.2.2.1 and C.2.2.2.5.2."""
+    first, dash, last = (_plain_time(part) for part in value.partition("-"))
+    if dash and (first or last):
+        return Times(first, last)
+    return Time(_plain_time(value))
+
+
+def _plain_time(text: str) -> str:
+    return text.strip().replace(":", "").replace(".", "")
+
+
+def _name(value: str) -> Condition:
+    """By component group, without regard to case; a key of one group may be any of them (PS3.4 C.2.2.2.1)."""
+    groups = person_names.fold(value).split("=")
+    if len(groups) == 1 and "=" not in value:
+        return Name((groups[0],), anywhere=True)
+    return Name(tuple(group or None for group in groups[: person_names.GROUPS]))
+
+
+def _number(value: str) -> Condition:
+    """IS and US have at most 32 bits (PS3.5 6.2); nothing equals what is no such number."""
+    return Number(int(value)) if _NUMBER.fullmatch(value) and abs(int(value)) < 1 << 32 else OneOf(())

@@ -1,0 +1,86 @@
+"""One answer to a query: its values, and the identifier that carries them in a character set that has their letters."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom import Dataset
+from pydicom import Sequence as Items
+from pydicom.charset import convert_encodings
+from pydicom.config import IGNORE
+from pydicom.dataelem import DataElement
+from pydicom.tag import Tag
+from pydicom.valuerep import PersonName
+
+from portal.dicom import character_sets
+from portal.dicom.query_attributes import SPECIFIC_CHARACTER_SET
+from portal.dicom.raw_values import TEXT_VRS, UNSPLIT_VRS
+
+
+@dataclass(frozen=True)
+class Value:
+    """What comes back for one key: text with backslashes between several values, or items, or numbers and bytes."""
+
+    vr: str
+    text: str = ""
+    items: tuple["Answer", ...] = ()
+    other: Any = None
+
+
+Answer = Mapping[int, Value]
+
+
+def identifier(answer: Answer, *, request: Sequence[str], stored: Sequence[str]) -> Dataset:
+    """The data set of an answer, ready to be encoded. Text outside ASCII stands in it as the bytes it is sent as.
+
+    `request` and `stored` are the character sets of the request and of the object (`character_sets.choose`).
+    """
+    terms = character_sets.choose(list(_texts(answer)), request=request, stored=stored)
+    dataset = _dataset(answer, terms)
+    if terms:
+        value = list(terms) if len(terms) > 1 else terms[0]
+        dataset[Tag(SPECIFIC_CHARACTER_SET)] = DataElement(SPECIFIC_CHARACTER_SET, "CS", value)
+    return dataset
+
+
+def fits(answer: Answer, terms: Sequence[str]) -> bool:
+    """Whether the answer can be written in these sets without a look at the object's own."""
+    texts = [(text, person_name) for text, person_name in _texts(answer) if not text.isascii()]
+    return all(character_sets.encode(text, terms, person_name=person_name) is not None for text, person_name in texts)
+
+
+def _texts(answer: Answer) -> Iterator[tuple[str, bool]]:
+    for value in answer.values():
+        if value.vr in TEXT_VRS and value.text:
+            yield value.text, value.vr == "PN"
+        for item in value.items:
+            yield from _texts(item)
+
+
+def _dataset(answer: Answer, terms: Sequence[str]) -> Dataset:
+    dataset = Dataset()
+    for tag, value in sorted(answer.items()):
+        # pydicom's own conversion and validation would refuse what vendors write, and cost most of the time.
+        dataset[Tag(tag)] = DataElement(tag, value.vr, _encoded(value, terms), already_converted=True)
+    return dataset
+
+
+def _encoded(value: Value, terms: Sequence[str]) -> Any:
+    if value.vr == "SQ":
+        return Items([_dataset(item, terms) for item in value.items])
+    if value.other is not None:
+        return value.other
+    if value.vr not in TEXT_VRS:
+        return value.text
+    parts = [value.text] if value.vr in UNSPLIT_VRS else value.text.split("\\")
+    encoded = [_encoded_text(part, value.vr, terms) for part in parts]
+    return encoded[0] if len(encoded) == 1 else encoded
+
+
+def _encoded_text(text: str, vr: str, terms: Sequence[str]) -> str | bytes | PersonName:
+    raw = character_sets.encode(text, terms, person_name=vr == "PN")
+    if raw is None:
+        raise LookupError("the answer's character set was chosen for other texts")
+    if vr == "PN":
+        return PersonName(raw, convert_encodings(list(terms)), validation_mode=IGNORE)
+    return text if text.isascii() else raw

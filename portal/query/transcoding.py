@@ -1,0 +1,94 @@
+"""Decoding on the way out, for a destination that takes only uncompressed syntaxes (PS3.5 A.1, A.2, 10)."""
+
+import errno
+import logging
+import zlib
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, Protocol, cast
+
+from pydicom.uid import (
+    UID,
+    AllTransferSyntaxes,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from portal import runtime
+from portal.archive import Slice
+from portal.errors import NoSpace, PortalError
+from portal.pixels import render_pool
+
+log = logging.getLogger(__name__)
+
+IN_MEMORY = 16 << 20
+"""Bytes up to which a result stays in memory; a larger one lies in a temporary file without a name."""
+LARGEST_INFLATED = 4 << 30
+CHUNK = 1 << 20
+
+
+class _Source(Protocol):
+    """What is read of an `Outgoing`."""
+
+    @property
+    def transfer_syntax_uid(self) -> str: ...
+    @property
+    def sop_instance_uid(self) -> str: ...
+    def open(self) -> Slice: ...
+
+
+def transcode(outgoing: _Source, transfer_syntax_uid: str) -> BinaryIO:
+    """The data set of an `Outgoing`, without file meta, in Explicit or Implicit VR Little Endian.
+
+    Returns a binary file that stands at its first byte; read it to its end in chunks and close it. The SOP Instance
+    UID stays; pixels that were compressed with loss keep LossyImageCompression 01. A process of its own decodes, frame
+    by frame, so a call may wait for others. Raises PortalError with the reason where it cannot be done, which fails
+    this one object alone.
+    """
+    if transfer_syntax_uid not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+        raise PortalError(f"Nothing is transcoded to {UID(transfer_syntax_uid).name}.")
+    source = UID(outgoing.transfer_syntax_uid)
+    if source not in AllTransferSyntaxes:
+        raise PortalError(f"The transfer syntax {source} is not known here, so the object is sent in it or not at all.")
+    result = _temporary()
+    try:
+        with outgoing.open() as stored:
+            _transcode(cast(BinaryIO, stored), source, result, implicit=transfer_syntax_uid == ImplicitVRLittleEndian)
+    except (render_pool.Undecodable, zlib.error) as error:
+        result.close()
+        log.warning("instance %s cannot be decoded from %s: %s", outgoing.sop_instance_uid, source, error)
+        raise PortalError(f"The object cannot be decoded from {source.name}. {error}") from error
+    except OSError as error:
+        result.close()
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        sentence = f"The decoded object cannot be kept on the disk while it is sent: {error.strerror}."
+        raise (NoSpace if full else PortalError)(sentence) from error
+    except BaseException:
+        result.close()
+        raise
+    result.seek(0)
+    return result
+
+
+def _temporary() -> BinaryIO:
+    return cast(BinaryIO, SpooledTemporaryFile(IN_MEMORY, dir=str(runtime.current().run)))
+
+
+def _transcode(stored: BinaryIO, syntax: UID, result: BinaryIO, *, implicit: bool) -> None:
+    if syntax != DeflatedExplicitVRLittleEndian:
+        render_pool.transcode(stored, result, syntax=syntax, implicit=implicit)
+        return
+    with _temporary() as inflated:
+        _inflate(stored, inflated)
+        render_pool.transcode(inflated, result, syntax=ExplicitVRLittleEndian, implicit=implicit)
+
+
+def _inflate(stored: BinaryIO, inflated: BinaryIO) -> None:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    size = 0
+    while not inflater.eof and (packed := inflater.unconsumed_tail or stored.read(CHUNK)):
+        part = inflater.decompress(packed, CHUNK)
+        size += len(part)
+        if size > LARGEST_INFLATED:
+            raise PortalError("The deflated data set is larger than 4 GB once inflated.")
+        inflated.write(part)

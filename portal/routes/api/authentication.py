@@ -1,0 +1,83 @@
+"""Who calls the REST interface: a device by its key, or to read also a user who is signed in."""
+
+from collections.abc import Callable
+
+from flask import Blueprint, g, request
+from flask_login import current_user
+from werkzeug.wrappers import Response
+
+from portal.access import rights
+from portal.access.actors import Actor
+from portal.devices import api_keys
+from portal.devices.device_usage import Uses
+from portal.errors import NotSignedIn
+from portal.routes.api import queries
+from portal.web import sign_in
+
+REFUSALS = "60/minute"
+"""Refused keys from one address before the answer is 429."""
+SCHEMES = ("bearer", "scitran-user")
+READING = ("GET", "HEAD", "OPTIONS")
+
+
+def install(api: Blueprint) -> None:
+    api.before_request(admit)
+    api.before_request(queries.check)
+
+
+def counting(uses: Uses) -> Callable[[Response], Response]:
+    """What counts each answer to a device, refusals and addresses that there are not among them."""
+
+    def count(response: Response) -> Response:
+        caller: Actor | None = g.get("actor")
+        if caller is not None and caller.type == "device":
+            failed = response.status_code >= 400
+            uses.count(int(caller.id), failed=failed, size=0 if failed else request.content_length or 0)
+        return response
+
+    return count
+
+
+def actor() -> Actor:
+    """Who makes this request."""
+    found: Actor = g.actor
+    return found
+
+
+def scope() -> rights.Scope:
+    """What the one who makes this request may see and store, asked for once."""
+    if "api_scope" not in g:
+        g.api_scope = rights.scope(actor())
+    found: rights.Scope = g.api_scope
+    return found
+
+
+def admit() -> None:
+    """A key alone lets write: a browser adds its cookie to a forged request, and never a key."""
+    header = request.headers.get("Authorization")
+    if header is not None:
+        g.actor = _device(header)
+    elif request.method in READING and current_user.is_authenticated:
+        g.actor = sign_in.current_actor()
+    else:
+        raise NotSignedIn("Show a device API key in the header Authorization, as: Bearer KEY.")
+
+
+def _device(header: str) -> Actor:
+    scheme, _, secret = header.partition(" ")
+    try:
+        if scheme.lower() not in SCHEMES:
+            raise NotSignedIn("The header Authorization has the form: Bearer KEY.")
+        return api_keys.authenticate(secret.strip(), address=sign_in.address(), program=request.user_agent.string)
+    except NotSignedIn:
+        _count_refusal()
+        raise
+
+
+@sign_in.limiter.shared_limit(
+    REFUSALS,
+    scope="refused keys",
+    error_message="Too many keys were refused from this address. Wait a minute; a key that is good still works.",
+)
+def _count_refusal() -> None:
+    """Raise 429 where it is one too many."""

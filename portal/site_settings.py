@@ -1,0 +1,203 @@
+"""What an admin changes about the site; kept in the database, read where it is used."""
+
+import math
+import os
+import time
+import zoneinfo
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from portal import runtime
+from portal.access import audit
+from portal.access.actors import Actor
+from portal.dicom import ae_titles
+from portal.errors import BadValue, Taken
+from portal.models import Project, Setting, now, writing
+
+GIGABYTE = 1_000_000_000
+RECENT = 1.0
+"""Seconds for which `recent` may answer as before."""
+LEAST_IDLE, MOST_IDLE = 5, 7 * 24 * 60
+"""Minutes without a page after which a session may end."""
+MOST_HOURS = 30 * 24
+FIRST_STEPS = ("dimse", "peer", "key", "storage")
+MOST_THREADS = 32
+LEAST_DAYS, MOST_DAYS = 7, 36500
+"""Of what has happened: pages show the last days by the hour, and a century is for ever."""
+
+
+@dataclass(frozen=True)
+class Option:
+    default: Any
+    clean: Callable[[Any], Any]
+
+
+def _text(value: Any) -> str:
+    text = str(value).strip()
+    if not 1 <= len(text) <= 100:
+        raise BadValue("The name has between 1 and 100 characters.", field="name")
+    return text
+
+
+def zone(value: Any) -> str:
+    """The name of a time zone. Raises BadValue."""
+    if value not in zoneinfo.available_timezones():
+        raise BadValue(f"{str(value)[:64]} is no time zone. Write it like Europe/Zurich.", field="time_zone")
+    return str(value)
+
+
+def port(value: Any, *, field: str = "port") -> int:
+    """A TCP port. Raises BadValue unless it is a number from 1 to 65535."""
+    text = str(value).strip()
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise BadValue(f"{text[:16] or 'Nothing'} is no port. A port is a number from 1 to 65535.", field=field)
+    return int(text)
+
+
+def _host(value: Any) -> str:
+    text = str(value).strip()
+    if not text or len(text) > 253 or any(character.isspace() for character in text):
+        raise BadValue("The address is a host name or an IP address, such as 0.0.0.0 for all.", field="host")
+    return text
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise BadValue("This is either on or off.")
+    return value
+
+
+def _duplicates(value: Any) -> str:
+    if value not in ("hold", "refuse", "replace"):
+        raise BadValue("Other content under a known UID is one of: hold, refuse, replace.", field="duplicates")
+    return str(value)
+
+
+def _who(value: Any) -> str:
+    if value not in ("admins", "users", "nobody"):
+        raise BadValue("Who may throw things away is one of: admins, users, nobody.", field="who")
+    return str(value)
+
+
+def _floor(value: Any) -> float:
+    """Gigabytes to keep free; 0 is what the machine keeps in any case."""
+    text = str(value).strip().replace(",", ".") or "0"
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not math.isfinite(number) or number < 0:
+        raise BadValue(f"{text[:16]} is no number of gigabytes. Write it like 20, or 0.5.", field="floor")
+    disk = os.statvfs(runtime.current().data)
+    whole = disk.f_frsize * disk.f_blocks
+    if number * GIGABYTE >= whole:
+        sentence = f"The disk has {whole / GIGABYTE:,.0f} GB in all: with {text[:16]} GB kept free nothing would fit."
+        raise BadValue(sentence, field="floor")
+    return number
+
+
+def _between(least: int, most: int, unit: str, field: str) -> Callable[[Any], int]:
+    def clean(value: Any) -> int:
+        text = str(value).strip()
+        if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not least <= int(text) <= most:
+            given = text[:16] or "Nothing"
+            raise BadValue(f"{given} does not fit: from {least:,} to {most:,} {unit}.", field=field)
+        return int(text)
+
+    return clean
+
+
+def _steps(value: Any) -> list[str]:
+    if not isinstance(value, list) or not set(value) <= set(FIRST_STEPS):
+        raise BadValue(f"The first steps are: {', '.join(FIRST_STEPS)}.")
+    return [step for step in FIRST_STEPS if step in value]
+
+
+OPTIONS: dict[str, Option] = {
+    "site.name": Option("Portico", _text),
+    "site.time_zone": Option("UTC", zone),
+    "dimse.enabled": Option(False, _flag),
+    "dimse.ae_title": Option("PORTICO", ae_titles.clean),
+    "dimse.host": Option("0.0.0.0", _host),  # noqa: S104 (a DIMSE service is for the hospital's network)
+    "dimse.port": Option(11112, port),
+    "dimse.echo_anyone": Option(False, _flag),
+    "exports.threads": Option(4, _between(1, MOST_THREADS, "objects at once", "threads")),
+    "archive.duplicates": Option("hold", _duplicates),
+    "trash.who": Option("admins", _who),
+    "trash.days": Option(30, _between(0, 3650, "days", "days")),
+    "disk.floor": Option(0.0, _floor),
+    "history.jobs": Option(90, _between(LEAST_DAYS, MOST_DAYS, "days", "jobs")),
+    "history.exports": Option(3650, _between(LEAST_DAYS, MOST_DAYS, "days", "exports")),
+    "history.associations": Option(90, _between(LEAST_DAYS, MOST_DAYS, "days", "associations")),
+    "history.callers": Option(90, _between(LEAST_DAYS, MOST_DAYS, "days", "callers")),
+    "history.hourly": Option(90, _between(LEAST_DAYS, MOST_DAYS, "days", "hourly")),
+    "session.idle": Option(120, _between(LEAST_IDLE, MOST_IDLE, "minutes", "idle")),
+    "session.longest": Option(12, _between(1, MOST_HOURS, "hours", "longest")),
+    "first_steps.left": Option([], _steps),
+    "first_steps.hidden": Option(False, _flag),
+}
+
+_recent: list[tuple[Any, float, dict[str, Any]]] = []
+"""The site that was read last, until when it may be taken for true, and its options."""
+
+
+def get(key: str) -> Any:
+    """The value of one option, or its default."""
+    row = Setting.get_or_none(Setting.key == key)
+    return OPTIONS[key].default if row is None else row.value
+
+
+def recent(key: str) -> Any:
+    """The value of one option as it was at most a second ago: for what is asked with each object that comes in."""
+    for here, until, values in _recent:
+        if here is runtime.current() and time.monotonic() < until:
+            return values[key]
+    return every()[key]
+
+
+def time_zones() -> list[str]:
+    """The names that `site.time_zone` may have."""
+    return sorted(zoneinfo.available_timezones())
+
+
+def every() -> dict[str, Any]:
+    """All options with their values."""
+    stored = {row.key: row.value for row in Setting.select()}
+    values = {key: stored.get(key, option.default) for key, option in OPTIONS.items()}
+    _recent[:] = [(runtime.current(), time.monotonic() + RECENT, values)]
+    return dict(values)
+
+
+def put(values: dict[str, Any], *, actor: Actor) -> dict[str, tuple[Any, Any]]:
+    """Change some options; returns what changed, as before and after.
+
+    Raises BadValue, and changes nothing, if one of them does not fit.
+    """
+    cleaned = {key: OPTIONS[key].clean(value) for key, value in values.items()}
+    with writing():
+        before = every()
+        changed = {key: value for key, value in cleaned.items() if before[key] != value}
+        _refuse_projects_title(changed.get("dimse.ae_title"))
+        for key, value in changed.items():
+            Setting.insert(key=key, value=value).on_conflict(
+                conflict_target=[Setting.key], update={Setting.value: value}
+            ).execute()
+        if changed:
+            audit.record(
+                actor,
+                "setting:changed",
+                "site",
+                "",
+                before={key: before[key] for key in changed},
+                after=changed,
+                at=now().isoformat(),
+            )
+    _recent.clear()
+    return {key: (before[key], value) for key, value in changed.items()}
+
+
+def _refuse_projects_title(title: str | None) -> None:
+    """A called title selects the site or one project (design decision 1)."""
+    if title is not None and Project.select().where(Project.ae_title == title).exists():
+        raise Taken(f"A project has the AE title {title} already; the site needs another one.", field="ae_title")

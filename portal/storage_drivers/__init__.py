@@ -1,0 +1,1 @@
+"""How bytes get to an external storage; the only place that knows Libcloud. No tables."""

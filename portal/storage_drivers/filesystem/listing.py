@@ -1,0 +1,47 @@
+"""The files below a folder as a list of objects, without what is being written."""
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+
+from portal.errors import BadValue
+from portal.storage_drivers.filesystem.open_folder import FOLDER
+from portal.storage_drivers.filesystem.temporary_files import is_draft
+from portal.storage_drivers.store import Stat
+
+_DEEPEST = 200
+"""Folders within each other that are listed."""
+
+
+def walk(folder: int, above: str, prefix: str, after: bytes) -> Iterator[Stat]:
+    """The files below in the order of their paths, without what is being written; links are not followed."""
+    for key, is_folder in _entries(folder, above):
+        name = key.removeprefix(above).rstrip("/")
+        if not (key.startswith(prefix) or (is_folder and prefix.startswith(key))):
+            continue
+        with contextlib.suppress(FileNotFoundError):  # it was deleted meanwhile
+            if is_folder and (os.fsencode(key) > after or after.startswith(os.fsencode(key))):
+                if key.count("/") > _DEEPEST:
+                    raise BadValue(f"{key[:60]}… lies more than {_DEEPEST} folders deep. Move it, or choose a prefix.")
+                descriptor = os.open(name, FOLDER, dir_fd=folder)
+                try:
+                    yield from walk(descriptor, key, prefix, after)
+                finally:
+                    os.close(descriptor)
+            elif not is_folder and os.fsencode(key) > after:
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode):
+                    yield Stat(key, found.st_size)
+
+
+def _entries(folder: int, above: str) -> list[tuple[str, bool]]:
+    """Path and kind of what lies in a folder, in order; a folder's path ends with a slash."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                found.append((f"{above}{entry.name}/", True))
+            elif not is_draft(entry.name):
+                found.append((above + entry.name, False))
+    return sorted(found, key=lambda entry: os.fsencode(entry[0]))

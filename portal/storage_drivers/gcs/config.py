@@ -1,0 +1,161 @@
+"""What the form of a Google Cloud storage may say; loaded by the web, so nothing here loads a driver."""
+
+import ipaddress
+import json
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from portal.errors import BadValue
+from portal.refusals import Refusals
+from portal.storage_drivers import endpoints, form_fields
+from portal.storage_drivers.form_fields import Field
+
+FORM = (
+    Field(name="bucket", label="Bucket", hint="It exists already, such as research-2027.", role="place", is_wide=True),
+    Field(
+        name="service_account",
+        label="Key of a service account",
+        hint="The JSON file that Google hands out, whole. It is sealed, and never shown again.",
+        kind="secret_lines",
+        is_wide=True,
+    ),
+    Field(
+        name="access_key",
+        label="Access key (HMAC)",
+        hint="Instead of a service account; it begins with GOOG.",
+        role="account",
+    ),
+    Field(
+        name="secret_key", label="Secret", hint="Of the access key. It is sealed, and never shown again.", kind="secret"
+    ),
+    form_fields.endpoint("Empty: Google's own."),
+    form_fields.ca(),
+)
+FIELDS = form_fields.names(FORM)
+ENDPOINT = "https://storage.googleapis.com"
+TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 (an address)
+_NEEDED = ("client_email", "private_key")
+_KEPT = ("client_email", "private_key_id", "private_key", "token_uri")
+_BUCKET = re.compile(r"(?=.{3,222}$)[a-z0-9]([a-z0-9._-]*[a-z0-9])")
+_HMAC = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_EMAIL = re.compile(r"[\x21-\x7e]+@[\x21-\x7e]+")
+_LONGEST = 100_000
+
+
+def url_of(config: dict[str, Any]) -> str:
+    """The endpoint: the one that was given, else Google's own."""
+    return str(config.get("endpoint") or ENDPOINT)
+
+
+def in_words(config: dict[str, Any]) -> str:
+    """Bucket and host."""
+    return f"{config['bucket']} at {urlsplit(url_of(config)).netloc}"
+
+
+def asks_for(config: dict[str, Any]) -> str:
+    """Which of the secrets a configuration wants."""
+    return "secret_key" if config.get("access_key") else "service_account"
+
+
+def clean(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration, checked; without an access key (HMAC), a service account signs in. Raises BadValue or more."""
+    given = {name: str(config.get(name) or "").strip() for name in FIELDS}
+    with Refusals() as refusals:
+        if not _BUCKET.fullmatch(given["bucket"]) or ".." in given["bucket"]:
+            sentence = "A bucket has a name of 3 to 222 small letters, digits, dots, dashes and underscores."
+            refusals.add(BadValue(sentence, field="bucket"))
+        if given["access_key"] and not _HMAC.fullmatch(given["access_key"]):
+            sentence = "The access key of an HMAC key has letters and digits alone; it begins with GOOG."
+            refusals.add(BadValue(sentence, field="access_key"))
+        with refusals.kept():
+            given["endpoint"] = endpoints.cleaned(given["endpoint"])
+        with refusals.kept():
+            given["ca"] = endpoints.cleaned_ca(given["ca"])
+    return {name: value for name, value in given.items() if value}
+
+
+def clean_secret(config: dict[str, Any], secret: dict[str, str]) -> dict[str, str]:
+    """The credentials to be sealed: the one that the configuration asks for. Raises BadValue."""
+    account, hmac = (secret.get(name, "").strip() for name in ("service_account", "secret_key"))
+    if account and (hmac or config.get("access_key")):
+        sentence = "Enter the service account, or access key and secret; not both."
+        raise BadValue(sentence, field="service_account")
+    if config.get("access_key"):
+        if not hmac:
+            raise BadValue("Enter the secret of the access key.", field="secret_key")
+        if len(hmac) > 256 or not hmac.isascii() or not hmac.isprintable() or " " in hmac:
+            raise BadValue("The secret has up to 256 letters without spaces or line breaks.", field="secret_key")
+        return {"secret_key": hmac}
+    if hmac:
+        raise BadValue("A secret needs its access key; enter both, or a service account.", field="access_key")
+    if not account:
+        sentence = "Enter the JSON key of a service account, or access key and secret (HMAC)."
+        raise BadValue(sentence, field="service_account")
+    return {"service_account": json.dumps(service_account(account))}
+
+
+def service_account(text: str) -> dict[str, str]:
+    """What is needed of the JSON key that Google hands out. Raises BadValue, which names what is missing."""
+    found = _loaded(text)
+    kind = found.get("type", "service_account")
+    if kind != "service_account":
+        raise _unfit(f"It is of the type {str(kind)[:40]!r}; make a key of a service account.")
+    for name in _NEEDED:
+        if not isinstance(found.get(name), str) or not found[name].strip():
+            raise _unfit(f"It lacks {name}; copy the whole file.")
+    if not _EMAIL.fullmatch(found["client_email"]):
+        raise _unfit("Its client_email is no address of an account.")
+    private_key(found["private_key"])
+    found.setdefault("token_uri", TOKEN_URI)
+    _check_token_uri(str(found["token_uri"]))
+    return {name: str(found[name]) for name in _KEPT if name in found}
+
+
+def private_key(pem: str, *, is_checked: bool = False) -> RSAPrivateKey:
+    """Raises BadValue. To check its numbers takes 50 ms, which a key that was taken once need not be again."""
+    try:
+        key = load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=is_checked)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _unfit("Its private_key cannot be read; copy the file again.") from error
+    if not isinstance(key, RSAPrivateKey):
+        raise _unfit("Its private_key is not for RSA, which Google's are.")
+    return key
+
+
+def _loaded(text: str) -> dict[str, Any]:
+    if len(text) > _LONGEST:
+        raise _unfit(f"It has more than {_LONGEST:,} letters.")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _unfit("It is no JSON; copy the whole file.") from error
+    if not isinstance(found, dict):
+        raise _unfit("It is no JSON object; copy the whole file.")
+    return found
+
+
+def _check_token_uri(uri: str) -> None:
+    """A signed request for a token goes there, with which whoever reads it signs in: never over a network in clear."""
+    parts = urlsplit(uri)
+    try:
+        host, _port, is_secure = endpoints.parse(f"{parts.scheme}://{parts.netloc}")
+    except BadValue as error:
+        raise _unfit("Its token_uri is no address; copy the file again.") from error
+    if not is_secure and not _is_loopback(host):
+        raise _unfit("Its token_uri is not https.")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _unfit(sentence: str) -> BadValue:
+    return BadValue(f"This is no key of a service account. {sentence}", field="service_account")

@@ -1,0 +1,92 @@
+"""What the form of an S3 storage may say; loaded by the web, so nothing here loads a driver."""
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from portal.errors import BadValue
+from portal.refusals import Refusals
+from portal.storage_drivers import endpoints, form_fields
+from portal.storage_drivers.form_fields import Field
+
+FORM = (
+    Field(name="bucket", label="Bucket", hint="It exists already, such as research-2027.", role="place"),
+    Field(name="region", label="Region", hint="Such as eu-central-1. Empty: us-east-1."),
+    form_fields.endpoint("Such as https://s3.site.example:9000. Empty: Amazon's own."),
+    Field(
+        name="path_style",
+        label="Path style",
+        hint="Where the bucket stands in an address.",
+        kind="choice",
+        choices=(
+            ("", "As usual: in the path; at Amazon in the host's name"),
+            ("yes", "In the path: https://host/bucket"),
+            ("no", "In the host's name: https://bucket.host"),
+        ),
+        is_wide=True,
+    ),
+    form_fields.ca(),
+    Field(
+        name="access_key",
+        label="Access key",
+        hint="Empty, and no secret: the environment of the worker has both.",
+        role="account",
+    ),
+    Field(name="secret_key", label="Secret", hint="It is sealed, and never shown again.", kind="secret"),
+)
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_REGION = re.compile(r"[A-Za-z0-9-]{1,40}")
+_ACCESS_KEY = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+def url_of(config: dict[str, Any]) -> str:
+    """The endpoint: the one that was given, else Amazon's own of the region."""
+    return str(config.get("endpoint") or f"https://s3.{config.get('region') or 'us-east-1'}.amazonaws.com")
+
+
+def in_words(config: dict[str, Any]) -> str:
+    """Bucket and host."""
+    return f"{config['bucket']} at {urlsplit(url_of(config)).netloc}"
+
+
+def clean(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration, checked; without an access key, the environment of the worker has to have one.
+
+    Raises BadValue, or BadValues.
+    """
+    bucket, region, key = (str(config.get(name) or "").strip() for name in ("bucket", "region", "access_key"))
+    cleaned: dict[str, Any] = {"bucket": bucket, "region": region, "path_style": _path_style(config), "access_key": key}
+    with Refusals() as refusals:
+        if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+            sentence = "A bucket has a name of letters, digits, dots and dashes, such as research-2027."
+            refusals.add(BadValue(sentence, field="bucket"))
+        if region and not _REGION.fullmatch(region):
+            sentence = "A region has a name of letters, digits and dashes, such as eu-central-1."
+            refusals.add(BadValue(sentence, field="region"))
+        if key and not _ACCESS_KEY.fullmatch(key):
+            refusals.add(BadValue("An access key has up to 128 letters without spaces.", field="access_key"))
+        with refusals.kept():
+            cleaned["endpoint"] = endpoints.cleaned(str(config.get("endpoint") or ""))
+        with refusals.kept():
+            cleaned["ca"] = endpoints.cleaned_ca(str(config.get("ca") or ""))
+    return {name: value for name, value in cleaned.items() if value != ""}
+
+
+def clean_secret(config: dict[str, Any], secret: dict[str, str]) -> dict[str, str]:
+    """The credentials to be sealed. Raises BadValue where they do not fit the configuration."""
+    text = secret.get("secret_key", "")
+    if config.get("access_key") and not text:
+        raise BadValue("Enter the secret of the access key.", field="secret_key")
+    if text and not config.get("access_key"):
+        raise BadValue("A secret needs its access key; enter both, or none.", field="access_key")
+    if text and (len(text) > 256 or not text.isascii() or not text.isprintable() or " " in text):
+        raise BadValue("The secret has up to 256 letters without spaces or line breaks.", field="secret_key")
+    return {"secret_key": text} if text else {}
+
+
+def _path_style(config: dict[str, Any]) -> bool:
+    """By default the bucket stands in the path, but for Amazon itself, where it stands in the name."""
+    given = config.get("path_style")
+    if given in (None, ""):
+        return bool(config.get("endpoint")) or "." in str(config.get("bucket") or "")
+    return given in (True, "1", "on", "yes", "true")

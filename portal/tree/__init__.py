@@ -1,0 +1,1 @@
+"""Groups, projects, subjects, sessions, acquisitions and files."""

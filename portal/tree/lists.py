@@ -1,0 +1,291 @@
+"""The lists of Data: projects, and what lies in each container."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from peewee import ModelSelect, fn
+
+from portal.access import origins
+from portal.access.rights import Scope
+from portal.listing import LongList, contains, ordered
+from portal.models import (
+    CURRENT,
+    Acquisition,
+    Blob,
+    File,
+    Group,
+    Instance,
+    Job,
+    Project,
+    Series,
+    Session,
+    Study,
+    Subject,
+)
+from portal.tree import container_sizes, frames
+from portal.tree.container_page import Place
+
+OWNER_HEADS = ("Origin", "Number", "Name", "By way of", "Since")
+"""Column heads of who put a thing here, and when."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One container or file of a list. `second` is what the machine calls it, `inside` how many things it holds."""
+
+    id: int
+    label: str
+    second: str
+    inside: int = 0
+    origin: origins.Named
+    via: str
+    created: datetime
+    files: int = 0
+    size: int = 0
+    state: str = ""
+    """Of a file: its instance's, where that is not a plain current one."""
+    digest: str = ""
+    series: Series | None = None
+    """What an acquisition's objects say of it; None where it has none that are shown."""
+    kind: frames.Kind = "other"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owned:
+    """A row of the conflicts or of the trash, with the name of who sent or threw it."""
+
+    row: Any
+    who: origins.Named
+    job: Job | None = None
+    """What throws or restores it at this moment."""
+
+
+def projects(scope: Scope) -> LongList:
+    """The projects of a scope; `second` is the AE title."""
+    return LongList(
+        table=Project,
+        rows=lambda: Project.select(Project, Group).join(Group).where(Project.id.in_(scope.projects)),
+        views=_project_rows,
+        searched=(Project.label, Group.code, Project.ae_title, Group.code.concat("/").concat(Project.label)),
+        sorts={
+            "label": lambda: ordered(Group.code.concat("/").concat(Project.label)),
+            "subjects": lambda: _number_inside(Subject, Subject.project, Project),
+            "files": lambda: container_sizes.sums("project").files,
+            "size": lambda: container_sizes.sums("project").size,
+            "since": lambda: Project.created,
+        },
+        usual="label",
+        heads=("Project", "AE title", "Subjects", "Files", "Bytes", *OWNER_HEADS),
+        cells=lambda row: (row.label, row.second, row.inside, row.files, row.size, *_owner(row)),
+    )
+
+
+def children(parent: Place) -> LongList:
+    """The containers directly below a project, a subject or a session."""
+    return {"project": _subjects, "subject": _sessions, "session": _acquisitions}[parent.level](parent.id)
+
+
+def files(parent: Place) -> LongList:
+    """The live files that lie directly in a container."""
+    lying = (File.parent_type == parent.level, File.parent_id == parent.id, File.deleted_at.is_null())
+    return LongList(
+        table=File,
+        rows=lambda: File.select(File, Blob).join(Blob).where(*lying),
+        counted=lambda: File.select().where(*lying),
+        views=_file_rows,
+        searched=(File.name,),
+        sorts={
+            "name": lambda: File.name,
+            "size": lambda: Blob.size,
+            "since": lambda: File.created,
+        },
+        usual="name",
+        heads=("File", "Type", "State", "Bytes", "SHA-256", *OWNER_HEADS),
+        cells=lambda row: (row.label, row.second, row.state, row.size, row.digest, *_owner(row)),
+    )
+
+
+def _subjects(project_id: int) -> LongList:
+    """Not by how much they hold: a project may have so many that counting them all takes too long for a page."""
+    return LongList(
+        table=Subject,
+        rows=lambda: Subject.select().where(Subject.project == project_id, Subject.trash.is_null()),
+        views=lambda rows: _container_rows(rows, "subject", Subject.patient_id, _inside(Session, "subject", rows)),
+        searched=(Subject.label, Subject.patient_id),
+        sorts={"label": lambda: ordered(Subject.label), "since": lambda: Subject.created},
+        usual="label",
+        heads=("Subject", "Patient ID", "Sessions", "Files", "Bytes", *OWNER_HEADS),
+        cells=lambda row: (row.label, row.second, row.inside, row.files, row.size, *_owner(row)),
+    )
+
+
+def _sessions(subject_id: int) -> LongList:
+    return LongList(
+        table=Session,
+        rows=lambda: Session.select().where(Session.subject == subject_id, Session.trash.is_null()),
+        views=lambda rows: _container_rows(rows, "session", Session.uid, _inside(Acquisition, "session", rows)),
+        searched=(Session.label, Session.uid),
+        also=lambda text: (
+            fn.EXISTS(Study.select(Study.id).where(Study.session == Session.id, contains(Study.accession, text))),
+        ),
+        sorts={
+            "label": lambda: ordered(Session.label),
+            "acquisitions": lambda: _number_inside(Acquisition, Acquisition.session, Session),
+            "files": lambda: container_sizes.sums("session").files,
+            "size": lambda: container_sizes.sums("session").size,
+            "since": lambda: Session.created,
+        },
+        usual="label",
+        heads=("Session", "Study Instance UID", "Acquisitions", "Files", "Bytes", *OWNER_HEADS),
+        cells=lambda row: (row.label, row.second, row.inside, row.files, row.size, *_owner(row)),
+    )
+
+
+def _acquisitions(session_id: int) -> LongList:
+    """As usual by the number that a scanner's label begins with: 2 before 10. The names of origins are not read."""
+    label = Acquisition.label
+    return LongList(
+        table=Acquisition,
+        rows=lambda: Acquisition.select().where(Acquisition.session == session_id, Acquisition.trash.is_null()),
+        views=_acquisition_rows,
+        searched=(label, Acquisition.uid),
+        also=lambda text: (
+            _series_of(contains(Series.description, text)),
+            _series_of(contains(Series.modality, text)),
+        ),
+        sorts={
+            "number": lambda: ordered(fn.PRINTF("%012d", label.cast("INTEGER")).concat(label)),
+            "modality": lambda: Series.select(fn.MIN(Series.modality)).where(Series.acquisition == Acquisition.id),
+            "files": lambda: container_sizes.sums("acquisition").files,
+            "size": lambda: container_sizes.sums("acquisition").size,
+            "since": lambda: Acquisition.created,
+        },
+        usual="number",
+        heads=(
+            *("Acquisition", "Series Instance UID", "Modality", "Series", "Description", "Files", "Bytes"),
+            *("Origin", "Number", "By way of", "Since"),
+        ),
+        cells=lambda row: (
+            *(row.label, row.second, row.series and row.series.modality, row.series and row.series.number),
+            *(row.series and row.series.description, row.files, row.size),
+            *(row.origin.type, row.origin.id, row.via, row.created),
+        ),
+    )
+
+
+def path_of(project: Project) -> str:
+    return f"{project.group.code}/{project.label}"
+
+
+def _owner(row: Row) -> tuple[Any, ...]:
+    return row.origin.type, row.origin.id, row.origin.name, row.via, row.created
+
+
+def owner_of(row: Any, who: origins.Named) -> tuple[Any, ...]:
+    return who.type, who.id, who.name, row.origin_via, row.created
+
+
+def owned(rows: Sequence[Any], owner: Callable[[Any], Any]) -> list[Owned]:
+    names = _names(owner(row) for row in rows)
+    return [Owned(row=row, who=names[owner(row).origin_type, owner(row).origin_id]) for row in rows]
+
+
+def _project_rows(rows: Sequence[Project]) -> list[Row]:
+    inside, held, names = _inside(Subject, "project", rows), container_sizes.of("project", _numbers(rows)), _names(rows)
+    return [
+        Row(
+            label=path_of(row),
+            second=row.ae_title or "",
+            **_common(row, inside, names, held.get(row.id, container_sizes.NOTHING)),
+        )
+        for row in rows
+    ]
+
+
+def _container_rows(rows: Sequence[Any], level: str, second: Any, inside: dict[int, int]) -> list[Row]:
+    held, names = container_sizes.of(level, _numbers(rows)), _names(rows)
+    return [
+        Row(
+            label=row.label,
+            second=getattr(row, second.name) or "",
+            **_common(row, inside, names, held.get(row.id, container_sizes.NOTHING)),
+        )
+        for row in rows
+    ]
+
+
+def _acquisition_rows(rows: Sequence[Acquisition]) -> list[Row]:
+    held = container_sizes.of("acquisition", _numbers(rows))
+    names = {(row.origin_type, row.origin_id): origins.unnamed(row) for row in rows}
+    found = Series.select().where(Series.acquisition.in_(_numbers(rows)), Series.n_instances > 0)
+    series = {one.acquisition_id: one for one in found}
+    return [
+        Row(
+            label=row.label,
+            second=row.uid or "",
+            series=series.get(row.id),
+            kind=frames.kind_of_modality(series[row.id].modality) if row.id in series else "other",
+            **_common(row, {}, names, held.get(row.id, container_sizes.NOTHING)),
+        )
+        for row in rows
+    ]
+
+
+def _file_rows(rows: Sequence[File]) -> list[Row]:
+    states, names = _states(rows), _names(rows)
+    return [
+        Row(
+            label=row.name,
+            second=row.type or row.mimetype or "",
+            state=states.get(row.id, ""),
+            digest=row.blob.digest,
+            **_common(row, {}, names, container_sizes.Amount(1, row.blob.size)),
+        )
+        for row in rows
+    ]
+
+
+def _common(
+    row: Any, inside: dict[int, int], names: dict[origins.Key, origins.Named], held: container_sizes.Amount
+) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "inside": inside.get(row.id, 0),
+        "files": held.files,
+        "size": held.size,
+        "origin": names[row.origin_type, row.origin_id],
+        "via": row.origin_via,
+        "created": row.created,
+    }
+
+
+def _numbers(rows: Sequence[Any]) -> list[int]:
+    return [row.id for row in rows]
+
+
+def _names(rows: Iterable[Any]) -> dict[origins.Key, origins.Named]:
+    return origins.names((row.origin_type, row.origin_id) for row in rows)
+
+
+def _series_of(condition: Any) -> Any:
+    return fn.EXISTS(Series.select(Series.id).where(Series.acquisition == Acquisition.id, condition))
+
+
+def _number_inside(table: Any, parent: Any, above: Any) -> Any:
+    """How many containers are in each of the level above, to sort by."""
+    return table.select(fn.COUNT(table.id)).where(parent == above.id, table.trash.is_null())
+
+
+def _inside(table: Any, parent_name: str, rows: Sequence[Any]) -> dict[int, int]:
+    parent = getattr(table, parent_name)
+    found = table.select(parent, fn.COUNT(table.id)).where(parent.in_(_numbers(rows)), table.trash.is_null())
+    return dict(found.group_by(parent).tuples())
+
+
+def _states(rows: Sequence[File]) -> dict[int, str]:
+    found: ModelSelect[Any] = Instance.select(Instance.file, Instance.state).where(
+        Instance.file.in_(_numbers(rows)), Instance.state != CURRENT
+    )
+    return dict(found.tuples())

@@ -1,0 +1,83 @@
+"""The versions of files that are no DICOM objects: which there are, and where one that comes back belongs."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from portal.access.actors import Origin, Recorded
+from portal.models import Blob, File, FileVersion, now
+from portal.models.compiled import among, plain
+
+
+class Older(NamedTuple):
+    """One version of a file that is not its newest."""
+
+    number: int
+    size: int
+    digest: str
+    origin_type: str
+
+
+def are_any() -> bool:
+    """Whether any file of the site has an older version."""
+    return FileVersion.select().exists()
+
+
+def older(file_ids: Sequence[int]) -> dict[int, list[Older]]:
+    """The older versions of some files, in their order."""
+    found: dict[int, list[Older]] = defaultdict(list)
+    rows = FileVersion.select(
+        FileVersion.file, FileVersion.version, Blob.size, Blob.digest, FileVersion.origin_type
+    ).join(Blob)
+    for file_id, *row in plain(rows.where(among(FileVersion.file, file_ids)).order_by(FileVersion.id)):
+        found[file_id].append(Older(*row))
+    return {file_id: sorted(versions) for file_id, versions in found.items()}
+
+
+def get(file: File, number: int) -> File | FileVersion | None:
+    """The row of a version: that of the file for its newest. None where there is none."""
+    if number == file.version:
+        return file
+    row: FileVersion | None = FileVersion.get_or_none(FileVersion.file == file, FileVersion.version == number)
+    return row
+
+
+def holding(file: File, digest: str, number: int | None) -> File | FileVersion | None:
+    """The version with this content: the newest; or where it comes back with its number, the one that has it.
+
+    Where that number is taken by other content, any version will do: it was taken in as another one before.
+    """
+    if number is None:
+        return file if file.blob.digest == digest else None
+    named = get(file, number)
+    if named is None or named.blob.digest == digest:
+        return named
+    if file.blob.digest == digest:
+        return file
+    row: FileVersion | None = (
+        FileVersion.select().join(Blob).where(FileVersion.file == file, Blob.digest == digest).get_or_none()
+    )
+    return row
+
+
+def add(file: File, blob: Blob, *, recorded: Recorded, origin: Origin) -> None:
+    """Add a version to a file, inside the caller's write block: at its number if that is free, else as the next one."""
+    number, moment = recorded.version, recorded.modified or recorded.received or now()
+    file.created = min(file.created, recorded.received or file.created)
+    if number is not None and number < file.version and get(file, number) is None:
+        file.save(only=["created"])
+        FileVersion.create(file=file, version=number, blob=blob, created=moment, **origin.fields)
+        return
+    FileVersion.create(
+        file=file,
+        version=file.version,
+        blob=file.blob_id,
+        origin_type=file.origin_type,
+        origin_id=file.origin_id,
+        origin_via=file.origin_via,
+        created=file.modified,
+    )
+    file.blob, file.modified = blob, moment
+    file.version = max(number or 0, file.version + 1)
+    file.origin_type, file.origin_id, file.origin_via = origin.type, origin.id, origin.via
+    file.save()

@@ -1,0 +1,131 @@
+"""What is granted to people: a group, a project or the whole site, to read or to store too."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from peewee import JOIN
+
+from portal.access import audit, rights
+from portal.access.actors import Actor
+from portal.access.rights import UNKNOWN_GROUP
+from portal.errors import BadValue, Missing, PortalError
+from portal.models import Grant, Group, Project, writing
+from portal.tree import containers
+from portal.users import users
+
+EVERYTHING = "*"
+"""In place of a group or a project: the whole site, with what it will have."""
+ROLES = ("ro", "rw")
+MOST_PLACES = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Granted:
+    """One grant; `place` is `*`, a group's code or GROUP/PROJECT."""
+
+    id: int
+    place: str
+    role: str
+
+
+def of_user(user_id: int) -> list[Granted]:
+    """The grants of one user in their order, which is that of precedence."""
+    owner = Group.alias()
+    rows: Any = (
+        Grant.select(Grant.id, Grant.role, Group.code, owner.code, Project.label)
+        .join(Group, JOIN.LEFT_OUTER)
+        .switch(Grant)
+        .join(Project, JOIN.LEFT_OUTER)
+        .join(owner, JOIN.LEFT_OUTER)
+        .where(Grant.who_type == "user", Grant.who_id == user_id)
+        .order_by(Grant.id)
+        .tuples()
+    )
+    return [
+        Granted(id=number, place=f"{code}/{label}" if label else group or EVERYTHING, role=role)
+        for number, role, group, code, label in rows
+    ]
+
+
+def give(user_id: int, place: str, role: str, *, actor: Actor) -> Granted:
+    """Let a user into a group, a project or everything; the same place again only changes the role.
+
+    Raises BadValue with its field, Missing.
+    """
+    rights.require_admin(actor)
+    user = users.get(user_id)
+    if role not in ROLES:
+        raise BadValue(f"{role[:16]!r} is no role. A role is ro (read) or rw (read and store).", field="role")
+    name = place.strip()
+    target = _target(name)
+    with writing():
+        there = next((grant for grant in of_user(user.id) if grant.place == name), None)
+        if there is None:
+            row = Grant.create(who_type="user", who_id=user.id, role=role, **target)
+            audit.record(actor, "grant:given", "user", user.id, place=name, role=role)
+            return Granted(id=row.id, place=name, role=role)
+        if there.role != role:
+            Grant.update(role=role).where(Grant.id == there.id).execute()
+            before, after = ({"place": name, "role": one} for one in (there.role, role))
+            audit.record(actor, "grant:changed", "user", user.id, before=before, after=after)
+    return Granted(id=there.id, place=name, role=role)
+
+
+def take(user_id: int, grant_id: int, *, actor: Actor) -> Granted:
+    """Take one grant away; the user's next page knows. Raises Missing."""
+    rights.require_admin(actor)
+    with writing():
+        there = next((grant for grant in of_user(user_id) if grant.id == grant_id), None)
+        if there is None:
+            raise Missing("This was taken away already.")
+        Grant.delete().where(Grant.id == grant_id).execute()
+        audit.record(actor, "grant:taken", "user", user_id, place=there.place, role=there.role)
+    return there
+
+
+def take_place(user_id: int, place: str, *, actor: Actor) -> Granted:
+    """As `take`, for the grant of a place by its name. Raises Missing."""
+    there = next((grant for grant in of_user(user_id) if grant.place == place.strip()), None)
+    if there is None:
+        raise Missing(f"The user has no access of its own to {place[:130]!r}. `portal user list` shows what there is.")
+    return take(user_id, there.id, actor=actor)
+
+
+def places() -> list[str]:
+    """What may be granted, for a list to choose from: everything, and each group before its projects; at most 500."""
+    rows: Any = (
+        Group.select(Group.code, Project.label)
+        .join(Project, JOIN.LEFT_OUTER)
+        .where(Group.code != UNKNOWN_GROUP)
+        .order_by(Group.code, Project.label)
+        .limit(MOST_PLACES)
+    )
+    found = {EVERYTHING: None}
+    for code, label in rows.tuples():
+        found.setdefault(code)
+        if label:
+            found[f"{code}/{label}"] = None
+    return list(found)[:MOST_PLACES]
+
+
+def _target(place: str) -> dict[str, Group | Project]:
+    """The columns of a grant. Raises BadValue for what is not there, or is for admins only."""
+    if place == EVERYTHING:
+        return {}
+    if not place:
+        raise BadValue("Name a group, a project as GROUP/PROJECT, or * for everything.", field="place")
+    if place.partition("/")[0] == UNKNOWN_GROUP:
+        raise BadValue(f"The group {UNKNOWN_GROUP} is for site admins only.", field="place")
+    if "/" not in place:
+        return {"group": _group(place)}
+    try:
+        return {"project": containers.project(place)}
+    except PortalError as error:
+        raise BadValue(error.sentence, field="place") from error
+
+
+def _group(code: str) -> Group:
+    found: Group | None = Group.get_or_none(Group.code == code)
+    if found is None:
+        raise BadValue(f"There is no group {code[:64]!r}. A project is written GROUP/PROJECT.", field="place")
+    return found

@@ -1,0 +1,1 @@
+"""What all pages share: forms, sign-in, layout, error pages, formats."""

@@ -1,0 +1,130 @@
+"""What a person reads when a page cannot be given: the one table of HTTP codes, and a page in words."""
+
+import logging
+
+from flask import Flask, current_app, make_response, request
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response
+
+from portal import errors, runtime
+from portal.web.render import render
+
+log = logging.getLogger(__name__)
+
+CODES: tuple[tuple[type[errors.PortalError], int], ...] = (
+    (errors.Missing, 404),
+    (errors.NotSignedIn, 401),
+    (errors.NotAllowed, 403),
+    (errors.NoSpace, 507),
+    (errors.Unreachable, 503),
+    (errors.Gone, 410),
+    # No defect of ours, and not gone for good: once the segment is back from a backup, the same request succeeds.
+    (errors.Damaged, 503),
+    (errors.Taken, 409),
+    (errors.Busy, 409),
+    (errors.Conflicting, 409),
+    (errors.PortalError, 422),
+)
+WORDS = {
+    400: ("That did not arrive whole", "The browser sent something that Portico cannot read. Go back and try again."),
+    403: ("Not for you", "Your account may not open this. Ask a site admin."),
+    404: ("There is no such page", "The address is mistyped, or what stood here was removed."),
+    405: ("That is not done here", "This address does not take that kind of request. Go back to the page before."),
+    410: ("That was purged", "Its bytes are gone."),
+    415: ("That is no form", "Pages take forms alone. Programs use the REST interface under /api."),
+    413: ("That is too large", "A form has at most 1 MB. Files are put in over the REST interface."),
+    429: ("Too many attempts", "Wait ten minutes, then try again."),
+    500: ("Portico made a mistake", "Nothing was changed. The log of the web server says what happened."),
+    503: ("Portico is busy", "A part of it does not answer at the moment. Try again in a minute."),
+}
+DAMAGED_BYTES = "These bytes are damaged"
+BUSY = (
+    "Portico is busy",
+    "Something else has been writing to the database for too long. Nothing was changed. Try again in a few seconds.",
+)
+BUSY_SECONDS = "5"
+"""Retry-After of a request that could not wait for the database any longer."""
+FULL = (
+    "The disk is full",
+    "Nothing was changed. Free some space on the server, then try again. What is stored can be read meanwhile.",
+)
+DAMAGED = (
+    "The database is damaged",
+    "Nothing was changed. Stop Portico, and start it again: the start says what to restore.",
+)
+STALE = (
+    "This page was too old",
+    "It was opened before the last sign-in, so nothing was changed. Open the page again and repeat what you did.",
+)
+
+
+def code_of(error: errors.PortalError) -> int:
+    return next(code for kind, code in CODES if isinstance(error, kind))
+
+
+def trouble(error: Exception) -> tuple[int, str, str] | None:
+    """Code, title and sentence where the machine is in trouble rather than we: busy, its disk full, or damaged."""
+    if runtime.is_busy(error):
+        return 503, *BUSY
+    if runtime.is_damaged(error):
+        return 500, *DAMAGED
+    return (507, *FULL) if runtime.is_full(error) else None
+
+
+def install(app: Flask) -> None:
+    app.register_error_handler(errors.PortalError, _refused)
+    app.register_error_handler(CSRFError, _stale)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _broken)
+
+
+def _refused(error: errors.PortalError) -> Response:
+    code = code_of(error)
+    is_damage = isinstance(error, errors.Damaged) and not isinstance(error, errors.Gone)
+    title = DAMAGED_BYTES if is_damage else WORDS.get(code, ("That cannot be done", ""))[0]
+    return _page(code, title, error.sentence)
+
+
+def _stale(_error: CSRFError) -> Response:
+    return _page(400, *STALE)
+
+
+def _http(error: HTTPException) -> Response:
+    code = error.code or 500
+    if code < 400:
+        return error.get_response()
+    response = _page(code, *WORDS.get(code, (error.name, error.description or "")))
+    for name in ("Allow", "Retry-After"):
+        if value := error.get_response().headers.get(name):
+            response.headers[name] = value
+    return response
+
+
+def _broken(error: Exception) -> Response:
+    if words := trouble(error):
+        return _in_trouble(error, *words)
+    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return _page(500, *WORDS[500])
+
+
+def _in_trouble(error: Exception, code: int, title: str, sentence: str) -> Response:
+    log.warning("%s %s was refused: %s (%s)", request.method, request.path, title, error)
+    try:
+        response = _page(code, title, sentence)
+    except Exception as again:
+        if not trouble(again):
+            raise
+        response = _page_without_frame(code, title, sentence)  # the frame of a page is read from the same database
+    if code == 503:
+        response.headers["Retry-After"] = BUSY_SECONDS
+    return response
+
+
+def _page(code: int, title: str, sentence: str) -> Response:
+    return render("problem.html", partial="_problem.html", code=code, title=title, sentence=sentence, status=code)
+
+
+def _page_without_frame(code: int, title: str, sentence: str) -> Response:
+    template = current_app.jinja_env.get_template("problem_without_frame.html")
+    return make_response(template.render(title=title, sentence=sentence), code)

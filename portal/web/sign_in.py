@@ -1,0 +1,162 @@
+"""Who is asking: signed-in users, site admins, forged forms, and too many attempts."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, flash, g, redirect, request, session, url_for
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
+from flask_login import LoginManager, UserMixin, current_user, login_user
+from flask_wtf.csrf import CSRFProtect
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+from werkzeug.wrappers import Response as BaseResponse
+
+from portal import site_settings
+from portal.access import rights
+from portal.access.actors import Actor
+from portal.errors import NotAllowed
+from portal.users import sessions, users
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+csrf = CSRFProtect()
+limiter = Limiter(key_func=get_remote_address)
+_login = LoginManager()
+
+
+class SignedIn(UserMixin):  # type: ignore[misc]
+    """A user in the eyes of Flask-Login."""
+
+    def __init__(self, user: Any) -> None:
+        self.user = user
+
+    def get_id(self) -> str:
+        return users.session_id(self.user)
+
+
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+def install(app: Flask) -> None:
+    app.before_request(_take_forms_alone)
+    csrf.init_app(app)
+    limiter.init_app(app)
+    _login.init_app(app)
+
+
+@_login.user_loader  # type: ignore[untyped-decorator]
+def _load(session_id: str) -> SignedIn | None:
+    if over := sessions.why_over(session.get("began"), session.get("seen"), options()):
+        g.session_over = over
+        return None
+    user = users.of_session(session_id)
+    if user is None:
+        return None
+    _note_that_somebody_is_there()
+    return SignedIn(user)
+
+
+def _take_forms_alone() -> None:
+    """A page takes forms and no other body: Flask-WTF would also read JSON, whose values are of any type and which no
+    limit by account sees. What Flask-WTF cannot read of a referrer is refused here."""
+    if request.method != "POST" or request.blueprint is None or request.blueprint.split(".")[0] == "api":
+        return
+    if _path_of(request.referrer or "") is None:
+        raise BadRequest
+    has_body = bool(request.content_length) or "Transfer-Encoding" in request.headers
+    if has_body and request.mimetype not in FORMS:
+        raise UnsupportedMediaType
+
+
+def page_of_ours(wanted: str) -> str:
+    """An address to go on to, if it is a page of ours; else empty."""
+    is_path = wanted.startswith("/") and not wanted.startswith("//")  # two begin the name of another site
+    return wanted if is_path and wanted.isprintable() and "\\" not in wanted else ""
+
+
+def _path_of(url: str) -> str | None:
+    """The path of an address; None for what is no address."""
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return None
+
+
+def options() -> dict[str, Any]:
+    """What the admins have set (`site.every`), read once a request."""
+    if "options" not in g:
+        g.options = site_settings.every()
+    found: dict[str, Any] = g.options
+    return found
+
+
+def begin_session(user: Any) -> None:
+    """A new session, with a new CSRF token: what was known of the one before is worth nothing."""
+    session.clear()
+    session.permanent = True
+    session["began"] = session["seen"] = sessions.moment()
+    login_user(SignedIn(user))
+
+
+def _note_that_somebody_is_there() -> None:
+    """A page or a form is a person's doing; what a page fetches by itself with htmx is not."""
+    if not request.headers.get("HX-Request") and sessions.moment() - session["seen"] >= sessions.NOTED_EACH:
+        session["seen"] = sessions.moment()
+
+
+@_login.unauthorized_handler  # type: ignore[untyped-decorator]
+def _send_to_sign_in() -> BaseResponse:
+    """To the sign-in page, and from there back; htmx cannot follow a redirect of its target, so it is told."""
+    if over := g.pop("session_over", ""):
+        session.clear()
+        flash(over, "bad")
+    if request.headers.get("HX-Request"):
+        current = _path_of(request.headers.get("HX-Current-URL", ""))
+        return Response(status=401, headers={"HX-Redirect": url_for("session.sign_in", next=current or None)})
+    wanted = request.full_path.rstrip("?") if request.method == "GET" else None
+    return redirect(url_for("session.sign_in", next=wanted if wanted != "/" else None), 303)
+
+
+def signed_in_required(view: View) -> View:
+    @wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        if not current_user.is_authenticated:
+            return _login.unauthorized()
+        return view(*args, **kwargs)
+
+    return guarded  # type: ignore[return-value]
+
+
+def site_admin_required(view: View) -> View:
+    @wraps(view)
+    @signed_in_required
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        if not current_user.user.is_admin:
+            raise NotAllowed("Only a site admin may open this page. Ask one of yours.")
+        return view(*args, **kwargs)
+
+    return guarded  # type: ignore[return-value]
+
+
+def is_admin() -> bool:
+    """Whether a site admin is signed in."""
+    return bool(current_user.is_authenticated and current_user.user.is_admin)
+
+
+def current_actor() -> Actor:
+    """The signed-in user as the one who asks."""
+    return users.actor(current_user.user, address())
+
+
+def current_scope() -> rights.Scope:
+    """What the signed-in user may see, once a request."""
+    if "scope" not in g:
+        g.scope = rights.scope(current_actor())
+    scope: rights.Scope = g.scope
+    return scope
+
+
+def address() -> str:
+    return request.remote_addr or ""
