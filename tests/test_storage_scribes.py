@@ -221,7 +221,7 @@ def test_a_scribe_ends_with_the_process_that_it_writes_for_however_that_ends(seg
             [scribe] = children(process.pid)
         finally:
             process.kill()
-    until(lambda: b"scribes" not in command_of(scribe))
+    until(lambda: b"writer_processes" not in command_of(scribe))
     assert len(files_below(folder)) == writer_processes.LEAST
 
 
@@ -253,7 +253,7 @@ def test_an_orphan_names_nothing_any_more(segment: Path, folder: Path, tmp_path:
             process.kill()
     with endless.open("wb"):  # what it has waited for
         pass
-    until(lambda: b"scribes" not in command_of(scribe))
+    until(lambda: b"writer_processes" not in command_of(scribe))
     assert files_below(folder) == {}
 
 
