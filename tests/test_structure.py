@@ -6,6 +6,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import grimp
@@ -68,6 +69,14 @@ def test_the_tables_know_nothing_of_the_domain() -> None:
     tables = [name for name in graph.modules if name.startswith("portal.models")]
     above = {imported for name in tables for imported in graph.find_modules_directly_imported_by(name)}
     assert not {name for name in above if not name.startswith(("portal.models", "portal.errors"))}
+
+
+def test_every_package_stands_on_a_floor() -> None:
+    """A package that no layer names would be free to import from any."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [layers] = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    floors = {name.strip() for layer in layers for name in layer.split("|")}
+    assert floors == {"dimse_worker", *(f"portal.{module.name}" for module in pkgutil.iter_modules(portal.__path__))}
 
 
 def test_every_job_has_its_namesake_in_the_worker_with_the_same_parameters() -> None:
