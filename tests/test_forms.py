@@ -1,7 +1,7 @@
 """Every form, with good and bad input, by keyboard alone: what is wrong stands beside the field that has the focus."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from web_fixtures import Visitor
 
 from portal import models, runtime, site_settings
 from portal.access.actors import Actor
+from portal.dashboard import first_steps
 from portal.devices import api_keys, devices
 from portal.exports import exports, schedules
 from portal.jobs import jobs
@@ -48,6 +49,8 @@ class Walk:
     sentence: str = ""
     code: int = 422
     who: str = EMAIL
+    before: Callable[[], None] = lambda: None
+    """What a walk before this one has done, where each walk has a site of its own."""
 
 
 BY_ITSELF = {"exports.preview"}
@@ -309,9 +312,21 @@ WALKS = (
     ),
     Walk("settings.sign_out_all", "/settings/sign-out-all", "Sign everybody out", "Everybody is signed out"),
     Walk("first_steps.leave", "/first-steps/", "Leave for later: Turn on DIMSE", "Left for later."),
-    Walk("first_steps.take_up", "/first-steps/", "Take up again: Turn on DIMSE", "Leave it for later"),
+    Walk(
+        "first_steps.take_up",
+        "/first-steps/",
+        "Take up again: Turn on DIMSE",
+        "Leave it for later",
+        before=lambda: first_steps.leave("dimse", actor=the_admin()),
+    ),
     Walk("first_steps.hide", "/", "Hide the first steps", "The first steps are hidden."),
-    Walk("first_steps.unhide", "/first-steps/", "Show on the first page", "stand on the first page again."),
+    Walk(
+        "first_steps.unhide",
+        "/first-steps/",
+        "Show on the first page",
+        "stand on the first page again.",
+        before=lambda: first_steps.hide(True, actor=the_admin()),
+    ),
     Walk(
         "imports.dry_run",
         "/imports/new?of=inbox",
@@ -466,6 +481,7 @@ def sent(served: Served) -> Iterator[list[tuple[str, int]]]:
 def test_a_form_is_filled_refused_and_done_by_keyboard(
     browser: Browser, served: Served, sent: list[tuple[str, int]], walk: Walk
 ) -> None:
+    walk.before()
     person = person_at(browser, served.url)
     if walk.who:
         _is_signed_in(person, served, walk.who)

@@ -97,7 +97,8 @@ def _add_many(names: dict[str, Any]) -> None:
             for kind in ("export", "import"):
                 place = {"path": label, "to": label, "of": label, "prefix": "", "by": "path"}
                 jobs.create(kind, actor=actor, params=place, what=f"{label} to {label}")
-            Schedule.create(label=label, cron="0 2 * * *", params={"path": label, "to": label}, confirmed_by=EMAIL)
+            params = {"path": label, "to": label, "project": names["project"], "storage": names["bucket"]}
+            Schedule.create(label=label, cron="0 2 * * *", params=params, confirmed_by=EMAIL)
 
 
 @pytest.fixture
