@@ -225,7 +225,7 @@ _STARTED = pytest.StashKey[Running]()
 
 
 @pytest.fixture(scope="session")
-def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Running:
+def stores(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Running:
     """The same for all modules, each of which has this fixture of its own."""
     config = request.config
     if _STARTED not in config.stash:
@@ -275,10 +275,10 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 
 @pytest.fixture
-def place(request: pytest.FixtureRequest, running: Running) -> Place:
+def place(request: pytest.FixtureRequest, stores: Running) -> Place:
     """The store that the test's parameter names; `fs` is a folder of a site of the test's own."""
     if request.param != "fs":
-        return running[request.param]
+        return stores[request.param]
     folder = request.getfixturevalue("site").data / "storage" / "folder"
     folder.mkdir(parents=True)
     return Place("fs", "fs", {"path": str(folder)})

@@ -11,7 +11,7 @@ from browser_fixtures import Person, browser_type_launch_args, person, running
 from playwright.sync_api import Page, expect
 from redis import Redis
 from store_fixtures import SECRET, Running
-from store_fixtures import running as stores
+from store_fixtures import stores
 from up_fixtures import Up
 
 from portal import runtime, settings

@@ -89,7 +89,7 @@ def refused() -> Iterator[str]:
 
 
 def test_credentials_are_nowhere_after_a_run_of_everything(
-    running: Running,
+    stores: Running,
     make_front: Callable[..., Front],
     refused: str,
     site: Settings,
@@ -110,7 +110,7 @@ def test_credentials_are_nowhere_after_a_run_of_everything(
         "azurite": {"account_key": WRONG_KEY},
         "fake-gcs": {"service_account": refused},
     }
-    assert running["azurite"].secret == {"account_key": ACCOUNT_KEY}
+    assert stores["azurite"].secret == {"account_key": ACCOUNT_KEY}
 
     def look() -> None:
         heard.append(queue_content())
@@ -130,7 +130,7 @@ def test_credentials_are_nowhere_after_a_run_of_everything(
         look()
 
     for name in wrong:
-        place = running[name]
+        place = stores[name]
         broken = make_front(place, lambda request: Answer(400, str(request.headers).encode() + request.path.encode()))
         use(f"kept-{name}", place, wrong[name], place.secret)
         use(f"broken-{name}", place.behind(broken), place.secret)
@@ -147,10 +147,10 @@ def test_credentials_are_nowhere_after_a_run_of_everything(
         "log": caplog.text.encode(),
         "views": own,
         "rows": dump(site).encode(),
-        "objects": b"".join(content for name in wrong for content in contents_of(running[name])),
+        "objects": b"".join(content for name in wrong for content in contents_of(stores[name])),
     }
     written |= {str(path): path.read_bytes() for path in files_of(site.data, tmp_path)}
-    planted = [needle for name in wrong for secret in (wrong[name], running[name].secret) for needle in needles(secret)]
+    planted = [needle for name in wrong for secret in (wrong[name], stores[name].secret) for needle in needles(secret)]
     found = {name: leaks(content, planted) for name, content in written.items()}
     assert {name: forms for name, forms in found.items() if forms} == {}
     assert len(pages) > 100_000

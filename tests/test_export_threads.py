@@ -114,9 +114,9 @@ def test_who_waits_hears_of_a_thread_without_a_database(site: Settings) -> None:
 
 
 @pytest.fixture
-def bucket(site: Settings, running: "Running", make_front: Callable[..., Front], gate: Gate, admin: Actor) -> Storage:  # noqa: F405
+def bucket(site: Settings, stores: "Running", make_front: Callable[..., Front], gate: Gate, admin: Actor) -> Storage:  # noqa: F405
     """A storage whose objects stand before the gate."""
-    place = running["moto"].behind(make_front(running["moto"], gate))
+    place = stores["moto"].behind(make_front(stores["moto"], gate))
     row = storages.add("bucket", "s3", prefix="threads", secret=place.secret, actor=admin, **place.config)
     storages.note(row.id, state="ok", sentence="Tested.", create_only=True)
     return storages.get("bucket")

@@ -54,7 +54,7 @@ OFTEN = ("/data/session/{session}", "/jobs/{failed}", "/activity/refused", "/int
 ROWS = """(page) => [...page.querySelectorAll('#list tbody tr, #list .thumbs > li')].map(row => {
   const shown = row.cloneNode(true);
   shown.querySelectorAll('time').forEach(time => time.remove());
-  return shown.textContent.replace(/\\s+/g, ' ').replace(/\\d+ (s|min)\\b/g, '');
+  return shown.textContent.replace(/\\d+ (s|min)\\b/g, '').replace(/\\s+/g, ' ').trim();
 })"""
 """What the rows say, but for how long ago it was, or lasts."""
 WHOLE = f"""async () => ({ROWS})(

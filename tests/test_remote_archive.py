@@ -114,9 +114,9 @@ class Shop:
 
 @pytest.fixture
 def make_shop(
-    site: Settings, running: Running, make_front: Callable[..., Front], monkeypatch: pytest.MonkeyPatch
+    site: Settings, stores: Running, make_front: Callable[..., Front], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Shop]:
-    return lambda kind: Shop(site, running[kind], make_front(running[kind]), monkeypatch)
+    return lambda kind: Shop(site, stores[kind], make_front(stores[kind]), monkeypatch)
 
 
 @pytest.fixture

@@ -32,8 +32,8 @@ def put(destination: Destination, key: str, content: bytes, *, overwrite: bool =
 
 
 @pytest.fixture
-def place(running: Running) -> Place:
-    return running["azurite"]
+def place(stores: Running) -> Place:
+    return stores["azurite"]
 
 
 @pytest.fixture

@@ -57,13 +57,13 @@ def destination(place: Place, prefix: str) -> Destination:
 
 
 @pytest.fixture
-def juicefs(running: "Running") -> Place:  # noqa: F405
-    return running["juicefs"]
+def juicefs(stores: "Running") -> Place:  # noqa: F405
+    return stores["juicefs"]
 
 
 @pytest.fixture
-def moto(running: "Running") -> Place:  # noqa: F405
-    return running["moto"]
+def moto(stores: "Running") -> Place:  # noqa: F405
+    return stores["moto"]
 
 
 @pytest.mark.parametrize("size", [0, 1000, 1_000_000])

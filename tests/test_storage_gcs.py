@@ -46,8 +46,8 @@ def key(account: GoogleAccount) -> dict[str, Any]:
 
 
 @pytest.fixture
-def emulator(running: Running) -> Place:
-    return running["gcs-emulator"]
+def emulator(stores: Running) -> Place:
+    return stores["gcs-emulator"]
 
 
 @pytest.fixture
