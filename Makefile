@@ -36,7 +36,7 @@ types:
 
 # pytest rewrites each assertion of the tests and keeps that. It takes long: once, and not in each of its processes.
 tests:
-	@[ -d tests/__pycache__ ] || $(PYTEST) --collect-only -qq >/dev/null || true
+	@[ -d tests/exports/__pycache__ ] || $(PYTEST) --collect-only -qq >/dev/null || true
 	$(PYTEST) -n $(PROCESSES) --dist loadgroup $(if $(CI),-p tests.no_skips)
 
 prove: prepared
@@ -49,7 +49,7 @@ bench: .venv/test
 	$(BIN)/python bench/attack.py $(BENCH)-attack
 
 guide: .venv/test packages
-	GUIDE=1 $(PYTEST) -n 0 tests/test_guide.py tests/test_first_steps.py -k 'picture or first_run'
+	GUIDE=1 $(PYTEST) -n 0 tests/browser/test_guide.py tests/browser/test_first_steps.py -k 'picture or first_run'
 
 # What the tests need, from three places at once. The virtual environment is first: it may need a package itself.
 prepared: .venv/made

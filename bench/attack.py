@@ -13,9 +13,9 @@ from pathlib import Path
 
 import results
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1]))
 
-import attackers
+from tests.fixtures import attackers
 
 WHOLE = 60.0
 """Seconds of an attack whose figures are kept."""

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from up_fixtures import until
 
 from portal import runtime, settings
 from portal.jobs import queue
 from portal.processes import valkey
+from tests.fixtures.up import until
 
 
 @pytest.mark.parametrize("name", ["data", "my data", "data=1", "d" * 120])

@@ -1,0 +1,151 @@
+import pytest
+
+from portal import models, runtime
+from portal import site_settings as options
+from portal.access.actors import operator
+from portal.peers import peers
+from portal.settings import Settings
+from tests.fixtures.dimse import (
+    SECONDARY_CAPTURE,
+    Encoded,
+    Listener,
+    image,
+    listening,
+    newest_association,
+    register,
+    rows,
+    store,
+    until,
+)
+
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+def stored_bytes(sop_instance: str) -> bytes:
+    """The data set that the archive holds for an instance."""
+    instance = models.Instance.get(models.Instance.sop_uid == sop_instance)
+    blob = instance.file.blob
+    with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
+        content.seek(blob.dataset_offset)
+        return bytes(content.read())
+
+
+def test_what_is_sent_is_kept_byte_for_byte_and_names_its_peer(listener: Listener) -> None:
+    peer = register()
+    one = Encoded.of(image())
+    (sent,) = store(listener.port, [one])
+    assert sent.status == 0
+    assert stored_bytes(one.sop_instance) == one.raw
+    (file,) = rows(models.File)
+    assert (file.origin_type, file.origin_id, file.origin_via) == ("peer", str(peer.id), "SCANNER 127.0.0.1")
+    until(lambda: newest_association().outcome == "released", "the row is closed")
+    row = newest_association()
+    assert row.counts == {"store": {"done": 1, "failed": 0, "stored": 1}}
+    assert row.bytes >= len(one.raw)
+
+
+def test_sending_the_same_instance_again_succeeds_and_adds_nothing(listener: Listener) -> None:
+    register()
+    one = Encoded.of(image())
+    assert [sent.status for sent in store(listener.port, [one, one])] == [0, 0]
+    assert store(listener.port, [one])[0].status == 0
+    assert len(rows(models.File)) == len(rows(models.Instance)) == 1
+
+
+def test_other_content_under_a_known_uid_is_refused_with_c111_where_the_site_says_so(listener: Listener) -> None:
+    register()
+    options.put({"archive.duplicates": "refuse"}, actor=operator())
+    first = image()
+    other = image(SOPInstanceUID=first.SOPInstanceUID, StudyInstanceUID=first.StudyInstanceUID)
+    other.SeriesInstanceUID = first.SeriesInstanceUID
+    other.InstanceNumber = 7
+    sent = store(listener.port, [Encoded.of(first), Encoded.of(other)])
+    assert [one.status for one in sent] == [0, 0xC111]
+    assert sent[1].comment.startswith("Refused: ")
+
+
+def test_a_text_file_is_refused(listener: Listener) -> None:
+    register()
+    text = Encoded(SECONDARY_CAPTURE, "1.2.3", EXPLICIT, b"Dear colleague,\nno image here.\n" * 20)
+    (sent,) = store(listener.port, [text])
+    assert sent.status in (0xA900, 0xC000)
+    assert rows(models.File) == []
+
+
+NO_UIDS = ["../evil", "/etc/passwd", "..\\x", "1.2.\0.3", "1..2", "", "1" * 65, "1.2." + "3" * 300]
+
+
+@pytest.mark.parametrize("uid", NO_UIDS)
+def test_a_uid_that_is_none_is_refused(listener: Listener, uid: str) -> None:
+    register()
+    (sent,) = store(listener.port, [Encoded(SECONDARY_CAPTURE, uid, EXPLICIT, Encoded.of(image()).raw)])
+    assert sent.status == 0xA900
+    assert rows(models.File) == []
+    assert list(listener.settings.data.parent.rglob("*evil*")) == []
+
+
+def test_a_uid_that_is_none_in_command_and_data_set_is_refused(listener: Listener) -> None:
+    register()
+    ds = image(SOPInstanceUID="1.2.3.4")
+    raw = Encoded.of(ds).raw.replace(b"1.2.3.4", b"../evil")
+    assert store(listener.port, [Encoded(SECONDARY_CAPTURE, "../evil", EXPLICIT, raw)])[0].status == 0xA900
+    assert rows(models.File) == []
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID"])
+def test_a_data_set_without_its_uids_is_refused_with_a900(listener: Listener, keyword: str) -> None:
+    register()
+    ds = image()
+    uid = str(ds.SOPInstanceUID)
+    del ds[keyword]
+    one = Encoded(SECONDARY_CAPTURE, uid, EXPLICIT, Encoded.of(ds).raw)
+    (sent,) = store(listener.port, [one])
+    assert sent.status == 0xA900
+    assert rows(models.File) == []
+
+
+def test_a_command_that_names_another_instance_than_the_data_set_is_refused(listener: Listener) -> None:
+    register()
+    one = Encoded.of(image())
+    (sent,) = store(listener.port, [Encoded(one.sop_class, "1.2.3", one.syntax, one.raw)])
+    assert (sent.status, rows(models.File)) == (0xA900, [])
+
+
+def test_a_called_project_without_the_right_to_store_answers_0124(listener: Listener) -> None:
+    register(projects=(("neuro/TRIAL2", "ro"),), store_to=None)
+    (sent,) = store(listener.port, [Encoded.of(image())], called="TRIAL2")
+    assert (sent.status, rows(models.File)) == (0x0124, [])
+    peers.edit("SCANNER", projects=(("neuro/TRIAL2", "rw"),), actor=operator())
+    assert store(listener.port, [Encoded.of(image())], called="TRIAL2")[0].status == 0
+    (study,) = rows(models.Study)
+    assert study.project.label == "TRIAL2"
+
+
+def test_a_peer_that_sees_nothing_stores_to_its_project_and_without_one_into_unsorted(listener: Listener) -> None:
+    register(projects=())
+    assert store(listener.port, [Encoded.of(image())])[0].status == 0
+    register("LOST", projects=(), store_to=None)
+    assert store(listener.port, [Encoded.of(image())], calling="LOST")[0].status == 0
+    assert [study.project.label for study in rows(models.Study)] == ["TRIAL1", "Unsorted"]
+
+
+def test_a_private_sop_class_is_stored(listener: Listener) -> None:
+    register()
+    one = Encoded.of(image(SOPClassUID="1.3.12.2.1107.5.9.1"))
+    assert store(listener.port, [one])[0].status == 0
+    assert stored_bytes(one.sop_instance) == one.raw
+
+
+def test_a_full_disk_answers_a700(dimse_site: Settings) -> None:
+    register()
+    with listening(dimse_site, min_free=1 << 60) as listener:
+        (sent,) = store(listener.port, [Encoded.of(image())])
+    assert (sent.status, rows(models.File)) == (0xA700, [])
+
+
+def test_several_processes_share_the_port(dimse_site: Settings) -> None:
+    register()
+    with listening(dimse_site, children=3) as listener:
+        for _ in range(6):
+            assert store(listener.port, [Encoded.of(image()), Encoded.of(image())]) != []
+    assert len(rows(models.Instance)) == 12

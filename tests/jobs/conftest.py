@@ -1,0 +1,5 @@
+"""Fixtures of the tests in this folder."""
+
+from tests.fixtures.stores import make_front
+from tests.fixtures.web import app, stranger, visitor
+from tests.fixtures.work import acquisition, folder, mirror, project, queue

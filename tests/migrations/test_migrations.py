@@ -1,0 +1,102 @@
+import hashlib
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playhouse.schema_diff import diff_models
+
+from portal import migrations, models, runtime, settings
+from portal.devices import api_keys
+from portal.errors import BadSetting
+from portal.ingest import conflicts
+
+WRITTEN_OUT = {"study_name_groups", "study_patient_id_typed", "study_accession_typed", "subject_live_label"}
+"""Indexes over an expression or with a collation, which Peewee cannot compare."""
+FIRST_RELEASE = Path(__file__).parents[1] / "releases" / "first.tar.gz"
+"""The data folder of a small site, as the first release left it: three studies, a conflict, versions, an export."""
+
+
+@pytest.fixture
+def first_release(site_settings: settings.Settings) -> Iterator[settings.Settings]:
+    """That folder, brought up to date, with a connection for the test's thread."""
+    site_settings.data.mkdir(mode=0o700)
+    with tarfile.open(FIRST_RELEASE) as packed:
+        packed.extractall(site_settings.data, filter="data")
+    runtime.start(site_settings)
+    migrations.apply(site_settings.run / "migrate.lock")
+    with models.connection():
+        yield site_settings
+    runtime.archive().close()
+
+
+def assert_tables_are_those_of_the_models() -> None:
+    difference = diff_models(models.database.obj, list(models.TABLES))
+    unknown = [found for found in difference.drop_indexes if found.name not in WRITTEN_OUT]
+    assert not difference._replace(drop_indexes=unknown)
+    assert migrations.pending() == []
+
+
+@pytest.mark.usefixtures("site")
+def test_the_tables_are_those_of_the_models() -> None:
+    assert_tables_are_those_of_the_models()
+
+
+@pytest.mark.usefixtures("first_release")
+def test_a_database_of_the_first_release_gets_the_tables_of_the_models() -> None:
+    assert_tables_are_those_of_the_models()
+
+
+@pytest.mark.usefixtures("first_release")
+def test_a_site_of_the_first_release_keeps_its_rows_and_bytes() -> None:
+    shown = models.Instance.select().where(models.Instance.state == models.CURRENT)
+    assert {row.series.study.patient_id for row in shown} == {"1CT1", "4MR1", "id00001"}
+    assert [found.kind for found in conflicts.every()] == ["patient"]
+    for file in models.File.select():
+        with runtime.archive().open(file.blob.segment, file.blob.offset, file.blob.size) as content:
+            assert hashlib.sha256(content.read()).hexdigest() == file.blob.digest
+    device = models.Device.get(models.Device.label == "Connector 1")
+    assert [key.name for key in api_keys.every(device)] == ["first"]
+
+
+def test_a_second_run_has_nothing_to_do(site: settings.Settings) -> None:
+    assert migrations.apply(site.run / "migrate.lock") == []
+
+
+def test_a_database_that_no_step_brings_up_to_date_is_refused(site: settings.Settings) -> None:
+    models.database.execute_sql("ALTER TABLE storage DROP COLUMN threads")
+    with pytest.raises(BadSetting, match=r"another version of Portico: storage has no threads\. Start"):
+        migrations.apply(site.run / "migrate.lock")
+
+
+def test_a_database_of_a_newer_release_is_refused_and_not_changed(site: settings.Settings) -> None:
+    newer = "INSERT INTO schema_migration (name, applied) VALUES ('9999_later', '2030-01-01')"
+    models.database.execute_sql(newer)
+    models.database.execute_sql("DELETE FROM schema_migration WHERE name = '0001_first'")
+    before = "\n".join(models.database.connection().iterdump())
+    with pytest.raises(BadSetting, match="newer release of Portico: this one does not know its step 9999_later"):
+        migrations.apply(site.run / "migrate.lock")
+    with pytest.raises(BadSetting, match="Nothing was changed"):
+        migrations.pending()
+    assert "\n".join(models.database.connection().iterdump()) == before
+
+
+def test_two_processes_that_migrate_at_once_agree(site_settings: settings.Settings) -> None:
+    runtime.start(site_settings)
+    names: list[list[str]] = []
+    threads = [
+        threading.Thread(target=lambda: names.append(migrations.apply(site_settings.run / "lock"))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(bool, names)) == [False, False, False, True]
+
+
+@pytest.mark.usefixtures("site")
+def test_numbers_of_rows_are_never_given_out_again() -> None:
+    first = models.Group.create(code="a", label="A")
+    first.delete_instance()
+    assert models.Group.create(code="b", label="B").id > first.id

@@ -1,0 +1,6 @@
+"""Fixtures of the tests in this folder."""
+
+from tests.fixtures.cli import portal
+from tests.fixtures.dimse import dimse_site, listener
+from tests.fixtures.web import app, stranger, visitor
+from tests.fixtures.work import queue, worker

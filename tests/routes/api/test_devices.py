@@ -1,0 +1,189 @@
+"""/api/devices: devices, what they report, and their keys."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from portal.devices import api_keys
+from portal.models import ApiKey, Device, now
+from portal.tree import rest_ids
+from tests.fixtures.api import Api, assert_refused
+
+UNKNOWN = "0007" + "0" * 19 + "9"
+
+
+def id_of(device: Device) -> str:
+    return rest_ids.encode("device", device.id)
+
+
+def test_a_new_device_is_listed_plain_also_when_pages_are_announced(api: Api, device: Device) -> None:
+    made = api.post("/api/devices", json={"label": "ct-connector", "type": "connector"}).json()
+    assert (made["label"], made["name"], made["type"]) == ("ct-connector", "ct-connector", "connector")
+    assert (made["disabled"], made["errors"], made["api_keys"], made["last_seen"]) == (False, [], [], None)
+    assert made["origin"]["type"] == "device"
+    listed = api.get("/api/devices", headers={"x-accept-feature": "pagination"}).json()
+    assert [row["_id"] for row in listed] == [made["_id"], id_of(device)]
+    assert api.get(f"/api/devices/{made['_id']}").json() == made
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"label": "importer-east"}, 409, "importer-east"),
+        ({"label": "x", "type": "toaster"}, 422, "connector, importer, reaper"),
+        ({"label": " "}, 422, "visible character"),
+        ({"label": "a/b"}, 422, "slash"),
+        ({"label": "x" * 65}, 422, "64"),
+        ({"label": "\u202ex"}, 422, "cannot be seen"),
+    ],
+)
+def test_a_device_that_cannot_be_is_refused(api: Api, body: dict[str, Any], status: int, words: str) -> None:
+    assert_refused(api.post("/api/devices", json=body), status, words)
+    assert Device.select().count() == 1
+
+
+def test_a_device_reports_itself(api: Api, device: Device) -> None:
+    told = {
+        "version": "2.0.3",
+        "interval": 900,
+        "errors": ["disk full"],
+        "info": {"host": "a", "deep": [1, {"b": None}]},
+    }
+    answer = api.put("/api/devices/self", json=told).json()
+    assert {name: answer[name] for name in told} == told
+    assert answer["_id"] == id_of(device)
+    assert api.get("/api/devices/status").json()[id_of(device)]["status"] == "error"
+    assert api.put("/api/devices/self", json={"errors": []}).json()["version"] == "2.0.3"
+    assert api.get("/api/devices/status").json()[id_of(device)]["status"] == "ok"
+
+
+def test_an_empty_report_updates_last_seen_alone(api: Api) -> None:
+    api.put("/api/devices/self", json={"interval": 60, "errors": ["x"]})
+    before = api.get("/api/devices/self").json()
+    after = api.put("/api/devices/self").json()
+    assert after.pop("last_seen") > before.pop("last_seen")
+    assert after == before
+
+
+def test_the_type_is_set_once(api: Api) -> None:
+    assert_refused(api.put("/api/devices/self", json={"type": "reaper"}), 422, "Cannot change device type")
+    assert api.put("/api/devices/self", json={"type": "importer"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"interval": "60"},
+        {"interval": 0},
+        {"interval": 1.5},
+        {"interval": True},
+        {"interval": 10**15},
+        {"errors": "x"},
+        {"errors": [1]},
+        {"errors": None},
+        {"info": []},
+        {"info": {"x": "y" * 70_000}},
+        {"version": ""},
+        {"version": {"a": 1}},
+        {"label": "mine"},
+        {"disabled": False},
+    ],
+)
+def test_a_report_that_does_not_fit_changes_nothing(api: Api, body: dict[str, Any]) -> None:
+    before = api.get("/api/devices/self").json()
+    assert_refused(api.put("/api/devices/self", json=body), 422)
+    assert api.get("/api/devices/self").json() == before
+
+
+def test_a_device_is_renamed_and_disabled_and_its_keys_are_refused(api: Api, device: Device) -> None:
+    other = api.post("/api/devices", json={"label": "other"}).json()["_id"]
+    key = api.post(f"/api/devices/{other}/key", json={"label": "k"}).json()
+    changed = api.put(f"/api/devices/{other}", json={"label": "renamed", "disabled": True}).json()
+    assert (changed["label"], changed["disabled"]) == ("renamed", True)
+    assert_refused(replace(api, key=key["unencrypted_secret"]).get("/api/devices/self"), 401, "disabled")
+    assert api.put(f"/api/devices/{other}", json={"disabled": False}).json()["disabled"] is False
+    assert replace(api, key=key["unencrypted_secret"]).get("/api/devices/self").json()["_id"] == other
+
+
+def test_a_refused_change_changes_neither_half(api: Api) -> None:
+    other = api.post("/api/devices", json={"label": "other"}).json()["_id"]
+    assert_refused(api.put(f"/api/devices/{other}", json={"label": "importer-east", "disabled": True}), 409)
+    assert_refused(api.put(f"/api/devices/{other}", json={"label": "fine", "disabled": "yes"}), 422, "true or false")
+    assert api.get(f"/api/devices/{other}").json()["label"] == "other"
+    assert api.get(f"/api/devices/{other}").json()["disabled"] is False
+
+
+def test_a_removed_device_is_gone_with_its_keys(api: Api) -> None:
+    other = api.post("/api/devices", json={"label": "other"}).json()["_id"]
+    key = api.post(f"/api/devices/{other}/key", json={"label": "k"}).json()
+    assert api.delete(f"/api/devices/{other}").status_code == 200
+    assert_refused(api.get(f"/api/devices/{other}"), 404)
+    assert_refused(replace(api, key=key["unencrypted_secret"]).get("/api/version"), 401)
+
+
+@pytest.mark.parametrize(
+    "device_id", [UNKNOWN, "self2", "0" * 24, "000500000000000000000001", "x" * 300, "%00", "..%2f"]
+)
+def test_a_device_that_there_is_not_is_missing(api: Api, device_id: str) -> None:
+    for method, path, body in (
+        ("GET", "", None),
+        ("PUT", "", {"disabled": True}),
+        ("DELETE", "", None),
+        ("POST", "/key", {"label": "k"}),
+        ("DELETE", "/key/ptk_000000", None),
+    ):
+        assert_refused(api(method, f"/api/devices/{device_id}{path}", json=body), 404)
+    assert Device.select().count() == 1
+
+
+def test_a_key_is_shown_once(api: Api, device: Device) -> None:
+    expires = (now() + timedelta(days=90)).replace(microsecond=0)
+    path = f"/api/devices/{id_of(device)}/key"
+    key = api.post(path, json={"label": "rollout", "expires_at": expires.isoformat()}).json()
+    assert (key["label"], key["expires_at"], key["last_used"]) == ("rollout", expires.isoformat(), None)
+    assert len(key["unencrypted_secret"]) == 57
+    assert key["unencrypted_secret"].startswith(key["key"])
+    assert replace(api, key=key["unencrypted_secret"]).get("/api/devices/self").status_code == 200
+    assert key["unencrypted_secret"] not in api.get(f"/api/devices/{id_of(device)}").text
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({}, "lacks the field label"),
+        ({"label": ""}, "visible character"),
+        ({"label": "k", "expires_at": "soon"}, "write a moment like"),
+        ({"label": "k", "expires_at": "0001-01-01T00:00:00+14:00"}, "write a moment like"),
+        ({"label": "k", "expires_at": "2020-01-01"}, "in the past"),
+        ({"label": "k", "expires_at": "9999-12-31"}, "two years at most"),
+        ({"label": "k", "expires_at": 5}, "must be a text"),
+    ],
+)
+def test_a_key_that_cannot_be_is_refused(api: Api, device: Device, body: dict[str, Any], words: str) -> None:
+    assert_refused(api.post(f"/api/devices/{id_of(device)}/key", json=body), 422, words)
+    assert ApiKey.select().count() == 1
+
+
+def test_a_sixth_live_key_is_refused(api: Api, device: Device) -> None:
+    path = f"/api/devices/{id_of(device)}/key"
+    for number in range(4):
+        assert api.post(path, json={"label": f"key {number}"}).status_code == 200
+    assert_refused(api.post(path, json={"label": "sixth"}), 422, "Revoke one first")
+
+
+def test_a_revoked_key_is_listed_as_such(api: Api, device: Device) -> None:
+    path = f"/api/devices/{id_of(device)}/key"
+    key = api.post(path, json={"label": "old"}).json()["key"]
+    answer = api.delete(f"{path}/{key}")
+    assert (answer.status_code, answer.text) == (204, "")
+    states = {row["label"]: row["state"] for row in api.get("/api/devices/self").json()["api_keys"]}
+    assert states == {"old": "revoked", "test": "live"}
+    assert_refused(api.delete(f"{path}/ptk_nothing"), 404)
+
+
+def test_the_key_in_use_may_revoke_itself(api: Api, device: Device) -> None:
+    assert api.delete(f"/api/devices/{id_of(device)}/key/{api.key[:10]}").status_code == 204
+    assert_refused(api.get("/api/version"), 401, "revoked")
+    assert api_keys.count_live(device) == 0

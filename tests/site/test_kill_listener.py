@@ -1,0 +1,185 @@
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+from pydicom.uid import generate_uid
+from pynetdicom.presentation import build_context
+
+from portal import site_settings as options
+from portal.models import Study
+from portal.settings import Settings
+from tests.fixtures.dimse import (
+    STUDY_MOVE,
+    Destination,
+    Encoded,
+    Listener,
+    Sender,
+    accepts,
+    associated,
+    destination,
+    image,
+    listening,
+    register,
+    store,
+    until,
+)
+
+RECORDED = re.compile(r"(?P<pid>\d+) +(?P<resumed><\.\.\. )?(?P<call>\w+)(\((?P<file>\d+<[^>]*>)?)?")
+STORE_RESPONSE = "".join(rf"\x{byte:02x}" for byte in (0, 0, 0, 1, 2, 0, 0, 0, 1, 0x80))
+"""Command Field 8001H, as strace writes it (PS3.7 E.1-1)."""
+
+
+def a_study(count: int) -> tuple[str, list[Encoded]]:
+    study, series = generate_uid(), generate_uid()
+    return study, [
+        Encoded.of(
+            image(
+                StudyInstanceUID=study,
+                SeriesInstanceUID=series,
+                InstanceNumber=number,
+                Rows=100,
+                Columns=100,
+                PixelData=os.urandom(10_000),
+            )
+        )
+        for number in range(count)
+    ]
+
+
+def send_until_killed(listener: Listener, objects: list[Encoded], after: int, wait: float) -> dict[str, str]:
+    """Send until the listener dies; UID → digest of each object whose 0000 was read."""
+    sender = Sender(listener.port)
+    done = threading.Event()
+
+    def kill() -> None:
+        until(lambda: len(sender.sent) >= after or done.is_set(), "enough objects are sent")
+        threading.Event().wait(wait)
+        for process in [listener.process.pid, *children_of(listener.process.pid)]:
+            os.kill(process, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        with sender.open({(one.sop_class, one.syntax) for one in objects}) as assoc:
+            # pynetdicom 3.0.4 forgets to close a socket that was reset (AssociationSocket.close).
+            connection = assoc.dul.socket.socket
+            for one in objects:
+                sent = sender.send(
+                    assoc, one.raw, sop_class=one.sop_class, sop_instance=one.sop_instance, syntax=one.syntax
+                )
+                if sent.status != 0:
+                    break
+            assoc.join(10)
+            connection.close()
+    finally:
+        done.set()
+        killer.join()
+    listener.process.wait()
+    until(lambda: not accepts(listener.port), "the killed processes let go of the port")
+    return {sent.sop_instance: sent.digest for sent in sender.sent if sent.status == 0}
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def fetch_back(port: int, study_uid: str, viewer: Destination) -> dict[str, str]:
+    """Move a study to the viewer; UID → digest of what it got."""
+    viewer.digests.clear()
+    request = Dataset()
+    request.QueryRetrieveLevel, request.StudyInstanceUID = "STUDY", study_uid
+    with associated(port, [build_context(STUDY_MOVE)]) as assoc:
+        answers = list(assoc.send_c_move(request, viewer.ae_title, STUDY_MOVE))
+    assert answers[-1][0].Status == 0
+    return dict(viewer.digests)
+
+
+def one_round(settings: Settings, viewer: Destination, count: int, chance: random.Random) -> int:
+    """Send, kill at a random moment, start again, and compare; returns how many were acknowledged."""
+    study_uid, objects = a_study(count)
+    known = {one.sop_instance for one in objects}
+    with listening(settings) as listener:
+        acknowledged = send_until_killed(listener, objects, chance.randrange(1, count * 9 // 10), chance.random() / 50)
+    assert 0 < len(acknowledged) < count
+    with listening(settings) as listener:
+        got = fetch_back(listener.port, study_uid, viewer)
+    assert {uid: got.get(uid) for uid in acknowledged} == acknowledged
+    assert set(got) <= known
+    assert len(got) == Study.get(Study.study_uid == study_uid).n_instances
+    return len(acknowledged)
+
+
+@pytest.fixture
+def viewer(dimse_site: Settings) -> Iterator[Destination]:
+    with destination("SCANNER") as running:
+        register(host="127.0.0.1", port=running.port)
+        yield running
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_whatever_was_acknowledged_before_a_kill_is_there_after_it(
+    dimse_site: Settings, viewer: Destination, seed: int
+) -> None:
+    one_round(dimse_site, viewer, 120, random.Random(seed))
+
+
+@pytest.mark.prove
+def test_ten_kills_in_the_middle_of_500_stores_lose_nothing(
+    dimse_site: Settings, viewer: Destination, record_property: Callable[[str, object], None]
+) -> None:
+    chance = random.Random()
+    acknowledged = [one_round(dimse_site, viewer, 500, chance) for _ in range(10)]
+    record_property("acknowledged before each of 10 kills, all fetched back by digest", acknowledged)
+
+
+def test_segment_and_log_are_on_the_disk_before_each_success(dimse_site: Settings, tmp_path: Path) -> None:
+    register()
+    trace = tmp_path / "trace"
+    calls = "fdatasync,fsync,sendto,sendmsg,write,writev"
+    command = ["strace", "-f", "-y", "-xx", "-s", "400", "-e", f"trace={calls}", "-o", str(trace)]
+    listen = [sys.executable, "-m", "dimse_worker", "listen", "--data", str(dimse_site.data)]
+    process = subprocess.Popen([*command, *listen], env={**os.environ, "PORTAL_MIN_FREE": "1"})
+    try:
+        port = options.get("dimse.port")
+        until(lambda: accepts(port) or process.poll() is not None, "the listener accepts under strace", 60)
+        sent = store(port, a_study(20)[1])
+    finally:
+        for child in children_of(process.pid):
+            os.kill(child, signal.SIGTERM)
+        process.wait(timeout=60)
+    assert [one.status for one in sent] == [0] * 20
+    assert answers_after_syncs(trace.read_text().splitlines()) == [{"segment", "log"}] * 20
+
+
+def answers_after_syncs(lines: list[str]) -> list[set[str]]:
+    """What was synced before each C-STORE response, counted from the response before."""
+    answers: list[set[str]] = []
+    synced: set[str] = set()
+    waiting: dict[str, str] = {}
+    for line in lines:
+        match = RECORDED.match(line)
+        if match is None:
+            continue
+        name = waiting.pop(match["pid"], "") if match["resumed"] else unescaped(match["file"] or "")
+        if "unfinished" in line and match["call"] in ("fdatasync", "fsync"):
+            waiting[match["pid"]] = name
+        elif match["call"] in ("fdatasync", "fsync") and line.rstrip().endswith("= 0"):
+            synced |= {kind for kind, ending in (("segment", ".seg"), ("log", "-wal")) if name.endswith(ending)}
+        if STORE_RESPONSE in line:
+            answers.append(synced)
+            synced = set()
+    return answers
+
+
+def unescaped(file: str) -> str:
+    """`7<\\x2f\\x74…>` as the path alone."""
+    path = file.partition("<")[2].rstrip(">")
+    return re.sub(r"\\x([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), path)

@@ -1,0 +1,281 @@
+"""Small files that processes of our own write, and what becomes of those that they do not."""
+
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from portal.models import Storage
+from portal.storage import providers
+from portal.storage_drivers.destination import NOT_AS_TAKEN_IN, Content, Destination
+from portal.storage_drivers.filesystem import destination as filesystem_destination
+from portal.storage_drivers.filesystem import writer_processes
+from portal.storage_drivers.store import Extent
+from tests.fixtures.work import content_of, files_below, until
+
+
+def has_open(process: int, folder: Path) -> bool:
+    """Whether a process has files of a folder open that have no name yet."""
+    with contextlib.suppress(FileNotFoundError):
+        links = [os.readlink(link) for link in Path(f"/proc/{process}/fd").iterdir()]
+        return any(link.startswith(str(folder)) and "/#" in link for link in links)
+    return False
+
+
+@pytest.fixture
+def destination(mirror: Storage) -> Iterator[Destination]:
+    """A folder, in a process that has no scribe: a test before this one may have left some at rest."""
+    writer_processes.close()
+    yield filesystem_destination.open_destination(
+        mirror.config, mirror.prefix, {}, lanes=4, allowed=providers.allowed_folders()
+    )
+    writer_processes.close()
+
+
+@pytest.fixture
+def segment(tmp_path: Path) -> Path:
+    """A file in which the bytes of some objects lie, one after the other."""
+    path = tmp_path / "segment"
+    path.write_bytes(os.urandom(200_000))
+    return path
+
+
+def lying(segment: Path, key: str, offset: int, size: int = 3000) -> Content:
+    """An object whose bytes lie in the segment, and come from nowhere else."""
+    body = segment.read_bytes()[offset : offset + size]
+    return replace(content_of(key, body), source=Extent(str(segment), offset), chunks=unasked)
+
+
+def unasked() -> Iterator[bytes]:
+    raise AssertionError("the thread has written it")
+
+
+def children(process: int | str = "self") -> set[int]:
+    """Scribes of a process."""
+    tasks = Path(f"/proc/{process}/task").iterdir()
+    found = {int(child) for task in tasks for child in (task / "children").read_text().split()}
+    return {child for child in found if b"writer_processes" in command_of(child)}
+
+
+def command_of(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def test_what_lies_on_a_disk_is_written_by_scribes_whichever_thread_brings_it(
+    destination: Destination, segment: Path, folder: Path
+) -> None:
+    bundles = [
+        [
+            *(lying(segment, f"{thread}/a/{number}", number * 1000) for number in range(20)),
+            replace(content_of(f"{thread}/b/text", b"its own bytes"), source=b"its own bytes", chunks=unasked),
+            lying(segment, f"{thread}/b/empty", 0, size=0),
+        ]
+        for thread in range(4)
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(lambda bundle: destination.deliver(bundle, overwrite=False), bundles))
+    assert outcomes == [[None] * 22] * 4
+    assert files_below(folder) == {content.key: content.digest for bundle in bundles for content in bundle}
+    assert 1 <= len(children()) <= writer_processes.MOST
+    writer_processes.close()
+    assert children() == set()
+
+
+def test_what_a_scribe_cannot_write_says_why_not_and_the_others_are_there(
+    destination: Destination, segment: Path, folder: Path
+) -> None:
+    other = b"other"
+    destination.put("a/other", [other], size=5, digest=hashlib.sha256(other).hexdigest())
+    destination.put("a/same", [segment.read_bytes()[:3000]], size=3000, digest=lying(segment, "", 0).digest)
+    body = segment.read_bytes()[:3000]
+    gone = Extent(str(segment.with_name("gone")), 0)
+    odd = [
+        replace(content_of("a/same", body), source=Extent(str(segment), 0)),
+        replace(content_of("a/other", body), source=Extent(str(segment), 0)),
+        replace(content_of("a/other/below a file", body), source=Extent(str(segment), 0)),
+        replace(content_of("b/damaged", body, digest="0" * 64), source=Extent(str(segment), 0)),
+        replace(content_of("b/beyond the end", body), source=Extent(str(segment), 199_000)),
+        replace(content_of("b/moved away", body), source=gone),
+        replace(content_of("../evil", body), source=Extent(str(segment), 0)),
+    ]
+    contents = [*odd, *(lying(segment, f"c/{number}", number * 1000) for number in range(20))]
+    errors = destination.deliver(contents, overwrite=False)
+    told = {content.key: error.sentence for content, error in zip(contents, errors, strict=True) if error}
+    assert told.pop("a/other").startswith("Other content lies under this key")
+    assert "a link stands where a folder should be" in told.pop("a/other/below a file")
+    assert told.pop("b/damaged") == NOT_AS_TAKEN_IN
+    assert told.pop("../evil").endswith("cannot be the name of an object.")
+    assert told == {}
+    arrived = files_below(folder)
+    assert arrived.pop("a/other") == hashlib.sha256(other).hexdigest()
+    assert set(arrived) == {"a/same", "b/beyond the end", "b/moved away", *(f"c/{number}" for number in range(20))}
+    assert arrived == {content.key: content.digest for content in contents if content.key in arrived}
+
+
+def test_a_scribe_writes_in_place_of_what_is_there_where_it_shall(
+    destination: Destination, segment: Path, folder: Path
+) -> None:
+    for offset in (0, 50_000):
+        contents = [lying(segment, f"a/{number}", offset + number * 1000) for number in range(20)]
+        assert destination.deliver(contents, overwrite=True) == [None] * 20
+        assert files_below(folder) == {content.key: content.digest for content in contents}
+
+
+def test_a_few_objects_or_one_that_must_be_fetched_start_no_scribe(
+    destination: Destination, segment: Path, folder: Path
+) -> None:
+    few = [replace(lying(segment, f"few/{n}", 0), chunks=lambda: [segment.read_bytes()[:3000]]) for n in range(3)]
+    many = [content_of(f"many/{number}", b"from afar") for number in range(100)]
+    assert destination.deliver(few, overwrite=False) == [None] * 3
+    assert destination.deliver(many, overwrite=False) == [None] * 100
+    assert len(files_below(folder)) == 103
+    assert children() == set()
+
+
+def test_scribes_begin_before_many_objects_come_and_not_before_a_few(
+    destination: Destination, segment: Path, folder: Path
+) -> None:
+    destination.expect(999)
+    assert children() == set()
+    destination.expect(1000)
+    until(lambda: len(children()) == writer_processes.MOST)
+    begun = children()
+    contents = [lying(segment, f"a/{number}", number * 1000) for number in range(20)]
+    assert destination.deliver(contents, overwrite=False) == [None] * 20
+    destination.expect(1000)
+    assert children() == begun
+    assert len(files_below(folder)) == 20
+
+
+def bundle(segment: Path, name: str) -> list[Content]:
+    """Objects whose bytes a scribe has, and the thread too."""
+    bodies = [segment.read_bytes()[number * 1000 :][:3000] for number in range(20)]
+    return [replace(content_of(f"{name}/{number}", body), source=body) for number, body in enumerate(bodies)]
+
+
+def test_a_scribe_that_is_killed_in_the_middle_of_its_work_costs_nothing(
+    destination: Destination, segment: Path, folder: Path, tmp_path: Path
+) -> None:
+    endless = tmp_path / "endless"
+    os.mkfifo(endless)
+    contents = bundle(segment, "a")
+    contents[10].source = Extent(str(endless), 0)
+    with ThreadPoolExecutor(1) as pool:
+        delivered = pool.submit(destination.deliver, contents, overwrite=False)
+        until(lambda: any(has_open(child, folder) for child in children()))
+        assert not delivered.done()
+        assert files_below(folder) == {}
+        for child in children():
+            os.kill(child, signal.SIGKILL)
+        assert delivered.result() == [None] * 20
+    assert files_below(folder) == {content.key: content.digest for content in contents}
+
+
+def test_where_scribes_are_killed_their_threads_write_what_is_left(
+    destination: Destination, segment: Path, folder: Path
+) -> None:
+    bundles = [bundle(segment, str(number)) for number in range(3 * writer_processes.MOST)]
+    assert destination.deliver(bundles[0], overwrite=False) == [None] * 20
+    for each in bundles[1:]:
+        for child in children():
+            os.kill(child, signal.SIGKILL)
+        assert destination.deliver(each, overwrite=False) == [None] * 20
+    assert files_below(folder) == {content.key: content.digest for each in bundles for content in each}
+    assert children() == set()
+
+
+PARENT = """
+import os, sys, time
+from portal.storage_drivers.filesystem import writer_processes as scribes
+from portal.storage_drivers.store import Content
+from portal.storage_drivers.store import Extent
+folder, digest, *files = sys.argv[1:]
+lying = lambda file: Content(key=file, size=3000, digest=digest, chunks=tuple, source=Extent(file, 0))
+objects = [(str(number), lying(file)) for number, file in enumerate(files)]
+print(scribes.write(os.open(folder, os.O_RDONLY), objects, overwrite=False), flush=True)
+time.sleep(600)
+"""
+"""A process that has a bundle written, and waits."""
+
+
+def test_a_scribe_ends_with_the_process_that_it_writes_for_however_that_ends(segment: Path, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    files = [str(segment)] * writer_processes.LEAST
+    command = [sys.executable, "-c", PARENT, str(folder), lying(segment, "", 0).digest, *files]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline().decode().strip() == str([True] * writer_processes.LEAST)
+            [scribe] = children(process.pid)
+        finally:
+            process.kill()
+    until(lambda: b"writer_processes" not in command_of(scribe))
+    assert len(files_below(folder)) == writer_processes.LEAST
+
+
+@pytest.mark.parametrize("begun", ["", "scribes.begin()\n"], ids=["at once", "begun before"])
+def test_where_no_scribe_can_be_started_nothing_is_said_to_be_there(begun: str, segment: Path, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    full = "import resource, socket\nresource.setrlimit(resource.RLIMIT_NOFILE, (4, 4))\n"
+    program = PARENT.replace("print(", f"base = os.open(folder, os.O_RDONLY)\n{full}{begun}print(").replace(
+        "os.open(folder, os.O_RDONLY), objects", "base, objects"
+    )
+    files = [str(segment)] * writer_processes.LEAST
+    command = [sys.executable, "-c", program.replace("time.sleep(600)", ""), str(folder), "0" * 64, *files]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout.strip()) == (0, str([False] * writer_processes.LEAST)), ended.stderr
+    assert files_below(folder) == {}
+
+
+def test_an_orphan_names_nothing_any_more(segment: Path, folder: Path, tmp_path: Path) -> None:
+    folder.mkdir(parents=True)
+    endless = tmp_path / "endless"
+    os.mkfifo(endless)
+    files = [str(segment)] * writer_processes.LEAST + [str(endless)]
+    command = [sys.executable, "-c", PARENT, str(folder), lying(segment, "", 0).digest, *files]
+    with subprocess.Popen(command) as process:
+        try:
+            until(lambda: any(has_open(child, folder) for child in children(process.pid)))
+            [scribe] = children(process.pid)
+        finally:
+            process.kill()
+    with endless.open("wb"):  # what it has waited for
+        pass
+    until(lambda: b"writer_processes" not in command_of(scribe))
+    assert files_below(folder) == {}
+
+
+FORKED = """
+child = os.fork()
+mine = [(f"of {child}/{name}", content) for name, content in objects]
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+print(scribes.write(base, mine, overwrite=False), flush=True)
+if not child:
+    with open("/proc/thread-self/children") as own:
+        os._exit(0 if own.read() else 1)
+"""
+"""What a process that was forked has written by a scribe of its own, and then its parent by the one it had."""
+
+
+def test_a_process_that_was_forked_leaves_the_scribes_of_its_parent_alone(segment: Path, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    begun = "base = os.open(folder, os.O_RDONLY)\nscribes.begin()\nprint("
+    program = PARENT.replace("print(", begun, 1).replace("time.sleep(600)", FORKED)
+    files = [str(segment)] * writer_processes.LEAST
+    command = [sys.executable, "-c", program, str(folder), lying(segment, "", 0).digest, *files]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    answers = [str([True] * writer_processes.LEAST)] * 3
+    assert (ended.returncode, ended.stdout.splitlines()) == (0, answers), ended.stderr
+    assert len(files_below(folder)) == 3 * writer_processes.LEAST

@@ -1,0 +1,4 @@
+"""Fixtures of the tests in this folder."""
+
+from tests.fixtures.web import app, reader, stranger, visitor
+from tests.fixtures.work import folder, mirror
