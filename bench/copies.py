@@ -195,11 +195,13 @@ def export(data: str, project: str, storage: str) -> None:
 
     with site_at(Path(data)):
         row = storages.get(storage)
-        storages.note(row.id, state="degraded", sentence="The bench tests nothing.", create_only=row.provider == "fs")
+        storages.record_test(
+            row.id, state="degraded", sentence="The bench tests nothing.", create_only=row.provider == "fs"
+        )
         job = exports.start(project, to=storage, actor=operator())
         gc.freeze()
         began = time.perf_counter()
-        runs.perform(job.id, lambda run: exports.run(run, destination=destinations.open_for(run.job)))
+        runs.perform(job.id, lambda run: exports.run(run, destination=destinations.open_storage(run.job)))
         took = time.perf_counter() - began
         job = jobs.get(job.id)
     if job.state != "done" or job.done != job.total or not job.done:

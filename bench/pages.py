@@ -123,7 +123,7 @@ def main() -> None:
             fill(options.rows, options.instances)
         overview.refresh()
         container_sizes.refresh()
-        disk_usage.sample()
+        disk_usage.take_sample()
         counted = {table.__name__: table.select().count() for table in COUNTED}
     pages = [page for page in PAGES if page[1].startswith(options.only)]
     report(counted, list(measure(create_app(chosen), pages)), kept=not options.only)
@@ -146,7 +146,7 @@ COUNTED = (
 
 def fill(rows: int, instances: int) -> None:
     users.add(EMAIL, PASSWORD, True, actor=operator())
-    site_settings.put({"dimse.enabled": True}, actor=operator())
+    site_settings.change({"dimse.enabled": True}, actor=operator())
     make_index.fill(STUDIES, instances)
     with database.atomic():
         fill_tree(rows)

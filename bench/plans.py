@@ -24,7 +24,7 @@ from portal.errors import Taken
 from portal.exports import exports, plan
 from portal.exports.request import Options
 from portal.jobs import jobs, runs
-from portal.jobs.runs import End, Run
+from portal.jobs.runs import Run, RunEnd
 from portal.models import Job, JobItem, Setting, Storage, Study
 from portal.storage import storages
 from portal.users import users
@@ -89,14 +89,14 @@ def report(data: Path, instances: int) -> list[str]:
     return [*lines, f"Dropped again in {time.perf_counter() - begun:.1f} s; another's write: {waiting.words()} ms."]
 
 
-def planned(run: Run) -> End:
+def planned(run: Run) -> RunEnd:
     plan.plan(run)
-    return End(sentence="planned")
+    return RunEnd(sentence="planned")
 
 
-def dropped(run: Run) -> End:
-    plan.drop(run)
-    return End(sentence="dropped")
+def dropped(run: Run) -> RunEnd:
+    plan.delete_items(run)
+    return RunEnd(sentence="dropped")
 
 
 def pages(job: Job) -> list[str]:

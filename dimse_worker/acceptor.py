@@ -14,10 +14,10 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
 
 from dimse_worker import association_policy, contexts, handlers, retrieval, status
-from dimse_worker.association_counts import Tally
-from dimse_worker.association_policy import Admission, Knock, Refused
+from dimse_worker.association_counts import AssociationCounts
+from dimse_worker.association_policy import AssociationGrant, AssociationRejected, AssociationRequest
 from dimse_worker.receiving import BoundedMessages
-from dimse_worker.sockets import send_at_once
+from dimse_worker.sockets import disable_delays
 from portal import runtime
 from portal.errors import NotDicom
 from portal.peers import associations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_ASSOCIATIONS = 200
+MAX_ASSOCIATIONS = 200
 PROVIDER_ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x00"
 """A-ABORT of the service provider, no reason given (PS3.8 9.3.8)."""
 USER_REJECTION = 1
@@ -39,13 +39,13 @@ ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
 class Acceptor(Association):
     """pynetdicom's acceptor, with what it has no hook for: the end of its thread, and services that send raw bytes."""
 
-    admission: Admission
+    admission: AssociationGrant
     """Set by the gate; nothing is accepted without it."""
 
     def __init__(self, ae: "ApplicationEntity") -> None:
         super().__init__(ae, MODE_ACCEPTOR)
         self.dimse = BoundedMessages(self)
-        self.tally = Tally()
+        self.tally = AssociationCounts()
         self.row_id: int | None = None
         self.reached = ""
         self._database = ExitStack()
@@ -74,12 +74,12 @@ class Acceptor(Association):
         """Ask the gate; reject what it refuses, and support what the peer may use."""
         self._database.enter_context(runtime.connection())
         knock = self._knock()
-        if len([a for a in self.ae.active_associations if a.is_acceptor]) > MOST_ASSOCIATIONS:
-            association_policy.refuse(knock, "limit", f"More than {MOST_ASSOCIATIONS} associations at once.")
-            return self.reject(association_policy.LIMIT)
+        if len([a for a in self.ae.active_associations if a.is_acceptor]) > MAX_ASSOCIATIONS:
+            association_policy.record_refusal(knock, "limit", f"More than {MAX_ASSOCIATIONS} associations at once.")
+            return self.reject(association_policy.LOCAL_LIMIT_EXCEEDED)
         try:
-            self.admission = association_policy.admit(knock)
-        except Refused as refusal:
+            self.admission = association_policy.decide(knock)
+        except AssociationRejected as refusal:
             log.info("rejected %s from %s: %s", knock.calling, knock.address, refusal.sentence)
             return self.reject(refusal.code)
         request = cast(A_ASSOCIATE, self.requestor.primitive)
@@ -107,7 +107,7 @@ class Acceptor(Association):
         if refused:
             label = self.admission.actor.name or self.admission.knock.calling
             sentence = f"{label} may not {', '.join(sorted(refused))}; allow it if it should."
-            association_policy.refuse(self.admission.knock, "service", sentence)
+            association_policy.record_refusal(self.admission.knock, "service", sentence)
         if not self.admission.is_ours:
             self._open_row(answered)
 
@@ -184,9 +184,9 @@ class Acceptor(Association):
             self._is_paused = False
             self.dimse.cancel_req = {}
 
-    def _knock(self) -> Knock:
+    def _knock(self) -> AssociationRequest:
         request = cast(A_ASSOCIATE, self.requestor.primitive)
-        return Knock(
+        return AssociationRequest(
             calling=request.calling_ae_title.strip(" \0"),
             called=request.called_ae_title.strip(" \0"),
             address=_plain(self.requestor.address),
@@ -202,7 +202,7 @@ class Acceptor(Association):
             calling=knock.calling,
             called=knock.called,
             address=knock.address,
-            contexts=[contexts.shown(context) for context in answered],
+            contexts=[contexts.describe(context) for context in answered],
         )
 
     def _close_row(self) -> None:
@@ -221,7 +221,7 @@ def _opened(event: evt.Event) -> None:
     assoc = cast(Acceptor, event.assoc)
     transport: Any = assoc.dul.socket
     assoc.reached = _plain(transport.socket.getsockname()[0])
-    send_at_once(transport.socket)
+    disable_delays(transport.socket)
 
 
 def _closed(event: evt.Event) -> None:
@@ -238,7 +238,7 @@ def _requested(event: evt.Event) -> None:
         assoc.admit()
     except Exception:
         log.exception("an association request could not be decided")
-        assoc.reject(association_policy.HELD)
+        assoc.reject(association_policy.REJECTED_TRANSIENT)
 
 
 def _answering(event: Any) -> None:

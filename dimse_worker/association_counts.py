@@ -6,7 +6,7 @@ from collections import Counter
 from portal.peers.associations import Counts, Progress
 
 
-class Tally:
+class AssociationCounts:
     """Counted by the association's thread, read by the one that keeps the rows."""
 
     def __init__(self) -> None:

@@ -5,22 +5,22 @@ from dataclasses import dataclass
 from portal import site_settings
 from portal.access import rights
 from portal.access.actors import Actor
-from portal.access.rights import NOTHING, Scope
+from portal.access.rights import NO_ACCESS, Scope
 from portal.dicom import ae_titles
 from portal.errors import BadValue
 from portal.models import Peer
 from portal.peers import peer_fields, peers, refused_callers
 from portal.peers.refused_callers import Reason
 
-CALLING_UNKNOWN = (1, 1, 3)
-CALLED_UNKNOWN = (1, 1, 7)
-HELD = (2, 1, 1)
-LIMIT = (2, 3, 2)
+CALLING_AE_TITLE_UNKNOWN = (1, 1, 3)
+CALLED_AE_TITLE_UNKNOWN = (1, 1, 7)
+REJECTED_TRANSIENT = (2, 1, 1)
+LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
 """Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 9.3.4)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Knock:
+class AssociationRequest:
     """Who calls whom from where: titles without padding, addresses as text."""
 
     calling: str
@@ -33,10 +33,10 @@ class Knock:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Admission:
+class AssociationGrant:
     """What an association may do; read once, at its request."""
 
-    knock: Knock
+    knock: AssociationRequest
     peer: Peer | None
     services: frozenset[str]
     actor: Actor
@@ -47,7 +47,7 @@ class Admission:
     """`portal status` asks whether we answer; that is no association that an admin looks for."""
 
 
-class Refused(Exception):
+class AssociationRejected(Exception):
     """The association is rejected; `code` is result, source and reason."""
 
     def __init__(self, code: tuple[int, int, int], reason: Reason, sentence: str) -> None:
@@ -55,21 +55,21 @@ class Refused(Exception):
         self.code, self.reason, self.sentence = code, reason, sentence
 
 
-def admit(knock: Knock) -> Admission:
+def decide(knock: AssociationRequest) -> AssociationGrant:
     """Decide about one association request. Raises Refused, and keeps it under Refused callers."""
     try:
         admission = _admit(knock)
-    except Refused as refusal:
-        refuse(knock, refusal.reason, refusal.sentence)
+    except AssociationRejected as refusal:
+        record_refusal(knock, refusal.reason, refusal.sentence)
         raise
     if admission.peer is not None:
-        refused_callers.accepted(calling=knock.calling, address=knock.address)
+        refused_callers.resolve(calling=knock.calling, address=knock.address)
     return admission
 
 
-def refuse(knock: Knock, reason: Reason, sentence: str) -> None:
+def record_refusal(knock: AssociationRequest, reason: Reason, sentence: str) -> None:
     """Keep that something was refused to a caller, for the list that an admin looks at."""
-    refused_callers.refused(
+    refused_callers.record(
         calling=_shown(knock.calling),
         called=_shown(knock.called),
         address=knock.address,
@@ -79,31 +79,31 @@ def refuse(knock: Knock, reason: Reason, sentence: str) -> None:
     )
 
 
-def _admit(knock: Knock) -> Admission:
-    options = site_settings.every()
-    known = peers.titled(knock.calling) if _is_title(knock.calling) else []
+def _admit(knock: AssociationRequest) -> AssociationGrant:
+    options = site_settings.get_all()
+    known = peers.with_ae_title(knock.calling) if _is_title(knock.calling) else []
     ours: str = options["dimse.ae_title"]
     if not known and knock.called == ours and (options["dimse.echo_anyone"] or _is_ours(knock)):
         return _guest(knock)
     enabled = [peer for peer in known if peer.enabled]
     if not enabled:
         raise _not_registered(knock, disabled=bool(known))
-    project_id = None if knock.called == ours else peers.project_called(knock.called)
+    project_id = None if knock.called == ours else peers.project_with_ae_title(knock.called)
     if project_id is None and knock.called != ours:
         sentence = f"It called us {_shown(knock.called)}; our AE title is {ours}. Set that on its side."
-        raise Refused(CALLED_UNKNOWN, "called", sentence)
+        raise AssociationRejected(CALLED_AE_TITLE_UNKNOWN, "called", sentence)
     peer = _at(knock.address, enabled)
     return _admission(knock, peer, project_id)
 
 
-def _admission(knock: Knock, peer: Peer, project_id: int | None) -> Admission:
+def _admission(knock: AssociationRequest, peer: Peer, project_id: int | None) -> AssociationGrant:
     via = f"{knock.calling} {knock.address}"
     actor = Actor(type="peer", id=str(peer.id), name=peer.label, via=via, address=knock.address)
     scope = rights.scope(actor, project_id)
     if project_id is not None and not scope.projects and not scope.stores:
         sentence = f"{peer.label} has no grant for the project {knock.called} that it called. Grant it the project."
-        raise Refused(CALLED_UNKNOWN, "grant", sentence)
-    return Admission(
+        raise AssociationRejected(CALLED_AE_TITLE_UNKNOWN, "grant", sentence)
+    return AssociationGrant(
         knock=knock,
         peer=peer,
         services=frozenset(peer.services),
@@ -113,39 +113,43 @@ def _admission(knock: Knock, peer: Peer, project_id: int | None) -> Admission:
     )
 
 
-def _is_ours(knock: Knock) -> bool:
+def _is_ours(knock: AssociationRequest) -> bool:
     """The site's own echo to itself, from this machine."""
     return knock.calling == knock.called and knock.address == knock.reached
 
 
-def _guest(knock: Knock) -> Admission:
+def _guest(knock: AssociationRequest) -> AssociationGrant:
     """Anyone may echo where the site says so, and the site itself."""
     actor = Actor(type="peer", via=f"{knock.calling} {knock.address}", address=knock.address)
-    return Admission(
+    return AssociationGrant(
         knock=knock,
         peer=None,
         services=frozenset({"echo"}),
         actor=actor,
-        scope=NOTHING,
+        scope=NO_ACCESS,
         project_id=None,
         is_ours=_is_ours(knock),
     )
 
 
-def _not_registered(knock: Knock, *, disabled: bool) -> Refused:
+def _not_registered(knock: AssociationRequest, *, disabled: bool) -> AssociationRejected:
     if disabled:
-        return Refused(CALLING_UNKNOWN, "disabled", f"The peer {knock.calling} is disabled. Enable it to let it in.")
-    return Refused(CALLING_UNKNOWN, "unknown", f"No peer has the AE title {_shown(knock.calling)}. Register it.")
+        return AssociationRejected(
+            CALLING_AE_TITLE_UNKNOWN, "disabled", f"The peer {knock.calling} is disabled. Enable it to let it in."
+        )
+    return AssociationRejected(
+        CALLING_AE_TITLE_UNKNOWN, "unknown", f"No peer has the AE title {_shown(knock.calling)}. Register it."
+    )
 
 
 def _at(address: str, candidates: list[Peer]) -> Peer:
     """The peer of a title that may call from this address; two of them were refused at save."""
     for peer in candidates:
-        if peer_fields.admits(peer.addresses, address):
+        if peer_fields.allows_address(peer.addresses, address):
             return peer
     labels = ", ".join(peer.label for peer in candidates)
     sentence = f"{labels} may not call from {address}: held. Add the address to the peer if it has moved."
-    raise Refused(HELD, "address", sentence)
+    raise AssociationRejected(REJECTED_TRANSIENT, "address", sentence)
 
 
 def _is_title(text: str) -> bool:

@@ -12,26 +12,26 @@ Root = Literal["patient", "study"]
 Roles = Mapping[str, tuple[bool, bool]]
 """SOP Class UID → whether the requestor proposed to be SCU, and SCP (PS3.7 D.3.3.4)."""
 
-LARGEST_PDU = 262_144
+MAX_PDU_LENGTH = 262_144
 """Bytes of the largest P-DATA-TF that we ask for."""
-MOST_CONTEXTS = 128
+MAX_CONTEXTS = 128
 """Presentation contexts that fit in one association: odd ids from 1 to 255."""
 
 VERIFICATION = "1.2.840.10008.1.1"
-FIND: dict[str, Root] = {"1.2.840.10008.5.1.4.1.2.1.1": "patient", "1.2.840.10008.5.1.4.1.2.2.1": "study"}
-MOVE: dict[str, Root] = {"1.2.840.10008.5.1.4.1.2.1.2": "patient", "1.2.840.10008.5.1.4.1.2.2.2": "study"}
-GET: dict[str, Root] = {"1.2.840.10008.5.1.4.1.2.1.3": "patient", "1.2.840.10008.5.1.4.1.2.2.3": "study"}
+FIND_ROOTS: dict[str, Root] = {"1.2.840.10008.5.1.4.1.2.1.1": "patient", "1.2.840.10008.5.1.4.1.2.2.1": "study"}
+MOVE_ROOTS: dict[str, Root] = {"1.2.840.10008.5.1.4.1.2.1.2": "patient", "1.2.840.10008.5.1.4.1.2.2.2": "study"}
+GET_ROOTS: dict[str, Root] = {"1.2.840.10008.5.1.4.1.2.1.3": "patient", "1.2.840.10008.5.1.4.1.2.2.3": "study"}
 
-PLAIN = (
+IDENTIFIER_TRANSFER_SYNTAXES = (
     "1.2.840.10008.1.2.1",
     "1.2.840.10008.1.2",
     "1.2.840.10008.1.2.1.99",
     "1.2.840.10008.1.2.2",
 )
 """Transfer syntaxes of identifiers: there are no pixels in them to compress."""
-LAST = (str(ImplicitVRLittleEndian), str(ExplicitVRBigEndian))
+LEAST_PREFERRED = (str(ImplicitVRLittleEndian), str(ExplicitVRBigEndian))
 """Taken only where nothing else is proposed: one loses the VRs, the other is retired."""
-TRANSCODED = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
+TRANSCODING_TARGETS = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
 """What we can make of whatever is stored, the better one first."""
 
 
@@ -39,7 +39,7 @@ def service_of(sop_class: str) -> str | None:
     """The name of the service that a SOP Class belongs to; None for what we do not offer to anyone."""
     if sop_class == VERIFICATION:
         return "echo"
-    for service, classes in (("find", FIND), ("move", MOVE), ("get", GET)):
+    for service, classes in (("find", FIND_ROOTS), ("move", MOVE_ROOTS), ("get", GET_ROOTS)):
         if sop_class in classes:
             return service
     return "store" if sop_classes.is_storage(sop_class) else None
@@ -76,8 +76,14 @@ def _supported(
     retrieving = service == "store" and role is not None and role[1] and "get" in services
     if service is None or (service not in services and not retrieving):
         return None
-    known = [syntax for syntax in asked if syntax in (sop_classes.TRANSFER_SYNTAXES if service == "store" else PLAIN)]
-    context = build_context(sop_class, (_as_scu(known) if retrieving else _as_scp(known)) or [PLAIN[0]])
+    known = [
+        syntax
+        for syntax in asked
+        if syntax in (sop_classes.TRANSFER_SYNTAXES if service == "store" else IDENTIFIER_TRANSFER_SYNTAXES)
+    ]
+    context = build_context(
+        sop_class, (_as_scu(known) if retrieving else _as_scp(known)) or [IDENTIFIER_TRANSFER_SYNTAXES[0]]
+    )
     if service == "store":
         context.scu_role, context.scp_role = "store" in services, "get" in services
     return context
@@ -85,13 +91,16 @@ def _supported(
 
 def _as_scp(syntaxes: Sequence[str]) -> list[str]:
     """For what is sent to us: the requestor's first, unless it is one of LAST."""
-    return sorted(dict.fromkeys(syntaxes), key=lambda syntax: syntax in LAST)
+    return sorted(dict.fromkeys(syntaxes), key=lambda syntax: syntax in LEAST_PREFERRED)
 
 
 def _as_scu(syntaxes: Sequence[str]) -> list[str]:
     """For what we send by C-GET: one that whatever is stored can be sent in; else the requestor's first."""
     asked = dict.fromkeys(syntaxes)
-    return [*(syntax for syntax in TRANSCODED if syntax in asked), *(s for s in asked if s not in TRANSCODED)]
+    return [
+        *(syntax for syntax in TRANSCODING_TARGETS if syntax in asked),
+        *(s for s in asked if s not in TRANSCODING_TARGETS),
+    ]
 
 
 def for_sending(pairs: Iterable[tuple[str, str]]) -> list[list[PresentationContext]]:
@@ -106,10 +115,10 @@ def for_sending(pairs: Iterable[tuple[str, str]]) -> list[list[PresentationConte
     batches: list[list[PresentationContext]] = [[]]
     for sop_class, syntaxes in stored.items():
         valid = (syntax for syntax in syntaxes if UID(syntax).is_valid)  # an uploaded file names what it likes
-        contexts = [build_context(sop_class, syntax) for syntax in dict.fromkeys((*valid, *TRANSCODED))]
-        if len(batches[-1]) + len(contexts) > MOST_CONTEXTS:
+        contexts = [build_context(sop_class, syntax) for syntax in dict.fromkeys((*valid, *TRANSCODING_TARGETS))]
+        if len(batches[-1]) + len(contexts) > MAX_CONTEXTS:
             batches.append([])
-        batches[-1].extend(contexts[:MOST_CONTEXTS])
+        batches[-1].extend(contexts[:MAX_CONTEXTS])
     return batches
 
 
@@ -122,13 +131,13 @@ def choose(
         for context in accepted
         if context.abstract_syntax == sop_class and context.as_scu
     }
-    for syntax in (stored, *TRANSCODED):
+    for syntax in (stored, *TRANSCODING_TARGETS):
         if syntax in usable:
             return usable[syntax], syntax
     return None
 
 
-def shown(context: PresentationContext) -> dict[str, str | int | None]:
+def describe(context: PresentationContext) -> dict[str, str | int | None]:
     """A negotiated context as an association's row keeps it; result 0 is accepted (PS3.8 9.3.3.2)."""
     return {
         "sop_class": str(context.abstract_syntax),

@@ -14,14 +14,14 @@ from portal.storage import storages
 from portal.storage_drivers.destination import Destination
 
 
-def open_for(job: Job) -> Destination:
+def open_storage(job: Job) -> Destination:
     """The storage of a job, ready for use. Raises Missing or BadValue where it is gone or no longer allowed."""
     return storages.open(storages.by_id(job.params["storage"]))
 
 
 def peer_for(job: Job) -> "PeerDestination":
     """The peer of a job. Raises Missing or NotAllowed where it is gone or may not be called now."""
-    peer = peers.require_send(peers.by_id(job.params["peer"]).label)
+    peer = peers.require_sendable(peers.by_id(job.params["peer"]).label)
     return PeerDestination(peer=peer, label=peer.label, rate=job.params.get("bandwidth", 0))
 
 
@@ -52,7 +52,7 @@ class _Taker:
         answer = self._sender.send(outgoing)
         if answer.status == status.SUCCESS:
             return ""
-        sentence = status.sentence_of(answer.status, answer.comment)
+        sentence = status.describe(answer.status, answer.comment)
         if status.is_warning(answer.status):
             return sentence
-        raise PortalError(sentence, permanent=not status.may_pass(answer.status))
+        raise PortalError(sentence, permanent=not status.is_transient(answer.status))

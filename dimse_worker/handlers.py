@@ -18,7 +18,7 @@ from portal.ingest.register import Stored
 from portal.query import find as query
 from portal.query import identifiers
 
-MOST_QUEUED = 64
+MAX_QUEUED_PDUS = 64
 """P-DATA-TFs that wait to be sent: a slow reader is waited for, so that memory does not grow with the answer."""
 
 
@@ -49,7 +49,7 @@ def find(event: Event) -> Iterator[tuple[int | Dataset, Dataset | None]]:
                 assoc.tally.failed("find", "cancelled")
                 yield status.CANCEL, None
                 return
-            wait_for_room(assoc)
+            wait_for_send_queue(assoc)
             yield (status.PENDING_UNMATCHED_KEYS if match.unmatched_keys else status.PENDING), match.identifier
     except Exception as error:  # noqa: BLE001 (whatever happened, the requestor needs a status)
         assoc.tally.failed("find")
@@ -58,13 +58,13 @@ def find(event: Event) -> Iterator[tuple[int | Dataset, Dataset | None]]:
     assoc.tally.done("find")
 
 
-def wait_for_room(assoc: Association) -> None:
+def wait_for_send_queue(assoc: Association) -> None:
     """Return when what is queued for the peer is short, or nothing can be sent any more."""
-    while assoc.dul.to_provider_queue.qsize() > MOST_QUEUED and stands(assoc):
+    while assoc.dul.to_provider_queue.qsize() > MAX_QUEUED_PDUS and is_open(assoc):
         time.sleep(0.001)
 
 
-def stands(assoc: Association) -> bool:
+def is_open(assoc: Association) -> bool:
     """Whether an association is still there, as the thread that serves it can see."""
     return assoc.is_established and assoc.dul.is_alive() and not assoc.acse.is_aborted()
 
@@ -91,7 +91,7 @@ def _take(admission: Any, request: Any, context: Any) -> Stored:
 
 def _matches(event: Event, admission: Any) -> Iterator[query.Match]:
     """What the requestor would retrieve a match from is the title that it called."""
-    root = contexts.FIND[event.context.abstract_syntax]
+    root = contexts.FIND_ROOTS[event.context.abstract_syntax]
     encoded = cast(C_FIND, event.request).Identifier
     request = identifiers.decode(encoded.getvalue() if encoded else b"", str(event.context.transfer_syntax))
     return query.find(request, admission.scope, root=root, retrieve_ae_title=admission.knock.called)

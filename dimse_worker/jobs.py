@@ -7,7 +7,7 @@ from portal.exports import dry_run, exports, send, verify
 from portal.imports import imports
 from portal.ingest import alternates
 from portal.jobs import runs
-from portal.jobs.runs import End, Run
+from portal.jobs.runs import Run, RunEnd
 from portal.maintenance import purge
 from portal.peers import peers
 from portal.storage import connection_test
@@ -21,7 +21,7 @@ def run_echo(job_id: int) -> None:
 
 def run_storage_test(job_id: int) -> None:
     with runtime.connection():
-        runs.perform(job_id, connection_test.climb)
+        runs.perform(job_id, connection_test.run_test)
 
 
 def run_export(job_id: int) -> None:
@@ -74,37 +74,37 @@ def run_purge(job_id: int) -> None:
         runs.perform(job_id, purge.run)
 
 
-def _echo(run: Run) -> End:
+def _echo(run: Run) -> RunEnd:
     peer = peers.by_id(run.job.params["peer"])
     try:
         sentence = scu.echo(peer)
     except PortalError as error:
-        peers.note(peer.id, ok=False, sentence=error.sentence)
+        peers.record_echo(peer.id, ok=False, sentence=error.sentence)
         raise
-    peers.note(peer.id, ok=True, sentence=sentence)
-    return End(sentence=sentence)
+    peers.record_echo(peer.id, ok=True, sentence=sentence)
+    return RunEnd(sentence=sentence)
 
 
-def _export(run: Run) -> End:
-    return exports.run(run, destination=destinations.open_for(run.job))
+def _export(run: Run) -> RunEnd:
+    return exports.run(run, destination=destinations.open_storage(run.job))
 
 
-def _send(run: Run) -> End:
+def _send(run: Run) -> RunEnd:
     return send.run(run, destination=destinations.peer_for(run.job))
 
 
-def _dry_run(run: Run) -> End:
+def _dry_run(run: Run) -> RunEnd:
     to_peer = "peer" in run.job.params
-    return dry_run.run(run, destination=None if to_peer else destinations.open_for(run.job))
+    return dry_run.run(run, destination=None if to_peer else destinations.open_storage(run.job))
 
 
-def _verification(run: Run) -> End:
-    return verify.run(run, destination=destinations.open_for(run.job))
+def _verification(run: Run) -> RunEnd:
+    return verify.run(run, destination=destinations.open_storage(run.job))
 
 
-def _import(run: Run) -> End:
-    return imports.run(run, destination=destinations.open_for(run.job))
+def _import(run: Run) -> RunEnd:
+    return imports.run(run, destination=destinations.open_storage(run.job))
 
 
-def _import_dry_run(run: Run) -> End:
-    return imports.try_out(run, destination=destinations.open_for(run.job))
+def _import_dry_run(run: Run) -> RunEnd:
+    return imports.run_dry_run(run, destination=destinations.open_storage(run.job))

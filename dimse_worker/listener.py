@@ -22,8 +22,8 @@ from portal.settings import Settings
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-BACKLOG = 256
-PATIENCE = DRAIN_SECONDS + 3.0
+LISTEN_BACKLOG = 256
+CHILD_STOP_SECONDS = DRAIN_SECONDS + 3.0
 HANGING_SECONDS = 20.0
 """A child that has not looked for associations for so long hangs; it does five times a second."""
 
@@ -35,7 +35,7 @@ class Address:
 
 
 @dataclass
-class Bound:
+class BoundSocket:
     """A listening socket and the processes that accept on it."""
 
     address: Address
@@ -50,12 +50,12 @@ class Listener:
 
     def __init__(self, children: int) -> None:
         self._wanted_children = children
-        self._bound: Bound | None = None
+        self._bound: BoundSocket | None = None
         self._draining: dict[int, float] = {}
         self._complained: Address | None = None
 
     def __enter__(self) -> Self:
-        listener_status.note()
+        listener_status.record()
         return self
 
     def __exit__(
@@ -86,7 +86,7 @@ class Listener:
         try:
             with runtime.connection():
                 associations.mark_lost()
-                options = site_settings.every()
+                options = site_settings.get_all()
         except PeeweeException as error:
             log.warning("the settings could not be read: %s", error)
             return self._bound.address if self._bound else None
@@ -99,13 +99,13 @@ class Listener:
         except (OSError, UnicodeError) as error:
             if self._complained != address:
                 log.error("cannot listen on %s port %d: %s", address.host, address.port, error)
-                listener_status.note(address.host, address.port, error)
+                listener_status.record(address.host, address.port, error)
             self._complained = address
             return
         self._complained = None
         log.info("listening on %s port %d", address.host, address.port)
-        self._bound = Bound(address, bound)
-        listener_status.note(address.host, address.port)
+        self._bound = BoundSocket(address, bound)
+        listener_status.record(address.host, address.port)
 
     def _release(self) -> None:
         """Close the socket, and have its processes drain."""
@@ -115,11 +115,11 @@ class Listener:
         self._bound.listening.close()
         for child in self._bound.children:
             os.kill(child, signal.SIGTERM)
-            self._draining[child] = time.monotonic() + PATIENCE
+            self._draining[child] = time.monotonic() + CHILD_STOP_SECONDS
         self._bound = None
-        listener_status.note()
+        listener_status.record()
 
-    def _fork(self, bound: Bound) -> None:
+    def _fork(self, bound: BoundSocket) -> None:
         parent = os.getpid()
         heartbeat = Heartbeat()
         child = os.fork()
@@ -168,13 +168,13 @@ def main(settings: Settings, children: int = 1) -> None:
 
 def _listen(address: Address) -> socket.socket:
     family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
-    return socket.create_server((address.host, address.port), family=family, backlog=BACKLOG)
+    return socket.create_server((address.host, address.port), family=family, backlog=LISTEN_BACKLOG)
 
 
 def _serve(parent: int, listening: socket.socket, heartbeat: Heartbeat) -> int:
     """The child; returns its exit code. It is killed when its parent ends, so that the next one finds the port free."""
     try:
-        parent_death.tie(parent)
+        parent_death.die_with_parent(parent)
         serve(listening, heartbeat)
     except SystemExit:
         return 1

@@ -4,10 +4,10 @@ import threading
 
 from pynetdicom.association import Association
 
-LOOK = 0.05
+POLL_SECONDS = 0.05
 
 
-class Checkpoint(threading.Event):
+class ReactorPause(threading.Event):
     """pynetdicom's pause, which waits until the other thread really stands still.
 
     pynetdicom 3.0.4 takes `_is_paused` for that, which is also true for a moment in each round of the thread: under
@@ -31,7 +31,7 @@ class Checkpoint(threading.Event):
         with self._change:
             super().clear()
             while not self._parked and self._assoc.is_alive() and threading.current_thread() is not self._assoc:
-                self._change.wait(LOOK)
+                self._change.wait(POLL_SECONDS)
 
     def wait(self, timeout: float | None = None) -> bool:
         """The association's thread stands still here, until it is to go on."""
@@ -46,4 +46,4 @@ class Checkpoint(threading.Event):
 
 def install(assoc: Association) -> None:
     """Give an association that we have requested a pause that holds; before its first request."""
-    assoc._reactor_checkpoint = Checkpoint(assoc)
+    assoc._reactor_checkpoint = ReactorPause(assoc)

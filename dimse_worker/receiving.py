@@ -15,15 +15,15 @@ from portal.ingest import disk_reserve
 if TYPE_CHECKING:
     from pynetdicom.pdu_primitives import P_DATA
 
-IN_MEMORY = 8 << 20
+MAX_IN_MEMORY = 8 << 20
 """Bytes of a data set up to which it waits in memory; a larger one waits in a file without a name."""
 MAX_COMMAND_SIZE = 64 << 10
 MAX_IDENTIFIER_SIZE = 1 << 20
 """Bytes of whatever comes with a command that is no C-STORE: a list of 15,000 UIDs has as many."""
-MAX_WAITING = 8
+MAX_WAITING_REQUESTS = 8
 """Requests that a peer may send before the first one is answered; without negotiation it is one (PS3.7 D.3.3.3)."""
-CHUNK = 1 << 20
-CHECKED_EACH = 16 << 20
+CHUNK_SIZE = 1 << 20
+DISK_CHECK_BYTES = 16 << 20
 
 
 class MessageTooLarge(Exception):
@@ -49,7 +49,7 @@ class ReceivedDataSet(BytesIO):
         self.size += len(data)
         if self._failure is not None:
             return len(data)
-        if self._file is None and self.size <= IN_MEMORY:
+        if self._file is None and self.size <= MAX_IN_MEMORY:
             return super().write(data)
         try:
             self._write_through(data)
@@ -65,12 +65,12 @@ class ReceivedDataSet(BytesIO):
             raise self._failure
         if self._file is not None:
             self._file.seek(0)
-            while chunk := self._file.read(CHUNK):
+            while chunk := self._file.read(CHUNK_SIZE):
                 yield chunk
             return
         with self.getbuffer() as data:
-            for start in range(0, len(data), CHUNK):
-                yield bytes(data[start : start + CHUNK])
+            for start in range(0, len(data), CHUNK_SIZE):
+                yield bytes(data[start : start + CHUNK_SIZE])
 
     def close(self) -> None:
         if self._file is not None:
@@ -83,8 +83,8 @@ class ReceivedDataSet(BytesIO):
             self._file.write(self.getbuffer())
             self.seek(0)
             self.truncate()
-        if self.size // CHECKED_EACH != (self.size - len(data)) // CHECKED_EACH:
-            disk_reserve.check_disk()
+        if self.size // DISK_CHECK_BYTES != (self.size - len(data)) // DISK_CHECK_BYTES:
+            disk_reserve.check_without_database()
         self._file.write(data)
 
     def _fail(self, failure: PortalError) -> None:
@@ -105,8 +105,8 @@ class BoundedMessages(DIMSEServiceProvider):
         super().receive_primitive(primitive)
         if self.message is message:  # it is not complete yet
             _check(message)
-        if self.msg_queue.qsize() > MAX_WAITING:
-            raise MessageTooLarge(f"more than {MAX_WAITING} requests that wait")
+        if self.msg_queue.qsize() > MAX_WAITING_REQUESTS:
+            raise MessageTooLarge(f"more than {MAX_WAITING_REQUESTS} requests that wait")
 
 
 def _check(message: DIMSEMessage) -> None:

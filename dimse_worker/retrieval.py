@@ -8,9 +8,9 @@ from pynetdicom.dimse_primitives import C_GET, C_MOVE
 from pynetdicom.presentation import PresentationContext
 
 from dimse_worker import association_policy, contexts, scu, sending, status
-from dimse_worker.sending import Answer, Originator
+from dimse_worker.sending import MoveOriginator, StoreResponse
 from dimse_worker.status import UnknownDestination
-from dimse_worker.suboperations import MOST_COUNTED, Answers, RequestorGone, Run
+from dimse_worker.suboperations import MAX_COUNT, RequestorGone, Responses, SubOperations
 from portal.errors import NotAllowed
 from portal.models import Peer
 from portal.peers import peers
@@ -25,11 +25,13 @@ def service(assoc: Any) -> Callable[[C_MOVE | C_GET, PresentationContext], None]
 
 def _serve(assoc: Any, request: C_MOVE | C_GET, context: PresentationContext) -> None:
     operation = "move" if isinstance(request, C_MOVE) else "get"
-    answers = Answers(assoc, request, context)
+    answers = Responses(assoc, request, context)
     try:
         plan, identifier = _plan(assoc, request, context, operation)
         target = _destination(assoc, request) if isinstance(request, C_MOVE) else None
-        run = Run(assoc, answers, plan, _described(operation, identifier, plan, target or assoc.admission.peer))
+        run = SubOperations(
+            assoc, answers, plan, _described(operation, identifier, plan, target or assoc.admission.peer)
+        )
     except Exception as error:  # noqa: BLE001 (whatever happened, the requestor needs a status)
         assoc.tally.failed(operation)
         answers.refuse(status.for_error(error))
@@ -47,7 +49,7 @@ def _plan(assoc: Any, request: Any, context: PresentationContext, operation: str
     if operation not in assoc.admission.services:
         raise NotAllowed(f"This peer may not {operation}.")
     identifier = identifiers.decode(request.Identifier.getvalue(), str(context.transfer_syntax[0]))
-    root = (contexts.MOVE if operation == "move" else contexts.GET)[str(context.abstract_syntax)]
+    root = (contexts.MOVE_ROOTS if operation == "move" else contexts.GET_ROOTS)[str(context.abstract_syntax)]
     return retrieve.plan(identifier, assoc.admission.scope, root=root), identifier
 
 
@@ -55,7 +57,7 @@ def _destination(assoc: Any, request: C_MOVE) -> Peer:
     """The peer of the destination's title that this one may name. Raises UnknownDestination, and keeps the refusal."""
     title = (request.MoveDestination or "").strip(" \0")
     requestor = assoc.admission.peer
-    candidates = [peer for peer in peers.titled(title) if peer.enabled and peers.may_move_to(requestor, peer)]
+    candidates = [peer for peer in peers.with_ae_title(title) if peer.enabled and peers.may_move_to(requestor, peer)]
     candidates.sort(key=lambda peer: peer.id != requestor.id)
     for peer in candidates:
         if peer.host:
@@ -63,12 +65,12 @@ def _destination(assoc: Any, request: C_MOVE) -> Peer:
     sentence = f"{requestor.label} may not move to {title}: no peer that it may move to has this AE title."
     if candidates:
         sentence = f"{candidates[0].label} has no host and port to move to. Give it some."
-    association_policy.refuse(assoc.admission.knock, "destination", sentence)
+    association_policy.record_refusal(assoc.admission.knock, "destination", sentence)
     raise UnknownDestination(sentence)
 
 
-def _move(assoc: Any, run: Run, target: Peer, message_id: int) -> None:
-    originator = Originator(ae_title=assoc.admission.knock.calling, message_id=message_id)
+def _move(assoc: Any, run: SubOperations, target: Peer, message_id: int) -> None:
+    originator = MoveOriginator(ae_title=assoc.admission.knock.calling, message_id=message_id)
     sender = scu.Sender(target, run.plan.classes, waiting=run.tick)
     try:
         run.each(lambda outgoing: sender.send(outgoing, originator))
@@ -77,19 +79,19 @@ def _move(assoc: Any, run: Run, target: Peer, message_id: int) -> None:
     run.finish()
 
 
-def _get(assoc: Any, run: Run) -> None:
+def _get(assoc: Any, run: SubOperations) -> None:
     """Sub-operations on the requestor's own association; no answer of ours may fall between an object's fragments."""
     number = 0
 
-    def send(outgoing: Outgoing) -> Answer:
+    def send(outgoing: Outgoing) -> StoreResponse:
         nonlocal number
         chosen = contexts.choose(assoc.accepted_contexts, outgoing.sop_class_uid, outgoing.transfer_syntax_uid)
         if chosen is None:
             raise NotAllowed("The requestor accepts this SOP Class in no transfer syntax that we can send.")
-        number = number % MOST_COUNTED + 1
-        with sending.content(outgoing, chosen[1], waiting=run.tick) as data:
-            command = sending.request(outgoing, number)
-            return sending.send(assoc, chosen[0], command, data, while_sending=run.check, waiting=run.tick)
+        number = number % MAX_COUNT + 1
+        with sending.open_data_set(outgoing, chosen[1], waiting=run.tick) as data:
+            command = sending.store_request(outgoing, number)
+            return sending.send_object(assoc, chosen[0], command, data, while_sending=run.check, waiting=run.tick)
 
     run.each(send)
     run.finish()

@@ -35,12 +35,12 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 from dimse_worker import pause_reader
 
 SUCCESS, PENDING = 0x0000, (0xFF00, 0xFF01)
-PATIENCE = 120
+ANSWER_SECONDS = 120
 """Seconds that an answer may take: the first start of a small machine writes much at once."""
-NOT_SENT = "context refused"
+CONTEXT_REFUSED = "context refused"
 RETIRED_ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6"
-PLAIN = (ExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian)
-AS_IT_IS = [*(syntax for syntax in AllTransferSyntaxes if syntax not in PLAIN), *PLAIN]
+UNCOMPRESSED = (ExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian)
+COMPRESSED_FIRST = [*(syntax for syntax in AllTransferSyntaxes if syntax not in UNCOMPRESSED), *UNCOMPRESSED]
 """pynetdicom takes the first of its own list: what is compressed comes as such if it is offered so."""
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # a file's data set is sent as it lies, and not encoded anew
@@ -57,7 +57,7 @@ class Site:
 
 
 @dataclass
-class Arrived:
+class ReceivedObjects:
     """What an SCP of ours got: digest of the data set by SOP Instance UID."""
 
     digests: dict[str, str] = field(default_factory=dict)
@@ -100,7 +100,7 @@ def find(site: Site) -> dict[str, Any]:
 
 def get(site: Site, studies: list[str], contexts: list[tuple[str, str]]) -> dict[str, Any]:
     """C-GET each study; returns the digests of what came and the final statuses."""
-    arrived = Arrived()
+    arrived = ReceivedObjects()
     ae = AE(ae_title=site.calling)
     ae.add_requested_context(StudyRootQueryRetrieveInformationModelGet)
     for sop_class, transfer_syntax in contexts:
@@ -116,7 +116,7 @@ def get(site: Site, studies: list[str], contexts: list[tuple[str, str]]) -> dict
 
 def move(site: Site, studies: list[str], own_port: int) -> dict[str, Any]:
     """C-MOVE each study to ourselves on `own_port`; returns the digests of what came and the final statuses."""
-    arrived = Arrived()
+    arrived = ReceivedObjects()
     ae = AE(ae_title=site.calling)
     ae.add_requested_context(StudyRootQueryRetrieveInformationModelMove)
     with _serving(site.calling, "127.0.0.1", own_port, arrived), _associated(ae, site) as assoc:
@@ -130,7 +130,7 @@ def serve(title: str, host: str, port: int) -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopped.set())
-    with _serving(title, host, port, Arrived()):
+    with _serving(title, host, port, ReceivedObjects()):
         stopped.wait()
 
 
@@ -168,7 +168,7 @@ def _store(assoc: Association, sent: dict[str, Any], number: int) -> int | str:
     try:
         status = _status(assoc.send_c_store(sent["path"], msg_id=number % 65535 + 1))
     except ValueError:
-        return NOT_SENT
+        return CONTEXT_REFUSED
     if status is None:
         raise ConnectionError("The site ended the association in the middle of the C-STOREs.")
     return status
@@ -197,7 +197,7 @@ def _associated(
     ae: AE, site: Site, roles: list[Any] | None = None, handlers: list[Any] | None = None
 ) -> Iterator[Association]:
     """An association that is released at the end. Raises ConnectionError if it is not accepted."""
-    ae.acse_timeout = ae.dimse_timeout = PATIENCE
+    ae.acse_timeout = ae.dimse_timeout = ANSWER_SECONDS
     assoc = ae.associate(
         site.host,
         site.port,
@@ -215,13 +215,13 @@ def _associated(
 
 
 @contextmanager
-def _serving(title: str, host: str, port: int, arrived: Arrived) -> Iterator[None]:
+def _serving(title: str, host: str, port: int, arrived: ReceivedObjects) -> Iterator[None]:
     """An SCP of echo and of every storage class, which takes a data set as it is if it is offered so."""
     ae = AE(ae_title=title)
     ae.add_supported_context(Verification)
     for context in AllStoragePresentationContexts:
-        ae.add_supported_context(str(context.abstract_syntax), AS_IT_IS)
-    ae.add_supported_context(RETIRED_ULTRASOUND, AS_IT_IS)
+        ae.add_supported_context(str(context.abstract_syntax), COMPRESSED_FIRST)
+    ae.add_supported_context(RETIRED_ULTRASOUND, COMPRESSED_FIRST)
     handlers: list[Any] = [(evt.EVT_C_STORE, arrived.handle), (evt.EVT_CONN_OPEN, _without_delay)]
     server = ae.start_server((host, port), block=False, evt_handlers=handlers)
     try:
@@ -238,7 +238,7 @@ def _without_delay(event: evt.Event) -> None:
         transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-STEPS: dict[str, Callable[..., Any]] = {"send": send, "find": find, "get": get, "move": move}
+COMMANDS: dict[str, Callable[..., Any]] = {"send": send, "find": find, "get": get, "move": move}
 
 
 def main(arguments: list[str]) -> int:
@@ -248,7 +248,7 @@ def main(arguments: list[str]) -> int:
             serve(arguments[1], arguments[2], int(arguments[3]))
             return 0
         request = json.load(sys.stdin)
-        answer = STEPS[arguments[0]](Site(**request.pop("site")), **request)
+        answer = COMMANDS[arguments[0]](Site(**request.pop("site")), **request)
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return 1

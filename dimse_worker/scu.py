@@ -15,12 +15,12 @@ from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from dimse_worker import contexts, pause_reader, sending, status
-from dimse_worker.association_counts import Tally
-from dimse_worker.handlers import stands
-from dimse_worker.sending import Answer, Originator, Waiting
-from dimse_worker.sockets import PeerSocket, send_at_once
+from dimse_worker.association_counts import AssociationCounts
+from dimse_worker.handlers import is_open
+from dimse_worker.sending import MoveOriginator, StoreResponse, WaitCallback
+from dimse_worker.sockets import PeerSocket, disable_delays
 from portal.dicom.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
-from portal.errors import Away, NotAllowed, Unreachable
+from portal.errors import NotAllowed, Outage, Unreachable
 from portal.jobs.bandwidth import Bandwidth
 from portal.models import Peer
 from portal.peers import associations, peers
@@ -35,7 +35,7 @@ ANSWER_SECONDS = 60
 ECHO_SECONDS = 10
 """To negotiate and to answer a C-ECHO: somebody waits for that, and other short jobs behind it."""
 
-REJECTIONS = {
+REJECTION_REASONS = {
     (1, 1): "gives no reason",
     (1, 2): "does not know the application context",
     (1, 3): "does not know our AE title {ours}. Register it there, with this machine's address",
@@ -48,22 +48,22 @@ REJECTIONS = {
 """Source and diagnostic of an A-ASSOCIATE-RJ (PS3.8 9.3.4) in words."""
 
 
-REJECTED_FOR_GOOD = 1
+REJECTED_PERMANENT = 1
 """Result of an A-ASSOCIATE-RJ; the other one, 2, may pass (PS3.8 9.3.4)."""
 
 
-class NothingAccepted(Unreachable):
+class NoContextAccepted(Unreachable):
     """The association stands, but for none of the contexts that were proposed."""
 
     permanent = True
 
 
-class Link:
+class Requestor:
     """An association that we have requested, with its row. Used by one thread, which holds a database connection."""
 
     def __init__(self, peer: Peer, proposed: list[PresentationContext], *, patience: int | None = None) -> None:
         """Raises Unreachable with the reason where the peer does not accept; `patience`: seconds for each answer."""
-        self.tally = Tally()
+        self.tally = AssociationCounts()
         self._ours = peers.our_ae_title(peer)
         self._peer = peer
         self._written = time.monotonic()
@@ -87,7 +87,7 @@ class Link:
 
     def close(self, sentence: str = "") -> None:
         """Release it; with a sentence that says why it cannot go on, abort it."""
-        lost = not sentence and not stands(self.assoc)
+        lost = not sentence and not is_open(self.assoc)
         self.assoc._reactor_checkpoint.set()
         if sentence or lost:
             self.assoc.abort()
@@ -112,11 +112,11 @@ class Link:
                 cast(int, peer.port),
                 contexts=proposed,
                 ae_title=peer.ae_title,
-                max_pdu=contexts.LARGEST_PDU,
+                max_pdu=contexts.MAX_PDU_LENGTH,
                 evt_handlers=[(evt.EVT_CONN_OPEN, _opened)],
             )
         except (OSError, UnicodeError) as error:
-            raise Away(_cannot_connect(peer, error)) from error
+            raise Outage(_cannot_connect(peer, error)) from error
         if not assoc.is_established:
             raise self._why_not(assoc)
         pause_reader.install(assoc)
@@ -126,21 +126,23 @@ class Link:
         peer = self._peer
         failure = cast(PeerSocket, entity_socket).failure if (entity_socket := assoc.dul.socket) else None
         if failure is not None:
-            return Away(_cannot_connect(peer, failure))
+            return Outage(_cannot_connect(peer, failure))
         if assoc.is_rejected:
             answer: Any = assoc.acceptor.primitive
-            words = REJECTIONS.get((answer.result_source, answer.diagnostic), "gives a reason outside the standard")
+            words = REJECTION_REASONS.get(
+                (answer.result_source, answer.diagnostic), "gives a reason outside the standard"
+            )
             code = f"{answer.result}/{answer.result_source}/{answer.diagnostic}"
             reason = words.format(ours=self._ours, theirs=peer.ae_title)
             sentence = f"{peer.label} rejected the association ({code}): it {reason}."
-            return Away(sentence, permanent=answer.result == REJECTED_FOR_GOOD)
+            return Outage(sentence, permanent=answer.result == REJECTED_PERMANENT)
         if assoc.rejected_contexts:
-            return NothingAccepted(f"{peer.label} accepted the association, but nothing that was proposed.")
+            return NoContextAccepted(f"{peer.label} accepted the association, but nothing that was proposed.")
         if assoc.acse.is_aborted() or not assoc._sent_abort:
             sentence = f"{peer.label} took the connection and closed it without an answer. Is this its DICOM port?"
-            return Away(sentence)
+            return Outage(sentence)
         sentence = f"{peer.label} took the connection, but did not answer within {NEGOTIATE_SECONDS} s. Is it DICOM?"
-        return Away(sentence)
+        return Outage(sentence)
 
     def _open_row(self, answered: Iterable[PresentationContext], address: str) -> int:
         return associations.open(
@@ -149,7 +151,7 @@ class Link:
             calling=self._ours,
             called=self._peer.ae_title,
             address=address,
-            contexts=[contexts.shown(context) for context in answered],
+            contexts=[contexts.describe(context) for context in answered],
         )
 
     def _close_row(self, outcome: Outcome, sentence: str) -> None:
@@ -167,17 +169,17 @@ class Sender:
         peer: Peer,
         pairs: Iterable[tuple[str, str]],
         *,
-        waiting: Waiting = lambda: None,
+        waiting: WaitCallback = lambda: None,
         bandwidth: Bandwidth | None = None,
     ) -> None:
         self._peer, self._waiting, self._bandwidth = peer, waiting, bandwidth
         self._batches = contexts.for_sending(pairs)
-        self._links: dict[int, Link] = {}
+        self._links: dict[int, Requestor] = {}
         self._empty: set[int] = set()
         self._message_id = 0
-        self._dead: Away | None = None
+        self._dead: Outage | None = None
 
-    def send(self, outgoing: retrieve.Outgoing, originator: Originator | None = None) -> Answer:
+    def send(self, outgoing: retrieve.Outgoing, originator: MoveOriginator | None = None) -> StoreResponse:
         """Send one object and return the peer's answer, whatever its status.
 
         Raises NotAllowed where the peer takes the class in no transfer syntax that we have or can make, Unreachable
@@ -186,13 +188,13 @@ class Sender:
         number = self._batch_of(outgoing.sop_class_uid)
         try:
             link = self._link(number)
-        except NothingAccepted as error:
+        except NoContextAccepted as error:
             raise self._none_of(number, outgoing) from error
         chosen = contexts.choose(link.assoc.accepted_contexts, outgoing.sop_class_uid, outgoing.transfer_syntax_uid)
         if chosen is None:
             link.tally.failed("store")
             raise self._none_of(number, outgoing)
-        with sending.content(outgoing, chosen[1], waiting=self._waiting) as data:
+        with sending.open_data_set(outgoing, chosen[1], waiting=self._waiting) as data:
             answer = self._over(number, chosen[0], outgoing, originator, data)
         if answer.status == status.SUCCESS or status.is_warning(answer.status):
             link.tally.done("store", size=answer.size)
@@ -211,17 +213,19 @@ class Sender:
         number: int,
         context: PresentationContext,
         outgoing: retrieve.Outgoing,
-        originator: Originator | None,
+        originator: MoveOriginator | None,
         data: tuple[BinaryIO, int],
-    ) -> Answer:
+    ) -> StoreResponse:
         """Whatever ends it in the middle of an object ends the association too."""
         link = self._links[number]
         self._message_id = self._message_id % 65535 + 1
-        command = sending.request(outgoing, self._message_id, originator)
+        command = sending.store_request(outgoing, self._message_id, originator)
         if self._bandwidth is not None:
-            data = sending.slowly(data, self._bandwidth, self._waiting)
+            data = sending.throttled(data, self._bandwidth, self._waiting)
         try:
-            return sending.send(link.assoc, context, command, data, while_sending=self._waiting, waiting=self._waiting)
+            return sending.send_object(
+                link.assoc, context, command, data, while_sending=self._waiting, waiting=self._waiting
+            )
         except BaseException as error:
             link.tally.failed("store")
             self._links.pop(number).close(f"It ended in the middle of an object. {error}")
@@ -239,23 +243,23 @@ class Sender:
                 return number
         raise NotAllowed(f"The SOP Class {sop_class} was not proposed to {self._peer.label}.")
 
-    def _link(self, number: int) -> Link:
+    def _link(self, number: int) -> Requestor:
         """The association of one batch; one that ended is requested once more, and after a failure no more."""
         if self._dead:
-            raise Away(self._dead.sentence, permanent=self._dead.permanent)
+            raise Outage(self._dead.sentence, permanent=self._dead.permanent)
         link = self._links.get(number)
-        if link is not None and stands(link.assoc):
+        if link is not None and is_open(link.assoc):
             return link
         if link is not None:
             self._links.pop(number).close()
         if number in self._empty:
-            raise NothingAccepted(f"{self._peer.label} accepts nothing of what is proposed to it.")
+            raise NoContextAccepted(f"{self._peer.label} accepts nothing of what is proposed to it.")
         try:
-            self._links[number] = Link(self._peer, self._batches[number])
-        except NothingAccepted:
+            self._links[number] = Requestor(self._peer, self._batches[number])
+        except NoContextAccepted:
             self._empty.add(number)
             raise
-        except Away as error:
+        except Outage as error:
             self._dead = error
             raise
         return self._links[number]
@@ -264,7 +268,9 @@ class Sender:
 def echo(peer: Peer) -> str:
     """C-ECHO a peer; returns a sentence on how it went, raises Unreachable with the reason in words."""
     started = time.monotonic()
-    link = Link(peer, [build_context(contexts.VERIFICATION, list(contexts.TRANSCODED))], patience=ECHO_SECONDS)
+    link = Requestor(
+        peer, [build_context(contexts.VERIFICATION, list(contexts.TRANSCODING_TARGETS))], patience=ECHO_SECONDS
+    )
     link.assoc._reactor_checkpoint.set()
     answer = link.assoc.send_c_echo()
     if "Status" not in answer:
@@ -293,7 +299,7 @@ class _Entity(ApplicationEntity):
 
 def _opened(event: evt.Event) -> None:
     transport: Any = event.assoc.dul.socket
-    send_at_once(transport.socket)
+    disable_delays(transport.socket)
 
 
 def _cannot_connect(peer: Peer, error: Exception) -> str:

@@ -9,16 +9,16 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # m
 from portal import runtime, settings, site_settings
 from portal.processes import health
 
-PATIENCE = 5
+TIMEOUT_SECONDS = 5
 
 
 def echo() -> str:
     """What went wrong; empty if the listener answered 0000. The gate lets our own title in, from this machine."""
     with runtime.connection():
-        options = site_settings.every()
-    host, port, title = health.reachable(options["dimse.host"]), options["dimse.port"], options["dimse.ae_title"]
+        options = site_settings.get_all()
+    host, port, title = health.reachable_host(options["dimse.host"]), options["dimse.port"], options["dimse.ae_title"]
     ae = AE(ae_title=title)
-    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = PATIENCE
+    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = TIMEOUT_SECONDS
     ae.add_requested_context(Verification)
     assoc = ae.associate(host, port, ae_title=title)
     if assoc.is_rejected:

@@ -16,7 +16,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
 
-from dimse_worker.handlers import MOST_QUEUED, stands
+from dimse_worker.handlers import MAX_QUEUED_PDUS, is_open
 from portal.errors import Damaged, PortalError, Unreachable
 from portal.jobs.bandwidth import Bandwidth
 from portal.query import retrieve
@@ -24,18 +24,18 @@ from portal.query.retrieve import Outgoing
 
 ANSWER_SECONDS = 300.0
 """How long the other side may take to answer one C-STORE."""
-LONGEST_FRAGMENT = 131_072
-LOOK = 0.25
-CHECKED_AT_ONCE = 16 << 20
+MAX_FRAGMENT_LENGTH = 131_072
+POLL_SECONDS = 0.25
+MAX_INLINE_CHECK = 16 << 20
 """Bytes whose digest takes no longer than one look."""
 
-Made = TypeVar("Made")
-Waiting = Callable[[], None]
+Result = TypeVar("Result")
+WaitCallback = Callable[[], None]
 """Called several times a second while something is waited for; it may raise to end the wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Originator:
+class MoveOriginator:
     """Who asked for a C-MOVE: goes along with each sub-operation (PS3.7 9.3.1.1)."""
 
     ae_title: str
@@ -43,20 +43,20 @@ class Originator:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class StoreResponse:
     status: int
     comment: str
     size: int
 
 
 @contextmanager
-def content(outgoing: Outgoing, syntax: str, *, waiting: Waiting) -> Iterator[tuple[BinaryIO, int]]:
+def open_data_set(outgoing: Outgoing, syntax: str, *, waiting: WaitCallback) -> Iterator[tuple[BinaryIO, int]]:
     """The bytes of the data set in a transfer syntax, and how many: as they are stored, or transcoded.
 
     Raises the PortalError of the transcoding, Damaged where the stored bytes are gone or changed, and Unreachable while
     the archive's bucket is away.
     """
-    if outgoing.length > CHECKED_AT_ONCE or not outgoing.is_here:
+    if outgoing.length > MAX_INLINE_CHECK or not outgoing.is_here:
         _patiently(outgoing.check, waiting)
     else:
         outgoing.check()
@@ -70,15 +70,15 @@ def content(outgoing: Outgoing, syntax: str, *, waiting: Waiting) -> Iterator[tu
         yield cast(BinaryIO, stored), outgoing.length
 
 
-def send(
+def send_object(
     assoc: Association,
     context: PresentationContext,
     request: C_STORE,
     data: tuple[BinaryIO, int],
     *,
-    while_sending: Waiting,
-    waiting: Waiting,
-) -> Answer:
+    while_sending: WaitCallback,
+    waiting: WaitCallback,
+) -> StoreResponse:
     """Send one object over an accepted context, and wait for the answer.
 
     The caller has paused the association's own reactor. Raises Unreachable if the association ends or no answer comes;
@@ -89,10 +89,10 @@ def send(
         _wait_for_room(assoc, while_sending)
         assoc.dul.send_pdu(fragment)
     response = _answer(assoc, request.MessageID or 0, waiting)
-    return Answer(status=response.Status or 0, comment=str(response.ErrorComment or ""), size=length)
+    return StoreResponse(status=response.Status or 0, comment=str(response.ErrorComment or ""), size=length)
 
 
-def slowly(data: tuple[BinaryIO, int], bandwidth: Bandwidth, waiting: Waiting) -> tuple[BinaryIO, int]:
+def throttled(data: tuple[BinaryIO, int], bandwidth: Bandwidth, waiting: WaitCallback) -> tuple[BinaryIO, int]:
     """The same bytes, read no faster than that."""
     file, length = data
     return cast(BinaryIO, _Slow(file, bandwidth, waiting)), length
@@ -101,7 +101,7 @@ def slowly(data: tuple[BinaryIO, int], bandwidth: Bandwidth, waiting: Waiting) -
 class _Slow:
     """What is read of a file while it is sent."""
 
-    def __init__(self, file: BinaryIO, bandwidth: Bandwidth, waiting: Waiting) -> None:
+    def __init__(self, file: BinaryIO, bandwidth: Bandwidth, waiting: WaitCallback) -> None:
         self._file, self._bandwidth, self._waiting = file, bandwidth, waiting
 
     def read(self, size: int) -> bytes:
@@ -111,7 +111,7 @@ class _Slow:
         return chunk
 
 
-def request(outgoing: Outgoing, message_id: int, originator: Originator | None = None) -> C_STORE:
+def store_request(outgoing: Outgoing, message_id: int, originator: MoveOriginator | None = None) -> C_STORE:
     """The command of a C-STORE; its data set is framed by `send`."""
     command = C_STORE()
     command.MessageID = message_id
@@ -131,7 +131,7 @@ def _fragments(assoc: Association, request: C_STORE, context_id: int, file: Bina
     message = C_STORE_RQ()
     message.primitive_to_message(request)
     yield from message.encode_msg(context_id, most)
-    step = min(most - 6, LONGEST_FRAGMENT) & ~1 if most else LONGEST_FRAGMENT
+    step = min(most - 6, MAX_FRAGMENT_LENGTH) & ~1 if most else MAX_FRAGMENT_LENGTH
     left = length
     while left > 0:
         try:
@@ -148,35 +148,35 @@ def _fragments(assoc: Association, request: C_STORE, context_id: int, file: Bina
         yield fragment
 
 
-def _wait_for_room(assoc: Association, waiting: Waiting) -> None:
-    while assoc.dul.to_provider_queue.qsize() > MOST_QUEUED:
-        if not stands(assoc):
+def _wait_for_room(assoc: Association, waiting: WaitCallback) -> None:
+    while assoc.dul.to_provider_queue.qsize() > MAX_QUEUED_PDUS:
+        if not is_open(assoc):
             raise Unreachable("The association ended in the middle of an object.")
         waiting()
         time.sleep(0.001)
 
 
-def _patiently(make: Callable[[], Made], waiting: Waiting) -> Made:
+def _patiently(make: Callable[[], Result], waiting: WaitCallback) -> Result:
     """What `make` returns; while it works, in a thread of its own, `waiting` is called."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         made = pool.submit(make)
         while not made.done():
             waiting()
-            wait([made], timeout=LOOK)
+            wait([made], timeout=POLL_SECONDS)
         return made.result()
 
 
-def _answer(assoc: Association, message_id: int, waiting: Waiting) -> C_STORE:
+def _answer(assoc: Association, message_id: int, waiting: WaitCallback) -> C_STORE:
     """The C-STORE response of this message; what else the other side sends meanwhile is not for us."""
     deadline = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < deadline:
         waiting()
         try:
-            _context_id, message = assoc.dimse.msg_queue.get(timeout=LOOK)
+            _context_id, message = assoc.dimse.msg_queue.get(timeout=POLL_SECONDS)
         except queue.Empty:
             message = None
         if isinstance(message, C_STORE) and message.MessageIDBeingRespondedTo == message_id:
             return message
-        if message is None and not stands(assoc):
+        if message is None and not is_open(assoc):
             raise Unreachable("The association ended before the object was answered.")
     raise Unreachable(f"No answer came within {ANSWER_SECONDS:.0f} s.")

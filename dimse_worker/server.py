@@ -17,7 +17,7 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from dimse_worker import contexts
-from dimse_worker.acceptor import MOST_ASSOCIATIONS, Acceptor
+from dimse_worker.acceptor import MAX_ASSOCIATIONS, Acceptor
 from dimse_worker.heartbeat import Heartbeat
 from dimse_worker.sockets import PeerSocket
 from portal import runtime
@@ -85,7 +85,7 @@ class _Handler(RequestHandler):
 
 def serve(listening: socket.socket, heartbeat: Heartbeat) -> None:
     """Serve until SIGTERM, then drain, at most DRAIN_SECONDS. The caller has blocked SIGNALS and opened no thread."""
-    configure()
+    configure_pynetdicom()
     threading.excepthook = _thread_failed
     with runtime.connection():
         recovery.recover()
@@ -119,7 +119,7 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
         log.error("a thread ended", exc_info=failure.exc_value)
 
 
-def configure() -> None:
+def configure_pynetdicom() -> None:
     """pynetdicom's settings of a process: it checks no titles and UIDs for us, and logs nothing of what is sent."""
     _config.LOG_HANDLER_LEVEL = "none"
     _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
@@ -130,8 +130,8 @@ def configure() -> None:
 def _entity() -> ApplicationEntity:
     entity = ApplicationEntity(ae_title="PORTICO")
     entity.add_supported_context(contexts.VERIFICATION)
-    entity.maximum_associations = 2 * MOST_ASSOCIATIONS  # the gate has a limit of its own, which is written down
-    entity.maximum_pdu_size = contexts.LARGEST_PDU
+    entity.maximum_associations = 2 * MAX_ASSOCIATIONS  # the gate has a limit of its own, which is written down
+    entity.maximum_pdu_size = contexts.MAX_PDU_LENGTH
     entity.acse_timeout = NEGOTIATE_SECONDS
     entity.network_timeout = entity.dimse_timeout = IDLE_SECONDS
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID

@@ -6,9 +6,9 @@ from typing import Any
 
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
-LARGEST_REQUEST = 1 << 20
+MAX_REQUEST_PDU_LENGTH = 1 << 20
 """Bytes of a PDU before the association stands: an A-ASSOCIATE-RQ of 128 contexts has some 20,000."""
-LARGEST_PDU = 4 << 20
+MAX_RECEIVED_PDU_LENGTH = 4 << 20
 """Bytes of a PDU once it stands: we announce a sixteenth, which some do not keep to."""
 PDU_SECONDS = 60.0
 """How long the bytes of one PDU may take, and how long a peer may not read what we send."""
@@ -27,7 +27,7 @@ class PeerSocket(AssociationSocket):
 
     def recv(self, nr_bytes: int) -> bytearray:
         """The next `nr_bytes`; fewer where the peer closes. Raises PduTooLarge, and TimeoutError after PDU_SECONDS."""
-        if nr_bytes > (LARGEST_PDU if self.assoc.is_established else LARGEST_REQUEST):
+        if nr_bytes > (MAX_RECEIVED_PDU_LENGTH if self.assoc.is_established else MAX_REQUEST_PDU_LENGTH):
             self.complaint = f"We aborted it: the peer announced a PDU of {nr_bytes} bytes."
             self._stop_waiting()
             raise PduTooLarge(self.complaint)
@@ -90,7 +90,7 @@ class _Connecting(socket.socket):
             raise
 
 
-def send_at_once(connection: socket.socket) -> None:
+def disable_delays(connection: socket.socket) -> None:
     """Small messages without delay: Nagle's algorithm costs some 40 ms a message of a request-and-answer protocol."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _acknowledge_at_once(connection)

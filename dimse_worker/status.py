@@ -27,7 +27,7 @@ SUBOPERATIONS_FAILED = 0xA702
 SOME_SUBOPERATIONS_FAILED = 0xB000
 MOVE_DESTINATION_UNKNOWN = 0xA801
 
-LONGEST_COMMENT = 64
+MAX_COMMENT_LENGTH = 64
 """Characters of an Error Comment (VR LO)."""
 
 
@@ -35,7 +35,7 @@ class UnknownDestination(PortalError):
     """A move destination that is not registered, has no address, or that the peer may not name."""
 
 
-CODES: dict[type[BaseException], int] = {
+CODE_BY_ERROR: dict[type[BaseException], int] = {
     NoSpace: 0xA700,
     PeeweeException: 0xA700,
     OSError: 0xA700,
@@ -57,7 +57,7 @@ def for_error(error: BaseException) -> Dataset:
 
     What is no PortalError is a defect or a machine in trouble: it is logged, and the peer is told no details.
     """
-    code = next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
+    code = next(CODE_BY_ERROR[kind] for kind in type(error).__mro__ if kind in CODE_BY_ERROR)
     if isinstance(error, PortalError):
         log.info("answered %04X: %s", code, error.sentence)
         return answer(code, error.sentence)
@@ -76,11 +76,11 @@ def answer(code: int, comment: str = "") -> Dataset:
     status = Dataset()
     status.Status = code
     if comment:
-        status.ErrorComment = comment.encode("ascii", "replace").decode().replace("\\", "/")[:LONGEST_COMMENT]
+        status.ErrorComment = comment.encode("ascii", "replace").decode().replace("\\", "/")[:MAX_COMMENT_LENGTH]
     return status
 
 
-REFUSALS = {
+FAILURE_MEANINGS = {
     0x0110: "processing failure",
     0x0111: "it says that it has such an object already",
     0x0112: "no such object instance",
@@ -92,7 +92,7 @@ REFUSALS = {
     0x0212: "mistyped argument",
     0x0213: "resource limitation",
 }
-WARNINGS = {
+WARNING_MEANINGS = {
     0x0107: "attribute list error",
     0x0116: "attribute value out of range",
     0xB000: "it changed elements of the data set",
@@ -101,7 +101,7 @@ WARNINGS = {
 }
 
 
-def sentence_of(code: int, comment: str = "") -> str:
+def describe(code: int, comment: str = "") -> str:
     """What a peer answered to a C-STORE, in words (PS3.4 B.2.3, PS3.7 C)."""
     words = _words_of(code)
     said = f" It said: {comment}." if comment else ""
@@ -111,14 +111,14 @@ def sentence_of(code: int, comment: str = "") -> str:
 
 def _words_of(code: int) -> str:
     if is_warning(code):
-        return WARNINGS.get(code, "")
+        return WARNING_MEANINGS.get(code, "")
     families = {0xA7: "out of resources", 0xA9: "the data set does not fit its SOP Class"}
     if code >> 12 == 0xC:
         return "it cannot understand the data set"
-    return REFUSALS.get(code) or families.get(code >> 8, "")
+    return FAILURE_MEANINGS.get(code) or families.get(code >> 8, "")
 
 
-def may_pass(code: int) -> bool:
+def is_transient(code: int) -> bool:
     """Whether the same object may be taken later: the other side is out of something (A7xx, 0213)."""
     return code >> 8 == 0xA7 or code == 0x0213
 

@@ -13,18 +13,18 @@ from pynetdicom.dsutils import encode
 from pynetdicom.presentation import PresentationContext
 
 from dimse_worker import status
-from dimse_worker.handlers import stands
-from dimse_worker.sending import Answer
+from dimse_worker.handlers import is_open
+from dimse_worker.sending import StoreResponse
 from portal import models
 from portal.errors import PortalError
 from portal.query import retrieve_jobs
 from portal.query.retrieve import Outgoing, Plan
-from portal.query.retrieve_jobs import Blemish
+from portal.query.retrieve_jobs import SubOperationFailure
 
 log = logging.getLogger(__name__)
 
 PENDING_SECONDS = 0.9
-MOST_COUNTED = 65_535
+MAX_COUNT = 65_535
 """The counts of an answer are 16 bit: they saturate; the ledger has the truth."""
 
 
@@ -32,7 +32,7 @@ class RequestorGone(Exception):
     """Who asked has left: nobody is there to be answered."""
 
 
-class Answers:
+class Responses:
     """The responses to one C-MOVE or C-GET request."""
 
     def __init__(self, assoc: Any, request: C_MOVE | C_GET, context: PresentationContext) -> None:
@@ -48,10 +48,10 @@ class Answers:
         response.ErrorComment = reason.get("ErrorComment")
         self._send(response)
 
-    def pending(self, run: "Run") -> None:
+    def pending(self, run: "SubOperations") -> None:
         self._send(self._counted(status.PENDING, run, remaining=True))
 
-    def final(self, code: int, run: "Run", comment: str = "") -> None:
+    def final(self, code: int, run: "SubOperations", comment: str = "") -> None:
         """Remaining only where it was cancelled; what failed by its UIDs (PS3.4 C.4.2.1.4.2)."""
         response = self._counted(code, run, remaining=code == status.CANCEL)
         if comment:
@@ -60,13 +60,13 @@ class Answers:
             response.Identifier = BytesIO(self._failed_list(run.failed_uids))
         self._send(response)
 
-    def _counted(self, code: int, run: "Run", *, remaining: bool) -> Any:
+    def _counted(self, code: int, run: "SubOperations", *, remaining: bool) -> Any:
         response = self._response(code)
         if remaining:
-            response.NumberOfRemainingSuboperations = min(run.remaining, MOST_COUNTED)
-        response.NumberOfCompletedSuboperations = min(run.completed, MOST_COUNTED)
-        response.NumberOfFailedSuboperations = min(run.failed, MOST_COUNTED)
-        response.NumberOfWarningSuboperations = min(run.warned, MOST_COUNTED)
+            response.NumberOfRemainingSuboperations = min(run.remaining, MAX_COUNT)
+        response.NumberOfCompletedSuboperations = min(run.completed, MAX_COUNT)
+        response.NumberOfFailedSuboperations = min(run.failed, MAX_COUNT)
+        response.NumberOfWarningSuboperations = min(run.warned, MAX_COUNT)
         return response
 
     def _failed_list(self, sop_instance_uids: list[str]) -> bytes:
@@ -88,20 +88,20 @@ class Answers:
         self._assoc.dimse.send_msg(response, self._context.context_id)
 
 
-class Run:
+class SubOperations:
     """The sub-operations of one request: counts, pending answers, ledger."""
 
-    def __init__(self, assoc: Any, answers: Answers, plan: Plan, described: dict[str, Any]) -> None:
+    def __init__(self, assoc: Any, answers: Responses, plan: Plan, described: dict[str, Any]) -> None:
         self.plan = plan
         self.total = plan.total
         self.completed = self.failed = self.warned = 0
         self.failed_uids: list[str] = []
         self._assoc, self._answers = assoc, answers
         self._size = 0
-        self._blemishes: list[Blemish] = []
+        self._blemishes: list[SubOperationFailure] = []
         self._answered = time.monotonic()
         self._operation: Any = described["kind"]
-        self._job = retrieve_jobs.begin(
+        self._job = retrieve_jobs.start(
             **described, actor=assoc.admission.actor, total=plan.total, association_id=assoc.row_id
         )
 
@@ -109,7 +109,7 @@ class Run:
     def remaining(self) -> int:
         return max(self.total - self.completed - self.failed - self.warned, 0)
 
-    def each(self, send: Callable[[Outgoing], Answer]) -> None:
+    def each(self, send: Callable[[Outgoing], StoreResponse]) -> None:
         """One sub-operation after the other, until all are done or the requestor cancels."""
         for outgoing in self.plan:
             self.tick()
@@ -133,13 +133,13 @@ class Run:
 
     def check(self) -> None:
         """Raises RequestorGone if nobody is there to be answered."""
-        if not stands(self._assoc):
+        if not is_open(self._assoc):
             raise RequestorGone
 
     def finish(self) -> None:
         self._note()
         code, state = self._outcome()
-        _is_written(lambda: retrieve_jobs.end(self._job, state=state, sentence=self._sentence(), status=code))
+        _is_written(lambda: retrieve_jobs.finish(self._job, state=state, sentence=self._sentence(), status=code))
         self._count(state)
         self._answers.final(code, self, "" if code in (status.SUCCESS, status.CANCEL) else self._sentence())
 
@@ -147,7 +147,7 @@ class Run:
         """End it without an answer."""
         self._note()
         sentence = f"The requestor ended the association. {self._sentence()}"
-        retrieve_jobs.end(self._job, state="failed", sentence=sentence, status=status.SUBOPERATIONS_FAILED)
+        retrieve_jobs.finish(self._job, state="failed", sentence=sentence, status=status.SUBOPERATIONS_FAILED)
         self._count("failed")
 
     def _outcome(self) -> tuple[int, Any]:
@@ -169,7 +169,7 @@ class Run:
                 parts.append(f"{count} {word}")
         return ", ".join(parts) + "."
 
-    def _add(self, outgoing: Outgoing, answer: Answer) -> None:
+    def _add(self, outgoing: Outgoing, answer: StoreResponse) -> None:
         comment = f": {answer.comment}" if answer.comment else "."
         if answer.status == status.SUCCESS:
             self.completed += 1
@@ -188,7 +188,7 @@ class Run:
 
     def _add_blemish(self, outgoing: Outgoing, sentence: str, *, warned: bool) -> None:
         self._blemishes.append(
-            Blemish(
+            SubOperationFailure(
                 sop_instance_uid=outgoing.sop_instance_uid, file_id=outgoing.file_id, warned=warned, sentence=sentence
             )
         )
@@ -197,7 +197,7 @@ class Run:
         blemishes, self._blemishes = self._blemishes, []
         done = self.completed + self.warned
         written = _is_written(
-            lambda: retrieve_jobs.note(self._job, blemishes, done=done, failed=self.failed, size=self._size)
+            lambda: retrieve_jobs.record_progress(self._job, blemishes, done=done, failed=self.failed, size=self._size)
         )
         if not written:
             self._blemishes = blemishes + self._blemishes

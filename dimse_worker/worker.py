@@ -37,12 +37,12 @@ from portal.tree import container_sizes
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 10.0
-ARCHIVE_SECONDS = 300.0
+ARCHIVE_SWEEP_SECONDS = 300.0
 """Between two looks for what killed processes left in the archive."""
-CHECK_SECONDS = 3 * 3600.0
+SEGMENT_CHECK_SECONDS = 3 * 3600.0
 """Between two looks whether all segments are there."""
 MONITOR_SECONDS = 5
-QUEUE_PAUSE = 1.0
+QUEUE_RETRY_SECONDS = 1.0
 WORKER_TTL = 20
 
 
@@ -56,7 +56,7 @@ class JobWorker(Worker):
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         super().__init__(
-            [job_queue.queue(lane) for lane in lanes],
+            [job_queue.lane_queue(lane) for lane in lanes],
             connection=runtime.redis(),
             serializer=JSONSerializer,
             worker_ttl=WORKER_TTL,
@@ -110,7 +110,7 @@ class JobWorker(Worker):
 
     def setup_work_horse_signals(self) -> None:
         """In the horse: die with the worker (an orphan would go on beside its successor), stop in order on SIGTERM."""
-        parent_death.tie(self._parent)
+        parent_death.die_with_parent(self._parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda _number, _frame: runs.interrupt())
         if self.is_stopping:  # the signal came between the fork and here
@@ -147,10 +147,10 @@ class JobWorker(Worker):
                 schedules.sweep()
                 container_sizes.refresh()
                 descriptions.refresh()
-                health.sweep()
+                health.enqueue_due_tests()
                 self._look_through_archive()
                 overview.refresh()
-                disk_usage.sample()
+                disk_usage.take_sample()
                 if "short" in self._lanes:
                     self._retention.sweep()
         except (RedisError, DatabaseError) as error:
@@ -158,14 +158,14 @@ class JobWorker(Worker):
         self._swept = time.monotonic()
 
     def _look_through_archive(self) -> None:
-        if time.monotonic() - self._looked_through < ARCHIVE_SECONDS:
+        if time.monotonic() - self._looked_through < ARCHIVE_SWEEP_SECONDS:
             return
         self._looked_through = time.monotonic()
         recovery.sweep()
         trash.sweep()
-        if time.monotonic() - self._checked > CHECK_SECONDS:
+        if time.monotonic() - self._checked > SEGMENT_CHECK_SECONDS:
             self._checked = time.monotonic()
-            segment_checks.check()
+            segment_checks.check_all()
 
 
 def main(settings: Settings, lanes: Sequence[Lane]) -> None:
@@ -173,7 +173,7 @@ def main(settings: Settings, lanes: Sequence[Lane]) -> None:
     runtime.start(settings)
     gc.freeze()  # a horse need not look through what was loaded before its fork, which would copy it, too
     while not _work(lanes):
-        time.sleep(QUEUE_PAUSE)
+        time.sleep(QUEUE_RETRY_SECONDS)
 
 
 def _work(lanes: Sequence[Lane]) -> bool:

@@ -36,7 +36,7 @@ from portal.routes import (
 from portal.settings import Settings
 from portal.web import error_pages, layout, proxy_headers, security_headers, sign_in, template_macros
 
-LARGEST_FORM = 1_000_000
+MAX_FORM_BYTES = 1_000_000
 """Bytes of a page's form. The REST interface takes more, and sets its own limit for each request."""
 
 TABS = (
@@ -95,12 +95,12 @@ def _config(settings: Settings) -> dict[str, Any]:
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_SECURE": settings.cookie_secure,
         "SESSION_REFRESH_EACH_REQUEST": False,  # else a page that polls renews its session for ever
-        "PERMANENT_SESSION_LIFETIME": site_settings.MOST_HOURS
+        "PERMANENT_SESSION_LIFETIME": site_settings.MAX_SESSION_HOURS
         * 3600,  # the site's own limits are shorter: see `sessions`
-        "MAX_CONTENT_LENGTH": LARGEST_FORM,
-        "MAX_FORM_MEMORY_SIZE": LARGEST_FORM,
+        "MAX_CONTENT_LENGTH": MAX_FORM_BYTES,
+        "MAX_FORM_MEMORY_SIZE": MAX_FORM_BYTES,
         "WTF_CSRF_TIME_LIMIT": None,  # else a page that stays open for an hour cannot be sent any more
-        "RATELIMIT_STORAGE_URI": settings.redis_url or f"redis+unix://{runtime.socket(settings)}",
+        "RATELIMIT_STORAGE_URI": settings.redis_url or f"redis+unix://{runtime.valkey_socket(settings)}",
         "RATELIMIT_IN_MEMORY_FALLBACK_ENABLED": True,  # else nobody signs in while Valkey is down
     }
 

@@ -77,7 +77,7 @@ class Unreachable(PortalError):
     permanent = False
 
 
-class Away(Unreachable):
+class Outage(Unreachable):
     """It is not there as a whole, whatever is asked of it: a job waits for a day for what is not `permanent`."""
 
 
@@ -85,7 +85,7 @@ class Damaged(PortalError):
     """Stored bytes are not those that were written."""
 
 
-class Gone(Damaged):
+class Purged(Damaged):
     """Stored bytes were purged, and the database is older than that."""
 
 

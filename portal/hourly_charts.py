@@ -11,7 +11,7 @@ from peewee import Case, fn
 from portal.models import Association, DeviceHour, now
 
 HOURS, DAYS = 24, 7
-AS_THEY_SHOULD = ("open", "released")
+SUCCESSFUL_OUTCOMES = ("open", "released")
 
 Figures = tuple[int, int]
 """All, and the failed ones among them."""
@@ -27,7 +27,7 @@ class Hour:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Requests:
+class DailyRequests:
     """What a device asked for on one day, and the bytes that it brought in."""
 
     day: date
@@ -37,7 +37,7 @@ class Requests:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shapes:
+class BarPaths:
     """The bars of a day as data of three paths: all, the failed ones at the foot, and a stub for each silent hour."""
 
     bars: str
@@ -67,7 +67,7 @@ class Day:
     def busiest(self) -> datetime | None:
         return max(self.hours, key=lambda hour: hour.all).begin if self.all else None
 
-    def shapes(self, width: int, height: int) -> Shapes:
+    def shapes(self, width: int, height: int) -> BarPaths:
         """A path for each kind of bar: a list of fifty days is then three shapes a day rather than 24."""
         most, step = self.most, width / HOURS
         bars, bad, stubs = [], [], []
@@ -79,7 +79,7 @@ class Day:
             bars.append(_bar(number * step, step, height, tall))
             if hour.failed:
                 bad.append(_bar(number * step, step, height, max(tall * hour.failed / hour.all, 2)))
-        return Shapes(bars="".join(bars), bad="".join(bad), stubs="".join(stubs))
+        return BarPaths(bars="".join(bars), bad="".join(bad), stubs="".join(stubs))
 
 
 def associations(peer_id: int | None = None) -> Day:
@@ -91,14 +91,14 @@ def associations(peer_id: int | None = None) -> Day:
     return _day(begins, {text: (every, failed) for text, every, failed in found.tuples()})
 
 
-def of_peers(peer_ids: Sequence[int]) -> dict[int, Day]:
+def for_peers(peer_ids: Sequence[int]) -> dict[int, Day]:
     """The associations of some peers by hour; one statement, from an index."""
     begins = _begins()
     found = _associations(begins, Association.peer).where(Association.peer.in_(peer_ids))
     return _days(begins, peer_ids, found.tuples())
 
 
-def of_devices(device_ids: Sequence[int]) -> dict[int, Day]:
+def for_devices(device_ids: Sequence[int]) -> dict[int, Day]:
     """The requests of some devices by hour; one statement, by an index."""
     begins = _begins()
     hour: Any = fn.SUBSTR(DeviceHour.hour, 1, 13).coerce(False)
@@ -107,7 +107,7 @@ def of_devices(device_ids: Sequence[int]) -> dict[int, Day]:
     return _days(begins, device_ids, found.tuples())
 
 
-def week_of_device(device_id: int, zone: ZoneInfo) -> tuple[Requests, ...]:
+def week_for_device(device_id: int, zone: ZoneInfo) -> tuple[DailyRequests, ...]:
     """Its requests of the last seven days of that time zone, today last; one statement.
 
     What is counted is UTC's hours, each of the day in which it begins: where a zone is half an hour off, the first
@@ -122,13 +122,13 @@ def week_of_device(device_id: int, zone: ZoneInfo) -> tuple[Requests, ...]:
         day = row.hour.astimezone(zone).date()
         every, failed, size = sums.get(day, (0, 0, 0))
         sums[day] = (every + row.requests, failed + row.failures, size + row.bytes)
-    return tuple(Requests(day=day, all=sums[day][0], failed=sums[day][1], size=sums[day][2]) for day in days)
+    return tuple(DailyRequests(day=day, all=sums[day][0], failed=sums[day][1], size=sums[day][2]) for day in days)
 
 
 def _associations(begins: Sequence[datetime], *key: Any) -> Any:
     """A peer fails where its association did, and where operations within it did."""
     hour: Any = fn.SUBSTR(Association.started, 1, 13).coerce(False)
-    wrong = Association.outcome.not_in(AS_THEY_SHOULD) | (Association.failures > 0)
+    wrong = Association.outcome.not_in(SUCCESSFUL_OUTCOMES) | (Association.failures > 0)
     found = Association.select(*key, hour, fn.COUNT(Association.id), fn.SUM(Case(None, [(wrong, 1)], 0)))
     return found.where(Association.started >= begins[0]).group_by(*key, hour)
 

@@ -11,16 +11,16 @@ from portal import models
 from portal.errors import BadValue
 from portal.models import Table
 
-LONGEST = 10_000
+MAX_ROWS = 10_000
 """Rows that a list without a limit may have; a longer one is asked for in parts."""
-CHUNK = 500
+ROWS_PER_CHUNK = 500
 """Rows that a whole list is read in, so that no cursor is open while a network is slow."""
 
 Row = TypeVar("Row", bound=Table)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class PageRequest:
     """`after` is a row number, for lists in the order of their rows; `sort` names fields, True for descending."""
 
     limit: int | None = None
@@ -29,29 +29,29 @@ class Page:
     sort: tuple[tuple[str, bool], ...] = ()
 
 
-WHOLE = Page()
+WHOLE_LIST = PageRequest()
 
 
 @dataclass(frozen=True)
-class Part(Generic[Row]):
+class RowPage(Generic[Row]):
     rows: list[Row]
     total: int
     """How many rows the whole list has."""
 
 
-def take(query: "ModelSelect[Row]", table: type[Row], page: Page) -> Part[Row]:
+def fetch_page(query: "ModelSelect[Row]", table: type[Row], page: PageRequest) -> RowPage[Row]:
     """The rows of one page. Raises BadValue for a list that is too long to be given at once, never cuts it short."""
     if page.after is not None and page.sort:
         raise BadValue("after_id goes through a list in the order of its ids: leave out sort.", field="after_id")
     total = query.count()
-    if page.limit is None and total - page.skip > LONGEST:
+    if page.limit is None and total - page.skip > MAX_ROWS:
         raise BadValue(f"The list has {total} entries; ask for it in parts, with limit and after_id.", field="limit")
     if page.after is not None:
         query = query.where(table.id > page.after)
     fields = {**table._meta.fields}
     order = [fields[name].desc() if falling else fields[name] for name, falling in page.sort]
-    chosen = query.order_by(*order, table.id).limit(page.limit or LONGEST).offset(page.skip)
-    return Part(list(chosen), total)
+    chosen = query.order_by(*order, table.id).limit(page.limit or MAX_ROWS).offset(page.skip)
+    return RowPage(list(chosen), total)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class LongList:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class ListRequest:
     """What somebody wants of a list. `only` is a word of its filter, `kind` one of its kinds, `sort` a name with - for
     descending."""
 
@@ -98,7 +98,7 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class ListResult:
     """`counts` has how many rows of each filter word meet the search; `sort` is what they are sorted by in fact."""
 
     rows: Sequence[Any]
@@ -107,21 +107,21 @@ class Found:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
-def find(whole: LongList, asked: Asked) -> Found:
+def find(whole: LongList, asked: ListRequest) -> ListResult:
     """One page of a list: two statements, and those of its `views`. What it does not know it leaves out."""
     counts = _counts(whole, asked)
     total = counts.get(asked.only, 0) if asked.only and whole.state else sum(counts.values())
     sort = asked.sort if asked.sort.removeprefix("-") in whole.sorts else whole.usual
     rows = _ordered(whole, asked, sort).limit(asked.limit).offset(asked.skip) if total > asked.skip else ()
-    return Found(rows=whole.views(list(rows)) if rows else (), total=total, sort=sort, counts=counts)
+    return ListResult(rows=whole.views(list(rows)) if rows else (), total=total, sort=sort, counts=counts)
 
 
-def number_of(whole: LongList) -> int:
+def count_rows(whole: LongList) -> int:
     """How many rows a list has."""
-    return sum(_counts(whole, Asked()).values())
+    return sum(_counts(whole, ListRequest()).values())
 
 
-def every_cell(whole: LongList, asked: Asked) -> Iterator[Sequence[Any]]:
+def iter_cells(whole: LongList, asked: ListRequest) -> Iterator[Sequence[Any]]:
     """Heads and cells of all rows that meet search and filter, in their order; opens a connection for each chunk.
 
     The order is that of the moment when it begins: a row that is removed meanwhile is left out.
@@ -131,9 +131,9 @@ def every_cell(whole: LongList, asked: Asked) -> Iterator[Sequence[Any]]:
         sort = asked.sort if asked.sort.removeprefix("-") in whole.sorts else whole.usual
         ordered = _ordered(whole, asked, sort).select(whole.table.id).tuples()
         numbers = array("q", (row[0] for row in ordered.iterator()))
-    for begin in range(0, len(numbers), CHUNK):
+    for begin in range(0, len(numbers), ROWS_PER_CHUNK):
         with models.connection():
-            chunk = _these(whole, numbers[begin : begin + CHUNK])
+            chunk = _these(whole, numbers[begin : begin + ROWS_PER_CHUNK])
         yield from chunk
 
 
@@ -142,7 +142,7 @@ def _these(whole: LongList, numbers: "array[int]") -> list[Sequence[Any]]:
     return [whole.cells(view) for view in whole.views([rows[number] for number in numbers if number in rows])]
 
 
-def _ordered(whole: LongList, asked: Asked, sort: str) -> Any:
+def _ordered(whole: LongList, asked: ListRequest, sort: str) -> Any:
     query = _narrowed(whole, whole.rows(), asked)
     if asked.only and whole.state:
         query = query.where(whole.state() == asked.only)
@@ -152,7 +152,7 @@ def _ordered(whole: LongList, asked: Asked, sort: str) -> Any:
     return query.order_by(Asc(by, nulls="LAST"), number.asc())
 
 
-def _counts(whole: LongList, asked: Asked) -> Mapping[str, int]:
+def _counts(whole: LongList, asked: ListRequest) -> Mapping[str, int]:
     if whole.counts is not None:
         return whole.counts(asked.search)
     every = whole.counted or whole.rows
@@ -167,7 +167,7 @@ def _counts(whole: LongList, asked: Asked) -> Mapping[str, int]:
     return dict(query.select(state, fn.COUNT(whole.table.id)).group_by(state).tuples())
 
 
-def _narrowed(whole: LongList, query: Any, asked: Asked) -> Any:
+def _narrowed(whole: LongList, query: Any, asked: ListRequest) -> Any:
     if kind := whole.kinds.get(asked.kind, whole.kinds.get("")):
         query = query.where(kind())
     if not asked.search:
@@ -188,12 +188,12 @@ def contains(column: Any, text: str) -> Any:
     return fn.INSTR(fn.folded(column), text.casefold()) > 0
 
 
-def beginning(column: Any, text: str) -> Any:
+def starts_with(column: Any, text: str) -> Any:
     """Whether a column begins with a text, exactly: as a range, which an index answers."""
     return (column >= text) & (column < text + chr(0x10FFFF))
 
 
-def beginning_as_typed(column: Any, text: str) -> Any:
+def starts_with_ignoring_case(column: Any, text: str) -> Any:
     """The same, but for upper and lower case of A to Z, by an index of that collation."""
     return (column.collate("NOCASE") >= text) & (column.collate("NOCASE") < text + chr(0x10FFFF))
 

@@ -8,7 +8,7 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
-def tie(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Have this process killed when the thread of `parent` that started it ends; end at once if it is gone already.
 
     SIGKILL, because a process that drains would outlive the supervisor: nothing acknowledged is lost by a kill.
@@ -20,11 +20,11 @@ def tie(parent: int) -> None:
         sys.exit(1)
 
 
-def command(arguments: list[str]) -> list[str]:
+def wrap_command(arguments: list[str]) -> list[str]:
     """The command line that runs `arguments` tied to the process that calls this."""
     return [sys.executable, "-P", "-m", "portal.parent_death", str(os.getpid()), *arguments]
 
 
 if __name__ == "__main__":
-    tie(int(sys.argv[1]))
+    die_with_parent(int(sys.argv[1]))
     os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 (the supervisor's own command line)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from portal.errors import BadValues, PortalError
 
 
-class Refusals:
+class ErrorCollector:
     """Raises at the end of its block what was added, or what was raised in it: one error as it is, more as BadValues.
 
     with Refusals() as refusals:
@@ -33,7 +33,7 @@ class Refusals:
         except PortalError as error:
             self.add(error)
 
-    def __enter__(self) -> "Refusals":
+    def __enter__(self) -> "ErrorCollector":
         return self
 
     def __exit__(self, _kind: object, raised: BaseException | None, _traceback: object) -> None:

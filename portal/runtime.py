@@ -10,9 +10,9 @@ from redis.retry import Retry
 
 from portal import models, settings, site_key, vault
 from portal.archive import Archive, ballast
-from portal.archive.blocks import Blocks
+from portal.archive.block_cache import BlockCache
 from portal.archive.bucket import Bucket
-from portal.archive.remote import BLOCK, Remote
+from portal.archive.remote import BLOCK_SIZE, Remote
 
 connection = models.connection
 held_open = models.held_open
@@ -39,7 +39,7 @@ def start(chosen: settings.Settings) -> None:
     chosen.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     chosen.archive.mkdir(exist_ok=True, mode=0o700)
     chosen.run.mkdir(exist_ok=True, mode=0o700)
-    make_room = partial(ballast.give, chosen)
+    make_room = partial(ballast.give_up_piece, chosen)
     make_room()
     models.bind(chosen.database, make_room=make_room)
     secrets = _open_vault(chosen)
@@ -76,7 +76,7 @@ def redis() -> "Redis":
     return _bound().redis
 
 
-def socket(chosen: settings.Settings) -> str:
+def valkey_socket(chosen: settings.Settings) -> str:
     """Path of the private Valkey's socket: in the data folder, or in /tmp where that cannot be.
 
     A socket's path may have at most 107 bytes, and redis-py cannot read a CLIENT INFO in which it has a blank or a "=".
@@ -89,7 +89,7 @@ def socket(chosen: settings.Settings) -> str:
 
 def _open_vault(chosen: settings.Settings) -> vault.Vault:
     if not settings.has_content(chosen.database):
-        vault.make(chosen.site_key)
+        vault.create_key_file(chosen.site_key)
         return vault.open_vault(chosen.site_key)
     site_key.require_file(chosen.site_key)
     opened = vault.open_vault(chosen.site_key)
@@ -105,7 +105,7 @@ def _remote(chosen: settings.Settings, bucket: Bucket) -> Remote:
         return disk.f_bavail * disk.f_frsize > 2 * chosen.min_free
 
     folder = chosen.data / "cache" / "segments"
-    return Remote(bucket, Blocks(folder, chosen.archive_cache // 2, block=BLOCK, has_room=has_room))
+    return Remote(bucket, BlockCache(folder, chosen.archive_cache // 2, block=BLOCK_SIZE, has_room=has_room))
 
 
 def _redis(chosen: settings.Settings) -> "Redis":
@@ -113,7 +113,7 @@ def _redis(chosen: settings.Settings) -> "Redis":
     once_more = Retry(NoBackoff(), 1)
     if chosen.redis_url:
         return Redis.from_url(chosen.redis_url, socket_connect_timeout=2, socket_timeout=5, retry=once_more)
-    return Redis(unix_socket_path=socket(chosen), socket_connect_timeout=2, socket_timeout=5, retry=once_more)
+    return Redis(unix_socket_path=valkey_socket(chosen), socket_connect_timeout=2, socket_timeout=5, retry=once_more)
 
 
 def _bound() -> _Runtime:

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from portal import runtime
-from portal.errors import Damaged, Gone
-from portal.models import Segment, SegmentProblem, connection, if_room, now, writing
+from portal.errors import Damaged, Purged
+from portal.models import Segment, SegmentProblem, connection, now, skip_if_disk_full, writing
 from portal.models import archive as archive_rows
 
 SEGMENTS_AT_ONCE = 1000
 ROWS_AT_ONCE = 200
 DAMAGED = "damaged"
 ARCHIVE_KINDS = ("gone", "short")
-NAMED = 20
+MAX_PROBLEMS_SHOWN = 20
 """Problems that the disk's page and `portal status` name."""
 
 
@@ -40,26 +40,26 @@ class Problem:
         return f"archive/{self.segment} {what}: {files} {where}. Restore it from a backup."
 
 
-def find() -> Iterator[Problem]:
+def find_problems() -> Iterator[Problem]:
     """Each segment that is gone or too short. Reads only; what the bucket has, is there."""
     after = ""
-    while page := archive_rows.needed_sizes(after, SEGMENTS_AT_ONCE):
+    while page := archive_rows.minimum_sizes(after, SEGMENTS_AT_ONCE):
         after = page[-1][0]
         for segment, end in page:
             if (size := _size(segment)) < end and not _is_in_bucket(segment, end):
-                files = archive_rows.count_behind(segment, size)
+                files = archive_rows.count_beyond(segment, size)
                 if archive_rows.last_offset(segment) >= 0:  # else it was purged between the two looks
                     yield Problem(segment=segment, kind="short" if size else "gone", size=size, files=files)
 
 
-def check() -> list[Problem]:
+def check_all() -> list[Problem]:
     """Find them, and write them down for status and pages; what is as it should be again is forgotten."""
-    problems = list(find())
+    problems = list(find_problems())
     _put([(problem.segment, problem.kind, problem.message) for problem in problems], ARCHIVE_KINDS)
     return problems
 
 
-def put_damage(damage: dict[str, int]) -> None:
+def record_damaged_places(damage: dict[str, int]) -> None:
     """Write down how many places are damaged in each segment, after all of the archive was read."""
     rows = []
     for segment, places in damage.items():
@@ -69,42 +69,42 @@ def put_damage(damage: dict[str, int]) -> None:
     _put(rows, (DAMAGED,))
 
 
-def note_damage(segment: str) -> None:
+def record_damage(segment: str) -> None:
     """Write down that bytes of a segment are not those that were received, as somebody met who was to get them."""
     _note(segment, f"archive/{segment}: bytes have changed. portal reindex names each file; restore it from a backup.")
 
 
-def note_purged(segment: str) -> None:
+def record_purged(segment: str) -> None:
     """Write down that rows name what was purged from a segment: an older database was put back."""
     message = f"archive/{segment}: files in it were purged, and the database is older than that."
     _note(segment, f"{message} Run portal reindex, which takes them out of the lists.")
 
 
 def _note(segment: str, message: str) -> None:
-    with connection(), if_room("damage of the archive"):
+    with connection(), skip_if_disk_full("damage of the archive"):
         if SegmentProblem.select().where(SegmentProblem.segment == segment, SegmentProblem.kind == DAMAGED).exists():
             return
         with writing():
             SegmentProblem.insert(segment=segment, kind=DAMAGED, message=message).on_conflict_ignore().execute()
 
 
-def met_damage(segment: str, offset: int) -> Damaged:
+def damage_error(segment: str, offset: int) -> Damaged:
     """What to raise where the content in which that byte lies is not what was received; status says so from here on."""
     with connection():
-        begin = archive_rows.beginning_of(segment, offset)
+        begin = archive_rows.content_offset_at(segment, offset)
     if runtime.archive().is_purged(segment, begin):
-        note_purged(segment)
-        return Gone(
+        record_purged(segment)
+        return Purged(
             "This was purged from the trash, and its bytes are gone; the database is older than that. portal reindex "
             "takes it out of the lists."
         )
-    note_damage(segment)
+    record_damage(segment)
     return Damaged("The file's stored bytes are not those that were received. Restore its segment from a backup.")
 
 
-def known() -> list[SegmentProblem]:
+def known_problems() -> list[SegmentProblem]:
     """What the last looks found, the first of it."""
-    return list(SegmentProblem.select().order_by(SegmentProblem.id).limit(NAMED))
+    return list(SegmentProblem.select().order_by(SegmentProblem.id).limit(MAX_PROBLEMS_SHOWN))
 
 
 def _put(rows: Sequence[tuple[str, str, str]], kinds: Sequence[str]) -> None:

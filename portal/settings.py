@@ -17,7 +17,7 @@ BUCKET_OPTIONS = ("endpoint", "region", "path_style", "ca", "bandwidth")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bucket:
+class BucketSettings:
     """Where closed segments of the archive lie, as `portal.storage_drivers.s3.driver` takes it."""
 
     config: dict[str, Any]
@@ -45,7 +45,7 @@ class Settings:
     cookie_secure: bool
     trusted_proxies: tuple[Network, ...]
     """Whose X-Forwarded-For and X-Forwarded-Proto are believed; empty: nobody's."""
-    bucket: Bucket | None = None
+    bucket: BucketSettings | None = None
     """None: the whole archive lies in the data folder."""
     archive_cache: int = 0
     """Bytes of this disk for what lies in the bucket as well: half for segments, half for blocks that were read."""
@@ -75,11 +75,11 @@ class Settings:
 
 def load(data: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
     """Settings of this process. Raises BadSetting with the variable's name where a value cannot be used."""
-    folder = (data or Path(value(environ, "PORTAL_DATA") or "data")).expanduser().resolve()
+    folder = (data or Path(read_variable(environ, "PORTAL_DATA") or "data")).expanduser().resolve()
     return Settings(
         data=folder,
-        redis_url=value(environ, "PORTAL_REDIS_URL"),
-        storage_roots=_roots(value(environ, "PORTAL_STORAGE_ROOTS"), folder),
+        redis_url=read_variable(environ, "PORTAL_REDIS_URL"),
+        storage_roots=_roots(read_variable(environ, "PORTAL_STORAGE_ROOTS"), folder),
         min_free=_size(environ, "PORTAL_MIN_FREE", default=0) or _default_min_free(folder),
         max_upload=_size(environ, "PORTAL_MAX_UPLOAD", default=64 * GIGABYTE),
         cheap_passwords=_flag(environ, "PORTAL_CHEAP_PASSWORDS"),
@@ -95,7 +95,7 @@ def has_content(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def value(environ: Mapping[str, str], name: str) -> str | None:
+def read_variable(environ: Mapping[str, str], name: str) -> str | None:
     """The variable's text; NAME_FILE beats NAME, so that a secret need not stand in the environment."""
     if path := environ.get(f"{name}_FILE"):
         try:
@@ -116,7 +116,7 @@ def _roots(text: str | None, data: Path) -> tuple[Path, ...]:
 
 
 def _size(environ: Mapping[str, str], name: str, *, default: int) -> int:
-    text = value(environ, name)
+    text = read_variable(environ, name)
     if text is None:
         return default
     if not text.isdecimal():
@@ -125,7 +125,7 @@ def _size(environ: Mapping[str, str], name: str, *, default: int) -> int:
 
 
 def _flag(environ: Mapping[str, str], name: str) -> bool:
-    text = value(environ, name)
+    text = read_variable(environ, name)
     if text not in (None, "0", "1"):
         raise BadSetting(f"{name} is {text!r}; it must be 0 or 1.")
     return text == "1"
@@ -133,19 +133,19 @@ def _flag(environ: Mapping[str, str], name: str) -> bool:
 
 def _networks(environ: Mapping[str, str], name: str) -> tuple[Network, ...]:
     """Addresses and networks, with commas between them."""
-    parts = [part.strip() for part in (value(environ, name) or "").split(",")]
+    parts = [part.strip() for part in (read_variable(environ, name) or "").split(",")]
     try:
         return tuple(ip_network(part) for part in parts if part)
     except ValueError as error:
         raise BadSetting(f"{name} must be addresses or networks such as 127.0.0.1 or 10.0.0.0/24: {error}.") from error
 
 
-def _bucket(environ: Mapping[str, str]) -> Bucket | None:
+def _bucket(environ: Mapping[str, str]) -> BucketSettings | None:
     """`s3://BUCKET/PREFIX?endpoint=…&region=…&path_style=1&ca=FILE&bandwidth=…`.
 
     No sentence repeats what was written: it may hold what belongs into another variable.
     """
-    url = value(environ, "PORTAL_ARCHIVE")
+    url = read_variable(environ, "PORTAL_ARCHIVE")
     if url is None:
         return None
     from portal.storage_drivers import object_keys
@@ -156,15 +156,15 @@ def _bucket(environ: Mapping[str, str]) -> Bucket | None:
     try:
         config, prefix = _place(url)
         bandwidth = int(config.pop("bandwidth", "0"))
-        config["access_key"] = value(environ, "PORTAL_ARCHIVE_ACCESS_KEY")
+        config["access_key"] = read_variable(environ, "PORTAL_ARCHIVE_ACCESS_KEY")
         config = s3_config.clean(config)
-        secret = s3_config.clean_secret(config, {"secret_key": value(environ, "PORTAL_ARCHIVE_SECRET") or ""})
+        secret = s3_config.clean_secret(config, {"secret_key": read_variable(environ, "PORTAL_ARCHIVE_SECRET") or ""})
         prefix = object_keys.clean_prefix(prefix)
     except (PortalError, ValueError) as error:
         raise BadSetting(f"{_variable(error)} cannot be used. {_reason(error)}") from None
     if not secret and not (environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY")):
         raise BadSetting("PORTAL_ARCHIVE needs PORTAL_ARCHIVE_ACCESS_KEY and PORTAL_ARCHIVE_SECRET.")
-    return Bucket(config=config, prefix=prefix, secret=secret, bandwidth=bandwidth)
+    return BucketSettings(config=config, prefix=prefix, secret=secret, bandwidth=bandwidth)
 
 
 def _place(url: str) -> tuple[dict[str, Any], str]:

@@ -8,7 +8,7 @@ from portal.errors import Damaged
 from portal.models import Secret, SiteKey, connection, database, writing
 from portal.vault import Vault
 
-CURE = (
+REMEDY = (
     "Bring that file back from a backup, or begin with a new key and lose what the old one sealed: portal key replace"
 )
 
@@ -17,20 +17,20 @@ def require_file(path: Path) -> None:
     """Raise Damaged unless the key file is there. Called where the database exists: a new key would open nothing."""
     if not path.exists():
         sentence = f"The key file {path} is missing, and the device keys and credentials of this site depend on it."
-        raise Damaged(f"{sentence} {CURE}")
+        raise Damaged(f"{sentence} {REMEDY}")
 
 
 def require(opened: Vault, path: Path) -> None:
     """Raise Damaged unless the key of this file is the one that the database was used with."""
     try:
-        if fits(opened):
+        if matches_database(opened):
             return
     except DatabaseError:  # a database that cannot be read says so wherever it is read next, and in better words
         return
-    raise Damaged(f"The key file {path} is not the one that belongs to this site's database. {CURE}")
+    raise Damaged(f"The key file {path} is not the one that belongs to this site's database. {REMEDY}")
 
 
-def fits(opened: Vault) -> bool:
+def matches_database(opened: Vault) -> bool:
     """Whether this is the database's key. Before the first fingerprint was recorded, a sealed secret tells."""
     with connection():
         recorded = _recorded()
@@ -40,7 +40,7 @@ def fits(opened: Vault) -> bool:
         return sealed is None or opened.opens(bytes(sealed.sealed), row=sealed.row)
 
 
-def record(opened: Vault) -> None:
+def record_fingerprint(opened: Vault) -> None:
     """Keep the fingerprint of a site that has none yet: a new one, or one of an earlier release."""
     with connection():
         if _recorded() is None:

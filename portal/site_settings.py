@@ -16,14 +16,14 @@ from portal.errors import BadValue, Taken
 from portal.models import Project, Setting, now, writing
 
 GIGABYTE = 1_000_000_000
-RECENT = 1.0
+CACHE_SECONDS = 1.0
 """Seconds for which `recent` may answer as before."""
-LEAST_IDLE, MOST_IDLE = 5, 7 * 24 * 60
+MIN_IDLE_MINUTES, MAX_IDLE_MINUTES = 5, 7 * 24 * 60
 """Minutes without a page after which a session may end."""
-MOST_HOURS = 30 * 24
+MAX_SESSION_HOURS = 30 * 24
 FIRST_STEPS = ("dimse", "peer", "key", "storage")
-MOST_THREADS = 32
-LEAST_DAYS, MOST_DAYS = 7, 36500
+MAX_EXPORT_THREADS = 32
+MIN_HISTORY_DAYS, MAX_HISTORY_DAYS = 7, 36500
 """Of what has happened: pages show the last days by the hour, and a century is for ever."""
 
 
@@ -40,14 +40,14 @@ def _text(value: Any) -> str:
     return text
 
 
-def zone(value: Any) -> str:
+def clean_time_zone(value: Any) -> str:
     """The name of a time zone. Raises BadValue."""
     if value not in zoneinfo.available_timezones():
         raise BadValue(f"{str(value)[:64]} is no time zone. Write it like Europe/Zurich.", field="time_zone")
     return str(value)
 
 
-def port(value: Any, *, field: str = "port") -> int:
+def clean_port(value: Any, *, field: str = "port") -> int:
     """A TCP port. Raises BadValue unless it is a number from 1 to 65535."""
     text = str(value).strip()
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
@@ -116,24 +116,24 @@ def _steps(value: Any) -> list[str]:
 
 OPTIONS: dict[str, Option] = {
     "site.name": Option("Portico", _text),
-    "site.time_zone": Option("UTC", zone),
+    "site.time_zone": Option("UTC", clean_time_zone),
     "dimse.enabled": Option(False, _flag),
     "dimse.ae_title": Option("PORTICO", ae_titles.clean),
     "dimse.host": Option("0.0.0.0", _host),  # noqa: S104 (a DIMSE service is for the hospital's network)
-    "dimse.port": Option(11112, port),
+    "dimse.port": Option(11112, clean_port),
     "dimse.echo_anyone": Option(False, _flag),
-    "exports.threads": Option(4, _between(1, MOST_THREADS, "objects at once", "threads")),
+    "exports.threads": Option(4, _between(1, MAX_EXPORT_THREADS, "objects at once", "threads")),
     "archive.duplicates": Option("hold", _duplicates),
     "trash.who": Option("admins", _who),
     "trash.days": Option(30, _between(0, 3650, "days", "days")),
     "disk.floor": Option(0.0, _floor),
-    "history.jobs": Option(90, _between(LEAST_DAYS, MOST_DAYS, "days", "jobs")),
-    "history.exports": Option(3650, _between(LEAST_DAYS, MOST_DAYS, "days", "exports")),
-    "history.associations": Option(90, _between(LEAST_DAYS, MOST_DAYS, "days", "associations")),
-    "history.callers": Option(90, _between(LEAST_DAYS, MOST_DAYS, "days", "callers")),
-    "history.hourly": Option(90, _between(LEAST_DAYS, MOST_DAYS, "days", "hourly")),
-    "session.idle": Option(120, _between(LEAST_IDLE, MOST_IDLE, "minutes", "idle")),
-    "session.longest": Option(12, _between(1, MOST_HOURS, "hours", "longest")),
+    "history.jobs": Option(90, _between(MIN_HISTORY_DAYS, MAX_HISTORY_DAYS, "days", "jobs")),
+    "history.exports": Option(3650, _between(MIN_HISTORY_DAYS, MAX_HISTORY_DAYS, "days", "exports")),
+    "history.associations": Option(90, _between(MIN_HISTORY_DAYS, MAX_HISTORY_DAYS, "days", "associations")),
+    "history.callers": Option(90, _between(MIN_HISTORY_DAYS, MAX_HISTORY_DAYS, "days", "callers")),
+    "history.hourly": Option(90, _between(MIN_HISTORY_DAYS, MAX_HISTORY_DAYS, "days", "hourly")),
+    "session.idle": Option(120, _between(MIN_IDLE_MINUTES, MAX_IDLE_MINUTES, "minutes", "idle")),
+    "session.longest": Option(12, _between(1, MAX_SESSION_HOURS, "hours", "longest")),
     "first_steps.left": Option([], _steps),
     "first_steps.hidden": Option(False, _flag),
 }
@@ -148,12 +148,12 @@ def get(key: str) -> Any:
     return OPTIONS[key].default if row is None else row.value
 
 
-def recent(key: str) -> Any:
+def get_cached(key: str) -> Any:
     """The value of one option as it was at most a second ago: for what is asked with each object that comes in."""
     for here, until, values in _recent:
         if here is runtime.current() and time.monotonic() < until:
             return values[key]
-    return every()[key]
+    return get_all()[key]
 
 
 def time_zones() -> list[str]:
@@ -161,22 +161,22 @@ def time_zones() -> list[str]:
     return sorted(zoneinfo.available_timezones())
 
 
-def every() -> dict[str, Any]:
+def get_all() -> dict[str, Any]:
     """All options with their values."""
     stored = {row.key: row.value for row in Setting.select()}
     values = {key: stored.get(key, option.default) for key, option in OPTIONS.items()}
-    _recent[:] = [(runtime.current(), time.monotonic() + RECENT, values)]
+    _recent[:] = [(runtime.current(), time.monotonic() + CACHE_SECONDS, values)]
     return dict(values)
 
 
-def put(values: dict[str, Any], *, actor: Actor) -> dict[str, tuple[Any, Any]]:
+def change(values: dict[str, Any], *, actor: Actor) -> dict[str, tuple[Any, Any]]:
     """Change some options; returns what changed, as before and after.
 
     Raises BadValue, and changes nothing, if one of them does not fit.
     """
     cleaned = {key: OPTIONS[key].clean(value) for key, value in values.items()}
     with writing():
-        before = every()
+        before = get_all()
         changed = {key: value for key, value in cleaned.items() if before[key] != value}
         _refuse_projects_title(changed.get("dimse.ae_title"))
         for key, value in changed.items():

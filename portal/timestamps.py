@@ -19,7 +19,7 @@ def parse(text: str, *, field: str, zone: ZoneInfo | None = None) -> datetime:
         raise BadValue(sentence, field=field) from error
 
 
-def dicom(date: str | None, time: str | None = "") -> str:
+def format_dicom(date: str | None, time: str | None = "") -> str:
     """A DA and a TM value (PS3.5 6.2) as 2020-05-05 11:27:49; whatever else stands there as it is."""
     date, time = date or "", time or ""
     if len(date) == 8 and date.isdecimal():

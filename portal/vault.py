@@ -60,7 +60,7 @@ class Vault:
         return opened.decode()
 
 
-def make(path: Path) -> None:
+def create_key_file(path: Path) -> None:
     """Make a key file (0600), unless there is one: two starts at once agree on one key."""
     with contextlib.suppress(FileExistsError):
         _make(path)

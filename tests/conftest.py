@@ -64,7 +64,7 @@ def site(site_settings: settings.Settings, empty_database: Path) -> Iterator[set
     """A migrated, empty site, bound to this process, with a connection for the test's thread."""
     site_settings.data.mkdir(mode=0o700)
     shutil.copy(empty_database, site_settings.database)
-    vault.make(site_settings.site_key)
+    vault.create_key_file(site_settings.site_key)
     runtime.start(site_settings)
     migrations.apply(site_settings.run / "migrate.lock")
     with models.connection():

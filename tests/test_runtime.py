@@ -18,9 +18,9 @@ def test_the_private_queue_knows_its_callers_whatever_the_data_folder_is_called(
 ) -> None:
     chosen = replace(site_settings, data=tmp_path / name)
     runtime.start(chosen)
-    server = subprocess.Popen(valkey.arguments(runtime.socket(chosen)), stdout=subprocess.DEVNULL)
+    server = subprocess.Popen(valkey.command(runtime.valkey_socket(chosen)), stdout=subprocess.DEVNULL)
     try:
-        until(queue.answers)
+        until(queue.is_reachable)
         assert runtime.redis().client_info()["cmd"] == "client|info"  # as each worker asks at its birth
     finally:
         server.terminate()

@@ -28,7 +28,7 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recorded:
+class RecordedMetadata:
     """What is recorded elsewhere of an object that comes back: it is not of the moment in which it is taken in."""
 
     received: datetime | None = None
@@ -62,7 +62,7 @@ class Recorded:
         return cls(**{**written, **moments})
 
 
-NEW = Recorded()
+NOTHING_RECORDED = RecordedMetadata()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 from portal.access.actors import Actor
 from portal.models import Audit, database, now
 
-START = "0" * 64
+FIRST_PREVIOUS = "0" * 64
 
 
 def record(actor: Actor, action: str, target_type: str, target_id: object, **detail: Any) -> None:
@@ -30,7 +30,7 @@ def record(actor: Actor, action: str, target_type: str, target_id: object, **det
         target_id=str(target_id),
         address=actor.address,
         detail=detail,
-        previous=last.hash if last else START,
+        previous=last.hash if last else FIRST_PREVIOUS,
     )
     row.hash = _digest(row)
     row.save(force_insert=True)
@@ -38,7 +38,7 @@ def record(actor: Actor, action: str, target_type: str, target_id: object, **det
 
 def broken_links() -> Iterator[int]:
     """Row numbers whose content or predecessor is not what was written."""
-    previous = START
+    previous = FIRST_PREVIOUS
     for row in Audit.select().order_by(Audit.id).iterator():
         if row.previous != previous or row.hash != _digest(row):
             yield row.id

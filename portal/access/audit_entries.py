@@ -7,10 +7,10 @@ from typing import Any
 from peewee import JOIN, fn
 
 from portal.access import origins
-from portal.access.origins import Named
+from portal.access.origins import NamedOrigin
 from portal.models import ApiKey, Audit, Device, Peer, User
 
-MOST = 8
+MAX_ENTRIES = 8
 """Acts that the page of a thing shows."""
 _NO_CHANGE = ("peer:echoed", "storage:tested")
 
@@ -25,11 +25,11 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Act:
+class AuditEntry:
     """One row of the audit log, and who did it by the name of today."""
 
     row: Audit
-    who: Named
+    who: NamedOrigin
 
     @property
     def noun(self) -> str:
@@ -60,34 +60,34 @@ class Act:
         return () if before is None and after is None else (Change(name="", before=before, after=after),)
 
 
-def of(target_type: str, target_id: object, *, most: int = MOST) -> list[Act]:
+def for_target(target_type: str, target_id: object, *, most: int = MAX_ENTRIES) -> list[AuditEntry]:
     """What changed one thing, the latest first, of a device its keys too; by one statement."""
     actor_id = Audit.actor_id.cast("INTEGER")
     found: Any = Audit.select(Audit, fn.COALESCE(User.email, Device.label, Peer.label, "").alias("name"))
     for kind, table in (("user", User), ("device", Device), ("peer", Peer)):
         found = found.join_from(Audit, table, JOIN.LEFT_OUTER, on=(Audit.actor_type == kind) & (table.id == actor_id))
-    found = found.where(about(target_type, target_id), Audit.action.not_in(_NO_CHANGE))
+    found = found.where(concerns(target_type, target_id), Audit.action.not_in(_NO_CHANGE))
     rows = found.order_by(Audit.id.desc()).limit(most).objects()
-    return [Act(row=row, who=Named(type=row.actor_type, id=row.actor_id, name=row.name)) for row in rows]
+    return [AuditEntry(row=row, who=NamedOrigin(type=row.actor_type, id=row.actor_id, name=row.name)) for row in rows]
 
 
-def of_user(user_id: int, *, most: int) -> list[Act]:
+def for_user(user_id: int, *, most: int) -> list[AuditEntry]:
     """What was done to a user and what the user did, the latest first."""
     by = Audit.select(Audit.id).where(Audit.actor_type == "user", Audit.actor_id == str(user_id))
-    to = Audit.select(Audit.id).where(about("user", user_id))
+    to = Audit.select(Audit.id).where(concerns("user", user_id))
     latest = [query.order_by(Audit.id.desc()).limit(most) for query in (by, to)]
     rows = Audit.select().where(Audit.id.in_(latest[0]) | Audit.id.in_(latest[1]))
-    return named(rows.order_by(Audit.id.desc()).limit(most))
+    return with_names(rows.order_by(Audit.id.desc()).limit(most))
 
 
-def named(rows: Iterable[Audit]) -> list[Act]:
+def with_names(rows: Iterable[Audit]) -> list[AuditEntry]:
     """Rows of the audit log with who did each, by one statement more."""
     rows = list(rows)
     names = origins.names({(row.actor_type, row.actor_id) for row in rows})
-    return [Act(row=row, who=names[row.actor_type, row.actor_id]) for row in rows]
+    return [AuditEntry(row=row, who=names[row.actor_type, row.actor_id]) for row in rows]
 
 
-def about(target_type: str, target_id: object) -> Any:
+def concerns(target_type: str, target_id: object) -> Any:
     """The acts on one thing as a condition, which the index of targets answers."""
     condition: Any = (Audit.target_type == target_type) & (Audit.target_id == str(target_id))
     if target_type == "device":
@@ -96,10 +96,10 @@ def about(target_type: str, target_id: object) -> Any:
     return condition
 
 
-def asked(search: str) -> Sequence[Any]:
+def search_conditions(search: str) -> Sequence[Any]:
     """What a search for `peer 7`, `device 7`, `storage 7` or `user 7` asks for beyond what holds that text."""
-    found = origins.asked(search)
-    return (about(found[0], int(found[1])),) if found else ()
+    found = origins.parse_reference(search)
+    return (concerns(found[0], int(found[1])),) if found else ()
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from portal.models import Audit
 AUDIT = LongList(
     table=Audit,
     rows=Audit.select,
-    views=audit_entries.named,
+    views=audit_entries.with_names,
     state=lambda: Audit.target_type,
     searched=(Audit.action, Audit.target_id, Audit.address, Audit.via, Audit.actor_id),
-    also=audit_entries.asked,
+    also=audit_entries.search_conditions,
     sorts={
         "at": lambda: Audit.id,
         "action": lambda: Audit.action,

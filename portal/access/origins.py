@@ -10,13 +10,13 @@ from peewee import JOIN, Value
 
 from portal.models import Device, Peer, User
 
-Key = tuple[str, str]
+OriginKey = tuple[str, str]
 _ELSEWHERE = re.compile(r"([^@|]*)@([^|]*)\|(.*)", re.DOTALL)
 _ASKED = re.compile(r"(peer|device|storage|user) ([1-9][0-9]{0,17})")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Named:
+class NamedOrigin:
     """`type` and `id` as recorded, and the name of today; a device also has the person who answers for it."""
 
     type: str
@@ -32,28 +32,28 @@ class Named:
         return not self.site and self.type in ("user", "device", "peer") and self.id.isdecimal() and not self.name
 
 
-def asked(search: str) -> Key | None:
+def parse_reference(search: str) -> OriginKey | None:
     """The peer, device, storage or user that a search names by its number, as their pages link to lists: `peer 7`."""
     found = _ASKED.fullmatch(search)
     return (found[1], found[2]) if found else None
 
 
-def elsewhere(number: str, site: str, name: str) -> str:
+def foreign_id(number: str, site: str, name: str) -> str:
     """The `id` of an origin whose number is of another site: it stays, with the name that it had there.
 
     No row here is taken for it. One that came from there to here by way of a third site stays as it is.
     """
-    if is_elsewhere(number):
+    if is_foreign(number):
         return number
     told = (re.sub(r"[@|]", " ", text) for text in (number[:64], site[:64] or "another site"))
     return "@".join(told) + f"|{name[:128]}"
 
 
-def is_elsewhere(number: str) -> bool:
+def is_foreign(number: str) -> bool:
     return _ELSEWHERE.fullmatch(number) is not None
 
 
-def names(keys: Iterable[Key]) -> dict[Key, Named]:
+def names(keys: Iterable[OriginKey]) -> dict[OriginKey, NamedOrigin]:
     """The names of many origins, by one statement."""
     wanted = set(keys)
     selects = []
@@ -65,28 +65,28 @@ def names(keys: Iterable[Key]) -> dict[Key, Named]:
     return {key: found.get(key, _recorded(key)) for key in wanted}
 
 
-def name(row: Any) -> Named:
+def name(row: Any) -> NamedOrigin:
     """The origin of one row (`models.Owned`)."""
     key = (row.origin_type, row.origin_id)
     return names([key])[key]
 
 
-def unnamed(row: Any) -> Named:
+def without_name(row: Any) -> NamedOrigin:
     """The origin of one row as it is recorded, where nobody reads its name."""
     return _recorded((row.origin_type, row.origin_id))
 
 
-def _recorded(key: Key) -> Named:
+def _recorded(key: OriginKey) -> NamedOrigin:
     """An origin that has no row here."""
     found = _ELSEWHERE.fullmatch(key[1])
     if found is None:
-        return Named(type=key[0], id=key[1])
-    return Named(type=key[0], id=found[1], site=found[2], name=found[3])
+        return NamedOrigin(type=key[0], id=key[1])
+    return NamedOrigin(type=key[0], id=found[1], site=found[2], name=found[3])
 
 
-def _named(query: Any) -> dict[Key, Named]:
+def _named(query: Any) -> dict[OriginKey, NamedOrigin]:
     return {
-        (kind, str(number)): Named(type=kind, id=str(number), name=name, sponsor=sponsor or "")
+        (kind, str(number)): NamedOrigin(type=kind, id=str(number), name=name, sponsor=sponsor or "")
         for kind, number, name, sponsor in query.tuples()
     }
 

@@ -28,7 +28,7 @@ class Scope:
         return project_id in self.stores
 
 
-NOTHING = Scope(projects=(), stores=frozenset())
+NO_ACCESS = Scope(projects=(), stores=frozenset())
 
 
 def scope(actor: Actor, project: int | None = None) -> Scope:
@@ -60,7 +60,7 @@ def _everything() -> Scope:
 def _granted(actor: Actor) -> Scope:
     """Each project once, in the order of the grants; `unknown` is never among them."""
     if actor.type not in ("user", "peer") or not actor.id:
-        return NOTHING
+        return NO_ACCESS
     grants = list(Grant.select().where(Grant.who_type == actor.type, Grant.who_id == int(actor.id)).order_by(Grant.id))
     known = _grantable() if grants else []
     reads: dict[int, None] = {}

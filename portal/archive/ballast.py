@@ -17,14 +17,14 @@ from portal.settings import Settings
 log = logging.getLogger(__name__)
 
 MEGABYTE = 1 << 20
-SIZE = 64 * MEGABYTE
-SHARE = 8
+FULL_SIZE = 64 * MEGABYTE
+DISK_SHARE = 8
 """On a small disk the ballast takes at most this part of it."""
-PIECE = 8 * MEGABYTE
+PIECE_SIZE = 8 * MEGABYTE
 """What is given up at once: whoever fills the disk goes on, and takes no more than this each time."""
-LOW = 4 * MEGABYTE
+LOW_SPACE = 4 * MEGABYTE
 """With less than this free, a write may find no room."""
-SPARE = 4
+REFILL_FACTOR = 4
 """What is missing of the ballast is made again once this many times as much is free."""
 
 
@@ -42,20 +42,20 @@ class Ballast:
         return self.was_made and self.left < self.whole
 
 
-def standing(chosen: Settings) -> Ballast:
+def state(chosen: Settings) -> Ballast:
     try:
         left = os.stat(chosen.ballast).st_size
     except FileNotFoundError:
         return Ballast(left=0, whole=_whole(chosen), was_made=False)
-    if left == SIZE:
+    if left == FULL_SIZE:
         return Ballast(left=left, whole=left, was_made=True)  # at once: it is asked with each object that comes in
     return Ballast(left=left, whole=_whole(chosen), was_made=True)
 
 
-def keep(chosen: Settings) -> None:
+def refill(chosen: Settings) -> None:
     """Make the ballast whole, as long as it takes no room that is needed. A failure is no error: it is tried again."""
-    now = standing(chosen)
-    if now.left < now.whole and _free(chosen) >= SPARE * (now.whole - now.left):
+    now = state(chosen)
+    if now.left < now.whole and _free(chosen) >= REFILL_FACTOR * (now.whole - now.left):
         with contextlib.suppress(OSError), _locked(chosen, os.O_RDWR | os.O_CREAT) as descriptor:
             left = os.fstat(descriptor).st_size
             try:
@@ -64,25 +64,25 @@ def keep(chosen: Settings) -> None:
                 os.ftruncate(descriptor, left)
 
 
-def give(chosen: Settings) -> None:
+def give_up_piece(chosen: Settings) -> None:
     """Give up a piece of the ballast if the database's disk has hardly room for a write; called before each write."""
     with contextlib.suppress(OSError):
-        if _free(chosen) < LOW:
+        if _free(chosen) < LOW_SPACE:
             with _locked(chosen, os.O_RDWR) as descriptor:
                 _give(chosen, descriptor)
 
 
 def _give(chosen: Settings, descriptor: int) -> None:
     left = os.fstat(descriptor).st_size
-    if left and _free(chosen) < LOW:  # another process may have given some up while we waited for the lock
-        os.ftruncate(descriptor, max(0, left - PIECE))
+    if left and _free(chosen) < LOW_SPACE:  # another process may have given some up while we waited for the lock
+        os.ftruncate(descriptor, max(0, left - PIECE_SIZE))
         os.fsync(descriptor)  # some file systems give room back only with their next commit
-        log.info("the disk is full: a piece of the ballast is given up, %d bytes are left", max(0, left - PIECE))
+        log.info("the disk is full: a piece of the ballast is given up, %d bytes are left", max(0, left - PIECE_SIZE))
 
 
 def _whole(chosen: Settings) -> int:
     disk = os.statvfs(chosen.data)
-    return min(SIZE, disk.f_blocks * disk.f_frsize // SHARE // MEGABYTE * MEGABYTE)
+    return min(FULL_SIZE, disk.f_blocks * disk.f_frsize // DISK_SHARE // MEGABYTE * MEGABYTE)
 
 
 def _free(chosen: Settings) -> int:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from portal import settings
-from portal.archive.remote import Known
+from portal.archive.remote import KnownSegment
 from portal.errors import Damaged, Missing, NotAllowed, PortalError, Unreachable
 from portal.models import Segment, connection, writing
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS, READ_SECONDS, TRIES = 3.0, 20.0, 2
 """A person or a peer waits for what is read; an upload may take its time."""
-MOST_KNOWN = 64
+MAX_KNOWN_SEGMENTS = 64
 KNOWN_SECONDS = 60.0
 """For so long the digests of a segment are believed without a look: they change where a better copy came back here."""
 
@@ -27,12 +27,12 @@ class Bucket:
     without losing a byte. Damaged is said of what it has lost or changed.
     """
 
-    def __init__(self, chosen: settings.Bucket) -> None:
+    def __init__(self, chosen: settings.BucketSettings) -> None:
         self._chosen = chosen
         self.bandwidth = chosen.bandwidth
         self._lock = threading.Lock()
         self._opened: dict[tuple[int, bool], Destination] = {}
-        self._known: dict[str, tuple[float, Known]] = {}
+        self._known: dict[str, tuple[float, KnownSegment]] = {}
         self._silent_until, self._why = 0.0, ""
 
     @property
@@ -44,19 +44,19 @@ class Bucket:
 
     def destination(self, *, hasty: bool = False) -> "Destination":
         """For uploads; in haste for what somebody waits for. Each process has its own."""
-        from portal.storage_drivers.http import Limits
+        from portal.storage_drivers.http import Timeouts
         from portal.storage_drivers.s3 import driver as s3  # with Libcloud, which a site without a bucket need not load
 
         key = (os.getpid(), hasty)
         with self._lock:
             if key not in self._opened:
                 chosen = self._chosen
-                limits: dict[str, Any] = {"limits": Limits(CONNECT_SECONDS, READ_SECONDS), "tries": TRIES}
+                limits: dict[str, Any] = {"limits": Timeouts(CONNECT_SECONDS, READ_SECONDS), "tries": TRIES}
                 limits = limits if hasty else {}
                 self._opened[key] = s3.open_destination(chosen.config, chosen.prefix, chosen.secret, **limits)
             return self._opened[key]
 
-    def known(self, segment: str) -> Known | None:
+    def known(self, segment: str) -> KnownSegment | None:
         """What is known of a segment that was verified there."""
         since, kept = self._known.get(segment, (-KNOWN_SECONDS, None))
         if kept is not None and time.monotonic() - since < KNOWN_SECONDS:
@@ -65,10 +65,10 @@ class Bucket:
             row = Segment.get_or_none(Segment.name == segment, Segment.verified.is_null(False))
         if row is None:
             return None
-        known = Known(size=row.size, digests=bytes(row.blocks))
+        known = KnownSegment(size=row.size, digests=bytes(row.blocks))
         if known.digests:  # else somebody may read it through meanwhile
             with self._lock:
-                if len(self._known) >= MOST_KNOWN:
+                if len(self._known) >= MAX_KNOWN_SEGMENTS:
                     self._known.clear()
                 self._known[segment] = time.monotonic(), known
         return known

@@ -28,7 +28,7 @@ _CRC = struct.Struct("<I")
 HEADER_SIZE = _HEADER.size + _CRC.size
 UNKNOWN_LENGTH = 2**64 - 1
 """Stands in the header of a record that is still being streamed."""
-LONGEST_FOOTER = 1 << 20
+MAX_FOOTER_SIZE = 1 << 20
 
 Footer = dict[str, Any]
 
@@ -81,7 +81,7 @@ def tail(crc: int, footer: Footer) -> bytes:
     return body + _CRC.pack(zlib.crc32(body, crc))
 
 
-def crc_of(parts: Iterable[bytes | bytearray | memoryview]) -> int:
+def content_crc(parts: Iterable[bytes | bytearray | memoryview]) -> int:
     crc = 0
     for part in parts:
         crc = zlib.crc32(part, crc)
@@ -148,7 +148,7 @@ def _read_tail(file: Slice, segment: str, offset: int, length: int, size: int, *
     head = file.read(_CRC.size)
     (footer_size,) = _CRC.unpack(head)
     end = content_end + _CRC.size + footer_size + _CRC.size
-    if footer_size > LONGEST_FOOTER or end > size:
+    if footer_size > MAX_FOOTER_SIZE or end > size:
         return Damage(segment, at, content_end, "The record's footer is cut off or changed.", torn=end > size)
     if is_purged:
         return Purged(segment, offset, length, end)
@@ -173,14 +173,14 @@ def _crc_of_file(file: Slice, length: int) -> int:
 def footer_place(head: bytes, at: int) -> tuple[int, int]:
     """Where the text of a footer begins and its bytes, by its length `head`, which stands at `at`."""
     length = _CRC.unpack(head)[0] if len(head) == _CRC.size else 0
-    return at + _CRC.size, length if length <= LONGEST_FOOTER else 0
+    return at + _CRC.size, length if length <= MAX_FOOTER_SIZE else 0
 
 
 def _end_of(file: Slice, offset: int, size: int) -> int:
     """Where a record ends whose content lies there; 0 where that cannot be told. Its bytes are not checked."""
     file.seek(offset + size)
     head = file.read(_CRC.size)
-    if len(head) < _CRC.size or _CRC.unpack(head)[0] > LONGEST_FOOTER:
+    if len(head) < _CRC.size or _CRC.unpack(head)[0] > MAX_FOOTER_SIZE:
         return 0
     end = offset + size + _CRC.size + _CRC.unpack(head)[0] + _CRC.size
     return end if end <= file.size else 0

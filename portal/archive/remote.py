@@ -7,25 +7,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from portal.archive.blocks import Blocks
+from portal.archive.block_cache import BlockCache
 from portal.archive.slices import Slice
 
-BLOCK = 4 << 20
+BLOCK_SIZE = 4 << 20
 """Bytes that are read of the bucket at a time."""
-RECENT = 4
+RECENT_BLOCKS = 4
 """Blocks that a process keeps in memory: a series lies side by side, and each object is read twice."""
-TURNS = 16
-DIGEST = hashlib.sha256().digest_size
+READ_LOCKS = 16
+DIGEST_SIZE = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class KnownSegment:
     """What is known of a segment in the bucket."""
 
     size: int
     digests: bytes = b""
     """SHA-256 of each block, one behind the other; empty for a segment that nobody has read through yet."""
-    block: int = BLOCK
+    block: int = BLOCK_SIZE
 
     def span(self, number: int) -> tuple[int, int]:
         """Where a block begins, and its bytes."""
@@ -33,17 +33,17 @@ class Known:
         return start, min(self.block, self.size - start)
 
     def digest(self, number: int) -> bytes:
-        return self.digests[number * DIGEST : (number + 1) * DIGEST]
+        return self.digests[number * DIGEST_SIZE : (number + 1) * DIGEST_SIZE]
 
     def fits(self, number: int, content: bytes) -> bool:
         """Whether these are the block's bytes."""
         return hashlib.sha256(content).digest() == self.digest(number)
 
 
-class Shelf(Protocol):
+class RemoteStore(Protocol):
     """The bucket, as far as reading needs it."""
 
-    def known(self, segment: str) -> Known | None: ...
+    def known(self, segment: str) -> KnownSegment | None: ...
 
     def fetch(self, segment: str, offset: int, size: int) -> bytes:
         """Exactly these bytes. Raises Unreachable while it does not answer, Damaged where it has them no longer."""
@@ -55,11 +55,11 @@ class Shelf(Protocol):
 class Remote:
     """Reads segments of a bucket. Safe to use from any number of threads."""
 
-    def __init__(self, shelf: Shelf, blocks: Blocks) -> None:
+    def __init__(self, shelf: RemoteStore, blocks: BlockCache) -> None:
         self.blocks = blocks
         self._shelf = shelf
         self._lock = threading.Lock()
-        self._turns = [threading.Lock() for _ in range(TURNS)]
+        self._turns = [threading.Lock() for _ in range(READ_LOCKS)]
         self._recent: OrderedDict[tuple[str, int, bytes], bytes] = OrderedDict()
 
     def open(self, segment: str, offset: int, size: int) -> Slice | None:
@@ -73,10 +73,10 @@ class Remote:
         known = self._shelf.known(segment)
         return None if known is None else Slice(_Source(self, segment, known), 0, known.size)
 
-    def read(self, segment: str, known: Known, number: int) -> bytes:
+    def read(self, segment: str, known: KnownSegment, number: int) -> bytes:
         """One block: from memory, from this disk, or from the bucket. Of two threads at once, one goes for it."""
         key = (segment, number, known.digest(number))
-        with self._turns[hash(key) % TURNS]:
+        with self._turns[hash(key) % READ_LOCKS]:
             with self._lock:
                 if key in self._recent:
                     self._recent.move_to_end(key)
@@ -86,7 +86,7 @@ class Remote:
                 self._remember(key, content)
             return content
 
-    def _find(self, segment: str, known: Known, number: int) -> tuple[bytes, bool]:
+    def _find(self, segment: str, known: KnownSegment, number: int) -> tuple[bytes, bool]:
         """A block, and whether it is what it was. What is not is handed out all the same and kept nowhere: the
         object's own digest decides what is served, so that one changed byte takes one object away and not its
         neighbours."""
@@ -109,14 +109,14 @@ class Remote:
     def _remember(self, key: tuple[str, int, bytes], content: bytes) -> None:
         with self._lock:
             self._recent[key] = content
-            while len(self._recent) > RECENT:
+            while len(self._recent) > RECENT_BLOCKS:
                 self._recent.popitem(last=False)
 
 
 class _Source:
     """One segment, of which the block at hand is in memory."""
 
-    def __init__(self, remote: Remote, segment: str, known: Known) -> None:
+    def __init__(self, remote: Remote, segment: str, known: KnownSegment) -> None:
         self._remote, self._segment, self._known = remote, segment, known
         self._number, self._content = -1, b""
 
@@ -136,6 +136,6 @@ class _Source:
         self._content, self._number = b"", -1
 
 
-def spans(size: int, block: int = BLOCK) -> Iterator[tuple[int, int]]:
+def block_spans(size: int, block: int = BLOCK_SIZE) -> Iterator[tuple[int, int]]:
     """Where each block of a segment begins, and its bytes."""
     return ((start, min(block, size - start)) for start in range(0, size, block))

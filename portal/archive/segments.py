@@ -20,9 +20,9 @@ from portal.archive.writers import Part, Place, Stream, Writer, disk_errors, syn
 from portal.errors import Damaged
 
 SEGMENT_SIZE = 1 << 30
-LOOKED = 60.0
+READ_NOTE_SECONDS = 60.0
 """Seconds between two notes that a segment was read."""
-ENDING = ".seg"
+SEGMENT_SUFFIX = ".seg"
 _NAME = re.compile(r"[A-Za-z0-9_.-]+\.seg")
 _HOST = re.sub(r"[^A-Za-z0-9_]", "_", socket.gethostname())[:64] or "host"
 
@@ -43,7 +43,7 @@ class Archive:
     def append(self, content: list[Part], footer: Footer) -> Place:
         """Write one record and return its place when it is on the disk. Raises NoSpace where the disk is full."""
         size = sum(len(part) for part in content)
-        record: list[Part] = [records.header(size), *content, records.tail(records.crc_of(content), footer)]
+        record: list[Part] = [records.header(size), *content, records.tail(records.content_crc(content), footer)]
         with disk_errors():
             with self._lock:
                 segment = self._current()
@@ -104,7 +104,7 @@ class Archive:
 
     def segments(self) -> list[str]:
         """Names of all segments that are here, in the order of their names."""
-        return sorted(name for name in os.listdir(self.root) if name.endswith(ENDING))
+        return sorted(name for name in os.listdir(self.root) if name.endswith(SEGMENT_SUFFIX))
 
     def scan(self, segment: str) -> Iterator[Found]:
         """Records and damage of a segment."""
@@ -198,7 +198,7 @@ class Archive:
     def note_read(self, path: Path) -> None:
         """When a segment was read last: those go first that were not for long. Once a minute is enough."""
         moment = time.monotonic()
-        if self.remote is None or moment - self._looked.get(path.name, -LOOKED) < LOOKED:
+        if self.remote is None or moment - self._looked.get(path.name, -READ_NOTE_SECONDS) < READ_NOTE_SECONDS:
             return
         self._looked[path.name] = moment
         with contextlib.suppress(OSError):

@@ -6,13 +6,13 @@ from importlib import import_module
 
 import click
 
-from portal.cli.context import sentence_of
-from portal.cli.printing import complaint
+from portal.cli.context import message_for
+from portal.cli.printing import print_error
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
-MODULES = {
+COMMAND_MODULES = {
     "up": "site",
     "status": "site",
     "user": "users",
@@ -33,30 +33,30 @@ MODULES = {
     "reindex": "archive",
     "unpack": "archive",
     "archive": "archive",
-    "verify": "later",
-    "backup": "later",
-    "restore": "later",
+    "verify": "unavailable",
+    "backup": "unavailable",
+    "restore": "unavailable",
     "migrate": "site",
     "key": "site_key",
-    "conformance": "later",
+    "conformance": "unavailable",
 }
 
 
-class Commands(click.Group):
+class LazyCommands(click.Group):
     """The commands, each loaded when it is used: a script calls many, and waits for each."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
-        return list(MODULES)
+        return list(COMMAND_MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
-        if cmd_name not in MODULES:
+        if cmd_name not in COMMAND_MODULES:
             return None
-        module = import_module(f"portal.cli.{MODULES[cmd_name]}")
+        module = import_module(f"portal.cli.{COMMAND_MODULES[cmd_name]}")
         found: click.Command = next(command for command in module.commands if command.name == cmd_name)
         return found
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="portico", prog_name="portal")
 def portal() -> None:
     """Portico: the interfaces portal of an imaging site.
@@ -83,10 +83,10 @@ def run(arguments: list[str]) -> int:
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115 (open until the process ends)
         return FAILED
     except Exception as error:
-        sentence = sentence_of(error)
+        sentence = message_for(error)
         if sentence is None:
             raise
-        complaint(sentence)
+        print_error(sentence)
         return FAILED
 
 
@@ -96,11 +96,11 @@ def _invoke(arguments: list[str]) -> int:
             argument.encode()
         return portal.main(arguments, prog_name="portal", standalone_mode=False) or DONE
     except UnicodeEncodeError:
-        complaint("An argument is no UTF-8 text.")
+        print_error("An argument is no UTF-8 text.")
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
     except click.UsageError as error:
-        complaint(_usage(error))
+        print_error(_usage(error))
     except click.Abort:
         return INTERRUPTED
     return USAGE

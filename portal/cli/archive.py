@@ -7,7 +7,7 @@ import click
 from portal import runtime
 from portal.access.actors import operator
 from portal.cli.context import on_site
-from portal.cli.paging import whole
+from portal.cli.paging import all_rows
 from portal.cli.printing import Answer
 from portal.errors import BadSetting, Busy
 from portal.maintenance import quarantine, reindex, segment_copies, unpack
@@ -62,7 +62,7 @@ def fetch_() -> Answer:
     if startup.holder(runtime.current()):
         raise Busy("Portico runs, and would drop the copies again. Stop it first.")
     with startup.lock(runtime.current(), "portal archive fetch"):  # two at once would write the same files
-        number = segment_copies.fetch(bucket)
+        number = segment_copies.fetch_all(bucket)
     return Answer(view={"fetched": number}, sentence=f"{number:,} segments fetched; the whole archive is here.")
 
 
@@ -71,7 +71,7 @@ def fetch_() -> Answer:
 def quarantined_() -> Answer:
     """List the records that were received and cannot be indexed, the last found first."""
     return Answer(
-        view=[quarantine.view(row) for row in whole(quarantine.list_all)],
+        view=[quarantine.view(row) for row in all_rows(quarantine.list_all)],
         columns=("id", "project", "name", "bytes", "received", "reason"),
         empty="Every record of the archive can be indexed.",
     )
@@ -85,7 +85,7 @@ def save_(record_id: int, target: Path) -> Answer:
     """Write the bytes of a quarantined record to a new file."""
     row = quarantine.get(record_id)
     with target.open("xb") as file:
-        for chunk in quarantine.chunks(row, actor=operator()):
+        for chunk in quarantine.download(row, actor=operator()):
             file.write(chunk)
     view = {"id": row.id, "file": str(target), "bytes": row.size}
     return Answer(view=view, sentence=f"{row.size:,} bytes written to {target}.")

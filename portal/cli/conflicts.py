@@ -4,7 +4,7 @@ import click
 
 from portal.access.actors import operator
 from portal.cli.context import on_site
-from portal.cli.paging import whole
+from portal.cli.paging import all_rows
 from portal.cli.printing import Answer
 from portal.ingest import conflicts
 
@@ -21,7 +21,7 @@ def conflict() -> None:
 def list_() -> Answer:
     """List the conflicts that are open."""
     return Answer(
-        view=[conflicts.view(row) for row in whole(conflicts.every)],
+        view=[conflicts.view(row) for row in all_rows(conflicts.list_newest)],
         columns=("id", "project", "kind", "sop_instance_uid", "sentence"),
         empty="No conflict is open.",
     )

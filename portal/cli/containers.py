@@ -57,9 +57,9 @@ def add_project(path: str, ae_title: str | None) -> Answer:
 @on_site
 def list_projects() -> Answer:
     """List the projects, with how much each holds as it was counted last."""
-    rows = containers.every("project", rights.scope(operator())).rows
-    amounts = container_sizes.of("project", [row.id for row in rows])
-    views = [{**_view(row), **_amount(amounts.get(row.id, container_sizes.NOTHING))} for row in rows]
+    rows = containers.list_all("project", rights.scope(operator())).rows
+    amounts = container_sizes.for_containers("project", [row.id for row in rows])
+    views = [{**_view(row), **_amount(amounts.get(row.id, container_sizes.EMPTY))} for row in rows]
     return Answer(
         view=views,
         columns=("group", "label", "ae_title", "files", "bytes"),
@@ -76,7 +76,7 @@ def _view(row: Project) -> dict[str, Any]:
     }
 
 
-def _amount(held: container_sizes.Amount) -> dict[str, int]:
+def _amount(held: container_sizes.ContainerSize) -> dict[str, int]:
     return {"files": held.files, "bytes": held.size}
 
 

@@ -10,7 +10,7 @@ import click
 from peewee import DatabaseError, IntegrityError
 
 from portal import migrations, models, runtime, settings
-from portal.cli.printing import Answer, answer
+from portal.cli.printing import Answer, print_answer
 from portal.errors import Missing, PortalError
 from portal.processes import lost_database
 
@@ -48,7 +48,7 @@ def on_site(function: Command) -> Callable[..., int]:
         runtime.start(chosen)
         with runtime.connection():
             given = function(*args, **kwargs)
-        return answer(given, as_json=as_json)
+        return print_answer(given, as_json=as_json)
 
     return run
 
@@ -67,21 +67,21 @@ def require_database(chosen: settings.Settings) -> None:
     A command never makes a site by itself: a mistyped `--data` is to be seen.
     """
     models.bind(chosen.database)
-    lost_database.require_there(chosen)
+    lost_database.require_present(chosen)
     if not chosen.database.is_file():
         raise Missing(f"There is no site in {chosen.data}. Start one with `portal up`, or name its folder with --data.")
     if not os.access(chosen.database, os.W_OK):
         raise Missing(f"{chosen.database} cannot be written by this account. Run the command as the site's owner.")
 
 
-def sentence_of(error: Exception) -> str | None:
+def message_for(error: Exception) -> str | None:
     """What a person is told about an error that a command ended with; None for a defect of ours."""
     if isinstance(error, PortalError):
         return error.sentence
     if isinstance(error, DatabaseError | OSError) and runtime.is_full(error):
         return "The disk is full. Free some space, then try again."
     if isinstance(error, DatabaseError) and runtime.is_damaged(error):
-        return f"The site's database is damaged ({error}). {lost_database.CURE}"
+        return f"The site's database is damaged ({error}). {lost_database.REMEDY}"
     if isinstance(error, DatabaseError) and not isinstance(error, IntegrityError):
         return f"The site's database answers: {error}. Check the disk and the folder's owner, then try again."
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):

@@ -51,7 +51,7 @@ def key(label: str, name: str, expires: datetime | None, days: int | None) -> An
 def list_() -> Answer:
     """List the devices."""
     return Answer(
-        view=[_view(row) for row in devices.every()],
+        view=[_view(row) for row in devices.list_all()],
         columns=("label", "type", "status", "last_seen", "last_address", "keys"),
         empty="No device yet. Add one with: portal device add",
     )

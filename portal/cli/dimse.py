@@ -26,7 +26,7 @@ def enable(tls_port: str | None, **options: str | None) -> Answer:
     if tls_port is not None:
         raise NotAvailable("Not available yet: --tls-port.")
     given = {f"dimse.{name}": value for name, value in options.items() if value is not None}
-    site_settings.put({**given, "dimse.enabled": True}, actor=operator())
+    site_settings.change({**given, "dimse.enabled": True}, actor=operator())
     view = _view()
     return Answer(
         view=view, sentence=f"The DIMSE service is enabled: {view['ae_title']} on {view['host']}:{view['port']}."
@@ -37,7 +37,7 @@ def enable(tls_port: str | None, **options: str | None) -> Answer:
 @on_site
 def disable() -> Answer:
     """Turn the service off; the listener lets running associations end and closes its port."""
-    site_settings.put({"dimse.enabled": False}, actor=operator())
+    site_settings.change({"dimse.enabled": False}, actor=operator())
     return Answer(view=_view(), sentence="The DIMSE service is disabled.")
 
 
@@ -49,7 +49,7 @@ def show() -> Answer:
 
 
 def _view() -> dict[str, Any]:
-    options = site_settings.every()
+    options = site_settings.get_all()
     return {name: options[f"dimse.{name}"] for name in ("enabled", "ae_title", "host", "port", "echo_anyone")}
 
 

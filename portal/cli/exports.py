@@ -8,9 +8,9 @@ import click
 
 from portal.access.actors import operator
 from portal.cli.context import on_site
-from portal.cli.paging import whole
+from portal.cli.paging import all_rows
 from portal.cli.printing import Answer
-from portal.cli.waiting import until_over
+from portal.cli.waiting import wait_for_job
 from portal.errors import BadValue
 from portal.exports import exports, request
 from portal.exports import verify as export_verify
@@ -18,8 +18,8 @@ from portal.exports.request import Options
 from portal.jobs import jobs
 from portal.models import Job
 
-LEVELS = ("subject", "session", "search")
-LONGEST_RULES = 100_000
+SELECTION_LEVELS = ("subject", "session", "search")
+MAX_RULES_BYTES = 100_000
 ID = click.IntRange(1, 2**63 - 1)
 
 
@@ -60,11 +60,11 @@ def start(project: str, to: str, dry_run: bool, wait: bool, **given: Any) -> Ans
     begin = exports.dry_run if dry_run else exports.start
     job = begin(project, to=to, actor=operator(), options=_options(**given))
     if wait:
-        job = until_over(job.id)
+        job = wait_for_job(job.id)
     view = exports.view(job)
     what = "Dry run" if dry_run else "Export"
     is_counted = view["items"] or job.result.get("planned")
-    of = exports.in_words(view["items"]) if is_counted else "objects that are not counted yet"
+    of = exports.objects_in_words(view["items"]) if is_counted else "objects that are not counted yet"
     sentence = f"{what} {job.id} of {of}: {job.state}. {job.sentence}".strip()
     return Answer(view=view, sentence=sentence, failure=_failure(job) if wait else "")
 
@@ -80,7 +80,11 @@ def _options(
     rules: IO[bytes] | None,
     **rest: Any,
 ) -> Options:
-    only = [(level, text) for level, text in zip(LEVELS, (subject, session, search), strict=True) if text is not None]
+    only = [
+        (level, text)
+        for level, text in zip(SELECTION_LEVELS, (subject, session, search), strict=True)
+        if text is not None
+    ]
     if len(only) > 1:
         raise click.UsageError("Choose one of --subject, --session and --search.")
     if rules is not None and (path or include or exclude):
@@ -92,7 +96,7 @@ def _options(
 
 def _read(file: IO[bytes]) -> list[dict[str, Any]]:
     try:
-        rules = json.loads(file.read(LONGEST_RULES))
+        rules = json.loads(file.read(MAX_RULES_BYTES))
     except ValueError as error:
         raise BadValue("The rules are no JSON; write a list of rules, as docs/guide/exports.md shows.") from error
     if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
@@ -105,7 +109,7 @@ def _read(file: IO[bytes]) -> list[dict[str, Any]]:
 def list_() -> Answer:
     """List the exports, the latest first."""
     return Answer(
-        view=exports.views(whole(exports.every)),
+        view=exports.views(all_rows(exports.list_recent)),
         columns=("id", "project", "storage", "state", "items", "bytes", "created"),
         empty="No export yet. Start one with: portal export start",
     )
@@ -138,7 +142,7 @@ def verify(job_id: int, wait: bool) -> Answer:
     """Read everything back that an export has sent, and compare it with its manifest."""
     job = export_verify.start(job_id, actor=operator())
     if wait:
-        job = until_over(job.id)
+        job = wait_for_job(job.id)
     sentence = f"Verification {job.id} of export {job_id}: {job.state}. {job.sentence}".strip()
     return Answer(view=export_verify.view(job), sentence=sentence, failure=_failure(job) if wait else "")
 

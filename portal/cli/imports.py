@@ -6,11 +6,11 @@ import click
 
 from portal.access.actors import operator
 from portal.cli.context import on_site
-from portal.cli.paging import whole
+from portal.cli.paging import all_rows
 from portal.cli.printing import Answer
-from portal.cli.waiting import until_over
+from portal.cli.waiting import wait_for_job
 from portal.imports import imports, request
-from portal.imports.request import Wanted
+from portal.imports.request import ImportRequest
 from portal.jobs import jobs
 from portal.models import Job
 
@@ -28,7 +28,7 @@ def import_() -> None:
 @click.option("--prefix", default="", metavar="P", help="The folder there; without it, everything.")
 @click.option(
     "--by",
-    type=click.Choice(request.BY),
+    type=click.Choice(request.PLACEMENT_SOURCES),
     default="headers",
     help="What says where an object belongs: its DICOM header, the manifest of an export, or its path.",
 )
@@ -41,9 +41,9 @@ def import_() -> None:
 def start(storage: str, dry_run: bool, wait: bool, **given: Any) -> Answer:
     """Start an import."""
     begin = imports.dry_run if dry_run else imports.start
-    job = begin(Wanted(of=storage, **given), actor=operator())
+    job = begin(ImportRequest(of=storage, **given), actor=operator())
     if wait:
-        job = until_over(job.id)
+        job = wait_for_job(job.id)
     label = jobs.KINDS[job.kind].label
     sentence = f"{label} {job.id}: {job.state}. {job.sentence}".strip()
     return Answer(view=imports.view(job), sentence=sentence, failure=_failure(job) if wait else "")
@@ -54,7 +54,7 @@ def start(storage: str, dry_run: bool, wait: bool, **given: Any) -> Answer:
 def list_() -> Answer:
     """List the imports, the latest first."""
     return Answer(
-        view=[imports.view(job) for job in whole(imports.every)],
+        view=[imports.view(job) for job in all_rows(imports.list_all)],
         columns=("id", "storage", "prefix", "project", "by", "state", "items", "created"),
         empty="No import yet. Start one with: portal import start",
     )

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-PAGE = 500
+ROWS_PER_PAGE = 500
 
 
-def whole(page: Callable[..., Sequence[Any]]) -> list[Any]:
+def all_rows(page: Callable[..., Sequence[Any]]) -> list[Any]:
     """All rows of a function that takes `limit` and `before`, the number of the last row seen."""
     rows: list[Any] = []
-    while part := page(limit=PAGE, before=rows[-1].id if rows else None):
+    while part := page(limit=ROWS_PER_PAGE, before=rows[-1].id if rows else None):
         rows += part
     return rows

@@ -8,11 +8,11 @@ import click
 from portal.access.actors import operator
 from portal.cli.context import NotAvailable, on_site
 from portal.cli.printing import Answer
-from portal.cli.waiting import until_over
+from portal.cli.waiting import wait_for_job
 from portal.jobs import jobs
 from portal.peers import peers, refused_callers
 
-ECHO_PATIENCE = 60
+ECHO_TIMEOUT = 60
 
 
 @click.group("peer")
@@ -75,7 +75,7 @@ def edit(label: str, **options: Any) -> Answer:
 def list_() -> Answer:
     """List the peers."""
     return Answer(
-        view=[peers.view(row) for row in peers.every()],
+        view=[peers.view(row) for row in peers.list_all()],
         columns=("label", "ae_title", "host", "port", "services", "enabled", "state", "last_seen"),
         empty="No peer yet. Register one with: portal peer add",
     )
@@ -124,7 +124,7 @@ def remove(label: str) -> Answer:
 @on_site
 def echo(label: str) -> Answer:
     """Call a peer with C-ECHO and wait for the outcome."""
-    job = until_over(peers.request_echo(label, actor=operator()), patience=ECHO_PATIENCE)
+    job = wait_for_job(peers.request_echo(label, actor=operator()), patience=ECHO_TIMEOUT)
     return Answer(view=jobs.view(job), sentence=job.sentence, failure="" if job.state == "done" else job.sentence)
 
 
@@ -138,7 +138,7 @@ def refused() -> None:
 def list_refused() -> Answer:
     """List the refused callers, the latest first."""
     return Answer(
-        view=[refused_callers.view(row) for row in refused_callers.every()],
+        view=[refused_callers.view(row) for row in refused_callers.list_all()],
         columns=("id", "calling", "called", "address", "count", "last", "decision", "sentence"),
         empty="Nobody was refused.",
     )

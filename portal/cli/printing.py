@@ -10,7 +10,7 @@ from typing import Any
 from portal.quantities import size
 
 View = Mapping[str, Any]
-SIZES = ("bytes", "bytes_done", "size", "rate")
+BYTE_FIELDS = ("bytes", "bytes_done", "size", "rate")
 """Fields that count bytes: a person reads 1.4 MB, `--json` has the number."""
 
 
@@ -31,7 +31,7 @@ class Answer:
     """Why the command ends with exit code 1 although it answered; printed on stderr, in place of the sentence."""
 
 
-def answer(given: Answer, *, as_json: bool) -> int:
+def print_answer(given: Answer, *, as_json: bool) -> int:
     """Print it, and return the exit code that goes with it."""
     if as_json:
         print(json.dumps(given.view, default=_plain, indent=2))
@@ -40,12 +40,12 @@ def answer(given: Answer, *, as_json: bool) -> int:
             print(line)
     sys.stdout.flush()
     if given.failure:
-        complaint(given.failure)
+        print_error(given.failure)
         return 1
     return 0
 
 
-def complaint(sentence: str) -> None:
+def print_error(sentence: str) -> None:
     """One line on stderr."""
     print(printable(sentence), file=sys.stderr, flush=True)
 
@@ -94,7 +94,7 @@ def _cell(key: str, value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int) and key in SIZES:
+    if isinstance(value, int) and key in BYTE_FIELDS:
         return size(value)
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"

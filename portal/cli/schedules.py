@@ -33,7 +33,7 @@ def add(job_id: int, line: str, label: str, patients_may_leave: bool) -> Answer:
 def list_() -> Answer:
     """List the schedules by their labels."""
     return Answer(
-        view=schedules.views(schedules.every()),
+        view=schedules.views(schedules.list_all()),
         columns=("id", "label", "cron", "state", "next", "last", "last_state"),
         empty="No schedule yet. Repeat an export with: portal schedule add",
     )

@@ -5,7 +5,7 @@ import click
 from portal.access.actors import operator
 from portal.cli.context import on_site
 from portal.cli.printing import Answer
-from portal.cli.waiting import until_over
+from portal.cli.waiting import wait_for_job
 from portal.exports import exports, request
 from portal.exports.request import Options
 
@@ -18,10 +18,10 @@ from portal.exports.request import Options
 @on_site
 def send(project: str, peer: str, study: str, wait: bool) -> Answer:
     """Send the instances of a project to a DICOM peer (C-STORE), each with its outcome."""
-    to = f"{request.TO_PEER}{peer}"
+    to = f"{request.PEER_PREFIX}{peer}"
     job = exports.start(project, to=to, actor=operator(), options=Options(study=study))
     if wait:
-        job = until_over(job.id)
+        job = wait_for_job(job.id)
     view = exports.view(job)
     sentence = f"Send {job.id} of {view['items']} instances: {job.state}. {job.sentence}".strip()
     failed = wait and job.state != "done"

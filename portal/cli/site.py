@@ -7,24 +7,26 @@ import click
 
 from portal import migrations, runtime, settings, site_key
 from portal.cli.context import data_option, json_option, on_site
-from portal.cli.printing import Answer, answer
+from portal.cli.printing import Answer, print_answer
 from portal.processes import health, startup
 from portal.processes.supervisor import Plan, Supervisor
 from portal.quantities import size
-from portal.sample import ground
+from portal.sample import setup
 
-MOST = 64
+MAX_PROCESSES = 64
 
 
 @click.command("up")
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="H", help="The web server's address.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="The web server's port.")
-@click.option("--listeners", default=1, show_default=True, type=click.IntRange(1, MOST), help="Processes for DIMSE.")
+@click.option(
+    "--listeners", default=1, show_default=True, type=click.IntRange(1, MAX_PROCESSES), help="Processes for DIMSE."
+)
 @click.option(
     "--workers",
     default=1,
     show_default=True,
-    type=click.IntRange(1, MOST),
+    type=click.IntRange(1, MAX_PROCESSES),
     help="Jobs at a time in each of two lanes: N long ones (exports, imports, sends, verifications, dry runs) and N "
     "short ones (echoes, storage tests, comparisons, the trash). Each is a process.",
 )
@@ -40,7 +42,7 @@ def up(data: Path | None, rebuild: bool, **options: object) -> int:
         startup.check_port(plan.host, plan.port)
         startup.open_site(chosen, anew=rebuild)
         startup.prepare(chosen, click.echo, anew=rebuild)
-        Supervisor(chosen, plan, click.echo, sample_peer=ground.address_of_peer).run()
+        Supervisor(chosen, plan, click.echo, sample_peer=setup.peer_address).run()
     return 0
 
 
@@ -61,9 +63,9 @@ def migrate(data: Path | None, as_json: bool) -> int:
     startup.open_folder(chosen)
     startup.open_site(chosen)
     applied = migrations.apply(runtime.current().run / "migrate.lock")
-    site_key.record(runtime.secrets())
+    site_key.record_fingerprint(runtime.secrets())
     sentence = f"Applied: {', '.join(applied)}." if applied else "Nothing to do: the database is of this release."
-    return answer(Answer(view={"applied": applied}, sentence=sentence), as_json=as_json)
+    return print_answer(Answer(view={"applied": applied}, sentence=sentence), as_json=as_json)
 
 
 def _in_lines(report: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import click
 from portal import migrations, models, settings
 from portal.access.actors import operator
 from portal.cli.context import data_option, json_option, require_database
-from portal.cli.printing import Answer, answer
+from portal.cli.printing import Answer, print_answer
 from portal.errors import Busy
 from portal.processes import key_replacement, startup
 
@@ -29,14 +29,14 @@ def replace(data: Path | None, as_json: bool, i_know: bool) -> int:
     if startup.holder(chosen):
         raise Busy(f"Portico runs on {chosen.data}. Stop it first.")
     models.bind(chosen.database)
-    key_replacement.require_need(chosen)
+    key_replacement.require_lost_key(chosen)
     if not i_know:
-        return answer(_told(key_replacement.losses(), replaced=False), as_json=as_json)
+        return print_answer(_told(key_replacement.losses(), replaced=False), as_json=as_json)
     chosen.run.mkdir(exist_ok=True, mode=0o700)
     with startup.lock(chosen, "portal key replace"):
         migrations.apply(chosen.run / "migrate.lock")
         lost = key_replacement.replace(chosen, actor=operator())
-    return answer(_told(lost, replaced=True), as_json=as_json)
+    return print_answer(_told(lost, replaced=True), as_json=as_json)
 
 
 def _told(lost: key_replacement.Losses, *, replaced: bool) -> Answer:

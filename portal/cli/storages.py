@@ -10,15 +10,15 @@ import click
 from portal.access.actors import operator
 from portal.cli.context import on_site
 from portal.cli.printing import Answer
-from portal.cli.waiting import until_over
+from portal.cli.waiting import wait_for_job
 from portal.errors import BadValue
 from portal.jobs import jobs
 from portal.storage import providers, storages
-from portal.storage.fields import OF_ALL
+from portal.storage.fields import COMMON_FIELDS
 
-TEST_PATIENCE = 300
-STATES = {"off": "-", "run": "running", "ok": "ok", "warn": "remark", "bad": "FAILED", "skip": "not used"}
-LONGEST = 65_536
+TEST_TIMEOUT = 300
+STEP_STATES = {"off": "-", "run": "running", "ok": "ok", "warn": "remark", "bad": "FAILED", "skip": "not used"}
+MAX_SECRET_BYTES = 65_536
 """Bytes of a secret or a certificate from outside."""
 
 
@@ -100,7 +100,7 @@ def edit(label: str, **options: Any) -> Answer:
 def list_() -> Answer:
     """List the storages."""
     return Answer(
-        view=[storages.view(row) for row in storages.every()],
+        view=[storages.view(row) for row in storages.list_all()],
         columns=("label", "provider", "place", "prefix", "mode", "visible", "state", "sentence"),
         empty="No storage yet. Add one with: portal storage add",
     )
@@ -119,7 +119,7 @@ def show(label: str) -> Answer:
 @on_site
 def test(label: str) -> Answer:
     """Try a storage step by step under a random name: write, read back, overwrite, delete."""
-    job = until_over(storages.request_test(label, actor=operator()), patience=TEST_PATIENCE)
+    job = wait_for_job(storages.request_test(label, actor=operator()), patience=TEST_TIMEOUT)
     failure = "" if job.state == "done" else job.sentence
     steps = "\n".join(_line(step, failure) for step in job.result.get("steps", ()))
     return Answer(view=jobs.view(job), sentence=job.sentence, report=steps, failure=failure)
@@ -138,16 +138,16 @@ def remove(label: str) -> Answer:
 def _line(step: dict[str, Any], failure: str) -> str:
     """A step of a test on a line; the sentence of the step that failed is said at the end."""
     sentence = "" if step["sentence"] == failure else step["sentence"]
-    return f"{STATES[step['state']]:<10}{step['name']:<21}{sentence}".rstrip()
+    return f"{STEP_STATES[step['state']]:<10}{step['name']:<21}{sentence}".rstrip()
 
 
 def _given(provider: str, before: dict[str, Any], options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """The fields that were given, and the secret. Raises click.UsageError for one that its provider does not have."""
     from_stdin, file = options.pop("secret_stdin"), options.pop("secret_file")
-    kind = providers.named(provider)
+    kind = providers.get(provider)
     fields = {name: value for name, value in options.items() if value is not None}
     for name in fields:
-        if name not in kind.fields and name not in OF_ALL:
+        if name not in kind.fields and name not in COMMON_FIELDS:
             raise click.UsageError(f"--{name.replace('_', '-')} does not go with --provider {provider}")
     if from_stdin and file:
         raise click.UsageError("--secret-stdin and --secret-file: give one of them, not both")
@@ -165,15 +165,15 @@ def _text(file: Path | None, what: str) -> str:
     where = str(file or "Standard input")
     if file:
         with file.open("rb") as source:
-            content = source.read(LONGEST + 1)
+            content = source.read(MAX_SECRET_BYTES + 1)
     else:
-        content = sys.stdin.buffer.read(LONGEST + 1)
+        content = sys.stdin.buffer.read(MAX_SECRET_BYTES + 1)
     try:
         text = content.decode().strip("\r\n")
     except UnicodeDecodeError as error:
         raise BadValue(f"{where} has no {what}: it is no UTF-8 text.") from error
-    if not text or len(content) > LONGEST:
-        raise BadValue(f"{where} has no {what} of 1 to {LONGEST:,} bytes.")
+    if not text or len(content) > MAX_SECRET_BYTES:
+        raise BadValue(f"{where} has no {what} of 1 to {MAX_SECRET_BYTES:,} bytes.")
     return text
 
 

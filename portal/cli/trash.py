@@ -5,7 +5,7 @@ import click
 from portal import site_settings
 from portal.access.actors import operator
 from portal.cli.context import on_site
-from portal.cli.paging import whole
+from portal.cli.paging import all_rows
 from portal.cli.printing import Answer
 from portal.errors import BadValue
 from portal.trash import trash as bin_
@@ -23,7 +23,7 @@ def trash() -> None:
 def list_() -> Answer:
     """List what is in the trash, the last thrown first."""
     return Answer(
-        view=[bin_.view(row) for row in whole(bin_.every)],
+        view=[bin_.view(row) for row in all_rows(bin_.list_newest)],
         columns=("id", "kind", "project", "label", "files", "bytes", "trashed"),
         empty="The trash is empty.",
     )

@@ -12,7 +12,7 @@ from portal.errors import BadValue
 from portal.models import User
 from portal.users import grants, users
 
-LONGEST = 4096
+MAX_PASSWORD_BYTES = 4096
 
 
 @click.group("user")
@@ -42,7 +42,7 @@ def add(email: str, is_admin: bool, password_stdin: bool) -> Answer:
 def list_() -> Answer:
     """List the users, by e-mail address."""
     return Answer(
-        view=[_view(row) for row in users.every()],
+        view=[_view(row) for row in users.list_all()],
         columns=("email", "admin", "disabled", "access", "last_seen"),
         empty="No user yet. Add one with: portal user add EMAIL --admin",
     )
@@ -58,7 +58,7 @@ def password(email: str, password_stdin: bool) -> Answer:
     This is the way back in for a site's only admin who has lost the password.
     """
     chosen = first_line("password") if password_stdin else None
-    changed, generated = users.new_password(users.by_email(email).id, chosen, actor=operator())
+    changed, generated = users.reset_password(users.by_email(email).id, chosen, actor=operator())
     sentence = f"The password of {changed.email} was changed."
     if chosen is None:
         sentence += f"\nPassword, shown this once: {generated}"
@@ -96,7 +96,7 @@ def enable(email: str) -> Answer:
 def grant(email: str, place: str, role: str) -> Answer:
     """Let a user into PLACE: a group ID, GROUP/PROJECT, or '*' for the whole site; again, to change the role."""
     row = users.by_email(email)
-    given = grants.give(row.id, place, role, actor=operator())
+    given = grants.add(row.id, place, role, actor=operator())
     return Answer(view=_view(row), sentence=f"User {row.email} has {given.role} access to {given.place}.")
 
 
@@ -107,7 +107,7 @@ def grant(email: str, place: str, role: str) -> Answer:
 def revoke(email: str, place: str) -> Answer:
     """Take a user's access to PLACE away, as `portal user list` names it."""
     row = users.by_email(email)
-    grants.take_place(row.id, place, actor=operator())
+    grants.remove_by_place(row.id, place, actor=operator())
     return Answer(view=_view(row), sentence=f"User {row.email} no longer has access to {place}.")
 
 
@@ -117,7 +117,7 @@ def _view(row: User) -> dict[str, Any]:
         "email": row.email,
         "admin": row.is_admin,
         "disabled": row.disabled,
-        "access": [f"{given.place}:{given.role}" for given in grants.of_user(row.id)],
+        "access": [f"{given.place}:{given.role}" for given in grants.for_user(row.id)],
         "created": row.created,
         "last_seen": row.last_seen,
     }
@@ -125,13 +125,13 @@ def _view(row: User) -> dict[str, Any]:
 
 def first_line(what: str) -> str:
     """A secret from standard input, without the line's end. Raises BadValue where there is none."""
-    line = sys.stdin.buffer.readline(LONGEST + 1)
+    line = sys.stdin.buffer.readline(MAX_PASSWORD_BYTES + 1)
     try:
         text = line.decode().rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise BadValue(f"The {what} on standard input is no UTF-8 text.") from error
-    if not text or len(line) > LONGEST:
-        raise BadValue(f"Standard input has no {what} of 1 to {LONGEST} characters on its first line.")
+    if not text or len(line) > MAX_PASSWORD_BYTES:
+        raise BadValue(f"Standard input has no {what} of 1 to {MAX_PASSWORD_BYTES} characters on its first line.")
     return text
 
 

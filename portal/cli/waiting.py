@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from portal.cli.printing import complaint, printable
+from portal.cli.printing import print_error, printable
 from portal.errors import Unreachable
 from portal.jobs import jobs, lanes, progress
 from portal.models import Job
 
-PAUSE = 0.1
-SLOW = 1.0
+POLL_SECONDS = 0.1
+NOTICE_SECONDS = 1.0
 """Seconds between two looks at what it waits for."""
 
 
-def until_over(job_id: int, *, patience: float | None = None) -> Job:
+def wait_for_job(job_id: int, *, patience: float | None = None) -> Job:
     """The job's row once it is over. Raises Unreachable if it is not after `patience` seconds; None: however long.
 
     On a terminal a line of stderr shows how far it is; a pipe gets nothing of that.
@@ -26,23 +26,23 @@ def until_over(job_id: int, *, patience: float | None = None) -> Job:
     begun = looked = time.monotonic()
     told = ""
     with _progress() as show:
-        while (job := jobs.get(job_id)).state not in progress.OVER:
+        while (job := jobs.get(job_id)).state not in progress.ENDED_STATES:
             show(job)
             moment = time.monotonic()
             if patience is not None and moment - begun > patience:
                 still = f"Job {job_id} is still {job.state} after {patience:.0f} s."
-                raise Unreachable(f"{still} {lanes.reason(job)}".strip())
-            if moment - looked > SLOW:
+                raise Unreachable(f"{still} {lanes.wait_reason(job)}".strip())
+            if moment - looked > NOTICE_SECONDS:
                 told, looked = _tell(job, told), moment
-            time.sleep(PAUSE)
+            time.sleep(POLL_SECONDS)
     return job
 
 
 def _tell(job: Job, told: str) -> str:
     """Say on stderr what it waits for, where that is not what was told last; returns what has been told."""
-    reason = lanes.reason(job)
-    if reason and reason not in (told, lanes.SOON):
-        complaint(f"Job {job.id}: {reason}")
+    reason = lanes.wait_reason(job)
+    if reason and reason not in (told, lanes.WORKER_FREE):
+        print_error(f"Job {job.id}: {reason}")
     return reason or told
 
 

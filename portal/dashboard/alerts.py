@@ -24,22 +24,22 @@ from portal.models import (
     now,
 )
 
-SOON = timedelta(days=14)
+KEY_EXPIRY_NOTICE = timedelta(days=14)
 """Before a key ends in less than this, somebody should have made the next one."""
-ROOM = 2
+LOW_DISK_FACTOR = 2
 """Free disk under this many times the reserve is low; under the reserve itself nothing is taken in."""
 
-PATIENCE = timedelta(hours=1)
+MAX_BUCKET_DELAY = timedelta(hours=1)
 """How long a segment of the archive may wait for its bucket without having been refused there."""
 
-MANY = 1000
+MAX_ROWS = 1000
 """So many of one kind are counted, and no more."""
 
 Kind = Literal["disk", "segments", "records", "archive", "storages", "peers", "schedules", "conflicts", "keys"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Need:
+class Alert:
     """What to look at: in a sentence, with the row that it is about if it is one, and a moment that belongs to it."""
 
     kind: Kind
@@ -49,46 +49,46 @@ class Need:
     urgent: bool = False
 
 
-def every() -> list[Need]:
+def list_all() -> list[Alert]:
     """Most urgent first; three statements, and one more where the archive has a bucket."""
     found = _rows()
     lost, left = found["lost"][0][0], found["left"][0][0]
     return [*_low_disk(), *_segments(lost, left), *_archive(), *_failed(found), *_conflicts(found), *_keys()]
 
 
-def _low_disk() -> Iterator[Need]:
-    if given_up := disk_reserve.given_up():
-        yield Need(kind="disk", sentence=given_up.rstrip("."), urgent=True)
+def _low_disk() -> Iterator[Alert]:
+    if given_up := disk_reserve.ballast_warning():
+        yield Alert(kind="disk", sentence=given_up.rstrip("."), urgent=True)
         return
     for disk in disk_reserve.disks():
         name = "The disk" if "archive" in disk.holds else f"The disk of {disk.holds[0]}"
         if disk.room.is_full:
-            what = ": nothing is taken in" if disk_reserve.TAKES_IN & set(disk.holds) else ""
-            yield Need(kind="disk", sentence=f"{name} is full up to the reserve{what}", urgent=True)
-        elif disk.room.free < ROOM * disk.room.floor:
-            yield Need(kind="disk", sentence=f"{name} is nearly full")
+            what = ": nothing is taken in" if disk_reserve.USED_BY_INGEST & set(disk.holds) else ""
+            yield Alert(kind="disk", sentence=f"{name} is full up to the reserve{what}", urgent=True)
+        elif disk.room.free < LOW_DISK_FACTOR * disk.room.floor:
+            yield Alert(kind="disk", sentence=f"{name} is nearly full")
 
 
-def _segments(lost: int, left: int) -> Iterator[Need]:
+def _segments(lost: int, left: int) -> Iterator[Alert]:
     """Segments that the archive has lost, and records of it that cannot be indexed."""
     if lost:
         segments = "1 segment of the archive is" if lost == 1 else f"{lost:,} segments of the archive are"
-        yield Need(kind="segments", sentence=f"{segments} gone, cut off or damaged", urgent=True)
+        yield Alert(kind="segments", sentence=f"{segments} gone, cut off or damaged", urgent=True)
     if left:
         what = "1 object was received and cannot" if left == 1 else f"{left:,} objects were received and cannot"
-        yield Need(kind="records", sentence=f"{what} be indexed")
+        yield Alert(kind="records", sentence=f"{what} be indexed")
 
 
-def _archive() -> Iterator[Need]:
+def _archive() -> Iterator[Alert]:
     if runtime.bucket() is None:
         return
-    waiting, since, damaged = segment_copies.need(PATIENCE)
+    waiting, since, damaged = segment_copies.count_late_and_damaged(MAX_BUCKET_DELAY)
     if damaged:
         segments = "1 segment" if damaged == 1 else f"{damaged:,} segments"
-        yield Need(kind="archive", sentence=f"The archive's bucket has lost or changed {segments}", urgent=True)
+        yield Alert(kind="archive", sentence=f"The archive's bucket has lost or changed {segments}", urgent=True)
     if waiting:
         segments = "1 segment waits" if waiting == 1 else f"{waiting:,} segments wait"
-        yield Need(kind="archive", sentence=f"{segments} for the archive's bucket, the first closed", moment=since)
+        yield Alert(kind="archive", sentence=f"{segments} for the archive's bucket, the first closed", moment=since)
 
 
 def _rows() -> dict[str, list[Any]]:
@@ -118,47 +118,47 @@ def _rows() -> dict[str, list[Any]]:
     kinds = ("storages", "peers", "schedules", "lost", "left", "conflicts")
     found: dict[str, list[Any]] = {kind: [] for kind in kinds}
     every_kind = lost.union_all(left).union_all(waiting).union_all(failed).union_all(stopped).union_all(silent)
-    for kind, *row in every_kind.limit(MANY).tuples():
+    for kind, *row in every_kind.limit(MAX_ROWS).tuples():
         found[kind].append(row)
     return found
 
 
-def _failed(found: dict[str, list[Any]]) -> Iterator[Need]:
+def _failed(found: dict[str, list[Any]]) -> Iterator[Alert]:
     schedules = found["schedules"]
     yield from _failing("storages", found["storages"], "External storage", "external storages")
     yield from _failing("peers", found["peers"], "Calls to peer", "peers")
     if len(schedules) == 1:
-        yield Need(kind="schedules", sentence=f"Schedule {schedules[0][1]} stopped by itself", row=schedules[0][0])
+        yield Alert(kind="schedules", sentence=f"Schedule {schedules[0][1]} stopped by itself", row=schedules[0][0])
     elif schedules:
-        yield Need(kind="schedules", sentence=f"{len(schedules)} schedules stopped by themselves")
+        yield Alert(kind="schedules", sentence=f"{len(schedules)} schedules stopped by themselves")
 
 
-def _failing(kind: Kind, rows: list[Any], one: str, many: str) -> Iterator[Need]:
+def _failing(kind: Kind, rows: list[Any], one: str, many: str) -> Iterator[Alert]:
     if len(rows) == 1:
         ((row_id, label, since),) = rows
-        yield Need(kind=kind, sentence=f"{one} {label} failed", row=row_id, moment=Storage.since.python_value(since))
+        yield Alert(kind=kind, sentence=f"{one} {label} failed", row=row_id, moment=Storage.since.python_value(since))
     elif rows:
-        yield Need(kind=kind, sentence=f"{len(rows):,} {many} failed")
+        yield Alert(kind=kind, sentence=f"{len(rows):,} {many} failed")
 
 
-def _conflicts(found: dict[str, list[Any]]) -> Iterator[Need]:
+def _conflicts(found: dict[str, list[Any]]) -> Iterator[Alert]:
     ((count, _label, _since),) = found["conflicts"]
     if count:
         waits = "1 conflict waits" if count == 1 else f"{count:,} conflicts wait"
-        yield Need(kind="conflicts", sentence=f"{waits} for a decision")
+        yield Alert(kind="conflicts", sentence=f"{waits} for a decision")
 
 
-def _keys() -> Iterator[Need]:
+def _keys() -> Iterator[Alert]:
     moment = now()
     live = (ApiKey.owner_type == "device") & ApiKey.revoked.is_null() & (ApiKey.expires > moment)
     ending: Any = (
         ApiKey.select(ApiKey.owner_id, ApiKey.expires)
         .join(Device, on=(ApiKey.owner_id == Device.id))
-        .where(live, ApiKey.expires < moment + SOON, ~Device.disabled)
+        .where(live, ApiKey.expires < moment + KEY_EXPIRY_NOTICE, ~Device.disabled)
         .order_by(ApiKey.expires)
     )
     found = list(ending.tuples())
     if len(found) == 1:
-        yield Need(kind="keys", sentence="1 device key expires", row=found[0][0], moment=found[0][1])
+        yield Alert(kind="keys", sentence="1 device key expires", row=found[0][0], moment=found[0][1])
     elif found:
-        yield Need(kind="keys", sentence=f"{len(found):,} device keys expire, the first", moment=found[0][1])
+        yield Alert(kind="keys", sentence=f"{len(found):,} device keys expire, the first", moment=found[0][1])

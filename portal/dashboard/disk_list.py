@@ -21,7 +21,7 @@ class Row:
 
 
 def _rows() -> Any:
-    held = container_sizes.sums("project")
+    held = container_sizes.size_columns("project")
     return Project.select(Project, Group, held.files.alias("files"), held.size.alias("size")).join(Group)
 
 
@@ -48,8 +48,8 @@ PROJECTS = LongList(
     searched=(_PATH, Project.ae_title),
     sorts={
         "label": lambda: ordered(_PATH),
-        "files": lambda: container_sizes.sums("project").files,
-        "size": lambda: container_sizes.sums("project").size,
+        "files": lambda: container_sizes.size_columns("project").files,
+        "size": lambda: container_sizes.size_columns("project").size,
     },
     usual="-size",
     heads=("Project", "AE title", "Files", "Bytes"),

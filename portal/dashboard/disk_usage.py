@@ -17,32 +17,32 @@ from portal.models import Blob, DiskDay, File, Trash, now, writing
 
 log = logging.getLogger(__name__)
 
-EVERY = timedelta(minutes=10)
+SAMPLE_INTERVAL = timedelta(minutes=10)
 """How often the worker looks; of each day the last look is kept."""
-AT_FIRST = timedelta(seconds=10)
-LITTLE = 1_000_000_000
+SMALL_SITE_INTERVAL = timedelta(seconds=10)
+SMALL_SITE_BYTES = 1_000_000_000
 """Bytes of a site that is looked at that often: a new one shall see its first objects count."""
-KEPT = timedelta(days=400)
-GROWTH = timedelta(days=30)
+HISTORY_KEPT = timedelta(days=400)
+FORECAST_WINDOW = timedelta(days=30)
 """Whose growth the forecast goes on."""
-LEAST = timedelta(days=7)
+MIN_FORECAST_HISTORY = timedelta(days=7)
 """With less than this it says nothing."""
-FAR = timedelta(days=3650)
-SOON = timedelta(days=60)
-FEWEST, SHOWN = 14, 90
+FORECAST_HORIZON = timedelta(days=3650)
+FULL_SOON = timedelta(days=60)
+MIN_DAYS_SHOWN, MAX_DAYS_SHOWN = 14, 90
 """Days in the picture."""
-MOST_FILES = 200_000
+MAX_FILES_SAMPLED = 200_000
 """Files outside the archive that are looked at: an export to this disk may have more, which then count as others'."""
-LATEST, WRITERS = 5_000, 8
+LATEST_FILES, WRITERS_SHOWN = 5_000, 8
 """Files among which the page says who wrote most, and how many of these it names."""
 
 PARTS = ("Archive", "Database", "Other files of Portico", "Everything else")
 
-Kind = Literal["full", "date", "far", "still", "short"]
+ForecastKind = Literal["full", "date", "far", "still", "short"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
+class DiskSpace:
     """The disk at this moment, in bytes."""
 
     total: int
@@ -64,7 +64,7 @@ class Room:
 class Forecast:
     """When nothing more can be taken in, if the disk goes on as in the last 30 days."""
 
-    kind: Kind
+    kind: ForecastKind
     a_day: int = 0
     """Bytes of growth."""
     moment: datetime | None = None
@@ -73,7 +73,7 @@ class Forecast:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column:
+class DayColumn:
     """One day of the picture."""
 
     begin: datetime
@@ -81,10 +81,10 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class DiskStatus:
     """What Home and the disk's page show of the disk; `last` is when the worker last looked at what fills it."""
 
-    room: Room
+    room: DiskSpace
     forecast: Forecast
     days: tuple[DiskDay, ...]
 
@@ -96,18 +96,18 @@ class Standing:
     def soon(self) -> bool:
         """Whether it will be full before the next disk could be bought."""
         moment = self.forecast.moment
-        return moment is not None and moment < now() + SOON
+        return moment is not None and moment < now() + FULL_SOON
 
     @property
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> tuple[DayColumn, ...]:
         """The days of the picture, the last one today; those that nobody looked at have no row."""
         if not self.days:
             return ()
         top = now().replace(hour=0, minute=0, second=0, microsecond=0)
         known = {row.day: row for row in self.days}
-        number = min(SHOWN, max(FEWEST, (top - _midnight(self.days[0])).days + 1))
+        number = min(MAX_DAYS_SHOWN, max(MIN_DAYS_SHOWN, (top - _midnight(self.days[0])).days + 1))
         begins = (top - timedelta(days=back) for back in range(number - 1, -1, -1))
-        return tuple(Column(begin=begin, row=known.get(f"{begin:%Y-%m-%d}")) for begin in begins)
+        return tuple(DayColumn(begin=begin, row=known.get(f"{begin:%Y-%m-%d}")) for begin in begins)
 
     @property
     def stacks(self) -> tuple[tuple[int, ...], ...]:
@@ -128,13 +128,13 @@ class Standing:
 class Writer:
     """Who wrote some of the latest files."""
 
-    origin: origins.Named
+    origin: origins.NamedOrigin
     files: int
     size: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Latest:
+class LatestWriters:
     """Who wrote the latest files, and since when these are."""
 
     files: int
@@ -142,62 +142,62 @@ class Latest:
     writers: tuple[Writer, ...]
 
 
-def room() -> Room:
+def disk_space() -> DiskSpace:
     """The archive's disk."""
     disk = os.statvfs(runtime.current().archive)
     free = disk.f_frsize * disk.f_bavail
     used = disk.f_frsize * (disk.f_blocks - disk.f_bfree)
-    return Room(total=used + free, free=free, floor=disk_reserve.floor())
+    return DiskSpace(total=used + free, free=free, floor=disk_reserve.minimum_free())
 
 
-def standing() -> Standing:
+def current_status() -> DiskStatus:
     """The disk now, its days and its forecast; one statement."""
-    here, moment = room(), now()
-    first, last = f"{moment - KEPT:%Y-%m-%d}", f"{moment:%Y-%m-%d}"
+    here, moment = disk_space(), now()
+    first, last = f"{moment - HISTORY_KEPT:%Y-%m-%d}", f"{moment:%Y-%m-%d}"
     days = tuple(DiskDay.select().where(DiskDay.day >= first, DiskDay.day <= last).order_by(DiskDay.day))
-    known = [(day.at, day.total - day.free) for day in days if moment - GROWTH <= day.at <= moment]
-    return Standing(room=here, forecast=forecast([*known, (moment, here.used)], here, moment), days=days)
+    known = [(day.at, day.total - day.free) for day in days if moment - FORECAST_WINDOW <= day.at <= moment]
+    return DiskStatus(room=here, forecast=forecast([*known, (moment, here.used)], here, moment), days=days)
 
 
-def forecast(known: Sequence[tuple[datetime, int]], here: Room, moment: datetime) -> Forecast:
+def forecast(known: Sequence[tuple[datetime, int]], here: DiskSpace, moment: datetime) -> Forecast:
     """The straight line through the bytes in use of some moments, drawn on until only the floor is left."""
     span = moment - min(at for at, _ in known)
     if here.left <= 0:
         return Forecast(kind="full", known=span.days)
-    if span < LEAST:
+    if span < MIN_FORECAST_HISTORY:
         return Forecast(kind="short", known=span.days)
     a_day = _slope([((at - moment) / timedelta(days=1), used) for at, used in known])
     if a_day < 1:
         return Forecast(kind="still", known=span.days)
     away = here.left / a_day
-    if away > FAR.days:
+    if away > FORECAST_HORIZON.days:
         return Forecast(kind="far", a_day=round(a_day), known=span.days)
     return Forecast(kind="date", a_day=round(a_day), moment=moment + timedelta(days=away), known=span.days)
 
 
-def latest() -> Latest:
+def latest_writers() -> LatestWriters:
     """By two statements on the newest rows, whatever the size of the site."""
     newest = File.select(File.origin_type, File.origin_id, File.created, File.blob).order_by(File.id.desc())
-    some = newest.limit(LATEST).alias("some")
+    some = newest.limit(LATEST_FILES).alias("some")
     begin = fn.MIN(some.c.created).coerce(False)
     columns = (some.c.origin_type, some.c.origin_id, fn.COUNT(some.c.blob_id), fn.SUM(Blob.size), begin)
     found: Any = Blob.select(*columns).join(some, on=(some.c.blob_id == Blob.id))
     rows = list(found.group_by(some.c.origin_type, some.c.origin_id).order_by(fn.SUM(Blob.size).desc()).tuples())
-    top = rows[:WRITERS]
+    top = rows[:WRITERS_SHOWN]
     names = origins.names((kind, number) for kind, number, *_ in top)
     begins = [datetime.fromisoformat(row[4]).replace(tzinfo=UTC) for row in rows]
     since = min(begins, default=None)
     writers = (Writer(origin=names[row[0], row[1]], files=row[2], size=row[3]) for row in top)
-    return Latest(files=sum(row[2] for row in rows), since=since, writers=tuple(writers))
+    return LatestWriters(files=sum(row[2] for row in rows), since=since, writers=tuple(writers))
 
 
-def thrown() -> tuple[int, int]:
+def trash_totals() -> tuple[int, int]:
     """Files in the trash, and their bytes."""
     row: Any = Trash.select(fn.COALESCE(fn.SUM(Trash.files), 0), fn.COALESCE(fn.SUM(Trash.size), 0)).tuples().get()
     return int(row[0]), int(row[1])
 
 
-def sample() -> bool:
+def take_sample() -> bool:
     """Look at the disk if the last look is long ago, and keep it as this day's; whether that was done.
 
     A folder that cannot be read counts nothing.
@@ -206,20 +206,20 @@ def sample() -> bool:
     last = DiskDay.select().order_by(DiskDay.day.desc()).first()
     if last is not None and moment - _pause(last) < last.at <= moment:
         return False
-    here, chosen = room(), runtime.current()
-    segments = sum(_sizes(chosen.archive, MOST_FILES * 100))
+    here, chosen = disk_space(), runtime.current()
+    segments = sum(_sizes(chosen.archive, MAX_FILES_SAMPLED * 100))
     database = sum(_size(path) for path in chosen.data.glob(f"{chosen.database.name}*"))
-    whole = sum(_sizes(chosen.data, MOST_FILES, leave=chosen.archive))
+    whole = sum(_sizes(chosen.data, MAX_FILES_SAMPLED, leave=chosen.archive))
     row = {"at": moment, "total": here.total, "free": here.free, "segments": segments, "database": database}
     row["rest"] = max(0, whole - database)
     with writing():
         DiskDay.insert(day=f"{moment:%Y-%m-%d}", **row).on_conflict(conflict_target=[DiskDay.day], update=row).execute()
-        DiskDay.delete().where(DiskDay.day < f"{moment - KEPT:%Y-%m-%d}").execute()
+        DiskDay.delete().where(DiskDay.day < f"{moment - HISTORY_KEPT:%Y-%m-%d}").execute()
     return True
 
 
 def _pause(last: DiskDay) -> timedelta:
-    return AT_FIRST if last.segments + last.rest < LITTLE else EVERY
+    return SMALL_SITE_INTERVAL if last.segments + last.rest < SMALL_SITE_BYTES else SAMPLE_INTERVAL
 
 
 def _stack(row: DiskDay) -> tuple[int, ...]:

@@ -14,9 +14,9 @@ from portal.peers import listener_status
 
 Name = Literal["dimse", "peer", "key", "storage"]
 State = Literal["todo", "waiting", "failed", "done"]
-LOOKED_AT = 50
+ASSOCIATIONS_SEARCHED = 50
 """Associations among which one that did something is looked for."""
-WORKED = {
+DONE_TEXTS = {
     "store": "sent us objects",
     "get": "fetched objects",
     "move": "had objects sent to it",
@@ -24,7 +24,7 @@ WORKED = {
     "echo": "called us with an echo",
 }
 """What a peer did, by its operation, the most telling one first."""
-ASKED = {
+NEXT_ACTION_TEXTS = {
     "store": "send a study from it",
     "get": "fetch a study on it",
     "move": "fetch a study on it",
@@ -91,19 +91,19 @@ def overview(options: dict[str, Any]) -> Steps:
     )
 
 
-def leave(name: str, *, is_left: bool = True, actor: Actor) -> None:
+def skip(name: str, *, is_left: bool = True, actor: Actor) -> None:
     """Leave a step for later, or take it up again. Raises BadValue."""
     rights.require_admin(actor)
     if name not in site_settings.FIRST_STEPS:
         raise BadValue(f"The first steps are: {', '.join(site_settings.FIRST_STEPS)}.")
     others = [step for step in site_settings.get("first_steps.left") if step != name]
-    site_settings.put({"first_steps.left": [*others, name] if is_left else others}, actor=actor)
+    site_settings.change({"first_steps.left": [*others, name] if is_left else others}, actor=actor)
 
 
 def hide(is_hidden: bool, *, actor: Actor) -> None:
     """Take the steps from the first page, or put them back there."""
     rights.require_admin(actor)
-    site_settings.put({"first_steps.hidden": is_hidden}, actor=actor)
+    site_settings.change({"first_steps.hidden": is_hidden}, actor=actor)
 
 
 def _marked(step: Step, is_left: bool) -> Step:
@@ -111,7 +111,7 @@ def _marked(step: Step, is_left: bool) -> Step:
 
 
 def _dimse(options: dict[str, Any]) -> Step:
-    now = listener_status.state(options)
+    now = listener_status.current(options)
     if now.kind == "on":
         sentence = f"{options['dimse.ae_title']} listens on {options['dimse.host']}:{options['dimse.port']}"
         return Step(name="dimse", state="done", sentence=sentence, moment=now.since)
@@ -139,19 +139,24 @@ def _peer() -> Step:
 
 def _worked() -> tuple[Peer, datetime, str] | None:
     """The peer that last did something beyond an echo, when, and what it did; an echo where it may do nothing else."""
-    latest = Association.select(Association, Peer).join(Peer).order_by(Association.started.desc()).limit(LOOKED_AT)
+    latest = (
+        Association.select(Association, Peer)
+        .join(Peer)
+        .order_by(Association.started.desc())
+        .limit(ASSOCIATIONS_SEARCHED)
+    )
     rows: Any = latest.where(Association.role == "acceptor", Association.failures == 0)
     for row in rows:
         may_only_echo = set(row.peer.services) <= {"echo"}
-        done = [operation for operation in WORKED if row.counts.get(operation, {}).get("done", 0)]
+        done = [operation for operation in DONE_TEXTS if row.counts.get(operation, {}).get("done", 0)]
         if done and (may_only_echo or done != ["echo"]):
-            return row.peer, row.seen, WORKED[done[0]]
+            return row.peer, row.seen, DONE_TEXTS[done[0]]
     return None
 
 
 def _heard(peer: Peer) -> str:
     """What is known of a peer that has done nothing yet, and what comes next."""
-    wanted = next((words for service, words in ASKED.items() if service in peer.services), "")
+    wanted = next((words for service, words in NEXT_ACTION_TEXTS.items() if service in peer.services), "")
     if peer.last_seen is not None and wanted:
         return f"{peer.label} has called. Now {wanted}."
     if peer.last_answered is not None:

@@ -8,9 +8,9 @@ from peewee import fn
 
 from portal.models import ApiKey, Device, now
 
-AHEAD = 90
+DAYS_AHEAD = 90
 """Days."""
-NAMED = 6
+KEYS_SHOWN = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Expiry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ahead:
+class UpcomingExpiries:
     """How many expire on each of the days ahead, the first of which is today, and the first of them by name."""
 
     days: tuple[int, ...]
@@ -40,21 +40,21 @@ class Ahead:
         return tuple((day, number) for day, number in enumerate(self.days) if number)
 
 
-def next_ones() -> Ahead:
+def upcoming() -> UpcomingExpiries:
     """The live keys of devices that are not disabled, by two statements on an index."""
     moment = now()
-    end = moment + timedelta(days=AHEAD)
+    end = moment + timedelta(days=DAYS_AHEAD)
     live = (ApiKey.owner_type == "device") & (ApiKey.expires > moment) & (ApiKey.expires < end)
     found: Any = ApiKey.select().join(Device, on=(ApiKey.owner_id == Device.id))
     found = found.where(live, ApiKey.revoked.is_null(), ~Device.disabled)
     day = fn.SUBSTR(ApiKey.expires, 1, 10).coerce(False)
     counted = dict(found.select(day, fn.COUNT(ApiKey.id)).group_by(day).tuples())
     rows = found.select(Device.id, Device.label, ApiKey.name, ApiKey.expires).order_by(ApiKey.expires, ApiKey.id)
-    every = (moment + timedelta(days=number) for number in range(AHEAD + 1))
-    return Ahead(
+    every = (moment + timedelta(days=number) for number in range(DAYS_AHEAD + 1))
+    return UpcomingExpiries(
         days=tuple(counted.get(f"{one:%Y-%m-%d}", 0) for one in every),
         first=tuple(
             Expiry(device_id=number, device=label, key=name, moment=expires)
-            for number, label, name, expires in (rows.limit(NAMED).tuples() if counted else ())
+            for number, label, name, expires in (rows.limit(KEYS_SHOWN).tuples() if counted else ())
         ),
     )

@@ -10,9 +10,9 @@ from peewee import Value, fn
 from portal.models import Association, Hourly, Job, hourly_counts, now
 
 HOURS = 24
-OUTCOMES = ("released", "open", "aborted", "rejected", "lost", "failed", "refused")
+ASSOCIATION_OUTCOMES = ("released", "open", "aborted", "rejected", "lost", "failed", "refused")
 """How associations end, and `refused`: callers that were turned away before there was one."""
-ENDS = ("done", "errors", "failed", "cancelled")
+JOB_OUTCOMES = ("done", "errors", "failed", "cancelled")
 
 Unit = Literal["number", "size"]
 
@@ -68,7 +68,7 @@ def associations() -> Day:
     refused = Hourly.select(_hour(Hourly.hour), Value("refused"), Hourly.number).where(
         Hourly.kind == "refused", Hourly.hour >= begins[0]
     )
-    return _day(begins, OUTCOMES, began.group_by(hour, Association.outcome).union_all(refused).tuples())
+    return _day(begins, ASSOCIATION_OUTCOMES, began.group_by(hour, Association.outcome).union_all(refused).tuples())
 
 
 def jobs() -> Day:
@@ -76,10 +76,10 @@ def jobs() -> Day:
     begins = _begins()
     hour = _hour(Job.ended)
     ended: Any = Job.select(hour, Job.state, fn.COUNT(Job.id)).where(Job.ended >= begins[0])
-    return _day(begins, ENDS, ended.group_by(hour, Job.state).tuples())
+    return _day(begins, JOB_OUTCOMES, ended.group_by(hour, Job.state).tuples())
 
 
-def exported() -> Day:
+def exported_objects() -> Day:
     """Objects that exports brought in each hour, and their bytes."""
     begins = _begins()
     found: Any = Hourly.select(_hour(Hourly.hour), Hourly.number, Hourly.bytes).where(
@@ -103,7 +103,7 @@ def _day(begins: tuple[datetime, ...], kinds: Sequence[str], found: Iterable[tup
 
 
 def _begins() -> tuple[datetime, ...]:
-    top = hourly_counts.beginning(now())
+    top = hourly_counts.start_of_hour(now())
     return tuple(top - timedelta(hours=back) for back in range(HOURS - 1, -1, -1))
 
 

@@ -8,9 +8,9 @@ from peewee import fn
 
 from portal.models import File, Instance, Study, Total, now, writing
 
-COUNTED_AT_ONCE = 20_000
+MAX_FILES_COUNTED_LIVE = 20_000
 """Files of a site that are counted while the page waits."""
-EVERY = timedelta(minutes=10)
+COUNT_INTERVAL = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Totals:
     counted: datetime | None = None
 
 
-def get(*, at_once: int = COUNTED_AT_ONCE) -> Totals:
+def get(*, at_once: int = MAX_FILES_COUNTED_LIVE) -> Totals:
     """By two statements."""
     if not _is_large(at_once):
         return Totals(counted=None, **_counted())
@@ -35,10 +35,10 @@ def get(*, at_once: int = COUNTED_AT_ONCE) -> Totals:
     )
 
 
-def refresh(*, at_once: int = COUNTED_AT_ONCE) -> bool:
+def refresh(*, at_once: int = MAX_FILES_COUNTED_LIVE) -> bool:
     """Count a large site anew where the last time is long ago; whether that was done."""
     last = Total.select(Total.counted).order_by(Total.counted).first()
-    if not _is_large(at_once) or (last is not None and last.counted > now() - EVERY):
+    if not _is_large(at_once) or (last is not None and last.counted > now() - COUNT_INTERVAL):
         return False
     rows = [{"name": name, "number": number, "counted": now()} for name, number in _counted().items()]
     with writing():

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portal.dashboard import overview as dashboard_overview
-from portal.jobs.progress import ACTIVE
+from portal.jobs.progress import ACTIVE_STATES
 from portal.models import Job
 
 
@@ -16,9 +16,9 @@ class Overview:
     held: dashboard_overview.Totals
 
 
-def running() -> int:
+def count_active_jobs() -> int:
     """Jobs that run or are about to."""
-    return int(Job.select().where(Job.state.in_(ACTIVE)).count())
+    return int(Job.select().where(Job.state.in_(ACTIVE_STATES)).count())
 
 
 def overview(options: dict[str, Any]) -> Overview:

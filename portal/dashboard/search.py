@@ -10,7 +10,7 @@ from peewee import SQL, Expression, NodeList
 from portal.access.rights import Scope
 from portal.devices import api_keys
 from portal.dicom import person_names
-from portal.listing import beginning, beginning_as_typed, contains
+from portal.listing import contains, starts_with, starts_with_ignoring_case
 from portal.models import (
     ApiKey,
     Caller,
@@ -28,7 +28,7 @@ from portal.models import (
     User,
 )
 
-MOST = 10
+MAX_HITS = 10
 """Hits of one kind; whoever needs more types more, or searches the list of that kind."""
 _UID = re.compile(r"[0-9]+(\.[0-9]*)+")
 _ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{0,3}){1,3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*")
@@ -51,7 +51,7 @@ class Hit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hits:
+class HitGroup:
     """The hits of one kind; `more` says that there are others."""
 
     kind: str
@@ -59,7 +59,7 @@ class Hits:
     more: bool
 
 
-def find(text: str, scope: Scope, *, is_admin: bool) -> list[Hits]:
+def find(text: str, scope: Scope, *, is_admin: bool) -> list[HitGroup]:
     """What begins with this text, kind by kind; the interfaces, users and jobs only for site admins.
 
     Each kind is one indexed look-up, or a look through a table of some thousand rows.
@@ -67,9 +67,9 @@ def find(text: str, scope: Scope, *, is_admin: bool) -> list[Hits]:
     return [group for group in _groups(text, scope, is_admin=is_admin) if group.hits]
 
 
-def sessions(text: str, project_id: int, limit: int) -> list[int]:
+def find_sessions(text: str, project_id: int, limit: int) -> list[int]:
     """The sessions of a project whose studies are found by this text, as the search box finds studies."""
-    found = beginning(Study.study_uid, text) if _UID.fullmatch(text) else _of_patient(text)
+    found = starts_with(Study.study_uid, text) if _UID.fullmatch(text) else _of_patient(text)
     only = Scope(projects=(project_id,), stores=frozenset())
     rows = Study.select(Study.session).where(
         found, Study.session.is_null(False), Study.n_instances > 0, _in(Study.project, only)
@@ -77,8 +77,8 @@ def sessions(text: str, project_id: int, limit: int) -> list[int]:
     return sorted({row.session_id or 0 for row in rows.limit(limit)})
 
 
-def _groups(text: str, scope: Scope, *, is_admin: bool) -> Iterator[Hits]:
-    if key_id := api_keys.id_in(text):
+def _groups(text: str, scope: Scope, *, is_admin: bool) -> Iterator[HitGroup]:
+    if key_id := api_keys.key_id_in(text):
         if is_admin:
             yield _group("key", _keys(key_id))
         return
@@ -92,13 +92,13 @@ def _groups(text: str, scope: Scope, *, is_admin: bool) -> Iterator[Hits]:
         yield from _by_name(text, scope, only_address=is_uid, is_admin=is_admin)
 
 
-def _by_uid(uid: str, scope: Scope) -> Iterator[Hits]:
-    yield _group("study", _studies(beginning(Study.study_uid, uid), scope))
+def _by_uid(uid: str, scope: Scope) -> Iterator[HitGroup]:
+    yield _group("study", _studies(starts_with(Study.study_uid, uid), scope))
     yield _group("series", _series(uid, scope))
     yield _group("instance", _instances(uid, scope))
 
 
-def _by_name(text: str, scope: Scope, *, only_address: bool, is_admin: bool) -> Iterator[Hits]:
+def _by_name(text: str, scope: Scope, *, only_address: bool, is_admin: bool) -> Iterator[HitGroup]:
     if not only_address:
         yield _group("study", _studies(_of_patient(text), scope))
         yield _group("subject", _subjects(text, scope))
@@ -115,14 +115,14 @@ def _by_name(text: str, scope: Scope, *, only_address: bool, is_admin: bool) -> 
         yield _group(kind, look(text))
 
 
-def _group(kind: str, hits: Sequence[Hit]) -> Hits:
-    return Hits(kind=kind, hits=tuple(hits[:MOST]), more=len(hits) > MOST)
+def _group(kind: str, hits: Sequence[Hit]) -> HitGroup:
+    return HitGroup(kind=kind, hits=tuple(hits[:MAX_HITS]), more=len(hits) > MAX_HITS)
 
 
 def _of_patient(text: str) -> Any:
     """The beginning of a name, of a Patient ID or of an accession number, whatever its case."""
-    named = beginning(Study.patient_name_folded, person_names.fold(text) or text)
-    return named | beginning_as_typed(Study.patient_id, text) | beginning_as_typed(Study.accession, text)
+    named = starts_with(Study.patient_name_folded, person_names.fold(text) or text)
+    return named | starts_with_ignoring_case(Study.patient_id, text) | starts_with_ignoring_case(Study.accession, text)
 
 
 def _studies(condition: Any, scope: Scope) -> list[Hit]:
@@ -133,7 +133,7 @@ def _studies(condition: Any, scope: Scope) -> list[Hit]:
     names = (Study.id, Study.session, Study.patient_name, Study.patient_id, Study.accession, Study.date)
     query: Any = Study.select(*names, Study.description, Study.study_uid, Project.label, Group.code)
     query = query.left_outer_join(Project).left_outer_join(Group)
-    rows = list(query.where(condition, Study.n_instances > 0, _in(Study.project, scope)).limit(MOST + 1))
+    rows = list(query.where(condition, Study.n_instances > 0, _in(Study.project, scope)).limit(MAX_HITS + 1))
     return [
         Hit(
             id=row.session_id,
@@ -155,7 +155,7 @@ def _series(uid: str, scope: Scope) -> list[Hit]:
     query: Any = (
         Series.select(Series, Study)
         .join(Study)
-        .where(beginning(Series.series_uid, uid), Series.n_instances > 0, _in(Study.project, scope))
+        .where(starts_with(Series.series_uid, uid), Series.n_instances > 0, _in(Study.project, scope))
     )
     return [
         Hit(
@@ -164,7 +164,7 @@ def _series(uid: str, scope: Scope) -> list[Hit]:
             title=" ".join(part for part in (row.modality, row.number, row.description) if part) or row.series_uid,
             second=_labelled(("Patient ID", row.study.patient_id), ("series", row.series_uid)),
         )
-        for row in query.limit(MOST + 1)
+        for row in query.limit(MAX_HITS + 1)
         if row.acquisition_id
     ]
 
@@ -173,11 +173,11 @@ def _instances(uid: str, scope: Scope) -> list[Hit]:
     query: Any = (
         Instance.select(Instance.id, Instance.sop_uid, Instance.state, File.id, File.name)
         .join(File)
-        .where(beginning(Instance.sop_uid, uid), File.deleted_at.is_null(), _in(Instance.project, scope))
+        .where(starts_with(Instance.sop_uid, uid), File.deleted_at.is_null(), _in(Instance.project, scope))
     )
     return [
         Hit(id=row.file.id, title=row.file.name, second=_labelled(("object", row.sop_uid), ("", row.state)))
-        for row in query.limit(MOST + 1)
+        for row in query.limit(MAX_HITS + 1)
     ]
 
 
@@ -187,11 +187,13 @@ def _subjects(text: str, scope: Scope) -> list[Hit]:
         Subject.select(Subject, Project, Group)
         .join(Project)
         .join(Group)
-        .where(Subject.project.in_(scope.projects), Subject.trash.is_null(), beginning_as_typed(Subject.label, text))
+        .where(
+            Subject.project.in_(scope.projects), Subject.trash.is_null(), starts_with_ignoring_case(Subject.label, text)
+        )
     )
     return [
         Hit(id=row.id, level="subject", title=row.label, second=_path(row.project), project=_path(row.project))
-        for row in query.limit(MOST + 1)
+        for row in query.limit(MAX_HITS + 1)
     ]
 
 
@@ -201,7 +203,7 @@ def _projects(text: str, scope: Scope) -> list[Hit]:
     query: Any = Project.select(Project, Group).join(Group).where(Project.id.in_(scope.projects), named | path)
     return [
         Hit(id=row.id, level="project", title=_path(row), second=row.ae_title or "", project=_path(row))
-        for row in query.order_by(Group.code, Project.label).limit(MOST + 1)
+        for row in query.order_by(Group.code, Project.label).limit(MAX_HITS + 1)
     ]
 
 
@@ -213,7 +215,7 @@ def _devices(text: str) -> list[Hit]:
             title=row.label,
             second=_labelled(("", (row.type or "").capitalize()), ("", row.last_address or "")),
         )
-        for row in query.order_by(Device.label).limit(MOST + 1)
+        for row in query.order_by(Device.label).limit(MAX_HITS + 1)
     ]
 
 
@@ -221,11 +223,11 @@ def _keys(begin: str) -> list[Hit]:
     query: Any = (
         ApiKey.select(ApiKey.key_id, ApiKey.name, Device.id, Device.label)
         .join(Device, on=(ApiKey.owner_id == Device.id), attr="device")
-        .where(ApiKey.owner_type == "device", beginning(ApiKey.key_id, begin))
+        .where(ApiKey.owner_type == "device", starts_with(ApiKey.key_id, begin))
     )
     return [
         Hit(id=row.device.id, title=row.key_id, second=f"{row.name}, key of {row.device.label}")
-        for row in query.order_by(ApiKey.key_id).limit(MOST + 1)
+        for row in query.order_by(ApiKey.key_id).limit(MAX_HITS + 1)
     ]
 
 
@@ -234,7 +236,7 @@ def _peers(text: str) -> list[Hit]:
     query = Peer.select().where(named | contains(Peer.addresses.cast("TEXT"), text)).order_by(Peer.label)
     return [
         Hit(id=row.id, title=row.label, second=_labelled(("", row.ae_title), ("at", row.host)))
-        for row in query.limit(MOST + 1)
+        for row in query.limit(MAX_HITS + 1)
     ]
 
 
@@ -242,17 +244,17 @@ def _callers(text: str) -> list[Hit]:
     query = Caller.select().where(contains(Caller.calling, text) | contains(Caller.address, text))
     return [
         Hit(id=row.id, title=row.calling, second=f"{row.sentence} Called {row.called} from {row.address}.")
-        for row in query.order_by(Caller.last.desc()).limit(MOST + 1)
+        for row in query.order_by(Caller.last.desc()).limit(MAX_HITS + 1)
     ]
 
 
 def _storages(text: str) -> list[Hit]:
-    query = Storage.select().where(contains(Storage.label, text)).order_by(Storage.label).limit(MOST + 1)
+    query = Storage.select().where(contains(Storage.label, text)).order_by(Storage.label).limit(MAX_HITS + 1)
     return [Hit(id=row.id, title=row.label, second=row.sentence) for row in query]
 
 
 def _users(text: str) -> list[Hit]:
-    query = User.select().where(contains(User.email, text)).order_by(User.email).limit(MOST + 1)
+    query = User.select().where(contains(User.email, text)).order_by(User.email).limit(MAX_HITS + 1)
     return [Hit(id=row.id, title=row.email, second="site admin" if row.is_admin else "") for row in query]
 
 

@@ -17,21 +17,21 @@ from portal import runtime
 from portal.access import audit, rights
 from portal.access.actors import Actor
 from portal.errors import BadValue, Missing, NotSignedIn
-from portal.models import ApiKey, Device, if_room, now, writing
+from portal.models import ApiKey, Device, now, skip_if_disk_full, writing
 from portal.tree import labels
 
 log = logging.getLogger(__name__)
 
-LENGTH = 57
+KEY_LENGTH = 57
 """Characters of a whole key; clients tell by it that they have to send `Bearer` (fw-client 2.3)."""
-MOST_LIVE = 5
-LIVE = ("live", "expires soon")
+MAX_LIVE_KEYS = 5
+LIVE_STATES = ("live", "expires soon")
 """States of a key that is good."""
-DEFAULT_LIFE = timedelta(days=365)
-LONGEST_LIFE = timedelta(days=732)
+DEFAULT_LIFETIME = timedelta(days=365)
+MAX_LIFETIME = timedelta(days=732)
 """Two years, with a leap day and the rest of the last day."""
-SOON = timedelta(days=30)
-LISTED = timedelta(days=365)
+EXPIRY_NOTICE = timedelta(days=30)
+ENDED_KEYS_LISTED = timedelta(days=365)
 """How long expired and revoked keys stay in the list."""
 _NOTED_EACH = timedelta(minutes=1)
 """How often a key's use is written down: a write for each request would be the slowest part of it."""
@@ -46,7 +46,7 @@ _UNKNOWN = "This is no key of this site. Copy the whole key again, or ask a site
 
 
 @dataclass(frozen=True, kw_only=True)
-class Issued:
+class IssuedKey:
     """A new key; nothing can show the secret again."""
 
     key_id: str
@@ -64,23 +64,23 @@ def issue(
     addresses: Sequence[str] = (),
     after: str | None = None,
     actor: Actor,
-) -> Issued:
+) -> IssuedKey:
     """A new key of a device, for a year unless told otherwise. Raises BadValue, also where five are live.
 
     `after` is the key that was the `newest` when it was asked for: where it is not any more, the same was asked twice.
     """
     rights.require_admin(actor)
     name, moment = labels.clean(name, field="name"), now()
-    expires = _expiry(moment + DEFAULT_LIFE if expires is None else expires, moment)
+    expires = _expiry(moment + DEFAULT_LIFETIME if expires is None else expires, moment)
     ranges = [_range(text) for text in addresses]
     with writing():
-        if after is not None and (made := newest(owner)) not in ("", after):
+        if after is not None and (made := newest_id(owner)) not in ("", after):
             raise BadValue(
                 f"Key {made} was made since this page was opened, so no other one was made now. Revoke it if nobody has"
                 " stored it, and generate a key again."
             )
-        if count_live(owner) >= MOST_LIVE:
-            raise BadValue(f"{owner.label} has {MOST_LIVE} live keys, the most there may be. Revoke one first.")
+        if count_live(owner) >= MAX_LIVE_KEYS:
+            raise BadValue(f"{owner.label} has {MAX_LIVE_KEYS} live keys, the most there may be. Revoke one first.")
         key_id, secret = _generate()
         row = ApiKey.create(
             key_id=key_id,
@@ -94,7 +94,7 @@ def issue(
             addresses=ranges,
         )
         audit.record(actor, "key:issued", "key", key_id, device=owner.label, name=name, expires=expires.isoformat())
-    return Issued(key_id=key_id, secret=secret, expires_at=expires, row=row)
+    return IssuedKey(key_id=key_id, secret=secret, expires_at=expires, row=row)
 
 
 def revoke(owner: Device, key_id: str, *, actor: Actor) -> None:
@@ -133,20 +133,20 @@ def authenticate(secret: str, *, address: str, program: str) -> Actor:
     )
 
 
-def every(owner: Device) -> list[ApiKey]:
+def for_device(owner: Device) -> list[ApiKey]:
     """The keys of a device, newest first; those that ended more than a year ago are left out."""
-    since = now() - LISTED
+    since = now() - ENDED_KEYS_LISTED
     listed = _of(owner).where(ApiKey.expires > since, ApiKey.revoked.is_null() | (ApiKey.revoked > since))
     return list(listed.order_by(ApiKey.id.desc()))
 
 
-def newest(owner: Device) -> str:
+def newest_id(owner: Device) -> str:
     """The id of the key that was made last; empty where none ever was."""
     row: ApiKey | None = _of(owner).order_by(ApiKey.id.desc()).first()
     return "" if row is None else row.key_id
 
 
-def id_in(text: str) -> str:
+def key_id_in(text: str) -> str:
     """The key id that a text begins with, or a part of it; of a whole key no more than that. Empty where it is none."""
     if not text.lower().startswith(_PREFIX):
         return ""
@@ -164,7 +164,7 @@ def state(row: ApiKey) -> str:
         return "revoked"
     if left <= timedelta(0):
         return "expired"
-    return "expires soon" if left <= SOON else "live"
+    return "expires soon" if left <= EXPIRY_NOTICE else "live"
 
 
 def view(row: ApiKey) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def _of(owner: Device) -> Any:
 def _expiry(expires: datetime, moment: datetime) -> datetime:
     if expires <= moment:
         raise BadValue("The expiry date is in the past; choose a later one.", field="expires")
-    if expires > moment + LONGEST_LIFE:
+    if expires > moment + MAX_LIFETIME:
         raise BadValue("A key lives for two years at most; choose an earlier expiry date.", field="expires")
     return expires
 
@@ -262,6 +262,6 @@ def _note(row: ApiKey, device: Device, address: str, program: str) -> None:
     if row.last_used is not None and moment - row.last_used < _NOTED_EACH:
         return
     shown = "".join(character for character in program if character.isprintable())[:100]
-    with if_room(f"a use of key {row.key_id}"), writing():
+    with skip_if_disk_full(f"a use of key {row.key_id}"), writing():
         ApiKey.update(last_used=moment, last_address=address, last_program=shown).where(ApiKey.id == row.id).execute()
         Device.update(last_seen=moment, last_address=address).where(Device.id == device.id).execute()

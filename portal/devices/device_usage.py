@@ -12,12 +12,12 @@ from portal.models import Device, DeviceHour, now, writing
 
 log = logging.getLogger(__name__)
 
-EACH = 60.0
+WRITE_INTERVAL = 60.0
 """Seconds between two writes: a process that is killed loses no more than that."""
-KEPT = timedelta(days=30)
-MOST = 50_000
+HISTORY_KEPT = timedelta(days=30)
+MAX_HOURS_WAITING = 50_000
 """Hours of devices that wait to be written while the database cannot be; further ones are not counted."""
-LARGEST = 1 << 40
+MAX_REQUEST_BYTES = 1 << 40
 """Bytes that one request can count for, whatever it says of itself."""
 _ROWS = 500
 
@@ -25,7 +25,7 @@ _Key = tuple[int, datetime]
 _Figures = tuple[int, int, int]
 
 
-class Uses:
+class UsageCounter:
     """What one process has counted and not written yet. `count` never waits for the disk and never fails."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Uses:
     def count(self, device_id: int, *, failed: bool, size: int) -> None:
         """One request that was answered; `size`: bytes that it brought in."""
         hour = now().replace(minute=0, second=0, microsecond=0)
-        self._add([((device_id, hour), (1, int(failed), min(max(size, 0), LARGEST)))])
+        self._add([((device_id, hour), (1, int(failed), min(max(size, 0), MAX_REQUEST_BYTES)))])
 
     def start(self) -> None:
         """Write every minute, in a thread of its own, for as long as the process lives."""
@@ -58,12 +58,12 @@ class Uses:
         with self._lock:
             for key, (requests, failures, size) in counted:
                 before = self._waiting.get(key, (0, 0, 0))
-                if key in self._waiting or len(self._waiting) < MOST:
+                if key in self._waiting or len(self._waiting) < MAX_HOURS_WAITING:
                     self._waiting[key] = (before[0] + requests, before[1] + failures, before[2] + size)
 
     def _keep_writing(self) -> None:
         pause = threading.Event()
-        while not pause.wait(EACH):
+        while not pause.wait(WRITE_INTERVAL):
             self.flush()
 
 
@@ -83,4 +83,4 @@ def _write(counted: dict[_Key, _Figures]) -> None:
             DeviceHour.insert_many(part).on_conflict(
                 conflict_target=[DeviceHour.device, DeviceHour.hour], update=update
             ).execute()
-        DeviceHour.delete().where(DeviceHour.hour < now() - KEPT).execute()
+        DeviceHour.delete().where(DeviceHour.hour < now() - HISTORY_KEPT).execute()

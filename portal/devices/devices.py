@@ -14,10 +14,10 @@ from portal.models import ApiKey, Blob, Device, File, User, now, writing
 from portal.tree import labels, rest_ids
 
 TYPES = ("connector", "importer", "reaper")
-LONGEST_INTERVAL = 366 * 24 * 3600
-LONGEST_VERSION, LONGEST_ERROR = 100, 1000
-MOST_ERRORS, LARGEST_INFO = 100, 64_000
-LAST_FILES = 5
+MAX_INTERVAL = 366 * 24 * 3600
+MAX_VERSION_LENGTH, MAX_ERROR_LENGTH = 100, 1000
+MAX_ERRORS, MAX_INFO_LENGTH = 100, 64_000
+RECENT_FILES = 5
 """Files that the page of a device shows."""
 
 
@@ -85,18 +85,18 @@ def get(device: str | int) -> Device:
     return row
 
 
-def last_files(device: Device) -> list[File]:
+def recent_files(device: Device) -> list[File]:
     """The files that it wrote last and that are still there, the last first; by an index."""
     found = File.select(File, Blob).join(Blob).where(File.origin_type == SQL("'device'"), File.deleted_at.is_null())
-    return list(found.where(File.origin_id == str(device.id)).order_by(File.id.desc()).limit(LAST_FILES))
+    return list(found.where(File.origin_id == str(device.id)).order_by(File.id.desc()).limit(RECENT_FILES))
 
 
-def every() -> list[Device]:
+def list_all() -> list[Device]:
     """All devices by label."""
     return list(Device.select().order_by(Device.label))
 
 
-def seen(told: Mapping[str, Any], *, actor: Actor) -> Device:
+def record_report(told: Mapping[str, Any], *, actor: Actor) -> Device:
     """What a device says of itself: any of type, version, interval (seconds), errors and info. Raises BadValue.
 
     Errors stay until the device sends another list. The type can be told once.
@@ -141,8 +141,8 @@ def health(device: Device) -> str:
 
 def view(device: Device) -> dict[str, Any]:
     """One device for `--json` and pages; `keys` counts the live ones."""
-    listed = [api_keys.view(row) for row in api_keys.every(device)]
-    live = sorted(key["expires_at"] for key in listed if key["state"] in api_keys.LIVE)
+    listed = [api_keys.view(row) for row in api_keys.for_device(device)]
+    live = sorted(key["expires_at"] for key in listed if key["state"] in api_keys.LIVE_STATES)
     return {
         "id": rest_ids.encode("device", device.id),
         "label": device.label,
@@ -190,33 +190,33 @@ def _type(value: Any) -> str | None:
 def _version(value: Any) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_VERSION or not value.isprintable():
-        raise BadValue(f"The version is a text of 1 to {LONGEST_VERSION} visible characters.", field="version")
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_VERSION_LENGTH or not value.isprintable():
+        raise BadValue(f"The version is a text of 1 to {MAX_VERSION_LENGTH} visible characters.", field="version")
     return value
 
 
 def _interval(value: Any) -> int | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LONGEST_INTERVAL:
-        raise BadValue(f"The interval is a number of seconds from 1 to {LONGEST_INTERVAL}.", field="interval")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_INTERVAL:
+        raise BadValue(f"The interval is a number of seconds from 1 to {MAX_INTERVAL}.", field="interval")
     return value
 
 
 def _errors(value: Any) -> list[str]:
-    if not isinstance(value, list) or len(value) > MOST_ERRORS or not all(map(_is_error, value)):
-        sentence = f"The errors are a list of at most {MOST_ERRORS} texts of {LONGEST_ERROR} characters each."
+    if not isinstance(value, list) or len(value) > MAX_ERRORS or not all(map(_is_error, value)):
+        sentence = f"The errors are a list of at most {MAX_ERRORS} texts of {MAX_ERROR_LENGTH} characters each."
         raise BadValue(sentence, field="errors")
     return value
 
 
 def _is_error(text: Any) -> bool:
-    return isinstance(text, str) and len(text) <= LONGEST_ERROR
+    return isinstance(text, str) and len(text) <= MAX_ERROR_LENGTH
 
 
 def _info(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict) or len(json.dumps(value)) > LARGEST_INFO:
-        raise BadValue(f"The info is an object of at most {LARGEST_INFO} characters.", field="info")
+    if not isinstance(value, dict) or len(json.dumps(value)) > MAX_INFO_LENGTH:
+        raise BadValue(f"The info is an object of at most {MAX_INFO_LENGTH} characters.", field="info")
     return value
 
 

@@ -9,7 +9,7 @@ from peewee import Case, Value, fn
 
 from portal import hourly_charts
 from portal.devices import api_keys, devices
-from portal.listing import LongList, beginning, ordered
+from portal.listing import LongList, ordered, starts_with
 from portal.models import ApiKey, Device, User, now
 
 
@@ -63,7 +63,7 @@ def _device_rows(rows: Sequence[Device]) -> list[DeviceRow]:
         .group_by(ApiKey.owner_id)
     )
     by_device = {found[0]: found[1:] for found in figures.tuples()}
-    days = hourly_charts.of_devices(numbers)
+    days = hourly_charts.for_devices(numbers)
     return [_device_row(row, days[row.id], *by_device.get(row.id, (0, None, None))) for row in rows]
 
 
@@ -74,7 +74,7 @@ def _device_row(row: Device, day: hourly_charts.Day, live: int, soonest: Any, la
         state=devices.state(row),
         live=live,
         next_expiry=first,
-        expires_soon=first is not None and first - now() <= api_keys.SOON,
+        expires_soon=first is not None and first - now() <= api_keys.EXPIRY_NOTICE,
         last_expiry=None if live else last,
         day=day,
     )
@@ -82,10 +82,10 @@ def _device_row(row: Device, day: hourly_charts.Day, live: int, soonest: Any, la
 
 def _with_key(search: str) -> Sequence[Any]:
     """A key is found by its id, of which people have the beginning; never by more of it than that."""
-    begin = api_keys.id_in(search)
+    begin = api_keys.key_id_in(search)
     if not begin:
         return ()
-    owners = ApiKey.select(ApiKey.owner_id).where(ApiKey.owner_type == "device", beginning(ApiKey.key_id, begin))
+    owners = ApiKey.select(ApiKey.owner_id).where(ApiKey.owner_type == "device", starts_with(ApiKey.key_id, begin))
     return (Device.id.in_(owners),)
 
 

@@ -2,7 +2,7 @@
 
 from portal.errors import BadValue
 
-LONGEST = 16
+MAX_AE_TITLE_LENGTH = 16
 
 
 def clean(text: str, *, field: str = "ae_title") -> str:
@@ -10,8 +10,10 @@ def clean(text: str, *, field: str = "ae_title") -> str:
     title = text.strip(" ")
     if not title:
         raise BadValue("An AE title has at least one character that is not a space.", field=field)
-    if len(title) > LONGEST:
-        raise BadValue(f"{title[:64]} has {len(title)} characters; an AE title has at most {LONGEST}.", field=field)
+    if len(title) > MAX_AE_TITLE_LENGTH:
+        raise BadValue(
+            f"{title[:64]} has {len(title)} characters; an AE title has at most {MAX_AE_TITLE_LENGTH}.", field=field
+        )
     if any(not " " <= character <= "~" or character == "\\" for character in title):
         raise BadValue("An AE title has only ASCII letters, digits and signs, and no backslash.", field=field)
     return title

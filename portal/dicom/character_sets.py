@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydicom import charset
 
 UTF_8 = "ISO_IR 192"
-ASSUMED = "latin_1"
+FALLBACK_CODEC = "latin_1"
 """How bytes outside ASCII are read that no declared set explains: every byte is some letter of it."""
 
 ESCAPE = 0x1B
@@ -62,12 +62,12 @@ REPERTOIRES = {
     "166": Repertoire(b"\x1b-T", "G1", "tis_620"),
     "203": Repertoire(b"\x1b-b", "G1", "iso8859_15"),
 }
-WHOLE = {UTF_8: "utf_8", "GB18030": "gb18030", "GBK": "gbk"}
+STANDALONE_CODECS = {UTF_8: "utf_8", "GB18030": "gb18030", "GBK": "gbk"}
 """Sets that stand alone, without code extensions."""
 
-ROMAN = {b"\x1b(B", b"\x1b(J"}
+ASCII_ESCAPES = {b"\x1b(B", b"\x1b(J"}
 """Back to single bytes in G0: ASCII, or the Roman half of JIS X 0201, which is read alike."""
-BY_ESCAPE = {each.escape: each for each in REPERTOIRES.values()} | {b"\x1b$@": REPERTOIRES["87"]}
+REPERTOIRE_BY_ESCAPE = {each.escape: each for each in REPERTOIRES.values()} | {b"\x1b$@": REPERTOIRES["87"]}
 
 _TERM = re.compile(r"ISO[ _-]?(2022)?[ _-]*(?:IR)?[ _-]*(\d+)")
 _SPELLINGS = {"UTF-8": UTF_8, "UTF8": UTF_8, "ISO 2022 GBK": "GBK", "GB 18030": "GB18030"}
@@ -88,16 +88,16 @@ def parse(value: Any) -> tuple[str, ...]:
         return ()
     texts = value.split("\\") if isinstance(value, str) else [str(each or "") for each in value]
     terms = tuple(_term(text) for text in texts)
-    if terms and terms[0] in WHOLE:
+    if terms and terms[0] in STANDALONE_CODECS:
         return terms[:1]
-    extended = terms[:1] + tuple(term for term in terms[1:] if term and term not in WHOLE)
+    extended = terms[:1] + tuple(term for term in terms[1:] if term and term not in STANDALONE_CODECS)
     return extended if any(extended) else ()
 
 
 def _term(text: str) -> str:
     text = text.strip(" \0").upper()
     text = _SPELLINGS.get(text, text)
-    if text in WHOLE:
+    if text in STANDALONE_CODECS:
         return text
     found = _TERM.fullmatch(text)
     if found is None:
@@ -143,8 +143,8 @@ def decode(raw: bytes, terms: Sequence[str], *, person_name: bool = False) -> st
     """
     if raw.isascii() and ESCAPE not in raw:
         return raw.decode("ascii")
-    if terms and terms[0] in WHOLE:
-        return _decode_whole(raw, WHOLE[terms[0]])
+    if terms and terms[0] in STANDALONE_CODECS:
+        return _decode_whole(raw, STANDALONE_CODECS[terms[0]])
     return "".join(_decode_extended(raw, terms, NAME_DELIMITERS if person_name else TEXT_DELIMITERS))
 
 
@@ -152,7 +152,7 @@ def _decode_whole(raw: bytes, codec: str) -> str:
     try:
         return raw.decode(codec)
     except UnicodeDecodeError:
-        return raw.decode(ASSUMED)
+        return raw.decode(FALLBACK_CODEC)
 
 
 def _decode_extended(raw: bytes, terms: Sequence[str], delimiters: bytes) -> Iterable[str]:
@@ -170,7 +170,7 @@ def _decode_extended(raw: bytes, terms: Sequence[str], delimiters: bytes) -> Ite
             if byte in delimiters:
                 # In the field the escape before a Korean or Chinese component is often written only once.
                 state = _State(None, initial.g1 or state.g1)
-            yield bytes((byte,)).decode(ASSUMED)
+            yield bytes((byte,)).decode(FALLBACK_CODEC)
             position += 1
             continue
         code = raw[position : position + repertoire.width]
@@ -182,11 +182,11 @@ def _designate(raw: bytes, position: int, state: _State) -> int:
     """Follow the escape sequence at this position; its length, or 0 where it is none that DICOM has."""
     for length in (3, 4):
         sequence = raw[position : position + length]
-        if sequence in ROMAN:
+        if sequence in ASCII_ESCAPES:
             state.g0 = None
             return length
-        if sequence in BY_ESCAPE:
-            state.take(BY_ESCAPE[sequence])
+        if sequence in REPERTOIRE_BY_ESCAPE:
+            state.take(REPERTOIRE_BY_ESCAPE[sequence])
             return length
     return 0
 
@@ -195,7 +195,7 @@ def _decode_code(repertoire: Repertoire, code: bytes) -> str:
     try:
         return repertoire.decode(code)
     except UnicodeDecodeError:
-        return code.decode(ASSUMED)
+        return code.decode(FALLBACK_CODEC)
 
 
 def encode(text: str, terms: Sequence[str], *, person_name: bool = False) -> bytes | None:
@@ -204,8 +204,8 @@ def encode(text: str, terms: Sequence[str], *, person_name: bool = False) -> byt
         return text.encode("ascii")
     if not terms:
         return None
-    if terms[0] in WHOLE:
-        return _encode_whole(text, WHOLE[terms[0]])
+    if terms[0] in STANDALONE_CODECS:
+        return _encode_whole(text, STANDALONE_CODECS[terms[0]])
     return _encode_extended(text, terms, NAME_DELIMITERS if person_name else TEXT_DELIMITERS)
 
 

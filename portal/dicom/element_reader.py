@@ -19,21 +19,21 @@ MAX_ELEMENTS = 250_000
 """Of all levels, with the items of sequences, but without what is in a sequence that is skipped."""
 MAX_TOP_LEVEL_ELEMENTS = 20_000
 MAX_DEPTH = 32
-MAX_INFLATED = 16 << 20
+MAX_INFLATED_SIZE = 16 << 20
 """Bytes of a deflated data set that are looked at: a bomb inflates a thousandfold."""
-MAX_SEARCHED = 16 << 20
+MAX_SEARCHED_SIZE = 16 << 20
 """Bytes that are searched for the end of a value of undefined length that does not consist of items."""
-WINDOW = 64 << 10
-CHUNK = 256 << 10
+WINDOW_SIZE = 64 << 10
+CHUNK_SIZE = 256 << 10
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 """VRs whose length has 4 bytes, behind 2 that are reserved (PS3.5 7.1.2)."""
 VRS = LONG_VRS | frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 
-Stop = Literal["", "elements", "depth", "broken"]
+StopReason = Literal["", "elements", "depth", "broken"]
 
 
 class Element(NamedTuple):
@@ -59,7 +59,7 @@ class _Level(NamedTuple):
     implicit: bool
 
 
-class Reader:
+class ElementReader:
     """Iterates once over the elements of the data set that begins where the file stands and has `size` bytes.
 
     Ends before the pixels, at the end of the bytes, or at a bound: then `stopped` says at which. `position` is where it
@@ -78,11 +78,11 @@ class Reader:
         self._file, self.position = file, file.tell()
         self.end = self.position + size
         if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-            self._file, self.position = inflated(file, size), 0
+            self._file, self.position = inflate(file, size), 0
             self.end = self._file.seek(0, io.SEEK_END)
         self.is_in_place = transfer_syntax_uid != DeflatedExplicitVRLittleEndian
         """Whether offsets are those of the file, which is so unless the data set is deflated."""
-        self.stopped: Stop = ""
+        self.stopped: StopReason = ""
         self.is_little_endian = transfer_syntax_uid != ExplicitVRBigEndian
         self._order: Literal["little", "big"] = "little" if self.is_little_endian else "big"
         order = "<" if self.is_little_endian else ">"
@@ -108,7 +108,7 @@ class Reader:
             if left <= 0 or length <= 0:
                 return b""
             self._file.seek(offset)
-            self._window, self._window_start, at = self._file.read(min(max(length, WINDOW), left)), offset, 0
+            self._window, self._window_start, at = self._file.read(min(max(length, WINDOW_SIZE), left)), offset, 0
         return self._window[at : at + length]
 
     def value(self, element: Element, limit: int) -> bytes | None:
@@ -143,7 +143,7 @@ class Reader:
         element = self._head(level)
         if element is None:
             return None
-        if element.tag == ITEM_END or (element.depth == 0 and element.tag in PIXELS):
+        if element.tag == ITEM_END or (element.depth == 0 and element.tag in PIXEL_TAGS):
             self._leave(element)
             return None
         if element.tag in (ITEM, SEQUENCE_END):  # where none can be: passed by, as if it were not there
@@ -207,13 +207,13 @@ class Reader:
 
     def _search_end(self, end: int) -> None:
         """Go behind the next delimiter."""
-        at, last = self.position, min(end, self.position + MAX_SEARCHED)
+        at, last = self.position, min(end, self.position + MAX_SEARCHED_SIZE)
         while at + 8 <= last:
-            found = self.bytes_at(at, min(CHUNK, last - at)).find(self._delimiter)
+            found = self.bytes_at(at, min(CHUNK_SIZE, last - at)).find(self._delimiter)
             if found >= 0:
                 self.position = at + found + 8
                 return
-            at += CHUNK - 8
+            at += CHUNK_SIZE - 8
         self.stopped = "broken"
 
     def _item(self, level: _Level) -> Element | None:
@@ -258,16 +258,16 @@ class Reader:
         return int.from_bytes(head[:2], self._order) << 16 | int.from_bytes(head[2:4], self._order)
 
 
-def inflated(file: BinaryIO, size: int, *, limit: int = MAX_INFLATED) -> io.BytesIO:
+def inflate(file: BinaryIO, size: int, *, limit: int = MAX_INFLATED_SIZE) -> io.BytesIO:
     """The first bytes of a deflated data set, up to a limit; fewer where the rest cannot be inflated."""
     inflater, out = zlib.decompressobj(-zlib.MAX_WBITS), io.BytesIO()
     end = file.tell() + size
     while not inflater.eof and out.tell() < limit:
-        packed = inflater.unconsumed_tail or file.read(min(CHUNK, end - file.tell()))
+        packed = inflater.unconsumed_tail or file.read(min(CHUNK_SIZE, end - file.tell()))
         if not packed:
             break
         try:
-            out.write(inflater.decompress(packed, min(CHUNK, limit - out.tell())))
+            out.write(inflater.decompress(packed, min(CHUNK_SIZE, limit - out.tell())))
         except zlib.error:
             break
     return out

@@ -14,8 +14,8 @@ from portal.errors import NotDicom
 
 MAX_ELEMENTS = 200_000
 MAX_DEPTH = 64
-LARGEST_INFLATED = 64 << 20
-BUFFER = 64 << 10
+MAX_INFLATED_SIZE = 64 << 20
+BUFFER_SIZE = 64 << 10
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -215,7 +215,7 @@ class _Bytes:
 
     def skip(self, size: int) -> None:
         while size > 0:
-            part = min(size, max(len(self._buffer) - self._used, 0) or BUFFER)
+            part = min(size, max(len(self._buffer) - self._used, 0) or BUFFER_SIZE)
             if len(self.read(part)) < part:
                 raise NotDicom("The data set ends in the middle of an element.")
             size -= part
@@ -226,7 +226,7 @@ class _Bytes:
         return not self._buffer
 
     def _more(self) -> bytes:
-        data = self._source.read(min(BUFFER, self._left))
+        data = self._source.read(min(BUFFER_SIZE, self._left))
         self._left -= len(data)
         return data
 
@@ -247,13 +247,13 @@ class _Inflated(_Bytes):
                 break
             data = self._inflate(packed)
         self._inflated += len(data)
-        if self._inflated > LARGEST_INFLATED:
-            raise NotDicom(f"The data set inflates to more than {LARGEST_INFLATED >> 20} MB.")
+        if self._inflated > MAX_INFLATED_SIZE:
+            raise NotDicom(f"The data set inflates to more than {MAX_INFLATED_SIZE >> 20} MB.")
         return data
 
     def _inflate(self, packed: bytes) -> bytes:
         try:
-            return self._inflater.decompress(packed, BUFFER)
+            return self._inflater.decompress(packed, BUFFER_SIZE)
         except zlib.error as error:
             raise NotDicom("The data set is said to be deflated, but cannot be inflated.") from error
 
@@ -264,4 +264,4 @@ def _is_vr(data: bytes) -> bool:
 
 @lru_cache(maxsize=4096)
 def _known_vr(tag: int) -> str:
-    return raw_values.unambiguous(raw_values.known_vr(Tag(tag)), signed=False)
+    return raw_values.resolve_vr(raw_values.known_vr(Tag(tag)), signed=False)

@@ -15,14 +15,14 @@ from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRLittleEndian
 
 from portal.dicom import file_meta, raw_values
-from portal.dicom.element_reader import ITEM, MAX_DEPTH, UNDEFINED_LENGTH, Reader
+from portal.dicom.element_reader import ITEM, MAX_DEPTH, UNDEFINED_LENGTH, ElementReader
 from portal.dicom.element_reader import Element as Encoded
 from portal.dicom.kept_headers import PIXEL_REPRESENTATION
 from portal.dicom.query_attributes import SPECIFIC_CHARACTER_SET
-from portal.dicom.same_content import Key
+from portal.dicom.same_content import ElementPath
 
-MOST_ROWS = 5000
-LONGEST_VALUE = 256
+MAX_ROWS = 5000
+MAX_DISPLAY_LENGTH = 256
 TAG_DIGITS = 8
 _HEX = re.compile(r"[0-9a-f]")
 _TAG = re.compile(r"[(\s]*[0-9a-f]{4}[,\s]*[0-9a-f]{4}[)\s]*")
@@ -41,7 +41,7 @@ class Element:
     value: str
 
 
-class Shown(NamedTuple):
+class DisplayValue(NamedTuple):
     """What is shown of a value, and the beginning of its bytes."""
 
     text: str
@@ -54,13 +54,13 @@ def read(content: BinaryIO, size: int) -> list[Element]:
     meta = file_meta.read(content)
     content.seek(file_meta.OFFSET)
     length = meta.dataset_offset - file_meta.OFFSET
-    rows = _Rows(Reader(content, size=length, transfer_syntax_uid=ExplicitVRLittleEndian)).read()
+    rows = _Rows(ElementReader(content, size=length, transfer_syntax_uid=ExplicitVRLittleEndian)).read()
     content.seek(meta.dataset_offset)
-    syntax, size = file_meta.syntax_of(meta), size - meta.dataset_offset
-    return rows + _Rows(Reader(content, size=size, transfer_syntax_uid=syntax, deep=True)).read()
+    syntax, size = file_meta.transfer_syntax_of(meta), size - meta.dataset_offset
+    return rows + _Rows(ElementReader(content, size=size, transfer_syntax_uid=syntax, deep=True)).read()
 
 
-def by_key(content: BinaryIO, size: int) -> dict[Key, Shown]:
+def display_values(content: BinaryIO, size: int) -> dict[ElementPath, DisplayValue]:
     """The elements of a Part 10 file before its pixels, by their tags and those of the sequences around them.
 
     Raises NotDicom, BadValue.
@@ -68,11 +68,11 @@ def by_key(content: BinaryIO, size: int) -> dict[Key, Shown]:
     content.seek(0)
     meta = file_meta.read(content)
     content.seek(meta.dataset_offset)
-    syntax = file_meta.syntax_of(meta)
-    rows = _Rows(Reader(content, size=size - meta.dataset_offset, transfer_syntax_uid=syntax, deep=True))
+    syntax = file_meta.transfer_syntax_of(meta)
+    rows = _Rows(ElementReader(content, size=size - meta.dataset_offset, transfer_syntax_uid=syntax, deep=True))
     values = [row.value for row in rows.read()]
     return {
-        key: Shown(text, rows.beginnings.get(at, b""))
+        key: DisplayValue(text, rows.beginnings.get(at, b""))
         for at, (key, text) in enumerate(zip(rows.keys, values, strict=True))
     }
 
@@ -103,10 +103,10 @@ class _Level:
 class _Rows:
     """The rows of a data set, read one after another."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: ElementReader) -> None:
         self._reader = reader
         self._rows: list[Element] = []
-        self.keys: list[Key] = []
+        self.keys: list[ElementPath] = []
         self.beginnings: dict[int, bytes] = {}
         """By the number of the row: the first bytes of its value."""
         self._levels = [_Level(default_encoding)]
@@ -118,12 +118,12 @@ class _Rows:
         for element in self._reader:
             if element.tag != ITEM:
                 self._end_sequences(element.depth)
-                if len(self._rows) == MOST_ROWS:
+                if len(self._rows) == MAX_ROWS:
                     break
                 self._add(element)
             else:
                 self._begin_item(element.depth)
-        self._end_sequences(0, at_least=len(self._rows) == MOST_ROWS)
+        self._end_sequences(0, at_least=len(self._rows) == MAX_ROWS)
         return self._rows
 
     def _begin_item(self, depth: int) -> None:
@@ -149,7 +149,7 @@ class _Rows:
             return
         try:
             vr, value = self._value(encoded)
-        except raw_values.UNREADABLE:
+        except raw_values.PARSE_ERRORS:
             vr, value = "", "(cannot be read)"
         self._rows.append(_row(tag, vr, value, depth))
 
@@ -160,16 +160,16 @@ class _Rows:
             return vr or raw_values.known_vr(encoded.tag), "(fragments)"
         known = raw_values.known_vr(encoded.tag)
         if vr in (None, "UN") and known != "UN":
-            vr = raw_values.unambiguous(known, signed=self._signed)
+            vr = raw_values.resolve_vr(known, signed=self._signed)
         value = self._reader.bytes_at(encoded.offset, min(encoded.length, MAX_VALUE_SIZE))
-        self.beginnings[len(self._rows)] = value[:LONGEST_VALUE]
+        self.beginnings[len(self._rows)] = value[:MAX_DISPLAY_LENGTH]
         raw = RawDataElement(
             BaseTag(encoded.tag), vr, len(value), value, 0, encoded.implicit, self._reader.is_little_endian
         )
         element = convert_raw_data_element(raw, encoding=level.encodings, ds=level.creators)
         self._note(element, level)
         length = self._reader.length_of(encoded)
-        return element.VR, _counted(length, "byte") if isinstance(element.value, bytes) else shown(element)
+        return element.VR, _counted(length, "byte") if isinstance(element.value, bytes) else display_value(element)
 
     def _note(self, element: DataElement, level: _Level) -> None:
         """What other values are read by."""
@@ -182,15 +182,15 @@ class _Rows:
 
 
 def _row(tag: BaseTag, vr: str, value: str, depth: int) -> Element:
-    return Element(depth=depth, tag=f"({tag.group:04X},{tag.element:04X})", keyword=name(tag), vr=vr, value=value)
+    return Element(depth=depth, tag=f"({tag.group:04X},{tag.element:04X})", keyword=keyword_of(tag), vr=vr, value=value)
 
 
-def name(tag: int) -> str:
+def keyword_of(tag: int) -> str:
     """The keyword of an element; empty where the standard has none for it."""
     return "Private" if BaseTag(tag).is_private else keyword_for_tag(tag)
 
 
-def shown(element: DataElement) -> str:
+def display_value(element: DataElement) -> str:
     """The value in one line, cut to be read; of a sequence how many items it has, of bytes how many they are."""
     value: Any = element.value
     if element.VR == "SQ":
@@ -199,10 +199,10 @@ def shown(element: DataElement) -> str:
         return ""
     if isinstance(value, bytes):
         return _counted(len(value), "byte")
-    values: Iterable[Any] = islice(value, LONGEST_VALUE) if isinstance(value, MultiValue | list) else [value]
-    text = "\\".join(str(single)[: LONGEST_VALUE + 1] for single in values)
-    text = "".join(character if character.isprintable() else " " for character in text[: LONGEST_VALUE + 1])
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+    values: Iterable[Any] = islice(value, MAX_DISPLAY_LENGTH) if isinstance(value, MultiValue | list) else [value]
+    text = "\\".join(str(single)[: MAX_DISPLAY_LENGTH + 1] for single in values)
+    text = "".join(character if character.isprintable() else " " for character in text[: MAX_DISPLAY_LENGTH + 1])
+    return text if len(text) <= MAX_DISPLAY_LENGTH else f"{text[:MAX_DISPLAY_LENGTH]}…"
 
 
 def _counted(number: int, what: str) -> str:

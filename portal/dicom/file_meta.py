@@ -9,15 +9,15 @@ from pydicom.uid import ImplicitVRLittleEndian
 from portal.dicom.element_reader import LONG_VRS, VRS
 from portal.errors import BadValue, NotDicom
 
-PREAMBLE = 128
+PREAMBLE_SIZE = 128
 MAGIC = b"DICM"
-OFFSET = PREAMBLE + len(MAGIC)
+OFFSET = PREAMBLE_SIZE + len(MAGIC)
 GROUP, TRANSFER_SYNTAX = 0x0002, 0x0010
 MAX_SIZE = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Meta:
+class FileMeta:
     """The file meta information (PS3.10 7.1): where the data set begins, and how it is encoded."""
 
     dataset_offset: int
@@ -26,10 +26,10 @@ class Meta:
     sop_instance_uid: str
 
 
-def read(file: BinaryIO) -> Meta:
+def read(file: BinaryIO) -> FileMeta:
     """The meta of a Part 10 file, which stands at its first byte. Raises NotDicom where there is none."""
-    head = file.read(PREAMBLE + len(MAGIC))
-    if head[PREAMBLE:] != MAGIC:
+    head = file.read(PREAMBLE_SIZE + len(MAGIC))
+    if head[PREAMBLE_SIZE:] != MAGIC:
         raise NotDicom("The file has no DICM mark after 128 bytes, so it is no DICOM file (PS3.10 7.1).")
     if head.startswith((b"MZ", b"\x7fELF")):
         raise BadValue("The preamble holds a program, so the file is refused. Write it again with an empty preamble.")
@@ -38,7 +38,7 @@ def read(file: BinaryIO) -> Meta:
     def value(element: int) -> str:
         return values.get(element, b"").decode("ascii", "replace").rstrip("\0 ")
 
-    return Meta(
+    return FileMeta(
         dataset_offset=OFFSET + length,
         transfer_syntax_uid=value(TRANSFER_SYNTAX),
         sop_class_uid=value(0x0002),
@@ -59,7 +59,7 @@ def write(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
         )
     )
     group_length = struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(elements))
-    return bytes(PREAMBLE) + MAGIC + group_length + elements
+    return bytes(PREAMBLE_SIZE) + MAGIC + group_length + elements
 
 
 IMPLEMENTATION_CLASS_UID = "2.25.192338012468137914063185103296417214085"
@@ -67,7 +67,7 @@ IMPLEMENTATION_CLASS_UID = "2.25.192338012468137914063185103296417214085"
 IMPLEMENTATION_VERSION = b"PORTICO 1 "
 
 
-def syntax_of(meta: Meta) -> str:
+def transfer_syntax_of(meta: FileMeta) -> str:
     """The transfer syntax of a file; the default one where it names none (PS3.5 10.1)."""
     return meta.transfer_syntax_uid or ImplicitVRLittleEndian
 

@@ -13,7 +13,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.uid import ImplicitVRLittleEndian
 
 from portal.dicom import character_sets, file_meta, kept_headers, person_names, raw_values, uids
-from portal.dicom.element_reader import MAX_DEPTH, MAX_ELEMENTS, MAX_TOP_LEVEL_ELEMENTS, VRS, Reader, Stop
+from portal.dicom.element_reader import MAX_DEPTH, MAX_ELEMENTS, MAX_TOP_LEVEL_ELEMENTS, VRS, ElementReader, StopReason
 from portal.dicom.kept_headers import Extent
 from portal.errors import NotDicom
 
@@ -24,12 +24,12 @@ warnings.filterwarnings("ignore", module="pydicom")
 
 MAX_VALUE_SIZE = 16 << 10
 """Bytes of a value that is indexed; a longer one counts as absent."""
-LAST_INDEXED = 0x00280011
+LAST_INDEXED_TAG = 0x00280011
 """Columns, the last of the elements that are indexed."""
 MAX_LATER_ELEMENTS = 20_000
 """Elements that are read after those, only for what is kept of the header: an enhanced object has millions."""
 _UIDS = {0x00080016, 0x00080018, 0x0020000D, 0x0020000E}
-_BOUNDS: dict[Stop, str] = {
+_BOUNDS: dict[StopReason, str] = {
     "elements": f"has more elements than are read ({MAX_ELEMENTS:,}, and {MAX_TOP_LEVEL_ELEMENTS:,} at its top level)",
     "depth": f"has sequences that are nested more deeply than {MAX_DEPTH} levels",
 }
@@ -79,14 +79,14 @@ def read(file: BinaryIO, *, size: int, transfer_syntax_uid: str, is_strict: bool
     four UIDs that the index needs (PS3.4 B.2.3), or a bound ends the reading before the elements that are indexed;
     with `is_strict` also where it is plainly not encoded as its transfer syntax says, or holds elements of group 0002.
     """
-    reader = Reader(file, size=size, transfer_syntax_uid=transfer_syntax_uid)
+    reader = ElementReader(file, size=size, transfer_syntax_uid=transfer_syntax_uid)
     if is_strict:
         _check_encoding(reader, transfer_syntax_uid)
-    elements = top_level(reader)
+    elements = top_level_elements(reader)
     if is_strict and any(tag >> 16 == file_meta.GROUP for tag in elements):
         raise NotDicom("Elements of group 0002 are for files, not for a data set.")
     bound = _BOUNDS.get(reader.stopped)
-    if bound and not (elements.keys() >= _UIDS and max(elements) > LAST_INDEXED):
+    if bound and not (elements.keys() >= _UIDS and max(elements) > LAST_INDEXED_TAG):
         raise NotDicom(f"The data set {bound} before those that are indexed, so it cannot be read.")
     if reader.is_in_place:
         file.seek(reader.position)
@@ -125,14 +125,14 @@ def read(file: BinaryIO, *, size: int, transfer_syntax_uid: str, is_strict: bool
     )
 
 
-def top_level(reader: Reader) -> dict[int, Extent]:
+def top_level_elements(reader: ElementReader) -> dict[int, Extent]:
     """The elements of the top level by their tags, the last one where a tag is repeated."""
     elements: dict[int, Extent] = {}
     last = None
     for element in reader:
         if last is not None:
             elements[last.tag] = last, element.start
-        if element.tag > LAST_INDEXED and (last is None or last.tag <= LAST_INDEXED):
+        if element.tag > LAST_INDEXED_TAG and (last is None or last.tag <= LAST_INDEXED_TAG):
             reader.max_elements = min(reader.max_elements, reader.count + MAX_LATER_ELEMENTS)
         last = element
     if last is not None:
@@ -149,13 +149,13 @@ def read_file(content: BinaryIO, size: int) -> tuple[Header, int]:
     meta = file_meta.read(content)
     content.seek(meta.dataset_offset)
     size -= meta.dataset_offset
-    return read(content, size=size, transfer_syntax_uid=file_meta.syntax_of(meta)), meta.dataset_offset
+    return read(content, size=size, transfer_syntax_uid=file_meta.transfer_syntax_of(meta)), meta.dataset_offset
 
 
 class _Values:
     """Reads single elements of the top level by keyword, leniently: vendor files break rules in every one."""
 
-    def __init__(self, reader: Reader, elements: dict[int, Extent]) -> None:
+    def __init__(self, reader: ElementReader, elements: dict[int, Extent]) -> None:
         self._reader, self._elements = reader, elements
         self._order = "<" if reader.is_little_endian else ">"
         self._terms: tuple[str, ...] = ()
@@ -190,7 +190,7 @@ class _Values:
         return b"" if found is None else self._reader.value(found[0], MAX_VALUE_SIZE) or b""
 
 
-def _check_encoding(reader: Reader, transfer_syntax_uid: str) -> None:
+def _check_encoding(reader: ElementReader, transfer_syntax_uid: str) -> None:
     """By the first element, which says VR or length in the same bytes. Raises NotDicom where only the other one fits.
 
     What can be read either way is left to whoever reads it: some vendors write a VR that is none.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from portal.dicom import raw_values
-from portal.dicom.element_reader import ITEM, LONG_VRS, MAX_DEPTH, UNDEFINED_LENGTH, Element, Reader
+from portal.dicom.element_reader import ITEM, LONG_VRS, MAX_DEPTH, UNDEFINED_LENGTH, Element, ElementReader
 
 MAX_ELEMENT_SIZE = 16 << 10
 MAX_HEADER_SIZE = 64 << 10
@@ -19,7 +19,7 @@ Extent = tuple[Element, int]
 """An element, and where it ends."""
 
 
-def encode(reader: Reader, elements: Mapping[int, Extent]) -> bytes | None:
+def encode(reader: ElementReader, elements: Mapping[int, Extent]) -> bytes | None:
     """The elements of the top level by their tags, but for large ones, until 64 KiB are full.
 
     Group lengths are left out, and sequences that hold compressed pixels or are nested more deeply than they are read.
@@ -38,20 +38,20 @@ def encode(reader: Reader, elements: Mapping[int, Extent]) -> bytes | None:
     return bytes(kept) or None
 
 
-def _is_signed(reader: Reader, elements: Mapping[int, Extent]) -> bool:
+def _is_signed(reader: ElementReader, elements: Mapping[int, Extent]) -> bool:
     if PIXEL_REPRESENTATION not in elements:
         return False
     value = reader.value(elements[PIXEL_REPRESENTATION][0], MAX_ELEMENT_SIZE) or b""
     return int.from_bytes(value[:2], "little" if reader.is_little_endian else "big") == 1
 
 
-def _encoded(reader: Reader, element: Element, end: int, *, signed: bool) -> bytes:
+def _encoded(reader: ElementReader, element: Element, end: int, *, signed: bool) -> bytes:
     """One element with all that is in it; nothing where it cannot be written."""
     content = reader.bytes_at(element.start, end - element.start)
     if _is_written_alike(reader, element):
         return content + b"\0" * (len(content) % 2)
     syntax = ExplicitVRLittleEndian if reader.is_little_endian else ExplicitVRBigEndian
-    inner = Reader(io.BytesIO(content), size=len(content), transfer_syntax_uid=syntax, deep=True)
+    inner = ElementReader(io.BytesIO(content), size=len(content), transfer_syntax_uid=syntax, deep=True)
     writer = _Writer(inner, signed=signed)
     for each in inner:
         if each.depth == MAX_DEPTH or (each.length == UNDEFINED_LENGTH and each.vr != "SQ" and each.tag != ITEM):
@@ -60,7 +60,7 @@ def _encoded(reader: Reader, element: Element, end: int, *, signed: bool) -> byt
     return b"" if inner.stopped else writer.written()
 
 
-def _is_written_alike(reader: Reader, element: Element) -> bool:
+def _is_written_alike(reader: ElementReader, element: Element) -> bool:
     """Whether its bytes can be taken as they stand."""
     return (
         reader.is_little_endian
@@ -73,7 +73,7 @@ def _is_written_alike(reader: Reader, element: Element) -> bool:
 class _Writer:
     """Writes elements, items and sequences with their lengths, which are known only at their ends."""
 
-    def __init__(self, reader: Reader, *, signed: bool) -> None:
+    def __init__(self, reader: ElementReader, *, signed: bool) -> None:
         self._reader, self._signed = reader, signed
         self._out = bytearray()
         self._open: list[tuple[int, int]] = []
@@ -105,9 +105,9 @@ class _Writer:
 
     def _value(self, element: Element) -> None:
         vr = element.vr or raw_values.known_vr(element.tag)
-        vr = raw_values.unambiguous(vr, signed=self._signed)
+        vr = raw_values.resolve_vr(vr, signed=self._signed)
         raw = self._reader.bytes_at(element.offset, element.length)
-        value = raw if self._reader.is_little_endian else raw_values.swapped(raw, vr)
+        value = raw if self._reader.is_little_endian else raw_values.swap_bytes(raw, vr)
         value += b"\0" * (len(value) % 2)
         encoded = vr.encode()
         if encoded in LONG_VRS:

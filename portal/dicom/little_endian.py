@@ -15,15 +15,15 @@ from portal.dicom import raw_values
 from portal.errors import PortalError
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
-LONGEST_SHORT = 0xFFFF
-CHUNK = 8 << 20
+MAX_SHORT_LENGTH = 0xFFFF
+CHUNK_SIZE = 8 << 20
 """Bytes of a deferred value that are copied at once; a multiple of every word size."""
 PIXEL_DATA = 0x7FE00010
 _BITS_ALLOCATED = 0x00280100
 _LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 
 
-class Writer:
+class DatasetWriter:
     """Writes data sets to `target` in one transfer syntax.
 
     Values that were not read (pydicom's `defer_size`) are copied from `source`, chunk by chunk.
@@ -40,7 +40,7 @@ class Writer:
         """All elements of a data set; the group lengths, which would no longer be true, are left out (PS3.5 7.2)."""
         # On these the VR and the word size of other elements depend (PS3.5 A).
         self._signed = raw_values.is_signed(dataset)
-        self._bits = raw_values.short(dataset, _BITS_ALLOCATED)
+        self._bits = raw_values.unsigned_short(dataset, _BITS_ALLOCATED)
         self._elements(self._target, dataset)
 
     def header(self, target: BinaryIO, tag: int, vr: str, length: int) -> None:
@@ -48,7 +48,7 @@ class Writer:
         target.write(struct.pack("<HH", tag >> 16, tag & 0xFFFF))
         if self._implicit:
             target.write(struct.pack("<I", length))
-        elif vr in _LONG_VRS or length > LONGEST_SHORT:
+        elif vr in _LONG_VRS or length > MAX_SHORT_LENGTH:
             target.write(struct.pack("<2sxxI", (vr if vr in _LONG_VRS else "UN").encode(), length))
         else:
             target.write(struct.pack("<2sH", vr.encode(), length))
@@ -59,7 +59,7 @@ class Writer:
                 self._element(target, dataset, tag)
 
     def _element(self, target: BinaryIO, dataset: Dataset, tag: int) -> None:
-        element = raw_values.stored(dataset, tag)
+        element = raw_values.stored_element(dataset, tag)
         vr = self._vr(element)
         if vr == "SQ":
             self._sequence(target, tag, self._items(dataset, element))
@@ -75,7 +75,7 @@ class Writer:
 
     def _vr(self, element: DataElement | RawDataElement) -> str:
         vr = raw_values.known_vr(element.tag) if element.VR is None else element.VR
-        return raw_values.unambiguous(vr, signed=self._signed)
+        return raw_values.resolve_vr(vr, signed=self._signed)
 
     def _items(self, dataset: Dataset, element: DataElement | RawDataElement) -> Sequence[Dataset]:
         if isinstance(element, RawDataElement):
@@ -112,7 +112,7 @@ class Writer:
         self._source.seek(element.value_tell)
         left = element.length
         while left:
-            part = self._source.read(min(left, CHUNK))
+            part = self._source.read(min(left, CHUNK_SIZE))
             if not part:
                 raise PortalError("The data set ends in the middle of an element; it can only be sent as it is.")
             target.write(self._bytes(element._replace(value=part), vr))
@@ -121,4 +121,4 @@ class Writer:
 
     def _bytes(self, element: RawDataElement, vr: str) -> bytes:
         wide = element.tag == PIXEL_DATA and vr == "OW" and self._bits > 16
-        return raw_values.little_endian(element, vr, word_size=self._bits // 8 if wide else 0)
+        return raw_values.to_little_endian(element, vr, word_size=self._bits // 8 if wide else 0)

@@ -2,7 +2,7 @@
 
 import unicodedata
 
-GROUPS = 3
+COMPONENT_GROUPS = 3
 """Alphabetic, ideographic, phonetic."""
 
 

@@ -28,7 +28,7 @@ WORD_SIZES = (
 """Bytes of one number of these VRs, which big endian has the other way round."""
 
 
-UNREADABLE = (
+PARSE_ERRORS = (
     ArithmeticError,
     AttributeError,
     BytesLengthException,
@@ -46,27 +46,27 @@ UNREADABLE = (
 _PIXEL_REPRESENTATION = 0x00280103
 
 
-def stored(dataset: Dataset, tag: int) -> DataElement | RawDataElement:
+def stored_element(dataset: Dataset, tag: int) -> DataElement | RawDataElement:
     """The element as it stands, which is raw unless pydicom or its maker has converted it already."""
     return cast("DataElement | RawDataElement", dataset.get_item(Tag(tag), keep_deferred=True))
 
 
 def vr_of(dataset: Dataset, tag: int) -> str:
     """The VR of an element of the data set: as encoded, else by the dictionary, else UN."""
-    vr = stored(dataset, tag).VR
+    vr = stored_element(dataset, tag).VR
     if vr is None or vr == "UN":
         vr = known_vr(tag)
-    return unambiguous(str(vr), signed=is_signed(dataset))
+    return resolve_vr(str(vr), signed=is_signed(dataset))
 
 
 def is_signed(dataset: Dataset) -> bool:
     """Whether its pixels are signed, on which the VR of other elements depends."""
-    return short(dataset, _PIXEL_REPRESENTATION) == 1
+    return unsigned_short(dataset, _PIXEL_REPRESENTATION) == 1
 
 
-def short(dataset: Dataset, tag: int) -> int:
+def unsigned_short(dataset: Dataset, tag: int) -> int:
     """The value of a US element; 0 where there is none."""
-    element = stored(dataset, tag) if tag in dataset else None
+    element = stored_element(dataset, tag) if tag in dataset else None
     if not isinstance(element, RawDataElement):
         return element.value if element is not None and isinstance(element.value, int) else 0
     return int.from_bytes((element.value or b"")[:2], "little" if element.is_little_endian else "big")
@@ -80,7 +80,7 @@ def known_vr(tag: int) -> str:
         return "UN"
 
 
-def unambiguous(vr: str, *, signed: bool) -> str:
+def resolve_vr(vr: str, *, signed: bool) -> str:
     """What the dictionary leaves open, as Implicit VR Little Endian has it (PS3.5 A.1)."""
     if vr == "US or SS":
         return "SS" if signed else "US"
@@ -92,7 +92,7 @@ def is_private_creator(tag: int) -> bool:
     return bool(tag >> 16 & 1) and 0x10 <= tag & 0xFFFF <= 0xFF
 
 
-def terms_of(dataset: Dataset, inherited: Sequence[str] = ()) -> tuple[str, ...]:
+def character_set_terms(dataset: Dataset, inherited: Sequence[str] = ()) -> tuple[str, ...]:
     """The character sets that a data set or an item declares, else those of the data set around it."""
     if SPECIFIC_CHARACTER_SET not in dataset:
         return tuple(inherited)
@@ -106,13 +106,13 @@ def texts(dataset: Dataset, tag: int, vr: str, terms: Sequence[str]) -> tuple[st
     return tuple(_unpadded(part, vr) for part in parts)
 
 
-def little_endian(element: RawDataElement, vr: str, *, word_size: int = 0) -> bytes:
+def to_little_endian(element: RawDataElement, vr: str, *, word_size: int = 0) -> bytes:
     """The bytes of a value as little endian has them. Pixels may have another word size than their VR."""
     raw = element.value or b""
-    return raw if element.is_little_endian else swapped(raw, vr, word_size=word_size)
+    return raw if element.is_little_endian else swap_bytes(raw, vr, word_size=word_size)
 
 
-def swapped(raw: bytes, vr: str, *, word_size: int = 0) -> bytes:
+def swap_bytes(raw: bytes, vr: str, *, word_size: int = 0) -> bytes:
     """The bytes of a big endian value as little endian has them."""
     size = word_size or WORD_SIZES.get(vr, 1)
     if size == 1:
@@ -123,7 +123,7 @@ def swapped(raw: bytes, vr: str, *, word_size: int = 0) -> bytes:
 
 def _joined(dataset: Dataset, tag: int, vr: str, terms: Sequence[str]) -> str:
     """All values of an element as one text, joined by backslashes."""
-    element = stored(dataset, tag)
+    element = stored_element(dataset, tag)
     if isinstance(element, RawDataElement) and vr in STRING_VRS:
         return character_sets.decode(element.value or b"", terms if vr in TEXT_VRS else (), person_name=vr == "PN")
     value = dataset[Tag(tag)].value

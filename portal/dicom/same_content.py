@@ -16,10 +16,10 @@ from pydicom.tag import BaseTag
 from portal.dicom import raw_values
 from portal.dicom.element_stream import ElementStream, Event
 
-LONGEST_TEXT = 64 << 10
+MAX_TEXT_SIZE = 64 << 10
 """Bytes of a text whose padding is looked at value by value."""
-CHUNK = 64 << 10
-MAX_KEYS = 5000
+CHUNK_SIZE = 64 << 10
+MAX_DIFFERENCES = 5000
 MAX_KEYWORDS = 5
 PIXEL_GROUP = 0x7FE0
 PIXEL_DATA = 0x7FE00010
@@ -27,11 +27,11 @@ _OFFSET_TABLES = (0x7FE00001, 0x7FE00002)
 _NEVER_SPLIT = raw_values.UNSPLIT_VRS | {"UC"}
 _PADDING = b"\0 "
 
-Key = tuple[tuple[int, int], ...]
+ElementPath = tuple[tuple[int, int], ...]
 """A tag, after the tags and item numbers of the sequences around it."""
 
 
-class Encoded(NamedTuple):
+class EncodedDataset(NamedTuple):
     """A data set: its bytes begin where the content stands."""
 
     content: BinaryIO
@@ -43,7 +43,7 @@ class Encoded(NamedTuple):
 class Differences:
     """What differs, an element with all that is in it as one; `pixels` also where they are only encoded otherwise."""
 
-    keys: list[Key] = field(default_factory=list)
+    keys: list[ElementPath] = field(default_factory=list)
     pixels: bool = False
     compressed: bool = False
     """The pixels that differ are compressed: only decoding says whether they are others."""
@@ -67,12 +67,12 @@ class Differences:
 
 
 def differences(
-    one: Encoded,
-    other: Encoded,
+    one: EncodedDataset,
+    other: EncodedDataset,
     *,
     ignored: frozenset[int] = frozenset(),
     pixels: bool = True,
-    at_most: int = MAX_KEYS,
+    at_most: int = MAX_DIFFERENCES,
 ) -> Differences:
     """Compare two data sets. Those of `ignored` tags are left out, and all of group 7FE0 unless `pixels`.
 
@@ -92,12 +92,14 @@ class _Enough(Exception):
 class _Walk:
     """Goes through both, element by element of the same tag."""
 
-    def __init__(self, one: Encoded, other: Encoded, *, ignored: frozenset[int], pixels: bool, at_most: int) -> None:
+    def __init__(
+        self, one: EncodedDataset, other: EncodedDataset, *, ignored: frozenset[int], pixels: bool, at_most: int
+    ) -> None:
         self._one, self._other = (ElementStream(*side) for side in (one, other))
         self._ignored, self._pixels, self._at_most = ignored, pixels, at_most
         self.found = Differences()
 
-    def level(self, above: Key) -> None:
+    def level(self, above: ElementPath) -> None:
         """The elements of a data set or an item, in their order."""
         one, other = self._next(self._one), self._next(self._other)
         while one.kind != "end" or other.kind != "end":
@@ -120,11 +122,11 @@ class _Walk:
                 return event
             _leave(stream, event)
 
-    def _alone(self, stream: ElementStream, event: Event, above: Key) -> None:
+    def _alone(self, stream: ElementStream, event: Event, above: ElementPath) -> None:
         self._note((*above, (event.tag, 0)))
         _leave(stream, event)
 
-    def _note(self, key: Key, *, compressed: bool = False) -> None:
+    def _note(self, key: ElementPath, *, compressed: bool = False) -> None:
         if key[0][0] >> 16 == PIXEL_GROUP:
             self.found.pixels, self.found.compressed = True, compressed
         else:
@@ -132,7 +134,7 @@ class _Walk:
         if len(self.found.keys) > self._at_most:
             raise _Enough
 
-    def _element(self, one: Event, other: Event, key: Key) -> None:
+    def _element(self, one: Event, other: Event, key: ElementPath) -> None:
         kinds = {one.kind, other.kind}
         if kinds == {"element"}:
             self._values(one, other, key)
@@ -148,17 +150,17 @@ class _Walk:
             _leave(self._one, one)
             _leave(self._other, other)
 
-    def _values(self, one: Event, other: Event, key: Key) -> None:
+    def _values(self, one: Event, other: Event, key: ElementPath) -> None:
         vr = other.vr if one.vr == "UN" else one.vr
-        if vr in raw_values.STRING_VRS and max(one.length, other.length) <= LONGEST_TEXT:
-            texts = [_unpadded(stream.read(LONGEST_TEXT), vr) for stream in (self._one, self._other)]
+        if vr in raw_values.STRING_VRS and max(one.length, other.length) <= MAX_TEXT_SIZE:
+            texts = [_unpadded(stream.read(MAX_TEXT_SIZE), vr) for stream in (self._one, self._other)]
             same = texts[0] == texts[1]
         else:
             same = _same_bytes(*(_chunks(stream, vr) for stream in (self._one, self._other)))
         if not same:
             self._note(key)
 
-    def _items(self, key: Key) -> None:
+    def _items(self, key: ElementPath) -> None:
         depths = self._one.depth - 1, self._other.depth - 1
         number = 0
         while True:
@@ -172,7 +174,7 @@ class _Walk:
         if not all(ended):
             self._note(key)
 
-    def _fragments(self, key: Key) -> None:
+    def _fragments(self, key: ElementPath) -> None:
         depths = self._one.depth - 1, self._other.depth - 1
         same = _same_bytes(_of_fragments(self._one), _of_fragments(self._other))
         self._one.leave(depths[0])
@@ -193,7 +195,7 @@ def _leave(stream: ElementStream, event: Event) -> None:
 def _chunks(stream: ElementStream, vr: str) -> Iterator[bytes]:
     """The value in little endian."""
     size = raw_values.WORD_SIZES.get(vr, 1) if stream.is_big_endian else 1
-    while chunk := stream.read(CHUNK):
+    while chunk := stream.read(CHUNK_SIZE):
         whole = len(chunk) - len(chunk) % size
         yield np.frombuffer(chunk[:whole], f"u{size}").byteswap().tobytes() + chunk[whole:]
 
@@ -203,7 +205,7 @@ def _of_fragments(stream: ElementStream) -> Iterator[bytes]:
     if stream.next().kind == "end":
         return
     while stream.next().kind != "end":
-        while chunk := stream.read(CHUNK):
+        while chunk := stream.read(CHUNK_SIZE):
             yield chunk
 
 

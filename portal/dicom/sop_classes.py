@@ -4,8 +4,8 @@ import re
 
 from pydicom._uid_dict import UID_dictionary
 
-PRIVATE = re.compile(r"(?!1\.2\.840\.10008\.)[0-9]+(\.[0-9]+)+")
-FUTURE = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1(\.[0-9]+)+")
+PRIVATE_UID = re.compile(r"(?!1\.2\.840\.10008\.)[0-9]+(\.[0-9]+)+")
+STANDARD_STORAGE_UID = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1(\.[0-9]+)+")
 """Storage SOP Classes of the standard lie below this root, those of a later edition too."""
 
 _STORAGE_NAME = re.compile(r"Storage( - .+| SOP Class)?$")
@@ -33,7 +33,7 @@ def _is_composite(name: str, kind: str, info: str) -> bool:
     return not any(word in name for word in _NO_OBJECT_OF_A_PATIENT)
 
 
-STORAGE: dict[str, str] = {
+STORAGE_CLASSES: dict[str, str] = {
     uid: name for uid, (name, kind, info, _retired, _word) in UID_dictionary.items() if _is_composite(name, kind, info)
 }
 """Storage SOP Class UID → name (PS3.4 B.5, PS3.6 A; retired: US Image 1.2.840.10008.5.1.4.1.1.6 and others)."""
@@ -51,9 +51,9 @@ def is_storage(uid: str) -> bool:
 
     Scanners give up a whole study for one refused class, so an unknown one is kept. Non-patient classes are not.
     """
-    if uid in STORAGE:
+    if uid in STORAGE_CLASSES:
         return True
-    return uid not in UID_dictionary and bool(PRIVATE.fullmatch(uid) or FUTURE.fullmatch(uid))
+    return uid not in UID_dictionary and bool(PRIVATE_UID.fullmatch(uid) or STANDARD_STORAGE_UID.fullmatch(uid))
 
 
 def name(uid: str) -> str:

@@ -5,7 +5,7 @@ import re
 from portal.errors import NotDicom
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-LONGEST = 64
+MAX_UID_LENGTH = 64
 
 
 def clean(text: str, *, name: str) -> str:
@@ -14,6 +14,6 @@ def clean(text: str, *, name: str) -> str:
     A part that begins with 0 is against the standard, but in the field: it is kept and compared as written.
     """
     uid = text.rstrip("\0 ").lstrip(" ")
-    if len(uid) > LONGEST or not _UID.fullmatch(uid):
-        raise NotDicom(f"{name} is {uid[:LONGEST]!r}, which is no UID.")
+    if len(uid) > MAX_UID_LENGTH or not _UID.fullmatch(uid):
+        raise NotDicom(f"{name} is {uid[:MAX_UID_LENGTH]!r}, which is no UID.")
     return uid

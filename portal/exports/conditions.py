@@ -9,9 +9,9 @@ from portal.exports import fields
 from portal.exports.fields import FIELDS
 from portal.tree.walk import Facts
 
-LONGEST = 200
+MAX_CONDITION_LENGTH = 200
 """Characters of one condition."""
-MOST_VALUES = 50
+MAX_VALUES = 50
 
 Test = Callable[[str], bool]
 
@@ -53,8 +53,10 @@ class Condition:
 def parse(line: str, *, field: str) -> Condition:
     """Raises BadValue, with the field of the form that it stands in."""
     text = " ".join(line.split())
-    if len(text) > LONGEST:
-        raise BadValue(f"A condition has at most {LONGEST} characters; split {text[:40]!r}… in two.", field=field)
+    if len(text) > MAX_CONDITION_LENGTH:
+        raise BadValue(
+            f"A condition has at most {MAX_CONDITION_LENGTH} characters; split {text[:40]!r}… in two.", field=field
+        )
     parts = _AND.split(text)
     # The pattern of what follows has groups of its own, which split puts between the parts.
     return Condition(text=text, parts=tuple(_part(part, field) for part in parts[:: 1 + _AND.groups]))
@@ -64,7 +66,7 @@ def _part(text: str, field: str) -> tuple[str, Test]:
     found = _HEAD.match(text)
     if found is None:
         raise BadValue(_what_is_missing(text), field=field)
-    name = fields.word(found[1])
+    name = fields.normalize(found[1])
     operator = " ".join(found[2].casefold().split())
     operator = _ALIASES.get(operator, operator)
     values = _values(text[found.end() :])
@@ -76,8 +78,8 @@ def _part(text: str, field: str) -> tuple[str, Test]:
         raise BadValue(
             f"{text[:80]!r} has no value after {operator!r}. Write one, such as: modality is MR", field=field
         )
-    if len(values) > MOST_VALUES:
-        raise BadValue(f"A condition has at most {MOST_VALUES} values; split this one in two.", field=field)
+    if len(values) > MAX_VALUES:
+        raise BadValue(f"A condition has at most {MAX_VALUES} values; split this one in two.", field=field)
     if operator in _ORDER:
         return name, _ordered(name, operator, values, text, field)
     if FIELDS[name] == "size":
@@ -88,12 +90,12 @@ def _part(text: str, field: str) -> tuple[str, Test]:
 
 
 def _what_is_missing(text: str) -> str:
-    words = fields.word(text)
+    words = fields.normalize(text)
     begun = [name for name in FIELDS if words == name or words.startswith(f"{name} ")]
     if begun:
         name = max(begun, key=len)
         return f"After {name} comes one of: {', '.join(OPERATORS)}. {text[:80]!r} has none of them."
-    return f"{text[:80]!r} does not begin with a field. The fields are: {fields.named()}."
+    return f"{text[:80]!r} does not begin with a field. The fields are: {fields.all_names()}."
 
 
 def _values(text: str) -> list[str]:
@@ -132,20 +134,20 @@ def _ordered(name: str, operator: str, values: Sequence[str], text: str, field: 
     if kind == "text" or len(values) > 1:
         ordered = ", ".join(word for word, is_what in FIELDS.items() if is_what != "text")
         raise BadValue(f"{operator!r} takes one value, of one of: {ordered}. {text[:80]!r} is another.", field=field)
-    limit = number_of(kind, values[0])
+    limit = comparable_number(kind, values[0])
     if limit is None:
         example = {"date": "2026-03-02", "time": "13:30", "size": "10 MB"}.get(kind, "12")
         raise BadValue(f"{values[0][:40]!r} cannot be compared; write it like {example}.", field=field)
     below = operator in ("before", "under")
 
     def test(value: str) -> bool:
-        number = number_of(kind, value)
+        number = comparable_number(kind, value)
         return number is not None and (number < limit if below else number > limit)
 
     return test
 
 
-def number_of(kind: str, value: str) -> float | None:
+def comparable_number(kind: str, value: str) -> float | None:
     """A date, time, size or number as one that can be compared; None if it is none."""
     text = value.strip().casefold()
     if kind == "date":

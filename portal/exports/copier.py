@@ -11,29 +11,29 @@ from portal.errors import BadValue, Damaged, PortalError
 from portal.exports import plan, sidecars
 from portal.jobs import item_runner
 from portal.jobs.bandwidth import Bandwidth
-from portal.jobs.item_failures import Outcome, note
+from portal.jobs.item_failures import Outcome, note_error
 from portal.jobs.item_row import Item
-from portal.jobs.item_runner import Check, Tally
+from portal.jobs.item_runner import Check, ProgressWriter
 from portal.jobs.runs import Run
-from portal.jobs.thread_pool import AHEAD
+from portal.jobs.thread_pool import TASKS_PER_THREAD
 from portal.models import Blob, File, Job, JobItem
-from portal.models.compiled import among, plain
-from portal.storage_drivers.destination import NOT_AS_TAKEN_IN, OTHER_CONTENT
-from portal.storage_drivers.store import CHUNK, Content, Extent
+from portal.models.compiled import is_one_of, raw_rows
+from portal.storage_drivers.destination import KEY_HAS_OTHER_CONTENT, SOURCE_DAMAGED
+from portal.storage_drivers.store import CHUNK_SIZE, Content, FileExtent
 
 if TYPE_CHECKING:
     from portal.storage_drivers.destination import Destination
 
-SHORT = 8 << 20
+SMALL_OBJECT_BYTES = 8 << 20
 """Bytes of an object that is finished also when its run is to stop, so that the storage holds what the row says."""
-MOMENT = 10.0
+FINISH_SECONDS = 10.0
 """Seconds that its end may take: a slower one is left."""
-ARRIVED = ("verified", "stored", "warned")
+ARRIVED_STATES = ("verified", "stored", "warned")
 """States of an item that is done: read back from a storage; taken by a peer, and taken with a warning."""
 _UNREADABLE = "The archive cannot be read: {}."
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where content lies in the archive."""
 
     segment: str
@@ -46,11 +46,11 @@ class Task(NamedTuple):
     """One item, and where its bytes lie; None where the archive no longer has them. `text` is those of a sidecar."""
 
     item: Item
-    place: Place | None
+    place: Location | None
     text: bytes | None = None
 
 
-def send(run: Run, destination: "Destination", *, threads: int) -> None:
+def copy_items(run: Run, destination: "Destination", *, threads: int) -> None:
     """Send and verify each item that is not verified, some at once; a second run does only what is left.
 
     `threads` are those of the storage, which this run shares with others that work there.
@@ -58,12 +58,14 @@ def send(run: Run, destination: "Destination", *, threads: int) -> None:
     Raises what the storage as a whole answers. An item that fails for itself keeps its reason, and the others go on:
     if it may pass, the job comes back for it, and after its last attempt gives it up.
     """
-    count(run)
+    recount(run)
     sender = _Sender(run, destination)
     at_once = lambda: _at_once(run, destination, threads)  # noqa: E731
     bundles = _bundles(_tasks(run.job), sender.together)
-    ahead = AHEAD if sender.together == 1 else 1  # many at a time are in hand for long enough
-    item_runner.each(run, bundles, sender.attempt, Tally(run, well=ARRIVED), at_once=at_once, ahead=ahead)
+    ahead = TASKS_PER_THREAD if sender.together == 1 else 1  # many at a time are in hand for long enough
+    item_runner.run_items(
+        run, bundles, sender.attempt, ProgressWriter(run, well=ARRIVED_STATES), at_once=at_once, ahead=ahead
+    )
     settle(run)
 
 
@@ -72,8 +74,8 @@ def settle(run: Run) -> None:
 
     What is still to be done then, such as a manifest that names it, has attempts of its own.
     """
-    given_up = item_runner.settle(run, "could not be sent yet")
-    count(run)
+    given_up = item_runner.settle_unfinished(run, "could not be sent yet")
+    recount(run)
     if given_up:
         run.write(attempts=1)
 
@@ -86,7 +88,7 @@ def _at_once(run: Run, destination: "Destination", threads: int) -> int:
 
 
 def _tasks(job: Job) -> Iterator[Task]:
-    for page in item_runner.waiting(job):
+    for page in item_runner.unfinished_pages(job):
         places = _places(page)
         texts = sidecars.contents([item.id for item in page]) if job.params.get("sidecars") else {}
         for item in page:
@@ -98,7 +100,7 @@ def _bundles(tasks: Iterator[Task], most: int) -> Iterator[list[Task]]:
     bundle: list[Task] = []
     size = 0
     for task in tasks:
-        if bundle and (len(bundle) == most or size + task.item.size > SHORT):
+        if bundle and (len(bundle) == most or size + task.item.size > SMALL_OBJECT_BYTES):
             yield bundle
             bundle, size = [], 0
         bundle.append(task)
@@ -107,24 +109,24 @@ def _bundles(tasks: Iterator[Task], most: int) -> Iterator[list[Task]]:
         yield bundle
 
 
-def _places(page: list[Item]) -> dict[int, Place]:
+def _places(page: list[Item]) -> dict[int, Location]:
     """Where the bytes of items lie: where their files point to, since one content may have a damaged record too.
 
     A file that has other content by now, or is gone, leaves the newest record of the one that was listed.
     """
     columns = Blob.segment, Blob.offset, Blob.size, Blob.digest
-    meant = among(File.id, [item.file_id for item in page if item.file_id])
-    rows = plain(File.select(File.id, *columns).join(Blob).where(meant))
-    pointed = {row[0]: Place._make(row[1:]) for row in rows}
+    meant = is_one_of(File.id, [item.file_id for item in page if item.file_id])
+    rows = raw_rows(File.select(File.id, *columns).join(Blob).where(meant))
+    pointed = {row[0]: Location._make(row[1:]) for row in rows}
     found = {item.id: pointed[item.file_id] for item in page if _is_of(pointed.get(item.file_id), item)}
     if left := [item for item in page if item.id not in found]:
         records = Blob.select(*columns).where(Blob.digest.in_(list({item.digest for item in left}))).order_by(Blob.id)
-        newest = {(place.digest, place.size): place for place in (Place(*row) for row in plain(records))}
+        newest = {(place.digest, place.size): place for place in (Location(*row) for row in raw_rows(records))}
         found |= {item.id: newest[item.digest, item.size] for item in left if (item.digest, item.size) in newest}
     return found
 
 
-def _is_of(place: Place | None, item: Item) -> bool:
+def _is_of(place: Location | None, item: Item) -> bool:
     return place is not None and (place.digest, place.size) == (item.digest, item.size)
 
 
@@ -150,15 +152,15 @@ class _Sender:
                 else:
                     missing.append(task)
             except PortalError as error:
-                outcomes.append(note(task.item, error))
+                outcomes.append(note_error(task.item, error))
         with runtime.archive().reader() as reader:
             contents = [self._content(task, check, reader) for task in missing]
             errors = self._destination.deliver(contents, overwrite=self._existing != "never")
         for task, content, found in zip(missing, contents, errors, strict=True):
             task.item.state = "sent" if content.sent else task.item.state
-            if found and found.sentence == NOT_AS_TAKEN_IN and task.place:
-                segment_checks.note_damage(task.place.segment)
-            outcomes.append(note(task.item, found) if found else _arrived(task.item))
+            if found and found.sentence == SOURCE_DAMAGED and task.place:
+                segment_checks.record_damage(task.place.segment)
+            outcomes.append(note_error(task.item, found) if found else _arrived(task.item))
         return outcomes
 
     def _is_there(self, item: Item, check: Check) -> bool:
@@ -169,7 +171,7 @@ class _Sender:
         if self._existing != "always" and self._is_whole(item, there.size, check):
             return True
         if self._existing == "never":
-            raise BadValue(OTHER_CONTENT)
+            raise BadValue(KEY_HAS_OTHER_CONTENT)
         return False
 
     def _content(self, task: Task, check: Check, reader: Reader) -> Content:
@@ -203,7 +205,7 @@ class _Sender:
             return (task.text,)
         if task.place is None:
             raise Damaged("The archive no longer has the bytes of this object.")
-        piece = self._sending.piece(CHUNK)
+        piece = self._sending.piece(CHUNK_SIZE)
         if task.place.size > piece:
             return self._pieces(task.place, piece, check)
         self._sending.wait(task.place.size, check)
@@ -212,7 +214,7 @@ class _Sender:
         except OSError as error:
             raise Damaged(_UNREADABLE.format(error.strerror)) from error
 
-    def _pieces(self, place: Place, piece: int, check: Check) -> Iterator[bytes]:
+    def _pieces(self, place: Location, piece: int, check: Check) -> Iterator[bytes]:
         with runtime.archive().open(place.segment, place.offset, place.size) as content:
             while True:
                 if self._is_long(place.size):
@@ -227,15 +229,15 @@ class _Sender:
                 yield chunk
 
     def _is_long(self, size: int) -> bool:
-        return size > SHORT or size > MOMENT * (self._rate or size)
+        return size > SMALL_OBJECT_BYTES or size > FINISH_SECONDS * (self._rate or size)
 
 
-def _source(task: Task, reader: Reader) -> bytes | Extent | None:
+def _source(task: Task, reader: Reader) -> bytes | FileExtent | None:
     """The item's bytes for another process, where they are on this disk."""
     if task.text is not None or task.place is None:
         return task.text
     file = reader.file(task.place.segment)
-    return Extent(file, task.place.offset) if file else None
+    return FileExtent(file, task.place.offset) if file else None
 
 
 def _arrived(item: Item) -> Outcome:
@@ -255,19 +257,19 @@ def _is_empty(job: Job, destination: "Destination") -> bool:
     if job.params.get("existing", "never") != "never":
         return False
     try:
-        return next(iter(destination.list(plan.common_beginning(job))), None) is None
+        return next(iter(destination.list(plan.common_key_prefix(job))), None) is None
     except PortalError as error:
         if error.permanent:
             return False  # each object will tell by itself
         raise
 
 
-def count(run: Run) -> None:
+def recount(run: Run) -> None:
     """Set the counts by the rows, which a retry changed."""
     rows = JobItem.select(JobItem.state, fn.COUNT(JobItem.id), fn.SUM(JobItem.size)).where(JobItem.job == run.job)
     grouped: Any = rows.group_by(JobItem.state).tuples()
     counts = {state: (number, size) for state, number, size in grouped}
-    arrived = [counts[state] for state in ARRIVED if state in counts]
+    arrived = [counts[state] for state in ARRIVED_STATES if state in counts]
     done, size = sum(number for number, _size in arrived), sum(size for _number, size in arrived)
     failed, _size = counts.get("failed", (0, 0))
     run.write(done=done, failed=failed, bytes=size)

@@ -8,13 +8,13 @@ from cronsim import CronSim, CronSimError
 
 from portal.errors import BadValue
 
-LONGEST = 100
-CLOSEST = timedelta(minutes=10)
+MAX_LINE_LENGTH = 100
+MIN_INTERVAL = timedelta(minutes=10)
 """How close to each other two times may be."""
-LOOKED_AT = 200
+CHECKED_TIMES = 200
 """Times that are looked at for the closest two."""
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-LAST = "L"
+LAST_DAY = "L"
 """The last day of a month."""
 
 
@@ -22,22 +22,22 @@ def parse(line: str) -> str:
     """The line with single spaces. Raises BadValue where it is no time, one that never comes, or too often."""
     words = line.split()
     text = " ".join(words)
-    if len(words) != 5 or len(text) > LONGEST:
+    if len(words) != 5 or len(text) > MAX_LINE_LENGTH:
         sentence = "Write five fields: minute, hour, day of the month, month, day of the week, like 0 2 * * 1-5."
         raise BadValue(sentence, field="line")
     try:
-        times = list(islice(CronSim(text, datetime.now(UTC)), LOOKED_AT))
+        times = list(islice(CronSim(text, datetime.now(UTC)), CHECKED_TIMES))
     except CronSimError as error:
         raise BadValue(f"{text!r} is no line of cron: {str(error).lower()}.", field="line") from error
     if not times:
         raise BadValue(f"{text!r} never comes. Choose a day that there is.", field="line")
-    if any(later - earlier < CLOSEST for earlier, later in pairwise(times)):
-        minutes = CLOSEST // timedelta(minutes=1)
+    if any(later - earlier < MIN_INTERVAL for earlier, later in pairwise(times)):
+        minutes = MIN_INTERVAL // timedelta(minutes=1)
         raise BadValue(f"{text!r} comes too often: leave {minutes} minutes between two times.", field="line")
     return text
 
 
-def of(*, every: str, at: str, weekday: str = "1", day: str = "1", line: str = "") -> str:
+def from_form(*, every: str, at: str, weekday: str = "1", day: str = "1", line: str = "") -> str:
     """The line of what a form says: `every` day, week or month `at` HH:MM, or a line of cron. Raises BadValue."""
     if every == "cron":
         return parse(line)
@@ -49,13 +49,13 @@ def of(*, every: str, at: str, weekday: str = "1", day: str = "1", line: str = "
             raise BadValue("Choose a day of the week.", field="weekday")
         return parse(f"{minute} {hour} * * {weekday}")
     if every == "month":
-        if day != LAST and not (day.isascii() and day.isdecimal() and 1 <= int(day[:3]) <= 28):
+        if day != LAST_DAY and not (day.isascii() and day.isdecimal() and 1 <= int(day[:3]) <= 28):
             raise BadValue("Choose a day from 1 to 28, or the last one.", field="day")
         return parse(f"{minute} {hour} {day} * *")
     raise BadValue(f"{every[:40]!r} is none of: day, week, month, cron.", field="every")
 
 
-def after(line: str, moment: datetime) -> datetime:
+def next_time(line: str, moment: datetime) -> datetime:
     """The first time after a moment."""
     return next(times(line, moment))
 

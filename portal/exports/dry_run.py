@@ -8,19 +8,19 @@ from peewee import fn
 from portal.errors import BadValue, Missing, PortalError
 from portal.exports import earlier_exports, plan, send_plan, sidecars
 from portal.jobs import jobs
-from portal.jobs.runs import End, Run
+from portal.jobs.runs import Run, RunEnd
 from portal.models import Job, JobItem, writing
 from portal.tree.walk import batched
 
 if TYPE_CHECKING:
     from portal.storage_drivers.destination import Destination, Stat
 
-ASKED_FOR = 1000
+MAX_STAT_REQUESTS = 1000
 """Objects that are asked for one by one; of more, what lies there is listed."""
-PAGE = 200
+ITEMS_PER_PAGE = 200
 
 
-def run(this: Run, *, destination: "Destination | None", asked_for: int = ASKED_FOR) -> End:
+def run(this: Run, *, destination: "Destination | None", asked_for: int = MAX_STAT_REQUESTS) -> RunEnd:
     """Plan the export, and look at what is there already; run twice it goes on with what is left.
 
     No destination: what goes to a peer, which cannot be asked.
@@ -30,13 +30,13 @@ def run(this: Run, *, destination: "Destination | None", asked_for: int = ASKED_
         plan.mark_collisions(this, "collides")
         _look(this, destination, asked_for)
     found = _sums(this.job.id)
-    sidecars.drop(this)
+    sidecars.delete_contents(this)
     this.write(done=this.job.total)
     sends = _sends(this.job, found)
     result: dict[str, Any] = {"found": found, "sends": sends}
     if destination is None:
-        result["classes"] = send_plan.numbers(this.job)
-    return End(sentence=_in_words(this.job, found, sends), result=result)
+        result["classes"] = send_plan.count_by_class(this.job)
+    return RunEnd(sentence=_in_words(this.job, found, sends), result=result)
 
 
 def get(job_id: int) -> Job:
@@ -47,17 +47,17 @@ def get(job_id: int) -> Job:
     return job
 
 
-def require_start(job: Job, *, confirmed: bool) -> None:
+def require_startable(job: Job, *, confirmed: bool) -> None:
     """Raise BadValue unless the export that was tried may be started."""
     if job.state != "done":
         raise BadValue(f"The dry run is {job.state}; only after one that is done can its export be started.")
-    if number := count(job, "collides"):
+    if number := count_items(job, "collides"):
         raise BadValue(f"{number:,} objects would get a path that another one has. Change the paths, and try again.")
     if job.result.get("patients") and not confirmed:
         raise BadValue("Identifiable patients leave the site: tick that this is allowed.", field="confirmed")
 
 
-def count(job: Job, state: str) -> int:
+def count_items(job: Job, state: str) -> int:
     """How many objects of a dry run came out like that."""
     return int(job.result.get("found", {}).get(state, [0, 0])[0])
 
@@ -77,7 +77,7 @@ def _look(this: Run, destination: "Destination", asked_for: int) -> None:
         return
     this.write(sentence="Lists what is there already.")
     # A store that takes two names for one has what another name lists: only a look at each would find it.
-    _compare(this, destination, destination.list(plan.common_beginning(this.job)))
+    _compare(this, destination, destination.list(plan.common_key_prefix(this.job)))
     this.write(sentence="")
 
 
@@ -100,12 +100,12 @@ def _asked(this: Run, destination: "Destination") -> Iterable["Stat"]:
 
 def _open(job_id: int, after: int) -> list[JobItem]:
     wanted = (JobItem.job == job_id) & (JobItem.state == "pending") & (JobItem.id > after)
-    return list(JobItem.select().where(wanted).order_by(JobItem.id).limit(PAGE))
+    return list(JobItem.select().where(wanted).order_by(JobItem.id).limit(ITEMS_PER_PAGE))
 
 
 def _compare(this: Run, destination: "Destination", stats: Iterable["Stat"]) -> None:
-    known = earlier_exports.Known(this.job.params["storage"])
-    for some in batched(stats, PAGE):
+    known = earlier_exports.EarlierExports(this.job.params["storage"])
+    for some in batched(stats, ITEMS_PER_PAGE):
         this.check()
         sizes = {stat.key: stat.size for stat in some}
         wanted = (JobItem.job == this.job) & (JobItem.state == "pending") & JobItem.key.in_(list(sizes))

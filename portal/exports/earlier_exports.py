@@ -5,16 +5,18 @@ from typing import Any
 
 from portal.models import Job, JobItem
 
-EARLIER = 20
+MAX_EARLIER_EXPORTS = 20
 """Exports to one storage that are remembered, the latest ones."""
 
 
-class Known:
+class EarlierExports:
     """What the latest exports to one storage have verified there."""
 
     def __init__(self, storage_id: int) -> None:
         ours = (Job.storage == storage_id) & (Job.kind == "export") & (Job.done > 0)
-        self._jobs = [row.id for row in Job.select(Job.id).where(ours).order_by(Job.id.desc()).limit(EARLIER)]
+        self._jobs = [
+            row.id for row in Job.select(Job.id).where(ours).order_by(Job.id.desc()).limit(MAX_EARLIER_EXPORTS)
+        ]
 
     def digests(self, keys: Sequence[str]) -> dict[str, str]:
         """Digest of each of some objects as it was read back last; those that we did not write are not among them."""

@@ -9,9 +9,9 @@ from portal.errors import Missing
 from portal.exports import copier, plan, request, rules, selection, sidecars
 from portal.exports import dry_run as export_dry_run
 from portal.exports import manifest as export_manifest
-from portal.exports.request import USUAL, Options, Order
+from portal.exports.request import DEFAULT_OPTIONS, ExportRequest, Options
 from portal.jobs import item_runner, jobs
-from portal.jobs.runs import End, Run
+from portal.jobs.runs import Run, RunEnd
 from portal.models import Job, JobItem, writing
 from portal.storage import connection_test, storages, unfinished_uploads
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from portal.storage_drivers.destination import Destination
 
 
-KINDS = ("export", "send")
+EXPORT_KINDS = ("export", "send")
 """Kinds of jobs that are exports: to a storage, and to a peer."""
 
 
-def start(path: str, *, to: str, actor: Actor, options: Options = USUAL) -> Job:
+def start(path: str, *, to: str, actor: Actor, options: Options = DEFAULT_OPTIONS) -> Job:
     """Export what of the project `GROUP/PROJECT` is there at this moment, to a storage or to `peer/LABEL`.
 
     Raises Missing, NotAllowed or BadValue.
@@ -33,14 +33,14 @@ def start(path: str, *, to: str, actor: Actor, options: Options = USUAL) -> Job:
     return _create(_kind(order.params), order, actor=actor)
 
 
-def dry_run(path: str, *, to: str, actor: Actor, options: Options = USUAL) -> Job:
+def dry_run(path: str, *, to: str, actor: Actor, options: Options = DEFAULT_OPTIONS) -> Job:
     """Find out what `start` would do, without writing anything there. Raises as `start` does."""
     rights.require_admin(actor)
     order = request.check(path, to, options)
     return _create("dry_run", order, actor=actor)
 
 
-def start_as_tried(dry_run_id: int, *, confirmed: bool, actor: Actor) -> Job:
+def start_after_dry_run(dry_run_id: int, *, confirmed: bool, actor: Actor) -> Job:
     """Start the very export that a dry run was of: the objects of its moment, so that nobody leaves unconfirmed.
 
     Raises Missing; BadValue where it found what must not be, or where patients leave and nobody has confirmed that;
@@ -48,27 +48,27 @@ def start_as_tried(dry_run_id: int, *, confirmed: bool, actor: Actor) -> Job:
     """
     rights.require_admin(actor)
     tried = export_dry_run.get(dry_run_id)
-    export_dry_run.require_start(tried, confirmed=confirmed)
+    export_dry_run.require_startable(tried, confirmed=confirmed)
     request.require_target(tried.params)
-    order = Order(part=request.part(tried), params={**tried.params, "dry_run": tried.id}, what=tried.what)
+    order = ExportRequest(part=request.part(tried), params={**tried.params, "dry_run": tried.id}, what=tried.what)
     return _create(_kind(order.params), order, actor=actor)
 
 
-def _create(kind: str, order: Order, *, actor: Actor) -> Job:
+def _create(kind: str, order: ExportRequest, *, actor: Actor) -> Job:
     size = measure(order)
     with writing():
-        job = put(kind, order, size, actor=actor)
-    jobs.ring(job)
+        job = create_job(kind, order, size, actor=actor)
+    jobs.enqueue(job)
     return job
 
 
-def measure(order: Order) -> tuple[int, int]:
+def measure(order: ExportRequest) -> tuple[int, int]:
     """Number and bytes of what is to be exported, where that is known before it is planned; else zeros."""
     usual = not order.params["rules"] or rules.parse(order.params["rules"]).are_usual
-    return (plan.count(order.part) if usual else None) or (0, 0)
+    return (plan.count_objects(order.part) if usual else None) or (0, 0)
 
 
-def put(kind: str, order: Order, size: tuple[int, int], *, actor: Actor) -> Job:
+def create_job(kind: str, order: ExportRequest, size: tuple[int, int], *, actor: Actor) -> Job:
     """Write the row of an export, inside a write block; ring for it after the commit. Raises Missing."""
     target = "peer" if "peer" in order.params else "storage"
     if target == "storage":
@@ -86,28 +86,30 @@ def _kind(params: dict[str, Any]) -> str:
     return "send" if "peer" in params else "export"
 
 
-def run(this: Run, *, destination: "Destination") -> End:
+def run(this: Run, *, destination: "Destination") -> RunEnd:
     """Do what of an export is not done yet: plan it, send and verify each item, write the manifest."""
     storage = storages.by_id(this.job.params["storage"])
-    connection_test.require(this, storage)
-    destination.expect(this.job.total or plan.COUNTED)  # what is not counted yet is more than that, or by rules
+    connection_test.require_passed(this, storage)
+    destination.expect(
+        this.job.total or plan.MAX_COUNTED_OBJECTS
+    )  # what is not counted yet is more than that, or by rules
     plan.plan(this)
     plan.mark_collisions(this, "failed")
     storages.lock_place(storage)
     if this.job.result.get("tries"):
-        connection_test.require_answer(destination)
-        unfinished_uploads.free_of(this.job, storage, destination)
-    copier.send(this, destination, threads=storages.threads(storage))
+        connection_test.require_reachable(destination)
+        unfinished_uploads.abort_of_job(this.job, storage, destination)
+    copier.copy_items(this, destination, threads=storages.threads(storage))
     failed, total = this.job.failed, this.job.total
     why = item_runner.first_reason(this.job, ("failed",))
     if failed and failed == total:
-        return End(state="failed", sentence=f"{in_words(total)} did not arrive. {why}")
+        return RunEnd(state="failed", sentence=f"{objects_in_words(total)} did not arrive. {why}")
     written = export_manifest.write(this, destination, storage)
     if failed:
-        sentence = f"{total - failed:,} of {in_words(total)} arrived whole. {failed:,} did not. {why}"
-        return End(state="errors", sentence=sentence, result=written)
-    sidecars.drop(this)
-    return End(sentence=_well(this.job), result=written)
+        sentence = f"{total - failed:,} of {objects_in_words(total)} arrived whole. {failed:,} did not. {why}"
+        return RunEnd(state="errors", sentence=sentence, result=written)
+    sidecars.delete_contents(this)
+    return RunEnd(sentence=_well(this.job), result=written)
 
 
 def get(job_id: int) -> Job:
@@ -118,9 +120,9 @@ def get(job_id: int) -> Job:
     return job
 
 
-def every(limit: int = 100, before: int | None = None, search: str = "", state: str = "") -> Sequence[Job]:
+def list_recent(limit: int = 100, before: int | None = None, search: str = "", state: str = "") -> Sequence[Job]:
     """Exports, newest first; see `jobs.every`."""
-    return jobs.every(limit, before, search, state, kinds=KINDS)
+    return jobs.list_recent(limit, before, search, state, kinds=EXPORT_KINDS)
 
 
 def items(job_id: int, state: str = "", limit: int = 100, after: int = 0) -> Sequence[JobItem]:
@@ -158,7 +160,7 @@ def view(job: Job, only: str | None = None) -> dict[str, Any]:
 
 def views(rows: Sequence[Job]) -> list[dict[str, Any]]:
     """The same of several, by a few statements."""
-    words = selection.each_in_words([job.params for job in rows])
+    words = selection.all_in_words([job.params for job in rows])
     return [view(job, only) for job, only in zip(rows, words, strict=True)]
 
 
@@ -175,14 +177,14 @@ def _well(job: Job) -> str:
     if not job.total:
         return f"The {_scope(job)} nothing to export.{stayed}"
     if beside := job.result.get("sidecars", 0):
-        return f"{in_words(job.total - beside)} arrived whole, each with its sidecar.{stayed}"
-    return f"{in_words(job.total)} arrived whole.{stayed}"
+        return f"{objects_in_words(job.total - beside)} arrived whole, each with its sidecar.{stayed}"
+    return f"{objects_in_words(job.total)} arrived whole.{stayed}"
 
 
 def _scope(job: Job) -> str:
     return "chosen part of the project holds" if job.params.get("only") else "project holds"
 
 
-def in_words(number: int) -> str:
+def objects_in_words(number: int) -> str:
     """A number of objects, as sentences say it."""
     return "1 object" if number == 1 else f"{number:,} objects"

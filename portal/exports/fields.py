@@ -33,11 +33,11 @@ FIELDS: Mapping[str, str] = MappingProxyType(
 """Word → kind. `study` and `series` are their descriptions, `origin` is device, user, peer, job or system."""
 
 
-def word(text: str) -> str:
+def normalize(text: str) -> str:
     """A field as somebody wrote it, as it is named here: `patient_id` and `Patient ID` are one."""
     return " ".join(text.replace("_", " ").casefold().split())
 
 
-def named() -> str:
+def all_names() -> str:
     """All fields, for a sentence."""
     return ", ".join(FIELDS)

@@ -10,13 +10,13 @@ from portal.errors import BadValue
 from portal.exports import fields
 from portal.exports.fields import FIELDS
 from portal.storage_drivers import object_keys
-from portal.tree.walk import MANIFESTS, Facts
+from portal.tree.walk import MANIFESTS_FOLDER, Facts
 
-USUAL = "{project}/{subject}/{session}/{acquisition}/{file}"
+DEFAULT_TEMPLATE = "{project}/{subject}/{session}/{acquisition}/{file}"
 """Follows the tree. Only here are names that would collide told apart."""
-LONGEST = 500
-MOST_SEGMENTS = 20
-REMEMBERED = 5000
+MAX_TEMPLATE_LENGTH = 500
+MAX_SEGMENTS = 20
+CACHE_SIZE = 5000
 
 _FIELD = re.compile(r"\{([^{}:|]*)(?::([^{}|]*))?(?:\|([^{}]*))?\}")
 _DAY = re.compile(r"(?:%[Ymdyj]|[A-Za-z0-9 ._-])+")
@@ -33,14 +33,14 @@ class Template:
 
     @property
     def is_usual(self) -> bool:
-        return self.text == USUAL
+        return self.text == DEFAULT_TEMPLATE
 
     def path(self, facts: Facts) -> str:
         """The key of an object. A folder whose fields are all empty is left out; a name that is empty is `_`."""
         written = ["".join(part(facts) for part in segment) for segment in self.segments]
         *folders, name = written
         cleaned = [_folder(text) for text in folders if text] + [object_keys.segment(name)]
-        if object_keys.folded(cleaned[0]) == MANIFESTS:
+        if object_keys.case_folded(cleaned[0]) == MANIFESTS_FOLDER:
             cleaned[0] = f"_{cleaned[0]}"
         return "/".join(cleaned)
 
@@ -48,8 +48,10 @@ class Template:
 def parse(text: str, *, field: str = "path") -> Template:
     """Raises BadValue, with the field of the form that it stands in."""
     text = text.strip()
-    if not 1 <= len(text) <= LONGEST:
-        raise BadValue(f"A path has between 1 and {LONGEST} characters, such as {USUAL}", field=field)
+    if not 1 <= len(text) <= MAX_TEMPLATE_LENGTH:
+        raise BadValue(
+            f"A path has between 1 and {MAX_TEMPLATE_LENGTH} characters, such as {DEFAULT_TEMPLATE}", field=field
+        )
     for found in _FIELD.finditer(text):
         if "/" in found[0]:
             sentence = (
@@ -57,10 +59,12 @@ def parse(text: str, *, field: str = "path") -> Template:
             )
             raise BadValue(sentence, field=field)
     segments = text.split("/")
-    if len(segments) > MOST_SEGMENTS:
-        raise BadValue(f"A path has at most {MOST_SEGMENTS} parts between slashes.", field=field)
+    if len(segments) > MAX_SEGMENTS:
+        raise BadValue(f"A path has at most {MAX_SEGMENTS} parts between slashes.", field=field)
     if any(segment.strip() in ("", ".", "..") for segment in segments):
-        sentence = f"The path begins or ends with a slash, or has an empty part, . or ..; write it like {USUAL}"
+        sentence = (
+            f"The path begins or ends with a slash, or has an empty part, . or ..; write it like {DEFAULT_TEMPLATE}"
+        )
         raise BadValue(sentence, field=field)
     return Template(text=text, segments=tuple(_segment(segment, field) for segment in segments))
 
@@ -84,9 +88,9 @@ def _literal(text: str, field: str) -> tuple[Part, ...]:
 
 
 def _part(written: str, how: str | None, default: str, field: str) -> Part:
-    name = fields.word(written)
+    name = fields.normalize(written)
     if name not in FIELDS:
-        raise BadValue(f"There is no field {{{written[:40]}}}. The fields are: {fields.named()}.", field=field)
+        raise BadValue(f"There is no field {{{written[:40]}}}. The fields are: {fields.all_names()}.", field=field)
     if how is None:
         return lambda facts: facts.get(name, "") or default
     write = _format(name, how, field)
@@ -107,13 +111,13 @@ def _format(name: str, how: str, field: str) -> Callable[[str], str]:
     raise BadValue(f"{{{name}:{how[:30]}}} is no format that Portico knows. Known are: {known}.", field=field)
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def _folder(text: str) -> str:
     """A folder's name, which stands in the path of each of its files."""
     return object_keys.segment(text)
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def _moment(value: str, recorded: str, how: str) -> str:
     try:
         return datetime.strptime(value, recorded).strftime(how)  # noqa: DTZ007 (as recorded, in no time zone)

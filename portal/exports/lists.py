@@ -1,17 +1,17 @@
 """The list of exports."""
 
 from portal.exports import exports
-from portal.jobs.lists import OBJECT_SORTS, SEARCHED, job_state, with_reasons
+from portal.jobs.lists import OBJECT_JOB_SORTS, SEARCHED_COLUMNS, state_expression, with_wait_reasons
 from portal.listing import LongList
 from portal.models import Job
 
 EXPORTS = LongList(
     table=Job,
-    rows=lambda: Job.select().where(Job.kind.in_(exports.KINDS)),
-    views=lambda rows: with_reasons(exports.views, rows),
-    state=job_state,
-    searched=SEARCHED,
-    sorts=OBJECT_SORTS,
+    rows=lambda: Job.select().where(Job.kind.in_(exports.EXPORT_KINDS)),
+    views=lambda rows: with_wait_reasons(exports.views, rows),
+    state=state_expression,
+    searched=SEARCHED_COLUMNS,
+    sorts=OBJECT_JOB_SORTS,
     usual="-number",
     heads=(
         *("Export", "Project", "To", "State", "What happened", "Objects", "Arrived", "Failed", "Bytes"),

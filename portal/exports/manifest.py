@@ -18,15 +18,15 @@ from portal.errors import Damaged, Missing, Taken, Unreachable
 from portal.exports import sidecars
 from portal.jobs.runs import Run
 from portal.models import ALTERNATE, CURRENT, File, FileVersion, Instance, Job, JobItem, Storage, now
-from portal.models.compiled import among, plain
-from portal.tree.walk import MANIFESTS, batched
+from portal.models.compiled import is_one_of, raw_rows
+from portal.tree.walk import MANIFESTS_FOLDER, batched
 
 if TYPE_CHECKING:
     from portal.storage_drivers.destination import Destination
 
 FORMAT = "portico-manifest-1"
-PAGE = 500
-CHUNK = 1 << 20
+ITEMS_PER_PAGE = 500
+CHUNK_BYTES = 1 << 20
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -40,7 +40,7 @@ class Manifest:
 
     def chunks(self) -> Iterator[bytes]:
         self.file.seek(0)
-        while chunk := self.file.read(CHUNK):
+        while chunk := self.file.read(CHUNK_BYTES):
             yield chunk
 
 
@@ -69,7 +69,7 @@ def write(run: Run, destination: "Destination", storage: Storage) -> dict[str, A
     """
     while True:
         begun = _begun(run)
-        manifest = make(_head(run.job, storage, begun["ended"]), run.job.id, storage.prefix)
+        manifest = build(_head(run.job, storage, begun["ended"]), run.job.id, storage.prefix)
         with manifest.file:
             is_new = _put(destination, begun["name"], manifest)
         if _is_there(destination, begun["name"], manifest):
@@ -88,7 +88,7 @@ def _begun(run: Run) -> dict[str, Any]:
     number = begun.get("number", 0) + 1
     moment = now()
     again = f"-{number}" if number > 1 else ""
-    name = f"{MANIFESTS}/{moment:%Y-%m-%dT%H%M%SZ}-export-{run.job.id}{again}/manifest.json"
+    name = f"{MANIFESTS_FOLDER}/{moment:%Y-%m-%dT%H%M%SZ}-export-{run.job.id}{again}/manifest.json"
     begun = {"name": name, "ended": moment.isoformat(), "number": number}
     run.write(result={**run.job.result, "manifest": begun})
     return begun
@@ -130,7 +130,7 @@ def _head(job: Job, storage: Storage, ended: str) -> dict[str, Any]:
     }
 
 
-def make(head: dict[str, Any], job_id: int, prefix: str) -> Manifest:
+def build(head: dict[str, Any], job_id: int, prefix: str) -> Manifest:
     """Write the manifest of an export's items, in constant memory; the same bytes for the same head and items.
 
     One JSON object, an item a line. The signature is the HMAC-SHA-256 of all bytes before its own line, under the
@@ -139,7 +139,7 @@ def make(head: dict[str, Any], job_id: int, prefix: str) -> Manifest:
     file = tempfile.TemporaryFile(dir=runtime.current().run)  # noqa: SIM115 (it goes when the manifest does)
     signature = hmac.new(runtime.secrets().derive("manifest"), digestmod=hashlib.sha256)
     digest = hashlib.sha256()
-    for some in batched(_lines(head, job_id, f"{prefix}/" if prefix else ""), PAGE):
+    for some in batched(_lines(head, job_id, f"{prefix}/" if prefix else ""), ITEMS_PER_PAGE):
         lines = b"".join(some)
         signature.update(lines)
         digest.update(lines)
@@ -206,7 +206,7 @@ def _items(job_id: int, state: str) -> Iterator[tuple[_Row, dict[str, str]]]:
         if not rows:
             return
         uids = _sop_instance_uids([row.file for row in rows if row.file is not None])
-        beside = sidecars.objects([row.id for row in rows])
+        beside = sidecars.described_keys([row.id for row in rows])
         for row in rows:
             told = {"sidecar_of": beside[row.id]} if row.id in beside else {}
             if row.file in uids:
@@ -224,10 +224,10 @@ def _page(job_id: int, state: str, after: int) -> list[_Row]:
     is_older = (FileVersion.file == JobItem.file) & (FileVersion.version == JobItem.version)
     found = JobItem.select(*of_item, *of_file, *of_version).left_outer_join(File).where(wanted)
     found = found.join_from(JobItem, FileVersion, JOIN.LEFT_OUTER, on=is_older)
-    return [_Row(*row) for row in plain(found.order_by(JobItem.id).limit(PAGE))]
+    return [_Row(*row) for row in raw_rows(found.order_by(JobItem.id).limit(ITEMS_PER_PAGE))]
 
 
 def _sop_instance_uids(file_ids: list[int]) -> dict[int | None, str]:
     shown = Instance.state.in_((CURRENT, ALTERNATE))
     found = Instance.select(Instance.file, Instance.sop_uid)
-    return dict(plain(found.where(among(Instance.file, file_ids), Instance.member == "", shown)))
+    return dict(raw_rows(found.where(is_one_of(Instance.file, file_ids), Instance.member == "", shown)))

@@ -10,14 +10,14 @@ from portal import runtime
 from portal.errors import BadValue
 from portal.exports.manifest import FORMAT
 
-LONGEST_LINE = 1 << 20
-MOST_HEAD = 50
+MAX_LINE_BYTES = 1 << 20
+MAX_HEAD_LINES = 50
 """Lines before the items."""
-MOST_BYTES = 1 << 62
-NO_MANIFEST = "It is no manifest of Portico, or it was cut off."
+MAX_OBJECT_BYTES = 1 << 62
+NOT_A_MANIFEST = "It is no manifest of Portico, or it was cut off."
 
 Entry = dict[str, Any]
-TEXTS = {"key": None, "sha256": None, "sidecar_of": "", "name": ""}
+TEXT_KEYS = {"key": None, "sha256": None, "sidecar_of": "", "name": ""}
 """What of an entry is text, and what stands for it where it is left out."""
 
 
@@ -42,18 +42,18 @@ class ManifestReader:
         """Each object that it says has arrived. Raises BadValue where it is no manifest."""
         lines = self._lines()
         if self._value(f"{{{self._head(lines)}}}") != {"format": FORMAT}:
-            raise BadValue(NO_MANIFEST)
-        for _number, line in zip(range(MOST_HEAD), lines, strict=False):
+            raise BadValue(NOT_A_MANIFEST)
+        for _number, line in zip(range(MAX_HEAD_LINES), lines, strict=False):
             if line == b'"items": [':
                 break
             self.head |= self._value(b"{%s}" % line.removesuffix(b","))
         else:
-            raise BadValue(NO_MANIFEST)
+            raise BadValue(NOT_A_MANIFEST)
         yield from self._items(lines)
         for _line in lines:
             pass  # what failed, and the signature
         if not self._is_over:
-            raise BadValue(NO_MANIFEST)
+            raise BadValue(NOT_A_MANIFEST)
 
     def check(self) -> None:
         """Read all of it. Raises BadValue where it is no manifest."""
@@ -68,19 +68,19 @@ class ManifestReader:
             if line == b"],":
                 return
             entry = self._value(line.removesuffix(b","))
-            if type(entry.get("size")) is not int or not 0 <= entry["size"] < MOST_BYTES:
-                raise BadValue(NO_MANIFEST)
-            if not all(_is_text(entry.get(name, default)) for name, default in TEXTS.items()):
-                raise BadValue(NO_MANIFEST)
+            if type(entry.get("size")) is not int or not 0 <= entry["size"] < MAX_OBJECT_BYTES:
+                raise BadValue(NOT_A_MANIFEST)
+            if not all(_is_text(entry.get(name, default)) for name, default in TEXT_KEYS.items()):
+                raise BadValue(NOT_A_MANIFEST)
             yield entry
 
     def _value(self, text: str | bytes) -> dict[str, Any]:
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise BadValue(NO_MANIFEST) from error
+            raise BadValue(NOT_A_MANIFEST) from error
         if not isinstance(value, dict):
-            raise BadValue(NO_MANIFEST)
+            raise BadValue(NOT_A_MANIFEST)
         return value
 
     def _lines(self) -> Iterator[bytes]:
@@ -90,8 +90,8 @@ class ManifestReader:
             self.size += len(chunk)
             self._whole.update(chunk)
             *lines, waiting = (waiting + chunk).split(b"\n")
-            if len(waiting) > LONGEST_LINE:
-                raise BadValue(NO_MANIFEST)
+            if len(waiting) > MAX_LINE_BYTES:
+                raise BadValue(NOT_A_MANIFEST)
             for line in lines:
                 if line.startswith(b'"signature": '):
                     self._close(line)

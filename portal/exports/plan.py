@@ -11,16 +11,16 @@ from portal.exports import request, send_plan, sidecars
 from portal.exports import rules as export_rules
 from portal.jobs.runs import Run
 from portal.models import Job, JobItem, batched_writes, writing
-from portal.tree.walk import Found, Part, Walk, live, older, parents
+from portal.tree.walk import ProjectPart, Walk, WalkedFile, container_queries, live_files, older_versions
 
-PAGE = 500
-SHARED = "Another object would get this path too. Change the path, so that each has one of its own."
-COUNTED = 10_000
+ITEMS_PER_PAGE = 500
+SHARED_KEY = "Another object would get this path too. Change the path, so that each has one of its own."
+MAX_COUNTED_OBJECTS = 10_000
 """Objects that are counted while somebody waits for the start of an export; more are counted by the plan."""
 
 
 @dataclass(kw_only=True)
-class Tally:
+class PlanCounts:
     """What a plan came to."""
 
     objects: int = 0
@@ -38,14 +38,14 @@ class Tally:
             self._last = subject
 
 
-def count(part: Part) -> tuple[int, int] | None:
+def count_objects(part: ProjectPart) -> tuple[int, int] | None:
     """How many objects of how many bytes lie there now; None if there are too many to count at once."""
     number = size = 0
-    queries = (query(kind, ids) for kind, ids in parents(part) for query in (live, older))
+    queries = (query(kind, ids) for kind, ids in container_queries(part) for query in (live_files, older_versions))
     for query in queries:
-        sizes = [row[1] for row in query.limit(COUNTED + 1 - number).tuples()]
+        sizes = [row[1] for row in query.limit(MAX_COUNTED_OBJECTS + 1 - number).tuples()]
         number, size = number + len(sizes), size + sum(sizes)
-        if number > COUNTED:
+        if number > MAX_COUNTED_OBJECTS:
             return None
     return number, size
 
@@ -57,12 +57,12 @@ def plan(run: Run) -> None:
     """
     if run.job.result.get("planned"):
         return
-    drop(run)
+    delete_items(run)
     rules = request.rules(run.job)
     # A peer takes DICOM objects, which have no versions.
     walk = Walk(request.part(run.job), run.job.params["last_file"], with_versions="peer" not in run.job.params)
-    tally = Tally()
-    spell = batched_writes.Spell()
+    tally = PlanCounts()
+    spell = batched_writes.BatchWriter()
     for chunk in spell.chunks(_rows(run.job, walk, rules, tally)):
         run.check()
         with spell.writing():
@@ -81,7 +81,7 @@ def plan(run: Run) -> None:
     run.write(total=tally.objects + beside, result=result, sentence="")
 
 
-def _rows(job: Job, walk: Walk, rules: export_rules.Rules, tally: Tally) -> Iterator[tuple[Any, ...]]:
+def _rows(job: Job, walk: Walk, rules: export_rules.Rules, tally: PlanCounts) -> Iterator[tuple[Any, ...]]:
     """Rows as `JobItem.add` takes them, with the version; also what no rule or no peer takes, with the reason."""
     for found, why_not in _sifted(job, walk):
         key, sentence = ("", why_not) if why_not else rules.place(found)
@@ -93,9 +93,9 @@ def _rows(job: Job, walk: Walk, rules: export_rules.Rules, tally: Tally) -> Iter
             yield job.id, found.id, found.path, found.size, found.digest, "unmatched", sentence, False, 0, found.version
 
 
-def _sifted(job: Job, walk: Walk) -> Iterator[tuple[Found, str]]:
+def _sifted(job: Job, walk: Walk) -> Iterator[tuple[WalkedFile, str]]:
     if "peer" in job.params:
-        return send_plan.sift(walk.files(), job.params.get("study", ""))
+        return send_plan.with_refusals(walk.files(), job.params.get("study", ""))
     return ((found, "") for found in walk.files())
 
 
@@ -117,27 +117,27 @@ def mark_collisions(run: Run, state: str) -> None:
         ids = [number for number, key in page if hash(key.casefold()) in shared]
         if ids:
             with writing():
-                JobItem.update(state=state, sentence=SHARED, permanent=True).where(JobItem.id.in_(ids)).execute()
+                JobItem.update(state=state, sentence=SHARED_KEY, permanent=True).where(JobItem.id.in_(ids)).execute()
 
 
 def _page(condition: Any) -> list[tuple[int, str]]:
     rows: Any = JobItem.select(JobItem.id, JobItem.key).where(condition)
-    return list(rows.order_by(JobItem.id).limit(PAGE).tuples())
+    return list(rows.order_by(JobItem.id).limit(ITEMS_PER_PAGE).tuples())
 
 
-def common_beginning(job: Job) -> str:
+def common_key_prefix(job: Job) -> str:
     """What all keys of a job begin with."""
     keys: Any = JobItem.select(fn.MIN(JobItem.key), fn.MAX(JobItem.key)).where(JobItem.job == job)
     first, last = keys.tuples()[0]
-    return beginning(first or "", last or "")
+    return common_prefix(first or "", last or "")
 
 
-def beginning(first: str, last: str) -> str:
+def common_prefix(first: str, last: str) -> str:
     """What the first and the last key in their order, and so all, begin with."""
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
     return "".join(one for one, _other in same)
 
 
-def drop(run: Run) -> None:
+def delete_items(run: Run) -> None:
     """Take away what a killed run has planned."""
     batched_writes.delete(JobItem, JobItem.job == run.job, check=run.check)

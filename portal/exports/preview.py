@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from portal.errors import PortalError
 from portal.exports import request, samples, selection, send_plan
 from portal.exports import rules as export_rules
-from portal.exports.request import TO_PEER, Options
+from portal.exports.request import PEER_PREFIX, Options
 from portal.exports.rules import Rules
 from portal.models import Storage
 from portal.storage import storages
 from portal.tree import containers
-from portal.tree.walk import Found
+from portal.tree.walk import WalkedFile
 
-SHOWN = 10
+MAX_LINES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,29 +40,29 @@ class Preview:
     """What is not right yet, in a sentence."""
 
 
-def look(path: str, to: str, options: Options) -> Preview:
+def build(path: str, to: str, options: Options) -> Preview:
     """Some objects of the project under the rules as they are now; a refusal where these cannot be."""
     try:
-        options = request.meant_for(to, options)
+        options = request.options_for(to, options)
         project = containers.project(path)
-        part = selection.of(project.id, options.level, options.only)
+        part = selection.resolve(project.id, options.level, options.only)
         rules = export_rules.parse(options.rules)
     except PortalError as error:
         return Preview(refusal=error.sentence)
-    some = samples.sample(part, SHOWN)
-    of = selection.titled(part, options.level, options.only)
-    if to.startswith(TO_PEER):
-        return Preview(lines=_objects(some, rules), peer=to.removeprefix(TO_PEER), of=of)
+    some = samples.sample(part, MAX_LINES)
+    of = selection.title(part, options.level, options.only)
+    if to.startswith(PEER_PREFIX):
+        return Preview(lines=_objects(some, rules), peer=to.removeprefix(PEER_PREFIX), of=of)
     placed = ((found.path, *rules.place(found)) for found in some)
     lines = tuple(Line(name=name, key=key, sentence=sentence) for name, key, sentence in placed)
     return Preview(lines=lines, before=_before(to), of=of)
 
 
-def _objects(some: Sequence[Found], rules: Rules) -> tuple[Line, ...]:
+def _objects(some: Sequence[WalkedFile], rules: Rules) -> tuple[Line, ...]:
     """What a peer would be sent, and why the others stay here."""
     classes = send_plan.sop_classes([found.id for found in some])
     lines = []
-    for found, why in send_plan.sift(some):
+    for found, why in send_plan.with_refusals(some):
         _key, left_out = rules.place(found)
         sentence = left_out or why
         sop_class = "" if sentence else classes.get(found.id, "")
@@ -71,5 +71,5 @@ def _objects(some: Sequence[Found], rules: Rules) -> tuple[Line, ...]:
 
 
 def _before(to: str) -> str:
-    row: Storage | None = next((row for row in storages.every() if row.label == to), None)
+    row: Storage | None = next((row for row in storages.list_all() if row.label == to), None)
     return "/".join(part for part in (row.label, row.prefix) if part) + "/" if row else ""

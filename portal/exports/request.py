@@ -9,17 +9,17 @@ from peewee import fn
 from portal.errors import BadValue
 from portal.exports import conditions, selection
 from portal.exports import rules as export_rules
-from portal.exports.rules import Rules, Written
+from portal.exports.rules import Rules, WrittenRule
 from portal.models import File, Job
 from portal.peers import peers
 from portal.storage import storages
 from portal.tree import containers, labels
-from portal.tree.walk import Part
+from portal.tree.walk import ProjectPart
 
 EXISTING = ("never", "different", "always")
-TO_PEER = "peer/"
+PEER_PREFIX = "peer/"
 """What stands before the label of a peer where it stands in place of a storage."""
-SLOWEST = 1000
+MIN_BANDWIDTH = 1000
 """Bytes a second: a slower export would never end."""
 
 
@@ -33,7 +33,7 @@ class Options:
     """The subject (`S-01`), the session (`S-01/Visit 1`) or what to search studies for; `#12` is a row's number."""
     study: str = ""
     """A Study Instance UID, in place of level and only."""
-    rules: Sequence[Written] = ()
+    rules: Sequence[WrittenRule] = ()
     existing: str = "never"
     """Whether what is there is written over: never, different (where its content differs), always."""
     bandwidth: str = ""
@@ -43,26 +43,26 @@ class Options:
     """Whether a document lies beside each object, enough to take it in again with nothing lost."""
 
 
-USUAL = Options()
+DEFAULT_OPTIONS = Options()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    part: Part
+class ExportRequest:
+    part: ProjectPart
     params: dict[str, Any]
     what: str
 
 
-def check(path: str, to: str, options: Options) -> Order:
+def check(path: str, to: str, options: Options) -> ExportRequest:
     """Raises Missing, NotAllowed or BadValue, with the field of the form."""
     project = containers.project(path)
     group, label = project.group.code, project.label
-    options = meant_for(to, options)
+    options = options_for(to, options)
     if options.study:
-        part = selection.of_study(project.id, options.study.strip())
+        part = selection.resolve_study(project.id, options.study.strip())
         options = replace(options, level="study", only=options.study)
     else:
-        part = selection.of(project.id, options.level, options.only)
+        part = selection.resolve(project.id, options.level, options.only)
     rules = export_rules.parse(options.rules)
     if options.existing not in EXISTING:
         raise BadValue(f"{options.existing[:40]!r} is none of: {', '.join(EXISTING)}.", field="existing")
@@ -72,7 +72,7 @@ def check(path: str, to: str, options: Options) -> Order:
         **_target(to, group, label),
         "last_file": File.select(fn.MAX(File.id)).scalar() or 0,
         "part": {"level": part.level, "ids": list(part.ids)},
-        "only": selection.kept(part, options.level, options.only),
+        "only": selection.as_kept(part, options.level, options.only),
         **({"study": options.study.strip()} if options.study else {}),
         "rules": rules.written(),
         "existing": options.existing,
@@ -80,14 +80,14 @@ def check(path: str, to: str, options: Options) -> Order:
         "sidecars": options.sidecars,
     }
     name = labels.clean(options.label) if options.label.strip() else ""
-    of = ", ".join(filter(None, (params["path"], selection.titled(part, options.level, options.only))))
+    of = ", ".join(filter(None, (params["path"], selection.title(part, options.level, options.only))))
     what = name or f"{of} to {params['to']}"
-    return Order(part=part, params=params, what=what)
+    return ExportRequest(part=part, params=params, what=what)
 
 
-def meant_for(to: str, options: Options) -> Options:
+def options_for(to: str, options: Options) -> Options:
     """The options that mean something there: a peer gets objects, so no paths, and says nothing of what it has."""
-    if not to.startswith(TO_PEER):
+    if not to.startswith(PEER_PREFIX):
         return options
     rules = [{name: value for name, value in rule.items() if name != "path"} for rule in options.rules]
     return replace(options, rules=rules, existing="never", sidecars=False)
@@ -95,8 +95,8 @@ def meant_for(to: str, options: Options) -> Options:
 
 def _target(to: str, group: str, label: str) -> dict[str, Any]:
     """The storage, or the peer behind `peer/`: a label of a storage has no slash."""
-    if to.startswith(TO_PEER):
-        peer = peers.require_send(to.removeprefix(TO_PEER))
+    if to.startswith(PEER_PREFIX):
+        peer = peers.require_sendable(to.removeprefix(PEER_PREFIX))
         return {"peer": peer.id, "to": peer.label}
     storage = storages.get(to)
     storages.require_export(storage, group, label)
@@ -106,15 +106,15 @@ def _target(to: str, group: str, label: str) -> dict[str, Any]:
 def require_target(params: dict[str, Any]) -> None:
     """Raise Missing or NotAllowed unless where an export goes may still be used."""
     if "peer" in params:
-        peers.require_send(peers.by_id(params["peer"]).label)
+        peers.require_sendable(peers.by_id(params["peer"]).label)
         return
     storages.require_export(storages.by_id(params["storage"]), *containers.path_of(params["project"]).split("/", 1))
 
 
-def part(job: Job) -> Part:
+def part(job: Job) -> ProjectPart:
     """What an export or dry run is of."""
     chosen = job.params.get("part") or {"level": "project", "ids": ()}
-    return Part(project=job.params["project"], level=chosen["level"], ids=tuple(chosen["ids"]))
+    return ProjectPart(project=job.params["project"], level=chosen["level"], ids=tuple(chosen["ids"]))
 
 
 def rules(job: Job) -> Rules:
@@ -127,7 +127,7 @@ def _bandwidth(text: str) -> int:
     text = text.strip().removesuffix("/s").strip()
     if not text:
         return 0
-    number = conditions.number_of("size", text)
-    if number is None or number < SLOWEST:
+    number = conditions.comparable_number("size", text)
+    if number is None or number < MIN_BANDWIDTH:
         raise BadValue(f"{text[:40]!r} is no speed. Write what is sent in a second, like 10 MB.", field="bandwidth")
     return int(number)

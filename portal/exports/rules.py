@@ -9,13 +9,13 @@ from portal.errors import BadValue
 from portal.exports import conditions, key_template
 from portal.exports.conditions import Condition
 from portal.exports.key_template import Template
-from portal.tree.walk import Facts, Found
+from portal.tree.walk import Facts, WalkedFile
 
 LEVELS = ("all", "project", "subject", "session", "acquisition")
-MOST = 10
-MOST_CONDITIONS = 20
+MAX_RULES = 10
+MAX_CONDITIONS = 20
 """Conditions of one rule that include, and as many that exclude."""
-Written = Mapping[str, Any]
+WrittenRule = Mapping[str, Any]
 """A rule as it is kept: level, include and exclude (lines), path."""
 
 
@@ -51,7 +51,7 @@ class Rules:
         """Whether two objects may get one key: not by the usual path alone, which tells names apart."""
         return any(not rule.template.is_usual for rule in self.rules)
 
-    def place(self, found: Found) -> tuple[str, str]:
+    def place(self, found: WalkedFile) -> tuple[str, str]:
         """The key of an object; or no key, and a sentence that says why no rule takes it."""
         if self.are_usual:
             return found.path, ""
@@ -79,17 +79,17 @@ class Rules:
         ]
 
 
-def parse(rules: Sequence[Written]) -> Rules:
+def parse(rules: Sequence[WrittenRule]) -> Rules:
     """The rules as somebody wrote them; without any: everything, each object at its usual path.
 
     Raises BadValue with the field of the form: `include_2` is that of the second rule.
     """
-    if len(rules) > MOST:
-        raise BadValue(f"An export has at most {MOST} rules.", field=f"level_{MOST}")
+    if len(rules) > MAX_RULES:
+        raise BadValue(f"An export has at most {MAX_RULES} rules.", field=f"level_{MAX_RULES}")
     return Rules(rules=tuple(_rule(rule, number) for number, rule in enumerate(rules or ({},), 1)))
 
 
-def _rule(rule: Written, number: int) -> Rule:
+def _rule(rule: WrittenRule, number: int) -> Rule:
     level = str(rule.get("level") or "all")
     if level not in LEVELS:
         raise BadValue(f"{level[:40]!r} is no level. Choose one of: {', '.join(LEVELS)}.", field=f"level_{number}")
@@ -97,13 +97,13 @@ def _rule(rule: Written, number: int) -> Rule:
         level=level,
         include=_conditions(rule.get("include") or (), f"include_{number}"),
         exclude=_conditions(rule.get("exclude") or (), f"exclude_{number}"),
-        template=key_template.parse(str(rule.get("path") or key_template.USUAL), field=f"path_{number}"),
+        template=key_template.parse(str(rule.get("path") or key_template.DEFAULT_TEMPLATE), field=f"path_{number}"),
     )
 
 
 def _conditions(lines: Any, field: str) -> tuple[Condition, ...]:
     if not isinstance(lines, list | tuple):
         raise BadValue("Conditions are a list of texts, such as: modality is MR", field=field)
-    if len(lines) > MOST_CONDITIONS:
-        raise BadValue(f"A rule has at most {MOST_CONDITIONS} conditions here.", field=field)
+    if len(lines) > MAX_CONDITIONS:
+        raise BadValue(f"A rule has at most {MAX_CONDITIONS} conditions here.", field=field)
     return tuple(conditions.parse(str(line), field=field) for line in lines)

@@ -8,26 +8,26 @@ from typing import Any
 from peewee import fn
 
 from portal.models import HELD, SUPERSEDED, Acquisition, File, Instance, Project, Session, Subject
-from portal.models.compiled import among, plain
-from portal.tree.walk import Folder, Found, Part, Walk, subject_folder, top_folder
+from portal.models.compiled import is_one_of, raw_rows
+from portal.tree.walk import Folder, ProjectPart, Walk, WalkedFile, project_folder, subject_folder
 
-SUBJECTS, LOOKED_AT = 6, 40
+SAMPLED_SUBJECTS, MAX_CONTAINERS = 6, 40
 """Subjects that are looked at for a sample, and containers of each."""
-NEWEST = 2**63 - 1
+LAST_FILE_ID = 2**63 - 1
 LEVELS: dict[str, Any] = {"project": Project, "subject": Subject, "session": Session, "acquisition": Acquisition}
 
 
-def sample(part: Part, most: int) -> list[Found]:
+def sample(part: ProjectPart, most: int) -> list[WalkedFile]:
     """Some files of a part, as different as a quick look finds them: other levels, modalities and subjects first.
 
     Names are not told apart from siblings that are not among them.
     """
-    top = top_folder(part.project)
-    walk = Walk(part, NEWEST)
+    top = project_folder(part.project)
+    walk = Walk(part, LAST_FILE_ID)
     folders: list[Folder] = [top] if part.level == "project" else []
     for number, label, patient_id in _some_subjects(part):
         below = walk.below([subject_folder(top, number, label, patient_id)])
-        folders += itertools.islice(below, LOOKED_AT)
+        folders += itertools.islice(below, MAX_CONTAINERS)
     firsts = _first_files(folders)
     filled = [folder for folder in folders if (folder.level, folder.id) in firsts]
     seen: set[tuple[str, ...]] = set()
@@ -40,22 +40,22 @@ def sample(part: Part, most: int) -> list[Found]:
     return list(walk.named([*other, *more][:most], firsts))
 
 
-def _some_subjects(part: Part) -> list[tuple[Any, ...]]:
+def _some_subjects(part: ProjectPart) -> list[tuple[Any, ...]]:
     """The first, the last and some subjects between them that are meant."""
     meant = Subject.select(Subject.id).where(Subject.project == part.project, Subject.trash.is_null())
     if part.level == "subject":
         meant = meant.where(Subject.id.in_(part.ids))
     if part.level == "session":
-        some = part.ids[:: max(1, len(part.ids) // SUBJECTS)][:SUBJECTS]
+        some = part.ids[:: max(1, len(part.ids) // SAMPLED_SUBJECTS)][:SAMPLED_SUBJECTS]
         meant = meant.where(Subject.id.in_(Session.select(Session.subject).where(Session.id.in_(some))))
-    ((first, last),) = plain(meant.select(fn.MIN(Subject.id), fn.MAX(Subject.id)))
+    ((first, last),) = raw_rows(meant.select(fn.MIN(Subject.id), fn.MAX(Subject.id)))
     found: dict[int, tuple[Any, ...]] = {}
-    for place in range(SUBJECTS if first is not None else 0):
-        least = first + (last - first) * place // (SUBJECTS - 1)
+    for place in range(SAMPLED_SUBJECTS if first is not None else 0):
+        least = first + (last - first) * place // (SAMPLED_SUBJECTS - 1)
         rows = Subject.select(Subject.id, Subject.label, Subject.patient_id).where(
             Subject.id.in_(meant.where(Subject.id >= least).order_by(Subject.id).limit(1))
         )
-        found |= {row[0]: row for row in plain(rows)}
+        found |= {row[0]: row for row in raw_rows(rows)}
     return list(found.values())
 
 
@@ -68,6 +68,6 @@ def _first_files(folders: Sequence[Folder]) -> dict[tuple[str, int], "array[int]
         lying = (File.parent_type == level) & (File.parent_id == table.id) & File.deleted_at.is_null()
         one = File.select(File.id).where(lying, ~fn.EXISTS(held))
         ids = [folder.id for folder in folders if folder.level == level]
-        rows = table.select(table.id, one.limit(1)).where(among(table.id, ids))
-        found |= {(level, number): array("q", [file]) for number, file in plain(rows) if file is not None}
+        rows = table.select(table.id, one.limit(1)).where(is_one_of(table.id, ids))
+        found |= {(level, number): array("q", [file]) for number, file in raw_rows(rows) if file is not None}
     return found

@@ -7,13 +7,13 @@ from typing import Any
 from peewee import Case
 
 from portal.exports import exports, schedules
-from portal.jobs.progress import ACTIVE
+from portal.jobs.progress import ACTIVE_STATES
 from portal.listing import LongList
 from portal.models import Job, Schedule, ScheduleRun
 
 
 @dataclass(frozen=True, kw_only=True)
-class Time:
+class ScheduledTime:
     """One time that a schedule was due; `export` is None where nothing was started, or its row is gone."""
 
     id: int
@@ -46,13 +46,13 @@ SCHEDULES = LongList(
 )
 
 
-def times_of(schedule: Schedule) -> LongList:
+def times_for(schedule: Schedule) -> LongList:
     """When a schedule was due, and what came of it."""
     return LongList(
         table=ScheduleRun,
         rows=lambda: ScheduleRun.select(ScheduleRun, Job).left_outer_join(Job).where(ScheduleRun.schedule == schedule),
         views=lambda rows: [_time(row) for row in rows],
-        state=lambda: Case(None, [(Job.id.is_null(), "out"), (Job.state.in_(ACTIVE), "active")], Job.state),
+        state=lambda: Case(None, [(Job.id.is_null(), "out"), (Job.state.in_(ACTIVE_STATES), "active")], Job.state),
         searched=(ScheduleRun.sentence, Job.sentence),
         sorts={"due": lambda: ScheduleRun.id},
         usual="-due",
@@ -66,5 +66,7 @@ def times_of(schedule: Schedule) -> LongList:
     )
 
 
-def _time(row: ScheduleRun) -> Time:
-    return Time(id=row.id, due=row.due, sentence=row.sentence, export=exports.view(row.job) if row.job else None)
+def _time(row: ScheduleRun) -> ScheduledTime:
+    return ScheduledTime(
+        id=row.id, due=row.due, sentence=row.sentence, export=exports.view(row.job) if row.job else None
+    )

@@ -14,26 +14,26 @@ from portal.access import audit, rights
 from portal.access.actors import Actor
 from portal.errors import BadValue, Busy, Missing, NotAllowed, PortalError
 from portal.exports import cron, exports, selection
-from portal.exports.request import Order
+from portal.exports.request import ExportRequest
 from portal.jobs import jobs
-from portal.jobs.progress import ACTIVE
+from portal.jobs.progress import ACTIVE_STATES
 from portal.models import File, Group, Job, Project, Schedule, ScheduleRun, now, writing
 from portal.storage import storages
 from portal.tree import labels
-from portal.tree.walk import Part
+from portal.tree.walk import ProjectPart
 
 log = logging.getLogger(__name__)
 
-AHEAD = timedelta(hours=1)
+CLOCK_TOLERANCE = timedelta(hours=1)
 """A time that lies farther ahead than the next one after this was written before the clock was set back."""
-SWEPT = 100
+MAX_STARTED_SCHEDULES = 100
 """Schedules that one sweep starts; the next one takes the next."""
-OF_ONE_MOMENT = ("last_file", "dry_run", "schedule")
+ONE_TIME_PARAMS = ("last_file", "dry_run", "schedule")
 """Parameters of an export that its repetition does not have, or has anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Last:
+class LastRun:
     """What a schedule was due for last; `job` is None where nothing was started, or its row is gone."""
 
     due: datetime
@@ -56,7 +56,7 @@ def add(job_id: int, line: str, *, confirmed: bool, label: str = "", actor: Acto
         raise BadValue(
             "Identifiable patients may leave the site each time: tick that this is allowed.", field="confirmed"
         )
-    kept = {name: value for name, value in params.items() if name not in OF_ONE_MOMENT}
+    kept = {name: value for name, value in params.items() if name not in ONE_TIME_PARAMS}
     if _searched(kept):
         kept.pop("part", None)
     name = labels.clean(label) if label.strip() else _named(kept)
@@ -66,7 +66,7 @@ def add(job_id: int, line: str, *, confirmed: bool, label: str = "", actor: Acto
             label=name,
             cron=line,
             params=kept,
-            due=cron.after(line, now()),
+            due=cron.next_time(line, now()),
             confirmed_by=actor.name or actor.type,
             **actor.origin.fields,
         )
@@ -94,7 +94,7 @@ def resume(schedule_id: int, *, actor: Actor) -> Schedule:
         row = get(schedule_id)
         _require_place(row.params)
         if row.state != "on":
-            due = cron.after(row.cron, now())
+            due = cron.next_time(row.cron, now())
             changed = {"state": "on", "due": due, "sentence": "", "modified": now()}
             Schedule.update(**changed).where(Schedule.id == row.id).execute()
             audit.record(actor, "schedule:resumed", "schedule", row.id, label=row.label)
@@ -111,10 +111,10 @@ def run_now(schedule_id: int, *, actor: Actor) -> Job:
         row = get(schedule_id)
         if running := _running(row):
             raise Busy(f"Export {running.id} of this schedule still goes on. Wait for its end, or cancel it.")
-        job = exports.put("export", order, size, actor=actor)
+        job = exports.create_job("export", order, size, actor=actor)
         ScheduleRun.create(schedule=row, due=now(), job=job)
         audit.record(actor, "schedule:run", "schedule", row.id, label=row.label, job=job.id)
-    jobs.ring(job)
+    jobs.enqueue(job)
     return job
 
 
@@ -136,12 +136,12 @@ def get(schedule_id: int) -> Schedule:
     return row
 
 
-def every() -> Sequence[Schedule]:
+def list_all() -> Sequence[Schedule]:
     """All schedules by their labels."""
     return list(Schedule.select().order_by(Schedule.label, Schedule.id))
 
 
-def of_storage(storage_id: int) -> Sequence[Schedule]:
+def for_storage(storage_id: int) -> Sequence[Schedule]:
     """Those that export to a storage, by their labels."""
     wanted = fn.json_extract(Schedule.params, "$.storage") == storage_id
     return list(Schedule.select().where(wanted).order_by(Schedule.label, Schedule.id))
@@ -153,15 +153,15 @@ def sweep() -> int:
     _put_right(moment)
     wanted = Schedule.select(Schedule.id).where(Schedule.state == "on", Schedule.due <= moment)
     started = 0
-    for row in list(wanted.order_by(Schedule.due).limit(SWEPT)):
+    for row in list(wanted.order_by(Schedule.due).limit(MAX_STARTED_SCHEDULES)):
         job = _begin(row.id, moment)
         if job is not None:
-            jobs.ring(job)
+            jobs.enqueue(job)
             started += 1
     return started
 
 
-def last_of(rows: Iterable[Schedule]) -> dict[int, Last]:
+def last_runs(rows: Iterable[Schedule]) -> dict[int, LastRun]:
     """What some schedules were due for last, by their numbers; by one statement."""
     newest = (
         ScheduleRun.select(fn.MAX(ScheduleRun.id))
@@ -169,10 +169,10 @@ def last_of(rows: Iterable[Schedule]) -> dict[int, Last]:
         .group_by(ScheduleRun.schedule)
     )
     found = ScheduleRun.select(ScheduleRun, Job).left_outer_join(Job).where(ScheduleRun.id.in_(newest))
-    return {run.schedule_id: Last(due=run.due, job=run.job, sentence=run.sentence) for run in found}
+    return {run.schedule_id: LastRun(due=run.due, job=run.job, sentence=run.sentence) for run in found}
 
 
-def view(row: Schedule, last: Last | None, only: str | None = None) -> dict[str, Any]:
+def view(row: Schedule, last: LastRun | None, only: str | None = None) -> dict[str, Any]:
     """The schedule as pages and `--json` show it; `only` is what it is of, in words, where that is known already."""
     return {
         "id": row.id,
@@ -199,11 +199,11 @@ def view(row: Schedule, last: Last | None, only: str | None = None) -> dict[str,
 
 def views(rows: Sequence[Schedule]) -> list[dict[str, Any]]:
     """The same of several, by a few statements."""
-    last, words = last_of(rows), selection.each_in_words([row.params for row in rows])
+    last, words = last_runs(rows), selection.all_in_words([row.params for row in rows])
     return [view(row, last.get(row.id), only) for row, only in zip(rows, words, strict=True)]
 
 
-def is_lasting(row: Schedule) -> bool:
+def can_continue(row: Schedule) -> bool:
     """Whether its project and storage are still there, so that it can go on."""
     try:
         _require_place(row.params)
@@ -222,9 +222,9 @@ def in_site_time(moment: datetime | None) -> str:
 
 def _put_right(moment: datetime) -> None:
     """What was put off while the clock was ahead waits for its next time again, but for none that it had already."""
-    ahead = moment + AHEAD
+    ahead = moment + CLOCK_TOLERANCE
     for row in Schedule.select().where(Schedule.state == "on", Schedule.due > ahead):
-        if row.due <= cron.after(row.cron, ahead):
+        if row.due <= cron.next_time(row.cron, ahead):
             continue
         had = {run.due for run in ScheduleRun.select().where(ScheduleRun.schedule == row, ScheduleRun.due > moment)}
         due = next(time for time in cron.times(row.cron, moment) if time not in had)
@@ -254,7 +254,7 @@ def _begin(schedule_id: int, moment: datetime) -> Job | None:
         row = Schedule.get_or_none(Schedule.id == schedule_id)
         if row is None or row.state != "on" or row.due is None or row.due > moment:
             return None
-        due, row.due = row.due, cron.after(row.cron, moment)
+        due, row.due = row.due, cron.next_time(row.cron, moment)
         if order is None:
             _hindered(row, due, hindrance)
             return None
@@ -263,7 +263,7 @@ def _begin(schedule_id: int, moment: datetime) -> Job | None:
             return None
         row.sentence = ""
         row.save(only=[Schedule.due, Schedule.sentence])
-        job = exports.put("export", order, size, actor=_actor(row))
+        job = exports.create_job("export", order, size, actor=_actor(row))
         ScheduleRun.create(schedule=row, due=due, job=job)
     return job
 
@@ -289,11 +289,11 @@ def _leave_out(row: Schedule, due: datetime, sentence: str) -> None:
 
 def _running(row: Schedule) -> Job | None:
     mine = ScheduleRun.select(ScheduleRun.job).where(ScheduleRun.schedule == row, ScheduleRun.job.is_null(False))
-    found: Job | None = Job.select().where(Job.id.in_(mine), Job.state.in_(ACTIVE)).first()
+    found: Job | None = Job.select().where(Job.id.in_(mine), Job.state.in_(ACTIVE_STATES)).first()
     return found
 
 
-def _order(row: Schedule) -> Order:
+def _order(row: Schedule) -> ExportRequest:
     """What is to be exported at this moment. Raises Missing or NotAllowed where that cannot be done any more."""
     names = _require_place(row.params)
     part = _part(row.params)
@@ -302,15 +302,15 @@ def _order(row: Schedule) -> Order:
         "last_file": File.select(fn.MAX(File.id)).scalar() or 0,
         "schedule": row.id,
     }
-    return Order(part=part, params={**row.params, **names, **anew}, what=row.label)
+    return ExportRequest(part=part, params={**row.params, **names, **anew}, what=row.label)
 
 
-def _part(params: dict[str, Any]) -> Part:
+def _part(params: dict[str, Any]) -> ProjectPart:
     """A search is made anew each time; a subject or session stays the one that it was."""
     if text := _searched(params):
-        return selection.of(params["project"], "search", text)
+        return selection.resolve(params["project"], "search", text)
     chosen = params.get("part") or {"level": "project", "ids": ()}
-    return Part(project=params["project"], level=chosen["level"], ids=tuple(chosen["ids"]))
+    return ProjectPart(project=params["project"], level=chosen["level"], ids=tuple(chosen["ids"]))
 
 
 def _searched(params: dict[str, Any]) -> str:

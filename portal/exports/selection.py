@@ -7,48 +7,48 @@ from portal.dashboard import search
 from portal.errors import BadValue, Missing, PortalError
 from portal.models import Session, Study, Subject
 from portal.tree import containers
-from portal.tree.walk import Part
+from portal.tree.walk import ProjectPart
 
 LEVELS = ("project", "subject", "session", "search")
-MOST_SESSIONS = 10_000
+MAX_SESSIONS = 10_000
 """Sessions that a search may find for one export."""
-LONGEST = 600
+MAX_TEXT_LENGTH = 600
 """Signs of what is kept of the words: two labels and more."""
 Params = Mapping[str, Any]
 """Parameters of an export. `part` holds the numbers of what it is of, `only` what that was called when it began."""
 
 
-def of(project_id: int, level: str, only: str) -> Part:
+def resolve(project_id: int, level: str, only: str) -> ProjectPart:
     """What of a project is meant by what somebody wrote; `#12` is a row's number. Raises Missing or BadValue."""
     if level not in LEVELS:
         raise BadValue(f"{level[:40]!r} is none of: {', '.join(LEVELS)}.", field="level")
     only = only.strip()
     if level == "project":
-        return Part(project=project_id)
+        return ProjectPart(project=project_id)
     if not only:
         sentence = {"subject": "Write the subject's label.", "session": "Write it like SUBJECT/SESSION."}
         raise BadValue(sentence.get(level, "Write what to search for, such as a patient ID."), field="only")
     if level == "subject":
-        return Part(project=project_id, level="subject", ids=(_subject(project_id, only),))
+        return ProjectPart(project=project_id, level="subject", ids=(_subject(project_id, only),))
     ids = (_session(project_id, only),) if level == "session" else _searched(project_id, only)
-    return Part(project=project_id, level="session", ids=ids)
+    return ProjectPart(project=project_id, level="session", ids=ids)
 
 
-def of_study(project_id: int, study_instance_uid: str) -> Part:
+def resolve_study(project_id: int, study_instance_uid: str) -> ProjectPart:
     """The session of a study. Raises Missing."""
     found = Study.select(Study.session).where(Study.project == project_id, Study.study_uid == study_instance_uid)
     row = found.first()
     if row is None:
         raise Missing(f"There is no study {study_instance_uid[:70]!r} in this project.", field="study")
-    return Part(project=project_id, level="session", ids=(int(row.session_id),))
+    return ProjectPart(project=project_id, level="session", ids=(int(row.session_id),))
 
 
-def kept(part: Part, level: str, only: str) -> str:
+def as_kept(part: ProjectPart, level: str, only: str) -> str:
     """What was written (`level`, `only`) as an export keeps it: with the label in place of a number."""
-    return f"{level} {_called(part, level, only)}"[:LONGEST] if level != "project" else ""
+    return f"{level} {_called(part, level, only)}"[:MAX_TEXT_LENGTH] if level != "project" else ""
 
 
-def titled(part: Part, level: str, only: str) -> str:
+def title(part: ProjectPart, level: str, only: str) -> str:
     """The same as it stands in a title; empty for all of a project."""
     called = _called(part, level, only)
     return called if level in ("project", "subject", "session") else _phrase(level, called[:100])
@@ -56,10 +56,10 @@ def titled(part: Part, level: str, only: str) -> str:
 
 def in_words(params: Params) -> str:
     """What an export is of, as it is called now; empty for all of a project."""
-    return each_in_words([params])[0]
+    return all_in_words([params])[0]
 
 
-def each_in_words(some: Sequence[Params]) -> list[str]:
+def all_in_words(some: Sequence[Params]) -> list[str]:
     """The same of several, by one statement a level."""
     named = {
         level: _labels(level, [number for params in some if (number := _number(params, level))])
@@ -68,23 +68,23 @@ def each_in_words(some: Sequence[Params]) -> list[str]:
     return [_in_words(params, named) for params in some]
 
 
-def as_written(params: Params) -> tuple[str, str]:
+def form_values(params: Params) -> tuple[str, str]:
     """Level and text of the form that made these parameters."""
     level, _space, text = str(params.get("only") or "project").partition(" ")
     if number := _number(params, level):
-        return level, readable(params["path"], level, f"#{number}")
+        return level, with_label(params["path"], level, f"#{number}")
     return ("search" if level == "study" else level), text
 
 
-def readable(path: str, level: str, only: str) -> str:
+def with_label(path: str, level: str, only: str) -> str:
     """In place of `#12` the label of what it is, where that alone would mean the same; else what was written."""
     if not only.startswith("#"):
         return only
     try:
         project_id = containers.project(path).id
-        part = of(project_id, level, only)
+        part = resolve(project_id, level, only)
         called = _labels(level, part.ids)[part.ids[0]]
-        return called if of(project_id, level, called) == part else only
+        return called if resolve(project_id, level, called) == part else only
     except (PortalError, KeyError):
         return only
 
@@ -110,7 +110,7 @@ def _phrase(level: str, text: str) -> str:
     return f"{'studies of' if level == 'search' else level} {text}".strip()
 
 
-def _called(part: Part, level: str, only: str) -> str:
+def _called(part: ProjectPart, level: str, only: str) -> str:
     if level in ("subject", "session"):
         return _labels(level, part.ids).get(part.ids[0], only)
     return "" if level == "project" else only.strip()
@@ -160,9 +160,9 @@ def _one(found: Any, what: str, only: str) -> int:
 
 
 def _searched(project_id: int, text: str) -> tuple[int, ...]:
-    found = search.sessions(text[:200], project_id, MOST_SESSIONS + 1)
+    found = search.find_sessions(text[:200], project_id, MAX_SESSIONS + 1)
     if not found:
         raise Missing(f"No study of this project is found by {text[:100]!r}.", field="only")
-    if len(found) > MOST_SESSIONS:
-        raise BadValue(f"{text[:100]!r} finds more than {MOST_SESSIONS:,} studies; write more of it.", field="only")
+    if len(found) > MAX_SESSIONS:
+        raise BadValue(f"{text[:100]!r} finds more than {MAX_SESSIONS:,} studies; write more of it.", field="only")
     return tuple(found)

@@ -4,19 +4,19 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from portal.errors import Away, Damaged, PortalError, Unreachable
+from portal.errors import Damaged, Outage, PortalError, Unreachable
 from portal.exports import copier, plan, send_plan
-from portal.exports.copier import ARRIVED
+from portal.exports.copier import ARRIVED_STATES
 from portal.jobs import item_runner
-from portal.jobs.item_failures import IN_A_ROW
+from portal.jobs.item_failures import MAX_FAILURES_IN_A_ROW
 from portal.jobs.item_row import Item
-from portal.jobs.item_runner import Tally
-from portal.jobs.runs import End, Run
+from portal.jobs.item_runner import ProgressWriter
+from portal.jobs.runs import Run, RunEnd
 from portal.models import Job, JobItem
 from portal.query.retrieve import Outgoing
 
 
-class Taker(Protocol):
+class PeerConnection(Protocol):
     """A peer while objects are sent to it."""
 
     def send(self, outgoing: Outgoing) -> str:
@@ -35,16 +35,16 @@ class Destination(Protocol):
 
     def open(
         self, classes: Sequence[tuple[str, str]], *, check: Callable[[], None]
-    ) -> AbstractContextManager[Taker]: ...
+    ) -> AbstractContextManager[PeerConnection]: ...
 
 
-def run(this: Run, *, destination: Destination) -> End:
+def run(this: Run, *, destination: Destination) -> RunEnd:
     """Do what of a send is not done yet. An instance may be sent again after a kill; it is counted once.
 
     What is taken is done: nothing is read back, so the peer's answer is all that is known (PS3.4 B.2.3).
     """
     plan.plan(this)
-    copier.count(this)
+    copier.recount(this)
     _each(this, destination)
     copier.settle(this)
     warned = JobItem.select().where(JobItem.job == this.job, JobItem.state == "warned").count()
@@ -53,25 +53,25 @@ def run(this: Run, *, destination: Destination) -> End:
 
 def _each(this: Run, destination: Destination) -> None:
     """One instance after the other; some failures in a row that may pass are taken for one of the peer as a whole."""
-    tally, in_a_row = Tally(this, well=ARRIVED), 0
+    tally, in_a_row = ProgressWriter(this, well=ARRIVED_STATES), 0
     try:
         with destination.open(send_plan.classes(this.job), check=this.check) as taker:
-            for item, outgoing in send_plan.waiting(this.job):
+            for item, outgoing in send_plan.unfinished_items(this.job):
                 this.check()
                 error = _attempt(item, outgoing, taker)
                 tally.add(item)
                 if isinstance(error, Unreachable) and error.permanent:
                     raise error
-                if isinstance(error, Away):  # before an object is at fault, after which it may have gone
+                if isinstance(error, Outage):  # before an object is at fault, after which it may have gone
                     raise Unreachable(error.sentence) if in_a_row else error
                 in_a_row = in_a_row + 1 if error is not None and not error.permanent else 0
-                if error is not None and in_a_row == IN_A_ROW:
+                if error is not None and in_a_row == MAX_FAILURES_IN_A_ROW:
                     raise error
     finally:
         tally.flush()
 
 
-def _attempt(item: Item, outgoing: Outgoing | None, taker: Taker) -> PortalError | None:
+def _attempt(item: Item, outgoing: Outgoing | None, taker: PeerConnection) -> PortalError | None:
     """Send one; the item says how far it got. Returns why it got no further."""
     try:
         if outgoing is None:
@@ -87,35 +87,35 @@ def _attempt(item: Item, outgoing: Outgoing | None, taker: Taker) -> PortalError
     return None
 
 
-def _persist(outgoing: Outgoing, taker: Taker) -> str:
+def _persist(outgoing: Outgoing, taker: PeerConnection) -> str:
     """Once more over a new association where one ended in the middle. A peer that is away then is so by this object."""
     try:
         return taker.send(outgoing)
     except Unreachable as error:
-        if error.permanent or isinstance(error, Away):
+        if error.permanent or isinstance(error, Outage):
             raise
     try:
         return taker.send(outgoing)
-    except Away as error:
+    except Outage as error:
         raise Unreachable(error.sentence, permanent=error.permanent) from error
 
 
-def _end(job: Job, label: str, warned: int) -> End:
+def _end(job: Job, label: str, warned: int) -> RunEnd:
     result = {"warned": warned}
     stayed = _stayed(job)
     if not job.total:
-        return End(sentence=f"There was nothing to send.{stayed}", result=result)
+        return RunEnd(sentence=f"There was nothing to send.{stayed}", result=result)
     if job.failed == job.total:
         sentence = f"{label} took none of {_in_words(job.total)}. {item_runner.first_reason(job, ('failed',))}"
-        return End(state="failed", sentence=sentence, result=result)
+        return RunEnd(state="failed", sentence=sentence, result=result)
     warning = f", {warned:,} of them with a warning" if warned else ""
     if job.failed:
         taken = f"{label} took {job.total - job.failed:,} of {_in_words(job.total)}{warning}."
         left = f"{job.failed:,} {'was' if job.failed == 1 else 'were'} not taken."
-        return End(
+        return RunEnd(
             state="errors", sentence=f"{taken} {left} {item_runner.first_reason(job, ('failed',))}", result=result
         )
-    return End(sentence=f"{label} took {_in_words(job.total)}{warning}.{stayed}", result=result)
+    return RunEnd(sentence=f"{label} took {_in_words(job.total)}{warning}.{stayed}", result=result)
 
 
 def _stayed(job: Job) -> str:

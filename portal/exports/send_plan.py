@@ -11,18 +11,18 @@ from portal.jobs.item_row import Item
 from portal.models import ALTERNATE, CURRENT, Instance, Job, JobItem, Series, Study
 from portal.query import retrieve
 from portal.query.retrieve import Outgoing
-from portal.tree.walk import Found, batched
+from portal.tree.walk import WalkedFile, batched
 
-PAGE = 200
+FILES_PER_PAGE = 200
 OTHER_FILE = "This is no single DICOM object; a peer takes only those."
 OTHER_FORM = "This is another form of an object that is sent: a peer keeps one of each."
 OTHER_STUDY = "This is of another study."
 GONE = "The archive no longer has this object."
 
 
-def sift(found: Iterable[Found], study: str = "") -> Iterator[tuple[Found, str]]:
+def with_refusals(found: Iterable[WalkedFile], study: str = "") -> Iterator[tuple[WalkedFile, str]]:
     """Each file, and why it is not sent; an empty sentence for an instance that is. `study` leaves out all others."""
-    for some in batched(found, PAGE):
+    for some in batched(found, FILES_PER_PAGE):
         known = _instances([one.id for one in some])
         for one in some:
             yield one, _why_not(known.get(one.id), study)
@@ -69,7 +69,7 @@ def sop_classes(file_ids: Sequence[int]) -> dict[int, str]:
     return dict(rows.tuples())
 
 
-def numbers(job: Job) -> dict[str, int]:
+def count_by_class(job: Job) -> dict[str, int]:
     """How many objects of each SOP Class are still to be sent, the most first."""
     number = fn.COUNT(JobItem.id)
     rows: Any = (
@@ -80,7 +80,7 @@ def numbers(job: Job) -> dict[str, int]:
     return dict(rows.group_by(Instance.sop_class).order_by(number.desc()).tuples())
 
 
-def waiting(job: Job) -> Iterator[tuple[Item, Outgoing | None]]:
+def unfinished_items(job: Job) -> Iterator[tuple[Item, Outgoing | None]]:
     """The items that are not over, in their order, and where each one's bytes lie; None where they are gone.
 
     Those that were tried before come last: three that end each association must not keep the others from their turn.
@@ -93,10 +93,10 @@ def _pages(job: Job, which: Any) -> Iterator[tuple[Item, Outgoing | None]]:
     after = 0
     while True:
         mine = (JobItem.job == job) & (JobItem.state == "pending") & which & (JobItem.id > after)
-        page = item_row.page(mine, PAGE)
+        page = item_row.select_first(mine, FILES_PER_PAGE)
         if not page:
             return
-        found = retrieve.of_files([item.file_id for item in page if item.file_id is not None])
+        found = retrieve.for_files([item.file_id for item in page if item.file_id is not None])
         for item in page:
             yield item, found.get(item.file_id or 0)
         after = page[-1].id

@@ -25,17 +25,17 @@ from portal.models import (
     Subject,
     batched_writes,
 )
-from portal.models.compiled import among, plain
+from portal.models.compiled import is_one_of, raw_rows
 from portal.storage_drivers import object_keys
 
 FORMAT = "portico-sidecar-1"
-ENDING = ".json"
-PAGE = 200
-REMEMBERED = 2000
+SUFFIX = ".json"
+ITEMS_PER_PAGE = 200
+MAX_CACHED_CONTAINERS = 2000
 """Containers of which the documents so far have told."""
 
 Document = dict[str, Any]
-Place = tuple[str, int]
+ContainerKey = tuple[str, int]
 _ABOVE: dict[str, tuple[Any, ...]] = {
     "project": (Group,),
     "subject": (Project, Group),
@@ -45,7 +45,7 @@ _ABOVE: dict[str, tuple[Any, ...]] = {
 _TABLES: dict[str, Any] = {"project": Project, "subject": Subject, "session": Session, "acquisition": Acquisition}
 
 
-def site_mark() -> str:
+def site_id() -> str:
     """Which site writes, for itself and for others to tell: 16 hex digits that follow from its key."""
     return runtime.secrets().digest("site mark", "")[:16]
 
@@ -60,8 +60,8 @@ def plan(run: Run) -> tuple[int, int]:
     documents = _Documents()
     number = size = after = 0
     last = JobItem.select(fn.MAX(JobItem.id)).where(JobItem.job == job_id).scalar() or 0
-    spell = batched_writes.Spell()
-    while page := _objects(job_id, after, last, min(spell.rows, PAGE)):
+    spell = batched_writes.BatchWriter()
+    while page := _objects(job_id, after, last, min(spell.rows, ITEMS_PER_PAGE)):
         run.check()
         after = page[-1].id
         told = documents.of(page)
@@ -75,26 +75,26 @@ def plan(run: Run) -> tuple[int, int]:
 
 def contents(item_ids: Sequence[int]) -> dict[int, bytes]:
     """The bytes of those of some items that are documents."""
-    rows = plain(Sidecar.select(Sidecar.item, Sidecar.content).where(among(Sidecar.item, item_ids)))
+    rows = raw_rows(Sidecar.select(Sidecar.item, Sidecar.content).where(is_one_of(Sidecar.item, item_ids)))
     return {item: zlib.decompress(content) for item, content in rows}
 
 
-def objects(item_ids: Sequence[int]) -> dict[int, str]:
+def described_keys(item_ids: Sequence[int]) -> dict[int, str]:
     """The key of the object beside which each of some documents lies."""
     found = Sidecar.select(Sidecar.item, JobItem.key).join(JobItem, on=Sidecar.of == JobItem.id)
-    return dict(plain(found.where(among(Sidecar.item, item_ids))))
+    return dict(raw_rows(found.where(is_one_of(Sidecar.item, item_ids))))
 
 
-def drop(run: Run) -> None:
+def delete_contents(run: Run) -> None:
     """Forget the bytes once every one of them has arrived."""
     batched_writes.delete(Sidecar, Sidecar.job == run.job.id, check=run.check)
 
 
 def _taken(job_id: int) -> set[int]:
     """The keys of objects that a document could have too."""
-    mine = (JobItem.job == job_id) & fn.LOWER(JobItem.key).endswith(ENDING)
+    mine = (JobItem.job == job_id) & fn.LOWER(JobItem.key).endswith(SUFFIX)
     found: Any = JobItem.select(JobItem.key).where(mine).tuples()
-    return {hash(object_keys.folded(row[0])) for row in found.iterator()}
+    return {hash(object_keys.case_folded(row[0])) for row in found.iterator()}
 
 
 def _objects(job_id: int, after: int, last: int, limit: int) -> list[JobItem]:
@@ -105,11 +105,11 @@ def _objects(job_id: int, after: int, last: int, limit: int) -> list[JobItem]:
 
 def _beside(item: JobItem, taken: set[int]) -> str:
     folder, slash, name = item.key.rpartition("/")
-    segment = object_keys.shorten(name + ENDING)
-    if segment != name + ENDING:  # it was cut, and may be that of another one
-        segment = object_keys.told_apart(segment, item.id)
-    while hash(object_keys.folded(key := f"{folder}{slash}{segment}")) in taken:
-        segment = object_keys.told_apart(segment, item.id)
+    segment = object_keys.shorten(name + SUFFIX)
+    if segment != name + SUFFIX:  # it was cut, and may be that of another one
+        segment = object_keys.with_row_number(segment, item.id)
+    while hash(object_keys.case_folded(key := f"{folder}{slash}{segment}")) in taken:
+        segment = object_keys.with_row_number(segment, item.id)
     return key
 
 
@@ -121,7 +121,7 @@ def _add(job_id: int, rows: Sequence[tuple[JobItem, str, bytes]]) -> None:
         (job_id, None, key, len(content), digest, "pending", "", False, 0)
         for (_item, key, content), digest in zip(rows, digests, strict=True)
     )
-    added = plain(JobItem.select(JobItem.id).where(JobItem.id > last, JobItem.job == job_id).order_by(JobItem.id))
+    added = raw_rows(JobItem.select(JobItem.id).where(JobItem.id > last, JobItem.job == job_id).order_by(JobItem.id))
     Sidecar.insert_many(
         {"job": job_id, "item": number, "of": item.id, "content": zlib.compress(content)}
         for (number,), (item, _key, content) in zip(added, rows, strict=True)
@@ -132,8 +132,8 @@ class _Documents:
     """Makes the documents of one object after the other; the same bytes for the same rows."""
 
     def __init__(self) -> None:
-        self._places: dict[Place, Document] = {}
-        self._site = {"id": site_mark(), "name": site_settings.get("site.name")}
+        self._places: dict[ContainerKey, Document] = {}
+        self._site = {"id": site_id(), "name": site_settings.get("site.name")}
 
     def of(self, items: Sequence[JobItem]) -> list[bytes]:
         files = {row.id: row for row in _files([item.file_id for item in items if item.file_id is not None])}
@@ -161,9 +161,9 @@ class _Documents:
         text = json.dumps(told | {"file": entry}, ensure_ascii=False, indent=1, sort_keys=True)
         return text.encode(errors="backslashreplace") + b"\n"
 
-    def _learn(self, places: set[Place]) -> None:
+    def _learn(self, places: set[ContainerKey]) -> None:
         """What is told of some containers and of all those above them."""
-        if len(self._places) > REMEMBERED:
+        if len(self._places) > MAX_CACHED_CONTAINERS:
             self._places.clear()
         for level, above in _ABOVE.items():
             ids = [number for kind, number in places if kind == level and (kind, number) not in self._places]
@@ -225,4 +225,4 @@ def _files(ids: Sequence[int]) -> Any:
 
 def _sop_instance_uids(ids: Sequence[int]) -> dict[int, str]:
     rows = Instance.select(Instance.file, Instance.sop_uid).where(Instance.file.in_(list(ids)), Instance.member == "")
-    return dict(plain(rows))
+    return dict(raw_rows(rows))

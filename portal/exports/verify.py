@@ -17,26 +17,26 @@ from portal.exports.manifest_reader import ManifestReader
 from portal.jobs import item_failures, item_runner, jobs
 from portal.jobs.item_failures import Outcome
 from portal.jobs.item_row import Item
-from portal.jobs.item_runner import Check, Tally
-from portal.jobs.runs import End, Run
+from portal.jobs.item_runner import Check, ProgressWriter
+from portal.jobs.runs import Run, RunEnd
 from portal.models import Job, JobItem, Storage, batched_writes, writing
-from portal.models.compiled import plain
+from portal.models.compiled import raw_rows
 from portal.storage import connection_test, storages
 from portal.tree.walk import batched
 
 if TYPE_CHECKING:
     from portal.storage_drivers.destination import Destination, Stat
 
-PAGE = 200
-SHOWN = 10
+ITEMS_PER_PAGE = 200
+MAX_SHOWN = 10
 """Verifications of one export that its page shows."""
-DIFFERS = ("changed", "missing", "added")
-WELL, BADLY = ("ok",), (*DIFFERS, "failed")
+DIFFERENCE_STATES = ("changed", "missing", "added")
+OK_STATES, BAD_STATES = ("ok",), (*DIFFERENCE_STATES, "failed")
 CHANGED = "Other bytes lie there than those that were sent and proved."
 MISSING = "Nothing lies there any more."
 ADDED = "No export of this site to this storage names it."
 UNSIGNED = "It does not bear this site's signature."
-Planned = tuple[str, int, str]
+PlannedItem = tuple[str, int, str]
 
 
 def start(export_id: int, *, actor: Actor) -> Job:
@@ -52,33 +52,33 @@ def start(export_id: int, *, actor: Actor) -> Job:
         job.parent = export.id
         job.save()
         audit.record(actor, "export:verified", "job", job.id, export=export.id, storage=export.params["to"])
-    jobs.ring(job)
+    jobs.enqueue(job)
     return job
 
 
-def of(export_id: int) -> Sequence[Job]:
+def for_export(export_id: int) -> Sequence[Job]:
     """The verifications of an export, the latest first."""
     rows = Job.select().where(Job.parent == export_id, Job.kind == "verification")
-    return list(rows.order_by(Job.id.desc()).limit(SHOWN))
+    return list(rows.order_by(Job.id.desc()).limit(MAX_SHOWN))
 
 
 def view(job: Job) -> dict[str, Any]:
     """The verification for pages and `--json`: how many objects are ok, changed, missing or added."""
     found = job.result.get("found", {})
-    counts = {state: found.get(state, [0, 0])[0] for state in ("ok", *DIFFERS, "failed")}
+    counts = {state: found.get(state, [0, 0])[0] for state in ("ok", *DIFFERENCE_STATES, "failed")}
     told = {"project": job.params["path"], "storage": job.params["to"], "export": job.params["export"]}
     return {**jobs.view(job), **told, **counts}
 
 
-def run(this: Run, *, destination: "Destination") -> End:
+def run(this: Run, *, destination: "Destination") -> RunEnd:
     """Compare what is not compared yet; what differed before is looked at again."""
     export = jobs.get(this.job.params["export"])
     storage = storages.by_id(this.job.params["storage"])
-    connection_test.require_answer(destination)
+    connection_test.require_reachable(destination)
     _Verification(this, export, storage, destination).run()
     found = _sums(this.job.id)
-    differs = sum(found.get(state, (0, 0))[0] for state in BADLY)
-    return End(state="errors" if differs else "done", sentence=_in_words(this.job, found), result={"found": found})
+    differs = sum(found.get(state, (0, 0))[0] for state in BAD_STATES)
+    return RunEnd(state="errors" if differs else "done", sentence=_in_words(this.job, found), result={"found": found})
 
 
 class _Verification:
@@ -95,20 +95,20 @@ class _Verification:
     def run(self) -> None:
         self._plan()
         self._forget_differences()
-        tasks = (item for page in item_runner.waiting(self._run.job) for item in page)
-        tally = Tally(self._run, well=WELL, badly=BADLY)
+        tasks = (item for page in item_runner.unfinished_pages(self._run.job) for item in page)
+        tally = ProgressWriter(self._run, well=OK_STATES, badly=BAD_STATES)
         threads = storages.threads(self._storage)
-        item_runner.each(self._run, tasks, self._compare, tally, at_once=lambda: self._run.share(threads))
-        self._run.write(failed=self._run.job.failed + item_runner.settle(self._run, "are left"))
+        item_runner.run_items(self._run, tasks, self._compare, tally, at_once=lambda: self._run.share(threads))
+        self._run.write(failed=self._run.job.failed + item_runner.settle_unfinished(self._run, "are left"))
         self._look_for_more()
 
     def _plan(self) -> None:
         """Write what is to be compared: the manifest itself, and what it names."""
         if self._run.job.result.get("planned"):
             return
-        plan.drop(self._run)
+        plan.delete_items(self._run)
         size = total = 0
-        spell = batched_writes.Spell()
+        spell = batched_writes.BatchWriter()
         for chunk in spell.chunks(self._wanted()):
             self._run.check()
             rows = [(self._run.job.id, None, *planned, "pending", "", False, 0) for planned in chunk]
@@ -118,7 +118,7 @@ class _Verification:
                 self._run.write_within(total=total, sentence="Lists what was sent.")
         self._run.write(result={**self._run.job.result, "planned": True, "bytes": size}, sentence="")
 
-    def _wanted(self) -> Iterator[Planned]:
+    def _wanted(self) -> Iterator[PlannedItem]:
         """By the manifest if it is the one that was written, else by our own rows."""
         yield self._manifest["name"], self._manifest["size"], self._manifest["sha256"]
         if not self._manifest_error(self._run.check):
@@ -134,7 +134,7 @@ class _Verification:
 
     def _sent(self, condition: Any, *columns: Any) -> list[Any]:
         mine = (JobItem.job == self._export) & (JobItem.state == "verified")
-        return plain(JobItem.select(*columns).where(mine & condition).order_by(JobItem.id).limit(PAGE))
+        return raw_rows(JobItem.select(*columns).where(mine & condition).order_by(JobItem.id).limit(ITEMS_PER_PAGE))
 
     def _reader(self, check: Check) -> ManifestReader:
         def chunks() -> Iterator[bytes]:
@@ -171,7 +171,7 @@ class _Verification:
         try:
             item.state, item.sentence = self._compared(item, check)
         except PortalError as error:
-            return [item_failures.note(item, error)]
+            return [item_failures.note_error(item, error)]
         return [(item, None)]
 
     def _compared(self, item: Item, check: Check) -> tuple[str, str]:
@@ -195,12 +195,12 @@ class _Verification:
         folder, firsts = self._own_folders()
         others: list[int] | None = None
         added = 0
-        for some in batched(self._destination.list(folder), PAGE):
+        for some in batched(self._destination.list(folder), ITEMS_PER_PAGE):
             self._run.check()
             unknown = self._unnamed([stat for stat in some if _is_own(stat.key, folder, firsts)], [self._run.job.id])
             if unknown and others is None:
                 others = _exports_to(self._storage.id)
-            for ids in batched(others or (), PAGE):
+            for ids in batched(others or (), ITEMS_PER_PAGE):
                 unknown = self._unnamed(unknown, ids)
             rows = [
                 (self._run.job.id, None, _text(stat.key), stat.size, "", "added", ADDED, False, 0) for stat in unknown
@@ -216,7 +216,7 @@ class _Verification:
         """The deepest folder that holds every object, and if there is none the first folder of each."""
         mine = JobItem.select().where(JobItem.job == self._run.job, JobItem.key != self._manifest["name"])
         first, last = mine.select(fn.MIN(JobItem.key), fn.MAX(JobItem.key)).tuples()[0]
-        folder, slash, _name = plan.beginning(first or "", last or "").rpartition("/")
+        folder, slash, _name = plan.common_prefix(first or "", last or "").rpartition("/")
         if slash:
             return f"{folder}/", set()
         parted = fn.SUBSTR(JobItem.key, 1, fn.INSTR(JobItem.key, "/"))
@@ -231,7 +231,7 @@ class _Verification:
         named = JobItem.select(JobItem.key).where(
             JobItem.job.in_(job_ids), JobItem.key.in_(keys), JobItem.state != "added"
         )
-        known = {row[0] for row in plain(named)}
+        known = {row[0] for row in raw_rows(named)}
         return [stat for stat, key in zip(stats, keys, strict=True) if key not in known]
 
 
@@ -245,7 +245,7 @@ def _text(key: str) -> str:
 
 
 def _exports_to(storage_id: int) -> list[int]:
-    rows = plain(Job.select(Job.id).where(Job.storage == storage_id, Job.kind == "export"))
+    rows = raw_rows(Job.select(Job.id).where(Job.storage == storage_id, Job.kind == "export"))
     return [row[0] for row in rows]
 
 
@@ -255,15 +255,15 @@ def _sums(job_id: int) -> dict[str, list[int]]:
 
 
 def _in_words(job: Job, found: dict[str, list[int]]) -> str:
-    numbers = {state: found.get(state, [0, 0])[0] for state in BADLY}
+    numbers = {state: found.get(state, [0, 0])[0] for state in BAD_STATES}
     if not any(numbers.values()):
         number = job.total - 1
         return (
             f"{_objects(number)} {'is' if number == 1 else 'are'} as sent, and so is the manifest; nothing was added."
         )
     words = {"changed": "changed", "missing": "missing", "added": "added by somebody else", "failed": "not readable"}
-    told = ", ".join(f"{numbers[state]:,} {words[state]}" for state in BADLY if numbers[state])
-    return f"Of {_objects(job.total - 1)} and the manifest: {told}. {item_runner.first_reason(job, BADLY)}"
+    told = ", ".join(f"{numbers[state]:,} {words[state]}" for state in BAD_STATES if numbers[state])
+    return f"Of {_objects(job.total - 1)} and the manifest: {told}. {item_runner.first_reason(job, BAD_STATES)}"
 
 
 def _objects(number: int) -> str:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from portal.dicom import file_meta, header, same_content
 from portal.dicom.header import Header
-from portal.dicom.same_content import Encoded
+from portal.dicom.same_content import EncodedDataset
 from portal.errors import Missing, NotDicom, PortalError
 from portal.imports import targets
-from portal.imports.duplicates import Twins
-from portal.imports.importer import PLAIN, VANISHED, Importer, Target, Task
+from portal.imports.duplicates import DuplicateTracker
+from portal.imports.importer import NO_LONGER_LISTED, NOT_INDEXABLE, Importer, Target, Task
 from portal.ingest import duplicates, index
 from portal.ingest.index import SAME
 from portal.jobs import item_failures, item_row
@@ -24,18 +24,24 @@ from portal.tree import files, versions
 if TYPE_CHECKING:
     from portal.storage_drivers.destination import Destination
 
-HEADS = (256 << 10, 16 << 20)
+HEADER_READ_SIZES = (256 << 10, 16 << 20)
 """Bytes of an object that are looked at; the second where its header is longer than the first."""
-NOWHERE = ("project", 0)
+NO_CONTAINER = ("project", 0)
 """A container that is still to be made: nothing lies in it."""
-STATES = {SAME: "same", CURRENT: "new", ALTERNATE: "alternate", HELD: "conflict"}
+ITEM_STATES = {SAME: "same", CURRENT: "new", ALTERNATE: "alternate", HELD: "conflict"}
 
 
-class Trial:
+class DryRun:
     """Looks at objects; used by several threads at once."""
 
     def __init__(
-        self, importer: Importer, destination: "Destination", project_id: int, twins: Twins, *, only_dicom: bool
+        self,
+        importer: Importer,
+        destination: "Destination",
+        project_id: int,
+        twins: DuplicateTracker,
+        *,
+        only_dicom: bool,
     ) -> None:
         self._importer = importer
         self._destination = destination
@@ -48,27 +54,27 @@ class Trial:
         try:
             item.state, item.sentence = self._look(task, check)
         except Missing as error:
-            return [item_failures.note(item, Missing(f"{VANISHED} {error.sentence}"))]
+            return [item_failures.note_error(item, Missing(f"{NO_LONGER_LISTED} {error.sentence}"))]
         except PortalError as error:
-            return [item_failures.note(item, error)]
+            return [item_failures.note_error(item, error)]
         return [(item, None)]
 
     def _look(self, task: Task, check: Check) -> tuple[str, str]:
         parsed, offset = self._header(task.item)
         if parsed is None and self._only_dicom:
-            raise NotDicom(PLAIN)
+            raise NotDicom(NOT_INDEXABLE)
         target = self._importer.target(task, is_dicom=lambda: parsed is not None)
         if parsed is not None:
             return self._judge(task.item, parsed, offset, target, check)
         return self._beside(task.item, target, check)
 
     def _header(self, item: Item) -> tuple[Header | None, int]:
-        for length in HEADS:
+        for length in HEADER_READ_SIZES:
             content = b"".join(self._destination.read(item.key, 0, min(length, item.size)))
             try:
                 return header.read_file(io.BytesIO(content), len(content))
             except NotDicom:
-                if len(content) < length or content[file_meta.PREAMBLE :][:4] != file_meta.MAGIC:
+                if len(content) < length or content[file_meta.PREAMBLE_SIZE :][:4] != file_meta.MAGIC:
                     break
         return None, 0
 
@@ -77,7 +83,7 @@ class Trial:
         digest = ""
         if arrivals.current_object(self._project, parsed.sop_uid) is not None:
             digest = self._digest(item, offset, check)
-        place = targets.find(self._project, target.containers or ()) or NOWHERE
+        place = targets.find(self._project, target.containers or ()) or NO_CONTAINER
         within = place if target.is_recorded else None
         verdict = index.judge(self._project, parsed, digest, within)
         if verdict.kind == "content":
@@ -89,7 +95,7 @@ class Trial:
             return self._among(item, parsed, offset, target, check)
         if verdict.sentence == index.IN_TWO_PLACES:
             return "new", verdict.sentence
-        return STATES[verdict.state], verdict.sentence
+        return ITEM_STATES[verdict.state], verdict.sentence
 
     def _among(self, item: Item, parsed: Header, offset: int, target: Target, check: Check) -> tuple[str, str]:
         """What it would be to those of the same import that came before it."""
@@ -122,7 +128,7 @@ class Trial:
         here = File.get_by_id(number)
         version = target.document.recorded.version if target.document else None
         digest = item.digest or self._digest(item, 0, check)
-        if here.type != "dicom" and versions.holding(here, digest, version) is not None:
+        if here.type != "dicom" and versions.find_by_digest(here, digest, version) is not None:
             return "same", ""
         if here.type == "dicom":
             return "new", "It gets another name: a DICOM object has this one."
@@ -135,9 +141,9 @@ class Trial:
         except NotDicom:
             return False
 
-    def _encoded(self, item: Item, parsed: Header, offset: int, check: Check) -> Encoded:
+    def _encoded(self, item: Item, parsed: Header, offset: int, check: Check) -> EncodedDataset:
         stream = _Forward(self._destination.read(item.key, offset), check)
-        return Encoded(cast(BinaryIO, stream), item.size - offset, parsed.transfer_syntax)
+        return EncodedDataset(cast(BinaryIO, stream), item.size - offset, parsed.transfer_syntax)
 
     def _digest(self, item: Item, offset: int, check: Check) -> str:
         running = hashlib.sha256()

@@ -4,14 +4,14 @@ import threading
 
 from portal.dicom.header import Header
 
-MOST = 500_000
+MAX_HASHES = 500_000
 """Hashes that are remembered, two to four of each object: some 100 bytes each."""
 
 
-class Twins:
+class DuplicateTracker:
     """Remembers hashes of UIDs, in bounded memory; asked by several threads at once."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MAX_HASHES) -> None:
         self._most = most
         self._lock = threading.Lock()
         self._items: dict[int, int] = {}

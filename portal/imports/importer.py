@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from portal.access import rights
-from portal.access.actors import NEW, Actor, ActorType, Origin
+from portal.access.actors import NOTHING_RECORDED, Actor, ActorType, Origin
 from portal.errors import Damaged, Missing, NotDicom, PortalError
 from portal.exports.manifest_reader import Entry
 from portal.imports import path_template, plan, recorded_metadata, targets
@@ -25,10 +25,10 @@ from portal.models import Job, JobItem
 if TYPE_CHECKING:
     from portal.storage_drivers.destination import Destination
 
-PLAIN = "It is no DICOM object that can be indexed, and only such say by themselves where they belong."
-VANISHED = "It was listed, and is no longer there."
-OTHER_SIZE = "It has changed since it was listed. Import again."
-OTHER_BYTES = "Its bytes are not those that the manifest names. Nothing of it was taken in."
+NOT_INDEXABLE = "It is no DICOM object that can be indexed, and only such say by themselves where they belong."
+NO_LONGER_LISTED = "It was listed, and is no longer there."
+SIZE_CHANGED = "It has changed since it was listed. Import again."
+DIGEST_DIFFERS = "Its bytes are not those that the manifest names. Nothing of it was taken in."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,8 @@ class Target:
 
 def tasks(job: Job) -> Iterator[Task]:
     """What is left of an import, page by page."""
-    for page in item_runner.waiting(job):
-        told = plan.told([item.id for item in page]) if job.params["by"] == "manifest" else {}
+    for page in item_runner.unfinished_pages(job):
+        told = plan.manifest_entries([item.id for item in page]) if job.params["by"] == "manifest" else {}
         for item in page:
             entry, beside = told.get(item.id, (None, None))
             yield Task(item=item, entry=entry, beside=beside)
@@ -89,7 +89,7 @@ class Importer:
         try:
             stored = self._take(task, check)
         except PortalError as error:
-            return [item_failures.note(item, _in_words(error))]
+            return [item_failures.note_error(item, _in_words(error))]
         item.state, item.sentence = stored.outcome, stored.sentence
         item.file_id, item.digest, item.size = stored.file_id or None, stored.digest, stored.size
         return [(item, None)]
@@ -106,7 +106,7 @@ class Importer:
         return Target(
             origin=origin,
             document=document,
-            containers=targets.labelled(where.labels, origin),
+            containers=targets.from_labels(where.labels, origin),
             name=(document and document.name_of_file) or where.name,
         )
 
@@ -117,17 +117,17 @@ class Importer:
             origin=document.origin if document else self._origin,
             placement=Placement(called_project=self._project),
             only_dicom=self._template is None,
-            recorded=document.recorded if document else NEW,
+            recorded=document.recorded if document else NOTHING_RECORDED,
         ) as incoming:
             for chunk in self._destination.read(task.item.key):
                 check()
                 incoming.write(chunk)
                 if incoming.size > task.item.size:
-                    raise Damaged(OTHER_SIZE)
+                    raise Damaged(SIZE_CHANGED)
             _require_same(task.item, incoming, document)
             target = self.target(task, is_dicom=incoming.is_dicom)
             if target.containers is not None:
-                kind, number = targets.make(self._project, target.containers)
+                kind, number = targets.find_or_create(self._project, target.containers)
                 wanted = Placement(
                     container_type=kind, container_id=number, name=target.name, also_here=target.is_recorded
                 )
@@ -140,12 +140,12 @@ class Importer:
             return None
         signed = self._signed[task.entry["manifest"]]
         if task.beside is None:
-            return recorded_metadata.of_entry(task.entry, signed=signed)
+            return recorded_metadata.from_manifest_entry(task.entry, signed=signed)
         beside = task.beside
-        content = b"".join(self._destination.read(beside.key, 0, min(beside.size, recorded_metadata.LARGEST)))
+        content = b"".join(self._destination.read(beside.key, 0, min(beside.size, recorded_metadata.MAX_SIDECAR_BYTES)))
         if hashlib.sha256(content).hexdigest() != beside.digest:
             raise Damaged("The bytes of its sidecar are not those that the manifest names. Nothing was taken in.")
-        return recorded_metadata.of_sidecar(content, signed=signed)
+        return recorded_metadata.from_sidecar(content, signed=signed)
 
     def _below(self, task: Task) -> str:
         """The path that the template is about."""
@@ -159,21 +159,21 @@ def _template(job: Job) -> Template | None:
     """How paths are read; None where only headers count."""
     if job.params["by"] == "headers":
         return None
-    return path_template.parse(job.params["template"] or path_template.EXPORTED)
+    return path_template.parse(job.params["template"] or path_template.EXPORTED_PATH)
 
 
 def _require_same(item: Item, incoming: Incoming, document: Document | None) -> None:
     """Raise Damaged unless the bytes are those that were listed, and that a manifest or sidecar names."""
     named = [digest for digest in (item.digest, document.digest if document else "") if digest]
     if any(digest != incoming.digest for digest in named):
-        raise Damaged(OTHER_BYTES)
+        raise Damaged(DIGEST_DIFFERS)
     if incoming.size != item.size:
-        raise Damaged(OTHER_SIZE)
+        raise Damaged(SIZE_CHANGED)
 
 
 def _in_words(error: PortalError) -> PortalError:
     if isinstance(error, NotDicom):
-        return NotDicom(f"{PLAIN} {error.sentence}")
+        return NotDicom(f"{NOT_INDEXABLE} {error.sentence}")
     if isinstance(error, Missing):
-        return Missing(f"{VANISHED} {error.sentence}")
+        return Missing(f"{NO_LONGER_LISTED} {error.sentence}")
     return error

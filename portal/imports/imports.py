@@ -8,13 +8,13 @@ from portal.access.actors import Actor, ActorType
 from portal.errors import BadValue, Missing
 from portal.imports import importer as import_importer
 from portal.imports import plan, request
-from portal.imports.dry_run import Trial
-from portal.imports.duplicates import Twins
+from portal.imports.dry_run import DryRun
+from portal.imports.duplicates import DuplicateTracker
 from portal.imports.importer import Importer
-from portal.imports.request import Order, Wanted
+from portal.imports.request import CheckedRequest, ImportRequest
 from portal.jobs import item_runner, jobs
-from portal.jobs.item_runner import Tally
-from portal.jobs.runs import End, Run
+from portal.jobs.item_runner import ProgressWriter
+from portal.jobs.runs import Run, RunEnd
 from portal.models import Job, writing
 from portal.storage import connection_test, storages
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from portal.storage_drivers.destination import Destination
 
 KINDS = ("import", "import_dry_run")
-MOST_THREADS = 4
+MAX_THREADS = 4
 """Objects at once: each may wait in memory up to `ingest.IN_MEMORY`."""
-TAKEN = ("stored", "version", "alternate", "conflict", "same")
-TRIED = ("new", "version", "alternate", "conflict", "same")
-WORDS = {
+IMPORTED_STATES = ("stored", "version", "alternate", "conflict", "same")
+DRY_RUN_STATES = ("new", "version", "alternate", "conflict", "same")
+STATE_TEXTS = {
     "stored": "new",
     "new": "new",
     "same": "here already",
@@ -36,19 +36,19 @@ WORDS = {
 }
 
 
-def start(wanted: Wanted, *, actor: Actor) -> Job:
+def start(wanted: ImportRequest, *, actor: Actor) -> Job:
     """Import what lies there. Raises Missing, NotAllowed or BadValue, with the field of the form."""
     rights.require_admin(actor)
     return _create("import", request.check(wanted), actor=actor)
 
 
-def dry_run(wanted: Wanted, *, actor: Actor) -> Job:
+def dry_run(wanted: ImportRequest, *, actor: Actor) -> Job:
     """Find out what `start` would do; nothing is taken in. Raises as `start` does."""
     rights.require_admin(actor)
     return _create("import_dry_run", request.check(wanted), actor=actor)
 
 
-def start_as_tried(dry_run_id: int, *, actor: Actor) -> Job:
+def start_from_dry_run(dry_run_id: int, *, actor: Actor) -> Job:
     """Start the import that a dry run was of; what lies there is listed anew.
 
     Raises Missing, BadValue where the dry run is not done, and NotAllowed where the storage may no longer be used.
@@ -59,57 +59,57 @@ def start_as_tried(dry_run_id: int, *, actor: Actor) -> Job:
         raise BadValue(f"Job {dry_run_id} is no dry run that is over; only after one can its import be started.")
     storage = storages.by_id(tried.params["storage"])
     storages.require_import(storage, *tried.params["path"].split("/", 1))
-    order = Order(params={**tried.params, "dry_run": tried.id}, what=tried.what)
+    order = CheckedRequest(params={**tried.params, "dry_run": tried.id}, what=tried.what)
     return _create("import", order, actor=actor)
 
 
-def _create(kind: str, order: Order, *, actor: Actor) -> Job:
+def _create(kind: str, order: CheckedRequest, *, actor: Actor) -> Job:
     with writing():
         storages.by_id(order.params["storage"])
         job = jobs.create(kind, actor=actor, params=order.params, what=order.what)
         act = "import:started" if kind == "import" else "import:tried"
         named = {name: order.params[name] for name in ("path", "prefix", "by")}
         audit.record(actor, act, "job", job.id, storage=order.params["of"], **named)
-    jobs.ring(job)
+    jobs.enqueue(job)
     return job
 
 
-def run(this: Run, *, destination: "Destination") -> End:
+def run(this: Run, *, destination: "Destination") -> RunEnd:
     """Take in what is not here yet; a second run does only what is left."""
-    connection_test.require_answer(destination)
-    plan.plan(this, destination)
+    connection_test.require_reachable(destination)
+    plan.create_items(this, destination)
     importer = Importer(this.job, destination)
-    _work(this, importer.attempt, TAKEN)
-    found = plan.counts(this.job)
+    _work(this, importer.attempt, IMPORTED_STATES)
+    found = plan.count_by_state(this.job)
     _record_end(this.job, found)
-    return End(state=_state(this.job), sentence=_in_words(this.job, found, TAKEN), result={"found": found})
+    return RunEnd(state=_state(this.job), sentence=_in_words(this.job, found, IMPORTED_STATES), result={"found": found})
 
 
-def try_out(this: Run, *, destination: "Destination") -> End:
+def run_dry_run(this: Run, *, destination: "Destination") -> RunEnd:
     """What an import would do with each object."""
-    plan.plan(this, destination)
+    plan.create_items(this, destination)
     importer = Importer(this.job, destination)
     only_dicom = this.job.params["by"] == "headers"
-    twins = Twins()
-    trial = Trial(importer, destination, this.job.params["project"], twins, only_dicom=only_dicom)
-    goes_on = not plan.counts(this.job).keys().isdisjoint(TRIED)
-    _work(this, trial.attempt, TRIED)
-    found = plan.counts(this.job)
+    twins = DuplicateTracker()
+    trial = DryRun(importer, destination, this.job.params["project"], twins, only_dicom=only_dicom)
+    goes_on = not plan.count_by_state(this.job).keys().isdisjoint(DRY_RUN_STATES)
+    _work(this, trial.attempt, DRY_RUN_STATES)
+    found = plan.count_by_state(this.job)
     result = {"found": found, "uncompared": twins.is_full or goes_on}
-    return End(sentence=_in_words(this.job, found, TRIED), result=result)
+    return RunEnd(sentence=_in_words(this.job, found, DRY_RUN_STATES), result=result)
 
 
 def _work(this: Run, attempt: Any, well: Sequence[str]) -> None:
     _count(this, well)
-    threads = min(MOST_THREADS, storages.threads(storages.by_id(this.job.params["storage"])))
-    tally = Tally(this, well=well, more=("digest", "size", "file_id"))
-    item_runner.each(this, import_importer.tasks(this.job), attempt, tally, at_once=lambda: this.share(threads))
-    this.write(failed=this.job.failed + item_runner.settle(this, "are left"))
+    threads = min(MAX_THREADS, storages.threads(storages.by_id(this.job.params["storage"])))
+    tally = ProgressWriter(this, well=well, more=("digest", "size", "file_id"))
+    item_runner.run_items(this, import_importer.tasks(this.job), attempt, tally, at_once=lambda: this.share(threads))
+    this.write(failed=this.job.failed + item_runner.settle_unfinished(this, "are left"))
 
 
 def _count(this: Run, well: Sequence[str]) -> None:
     """Set the counts by the rows, which a retry changed."""
-    found = plan.counts(this.job)
+    found = plan.count_by_state(this.job)
     done = [found[state] for state in well if state in found]
     size = sum(size for _number, size in done)
     this.write(done=sum(number for number, _size in done), failed=found.get("failed", [0])[0], bytes=size)
@@ -123,9 +123,9 @@ def get(job_id: int) -> Job:
     return job
 
 
-def every(limit: int = 100, before: int | None = None) -> Sequence[Job]:
+def list_all(limit: int = 100, before: int | None = None) -> Sequence[Job]:
     """Imports, newest first; see `jobs.every`."""
-    return jobs.every(limit, before, kinds=("import",))
+    return jobs.list_recent(limit, before, kinds=("import",))
 
 
 def view(job: Job) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _in_words(job: Job, found: dict[str, list[int]], states: Sequence[str]) -> s
     stayed = f" {left:,} stayed there." if left else ""
     if not job.total:
         return f"Nothing was found to import.{stayed}"
-    told = [f"{found[state][0]:,} {WORDS[state]}" for state in states if state in found]
+    told = [f"{found[state][0]:,} {STATE_TEXTS[state]}" for state in states if state in found]
     told += [f"{job.failed:,} refused"] if job.failed else []
     words = f"{_objects(job.total)}: {', '.join(told) or 'none taken in'}.{stayed}"
     return f"{words} {item_runner.first_reason(job, ('failed',))}" if job.failed else words

@@ -1,17 +1,17 @@
 """The list of imports."""
 
 from portal.imports import imports
-from portal.jobs.lists import OBJECT_SORTS, SEARCHED, job_state, with_reasons
+from portal.jobs.lists import OBJECT_JOB_SORTS, SEARCHED_COLUMNS, state_expression, with_wait_reasons
 from portal.listing import LongList
 from portal.models import Job
 
 IMPORTS = LongList(
     table=Job,
     rows=lambda: Job.select().where(Job.kind == "import"),
-    views=lambda rows: with_reasons(lambda some: [imports.view(row) for row in some], rows),
-    state=job_state,
-    searched=SEARCHED,
-    sorts=OBJECT_SORTS,
+    views=lambda rows: with_wait_reasons(lambda some: [imports.view(row) for row in some], rows),
+    state=state_expression,
+    searched=SEARCHED_COLUMNS,
+    sorts=OBJECT_JOB_SORTS,
     usual="-number",
     heads=(
         *("Import", "Storage", "Folder", "Project", "By", "State", "What happened", "Objects", "Done", "Failed"),

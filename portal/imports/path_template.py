@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from portal.errors import BadValue
 from portal.tree import files, labels
 
-USUAL = "{subject}/{session}/{acquisition}/{file}"
-EXPORTED = "{*}/{subject}/{session}/{acquisition}/{file}"
+DEFAULT_PATH = "{subject}/{session}/{acquisition}/{file}"
+EXPORTED_PATH = "{*}/{subject}/{session}/{acquisition}/{file}"
 """As an export writes by itself, below the storage's prefix."""
 LEVELS = ("subject", "session", "acquisition")
-ANY = "{*}"
-LONGEST = 500
+ANY_FOLDER = "{*}"
+MAX_PATH_LENGTH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Where:
+class ParsedPath:
     """The labels of the containers from the subject down, as far as there are any, and the name of the file."""
 
     labels: tuple[str, ...]
@@ -27,7 +27,7 @@ class Template:
 
     folders: tuple[str, ...]
 
-    def where(self, path: str) -> Where:
+    def where(self, path: str) -> ParsedPath:
         """Raises BadValue for a path that does not fit, or whose parts can be no labels.
 
         A file that lies less deep belongs to the container of its folder.
@@ -37,11 +37,11 @@ class Template:
             raise BadValue(f"It lies deeper than {self}.")
         found: list[str] = []
         for part, folder in zip(parts, self.folders, strict=False):
-            if folder.startswith("{") and folder != ANY:
+            if folder.startswith("{") and folder != ANY_FOLDER:
                 found.append(labels.clean(part, field=folder[1:-1]))
-            elif folder not in (ANY, part):
+            elif folder not in (ANY_FOLDER, part):
                 raise BadValue(f"Its folder {part[:60]!r} is not {folder[:60]!r}.")
-        return Where(labels=tuple(found), name=files.clean_name(name))
+        return ParsedPath(labels=tuple(found), name=files.clean_name(name))
 
     def __str__(self) -> str:
         return "/".join((*self.folders, "{file}"))
@@ -49,13 +49,15 @@ class Template:
 
 def parse(text: str) -> Template:
     """Raises BadValue with the field `path`."""
-    *folders, last = (text.strip() or USUAL)[: LONGEST + 1].split("/")
-    if len(text) > LONGEST or last != "{file}":
-        raise BadValue(f"The path ends with /{{file}}, such as {USUAL}", field="path")
-    named = [folder[1:-1] for folder in folders if folder.startswith("{") and folder != ANY]
+    *folders, last = (text.strip() or DEFAULT_PATH)[: MAX_PATH_LENGTH + 1].split("/")
+    if len(text) > MAX_PATH_LENGTH or last != "{file}":
+        raise BadValue(f"The path ends with /{{file}}, such as {DEFAULT_PATH}", field="path")
+    named = [folder[1:-1] for folder in folders if folder.startswith("{") and folder != ANY_FOLDER]
     if tuple(named) != LEVELS[: len(named)]:
         sentence = "Of {subject}, {session} and {acquisition} each stands once, in this order, each a folder of its own"
         raise BadValue(f"{sentence}; {{*}} is a folder of any name.", field="path")
     if any(folder in ("", ".", "..") or ("{" in folder[1:] or "}" in folder[:-1]) for folder in folders):
-        raise BadValue(f"The path has an empty part, . or .., or a brace too many; write it like {USUAL}", field="path")
+        raise BadValue(
+            f"The path has an empty part, . or .., or a brace too many; write it like {DEFAULT_PATH}", field="path"
+        )
     return Template(tuple(folders))

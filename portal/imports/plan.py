@@ -16,28 +16,28 @@ from portal.imports import request
 from portal.ingest import disk_reserve
 from portal.jobs.runs import Run
 from portal.models import Job, JobItem, Sidecar, batched_writes, writing
-from portal.models.compiled import plain
-from portal.tree.walk import MANIFESTS, batched
+from portal.models.compiled import raw_rows
+from portal.tree.walk import MANIFESTS_FOLDER, batched
 
 if TYPE_CHECKING:
     from portal.storage_drivers.destination import Destination, Stat
 
-PAGE = 200
-MOST_MANIFESTS = 1000
+ITEMS_PER_PAGE = 200
+MAX_MANIFESTS = 1000
 """Manifests that one import reads, the latest ones."""
-NO_TEXT = "Its name is no UTF-8 text. Rename it there."
-GONE = "A manifest names it, but nothing lies there."
-UNNAMED = "No manifest names it."
-BESIDE = "It tells of the object beside it."
-OUR_MANIFEST = "The manifest of an export: it tells of the objects there."
+NAME_NOT_UTF8 = "Its name is no UTF-8 text. Rename it there."
+MISSING_OBJECT = "A manifest names it, but nothing lies there."
+NOT_IN_MANIFEST = "No manifest names it."
+IS_SIDECAR = "It tells of the object beside it."
+IS_MANIFEST = "The manifest of an export: it tells of the objects there."
 
 
-def plan(run: Run, destination: "Destination") -> None:
+def create_items(run: Run, destination: "Destination") -> None:
     """Write the items, unless that is done; begun anew where a run was killed in the middle: nothing is here yet."""
     if run.job.result.get("planned"):
         return
-    export_plan.drop(run)
-    spell = batched_writes.Spell()
+    export_plan.delete_items(run)
+    spell = batched_writes.BatchWriter()
     number = 0
     for chunk in spell.chunks(_listed(run.job, destination)):
         run.check()
@@ -57,7 +57,7 @@ def plan(run: Run, destination: "Destination") -> None:
     run.write(total=total, result=result, sentence="")
 
 
-def told(item_ids: Sequence[int]) -> dict[int, tuple[Entry, JobItem | None]]:
+def manifest_entries(item_ids: Sequence[int]) -> dict[int, tuple[Entry, JobItem | None]]:
     """What the manifest says of some objects, and the item of the document beside each."""
     rows = Sidecar.select(Sidecar, JobItem).left_outer_join(JobItem, on=Sidecar.item == JobItem.id)
     return {row.of_id: (_read(row.content), row.item) for row in rows.where(Sidecar.of.in_(list(item_ids)))}
@@ -83,10 +83,10 @@ def _row(job: Job, stat: "Stat") -> tuple[Any, ...]:
     key = stat.key.encode(errors="replace").decode()
     state, sentence = "pending", ""
     if key != stat.key:
-        state, sentence = "failed", NO_TEXT
+        state, sentence = "failed", NAME_NOT_UTF8
     elif _is_manifest(job.params["prefix"], key):
-        state, sentence = "manifest", OUR_MANIFEST
-    elif why := request.left_out(job.params, key):
+        state, sentence = "manifest", IS_MANIFEST
+    elif why := request.exclusion_reason(job.params, key):
         state, sentence = "unmatched", why
     return job.id, None, key, stat.size, "", state, sentence, state == "failed", 0
 
@@ -94,20 +94,20 @@ def _row(job: Job, stat: "Stat") -> tuple[Any, ...]:
 def _is_manifest(prefix: str, key: str) -> bool:
     """Whether an export wrote this object last, whichever folder the import begins at."""
     parts = key.removeprefix(_folder(prefix)).split("/")
-    return len(parts) > 2 and parts[-3] == MANIFESTS and parts[-1] == "manifest.json"
+    return len(parts) > 2 and parts[-3] == MANIFESTS_FOLDER and parts[-1] == "manifest.json"
 
 
 def _mark_documents(run: Run) -> None:
     """Give a state of their own to the sidecars of an export: where headers decide, they would all be refused."""
-    waiting = (JobItem.job == run.job) & (JobItem.state == "pending") & JobItem.key.endswith(sidecars.ENDING)
+    waiting = (JobItem.job == run.job) & (JobItem.state == "pending") & JobItem.key.endswith(sidecars.SUFFIX)
     after = 0
-    while page := list(JobItem.select().where(waiting, JobItem.id > after).order_by(JobItem.id).limit(PAGE)):
+    while page := list(JobItem.select().where(waiting, JobItem.id > after).order_by(JobItem.id).limit(ITEMS_PER_PAGE)):
         run.check()
         after = page[-1].id
-        beside = _rows(run.job, [row.key.removesuffix(sidecars.ENDING) for row in page])
-        ids = [row.id for row in page if row.key.removesuffix(sidecars.ENDING) in beside]
+        beside = _rows(run.job, [row.key.removesuffix(sidecars.SUFFIX) for row in page])
+        ids = [row.id for row in page if row.key.removesuffix(sidecars.SUFFIX) in beside]
         with writing():
-            JobItem.update(state="sidecar", sentence=BESIDE).where(JobItem.id.in_(ids)).execute()
+            JobItem.update(state="sidecar", sentence=IS_SIDECAR).where(JobItem.id.in_(ids)).execute()
 
 
 def _tell(run: Run, destination: "Destination") -> list[dict[str, Any]]:
@@ -123,7 +123,7 @@ def _tell(run: Run, destination: "Destination") -> list[dict[str, Any]]:
             raise BadValue(f"{name}: {error.sentence} Leave it out by its prefix, or import by headers.") from error
         signed.append({"name": name, "sha256": reader.digest, "signed": reader.is_ours})
     rest = (JobItem.job == run.job) & (JobItem.state == "pending") & (JobItem.digest == "")
-    batched_writes.update(JobItem, rest, state="unmatched", sentence=UNNAMED, check=run.check)
+    batched_writes.update(JobItem, rest, state="unmatched", sentence=NOT_IN_MANIFEST, check=run.check)
     return signed
 
 
@@ -132,8 +132,8 @@ def _manifests(destination: "Destination", prefix: str) -> tuple[str, list[str]]
     parts = prefix.split("/") if prefix else []
     for depth in range(len(parts), -1, -1):
         base = _folder("/".join(parts[:depth]))
-        listed = (stat.key for stat in destination.list(f"{base}{MANIFESTS}/"))
-        names = deque((name for name in listed if name.endswith("/manifest.json")), MOST_MANIFESTS)
+        listed = (stat.key for stat in destination.list(f"{base}{MANIFESTS_FOLDER}/"))
+        names = deque((name for name in listed if name.endswith("/manifest.json")), MAX_MANIFESTS)
         if names:
             return base, list(names)
     where = f"at {prefix}, or above it" if prefix else "there"
@@ -142,7 +142,7 @@ def _manifests(destination: "Destination", prefix: str) -> tuple[str, list[str]]
 
 def _note(run: Run, base: str, reader: ManifestReader, number: int) -> None:
     prefix = _folder(run.job.params["prefix"])
-    for some in batched(reader.entries(), PAGE):
+    for some in batched(reader.entries(), ITEMS_PER_PAGE):
         run.check()
         disk_reserve.check()
         theirs = _folder(str(reader.head.get("prefix") or ""))
@@ -164,7 +164,17 @@ def _note(run: Run, base: str, reader: ManifestReader, number: int) -> None:
 def _note_objects(job: Job, by_key: dict[str, Entry]) -> None:
     rows = _rows(job, by_key)
     JobItem.add(
-        (job.id, None, key.encode(errors="replace").decode(), entry["size"], entry["sha256"], "failed", GONE, True, 0)
+        (
+            job.id,
+            None,
+            key.encode(errors="replace").decode(),
+            entry["size"],
+            entry["sha256"],
+            "failed",
+            MISSING_OBJECT,
+            True,
+            0,
+        )
         for key, entry in by_key.items()
         if key not in rows
     )
@@ -187,7 +197,7 @@ def _note_documents(job: Job, by_key: dict[str, Entry]) -> None:
         document, of = documents.get(key), objects.get(entry["sidecar_of"])
         if document is not None and of is not None:
             Sidecar.update(item=document.id).where(Sidecar.of == of.id).execute()
-            JobItem.update(state="sidecar", digest=entry["sha256"][:64], sentence=BESIDE).where(
+            JobItem.update(state="sidecar", digest=entry["sha256"][:64], sentence=IS_SIDECAR).where(
                 JobItem.id == document.id
             ).execute()
 
@@ -199,7 +209,7 @@ def _rows(job: Job, keys: Iterable[str]) -> dict[str, JobItem]:
     return {row.key: row for row in found}
 
 
-def counts(job: Job) -> dict[str, list[int]]:
+def count_by_state(job: Job) -> dict[str, list[int]]:
     """Number and bytes of the items of each state."""
     rows: Any = JobItem.select(JobItem.state, fn.COUNT(JobItem.id), fn.SUM(JobItem.size)).where(JobItem.job == job)
-    return {state: [number, size or 0] for state, number, size in plain(rows.group_by(JobItem.state))}
+    return {state: [number, size or 0] for state, number, size in raw_rows(rows.group_by(JobItem.state))}

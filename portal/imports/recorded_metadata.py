@@ -8,21 +8,21 @@ from datetime import UTC, datetime
 from typing import Any, get_args
 
 from portal.access import origins
-from portal.access.actors import ActorType, Origin, Recorded
+from portal.access.actors import ActorType, Origin, RecordedMetadata
 from portal.dicom import uids
 from portal.errors import BadValue, NotDicom
 from portal.exports import sidecars
 from portal.exports.manifest_reader import Entry
 from portal.tree import files
 
-LARGEST = 1 << 20
+MAX_SIDECAR_BYTES = 1 << 20
 """Bytes of a sidecar."""
-LONGEST_LABEL = 128
+MAX_LABEL_LENGTH = 128
 """Labels that follow from a header may be longer than those that people give."""
-LONGEST_TEXT = 256
+MAX_TEXT_LENGTH = 256
 MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w.+-]{0,99}/[A-Za-z0-9][\w.+-]{0,99}", re.ASCII)
 LEVELS = ("project", "subject", "session", "acquisition")
-NO_SIDECAR = "Its sidecar is no document of Portico, or says what cannot be."
+INVALID_SIDECAR = "Its sidecar is no document of Portico, or says what cannot be."
 Columns = dict[str, Any]
 
 
@@ -31,7 +31,7 @@ class Document:
     """What is recorded of one object."""
 
     origin: Origin
-    recorded: Recorded
+    recorded: RecordedMetadata
     digest: str
     name: str = ""
     """Empty where only the manifest tells of it."""
@@ -41,7 +41,7 @@ class Document:
     """Kind and columns of each container, from the subject down to the one that it lies in."""
 
 
-def of_sidecar(content: bytes, *, signed: bool) -> Document:
+def from_sidecar(content: bytes, *, signed: bool) -> Document:
     """`signed` by this site's manifest: only then are numbers of users and devices taken for those of here.
 
     Raises BadValue.
@@ -49,13 +49,13 @@ def of_sidecar(content: bytes, *, signed: bool) -> Document:
     try:
         told = json.loads(content)
         if told.get("format") != sidecars.FORMAT:
-            raise BadValue(NO_SIDECAR)
+            raise BadValue(INVALID_SIDECAR)
         return _document(told, signed)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, NotDicom) as error:
-        raise BadValue(NO_SIDECAR) from error
+        raise BadValue(INVALID_SIDECAR) from error
 
 
-def of_entry(entry: Entry, *, signed: bool) -> Document | None:
+def from_manifest_entry(entry: Entry, *, signed: bool) -> Document | None:
     """By the entry of a manifest that this site has `signed`, or not; None where it tells nothing. Raises BadValue."""
     if "origin" not in entry:
         return None
@@ -63,7 +63,7 @@ def of_entry(entry: Entry, *, signed: bool) -> Document | None:
         origin = _origin(entry["origin"], None if signed else _text(entry["site"]))
         return Document(
             origin=origin,
-            recorded=Recorded(received=_moment(entry["received"]), version=_version(entry.get("version"))),
+            recorded=RecordedMetadata(received=_moment(entry["received"]), version=_version(entry.get("version"))),
             digest=entry["sha256"],
             name_of_file=files.clean_name(entry["name"]) if entry.get("name") else "",
         )
@@ -73,12 +73,12 @@ def of_entry(entry: Entry, *, signed: bool) -> Document | None:
 
 def _document(told: Mapping[str, Any], signed: bool) -> Document:
     of_file = told["file"]
-    is_ours = signed and told["site"]["id"] == sidecars.site_mark()
+    is_ours = signed and told["site"]["id"] == sidecars.site_id()
     site = None if is_ours else _text(told["site"]["name"])
     depth = LEVELS.index(of_file["level"])
     return Document(
         origin=_origin(of_file["origin"], site),
-        recorded=Recorded(
+        recorded=RecordedMetadata(
             received=_moment(of_file["received"]),
             modified=_moment(of_file["modified"]),
             type=_optional(of_file["type"]),
@@ -111,30 +111,30 @@ def _origin(told: Mapping[str, Any], site: str | None) -> Origin:
     """As it is recorded; of another site (not None) its number is told apart from the numbers here."""
     kind, number, via = told["type"], _text(told["id"]), _text(told["via"])
     if kind not in get_args(ActorType):
-        raise BadValue(NO_SIDECAR)
+        raise BadValue(INVALID_SIDECAR)
     if site is not None:
-        number = origins.elsewhere(number, site, _text(told.get("name", "")))
+        number = origins.foreign_id(number, site, _text(told.get("name", "")))
     return Origin(type=kind, id=number, via=via)
 
 
 def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None or not 1 < moment.year < 9999:  # these are years in every time zone
-        raise BadValue(NO_SIDECAR)
+        raise BadValue(INVALID_SIDECAR)
     return moment.astimezone(UTC)
 
 
 def _version(value: Any) -> int | None:
     if value is None:
         return None
-    if type(value) is not int or not 1 <= value <= files.MOST_VERSIONS:
-        raise BadValue(NO_SIDECAR)
+    if type(value) is not int or not 1 <= value <= files.MAX_VERSION_NUMBER:
+        raise BadValue(INVALID_SIDECAR)
     return value
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > LONGEST_TEXT or "\0" in value:
-        raise BadValue(NO_SIDECAR)
+    if not isinstance(value, str) or len(value) > MAX_TEXT_LENGTH or "\0" in value:
+        raise BadValue(INVALID_SIDECAR)
     value.encode()  # raises ValueError for half a character
     return value
 
@@ -147,12 +147,12 @@ def _media_type(value: Any) -> str | None:
     """It becomes a header of a download."""
     told = _optional(value)
     if told and not MEDIA_TYPE.fullmatch(told):
-        raise BadValue(NO_SIDECAR)
+        raise BadValue(INVALID_SIDECAR)
     return told
 
 
 def _label(value: Any) -> str:
     label = _text(value)
-    if not label.strip() or len(label) > LONGEST_LABEL or not label.isprintable() or "/" in label:
-        raise BadValue(NO_SIDECAR)
+    if not label.strip() or len(label) > MAX_LABEL_LENGTH or not label.isprintable() or "/" in label:
+        raise BadValue(INVALID_SIDECAR)
     return label

@@ -13,14 +13,14 @@ from portal.storage import storages
 from portal.storage_drivers import object_keys
 from portal.tree import containers
 
-BY = ("headers", "manifest", "path")
-MOST_PATTERNS = 20
-LONGEST_PATTERN = 200
-LONGEST_PREFIX = 1000
+PLACEMENT_SOURCES = ("headers", "manifest", "path")
+MAX_PATTERNS = 20
+MAX_PATTERN_LENGTH = 200
+MAX_PREFIX_BYTES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class ImportRequest:
     """What is to be imported. Each is as it was written in a form or on a command line."""
 
     of: str
@@ -37,19 +37,19 @@ class Wanted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class CheckedRequest:
     params: dict[str, Any]
     what: str
 
 
-def check(wanted: Wanted) -> Order:
+def check(wanted: ImportRequest) -> CheckedRequest:
     """Raises Missing, NotAllowed or BadValue, with the field of the form."""
     storage = storages.get(wanted.of)
     project = containers.project(wanted.to)
     group, label = project.group.code, project.label
     storages.require_import(storage, group, label)
-    if wanted.by not in BY:
-        raise BadValue(f"{wanted.by[:40]!r} is none of: {', '.join(BY)}.", field="by")
+    if wanted.by not in PLACEMENT_SOURCES:
+        raise BadValue(f"{wanted.by[:40]!r} is none of: {', '.join(PLACEMENT_SOURCES)}.", field="by")
     if wanted.path.strip() and wanted.by != "path":
         raise BadValue("A path is only read where the path says where objects belong.", field="path")
     params = {
@@ -64,10 +64,10 @@ def check(wanted: Wanted) -> Order:
         "exclude": _patterns(wanted.exclude, "exclude"),
     }
     beginning = f"/{params['prefix']}" if params["prefix"] else ""
-    return Order(params=params, what=f"{storage.label}{beginning} to {params['path']}"[:300])
+    return CheckedRequest(params=params, what=f"{storage.label}{beginning} to {params['path']}"[:300])
 
 
-def left_out(params: Mapping[str, Any], key: str) -> str:
+def exclusion_reason(params: Mapping[str, Any], key: str) -> str:
     """Why an object is not wanted; empty where it is."""
     path = key.removeprefix(f"{params['prefix']}/")
     if params["include"] and not any(_matches(pattern, path) for pattern in params["include"]):
@@ -81,15 +81,15 @@ def _matches(pattern: str, path: str) -> bool:
     return bool(compiled.match(path) or compiled.match(path.rpartition("/")[2]))
 
 
-@lru_cache(maxsize=2 * MOST_PATTERNS)
+@lru_cache(maxsize=2 * MAX_PATTERNS)
 def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(fnmatch.translate(pattern), re.IGNORECASE)
 
 
 def _patterns(given: Sequence[str], field: str) -> list[str]:
     patterns = [text.strip() for text in given if text.strip()]
-    if len(patterns) > MOST_PATTERNS or any(len(text) > LONGEST_PATTERN for text in patterns):
-        sentence = f"There are at most {MOST_PATTERNS} patterns, each of at most {LONGEST_PATTERN} characters."
+    if len(patterns) > MAX_PATTERNS or any(len(text) > MAX_PATTERN_LENGTH for text in patterns):
+        sentence = f"There are at most {MAX_PATTERNS} patterns, each of at most {MAX_PATTERN_LENGTH} characters."
         raise BadValue(sentence, field=field)
     return patterns
 
@@ -97,11 +97,11 @@ def _patterns(given: Sequence[str], field: str) -> list[str]:
 def _prefix(text: str) -> str:
     prefix = text.strip().rstrip("/")
     parts = prefix.split("/") if prefix else []
-    if not object_keys.NO_SEGMENTS.isdisjoint(parts) or "\0" in prefix:
+    if not object_keys.FORBIDDEN_SEGMENTS.isdisjoint(parts) or "\0" in prefix:
         raise BadValue(
             "The prefix begins with a slash, or has an empty part, . or ..; write it like a/b.", field="prefix"
         )
-    if len(prefix.encode(errors="replace")) > LONGEST_PREFIX or not prefix.isprintable():
-        sentence = f"The prefix has more than {LONGEST_PREFIX:,} bytes, or a character that cannot be seen."
+    if len(prefix.encode(errors="replace")) > MAX_PREFIX_BYTES or not prefix.isprintable():
+        sentence = f"The prefix has more than {MAX_PREFIX_BYTES:,} bytes, or a character that cannot be seen."
         raise BadValue(sentence, field="prefix")
     return prefix

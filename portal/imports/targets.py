@@ -9,7 +9,7 @@ from portal.ingest import patients
 from portal.ingest.patients import Patient
 from portal.models import Acquisition, Session, Subject, arrivals, writing
 
-Place = tuple[Any, int]
+ContainerRef = tuple[Any, int]
 """Kind and number of a container."""
 _LEVELS: dict[str, tuple[Any, str]] = {
     "subject": (Subject, "project"),
@@ -18,14 +18,14 @@ _LEVELS: dict[str, tuple[Any, str]] = {
 }
 
 
-def labelled(labels: Sequence[str], origin: Origin) -> tuple[tuple[str, Columns], ...]:
+def from_labels(labels: Sequence[str], origin: Origin) -> tuple[tuple[str, Columns], ...]:
     """Containers as `make` takes them, of which only the labels are known."""
     return tuple((level, {"label": label, **origin.fields}) for level, label in zip(_LEVELS, labels, strict=False))
 
 
-def find(project_id: int, containers: Sequence[tuple[str, Columns]]) -> Place | None:
+def find(project_id: int, containers: Sequence[tuple[str, Columns]]) -> ContainerRef | None:
     """The container at the end of these; None if it, or one above it, is not there yet."""
-    place: Place = ("project", project_id)
+    place: ContainerRef = ("project", project_id)
     for level, columns in containers:
         found = _found(level, place[1], columns)
         if found is None:
@@ -34,13 +34,13 @@ def find(project_id: int, containers: Sequence[tuple[str, Columns]]) -> Place | 
     return place
 
 
-def make(project_id: int, containers: Sequence[tuple[str, Columns]]) -> Place:
+def find_or_create(project_id: int, containers: Sequence[tuple[str, Columns]]) -> ContainerRef:
     """The same; those that are not there are made."""
     found = find(project_id, containers)
     if found is not None:
         return found
     with writing():
-        place: Place = ("project", project_id)
+        place: ContainerRef = ("project", project_id)
         for level, columns in containers:
             number = _found(level, place[1], columns)
             if number is None:

@@ -23,18 +23,18 @@ from portal.dicom.same_content import Differences
 from portal.errors import PortalError, Unreachable
 from portal.ingest import duplicates, index
 from portal.jobs import jobs
-from portal.jobs.runs import End, Run
+from portal.jobs.runs import Run, RunEnd
 from portal.models import ALTERNATE, HELD, Blob, Conflict, File, Instance, Job, now, writing
 from portal.pixels import render_pool
 
-GATHER = timedelta(seconds=20)
+COMPARISON_DELAY = timedelta(seconds=20)
 """How long a comparison waits for more to arrive."""
 _SYSTEM = Actor(type="system", name="Portico", via="portal")
-EQUAL = "The same elements and the same pixels in another transfer syntax."
-COMPRESSED_OTHERWISE = "The same elements and the same pixels, compressed otherwise."
+SAME_CONTENT = "The same elements and the same pixels in another transfer syntax."
+COMPRESSED_DIFFERENTLY = "The same elements and the same pixels, compressed otherwise."
 UNDECODABLE = "The same elements in another transfer syntax; the pixels cannot be decoded for comparison."
-PIXELS = "PixelData"
-PAGE = 100
+PIXEL_DATA = "PixelData"
+ALTERNATES_PER_PAGE = 100
 _MAY_DIFFER = frozenset(
     (
         0x00280004,  # Photometric Interpretation: a codec may have its own colour space
@@ -60,11 +60,11 @@ def request_comparison() -> None:
     if Job.select().where(Job.kind == "comparison", Job.state == "waiting").exists():
         return
     job = jobs.create("comparison", actor=_SYSTEM, params={}, what="Alternates")
-    job.due = now() + GATHER
+    job.due = now() + COMPARISON_DELAY
     job.save(only=[Job.due])
 
 
-def run(run: Run) -> End:
+def run(run: Run) -> RunEnd:
     """The job: compare what is pending. What has been compared stays so, if the run ends in between."""
     same = conflicts = 0
     for instance in pending():
@@ -77,7 +77,7 @@ def run(run: Run) -> End:
             same += 1
         run.write(total=same + conflicts, done=same + conflicts)
     sentence = f"{same + conflicts:,} alternates compared: {same:,} stay alternates, {conflicts:,} differ and are held."
-    return End(sentence=sentence, result={"alternates": same, "conflicts": conflicts})
+    return RunEnd(sentence=sentence, result={"alternates": same, "conflicts": conflicts})
 
 
 def pending() -> Iterator[Instance]:
@@ -87,9 +87,9 @@ def pending() -> Iterator[Instance]:
         Instance.select(Instance, File, Blob)
         .join(File)
         .join(Blob)
-        .where(Instance.state == ALTERNATE, Instance.reason.in_(index.TO_BE_COMPARED), Instance.id > last)
+        .where(Instance.state == ALTERNATE, Instance.reason.in_(index.PENDING_COMPARISON), Instance.id > last)
         .order_by(Instance.id)
-        .limit(PAGE)
+        .limit(ALTERNATES_PER_PAGE)
     ):
         yield from page
         last = page[-1].id
@@ -102,11 +102,11 @@ def compare(instance: Instance) -> str:
     a Conflict. Returns the sentence that now stands on the instance; none where one of the two was taken away or
     replaced meanwhile, which leaves the instance as it is then.
     """
-    current = index.current(instance.project_id, instance.sop_uid)
-    difference, sentence = "", EQUAL
+    current = index.current_instance(instance.project_id, instance.sop_uid)
+    difference, sentence = "", SAME_CONTENT
     if current is not None:
         same_syntax = current.transfer_syntax == instance.transfer_syntax
-        sentence = COMPRESSED_OTHERWISE if same_syntax else EQUAL
+        sentence = COMPRESSED_DIFFERENTLY if same_syntax else SAME_CONTENT
         try:
             difference = _difference(current, instance)
         except Unreachable:
@@ -118,7 +118,7 @@ def compare(instance: Instance) -> str:
         except DoesNotExist:
             return ""
         if sentence == UNDECODABLE and same_syntax:
-            difference = PIXELS  # other bytes are other content until somebody shows that they are not
+            difference = PIXEL_DATA  # other bytes are other content until somebody shows that they are not
         if difference:
             kind = "Other bytes" if same_syntax else "Another transfer syntax"
             sentence = f"{kind}, and other content: {difference}."
@@ -132,11 +132,11 @@ def compare(instance: Instance) -> str:
 def _is_still(instance: Instance, current: Instance | None) -> bool:
     """Whether it waits for this comparison yet; with another current object it waits for another one."""
     waiting = Instance.select().where(
-        Instance.id == instance.id, Instance.state == ALTERNATE, Instance.reason.in_(index.TO_BE_COMPARED)
+        Instance.id == instance.id, Instance.state == ALTERNATE, Instance.reason.in_(index.PENDING_COMPARISON)
     )
     if not waiting.exists():
         return False
-    if index.current(instance.project_id, instance.sop_uid) == current:
+    if index.current_instance(instance.project_id, instance.sop_uid) == current:
         return True
     request_comparison()
     return False
@@ -165,16 +165,16 @@ def _difference(current: Instance, alternate: Instance) -> str:
     if found.tags:
         return found.keywords
     if same_syntax and not found.compressed:
-        return PIXELS if found.pixels else ""
+        return PIXEL_DATA if found.pixels else ""
     comparable = current.rows is not None and (same_syntax or not (_lossy(current) or _lossy(alternate)))
-    return "" if not comparable or _same_frames(one, other) else PIXELS
+    return "" if not comparable or _same_frames(one, other) else PIXEL_DATA
 
 
 def _compared(current: Instance, alternate: Instance, *, same_syntax: bool) -> Differences:
     """By their encoded values; the pixels too where both are encoded alike."""
     with (
-        duplicates.opened(current.file.blob, current.transfer_syntax) as one,
-        duplicates.opened(alternate.file.blob, alternate.transfer_syntax) as other,
+        duplicates.open_data_set(current.file.blob, current.transfer_syntax) as one,
+        duplicates.open_data_set(alternate.file.blob, alternate.transfer_syntax) as other,
     ):
         ignored = frozenset() if same_syntax else _MAY_DIFFER
         return same_content.differences(one, other, ignored=ignored, pixels=same_syntax)

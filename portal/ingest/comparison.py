@@ -8,16 +8,16 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from portal import runtime
 from portal.dicom import elements, header, same_content
 from portal.dicom.element_stream import TRAILING_PADDING
-from portal.dicom.elements import Shown
-from portal.dicom.same_content import Differences, Key
+from portal.dicom.elements import DisplayValue
+from portal.dicom.same_content import Differences, ElementPath
 from portal.errors import BadValue, NotDicom, PortalError
 from portal.ingest import duplicates
 from portal.models import File
 
-LARGEST_PIXELS = 256_000_000
+MAX_PIXEL_BYTES = 256_000_000
 """Bytes of pixels that a page compares; larger ones are told by their size alone."""
-MOST_ROWS = 3000
-OF_THE_PATIENT_AND_STUDY = frozenset(
+MAX_ROWS = 3000
+PATIENT_AND_STUDY_TAGS = frozenset(
     (
         *(0x00100000 + element for element in (0x10, 0x20, 0x21, 0x30, 0x40)),
         *(0x00200000 + element for element in (0x0D, 0x0E, 0x10, 0x11)),
@@ -32,7 +32,7 @@ Pixels = Literal["equal", "differs", "none", "unknown"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ComparedElement:
     """One element. `state` says whether it differs, or which of the two objects alone has it."""
 
     tag: str
@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedElement, ...]
     pixels: Pixels
     pixels_sentence: str
     sizes: tuple[int, int]
@@ -56,7 +56,7 @@ class Comparison:
     """There are more elements than are compared."""
 
     @property
-    def different(self) -> tuple[Row, ...]:
+    def different(self) -> tuple[ComparedElement, ...]:
         return tuple(row for row in self.rows if row.state != "equal")
 
     @property
@@ -80,7 +80,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class _Side:
-    found: dict[Key, Shown]
+    found: dict[ElementPath, DisplayValue]
     size: int
     """Of all from the pixels on."""
     length: int
@@ -98,8 +98,8 @@ def compare(here: File, held: File, *, neighbours: bool = False) -> Comparison:
     differing = None if found is None else frozenset(found.keys)
     keys = sorted({*one.found, *other.found, *(differing or ())})
     if neighbours:
-        keys = [key for key in keys if len(key) == 1 and key[0][0] in OF_THE_PATIENT_AND_STUDY]
-    rows = tuple(_row(key, one.found.get(key), other.found.get(key), differing) for key in keys[:MOST_ROWS])
+        keys = [key for key in keys if len(key) == 1 and key[0][0] in PATIENT_AND_STUDY_TAGS]
+    rows = tuple(_row(key, one.found.get(key), other.found.get(key), differing) for key in keys[:MAX_ROWS])
     pixels, sentence = _pixels(one, other, found)
     if neighbours:
         pixels, sentence = "none", ""
@@ -109,7 +109,7 @@ def compare(here: File, held: File, *, neighbours: bool = False) -> Comparison:
         pixels_sentence=sentence,
         sizes=(one.length, other.length),
         neighbours=neighbours,
-        cut=len(keys) > MOST_ROWS,
+        cut=len(keys) > MAX_ROWS,
     )
 
 
@@ -133,7 +133,7 @@ def _side(file: File) -> _Side:
         begin = content.tell()
         size = blob.size - begin
         length = _length(content.read(12), parsed.transfer_syntax)
-        found = elements.by_key(cast(BinaryIO, content), blob.size)
+        found = elements.display_values(cast(BinaryIO, content), blob.size)
         return _Side(
             found={
                 key: shown for key, shown in found.items() if key[-1][0] & 0xFFFF and key[-1][0] != TRAILING_PADDING
@@ -151,11 +151,11 @@ def _counts(tag: int) -> bool:
 
 def _differences(here: File, held: File, one: _Side, other: _Side) -> Differences | None:
     """As the archive compares what arrives: how the two are encoded does not count. None where that cannot be told."""
-    pixels = one.transfer_syntax == other.transfer_syntax and max(one.size, other.size) <= LARGEST_PIXELS
+    pixels = one.transfer_syntax == other.transfer_syntax and max(one.size, other.size) <= MAX_PIXEL_BYTES
     try:
         with (
-            duplicates.opened(here.blob, one.transfer_syntax) as first,
-            duplicates.opened(held.blob, other.transfer_syntax) as second,
+            duplicates.open_data_set(here.blob, one.transfer_syntax) as first,
+            duplicates.open_data_set(held.blob, other.transfer_syntax) as second,
         ):
             return same_content.differences(first, second, pixels=pixels)
     except NotDicom:
@@ -169,11 +169,13 @@ def _length(head: bytes, transfer_syntax: str) -> int | None:
     return None if len(head) < 12 or length == 0xFFFFFFFF else length
 
 
-def _row(key: Key, here: Shown | None, held: Shown | None, differing: frozenset[Key] | None) -> Row:
+def _row(
+    key: ElementPath, here: DisplayValue | None, held: DisplayValue | None, differing: frozenset[ElementPath] | None
+) -> ComparedElement:
     tag = key[-1][0]
-    return Row(
+    return ComparedElement(
         tag=f"({tag >> 16:04X},{tag & 0xFFFF:04X})",
-        name=elements.name(tag),
+        name=elements.keyword_of(tag),
         depth=len(key) - 1,
         here=here.text if here else "",
         held=held.text if held else "",
@@ -181,7 +183,9 @@ def _row(key: Key, here: Shown | None, held: Shown | None, differing: frozenset[
     )
 
 
-def _state(key: Key, here: Shown | None, held: Shown | None, differing: frozenset[Key] | None) -> State:
+def _state(
+    key: ElementPath, here: DisplayValue | None, held: DisplayValue | None, differing: frozenset[ElementPath] | None
+) -> State:
     if here is None and held is None:
         return "differs"  # behind the pixels, where no values are read
     if here is None or held is None:
@@ -198,7 +202,7 @@ def _pixels(one: _Side, other: _Side, found: Differences | None) -> tuple[Pixels
         names = [UID(side.transfer_syntax).name for side in (one, other)]
         return "unknown", f"Not compared: here they are in {names[0]}, held in {names[1]}."
     sizes = (one.length, other.length)
-    if max(one.size, other.size) > LARGEST_PIXELS:
+    if max(one.size, other.size) > MAX_PIXEL_BYTES:
         return "unknown", f"Not compared: {max(sizes):,} bytes are too many for a page."
     if found is None:
         return "unknown", "Not compared: one of the two objects cannot be read to its end."

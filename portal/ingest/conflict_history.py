@@ -9,16 +9,16 @@ from portal.models import Audit, Conflict
 
 
 @dataclass(frozen=True, kw_only=True)
-class Act:
+class PastDecision:
     """One decision that was taken: when, by whom, and what it was before."""
 
     at: datetime
-    who: origins.Named
+    who: origins.NamedOrigin
     choice: str
     before: str
 
 
-def history(conflict: Conflict) -> list[Act]:
+def decisions(conflict: Conflict) -> list[PastDecision]:
     """The decisions of a conflict, the last one first."""
     acts = Audit.select().where(
         Audit.target_type == "conflict", Audit.target_id == str(conflict.id), Audit.action == "conflict:resolved"
@@ -26,7 +26,7 @@ def history(conflict: Conflict) -> list[Act]:
     rows = list(acts.order_by(Audit.id.desc()))
     names = origins.names((row.actor_type, row.actor_id) for row in rows)
     return [
-        Act(
+        PastDecision(
             at=row.at,
             who=names[row.actor_type, row.actor_id],
             choice=row.detail.get("choice", ""),

@@ -14,11 +14,11 @@ from portal.models import Blob, Conflict, File, Group, Instance, Project, Series
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ConflictRow:
     """One conflict. `first` says that the one above it is of another object, `alike` how many below are of the same."""
 
     row: Conflict
-    who: origins.Named
+    who: origins.NamedOrigin
     """Who sent it."""
     patient: str
     patient_id: str
@@ -32,7 +32,7 @@ class Row:
 
 def _brought_by(search: str) -> Sequence[Any]:
     """What the origin of that number (`peer 7`) brought in, and objects of a patient or a study of that name."""
-    found = origins.asked(search)
+    found = origins.parse_reference(search)
     if found:
         return ((File.origin_type == found[0]) & (File.origin_id == found[1]),)
     columns = (Study.patient_name, Study.patient_id, Study.description, Study.accession)
@@ -46,7 +46,7 @@ def _newest_of_object() -> Any:
     return other.select(fn.MAX(other.id)).where(other.sop_uid == Conflict.sop_uid, other.project == Conflict.project)
 
 
-def _rows(found: Sequence[Conflict]) -> list[Row]:
+def _rows(found: Sequence[Conflict]) -> list[ConflictRow]:
     names = origins.names((row.file.origin_type, row.file.origin_id) for row in found)
     said = _said(found)
     keys = [(row.project_id, row.sop_uid) for row in found]
@@ -55,7 +55,9 @@ def _rows(found: Sequence[Conflict]) -> list[Row]:
         following = next((at for at in range(place, len(keys)) if keys[at] != keys[place]), len(keys))
         who = names[row.file.origin_type, row.file.origin_id]
         first = place == 0 or keys[place - 1] != keys[place]
-        rows.append(Row(row=row, who=who, first=first, alike=following - place - 1, **said.get(row.file_id, _NOTHING)))
+        rows.append(
+            ConflictRow(row=row, who=who, first=first, alike=following - place - 1, **said.get(row.file_id, _NOTHING))
+        )
     return rows
 
 
@@ -71,7 +73,7 @@ def _said(found: Sequence[Conflict]) -> dict[int, dict[str, str]]:
         told[instance.file_id] = {
             "patient": study.patient_name,
             "patient_id": study.patient_id,
-            "study": ", ".join(part for part in (study.description, timestamps.dicom(study.date)) if part),
+            "study": ", ".join(part for part in (study.description, timestamps.format_dicom(study.date)) if part),
             "instance": f"{series.modality or 'Series'} {series.number}, object {instance.number}".replace(" ,", ","),
         }
     return told
@@ -105,7 +107,13 @@ CONFLICTS = LongList(
         *("Object", "SOP Instance UID", "File", "Bytes", "SHA-256", "Origin", "Number", "Name", "By way of", "Since"),
     ),
     cells=lambda found: (
-        *(found.row.id, conflicts.WORDS[found.row.choice], found.row.kind, found.row.sentence, found.row.differs),
+        *(
+            found.row.id,
+            conflicts.STATE_LABELS[found.row.choice],
+            found.row.kind,
+            found.row.sentence,
+            found.row.differs,
+        ),
         *(f"{found.row.project.group.code}/{found.row.project.label}", found.patient, found.patient_id, found.study),
         *(found.instance, found.row.sop_uid, found.row.file.name, found.row.file.blob.size, found.row.file.blob.digest),
         *(found.who.type, found.who.id, found.who.name, found.row.file.origin_via, found.row.file.created),

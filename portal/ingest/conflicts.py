@@ -32,10 +32,10 @@ from portal.tree import containers, labels
 REPLACED = "It replaced other content under its UID, which is kept."
 Choice = Literal["keep", "replace", "separate"]
 OPEN = "open"
-DECIDED_AT_ONCE = 200
-WORDS = {"open": "Open", "keep": "Kept", "replace": "Replaced", "separate": "Separated"}
+MAX_CONFLICTS_DECIDED = 200
+STATE_LABELS = {"open": "Open", "keep": "Kept", "replace": "Replaced", "separate": "Separated"}
 """The states of a conflict in a word."""
-SENTENCES: dict[str, str] = {
+DECISION_MESSAGES: dict[str, str] = {
     "open": "Held until an admin decides.",
     "keep": "Decided: what was here stays. This object is kept and hidden.",
     "replace": "Decided: this object is shown. What was here is kept and hidden.",
@@ -43,7 +43,7 @@ SENTENCES: dict[str, str] = {
 }
 
 
-def every(state: str | None = OPEN, *, limit: int = 100, before: int | None = None) -> list[Conflict]:
+def list_newest(state: str | None = OPEN, *, limit: int = 100, before: int | None = None) -> list[Conflict]:
     """Conflicts, newest first; `state` is open or one of the choices, None all. Page on with the last one's id."""
     found = Conflict.select(Conflict, File, Project, Group).join(File).switch(Conflict).join(Project).join(Group)
     found = found.where(File.deleted_at.is_null())
@@ -70,16 +70,16 @@ def get(conflict_id: int | str) -> Conflict:
 
 def view(conflict: Conflict) -> dict[str, Any]:
     """A conflict in plain values, for JSON and pages: what arrived, and what is here under its UID."""
-    rival = index.current(conflict.project_id, conflict.sop_uid)
+    rival = index.current_instance(conflict.project_id, conflict.sop_uid)
     if rival is not None and rival.file_id == conflict.file_id:
-        rival = succession.following(conflict)
+        rival = succession.successor(conflict)
     return {
         "id": conflict.id,
         "kind": conflict.kind,
         "sentence": conflict.sentence,
         "differs": conflict.differs,
         "state": conflict.choice,
-        "decision": SENTENCES[conflict.choice],
+        "decision": DECISION_MESSAGES[conflict.choice],
         "project": f"{conflict.project.group.code}/{conflict.project.label}",
         "sop_instance_uid": conflict.sop_uid,
         "arrived": _side(conflict.file),
@@ -87,14 +87,14 @@ def view(conflict: Conflict) -> dict[str, Any]:
     }
 
 
-def sides(conflict: Conflict) -> tuple[File | None, File, bool]:
+def compared_files(conflict: Conflict) -> tuple[File | None, File, bool]:
     """What is here, and what is held. The third says that they are to be one object, as they have one UID.
 
     Where nothing is here under the UID, what is here is another object of the study or series that it contradicts.
     """
-    rival = index.current(conflict.project_id, conflict.sop_uid)
+    rival = index.current_instance(conflict.project_id, conflict.sop_uid)
     if rival is not None and rival.file_id == conflict.file_id:
-        rival = succession.following(conflict)
+        rival = succession.successor(conflict)
     if rival is not None:
         return rival.file, conflict.file, True
     neighbour = _neighbour(conflict)
@@ -130,7 +130,7 @@ def resolve(conflict_id: int | str, choice: str, *, actor: Actor) -> Conflict:
         before = conflict.choice
         if before != choice:
             if choice == "keep":
-                succession.check_hidden(conflict)
+                succession.check_can_hide(conflict)
             _decide(conflict, choice, parsed)
             audit.record(
                 actor,
@@ -146,14 +146,14 @@ def resolve(conflict_id: int | str, choice: str, *, actor: Actor) -> Conflict:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decided:
+class DecidedConflicts:
     """How a decision on several conflicts ended: how many are decided so, and why others are not."""
 
     done: int
     refused: tuple[str, ...]
 
 
-def resolve_several(numbers: Sequence[str], choice: str, *, actor: Actor) -> Decided:
+def resolve_several(numbers: Sequence[str], choice: str, *, actor: Actor) -> DecidedConflicts:
     """The same decision on several conflicts, the oldest first: of those of one object that replace, the newest stays.
 
     Each is decided on its own; one that cannot be keeps no other from it. Raises BadValue where there are none, or more
@@ -163,8 +163,8 @@ def resolve_several(numbers: Sequence[str], choice: str, *, actor: Actor) -> Dec
     wanted = sorted(set(numbers), key=lambda text: (len(text), text))
     if not wanted:
         raise BadValue("No conflict is marked. Mark those that you decide on.", field="conflict")
-    if len(wanted) > DECIDED_AT_ONCE:
-        raise BadValue(f"No more than {DECIDED_AT_ONCE} conflicts are decided at once.", field="conflict")
+    if len(wanted) > MAX_CONFLICTS_DECIDED:
+        raise BadValue(f"No more than {MAX_CONFLICTS_DECIDED} conflicts are decided at once.", field="conflict")
     if choice not in get_args(Choice):
         raise BadValue(f"{choice[:32]!r} is no decision. Choose keep, replace or separate.", field="choice")
     refused: list[str] = []
@@ -173,10 +173,10 @@ def resolve_several(numbers: Sequence[str], choice: str, *, actor: Actor) -> Dec
             resolve(number, choice, actor=actor)
         except (Missing, BadValue, Busy, Damaged, NotDicom) as error:
             refused.append(f"Conflict {number[:20]}: {error.sentence}")
-    return Decided(done=len(wanted) - len(refused), refused=tuple(refused))
+    return DecidedConflicts(done=len(wanted) - len(refused), refused=tuple(refused))
 
 
-def replace_at_once(stored: Stored, parsed: Header) -> Stored:
+def apply_replace_policy(stored: Stored, parsed: Header) -> Stored:
     """The site's policy *replace*: decide for the object that has just arrived, inside its write block."""
     conflict = Conflict.get(Conflict.file == stored.file_id)
     if conflict.kind != "content":
@@ -185,14 +185,14 @@ def replace_at_once(stored: Stored, parsed: Header) -> Stored:
     return replace(stored, outcome="stored", sentence=REPLACED)
 
 
-def judged_again(verdict: Verdict, conflict: Conflict | None) -> Verdict:
+def hold_if_undecided(verdict: Verdict, conflict: Conflict | None) -> Verdict:
     """The verdict on an object that is indexed anew: one that nobody has decided on is held, whatever is here now."""
     if conflict is None or conflict.choice != OPEN or verdict.state != CURRENT:
         return verdict
     return replace(verdict, state=HELD, sentence=conflict.sentence)
 
 
-def repeat(conflict: Conflict, parsed: Header | None = None) -> None:
+def reapply(conflict: Conflict, parsed: Header | None = None) -> None:
     """Carry the last decision out on rows that were made anew, inside the caller's write block.
 
     `parsed` of an object that comes back from the trash: what it takes the place of then is written down.
@@ -200,7 +200,7 @@ def repeat(conflict: Conflict, parsed: Header | None = None) -> None:
     if conflict.choice == "keep":
         _carry_out(conflict, "keep")
     elif conflict.choice == "replace":
-        succession.show_unless_overruled(conflict, SENTENCES["replace"], note=parsed is not None)
+        succession.show_unless_overruled(conflict, DECISION_MESSAGES["replace"], note=parsed is not None)
     elif conflict.choice == "separate" and parsed is not None and _is_held(conflict):
         _move(conflict, _project_beside(conflict).id, parsed, CURRENT)  # its place was taken meanwhile
 
@@ -211,12 +211,12 @@ def _header_if_moved(conflict: Conflict, choice: str) -> Header | None:
 
 
 def _decide(conflict: Conflict, choice: str, parsed: Header | None) -> None:
-    rival = index.current(conflict.project_id, conflict.sop_uid)
+    rival = index.current_instance(conflict.project_id, conflict.sop_uid)
     is_other = rival is not None and rival.file_id != conflict.file_id
     gave_way = rival.file if choice == "replace" and rival is not None and is_other else None
     Decision.create(conflict=conflict, choice=choice, rival=gave_way)
     if choice == "separate":
-        succession.give_way(conflict, SENTENCES["separate"])
+        succession.hide_if_replaceable(conflict, DECISION_MESSAGES["separate"])
         _move(conflict, _project_beside(conflict).id, parsed, CURRENT)
     else:
         if conflict.choice == "separate":
@@ -228,9 +228,9 @@ def _decide(conflict: Conflict, choice: str, parsed: Header | None) -> None:
 
 def _carry_out(conflict: Conflict, choice: str) -> None:
     if choice == "replace":
-        succession.show(conflict, SENTENCES["replace"])
+        succession.show(conflict, DECISION_MESSAGES["replace"])
     else:
-        succession.hide(conflict, SENTENCES["keep"])
+        succession.hide(conflict, DECISION_MESSAGES["keep"])
 
 
 def _move(conflict: Conflict, project_id: int, parsed: Header | None, state: str) -> None:
@@ -253,9 +253,9 @@ def _project_beside(conflict: Conflict) -> Project:
     group, number = conflict.project.group, 1
     while True:
         ending = "~separate" if number == 1 else f"~separate-{number}"
-        label = conflict.project.label[: labels.LONGEST - len(ending)] + ending
+        label = conflict.project.label[: labels.MAX_LABEL_LENGTH - len(ending)] + ending
         project = containers.get_or_add_project(group, label)
-        if index.current(project.id, conflict.sop_uid) is None:
+        if index.current_instance(project.id, conflict.sop_uid) is None:
             return project
         number += 1
 

@@ -13,12 +13,12 @@ from portal.dicom import header, person_names
 from portal.dicom.header import Header
 from portal.errors import PortalError, Unreachable
 from portal.models import CURRENT, Acquisition, File, Instance, Series, Study, writing
-from portal.models.index import to_be_taken_anew
+from portal.models.index import needs_refresh
 
 log = logging.getLogger(__name__)
 
-MARKED_AT_ONCE = 100
-SOURCES_TRIED = 3
+ROWS_PER_PAGE = 100
+MAX_SOURCES_TRIED = 3
 """Objects that are read for one row, where the first ones are damaged."""
 
 
@@ -48,7 +48,7 @@ def describe_series(series: Series, parsed: Header, file: File) -> None:
     series.source, series.next_source = file.id, None
 
 
-def summarize(study_id: int) -> None:
+def update_study_summary(study_id: int) -> None:
     """Write down how many series of a study are shown, and their modalities, inside the caller's write block."""
     filled = list(Series.select(Series.modality).where(Series.study == study_id, Series.n_instances > 0))
     modalities = sorted({row.modality for row in filled if row.modality})
@@ -89,9 +89,9 @@ def _marked(table: Any) -> Iterator[Any]:
     last = 0
     while page := list(
         table.select(table.id, table.next_source)
-        .where(*to_be_taken_anew(table), table.id > last)
+        .where(*needs_refresh(table), table.id > last)
         .order_by(table.id)
-        .limit(MARKED_AT_ONCE)
+        .limit(ROWS_PER_PAGE)
     ):
         yield from page
         last = page[-1].id
@@ -123,7 +123,7 @@ def _write(row: Study | Series, parsed: Header, file: File) -> None:
     describe_series(row, parsed, file)
     row.save()
     if row.modality != before:
-        summarize(row.study_id)
+        update_study_summary(row.study_id)
 
 
 def _shown(table: Any, row: Any) -> list[File]:
@@ -131,7 +131,7 @@ def _shown(table: Any, row: Any) -> list[File]:
     series = Series.select(Series.id).where(Series.n_instances > 0, *_inside(table, row)).order_by(Series.id)
     shown = File.select().join(Instance).where(Instance.state == CURRENT)
     wanted = shown.where(File.id == row.next_source, Instance.series.in_(series))
-    oldest = shown.where(Instance.series == series.limit(1)).order_by(Instance.id).limit(SOURCES_TRIED)
+    oldest = shown.where(Instance.series == series.limit(1)).order_by(Instance.id).limit(MAX_SOURCES_TRIED)
     return [*wanted, *(file for file in oldest if file.id != row.next_source)]
 
 

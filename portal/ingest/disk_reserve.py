@@ -12,9 +12,9 @@ from portal.archive import ballast
 from portal.errors import NoSpace
 from portal.quantities import size as in_words
 
-SHARE = 20
+RESERVE_DIVISOR = 20
 """The reserve of a disk without the archive is at most this part of it."""
-TAKES_IN = frozenset({"archive", "database"})
+USED_BY_INGEST = frozenset({"archive", "database"})
 """What an object that comes in is written to."""
 
 FULL = "The disk is full, so nothing is taken in. Free some space; then send again."
@@ -22,7 +22,7 @@ NEARLY_FULL = "The disk is nearly full, so nothing is taken in. Free some space;
 
 
 @dataclass(frozen=True)
-class Room:
+class FreeSpace:
     """Bytes that are free on a disk, and how many of them stay so."""
 
     free: int
@@ -41,14 +41,14 @@ class Disk:
     holds: tuple[str, ...]
     path: Path
     total: int
-    room: Room
+    room: FreeSpace
 
     @property
     def problem(self) -> str:
         """What is wrong with it, and what to do; empty where nothing is."""
         if not self.room.is_full:
             return ""
-        what = "nothing is taken in" if TAKES_IN & set(self.holds) else "what is written there may fail"
+        what = "nothing is taken in" if USED_BY_INGEST & set(self.holds) else "what is written there may fail"
         return (
             f"The disk of {_and(self.holds)} ({self.path}) has {in_words(self.room.free)} free, less than the"
             f" {in_words(self.room.floor)} of its reserve: {what}. Free some space."
@@ -60,14 +60,14 @@ class Disk:
         return {**told, "free": self.room.free, "reserve": self.room.floor}
 
 
-def floor() -> int:
+def minimum_free() -> int:
     """The machine's own reserve (`PORTAL_MIN_FREE`), or what an admin keeps beyond it; true within a second."""
-    return max(runtime.current().min_free, int(site_settings.recent("disk.floor") * site_settings.GIGABYTE))
+    return max(runtime.current().min_free, int(site_settings.get_cached("disk.floor") * site_settings.GIGABYTE))
 
 
-def room() -> Room:
+def archive_space() -> FreeSpace:
     """That of the archive's disk."""
-    return _room(runtime.current().archive, floor())
+    return _room(runtime.current().archive, minimum_free())
 
 
 def disks() -> list[Disk]:
@@ -79,20 +79,20 @@ def disks() -> list[Disk]:
     return [_disk(path, tuple(names)) for path, names in found.values()]
 
 
-def given_up() -> str:
+def ballast_warning() -> str:
     """In a sentence, that a disk was full and some of the ballast had to be given up; empty where all of it is there.
 
     A full disk of the database has room again with each piece, so that its free bytes alone would not tell.
     """
-    here = ballast.standing(runtime.current())
+    here = ballast.state(runtime.current())
     if not here.is_given_up:
         return ""
     return f"The disk is full, and {in_words(here.left)} are left of the ballast that keeps the site usable."
 
 
-def check_disk() -> None:
+def check_without_database() -> None:
     """As `check`, by the machine's own reserve alone: for threads that have no connection to the database."""
-    if given_up():
+    if ballast_warning():
         raise NoSpace(FULL)
     if _room(runtime.current().archive, runtime.current().min_free).is_full:
         raise NoSpace(NEARLY_FULL)
@@ -103,9 +103,9 @@ def check(size: int = 0) -> None:
 
     Nor is anything taken in while some of the ballast is given up: its room is for who frees space.
     """
-    if given_up():
+    if ballast_warning():
         raise NoSpace(FULL)
-    now = room()
+    now = archive_space()
     if now.free - size < now.floor:
         raise NoSpace(NEARLY_FULL)
     data = runtime.current().data
@@ -131,13 +131,13 @@ def _places() -> Iterator[tuple[str, Path]]:
 def _disk(path: Path, holds: tuple[str, ...]) -> Disk:
     disk = os.statvfs(path)
     total = disk.f_blocks * disk.f_frsize
-    kept = floor() if "archive" in holds else min(floor(), total // SHARE)
-    return Disk(holds=holds, path=path, total=total, room=Room(disk.f_bavail * disk.f_frsize, kept))
+    kept = minimum_free() if "archive" in holds else min(minimum_free(), total // RESERVE_DIVISOR)
+    return Disk(holds=holds, path=path, total=total, room=FreeSpace(disk.f_bavail * disk.f_frsize, kept))
 
 
-def _room(path: Path, kept: int) -> Room:
+def _room(path: Path, kept: int) -> FreeSpace:
     disk = os.statvfs(path)
-    return Room(disk.f_bavail * disk.f_frsize, kept)
+    return FreeSpace(disk.f_bavail * disk.f_frsize, kept)
 
 
 def _and(words: tuple[str, ...]) -> str:

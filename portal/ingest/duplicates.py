@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 from portal import runtime
 from portal.dicom import same_content
 from portal.dicom.header import Header
-from portal.dicom.same_content import Differences, Encoded
+from portal.dicom.same_content import Differences, EncodedDataset
 from portal.errors import Damaged, NotDicom, Unreachable
 from portal.models import Blob, arrivals
 from portal.models.arrivals import Rival
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class DuplicateComparison:
     """What an object is to those under its UID in its transfer syntax."""
 
     same: int | None = None
@@ -36,7 +36,7 @@ class Compared:
         return self.different | self.undecided | ({self.same} if self.same is not None else set())
 
 
-def compare(project_id: int, header: Header, read: Callable[[], Encoded]) -> Compared:
+def compare(project_id: int, header: Header, read: Callable[[], EncodedDataset]) -> DuplicateComparison:
     """Compare a data set, which `read` gives from its beginning, with those under its UID in its transfer syntax.
 
     Reads only, in bounded memory. Nobody waits for the bucket: what lies there alone is left to a job, as are pixels
@@ -56,11 +56,13 @@ def compare(project_id: int, header: Header, read: Callable[[], Encoded]) -> Com
             continue
         differs = differs if different else found.keywords
         different.add(rival.file_id)
-    return Compared(same=same, different=frozenset(different), differs=differs, undecided=frozenset(undecided))
+    return DuplicateComparison(
+        same=same, different=frozenset(different), differs=differs, undecided=frozenset(undecided)
+    )
 
 
 @contextmanager
-def opened(blob: Blob, transfer_syntax: str) -> Iterator[Encoded]:
+def open_data_set(blob: Blob, transfer_syntax: str) -> Iterator[EncodedDataset]:
     """The data set of a DICOM file in the archive, to be compared."""
     begin = blob.dataset_offset or 0
     with _opened(blob.segment, blob.offset + begin, blob.size - begin, transfer_syntax) as known:
@@ -68,12 +70,12 @@ def opened(blob: Blob, transfer_syntax: str) -> Iterator[Encoded]:
 
 
 @contextmanager
-def _opened(segment: str, offset: int, size: int, transfer_syntax: str) -> Iterator[Encoded]:
+def _opened(segment: str, offset: int, size: int, transfer_syntax: str) -> Iterator[EncodedDataset]:
     with runtime.archive().open(segment, offset, size) as content:
-        yield Encoded(cast(BinaryIO, content), size, transfer_syntax)
+        yield EncodedDataset(cast(BinaryIO, content), size, transfer_syntax)
 
 
-def _differences(rival: Rival, read: Callable[[], Encoded]) -> Differences | None:
+def _differences(rival: Rival, read: Callable[[], EncodedDataset]) -> Differences | None:
     """None where they cannot be told here."""
     if not runtime.archive().is_here(rival.segment):
         return None

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from portal import runtime, site_settings
-from portal.access.actors import NEW, Origin, Recorded
+from portal.access.actors import NOTHING_RECORDED, Origin, RecordedMetadata
 from portal.access.rights import Scope
 from portal.archive import Footer, Place, Slice, Stream
 from portal.archive.slices import CHUNK
@@ -21,14 +21,14 @@ from portal.ingest.placement import check as check_placement
 from portal.ingest.register import Arrival, Stored
 from portal.models import arrivals, now, writing
 
-COMPARED_AGAIN = 2
+MAX_RECOMPARISONS = 2
 """Comparisons with what others store under the same UID at the same moment; what comes after that is left to a job."""
-IN_MEMORY = 16 << 20
+MAX_BYTES_IN_MEMORY = 16 << 20
 """Bytes up to which an object waits in memory; a larger one is streamed into a segment of its own."""
 
 
 @dataclass(frozen=True)
-class Command:
+class StoreCommand:
     """What C-STORE's command and presentation context say of the data set that follows (PS3.7 9.1.1)."""
 
     sop_class_uid: str
@@ -49,7 +49,7 @@ def open(
     transfer_syntax_uid: str | None = None,
     only_dicom: bool = False,
     may_hold: bool = True,
-    recorded: Recorded = NEW,
+    recorded: RecordedMetadata = NOTHING_RECORDED,
 ) -> "Incoming":
     """Begin to take one object in.
 
@@ -62,7 +62,7 @@ def open(
     check_placement(placement, scope)
     if sop_class_uid is None or sop_instance_uid is None or transfer_syntax_uid is None:
         return Incoming(scope, origin, placement, None, only_dicom=only_dicom, may_hold=may_hold, recorded=recorded)
-    command = Command(
+    command = StoreCommand(
         uids.clean(sop_class_uid, name="The Affected SOP Class UID"),
         uids.clean(sop_instance_uid, name="The Affected SOP Instance UID"),
         uids.clean(transfer_syntax_uid, name="The transfer syntax"),
@@ -78,11 +78,11 @@ class Incoming:
         scope: Scope,
         origin: Origin,
         wanted: Placement,
-        command: Command | None,
+        command: StoreCommand | None,
         *,
         only_dicom: bool = False,
         may_hold: bool = True,
-        recorded: Recorded = NEW,
+        recorded: RecordedMetadata = NOTHING_RECORDED,
     ) -> None:
         self._may_hold = may_hold
         self._only_dicom, self._recorded = only_dicom or command is not None, recorded
@@ -120,7 +120,7 @@ class Incoming:
         """Take the next bytes. Raises NoSpace where they no longer fit."""
         self._digest.update(chunk)
         self._size += len(chunk)
-        if self._stream is None and self._size > IN_MEMORY:
+        if self._stream is None and self._size > MAX_BYTES_IN_MEMORY:
             self._stream = runtime.archive().stream()
             for waiting in self._chunks:
                 self._stream.write(waiting)
@@ -138,18 +138,18 @@ class Incoming:
         """
         try:
             arrival = self._arrival()
-            known = register.already(arrival)
-            if known is not None and register.is_whole(known):
+            known = register.find_stored(arrival)
+            if known is not None and register.is_intact(known):
                 self.abort()
                 return _with_descriptions(register.show_again(arrival, known))
             if known is None:
                 arrival = register.compare(arrival, self._content)
-                same = register.already_otherwise(arrival)
+                same = register.find_reencoded(arrival)
                 if same is not None:
                     self.abort()
                     return _with_descriptions(register.show_again(arrival, same))
             register.check_policy(arrival, may_hold=self._may_hold)
-            place = self._keep(footer_of(arrival))
+            place = self._keep(footer_for(arrival))
         except BaseException:
             self.abort()
             raise
@@ -157,7 +157,7 @@ class Incoming:
         if known is None:
             return _with_descriptions(_enter(arrival, place))
         with writing():
-            stored = register.mend(arrival, place, known)
+            stored = register.repair(arrival, place, known)
         return _with_descriptions(stored)
 
     def abort(self) -> None:
@@ -215,7 +215,7 @@ class Incoming:
                 raise
             return None, None
 
-    def _parse_data_set(self, content: BinaryIO, command: Command) -> Header:
+    def _parse_data_set(self, content: BinaryIO, command: StoreCommand) -> Header:
         content.seek(self._meta_size)
         syntax, size = command.transfer_syntax_uid, self._size - self._meta_size
         parsed = header.read(content, size=size, transfer_syntax_uid=syntax, is_strict=True)
@@ -243,12 +243,12 @@ def _enter(arrival: Arrival, place: Place) -> Stored:
     def kept() -> BinaryIO:
         return cast(BinaryIO, runtime.archive().open(place.segment, place.offset, place.size))
 
-    for _ in range(COMPARED_AGAIN):
+    for _ in range(MAX_RECOMPARISONS):
         with writing():
             if not register.is_overtaken(arrival):
                 return _write_rows(arrival, place)
         arrival = register.compare(arrival, kept)
-        same = register.already_otherwise(arrival)
+        same = register.find_reencoded(arrival)
         if same is not None:
             return same
     with writing():
@@ -256,15 +256,15 @@ def _enter(arrival: Arrival, place: Place) -> Stored:
 
 
 def _write_rows(arrival: Arrival, place: Place) -> Stored:
-    stored = register.enter(arrival, place)
+    stored = register.write_rows(arrival, place)
     if stored.outcome == "conflict" and arrival.header and site_settings.get("archive.duplicates") == "replace":
-        return conflicts.replace_at_once(stored, arrival.header)
+        return conflicts.apply_replace_policy(stored, arrival.header)
     if stored.outcome == "alternate":
         alternates.request_comparison()
     return stored
 
 
-def footer_of(arrival: Arrival) -> Footer:
+def footer_for(arrival: Arrival) -> Footer:
     """What stands beside the bytes in the archive: enough to place and index them without the database."""
     return {
         "received_at": now().isoformat(),
@@ -272,10 +272,10 @@ def footer_of(arrival: Arrival) -> Footer:
         "dataset_digest": arrival.dataset_digest,
         "dataset_offset": arrival.dataset_offset,
         "project": arrivals.project_path(arrival.project_id),
-        "container": placement.path_of(arrival.container_type, arrival.container_id),
+        "container": placement.container_path(arrival.container_type, arrival.container_id),
         "name": arrival.name,
         "origin": arrival.origin.fields,
-        **({} if arrival.recorded == NEW else {"recorded": arrival.recorded.written()}),
+        **({} if arrival.recorded == NOTHING_RECORDED else {"recorded": arrival.recorded.written()}),
     }
 
 

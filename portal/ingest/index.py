@@ -8,7 +8,7 @@ from portal.access import audit
 from portal.access.actors import Actor
 from portal.dicom.header import Header
 from portal.ingest import descriptions, patients
-from portal.ingest.duplicates import Compared
+from portal.ingest.duplicates import DuplicateComparison
 from portal.ingest.patients import Patient
 from portal.models import (
     ALTERNATE,
@@ -25,7 +25,7 @@ from portal.models import (
 )
 from portal.models.arrivals import KnownObject, KnownStudy
 
-Container = tuple[str, int]
+ContainerKey = tuple[str, int]
 """Type and row number of a container."""
 
 
@@ -43,22 +43,22 @@ class Verdict:
 
 
 SAME = "same"
-OTHER_CONTENT = "Other content than the object that is here under this UID."
+DIFFERENT_CONTENT = "Other content than the object that is here under this UID."
 _DIFFERS = {"class": "SOPClassUID", "study": "StudyInstanceUID", "patient": "PatientID"}
 SHOWN_AGAIN = "It came again when nothing else was shown under its UID."
 IN_TWO_PLACES = "The same object stands elsewhere in this project too: peers see it once."
 UNCOMPARED = "The same SOP Instance UID in another transfer syntax, not compared yet."
 UNCOMPARED_BYTES = "The same SOP Instance UID in other bytes, not compared yet."
-TO_BE_COMPARED = (UNCOMPARED, UNCOMPARED_BYTES)
+PENDING_COMPARISON = (UNCOMPARED, UNCOMPARED_BYTES)
 
 
 def judge(
     project_id: int,
     header: Header,
     dataset_digest: str,
-    within: Container | None = None,
+    within: ContainerKey | None = None,
     *,
-    compared: Compared | None = None,
+    compared: DuplicateComparison | None = None,
 ) -> Verdict:
     """Compare an object with the project's by its UIDs. Reads only; takes its rows by index.
 
@@ -66,7 +66,7 @@ def judge(
     `compared` is what it was found to be to those under its UID; what it was not compared with is left to a job. None:
     whatever has other bytes is other content.
     """
-    file_id = same(project_id, header, dataset_digest, within)
+    file_id = find_same(project_id, header, dataset_digest, within)
     if file_id is not None:
         return Verdict(state=SAME, file_id=file_id)
     if within and arrivals.is_current_object(project_id, header.sop_uid, header.transfer_syntax, dataset_digest):
@@ -82,10 +82,10 @@ def judge(
         return Verdict(state=ALTERNATE, sentence=UNCOMPARED)
     if compared is not None and current.file_id not in compared.different:
         return Verdict(state=ALTERNATE, sentence=UNCOMPARED_BYTES)
-    return Verdict(state=HELD, kind="content", sentence=OTHER_CONTENT, differs=differs)
+    return Verdict(state=HELD, kind="content", sentence=DIFFERENT_CONTENT, differs=differs)
 
 
-def same(project_id: int, header: Header, dataset_digest: str, within: Container | None = None) -> int | None:
+def find_same(project_id: int, header: Header, dataset_digest: str, within: ContainerKey | None = None) -> int | None:
     """The file that holds this very object, in whatever state: of a container, or of the project. Reads only."""
     if within is not None:
         known = project_id, header.sop_uid, header.transfer_syntax, dataset_digest
@@ -213,7 +213,7 @@ def is_hidden(project_id: int, header: Header) -> bool:
     return arrivals.current_object(project_id, header.sop_uid) is None
 
 
-def current(project_id: int, sop_uid: str) -> Instance | None:
+def current_instance(project_id: int, sop_uid: str) -> Instance | None:
     """The instance that peers see under this UID."""
     found: Instance | None = Instance.get_or_none(
         Instance.project == project_id, Instance.sop_uid == sop_uid, Instance.state == CURRENT
@@ -265,6 +265,6 @@ def _series(study_id: int, header: Header, file: File) -> int:
 
 def _count(series_id: int, by: int) -> None:
     """Counts of series and study, and what follows from them: the study's series and modalities that are not empty."""
-    study_id, left = arrivals.count(series_id, by)
+    study_id, left = arrivals.add_to_counts(series_id, by)
     if left <= max(by, 1):
-        descriptions.summarize(study_id)
+        descriptions.update_study_summary(study_id)

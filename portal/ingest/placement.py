@@ -76,13 +76,13 @@ def acquisition_for(project_id: int, header: Header, origin: Origin) -> int:
         session=session_id,
         label=_label(f"{header.series_number} {header.series_description or header.modality}", header.series_uid),
         uid=header.series_uid,
-        timestamp=moment(header.series_date, header.series_time, header.timezone),
+        timestamp=parse_date_time(header.series_date, header.series_time, header.timezone),
         **origin.fields,
     )
     return int(made.id)
 
 
-def revive(container_type: str, container_id: int) -> None:
+def take_out_of_trash(container_type: str, container_id: int) -> None:
     """Take a container and those above it out of the trash, inside the caller's write block: something new lies in it.
 
     What lay in them before stays in the trash.
@@ -96,7 +96,7 @@ def revive(container_type: str, container_id: int) -> None:
         row = containers.parent_of(row)
 
 
-def project_of(file: File) -> int:
+def project_id_of(file: File) -> int:
     """Id of the project that a file lies in."""
     row: Any = containers.TABLES[file.parent_type].get_by_id(file.parent_id)
     return int(containers.project_of(row).id)
@@ -114,7 +114,7 @@ def free_name(container_type: str, container_id: int, name: str) -> str:
     return candidate
 
 
-def path_of(container_type: str | None, container_id: int | None) -> dict[str, Any] | None:
+def container_path(container_type: str | None, container_id: int | None) -> dict[str, Any] | None:
     """Type and labels, from the group down, of a container: how the archive names it without the database."""
     if container_type is None or container_id is None:
         return None
@@ -126,7 +126,7 @@ def path_of(container_type: str | None, container_id: int | None) -> dict[str, A
     return {"type": container_type, "path": [row.group.code, row.label, *path]}
 
 
-def moment(date: str, time: str, offset: str) -> datetime | None:
+def parse_date_time(date: str, time: str, offset: str) -> datetime | None:
     """A DICOM date and time as a moment: by its own offset, else in the site's time zone. None if unreadable."""
     try:
         clock = time.partition(".")[0][:6].ljust(6, "0")
@@ -184,7 +184,7 @@ def _session(subject: Subject, header: Header, origin: Origin) -> Session:
     found: Session | None = Session.get_or_none(Session.subject == subject, Session.uid == header.study_uid)
     if found is not None:
         return found
-    timestamp = moment(header.study_date, header.study_time, header.timezone)
+    timestamp = parse_date_time(header.study_date, header.study_time, header.timezone)
     day = timestamp.astimezone(_timezone(header.timezone)).strftime("%Y-%m-%d") if timestamp else ""
     text = f"{day} {header.study_description or header.study_id or header.modality}"
     return Session.create(
@@ -198,7 +198,11 @@ def _session(subject: Subject, header: Header, origin: Origin) -> Session:
 
 def _label(text: str, fallback: str) -> str:
     """Header text as a label: what cannot be seen or divides a path is replaced."""
-    shown = "".join(c if c.isprintable() else " " for c in _UNSEEN.sub("_", text)).strip()[: labels.LONGEST].strip()
+    shown = (
+        "".join(c if c.isprintable() else " " for c in _UNSEEN.sub("_", text))
+        .strip()[: labels.MAX_LABEL_LENGTH]
+        .strip()
+    )
     return fallback if shown in ("", ".", "..", "_") else shown
 
 

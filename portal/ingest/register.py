@@ -8,20 +8,20 @@ from typing import Any, BinaryIO
 
 from portal import runtime, site_settings
 from portal.access import audit
-from portal.access.actors import NEW, Actor, Origin, Recorded
+from portal.access.actors import NOTHING_RECORDED, Actor, Origin, RecordedMetadata
 from portal.archive import Place
 from portal.dicom.header import Header
-from portal.dicom.same_content import Encoded
+from portal.dicom.same_content import EncodedDataset
 from portal.errors import Conflicting, Damaged
 from portal.ingest import duplicates, index, placement
-from portal.ingest.duplicates import Compared
-from portal.ingest.index import IN_TWO_PLACES, SAME, Container, Verdict
+from portal.ingest.duplicates import DuplicateComparison
+from portal.ingest.index import IN_TWO_PLACES, SAME, ContainerKey, Verdict
 from portal.models import ALTERNATE, CURRENT, HELD, Blob, File, Segment, arrivals, writing
 from portal.tree import versions
 
 log = logging.getLogger(__name__)
 
-OUTCOMES = {CURRENT: "stored", ALTERNATE: "alternate", HELD: "conflict"}
+OUTCOME_BY_STATE = {CURRENT: "stored", ALTERNATE: "alternate", HELD: "conflict"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +40,14 @@ class Arrival:
     """With its id: where the client put it. None: where its header says."""
     container_id: int | None
     name: str | None
-    recorded: Recorded = NEW
-    compared: Compared | None = None
+    recorded: RecordedMetadata = NOTHING_RECORDED
+    compared: DuplicateComparison | None = None
     """What it is to those under its UID; None where it was not compared: whatever has other bytes is other content."""
     also_here: bool = False
     """Whether it is kept in the container although the same object stands elsewhere in the project."""
 
     @property
-    def within(self) -> Container | None:
+    def within(self) -> ContainerKey | None:
         """The container in which alone the same object would make it `same`."""
         if not self.also_here or self.container_type is None or self.container_id is None:
             return None
@@ -69,11 +69,11 @@ class Stored:
     """Of `same`: it came in other bytes than those that stay."""
 
 
-def already(arrival: Arrival) -> Stored | None:
+def find_stored(arrival: Arrival) -> Stored | None:
     """The answer for content that is here under the same UID or name: nothing need be kept again. Reads only."""
     if arrival.header is None:
         return _same_version(arrival)
-    file_id = index.same(arrival.project_id, arrival.header, arrival.dataset_digest or "", arrival.within)
+    file_id = index.find_same(arrival.project_id, arrival.header, arrival.dataset_digest or "", arrival.within)
     return None if file_id is None else _same(arrival, file_id)
 
 
@@ -84,16 +84,16 @@ def compare(arrival: Arrival, content: Callable[[], BinaryIO]) -> Arrival:
     offset, syntax = arrival.dataset_offset, arrival.header.transfer_syntax
     with contextlib.ExitStack() as opened:
 
-        def read() -> Encoded:
+        def read() -> EncodedDataset:
             source = opened.enter_context(content())
             source.seek(offset)
-            return Encoded(source, arrival.size - offset, syntax)
+            return EncodedDataset(source, arrival.size - offset, syntax)
 
         found = duplicates.compare(arrival.project_id, arrival.header, read)
     return replace(arrival, compared=found)
 
 
-def already_otherwise(arrival: Arrival) -> Stored | None:
+def find_reencoded(arrival: Arrival) -> Stored | None:
     """The answer for an object that is here, encoded otherwise: nothing need be kept again. Reads only."""
     file_id = arrival.compared.same if arrival.compared else None
     if file_id is None:
@@ -105,7 +105,7 @@ def already_otherwise(arrival: Arrival) -> Stored | None:
     return replace(_same(arrival, file_id), is_reencoded=True)
 
 
-def is_whole(stored: Stored) -> bool:
+def is_intact(stored: Stored) -> bool:
     """Whether the archive still has the bytes of what is here already.
 
     What lies in the bucket alone is believed unless the bucket is known to have lost or changed something of its
@@ -121,7 +121,7 @@ def is_whole(stored: Stored) -> bool:
     return not Segment.select().where(Segment.name == blob.segment, Segment.damage != "").exists()
 
 
-def mend(arrival: Arrival, place: Place, known: Stored) -> Stored:
+def repair(arrival: Arrival, place: Place, known: Stored) -> Stored:
     """Have a file whose bytes are damaged point to the record of the same object that came again; its row stays.
 
     Inside the caller's write block.
@@ -142,14 +142,14 @@ def show_again(arrival: Arrival, known: Stored) -> Stored:
         return _again(arrival, known)
 
 
-def enter(arrival: Arrival, place: Place) -> Stored:
+def write_rows(arrival: Arrival, place: Place) -> Stored:
     """Write the rows of a record, inside the caller's write block.
 
     The object is judged here and not before, since another one may have come between; a record that turns out to be
     known already stays without a row.
     """
     if arrival.header is None:
-        return already(arrival) or _enter_plain(arrival, _blob(arrival, place))
+        return find_stored(arrival) or _enter_plain(arrival, _blob(arrival, place))
     verdict = judge(arrival, arrival.header)
     if verdict.state == SAME:
         return _again(arrival, _same(arrival, verdict.file_id))
@@ -180,7 +180,7 @@ def is_overtaken(arrival: Arrival) -> bool:
     current = arrivals.current_object(arrival.project_id, arrival.header.sop_uid)
     if current is None or current.transfer_syntax != arrival.header.transfer_syntax:
         return False
-    return current.file_id not in arrival.compared.files and already(arrival) is None
+    return current.file_id not in arrival.compared.files and find_stored(arrival) is None
 
 
 def _blob(arrival: Arrival, place: Place) -> Blob:
@@ -199,7 +199,7 @@ def _enter_dicom(arrival: Arrival, header: Header, blob: Blob, verdict: Verdict)
     if container_type is None or container_id is None:
         container_type = "acquisition"
         container_id = placement.acquisition_for(arrival.project_id, header, arrival.origin)
-    placement.revive(container_type, container_id)
+    placement.take_out_of_trash(container_type, container_id)
     name = arrival.name or f"{header.sop_uid}.dcm"
     file = File.create(
         parent_type=container_type,
@@ -214,7 +214,7 @@ def _enter_dicom(arrival: Arrival, header: Header, blob: Blob, verdict: Verdict)
     index.add(arrival.project_id, file, header, arrival.dataset_digest or "", verdict)
     return Stored(
         file_id=file.id,
-        outcome="stored" if verdict.sentence == IN_TWO_PLACES else OUTCOMES[verdict.state],
+        outcome="stored" if verdict.sentence == IN_TWO_PLACES else OUTCOME_BY_STATE[verdict.state],
         size=arrival.size,
         digest=arrival.digest,
         sentence=verdict.sentence,
@@ -224,7 +224,7 @@ def _enter_dicom(arrival: Arrival, header: Header, blob: Blob, verdict: Verdict)
 def _enter_plain(arrival: Arrival, blob: Blob) -> Stored:
     """A file that is not indexed. Other content under its name makes it the next version; the old one stays."""
     file = _namesake(arrival)
-    placement.revive(arrival.container_type or "project", arrival.container_id or 0)
+    placement.take_out_of_trash(arrival.container_type or "project", arrival.container_id or 0)
     if file is None:
         file = File.create(
             parent_type=arrival.container_type,
@@ -243,7 +243,7 @@ def _enter_plain(arrival: Arrival, blob: Blob) -> Stored:
 
 def _same_version(arrival: Arrival) -> Stored | None:
     file = _namesake(arrival)
-    row = None if file is None else versions.holding(file, arrival.digest, arrival.recorded.version)
+    row = None if file is None else versions.find_by_digest(file, arrival.digest, arrival.recorded.version)
     if file is None or row is None:
         return None
     same = _same(arrival, file.id)

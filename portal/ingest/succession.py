@@ -15,18 +15,18 @@ from portal.models import ALTERNATE, CURRENT, SUPERSEDED, Conflict, Decision, In
 
 REPLACED = "Replaced by another object under its UID."
 SHOWN_AFTER_PURGE = "What had replaced it was purged."
-SAME_UID = ("content", "class")
+SAME_UID_KINDS = ("content", "class")
 """Kinds of conflicts with another object under the same UID."""
-AGAINST = ("open", "keep")
+NOT_SHOWN_CHOICES = ("open", "keep")
 """Of an object with such a conflict, nobody has decided that it is shown."""
 
 
 def show(conflict: Conflict, reason: str) -> None:
     """Show the object of a conflict, and hide the one that is shown, inside the caller's write block."""
-    held = of_conflict(conflict)
+    held = instance_of(conflict)
     if held is None:
         return
-    current = index.current(conflict.project_id, conflict.sop_uid)
+    current = index.current_instance(conflict.project_id, conflict.sop_uid)
     if current is not None and current.id != held.id:
         index.change_state(current, SUPERSEDED, REPLACED)
     index.change_state(held, CURRENT, reason)
@@ -34,7 +34,7 @@ def show(conflict: Conflict, reason: str) -> None:
 
 def show_unless_overruled(conflict: Conflict, reason: str, *, note: bool) -> None:
     """The same, unless what is shown replaced another by a later decision; `note` what gives way now."""
-    held, current = of_conflict(conflict), index.current(conflict.project_id, conflict.sop_uid)
+    held, current = instance_of(conflict), index.current_instance(conflict.project_id, conflict.sop_uid)
     if held is None:
         return
     if current is not None and current.id != held.id:
@@ -48,23 +48,23 @@ def show_unless_overruled(conflict: Conflict, reason: str, *, note: bool) -> Non
 
 def hide(conflict: Conflict, reason: str) -> None:
     """Hide the object of a conflict; where it was shown, the one that gave way to it last is shown again."""
-    held = of_conflict(conflict)
+    held = instance_of(conflict)
     if held is None:
         return
-    was_shown, after = held.state == CURRENT, following(conflict)
+    was_shown, after = held.state == CURRENT, successor(conflict)
     index.change_state(held, SUPERSEDED, reason)
     if was_shown and after is not None:
         index.change_state(Instance.get_by_id(after.id), CURRENT, "")
 
 
-def give_way(conflict: Conflict, reason: str) -> None:
+def hide_if_replaceable(conflict: Conflict, reason: str) -> None:
     """The same for one that goes elsewhere: where nothing can take its place, it is as it was until it has gone."""
-    held = of_conflict(conflict)
-    if held is not None and held.state == CURRENT and following(conflict) is not None:
+    held = instance_of(conflict)
+    if held is not None and held.state == CURRENT and successor(conflict) is not None:
         hide(conflict, reason)
 
 
-def following(conflict: Conflict) -> Instance | None:
+def successor(conflict: Conflict) -> Instance | None:
     """What is shown once this object is shown no longer: of those that nobody decided against, the last shown.
 
     The same object in another container is hidden with it, unless somebody decided for that one, too.
@@ -75,7 +75,7 @@ def following(conflict: Conflict) -> Instance | None:
         Instance.state.in_((SUPERSEDED, ALTERNATE)),
         Instance.file != conflict.file_id,
     )
-    held = of_conflict(conflict)
+    held = instance_of(conflict)
     ranked = []
     for one in others:
         claim, is_same = _claim(one.file_id), held is not None and _content(one) == _content(held)
@@ -84,34 +84,34 @@ def following(conflict: Conflict) -> Instance | None:
     return max(ranked, key=lambda row: row[:3])[3] if ranked else None
 
 
-def after_purge(files: Sequence[int]) -> list[Instance]:
+def successors_after_purge(files: Sequence[int]) -> list[Instance]:
     """What the objects of these files had replaced, which is to be shown once they are purged. Reads only.
 
     While they are in the trash it stays hidden, as restoring them shows them again (docs/decisions/0061).
     """
     conflicts = Conflict.select().where(Conflict.file.in_(list(files)), Conflict.choice == "replace")
-    return [found for conflict in conflicts if (found := following(conflict)) is not None]
+    return [found for conflict in conflicts if (found := successor(conflict)) is not None]
 
 
 def show_after_purge(instances: Sequence[Instance]) -> None:
     """Show them where nothing is shown under their UID, inside the caller's write block."""
     for instance in instances:
-        if index.current(instance.project_id, instance.sop_uid) is None:
+        if index.current_instance(instance.project_id, instance.sop_uid) is None:
             index.change_state(instance, CURRENT, SHOWN_AFTER_PURGE)
 
 
-def check_hidden(conflict: Conflict) -> None:
+def check_can_hide(conflict: Conflict) -> None:
     """Raise BadValue where nothing would be shown under the UID: what *keep* is to keep is in the trash, or purged."""
-    current = index.current(conflict.project_id, conflict.sop_uid)
+    current = index.current_instance(conflict.project_id, conflict.sop_uid)
     is_alone = current is None or current.file_id == conflict.file_id
-    if is_alone and conflict.kind in SAME_UID and following(conflict) is None:
+    if is_alone and conflict.kind in SAME_UID_KINDS and successor(conflict) is None:
         raise BadValue(
             "Nothing else is here under this UID, so there is nothing to keep. Restore the other object from the "
             "trash, or choose Replace, which shows this one."
         )
 
 
-def of_conflict(conflict: Conflict) -> Instance | None:
+def instance_of(conflict: Conflict) -> Instance | None:
     """The object, as long as it is in the conflict's project and not in the trash."""
     found: Instance | None = Instance.get_or_none(
         Instance.file == conflict.file_id, Instance.project == conflict.project_id
@@ -119,7 +119,7 @@ def of_conflict(conflict: Conflict) -> Instance | None:
     return found
 
 
-def in_order() -> Any:
+def in_decision_order() -> Any:
     """Conflicts that are decided on, as a query, in the order of the decisions that hold."""
     last = Decision.select(fn.MAX(Decision.id)).where(Decision.conflict == Conflict.id)
     return Conflict.select().where(Conflict.choice != "open").order_by(last, Conflict.id)
@@ -134,7 +134,7 @@ def _claim(file_id: int) -> int | None:
     conflict = Conflict.get_or_none(Conflict.file == file_id)
     if conflict is None:
         return 0
-    if conflict.choice in AGAINST:
+    if conflict.choice in NOT_SHOWN_CHOICES:
         return None
     return _last(Decision.conflict == conflict)
 

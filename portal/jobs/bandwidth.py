@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-LONGEST_NAP = 0.2
+MAX_SLEEP_SECONDS = 0.2
 """Seconds between two looks whether the run is to end."""
 
 
@@ -29,4 +29,4 @@ class Bandwidth:
             self._free = begin + size / self._rate
         while (left := begin - time.monotonic()) > 0:
             check()
-            time.sleep(min(left, LONGEST_NAP))
+            time.sleep(min(left, MAX_SLEEP_SECONDS))

@@ -6,12 +6,12 @@ import socket
 from typing import Any
 
 from portal.jobs import leases
-from portal.jobs.jobs import KINDS, has_come
+from portal.jobs.jobs import KINDS, is_due
 from portal.models import Job, now, writing
 
-TRIES = 20
+MAX_KEPT_ATTEMPTS = 20
 """Runs of which a job keeps how they ended."""
-DIED = "The worker that ran it died."
+WORKER_DIED = "The worker that ran it died."
 
 
 def claim(job_id: int) -> Job | None:
@@ -27,8 +27,8 @@ def claim(job_id: int) -> Job | None:
         job.state, job.sentence, job.ended = "running", "", None
         job.attempts += 1
         job.started = job.started or now()
-        job.result = {**with_try(job, DIED), "began": now().isoformat()}
-        granted = leases.granted()
+        job.result = {**with_attempt_end(job, WORKER_DIED), "began": now().isoformat()}
+        granted = leases.columns()
         job.boot, job.lease = granted["boot"], granted["lease"]
         job.holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         job.save()
@@ -37,29 +37,29 @@ def claim(job_id: int) -> Job | None:
 
 def _claimable(job: Job) -> bool:
     if job.state == "waiting":
-        return bool(has_come(job.due, now()))
+        return bool(is_due(job.due, now()))
     return job.state == "running" and not leases.is_live(job)
 
 
 def _end_dead(job: Job) -> None:
     times = "once" if job.attempts == 1 else f"{job.attempts} times in a row"
     sentence = f"The worker that ran it died {times}. See the log, then run it again."
-    result = with_try(job, DIED)
+    result = with_attempt_end(job, WORKER_DIED)
     Job.update(state="failed", ended=now(), lease=None, holder="", sentence=sentence, result=result).where(
         Job.id == job.id
     ).execute()
 
 
-def with_try(job: Job, sentence: str) -> dict[str, Any]:
+def with_attempt_end(job: Job, sentence: str) -> dict[str, Any]:
     """The row's result with how the run that began last ended, if that is not in it yet."""
     result: dict[str, Any] = {**job.result}
     began = result.pop("began", None)
     if began is not None:
         last = {"began": began, "ended": now().isoformat(), "sentence": sentence}
-        result["tries"] = [*result.get("tries", []), last][-TRIES:]
+        result["tries"] = [*result.get("tries", []), last][-MAX_KEPT_ATTEMPTS:]
     return result
 
 
-def held(job: Job) -> Any:
+def held_by_run(job: Job) -> Any:
     """The condition that the row is still this run's."""
     return (Job.id == job.id) & (Job.holder == job.holder)

@@ -3,27 +3,27 @@
 from portal.errors import NoSpace, NotAllowed, PortalError, Unreachable
 from portal.jobs.item_row import Item
 from portal.jobs.runs import Run
-from portal.storage_drivers.store import NoPlace, NotKept
+from portal.storage_drivers.store import ContainerMissing, ObjectLost
 
-IN_A_ROW = 3
+MAX_FAILURES_IN_A_ROW = 3
 """Failures one after the other that are taken for one of the place as a whole: the job waits, or fails."""
-OF_THE_STORAGE = NotAllowed, NoSpace, Unreachable
+STORAGE_WIDE_ERRORS = NotAllowed, NoSpace, Unreachable
 """Errors that another object would meet too."""
 
 Outcome = tuple[Item, PortalError | None]
 """An item as far as it got, and why it got no further."""
 
 
-def note(item: Item, error: PortalError) -> Outcome:
+def note_error(item: Item, error: PortalError) -> Outcome:
     """The outcome of an item that met an error: it has failed, or waits; it waits where the place is missing."""
     item.sentence, item.attempts = error.sentence, item.attempts + 1
-    item.permanent = error.permanent and not isinstance(error, NoPlace)
+    item.permanent = error.permanent and not isinstance(error, ContainerMissing)
     if item.permanent:
         item.state = "failed"
     return item, error
 
 
-class Setbacks:
+class FailureStreak:
     """Those of one run, one after the other."""
 
     def __init__(self, run: Run) -> None:
@@ -39,7 +39,7 @@ class Setbacks:
         if error is None:
             self._in_a_row = 0
             return
-        self._in_a_row = self._in_a_row + 1 if isinstance(error, OF_THE_STORAGE) or not error.permanent else 0
-        of_all = self._in_a_row >= IN_A_ROW and not (self._run.is_last and isinstance(error, NotKept))
-        if of_all or isinstance(error, NoPlace):
+        self._in_a_row = self._in_a_row + 1 if isinstance(error, STORAGE_WIDE_ERRORS) or not error.permanent else 0
+        of_all = self._in_a_row >= MAX_FAILURES_IN_A_ROW and not (self._run.is_last and isinstance(error, ObjectLost))
+        if of_all or isinstance(error, ContainerMissing):
             raise error

@@ -7,27 +7,27 @@ from typing import Any
 
 from portal import listing
 from portal.errors import Missing
-from portal.listing import Asked, LongList, beginning
+from portal.listing import ListRequest, LongList, starts_with
 from portal.models import Job, JobItem
-from portal.models.compiled import plain
+from portal.models.compiled import raw_rows
 
-LARGE = 20_000
+LARGE_JOB_ITEMS = 20_000
 """Items of a job of which not all are looked at for one page."""
-MOST_FOUND = 10_000
+MAX_ITEMS_FOUND = 10_000
 """Items that a search in a large job finds at most."""
-NAMES = ("object", "state", "bytes", "sha256", "attempts", "sentence")
+REPORT_KEYS = ("object", "state", "bytes", "sha256", "attempts", "sentence")
 
 
-def whole(job: Job, search: str = "") -> LongList:
+def complete_list(job: Job, search: str = "") -> LongList:
     """The same for who wants the list itself. Raises Missing where it was dropped by its age."""
     if job.items_kept != "all":
         raise Missing(f"The list of the objects of job {job.id} was dropped by its age (Settings, History).")
-    return of(job, search)
+    return for_job(job, search)
 
 
-def of(job: Job, search: str = "") -> LongList:
+def for_job(job: Job, search: str = "") -> LongList:
     """The items of a job in their order; those of a large one are searched by the beginning of their keys."""
-    is_large = job.total > LARGE
+    is_large = job.total > LARGE_JOB_ITEMS
     return LongList(
         table=JobItem,
         rows=lambda: JobItem.select().where(JobItem.job == job),
@@ -35,7 +35,7 @@ def of(job: Job, search: str = "") -> LongList:
         views=list,
         state=lambda: JobItem.state,
         searched=() if is_large else (JobItem.key, JobItem.sentence),
-        also=(lambda text: (beginning(JobItem.key, text),)) if is_large else lambda _text: (),
+        also=(lambda text: (starts_with(JobItem.key, text),)) if is_large else lambda _text: (),
         sorts={
             "number": lambda: JobItem.id,
             "object": lambda: JobItem.key,
@@ -51,8 +51,8 @@ def of(job: Job, search: str = "") -> LongList:
 def _counts(job: Job, search: str) -> dict[str, int]:
     """How many items of each state a large job has: as its row says, or of the first that the search finds."""
     if search:
-        mine = JobItem.select(JobItem.state).where(JobItem.job == job, beginning(JobItem.key, search))
-        return dict(Counter(state for (state,) in plain(mine.limit(MOST_FOUND))))
+        mine = JobItem.select(JobItem.state).where(JobItem.job == job, starts_with(JobItem.key, search))
+        return dict(Counter(state for (state,) in raw_rows(mine.limit(MAX_ITEMS_FOUND))))
     known: dict[str, list[int]] = job.result.get("found") or {}
     if known:
         return {state: number for state, (number, _size) in known.items()}
@@ -71,12 +71,12 @@ def _counts(job: Job, search: str) -> dict[str, int]:
     return {state: number for state, number in counts.items() if number > 0}
 
 
-def as_lines(job: Job, asked: Asked) -> Iterator[bytes]:
+def json_lines(job: Job, asked: ListRequest) -> Iterator[bytes]:
     """One JSON object a line for each item that meets search and filter; opens a connection for each chunk."""
-    rows = listing.every_cell(whole(job, asked.search), asked)
+    rows = listing.iter_cells(complete_list(job, asked.search), asked)
     next(rows)  # the heads
     for cells in rows:
-        yield json.dumps(dict(zip(NAMES, cells, strict=True)), ensure_ascii=False).encode() + b"\n"
+        yield json.dumps(dict(zip(REPORT_KEYS, cells, strict=True)), ensure_ascii=False).encode() + b"\n"
 
 
 def _cells(item: JobItem) -> tuple[Any, ...]:

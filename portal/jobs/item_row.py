@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from portal.models import JobItem
-from portal.models.compiled import plain
+from portal.models.compiled import raw_rows
 
 
 @dataclass(slots=True)
@@ -26,17 +26,17 @@ class Item:
 _NAMES = tuple(field.name for field in fields(Item))
 
 
-def page(which: Any, most: int) -> list[Item]:
+def select_first(which: Any, most: int) -> list[Item]:
     """The first items, in their order, that meet a condition."""
     rows = JobItem.select(*(getattr(JobItem, name) for name in _NAMES)).where(which)
-    return [Item(*row) for row in plain(rows.order_by(JobItem.id).limit(most))]
+    return [Item(*row) for row in raw_rows(rows.order_by(JobItem.id).limit(most))]
 
 
 def get(number: int) -> Item:
-    [item] = page(JobItem.id == number, 1)
+    [item] = select_first(JobItem.id == number, 1)
     return item
 
 
-def keep(item: Item, names: Sequence[str]) -> None:
+def save(item: Item, names: Sequence[str]) -> None:
     """Write some of what an item has, inside a write block."""
     JobItem.update(**{name: getattr(item, name) for name in names}).where(JobItem.id == item.id).execute()

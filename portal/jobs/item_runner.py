@@ -7,51 +7,51 @@ from typing import TypeVar
 
 from portal.errors import Unreachable
 from portal.jobs import item_row
-from portal.jobs.item_failures import Outcome, Setbacks
+from portal.jobs.item_failures import FailureStreak, Outcome
 from portal.jobs.item_row import Item
 from portal.jobs.runs import Run, Stopped
-from portal.jobs.thread_pool import AHEAD, Crew
+from portal.jobs.thread_pool import TASKS_PER_THREAD, ThreadPool
 from portal.models import Job, JobItem, batched_writes, writing
-from portal.models.compiled import among
+from portal.models.compiled import is_one_of
 
-WAITING = ("pending", "sent")
+UNFINISHED_STATES = ("pending", "sent")
 """States of an item that is not over."""
 FLUSH_ITEMS = 50
-FLUSH_ALIKE = 500
+FLUSH_SUCCEEDED_ITEMS = 500
 FLUSH_SECONDS = 0.5
-PAGE = 500
+ITEMS_PER_PAGE = 500
 
 Check = Callable[[], None]
 Task = TypeVar("Task")
 
 
-def waiting(job: Job) -> Iterator[list[Item]]:
+def unfinished_pages(job: Job) -> Iterator[list[Item]]:
     """The items that are not over, in their order; in pages, so that no cursor is open while they are worked on."""
     after = 0
     while True:
-        wanted = (JobItem.job == job) & JobItem.state.in_(WAITING) & (JobItem.id > after)
-        page = item_row.page(wanted, PAGE)
+        wanted = (JobItem.job == job) & JobItem.state.in_(UNFINISHED_STATES) & (JobItem.id > after)
+        page = item_row.select_first(wanted, ITEMS_PER_PAGE)
         if not page:
             return
         yield page
         after = page[-1].id
 
 
-def each(
+def run_items(
     run: Run,
     tasks: Iterator[Task],
     attempt: Callable[[Task, Check], Sequence[Outcome]],
-    tally: "Tally",
+    tally: "ProgressWriter",
     *,
     at_once: Callable[[], int],
-    ahead: int = AHEAD,
+    ahead: int = TASKS_PER_THREAD,
 ) -> None:
     """Attempt each task, `at_once` many at any moment; its items say how they ended, or that they still wait.
 
     `attempt` gets a function that raises Stopped where what takes long is to be left. Raises what the other place as a
     whole answers.
     """
-    setbacks = Setbacks(run)
+    setbacks = FailureStreak(run)
 
     def check() -> None:
         run.check()
@@ -62,7 +62,7 @@ def each(
         check()  # a process that was stopped for long may have lost the job to another
         return attempt(task, check)
 
-    with Crew[Task, Sequence[Outcome]](at_once, one, ahead=ahead) as crew:
+    with ThreadPool[Task, Sequence[Outcome]](at_once, one, ahead=ahead) as crew:
         try:
             for outcomes in crew.outcomes(tasks, tally.check):
                 tally.add(*(item for item, _error in outcomes))
@@ -74,15 +74,15 @@ def each(
             tally.flush()
 
 
-def settle(run: Run, what: str) -> int:
+def settle_unfinished(run: Run, what: str) -> int:
     """Come back for what still waits, by raising Unreachable with `what` became of it; in the last run it has failed.
 
     Returns how many that are.
     """
-    left = (JobItem.job == run.job) & JobItem.state.in_(WAITING)
+    left = (JobItem.job == run.job) & JobItem.state.in_(UNFINISHED_STATES)
     number = JobItem.select().where(left).count()
     if number and not run.is_last:
-        raise Unreachable(f"{number:,} of {run.job.total:,} {what}. {first_reason(run.job, WAITING)}")
+        raise Unreachable(f"{number:,} of {run.job.total:,} {what}. {first_reason(run.job, UNFINISHED_STATES)}")
     if number:
         batched_writes.update(JobItem, left, state="failed", check=run.check)
     return number
@@ -95,7 +95,7 @@ def first_reason(job: Job, states: Collection[str]) -> str:
     return f"{item.key[:200]}: {item.sentence}" if item is not None else ""
 
 
-class Tally:
+class ProgressWriter:
     """What has become of items and is not written yet: rows change some at a time, and with them the job's counts.
 
     `well` and `badly` are the states of items that count as done and as failed; `more` is what changes besides the
@@ -135,7 +135,7 @@ class Tally:
             self._flush_in_time()
 
     def _flush_in_time(self) -> None:
-        is_much = len(self._others) >= FLUSH_ITEMS or sum(map(len, self._alike.values())) >= FLUSH_ALIKE
+        is_much = len(self._others) >= FLUSH_ITEMS or sum(map(len, self._alike.values())) >= FLUSH_SUCCEEDED_ITEMS
         if is_much or time.monotonic() - self._since > FLUSH_SECONDS:
             self.flush()
 
@@ -143,8 +143,8 @@ class Tally:
         job, run = self._run.job, self._run
         with writing():
             for item in self._others:
-                item_row.keep(item, ("state", "sentence", "permanent", "attempts", *self._more))
+                item_row.save(item, ("state", "sentence", "permanent", "attempts", *self._more))
             for state, ids in self._alike.items():
-                JobItem.update(state=state, sentence="", permanent=False).where(among(JobItem.id, ids)).execute()
+                JobItem.update(state=state, sentence="", permanent=False).where(is_one_of(JobItem.id, ids)).execute()
             run.write_within(done=job.done + self._done, failed=job.failed + self._failed, bytes=job.bytes + self._size)
         self._begin()

@@ -14,72 +14,72 @@ from portal.access.actors import Actor
 from portal.errors import BadValue, Missing
 from portal.jobs import leases, progress
 from portal.jobs.leases import LISTENER_LEASE
-from portal.jobs.progress import ACTIVE, OVER
-from portal.jobs.queue import Lane, enqueue
+from portal.jobs.progress import ACTIVE_STATES, ENDED_STATES
+from portal.jobs.queue import Lane, enqueue_function
 from portal.models import Association, Job, now, writing
 
-AHEAD = timedelta(minutes=15)
+MAX_DUE_AHEAD = timedelta(minutes=15)
 """No moment that a row waits for lies farther ahead, unless the clock has been set back since it was written."""
 
 
 def run_echo(job_id: int) -> None:
     """C-ECHO to one peer."""
-    enqueue("run_echo", job_id, "short", seconds=120)
+    enqueue_function("run_echo", job_id, "short", seconds=120)
 
 
 def run_storage_test(job_id: int) -> None:
     """Test one storage, step by step."""
-    enqueue("run_storage_test", job_id, "short", seconds=300)
+    enqueue_function("run_storage_test", job_id, "short", seconds=300)
 
 
 def run_export(job_id: int) -> None:
     """Copy what an export lists to its storage."""
-    enqueue("run_export", job_id, "long")
+    enqueue_function("run_export", job_id, "long")
 
 
 def run_send(job_id: int) -> None:
     """Send what an export lists to its DICOM peer."""
-    enqueue("run_send", job_id, "long")
+    enqueue_function("run_send", job_id, "long")
 
 
 def run_dry_run(job_id: int) -> None:
     """Find out what an export would do."""
-    enqueue("run_dry_run", job_id, "long")
+    enqueue_function("run_dry_run", job_id, "long")
 
 
 def run_verification(job_id: int) -> None:
     """Compare what an export left in its storage with its manifest."""
-    enqueue("run_verification", job_id, "long")
+    enqueue_function("run_verification", job_id, "long")
 
 
 def run_import(job_id: int) -> None:
     """Take in what lies in a storage."""
-    enqueue("run_import", job_id, "long")
+    enqueue_function("run_import", job_id, "long")
 
 
 def run_import_dry_run(job_id: int) -> None:
     """Find out what an import would do."""
-    enqueue("run_import_dry_run", job_id, "long")
+    enqueue_function("run_import_dry_run", job_id, "long")
 
 
 def run_comparison(job_id: int) -> None:
     """Compare the alternates that nobody has compared."""
-    enqueue("run_comparison", job_id, "short")
+    enqueue_function("run_comparison", job_id, "short")
 
 
 def run_throw(job_id: int) -> None:
     """Hide what was put into the trash, some files at a time."""
-    enqueue("run_throw", job_id, "short")
+    enqueue_function("run_throw", job_id, "short")
 
 
 def run_restore(job_id: int) -> None:
     """Restore what was put into the trash, some files at a time."""
-    enqueue("run_restore", job_id, "short")
+    enqueue_function("run_restore", job_id, "short")
 
 
 def run_purge(job_id: int) -> None:
     """Purge what was put into the trash, some files at a time."""
-    enqueue("run_purge", job_id, "short")
+    enqueue_function("run_purge", job_id, "short")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ KINDS = {
     "move": Kind(label="Move (C-MOVE)", run=None),
     "get": Kind(label="Get (C-GET)", run=None),
 }
-RETRIEVALS = tuple(name for name, kind in KINDS.items() if kind.run is None)
+RETRIEVAL_KINDS = tuple(name for name, kind in KINDS.items() if kind.run is None)
 """What peers ask for, beside what people start."""
 
 
@@ -134,7 +134,7 @@ def create(
     if not models.database.in_transaction():
         raise RuntimeError("jobs.create belongs inside models.writing()")
     by_listener = KINDS[kind].run is None
-    running = {"state": "running", "started": now(), **leases.granted(LISTENER_LEASE)} if by_listener else {}
+    running = {"state": "running", "started": now(), **leases.columns(LISTENER_LEASE)} if by_listener else {}
     return Job.create(
         kind=kind,
         runner="listener" if by_listener else "worker",
@@ -149,31 +149,31 @@ def create(
     )
 
 
-def ring(job: Job) -> None:
+def enqueue(job: Job) -> None:
     """Tell the workers that the job is due."""
     run = KINDS[job.kind].run
     if run is not None:
         run(job.id)
 
 
-def hasten(job_id: int, *, actor: Actor) -> None:
+def run_now(job_id: int, *, actor: Actor) -> None:
     """Have a job that waits for its time run now; one that runs is at it already.
 
     Raises Missing, NotAllowed, and BadValue for a job that is over.
     """
     rights.require_admin(actor)
     job = get(job_id)
-    if job.state in OVER:
+    if job.state in ENDED_STATES:
         raise BadValue(f"Job {job_id} has ended already ({job.state}).")
     with writing():
         Job.update(due=now()).where(Job.id == job_id, Job.state == "waiting").execute()
-    ring(job)
+    enqueue(job)
 
 
-def advance(job: Job, *, done: int, failed: int, size: int = 0) -> None:
+def report_progress(job: Job, *, done: int, failed: int, size: int = 0) -> None:
     """Write how far a job of the listener is, and that it lives."""
     with writing():
-        Job.update(done=done, failed=failed, bytes=size, **leases.granted(LISTENER_LEASE)).where(
+        Job.update(done=done, failed=failed, bytes=size, **leases.columns(LISTENER_LEASE)).where(
             Job.id == job.id
         ).execute()
 
@@ -197,7 +197,7 @@ def cancel(job_id: int, *, actor: Actor) -> Job:
         job = get(job_id)
         if job.runner != "worker":
             raise BadValue("This job belongs to an association of a peer; the peer ends it.")
-        if job.state in OVER:
+        if job.state in ENDED_STATES:
             raise BadValue(f"Job {job_id} has ended already ({job.state}).")
         if job.state != "cancelling":
             _cancel(job, actor)
@@ -225,11 +225,11 @@ def retry(job_id: int, *, actor: Actor) -> Job:
         Job.update(**again, result=result).where(Job.id == job_id).execute()
         audit.record(actor, "job:retried", "job", job_id, kind=job.kind)
     job = get(job_id)
-    ring(job)
+    enqueue(job)
     return job
 
 
-def exist() -> bool:
+def any_exist() -> bool:
     """Whether there is any job."""
     return bool(Job.select(Job.id).exists())
 
@@ -242,7 +242,7 @@ def get(job_id: int) -> Job:
     return job
 
 
-def every(
+def list_recent(
     limit: int = 100, before: int | None = None, search: str = "", state: str = "", kinds: Sequence[str] = ()
 ) -> Sequence[Job]:
     """Jobs, newest first; `before` is the number of the last one seen. `state` may also be `active`."""
@@ -250,7 +250,7 @@ def every(
     if before is not None:
         rows = rows.where(Job.id < before)
     if state:
-        rows = rows.where(Job.state.in_(ACTIVE if state == "active" else (state,)))
+        rows = rows.where(Job.state.in_(ACTIVE_STATES if state == "active" else (state,)))
     if kinds:
         rows = rows.where(Job.kind.in_(kinds))
     for word in search.split():
@@ -258,7 +258,7 @@ def every(
     return list(rows)
 
 
-def lengths() -> dict[str, int]:
+def queue_lengths() -> dict[str, int]:
     """How many jobs wait, and how many run."""
     waiting = Job.select().where(Job.state == "waiting").count()
     running = Job.select().where(Job.state.in_(("running", "cancelling"))).count()
@@ -278,6 +278,6 @@ def _cancel(job: Job, actor: Actor) -> None:
     Job.update(state="cancelled", ended=now(), sentence=sentence).where(Job.id == job.id).execute()
 
 
-def has_come(awaited: Any, moment: datetime) -> Any:
+def is_due(awaited: Any, moment: datetime) -> Any:
     """Whether a moment that a row waits for has come; for a column too. One that is too far ahead has."""
-    return (awaited <= moment) | (awaited > moment + AHEAD)
+    return (awaited <= moment) | (awaited > moment + MAX_DUE_AHEAD)

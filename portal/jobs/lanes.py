@@ -7,22 +7,22 @@ from portal.jobs import jobs, leases, queue
 from portal.jobs.queue import LANES, Lane
 from portal.models import Job, now
 
-MOST_NAMED = 3
-LOOKED_AT = 1000
+MAX_NAMED_JOBS = 3
+MAX_QUEUE_PLACES = 1000
 """Jobs of a lane of which it is known how many are ahead of each."""
 NO_WORKER = "No worker for {lane} jobs is running. Is `portal up` running?"
 SILENT_QUEUE = "The queue (Valkey) does not answer. Is `portal up` running?"
-SOON = "A worker takes it within seconds."
+WORKER_FREE = "A worker takes it within seconds."
 
 
-def reason(job: Job) -> str:
+def wait_reason(job: Job) -> str:
     """What a job waits for; empty where it does not wait, or waits for its time."""
-    return reasons([job]).get(job.id, "")
+    return wait_reasons([job]).get(job.id, "")
 
 
-def reasons(rows: Iterable[Job]) -> dict[int, str]:
+def wait_reasons(rows: Iterable[Job]) -> dict[int, str]:
     """The same of several, by the numbers of those that wait; two statements a lane."""
-    waiting = [row for row in rows if row.state == "waiting" and jobs.has_come(row.due, now())]
+    waiting = [row for row in rows if row.state == "waiting" and jobs.is_due(row.due, now())]
     found: dict[int, str] = {}
     for lane in LANES:
         if mine := [row.id for row in waiting if jobs.KINDS[row.kind].lane == lane]:
@@ -30,9 +30,9 @@ def reasons(rows: Iterable[Job]) -> dict[int, str]:
     return found
 
 
-def is_awaited(job: Job) -> bool:
+def others_wait(job: Job) -> bool:
     """Whether another job of its lane waits for a worker."""
-    waits = (Job.state == "waiting") & jobs.has_come(Job.due, now()) & (Job.id != job.id)
+    waits = (Job.state == "waiting") & jobs.is_due(Job.due, now()) & (Job.id != job.id)
     return Job.select().where(_of(jobs.KINDS[job.kind].lane), waits).exists()
 
 
@@ -42,19 +42,19 @@ def _of_lane(lane: Lane, numbers: Sequence[int]) -> dict[int, str]:
     if not is_full:
         return dict.fromkeys(numbers, sentence)
     place = {number: place for place, number in enumerate(_line(lane))}
-    return {number: sentence + _ahead(place.get(number, LOOKED_AT)) for number in numbers}
+    return {number: sentence + _ahead(place.get(number, MAX_QUEUE_PLACES)) for number in numbers}
 
 
 def _sentence(lane: Lane, busy: Sequence[Job]) -> tuple[str, bool]:
     """What the jobs of a lane wait for, and whether that is the end of others."""
-    workers = queue.workers_of(lane)
+    workers = queue.count_lane_workers(lane)
     if workers is None:
         return SILENT_QUEUE, False
     if not workers:
         return NO_WORKER.format(lane=lane), False
     if len(busy) < workers:
-        return SOON, False
-    named = " or ".join(map(_named, busy)) if len(busy) <= MOST_NAMED else f"one of {len(busy)} jobs"
+        return WORKER_FREE, False
+    named = " or ".join(map(_named, busy)) if len(busy) <= MAX_NAMED_JOBS else f"one of {len(busy)} jobs"
     at_work = f"{min(len(busy), workers)} of {workers} {lane} workers {'is' if workers == 1 else 'are'} busy"
     return f"Waits for {named} to finish ({at_work}).", True
 
@@ -77,8 +77,8 @@ def _busy(lane: Lane) -> list[Job]:
 
 def _line(lane: Lane) -> list[int]:
     """The jobs that wait for a worker of this lane, the next one first."""
-    waits = (Job.state == "waiting") & jobs.has_come(Job.due, now())
-    rows: Any = Job.select(Job.id).where(_of(lane), waits).order_by(Job.due, Job.id).limit(LOOKED_AT).tuples()
+    waits = (Job.state == "waiting") & jobs.is_due(Job.due, now())
+    rows: Any = Job.select(Job.id).where(_of(lane), waits).order_by(Job.due, Job.id).limit(MAX_QUEUE_PLACES).tuples()
     return [number for (number,) in rows]
 
 

@@ -18,31 +18,31 @@ LISTENER_LEASE = timedelta(minutes=5)
 """The same for a C-MOVE or C-GET that the listener answers: one sub-operation may take that long."""
 
 
-def granted(span: timedelta = LEASE) -> dict[str, Any]:
+def columns(span: timedelta = LEASE) -> dict[str, Any]:
     """The columns of a row whose run is believed alive for so long."""
-    return {"boot": boot(), "lease": elapsed() + round(span / timedelta(milliseconds=1))}
+    return {"boot": boot_id(), "lease": milliseconds_since_boot() + round(span / timedelta(milliseconds=1))}
 
 
 def is_live(job: Job) -> bool:
-    return job.boot == boot() and job.lease is not None and job.lease > elapsed()
+    return job.boot == boot_id() and job.lease is not None and job.lease > milliseconds_since_boot()
 
 
 def live() -> Any:
     """The same as a condition on rows."""
-    return (Job.boot == boot()) & (Job.lease > elapsed())
+    return (Job.boot == boot_id()) & (Job.lease > milliseconds_since_boot())
 
 
-def lapsed() -> Any:
+def expired() -> Any:
     """The condition of rows whose run is dead, or was stopped for too long."""
-    return (Job.boot != boot()) | (Job.lease <= elapsed())
+    return (Job.boot != boot_id()) | (Job.lease <= milliseconds_since_boot())
 
 
-def elapsed() -> int:
+def milliseconds_since_boot() -> int:
     """Milliseconds since boot."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
 @cache
-def boot() -> str:
+def boot_id() -> str:
     """Which boot this is; the same in each container of a machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

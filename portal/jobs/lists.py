@@ -8,18 +8,18 @@ from peewee import Case
 
 from portal.access import origins
 from portal.jobs import jobs, lanes
-from portal.jobs.jobs import RETRIEVALS
-from portal.jobs.progress import ACTIVE
+from portal.jobs.jobs import RETRIEVAL_KINDS
+from portal.jobs.progress import ACTIVE_STATES
 from portal.listing import LongList
 from portal.models import Job
 
-SEARCHED = (Job.what, Job.sentence, Job.started_by)
-SORTS: dict[str, Callable[[], Any]] = {
+SEARCHED_COLUMNS = (Job.what, Job.sentence, Job.started_by)
+JOB_SORTS: dict[str, Callable[[], Any]] = {
     "number": lambda: Job.id,
     "what": lambda: Job.what.collate("NOCASE"),
     "state": lambda: Job.state,
 }
-OBJECT_SORTS = {**SORTS, "objects": lambda: Job.total}
+OBJECT_JOB_SORTS = {**JOB_SORTS, "objects": lambda: Job.total}
 """Of jobs that copy objects: exports and imports."""
 JOB_CELLS = (
     *("id", "label", "what", "state", "sentence", "done", "failed", "total", "started_by", "created", "started"),
@@ -32,31 +32,33 @@ class JobRow:
     """A job as its page shows it, and who asked for it."""
 
     view: dict[str, Any]
-    who: origins.Named
+    who: origins.NamedOrigin
     waits_for: str
     """What holds it up where only busy workers do."""
 
 
-def job_state() -> Any:
-    return Case(None, [(Job.state.in_(ACTIVE), "active")], Job.state)
+def state_expression() -> Any:
+    return Case(None, [(Job.state.in_(ACTIVE_STATES), "active")], Job.state)
 
 
 def _job_rows(rows: Sequence[Job]) -> list[JobRow]:
     names = origins.names((row.origin_type, row.origin_id) for row in rows)
-    reasons = lanes.reasons(rows)
+    reasons = lanes.wait_reasons(rows)
     return [
         JobRow(view=jobs.view(row), who=names[row.origin_type, row.origin_id], waits_for=reasons.get(row.id, ""))
         for row in rows
     ]
 
 
-def with_reasons(views: Callable[[Sequence[Job]], list[dict[str, Any]]], rows: Sequence[Job]) -> list[dict[str, Any]]:
+def with_wait_reasons(
+    views: Callable[[Sequence[Job]], list[dict[str, Any]]], rows: Sequence[Job]
+) -> list[dict[str, Any]]:
     """Views of exports or imports, each with what it waits for."""
-    reasons = lanes.reasons(rows)
+    reasons = lanes.wait_reasons(rows)
     return [{**view, "waits_for": reasons.get(view["id"], "")} for view in views(rows)]
 
 
-JOB_KINDS = (
+KIND_FILTERS = (
     ("", "All but what peers retrieve"),
     *((name, kind.label) for name, kind in jobs.KINDS.items() if kind.run is not None),
     ("retrieval", "Retrievals by peers"),
@@ -66,21 +68,21 @@ JOB_KINDS = (
 
 def _kind(name: str) -> Callable[[], Any]:
     if name == "retrieval":
-        return lambda: Job.kind.in_(RETRIEVALS)
+        return lambda: Job.kind.in_(RETRIEVAL_KINDS)
     if name:
         return lambda: Job.kind == name
-    return lambda: Job.kind.in_([one for one in jobs.KINDS if one not in RETRIEVALS])
+    return lambda: Job.kind.in_([one for one in jobs.KINDS if one not in RETRIEVAL_KINDS])
 
 
 JOBS = LongList(
     table=Job,
     rows=Job.select,
     views=_job_rows,
-    state=job_state,
-    kinds={name: _kind(name) for name, _words in JOB_KINDS},
-    searched=(*SEARCHED, Job.kind),
+    state=state_expression,
+    kinds={name: _kind(name) for name, _words in KIND_FILTERS},
+    searched=(*SEARCHED_COLUMNS, Job.kind),
     sorts={
-        **SORTS,
+        **JOB_SORTS,
         "by": lambda: Job.started_by.collate("NOCASE"),
         "began": lambda: Job.started,
     },

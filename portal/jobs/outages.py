@@ -6,13 +6,13 @@ from typing import Any
 
 from portal.models import Job
 
-PATIENCE = timedelta(hours=24)
+MAX_OUTAGE = timedelta(hours=24)
 FIRST_WAIT = timedelta(seconds=10)
-LONGEST_WAIT = timedelta(minutes=10)
+MAX_WAIT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Absence:
+class Outage:
     """Kept on a job from the first run that found the place away; what a later run gets done begins another one."""
 
     since: datetime
@@ -26,11 +26,11 @@ class Absence:
     @property
     def until(self) -> datetime:
         """When it is tried for the last time."""
-        return self.since + PATIENCE
+        return self.since + MAX_OUTAGE
 
     def next_try(self, moment: datetime) -> datetime:
         """After as long again as it has lasted, within bounds."""
-        wait = min(max(moment - self.since, FIRST_WAIT), LONGEST_WAIT)
+        wait = min(max(moment - self.since, FIRST_WAIT), MAX_WAIT)
         return min(moment + wait, self.until)
 
     def as_row(self) -> dict[str, Any]:
@@ -38,16 +38,16 @@ class Absence:
         return {**vars(self), "since": self.since.isoformat()}
 
 
-def of(job: Job) -> Absence | None:
+def for_job(job: Job) -> Outage | None:
     """The one that a job has met and not got over."""
     kept = job.result.get("away")
     if kept is None or kept["done"] < job.done:
         return None
-    return Absence(**{**kept, "since": datetime.fromisoformat(kept["since"])})
+    return Outage(**{**kept, "since": datetime.fromisoformat(kept["since"])})
 
 
-def met(job: Job, sentence: str, moment: datetime) -> Absence:
+def extend(job: Job, sentence: str, moment: datetime) -> Outage:
     """The one that a run has met just now: the same one still, or the first. The clock may have been set back."""
-    before = of(job)
+    before = for_job(job)
     since, tries = (min(before.since, moment), before.tries) if before else (moment, 0)
-    return Absence(since=since, tries=tries + 1, done=job.done, sentence=sentence)
+    return Outage(since=since, tries=tries + 1, done=job.done, sentence=sentence)

@@ -4,12 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 from portal.jobs import outages
-from portal.jobs.outages import Absence
+from portal.jobs.outages import Outage
 from portal.models import Job, now
 
-ACTIVE = ("waiting", "running", "cancelling")
-OVER = ("done", "errors", "failed", "cancelled")
-SHOWN = (
+ACTIVE_STATES = ("waiting", "running", "cancelling")
+ENDED_STATES = ("done", "errors", "failed", "cancelled")
+SHOWN_COLUMNS = (
     *("id", "kind", "what", "state", "sentence", "total", "done", "failed"),
     *("created", "started", "ended", "started_by", "result"),
 )
@@ -19,10 +19,10 @@ def view(job: Job, label: str) -> dict[str, Any]:
     """Sizes in bytes, `rate` in bytes a second since the start, moments in UTC; `seconds_left` while it runs."""
     rate = _rate(job)
     size = job.result.get("bytes", 0)
-    absence = outages.of(job)
-    return {name: getattr(job, name) for name in SHOWN} | {
+    absence = outages.for_job(job)
+    return {name: getattr(job, name) for name in SHOWN_COLUMNS} | {
         "label": label,
-        "is_over": job.state in OVER,
+        "is_over": job.state in ENDED_STATES,
         "items_kept": job.items_kept == "all",
         "attempts": job.attempts + (absence.tries if absence else 0),
         "away": _told(absence) if absence and job.state == "waiting" else None,
@@ -38,7 +38,7 @@ def view(job: Job, label: str) -> dict[str, Any]:
     }
 
 
-def _told(absence: Absence) -> dict[str, Any]:
+def _told(absence: Outage) -> dict[str, Any]:
     return {"since": absence.since, "until": absence.until, "sentence": absence.sentence}
 
 

@@ -25,33 +25,33 @@ LANES: tuple[Lane, ...] = ("short", "long")
 """Each has workers of its own, so that a long job never holds up a short one."""
 TimedOut = JobTimeoutException
 """What RQ raises in the middle of a run that takes longer than its kind may."""
-FAILED_SECONDS = 60
+FAILURE_TTL_SECONDS = 60
 """How long RQ keeps what it knows of a run that raised; our row keeps it for ever."""
-SILENCE = timedelta(seconds=15)
+HEARTBEAT_TIMEOUT = timedelta(seconds=15)
 """Without a heartbeat for so long, what RQ believes running is dead."""
 
-ASKED_AGAIN = 15.0
+SILENT_QUEUE_RETRY_SECONDS = 15.0
 """Seconds after which a queue that did not answer is asked again how many workers it has."""
 _silent: list[tuple[Any, float]] = []
 """The queue that did not answer last, and until when it is not asked."""
 
 
-def queue(lane: Lane) -> Queue:
+def lane_queue(lane: Lane) -> Queue:
     return Queue(f"portico-{lane}", connection=runtime.redis(), serializer=JSONSerializer)
 
 
-def enqueue(function: str, job_id: int, lane: Lane, *, seconds: int = -1) -> None:
+def enqueue_function(function: str, job_id: int, lane: Lane, *, seconds: int = -1) -> None:
     """Have a worker of the lane run a function of `dimse_worker.jobs`, for at most so many seconds (-1: any).
 
     A lost queue is no failure of the request: the sweep enqueues again.
     """
     try:
-        queue(lane).enqueue_call(
+        lane_queue(lane).enqueue_call(
             f"dimse_worker.jobs.{function}",
             args=(job_id,),
             timeout=seconds,
             result_ttl=0,
-            failure_ttl=FAILED_SECONDS,
+            failure_ttl=FAILURE_TTL_SECONDS,
             job_id=_name(job_id),
             unique=True,
         )
@@ -61,9 +61,9 @@ def enqueue(function: str, job_id: int, lane: Lane, *, seconds: int = -1) -> Non
         log.warning("job %d waits for the sweep: the queue does not answer (%s)", job_id, type(error).__name__)
 
 
-def waiting() -> set[str]:
+def queued_names() -> set[str]:
     """RQ's names of what waits in the queues. Raises RedisError if there is no queue."""
-    return {name for lane in LANES for name in queue(lane).get_job_ids()}
+    return {name for lane in LANES for name in lane_queue(lane).get_job_ids()}
 
 
 def is_live(job_id: int, waiting: set[str]) -> bool:
@@ -81,7 +81,7 @@ def is_live(job_id: int, waiting: set[str]) -> bool:
     return False
 
 
-def answers() -> bool:
+def is_reachable() -> bool:
     """Whether the queue's server answers PING."""
     try:
         return bool(runtime.redis().ping())
@@ -89,7 +89,7 @@ def answers() -> bool:
         return False
 
 
-def workers() -> int:
+def count_workers() -> int:
     """How many workers the queue believes alive, by their heartbeats. Raises RedisError if there is no queue."""
     return len(Worker.all(connection=runtime.redis()))
 
@@ -111,23 +111,23 @@ def silent_workers() -> list[int]:
     return [pid for pid, beat in (heartbeats() or {}).items() if not _beats(beat) and Path(f"/proc/{pid}").exists()]
 
 
-def workers_of(lane: Lane) -> int | None:
+def count_lane_workers(lane: Lane) -> int | None:
     """How many of them take the jobs of a lane; None if there is no queue, which is not asked again for some seconds:
     each page with a job that waits would wait for its answer."""
     server = runtime.redis()
     if any(asked is server and time.monotonic() < until for asked, until in _silent):
         return None
     try:
-        return len(Worker.all(queue=queue(lane)))
+        return len(Worker.all(queue=lane_queue(lane)))
     except RedisError:
-        _silent[:] = [(server, time.monotonic() + ASKED_AGAIN)]
+        _silent[:] = [(server, time.monotonic() + SILENT_QUEUE_RETRY_SECONDS)]
         return None
 
 
 def _beats(beat: datetime | None) -> bool:
     """Whether a heart still beats. A beat that lies ahead is from before the clock was set back: a live worker's next
     one is seconds later."""
-    return beat is not None and abs(now() - beat) < SILENCE
+    return beat is not None and abs(now() - beat) < HEARTBEAT_TIMEOUT
 
 
 def _name(job_id: int) -> str:

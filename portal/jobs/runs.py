@@ -12,21 +12,21 @@ from typing import Any
 from peewee import DatabaseError
 
 from portal import models
-from portal.errors import Away, PortalError
+from portal.errors import Outage, PortalError
 from portal.jobs import lanes, leases, outages, throughput
-from portal.jobs.claims import claim, held, with_try
+from portal.jobs.claims import claim, held_by_run, with_attempt_end
 from portal.jobs.jobs import KINDS
 from portal.jobs.queue import TimedOut
 from portal.models import Job, JobItem, batched_writes, hourly_counts, now, writing
 
 log = logging.getLogger(__name__)
 
-BEAT_SECONDS = 3.0
+HEARTBEAT_SECONDS = 3.0
 FIRST_WAIT = timedelta(seconds=10)
-LONGEST_WAIT = timedelta(minutes=10)
-TURN = 10.0
+MAX_WAIT = timedelta(minutes=10)
+TURN_SECONDS = 10.0
 """Seconds after which a run that takes turns lets others go first."""
-TURNS = "Shorter jobs go first; it goes on after them."
+SHORTER_JOBS_FIRST = "Shorter jobs go first; it goes on after them."
 SHARING = ("export", "verification", "import", "import_dry_run")
 """Kinds whose runs do several objects of a storage at once: those that work there now share its threads."""
 
@@ -46,16 +46,16 @@ class Interrupted(Stopped):
     """The process is to stop; the job goes on in another one."""
 
 
-class GaveWay(Stopped):
+class Yielded(Stopped):
     """Others of the short lane wait; the job goes on after them."""
 
 
-class Lost(Stopped):
+class LeaseLost(Stopped):
     """Another run has the row: this one was silent for too long."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class End:
+class RunEnd:
     """How a run ended; `result` is added to what the row holds."""
 
     state: str = "done"
@@ -94,7 +94,7 @@ class Run:
 
         After a stop of the process that was longer than the lease, it looks first whether the row is still this run's.
         """
-        if leases.elapsed() >= self._until:
+        if leases.milliseconds_since_boot() >= self._until:
             self._look()
         if self._asked:
             raise self._asked
@@ -104,10 +104,10 @@ class Run:
     def _look(self) -> None:
         """The beat renews the lease; until then each further look is a second later."""
         with models.connection():
-            is_ours = Job.select().where(held(self.job)).exists()
+            is_ours = Job.select().where(held_by_run(self.job)).exists()
         if not is_ours:
-            self._asked = Lost
-        self._until = leases.elapsed() + 1000
+            self._asked = LeaseLost
+        self._until = leases.milliseconds_since_boot() + 1000
 
     def write(self, **columns: Any) -> None:
         """Write progress in one short transaction: where another run would go on. Progress forgives attempts."""
@@ -119,10 +119,10 @@ class Run:
         if columns.get("done", 0) > self.job.done:
             columns["attempts"] = 1
         columns |= self._moved(columns)
-        granted = leases.granted()
-        is_ours = Job.update(**granted, **columns).where(held(self.job)).execute()
+        granted = leases.columns()
+        is_ours = Job.update(**granted, **columns).where(held_by_run(self.job)).execute()
         if not is_ours:
-            raise Lost
+            raise LeaseLost
         self._until = granted["lease"]
         for name, value in columns.items():
             setattr(self.job, name, value)
@@ -133,9 +133,9 @@ class Run:
         if size <= 0:
             return {}
         if self.job.kind in ("export", "send"):
-            hourly_counts.count("exported", max(0, columns.get("done", 0) - self.job.done), size)
+            hourly_counts.add("exported", max(0, columns.get("done", 0) - self.job.done), size)
         seconds = self._worked_before + time.monotonic() - self._began
-        return {"samples": throughput.kept(self.job.samples, (round(seconds, 3), columns["bytes"]))}
+        return {"samples": throughput.add_sample(self.job.samples, (round(seconds, 3), columns["bytes"]))}
 
     @contextmanager
     def beating(self, every: float) -> Iterator[None]:
@@ -160,17 +160,17 @@ class Run:
                 log.warning("the lease of job %d could not be renewed: %s", self.job.id, error)
 
     def _renew(self) -> type[Stopped] | None:
-        granted = leases.granted()
+        granted = leases.columns()
         with writing():
-            is_ours = Job.update(**granted).where(held(self.job)).execute()
+            is_ours = Job.update(**granted).where(held_by_run(self.job)).execute()
         if not is_ours:
-            return Lost
+            return LeaseLost
         self._until = granted["lease"]
         self._among = self._find_place()
         if Job.get_by_id(self.job.id).state == "cancelling":
             return Cancelled
-        has_had_its_turn = KINDS[self.job.kind].takes_turns and time.monotonic() - self._began > TURN
-        return GaveWay if has_had_its_turn and lanes.is_awaited(self.job) else None
+        has_had_its_turn = KINDS[self.job.kind].takes_turns and time.monotonic() - self._began > TURN_SECONDS
+        return Yielded if has_had_its_turn and lanes.others_wait(self.job) else None
 
     def _find_place(self) -> tuple[int, int]:
         """This run's place among those that work on its storage now, from 0, and how many they are."""
@@ -187,7 +187,7 @@ def interrupt() -> None:
     _interrupted.append(1)
 
 
-def perform(job_id: int, work: Callable[[Run], End], *, beat: float = BEAT_SECONDS) -> None:
+def perform(job_id: int, work: Callable[[Run], RunEnd], *, beat: float = HEARTBEAT_SECONDS) -> None:
     """Run a job once, if it is due and nobody else does; running it twice does nothing twice.
 
     A PortalError that is not permanent puts it back with a growing wait; for a place that is away, for a day. A defect
@@ -202,24 +202,24 @@ def perform(job_id: int, work: Callable[[Run], End], *, beat: float = BEAT_SECON
         with run.beating(beat):
             _reopen(run)
             end = work(run)
-    except Lost:
+    except LeaseLost:
         log.warning("job %d has been taken by another run", job_id)
     except Interrupted:
         _leave(job, state="waiting", due=now(), attempts=max(job.attempts - 1, 0))
-    except GaveWay:
+    except Yielded:
         job.result.pop("began", None)  # this was no attempt that anybody would want to read of
-        _leave(job, state="waiting", due=now(), attempts=max(job.attempts - 1, 0), sentence=TURNS)
+        _leave(job, state="waiting", due=now(), attempts=max(job.attempts - 1, 0), sentence=SHORTER_JOBS_FIRST)
     except Cancelled:
-        _over(job, End(state="cancelled", sentence=_cancelled(job)))
+        _over(job, RunEnd(state="cancelled", sentence=_cancelled(job)))
     except PortalError as error:
         _failed(run, error)
     except TimedOut:
-        _over(job, End(state="failed", sentence="It took longer than such a job may. Run it again."))
+        _over(job, RunEnd(state="failed", sentence="It took longer than such a job may. Run it again."))
     except DatabaseError:
         raise
     except Exception as error:
         name = type(error).__name__
-        _over(job, End(state="failed", sentence=f"It stopped on a defect of ours ({name}). See the log."))
+        _over(job, RunEnd(state="failed", sentence=f"It stopped on a defect of ours ({name}). See the log."))
         raise
     else:
         _over(job, end)
@@ -237,34 +237,34 @@ def _reopen(run: Run) -> None:
 
 def _failed(run: Run, error: PortalError) -> None:
     job = run.job
-    if isinstance(error, Away) and not error.permanent and KINDS[job.kind].is_patient:
+    if isinstance(error, Outage) and not error.permanent and KINDS[job.kind].is_patient:
         _wait_for_place(job, error)
         return
     if error.permanent or run.is_last:
         tried = f" Given up after {job.attempts} attempts." if job.attempts > 1 else ""
-        _over(job, End(state="failed", sentence=f"{error.sentence}{tried}"))
+        _over(job, RunEnd(state="failed", sentence=f"{error.sentence}{tried}"))
         return
-    wait = min(FIRST_WAIT * 2 ** (job.attempts - 1), LONGEST_WAIT)
+    wait = min(FIRST_WAIT * 2 ** (job.attempts - 1), MAX_WAIT)
     seconds = round(wait.total_seconds())
     sentence = f"{error.sentence} Attempt {job.attempts} of {KINDS[job.kind].attempts}; the next one in {seconds} s."
     _leave(job, state="waiting", due=now() + wait, sentence=sentence)
 
 
-def _wait_for_place(job: Job, error: Away) -> None:
+def _wait_for_place(job: Job, error: Outage) -> None:
     """Of the job's attempts none is spent: nothing that it is about was at fault."""
     moment = now()
-    absence = outages.met(job, error.sentence, moment)
+    absence = outages.extend(job, error.sentence, moment)
     kept: dict[str, Any] = {"attempts": max(job.attempts - 1, 0), "result": {**job.result, "away": absence.as_row()}}
     if moment < absence.until:
         sentence = f"{error.sentence} It is tried again until {absence.until:%Y-%m-%d %H:%M} UTC."
         _leave(job, error.sentence, state="waiting", due=absence.next_try(moment), sentence=sentence, **kept)
     else:
-        hours = outages.PATIENCE // timedelta(hours=1)
+        hours = outages.MAX_OUTAGE // timedelta(hours=1)
         sentence = f"{error.sentence} Given up after {hours} hours. Run it again once that is mended."
         _leave(job, state="failed", ended=moment, sentence=sentence, **kept)
 
 
-def _over(job: Job, end: End) -> None:
+def _over(job: Job, end: RunEnd) -> None:
     result = {**job.result, **end.result}
     _leave(job, state=end.state, sentence=end.sentence, result=result, ended=now())
 
@@ -279,8 +279,8 @@ def _leave(job: Job, said: str = "", **columns: Any) -> None:
             columns = {"state": "cancelled", "ended": now(), "sentence": _cancelled(job)}
         job.result = columns.pop("result", job.result)
         said = said or columns.get("sentence", "Stopped with its process; another one goes on.")
-        tried = with_try(job, said)
-        Job.update(lease=None, holder="", result=tried, **columns).where(held(job)).execute()
+        tried = with_attempt_end(job, said)
+        Job.update(lease=None, holder="", result=tried, **columns).where(held_by_run(job)).execute()
 
 
 def _cancelled(job: Job) -> str:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from portal.jobs import leases, queue
-from portal.jobs.jobs import has_come, ring
+from portal.jobs.jobs import enqueue, is_due
 from portal.models import Job, now, writing
 
-SWEPT = 1000
+MAX_ENQUEUED_JOBS = 1000
 """Rows that one sweep rings for; the next one takes the next."""
 
 
@@ -16,26 +16,28 @@ def sweep() -> int:
     The one mechanism for start-up, retries with back-off and a lost queue. Raises RedisError if there is no queue.
     """
     _end_abandoned()
-    waiting = queue.waiting()
+    waiting = queue.queued_names()
     rung = 0
     for job in _due():
         if not queue.is_live(job.id, waiting):
-            ring(job)
+            enqueue(job)
             rung += 1
     return rung
 
 
 def _due() -> Sequence[Job]:
     moment = now()
-    waits = (Job.state == "waiting") & has_come(Job.due, moment)
-    abandoned = (Job.state == "running") & leases.lapsed()
-    return list(Job.select().where(Job.runner == "worker", waits | abandoned).order_by(Job.due).limit(SWEPT))
+    waits = (Job.state == "waiting") & is_due(Job.due, moment)
+    abandoned = (Job.state == "running") & leases.expired()
+    return list(
+        Job.select().where(Job.runner == "worker", waits | abandoned).order_by(Job.due).limit(MAX_ENQUEUED_JOBS)
+    )
 
 
 def _end_abandoned() -> None:
     """A run that died while it was being cancelled, and what a dead listener left behind."""
     moment = now()
-    silent = leases.lapsed()
+    silent = leases.expired()
     with writing():
         Job.update(state="cancelled", ended=moment, lease=None, sentence="Cancelled.").where(
             Job.state == "cancelling", silent

@@ -8,22 +8,24 @@ from typing import Generic, Self, TypeVar
 
 from portal import models
 
-AHEAD = 2
+TASKS_PER_THREAD = 2
 """Things in hand for each thread, so that none waits for the next one."""
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
 
 
-class Crew(Generic[Task, Outcome]):
+class ThreadPool(Generic[Task, Outcome]):
     """What `work` raises is raised to who asks for the outcomes. Each thread has a database connection of its own.
 
     There are as many threads as `number` says, which is asked for again with each outcome; `ahead` things for each of
     them are in hand, the one that is worked on among them.
     """
 
-    def __init__(self, number: Callable[[], int], work: Callable[[Task], Outcome], *, ahead: int = AHEAD) -> None:
+    def __init__(
+        self, number: Callable[[], int], work: Callable[[Task], Outcome], *, ahead: int = TASKS_PER_THREAD
+    ) -> None:
         self._number = number
         self._work = work
         self._ahead = ahead
@@ -92,7 +94,7 @@ class Crew(Generic[Task, Outcome]):
 
     def _one(self) -> Iterator[Outcome]:
         try:
-            outcome = self._ended.get(timeout=LOOK_SECONDS)
+            outcome = self._ended.get(timeout=POLL_SECONDS)
         except queue.Empty:
             return
         self._in_hand -= 1

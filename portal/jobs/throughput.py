@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MOST = 120
+MAX_SAMPLES = 120
 """Samples that a job keeps."""
-COLUMNS = 60
+CHART_COLUMNS = 60
 """Stretches of equal length that the picture of its rate has."""
 
 Sample = tuple[float, int]
@@ -14,7 +14,7 @@ Sample = tuple[float, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pace:
+class Throughput:
     """Bytes a second in each of some stretches of `step` seconds."""
 
     rates: tuple[int, ...]
@@ -40,26 +40,26 @@ class Pace:
         return round(self.size / self.seconds)
 
 
-def kept(samples: Sequence[Sample], sample: Sample) -> list[Sample]:
+def add_sample(samples: Sequence[Sample], sample: Sample) -> list[Sample]:
     """The samples with one more, thinned evenly: the last one of each stretch, whose length doubles as time goes on."""
     step = 0.25
-    while sample[0] / step > MOST - 1:
+    while sample[0] / step > MAX_SAMPLES - 1:
         step *= 2
     last_of = {int(seconds / step): (seconds, size) for seconds, size in (*samples, sample)}
     return list(last_of.values())
 
 
-def of(samples: Sequence[Sample]) -> Pace | None:
+def from_samples(samples: Sequence[Sample]) -> Throughput | None:
     """The rate over time; None where too little is known for a picture."""
     known = [(0.0, 0), *((float(seconds), int(size)) for seconds, size in samples)]
     end = known[-1][0]
     if len(known) < 3 or end <= 0 or not known[-1][1]:
         return None
-    number = min(COLUMNS, len(known) - 1)
+    number = min(CHART_COLUMNS, len(known) - 1)
     step = end / number
     reached = [_at(known, step * edge) for edge in range(number + 1)]
     rates = tuple(max(0, round((after - before) / step)) for before, after in itertools.pairwise(reached))
-    return Pace(rates=rates, step=step, size=known[-1][1])
+    return Throughput(rates=rates, step=step, size=known[-1][1])
 
 
 def _at(known: Sequence[Sample], moment: float) -> float:

@@ -10,8 +10,8 @@ from portal import runtime
 from portal.access import audit
 from portal.access.actors import Actor, ActorType
 from portal.ingest import descriptions, index, succession
-from portal.jobs.progress import ACTIVE
-from portal.jobs.runs import End, Run
+from portal.jobs.progress import ACTIVE_STATES
+from portal.jobs.runs import Run, RunEnd
 from portal.maintenance import release
 from portal.models import (
     Acquisition,
@@ -36,8 +36,12 @@ from portal.tree import thumbnails
 SYSTEM = Actor(type="system", name="Portico", via="portal", is_admin=True)
 FILES_AT_ONCE = 200
 """Files that one write block purges: some 30 ms."""
-CONTAINERS: tuple[tuple[Any, str], ...] = ((Acquisition, "acquisition"), (Session, "session"), (Subject, "subject"))
-BACKUP_DAYS = timedelta(days=7)
+CONTAINER_TABLES: tuple[tuple[Any, str], ...] = (
+    (Acquisition, "acquisition"),
+    (Session, "session"),
+    (Subject, "subject"),
+)
+BYTES_KEPT_FOR = timedelta(days=7)
 """For so long the bytes of what was purged by its age stay: a database of some days ago still finds them."""
 
 
@@ -71,21 +75,21 @@ class Outcome:
         return " ".join(told)
 
 
-def run(this: Run) -> End:
+def run(this: Run) -> RunEnd:
     """The job: one thing that somebody purges, or all that has been in the trash for longer than the site keeps it."""
     by_age = "before" in this.job.params
-    due = now() + BACKUP_DAYS if by_age else None
+    due = now() + BYTES_KEPT_FOR if by_age else None
     kind = cast(ActorType, this.job.origin_type)
     actor = Actor(type=kind, id=this.job.origin_id, name=this.job.started_by, via=this.job.origin_via, is_admin=True)
     stayed = sum(purge(thrown, due=due, actor=actor, this=this).stayed for thrown in _targets(this.job))
-    finish(this)
+    release_bytes(this)
     job = this.job  # with what earlier runs of it purged
-    return End(sentence=Outcome(files=job.done, size=job.bytes, stayed=stayed, due=due).message)
+    return RunEnd(sentence=Outcome(files=job.done, size=job.bytes, stayed=stayed, due=due).message)
 
 
 def expired(before: datetime) -> Any:
     """What was put into the trash before that moment and no job moves or restores, as a query."""
-    moving = Job.select(Job.id).where(Job.id == Trash.job, Job.kind != "purge", Job.state.in_(ACTIVE))
+    moving = Job.select(Job.id).where(Job.id == Trash.job, Job.kind != "purge", Job.state.in_(ACTIVE_STATES))
     return Trash.select().where(Trash.created < before, ~fn.EXISTS(moving)).order_by(Trash.id)
 
 
@@ -123,7 +127,7 @@ def _begin(thrown: Trash, actor: Actor) -> None:
             audit.record(actor, f"{thrown.kind}:purged", thrown.kind, thrown.target, **told)
 
 
-def is_whole(segment: str, offset: int) -> bool:
+def is_intact(segment: str, offset: int) -> bool:
     """Whether the bytes of a record are there still, marked as purged or not, as they are until they are due."""
     blob = Blob.get_or_none(Blob.segment == segment, Blob.offset == offset)
     if blob is None:
@@ -132,7 +136,7 @@ def is_whole(segment: str, offset: int) -> bool:
         return content.digest() == str(blob.digest)
 
 
-def settle(segment: str, offset: int) -> list[File]:
+def purge_rows(segment: str, offset: int) -> list[File]:
     """Purge the rows of a record whose bytes were purged: the database is older than that. Returns what the files were.
 
     A record is marked only when no file holds it any more, so that each file that names it was purged, with all its
@@ -153,11 +157,11 @@ def settle(segment: str, offset: int) -> list[File]:
     return files
 
 
-def finish(this: Run | None = None) -> None:
+def release_bytes(this: Run | None = None) -> None:
     """Give the disk back what is due, and drop pictures of what is gone."""
     descriptions.refresh()
-    release.release(this.check if this else lambda: None)
-    thumbnails.drop_unknown()
+    release.release_purged(this.check if this else lambda: None)
+    thumbnails.remove_orphaned()
 
 
 def _targets(job: Job) -> list[Trash]:
@@ -168,7 +172,7 @@ def _targets(job: Job) -> list[Trash]:
 
 def _unlisted(trash_id: int) -> list[int]:
     """Some files that are to be purged: not those that a job which goes on is to read."""
-    listed = JobItem.select(JobItem.id).join(Job).where(JobItem.file == File.id, Job.state.in_(ACTIVE))
+    listed = JobItem.select(JobItem.id).join(Job).where(JobItem.file == File.id, Job.state.in_(ACTIVE_STATES))
     query = File.select(File.id).where(File.trash == trash_id, ~fn.EXISTS(listed))
     return [row.id for row in query.order_by(File.id).limit(FILES_AT_ONCE)]
 
@@ -179,7 +183,7 @@ def _purge_files(trash_id: int, numbers: list[int], due: datetime) -> int:
     rows = list(files.where(File.id.in_(numbers)).tuples())
     older: Any = FileVersion.select(FileVersion.blob).where(FileVersion.file.in_(numbers)).tuples()
     blobs = {row[1] for row in rows} | {blob for (blob,) in older}
-    replaced = succession.after_purge(numbers)  # the decisions that name them go with the files
+    replaced = succession.successors_after_purge(numbers)  # the decisions that name them go with the files
     Instance.delete().where(Instance.file.in_(numbers)).execute()
     File.delete().where(File.id.in_(numbers)).execute()
     succession.show_after_purge(replaced)
@@ -218,7 +222,7 @@ def _drop_index(acquisitions: set[int]) -> None:
 
 def _purge_containers(trash_id: int) -> None:
     """Remove the containers that went with it and in which nothing is left, from the lowest up."""
-    for table, name in CONTAINERS:
+    for table, name in CONTAINER_TABLES:
         after = 0
         while numbers := _empty_containers(table, name, trash_id, after):
             after = numbers[-1]

@@ -16,7 +16,7 @@ from portal.models import QuarantinedRecord, now, writing
 
 log = logging.getLogger(__name__)
 
-MAX_TEXT = 300
+MAX_TEXT_LENGTH = 300
 
 
 def add(record: Record, error: Exception) -> None:
@@ -62,7 +62,7 @@ def get(record_id: int) -> QuarantinedRecord:
     return row
 
 
-def chunks(row: QuarantinedRecord, *, actor: Actor) -> Iterator[bytes]:
+def download(row: QuarantinedRecord, *, actor: Actor) -> Iterator[bytes]:
     """The bytes as they were received, and a row of the audit log that they left. Raises Damaged."""
     content = runtime.archive().open(row.segment, row.offset, row.size)
     with writing():
@@ -75,7 +75,7 @@ def file_name(row: QuarantinedRecord) -> str:
     return row.name or f"{row.segment.removesuffix('.seg')}-{row.offset}.bin"
 
 
-def note(record_id: int, *, actor: Actor) -> None:
+def acknowledge(record_id: int, *, actor: Actor) -> None:
     """An admin knows of it: pages no longer name it as something that waits. Raises Missing."""
     with writing():
         row = get(record_id)
@@ -84,7 +84,7 @@ def note(record_id: int, *, actor: Actor) -> None:
         audit.record(actor, "record:noted", "record", row.id, segment=row.segment, offset=row.offset)
 
 
-def waiting() -> int:
+def count_unacknowledged() -> int:
     """How many nobody has looked at yet."""
     return int(QuarantinedRecord.select().where(QuarantinedRecord.noted.is_null()).count())
 
@@ -122,5 +122,5 @@ def _text(value: object) -> str:
     text = value if isinstance(value, str) else ""
     with contextlib.suppress(UnicodeEncodeError):
         text.encode()
-        return text[:MAX_TEXT]
-    return text.encode("utf-8", "replace").decode()[:MAX_TEXT]
+        return text[:MAX_TEXT_LENGTH]
+    return text.encode("utf-8", "replace").decode()[:MAX_TEXT_LENGTH]

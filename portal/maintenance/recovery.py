@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 from peewee import DatabaseError, OperationalError
 
 from portal import runtime, segment_checks
-from portal.access.actors import NEW, Origin, Recorded
+from portal.access.actors import NOTHING_RECORDED, Origin, RecordedMetadata
 from portal.archive import Damage, Place, Purged, Record
 from portal.dicom import header
 from portal.errors import NotDicom, PortalError
@@ -25,12 +25,12 @@ from portal.tree import containers
 
 log = logging.getLogger(__name__)
 
-SETTLED = 30.0
+SETTLED_SECONDS = 30.0
 """Seconds without a write after which a segment is looked at while others work: its last object may still be getting
 its rows."""
 EMPTY_SIZE = 8
 """Bytes of a segment without a record."""
-NOT_OF_THE_RECORD = (OperationalError, OSError)
+TRANSIENT_ERRORS = (OperationalError, OSError)
 """What a busy database or a full disk raises: the record is tried again later."""
 
 
@@ -50,7 +50,7 @@ def recover(settled: float = 0.0) -> int:
         try:
             with archive.at_rest(segment) as resting:
                 if resting and not _is_fresh(segment, settled):
-                    indexed += finish(segment)
+                    indexed += finish_segment(segment)
         except (OSError, PortalError, DatabaseError) as error:  # one segment keeps no site from starting
             log.error("segment %s cannot be looked through: %s", segment, error)
     return indexed
@@ -58,20 +58,20 @@ def recover(settled: float = 0.0) -> int:
 
 def sweep() -> int:
     """The same while others work: what a killed process left goes, a partial upload too, and is not looked at again."""
-    return recover(SETTLED)
+    return recover(SETTLED_SECONDS)
 
 
-def finish(segment: str) -> int:
+def finish_segment(segment: str) -> int:
     """The same for one segment that is at rest, and stays so for the caller."""
     if ClosedSegment.select().where(ClosedSegment.name == segment).exists():
         return 0
     indexed = sum(_index_unknown(segment))
     _close(segment)
-    release.note_emptied(segment)
+    release.mark_if_empty(segment)
     return indexed
 
 
-def enter(record: Record) -> register.Stored | None:
+def index_record(record: Record) -> register.Stored | None:
     """Give a record its rows again, in the containers that its footer names, which are made where they are gone.
 
     None for one that cannot be indexed, which is quarantined, or that has got its rows meanwhile.
@@ -82,10 +82,10 @@ def enter(record: Record) -> register.Stored | None:
         with writing():
             if archive_rows.has_blob(record.segment, record.offset):
                 return None
-            stored = register.enter(_arrival(record, parsed), Place(record.segment, record.offset, record.size))
+            stored = register.write_rows(_arrival(record, parsed), Place(record.segment, record.offset, record.size))
             quarantine.remove(record)
             return stored
-    except NOT_OF_THE_RECORD:
+    except TRANSIENT_ERRORS:
         raise
     except PortalError as error:
         if not error.permanent:
@@ -106,19 +106,19 @@ def _index_unknown(segment: str) -> Iterator[int]:
             if found.torn and found.offset > last:
                 archive.cut(segment, found.offset)
             elif not found.torn:
-                segment_checks.note_damage(segment)
+                segment_checks.record_damage(segment)
         elif isinstance(found, Purged):
-            bury(found)
-        elif (stored := enter(found)) is not None:
+            add_tombstone(found)
+        elif (stored := index_record(found)) is not None:
             log.info("segment %s at %d: indexed after a stop, %s", found.segment, found.offset, stored.outcome)
             yield 1
 
 
-def bury(found: Purged) -> None:
+def add_tombstone(found: Purged) -> None:
     """Have a tombstone of a record that says of itself that it was purged: the database is older, or was lost."""
     if archive_rows.has_blob(found.segment, found.offset):
-        if not purge.is_whole(found.segment, found.offset):
-            segment_checks.note_purged(found.segment)  # an older database was put back, which has the file still
+        if not purge.is_intact(found.segment, found.offset):
+            segment_checks.record_purged(found.segment)  # an older database was put back, which has the file still
         return
     place = {"segment": found.segment, "offset": found.offset, "size": found.size}
     with writing():
@@ -135,10 +135,10 @@ def _close(segment: str) -> None:
 
 
 def _is_fresh(segment: str, settled: float) -> bool:
-    return is_fresh(runtime.archive().path(segment).stat().st_mtime, settled)
+    return was_just_written(runtime.archive().path(segment).stat().st_mtime, settled)
 
 
-def is_fresh(moment: float, settled: float) -> bool:
+def was_just_written(moment: float, settled: float) -> bool:
     """Whether that was just now; what lies far ahead is of a clock that has been set back."""
     return abs(time.time() - moment) < settled
 
@@ -171,7 +171,7 @@ def _arrival(record: Record, parsed: header.Header | None) -> Arrival:
         container_id=_container(project, container["path"][2:]) if container else None,
         name=footer["name"],
         also_here=container is not None,
-        recorded=Recorded.read(footer["recorded"]) if "recorded" in footer else NEW,
+        recorded=RecordedMetadata.read(footer["recorded"]) if "recorded" in footer else NOTHING_RECORDED,
     )
 
 

@@ -13,7 +13,7 @@ from portal.archive import Damage, Purged, Record
 from portal.dicom import header
 from portal.errors import Damaged, PortalError
 from portal.ingest import alternates, conflicts, descriptions, index, placement, succession
-from portal.ingest.duplicates import Compared
+from portal.ingest.duplicates import DuplicateComparison
 from portal.ingest.index import SAME
 from portal.maintenance import purge, recovery, release, segment_copies
 from portal.models import (
@@ -33,8 +33,8 @@ from portal.models import archive as archive_rows
 
 log = logging.getLogger(__name__)
 
-PAGE = 500
-FAR = 1 << 62
+FILES_PER_PAGE = 500
+BEHIND_ANY_SEGMENT = 1 << 62
 """Behind the end of any segment."""
 
 
@@ -93,26 +93,26 @@ def _look_through(report: Report) -> list[Record]:
             report.damaged.extend(_named(_unreadable(segment, error)))
     bucket = runtime.bucket()
     if bucket is not None:
-        segment_copies.adopt(bucket)
-        for segment in segment_copies.away():
+        segment_copies.adopt_unknown(bucket)
+        for segment in segment_copies.only_in_bucket():
             try:
-                segment_copies.learn(bucket, segment)
+                segment_copies.read_digests(bucket, segment)
                 unknown.extend(_look_at(segment, report, resting=True))
             except Damaged as error:
-                report.damaged.extend(_named(Damage(segment, 0, FAR, error.sentence, torn=False)))
+                report.damaged.extend(_named(Damage(segment, 0, BEHIND_ANY_SEGMENT, error.sentence, torn=False)))
     return unknown
 
 
 def _look_for_rows(report: Report) -> None:
     """What rows name and no segment has: of a segment that is gone or cut off nothing is there to be read."""
     named = {(place["segment"], place.get("file")) for place in report.damaged}
-    for problem in segment_checks.check():
+    for problem in segment_checks.check_all():
         report.missing.append({"segment": problem.segment, "files": problem.files, "sentence": problem.message})
-        for file in archive_rows.files_behind(problem.segment, problem.size).iterator():
+        for file in archive_rows.files_beyond(problem.segment, problem.size).iterator():
             if (problem.segment, file.id) not in named:
                 place = {"segment": problem.segment, "offset": file.blob.offset, "sentence": problem.message}
                 report.damaged.append(_in_place(place, file))
-    segment_checks.put_damage(Counter(place["segment"] for place in report.damaged))
+    segment_checks.record_damaged_places(Counter(place["segment"] for place in report.damaged))
 
 
 def _look_at(segment: str, report: Report, *, resting: bool) -> Iterator[Record]:
@@ -120,7 +120,7 @@ def _look_at(segment: str, report: Report, *, resting: bool) -> Iterator[Record]
         if isinstance(found, Purged):
             report.purged.extend(_settle(found))
         elif isinstance(found, Record):
-            if resting and not archive_rows.is_settled(found.segment, found.offset):
+            if resting and not archive_rows.is_filed_or_purged(found.segment, found.offset):
                 yield found
         elif resting or not found.torn:
             report.damaged.extend(_named(found))
@@ -128,16 +128,16 @@ def _look_at(segment: str, report: Report, *, resting: bool) -> Iterator[Record]
 
 def _settle(found: Purged) -> Iterator[dict[str, Any]]:
     """What was purged leaves the rows of an older database, unless its bytes are there still."""
-    if archive_rows.has_blob(found.segment, found.offset) and not purge.is_whole(found.segment, found.offset):
-        for file in purge.settle(found.segment, found.offset):
+    if archive_rows.has_blob(found.segment, found.offset) and not purge.is_intact(found.segment, found.offset):
+        for file in purge.purge_rows(found.segment, found.offset):
             yield {"segment": found.segment, "offset": found.offset, "file": file.id, "name": file.name}
     else:
-        recovery.bury(found)
+        recovery.add_tombstone(found)
 
 
 def _unreadable(segment: str, error: OSError) -> Damage:
     sentence = f"Segment {segment} cannot be read: {error.strerror}. Restore it from a backup."
-    return Damage(segment, 0, FAR, sentence, torn=False)
+    return Damage(segment, 0, BEHIND_ANY_SEGMENT, sentence, torn=False)
 
 
 def _named(damage: Damage) -> Iterator[dict[str, Any]]:
@@ -184,24 +184,24 @@ def _files_without_rows() -> Iterator[File]:
             .join(Instance, JOIN.LEFT_OUTER)
             .where(File.id > last, File.type == "dicom", File.deleted_at.is_null(), Instance.id.is_null())
             .order_by(File.id)
-            .limit(PAGE)
+            .limit(FILES_PER_PAGE)
         )
         yield from page
-        if len(page) < PAGE:
+        if len(page) < FILES_PER_PAGE:
             return
         last = page[-1].id
 
 
 def _index(file: File, parsed: header.Header, report: Report) -> None:
-    project_id = placement.project_of(file)
+    project_id = placement.project_id_of(file)
     dataset_digest = file.blob.dataset_digest or ""
     with writing():
         conflict = Conflict.get_or_none(Conflict.file == file)
         # What was an alternate for its pixels, compressed otherwise, was never a conflict.
-        compared = Compared() if conflict is None else None
+        compared = DuplicateComparison() if conflict is None else None
         container = file.parent_type, file.parent_id
         verdict = index.judge(project_id, parsed, dataset_digest, container, compared=compared)
-        verdict = conflicts.judged_again(verdict, conflict)
+        verdict = conflicts.hold_if_undecided(verdict, conflict)
         if verdict.state != SAME:
             index.add(project_id, file, parsed, dataset_digest, verdict)
             if verdict.state == ALTERNATE:
@@ -212,7 +212,7 @@ def _index(file: File, parsed: header.Header, report: Report) -> None:
 
 
 def _recover(record: Record, report: Report) -> None:
-    stored = recovery.enter(record)
+    stored = recovery.index_record(record)
     if stored is not None:
         report.recovered += stored.outcome != SAME
         return
@@ -225,10 +225,10 @@ def _recover(record: Record, report: Report) -> None:
 
 
 def _repeat_decisions(report: Report) -> None:
-    for conflict in succession.in_order():
+    for conflict in succession.in_decision_order():
         try:
             with writing():
-                conflicts.repeat(conflict)
+                conflicts.reapply(conflict)
         except OperationalError:
             raise
         except Exception as error:  # one decision keeps no other from being repeated

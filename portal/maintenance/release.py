@@ -31,7 +31,7 @@ def _go_on() -> None:
     """Nobody asks for an end."""
 
 
-def release(check: Check = _go_on) -> None:
+def release_purged(check: Check = _go_on) -> None:
     """Mark what was purged, and give the disk back what is due.
 
     Safe to run twice, and beside those who store and read. What cannot be done now is left for the next time.
@@ -49,11 +49,11 @@ def release(check: Check = _go_on) -> None:
 
 def is_due() -> bool:
     """Whether the disk may have something back that it has not."""
-    due = PurgedRecord.state.in_(archive_rows.UNRELEASED) & (PurgedRecord.due <= now())
+    due = PurgedRecord.state.in_(archive_rows.UNRELEASED_STATES) & (PurgedRecord.due <= now())
     return bool(PurgedRecord.select().where(due).exists())
 
 
-def note_emptied(segment: str) -> None:
+def mark_if_empty(segment: str) -> None:
     """Write down of a closed segment that nothing in it is needed any more, where that is so."""
     if archive_rows.is_empty(segment):
         with writing():
@@ -97,7 +97,7 @@ def _release(segment: str, rows: Sequence[PurgedRecord]) -> bool:
             _write({row.id: "kept" if row.due <= now() else "marked" for row in rows})
         else:
             _change(segment, rows)
-    note_emptied(segment)
+    mark_if_empty(segment)
     return True
 
 
@@ -105,7 +105,7 @@ def _change(segment: str, rows: Sequence[PurgedRecord]) -> None:
     with runtime.archive().purging(segment) as hole:
         states = {row.id: "released" if hole is None else _erase(hole, row) for row in rows}
     _write(states)
-    note_emptied(segment)
+    mark_if_empty(segment)
 
 
 def _erase(hole: Hole, row: PurgedRecord) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from peewee import fn
 
 from portal import site_settings
-from portal.jobs.progress import ACTIVE, OVER
+from portal.jobs.progress import ACTIVE_STATES, ENDED_STATES
 from portal.models import (
     Association,
     AssociationDay,
@@ -28,23 +28,23 @@ from portal.models import (
     now,
     writing,
 )
-from portal.models.compiled import among, plain
+from portal.models.compiled import is_one_of, raw_rows
 
-BUDGET = 1.0
+SWEEP_SECONDS = 1.0
 """Seconds that one sweep takes; the next one goes on where it was."""
-PAUSE = 600.0
+PAUSE_SECONDS = 600.0
 """Seconds until the next look, once nothing is left to drop."""
-PAGE = 500
+ROWS_PER_PAGE = 500
 JOBS_AT_ONCE = 100
-LATEST = 20
+MAX_LATER_EXPORTS = 20
 """Exports to one storage, the latest ones, of which it is known that they have brought an object anew."""
-RECORDS = ("export", "send", "import")
+TRANSFER_KINDS = ("export", "send", "import")
 """Kinds of jobs that say what left the site or came in: their rows have an age of their own."""
 
 Steps = Iterator[None]
 
 
-class TakenAlready(Exception):
+class AlreadyDropped(Exception):
     """Another process has dropped some of these rows meanwhile."""
 
 
@@ -63,16 +63,16 @@ class Retention:
             self._steps = steps()
         for _write in self._steps:
             time.sleep(
-                batched_writes.AIM
+                batched_writes.TARGET_SECONDS
             )  # for who waits for the lock: SQLite looks only now and then whether it is free
-            if time.monotonic() - begun > BUDGET:
+            if time.monotonic() - begun > SWEEP_SECONDS:
                 return
-        self._steps, self._due = None, time.monotonic() + PAUSE
+        self._steps, self._due = None, time.monotonic() + PAUSE_SECONDS
 
 
 def steps() -> Steps:
     """Drop all that is old, one short write for each step."""
-    options = site_settings.every()
+    options = site_settings.get_all()
     before = {
         key.removeprefix("history."): now() - timedelta(days=value)
         for key, value in options.items()
@@ -82,16 +82,16 @@ def steps() -> Steps:
     yield from _drop(Caller, Caller.last < before["callers"])
     yield from _sum_associations(before["associations"])
     yield from _drop(ScheduleRun, _old_times(before["jobs"]))
-    yield from _drop_lists(_ended(before["jobs"]) & Job.kind.in_(RECORDS) & (Job.items_kept != "some"))
-    yield from _drop_jobs(_ended(before["jobs"]) & Job.kind.not_in(RECORDS) & Job.id.not_in(_last_tests()))
+    yield from _drop_lists(_ended(before["jobs"]) & Job.kind.in_(TRANSFER_KINDS) & (Job.items_kept != "some"))
+    yield from _drop_jobs(_ended(before["jobs"]) & Job.kind.not_in(TRANSFER_KINDS) & Job.id.not_in(_last_tests()))
     listed = JobItem.select(JobItem.id).where(JobItem.job == Job.id)
     of_no_storage = Job.storage.is_null(False) & Job.storage.not_in(Storage.select(Storage.id)) & fn.EXISTS(listed)
     yield from _drop_lists(_ended(before["jobs"]) & (Job.kind == "export") & of_no_storage)
-    yield from _drop_jobs(_ended(before["exports"]) & Job.kind.in_(RECORDS) & ~fn.EXISTS(listed))
+    yield from _drop_jobs(_ended(before["exports"]) & Job.kind.in_(TRANSFER_KINDS) & ~fn.EXISTS(listed))
 
 
 def _ended(before: datetime) -> Any:
-    return Job.state.in_(OVER) & (Job.ended < before)
+    return Job.state.in_(ENDED_STATES) & (Job.ended < before)
 
 
 def _last_tests() -> list[int]:
@@ -103,13 +103,13 @@ def _last_tests() -> list[int]:
 
 def _old_times(before: datetime) -> Any:
     newest = ScheduleRun.select(fn.MAX(ScheduleRun.id)).group_by(ScheduleRun.schedule)
-    going_on = ScheduleRun.job.in_(Job.select(Job.id).where(Job.state.in_(ACTIVE)))
+    going_on = ScheduleRun.job.in_(Job.select(Job.id).where(Job.state.in_(ACTIVE_STATES)))
     over = ScheduleRun.job.is_null() | ~going_on
     return (ScheduleRun.due < before) & over & ScheduleRun.id.not_in(newest)
 
 
 def _drop(table: type[Table], condition: Any) -> Steps:
-    spell = batched_writes.Spell()
+    spell = batched_writes.BatchWriter()
     while True:
         asked = spell.rows
         with spell.writing():
@@ -155,14 +155,14 @@ def _drop_items(job: Job) -> Steps:
     later = _later_exports(job)
     after = 0
     columns = (JobItem.id, JobItem.key, JobItem.state)
-    while page := plain(
-        JobItem.select(*columns).where(JobItem.job == job, JobItem.id > after).order_by(JobItem.id).limit(PAGE)
+    while page := raw_rows(
+        JobItem.select(*columns).where(JobItem.job == job, JobItem.id > after).order_by(JobItem.id).limit(ROWS_PER_PAGE)
     ):
         after = page[-1][0]
         kept = _kept(page, later)
         if dropped := [number for number, _key, _state in page if number not in kept]:
             with writing():
-                JobItem.delete().where(among(JobItem.id, dropped)).execute()
+                JobItem.delete().where(is_one_of(JobItem.id, dropped)).execute()
         yield
 
 
@@ -171,7 +171,7 @@ def _later_exports(job: Job) -> list[int] | None:
     if job.kind != "export" or not Storage.select().where(Storage.id == job.storage).exists():
         return None
     later = (Job.storage == job.storage) & (Job.kind == "export") & (Job.id > job.id)
-    rows: Any = Job.select(Job.id).where(later).order_by(Job.id.desc()).limit(LATEST).tuples()
+    rows: Any = Job.select(Job.id).where(later).order_by(Job.id.desc()).limit(MAX_LATER_EXPORTS).tuples()
     return [number for (number,) in rows]
 
 
@@ -181,14 +181,14 @@ def _kept(page: Sequence[tuple[Any, ...]], later: list[int] | None) -> set[int]:
         return set()
     keys = [key for _number, key, state in page if state == "verified"]
     named = (JobItem.job.in_(later)) & JobItem.key.in_(keys) & (JobItem.state == "verified")
-    again = {key for (key,) in plain(JobItem.select(JobItem.key).where(named))} if later else set()
+    again = {key for (key,) in raw_rows(JobItem.select(JobItem.key).where(named))} if later else set()
     return {number for number, key, state in page if state == "verified" and key not in again}
 
 
 def _sum_associations(before: datetime) -> Steps:
     """Associations become sums of their day, each once: its row goes with the same write."""
     old = Association.ended.is_null(False) & (Association.started < before)
-    while rows := list(Association.select().where(old).order_by(Association.started).limit(PAGE)):
+    while rows := list(Association.select().where(old).order_by(Association.started).limit(ROWS_PER_PAGE)):
         sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         for row in rows:
             kept = sums[f"{row.started:%Y-%m-%d}", row.peer_id, row.role, row.outcome]
@@ -196,15 +196,15 @@ def _sum_associations(before: datetime) -> Steps:
             kept[:] = [a + b for a, b in zip(kept, (1, row.failures, stored, row.bytes), strict=True)]
         try:
             _replace([row.id for row in rows], sums)
-        except TakenAlready:
+        except AlreadyDropped:
             return
         yield
 
 
 def _replace(ids: list[int], sums: dict[tuple[Any, ...], list[int]]) -> None:
     with writing():
-        if Association.delete().where(among(Association.id, ids)).execute() != len(ids):
-            raise TakenAlready
+        if Association.delete().where(is_one_of(Association.id, ids)).execute() != len(ids):
+            raise AlreadyDropped
         for (day, peer, role, outcome), figures in sums.items():
             _add(figures, day=day, peer=peer, role=role, outcome=outcome)
 

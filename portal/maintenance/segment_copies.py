@@ -12,9 +12,9 @@ from peewee import Case, fn
 
 from portal import runtime
 from portal.archive import Damage
-from portal.archive.blocks import Blocks
+from portal.archive.block_cache import BlockCache
 from portal.archive.bucket import Bucket
-from portal.archive.remote import spans
+from portal.archive.remote import block_spans
 from portal.errors import BadSetting, Damaged, NoSpace
 from portal.ingest import disk_reserve
 from portal.models import Segment, now, writing
@@ -22,12 +22,12 @@ from portal.models import Segment, now, writing
 log = logging.getLogger(__name__)
 
 ENDING = ".seg"
-NAMED = 20
+MAX_NAMED_SEGMENTS = 20
 """Damaged segments that the disk's page names."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class BucketState:
     """How the archive stands to its bucket; sizes in bytes."""
 
     words: str
@@ -56,7 +56,7 @@ def has_bucket() -> bool:
     return runtime.bucket() is not None
 
 
-def standing() -> Standing | None:
+def bucket_state() -> BucketState | None:
     """For pages and `portal status`; None without a bucket. Four statements, and a look at the cache's folder."""
     bucket = runtime.bucket()
     if bucket is None:
@@ -65,8 +65,10 @@ def standing() -> Standing | None:
     sums = fn.COUNT(Segment.id), fn.COALESCE(fn.SUM(Segment.size), 0)
     there: Any = Segment.select(*sums).where(is_there).tuples().get()
     waits: Any = Segment.select(*sums, fn.MIN(Segment.since), fn.MAX(Segment.sentence)).where(~is_there).tuples().get()
-    damaged: Any = Segment.select(Segment.name, Segment.damage).where(Segment.damage != "").limit(NAMED).tuples()
-    return Standing(
+    damaged: Any = (
+        Segment.select(Segment.name, Segment.damage).where(Segment.damage != "").limit(MAX_NAMED_SEGMENTS).tuples()
+    )
+    return BucketState(
         words=bucket.words,
         there=there[0],
         there_size=there[1],
@@ -80,7 +82,7 @@ def standing() -> Standing | None:
     )
 
 
-def need(patience: timedelta) -> tuple[int, datetime | None, int]:
+def count_late_and_damaged(patience: timedelta) -> tuple[int, datetime | None, int]:
     """How many segments wait that were tried in vain, or for so long; the first one's moment; how many are damaged."""
     late = Segment.verified.is_null() & ((Segment.sentence != "") | (Segment.since < now() - patience))
     damaged = fn.COUNT(Case(None, [(Segment.damage != "", 1)]))
@@ -90,7 +92,7 @@ def need(patience: timedelta) -> tuple[int, datetime | None, int]:
     return found[0], since, found[2]
 
 
-def away() -> list[str]:
+def only_in_bucket() -> list[str]:
     """Segments that lie in the bucket alone."""
     rows: Any = Segment.select(Segment.name).where(Segment.verified.is_null(False)).order_by(Segment.name).tuples()
     return [name for (name,) in rows if not is_here(name)]
@@ -98,14 +100,14 @@ def away() -> list[str]:
 
 def require_bucket() -> None:
     """Raise BadSetting where no bucket is named, and parts of the archive lie in one alone."""
-    if runtime.bucket() is None and (names := away()):
+    if runtime.bucket() is None and (names := only_in_bucket()):
         number = "1 segment of the archive lies" if len(names) == 1 else f"{len(names):,} segments of the archive lie"
         raise BadSetting(
             f"{number} in a bucket alone. Set PORTAL_ARCHIVE again; to go without, first run: portal archive fetch"
         )
 
 
-def adopt(bucket: Bucket) -> int:
+def adopt_unknown(bucket: Bucket) -> int:
     """Write down the segments that the bucket has and no row knows: the database was lost, or is an older one."""
     adopted = 0
     rows: Any = Segment.select(Segment.name).tuples()
@@ -118,13 +120,13 @@ def adopt(bucket: Bucket) -> int:
     return adopted
 
 
-def learn(bucket: Bucket, name: str, check: Callable[[], None] = lambda: None) -> None:
+def read_digests(bucket: Bucket, name: str, check: Callable[[], None] = lambda: None) -> None:
     """Read a segment through that lies in the bucket alone and whose digests nobody knows. Raises as reading does."""
     row = Segment.get_or_none(Segment.name == name)
     if row is None or row.digest:
         return
     whole, digests = hashlib.sha256(), bytearray()
-    for number, (start, size) in enumerate(spans(row.size)):
+    for number, (start, size) in enumerate(block_spans(row.size)):
         check()
         content = bucket.fetch(name, start, size)
         whole.update(content)
@@ -134,19 +136,19 @@ def learn(bucket: Bucket, name: str, check: Callable[[], None] = lambda: None) -
         Segment.update(digest=whole.hexdigest(), blocks=bytes(digests)).where(Segment.id == row.id).execute()
 
 
-def learn_one(bucket: Bucket, check: Callable[[], None]) -> None:
+def read_next_digests(bucket: Bucket, check: Callable[[], None]) -> None:
     """Read one of the segments through that were adopted and that nobody knows yet, if there is one."""
     row = Segment.select(Segment.name).where(Segment.digest == "", Segment.verified.is_null(False)).first()
     if row is not None:
-        learn(bucket, row.name, check)
+        read_digests(bucket, row.name, check)
 
 
-def fetch(bucket: Bucket) -> int:
+def fetch_all(bucket: Bucket) -> int:
     """Copy all segments that lie in the bucket alone to this disk again; returns how many. A second run goes on.
 
     Raises NoSpace before the first byte where they do not fit, Unreachable, and Damaged after all that are whole.
     """
-    names, room = away(), disk_reserve.room()
+    names, room = only_in_bucket(), disk_reserve.archive_space()
     size = sum(Segment.select(Segment.size).where(Segment.name == name).scalar() for name in names)
     if names and room.free - size < room.floor:
         raise NoSpace(f"{size:,} bytes lie in the bucket alone, and do not fit on this disk. Free some space.")
@@ -167,7 +169,7 @@ def trim(bucket: Bucket) -> int:
     Each half of the cache is held; where the disk nears its reserve, both give way to what comes in. Returns how many
     segments lie in the bucket alone now. Raises as the bucket does: while it is away no copy goes.
     """
-    half, room, blocks = runtime.current().archive_cache // 2, disk_reserve.room(), _blocks()
+    half, room, blocks = runtime.current().archive_cache // 2, disk_reserve.archive_space(), _blocks()
     short = max(0, 2 * room.floor - room.free)
     blocks.trim(max(0, min(half, blocks.size() - short)))
     copies = sorted(_copies())
@@ -181,12 +183,12 @@ def trim(bucket: Bucket) -> int:
     return gone
 
 
-def is_whole(name: str) -> bool:
+def is_intact(name: str) -> bool:
     """Whether each record of a segment that is here is as it was written, by its own check sum."""
     return not any(isinstance(found, Damage) for found in runtime.archive().scan(name))
 
 
-def forget(name: str) -> None:
+def mark_for_replication(name: str) -> None:
     """Take a segment that is here for one that is still to be brought to the bucket, and read its digests anew."""
     with writing():
         Segment.update(verified=None, damage="", digest="", blocks=b"").where(Segment.name == name).execute()
@@ -213,7 +215,7 @@ def _fetch(bucket: Bucket, row: Segment) -> None:
     path = archive.path(row.name)
     part, whole = path.with_suffix(".part"), hashlib.sha256()
     with part.open("wb") as file:
-        for start, size in spans(row.size):
+        for start, size in block_spans(row.size):
             content = bucket.fetch(row.name, start, size)
             whole.update(content)
             file.write(content)
@@ -247,7 +249,7 @@ def _drop(bucket: Bucket, name: str, size: int) -> bool:
         if not resting or not bucket.has(name, size):
             return False
         if not _is_as_there(name):
-            forget(name)
+            mark_for_replication(name)
             return False
         archive.path(name).unlink()
     log.info("segment %s (%d bytes) lies in the bucket alone now", name, size)
@@ -258,10 +260,10 @@ def _is_as_there(name: str) -> bool:
     """Whether the copy here has the bytes that the bucket has, or worse ones."""
     with runtime.archive().path(name).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Segment.get(Segment.name == name).digest == digest or not is_whole(name)
+    return Segment.get(Segment.name == name).digest == digest or not is_intact(name)
 
 
-def _blocks() -> Blocks:
+def _blocks() -> BlockCache:
     remote = runtime.archive().remote
     assert remote is not None
     return remote.blocks

@@ -14,8 +14,8 @@ from portal.maintenance import segment_copies
 from portal.models import Blob, File, Project, QuarantinedRecord, connection
 from portal.tree import containers
 
-PAGE = 500
-QUARANTINED = "_quarantined"
+FILES_PER_PAGE = 500
+QUARANTINE_FOLDER = "_quarantined"
 
 
 @dataclass
@@ -50,7 +50,7 @@ def run(folder: Path) -> Report:
                 report.failed.append({"file": file.id, "name": file.name, "sentence": str(error)})
         for row in QuarantinedRecord.select().order_by(QuarantinedRecord.id):
             try:
-                _write_record(row, target / QUARANTINED, report)
+                _write_record(row, target / QUARANTINE_FOLDER, report)
             except (Damaged, OSError) as error:
                 report.failed.append({"record": row.id, "name": row.name, "sentence": str(error)})
     return report
@@ -63,7 +63,7 @@ def _files() -> Iterator[File]:
         .join(Blob)
         .where(File.id > last, File.deleted_at.is_null())
         .order_by(File.id)
-        .limit(PAGE)
+        .limit(FILES_PER_PAGE)
     ):
         yield from page
         last = page[-1].id

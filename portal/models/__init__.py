@@ -2,7 +2,7 @@
 
 from portal.models.archive import ClosedSegment, PurgedRecord, QuarantinedRecord, SegmentProblem
 from portal.models.base import Owned, Table, bind, connection, database, held_open, now, restart_numbers, writing
-from portal.models.failures import if_room, is_busy, is_damaged, is_full
+from portal.models.failures import is_busy, is_damaged, is_full, skip_if_disk_full
 from portal.models.figures import AssociationDay, DiskDay, Hourly, Total
 from portal.models.index import (
     ALTERNATE,
@@ -132,11 +132,11 @@ __all__ = [
     "connection",
     "database",
     "held_open",
-    "if_room",
     "is_busy",
     "is_damaged",
     "is_full",
     "now",
     "restart_numbers",
+    "skip_if_disk_full",
     "writing",
 ]

@@ -9,9 +9,9 @@ from peewee import CharField, IntegerField, Select, TextField, fn
 from portal.models.base import Table, UtcField, database, now
 from portal.models.tree import Blob, File, FileVersion
 
-UNRELEASED = ("waiting", "marked")
-PAGE = 10_000
-LEAST_TAIL = 8
+UNRELEASED_STATES = ("waiting", "marked")
+RECORDS_PER_PAGE = 10_000
+MIN_TAIL_SIZE = 8
 """Bytes behind the content of each record: the length of its footer, and its check sum."""
 
 
@@ -78,13 +78,13 @@ class PurgedRecord(Table):
         indexes = ((("segment", "offset"), True), (("state", "due"), False))
 
 
-RECORDS: tuple[Any, ...] = (Blob, QuarantinedRecord, PurgedRecord)
+RECORD_TABLES: tuple[Any, ...] = (Blob, QuarantinedRecord, PurgedRecord)
 """The tables of which each row says what became of one record."""
 
 
 def known_records(segment: str) -> Iterator[tuple[int, int]]:
     """Offset and size of each record of a segment that needs no look, in the order of their offsets."""
-    return heapq.merge(*(_places(table, segment) for table in RECORDS))
+    return heapq.merge(*(_places(table, segment) for table in RECORD_TABLES))
 
 
 def has_blob(segment: str, offset: int) -> bool:
@@ -92,13 +92,13 @@ def has_blob(segment: str, offset: int) -> bool:
     return Blob.select().where(Blob.segment == segment, Blob.offset == offset).exists()
 
 
-def beginning_of(segment: str, offset: int) -> int:
+def content_offset_at(segment: str, offset: int) -> int:
     """Where the content of a file begins in which this byte lies."""
     before = Blob.select(Blob.offset).where(Blob.segment == segment, Blob.offset <= offset)
     return int(before.order_by(Blob.offset.desc()).limit(1).scalar() or offset)
 
 
-def is_settled(segment: str, offset: int) -> bool:
+def is_filed_or_purged(segment: str, offset: int) -> bool:
     """Whether a record is the content of a file, or was purged."""
     return has_blob(segment, offset) or is_purged(segment, offset)
 
@@ -115,7 +115,7 @@ def is_empty(segment: str) -> bool:
     if QuarantinedRecord.select().where(QuarantinedRecord.segment == segment).exists():
         return False
     purged = PurgedRecord.select().where(PurgedRecord.segment == segment)
-    return purged.exists() and not purged.where(PurgedRecord.state.in_(UNRELEASED)).exists()
+    return purged.exists() and not purged.where(PurgedRecord.state.in_(UNRELEASED_STATES)).exists()
 
 
 def last_offset(segment: str) -> int:
@@ -124,7 +124,7 @@ def last_offset(segment: str) -> int:
     return -1 if newest is None else int(newest.offset)
 
 
-def needed_sizes(after: str, limit: int) -> list[tuple[str, int]]:
+def minimum_sizes(after: str, limit: int) -> list[tuple[str, int]]:
     """A page of segments that files lie in, by name, each with the bytes that it has at least.
 
     Each segment costs three look-ups by index, however many records it has.
@@ -137,19 +137,19 @@ def needed_sizes(after: str, limit: int) -> list[tuple[str, int]]:
     closed = ClosedSegment.select(ClosedSegment.size).where(ClosedSegment.name == names.c.segment)
     columns = (names.c.segment, last.order_by(Blob.offset.desc()).limit(1), closed)
     query = Select([names], columns).where(names.c.segment.is_null(False)).with_cte(names).limit(limit).bind(database)
-    return [(segment, max(end + LEAST_TAIL, size or 0)) for segment, end, size in query.tuples()]
+    return [(segment, max(end + MIN_TAIL_SIZE, size or 0)) for segment, end, size in query.tuples()]
 
 
-def files_behind(segment: str, end: int) -> Any:
+def files_beyond(segment: str, end: int) -> Any:
     """Files of a segment whose bytes do not all lie before `end`, as a query of files and blobs."""
     reaches = Blob.offset + Blob.size > end
     return File.select(File, Blob).join(Blob).where(Blob.segment == segment, reaches).order_by(File.id)
 
 
-def count_behind(segment: str, end: int) -> int:
+def count_beyond(segment: str, end: int) -> int:
     """How many files and older versions those are."""
     older = FileVersion.select().join(Blob).where(Blob.segment == segment, Blob.offset + Blob.size > end)
-    return int(files_behind(segment, end).count() + older.count())
+    return int(files_beyond(segment, end).count() + older.count())
 
 
 def _places(table: Any, segment: str) -> Iterator[tuple[int, int]]:
@@ -157,8 +157,8 @@ def _places(table: Any, segment: str) -> Iterator[tuple[int, int]]:
     after = -1
     while True:
         query = table.select(table.offset, table.size).where(table.segment == segment, table.offset > after)
-        page: list[tuple[int, int]] = list(query.order_by(table.offset).limit(PAGE).tuples())
+        page: list[tuple[int, int]] = list(query.order_by(table.offset).limit(RECORDS_PER_PAGE).tuples())
         yield from page
-        if len(page) < PAGE:
+        if len(page) < RECORDS_PER_PAGE:
             return
         after = page[-1][0]

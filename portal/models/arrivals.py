@@ -234,7 +234,7 @@ def project_path(project_id: int) -> str:
     return "/".join(row) if row else ""
 
 
-def count(series_id: int, by: int) -> tuple[int, int]:
+def add_to_counts(series_id: int, by: int) -> tuple[int, int]:
     """Add to the instances of a series and its study; the study, and how many the series now has."""
     _count_series.run(by, series_id)
     row: Any = _series_counts.first(series_id)

@@ -7,18 +7,18 @@ from typing import Any, TypeVar
 
 from portal.models import Table, writing
 
-AIM = 0.025
+TARGET_SECONDS = 0.025
 """Seconds that one write is to take; ten times as long would be too much for who waits."""
-FIRST, LEAST, MOST = 250, 25, 4000
+FIRST_BATCH_SIZE, MIN_BATCH_SIZE, MAX_BATCH_SIZE = 250, 25, 4000
 
 T = TypeVar("T")
 
 
-class Spell:
+class BatchWriter:
     """How many rows a write may have: more where the last ones were quick, fewer at once where one was slow."""
 
     def __init__(self) -> None:
-        self.rows = FIRST
+        self.rows = FIRST_BATCH_SIZE
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -28,7 +28,7 @@ class Spell:
             begun = time.monotonic()
             yield
         took = max(time.monotonic() - begun, 0.001)
-        self.rows = max(LEAST, min(MOST, int(self.rows * min(AIM / took, 2))))
+        self.rows = max(MIN_BATCH_SIZE, min(MAX_BATCH_SIZE, int(self.rows * min(TARGET_SECONDS / took, 2))))
 
     def chunks(self, rows: Iterable[T]) -> Iterator[list[T]]:
         """The rows in lists, each as long as a write may be when it begins."""
@@ -53,7 +53,7 @@ def update(table: type[Table], condition: Any, *, check: Callable[[], None], **c
 
 
 def _repeat(table: type[Table], condition: Any, change: Callable[[Any], Any], check: Callable[[], None]) -> None:
-    spell = Spell()
+    spell = BatchWriter()
     while True:
         check()
         with spell.writing():
@@ -61,4 +61,4 @@ def _repeat(table: type[Table], condition: Any, change: Callable[[Any], Any], ch
             changed = change(some).execute()
         if not changed:
             return
-        time.sleep(AIM)  # for who waits for the lock: SQLite looks only now and then whether it is free
+        time.sleep(TARGET_SECONDS)  # for who waits for the lock: SQLite looks only now and then whether it is free

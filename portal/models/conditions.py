@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from peewee import OP, SQL, Expression, Field, IntegerField, fn
 
-HIGHEST = chr(0x10FFFF)
+HIGHEST_CHARACTER = chr(0x10FFFF)
 """Sorts after every letter, so that `prefix ≤ text < prefix + HIGHEST` means: begins with the prefix."""
 _WILD = re.compile(r"[*?]")
 
@@ -62,7 +62,7 @@ class Time:
 
 
 @dataclass(frozen=True)
-class Name:
+class PersonName:
     """A person's name by component group, on a folded column. None asks nothing of that group.
 
     `anywhere`: the one pattern may match any of the groups.
@@ -79,16 +79,16 @@ class AnyOf:
     conditions: tuple["OneOf | Like", ...]
 
 
-Condition = OneOf | Like | Number | Dates | Times | Time | Name | AnyOf
+Condition = OneOf | Like | Number | Dates | Times | Time | PersonName | AnyOf
 
 
-def holds(field: "Field[Any]", condition: Condition) -> Expression:
+def expression_for(field: "Field[Any]", condition: Condition) -> Expression:
     """The condition as an expression on a column."""
     match condition:
         case OneOf(values):
             return one_of(field, values)
         case Like(pattern):
-            return both([*_starts(field, pattern), _like(field, pattern)])
+            return all_of([*_starts(field, pattern), _like(field, pattern)])
         case Number(value):
             return _number(field, value)
         case Dates(first, last):
@@ -96,18 +96,18 @@ def holds(field: "Field[Any]", condition: Condition) -> Expression:
         case Times(first, last):
             return _between(field, _canonical(field), _significant(first), _digits(field), last and f"{last}~")
         case Time(value):
-            return both([field != "", _canonical(field) == _significant(value)])
-        case Name(groups, anywhere):
+            return all_of([field != "", _canonical(field) == _significant(value)])
+        case PersonName(groups, anywhere):
             return _anywhere(field, groups[0] or "") if anywhere else _groups(field, groups)
         case AnyOf(conditions):
-            return either([holds(field, each) for each in conditions])
+            return any_of([expression_for(field, each) for each in conditions])
 
 
-def either(expressions: list[Any]) -> Expression:
+def any_of(expressions: list[Any]) -> Expression:
     return cast(Expression, functools.reduce(operator.or_, expressions))
 
 
-def both(expressions: list[Any]) -> Expression:
+def all_of(expressions: list[Any]) -> Expression:
     return cast(Expression, functools.reduce(operator.and_, expressions))
 
 
@@ -125,11 +125,11 @@ def _like(text: Any, pattern: str) -> Expression:
 
 def _starts(field: "Field[Any]", pattern: str) -> list[Any]:
     """What an index can find: the letters that the pattern begins with, if it does."""
-    prefix = beginning(pattern)
-    return [field >= prefix, field < prefix + HIGHEST] if prefix else []
+    prefix = literal_prefix(pattern)
+    return [field >= prefix, field < prefix + HIGHEST_CHARACTER] if prefix else []
 
 
-def beginning(pattern: str) -> str:
+def literal_prefix(pattern: str) -> str:
     """The letters before the first wild card."""
     return _WILD.split(pattern)[0]
 
@@ -137,7 +137,7 @@ def beginning(pattern: str) -> str:
 def _number(field: "Field[Any]", value: int) -> Expression:
     if isinstance(field, IntegerField):
         return field == value
-    return both([field != "", field.cast("INTEGER") == value])
+    return all_of([field != "", field.cast("INTEGER") == value])
 
 
 def _between(field: "Field[Any]", lower: Any, first: str, upper: Any, last: str) -> Expression:
@@ -146,7 +146,7 @@ def _between(field: "Field[Any]", lower: Any, first: str, upper: Any, last: str)
         bounds.append(lower >= first)
     if last:
         bounds.append(upper <= last)
-    return both(bounds)
+    return all_of(bounds)
 
 
 def _digits(field: "Field[Any]") -> Any:
@@ -180,7 +180,7 @@ def _alternatives(pattern: str) -> list[str]:
 
 def _in_group(field: "Field[Any]", number: int, pattern: str) -> Expression:
     group = _group(field, number)
-    return either([_like(group, each) if _WILD.search(each) else group == each for each in _alternatives(pattern)])
+    return any_of([_like(group, each) if _WILD.search(each) else group == each for each in _alternatives(pattern)])
 
 
 def _groups(field: "Field[Any]", groups: tuple[str | None, ...]) -> Expression:
@@ -189,13 +189,13 @@ def _groups(field: "Field[Any]", groups: tuple[str | None, ...]) -> Expression:
     found = [(_group(field, number) != "") & _in_group(field, number, pattern) for number, pattern in asked]
     if groups[0]:
         found += _starts(field, _alternatives(groups[0])[-1])
-    return both(found)
+    return all_of(found)
 
 
 def _anywhere(field: "Field[Any]", pattern: str) -> Expression:
-    alphabetic = both([*_starts(field, _alternatives(pattern)[-1]), _in_group(field, 0, pattern)])
-    others = either([_in_group(field, number, pattern) for number in (1, 2)])
-    return either([alphabetic, both([has_groups(field), others])])
+    alphabetic = all_of([*_starts(field, _alternatives(pattern)[-1]), _in_group(field, 0, pattern)])
+    others = any_of([_in_group(field, number, pattern) for number in (1, 2)])
+    return any_of([alphabetic, all_of([has_groups(field), others])])
 
 
 def has_groups(field: "Field[Any]") -> Expression:

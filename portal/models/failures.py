@@ -15,30 +15,30 @@ from portal.models.base import database
 
 log = logging.getLogger(__name__)
 
-SMALLEST_ROOM = 1 << 20
+MIN_FREE_BYTES = 1 << 20
 """Bytes; with less free on its disk, an I/O error of SQLite is taken for a full disk."""
 
 
 def is_busy(error: BaseException) -> bool:
     """Whether another connection held the database for longer than a statement waits: the same call may work later."""
-    return code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def is_full(error: BaseException) -> bool:
     """Whether a write failed since the disk has no room; SQLite calls that an I/O error where it maps its index."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    code = code_of(error)
+    code = sqlite_code(error)
     return code == sqlite3.SQLITE_FULL or (code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _has_no_room())
 
 
 def is_damaged(error: BaseException) -> bool:
     """Whether the database file itself cannot be read as one."""
-    return code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return sqlite_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @contextmanager
-def if_room(what: str) -> Iterator[None]:
+def skip_if_disk_full(what: str) -> Iterator[None]:
     """Where the disk is full, the write in this block is left out, so that what it tells of goes on.
 
     For notes alone: that somebody signed in, that a peer called. Nothing that was acknowledged is written this way.
@@ -51,7 +51,7 @@ def if_room(what: str) -> Iterator[None]:
         log.warning("%s could not be written down, since the disk is full: %s", what, error)
 
 
-def code_of(error: BaseException) -> int:
+def sqlite_code(error: BaseException) -> int:
     """SQLite's code of an error, without the extended part; 0 for what is none of SQLite's."""
     cause: Any = error
     while isinstance(cause, PeeweeException):  # Peewee wraps what it has wrapped
@@ -63,4 +63,4 @@ def _has_no_room() -> bool:
     if database.obj is None:
         return False
     disk = os.statvfs(Path(database.obj.database).parent)
-    return disk.f_bavail * disk.f_frsize < SMALLEST_ROOM
+    return disk.f_bavail * disk.f_frsize < MIN_FREE_BYTES

@@ -80,14 +80,14 @@ class Series(Table):
         indexes = ((("study", "series_uid"), True),)
 
 
-def to_be_taken_anew(table: type[Study] | type[Series]) -> tuple[Any, ...]:
+def needs_refresh(table: type[Study] | type[Series]) -> tuple[Any, ...]:
     """Conditions on the rows of which something is shown that they do not say; as the partial index has them."""
     return table.next_source.is_null(False), table.n_instances > SQL("0")
 
 
 for _table in (Study, Series):
     _name = f"{_table._meta.table_name}_next_source"
-    _table.add_index(_table.index(_table.id, name=_name).where(*to_be_taken_anew(_table)))
+    _table.add_index(_table.index(_table.id, name=_name).where(*needs_refresh(_table)))
 
 
 class Instance(Table):

@@ -7,14 +7,14 @@ from typing import Any
 
 from peewee import DatabaseError, OperationalError, SqliteDatabase
 
-from portal.models.failures import code_of
+from portal.models.failures import sqlite_code
 
-STEPS = 20_000
+INSTRUCTIONS_PER_CHECK = 20_000
 """Instructions of SQLite between two looks at the clock."""
 BUSY_SECONDS = 5
 
 
-def complaint(path: Path, *, seconds: float) -> str:
+def find_damage(path: Path, *, seconds: float) -> str:
     """What SQLite finds wrong with the file; empty where it finds nothing, or has not within so many seconds.
 
     Raises OperationalError where the file cannot be read at all: that says nothing about what is in it.
@@ -23,11 +23,11 @@ def complaint(path: Path, *, seconds: float) -> str:
     file: Any = SqliteDatabase(str(path), timeout=BUSY_SECONDS)
     try:
         with file.connection_context():
-            file.connection().set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
+            file.connection().set_progress_handler(lambda: time.monotonic() > deadline, INSTRUCTIONS_PER_CHECK)
             row = file.execute_sql("PRAGMA quick_check(1)").fetchone()
             return "" if row[0] == "ok" else str(row[0])
     except OperationalError as error:
-        if code_of(error) == sqlite3.SQLITE_INTERRUPT:
+        if sqlite_code(error) == sqlite3.SQLITE_INTERRUPT:
             return ""
         raise
     except DatabaseError as error:  # malformed, or not a database

@@ -7,10 +7,10 @@ from typing import Any, Literal
 from peewee import SQL, Case, Expression, Field, NodeList, Tuple, fn
 
 from portal.models.base import Table
-from portal.models.conditions import AnyOf, Condition, both, holds
+from portal.models.conditions import AnyOf, Condition, all_of, expression_for
 from portal.models.index import Instance, Series, Study
 
-PAGE = 500
+ROWS_PER_PAGE = 500
 """Rows of one page."""
 
 TableName = Literal["study", "series", "instance"]
@@ -48,7 +48,7 @@ def page(query: Any, order: Sequence[Any], after: tuple[Any, ...] | None) -> lis
     if after is not None:
         query = query.where(Tuple(*order) > after)
     first = 1 + len(order)
-    return [Row(row[0], row[1:first], row[first:]) for row in query.order_by(*order).limit(PAGE).tuples()]
+    return [Row(row[0], row[1:first], row[first:]) for row in query.order_by(*order).limit(ROWS_PER_PAGE).tuples()]
 
 
 def column(table: TableName, name: str) -> "Field[Any]":
@@ -58,7 +58,7 @@ def column(table: TableName, name: str) -> "Field[Any]":
 
 def matching(selection: Selection) -> Expression:
     """The studies that are visible and meet all conditions; tables that a condition names are joined by the caller."""
-    return both([visible(Study, selection.projects), *conditions(selection)])
+    return all_of([visible(Study, selection.projects), *conditions(selection)])
 
 
 def conditions(selection: Selection) -> list[Any]:
@@ -68,9 +68,9 @@ def conditions(selection: Selection) -> list[Any]:
 def _condition(table: TableName, name: str, condition: Condition) -> Any:
     if isinstance(condition, AnyOf):
         one: Any = Series.alias("one")
-        found = both([one.study == Study.id, one.n_instances > 0, holds(one.modality, condition)])
+        found = all_of([one.study == Study.id, one.n_instances > 0, expression_for(one.modality, condition)])
         return fn.EXISTS(one.select(SQL("1")).where(found))
-    return holds(column(table, _FOLDED.get(name, name)), condition)
+    return expression_for(column(table, _FOLDED.get(name, name)), condition)
 
 
 def visible(study: Any, projects: tuple[int, ...]) -> Expression:
@@ -84,8 +84,8 @@ def visible(study: Any, projects: tuple[int, ...]) -> Expression:
             other.n_instances > 0,
             _rank(other, projects) < _rank(study, projects),
         ]
-        found.append(~fn.EXISTS(other.select(SQL("1")).where(both(hides))))
-    return both(found)
+        found.append(~fn.EXISTS(other.select(SQL("1")).where(all_of(hides))))
+    return all_of(found)
 
 
 def _rank(study: Any, projects: tuple[int, ...]) -> Any:

@@ -8,14 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from portal.models import Association, Job, Peer, if_room, now, writing
+from portal.models import Association, Job, Peer, now, skip_if_disk_full, writing
 
 Role = Literal["acceptor", "requestor"]
 Outcome = Literal["released", "aborted", "rejected", "failed"]
 Counts = dict[str, dict[str, int]]
 
 REFRESH_SECONDS = 5
-SILENCE = timedelta(seconds=60)
+LOST_AFTER = timedelta(seconds=60)
 """After this long without a refresh, a row of a process that we cannot look at is lost: it runs on another host."""
 
 
@@ -32,7 +32,7 @@ class Progress:
         return sum(counted.get("failed", 0) for counted in self.counts.values())
 
 
-def here() -> str:
+def process_identity() -> str:
     """This process by name: host, process id and the moment it started, so that a reused id is another process."""
     return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
 
@@ -46,7 +46,7 @@ def open(
     Where the disk is full it is 0, which no row has: the association goes on without one.
     """
     number = 0
-    with if_room(f"the association with {address}"):
+    with skip_if_disk_full(f"the association with {address}"):
         with writing():
             row = Association.create(
                 peer=peer_id,
@@ -54,7 +54,7 @@ def open(
                 calling=calling,
                 called=called,
                 address=address,
-                process=here(),
+                process=process_identity(),
                 contexts=list(contexts),
             )
             if peer_id is not None and (role == "acceptor" or contexts):
@@ -66,7 +66,7 @@ def open(
 
 def refresh(running: Iterable[Progress]) -> None:
     """Write how far running associations are, in one transaction; every REFRESH_SECONDS."""
-    with if_room("how far associations are"), writing():
+    with skip_if_disk_full("how far associations are"), writing():
         for one in running:
             Association.update(counts=one.counts, failures=one.failures, bytes=one.size, seen=now()).where(
                 Association.id == one.association_id
@@ -76,7 +76,7 @@ def refresh(running: Iterable[Progress]) -> None:
 def close(progress: Progress, *, outcome: Outcome, sentence: str = "") -> None:
     """Write how an association ended, and its last counts."""
     moment = now()
-    with if_room(f"the end of association {progress.association_id}"), writing():
+    with skip_if_disk_full(f"the end of association {progress.association_id}"), writing():
         Association.update(
             counts=progress.counts,
             failures=progress.failures,
@@ -106,7 +106,7 @@ def mark_lost() -> int:
     return len(gone)
 
 
-def every(limit: int = 100, before: int | None = None) -> Sequence[Association]:
+def list_recent(limit: int = 100, before: int | None = None) -> Sequence[Association]:
     """Associations, newest first; `before` is the number of the last one seen."""
     rows = Association.select(Association, Peer).left_outer_join(Peer).order_by(Association.id.desc()).limit(limit)
     return list(rows if before is None else rows.where(Association.id < before))
@@ -133,7 +133,7 @@ def _is_alive(row: Association) -> bool:
     host, _, process = row.process.partition(" ")
     pid, _, started = process.partition(" ")
     if host != socket.gethostname() or not started:
-        return bool(now() - row.seen < SILENCE)
+        return bool(now() - row.seen < LOST_AFTER)
     return _started(int(pid)) == started
 
 

@@ -15,14 +15,14 @@ from portal.models import now
 
 log = logging.getLogger(__name__)
 
-FILE_SIZE = 4096
+STATUS_FILE_SIZE = 4096
 """Bytes of the file: one block of the disk, which holds every sentence."""
 
 Kind = Literal["off", "on", "starting", "failed", "gone"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listening:
+class ListenerStatus:
     """How it stands, in a sentence; `since` belongs to *on* and *failed*."""
 
     kind: Kind
@@ -35,14 +35,14 @@ class Listening:
         return self.kind in ("on", "off")
 
 
-def note(host: str = "", port: int = 0, error: Exception | None = None) -> None:
+def record(host: str = "", port: int = 0, error: Exception | None = None) -> None:
     """The listener says where it listens, or why it cannot; without a host, that it does not."""
     said = {
         "pid": os.getpid(),
         "host": host,
         "port": port,
         "since": now().isoformat(),
-        "problem": why_not(host, port, error) if error else "",
+        "problem": explain_failure(host, port, error) if error else "",
     }
     try:
         _write(json.dumps(said))
@@ -64,27 +64,29 @@ def last_beat(pid: int) -> int | None:
     return None
 
 
-def state(options: dict[str, Any], *, listener: int | None = None) -> Listening:
+def current(options: dict[str, Any], *, listener: int | None = None) -> ListenerStatus:
     """How it stands with what the site's options (`site.every`) want.
 
     `listener`: the one process whose word counts, where it is known: another may have been killed, and its id be in use
     again.
     """
     if not options["dimse.enabled"]:
-        return Listening(kind="off", sentence="No port is open.")
+        return ListenerStatus(kind="off", sentence="No port is open.")
     wanted = (options["dimse.host"], options["dimse.port"])
     said = _said()
     if said is None or not _is_alive(said["pid"]):
-        return Listening(kind="gone", sentence="The listener does not run. See logs/listen.log in the data folder.")
+        return ListenerStatus(
+            kind="gone", sentence="The listener does not run. See logs/listen.log in the data folder."
+        )
     if (said["host"], said["port"]) != wanted or listener not in (None, said["pid"]):
-        return Listening(kind="starting", sentence=f"About to listen on {_place(*wanted)}.")
+        return ListenerStatus(kind="starting", sentence=f"About to listen on {_place(*wanted)}.")
     since = datetime.fromisoformat(said["since"])
     if said["problem"]:
-        return Listening(kind="failed", sentence=said["problem"], since=since)
-    return Listening(kind="on", sentence=f"Listening on {_place(*wanted)}", since=since)
+        return ListenerStatus(kind="failed", sentence=said["problem"], since=since)
+    return ListenerStatus(kind="on", sentence=f"Listening on {_place(*wanted)}", since=since)
 
 
-def why_not(host: str, port: int, error: Exception) -> str:
+def explain_failure(host: str, port: int, error: Exception) -> str:
     """Why nobody can listen there, and what to do."""
     number = getattr(error, "errno", None)
     if number == errno.EADDRINUSE:
@@ -102,7 +104,7 @@ def _write(text: str) -> None:
     """Over what stood there, by one write of the same length: on a full disk there is no room for another file."""
     descriptor = os.open(_path(), os.O_WRONLY | os.O_CREAT, 0o600)
     try:
-        os.pwrite(descriptor, text.encode().ljust(FILE_SIZE), 0)
+        os.pwrite(descriptor, text.encode().ljust(STATUS_FILE_SIZE), 0)
     finally:
         os.close(descriptor)
 

@@ -64,7 +64,7 @@ def _peer_rows(rows: Sequence[Peer]) -> list[PeerRow]:
     sees: dict[int, list[str]] = {}
     for who, _role, project, group, label in grants.tuples():
         sees.setdefault(who, []).append(f"{group}/{label}" if project else "")
-    days = hourly_charts.of_peers([row.id for row in rows])
+    days = hourly_charts.for_peers([row.id for row in rows])
     return [_peer_row(row, sees.get(row.id, []), days[row.id]) for row in rows]
 
 
@@ -73,7 +73,7 @@ def _peer_row(row: Peer, sees: list[str], day: hourly_charts.Day) -> PeerRow:
     return PeerRow(
         peer=row,
         state=peer_state(row),
-        heard=peers.heard(row),
+        heard=peers.last_contact(row),
         day=day,
         projects=tuple(path for path in sees if path),
         all_projects="" in sees,
@@ -144,7 +144,7 @@ CALLERS = LongList(
 )
 
 
-def waiting_callers(most: int) -> tuple[list[Caller], int]:
+def undecided_callers(most: int) -> tuple[list[Caller], int]:
     """The refused callers that nobody has looked at, the latest first, and how many there are that are ignored."""
     waiting = (Caller.decision == "") & Caller.resolved.is_null()
     rows = Caller.select().where(waiting).order_by(Caller.last.desc(), Caller.id.desc()).limit(most)
@@ -153,7 +153,7 @@ def waiting_callers(most: int) -> tuple[list[Caller], int]:
 
 def _peers(search: str) -> Any:
     """Peers by a part of their label, or the one of a number (`peer 7`)."""
-    kind, number = origins.asked(search) or ("", "")
+    kind, number = origins.parse_reference(search) or ("", "")
     found = Peer.id == int(number) if kind == "peer" else contains(Peer.label, search)
     return Peer.select(Peer.id).where(found)
 

@@ -24,7 +24,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fields:
+class PeerFields:
     """What a peer is, checked. `grants` are (project, role) in the order of precedence."""
 
     label: str
@@ -47,14 +47,14 @@ class Fields:
         return {name: getattr(self, name) for name in names} | {name: list(getattr(self, name)) for name in lists}
 
 
-def clean(values: dict[str, Any], *, peer_id: int | None) -> Fields:
+def clean(values: dict[str, Any], *, peer_id: int | None) -> PeerFields:
     """Check all fields of one peer (`peer_id`: the one that is edited). Raises BadValue or Taken, with its field."""
     if values["tls"]:
         raise BadValue("TLS is not available yet. Register the peer without it.", field="tls")
     host, port = _where(values["host"], values["port"])
     if values["all_projects"] and values["projects"]:
         raise BadValue("Give a peer either some projects or all of them, not both.", field="projects")
-    return Fields(
+    return PeerFields(
         label=_label(values["label"], peer_id),
         ae_title=ae_titles.clean(values["ae_title"]),
         our_ae_title=ae_titles.clean(values["our_ae_title"], field="our_ae_title") if values["our_ae_title"] else "",
@@ -73,7 +73,7 @@ def networks(addresses: Sequence[str]) -> list[Network]:
     return [ipaddress.ip_network(address) for address in addresses]
 
 
-def admits(addresses: Sequence[str], address: str) -> bool:
+def allows_address(addresses: Sequence[str], address: str) -> bool:
     """Whether a list of ranges holds an address; an empty list holds every one."""
     if not addresses:
         return True
@@ -102,7 +102,7 @@ def _where(host: Any, port: Any) -> tuple[str, int | None]:
     name = str(host or "").strip()
     if name and not _is_host(name):
         raise BadValue(f"{name[:64]!r} is no host name and no IP address.", field="host")
-    number = site_settings.port(port, field="port") if port not in (None, "") else None
+    number = site_settings.clean_port(port, field="port") if port not in (None, "") else None
     if name and number is None:
         raise BadValue("A host needs a port too, such as 104 or 11112.", field="port")
     if number is not None and not name:

@@ -11,7 +11,7 @@ from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.jobs import jobs
 from portal.models import Grant, Group, Peer, Project, now, writing
 from portal.peers import peer_fields
-from portal.peers.peer_fields import ANY, SERVICES, Fields
+from portal.peers.peer_fields import ANY, SERVICES, PeerFields
 from portal.tree import labels
 
 __all__ = ["ANY", "SERVICES"]
@@ -106,7 +106,7 @@ def get(label: str) -> Peer:
     """With the project that it stores to. Raises Missing."""
     peer: Peer | None = _placed().where(Peer.label == label).get_or_none()
     if peer is None:
-        raise Missing(f"There is no peer {label[: labels.LONGEST]!r}.", field="label")
+        raise Missing(f"There is no peer {label[: labels.MAX_LABEL_LENGTH]!r}.", field="label")
     return peer
 
 
@@ -118,17 +118,17 @@ def by_id(peer_id: int) -> Peer:
     return peer
 
 
-def every() -> Sequence[Peer]:
+def list_all() -> Sequence[Peer]:
     """All peers by their labels."""
     return list(Peer.select().order_by(Peer.label))
 
 
-def titled(ae_title: str) -> Sequence[Peer]:
+def with_ae_title(ae_title: str) -> Sequence[Peer]:
     """The enabled and disabled peers of one AE title, compared exactly."""
     return list(Peer.select().where(Peer.ae_title == ae_title).order_by(Peer.id))
 
 
-def project_called(ae_title: str) -> int | None:
+def project_with_ae_title(ae_title: str) -> int | None:
     """The id of the project that has this AE title (design decision 1)."""
     project = Project.get_or_none(Project.ae_title == ae_title)
     return None if project is None else int(project.id)
@@ -153,11 +153,11 @@ def request_echo(label: str, *, actor: Actor) -> int:
             raise BadValue(f"We do not know where to call {peer.label}. Give it a host and a port.", field="host")
         job = jobs.create("echo", actor=actor, params={"peer": peer.id}, what=f"{peer.label} ({peer.ae_title})")
         audit.record(actor, "peer:echoed", "peer", peer.id, job=job.id)
-    jobs.ring(job)
+    jobs.enqueue(job)
     return int(job.id)
 
 
-def require_send(label: str) -> Peer:
+def require_sendable(label: str) -> Peer:
     """The peer that objects may be sent to. Raises Missing; NotAllowed where it may not be called now."""
     try:
         peer = get(label)
@@ -172,7 +172,7 @@ def require_send(label: str) -> Peer:
     return peer
 
 
-def sendable() -> Sequence[str]:
+def sendable_labels() -> Sequence[str]:
     """Labels of the peers that objects may be sent to; none while the DIMSE service is off."""
     if not site_settings.get("dimse.enabled"):
         return ()
@@ -180,7 +180,7 @@ def sendable() -> Sequence[str]:
     return [row.label for row in rows]
 
 
-def note(peer_id: int, *, ok: bool, sentence: str) -> None:
+def record_echo(peer_id: int, *, ok: bool, sentence: str) -> None:
     """Keep how our last call to a peer ended, in a sentence; `since` tells how long it has been so."""
     state = "ok" if ok else "failed"
     with writing():
@@ -191,13 +191,13 @@ def note(peer_id: int, *, ok: bool, sentence: str) -> None:
         Peer.update(state=state, since=since, sentence=sentence).where(Peer.id == peer_id).execute()
 
 
-def heard(peer: Peer) -> datetime | None:
+def last_contact(peer: Peer) -> datetime | None:
     """When it last gave a sign of life: a call to us that we took, or one of ours that it took."""
     return max(filter(None, (peer.last_seen, peer.last_answered)), default=None)
 
 
 def is_silent(peer: Peer) -> bool:
-    last = heard(peer)
+    last = last_contact(peer)
     return last is not None and now() - last >= SILENT_AFTER
 
 
@@ -250,7 +250,7 @@ def _refuse_twins(ae_title: str, addresses: Sequence[str], *, peer_id: int | Non
             raise Taken(sentence, field="addresses")
 
 
-def _grant(peer: Peer, fields: Fields) -> None:
+def _grant(peer: Peer, fields: PeerFields) -> None:
     """Write the grants anew, in their order. `store_to` brings the right to store there, and nothing to see."""
     Grant.delete().where(Grant.who_type == "peer", Grant.who_id == peer.id).execute()
     wanted: list[tuple[Project | None, str]] = [(None, "ro")] if fields.all_projects else list(fields.grants)

@@ -6,28 +6,28 @@ from typing import Any, Literal
 from portal.access import audit, rights
 from portal.access.actors import Actor
 from portal.errors import Missing
-from portal.models import Caller, Peer, Project, hourly_counts, if_room, now, writing
+from portal.models import Caller, Peer, Project, hourly_counts, now, skip_if_disk_full, writing
 from portal.peers import peers
 
 Reason = Literal["unknown", "called", "address", "grant", "service", "destination", "disabled", "limit"]
 
-MOST = 1000
+MAX_REFUSED_CALLERS = 1000
 """Rows that are kept: whoever tries one title after the other fills no disk."""
-OF_THE_ASSOCIATION: tuple[Reason, ...] = ("unknown", "called", "address", "grant", "disabled", "limit")
+ASSOCIATION_REASONS: tuple[Reason, ...] = ("unknown", "called", "address", "grant", "disabled", "limit")
 """Reasons for which a whole association is rejected: one that is accepted resolves them."""
 IGNORED = "ignored"
 REGISTERED = "registered"
 
 
-def refused(
+def record(
     *, calling: str, called: str, address: str, reason: Reason, sentence: str, wanted: Iterable[str] = ()
 ) -> None:
     """Keep that a caller was refused, and which services it wanted. The same one again only counts up.
 
     An ignored one stays ignored.
     """
-    with if_room(f"a refused caller at {address}"), writing():
-        hourly_counts.count("refused")
+    with skip_if_disk_full(f"a refused caller at {address}"), writing():
+        hourly_counts.add("refused")
         same = (
             (Caller.calling == calling)
             & (Caller.called == called)
@@ -53,20 +53,20 @@ def refused(
         ).where(same).execute()
 
 
-def accepted(*, calling: str, address: str) -> None:
+def resolve(*, calling: str, address: str) -> None:
     """Note that a caller was let in: what it was refused for as a whole is resolved."""
     settled = (
         (Caller.calling == calling)
         & (Caller.address == address)
-        & Caller.reason.in_(OF_THE_ASSOCIATION)
+        & Caller.reason.in_(ASSOCIATION_REASONS)
         & Caller.resolved.is_null()
     )
     if Caller.select().where(settled).exists():
-        with if_room(f"that {address} was let in"), writing():
+        with skip_if_disk_full(f"that {address} was let in"), writing():
             Caller.update(resolved=now()).where(settled).execute()
 
 
-def every(*, decided: bool = True) -> Sequence[Caller]:
+def list_all(*, decided: bool = True) -> Sequence[Caller]:
     """Refused callers, the latest first; without `decided`, only those that nobody has looked at."""
     rows = Caller.select().order_by(Caller.last.desc(), Caller.id.desc())
     return list(rows if decided else rows.where(Caller.decision == ""))
@@ -99,7 +99,7 @@ def ignore(caller_id: int, *, actor: Actor) -> Caller:
     return get(caller_id)
 
 
-def suggested(caller_id: int) -> dict[str, Any]:
+def suggested_fields(caller_id: int) -> dict[str, Any]:
     """The fields of `peers.register` that would give a refused caller what it wanted. Raises Missing."""
     row = get(caller_id)
     project = Project.get_or_none(Project.ae_title == row.called) if row.called else None
@@ -137,5 +137,5 @@ def view(row: Caller) -> dict[str, Any]:
 
 
 def _drop_oldest() -> None:
-    kept = Caller.select(Caller.id).order_by(Caller.last.desc(), Caller.id.desc()).limit(MOST)
+    kept = Caller.select(Caller.id).order_by(Caller.last.desc(), Caller.id.desc()).limit(MAX_REFUSED_CALLERS)
     Caller.delete().where(Caller.id.not_in(kept)).execute()

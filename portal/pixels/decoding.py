@@ -21,17 +21,17 @@ from pydicom.uid import (
     JPEGExtended12Bit,
 )
 
-from portal.dicom.little_endian import PIXEL_DATA, UNDEFINED_LENGTH, Writer
+from portal.dicom.little_endian import PIXEL_DATA, UNDEFINED_LENGTH, DatasetWriter
 from portal.errors import PortalError
 from portal.pixels import rendering
 from portal.pixels.protocol import Content
 
-DEFERRED = 1 << 20
+DEFER_SIZE = 1 << 20
 """Bytes of a value that is copied rather than read."""
-LARGEST_TABLE = 16 << 20
+ENCAPSULATED_DEFER_SIZE = 16 << 20
 """The same before compressed pixels, where the table of the frames' offsets must be read."""
-LARGEST_FRAME = 1 << 30
-LONGEST_VALUE = 0xFFFFFFFE
+MAX_FRAME_SIZE = 1 << 30
+MAX_VALUE_LENGTH = 0xFFFFFFFE
 
 _ALWAYS_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit)
 _FRAGMENT_TABLES = (0x7FE00001, 0x7FE00002)
@@ -60,9 +60,9 @@ def transcode(contents: Sequence[Content], result: BinaryIO, *, syntax: str, imp
         syntax == ImplicitVRLittleEndian,
         syntax != ExplicitVRBigEndian,
         stop_when=_at_pixels if compressed else None,
-        defer_size=LARGEST_TABLE if compressed else DEFERRED,
+        defer_size=ENCAPSULATED_DEFER_SIZE if compressed else DEFER_SIZE,
     )
-    writer = Writer(result, contents[0].open(), implicit=implicit)
+    writer = DatasetWriter(result, contents[0].open(), implicit=implicit)
     head = stored.read(12) if compressed else b""
     if head:
         after = _after(contents[0], stored.tell(), int.from_bytes(head[8:], "little"))
@@ -90,7 +90,7 @@ def _after(content: Content, begin: int, length: int) -> Dataset:
             file.seek(int.from_bytes(head[4:], "little"), 1)
         if head[:4] != b"\xfe\xff\xdd\xe0":
             raise EOFError("The fragments have no end.")
-    return read_dataset(file, False, True, defer_size=DEFERRED)
+    return read_dataset(file, False, True, defer_size=DEFER_SIZE)
 
 
 class _Frames:
@@ -99,7 +99,7 @@ class _Frames:
     def __init__(self, dataset: Dataset, stored: BinaryIO, syntax: UID) -> None:
         if dataset.BitsAllocated < 8:
             raise PortalError("Compressed pixels of a single bit cannot be decoded.")
-        if dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * (dataset.BitsAllocated // 8) > LARGEST_FRAME:
+        if dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * (dataset.BitsAllocated // 8) > MAX_FRAME_SIZE:
             raise PortalError("A frame of this object is larger than 1 GB once decoded.")
         try:
             self._decoder = get_decoder(syntax)
@@ -115,12 +115,12 @@ class _Frames:
             yield little_endian.tobytes(), cast("dict[str, Any]", properties)
 
 
-def _decode(dataset: Dataset, source: _Frames, writer: Writer, result: BinaryIO) -> None:
+def _decode(dataset: Dataset, source: _Frames, writer: DatasetWriter, result: BinaryIO) -> None:
     """The elements before the pixels, and the pixels frame by frame."""
     frames = iter(source)
     first, properties = next(frames)
     size = len(first) * int(dataset.get("NumberOfFrames") or 1)
-    if size > LONGEST_VALUE:
+    if size > MAX_VALUE_LENGTH:
         raise PortalError("The decoded pixels are longer than the 4 GB that one element can hold.")
     _describe(dataset, properties, is_lossy=source.is_lossy)
     writer.write(dataset)

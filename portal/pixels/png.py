@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GRAY, RGB = 0, 2
-LEVEL = 6
+COMPRESSION_LEVEL = 6
 
 
 def encode(pixels: NDArray[np.uint8]) -> bytes:
@@ -21,7 +21,7 @@ def encode(pixels: NDArray[np.uint8]) -> bytes:
         (
             SIGNATURE,
             _chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, 8, colour, 0, 0, 0)),
-            _chunk(b"IDAT", zlib.compress(lines.tobytes(), LEVEL)),
+            _chunk(b"IDAT", zlib.compress(lines.tobytes(), COMPRESSION_LEVEL)),
             _chunk(b"IEND", b""),
         )
     )

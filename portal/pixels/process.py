@@ -18,7 +18,17 @@ from typing import Any, BinaryIO, cast
 from portal import parent_death
 from portal.errors import PortalError
 from portal.pixels import decoding, sandbox
-from portal.pixels.protocol import BUFFER, DONE, FAILED, LENGTH, LONGEST_MESSAGE, REFUSED, Channel, Content, Result
+from portal.pixels.protocol import (
+    BUFFER_SIZE,
+    DONE,
+    FAILED,
+    LENGTH,
+    MAX_MESSAGE_SIZE,
+    REFUSED,
+    Channel,
+    Content,
+    Result,
+)
 
 IDLE_SECONDS = 120.0
 _LOADED_LATE = ("jpeg_ls", "libjpeg", "numpy.ma", "openjpeg", "rle")
@@ -27,7 +37,7 @@ _LOADED_LATE = ("jpeg_ls", "libjpeg", "numpy.ma", "openjpeg", "rle")
 
 def main(parent: int) -> None:
     """Serve until nobody asks any more: the socket is closed when the parent ends, however it ends."""
-    parent_death.tie(parent)
+    parent_death.die_with_parent(parent)
     for name in _LOADED_LATE:
         importlib.import_module(name)
     connection = socket.socket(fileno=0)
@@ -52,7 +62,7 @@ def _done_by_child(channel: Channel, request: dict[str, Any]) -> bool:
         return os.waitpid(child, 0)[1] == 0
     code = 1
     try:
-        parent_death.tie(own)
+        parent_death.die_with_parent(own)
         signal.signal(signal.SIGXCPU, signal.SIG_DFL)
         sandbox.enter()
         channel.send(*_answer(channel, request))
@@ -64,10 +74,10 @@ def _done_by_child(channel: Channel, request: dict[str, Any]) -> bool:
 def _answer(channel: Channel, request: dict[str, Any]) -> tuple[bytes, bytes]:
     contents = [Content(channel, number, size) for number, size in enumerate(request["sizes"])]
     try:
-        with io.BufferedWriter(Result(channel), BUFFER) as result:
+        with io.BufferedWriter(Result(channel), BUFFER_SIZE) as result:
             decoding.TASKS[request["task"]](contents, cast(BinaryIO, result), **request["options"])
     except PortalError as error:
-        return REFUSED, error.sentence.encode()[:LONGEST_MESSAGE]
+        return REFUSED, error.sentence.encode()[:MAX_MESSAGE_SIZE]
     except MemoryError:
         return FAILED, b"they need more memory than a decoder may take"
     except BaseException as error:  # noqa: BLE001 (decoders raise anything; one in Rust what is no Exception)

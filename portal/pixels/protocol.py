@@ -10,8 +10,8 @@ import socket
 import struct
 from typing import Any, BinaryIO, cast
 
-LONGEST_MESSAGE = 1 << 20
-BUFFER = 1 << 16
+MAX_MESSAGE_SIZE = 1 << 20
+BUFFER_SIZE = 1 << 16
 LENGTH = struct.Struct(">I")
 HEAD = struct.Struct(">cBQI")
 """Kind of the message, number of a content and offset in it, which are of READ alone, and length."""
@@ -56,7 +56,7 @@ class Content(io.RawIOBase):
 
     def open(self) -> BinaryIO:
         """Another reader of the same object, which stands at its first byte."""
-        return cast(BinaryIO, io.BufferedReader(Content(self._channel, self._number, self._size), BUFFER))
+        return cast(BinaryIO, io.BufferedReader(Content(self._channel, self._number, self._size), BUFFER_SIZE))
 
     def readable(self) -> bool:
         return True
@@ -75,7 +75,7 @@ class Content(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        wanted = min(len(buffer), max(0, self._size - self._at), LONGEST_MESSAGE)
+        wanted = min(len(buffer), max(0, self._size - self._at), MAX_MESSAGE_SIZE)
         found = self._channel.ask(self._number, self._at, wanted) if wanted else b""
         buffer[: len(found)] = found
         self._at += len(found)
@@ -92,6 +92,6 @@ class Result(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        part = memoryview(data)[:LONGEST_MESSAGE]
+        part = memoryview(data)[:MAX_MESSAGE_SIZE]
         self._channel.send(DATA, bytes(part))
         return len(part)

@@ -20,20 +20,20 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from portal.errors import Busy, PortalError
-from portal.pixels.protocol import DATA, DONE, FAILED, HEAD, LENGTH, LONGEST_MESSAGE, READ, REFUSED, Channel
+from portal.pixels.protocol import DATA, DONE, FAILED, HEAD, LENGTH, MAX_MESSAGE_SIZE, READ, REFUSED, Channel
 
-MOST = 2
+MAX_DECODERS = 2
 """Decoders of one process of ours."""
-PATIENCE = 20.0
+RENDER_TIMEOUT = 20.0
 """Seconds that a picture may take."""
-QUEUE_PATIENCE = 10.0
+QUEUE_TIMEOUT = 10.0
 """Seconds that a picture waits for a decoder to be free."""
-SILENCE = 60.0
+SILENCE_TIMEOUT = 60.0
 """Seconds that a decoder may say nothing: a frame takes less."""
-LONGEST = 1800.0
+TASK_TIMEOUT = 1800.0
 """Seconds that all frames of an object may take."""
-LARGEST_PICTURE = 16 << 20
-LARGEST_DATA_SET = 5 << 30
+MAX_PICTURE_SIZE = 16 << 20
+MAX_DATASET_SIZE = 5 << 30
 KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV")
 
 
@@ -45,24 +45,24 @@ class Refused(PortalError):
     """Nothing of the kind is done with this object; the sentence says why."""
 
 
-class Unshowable(PortalError):
+class Unrenderable(PortalError):
     """These pixels cannot be made a picture; the same call would end the same way."""
 
 
-def render(content: BinaryIO, *, frame: int, side: int, patience: float = PATIENCE) -> bytes:
+def render(content: BinaryIO, *, frame: int, side: int, patience: float = RENDER_TIMEOUT) -> bytes:
     """A PNG of one frame (from 0) of a DICOM file, at most `side` pixels long, within some seconds.
 
     Raises Unshowable, Busy where every decoder is at work for too long, and what reading the file raises.
     """
     options = {"frame": frame, "side": side}
-    task = _Task("render", [content], options, largest=LARGEST_PICTURE, silence=patience, longest=patience)
+    task = _Task("render", [content], options, largest=MAX_PICTURE_SIZE, silence=patience, longest=patience)
     picture = io.BytesIO()
     try:
-        _pool.run(task, picture, queue_patience=QUEUE_PATIENCE)
+        _pool.run(task, picture, queue_patience=QUEUE_TIMEOUT)
     except Undecodable as error:
-        raise Unshowable(f"{error.sentence} Download the file.") from error
+        raise Unrenderable(f"{error.sentence} Download the file.") from error
     except Refused as error:
-        raise Unshowable(error.sentence) from error
+        raise Unrenderable(error.sentence) from error
     return picture.getvalue()
 
 
@@ -91,10 +91,10 @@ class _Task:
     name: str
     contents: Sequence[BinaryIO]
     options: Mapping[str, Any]
-    largest: int = LARGEST_DATA_SET
+    largest: int = MAX_DATASET_SIZE
     """Bytes of its result."""
-    silence: float = SILENCE
-    longest: float = LONGEST
+    silence: float = SILENCE_TIMEOUT
+    longest: float = TASK_TIMEOUT
 
     def request(self) -> bytes:
         sizes = [content.seek(0, os.SEEK_END) for content in self.contents]
@@ -133,12 +133,12 @@ class _Decoder:
         while True:
             kind, number, offset, length = HEAD.unpack(head)
             if kind == READ:
-                self._give(task.contents[number], offset, min(length, LONGEST_MESSAGE))
+                self._give(task.contents[number], offset, min(length, MAX_MESSAGE_SIZE))
             elif kind == DONE:
                 return
             else:
                 left -= length
-                if length > LONGEST_MESSAGE or left < 0:
+                if length > MAX_MESSAGE_SIZE or left < 0:
                     raise EOFError
                 self._take(kind, self._channel.receive(length), result)
             if time.monotonic() - begun > task.longest:
@@ -181,7 +181,7 @@ class _Pool:
     """
 
     def __init__(self) -> None:
-        self._free = threading.BoundedSemaphore(MOST)
+        self._free = threading.BoundedSemaphore(MAX_DECODERS)
         self._idle: list[_Decoder] = []
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoders")
 

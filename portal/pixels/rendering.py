@@ -12,11 +12,11 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from portal.errors import BadValue
 from portal.pixels import png
 
-LARGEST_FRAME = 100_000_000
+MAX_FRAME_SAMPLES = 100_000_000
 """Samples of a frame that is still decoded: 100 million."""
-LARGEST_VALUE = 1 << 20
+DEFER_SIZE = 1 << 20
 """Bytes of an element that is read at once; a larger one is left where it is."""
-DARKEST, BRIGHTEST = 0.5, 99.5
+BLACK_PERCENTILE, WHITE_PERCENTILE = 0.5, 99.5
 """Percentiles that become black and white, where the object names no window."""
 _GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
 
@@ -28,7 +28,7 @@ def render(content: BinaryIO, frame: int, side: int) -> bytes:
 
     Raises BadValue where there are no such pixels, and whatever a decoder raises at pixels that it cannot read.
     """
-    ds = dcmread(content, stop_before_pixels=True, defer_size=LARGEST_VALUE)
+    ds = dcmread(content, stop_before_pixels=True, defer_size=DEFER_SIZE)
     _check(ds, frame)
     content.seek(0)
     deflated = ds.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
@@ -47,7 +47,7 @@ def _check(ds: Dataset, frame: int) -> None:
     rows, columns = int(ds.get("Rows") or 0), int(ds.get("Columns") or 0)
     if not rows or not columns:
         raise BadValue("The object has no picture.")
-    if rows * columns * int(ds.get("SamplesPerPixel") or 1) > LARGEST_FRAME:
+    if rows * columns * int(ds.get("SamplesPerPixel") or 1) > MAX_FRAME_SAMPLES:
         raise BadValue("The picture is too large to be shown here. Download the file.")
     frames = int(ds.get("NumberOfFrames") or 1)
     if not 0 <= frame < max(frames, 1):
@@ -130,7 +130,7 @@ def _not_padding(samples: Samples, ds: Dataset) -> Any:
 
 
 def _stretched(counted: Samples, values: Samples) -> Samples:
-    low, high = np.nanpercentile(counted, (DARKEST, BRIGHTEST))
+    low, high = np.nanpercentile(counted, (BLACK_PERCENTILE, WHITE_PERCENTILE))
     if high <= low:
         low, high = float(np.nanmin(counted)), float(np.nanmax(counted))
     return (values - low) / (high - low) if high > low else np.zeros(values.shape, np.float32)

@@ -7,10 +7,10 @@ import resource
 import struct
 import sys
 
-MEMORY = 400 << 20
+DATA_LIMIT = 400 << 20
 """Bytes of data of one process, most of them mapped long before they are used: what is resident stays below that."""
-ADDRESS_SPACE = 3 << 30
-CPU_SECONDS = 600
+ADDRESS_SPACE_LIMIT = 3 << 30
+CPU_SECONDS_LIMIT = 600
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 _LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
@@ -42,9 +42,9 @@ class _Program(ctypes.Structure):
 def limit() -> None:
     """Bound what the process may take. It writes no file, and leaves no core with a patient's pixels in it."""
     limits = {
-        resource.RLIMIT_DATA: MEMORY,
-        resource.RLIMIT_AS: ADDRESS_SPACE,
-        resource.RLIMIT_CPU: CPU_SECONDS,
+        resource.RLIMIT_DATA: DATA_LIMIT,
+        resource.RLIMIT_AS: ADDRESS_SPACE_LIMIT,
+        resource.RLIMIT_CPU: CPU_SECONDS_LIMIT,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NOFILE: 3,

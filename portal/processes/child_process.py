@@ -13,12 +13,12 @@ from portal.processes.logs import LogFile
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 SERVING_PAUSE = 5.0
 """The longest pause of a process that others wait for at a port: after several kills it is back at once."""
-STEADY = 60.0
+STEADY_SECONDS = 60.0
 """Seconds after which a process counts as well: its next end is a first one."""
-BRIEF = 1.0
+START_SECONDS = 1.0
 """Seconds within which a process that cannot start has ended."""
-CHUNK = 65536
-LAST_LINE = 300
+READ_SIZE = 65536
+MAX_LAST_LINE_LENGTH = 300
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Child:
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         self.process = subprocess.Popen(
-            parent_death.command(self.arguments),
+            parent_death.wrap_command(self.arguments),
             stdin=subprocess.DEVNULL,
             stdout=writer,
             stderr=writer,
@@ -61,7 +61,7 @@ class Child:
     def read(self, descriptor: int) -> bytes | None:
         """What it has said since, logged; None once it and its children have closed the pipe."""
         try:
-            content = os.read(descriptor, CHUNK)
+            content = os.read(descriptor, READ_SIZE)
         except BlockingIOError:
             return b""
         if not content:
@@ -69,7 +69,9 @@ class Child:
         if self.log:
             self.log.write(content)
         lines = content.decode(errors="replace").split("\n")
-        self.last_line = next((line.strip()[:LAST_LINE] for line in reversed(lines) if line.strip()), self.last_line)
+        self.last_line = next(
+            (line.strip()[:MAX_LAST_LINE_LENGTH] for line in reversed(lines) if line.strip()), self.last_line
+        )
         return content
 
     def ended(self) -> int | None:
@@ -86,7 +88,7 @@ class Child:
     @property
     def is_up(self) -> bool:
         """Whether it runs, and has for longer than a failed start takes."""
-        return self.process is not None and time.monotonic() - self.started > BRIEF
+        return self.process is not None and time.monotonic() - self.started > START_SECONDS
 
     def signal(self, number: signal.Signals) -> None:
         if self.process:
@@ -100,5 +102,5 @@ class Child:
 
     def _back_off(self) -> None:
         now = time.monotonic()
-        self.failures = 0 if now - self.started > STEADY else self.failures + 1
+        self.failures = 0 if now - self.started > STEADY_SECONDS else self.failures + 1
         self.due = now + min(FIRST_PAUSE * 2 ** max(0, self.failures - 1), self.longest_pause)

@@ -19,9 +19,9 @@ from portal.peers import listener_status
 from portal.processes import startup
 from portal.settings import Settings
 
-PATIENCE = 2.0
-ECHO_PATIENCE = 15.0
-QUEUE_SILENT = "The queue (Valkey) does not answer. See logs/valkey.log, or PORTAL_REDIS_URL if you have set it."
+HTTP_SECONDS = 2.0
+ECHO_SECONDS = 15.0
+QUEUE_DOWN = "The queue (Valkey) does not answer. See logs/valkey.log, or PORTAL_REDIS_URL if you have set it."
 
 
 def report() -> dict[str, Any]:
@@ -44,7 +44,7 @@ def problems(url: str, *, listener: int | None) -> list[str]:
     `listener`: the process id of the site's own: another Portico on its port would answer a C-ECHO as well.
     """
     found = [] if web_answers(url) else [_web_silent(url)]
-    found += [] if queue.answers() else [QUEUE_SILENT]
+    found += [] if queue.is_reachable() else [QUEUE_DOWN]
     if found:
         return found
     with models.connection():
@@ -55,11 +55,11 @@ def problems(url: str, *, listener: int | None) -> list[str]:
 def web_answers(url: str) -> bool:
     """Whether the web server at this address answers at all."""
     with contextlib.suppress(OSError, http.client.HTTPException):
-        return status_of(url, PATIENCE) < 500
+        return http_status(url, HTTP_SECONDS) < 500
     return False
 
 
-def status_of(url: str, seconds: float) -> int:
+def http_status(url: str, seconds: float) -> int:
     """The HTTP status of a small request. Raises OSError and HTTPException if there is none."""
     parts = urlsplit(url)
     with contextlib.closing(
@@ -69,7 +69,7 @@ def status_of(url: str, seconds: float) -> int:
         return connection.getresponse().status
 
 
-def reachable(host: str) -> str:
+def reachable_host(host: str) -> str:
     """An address that reaches what listens on `host` of this machine."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
 
@@ -87,24 +87,24 @@ def _web_silent(url: str) -> str:
 
 
 def _queue() -> dict[str, Any]:
-    answers = queue.answers()
-    workers = queue.workers() if answers else 0
-    lanes = {lane: queue.workers_of(lane) or 0 for lane in LANES} if answers else dict.fromkeys(LANES, 0)
-    problem = "" if answers else QUEUE_SILENT
+    answers = queue.is_reachable()
+    workers = queue.count_workers() if answers else 0
+    lanes = {lane: queue.count_lane_workers(lane) or 0 for lane in LANES} if answers else dict.fromkeys(LANES, 0)
+    problem = "" if answers else QUEUE_DOWN
     if answers and not all(lanes.values()):
         without = " and ".join(lane for lane, number in lanes.items() if not number)
         problem = f"No worker for {without} jobs has registered with the queue."
     elif answers and (silent := queue.silent_workers()):
         numbers = " and ".join(str(pid) for pid in silent)
         problem = f"A worker (process {numbers}) does not answer. If it goes on, `portal up` starts it again."
-    return {"answers": answers, "workers": workers, "lanes": lanes, **jobs.lengths(), "problem": problem}
+    return {"answers": answers, "workers": workers, "lanes": lanes, **jobs.queue_lengths(), "problem": problem}
 
 
 def _dimse(chosen: Settings, listener: int | None = None) -> dict[str, Any]:
     """Whether the site's own listener holds the port, and then whether it answers."""
-    options = site_settings.every()
+    options = site_settings.get_all()
     view = {name: options[f"dimse.{name}"] for name in ("enabled", "ae_title", "host", "port")}
-    state = listener_status.state(options, listener=listener)
+    state = listener_status.current(options, listener=listener)
     problem = "" if state.kind == "off" else _echo(chosen) if state.kind == "on" else state.sentence
     return {**view, "answers": bool(view["enabled"] and not problem), "problem": problem}
 
@@ -113,33 +113,33 @@ def _echo(chosen: Settings) -> str:
     """What is wrong with a C-ECHO to our own listener; empty if it succeeds. The network part is the worker's."""
     command = [sys.executable, "-P", "-m", "dimse_worker.self_echo", str(chosen.data)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ECHO_PATIENCE, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ECHO_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        return f"The listener (listen) did not answer a C-ECHO within {ECHO_PATIENCE:.0f} s. See logs/listen.log."
+        return f"The listener (listen) did not answer a C-ECHO within {ECHO_SECONDS:.0f} s. See logs/listen.log."
     return done.stdout.strip() if done.returncode else ""
 
 
 def _disk(chosen: Settings) -> dict[str, Any]:
     """The disk of the archive; below `disks`, each disk that the site writes to."""
     disks = disk_reserve.disks()
-    problems = [disk_reserve.given_up(), *(disk.problem for disk in disks)]
+    problems = [disk_reserve.ballast_warning(), *(disk.problem for disk in disks)]
     told = {"free": disks[0].room.free, "reserve": disks[0].room.floor, "archive": sum(_sizes(chosen))}
     return {**told, "disks": [disk.view() for disk in disks], "problem": " ".join(filter(None, problems))}
 
 
 def _segments() -> dict[str, Any]:
     """Whether the archive has all that rows name, and what the last `portal reindex` found damaged."""
-    missing = [problem.message for problem in segment_checks.find()]
-    damaged = [row.message for row in segment_checks.known() if row.kind == segment_checks.DAMAGED]
+    missing = [problem.message for problem in segment_checks.find_problems()]
+    damaged = [row.message for row in segment_checks.known_problems() if row.kind == segment_checks.DAMAGED]
     told = [*missing, *damaged]
     problem = "" if not told else told[0] if len(told) == 1 else f"{told[0]} {len(told):,} segments have problems."
-    named = {"missing": missing[: segment_checks.NAMED], "damaged": damaged}
-    return {**named, "quarantined": quarantine.waiting(), "problem": problem}
+    named = {"missing": missing[: segment_checks.MAX_PROBLEMS_SHOWN], "damaged": damaged}
+    return {**named, "quarantined": quarantine.count_unacknowledged(), "problem": problem}
 
 
 def _archive() -> dict[str, Any]:
     """Where closed segments lie; whether their bucket answers is asked, and what waits or is damaged is told."""
-    bucket, standing = runtime.bucket(), segment_copies.standing()
+    bucket, standing = runtime.bucket(), segment_copies.bucket_state()
     if bucket is None or standing is None:
         return {"bucket": None, "problem": ""}
     problem = standing.problem

@@ -38,9 +38,9 @@ class Losses:
         )
 
 
-def require_need(chosen: Settings) -> None:
+def require_lost_key(chosen: Settings) -> None:
     """Raise BadValue where the key file is there and belongs to the database."""
-    if chosen.site_key.exists() and site_key.fits(vault.open_vault(chosen.site_key)):
+    if chosen.site_key.exists() and site_key.matches_database(vault.open_vault(chosen.site_key)):
         raise BadValue(f"The key file {chosen.site_key} belongs to this site's database. Nothing was replaced.")
 
 
@@ -64,7 +64,7 @@ def replace(chosen: Settings, *, actor: Actor) -> Losses:
     """
     lost = losses()
     fresh = chosen.site_key.with_name("site.key.new")
-    vault.make(fresh)
+    vault.create_key_file(fresh)
     fingerprint = vault.open_vault(fresh).fingerprint
     with connection(), writing():
         _mark()

@@ -15,11 +15,11 @@ from portal.jobs import queue
 from portal.peers import listener_status
 from portal.processes import health
 
-EACH = 5.0
+LOOK_SECONDS = 5.0
 """Seconds between two looks."""
-AWAY = 30.0
+MAX_GAP_SECONDS = 30.0
 """If two looks lie further apart, it was this process that stood still, and no other is blamed for it."""
-PATIENCE = {"web": 45.0, "valkey": 30.0, "listen": 30.0, "work": 120.0}
+MAX_SILENCE_SECONDS = {"web": 45.0, "valkey": 30.0, "listen": 30.0, "work": 120.0}
 """Seconds without a sign after which a process hangs, by how its name begins. A worker gives none during its sweep."""
 HTTP_SECONDS = 10.0
 
@@ -37,7 +37,7 @@ class Liveness:
 
         def keep_looking() -> None:
             pause = threading.Event()
-            while not pause.wait(EACH):
+            while not pause.wait(LOOK_SECONDS):
                 self.look(running())
 
         threading.Thread(target=keep_looking, name="liveness", daemon=True).start()
@@ -45,7 +45,7 @@ class Liveness:
     def look(self, running: Mapping[str, int]) -> None:
         """Ask each process once."""
         now = monotonic()
-        if now - self._looked > AWAY:
+        if now - self._looked > MAX_GAP_SECONDS:
             self._signs = {pid: (sign, now) for pid, (sign, _since) in self._signs.items()}
         beats = queue.heartbeats()
         for name, pid in running.items():
@@ -60,9 +60,9 @@ class Liveness:
 
         One that has not given its first sign is starting, and takes the time that it needs.
         """
-        patience = next((PATIENCE[word] for word in PATIENCE if name.startswith(word)), None)
+        patience = next((MAX_SILENCE_SECONDS[word] for word in MAX_SILENCE_SECONDS if name.startswith(word)), None)
         known, now = self._signs.get(pid), monotonic()
-        if patience is None or known is None or now - self._looked > AWAY:
+        if patience is None or known is None or now - self._looked > MAX_GAP_SECONDS:
             return None
         return now - known[1] if now - known[1] > patience else None
 
@@ -71,7 +71,7 @@ class Liveness:
         if name == "web":
             return monotonic() if _answers(self._url) else None
         if name == "valkey":
-            return monotonic() if queue.answers() else None
+            return monotonic() if queue.is_reachable() else None
         if name == "listen":
             return listener_status.last_beat(pid)
         if name.startswith("work"):  # who is not to blame for a queue that does not answer
@@ -82,5 +82,5 @@ class Liveness:
 def _answers(url: str) -> bool:
     """Whether there is any answer at all: an error is one, too."""
     with contextlib.suppress(OSError, http.client.HTTPException):
-        return health.status_of(url, HTTP_SECONDS) > 0
+        return health.http_status(url, HTTP_SECONDS) > 0
     return False

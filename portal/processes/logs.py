@@ -6,13 +6,13 @@ import os
 import textwrap
 from pathlib import Path
 
-LARGEST = 5_000_000
-KEPT = 3
+MAX_FILE_SIZE = 5_000_000
+KEPT_FILES = 3
 _BREAKS = {number: f"\\x{number:02x}" for number in (*range(0x20), *range(0x7F, 0xA0))}
 _BREAKS |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
-class OneLine(logging.Formatter):
+class OneLineFormatter(logging.Formatter):
     """Time, level, logger and message in one line: a path or a title from outside cannot begin a line of its own.
 
     The lines of a stack stand indented below it.
@@ -31,7 +31,7 @@ class OneLine(logging.Formatter):
 def start() -> None:
     """Log to standard error, which the supervisor keeps in a file."""
     handler = logging.StreamHandler()
-    handler.setFormatter(OneLine())
+    handler.setFormatter(OneLineFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
@@ -48,14 +48,14 @@ class LogFile:
         with contextlib.suppress(OSError):
             os.write(self._descriptor, content)
             self._size += len(content)
-            if self._size > LARGEST:
+            if self._size > MAX_FILE_SIZE:
                 self._rotate()
 
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def _rotate(self) -> None:
-        for number in range(KEPT - 1, 0, -1):
+        for number in range(KEPT_FILES - 1, 0, -1):
             with contextlib.suppress(FileNotFoundError):
                 self._numbered(number).rename(self._numbered(number + 1))
         self._path.rename(self._numbered(1))

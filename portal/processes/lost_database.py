@@ -1,29 +1,29 @@
 """A database that is lost beside its archive, or damaged: never taken for a new site (docs/decisions/0073)."""
 
 from portal.archive.bucket import Bucket
-from portal.archive.segments import ENDING
+from portal.archive.segments import SEGMENT_SUFFIX
 from portal.errors import BadValue, Damaged
 from portal.models import integrity, now
 from portal.settings import Settings, has_content
 
 CHECK_SECONDS = 10.0
 """How long a start may wait for the check: some gigabytes of database. Of a larger one the first part is checked."""
-CURE = (
+REMEDY = (
     "Restore it from a backup, or make it anew from what the archive recorded: portal up --rebuild. Peers, device keys,"
     " users, storages, settings, decisions and later edits do not come back that way."
 )
 
 
-def require_there(chosen: Settings) -> None:
+def require_present(chosen: Settings) -> None:
     """Raise Damaged where an archive stands without its database. A new site has neither."""
     if problem := _loss(chosen):
-        raise Damaged(f"{problem} {CURE}")
+        raise Damaged(f"{problem} {REMEDY}")
 
 
-def require_whole(chosen: Settings) -> None:
+def require_intact(chosen: Settings) -> None:
     """Raise Damaged where the database is lost, or SQLite finds it damaged; Unreachable where a bucket cannot say."""
     if problem := _problem(chosen):
-        raise Damaged(f"{problem} {CURE}")
+        raise Damaged(f"{problem} {REMEDY}")
 
 
 def set_aside(chosen: Settings) -> None:
@@ -48,7 +48,7 @@ def _loss_beside_a_bucket(chosen: Settings) -> str:
     if chosen.bucket is None or _has_tables(chosen):
         return ""
     bucket = Bucket(chosen.bucket)
-    if not any(found.key.endswith(ENDING) for found in bucket.destination(hasty=True).list()):
+    if not any(found.key.endswith(SEGMENT_SUFFIX) for found in bucket.destination(hasty=True).list()):
         return ""
     return f"The database {chosen.database} is missing, but the archive's bucket {bucket.words} holds segments."
 
@@ -62,7 +62,7 @@ def _loss(chosen: Settings) -> str:
     path = chosen.database
     if _has_tables(chosen):
         return ""
-    segments = sum(1 for segment in chosen.archive.glob(f"*{ENDING}") if has_content(segment))
+    segments = sum(1 for segment in chosen.archive.glob(f"*{SEGMENT_SUFFIX}") if has_content(segment))
     if not segments:
         return ""
     number = "1 segment" if segments == 1 else f"{segments:,} segments"
@@ -73,5 +73,5 @@ def _loss(chosen: Settings) -> str:
 def _damage(chosen: Settings) -> str:
     if not has_content(chosen.database):
         return ""
-    found = integrity.complaint(chosen.database, seconds=CHECK_SECONDS)
+    found = integrity.find_damage(chosen.database, seconds=CHECK_SECONDS)
     return f"The database {chosen.database} is damaged ({' '.join(found.split())[:200]})." if found else ""

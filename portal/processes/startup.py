@@ -21,8 +21,8 @@ from portal.processes import lost_database
 from portal.settings import Settings
 from portal.users import users
 
-OURS = {"archive", "ballast", "cache", "keys", "logs", "lost+found", "portal.db", "run", "storage"}
-TRIES, PAUSE = 10, 0.02
+SITE_ENTRIES = {"archive", "ballast", "cache", "keys", "logs", "lost+found", "portal.db", "run", "storage"}
+LOCK_TRIES, LOCK_PAUSE_SECONDS = 10, 0.02
 FIRST_ADMIN = "admin@portico.example"
 
 
@@ -31,10 +31,10 @@ def open_folder(chosen: Settings) -> None:
     with _usable(chosen):
         chosen.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         held = {path.name for path in chosen.data.iterdir()}
-        if not held <= OURS and not any(name.startswith("portal.db") for name in held):
+        if not held <= SITE_ENTRIES and not any(name.startswith("portal.db") for name in held):
             raise BadValue(f"{chosen.data} holds other things than a site. Name an empty or a new folder with --data.")
         chosen.data.chmod(0o700)
-        ballast.give(chosen)
+        ballast.give_up_piece(chosen)
         chosen.run.mkdir(exist_ok=True, mode=0o700)
 
 
@@ -48,7 +48,7 @@ def open_site(chosen: Settings, *, anew: bool = False) -> None:
         if anew:
             lost_database.set_aside(chosen)
         else:
-            lost_database.require_whole(chosen)
+            lost_database.require_intact(chosen)
         runtime.start(chosen)
 
 
@@ -107,17 +107,17 @@ def prepare(chosen: Settings, say: Callable[[str], None], *, anew: bool = False)
     """
     for name in migrations.apply(chosen.run / "migrate.lock"):
         say(f"Database: {name} applied.")
-    site_key.record(runtime.secrets())
-    ballast.keep(chosen)
+    site_key.record_fingerprint(runtime.secrets())
+    ballast.refill(chosen)
     with models.connection():
         segment_copies.require_bucket()
         if anew:
             _index_anew(say)
         if entered := recovery.recover():
             say(f"Archive: {entered:,} objects indexed that had been received before a stop.")
-        if problems := segment_checks.check():
+        if problems := segment_checks.check_all():
             say(f"Archive: {problems[0].message} See portal status.")
-        if not users.every():
+        if not users.list_all():
             _add_first_admin(say)
 
 
@@ -131,8 +131,8 @@ def _index_anew(say: Callable[[str], None]) -> None:
 
 
 def _add_first_admin(say: Callable[[str], None]) -> None:
-    email = settings.value(os.environ, "PORTAL_ADMIN_EMAIL") or FIRST_ADMIN
-    given = settings.value(os.environ, "PORTAL_ADMIN_PASSWORD")
+    email = settings.read_variable(os.environ, "PORTAL_ADMIN_EMAIL") or FIRST_ADMIN
+    given = settings.read_variable(os.environ, "PORTAL_ADMIN_PASSWORD")
     admin, generated = users.add(email, given, True, actor=operator())
     if generated:
         say(f"First admin: {admin.email}  Password, shown this once: {generated}")
@@ -142,11 +142,11 @@ def _add_first_admin(say: Callable[[str], None]) -> None:
 
 def _locked(descriptor: int) -> bool:
     """Whether the lock is ours now; one that is held for longer than `holder` looks at it is another's."""
-    for _ in range(TRIES):
+    for _ in range(LOCK_TRIES):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
-        time.sleep(PAUSE)
+        time.sleep(LOCK_PAUSE_SECONDS)
     return False
 
 

@@ -19,11 +19,11 @@ from portal.processes.liveness import Liveness
 from portal.processes.logs import LogFile
 from portal.settings import Settings
 
-TICK = 0.25
+TICK_SECONDS = 0.25
 BALLAST_SECONDS = 10.0
 """Between two looks whether the ballast can be made whole again."""
-MOST_READS = 100
-SILENCE = 10.0
+MAX_READS_AFTER_END = 100
+NOT_READY_SECONDS = 10.0
 """Seconds without being ready after which it is said what is missing."""
 
 
@@ -86,21 +86,21 @@ class Supervisor:
         self._liveness.start(self._running)
         while not self._signals:
             self._start_due()
-            self._pump(TICK)
+            self._pump(TICK_SECONDS)
             self._end_hanging()
             self._notice_ends()
             if not self._ready and time.monotonic() > self._look_due:
                 self._look()
             if time.monotonic() > self._ballast_due:
                 self._ballast_due = time.monotonic() + BALLAST_SECONDS
-                ballast.keep(self._chosen)
+                ballast.refill(self._chosen)
         self._stop()
 
     def _processes(self) -> list[Child]:
         data = str(self._chosen.data)
         python = [sys.executable, "-P", "-m"]
         worker = [*python, "dimse_worker"]
-        children = [] if self._chosen.redis_url else [self._child("valkey", valkey.arguments(self._socket()))]
+        children = [] if self._chosen.redis_url else [self._child("valkey", valkey.command(self._socket()))]
         children.append(
             self._child(
                 "web", [*python, "portal.processes.web_server", data, self._plan.address], longest_pause=SERVING_PAUSE
@@ -113,7 +113,7 @@ class Supervisor:
             for number in range(1, self._plan.workers + 1):
                 children.append(self._child(f"work-{lane}-{number}", work, patience=20))
         if self._chosen.bucket:
-            children.append(self._child("upload", [*python, "portal.processes.upload_process", data], patience=20))
+            children.append(self._child("upload", [*python, "portal.processes.replication_process", data], patience=20))
         return children
 
     def _child(
@@ -128,7 +128,7 @@ class Supervisor:
 
     def _socket(self) -> str:
         """The private Valkey's socket; what a killed run left there is removed: by our lock, nobody uses it."""
-        path = Path(runtime.socket(self._chosen))
+        path = Path(runtime.valkey_socket(self._chosen))
         path.unlink(missing_ok=True)
         return str(path)
 
@@ -183,7 +183,7 @@ class Supervisor:
 
     def _hear_the_rest(self) -> None:
         """What a process said before its end is still in the pipe."""
-        for _ in range(MOST_READS):
+        for _ in range(MAX_READS_AFTER_END):
             if not self._pump(0):
                 return
 
@@ -195,10 +195,10 @@ class Supervisor:
         problems = health.problems(self._plan.url, listener=listener)
         if not problems:
             self._become_ready()
-        elif time.monotonic() > self._told + SILENCE:
+        elif time.monotonic() > self._told + NOT_READY_SECONDS:
             self._told = time.monotonic()
             self._say(f"Not ready yet: {' '.join(problems)}")
-            self._look_due = time.monotonic() + SILENCE / 2
+            self._look_due = time.monotonic() + NOT_READY_SECONDS / 2
 
     def _become_ready(self) -> None:
         self._ready = True
@@ -228,7 +228,7 @@ class Supervisor:
             child.ask_to_end()
         asked, signals = time.monotonic(), self._signals
         while running := [child for child in group if child.ended() is None and child.process]:
-            self._pump(TICK)
+            self._pump(TICK_SECONDS)
             for child in running:
                 if time.monotonic() - asked > child.patience or self._signals > signals:
                     child.signal(signal.SIGKILL)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from portal.errors import Missing
 
-LONGEST_SOCKET = 107
+MAX_SOCKET_PATH = 107
 """Bytes that the path of a unix socket may have on Linux."""
 
 
@@ -17,12 +17,12 @@ def binary() -> Path:
     return _of_the_wheel()
 
 
-def arguments(socket: str) -> list[str]:
+def command(socket: str) -> list[str]:
     """The command line of a private server: a unix socket of ours alone, no port, nothing on the disk.
 
     Job rows are the truth, so what it holds may be lost at any time; it never drops a key to make room.
     """
-    if len(socket.encode()) >= LONGEST_SOCKET:
+    if len(socket.encode()) >= MAX_SOCKET_PATH:
         raise ValueError(f"{socket} is too long for a unix socket")
     return [
         str(binary()),

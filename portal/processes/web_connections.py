@@ -15,7 +15,7 @@ from portal.processes.web_requests import Request
 
 MIN_RATE = 1024
 """Bytes a second that a peer must send or take, on average."""
-PATIENCE = 30.0
+TRANSFER_PATIENCE = 30.0
 """Seconds that a peer may let a transfer wait in all; what it sends or takes earns more, up to this again."""
 PAGE_PATIENCE = 2.0
 """The same for a page that is larger than `PAGE_ROOM`."""
@@ -45,7 +45,7 @@ class State(Enum):
     """For nothing any more."""
 
 
-class PacedSocket:
+class MinimumRateSocket:
     """What gunicorn needs of a socket. A peer that keeps it waiting below MIN_RATE is dropped: ConnectionResetError."""
 
     def __init__(self, raw: socket.socket) -> None:
@@ -58,7 +58,7 @@ class PacedSocket:
     def begin(self, *, is_transfer: bool) -> None:
         """A new request: the patience is whole again."""
         self._room = TRANSFER_ROOM if is_transfer else PAGE_ROOM
-        self._most = self._left = PATIENCE if is_transfer else PAGE_PATIENCE
+        self._most = self._left = TRANSFER_PATIENCE if is_transfer else PAGE_PATIENCE
 
     def recv(self, size: int) -> bytes:
         data: bytes = self._wait(self._raw.recv, size)
@@ -135,7 +135,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
     def __init__(self, cfg: Any, raw: socket.socket, client: Any, server: Any) -> None:
         super().__init__(cfg, raw, client, server)
         self.raw = raw
-        self.sock = PacedSocket(raw)
+        self.sock = MinimumRateSocket(raw)
         self.parser = http.get_parser(cfg, self.sock, client)
         self.initialized = self.data_ready = True
         self.address: str = client[0] if isinstance(client, tuple) else ""

@@ -11,9 +11,9 @@ MAX_HEAD = 32 << 10
 """Bytes of a request line with its headers."""
 MAX_BODY = 1 << 20
 """Bytes of a body that is awaited in memory; forms and JSON are smaller, files are transfers."""
-END = b"\r\n\r\n"
-BROKEN, TOO_SLOW, TOO_LARGE = "400 Bad Request", "408 Request Timeout", "413 Content Too Large"
-HEAD_TOO_LARGE, NO_THREAD = "431 Request Header Fields Too Large", "503 Service Unavailable"
+HEAD_END = b"\r\n\r\n"
+BAD_REQUEST, REQUEST_TIMEOUT, CONTENT_TOO_LARGE = "400 Bad Request", "408 Request Timeout", "413 Content Too Large"
+HEAD_TOO_LARGE, UNAVAILABLE = "431 Request Header Fields Too Large", "503 Service Unavailable"
 
 _TRANSFER_PATH = re.compile(r"/api/[^/]+/[^/]+/files(/.*)?|/data/.+/(download|zip)|.+\.jsonl", re.DOTALL)
 _HEX = re.compile(rb"[0-9A-Fa-f]{1,8}")
@@ -44,7 +44,7 @@ class Request:
             if line < 0:
                 return False
             size = _chunk_size(received[self.end : line])
-            last = line + 2 + size if size else received.find(END, line) + 2
+            last = line + 2 + size if size else received.find(HEAD_END, line) + 2
             if last < line + 2 or len(received) < last + 2:
                 return False  # the chunk, or what follows the last one, has not come whole
             if received[last : last + 2] != b"\r\n":
@@ -59,7 +59,7 @@ def parse(received: bytearray) -> Request | None:
     A body that is larger than a form may be, or of a length that cannot be read, is refused by the application without
     being read: a transfer's thread does that.
     """
-    end = received.find(END)
+    end = received.find(HEAD_END)
     if end < 0:
         return None
     line, *lines = received[:end].decode("latin-1").lstrip("\r\n").split("\r\n")
@@ -71,7 +71,7 @@ def parse(received: bytearray) -> Request | None:
         is_transfer=is_transfer,
         expects="expect" in names,
         is_chunked="transfer-encoding" in names,
-        end=end + len(END) + (length or 0),
+        end=end + len(HEAD_END) + (length or 0),
     )
 
 

@@ -56,7 +56,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
 def _tie(arbiter: Any, _worker: Any) -> None:
     """A worker dies with its arbiter, which dies with the supervisor."""
-    parent_death.tie(arbiter.pid)
+    parent_death.die_with_parent(arbiter.pid)
 
 
 def _write_down(_arbiter: Any, worker: Any) -> None:

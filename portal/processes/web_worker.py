@@ -21,21 +21,21 @@ from portal.processes.web_connections import CLOSE_SECONDS, HEAD_SECONDS, PEER_S
 from portal.processes.web_requests import Request
 from portal.web.proxy_headers import is_proxy
 
-TRANSFERS = 16
+TRANSFER_THREADS = 16
 """Threads for transfers in each process."""
-TRANSFERS_OF_ADDRESS = 12
+TRANSFERS_PER_ADDRESS = 12
 """Those of them that one address may hold, unless it is a proxy's."""
 MAX_CONNECTIONS = 400
-UNFINISHED_OF_ADDRESS = 32
+UNFINISHED_PER_ADDRESS = 32
 """Connections of one address that may be without a whole request; with more of them the oldest are refused."""
-MAX_HELD = 32 << 20
+MAX_HELD_BYTES = 32 << 20
 """Bytes of requests and answers in memory."""
 DRAIN_SECONDS = 0.2
 """What a thread waits for the end of a body that the application has not read."""
-FIRST_SECONDS = 1.0
+GRACE_SECONDS = 1.0
 """How long a new connection is safe from the limit of its address."""
-TICK = 0.5
-CHUNK = 1 << 16
+TICK_SECONDS = 0.5
+RECEIVE_SIZE = 1 << 16
 
 
 class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -45,7 +45,7 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._connections: dict[Connection, None] = {}
         self._running_transfers: list[Connection] = []
         self._trusted = self.app.chosen.trusted_proxies
-        self._transfers = ThreadPoolExecutor(TRANSFERS, "transfer")
+        self._transfers = ThreadPoolExecutor(TRANSFER_THREADS, "transfer")
         self._expired = 0.0
         super().init_process()
 
@@ -91,8 +91,8 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _turn(self) -> None:
         self.notify()
-        self.wait_for_and_dispatch_events(timeout=TICK)
-        if time.monotonic() - self._expired > TICK:
+        self.wait_for_and_dispatch_events(timeout=TICK_SECONDS)
+        if time.monotonic() - self._expired > TICK_SECONDS:
             self._expired = time.monotonic()
             self._expire()
 
@@ -113,7 +113,7 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if connection.state not in (State.READING, State.CLOSING):
             return  # another event of the same turn has moved it on
         try:
-            data = connection.raw.recv(CHUNK)
+            data = connection.raw.recv(RECEIVE_SIZE)
         except BlockingIOError:
             return
         except OSError:
@@ -147,13 +147,13 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         try:
             is_whole = request.is_whole(connection.received)
         except ValueError:
-            self._refuse(connection, web_requests.BROKEN)
+            self._refuse(connection, web_requests.BAD_REQUEST)
             return
         if is_whole:
             self.poller.unregister(connection.raw)
             self._begin(connection, self.tpool, is_transfer=False)
         elif len(connection.received) > web_requests.MAX_HEAD + 2 * web_requests.MAX_BODY:
-            self._refuse(connection, web_requests.TOO_LARGE)
+            self._refuse(connection, web_requests.CONTENT_TOO_LARGE)
         else:
             self._hold_less(connection)
 
@@ -166,10 +166,10 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def _start_transfers(self) -> None:
         """Give threads that are free to those that have waited longest."""
         for connection in list(self._waiting(State.QUEUED)):
-            if len(self._running_transfers) >= TRANSFERS:
+            if len(self._running_transfers) >= TRANSFER_THREADS:
                 return
             running = sum(other.address == connection.address for other in self._running_transfers)
-            if running < TRANSFERS_OF_ADDRESS or is_proxy(connection.address, self._trusted):
+            if running < TRANSFERS_PER_ADDRESS or is_proxy(connection.address, self._trusted):
                 self._running_transfers.append(connection)
                 self._begin(connection, self._transfers, is_transfer=True)
 
@@ -226,15 +226,17 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         unfinished = Counter(connection.address for connection in self._waiting(State.READING))
         for connection in list(self._waiting(State.READING)):
             address = connection.address
-            is_many = unfinished[address] > UNFINISHED_OF_ADDRESS and now - connection.since > FIRST_SECONDS
+            is_many = unfinished[address] > UNFINISHED_PER_ADDRESS and now - connection.since > GRACE_SECONDS
             if is_many and not is_proxy(address, self._trusted):
                 unfinished[address] -= 1
-                self._refuse(connection, web_requests.NO_THREAD)
+                self._refuse(connection, web_requests.UNAVAILABLE)
 
     def _hold_less(self, connection: Connection) -> None:
         """Drop those that keep most of the memory for longest; the one that grows if there is no other."""
-        while sum(one.held for one in self._connections) > MAX_HELD:
-            oldest = next((one for one in self._waiting(State.SENDING, State.READING) if one.held > CHUNK), connection)
+        while sum(one.held for one in self._connections) > MAX_HELD_BYTES:
+            oldest = next(
+                (one for one in self._waiting(State.SENDING, State.READING) if one.held > RECEIVE_SIZE), connection
+            )
             self._close(oldest)
             if oldest is connection:
                 return
@@ -253,9 +255,9 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             if connection.state is State.RUNNING or connection.deadline > now:
                 continue
             if connection.state is State.QUEUED:
-                self._refuse(connection, web_requests.NO_THREAD)
+                self._refuse(connection, web_requests.UNAVAILABLE)
             elif connection.state is State.READING and connection.received:
-                self._refuse(connection, web_requests.TOO_SLOW)
+                self._refuse(connection, web_requests.REQUEST_TIMEOUT)
             else:
                 self._close(connection)
 

@@ -16,8 +16,8 @@ from portal.dicom.query_attributes import (
     Attribute,
     Level,
 )
-from portal.models import outgoing, statements
-from portal.models.visibility import PAGE, Row, Selection, TableName
+from portal.models import find_queries, retrieve_queries
+from portal.models.visibility import ROWS_PER_PAGE, Row, Selection, TableName
 from portal.query import identifiers, matching, responses, stored_headers
 from portal.query.identifiers import Identifier, Key, Root
 from portal.query.responses import Value
@@ -127,15 +127,15 @@ def _pages(question: _Question) -> Iterator[list[Row]]:
     selection, columns = question.selection, question.columns
     match question.level:
         case Level.PATIENT:
-            for patients in (statements.unidentified, statements.patients):
+            for patients in (find_queries.unidentified, find_queries.patients):
                 for page in _walk(partial(patients, selection)):
-                    yield statements.studies_by_id(selection, columns, [row.id for row in page])
+                    yield find_queries.studies_by_id(selection, columns, [row.id for row in page])
         case Level.STUDY:
-            yield from _walk(partial(statements.studies, selection, columns))
+            yield from _walk(partial(find_queries.studies, selection, columns))
         case Level.SERIES:
-            yield from _walk(partial(statements.series, selection, columns))
+            yield from _walk(partial(find_queries.series, selection, columns))
         case Level.IMAGE:
-            yield from _walk(partial(statements.instances, selection, columns))
+            yield from _walk(partial(find_queries.instances, selection, columns))
 
 
 def _walk(statement: Callable[[tuple[Any, ...] | None], list[Row]]) -> Iterator[list[Row]]:
@@ -143,7 +143,7 @@ def _walk(statement: Callable[[tuple[Any, ...] | None], list[Row]]) -> Iterator[
     after: tuple[Any, ...] | None = None
     while page := statement(after):
         yield page
-        if len(page) < PAGE:
+        if len(page) < ROWS_PER_PAGE:
             return
         after = page[-1].key
 
@@ -155,10 +155,10 @@ def _answered(question: _Question, rows: list[Row]) -> Iterator[Match]:
     for number, answer in found.items():
         if question.others:
             request = question.identifier.dataset
-            answer |= stored_headers.answer(headers.of(number), request, [key.tag for key in question.others])
+            answer |= stored_headers.values_for(headers.of(number), request, [key.tag for key in question.others])
         terms = question.identifier.terms
-        stored = () if responses.fits(answer, terms) else raw_values.terms_of(headers.of(number))
-        yield Match(responses.identifier(answer, request=terms, stored=stored), question.unmatched_keys)
+        stored = () if responses.can_encode(answer, terms) else raw_values.character_set_terms(headers.of(number))
+        yield Match(responses.to_dataset(answer, request=terms, stored=stored), question.unmatched_keys)
 
 
 def _from_index(question: _Question, row: Row) -> dict[int, Value]:
@@ -181,13 +181,13 @@ class _Headers:
         self._question = question
         self._ids = list(found)
         self._kept: dict[int, bytes] | None = None
-        self._places: dict[int, outgoing.Stored] = {}
+        self._places: dict[int, retrieve_queries.StoredInstance] = {}
 
     def of(self, number: int) -> Dataset:
         if self._kept is None:
-            self._kept = statements.headers(_TABLES[self._question.level], self._ids)
+            self._kept = find_queries.headers(_TABLES[self._question.level], self._ids)
             if self._question.level is Level.IMAGE and self._question.others:
-                self._places = outgoing.stored(self._ids)
+                self._places = retrieve_queries.stored_instances(self._ids)
         if number in self._places:
-            return stored_headers.of_instance(self._places[number])
+            return stored_headers.read_instance(self._places[number])
         return stored_headers.parse(self._kept.get(number, b""))

@@ -13,8 +13,8 @@ from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from portal.dicom import datasets, raw_values
-from portal.dicom.element_reader import Reader, inflated
-from portal.dicom.header import top_level
+from portal.dicom.element_reader import ElementReader, inflate
+from portal.dicom.header import top_level_elements
 from portal.dicom.query_attributes import (
     ATTRIBUTES,
     INSTANCE_AVAILABILITY,
@@ -32,11 +32,11 @@ from portal.query.matching import Criterion
 
 Root = Literal["patient", "study"]
 
-MAX_SIZE = 1 << 20
+MAX_IDENTIFIER_SIZE = 1 << 20
 """Bytes of an identifier: a list of 15,000 UIDs has as many."""
-MAX_ELEMENTS = 5000
+MAX_IDENTIFIER_ELEMENTS = 5000
 
-NOT_KEYS = frozenset(
+NON_KEY_TAGS = frozenset(
     {SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY, TIMEZONE_OFFSET}
 )
 """What an identifier may hold that nothing is matched by."""
@@ -99,28 +99,32 @@ def decode(data: bytes, transfer_syntax_uid: str) -> Dataset:
     """The data set of an encoded request. Raises BadIdentifier for one that is larger than any query needs."""
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         # One byte more than is taken, which shows that there are more.
-        data = inflated(io.BytesIO(data), len(data), limit=MAX_SIZE + 1).getvalue()
+        data = inflate(io.BytesIO(data), len(data), limit=MAX_IDENTIFIER_SIZE + 1).getvalue()
         transfer_syntax_uid = ExplicitVRLittleEndian
-    if len(data) > MAX_SIZE:
-        raise BadIdentifier(f"The identifier has more than {MAX_SIZE:,} bytes.")
-    whole = Reader(
-        io.BytesIO(data), size=len(data), transfer_syntax_uid=transfer_syntax_uid, deep=True, max_elements=MAX_ELEMENTS
+    if len(data) > MAX_IDENTIFIER_SIZE:
+        raise BadIdentifier(f"The identifier has more than {MAX_IDENTIFIER_SIZE:,} bytes.")
+    whole = ElementReader(
+        io.BytesIO(data),
+        size=len(data),
+        transfer_syntax_uid=transfer_syntax_uid,
+        deep=True,
+        max_elements=MAX_IDENTIFIER_ELEMENTS,
     )
     for _ in whole:
         pass
     if whole.stopped:
-        raise BadIdentifier(f"The identifier is no data set of at most {MAX_ELEMENTS:,} elements.")
-    reader = Reader(io.BytesIO(data), size=len(data), transfer_syntax_uid=transfer_syntax_uid)
-    return datasets.of_elements(reader, top_level(reader), limit=MAX_SIZE)
+        raise BadIdentifier(f"The identifier is no data set of at most {MAX_IDENTIFIER_ELEMENTS:,} elements.")
+    reader = ElementReader(io.BytesIO(data), size=len(data), transfer_syntax_uid=transfer_syntax_uid)
+    return datasets.from_elements(reader, top_level_elements(reader), limit=MAX_IDENTIFIER_SIZE)
 
 
 def read(request: Dataset, *, root: Root) -> Identifier:
     """Read a request. Raises BadIdentifier for an unknown level and for values that cannot be read."""
     try:
-        terms = raw_values.terms_of(request)
+        terms = raw_values.character_set_terms(request)
         keys = tuple(_keys(request, terms))
         level = _level(request, root)
-    except raw_values.UNREADABLE as error:
+    except raw_values.PARSE_ERRORS as error:
         raise BadIdentifier("The identifier has a value that cannot be read.") from error
     return Identifier(request, root, level, terms, keys)
 
@@ -136,7 +140,7 @@ def _level(request: Dataset, root: Root) -> Level:
 
 def _keys(request: Dataset, terms: tuple[str, ...]) -> Iterator[Key]:
     for tag in sorted(request.keys()):
-        if tag.element == 0 or tag in NOT_KEYS:
+        if tag.element == 0 or tag in NON_KEY_TAGS:
             continue
         listed = ATTRIBUTES.get(tag)
         vr = listed.vr if listed else raw_values.vr_of(request, tag)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from portal.dicom import person_names
 from portal.dicom.query_attributes import MODALITIES_IN_STUDY, Attribute
-from portal.models.conditions import AnyOf, Condition, Dates, Like, Name, Number, OneOf, Time, Times
+from portal.models.conditions import AnyOf, Condition, Dates, Like, Number, OneOf, PersonName, Time, Times
 
 WILD_CARD_VRS = frozenset({"AE", "CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT"})
 """PS3.4 C.2.2.2.4; PN has its own rule."""
@@ -86,8 +86,8 @@ def _name(value: str) -> Condition:
     """By component group, without regard to case; a key of one group may be any of them (PS3.4 C.2.2.2.1)."""
     groups = person_names.fold(value).split("=")
     if len(groups) == 1 and "=" not in value:
-        return Name((groups[0],), anywhere=True)
-    return Name(tuple(group or None for group in groups[: person_names.GROUPS]))
+        return PersonName((groups[0],), anywhere=True)
+    return PersonName(tuple(group or None for group in groups[: person_names.COMPONENT_GROUPS]))
 
 
 def _number(value: str) -> Condition:

@@ -30,7 +30,7 @@ class Value:
 Answer = Mapping[int, Value]
 
 
-def identifier(answer: Answer, *, request: Sequence[str], stored: Sequence[str]) -> Dataset:
+def to_dataset(answer: Answer, *, request: Sequence[str], stored: Sequence[str]) -> Dataset:
     """The data set of an answer, ready to be encoded. Text outside ASCII stands in it as the bytes it is sent as.
 
     `request` and `stored` are the character sets of the request and of the object (`character_sets.choose`).
@@ -43,7 +43,7 @@ def identifier(answer: Answer, *, request: Sequence[str], stored: Sequence[str])
     return dataset
 
 
-def fits(answer: Answer, terms: Sequence[str]) -> bool:
+def can_encode(answer: Answer, terms: Sequence[str]) -> bool:
     """Whether the answer can be written in these sets without a look at the object's own."""
     texts = [(text, person_name) for text, person_name in _texts(answer) if not text.isascii()]
     return all(character_sets.encode(text, terms, person_name=person_name) is not None for text, person_name in texts)

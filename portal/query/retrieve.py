@@ -12,19 +12,19 @@ from portal.access.rights import Scope
 from portal.archive import Slice
 from portal.dicom.query_attributes import ISSUER_OF_PATIENT_ID, UNIQUE_KEYS, Level
 from portal.errors import BadIdentifier, Damaged
-from portal.models import outgoing
-from portal.models.outgoing import Stored
-from portal.models.visibility import PAGE, Selection
+from portal.models import retrieve_queries
+from portal.models.retrieve_queries import StoredInstance
+from portal.models.visibility import ROWS_PER_PAGE, Selection
 from portal.query import identifiers, matching
 from portal.query.identifiers import Identifier, Root
 from portal.query.matching import Criterion
 from portal.query.transcoding import transcode
 
-BETWEEN = chr(92)
+VALUE_SEPARATOR = chr(92)
 """The backslash that stands between values, and so between the modalities of a study."""
-LONGEST_NAME = 100
+MAX_DESCRIPTION_LENGTH = 100
 
-__all__ = ["Outgoing", "Plan", "of_files", "plan", "transcode"]
+__all__ = ["Outgoing", "Plan", "for_files", "plan", "transcode"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Outgoing:
         except OSError as error:
             raise Damaged("The archive's file of this object cannot be read. Restore it from a backup.") from error
         if not intact:
-            raise segment_checks.met_damage(self.segment, self.offset)
+            raise segment_checks.damage_error(self.segment, self.offset)
 
 
 @dataclass(frozen=True)
@@ -85,32 +85,33 @@ class Plan:
 
     @cached_property
     def _counted(self) -> list[tuple[str, str, int]]:
-        return outgoing.classes(self.selection, self.last) if self.selection.projects else []
+        return retrieve_queries.count_by_class(self.selection, self.last) if self.selection.projects else []
 
     @cached_property
     def words(self) -> str:
         """The studies that something is sent of, as people call them: CT Thorax, P001 and 2 more studies."""
-        number, first = outgoing.studies(self.selection, self.last) if self.total else (0, None)
+        number, first = retrieve_queries.studies(self.selection, self.last) if self.total else (0, None)
         if first is None:
             return "Nothing that is here"
         modalities, description, patient_id = first
-        name = f"{modalities.strip(BETWEEN).replace(BETWEEN, '/')} {description[:LONGEST_NAME]}".strip() or "A study"
+        parts = (modalities.strip(VALUE_SEPARATOR).replace(VALUE_SEPARATOR, "/"), description[:MAX_DESCRIPTION_LENGTH])
+        name = " ".join(parts).strip() or "A study"
         more = "" if number == 1 else f" and {number - 1} more {'study' if number == 2 else 'studies'}"
         return f"{name}, {patient_id or 'no Patient ID'}{more}"
 
     def __iter__(self) -> Iterator[Outgoing]:
         """Series by series, each in the order of its instance numbers; no cursor is open between two of them."""
         after, more = None, self.total > 0
-        while more and (page := outgoing.series(self.selection, self.last, after)):
+        while more and (page := retrieve_queries.series(self.selection, self.last, after)):
             for series in page:
                 yield from self._series(series.id)
-            after, more = page[-1].key, len(page) == PAGE
+            after, more = page[-1].key, len(page) == ROWS_PER_PAGE
 
     def _series(self, series_id: int) -> Iterator[Outgoing]:
         after, more = None, True
-        while more and (page := outgoing.instances(self.selection, series_id, self.last, after)):
+        while more and (page := retrieve_queries.instances(self.selection, series_id, self.last, after)):
             yield from (_outgoing(stored) for _, stored in page)
-            after, more = page[-1][0], len(page) == PAGE
+            after, more = page[-1][0], len(page) == ROWS_PER_PAGE
 
 
 def plan(request: Dataset, scope: Scope, *, root: Root) -> Plan:
@@ -121,12 +122,12 @@ def plan(request: Dataset, scope: Scope, *, root: Root) -> Plan:
     identifier = identifiers.read(request, root=root)
     wanted = [*identifier.above(), _wanted(identifier), *_issuer(identifier)]
     conditions = tuple((each.attribute.table, each.attribute.column, each.condition) for each in wanted)
-    return Plan(Selection(scope.projects, conditions), outgoing.last_instance())
+    return Plan(Selection(scope.projects, conditions), retrieve_queries.last_instance())
 
 
-def of_files(file_ids: Sequence[int]) -> dict[int, Outgoing]:
+def for_files(file_ids: Sequence[int]) -> dict[int, Outgoing]:
     """Where the instances lie that are some files of their own, by these."""
-    return {stored.file_id: _outgoing(stored) for stored in outgoing.of_files(file_ids)}
+    return {stored.file_id: _outgoing(stored) for stored in retrieve_queries.instances_of_files(file_ids)}
 
 
 def _wanted(identifier: Identifier) -> Criterion:
@@ -149,7 +150,7 @@ def _issuer(identifier: Identifier) -> list[Criterion]:
     return [found] if found else []
 
 
-def _outgoing(stored: Stored) -> Outgoing:
+def _outgoing(stored: StoredInstance) -> Outgoing:
     return Outgoing(
         file_id=stored.file_id,
         sop_class_uid=stored.sop_class,

@@ -12,16 +12,16 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from portal import runtime
 from portal.dicom import datasets, raw_values
-from portal.dicom.element_reader import Reader
-from portal.dicom.header import top_level
+from portal.dicom.element_reader import ElementReader
+from portal.dicom.header import top_level_elements
 from portal.dicom.query_attributes import SPECIFIC_CHARACTER_SET
 from portal.errors import Damaged, Unreachable
-from portal.models.outgoing import Stored
+from portal.models.retrieve_queries import StoredInstance
 from portal.query.responses import Answer, Value
 
 log = logging.getLogger(__name__)
 
-LARGEST_VALUE = 64 << 10
+MAX_VALUE_SIZE = 64 << 10
 """Bytes of a value that is still returned; a larger one comes back empty."""
 
 
@@ -30,7 +30,7 @@ def parse(header_bytes: bytes) -> Dataset:
     return _read(io.BytesIO(header_bytes), len(header_bytes), ExplicitVRLittleEndian)
 
 
-def of_instance(stored: Stored) -> Dataset:
+def read_instance(stored: StoredInstance) -> Dataset:
     """The elements of one instance before its pixels; empty where they cannot be read."""
     try:
         with runtime.archive().open(stored.segment, stored.offset, stored.size) as file:
@@ -41,13 +41,13 @@ def of_instance(stored: Stored) -> Dataset:
 
 
 def _read(source: BinaryIO, size: int, transfer_syntax_uid: str) -> Dataset:
-    reader = Reader(source, size=size, transfer_syntax_uid=transfer_syntax_uid)
-    return datasets.of_elements(reader, top_level(reader), limit=LARGEST_VALUE)
+    reader = ElementReader(source, size=size, transfer_syntax_uid=transfer_syntax_uid)
+    return datasets.from_elements(reader, top_level_elements(reader), limit=MAX_VALUE_SIZE)
 
 
-def answer(header: Dataset, request: Dataset, tags: Sequence[int]) -> dict[int, Value]:
+def values_for(header: Dataset, request: Dataset, tags: Sequence[int]) -> dict[int, Value]:
     """The header's values of these keys of the request; empty ones where it has none."""
-    return dict(_values(header, request, tags, raw_values.terms_of(header)))
+    return dict(_values(header, request, tags, raw_values.character_set_terms(header)))
 
 
 def _values(
@@ -55,7 +55,12 @@ def _values(
 ) -> Iterator[tuple[int, Value]]:
     for tag in tags:
         if raw_values.is_private_creator(tag):
-            yield tag, Value("LO", text="".join(raw_values.texts(request, tag, "LO", raw_values.terms_of(request))))
+            yield (
+                tag,
+                Value(
+                    "LO", text="".join(raw_values.texts(request, tag, "LO", raw_values.character_set_terms(request)))
+                ),
+            )
             continue
         there = _place(header, request, tag)
         vr = raw_values.vr_of(request, tag)
@@ -76,7 +81,7 @@ def _place(header: Dataset, request: Dataset, tag: int) -> int:
     creator = _creator(tag)
     if not creator or creator not in request:
         return tag
-    wanted = raw_values.texts(request, creator, "LO", raw_values.terms_of(request))
+    wanted = raw_values.texts(request, creator, "LO", raw_values.character_set_terms(request))
     for block in range(0x10, 0x100):
         here = creator & 0xFFFF0000 | block
         if here in header and raw_values.texts(header, here, "LO", ()) == wanted:
@@ -92,7 +97,7 @@ def _value(header: Dataset, there: int, request: Dataset, tag: int, terms: Seque
         if vr in raw_values.STRING_VRS:
             return Value(vr, text="\\".join(raw_values.texts(header, there, vr, terms)))
         return Value(vr, other=_other(header, there, vr))
-    except raw_values.UNREADABLE:
+    except raw_values.PARSE_ERRORS:
         log.warning("element %08x of a stored header cannot be read", there)
         return Value(vr)
 
@@ -104,7 +109,7 @@ def _items(header: Dataset, there: int, request: Dataset, tag: int, terms: Seque
     for found in header[Tag(there)].value or ():
         wanted = item if len(item) else found
         tags = [int(each) for each in sorted(wanted.keys()) if each.element != 0]
-        yield dict(_values(found, wanted, _without_character_set(tags), raw_values.terms_of(found, terms)))
+        yield dict(_values(found, wanted, _without_character_set(tags), raw_values.character_set_terms(found, terms)))
 
 
 def _without_character_set(tags: Sequence[int]) -> list[int]:
@@ -114,12 +119,12 @@ def _without_character_set(tags: Sequence[int]) -> list[int]:
 
 def _other(header: Dataset, tag: int, vr: str) -> object:
     """A value that is no text, as pydicom takes it; bytes in little endian order."""
-    element = raw_values.stored(header, tag)
+    element = raw_values.stored_element(header, tag)
     if not isinstance(element, RawDataElement):
         return element.value
     if element.value is None:
         return None
     if vr in raw_values.WORD_SIZES and vr.startswith("O"):
-        return raw_values.little_endian(element, vr)
+        return raw_values.to_little_endian(element, vr)
     header[Tag(tag)] = element._replace(VR=vr)
     return header[Tag(tag)].value

@@ -21,10 +21,10 @@ from portal.pixels import render_pool
 
 log = logging.getLogger(__name__)
 
-IN_MEMORY = 16 << 20
+MAX_IN_MEMORY = 16 << 20
 """Bytes up to which a result stays in memory; a larger one lies in a temporary file without a name."""
-LARGEST_INFLATED = 4 << 30
-CHUNK = 1 << 20
+MAX_INFLATED_SIZE = 4 << 30
+CHUNK_SIZE = 1 << 20
 
 
 class _Source(Protocol):
@@ -71,7 +71,7 @@ def transcode(outgoing: _Source, transfer_syntax_uid: str) -> BinaryIO:
 
 
 def _temporary() -> BinaryIO:
-    return cast(BinaryIO, SpooledTemporaryFile(IN_MEMORY, dir=str(runtime.current().run)))
+    return cast(BinaryIO, SpooledTemporaryFile(MAX_IN_MEMORY, dir=str(runtime.current().run)))
 
 
 def _transcode(stored: BinaryIO, syntax: UID, result: BinaryIO, *, implicit: bool) -> None:
@@ -86,9 +86,9 @@ def _transcode(stored: BinaryIO, syntax: UID, result: BinaryIO, *, implicit: boo
 def _inflate(stored: BinaryIO, inflated: BinaryIO) -> None:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     size = 0
-    while not inflater.eof and (packed := inflater.unconsumed_tail or stored.read(CHUNK)):
-        part = inflater.decompress(packed, CHUNK)
+    while not inflater.eof and (packed := inflater.unconsumed_tail or stored.read(CHUNK_SIZE)):
+        part = inflater.decompress(packed, CHUNK_SIZE)
         size += len(part)
-        if size > LARGEST_INFLATED:
+        if size > MAX_INFLATED_SIZE:
             raise PortalError("The deflated data set is larger than 4 GB once inflated.")
         inflated.write(part)

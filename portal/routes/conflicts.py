@@ -15,7 +15,7 @@ from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("conflicts", __name__, url_prefix="/data/conflicts")
 
-WORDS = {
+DECISION_TEXTS = {
     "keep": (
         {
             "title": "Keep it out",
@@ -50,15 +50,15 @@ WORDS = {
     * 2,
 }
 """What each decision does, in words: where nothing is here under the UID, and where the two have the same one."""
-SEVERAL_WORDS = {
+BULK_RESULTS = {
     "keep": "what was here stays.",
     "replace": "the held objects are shown, and what they replaced is kept and hidden.",
     "separate": "the held objects are shown in a project of their own.",
 }
-SEVERAL = (("keep", "Keep what is here"), ("replace", "Show the held ones instead"), ("separate", "Separate them"))
+BULK_CHOICES = (("keep", "Keep what is here"), ("replace", "Show the held ones instead"), ("separate", "Separate them"))
 """What can be decided of several conflicts at once."""
 REFUSALS_SHOWN = 5
-STATES = tuple(conflicts.WORDS.items())
+STATES = tuple(conflicts.STATE_LABELS.items())
 
 
 @bp.get("/")
@@ -78,8 +78,8 @@ def decide() -> Response:
     if decided.done:
         one = decided.done == 1
         flash(
-            f"{decided.done} {'conflict is' if one else 'conflicts are'} decided: {SEVERAL_WORDS[choice]} "
-            f"Another decision takes it back: mark {'it' if one else 'them'} under {conflicts.WORDS[choice]}."
+            f"{decided.done} {'conflict is' if one else 'conflicts are'} decided: {BULK_RESULTS[choice]} "
+            f"Another decision takes it back: mark {'it' if one else 'them'} under {conflicts.STATE_LABELS[choice]}."
         )
     for sentence in decided.refused[:REFUSALS_SHOWN]:
         flash(sentence, "bad")
@@ -91,22 +91,24 @@ def decide() -> Response:
 @site_admin_required
 def show(conflict_id: int) -> Response:
     conflict = conflicts.get(conflict_id)
-    here, held, same_uid = conflicts.sides(conflict)
+    here, held, same_uid = conflicts.compared_files(conflict)
     compared, trouble = _compared(here, held, same_uid=same_uid)
     return render(
         "conflicts/show.html",
         conflict=conflicts.view(conflict),
-        word=conflicts.WORDS[conflict.choice],
+        word=conflicts.STATE_LABELS[conflict.choice],
         here=here,
         held=held,
         same_uid=same_uid,
         who=[file and origins.name(file) for file in (here, held)],
-        kinds=["other" if file is None or file.deleted_at else frames.of_file(file).kind for file in (here, held)],
+        kinds=[
+            "other" if file is None or file.deleted_at else frames.frame_of_file(file).kind for file in (here, held)
+        ],
         comparison=compared,
         trouble=trouble,
         everything=request.args.get("only") == "all",
-        choices=[(choice, words[same_uid]) for choice, words in WORDS.items()],
-        history=conflict_history.history(conflict),
+        choices=[(choice, words[same_uid]) for choice, words in DECISION_TEXTS.items()],
+        history=conflict_history.decisions(conflict),
         next=conflicts.next_open(conflict_id),
     )
 
@@ -115,7 +117,7 @@ def show(conflict_id: int) -> Response:
 @site_admin_required
 def resolve(conflict_id: int) -> Response:
     decided = conflicts.resolve(conflict_id, request.form.get("choice", ""), actor=current_actor())
-    flash(f"{conflicts.SENTENCES[decided.choice]} Another decision takes it back.")
+    flash(f"{conflicts.DECISION_MESSAGES[decided.choice]} Another decision takes it back.")
     return redirect(url_for(".show", conflict_id=conflict_id), 303)
 
 
@@ -135,7 +137,7 @@ def _list(trouble: str = "", *, status: int = 200) -> Response:
         partial="conflicts/_list.html",
         listing=listed(CONFLICTS),
         states=STATES,
-        choices=SEVERAL,
+        choices=BULK_CHOICES,
         trouble=trouble,
         status=status,
     )

@@ -12,14 +12,14 @@ from portal.dicom import elements
 from portal.errors import Missing
 from portal.tree import container_page, file_sources, files, frames, zips
 from portal.tree import lists as tree_lists
-from portal.tree.container_page import Place
+from portal.tree.container_page import ContainerPage
 from portal.web.render import Listing, as_csv, listed, render, typed, wants_csv
 from portal.web.security_headers import attachment
 from portal.web.sign_in import current_actor, current_scope, signed_in_required
 
 bp = Blueprint("data", __name__, url_prefix="/data")
 
-BELOW = {"project": "subject", "subject": "session", "session": "acquisition"}
+CHILD_LEVEL = {"project": "subject", "subject": "session", "session": "acquisition"}
 PARTIALS = {
     "subject": "data/_children.html",
     "session": "data/_children.html",
@@ -40,21 +40,21 @@ def projects() -> Response:
 @bp.get("/<any(project, subject, session, acquisition):level>/<row:number>")
 @signed_in_required
 def place(level: str, number: int) -> Response:
-    here = container_page.place(level, number, current_scope())
-    below = BELOW.get(level)
+    here = container_page.get(level, number, current_scope())
+    below = CHILD_LEVEL.get(level)
     if below is None:
         return _files(here)
     children = tree_lists.children(here)
     if wants_csv():
         return as_csv(children, f"{below}s")
-    came = file_sources.into(level, number) if level == "session" else file_sources.NONE
+    came = file_sources.for_container(level, number) if level == "session" else file_sources.NO_SOURCES
     return render(
         "data/place.html",
         partial=PARTIALS[below],
         here=here,
         below=below,
         listing=listed(children),
-        beside=came.beside if level == "session" else listing.number_of(tree_lists.files(here)),
+        beside=came.beside if level == "session" else listing.count_rows(tree_lists.files(here)),
         ways=came,
     )
 
@@ -63,14 +63,14 @@ def place(level: str, number: int) -> Response:
 @signed_in_required
 def beside(level: str, number: int) -> Response:
     """The files that lie in a container beside its subjects, sessions or acquisitions."""
-    return _files(container_page.place(level, number, current_scope()))
+    return _files(container_page.get(level, number, current_scope()))
 
 
 @bp.get("/file/<row:file_id>")
 @signed_in_required
 def file(file_id: int) -> Response:
     found = files.get(file_id, current_scope())
-    here = container_page.place(found.parent_type, found.parent_id, current_scope())
+    here = container_page.get(found.parent_type, found.parent_id, current_scope())
     objects = container_page.instances(file_id)
     return render(
         "data/file.html",
@@ -78,7 +78,7 @@ def file(file_id: int) -> Response:
         file=found,
         here=here,
         who=origins.name(found),
-        versions=container_page.versions(file_id),
+        versions=container_page.older_versions(file_id),
         instances=objects,
     )
 
@@ -87,8 +87,8 @@ def file(file_id: int) -> Response:
 @signed_in_required
 def header(file_id: int) -> Response:
     found = files.get(file_id, current_scope())
-    here = container_page.place(found.parent_type, found.parent_id, current_scope())
-    whole = files.header(found)
+    here = container_page.get(found.parent_type, found.parent_id, current_scope())
+    whole = files.header_elements(found)
     search = typed("q", 200)
     rows = elements.matching(whole, search)
     return render(
@@ -97,7 +97,7 @@ def header(file_id: int) -> Response:
         file=found,
         here=here,
         listing=Listing(rows=rows, total=len(rows), number=1, search=search),
-        cut=len(whole) >= elements.MOST_ROWS,
+        cut=len(whole) >= elements.MAX_ROWS,
     )
 
 
@@ -106,9 +106,9 @@ def header(file_id: int) -> Response:
 def download(file_id: int) -> Response:
     found = files.get(file_id, current_scope())
     version = _version(found)
-    content, size = files.open_blob(files.at_version(found, version))
+    content, size = files.open_blob(files.blob_of_version(found, version))
     if request.method == "GET":  # HEAD takes no bytes away
-        files.note_download(found, version=version, actor=current_actor())
+        files.record_download(found, version=version, actor=current_actor())
     response = FlaskResponse(content, mimetype="application/octet-stream", direct_passthrough=True)
     response.headers["Content-Disposition"] = attachment(found.name)
     response.content_length = size
@@ -118,9 +118,9 @@ def download(file_id: int) -> Response:
 @bp.get("/session/<row:session_id>/zip")
 @signed_in_required
 def session_zip(session_id: int) -> Response:
-    packed = zips.pack(session_id, current_scope())
+    packed = zips.prepare(session_id, current_scope())
     if request.method == "GET":
-        zips.note_download(session_id, packed, actor=current_actor())
+        zips.record_download(session_id, packed, actor=current_actor())
     response = FlaskResponse(packed.chunks(), mimetype="application/zip", direct_passthrough=True)
     response.headers["Content-Disposition"] = attachment(packed.name)
     return response
@@ -136,16 +136,18 @@ def _version(file: Any) -> int:
     return int(text)
 
 
-def _files(here: Place) -> Response:
+def _files(here: ContainerPage) -> Response:
     whole = tree_lists.files(here)
     if wants_csv():
         return as_csv(whole, "files")
     return render(
-        "data/files.html" if here.level in BELOW else "data/place.html",
+        "data/files.html" if here.level in CHILD_LEVEL else "data/place.html",
         partial="data/_files.html",
         here=here,
         below=None,
         beside=0,
         listing=listed(whole),
-        ways=file_sources.into(here.level, here.id) if here.level == "acquisition" else file_sources.NONE,
+        ways=file_sources.for_container(here.level, here.id)
+        if here.level == "acquisition"
+        else file_sources.NO_SOURCES,
     )

@@ -99,7 +99,7 @@ def issue(device_id: int) -> Response:
 @site_admin_required
 def ask_revoke(device_id: int, key_id: str) -> Response:
     device = devices.get(device_id)
-    key = next((row for row in api_keys.every(device) if row.key_id == key_id), None)
+    key = next((row for row in api_keys.for_device(device) if row.key_id == key_id), None)
     if key is None:
         raise Missing(f"{device.label} has no such key.")
     return render("devices/revoke.html", device=device, key=key)
@@ -150,19 +150,19 @@ def enable(device_id: int) -> Response:
 
 def _page(device_id: int, form: KeyForm, *, status: int = 200, issued: Any = None) -> Response:
     device = devices.get(device_id)
-    form.newest.data = api_keys.newest(device)
-    listed = [(key, api_keys.state(key)) for key in api_keys.every(device)]
+    form.newest.data = api_keys.newest_id(device)
+    listed = [(key, api_keys.state(key)) for key in api_keys.for_device(device)]
     return render(
         "devices/show.html",
         device=device,
         state=devices.state(device),
         keys=listed,
-        live=sum(state in api_keys.LIVE for _, state in listed),
-        most=api_keys.MOST_LIVE,
-        day=hourly_charts.of_devices([device.id])[device.id],
-        week=hourly_charts.week_of_device(device.id, formats.zone()),
-        files=devices.last_files(device),
-        acts=audit_entries.of("device", device.id),
+        live=sum(state in api_keys.LIVE_STATES for _, state in listed),
+        most=api_keys.MAX_LIVE_KEYS,
+        day=hourly_charts.for_devices([device.id])[device.id],
+        week=hourly_charts.week_for_device(device.id, formats.zone()),
+        files=devices.recent_files(device),
+        acts=audit_entries.for_target("device", device.id),
         form=form,
         issued=issued,
         status=status,

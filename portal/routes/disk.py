@@ -14,7 +14,7 @@ from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("disk", __name__, url_prefix="/disk")
 
-RECORDS = 100
+MAX_RECORDS = 100
 """Quarantined records that the page names; the command line has them all."""
 
 
@@ -27,9 +27,9 @@ def index() -> Response:
         "disk/index.html",
         partial="disk/_projects.html",
         listing=listed(PROJECTS),
-        disk=disk_usage.standing(),
-        trash=disk_usage.thrown(),
-        latest=disk_usage.latest(),
+        disk=disk_usage.current_status(),
+        trash=disk_usage.trash_totals(),
+        latest=disk_usage.latest_writers(),
         has_bucket=segment_copies.has_bucket(),
     )
 
@@ -37,13 +37,15 @@ def index() -> Response:
 @bp.get("/bucket")
 @site_admin_required
 def bucket() -> Response:
-    return render("disk/bucket.html", partial="disk/_bucket.html", bucket=segment_copies.standing())
+    return render("disk/bucket.html", partial="disk/_bucket.html", bucket=segment_copies.bucket_state())
 
 
 @bp.get("/problems")
 @site_admin_required
 def problems() -> Response:
-    return render("disk/problems.html", problems=segment_checks.known(), records=quarantine.list_all(RECORDS))
+    return render(
+        "disk/problems.html", problems=segment_checks.known_problems(), records=quarantine.list_all(MAX_RECORDS)
+    )
 
 
 @bp.get("/records/<row:record_id>/download")
@@ -51,7 +53,7 @@ def problems() -> Response:
 def download_record(record_id: int) -> Response:
     row = quarantine.get(record_id)
     # HEAD takes no bytes away
-    content = quarantine.chunks(row, actor=current_actor()) if request.method == "GET" else ()
+    content = quarantine.download(row, actor=current_actor()) if request.method == "GET" else ()
     response = FlaskResponse(content, mimetype="application/octet-stream", direct_passthrough=True)
     response.headers["Content-Disposition"] = attachment(quarantine.file_name(row))
     response.content_length = row.size
@@ -61,6 +63,6 @@ def download_record(record_id: int) -> Response:
 @bp.post("/records/<row:record_id>/note")
 @site_admin_required
 def note_record(record_id: int) -> Response:
-    quarantine.note(record_id, actor=current_actor())
+    quarantine.acknowledge(record_id, actor=current_actor())
     flash("It stays listed here, and pages no longer say that it waits.")
     return redirect(url_for(".problems"), 303)

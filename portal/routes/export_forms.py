@@ -6,8 +6,8 @@ from typing import Any
 
 from portal.exports import key_template, selection
 from portal.exports import rules as export_rules
-from portal.exports.request import TO_PEER, Options
-from portal.web.forms import Form, choice, lines, split, text, tick
+from portal.exports.request import PEER_PREFIX, Options
+from portal.web.forms import Form, checkbox, choice, lines, split, text
 
 LEVELS = (
     ("project", "Everything"),
@@ -15,7 +15,7 @@ LEVELS = (
     ("session", "One session"),
     ("search", "Studies that a search finds"),
 )
-TAKES = (
+RULE_LEVELS = (
     ("all", "Files of every level"),
     ("acquisition", "Files of acquisitions"),
     ("session", "Files of sessions"),
@@ -27,8 +27,8 @@ EXISTING = (
     ("different", "Write over it if its content differs"),
     ("always", "Always write over it"),
 )
-PLAIN = ("project", "to", "label", "level", "only", "existing", "bandwidth", "sidecars")
-OF_A_RULE = ("level", "include", "exclude", "path")
+PLAIN_FIELDS = ("project", "to", "label", "level", "only", "existing", "bandwidth", "sidecars")
+RULE_FIELDS = ("level", "include", "exclude", "path")
 Rule = dict[str, str]
 """One rule as it was typed: level, include and exclude (lines), path."""
 
@@ -41,19 +41,19 @@ class ExportForm(Form):
     to = choice("To")
     existing = choice("If an object is there already", EXISTING)
     bandwidth = text("At most, in a second")
-    sidecars = tick("A sidecar beside each object")
+    sidecars = checkbox("A sidecar beside each object")
 
 
 class StartForm(Form):
-    confirmed = tick("I know, and it is allowed")
+    confirmed = checkbox("I know, and it is allowed")
 
 
-@lru_cache(maxsize=export_rules.MOST)
+@lru_cache(maxsize=export_rules.MAX_RULES)
 def _class(rules: int) -> type[ExportForm]:
     """The form with the fields of that many rules."""
     fields: dict[str, Any] = {}
     for number in range(1, rules + 1):
-        fields[f"level_{number}"] = choice("Takes", TAKES)
+        fields[f"level_{number}"] = choice("Takes", RULE_LEVELS)
         fields[f"include_{number}"] = lines("If one of these is so")
         fields[f"exclude_{number}"] = lines("But not if one of these is")
         fields[f"path_{number}"] = text("Path of each object")
@@ -61,14 +61,14 @@ def _class(rules: int) -> type[ExportForm]:
 
 
 def empty_rule() -> Rule:
-    return {"level": "all", "include": "", "exclude": "", "path": key_template.USUAL}
+    return {"level": "all", "include": "", "exclude": "", "path": key_template.DEFAULT_TEMPLATE}
 
 
 def filled(values: Mapping[str, Any], rules: Sequence[Rule]) -> ExportForm:
     """The form with these values, whatever was sent."""
     given = dict(values)
     for number, rule in enumerate(rules, 1):
-        given |= {f"{name}_{number}": rule[name] for name in OF_A_RULE}
+        given |= {f"{name}_{number}": rule[name] for name in RULE_FIELDS}
     return _class(len(rules))(formdata=None, data=given)
 
 
@@ -79,13 +79,13 @@ def sent(form: Mapping[str, str]) -> ExportForm:
 
 def values_of(form: Mapping[str, str]) -> dict[str, str]:
     """What was typed, but for the rules."""
-    return {name: form.get(name, "") for name in PLAIN}
+    return {name: form.get(name, "") for name in PLAIN_FIELDS}
 
 
 def rules_of(form: Mapping[str, str]) -> list[Rule]:
     """The rules that were typed, one at least and not more than an export may have."""
-    numbers = [number for number in range(1, export_rules.MOST + 1) if f"path_{number}" in form]
-    return [{name: form.get(f"{name}_{number}", "") for name in OF_A_RULE} for number in numbers] or [empty_rule()]
+    numbers = [number for number in range(1, export_rules.MAX_RULES + 1) if f"path_{number}" in form]
+    return [{name: form.get(f"{name}_{number}", "") for name in RULE_FIELDS} for number in numbers] or [empty_rule()]
 
 
 def options_of(form: Mapping[str, str]) -> Options:
@@ -103,13 +103,13 @@ def options_of(form: Mapping[str, str]) -> Options:
     )
 
 
-def as_typed(params: Mapping[str, Any]) -> tuple[dict[str, str], list[Rule]]:
+def form_values(params: Mapping[str, Any]) -> tuple[dict[str, str], list[Rule]]:
     """Values and rules of the form that made these parameters of a job."""
-    level, only = selection.as_written(params)
+    level, only = selection.form_values(params)
     speed = params.get("bandwidth") or 0
     values = {
         "project": params["path"],
-        "to": f"{TO_PEER}{params['to']}" if "peer" in params else params["to"],
+        "to": f"{PEER_PREFIX}{params['to']}" if "peer" in params else params["to"],
         "level": level,
         "only": only,
         "existing": params.get("existing", "never"),

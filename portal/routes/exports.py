@@ -11,23 +11,23 @@ from portal.exports import preview as export_preview
 from portal.exports import rules as export_rules
 from portal.exports import verify as export_verify
 from portal.exports.lists import EXPORTS
-from portal.exports.request import TO_PEER, Options
+from portal.exports.request import PEER_PREFIX, Options
 from portal.peers import peers
 from portal.routes.export_forms import (
     ExportForm,
     StartForm,
-    as_typed,
     empty_rule,
     filled,
+    form_values,
     options_of,
     rules_of,
     sent,
     values_of,
 )
-from portal.routes.jobs import page_of
+from portal.routes.jobs import job_page
 from portal.storage import storages
 from portal.tree import container_page
-from portal.web.forms import offered
+from portal.web.forms import select_choices
 from portal.web.render import as_csv, listed, render, typed, wants_csv
 from portal.web.sign_in import current_actor, current_scope, site_admin_required
 
@@ -52,8 +52,8 @@ def index() -> Response:
         partial="exports/_list.html",
         listing=listed(EXPORTS),
         states=STATES,
-        storages=storages.every(),
-        day=last_24_hours.exported(),
+        storages=storages.list_all(),
+        day=last_24_hours.exported_objects(),
     )
 
 
@@ -62,10 +62,10 @@ def index() -> Response:
 def new() -> Response:
     like = request.args.get("like", "")
     if like.isascii() and like.isdecimal() and len(like) < 19:
-        values, rules = as_typed(exports.get(int(like)).params)
+        values, rules = form_values(exports.get(int(like)).params)
     else:
         values, rules = {name: typed(name, 300) for name in ("project", "to", "level", "only")}, [empty_rule()]
-        values["only"] = selection.readable(values["project"], values["level"], values["only"])
+        values["only"] = selection.with_label(values["project"], values["level"], values["only"])
         values["sidecars"] = "y"
     return _page(filled(values, rules))
 
@@ -98,9 +98,9 @@ def start(job_id: int) -> Response:
     """Start what a dry run has tried."""
     form = StartForm()
     confirmed = bool(form.confirmed.data)
-    job = form.attempt(lambda: exports.start_as_tried(job_id, confirmed=confirmed, actor=current_actor()))
+    job = form.attempt(lambda: exports.start_after_dry_run(job_id, confirmed=confirmed, actor=current_actor()))
     if job is None:
-        return page_of(job_id, form=form, status=422)
+        return job_page(job_id, form=form, status=422)
     return redirect(url_for("jobs.show", job_id=job.id), 303)
 
 
@@ -113,8 +113,8 @@ def verify(job_id: int) -> Response:
 
 
 def _page(form: ExportForm, status: int = 200) -> Response:
-    form.project.choices = offered((path, path) for path in container_page.paths(current_scope()))
-    form.to.choices = offered(_targets())
+    form.project.choices = select_choices((path, path) for path in container_page.project_paths(current_scope()))
+    form.to.choices = select_choices(_targets())
     now = {name: field.data or "" for name, field in form._fields.items()}
     for name in ("project", "to"):
         now[name] = now[name] or next((one.value for one in form[name].choices), "")
@@ -124,7 +124,7 @@ def _page(form: ExportForm, status: int = 200) -> Response:
         form=form,
         status=status,
         numbers=range(1, len(rules) + 1),
-        most=export_rules.MOST,
+        most=export_rules.MAX_RULES,
         fields=fields.FIELDS,
         preview=_look(now, options_of(now)),
     )
@@ -132,18 +132,18 @@ def _page(form: ExportForm, status: int = 200) -> Response:
 
 def _targets() -> list[tuple[str, str]]:
     """Where an export may go: storages, and peers while DIMSE is enabled."""
-    to_peers = [(f"{TO_PEER}{label}", f"{label} (DICOM peer)") for label in peers.sendable()]
-    return [*((row.label, row.label) for row in storages.every()), *to_peers]
+    to_peers = [(f"{PEER_PREFIX}{label}", f"{label} (DICOM peer)") for label in peers.sendable_labels()]
+    return [*((row.label, row.label) for row in storages.list_all()), *to_peers]
 
 
 def _look(form: Mapping[str, str], options: Options) -> export_preview.Preview:
-    return export_preview.look(form.get("project", ""), form.get("to", ""), options)
+    return export_preview.build(form.get("project", ""), form.get("to", ""), options)
 
 
 def _changed(act: str) -> ExportForm:
     """The form with another rule at its end, or without one of them."""
     rules = rules_of(request.form)
-    if act == "add" and len(rules) < export_rules.MOST:
+    if act == "add" and len(rules) < export_rules.MAX_RULES:
         rules.append(empty_rule())
     number = act.removeprefix("remove-")
     if len(rules) > 1 and number.isdecimal() and 1 <= int(number[:3]) <= len(rules):

@@ -30,14 +30,14 @@ def progress() -> Response:
 @bp.post("/<name>/leave")
 @site_admin_required
 def leave(name: str) -> Response:
-    first_steps.leave(name, actor=current_actor())
+    first_steps.skip(name, actor=current_actor())
     return _back()
 
 
 @bp.post("/<name>/take-up")
 @site_admin_required
 def take_up(name: str) -> Response:
-    first_steps.leave(name, is_left=False, actor=current_actor())
+    first_steps.skip(name, is_left=False, actor=current_actor())
     return _back()
 
 

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 
 from portal.errors import Busy, Damaged, Missing, PortalError
 from portal.tree import container_page, files, frames, thumbnails
-from portal.tree.frames import Spot
+from portal.tree.frames import Frame
 from portal.tree.thumbnails import Size
 from portal.web.render import render
 from portal.web.sign_in import current_scope, signed_in_required
@@ -19,31 +19,31 @@ bp = Blueprint("frames", __name__, url_prefix="/data")
 @bp.get("/series/<row:series_id>")
 @signed_in_required
 def series(series_id: int) -> Response:
-    row = frames.series(series_id, current_scope())
-    spot = frames.spot(row, _number())
-    here = container_page.place(spot.file.parent_type, spot.file.parent_id, current_scope())
+    row = frames.get_series(series_id, current_scope())
+    spot = frames.frame_of_series(row, _number())
+    here = container_page.get(spot.file.parent_type, spot.file.parent_id, current_scope())
     return render("data/series.html", partial="data/_frame.html", series=row, spot=spot, here=here)
 
 
 @bp.get("/series/<row:series_id>/thumbnail")
 @signed_in_required
 def series_thumbnail(series_id: int) -> Response:
-    row = frames.series(series_id, current_scope())
-    return _picture(lambda: frames.middle(row), "thumbnail")
+    row = frames.get_series(series_id, current_scope())
+    return _picture(lambda: frames.middle_frame(row), "thumbnail")
 
 
 @bp.get("/file/<row:file_id>/thumbnail")
 @signed_in_required
 def file_thumbnail(file_id: int) -> Response:
     file = files.get(file_id, current_scope())
-    return _picture(lambda: frames.of_file(file), "thumbnail")
+    return _picture(lambda: frames.frame_of_file(file), "thumbnail")
 
 
 @bp.get("/file/<row:file_id>/frame/<row:number>")
 @signed_in_required
 def frame(file_id: int, number: int) -> Response:
     file = files.get(file_id, current_scope())
-    return _picture(lambda: frames.of_file(file, number - 1), "frame")
+    return _picture(lambda: frames.frame_of_file(file, number - 1), "frame")
 
 
 def _number() -> int:
@@ -51,7 +51,7 @@ def _number() -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 1
 
 
-def _picture(find: Callable[[], Spot], size: Size) -> Response:
+def _picture(find: Callable[[], Frame], size: Size) -> Response:
     """The picture as PNG; else a drawing with the reason in words, which is no failure of the page around it."""
     try:
         spot = find()

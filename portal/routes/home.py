@@ -22,6 +22,6 @@ def index() -> Response:
         "home/index.html",
         now=running_now.overview(sign_in.options()),
         steps=first_steps.now(),
-        disk=disk_usage.standing(),
-        expiries=key_expiries.next_ones(),
+        disk=disk_usage.current_status(),
+        expiries=key_expiries.upcoming(),
     )

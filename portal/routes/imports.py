@@ -7,17 +7,17 @@ from werkzeug.wrappers import Response
 
 from portal.imports import imports, path_template
 from portal.imports.lists import IMPORTS
-from portal.imports.request import Wanted
+from portal.imports.request import ImportRequest
 from portal.routes.exports import STATES
 from portal.storage import storages
 from portal.tree import container_page
-from portal.web.forms import Form, choice, lines, offered, split, text
+from portal.web.forms import Form, choice, lines, select_choices, split, text
 from portal.web.render import as_csv, listed, render, typed, wants_csv
 from portal.web.sign_in import current_actor, current_scope, site_admin_required
 
 bp = Blueprint("imports", __name__, url_prefix="/imports")
 
-BY = (
+PLACED_BY = (
     ("headers", "Their DICOM headers, as when they are sent to us"),
     ("manifest", "The manifest and the sidecars of an export"),
     ("path", "The folders that they lie in"),
@@ -29,7 +29,7 @@ class ImportForm(Form):
     of = choice("From")
     to = choice("Into project")
     prefix = text("Folder there")
-    by = choice("Placed by", BY)
+    by = choice("Placed by", PLACED_BY)
     path = text("What the folders are")
     include = lines("Only what matches")
     exclude = lines("But nothing that matches")
@@ -63,7 +63,7 @@ def new() -> Response:
 def dry_run() -> Response:
     """Try what the form says."""
     form = ImportForm()
-    wanted = Wanted(
+    wanted = ImportRequest(
         **{name: form[name].data or "" for name in FIELDS},
         include=split(form.include.data),
         exclude=split(form.exclude.data),
@@ -78,24 +78,24 @@ def dry_run() -> Response:
 @site_admin_required
 def start(job_id: int) -> Response:
     """Start what a dry run has tried."""
-    job = imports.start_as_tried(job_id, actor=current_actor())
+    job = imports.start_from_dry_run(job_id, actor=current_actor())
     return redirect(url_for("jobs.show", job_id=job.id), 303)
 
 
 def _page(form: ImportForm, status: int = 200) -> Response:
-    form.of.choices = offered((row.label, row.label) for row in _storages())
-    form.to.choices = offered((path, path) for path in container_page.paths(current_scope()))
+    form.of.choices = select_choices((row.label, row.label) for row in _storages())
+    form.to.choices = select_choices((path, path) for path in container_page.project_paths(current_scope()))
     return render(
-        "imports/new.html", form=form, usual=path_template.USUAL, for_export=_for_export_only(), status=status
+        "imports/new.html", form=form, usual=path_template.DEFAULT_PATH, for_export=_for_export_only(), status=status
     )
 
 
 def _storages() -> list[Any]:
-    return [row for row in storages.every() if row.mode != "export"]
+    return [row for row in storages.list_all() if row.mode != "export"]
 
 
 def _for_export_only() -> list[Any]:
-    return [row for row in storages.every() if row.mode == "export"]
+    return [row for row in storages.list_all() if row.mode == "export"]
 
 
 def _as_typed(params: dict[str, Any]) -> dict[str, str]:

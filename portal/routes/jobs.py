@@ -9,7 +9,7 @@ from portal.access import origins
 from portal.dashboard import last_24_hours
 from portal.exports import selection, verify
 from portal.jobs import item_list, jobs, lanes, throughput
-from portal.jobs.lists import JOB_KINDS, JOBS
+from portal.jobs.lists import JOBS, KIND_FILTERS
 from portal.routes.export_forms import StartForm
 from portal.web.render import as_csv, as_json_lines, listed, render, typed, wants_csv
 from portal.web.sign_in import current_actor, site_admin_required
@@ -30,7 +30,7 @@ ITEM_STATES = (
     ("verified", "Verified"),
     ("unmatched", "Stayed here"),
 )
-TRIED_STATES = (
+DRY_RUN_STATES = (
     ("pending", "Would be sent"),
     ("other", "Other content there"),
     ("same", "There already"),
@@ -66,8 +66,8 @@ IMPORTED_STATES = (
     ("manifest", "Manifest"),
     ("unmatched", "Left there"),
 )
-STATES_OF = {
-    "dry_run": TRIED_STATES,
+STATES_BY_KIND = {
+    "dry_run": DRY_RUN_STATES,
     "send": SENT_STATES,
     "verification": VERIFIED_STATES,
     "import": IMPORTED_STATES,
@@ -85,8 +85,8 @@ def index() -> Response:
         partial="jobs/_list.html",
         listing=listed(JOBS),
         states=STATES,
-        kinds=JOB_KINDS,
-        any_job=jobs.exist(),
+        kinds=KIND_FILTERS,
+        any_job=jobs.any_exist(),
         day=last_24_hours.jobs(),
     )
 
@@ -95,14 +95,14 @@ def index() -> Response:
 @site_admin_required
 def show(job_id: int) -> Response:
     if wants_csv():
-        return as_csv(item_list.whole(jobs.get(job_id), typed("q", 200)), f"job-{job_id}")
-    return page_of(job_id, form=StartForm())
+        return as_csv(item_list.complete_list(jobs.get(job_id), typed("q", 200)), f"job-{job_id}")
+    return job_page(job_id, form=StartForm())
 
 
-def page_of(job_id: int, *, form: StartForm, status: int = 200) -> Response:
+def job_page(job_id: int, *, form: StartForm, status: int = 200) -> Response:
     """The page of a job; `form` starts what a dry run has tried."""
     job = jobs.get(job_id)
-    items = item_list.of(job, typed("q", 200))
+    items = item_list.for_job(job, typed("q", 200))
     return render(
         "jobs/show.html",
         partial="jobs/_items.html",
@@ -111,8 +111,8 @@ def page_of(job_id: int, *, form: StartForm, status: int = 200) -> Response:
         form=form,
         listing=listed(items),
         sorts=items.sorts,
-        states=STATES_OF.get(job.kind, ITEM_STATES),
-        verifications=[jobs.view(row) for row in verify.of(job_id)] if job.kind == "export" else (),
+        states=STATES_BY_KIND.get(job.kind, ITEM_STATES),
+        verifications=[jobs.view(row) for row in verify.for_export(job_id)] if job.kind == "export" else (),
     )
 
 
@@ -122,9 +122,9 @@ def _shown(job: Any) -> dict[str, Any]:
     return {
         "job": jobs.view(job),
         "who": origins.name(job),
-        "pace": throughput.of(job.samples),
+        "pace": throughput.from_samples(job.samples),
         "of": of,
-        "waits_for": lanes.reason(job),
+        "waits_for": lanes.wait_reason(job),
     }
 
 
@@ -133,8 +133,8 @@ def _shown(job: Any) -> dict[str, Any]:
 def report(job_id: int) -> Response:
     """The items that the address asks for, one JSON object a line."""
     job = jobs.get(job_id)
-    item_list.whole(job)
-    return as_json_lines(lambda asked: item_list.as_lines(job, asked), f"job-{job_id}")
+    item_list.complete_list(job)
+    return as_json_lines(lambda asked: item_list.json_lines(job, asked), f"job-{job_id}")
 
 
 @bp.get("/<row:job_id>/progress")
@@ -158,7 +158,7 @@ def cancel(job_id: int) -> Response:
 @bp.post("/<row:job_id>/hasten")
 @site_admin_required
 def hasten(job_id: int) -> Response:
-    jobs.hasten(job_id, actor=current_actor())
+    jobs.run_now(job_id, actor=current_actor())
     flash("It is tried now.")
     return redirect(url_for(".show", job_id=job_id), 303)
 

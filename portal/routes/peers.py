@@ -10,11 +10,11 @@ from portal.access import audit_entries
 from portal.errors import Missing
 from portal.jobs import jobs
 from portal.peers import peers, refused_callers
-from portal.peers.lists import PEERS, peer_state, waiting_callers
+from portal.peers.lists import PEERS, peer_state, undecided_callers
 from portal.tree import container_page
 from portal.users import effective_access
 from portal.web import sign_in
-from portal.web.forms import Form, choice, choices, lines, offered, split, text
+from portal.web.forms import Form, choice, choices, lines, select_choices, split, text
 from portal.web.render import as_csv, listed, render, wants_csv
 from portal.web.sign_in import current_actor, current_scope, site_admin_required
 
@@ -28,8 +28,8 @@ SERVICES = [
     ("get", "Get: fetch them itself"),
     ("commit", "Commit: have it confirmed that we keep them"),
 ]
-SEES = [("none", "No project"), ("some", "The projects listed below"), ("all", "All projects, to read")]
-MOST_REFUSED = 5
+ACCESS = [("none", "No project"), ("some", "The projects listed below"), ("all", "All projects, to read")]
+MAX_REFUSED_SHOWN = 5
 """Refused callers above the list of peers; the others stand in Activity."""
 STATES = (
     ("silent", "Silent"),
@@ -47,7 +47,7 @@ class PeerForm(Form):
     port = text("Port")
     addresses = lines("Addresses it may call from")
     services = choices("What it may do", SERVICES)
-    sees = choice("What it may see", SEES)
+    sees = choice("What it may see", ACCESS)
     projects = lines("Projects")
     store_to = choice("What it sends goes to")
     moves_to = lines("Where it may have us send to")
@@ -66,7 +66,7 @@ def only_while_enabled() -> None:
 def index() -> Response:
     if wants_csv():
         return as_csv(PEERS, "peers")
-    refused, ignored = waiting_callers(MOST_REFUSED)
+    refused, ignored = undecided_callers(MAX_REFUSED_SHOWN)
     return render(
         "peers/list.html",
         partial="peers/_list.html",
@@ -83,7 +83,7 @@ def new() -> Response:
     caller = _refused_caller()
     if caller is None:
         return render("peers/form.html", form=_form(PeerForm(services=["echo"], sees="none")), peer=None, refused=None)
-    wanted = refused_callers.suggested(caller.id)
+    wanted = refused_callers.suggested_fields(caller.id)
     granted = "\n".join(f"{path}:{role}" for path, role in wanted["projects"])
     values = {**wanted, "addresses": "\n".join(wanted["addresses"]), "projects": granted}
     form = _form(PeerForm(formdata=None, data={**values, "sees": "some" if granted else "none"}))
@@ -122,9 +122,9 @@ def show(peer_id: int) -> Response:
         ours=peer.our_ae_title or dimse["dimse.ae_title"],
         dimse=dimse,
         day=hourly_charts.associations(peer.id),
-        access=effective_access.of_peer(peer),
-        heard=peers.heard(peer),
-        acts=audit_entries.of("peer", peer.id),
+        access=effective_access.for_peer(peer),
+        heard=peers.last_contact(peer),
+        acts=audit_entries.for_target("peer", peer.id),
     )
 
 
@@ -207,8 +207,8 @@ def _refused_caller() -> Any:
 
 def _form(form: PeerForm) -> PeerForm:
     """The form with the projects that there are now to choose from."""
-    paths = container_page.paths(current_scope())
-    form.store_to.choices = offered([("", "Where its study is, or Unsorted"), *zip(paths, paths, strict=True)])
+    paths = container_page.project_paths(current_scope())
+    form.store_to.choices = select_choices([("", "Where its study is, or Unsorted"), *zip(paths, paths, strict=True)])
     return form
 
 

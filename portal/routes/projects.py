@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 from portal.access.rights import UNKNOWN_GROUP
 from portal.errors import BadValue
 from portal.tree import containers
-from portal.web.forms import Form, choice, offered, text
+from portal.web.forms import Form, choice, select_choices, text
 from portal.web.render import render
 from portal.web.sign_in import current_actor, current_scope, site_admin_required
 
@@ -102,7 +102,7 @@ def _project(project_id: int) -> Any:
 
 def _new(form: NewForm, *, status: int = 200) -> Response:
     groups = [row for row in containers.groups(actor=current_actor()).rows if row.code != UNKNOWN_GROUP]
-    form.group.choices = offered([*((row.code, _called(row)) for row in groups), NEW_GROUP])
+    form.group.choices = select_choices([*((row.code, _called(row)) for row in groups), NEW_GROUP])
     return render("projects/new.html", form=form, status=status)
 
 

@@ -7,15 +7,15 @@ from werkzeug.wrappers import Response
 
 from portal.errors import Missing
 from portal.exports import cron, exports, schedules
-from portal.exports.schedule_lists import SCHEDULES, times_of
-from portal.web.forms import Form, choice, text, tick
+from portal.exports.schedule_lists import SCHEDULES, times_for
+from portal.web.forms import Form, checkbox, choice, text
 from portal.web.render import as_csv, listed, render, wants_csv
 from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("schedules", __name__, url_prefix="/exports/schedules")
 
 STATES = (("on", "On"), ("paused", "Paused"), ("stopped", "Stopped"))
-TIMES = (
+RUN_STATES = (
     ("active", "Running or waiting"),
     ("done", "Done"),
     ("errors", "With errors"),
@@ -23,20 +23,20 @@ TIMES = (
     ("cancelled", "Cancelled"),
     ("out", "Left out"),
 )
-OFTEN = (("day", "Every day"), ("week", "Every week"), ("month", "Every month"), ("cron", "By a line of cron"))
+FREQUENCIES = (("day", "Every day"), ("week", "Every week"), ("month", "Every month"), ("cron", "By a line of cron"))
 WEEKDAYS = tuple((str(number), name) for number, name in enumerate(cron.WEEKDAYS, 1))
-DAYS = (*((str(number), str(number)) for number in range(1, 29)), (cron.LAST, "The last one"))
-USUAL = "02:00"
+DAYS = (*((str(number), str(number)) for number in range(1, 29)), (cron.LAST_DAY, "The last one"))
+DEFAULT_TIME = "02:00"
 
 
 class ScheduleForm(Form):
     label = text("Label")
-    every = choice("How often", OFTEN)
+    every = choice("How often", FREQUENCIES)
     at = text("At (UTC)")
     weekday = choice("Day of the week", WEEKDAYS)
     day = choice("Day of the month", DAYS)
     line = text("Line of cron")
-    confirmed = tick("I know, and it is allowed")
+    confirmed = checkbox("I know, and it is allowed")
 
 
 @bp.get("/")
@@ -51,7 +51,7 @@ def index() -> Response:
 @site_admin_required
 def new() -> Response:
     job = _export()
-    return render("schedules/new.html", form=ScheduleForm(at=USUAL, every="day"), job=exports.view(job))
+    return render("schedules/new.html", form=ScheduleForm(at=DEFAULT_TIME, every="day"), job=exports.view(job))
 
 
 @bp.post("/new")
@@ -70,7 +70,7 @@ def add() -> Response:
 @site_admin_required
 def show(schedule_id: int) -> Response:
     row = schedules.get(schedule_id)
-    times = times_of(row)
+    times = times_for(row)
     if wants_csv():
         return as_csv(times, f"schedule-{schedule_id}")
     return render(
@@ -78,7 +78,7 @@ def show(schedule_id: int) -> Response:
         partial="schedules/_times.html",
         schedule=_view(row),
         listing=listed(times),
-        states=TIMES,
+        states=RUN_STATES,
     )
 
 
@@ -123,7 +123,7 @@ def _add(job_id: int, form: ScheduleForm) -> Any:
     chosen = {name: form[name].data or "" for name in ("every", "at", "weekday", "day", "line")}
     confirmed = bool(form.confirmed.data)
     return schedules.add(
-        job_id, cron.of(**chosen), confirmed=confirmed, label=form.label.data or "", actor=current_actor()
+        job_id, cron.from_form(**chosen), confirmed=confirmed, label=form.label.data or "", actor=current_actor()
     )
 
 
@@ -136,5 +136,5 @@ def _export() -> Any:
 
 
 def _view(row: Any) -> dict[str, Any]:
-    places = {"project_id": row.params["project"], "is_lasting": schedules.is_lasting(row)}
-    return {**schedules.view(row, schedules.last_of([row]).get(row.id)), **places}
+    places = {"project_id": row.params["project"], "is_lasting": schedules.can_continue(row)}
+    return {**schedules.view(row, schedules.last_runs([row]).get(row.id)), **places}

@@ -14,7 +14,7 @@ bp = Blueprint("search", __name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class ResultKind:
     """How a kind is shown: its heading, its picture, the list that has more of it, and the page of one."""
 
     heading: str
@@ -25,20 +25,20 @@ class Shown:
 
 
 KINDS = {
-    "job": Shown(heading="Jobs", picture="list-check", one="jobs.show", number="job_id"),
-    "key": Shown(heading="API keys", picture="key", one="devices.show", number="device_id", all="devices.index"),
-    "project": Shown(heading="Projects", picture="folders", all="data.projects"),
-    "subject": Shown(heading="Subjects", picture="folder"),
-    "study": Shown(heading="Studies", picture="folder"),
-    "series": Shown(heading="Series", picture="folder"),
-    "instance": Shown(heading="Objects", picture="file", one="data.file", number="file_id"),
-    "device": Shown(heading="Devices", picture="key", one="devices.show", number="device_id", all="devices.index"),
-    "peer": Shown(heading="DICOM Peers", picture="scan", one="peers.show", number="peer_id", all="peers.index"),
-    "caller": Shown(heading="Refused callers", picture="door-off", all="activity.refused"),
-    "storage": Shown(
+    "job": ResultKind(heading="Jobs", picture="list-check", one="jobs.show", number="job_id"),
+    "key": ResultKind(heading="API keys", picture="key", one="devices.show", number="device_id", all="devices.index"),
+    "project": ResultKind(heading="Projects", picture="folders", all="data.projects"),
+    "subject": ResultKind(heading="Subjects", picture="folder"),
+    "study": ResultKind(heading="Studies", picture="folder"),
+    "series": ResultKind(heading="Series", picture="folder"),
+    "instance": ResultKind(heading="Objects", picture="file", one="data.file", number="file_id"),
+    "device": ResultKind(heading="Devices", picture="key", one="devices.show", number="device_id", all="devices.index"),
+    "peer": ResultKind(heading="DICOM Peers", picture="scan", one="peers.show", number="peer_id", all="peers.index"),
+    "caller": ResultKind(heading="Refused callers", picture="door-off", all="activity.refused"),
+    "storage": ResultKind(
         heading="External Storage", picture="cloud", one="storages.show", number="storage_id", all="storages.index"
     ),
-    "user": Shown(heading="Users", picture="user", all="users.index"),
+    "user": ResultKind(heading="Users", picture="user", all="users.index"),
 }
 
 
@@ -46,7 +46,7 @@ KINDS = {
 @signed_in_required
 def index() -> Response:
     text = typed("q", 200)
-    key_id = api_keys.id_in(text)
+    key_id = api_keys.key_id_in(text)
     if key_id and key_id != text:  # a whole key does not stay in the address, nor on the page
         return redirect(url_for(".index", q=key_id), 303)
     found = search.find(text, current_scope(), is_admin=is_admin()) if text else []

@@ -56,7 +56,7 @@ def _known_browser() -> str:
 def _is_known() -> bool:
     """Whether the account has signed in with this browser before: then its attempts are counted by themselves."""
     if "is_known" not in g:
-        g.is_known = known_browsers.is_known(users.number_of(request.form.get("email", "")))
+        g.is_known = known_browsers.is_known(users.find_id(request.form.get("email", "")))
     known: bool = g.is_known
     return known
 
@@ -152,4 +152,4 @@ def _changed(form: PasswordForm) -> Any:
 
 def _wanted() -> str:
     """Where the person wanted to go, if that is a page of ours; else the first page."""
-    return web_sign_in.page_of_ours(request.values.get("next", "")) or url_for("home.index")
+    return web_sign_in.local_path(request.values.get("next", "")) or url_for("home.index")

@@ -13,19 +13,19 @@ from portal.ingest import disk_reserve
 from portal.peers import listener_status
 from portal.users import users
 from portal.web import sign_in
-from portal.web.forms import Form, choice, text, tick
+from portal.web.forms import Form, checkbox, choice, text
 from portal.web.render import render
 from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("settings", __name__, url_prefix="/settings")
 
-MOST_CHANGES = 8
-DUPLICATES = [
+MAX_CHANGES = 8
+DUPLICATE_POLICIES = [
     ("hold", "Hold it until an admin decides, and answer success"),
     ("refuse", "Refuse it with C111"),
     ("replace", "Show the new one, and keep the old one as a version"),
 ]
-THROWERS = [
+TRASH_USERS = [
     ("admins", "Site admins, and devices by their keys"),
     ("users", "Site admins only, no device"),
     ("nobody", "Nobody"),
@@ -38,19 +38,19 @@ class SiteForm(Form):
 
 
 class DimseForm(Form):
-    enabled = tick("DIMSE service enabled")
+    enabled = checkbox("DIMSE service enabled")
     ae_title = text("AE title of the site")
     host = text("Address to listen on")
     port = text("Port")
-    echo_anyone = tick("Answer C-ECHO to anyone")
+    echo_anyone = checkbox("Answer C-ECHO to anyone")
 
 
 class ArchiveForm(Form):
-    duplicates = choice("Other content under a SOP Instance UID that is here", DUPLICATES)
+    duplicates = choice("Other content under a SOP Instance UID that is here", DUPLICATE_POLICIES)
 
 
 class TrashForm(Form):
-    who = choice("Who may throw things into it", THROWERS)
+    who = choice("Who may throw things into it", TRASH_USERS)
     days = text("Days until it is purged")
 
 
@@ -86,7 +86,7 @@ SECTIONS: dict[str, type[Form]] = {
     "session": SessionsForm,
 }
 """The first part of an option's name → the form of its section, whose fields are named as the second part."""
-SECTION = f"any({', '.join(SECTIONS)})"
+SECTION_CONVERTER = f"any({', '.join(SECTIONS)})"
 
 
 @bp.get("/")
@@ -95,11 +95,11 @@ def edit() -> Response:
     return _page({})
 
 
-@bp.post(f"/<{SECTION}:section>")
+@bp.post(f"/<{SECTION_CONVERTER}:section>")
 @site_admin_required
 def save(section: str) -> Response:
     form = SECTIONS[section]()
-    changed = form.attempt(lambda: site_settings.put(_values(section, form), actor=current_actor()))
+    changed = form.attempt(lambda: site_settings.change(_values(section, form), actor=current_actor()))
     if changed is None:
         return _page({section: form}, status=422)
     flash(_told(changed) if changed else "Nothing was changed: all of it is as it was.")
@@ -115,7 +115,7 @@ def ask_sign_out_all() -> Response:
 @bp.post("/sign-out-all")
 @site_admin_required
 def sign_out_all() -> Response:
-    users.sign_everybody_out(actor=current_actor())
+    users.end_all_sessions(actor=current_actor())
     sign_in.begin_session(users.get(current_user.user.id))
     flash("Everybody is signed out, in every browser but this one.")
     return redirect(url_for(".edit"), 303)
@@ -130,11 +130,11 @@ def _page(forms: Mapping[str, Form], status: int = 200) -> Response:
         partial="settings/_listener.html",
         forms={**kept, **forms},
         zones=site_settings.time_zones(),
-        listener=listener_status.state(stored),
-        room=disk_reserve.room(),
+        listener=listener_status.current(stored),
+        room=disk_reserve.archive_space(),
         least=runtime.current().min_free,
         people=users.counts(),
-        changes=audit_entries.of("site", "", most=MOST_CHANGES),
+        changes=audit_entries.for_target("site", "", most=MAX_CHANGES),
         named=_label,
         put=_in_words,
         status=status,

@@ -7,18 +7,18 @@ from portal.errors import BadValue
 from portal.storage import providers
 from portal.storage_drivers.form_fields import Field
 from portal.tree import container_page, containers
-from portal.web.forms import Form, choice, lines, offered, secret, secret_lines, text
+from portal.web.forms import Form, choice, lines, secret, secret_lines, select_choices, text
 from portal.web.sign_in import current_actor, current_scope
 
 MODES = [("both", "Export and import"), ("export", "Export"), ("import", "Import")]
-OF_ALL = ("label", "mode", "prefix", "visible", "threads")
+COMMON_FIELDS = ("label", "mode", "prefix", "visible", "threads")
 
 
-class SureForm(Form):
+class ConfirmForm(Form):
     sure = text("Label")
 
 
-def is_chosen(provider: str) -> bool:
+def is_provider(provider: str) -> bool:
     return provider in providers.PROVIDERS
 
 
@@ -37,12 +37,12 @@ def filled(row: Any, provider: str) -> Any:
     """A storage that is there, with the fields of its provider or of another one; never a secret."""
     config = row.config if provider == row.provider else {}
     values = {name: _as_typed(value) for name, value in config.items()}
-    values |= {"provider": provider, **{name: getattr(row, name) for name in OF_ALL}}
+    values |= {"provider": provider, **{name: getattr(row, name) for name in COMMON_FIELDS}}
     values["threads"] = row.threads or ""
     return _offering(_form_of(provider)(formdata=None, data=values))
 
 
-def kept_in_place(form: Any, row: Any) -> Any:
+def with_fixed_place(form: Any, row: Any) -> Any:
     """The form where the place stays: it stands there as it is, whatever was typed, beside what was said of that."""
     if form.provider.data != row.provider:
         own = filled(row, row.provider)
@@ -58,7 +58,7 @@ def kept_in_place(form: Any, row: Any) -> Any:
 def values_of(form: Any) -> tuple[dict[str, Any], dict[str, str]]:
     """The fields as the domain takes them, and the secrets beside them."""
     described = providers.PROVIDERS[form.provider.data].form
-    shown = (*OF_ALL, *(field.name for field in described if not field.is_secret))
+    shown = (*COMMON_FIELDS, *(field.name for field in described if not field.is_secret))
     fields = {"provider": form.provider.data} | {name: form[name].data or "" for name in shown}
     return fields, {field.name: form[field.name].data or "" for field in described if field.is_secret}
 
@@ -82,11 +82,11 @@ def _offering(form: Any) -> Any:
     """With the groups and projects that it may be visible to; one that is gone is still told."""
     groups = containers.groups(actor=current_actor()).rows
     found = [("site", "Whole site"), *((f"group:{row.code}", f"Group {row.code}") for row in groups)]
-    found += [(f"project:{path}", f"Project {path}") for path in container_page.paths(current_scope())]
+    found += [(f"project:{path}", f"Project {path}") for path in container_page.project_paths(current_scope())]
     chosen = form.visible.data or "site"
     if chosen not in dict(found):
         found.append((chosen, chosen))
-    form.visible.choices = offered(found)
+    form.visible.choices = select_choices(found)
     return form
 
 

@@ -10,7 +10,7 @@ from portal.access import audit_entries
 from portal.errors import BadValue
 from portal.exports import schedules
 from portal.jobs import jobs
-from portal.routes.storage_forms import SureForm, blank, filled, is_chosen, kept_in_place, sent, values_of
+from portal.routes.storage_forms import ConfirmForm, blank, filled, is_provider, sent, values_of, with_fixed_place
 from portal.storage import credentials, health, history, providers, storages
 from portal.storage.lists import STORAGES
 from portal.web import formats
@@ -20,7 +20,7 @@ from portal.web.sign_in import current_actor, site_admin_required
 bp = Blueprint("storages", __name__, url_prefix="/interfaces/storages")
 
 STATES = (("ok", "OK"), ("degraded", "Degraded"), ("failed", "Failed"), ("untested", "Never tested"))
-MOST = 8
+MAX_LISTED = 8
 """Exports, imports and schedules that the page of a storage names."""
 
 
@@ -36,7 +36,7 @@ def index() -> Response:
 @site_admin_required
 def new() -> Response:
     provider = typed("provider", 20)
-    if not is_chosen(provider):
+    if not is_provider(provider):
         return render("storages/choose.html", providers=providers.PROVIDERS)
     return _form_page(blank(provider))
 
@@ -45,7 +45,7 @@ def new() -> Response:
 @site_admin_required
 def add() -> Response:
     provider = request.form.get("provider", "")
-    if not is_chosen(provider):
+    if not is_provider(provider):
         return render("storages/choose.html", providers=providers.PROVIDERS, status=422)
     form = sent(provider)
     fields, secret = values_of(form)
@@ -59,19 +59,19 @@ def add() -> Response:
 @site_admin_required
 def show(storage_id: int) -> Response:
     row = storages.by_id(storage_id)
-    shown: dict[str, Any] = {"storage": storages.view(row), "job": _test(row), "next_test": health.due(row)}
+    shown: dict[str, Any] = {"storage": storages.view(row), "job": _test(row), "next_test": health.next_test(row)}
     if wants_part():
         return render("storages/_test.html", partial="storages/_test.html", **shown)
     return render(
         "storages/show.html",
         **shown,
         provider=providers.PROVIDERS[row.provider],
-        told=credentials.told(row),
-        holds=history.holds([row.id]).get(row.id, history.NOTHING),
-        month=history.month(row.id, row.mode, formats.zone()),
-        last=[jobs.view(one) for one in history.last(row.id, most=MOST)],
-        schedules=schedules.of_storage(row.id),
-        acts=audit_entries.of("storage", row.id),
+        told=credentials.describe(row),
+        holds=history.job_totals([row.id]).get(row.id, history.NO_TOTALS),
+        month=history.last_30_days(row.id, row.mode, formats.zone()),
+        last=[jobs.view(one) for one in history.recent_transfers(row.id, most=MAX_LISTED)],
+        schedules=schedules.for_storage(row.id),
+        acts=audit_entries.for_target("storage", row.id),
     )
 
 
@@ -80,7 +80,7 @@ def show(storage_id: int) -> Response:
 def edit(storage_id: int) -> Response:
     row = storages.by_id(storage_id)
     provider = typed("provider", 20)
-    return _form_page(filled(row, provider if is_chosen(provider) else row.provider), row)
+    return _form_page(filled(row, provider if is_provider(provider) else row.provider), row)
 
 
 @bp.post("/<row:storage_id>/edit")
@@ -88,7 +88,7 @@ def edit(storage_id: int) -> Response:
 def save(storage_id: int) -> Response:
     row = storages.by_id(storage_id)
     provider = request.form.get("provider", "")
-    form = sent(provider if is_chosen(provider) else row.provider)
+    form = sent(provider if is_provider(provider) else row.provider)
     fields, secret = values_of(form)
     changed = form.attempt(lambda: storages.edit(row.label, **fields, secret=secret, actor=current_actor()))
     if changed is None:
@@ -105,14 +105,14 @@ def test(storage_id: int) -> Response:
 @bp.get("/<row:storage_id>/remove")
 @site_admin_required
 def ask_remove(storage_id: int) -> Response:
-    return _remove_page(storages.by_id(storage_id), SureForm())
+    return _remove_page(storages.by_id(storage_id), ConfirmForm())
 
 
 @bp.post("/<row:storage_id>/remove")
 @site_admin_required
 def remove(storage_id: int) -> Response:
     storage = storages.by_id(storage_id)
-    form = SureForm()
+    form = ConfirmForm()
     if not form.attempt(lambda: _remove(storage.label, form.sure.data)):
         return _remove_page(storage, form, status=422)
     flash(f"{storage.label} is removed. What was written there stays there.")
@@ -126,16 +126,16 @@ def _remove(label: str, typed: str) -> bool:
     return True
 
 
-def _remove_page(row: Any, form: SureForm, *, status: int = 200) -> Response:
+def _remove_page(row: Any, form: ConfirmForm, *, status: int = 200) -> Response:
     return render(
         "storages/remove.html",
         storage=storages.view(row),
-        told=credentials.told(row),
-        holds=history.holds([row.id]).get(row.id, history.NOTHING),
-        brought=history.holds([row.id], "import").get(row.id, history.NOTHING),
-        schedules=schedules.of_storage(row.id),
-        working=[jobs.view(job) for job in storages.working(row)],
-        most=MOST,
+        told=credentials.describe(row),
+        holds=history.job_totals([row.id]).get(row.id, history.NO_TOTALS),
+        brought=history.job_totals([row.id], "import").get(row.id, history.NO_TOTALS),
+        schedules=schedules.for_storage(row.id),
+        working=[jobs.view(job) for job in storages.active_jobs(row)],
+        most=MAX_LISTED,
         form=form,
         status=status,
     )
@@ -158,7 +158,7 @@ def _form_page(form: Any, row: Any = None, *, status: int = 200) -> Response:
     """The form of one provider, for a new storage or one that is there (`row`)."""
     is_fixed = row is not None and row.prefix_locked
     if is_fixed:
-        form = kept_in_place(form, row)
+        form = with_fixed_place(form, row)
     is_same = row is not None and row.provider == form.provider.data
     return render(
         "storages/edit.html" if row else "storages/new.html",
@@ -167,7 +167,7 @@ def _form_page(form: Any, row: Any = None, *, status: int = 200) -> Response:
         storage=row and storages.view(row),
         chosen=providers.PROVIDERS[form.provider.data],
         providers=providers.PROVIDERS,
-        told=credentials.told(row) if is_same else None,
+        told=credentials.describe(row) if is_same else None,
         is_fixed=is_fixed,
         roots=tuple(str(root) for root in runtime.current().storage_roots),
         status=status,
@@ -179,8 +179,8 @@ def _test(row: Any) -> dict[str, Any] | None:
     job = _named_test(row.id)
     if job is None:
         job = history.last_test(row.id)
-        if export := history.tested_by(row, job):
-            return history.as_test(export)
+        if export := history.export_that_tested(row, job):
+            return history.export_test_view(export)
     return jobs.view(job) if job else None
 
 

@@ -8,8 +8,8 @@ from werkzeug.wrappers import Response
 from portal import site_settings
 from portal.maintenance.purge import Outcome as Purged
 from portal.trash import trash
-from portal.trash.list import TRASH
-from portal.trash.restore import Outcome
+from portal.trash.lists import TRASH
+from portal.trash.restore import RestoreOutcome
 from portal.tree import container_page, files
 from portal.web import sign_in
 from portal.web.render import as_csv, listed, render, wants_csv
@@ -18,7 +18,7 @@ from portal.web.sign_in import current_actor, current_scope, site_admin_required
 bp = Blueprint("trash", __name__, url_prefix="/data")
 
 KINDS = (("file", "Files"), ("acquisition", "Acquisitions"), ("session", "Sessions"), ("subject", "Subjects"))
-KIND = "any(file, acquisition, session, subject)"
+KIND_CONVERTER = "any(file, acquisition, session, subject)"
 
 
 @bp.get("/trash")
@@ -30,11 +30,11 @@ def index() -> Response:
     return render("data/trash.html", partial="data/_trash.html", listing=listed(TRASH), kinds=KINDS, days=days)
 
 
-@bp.get(f"/<{KIND}:kind>/<row:number>/trash")
+@bp.get(f"/<{KIND_CONVERTER}:kind>/<row:number>/trash")
 @site_admin_required
 def ask(kind: str, number: int) -> Response:
-    trash.require_thrower(current_actor())
-    held, size = trash.contents(kind, number, current_scope())
+    trash.require_trash_right(current_actor())
+    held, size = trash.measure(kind, number, current_scope())
     thing = _about(kind, number)
     return render(
         "data/throw.html",
@@ -43,16 +43,16 @@ def ask(kind: str, number: int) -> Response:
         back=thing.page,
         files=held,
         size=size,
-        large=trash.is_large(held),
-        exports=trash.exports_under_way(thing.project),
+        large=trash.needs_job(held),
+        exports=trash.count_active_exports(thing.project),
     )
 
 
-@bp.post(f"/<{KIND}:kind>/<row:number>/trash")
+@bp.post(f"/<{KIND_CONVERTER}:kind>/<row:number>/trash")
 @site_admin_required
 def throw(kind: str, number: int) -> Response:
     thing = _about(kind, number)
-    thrown = trash.throw(kind, number, actor=current_actor())
+    thrown = trash.move_to_trash(kind, number, actor=current_actor())
     if thrown.job is not None:
         flash(f"{thing.label} goes to the trash, some files at a time. You can close this page.")
         return redirect(url_for("jobs.show", job_id=thrown.job), 303)
@@ -65,19 +65,19 @@ def throw(kind: str, number: int) -> Response:
 @site_admin_required
 def restore(trash_id: int) -> Response:
     outcome = trash.request_restore(trash_id, actor=current_actor())
-    if not isinstance(outcome, Outcome):
+    if not isinstance(outcome, RestoreOutcome):
         flash("It comes back, some files at a time. You can close this page.")
         return redirect(url_for("jobs.show", job_id=outcome.id), 303)
     flash(outcome.sentence, "bad" if outcome.stayed and not outcome.back else "ok")
-    return redirect(sign_in.page_of_ours(request.args.get("back", "")) or url_for(".index"), 303)
+    return redirect(sign_in.local_path(request.args.get("back", "")) or url_for(".index"), 303)
 
 
 @bp.get("/trash/<row:trash_id>/purge")
 @site_admin_required
 def ask_purge(trash_id: int) -> Response:
-    trash.require_thrower(current_actor())
+    trash.require_trash_right(current_actor())
     thrown = trash.get(trash_id)
-    return render("data/purge.html", row=thrown, exports=trash.exports_under_way(thrown.project_id))
+    return render("data/purge.html", row=thrown, exports=trash.count_active_exports(thrown.project_id))
 
 
 @bp.post("/trash/<row:trash_id>/purge")
@@ -104,10 +104,10 @@ class _Thing:
 def _about(kind: str, number: int) -> _Thing:
     if kind == "file":
         file = files.get(number, current_scope())
-        here = container_page.place(file.parent_type, file.parent_id, current_scope())
+        here = container_page.get(file.parent_type, file.parent_id, current_scope())
         label, page, parent = file.name, url_for("data.file", file_id=number), here.way[-1]
     else:
-        here = container_page.place(kind, number, current_scope())
+        here = container_page.get(kind, number, current_scope())
         label, page, parent = here.label, url_for("data.place", level=kind, number=number), here.way[-2]
     above = url_for("data.place", level=parent.level, number=parent.id)
     return _Thing(label=label, project=here.way[0].id, page=page, above=above)

@@ -6,7 +6,7 @@ from werkzeug.wrappers import Response
 from portal.access import audit_entries
 from portal.users import effective_access, grants, users
 from portal.users.lists import USERS
-from portal.web.forms import Form, choice, text, tick
+from portal.web.forms import Form, checkbox, choice, text
 from portal.web.render import as_csv, listed, render, wants_csv
 from portal.web.sign_in import current_actor, site_admin_required
 
@@ -16,12 +16,12 @@ KINDS = (("admin", "Site admins"), ("user", "Others"), ("disabled", "Disabled"))
 
 
 ROLES = [("ro", "Read"), ("rw", "Read and store")]
-MOST_ACTS = 15
+MAX_EVENTS = 15
 
 
 class NewForm(Form):
     email = text("E-mail address")
-    is_admin = tick("Site admin: may change everything")
+    is_admin = checkbox("Site admin: may change everything")
 
 
 class GrantForm(Form):
@@ -64,7 +64,7 @@ def show(user_id: int) -> Response:
 @site_admin_required
 def give(user_id: int) -> Response:
     form = GrantForm()
-    given = form.attempt(lambda: grants.give(user_id, form.place.data, form.role.data or "", actor=current_actor()))
+    given = form.attempt(lambda: grants.add(user_id, form.place.data, form.role.data or "", actor=current_actor()))
     if given is None:
         return _page(user_id, form, status=422)
     flash(f"{users.get(user_id).email} may {_in_words(given)}.")
@@ -74,7 +74,7 @@ def give(user_id: int) -> Response:
 @bp.post("/<row:user_id>/grants/<row:grant_id>/take")
 @site_admin_required
 def take(user_id: int, grant_id: int) -> Response:
-    taken = grants.take(user_id, grant_id, actor=current_actor())
+    taken = grants.remove(user_id, grant_id, actor=current_actor())
     flash(f"{users.get(user_id).email} may no longer {_in_words(taken)}.")
     return redirect(url_for(".show", user_id=user_id), 303)
 
@@ -82,14 +82,14 @@ def take(user_id: int, grant_id: int) -> Response:
 @bp.get("/<row:user_id>/role")
 @site_admin_required
 def ask_role(user_id: int) -> Response:
-    return render("users/role.html", account=users.get(user_id), given=grants.of_user(user_id))
+    return render("users/role.html", account=users.get(user_id), given=grants.for_user(user_id))
 
 
 @bp.post("/<row:user_id>/role")
 @site_admin_required
 def change_role(user_id: int) -> Response:
     is_admin = not users.get(user_id).is_admin
-    users.make_admin(user_id, is_admin, actor=current_actor())
+    users.set_admin(user_id, is_admin, actor=current_actor())
     became = "a site admin" if is_admin else "no site admin any more, and sees what is granted"
     flash(f"{users.get(user_id).email} is {became}.")
     return redirect(url_for(".show", user_id=user_id), 303)
@@ -104,7 +104,7 @@ def ask_new_password(user_id: int) -> Response:
 @bp.post("/<row:user_id>/new-password")
 @site_admin_required
 def new_password(user_id: int) -> Response:
-    account, password = users.new_password(user_id, actor=current_actor())
+    account, password = users.reset_password(user_id, actor=current_actor())
     return render("users/password.html", account=account, password=password, fresh=False, status=201)
 
 
@@ -130,16 +130,16 @@ def _page(user_id: int, form: GrantForm, status: int = 200) -> Response:
         "users/show.html",
         account=account,
         form=form,
-        given=grants.of_user(user_id),
-        places=grants.places(),
+        given=grants.for_user(user_id),
+        places=grants.grantable_places(),
         roles=dict(ROLES),
-        access=effective_access.of_user(account),
-        acts=audit_entries.of_user(user_id, most=MOST_ACTS),
+        access=effective_access.for_user(account),
+        acts=audit_entries.for_user(user_id, most=MAX_EVENTS),
         status=status,
     )
 
 
-def _in_words(grant: grants.Granted) -> str:
+def _in_words(grant: grants.UserGrant) -> str:
     """Read and store in neuro/Brain."""
     where = "the whole site" if grant.place == grants.EVERYTHING else grant.place
     return f"{dict(ROLES)[grant.role].lower()} in {where}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pydicom
 from pydicom.errors import InvalidDicomError
 
-NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+REQUIRED_ATTRIBUTES = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 FOLDERS = {"vendor files": "test_files", "files in odd character sets": "charset_files"}
 
 
@@ -21,7 +21,7 @@ class SampleFile:
     sop_instance_uid: str
 
 
-def every() -> list[SampleFile]:
+def list_all() -> list[SampleFile]:
     """All of them: first one for each SOP Instance UID, then the rest, each part by path."""
     found = [one for kind, folder in FOLDERS.items() for one in _in_folder(kind, folder)]
     first = {one.sop_instance_uid: one for one in reversed(found)}
@@ -32,10 +32,10 @@ def _in_folder(kind: str, folder: str) -> Iterator[SampleFile]:
     root = Path(pydicom.__file__).parent / "data" / folder
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         try:
-            ds = pydicom.dcmread(path, specific_tags=list(NEEDED), stop_before_pixels=True)
+            ds = pydicom.dcmread(path, specific_tags=list(REQUIRED_ATTRIBUTES), stop_before_pixels=True)
         except InvalidDicomError:
             continue
-        if all(ds.get(keyword) for keyword in NEEDED) and ds.file_meta.get("TransferSyntaxUID"):
+        if all(ds.get(keyword) for keyword in REQUIRED_ATTRIBUTES) and ds.file_meta.get("TransferSyntaxUID"):
             yield SampleFile(
                 path=path, kind=kind, sop_class_uid=str(ds.SOPClassUID), sop_instance_uid=str(ds.SOPInstanceUID)
             )

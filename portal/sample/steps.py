@@ -19,15 +19,15 @@ from portal.jobs import jobs, progress
 from portal.models import Association, Job
 from portal.peers import associations, listener_status, peers
 from portal.processes import health
-from portal.sample import files, ground
-from portal.sample.ground import CLINIC, DEVICE, PEER, RESEARCH, STORAGE, TITLES
-from portal.sample.upload import Uploader
+from portal.sample import files, setup
+from portal.sample.setup import AE_TITLES, CLINIC, DEVICE, PEER, RESEARCH, STORAGE
+from portal.sample.upload import RestClient
 from portal.storage import storages
 
 OUTCOMES = ("stored", "same", "reencoded", "alternate", "conflict", "refused")
 SUCCESS = 0
-PATIENCE = 60.0
-PAUSE = 0.1
+TIMEOUT = 60.0
+POLL_SECONDS = 0.1
 
 Say = Callable[[str], None]
 Sent = list[dict[str, Any]]
@@ -43,13 +43,14 @@ def run(url: str, say: Say) -> None:
     if is_complete():
         say("The sample site is here since an earlier start; nothing was added.")
         return
-    ground.lay(say)
+    setup.create_missing(say)
     _until(
-        lambda: listener_status.state(site_settings.every()).kind == "on", "The DIMSE listener did not open its port."
+        lambda: listener_status.current(site_settings.get_all()).kind == "on",
+        "The DIMSE listener did not open its port.",
     )
-    last_job = next((job.id for job in jobs.every(limit=1)), 0)
+    last_job = next((job.id for job in jobs.list_recent(limit=1)), 0)
     sent, counts = send(say)
-    compare(counts, last_job, say)
+    compare_alternates(counts, last_job, say)
     studies = find(say, CLINIC)
     retrieve("get", sent, studies, say)
     retrieve("move", sent, studies, say)
@@ -59,12 +60,14 @@ def run(url: str, say: Say) -> None:
 
 def is_complete() -> bool:
     """Whether the last step was done once."""
-    return any(view["state"] == "done" and view["storage"] == STORAGE for view in map(exports.view, exports.every()))
+    return any(
+        view["state"] == "done" and view["storage"] == STORAGE for view in map(exports.view, exports.list_recent())
+    )
 
 
 def send(say: Say) -> tuple[Sent, Counts]:
     """C-STORE every file over one association, and compare the statuses with what the site recorded of it."""
-    sendable = files.every()
+    sendable = files.list_all()
     kinds = Counter(one.kind for one in sendable)
     unique = len({one.sop_instance_uid for one in sendable})
     last = _last_association()
@@ -79,13 +82,13 @@ def send(say: Say) -> tuple[Sent, Counts]:
     return sent, counts
 
 
-def compare(counts: Counts, last_job: int, say: Say) -> None:
+def compare_alternates(counts: Counts, last_job: int, say: Say) -> None:
     """Have the alternates compared now instead of soon; those that say something else end as Conflicts."""
-    asked = [job for job in jobs.every(kinds=("comparison",)) if job.id > last_job]
+    asked = [job for job in jobs.list_recent(kinds=("comparison",)) if job.id > last_job]
     if not asked:
         return
     for job in asked:
-        jobs.hasten(job.id, actor=operator())
+        jobs.run_now(job.id, actor=operator())
     ended = [_ended(job.id) for job in asked]
     _must(all(job.state == "done" for job in ended), "The comparison of the alternates failed.")
     same, other = (sum(job.result[name] for job in ended) for name in ("alternates", "conflicts"))
@@ -124,12 +127,12 @@ def retrieve(verb: str, sent: Sent, studies: dict[str, int], say: Say) -> None:
 def upload(url: str, say: Say) -> None:
     """Upload one file of each SOP class into the second project with a key of the device, and find them by C-FIND."""
     device = devices.get(DEVICE)
-    for row in api_keys.every(device):
+    for row in api_keys.for_device(device):
         if row.name == "sample" and row.revoked is None:
             api_keys.revoke(device, row.key_id, actor=operator())
     issued = api_keys.issue(device, name="sample", actor=operator())
-    chosen = list({one.sop_class_uid: one for one in reversed(files.every())}.values())
-    uploader = Uploader(url, issued.secret)
+    chosen = list({one.sop_class_uid: one for one in reversed(files.list_all())}.values())
+    uploader = RestClient(url, issued.secret)
     group, _slash, project = RESEARCH.partition("/")
     acquisition = uploader.acquisition(group, project, ("Sample", "Uploaded", "One of each SOP class"))
     equal = sum(uploader.round_trip(acquisition, one) for one in chosen)
@@ -156,11 +159,11 @@ def export(say: Say) -> None:
 
 def _step(name: str, project: str, **what: Any) -> Any:
     """Have the sample's peer do one step against a project's AE title; its answer."""
-    options = site_settings.every()
-    where = {"host": health.reachable(options["dimse.host"]), "port": options["dimse.port"]}
-    whom = {"called": TITLES[project], "calling": peers.get(PEER).ae_title}
+    options = site_settings.get_all()
+    where = {"host": health.reachable_host(options["dimse.host"]), "port": options["dimse.port"]}
+    whom = {"called": AE_TITLES[project], "calling": peers.get(PEER).ae_title}
     done = subprocess.run(
-        parent_death.command([sys.executable, "-P", "-m", "dimse_worker.sample_peer", name]),
+        parent_death.wrap_command([sys.executable, "-P", "-m", "dimse_worker.sample_peer", name]),
         input=json.dumps({"site": {**where, **whom}, **what}),
         capture_output=True,
         text=True,
@@ -173,14 +176,14 @@ def _step(name: str, project: str, **what: Any) -> Any:
 
 
 def _last_association() -> int:
-    return next((row.id for row in associations.every(limit=1)), 0)
+    return next((row.id for row in associations.list_recent(limit=1)), 0)
 
 
 def _recorded(last: int) -> dict[str, int]:
     """What the site counted in the C-STOREs of the peer's association since `last`, once it has ended."""
 
     def ended() -> Association | None:
-        rows = [row for row in associations.every() if row.id > last and row.peer and row.peer.label == PEER]
+        rows = [row for row in associations.list_recent() if row.id > last and row.peer and row.peer.label == PEER]
         return next((row for row in rows if row.ended), None)
 
     row = _until(ended, "The association of the C-STOREs is not in the list, or has not ended.")
@@ -191,7 +194,7 @@ def _recorded(last: int) -> dict[str, int]:
 def _ended(job_id: int) -> Job:
     """The job once it is over; an export may take as long as it goes on."""
     ended: Job = _until(
-        lambda: job if (job := jobs.get(job_id)).state in progress.OVER else None,
+        lambda: job if (job := jobs.get(job_id)).state in progress.ENDED_STATES else None,
         f"Job {job_id} has not ended.",
         goes_on=lambda: (jobs.get(job_id).done, jobs.get(job_id).state),
     )
@@ -200,12 +203,12 @@ def _ended(job_id: int) -> Job:
 
 def _until(condition: Callable[[], Any], sentence: str, goes_on: Callable[[], Any] = lambda: None) -> Any:
     """What the condition returns once that is true. Raises Mismatch a minute after `goes_on` last changed."""
-    seen, deadline = goes_on(), time.monotonic() + PATIENCE
+    seen, deadline = goes_on(), time.monotonic() + TIMEOUT
     while not (found := condition()):
         if goes_on() != seen:
-            seen, deadline = goes_on(), time.monotonic() + PATIENCE
+            seen, deadline = goes_on(), time.monotonic() + TIMEOUT
         _must(time.monotonic() < deadline, sentence)
-        time.sleep(PAUSE)
+        time.sleep(POLL_SECONDS)
     return found
 
 

@@ -8,10 +8,10 @@ import requests
 from portal.errors import Unreachable
 from portal.sample.files import SampleFile
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
-class Uploader:
+class RestClient:
     """Puts files into one acquisition and takes them out again, over HTTP."""
 
     def __init__(self, url: str, secret: str) -> None:
@@ -45,7 +45,7 @@ class Uploader:
         return next((str(row["_id"]) for row in rows if row["label"] == label), "")
 
     def _call(self, method: str, path: str, **what: Any) -> requests.Response:
-        answer = self._session.request(method, f"{self._url}/{path}", timeout=PATIENCE, **what)
+        answer = self._session.request(method, f"{self._url}/{path}", timeout=TIMEOUT, **what)
         if answer.status_code != 200:
             raise Unreachable(f"{method} /api/{path} was answered with {answer.status_code}: {answer.text[:200]}")
         return answer

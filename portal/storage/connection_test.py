@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 
-from portal.errors import Away, Missing, PortalError, Taken, Unreachable
-from portal.jobs.runs import End, Run
+from portal.errors import Missing, Outage, PortalError, Taken, Unreachable
+from portal.jobs.runs import Run, RunEnd
 from portal.models import Storage, now
 from portal.storage import storages, unfinished_uploads
 from portal.storage_drivers import store
 from portal.storage_drivers.destination import Destination
-from portal.storage_drivers.store import Remark
+from portal.storage_drivers.store import StepWarning
 
-SIZE = 64 * 1024
-FRESH = timedelta(minutes=5)
+TEST_OBJECT_SIZE = 64 * 1024
+VALID_FOR = timedelta(minutes=5)
 """How long a test that went well holds for an export that begins."""
 
 
@@ -38,17 +38,17 @@ class _Trial:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        self.content = os.urandom(SIZE)
+        self.content = os.urandom(TEST_OBJECT_SIZE)
         self.digest = hashlib.sha256(self.content).hexdigest()
         self.key = f"portico-test-{secrets.token_hex(8)}"
         self.destination = storages.open(storage)
         self.create_only: bool | None = None
         self.is_written = False
 
-    def reading(self) -> list[store.Step]:
+    def reading(self) -> list[store.NamedStep]:
         return [*self.destination.steps(), ("Listed", self.listed)]
 
-    def writing(self) -> list[store.Step]:
+    def writing(self) -> list[store.NamedStep]:
         return [
             ("Wrote a random name", self.wrote),
             ("Read back", self.read_back),
@@ -64,19 +64,19 @@ class _Trial:
         if self.destination.stat(self.key) is not None:
             raise Taken(f"{self.key} is there already, though nobody can know that name. Test again.")
         self.is_written = True
-        self.destination.put(self.key, [self.content], size=SIZE, digest=self.digest)
-        return f"{SIZE // 1024} kB under the name {self.key}, which nothing had."
+        self.destination.put(self.key, [self.content], size=TEST_OBJECT_SIZE, digest=self.digest)
+        return f"{TEST_OBJECT_SIZE // 1024} kB under the name {self.key}, which nothing had."
 
     def read_back(self) -> str:
-        if self.destination.digest(self.key) != (SIZE, self.digest):
+        if self.destination.digest(self.key) != (TEST_OBJECT_SIZE, self.digest):
             raise PortalError("It gives back other bytes than were written. Do not use it.")
         return "The same bytes, by their SHA-256."
 
     def kept(self) -> str:
-        self.create_only = self.destination.refuses(self.key, os.urandom(SIZE))
+        self.create_only = self.destination.refuses(self.key, os.urandom(TEST_OBJECT_SIZE))
         if self.create_only:
             return "It refused to write over an object that is there."
-        raise Remark(
+        raise StepWarning(
             "It replaced an object under its name: of two writers at the same moment, the later one wins. Exports look "
             "before they write."
         )
@@ -88,7 +88,7 @@ class _Trial:
             raise
         except PortalError as error:
             self.is_written = False
-            raise Remark(f"It keeps what was written ({self.key} stays): {error.sentence}") from error
+            raise StepWarning(f"It keeps what was written ({self.key} stays): {error.sentence}") from error
         self.is_written = False
         return "Nothing of the test is left."
 
@@ -106,20 +106,20 @@ class _Outcome:
     """Unfinished ones: see `leftovers.tidy`."""
 
 
-def climb(run: Run) -> End:
+def run_test(run: Run) -> RunEnd:
     """Try the storage of a job; the steps stand in the job's result as they go, the outcome on the storage."""
     steps: list[Step] = []
     outcome = _climb(storages.by_id(run.job.params["storage"]), steps, lambda: _report(run, steps))
     state = "failed" if _state(steps) == "failed" else "done"
-    return End(state=state, sentence=_sentence(steps), result={"uploads": outcome.uploads})
+    return RunEnd(state=state, sentence=_sentence(steps), result={"uploads": outcome.uploads})
 
 
-def require(run: Run, storage: Storage) -> None:
+def require_passed(run: Run, storage: Storage) -> None:
     """Try a storage that an export begins to write to, unless that was done just now. Raises what fails there.
 
     The steps stand in the export's result as `tested`, for the page of the storage.
     """
-    if storage.state in ("ok", "degraded") and storage.tested > now() - FRESH:
+    if storage.state in ("ok", "degraded") and storage.tested > now() - VALID_FOR:
         return
     steps: list[Step] = []
     outcome = _climb(storage, steps, run.check)
@@ -132,10 +132,10 @@ def require(run: Run, storage: Storage) -> None:
     }
     run.write(result={**run.job.result, "tested": tested})
     if outcome.error:
-        raise Away(outcome.error.sentence) if _is_away(outcome.error) else outcome.error
+        raise Outage(outcome.error.sentence) if _is_away(outcome.error) else outcome.error
 
 
-def require_answer(destination: Destination) -> None:
+def require_reachable(destination: Destination) -> None:
     """Ask for a name that nothing has. Raises Away where not even that is answered: no object of a job is at fault.
 
     What will not pass is left to the job's own requests.
@@ -144,7 +144,7 @@ def require_answer(destination: Destination) -> None:
         destination.stat(f"portico-test-{secrets.token_hex(8)}")
     except PortalError as error:
         if _is_away(error):
-            raise Away(error.sentence) from error
+            raise Outage(error.sentence) from error
 
 
 def _is_away(error: PortalError) -> bool:
@@ -160,7 +160,7 @@ def _climb(storage: Storage, steps: list[Step], report: Callable[[], None]) -> _
     except PortalError as error:
         steps.append(Step(name="Settings", state="bad", sentence=error.sentence))
         report()
-        storages.note(storage.id, state="failed", sentence=_sentence(steps))
+        storages.record_test(storage.id, state="failed", sentence=_sentence(steps))
         return _Outcome(error=error)
     steps += [Step(name=name) for name, _attempt in attempts]
     for step in steps[-len(trial.writing()) :] if storage.mode == "import" else ():
@@ -168,16 +168,18 @@ def _climb(storage: Storage, steps: list[Step], report: Callable[[], None]) -> _
     try:
         failed = _take_each(steps, attempts, report)
         is_tidied = failed is None and storage.mode != "import"
-        uploads = unfinished_uploads.tidy(storage, trial.destination) if is_tidied else {}
+        uploads = unfinished_uploads.abort_abandoned(storage, trial.destination) if is_tidied else {}
     finally:
         trial.clear()
     mount = trial.destination.mount or None
     kept = {"state": _state(steps), "sentence": _sentence(steps)}
-    storages.note(storage.id, **kept, create_only=trial.create_only, mount=mount)
+    storages.record_test(storage.id, **kept, create_only=trial.create_only, mount=mount)
     return _Outcome(error=failed, uploads=uploads)
 
 
-def _take_each(steps: list[Step], attempts: Sequence[store.Step], report: Callable[[], None]) -> PortalError | None:
+def _take_each(
+    steps: list[Step], attempts: Sequence[store.NamedStep], report: Callable[[], None]
+) -> PortalError | None:
     """Take the steps up to the first that fails, and return why."""
     for step, (_name, attempt) in zip(steps, attempts, strict=True):
         if step.state != "off":
@@ -195,7 +197,7 @@ def _take(step: Step, attempt: Callable[[], str]) -> PortalError | None:
     began = time.monotonic()
     try:
         step.state, step.sentence = "ok", attempt()
-    except Remark as remark:
+    except StepWarning as remark:
         step.state, step.sentence = "warn", str(remark)
     except PortalError as error:
         step.state, step.sentence = "bad", error.sentence

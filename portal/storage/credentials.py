@@ -8,16 +8,16 @@ from portal.access.actors import Actor
 from portal.models import Secret, Storage, now
 
 
-def keep(storage_id: int, secret: dict[str, str], *, actor: Actor) -> None:
+def replace(storage_id: int, secret: dict[str, str], *, actor: Actor) -> None:
     """Seal the secrets of a storage in place of those before; none forgets them. Inside the caller's write block."""
-    forget(storage_id)
+    delete(storage_id)
     if secret:
         row = _row(storage_id)
         sealed = runtime.secrets().seal(json.dumps(secret), row=row)
         Secret.create(row=row, sealed=sealed, set_at=now(), set_by=actor.name or actor.type)
 
 
-def forget(storage_id: int) -> None:
+def delete(storage_id: int) -> None:
     Secret.delete().where(Secret.row == _row(storage_id)).execute()
 
 
@@ -30,7 +30,7 @@ def reveal(row: Storage) -> dict[str, str]:
     return opened
 
 
-def told(row: Storage) -> dict[str, Any]:
+def describe(row: Storage) -> dict[str, Any]:
     """When and by whom the secrets were set; both empty where there are none."""
     kept = Secret.get_or_none(Secret.row == _row(row.id))
     return {"set_at": kept and kept.set_at, "set_by": kept.set_by if kept else ""}

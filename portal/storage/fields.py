@@ -6,17 +6,17 @@ from typing import Any
 from portal import site_settings
 from portal.errors import BadValue, Taken
 from portal.models import Group, Project, Storage
-from portal.refusals import Refusals
+from portal.refusals import ErrorCollector
 from portal.storage import providers
 from portal.storage_drivers import object_keys
 from portal.tree import labels
 
 MODES = ("export", "import", "both")
-OF_ALL = ("label", "mode", "visible", "prefix", "threads")
+COMMON_FIELDS = ("label", "mode", "visible", "prefix", "threads")
 """What each storage has, whoever provides it."""
 
 
-def of_new(
+def clean_new(
     provider: str, config: dict[str, Any], given: Mapping[str, Any], secret: dict[str, str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Columns and secrets of a new one; `given` has all of OF_ALL.
@@ -24,47 +24,47 @@ def of_new(
     Raises BadValue or Taken, with the field; BadValues where several do not fit.
     """
     cleaned = config
-    with Refusals() as refusals:
+    with ErrorCollector() as refusals:
         values = _each_cleaned(given, refusals)
         with refusals.kept():
-            refuse_taken(values.get("label", ""))
+            refuse_taken_label(values.get("label", ""))
         with refusals.kept():
             cleaned = providers.clean(provider, config)
-            providers.refuse_archive(provider, cleaned, values.get("prefix", ""))
+            providers.refuse_archive_bucket(provider, cleaned, values.get("prefix", ""))
         with refusals.kept():
             secrets = providers.clean_secret(provider, cleaned, secret)
     return {**values, "provider": provider, "config": cleaned}, secrets
 
 
-def of_changed(
+def clean_changes(
     row: Storage, changes: dict[str, Any], secret: dict[str, str]
 ) -> tuple[dict[str, Any], dict[str, str] | None]:
     """What changes of one that is there, as columns, and its secrets; None: those before. Raises as `of_new`."""
-    given = {name: changes[name] for name in OF_ALL if name in changes}
-    place = _changed_place(row, {name: value for name, value in changes.items() if name not in OF_ALL})
+    given = {name: changes[name] for name in COMMON_FIELDS if name in changes}
+    place = _changed_place(row, {name: value for name, value in changes.items() if name not in COMMON_FIELDS})
     before = {"provider": row.provider, "config": row.config, "prefix": row.prefix}
-    with Refusals() as refusals:
+    with ErrorCollector() as refusals:
         values = _each_cleaned(given, refusals)
         with refusals.kept():
             if values.get("label", row.label) != row.label:
-                refuse_taken(values["label"])
+                refuse_taken_label(values["label"])
         with refusals.kept():
             if place:
                 place["config"] = providers.clean(place["provider"], place["config"])
             after = {**before, **values, **place}
-            providers.refuse_archive(after["provider"], after["config"], after["prefix"])
+            providers.refuse_archive_bucket(after["provider"], after["config"], after["prefix"])
         with refusals.kept():
             secrets = _changed_secrets(row, place, secret)
     return {**values, **place}, secrets
 
 
-def refuse_taken(label: str) -> None:
+def refuse_taken_label(label: str) -> None:
     """Raises Taken; once more within the write that uses it."""
     if Storage.select().where(Storage.label == label).exists():
         raise Taken(f"There is a storage {label} already.", field="label")
 
 
-def _each_cleaned(given: Mapping[str, Any], refusals: Refusals) -> dict[str, Any]:
+def _each_cleaned(given: Mapping[str, Any], refusals: ErrorCollector) -> dict[str, Any]:
     """The fields of the form that each storage has, checked; without those that are refused."""
     values = {}
     for name, value in given.items():
@@ -87,8 +87,12 @@ def _cleaned(name: str, value: Any) -> Any:
 def _threads(text: str) -> int:
     if text in ("", "0"):
         return 0
-    if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not 1 <= int(text) <= site_settings.MOST_THREADS:
-        sentence = f"{text[:16]} objects at once do not fit: from 1 to {site_settings.MOST_THREADS}, or nothing."
+    if (
+        not (text.isascii() and text.isdecimal())
+        or len(text) > 9
+        or not 1 <= int(text) <= site_settings.MAX_EXPORT_THREADS
+    ):
+        sentence = f"{text[:16]} objects at once do not fit: from 1 to {site_settings.MAX_EXPORT_THREADS}, or nothing."
         raise BadValue(sentence, field="threads")
     return int(text)
 
@@ -134,7 +138,7 @@ def _changed_secrets(row: Storage, place: dict[str, Any], given: dict[str, str])
 
 def _asks_again(row: Storage, place: dict[str, Any]) -> bool:
     """Whether a secret that was set is of another place or account now."""
-    provider = providers.named(place["provider"])
+    provider = providers.get(place["provider"])
     before, after = row.config, place["config"]
     decides = (*provider.place, *provider.account)
     is_changed = any((before.get(name) or "") != (after.get(name) or "") for name in decides)

@@ -7,25 +7,25 @@ from portal.jobs import jobs
 from portal.models import Job, Storage, now, writing
 from portal.storage import storages
 
-EVERY = timedelta(hours=4)
+TEST_INTERVAL = timedelta(hours=4)
 _SYSTEM = Actor(type="system", name="Portico", via="portal")
 
 
-def due(storage: Storage) -> datetime | None:
+def next_test(storage: Storage) -> datetime | None:
     """When the next test begins by itself; none where there was no first one."""
     tested: datetime | None = storage.tested
-    return tested and tested + EVERY
+    return tested and tested + TEST_INTERVAL
 
 
-def sweep() -> int:
+def enqueue_due_tests() -> int:
     """Have the workers test what was last tested too long ago; returns how many. Of two sweeps at once, one does it."""
-    if not storages.untested_since(now() - EVERY):
+    if not storages.untested_since(now() - TEST_INTERVAL):
         return 0
     with writing():
-        due = storages.untested_since(now() - EVERY)
+        due = storages.untested_since(now() - TEST_INTERVAL)
         made: list[Job] = [
             jobs.create("storage_test", actor=_SYSTEM, params={"storage": row.id}, what=row.label) for row in due
         ]
     for job in made:
-        jobs.ring(job)
+        jobs.enqueue(job)
     return len(made)

@@ -10,12 +10,12 @@ from peewee import fn
 
 from portal.models import Job, Storage, now
 
-DAYS = 30
-WELL, BADLY = ("done",), ("errors", "failed")
+DAYS_SHOWN = 30
+SUCCEEDED_STATES, FAILED_STATES = ("done",), ("errors", "failed")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Holds:
+class JobTotals:
     """Sums of what each export brought there, or each import from there; what two of them share is counted twice."""
 
     exports: int = 0
@@ -25,11 +25,11 @@ class Holds:
     """When the last export ended; none where that runs."""
 
 
-NOTHING = Holds()
+NO_TOTALS = JobTotals()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class DailyCounts:
     """Jobs of one kind on each day: all that ended well or badly, and the bad ones among them."""
 
     name: str
@@ -46,10 +46,10 @@ class Month:
     """The last 30 days of a time zone in their order, today last."""
 
     days: tuple[date, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[DailyCounts, ...]
 
 
-def holds(storage_ids: Sequence[int], kind: str = "export") -> dict[int, Holds]:
+def job_totals(storage_ids: Sequence[int], kind: str = "export") -> dict[int, JobTotals]:
     """What some storages hold of ours; those that hold nothing are missing. One statement, by an index.
 
     Of the kind `import`: what came from there.
@@ -59,7 +59,7 @@ def holds(storage_ids: Sequence[int], kind: str = "export") -> dict[int, Holds]:
         Job.storage.in_(list(storage_ids)), Job.kind == kind, Job.done > 0
     )
     return {
-        storage: Holds(exports=exports, objects=objects, size=size, last=Job.ended.python_value(last))
+        storage: JobTotals(exports=exports, objects=objects, size=size, last=Job.ended.python_value(last))
         for storage, exports, objects, size, last in found.group_by(Job.storage).tuples()
     }
 
@@ -73,7 +73,7 @@ def last_test(storage_id: int) -> Job | None:
     return found
 
 
-def tested_by(storage: Storage, test: Job | None) -> Job | None:
+def export_that_tested(storage: Storage, test: Job | None) -> Job | None:
     """The export that tested a storage before it began, where that was after its last test of its own, by an index."""
     if storage.tested is None or (test is not None and (test.ended is None or test.ended >= storage.tested)):
         return None
@@ -83,7 +83,7 @@ def tested_by(storage: Storage, test: Job | None) -> Job | None:
     return found
 
 
-def as_test(export: Job) -> dict[str, Any]:
+def export_test_view(export: Job) -> dict[str, Any]:
     """The test of a storage that an export made, as the view of a test has it; `export` is its number."""
     tested = export.result["tested"]
     result = {"steps": tested["steps"], "uploads": tested["uploads"]}
@@ -91,26 +91,26 @@ def as_test(export: Job) -> dict[str, Any]:
     return {"id": export.id, "export": export.id, "result": result, **told}
 
 
-def last(storage_id: int, *, most: int) -> list[Job]:
+def recent_transfers(storage_id: int, *, most: int) -> list[Job]:
     """Its exports and imports, the latest first."""
     found = Job.select().where(Job.storage == storage_id, Job.kind.in_(("export", "import")))
     by_age = (Job.id + 0).desc()  # not by the bare number, for which SQLite would walk the jobs of all storages
     return list(found.order_by(by_age).limit(most))
 
 
-def month(storage_id: int, mode: str, zone: ZoneInfo) -> Month:
+def last_30_days(storage_id: int, mode: str, zone: ZoneInfo) -> Month:
     """How its tests ended day by day, and what its mode allows; one statement, by an index."""
     today = now().astimezone(zone).date()
-    days = tuple(today - timedelta(days=back) for back in range(DAYS - 1, -1, -1))
+    days = tuple(today - timedelta(days=back) for back in range(DAYS_SHOWN - 1, -1, -1))
     found: Any = Job.select(Job.kind, Job.ended, Job.state).where(
         Job.storage == storage_id,
         Job.kind.in_([kind for kind, _name in _kinds(mode)]),
         Job.ended >= datetime.combine(days[0], time(), zone),
-        Job.state.in_((*WELL, *BADLY)),
+        Job.state.in_((*SUCCEEDED_STATES, *FAILED_STATES)),
     )
     counted: dict[tuple[str, date, bool], int] = {}
     for kind, ended, state in found.tuples():
-        key = kind, ended.astimezone(zone).date(), state in BADLY
+        key = kind, ended.astimezone(zone).date(), state in FAILED_STATES
         counted[key] = counted.get(key, 0) + 1
     return Month(days=days, rows=tuple(_row(*kind, days, counted) for kind in _kinds(mode)))
 
@@ -120,7 +120,7 @@ def _kinds(mode: str) -> tuple[tuple[str, str], ...]:
     return (("storage_test", "Tests"), *(pair for pair in used if mode in (pair[0], "both")))
 
 
-def _row(kind: str, name: str, days: Sequence[date], counted: dict[tuple[str, date, bool], int]) -> Row:
+def _row(kind: str, name: str, days: Sequence[date], counted: dict[tuple[str, date, bool], int]) -> DailyCounts:
     failed = tuple(counted.get((kind, day, True), 0) for day in days)
     well = (counted.get((kind, day, False), 0) for day in days)
-    return Row(name=name, all=tuple(map(sum, zip(well, failed, strict=True))), failed=failed)
+    return DailyCounts(name=name, all=tuple(map(sum, zip(well, failed, strict=True))), failed=failed)

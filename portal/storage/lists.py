@@ -17,14 +17,14 @@ class StorageRow:
     """A storage with what it holds of ours, and when the next test begins."""
 
     view: dict[str, Any]
-    holds: history.Holds
+    holds: history.JobTotals
     next_test: datetime | None
 
 
 def _storage_rows(rows: Sequence[Storage]) -> list[StorageRow]:
-    held = history.holds([row.id for row in rows])
+    held = history.job_totals([row.id for row in rows])
     return [
-        StorageRow(view=storages.view(row), holds=held.get(row.id, history.NOTHING), next_test=health.due(row))
+        StorageRow(view=storages.view(row), holds=held.get(row.id, history.NO_TOTALS), next_test=health.next_test(row))
         for row in rows
     ]
 

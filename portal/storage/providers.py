@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from portal import runtime
 from portal.errors import BadValue
 from portal.models import Storage
-from portal.refusals import Refusals
+from portal.refusals import ErrorCollector
 from portal.storage import same_server
 from portal.storage_drivers import form_fields
 from portal.storage_drivers.azure import config as azure_config
@@ -100,33 +100,33 @@ PROVIDERS = {
         asks_for=lambda _config: "secret_key",
         clean=s3_config.clean,
         clean_secret=s3_config.clean_secret,
-        in_words=s3_config.in_words,
+        in_words=s3_config.describe,
         module="portal.storage_drivers.s3.driver",
     ),
     "gcs": Provider(
         label="Google Cloud Storage",
         about="A bucket at Google.",
         form=gcs_config.FORM,
-        asks_for=gcs_config.asks_for,
+        asks_for=gcs_config.required_secret,
         clean=gcs_config.clean,
         clean_secret=gcs_config.clean_secret,
-        in_words=gcs_config.in_words,
+        in_words=gcs_config.describe,
         module="portal.storage_drivers.gcs.driver",
     ),
     "azure": Provider(
         label="Azure Blob Storage",
         about="A container of a storage account at Microsoft.",
         form=azure_config.FORM,
-        asks_for=azure_config.asks_for,
+        asks_for=azure_config.required_secret,
         clean=azure_config.clean,
         clean_secret=azure_config.clean_secret,
-        in_words=azure_config.in_words,
+        in_words=azure_config.describe,
         module="portal.storage_drivers.azure.driver",
     ),
 }
 
 
-def named(name: str) -> Provider:
+def get(name: str) -> Provider:
     """Raises BadValue for one that is not known."""
     provider = PROVIDERS.get(name)
     if provider is None:
@@ -137,8 +137,8 @@ def named(name: str) -> Provider:
 
 def clean(name: str, config: Config) -> Config:
     """The configuration of one provider, checked; what is empty may be a field of another. Raises BadValue or more."""
-    provider = named(name)
-    with Refusals() as refusals:
+    provider = get(name)
+    with ErrorCollector() as refusals:
         for field, value in config.items():
             if value not in ("", None, False) and field not in provider.fields:
                 refusals.add(BadValue(f"{provider.label} has no {field.replace('_', ' ')}.", field=field))
@@ -147,7 +147,7 @@ def clean(name: str, config: Config) -> Config:
 
 def clean_secret(name: str, config: Config, secret: Secrets) -> Secrets:
     """The secrets for a clean configuration; what is empty is not given. Raises BadValue."""
-    provider = named(name)
+    provider = get(name)
     given = {field: value for field, value in secret.items() if value}
     for field in given:
         if field not in provider.secrets:
@@ -155,25 +155,25 @@ def clean_secret(name: str, config: Config, secret: Secrets) -> Secrets:
     return provider.clean_secret(config, given)
 
 
-def refuse_archive(name: str, config: Config, prefix: str) -> None:
+def refuse_archive_bucket(name: str, config: Config, prefix: str) -> None:
     """Raise BadValue where objects would lie among the segments of the site's own archive, or segments among them."""
-    archive, url_of = runtime.current().bucket, {"s3": s3_config.url_of, "gcs": gcs_config.url_of}.get(name)
+    archive, url_of = runtime.current().bucket, {"s3": s3_config.endpoint_url, "gcs": gcs_config.endpoint_url}.get(name)
     if archive is None or url_of is None or config["bucket"] != archive.config["bucket"]:
         return
     mine, other = f"{prefix}/".lstrip("/"), f"{archive.prefix}/".lstrip("/")
     is_within = mine.startswith(other) or other.startswith(mine)
-    if is_within and same_server.is_one(url_of(config), s3_config.url_of(archive.config)):
+    if is_within and same_server.is_same(url_of(config), s3_config.endpoint_url(archive.config)):
         sentence = "Portico's own archive lies in this bucket, and within this prefix or around it."
         raise BadValue(f"{sentence} Choose another bucket, or a prefix beside it.", field="bucket")
 
 
-def destination(storage: Storage, secret: Secrets, *, lanes: int) -> "Destination":
+def open_destination(storage: Storage, secret: Secrets, *, lanes: int) -> "Destination":
     """The storage; nothing is reached for yet. `lanes`: how many parts of large objects it is sent at once.
 
     Raises BadValue where the site no longer allows its place.
     """
-    refuse_archive(storage.provider, storage.config, storage.prefix)
-    provider = named(storage.provider)
+    refuse_archive_bucket(storage.provider, storage.config, storage.prefix)
+    provider = get(storage.provider)
     module = importlib.import_module(provider.module)
     config = {**storage.config, "create_only": storage.create_only, "mount": storage.mount}
     opened: Destination = module.open_destination(config, storage.prefix, secret, lanes=lanes, **provider.options())

@@ -5,12 +5,12 @@ import socket
 
 from portal.storage_drivers import endpoints
 
-AMAZON = ("amazonaws.com", "amazonaws.com.cn")
+AMAZON_DOMAINS = ("amazonaws.com", "amazonaws.com.cn")
 """Worlds in which a bucket's name is taken once, in whatever region."""
-HERE = "this host"
+THIS_HOST = "this host"
 
 
-def is_one(url: str, other: str) -> bool:
+def is_same(url: str, other: str) -> bool:
     """By their hosts, else by the addresses that these have now. One that nobody knows leads nowhere.
 
     What differs in TLS alone is one server; of two programs at addresses of this host, one is assumed.
@@ -24,7 +24,7 @@ def is_one(url: str, other: str) -> bool:
 def _where(url: str) -> tuple[str, int]:
     host, port, _is_secure = endpoints.parse(url)
     host = host.encode("idna").decode().lower().rstrip(".")
-    host = next((world for world in AMAZON if host.endswith(f".{world}")), host)
+    host = next((world for world in AMAZON_DOMAINS if host.endswith(f".{world}")), host)
     return host, 443 if port == 80 else port
 
 
@@ -41,7 +41,7 @@ def _told(address: str) -> str:
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
         ip = ip.ipv4_mapped
-    return HERE if ip.is_loopback or _is_ours(ip) else str(ip)
+    return THIS_HOST if ip.is_loopback or _is_ours(ip) else str(ip)
 
 
 def _is_ours(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

@@ -10,7 +10,7 @@ from portal.access import audit, rights
 from portal.access.actors import Actor
 from portal.errors import Busy, Missing, NotAllowed
 from portal.jobs import jobs
-from portal.jobs.progress import ACTIVE
+from portal.jobs.progress import ACTIVE_STATES
 from portal.models import Job, Storage, now, writing
 from portal.storage import credentials, fields, providers
 from portal.tree import labels
@@ -41,11 +41,11 @@ def add(
     """
     rights.require_admin(actor)
     given = {"label": label, "mode": mode, "visible": visible, "prefix": prefix, "threads": threads}
-    values, secrets = fields.of_new(provider, config, given, dict(secret or {}))
+    values, secrets = fields.clean_new(provider, config, given, dict(secret or {}))
     with writing():
-        fields.refuse_taken(values["label"])
+        fields.refuse_taken_label(values["label"])
         row = Storage.create(**values, **actor.origin.fields)
-        credentials.keep(row.id, secrets, actor=actor)
+        credentials.replace(row.id, secrets, actor=actor)
         told = {name: value for name, value in values.items() if name != "config"}
         audit.record(actor, "storage:added", "storage", row.id, **told, **_told(values["config"]))
     return row
@@ -60,16 +60,16 @@ def edit(label: str, /, *, secret: Mapping[str, str] | None = None, actor: Actor
     """
     rights.require_admin(actor)
     row = get(label)
-    values, secrets = fields.of_changed(row, changes, {name: text for name, text in (secret or {}).items() if text})
+    values, secrets = fields.clean_changes(row, changes, {name: text for name, text in (secret or {}).items() if text})
     with writing():
         row = get(label)
         before = {name: getattr(row, name) for name in values}
         changed = {name: value for name, value in values.items() if before[name] != value}
         _refuse_locked(row, changed)
         if "label" in changed:
-            fields.refuse_taken(changed["label"])
+            fields.refuse_taken_label(changed["label"])
         if secrets is not None:
-            credentials.keep(row.id, secrets, actor=actor)
+            credentials.replace(row.id, secrets, actor=actor)
         if not changed and "config" in values and row.mount:
             changed["mount"], before["mount"] = "", row.mount
         if not changed and secrets is None:
@@ -89,10 +89,10 @@ def remove(label: str, *, actor: Actor) -> None:
     rights.require_admin(actor)
     with writing():
         row = get(label)
-        for job in working(row):
+        for job in active_jobs(row):
             sentence = f"Job {job.id} works on {row.label} ({jobs.KINDS[job.kind].label.lower()}, {job.state})."
             raise Busy(f"{sentence} Cancel it or wait for its end, then remove the storage.")
-        credentials.forget(row.id)
+        credentials.delete(row.id)
         row.delete_instance()
         audit.record(actor, "storage:removed", "storage", row.id, label=row.label, provider=row.provider)
 
@@ -101,7 +101,7 @@ def get(label: str) -> Storage:
     """Raises Missing."""
     row = Storage.get_or_none(Storage.label == labels.clean(label)) if label.strip() else None
     if row is None:
-        raise Missing(f"There is no storage {label[: labels.LONGEST]!r}.", field="to")
+        raise Missing(f"There is no storage {label[: labels.MAX_LABEL_LENGTH]!r}.", field="to")
     return row
 
 
@@ -113,7 +113,7 @@ def by_id(storage_id: int) -> Storage:
     return row
 
 
-def every() -> Sequence[Storage]:
+def list_all() -> Sequence[Storage]:
     """All storages by their labels."""
     return builtins.list(Storage.select().order_by(Storage.label))
 
@@ -150,11 +150,11 @@ def request_test(label: str, *, actor: Actor) -> int:
         row = get(label)
         job = jobs.create("storage_test", actor=actor, params={"storage": row.id}, what=row.label)
         audit.record(actor, "storage:tested", "storage", row.id, job=job.id)
-    jobs.ring(job)
+    jobs.enqueue(job)
     return int(job.id)
 
 
-def note(
+def record_test(
     storage_id: int, *, state: str, sentence: str, create_only: bool | None = None, mount: str | None = None
 ) -> None:
     """Keep how the last test ended; `since` tells how long it has been so.
@@ -176,7 +176,7 @@ def note(
 def untested_since(moment: datetime) -> Sequence[Storage]:
     """Storages that were tried once, but not since then, and that no job tries now."""
     rows = builtins.list(Storage.select().where(Storage.tested < moment))
-    active = {job.storage for job in working()} if rows else set()
+    active = {job.storage for job in active_jobs()} if rows else set()
     return [row for row in rows if row.id not in active]
 
 
@@ -203,9 +203,9 @@ def require_import(row: Storage, group: str, project: str) -> None:
         raise NotAllowed(f"{row.label} is only for {row.visible}. Choose another storage or project.", field="to")
 
 
-def working(row: Storage | None = None) -> Sequence[Job]:
+def active_jobs(row: Storage | None = None) -> Sequence[Job]:
     """Jobs that work on this storage, or on any."""
-    active = Job.select().where(Job.state.in_(ACTIVE), Job.storage.is_null(False))
+    active = Job.select().where(Job.state.in_(ACTIVE_STATES), Job.storage.is_null(False))
     return builtins.list(active if row is None else active.where(Job.storage == row.id))
 
 
@@ -216,7 +216,7 @@ def threads(row: Storage) -> int:
 
 def open(row: Storage) -> "Destination":
     """The storage, ready for use. Raises BadValue where the site no longer allows its place, Damaged for its secret."""
-    return providers.destination(row, credentials.reveal(row), lanes=threads(row))
+    return providers.open_destination(row, credentials.reveal(row), lanes=threads(row))
 
 
 def _refuse_locked(row: Storage, changed: dict[str, Any]) -> None:
@@ -224,7 +224,7 @@ def _refuse_locked(row: Storage, changed: dict[str, Any]) -> None:
     for field in _moved(row, changed):
         if row.prefix_locked:
             raise NotAllowed(f"Objects were exported to {row.label}, so its {field} stays. Add a new one.", field=field)
-    if {"config", "provider", "prefix"} & changed.keys() and any(working(row)):
+    if {"config", "provider", "prefix"} & changed.keys() and any(active_jobs(row)):
         field = next(iter(_moved(row, changed)), "settings")
         raise Busy(f"A job works on {row.label}; its {field} can change when that is over, or cancelled.", field=field)
 
@@ -232,7 +232,7 @@ def _refuse_locked(row: Storage, changed: dict[str, Any]) -> None:
 def _moved(row: Storage, changed: dict[str, Any]) -> builtins.list[str]:
     """The fields that would have objects lie elsewhere."""
     config: dict[str, Any] = changed.get("config") or row.config
-    place = [name for name in providers.named(row.provider).place if config.get(name) != row.config.get(name)]
+    place = [name for name in providers.get(row.provider).place if config.get(name) != row.config.get(name)]
     return [name for name in ("provider", "prefix") if name in changed] or place
 
 

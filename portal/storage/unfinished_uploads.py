@@ -6,19 +6,19 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from portal.errors import PortalError
-from portal.jobs.progress import ACTIVE
+from portal.jobs.progress import ACTIVE_STATES
 from portal.models import Job, JobItem, Storage
 from portal.storage_drivers.destination import Destination
-from portal.tree.walk import MANIFESTS
+from portal.tree.walk import MANIFESTS_FOLDER
 
 log = logging.getLogger(__name__)
-WHATEVER_AGE = timedelta(days=-1)
+ANY_AGE = timedelta(days=-1)
 """The clock of the store may be ahead of ours."""
-MOST = 1000
+MAX_COUNTED = 1000
 """Unfinished uploads that are counted."""
 
 
-def tidy(storage: Storage, destination: Destination) -> dict[str, int]:
+def abort_abandoned(storage: Storage, destination: Destination) -> dict[str, int]:
     """Free what an export of ours left there a day ago or longer; other programs' uploads stay.
 
     Returns how many were `freed` and how many are `left` (those of a running export too); nothing where the store
@@ -27,7 +27,7 @@ def tidy(storage: Storage, destination: Destination) -> dict[str, int]:
     jobs = [job.id for job in Job.select(Job.id).where(Job.storage == storage.id, Job.kind == "export")]
 
     def is_ours(key: str) -> bool:
-        if key.startswith((f"{MANIFESTS}/", "portico-test-")):
+        if key.startswith((f"{MANIFESTS_FOLDER}/", "portico-test-")):
             return True
         return bool(JobItem.select().where(JobItem.job.in_(jobs), JobItem.key == key).exists())
 
@@ -35,16 +35,16 @@ def tidy(storage: Storage, destination: Destination) -> dict[str, int]:
     return {} if left is None else {"freed": freed, "left": left}
 
 
-def free_of(job: Job, storage: Storage, destination: Destination) -> int:
+def abort_of_job(job: Job, storage: Storage, destination: Destination) -> int:
     """Free what an earlier run of this export left in the middle of an object; others that run now keep theirs."""
-    running = [other.id for other in Job.select().where(Job.state.in_(ACTIVE), Job.id != job.id)]
+    running = [other.id for other in Job.select().where(Job.state.in_(ACTIVE_STATES), Job.id != job.id)]
     rows = JobItem.select(JobItem.id)
 
     def is_ours(key: str) -> bool:
         named = rows.where(JobItem.job == job, JobItem.key == key, JobItem.state.in_(("pending", "sent"))).exists()
         return bool(named and not rows.where(JobItem.job.in_(running), JobItem.key == key).exists())
 
-    return _free(storage, destination, is_ours, older=WHATEVER_AGE)
+    return _free(storage, destination, is_ours, older=ANY_AGE)
 
 
 def _free(storage: Storage, destination: Destination, is_ours: Callable[[str], bool], **age: timedelta) -> int:
@@ -58,6 +58,6 @@ def _free(storage: Storage, destination: Destination, is_ours: Callable[[str], b
 def _left(destination: Destination) -> int | None:
     """How many unfinished uploads there are; None where the store does not tell."""
     try:
-        return sum(1 for _upload in itertools.islice(destination.leftovers(WHATEVER_AGE), MOST))
+        return sum(1 for _upload in itertools.islice(destination.leftovers(ANY_AGE), MAX_COUNTED))
     except PortalError:
         return None

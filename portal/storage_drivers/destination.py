@@ -11,22 +11,24 @@ from typing import Any, TypeVar
 
 from portal.errors import BadValue, Damaged, Missing, PortalError, Taken
 from portal.storage_drivers import object_keys
-from portal.storage_drivers.store import CHUNK, Content, Interrupted, Stat, Step, Store, Upload
+from portal.storage_drivers.store import Content, Interrupted, NamedStep, Stat, Store, Upload
 
-__all__ = ["CHUNK", "Content", "Destination", "Stat"]
+__all__ = ["Content", "Destination", "Stat"]
 
-TRIES = 4
-PAUSE = 0.5
+MAX_TRIES = 4
+FIRST_PAUSE = 0.5
 """Seconds before the second try; each later one waits twice as long."""
-LONGEST_PAUSE = 20.0
+MAX_PAUSE = 20.0
 """Seconds, also where the server asks for more: the job comes back later then."""
-MOST_EMPTY = 1000
+MAX_EMPTY_PAGES = 1000
 """Pages of a list in a row on which nothing is."""
-LEFT_AFTER = timedelta(days=1)
+ABANDONED_AFTER = timedelta(days=1)
 """Age of an unfinished upload that no run can be working on any more."""
-OTHER_CONTENT = "Other content lies under this key; it was left as it is. Move it away, or export under another prefix."
-OTHER_BYTES = "The storage gives back other bytes than were sent. Check it, and do not rely on what lies there."
-NOT_AS_TAKEN_IN = (
+KEY_HAS_OTHER_CONTENT = (
+    "Other content lies under this key; it was left as it is. Move it away, or export under another prefix."
+)
+READ_BACK_DIFFERS = "The storage gives back other bytes than were sent. Check it, and do not rely on what lies there."
+SOURCE_DAMAGED = (
     "The bytes to be sent are not those that were taken in. `portal reindex` names what of the archive is damaged, "
     "to be restored from a backup."
 )
@@ -49,7 +51,7 @@ class Destination(ABC):
         open_store: Callable[[], Store],
         *,
         prefix: str,
-        tries: int = TRIES,
+        tries: int = MAX_TRIES,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self._open_store = open_store
@@ -99,10 +101,10 @@ class Destination(ABC):
         """From now on it is sent no more than so many large objects, or parts of them, at once."""
 
     @abstractmethod
-    def leftovers(self, older: timedelta = LEFT_AFTER) -> Iterator[tuple[str, Upload]]:
+    def leftovers(self, older: timedelta = ABANDONED_AFTER) -> Iterator[tuple[str, Upload]]:
         """Uploads under the prefix that nobody will finish, each with its key."""
 
-    def tidy(self, ours: Callable[[str], bool], older: timedelta = LEFT_AFTER) -> int:
+    def tidy(self, ours: Callable[[str], bool], older: timedelta = ABANDONED_AFTER) -> int:
         """Abort the leftovers whose key is one of `ours` (another program may use the bucket); returns how many."""
         found = [upload for key, upload in self.leftovers(older) if ours(key)]
         for upload in found:
@@ -188,7 +190,7 @@ class Destination(ABC):
                     # RGW begins its list with the name after which it should.
                     later = [found for found in page if found.key != last]
                     failures, empty = 0, 0 if later else empty + 1
-                    if empty > MOST_EMPTY or (later and self._is_circle(page, last)):
+                    if empty > MAX_EMPTY_PAGES or (later and self._is_circle(page, last)):
                         raise Damaged("The storage says again and again that its list goes on. It cannot be listed.")
                     for found in later:
                         last = found.key
@@ -206,7 +208,7 @@ class Destination(ABC):
             return all(found.key <= last for found in page)
         return page[-1].key == last
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> Sequence[NamedStep]:
         """The first steps of the test, which the provider knows."""
         return self._store.steps()
 
@@ -222,7 +224,7 @@ class Destination(ABC):
 
     def _name(self, key: str) -> str:
         """The whole name of a key. Raises BadValue for one that is no name in any store, or too long for this one."""
-        if not object_keys.NO_SEGMENTS.isdisjoint(key.split("/")) or "\0" in key:
+        if not object_keys.FORBIDDEN_SEGMENTS.isdisjoint(key.split("/")) or "\0" in key:
             raise BadValue(f"{key[:200]!r} cannot be the name of an object.")
         name = self._prefix + key
         if (length := len(name.encode(errors="surrogateescape"))) > self._store.longest:
@@ -240,7 +242,7 @@ class Destination(ABC):
     def _require_ours(self, content: Content, error: Taken) -> None:
         """Raises BadValue where something else lies under the key; an earlier run of ours may have written it."""
         if not self.holds(content.key, size=content.size, digest=content.digest, came=content.came):
-            raise BadValue(OTHER_CONTENT) from error
+            raise BadValue(KEY_HAS_OTHER_CONTENT) from error
 
     def _persist(
         self,
@@ -271,10 +273,10 @@ class Destination(ABC):
                 return settle()
 
     def _pause(self, failures: int, error: Interrupted) -> None:
-        self._wait(min(LONGEST_PAUSE, max(error.after, PAUSE * 2 ** (failures - 1))))
+        self._wait(min(MAX_PAUSE, max(error.after, FIRST_PAUSE * 2 ** (failures - 1))))
 
 
-def checked(chunks: Iterable[bytes], *, size: int, digest: str) -> Iterator[bytes]:
+def checked_chunks(chunks: Iterable[bytes], *, size: int, digest: str) -> Iterator[bytes]:
     """The chunks; raises Damaged before the end of what was not announced so, and thus nothing of it appears."""
     running = hashlib.sha256()
     seen = 0
@@ -285,4 +287,4 @@ def checked(chunks: Iterable[bytes], *, size: int, digest: str) -> Iterator[byte
             break
         yield chunk
     if seen != size or running.hexdigest() != digest:
-        raise Damaged(NOT_AS_TAKEN_IN)
+        raise Damaged(SOURCE_DAMAGED)

@@ -21,7 +21,7 @@ _LINK_LOCAL = "a link-local address, where clouds keep credentials"
 _AT_THE_END = tuple(ipaddress.IPv6Network(text) for text in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48"))
 """IPv6 networks whose addresses end with an IPv4 one: IPv4-compatible (RFC 4291), NAT64 (RFC 6052, RFC 8215)."""
 _NAT64_OF_A_SITE = _AT_THE_END[-1]
-LONGEST_CA = 100_000
+MAX_CA_LENGTH = 100_000
 _HOST = re.compile(r"[A-Za-z0-9._:%-]+")
 
 
@@ -38,11 +38,11 @@ def parse(url: str) -> tuple[str, int, bool]:
     if parts.scheme not in ("http", "https") or not named or more or port == 0 or not url.strip().isprintable():
         raise _no_url(url)
     is_secure = parts.scheme == "https"
-    refuse_literal(host)
+    refuse_literal_address(host)
     return host, port or (443 if is_secure else 80), is_secure
 
 
-def cleaned(url: str, *, field: str = "endpoint") -> str:
+def clean(url: str, *, field: str = "endpoint") -> str:
     """An endpoint as a configuration keeps it; empty where none is given. Raises as `parse`, with the field."""
     url = url.strip().rstrip("/")
     if url:
@@ -54,26 +54,26 @@ def cleaned(url: str, *, field: str = "endpoint") -> str:
     return url
 
 
-def cleaned_ca(text: str) -> str:
+def clean_ca(text: str) -> str:
     """A CA certificate (PEM), or nothing. Raises BadValue."""
     text = text.strip()
-    if len(text) > LONGEST_CA:
-        raise BadValue(f"The CA certificate has more than {LONGEST_CA:,} letters.", field="ca")
+    if len(text) > MAX_CA_LENGTH:
+        raise BadValue(f"The CA certificate has more than {MAX_CA_LENGTH:,} letters.", field="ca")
     if text:
-        context(text)
+        tls_context(text)
     return text
 
 
-def refuse_literal(host: str) -> None:
+def refuse_literal_address(host: str) -> None:
     """`refuse` for a host that is an address itself."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return
-    refuse(str(address), host)
+    refuse_address(str(address), host)
 
 
-def refuse(address: str, host: str) -> None:
+def refuse_address(address: str, host: str) -> None:
     """Raise NotAllowed for an address that no storage has: link-local, metadata of a cloud, unspecified, multicast.
 
     An IPv6 address is judged by the IPv4 address that it carries too: a gateway would lead there.
@@ -104,7 +104,7 @@ def _carried(ip: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
                 yield guessed
 
 
-def context(ca: str) -> ssl.SSLContext:
+def tls_context(ca: str) -> ssl.SSLContext:
     """What TLS trusts: the storage's own CA (PEM) alone, or what this machine and the web trust. Raises BadValue."""
     try:
         made = ssl.create_default_context(cadata=ca or None)

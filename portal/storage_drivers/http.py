@@ -18,25 +18,25 @@ from requests.adapters import HTTPAdapter
 
 from portal.errors import BadValue, Damaged, PortalError, Unreachable
 from portal.storage_drivers import endpoints
-from portal.storage_drivers.store import CHUNK, MIB, Body, Interrupted
+from portal.storage_drivers.store import CHUNK_SIZE, MIB, Body, Interrupted
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
-BLOCK = MIB // 4
+SEND_BLOCK_SIZE = MIB // 4
 """Bytes of a body that are handed to the network at a time; each must be taken within the limit for an answer."""
-LONGEST_BODY = 16 * MIB
+MAX_BODY_SIZE = 16 * MIB
 """Bytes of an answer that is no object: a page of a list, an error."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class Timeouts:
     """Seconds to wait for a connection, and for the next bytes of an answer."""
 
     connect: float = CONNECT_SECONDS
     read: float = READ_SECONDS
 
 
-def open_session(ca: str, limits: Limits, *, secure: bool) -> requests.Session:
+def open_session(ca: str, limits: Timeouts, *, secure: bool) -> requests.Session:
     """A session of our own: nothing from the environment (proxies, .netrc, bundles), no retries, no cookies.
 
     It knows only https, or only http where that is meant.
@@ -49,10 +49,10 @@ def open_session(ca: str, limits: Limits, *, secure: bool) -> requests.Session:
     return session
 
 
-def send(session: requests.Session, request: requests.Request, limits: Limits) -> requests.Response:
+def send(session: requests.Session, request: requests.Request, limits: Timeouts) -> requests.Response:
     """Send one request; the answer's body is not read yet. Redirects are not followed. Raises as `Store` says."""
     where = urllib3.util.parse_url(str(request.url))
-    with explained(f"{where.host}:{where.port}", limits):
+    with translated_errors(f"{where.host}:{where.port}", limits):
         prepared = session.prepare_request(request)
         answer = session.send(
             prepared, stream=True, allow_redirects=False, timeout=(limits.connect, limits.read), verify=True
@@ -61,72 +61,72 @@ def send(session: requests.Session, request: requests.Request, limits: Limits) -
         return answer
 
 
-def body(response: requests.Response, limits: Limits, most: int = LONGEST_BODY) -> bytes:
+def read_body(response: requests.Response, limits: Timeouts, most: int = MAX_BODY_SIZE) -> bytes:
     """The whole of an answer that is no object. Raises Interrupted for half of one, Unreachable for too much."""
     found = bytearray()
-    for chunk in stream(response, limits):
+    for chunk in stream_body(response, limits):
         found += chunk
         if len(found) > most:
             raise Unreachable("The storage answers with more than any answer has. Check the endpoint.", permanent=True)
     return bytes(found)
 
 
-def refusal(response: requests.Response, limits: Limits) -> bytes:
+def read_error_body(response: requests.Response, limits: Timeouts) -> bytes:
     """What an answer says that refuses something; nothing where it breaks off."""
     try:
-        return body(response, limits)
+        return read_body(response, limits)
     except Interrupted:
         return b""
 
 
-def let_go(response: requests.Response, limits: Limits) -> None:
+def drain(response: requests.Response, limits: Timeouts) -> None:
     """Read what is left of an answer of which nothing more is wanted: its connection then serves the next request."""
     with contextlib.suppress(Unreachable):
-        body(response, limits)
+        read_body(response, limits)
 
 
-def stream(response: requests.Response, limits: Limits) -> Iterator[bytes]:
+def stream_body(response: requests.Response, limits: Timeouts) -> Iterator[bytes]:
     """The body of an answer as it comes over the wire. Raises Interrupted where it breaks off."""
-    with contextlib.closing(response), explained(host_of(response), limits):
+    with contextlib.closing(response), translated_errors(host_and_port(response), limits):
         while True:
-            chunk = response.raw.read(CHUNK, decode_content=False)
+            chunk = response.raw.read(CHUNK_SIZE, decode_content=False)
             if not chunk:
                 return
             yield chunk
 
 
-def bounds(offset: int, size: int | None) -> str:
+def range_header(offset: int, size: int | None) -> str:
     """What a Range header says for these bytes (RFC 9110, 14.1.2); empty for the whole object."""
     if not offset and size is None:
         return ""
     return f"bytes={offset}-{'' if size is None else offset + size - 1}"
 
 
-def content(
-    response: requests.Response, limits: Limits, failure: Callable[[], PortalError], *, is_part: bool
+def object_content(
+    response: requests.Response, limits: Timeouts, failure: Callable[[], PortalError], *, is_part: bool
 ) -> Iterator[bytes]:
     """The bytes of an object, or of its part that was asked for; none where the object ends before the part begins.
 
     Raises what `failure` makes of a refusal; Damaged where a whole object comes for a part.
     """
     if response.status_code == 416:
-        let_go(response, limits)
+        drain(response, limits)
         return
     if response.status_code not in (200, 206):
         raise failure()
     if is_part and response.status_code == 200:
         response.close()
         raise Damaged("The storage sends a whole object where a part was asked for. Do not use it.")
-    yield from stream(response, limits)
+    yield from stream_body(response, limits)
 
 
-def host_of(response: requests.Response) -> str:
+def host_and_port(response: requests.Response) -> str:
     """Host and port of the server that answered."""
     where = urllib3.util.parse_url(str(response.url))
     return f"{where.host}:{where.port}"
 
 
-def patience(response: requests.Response) -> float:
+def retry_after(response: requests.Response) -> float:
     """For how many seconds the server asks us to wait (RFC 9110, 10.2.3), or 0."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
@@ -139,18 +139,20 @@ def patience(response: requests.Response) -> float:
 
 
 @contextlib.contextmanager
-def explained(where: str, limits: Limits) -> Iterator[None]:
+def translated_errors(where: str, limits: Timeouts) -> Iterator[None]:
     """The network's errors in words; `where` is host and port."""
     handled = sys.exception()
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
-        raise in_words(error, where, limits, handled) from error
+        raise translate_error(error, where, limits, handled) from error
     except UnicodeError as error:
         raise BadValue(f"{where[:100]!r} is no name of a server.", field="endpoint") from error
 
 
-def in_words(error: BaseException, where: str, limits: Limits, handled: BaseException | None = None) -> PortalError:
+def translate_error(
+    error: BaseException, where: str, limits: Timeouts, handled: BaseException | None = None
+) -> PortalError:
     """What an error of the network means for the person who chose the endpoint.
 
     `handled` was there before: Python names it as the context of all that happens while it is handled.
@@ -217,14 +219,14 @@ def _causes(error: BaseException, handled: BaseException | None) -> Iterator[Bas
 class _Adapter(HTTPAdapter):
     """Connects with our own context, and only to addresses that a storage may have."""
 
-    def __init__(self, ca: str, limits: Limits, *, secure: bool) -> None:
+    def __init__(self, ca: str, limits: Timeouts, *, secure: bool) -> None:
         # It takes 20 ms to read whom this machine trusts.
-        self._context = endpoints.context(ca) if secure else None
+        self._context = endpoints.tls_context(ca) if secure else None
         self._limits = limits
         super().__init__(pool_connections=2, pool_maxsize=4)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        super().init_poolmanager(*arguments, **options, ssl_context=self._context, blocksize=BLOCK)
+        super().init_poolmanager(*arguments, **options, ssl_context=self._context, blocksize=SEND_BLOCK_SIZE)
         self.poolmanager.pool_classes_by_scheme = _pools(self._limits)
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
@@ -236,7 +238,7 @@ class _Adapter(HTTPAdapter):
         """Leave all of TLS to our context."""
 
 
-def _pools(limits: Limits) -> dict[str, Any]:
+def _pools(limits: Timeouts) -> dict[str, Any]:
     class Plain(_Checked, urllib3.connection.HTTPConnection):
         seconds = limits.read
 
@@ -262,7 +264,7 @@ class _Checked:
     def _new_conn(self) -> socket.socket:
         made: socket.socket = super()._new_conn()  # type: ignore[misc]
         try:
-            endpoints.refuse(made.getpeername()[0], self.host)
+            endpoints.refuse_address(made.getpeername()[0], self.host)
         except BaseException:
             made.close()
             raise
@@ -292,7 +294,7 @@ class Connection(LibcloudConnection):
     """What Libcloud's drivers send by: make a child with `connection_class`."""
 
     ca = ""
-    limits = Limits()
+    limits = Timeouts()
 
     def __init__(self, host: str, port: int, secure: bool | None = None, **_options: Any) -> None:
         super().__init__(host, port, secure=secure)  # type: ignore[no-untyped-call]
@@ -307,7 +309,7 @@ class Connection(LibcloudConnection):
         # The space is the one character that a query and a path spell differently; every signature wants the latter.
         path, mark, query = url.partition("?")
         url = f"{self.host}{path}{mark}{query.replace('+', '%20')}"
-        if isinstance(body, Body) and len(body) > BLOCK:
+        if isinstance(body, Body) and len(body) > SEND_BLOCK_SIZE:
             body = _Blocks(body)
         headers = {name: str(value) for name, value in (headers or {}).items()}
         self.answer = send(self.session, requests.Request(method, url, data=body, headers=headers), self.limits)
@@ -316,6 +318,6 @@ class Connection(LibcloudConnection):
     prepared_request = request  # type: ignore[assignment]
 
 
-def connection_class(ca: str, limits: Limits) -> type[Connection]:
+def connection_class(ca: str, limits: Timeouts) -> type[Connection]:
     """For `connectionCls.conn_class` of one driver."""
     return type("StorageConnection", (Connection,), {"ca": ca, "limits": limits})

@@ -70,7 +70,7 @@ class Parts(Iterator[Part]):
         return body, running.hexdigest() if self._digests else ""
 
 
-class Lanes:
+class PartSender:
     """As many parts at once as there are lanes. A part is made only once one is free for it: no others wait in memory.
 
     Any number of threads may send by the same lanes.

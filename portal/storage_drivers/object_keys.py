@@ -5,9 +5,9 @@ import unicodedata
 
 from portal.errors import BadValue
 
-LONGEST = 255
+MAX_SEGMENT_BYTES = 255
 """Bytes of a segment: the limit of the common file systems."""
-NO_SEGMENTS = frozenset(("", ".", ".."))
+FORBIDDEN_SEGMENTS = frozenset(("", ".", ".."))
 """What can be no segment, since it would lead elsewhere."""
 
 _BAD = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\ud800-\udfff\ufffe\uffff]')
@@ -25,7 +25,7 @@ def segment(text: str) -> str:
 
 def shorten(text: str, *, room: int = 0) -> str:
     """The text in at most 255 bytes less `room`, cut before its ending (`.dcm`), which stays."""
-    limit = LONGEST - room
+    limit = MAX_SEGMENT_BYTES - room
     if len(text.encode()) <= limit:
         return text
     stem, ending = _split(text)
@@ -33,7 +33,7 @@ def shorten(text: str, *, room: int = 0) -> str:
     return kept.decode(errors="ignore") + ending
 
 
-def told_apart(text: str, number: int) -> str:
+def with_row_number(text: str, number: int) -> str:
     """The segment with `~` and the row's number in 8 hex digits, before its ending."""
     mark = f"~{number:08x}"
     stem, ending = _split(shorten(text, room=len(mark)))
@@ -47,7 +47,7 @@ def versioned(text: str, number: int) -> str:
     return f"{stem}{mark}{ending}"
 
 
-def folded(text: str) -> str:
+def case_folded(text: str) -> str:
     """What two segments have in common that a store without case would take for one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
@@ -58,15 +58,15 @@ def clean_prefix(text: str) -> str:
         raise BadValue("The prefix begins with a slash; write it like research/2027.", field="prefix")
     prefix = unicodedata.normalize("NFC", text).strip().rstrip("/")
     for part in prefix.split("/") if prefix else ():
-        if part in NO_SEGMENTS:
+        if part in FORBIDDEN_SEGMENTS:
             raise BadValue("The prefix has an empty part, . or ..; write it like research/2027.", field="prefix")
-        if len(part.encode(errors="replace")) > LONGEST:
-            raise BadValue(f"A part of the prefix has more than {LONGEST} bytes; shorten it.", field="prefix")
+        if len(part.encode(errors="replace")) > MAX_SEGMENT_BYTES:
+            raise BadValue(f"A part of the prefix has more than {MAX_SEGMENT_BYTES} bytes; shorten it.", field="prefix")
         if part != segment(part):
             sentence = f"Not every store takes the prefix part {part[:40]!r}; write {segment(part)[:40]!r}."
             raise BadValue(sentence, field="prefix")
-    if len(prefix.encode()) > 2 * LONGEST:
-        raise BadValue(f"The prefix has more than {2 * LONGEST} bytes; shorten it.", field="prefix")
+    if len(prefix.encode()) > 2 * MAX_SEGMENT_BYTES:
+        raise BadValue(f"The prefix has more than {2 * MAX_SEGMENT_BYTES} bytes; shorten it.", field="prefix")
     return prefix
 
 

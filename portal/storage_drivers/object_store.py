@@ -9,12 +9,23 @@ from functools import partial
 from typing import Any
 
 from portal.errors import Missing, PortalError, Taken
-from portal.storage_drivers.destination import LEFT_AFTER, OTHER_BYTES, Destination, Guard, checked
-from portal.storage_drivers.multipart import Buffers, Lanes, Parts
-from portal.storage_drivers.store import MIB, Content, Differs, NotKept, ObjectStore, Part, Unsupported, Upload
+from portal.storage_drivers.destination import ABANDONED_AFTER, READ_BACK_DIFFERS, Destination, Guard, checked_chunks
+from portal.storage_drivers.multipart import Buffers, Parts, PartSender
+from portal.storage_drivers.store import (
+    MIB,
+    Content,
+    ObjectLost,
+    ObjectStore,
+    Part,
+    ReadBackDiffers,
+    Unsupported,
+    Upload,
+)
 
-FORGOTTEN = "The storage has lost the upload, or a part of it, before its end. The object is sent again from its start."
-NOT_KEPT = "The storage said that it took the object, but does not have it. Check it, and do not rely on it."
+UPLOAD_LOST = (
+    "The storage has lost the upload, or a part of it, before its end. The object is sent again from its start."
+)
+OBJECT_LOST = "The storage said that it took the object, but does not have it. Check it, and do not rely on it."
 
 
 class ObjectStoreDestination(Destination):
@@ -23,7 +34,7 @@ class ObjectStoreDestination(Destination):
     def __init__(self, open_store: Callable[[], ObjectStore], *, lanes: int = 1, **options: Any) -> None:
         super().__init__(open_store, **options)
         self._buffers = Buffers()
-        self._lanes = Lanes(lanes)
+        self._lanes = PartSender(lanes)
 
     def expect(self, objects: int) -> None:
         """Nothing: a thread opens its store when it needs it."""
@@ -35,7 +46,7 @@ class ObjectStoreDestination(Destination):
         name = self._name(key)
         if not overwrite:
             self._refuse_taken(name)
-        sound = checked(chunks, size=size, digest=digest)
+        sound = checked_chunks(chunks, size=size, digest=digest)
         if size <= self._store.small:
             self._put_whole(name, b"".join(sound), digest, overwrite)
         else:
@@ -61,12 +72,12 @@ class ObjectStoreDestination(Destination):
         try:
             is_whole = self.holds(content.key, size=size, digest=digest, came=content.came)
         except Missing as error:
-            raise NotKept(NOT_KEPT) from error
+            raise ObjectLost(OBJECT_LOST) from error
         if not is_whole:
-            raise Differs(OTHER_BYTES)
+            raise ReadBackDiffers(READ_BACK_DIFFERS)
         return None
 
-    def leftovers(self, older: timedelta = LEFT_AFTER) -> Iterator[tuple[str, Upload]]:
+    def leftovers(self, older: timedelta = ABANDONED_AFTER) -> Iterator[tuple[str, Upload]]:
         before = datetime.now(UTC) - older
         for upload in self._store.unfinished(self._prefix):
             if upload.since is not None and upload.since < before:
@@ -114,7 +125,7 @@ class ObjectStoreDestination(Destination):
         except Missing as error:
             if not self._is_there(name, size, digest):
                 self._forget(upload)
-                raise NotKept(FORGOTTEN) from error
+                raise ObjectLost(UPLOAD_LOST) from error
         except BaseException:
             self._forget(upload)
             raise

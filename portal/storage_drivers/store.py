@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from portal.errors import Away, BadValue, Damaged, Unreachable
+from portal.errors import BadValue, Damaged, Outage, Unreachable
 
 MIB = 1 << 20
 Body = bytes | bytearray | memoryview
 """What goes to a store by one request."""
-CHUNK = MIB // 4
+CHUNK_SIZE = MIB // 4
 """Bytes of one piece of what is read: they are hashed, and copied, while the processor still has them in its cache."""
 
 
@@ -34,13 +34,13 @@ class Interrupted(Unreachable):
         self.after = after
 
 
-class NoPlace(Away):
+class ContainerMissing(Outage):
     """The bucket, container or folder itself is not there, and with it no object. Only a mount comes back by itself."""
 
     permanent = True
 
 
-class NotKept(Unreachable):
+class ObjectLost(Unreachable):
     """The store took an object, or parts of one, and does not have them: of this object alone, which is sent anew."""
 
 
@@ -48,15 +48,15 @@ class Unsupported(BadValue):
     """The store does not know something that was asked of it."""
 
 
-class Remark(Exception):
+class StepWarning(Exception):
     """A step of the test that went well, but not in every way that we should like."""
 
 
-class Differs(BadValue):
+class ReadBackDiffers(BadValue):
     """The store gives back other bytes than were sent."""
 
 
-class Extent(NamedTuple):
+class FileExtent(NamedTuple):
     """Where content begins in a file of this machine's disks."""
 
     file: str
@@ -79,7 +79,7 @@ class Content:
     """Its bytes; may raise on the way."""
     came: Callable[[int], None] = _ignore
     """Hears of each piece, in bytes, that is read back; may wait, or raise."""
-    source: "bytes | Extent | None" = None
+    source: "bytes | FileExtent | None" = None
     """The same bytes for another process of ours; None where they come by `chunks` alone."""
     sent: bool = False
     """Whether the store has said that it took it, which proves nothing yet."""
@@ -114,7 +114,7 @@ class Upload:
     since: datetime | None = None
 
 
-class Onward:
+class ListProgress:
     """What one list has brought so far, of which nothing may come twice: else it would go round for ever.
 
     It keeps a number of each, not the thing, so that a list of any length takes little memory.
@@ -131,7 +131,7 @@ class Onward:
             raise Damaged("The storage says again and again that its list goes on. It cannot be listed.")
 
 
-Step = tuple[str, Callable[[], str]]
+NamedStep = tuple[str, Callable[[], str]]
 """A step of the test: its name, and what it does. That returns a sentence, or raises PortalError or Remark."""
 
 
@@ -163,7 +163,7 @@ class Store(Protocol):
     def pages(self, prefix: str, after: str) -> Iterator[Sequence[Stat]]:
         """Objects whose names begin with `prefix` and come after `after`, in the order of their UTF-8 bytes."""
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> Sequence[NamedStep]:
         """The first steps of the test, up to: the bucket is found."""
 
 

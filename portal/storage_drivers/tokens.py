@@ -11,25 +11,25 @@ import requests
 
 from portal.errors import NotAllowed, PortalError, Unreachable
 from portal.storage_drivers import connect, http
-from portal.storage_drivers.http import Limits
+from portal.storage_drivers.http import Timeouts
 from portal.storage_drivers.store import Interrupted
 
-EARLY = 300.0
+RENEW_BEFORE_END = 300.0
 """Seconds before its end at which a token is no longer used."""
-FRESH = 60.0
+MIN_AGE_TO_RENEW = 60.0
 """Seconds within which a token that is refused would be no better if it were fetched anew."""
-LONGEST = 64 * 1024
-Fetched = tuple[str, float]
+MAX_ANSWER_SIZE = 64 * 1024
+FetchedToken = tuple[str, float]
 
 
-class NotSignedIn(NotAllowed):
+class CredentialsRefused(NotAllowed):
     """The store, or who signs in for it, does not take the credentials."""
 
 
-class Tokens:
+class TokenCache:
     """The token of one account; the stores of all threads share it."""
 
-    def __init__(self, fetch: Callable[[], Fetched]) -> None:
+    def __init__(self, fetch: Callable[[], FetchedToken]) -> None:
         self._fetch = fetch
         self._lock = threading.Lock()
         self._token = ""
@@ -39,9 +39,9 @@ class Tokens:
         """A token that is good for some minutes. Raises NotSignedIn, or as a store does where none is to be had."""
         with self._lock:
             now = time.monotonic()
-            if not self._token or now > self._until - EARLY:
+            if not self._token or now > self._until - RENEW_BEFORE_END:
                 self._token, seconds = self._fetch()
-                self._fetched, self._until = now, now + max(seconds, EARLY + FRESH)
+                self._fetched, self._until = now, now + max(seconds, RENEW_BEFORE_END + MIN_AGE_TO_RENEW)
             return self._token
 
     def forget(self, token: str) -> bool:
@@ -49,7 +49,7 @@ class Tokens:
         with self._lock:
             if token != self._token:
                 return True
-            if time.monotonic() - self._fetched < FRESH:
+            if time.monotonic() - self._fetched < MIN_AGE_TO_RENEW:
                 return False
             self._token = ""
             return True
@@ -61,8 +61,8 @@ def fetch(
     explain: Callable[[str, Mapping[str, Any]], PortalError],
     *,
     ca: str = "",
-    limits: Limits,
-) -> Fetched:
+    limits: Timeouts,
+) -> FetchedToken:
     """A token and for how many seconds it is good (RFC 6749, 4.4 and RFC 7523, 2.1); `explain` puts a refusal in words.
 
     What is sent and what comes back never stands in an error.
@@ -72,10 +72,10 @@ def fetch(
     request = requests.Request("POST", url, data=dict(form), headers={"Accept": "application/json"})
     with http.open_session(ca, limits, secure=place.secure) as session:
         answer = http.send(session, request, limits)
-        content = http.body(answer, limits, LONGEST)
+        content = http.read_body(answer, limits, MAX_ANSWER_SIZE)
     if answer.status_code >= 500 or answer.status_code == 429:
         sentence = f"{place.host}, which signs in, cannot just now (HTTP {answer.status_code})."
-        raise Interrupted(sentence, after=http.patience(answer))
+        raise Interrupted(sentence, after=http.retry_after(answer))
     said = _said(content)
     token, seconds = said.get("access_token"), said.get("expires_in", 3600)
     if answer.status_code == 200 and isinstance(token, str) and token.isascii() and str(seconds).isdigit():

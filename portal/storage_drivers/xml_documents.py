@@ -3,17 +3,17 @@
 from typing import Any
 from xml.etree import ElementTree
 
-MOST_BYTES = 1 << 62
+MAX_BYTE_COUNT = 1 << 62
 
 
-def number(text: str) -> int | None:
+def byte_count(text: str) -> int | None:
     """Bytes as a store tells them; None for what is no number, or beyond all that there is."""
-    if not (text.isascii() and text.isdigit()) or len(text) > len(str(MOST_BYTES)) or int(text) > MOST_BYTES:
+    if not (text.isascii() and text.isdigit()) or len(text) > len(str(MAX_BYTE_COUNT)) or int(text) > MAX_BYTE_COUNT:
         return None
     return int(text)
 
 
-def read(content: bytes) -> ElementTree.Element | None:
+def parse(content: bytes) -> ElementTree.Element | None:
     """The root of a document of bounded size; None for what is no document, or has a type of its own."""
     parser = ElementTree.XMLParser(target=_Builder())  # noqa: S314 (without entities, and of bounded size)
     try:

@@ -7,32 +7,32 @@ from typing import Any, cast
 from peewee import fn
 
 from portal.ingest import descriptions, index
-from portal.jobs.runs import End, Run
+from portal.jobs.runs import Run, RunEnd
 from portal.models import Acquisition, Blob, File, Session, Subject, Trash, now, writing
 from portal.tree import container_sizes
 
-CONTAINERS: tuple[Any, ...] = (Subject, Session, Acquisition)
-AT_ONCE = 500
+CONTAINER_TABLES: tuple[Any, ...] = (Subject, Session, Acquisition)
+FILES_PER_BLOCK = 500
 """Files that one write block hides: some 30 ms."""
 
 
-def contents(kind: str, row_id: int) -> "array[int]":
+def file_ids(kind: str, row_id: int) -> "array[int]":
     """Row numbers of the live files that go with a file or a container."""
-    return array("q", [row_id]) if kind == "file" else container_sizes.numbers(kind, row_id)
+    return array("q", [row_id]) if kind == "file" else container_sizes.file_ids(kind, row_id)
 
 
-def run(this: Run) -> End:
+def run(this: Run) -> RunEnd:
     """The job: hide the files that lay there when they were thrown, then the containers that are left empty."""
     thrown = Trash.get_or_none(Trash.id == this.job.params["trash"])
     if thrown is None:
-        return End(sentence="It has been restored meanwhile.")
-    numbers = [one for one in contents(thrown.kind, thrown.target) if one <= this.job.params["last_file"]]
+        return RunEnd(sentence="It has been restored meanwhile.")
+    numbers = [one for one in file_ids(thrown.kind, thrown.target) if one <= this.job.params["last_file"]]
     done = this.job.total - len(numbers)
     for chunk in _chunks(numbers):
         this.check()
         done += len(chunk)
         with writing():
-            hide(thrown, chunk)
+            hide_files(thrown, chunk)
             this.write_within(done=done)
     for table, level in _levels(thrown):
         for chunk in _chunks(level):
@@ -43,7 +43,7 @@ def run(this: Run) -> End:
     return _ended(thrown)
 
 
-def hide(thrown: Trash, numbers: Sequence[int]) -> None:
+def hide_files(thrown: Trash, numbers: Sequence[int]) -> None:
     """Hide files, and count them in what was thrown, inside the caller's write block; but for those that are gone."""
     live = File.select(File.id, Blob.size).join(Blob).where(File.id.in_(list(numbers)), File.deleted_at.is_null())
     sizes: dict[int, int] = dict(cast(Any, live.tuples()))
@@ -54,7 +54,7 @@ def hide(thrown: Trash, numbers: Sequence[int]) -> None:
     ).execute()
 
 
-def close(thrown: Trash) -> None:
+def hide_empty_containers(thrown: Trash) -> None:
     """Hide the containers in which nothing is left, from the lowest up, inside the caller's write block."""
     for table, level in _levels(thrown):
         for chunk in _chunks(level):
@@ -67,7 +67,7 @@ def _close(thrown: Trash, table: Any, numbers: Sequence[int]) -> None:
     lying = (File.parent_type == name, File.parent_id == table.id, File.deleted_at.is_null())
     empty = [~fn.EXISTS(File.select(File.id).where(*lying))]
     if table is not Acquisition:
-        below = CONTAINERS[CONTAINERS.index(table) + 1]
+        below = CONTAINER_TABLES[CONTAINER_TABLES.index(table) + 1]
         empty.append(~fn.EXISTS(below.select(below.id).where(getattr(below, name) == table.id, below.trash.is_null())))
     table.update(trash=thrown.id).where(table.id.in_(list(numbers)), table.trash.is_null(), *empty).execute()
 
@@ -76,9 +76,9 @@ def _levels(thrown: Trash) -> Iterator[tuple[Any, list[int]]]:
     """Each table with the live containers that go with what was thrown, the lowest first."""
     if thrown.kind == "file":
         return
-    top = [table._meta.table_name for table in CONTAINERS].index(thrown.kind)
-    levels: list[tuple[Any, list[int]]] = [(CONTAINERS[top], [thrown.target])]
-    for table in CONTAINERS[top + 1 :]:
+    top = [table._meta.table_name for table in CONTAINER_TABLES].index(thrown.kind)
+    levels: list[tuple[Any, list[int]]] = [(CONTAINER_TABLES[top], [thrown.target])]
+    for table in CONTAINER_TABLES[top + 1 :]:
         above, numbers = levels[-1]
         parent = getattr(table, above._meta.table_name)
         found = (table.select(table.id).where(parent.in_(chunk), table.trash.is_null()) for chunk in _chunks(numbers))
@@ -86,15 +86,15 @@ def _levels(thrown: Trash) -> Iterator[tuple[Any, list[int]]]:
     yield from reversed(levels)
 
 
-def _ended(thrown: Trash) -> End:
+def _ended(thrown: Trash) -> RunEnd:
     files = Trash.get_by_id(thrown.id).files
-    closed = any(table.select().where(table.trash == thrown.id).exists() for table in CONTAINERS)
+    closed = any(table.select().where(table.trash == thrown.id).exists() for table in CONTAINER_TABLES)
     if not files and not closed:
         with writing():
             thrown.delete_instance()
-    return End(sentence=f"{files:,} {'file is' if files == 1 else 'files are'} in the trash.")
+    return RunEnd(sentence=f"{files:,} {'file is' if files == 1 else 'files are'} in the trash.")
 
 
 def _chunks(numbers: Sequence[int]) -> Iterator[list[int]]:
-    for begin in range(0, len(numbers), AT_ONCE):
-        yield list(numbers[begin : begin + AT_ONCE])
+    for begin in range(0, len(numbers), FILES_PER_BLOCK):
+        yield list(numbers[begin : begin + FILES_PER_BLOCK])

@@ -12,19 +12,19 @@ from portal.dicom import header
 from portal.dicom.header import Header
 from portal.errors import BadValue, Damaged
 from portal.ingest import alternates, conflicts, descriptions, duplicates, index, placement
-from portal.ingest.duplicates import Compared
-from portal.ingest.index import SAME, Container
-from portal.jobs.runs import End, Run
+from portal.ingest.duplicates import DuplicateComparison
+from portal.ingest.index import SAME, ContainerKey
+from portal.jobs.runs import Run, RunEnd
 from portal.models import CURRENT, HELD, SUPERSEDED, Blob, Conflict, File, Instance, Trash, writing
-from portal.trash.move import CONTAINERS
+from portal.trash.move import CONTAINER_TABLES
 
 REPLACED = "replaced"
-CHUNK = 25
+FILES_PER_BLOCK = 25
 """Files that one write block restores: some 30 ms."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class RestoreOutcome:
     """How a restore ended: files that are back, what is to be told of these, and those that stay in the trash."""
 
     back: int
@@ -56,21 +56,21 @@ class _Read(NamedTuple):
     """What is read of an object before the write block that restores it."""
 
     header: Header
-    compared: Compared
+    compared: DuplicateComparison
 
 
-def run(this: Run) -> End:
+def run(this: Run) -> RunEnd:
     """The job: what is back stays so, if the run ends in between."""
     thrown = Trash.get_or_none(Trash.id == this.job.params["trash"])
     if thrown is None:
-        return End(sentence="Nothing of it is in the trash any more.")
+        return RunEnd(sentence="Nothing of it is in the trash any more.")
     job = this.job
     kind = cast(ActorType, job.origin_type)
     actor = Actor(type=kind, id=job.origin_id, name=job.started_by, via=job.origin_via, is_admin=True)
-    return End(sentence=restore(thrown, actor=actor, this=this).sentence)
+    return RunEnd(sentence=restore(thrown, actor=actor, this=this).sentence)
 
 
-def restore(thrown: Trash, *, actor: Actor, this: Run | None = None) -> Outcome:
+def restore(thrown: Trash, *, actor: Actor, this: Run | None = None) -> RestoreOutcome:
     """Put back the containers, then the files; what contradicts newer objects is held as a conflict.
 
     An object that has come again meanwhile, the same, stays in the trash.
@@ -99,7 +99,7 @@ def restore(thrown: Trash, *, actor: Actor, this: Run | None = None) -> Outcome:
             thrown.delete_instance()
         told = {"files": states.total(), "held": states[HELD], "stayed": stayed}
         audit.record(actor, f"{thrown.kind}:restored", thrown.kind, thrown.target, **told)
-    return Outcome(
+    return RestoreOutcome(
         back=states.total(),
         held=states[HELD],
         replaced=states[REPLACED],
@@ -110,18 +110,18 @@ def restore(thrown: Trash, *, actor: Actor, this: Run | None = None) -> Outcome:
 
 def _revive(thrown: Trash) -> None:
     """The containers that went with it, and those around it."""
-    for table in CONTAINERS:
+    for table in CONTAINER_TABLES:
         table.update(trash=None).where(table.trash == thrown.id).execute()
     parent_type, parent_id = thrown.kind, thrown.target
     if thrown.kind == "file":
         file = File.get_by_id(thrown.target)
         parent_type, parent_id = file.parent_type, file.parent_id
-    placement.revive(parent_type, parent_id)
+    placement.take_out_of_trash(parent_type, parent_id)
 
 
 def _waiting(trash_id: int, after: int) -> list[File]:
     found = File.select(File, Blob).join(Blob).where(File.trash == trash_id, File.id > after)
-    return list(found.order_by(File.id).limit(CHUNK))
+    return list(found.order_by(File.id).limit(FILES_PER_BLOCK))
 
 
 def _still_there(
@@ -150,17 +150,17 @@ def _restore_file(project_id: int, file: File, read: _Read | None) -> str | None
         return None
     _show(file)
     decided = Conflict.get_or_none(Conflict.file == file)
-    verdict = conflicts.judged_again(verdict, decided)
+    verdict = conflicts.hold_if_undecided(verdict, decided)
     index.add(project_id, file, parsed, dataset_digest, verdict)
     if decided is not None:
-        conflicts.repeat(decided, parsed)
+        conflicts.reapply(decided, parsed)
     if verdict.sentence == index.UNCOMPARED:
         alternates.request_comparison()
     state = str(Instance.get(Instance.file == file).state)
     return REPLACED if verdict.state == HELD and state == CURRENT else state
 
 
-def _came_again_here(container: Container, compared: Compared) -> bool:
+def _came_again_here(container: ContainerKey, compared: DuplicateComparison) -> bool:
     """Whether the same object, encoded otherwise, lies in the container that this one is to come back to."""
     if compared.same is None:
         return False
@@ -184,7 +184,7 @@ def _read(project_id: int, file: File) -> _Read | None:
                 compared = duplicates.compare(
                     project_id,
                     parsed,
-                    lambda: opened.enter_context(duplicates.opened(blob, parsed.transfer_syntax)),
+                    lambda: opened.enter_context(duplicates.open_data_set(blob, parsed.transfer_syntax)),
                 )
             return _Read(parsed, compared)
     except (BadValue, Damaged):

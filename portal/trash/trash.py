@@ -13,38 +13,38 @@ from portal.access.rights import Scope
 from portal.errors import BadValue, Busy, Missing, NotAllowed
 from portal.ingest import descriptions, placement
 from portal.jobs import jobs
-from portal.jobs.progress import ACTIVE
+from portal.jobs.progress import ACTIVE_STATES
 from portal.maintenance import purge as maintenance_purge
 from portal.maintenance import release
 from portal.models import Blob, File, Group, Job, Project, Trash, now, writing
 from portal.trash import move
 from portal.trash import restore as trash_restore
-from portal.trash.restore import Outcome
+from portal.trash.restore import RestoreOutcome
 from portal.tree import container_sizes, containers
 
 KINDS = ("file", "acquisition", "session", "subject")
-RESTORED_AT_ONCE = 500
+MAX_FILES_RESTORED_NOW = 500
 """Files that are restored while somebody waits, within a second or so; of more a job takes care."""
 
 
-PURGED_AT_ONCE = 500
+MAX_FILES_PURGED_NOW = 500
 """Files that are purged while somebody waits."""
 
 
-def contents(kind: str, row_id: int, scope: Scope) -> tuple[int, int]:
+def measure(kind: str, row_id: int, scope: Scope) -> tuple[int, int]:
     """How many files of how many bytes would go into the trash. Raises Missing."""
     row = _row(kind, row_id, scope)
     if kind == "file":
         return 1, int(row.blob.size)
-    return container_sizes.of(kind, [row_id]).get(row_id, container_sizes.NOTHING)
+    return container_sizes.for_containers(kind, [row_id]).get(row_id, container_sizes.EMPTY)
 
 
-def is_large(files: int) -> bool:
+def needs_job(files: int) -> bool:
     """Whether a job moves so many files into the trash."""
-    return files > move.AT_ONCE
+    return files > move.FILES_PER_BLOCK
 
 
-def require_thrower(actor: Actor) -> None:
+def require_trash_right(actor: Actor) -> None:
     """Raise NotAllowed unless the site lets this actor put things into the trash."""
     rights.require_admin(actor)
     who = site_settings.get("trash.who")
@@ -54,15 +54,15 @@ def require_thrower(actor: Actor) -> None:
         raise NotAllowed("On this site only people throw things away, no device. See Settings, Trash.")
 
 
-def throw(kind: str, row_id: int, *, actor: Actor) -> Trash:
+def move_to_trash(kind: str, row_id: int, *, actor: Actor) -> Trash:
     """Put a file, or a container with all that lies in it, into the trash.
 
     Hidden from everybody when this returns, unless it is large: then a job (`Trash.job`) hides it some files at a
     time, and the containers last. Raises Missing, NotAllowed.
     """
-    require_thrower(actor)
+    require_trash_right(actor)
     scope = rights.scope(actor)
-    number, size = contents(kind, row_id, scope)
+    number, size = measure(kind, row_id, scope)
     with writing():
         row = _row(kind, row_id, scope)
         project = _project(row)
@@ -73,12 +73,12 @@ def throw(kind: str, row_id: int, *, actor: Actor) -> Trash:
         job = _throw(thrown, project, number, actor=actor)
         audit.record(actor, f"{kind}:trashed", kind, row_id, files=number, bytes=size, trash=thrown.id)
     if job is not None:
-        jobs.ring(job)
+        jobs.enqueue(job)
     descriptions.refresh()
     return get(thrown.id)
 
 
-def every(limit: int = 100, before: int | None = None) -> list[Trash]:
+def list_newest(limit: int = 100, before: int | None = None) -> list[Trash]:
     """What is in the trash, the last thrown first; page on with the last one's id."""
     found = Trash.select(Trash, Project, Group).join(Project).join(Group)
     if before is not None:
@@ -94,17 +94,17 @@ def get(trash_id: int) -> Trash:
     return found
 
 
-def busy(rows: Iterable[Trash]) -> dict[int, Job]:
+def active_jobs(rows: Iterable[Trash]) -> dict[int, Job]:
     """Those that a job throws or restores at this moment, by their number."""
     jobs_of = {row.job: row.id for row in rows if row.job is not None}
-    found = Job.select().where(Job.id.in_(list(jobs_of)), Job.state.in_(ACTIVE)) if jobs_of else ()
+    found = Job.select().where(Job.id.in_(list(jobs_of)), Job.state.in_(ACTIVE_STATES)) if jobs_of else ()
     return {jobs_of[job.id]: job for job in found}
 
 
-def exports_under_way(project_id: int) -> int:
+def count_active_exports(project_id: int) -> int:
     """Exports of a project that go on: what they list is sent, also from the trash."""
     of_project = fn.json_extract(Job.params, "$.project") == project_id
-    return int(Job.select().where(Job.kind.in_(("export", "send")), Job.state.in_(ACTIVE), of_project).count())
+    return int(Job.select().where(Job.kind.in_(("export", "send")), Job.state.in_(ACTIVE_STATES), of_project).count())
 
 
 def view(thrown: Trash) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def view(thrown: Trash) -> dict[str, Any]:
     }
 
 
-def restore(trash_id: int, *, actor: Actor) -> Outcome:
+def restore(trash_id: int, *, actor: Actor) -> RestoreOutcome:
     """Put back what was thrown, with the containers around it, before this returns; see `restoring.restore`.
 
     Some files at a time: after an interruption the next call goes on. Raises Missing, NotAllowed, Busy.
@@ -130,15 +130,15 @@ def restore(trash_id: int, *, actor: Actor) -> Outcome:
     return trash_restore.restore(_restorable(trash_id), actor=actor)
 
 
-def request_restore(trash_id: int, *, actor: Actor) -> Outcome | Job:
+def request_restore(trash_id: int, *, actor: Actor) -> RestoreOutcome | Job:
     """The same for somebody who waits: a job where it takes longer. Raises Missing, NotAllowed, Busy."""
     rights.require_admin(actor)
-    if get(trash_id).files <= RESTORED_AT_ONCE:
+    if get(trash_id).files <= MAX_FILES_RESTORED_NOW:
         return restore(trash_id, actor=actor)
     with writing():
         thrown = _restorable(trash_id)
         job = _job("restore", thrown, thrown.project, thrown.files, {}, actor=actor)
-    jobs.ring(job)
+    jobs.enqueue(job)
     return job
 
 
@@ -147,32 +147,32 @@ def purge(trash_id: int, *, actor: Actor) -> maintenance_purge.Outcome:
 
     Some files at a time: after an interruption the next call goes on. Raises Missing, NotAllowed, Busy.
     """
-    require_thrower(actor)
+    require_trash_right(actor)
     outcome = maintenance_purge.purge(_idle(trash_id), due=None, actor=actor)
-    maintenance_purge.finish()
+    maintenance_purge.release_bytes()
     return outcome
 
 
 def request_purge(trash_id: int, *, actor: Actor) -> maintenance_purge.Outcome | Job:
     """The same for somebody who waits: a job where it takes longer. Raises Missing, NotAllowed, Busy."""
-    require_thrower(actor)
-    if get(trash_id).files <= PURGED_AT_ONCE:
+    require_trash_right(actor)
+    if get(trash_id).files <= MAX_FILES_PURGED_NOW:
         return purge(trash_id, actor=actor)
     with writing():
         thrown = _idle(trash_id)
         job = _job("purge", thrown, thrown.project, thrown.files, {}, actor=actor)
-    jobs.ring(job)
+    jobs.enqueue(job)
     return job
 
 
 def purge_many(days: int, *, actor: Actor) -> maintenance_purge.Outcome:
     """Purge all that has been in the trash for so many days, before this returns. Raises NotAllowed."""
-    require_thrower(actor)
+    require_trash_right(actor)
     total = maintenance_purge.Outcome()
     for thrown in list(maintenance_purge.expired(now() - timedelta(days=days))):
-        if thrown.id not in busy([thrown]):
+        if thrown.id not in active_jobs([thrown]):
             total += maintenance_purge.purge(thrown, due=None, actor=actor)
-    maintenance_purge.finish()
+    maintenance_purge.release_bytes()
     return total
 
 
@@ -201,15 +201,15 @@ def sweep() -> None:
         job = jobs.create(
             "purge", actor=maintenance_purge.SYSTEM, params={"before": before.isoformat()}, what=what, total=total
         )
-    jobs.ring(job)
+    jobs.enqueue(job)
 
 
 def _throw(thrown: Trash, project: Project, number: int, *, actor: Actor) -> Job | None:
-    if is_large(number):
+    if needs_job(number):
         newest: int = File.select(fn.MAX(File.id)).scalar() or 0
         return _job("throw", thrown, project, number, {"last_file": newest}, actor=actor)
-    move.hide(thrown, move.contents(thrown.kind, thrown.target))
-    move.close(thrown)
+    move.hide_files(thrown, move.file_ids(thrown.kind, thrown.target))
+    move.hide_empty_containers(thrown)
     return None
 
 
@@ -230,7 +230,7 @@ def _restorable(trash_id: int) -> Trash:
 
 def _idle(trash_id: int) -> Trash:
     thrown = get(trash_id)
-    job = busy([thrown]).get(trash_id)
+    job = active_jobs([thrown]).get(trash_id)
     if job is not None:
         raise Busy(
             f"Job {job.id} is at it ({jobs.KINDS[job.kind].label.lower()}). Wait until it is over, or cancel it."
@@ -253,5 +253,5 @@ def _row(kind: str, row_id: int, scope: Scope) -> Any:
 def _project(row: Any) -> Project:
     if not isinstance(row, File):
         return containers.project_of(row)
-    found: Project = Project.get_by_id(placement.project_of(row))
+    found: Project = Project.get_by_id(placement.project_id_of(row))
     return found

@@ -12,9 +12,9 @@ from peewee import JOIN, fn
 
 from portal.models import Acquisition, Blob, File, Project, Session, Subject, Usage, now, writing
 
-COUNTED_AT_ONCE = 20_000
+MAX_FILES_COUNTED_NOW = 20_000
 """Files of a site whose projects are counted while the page waits."""
-EVERY = timedelta(minutes=10)
+REFRESH_INTERVAL = timedelta(minutes=10)
 
 _LEVELS: tuple[tuple[str, Any], ...] = (
     ("project", Project),
@@ -24,54 +24,56 @@ _LEVELS: tuple[tuple[str, Any], ...] = (
 )
 
 
-class Amount(NamedTuple):
+class ContainerSize(NamedTuple):
     files: int
     size: int
 
 
-NOTHING = Amount(0, 0)
+EMPTY = ContainerSize(0, 0)
 
 
-class Sums(NamedTuple):
+class SizeColumns(NamedTuple):
     """Expressions on one row of a level, to sort by."""
 
     files: Any
     size: Any
 
 
-def of(level: str, ids: Sequence[int], *, at_once: int = COUNTED_AT_ONCE) -> dict[int, Amount]:
+def for_containers(level: str, ids: Sequence[int], *, at_once: int = MAX_FILES_COUNTED_NOW) -> dict[int, ContainerSize]:
     """Live files and their bytes in some containers of one level, at whatever depth; by one statement.
 
     Projects of a site with more than `at_once` files as they were counted last.
     """
     if level != "project" or not _is_large(at_once):
         return _counted(level, ids)
-    return {row.project_id: Amount(row.files, row.size) for row in Usage.select().where(Usage.project.in_(list(ids)))}
+    return {
+        row.project_id: ContainerSize(row.files, row.size) for row in Usage.select().where(Usage.project.in_(list(ids)))
+    }
 
 
-def sums(level: str, *, at_once: int = COUNTED_AT_ONCE) -> Sums:
+def size_columns(level: str, *, at_once: int = MAX_FILES_COUNTED_NOW) -> SizeColumns:
     """The same amounts of each row of a level; of projects on a large site as they were counted last."""
     if level != "project" or not _is_large(at_once):
-        return Sums(*(_summed(level, what) for what in (fn.COUNT(File.id), fn.SUM(Blob.size))))
+        return SizeColumns(*(_summed(level, what) for what in (fn.COUNT(File.id), fn.SUM(Blob.size))))
     last = Usage.project == Project.id
-    return Sums(Usage.select(Usage.files).where(last), Usage.select(Usage.size).where(last))
+    return SizeColumns(Usage.select(Usage.files).where(last), Usage.select(Usage.size).where(last))
 
 
-def numbers(level: str, row_id: int) -> "array[int]":
+def file_ids(level: str, row_id: int) -> "array[int]":
     """Row numbers of the live files in a container, at whatever depth, in their order."""
     top = [name for name, _ in _LEVELS].index(level)
     found = (_at(top, depth, [row_id]).tuples().iterator() for depth in range(top, len(_LEVELS)))
     return array("q", sorted(row[0] for row in itertools.chain.from_iterable(found)))
 
 
-def refresh(*, at_once: int = COUNTED_AT_ONCE) -> bool:
+def refresh(*, at_once: int = MAX_FILES_COUNTED_NOW) -> bool:
     """Count all projects anew where the last time is long ago and the site is large; whether that was done."""
     last = Usage.select(Usage.counted).order_by(Usage.counted.desc()).first()
-    if not _is_large(at_once) or (last is not None and last.counted > now() - EVERY):
+    if not _is_large(at_once) or (last is not None and last.counted > now() - REFRESH_INTERVAL):
         return False
     ids = [row.id for row in Project.select(Project.id)]
     found = _counted("project", ids)
-    rows = [{"project": number, "counted": now(), **found.get(number, NOTHING)._asdict()} for number in ids]
+    rows = [{"project": number, "counted": now(), **found.get(number, EMPTY)._asdict()} for number in ids]
     with writing():
         Usage.delete().execute()
         Usage.insert_many(rows).execute()
@@ -102,16 +104,16 @@ def _summed_at(top: int, depth: int, what: Any) -> Any:
     return query.where(*conditions, Blob.id == File.blob)
 
 
-def _counted(level: str, ids: Sequence[int]) -> dict[int, Amount]:
+def _counted(level: str, ids: Sequence[int]) -> dict[int, ContainerSize]:
     names = [name for name, _ in _LEVELS]
     depths = range(names.index(level), len(_LEVELS))
     query = _amounts(names.index(level), depths[0], ids)
     for depth in depths[1:]:
         query = query.union_all(_amounts(names.index(level), depth, ids))
-    found: dict[int, Amount] = {}
+    found: dict[int, ContainerSize] = {}
     for number, files, size in query.tuples():
-        before = found.get(number, NOTHING)
-        found[number] = Amount(before.files + files, before.size + (size or 0))
+        before = found.get(number, EMPTY)
+        found[number] = ContainerSize(before.files + files, before.size + (size or 0))
     return found
 
 

@@ -14,7 +14,7 @@ from portal.access.actors import Actor
 from portal.access.rights import UNKNOWN_GROUP, Scope
 from portal.dicom import ae_titles, uids
 from portal.errors import BadValue, Missing, NotAllowed, Taken
-from portal.listing import WHOLE, Page, Part
+from portal.listing import WHOLE_LIST, PageRequest, RowPage
 from portal.models import Acquisition, Group, Project, Session, Storage, Subject, now, writing
 from portal.tree import labels, rest_ids
 
@@ -203,9 +203,9 @@ def group(code: str, *, actor: Actor) -> Group:
     return row
 
 
-def groups(page: Page = WHOLE, *, actor: Actor) -> Part[Group]:
+def groups(page: PageRequest = WHOLE_LIST, *, actor: Actor) -> RowPage[Group]:
     """An admin's are all; anybody else's those with a project that they may read."""
-    return listing.take(_groups(actor), Group, page)
+    return listing.fetch_page(_groups(actor), Group, page)
 
 
 def project(path: str) -> Project:
@@ -234,25 +234,25 @@ def get(kind: str, row_id: int, scope: Scope) -> Container:
     return row
 
 
-def every(kind: str, scope: Scope, page: Page = WHOLE) -> Part[Any]:
+def list_all(kind: str, scope: Scope, page: PageRequest = WHOLE_LIST) -> RowPage[Any]:
     """All containers of a kind that the scope reads."""
-    return listing.take(_rows(kind, scope), TABLES[kind], page)
+    return listing.fetch_page(_rows(kind, scope), TABLES[kind], page)
 
 
-def children(kind: str, row_id: int, scope: Scope, page: Page = WHOLE) -> Part[Any]:
+def children(kind: str, row_id: int, scope: Scope, page: PageRequest = WHOLE_LIST) -> RowPage[Any]:
     """What lies directly in a container (`subject` → its sessions). Raises Missing as `get` does."""
     parent = get(kind, row_id, scope)
     below = _ORDER[_ORDER.index(kind_of(parent)) + 1]
-    return listing.take(_rows(below, scope).where(TABLES[kind].id == row_id), TABLES[below], page)
+    return listing.fetch_page(_rows(below, scope).where(TABLES[kind].id == row_id), TABLES[below], page)
 
 
-def projects_of(code: str, page: Page = WHOLE, *, actor: Actor) -> Part[Any]:
+def projects_of(code: str, page: PageRequest = WHOLE_LIST, *, actor: Actor) -> RowPage[Any]:
     """The projects of a group that the actor may read."""
     parent = group(code, actor=actor)
-    return listing.take(_rows("project", rights.scope(actor)).where(Project.group == parent), Project, page)
+    return listing.fetch_page(_rows("project", rights.scope(actor)).where(Project.group == parent), Project, page)
 
 
-def lookup(path: Sequence[str], scope: Scope) -> Container:
+def get_by_path(path: Sequence[str], scope: Scope) -> Container:
     """The container at [group, project, subject, session, acquisition], as far as given; of equal labels the first."""
     if not 2 <= len(path) <= 5:
         raise BadValue("A path names a group, a project and at most a subject, a session and an acquisition.")

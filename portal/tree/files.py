@@ -14,29 +14,29 @@ from portal.archive import Slice
 from portal.dicom import elements
 from portal.dicom.elements import Element
 from portal.errors import BadValue, Missing, NotDicom
-from portal.listing import WHOLE, Page, Part
+from portal.listing import WHOLE_LIST, PageRequest, RowPage
 from portal.models import HELD, SUPERSEDED, Blob, File, FileVersion, Instance, writing
 from portal.tree import containers
 
 log = logging.getLogger(__name__)
 
-LONGEST_NAME = 255
+MAX_NAME_BYTES = 255
 """Bytes of a name in UTF-8: as many as a file system takes, so that every file can be unpacked under its own."""
-CHUNK = 1 << 20
-MOST_VERSIONS = 10**9
+CHUNK_BYTES = 1 << 20
+MAX_VERSION_NUMBER = 10**9
 
 
 def clean_name(text: str) -> str:
     """The name in NFC. Raises BadValue for one that is no plain file name of 1 to 255 visible bytes."""
-    name = unicodedata.normalize("NFC", text[: 2 * LONGEST_NAME])
+    name = unicodedata.normalize("NFC", text[: 2 * MAX_NAME_BYTES])
     if not name.strip() or name.strip(" .") == "":
         raise BadValue("The file has no name. Give one, such as scan.dcm.", field="name")
     if not name.isprintable():
         raise BadValue("The file's name has a control character or another one that cannot be seen.", field="name")
     if "/" in name or "\\" in name:
         raise BadValue("The file's name holds a path. Send the name alone, without slashes.", field="name")
-    if len(name.encode()) > LONGEST_NAME:
-        raise BadValue(f"The file's name has more than {LONGEST_NAME} bytes. Shorten it.", field="name")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise BadValue(f"The file's name has more than {MAX_NAME_BYTES} bytes. Shorten it.", field="name")
     return name
 
 
@@ -49,7 +49,7 @@ def get(file_id: int, scope: Scope) -> File:
     raise Missing("There is no file with this id, or it is not yours to see.")
 
 
-def named(kind: str, container_id: int, name: str, scope: Scope) -> File:
+def get_by_name(kind: str, container_id: int, name: str, scope: Scope) -> File:
     """The live file of this name in a container. Raises Missing, also where the scope does not reach."""
     containers.get(kind, container_id, scope)
     normal = unicodedata.normalize("NFC", name)
@@ -59,7 +59,7 @@ def named(kind: str, container_id: int, name: str, scope: Scope) -> File:
     return row
 
 
-def at_version(file: File, number: int) -> Blob:
+def blob_of_version(file: File, number: int) -> Blob:
     """The bytes of one version of a file. Raises Missing."""
     if number == file.version:
         return file.blob
@@ -70,17 +70,17 @@ def at_version(file: File, number: int) -> Blob:
     return row.blob
 
 
-def why_hidden(file_id: int) -> str:
+def hidden_reason(file_id: int) -> str:
     """Why no peer sees a DICOM object, in a sentence; empty for one that is shown and for any other file."""
     hidden = Instance.state.in_((HELD, SUPERSEDED))
     row: Instance | None = Instance.get_or_none(Instance.file == file_id, Instance.member == "", hidden)
     return "" if row is None else row.reason or "A site admin has decided for another object."
 
 
-def within(kind: str, container_id: int, scope: Scope, page: Page = WHOLE) -> Part[File]:
+def list_directly_in(kind: str, container_id: int, scope: Scope, page: PageRequest = WHOLE_LIST) -> RowPage[File]:
     """The live files that lie directly in a container."""
     containers.get(kind, container_id, scope)
-    return listing.take(_in(kind, container_id), File, page)
+    return listing.fetch_page(_in(kind, container_id), File, page)
 
 
 def open_content(file: File) -> tuple[Generator[bytes], int]:
@@ -99,7 +99,7 @@ def open_blob(blob: Blob) -> tuple[Generator[bytes], int]:
     return _joined(first, chunks), blob.size
 
 
-def header(file: File) -> list[Element]:
+def header_elements(file: File) -> list[Element]:
     """The elements of a DICOM file for its header page, without pixels. Raises NotDicom for another file, and Gone."""
     blob = file.blob
     try:
@@ -107,11 +107,11 @@ def header(file: File) -> list[Element]:
             return elements.read(cast(BinaryIO, source), blob.size)
     except NotDicom as error:
         if runtime.archive().is_purged(blob.segment, blob.offset):
-            raise segment_checks.met_damage(blob.segment, blob.offset) from error
+            raise segment_checks.damage_error(blob.segment, blob.offset) from error
         raise
 
 
-def note_download(file: File, *, version: int | None = None, actor: Actor) -> None:
+def record_download(file: File, *, version: int | None = None, actor: Actor) -> None:
     """Write down that somebody takes the bytes away. A name may be a patient's: the log has the number alone."""
     with writing():
         audit.record(actor, "file:downloaded", "file", file.id, version=version or file.version)
@@ -130,7 +130,7 @@ def _checked(source: Slice, blob: Blob) -> Generator[bytes]:
     with source:
         left = blob.size
         while True:
-            chunk = source.read(min(CHUNK, left))
+            chunk = source.read(min(CHUNK_BYTES, left))
             digest.update(chunk)
             left -= len(chunk)
             if not left or not chunk:
@@ -138,7 +138,7 @@ def _checked(source: Slice, blob: Blob) -> Generator[bytes]:
             yield chunk
     if digest.hexdigest() != blob.digest:
         log.error("segment %s at %d: bytes are not those that were received", blob.segment, blob.offset)
-        raise segment_checks.met_damage(blob.segment, blob.offset)
+        raise segment_checks.damage_error(blob.segment, blob.offset)
     yield chunk
 
 

@@ -14,7 +14,7 @@ Kind = Literal["picture", "report", "document", "rt", "video", "waveform", "stat
 """What an object is to the eye; all but `picture` have an icon instead."""
 
 RT_IMAGE = "1.2.840.10008.5.1.4.1.1.481.1"
-CLASSES: tuple[tuple[str, Kind], ...] = (
+KIND_BY_CLASS_PREFIX: tuple[tuple[str, Kind], ...] = (
     ("1.2.840.10008.5.1.4.1.1.88.", "report"),
     ("1.2.840.10008.5.1.4.1.1.104.", "document"),
     ("1.2.840.10008.5.1.4.1.1.481.", "rt"),
@@ -22,19 +22,19 @@ CLASSES: tuple[tuple[str, Kind], ...] = (
     ("1.2.840.10008.5.1.4.1.1.11.", "state"),
 )
 """SOP Classes by how their UID begins (PS3.4 B.5)."""
-MODALITIES: dict[str, Kind] = {
+KIND_BY_MODALITY: dict[str, Kind] = {
     **dict.fromkeys(("SR", "KO", "PLAN"), "report"),
     **dict.fromkeys(("DOC", "M3D"), "document"),
     **dict.fromkeys(("RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "RTSEGANN"), "rt"),
     **dict.fromkeys(("ECG", "EEG", "EMG", "EOG", "EPS", "HD", "RESP", "AU"), "waveform"),
     "PR": "state",
 }
-VIDEO = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
+VIDEO_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
 """MPEG2, MPEG-4 and HEVC transfer syntaxes."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spot:
+class Frame:
     """One frame of a file; both are counted from 0 in `frame`, from 1 in `number` (of all of its series)."""
 
     number: int
@@ -47,20 +47,20 @@ class Spot:
 
 def kind_of(instance: Instance) -> Kind:
     """What the object is to the eye."""
-    for beginning, kind in CLASSES:
+    for beginning, kind in KIND_BY_CLASS_PREFIX:
         if instance.sop_class.startswith(beginning) and instance.sop_class != RT_IMAGE:
             return kind
-    if instance.transfer_syntax in VIDEO:
+    if instance.transfer_syntax in VIDEO_SYNTAXES:
         return "video"
     return "picture" if instance.rows and instance.columns else "other"
 
 
 def kind_of_modality(modality: str) -> Kind:
     """The same by the modality of a series, for a list that looks at no object."""
-    return MODALITIES.get(modality, "picture")
+    return KIND_BY_MODALITY.get(modality, "picture")
 
 
-def series(series_id: int, scope: Scope) -> Series:
+def get_series(series_id: int, scope: Scope) -> Series:
     """A series that has something to show. Raises Missing where there is none, or the scope does not reach it."""
     found = Series.select(Series, Study).join(Study).where(Series.id == series_id, Series.n_instances > 0)
     row: Series | None = found.where(Study.project.in_(scope.projects)).get_or_none()
@@ -69,13 +69,13 @@ def series(series_id: int, scope: Scope) -> Series:
     return row
 
 
-def of_acquisition(acquisition_id: int) -> Series | None:
+def series_of_acquisition(acquisition_id: int) -> Series | None:
     """The series that an acquisition holds, if it has something to show."""
     found: Series | None = Series.get_or_none(Series.acquisition == acquisition_id, Series.n_instances > 0)
     return found
 
 
-def spot(row: Series, number: int) -> Spot:
+def frame_of_series(row: Series, number: int) -> Frame:
     """Frame `number` of a series, from 1, in the order of instance numbers; past the last one the last."""
     counts = _counts(row)
     total = sum(count for _, count in counts)
@@ -88,7 +88,7 @@ def spot(row: Series, number: int) -> Spot:
     raise Missing("The series has no object that is shown.")
 
 
-def middle(row: Series) -> Spot:
+def middle_frame(row: Series) -> Frame:
     """The frame that stands for a series: the one in its middle."""
     skip = (row.n_instances - 1) // 2
     found = _ordered(row).limit(1).offset(skip).first() or _ordered(row).first()
@@ -97,7 +97,7 @@ def middle(row: Series) -> Spot:
     return _spot(found.id, (_frames(found) - 1) // 2, 1, 1)
 
 
-def of_file(file: File, frame: int | None = None) -> Spot:
+def frame_of_file(file: File, frame: int | None = None) -> Frame:
     """A frame of one file, from 0; the middle one where none is named.
 
     Raises Missing for a file that is no object, and for a frame that it does not have.
@@ -109,7 +109,7 @@ def of_file(file: File, frame: int | None = None) -> Spot:
     chosen = (total - 1) // 2 if frame is None else frame
     if not 0 <= chosen < total:
         raise Missing(f"The file has {total:,} frames." if total > 1 else "The file has one frame.")
-    return Spot(number=chosen + 1, total=total, file=file, instance=instance, frame=chosen, kind=kind_of(instance))
+    return Frame(number=chosen + 1, total=total, file=file, instance=instance, frame=chosen, kind=kind_of(instance))
 
 
 def _ordered(row: Series) -> Any:
@@ -127,6 +127,6 @@ def _frames(instance: Instance) -> int:
     return max(1, instance.frames or 1)
 
 
-def _spot(instance_id: int, frame: int, number: int, total: int) -> Spot:
+def _spot(instance_id: int, frame: int, number: int, total: int) -> Frame:
     instance = Instance.select(Instance, File, Blob).join(File).join(Blob).where(Instance.id == instance_id).get()
-    return Spot(number=number, total=total, file=instance.file, instance=instance, frame=frame, kind=kind_of(instance))
+    return Frame(number=number, total=total, file=instance.file, instance=instance, frame=frame, kind=kind_of(instance))

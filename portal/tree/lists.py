@@ -25,21 +25,21 @@ from portal.models import (
     Subject,
 )
 from portal.tree import container_sizes, frames
-from portal.tree.container_page import Place
+from portal.tree.container_page import ContainerPage
 
-OWNER_HEADS = ("Origin", "Number", "Name", "By way of", "Since")
+ORIGIN_HEADS = ("Origin", "Number", "Name", "By way of", "Since")
 """Column heads of who put a thing here, and when."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class TreeRow:
     """One container or file of a list. `second` is what the machine calls it, `inside` how many things it holds."""
 
     id: int
     label: str
     second: str
     inside: int = 0
-    origin: origins.Named
+    origin: origins.NamedOrigin
     via: str
     created: datetime
     files: int = 0
@@ -53,11 +53,11 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Owned:
+class RowWithOrigin:
     """A row of the conflicts or of the trash, with the name of who sent or threw it."""
 
     row: Any
-    who: origins.Named
+    who: origins.NamedOrigin
     job: Job | None = None
     """What throws or restores it at this moment."""
 
@@ -72,22 +72,22 @@ def projects(scope: Scope) -> LongList:
         sorts={
             "label": lambda: ordered(Group.code.concat("/").concat(Project.label)),
             "subjects": lambda: _number_inside(Subject, Subject.project, Project),
-            "files": lambda: container_sizes.sums("project").files,
-            "size": lambda: container_sizes.sums("project").size,
+            "files": lambda: container_sizes.size_columns("project").files,
+            "size": lambda: container_sizes.size_columns("project").size,
             "since": lambda: Project.created,
         },
         usual="label",
-        heads=("Project", "AE title", "Subjects", "Files", "Bytes", *OWNER_HEADS),
+        heads=("Project", "AE title", "Subjects", "Files", "Bytes", *ORIGIN_HEADS),
         cells=lambda row: (row.label, row.second, row.inside, row.files, row.size, *_owner(row)),
     )
 
 
-def children(parent: Place) -> LongList:
+def children(parent: ContainerPage) -> LongList:
     """The containers directly below a project, a subject or a session."""
     return {"project": _subjects, "subject": _sessions, "session": _acquisitions}[parent.level](parent.id)
 
 
-def files(parent: Place) -> LongList:
+def files(parent: ContainerPage) -> LongList:
     """The live files that lie directly in a container."""
     lying = (File.parent_type == parent.level, File.parent_id == parent.id, File.deleted_at.is_null())
     return LongList(
@@ -102,7 +102,7 @@ def files(parent: Place) -> LongList:
             "since": lambda: File.created,
         },
         usual="name",
-        heads=("File", "Type", "State", "Bytes", "SHA-256", *OWNER_HEADS),
+        heads=("File", "Type", "State", "Bytes", "SHA-256", *ORIGIN_HEADS),
         cells=lambda row: (row.label, row.second, row.state, row.size, row.digest, *_owner(row)),
     )
 
@@ -116,7 +116,7 @@ def _subjects(project_id: int) -> LongList:
         searched=(Subject.label, Subject.patient_id),
         sorts={"label": lambda: ordered(Subject.label), "since": lambda: Subject.created},
         usual="label",
-        heads=("Subject", "Patient ID", "Sessions", "Files", "Bytes", *OWNER_HEADS),
+        heads=("Subject", "Patient ID", "Sessions", "Files", "Bytes", *ORIGIN_HEADS),
         cells=lambda row: (row.label, row.second, row.inside, row.files, row.size, *_owner(row)),
     )
 
@@ -133,12 +133,12 @@ def _sessions(subject_id: int) -> LongList:
         sorts={
             "label": lambda: ordered(Session.label),
             "acquisitions": lambda: _number_inside(Acquisition, Acquisition.session, Session),
-            "files": lambda: container_sizes.sums("session").files,
-            "size": lambda: container_sizes.sums("session").size,
+            "files": lambda: container_sizes.size_columns("session").files,
+            "size": lambda: container_sizes.size_columns("session").size,
             "since": lambda: Session.created,
         },
         usual="label",
-        heads=("Session", "Study Instance UID", "Acquisitions", "Files", "Bytes", *OWNER_HEADS),
+        heads=("Session", "Study Instance UID", "Acquisitions", "Files", "Bytes", *ORIGIN_HEADS),
         cells=lambda row: (row.label, row.second, row.inside, row.files, row.size, *_owner(row)),
     )
 
@@ -158,8 +158,8 @@ def _acquisitions(session_id: int) -> LongList:
         sorts={
             "number": lambda: ordered(fn.PRINTF("%012d", label.cast("INTEGER")).concat(label)),
             "modality": lambda: Series.select(fn.MIN(Series.modality)).where(Series.acquisition == Acquisition.id),
-            "files": lambda: container_sizes.sums("acquisition").files,
-            "size": lambda: container_sizes.sums("acquisition").size,
+            "files": lambda: container_sizes.size_columns("acquisition").files,
+            "size": lambda: container_sizes.size_columns("acquisition").size,
             "since": lambda: Acquisition.created,
         },
         usual="number",
@@ -175,80 +175,87 @@ def _acquisitions(session_id: int) -> LongList:
     )
 
 
-def path_of(project: Project) -> str:
+def project_path(project: Project) -> str:
     return f"{project.group.code}/{project.label}"
 
 
-def _owner(row: Row) -> tuple[Any, ...]:
+def _owner(row: TreeRow) -> tuple[Any, ...]:
     return row.origin.type, row.origin.id, row.origin.name, row.via, row.created
 
 
-def owner_of(row: Any, who: origins.Named) -> tuple[Any, ...]:
+def origin_cells(row: Any, who: origins.NamedOrigin) -> tuple[Any, ...]:
     return who.type, who.id, who.name, row.origin_via, row.created
 
 
-def owned(rows: Sequence[Any], owner: Callable[[Any], Any]) -> list[Owned]:
+def with_origins(rows: Sequence[Any], owner: Callable[[Any], Any]) -> list[RowWithOrigin]:
     names = _names(owner(row) for row in rows)
-    return [Owned(row=row, who=names[owner(row).origin_type, owner(row).origin_id]) for row in rows]
+    return [RowWithOrigin(row=row, who=names[owner(row).origin_type, owner(row).origin_id]) for row in rows]
 
 
-def _project_rows(rows: Sequence[Project]) -> list[Row]:
-    inside, held, names = _inside(Subject, "project", rows), container_sizes.of("project", _numbers(rows)), _names(rows)
+def _project_rows(rows: Sequence[Project]) -> list[TreeRow]:
+    inside, held, names = (
+        _inside(Subject, "project", rows),
+        container_sizes.for_containers("project", _numbers(rows)),
+        _names(rows),
+    )
     return [
-        Row(
-            label=path_of(row),
+        TreeRow(
+            label=project_path(row),
             second=row.ae_title or "",
-            **_common(row, inside, names, held.get(row.id, container_sizes.NOTHING)),
+            **_common(row, inside, names, held.get(row.id, container_sizes.EMPTY)),
         )
         for row in rows
     ]
 
 
-def _container_rows(rows: Sequence[Any], level: str, second: Any, inside: dict[int, int]) -> list[Row]:
-    held, names = container_sizes.of(level, _numbers(rows)), _names(rows)
+def _container_rows(rows: Sequence[Any], level: str, second: Any, inside: dict[int, int]) -> list[TreeRow]:
+    held, names = container_sizes.for_containers(level, _numbers(rows)), _names(rows)
     return [
-        Row(
+        TreeRow(
             label=row.label,
             second=getattr(row, second.name) or "",
-            **_common(row, inside, names, held.get(row.id, container_sizes.NOTHING)),
+            **_common(row, inside, names, held.get(row.id, container_sizes.EMPTY)),
         )
         for row in rows
     ]
 
 
-def _acquisition_rows(rows: Sequence[Acquisition]) -> list[Row]:
-    held = container_sizes.of("acquisition", _numbers(rows))
-    names = {(row.origin_type, row.origin_id): origins.unnamed(row) for row in rows}
+def _acquisition_rows(rows: Sequence[Acquisition]) -> list[TreeRow]:
+    held = container_sizes.for_containers("acquisition", _numbers(rows))
+    names = {(row.origin_type, row.origin_id): origins.without_name(row) for row in rows}
     found = Series.select().where(Series.acquisition.in_(_numbers(rows)), Series.n_instances > 0)
     series = {one.acquisition_id: one for one in found}
     return [
-        Row(
+        TreeRow(
             label=row.label,
             second=row.uid or "",
             series=series.get(row.id),
             kind=frames.kind_of_modality(series[row.id].modality) if row.id in series else "other",
-            **_common(row, {}, names, held.get(row.id, container_sizes.NOTHING)),
+            **_common(row, {}, names, held.get(row.id, container_sizes.EMPTY)),
         )
         for row in rows
     ]
 
 
-def _file_rows(rows: Sequence[File]) -> list[Row]:
+def _file_rows(rows: Sequence[File]) -> list[TreeRow]:
     states, names = _states(rows), _names(rows)
     return [
-        Row(
+        TreeRow(
             label=row.name,
             second=row.type or row.mimetype or "",
             state=states.get(row.id, ""),
             digest=row.blob.digest,
-            **_common(row, {}, names, container_sizes.Amount(1, row.blob.size)),
+            **_common(row, {}, names, container_sizes.ContainerSize(1, row.blob.size)),
         )
         for row in rows
     ]
 
 
 def _common(
-    row: Any, inside: dict[int, int], names: dict[origins.Key, origins.Named], held: container_sizes.Amount
+    row: Any,
+    inside: dict[int, int],
+    names: dict[origins.OriginKey, origins.NamedOrigin],
+    held: container_sizes.ContainerSize,
 ) -> dict[str, Any]:
     return {
         "id": row.id,
@@ -265,7 +272,7 @@ def _numbers(rows: Sequence[Any]) -> list[int]:
     return [row.id for row in rows]
 
 
-def _names(rows: Iterable[Any]) -> dict[origins.Key, origins.Named]:
+def _names(rows: Iterable[Any]) -> dict[origins.OriginKey, origins.NamedOrigin]:
     return origins.names((row.origin_type, row.origin_id) for row in rows)
 
 

@@ -26,7 +26,7 @@ def decode(text: str) -> tuple[str, int]:
     return name, row
 
 
-def row(text: str, table: str) -> int:
+def row_id(text: str, table: str) -> int:
     """The row number of an id that must be one of this table. Raises Missing if it is not."""
     name, number = decode(text)
     if name != table:

@@ -11,18 +11,18 @@ from typing import BinaryIO, Literal, cast
 from portal import runtime
 from portal.models import Blob
 from portal.pixels import render_pool
-from portal.pixels.render_pool import Unshowable
+from portal.pixels.render_pool import Unrenderable
 
 Size = Literal["thumbnail", "frame"]
-SIDES: dict[Size, int] = {"thumbnail": 256, "frame": 1024}
+LONGER_SIDE: dict[Size, int] = {"thumbnail": 256, "frame": 1024}
 """Pixels of the longer side."""
-FOLDERS = 256
-LARGEST_FOLDER = (1 << 30) // FOLDERS
+FOLDER_COUNT = 256
+MAX_FOLDER_BYTES = (1 << 30) // FOLDER_COUNT
 """Bytes of the pictures in one folder, which are spread evenly: a gibibyte in all. The oldest go first."""
-MOST_FILES = 100_000 // FOLDERS
+MAX_FOLDER_FILES = 100_000 // FOLDER_COUNT
 """Files in one folder."""
 DIGEST_LENGTH = 64
-REFUSED_FOR = 3600.0
+RETRY_AFTER = 3600.0
 """Seconds after which what could not be shown is tried again."""
 
 
@@ -34,15 +34,15 @@ def picture(blob: Blob, frame: int, size: Size) -> bytes:
         return kept
     try:
         with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
-            found = render_pool.render(cast(BinaryIO, content), frame=frame, side=SIDES[size])
-    except Unshowable as error:
+            found = render_pool.render(cast(BinaryIO, content), frame=frame, side=LONGER_SIDE[size])
+    except Unrenderable as error:
         _keep(path.with_suffix(".txt"), error.sentence.encode())
         raise
     _keep(path, found)
     return found
 
 
-def drop_unknown() -> int:
+def remove_orphaned() -> int:
     """Remove pictures of contents that no record has any more: they were purged. Returns how many went."""
     gone = 0
     for folder in (runtime.current().data / "cache" / "thumbnails").glob("*/"):
@@ -59,7 +59,7 @@ def drop_unknown() -> int:
 def _path(blob: Blob, frame: int, size: Size) -> Path:
     """By content: bytes that are the same have the same picture, whoever may see them."""
     name = f"{blob.digest}-{frame}-{size}.png"
-    folder = f"{zlib.crc32(name.encode()) % FOLDERS:02x}"
+    folder = f"{zlib.crc32(name.encode()) % FOLDER_COUNT:02x}"
     return runtime.current().data / "cache" / "thumbnails" / folder / name
 
 
@@ -71,8 +71,8 @@ def _kept(path: Path) -> bytes | None:
             return found
     refused = path.with_suffix(".txt")
     with contextlib.suppress(OSError):
-        if time.time() - refused.stat().st_mtime < REFUSED_FOR:
-            raise Unshowable(refused.read_text())
+        if time.time() - refused.stat().st_mtime < RETRY_AFTER:
+            raise Unrenderable(refused.read_text())
     return None
 
 
@@ -90,7 +90,7 @@ def _keep(path: Path, content: bytes) -> None:
         sweep(path.parent)
 
 
-def sweep(folder: Path, *, largest: int = LARGEST_FOLDER, most: int = MOST_FILES) -> int:
+def sweep(folder: Path, *, largest: int = MAX_FOLDER_BYTES, most: int = MAX_FOLDER_FILES) -> int:
     """Drop the oldest files of a folder until a fifth of the room is free again; returns how many went.
 
     Each picture that is written has its folder looked at: that is a thousandth of a second, and holds the bounds.

@@ -4,12 +4,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from portal.access.actors import Origin, Recorded
+from portal.access.actors import Origin, RecordedMetadata
 from portal.models import Blob, File, FileVersion, now
-from portal.models.compiled import among, plain
+from portal.models.compiled import is_one_of, raw_rows
 
 
-class Older(NamedTuple):
+class OlderVersion(NamedTuple):
     """One version of a file that is not its newest."""
 
     number: int
@@ -18,19 +18,19 @@ class Older(NamedTuple):
     origin_type: str
 
 
-def are_any() -> bool:
+def any_exist() -> bool:
     """Whether any file of the site has an older version."""
     return FileVersion.select().exists()
 
 
-def older(file_ids: Sequence[int]) -> dict[int, list[Older]]:
+def older(file_ids: Sequence[int]) -> dict[int, list[OlderVersion]]:
     """The older versions of some files, in their order."""
-    found: dict[int, list[Older]] = defaultdict(list)
+    found: dict[int, list[OlderVersion]] = defaultdict(list)
     rows = FileVersion.select(
         FileVersion.file, FileVersion.version, Blob.size, Blob.digest, FileVersion.origin_type
     ).join(Blob)
-    for file_id, *row in plain(rows.where(among(FileVersion.file, file_ids)).order_by(FileVersion.id)):
-        found[file_id].append(Older(*row))
+    for file_id, *row in raw_rows(rows.where(is_one_of(FileVersion.file, file_ids)).order_by(FileVersion.id)):
+        found[file_id].append(OlderVersion(*row))
     return {file_id: sorted(versions) for file_id, versions in found.items()}
 
 
@@ -42,7 +42,7 @@ def get(file: File, number: int) -> File | FileVersion | None:
     return row
 
 
-def holding(file: File, digest: str, number: int | None) -> File | FileVersion | None:
+def find_by_digest(file: File, digest: str, number: int | None) -> File | FileVersion | None:
     """The version with this content: the newest; or where it comes back with its number, the one that has it.
 
     Where that number is taken by other content, any version will do: it was taken in as another one before.
@@ -60,7 +60,7 @@ def holding(file: File, digest: str, number: int | None) -> File | FileVersion |
     return row
 
 
-def add(file: File, blob: Blob, *, recorded: Recorded, origin: Origin) -> None:
+def add(file: File, blob: Blob, *, recorded: RecordedMetadata, origin: Origin) -> None:
     """Add a version to a file, inside the caller's write block: at its number if that is free, else as the next one."""
     number, moment = recorded.version, recorded.modified or recorded.received or now()
     file.created = min(file.created, recorded.received or file.created)

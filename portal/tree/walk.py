@@ -24,16 +24,16 @@ from portal.models import (
     Study,
     Subject,
 )
-from portal.models.compiled import among, plain
+from portal.models.compiled import is_one_of, raw_rows
 from portal.storage_drivers import object_keys
 from portal.tree import versions
-from portal.tree.versions import Older
+from portal.tree.versions import OlderVersion
 
-PAGE = 200
+CONTAINERS_PER_PAGE = 200
 """Containers that are read at once."""
-FILES = 500
+FILES_PER_PAGE = 500
 """Files that are read at once; their numbers alone are read for a page of containers."""
-MANIFESTS = "manifests"
+MANIFESTS_FOLDER = "manifests"
 """The folder of the manifests: no project's objects go there."""
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ Facts = dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class ProjectPart:
     """What of a project is meant: all of it, some of its subjects, or some of its sessions."""
 
     project: int
@@ -50,17 +50,17 @@ class Part:
     ids: tuple[int, ...] = ()
 
 
-class Names:
+class SegmentNames:
     """The segments that are given out within one folder, each once, also where a store ignores case."""
 
     def __init__(self, *reserved: str) -> None:
-        self._given = {hash(object_keys.folded(name)) for name in reserved}
+        self._given = {hash(object_keys.case_folded(name)) for name in reserved}
 
     def give(self, label: str, number: int) -> str:
         """The label as a segment. Of those that would collide the first keeps it, the others get their row's number."""
         segment = object_keys.segment(label)
-        while (folded := hash(object_keys.folded(segment))) in self._given:
-            segment = object_keys.told_apart(segment, number)
+        while (folded := hash(object_keys.case_folded(segment))) in self._given:
+            segment = object_keys.with_row_number(segment, number)
         self._given.add(folded)
         return segment
 
@@ -76,10 +76,10 @@ class Folder:
     subject: int = 0
     identified: bool = False
     """Whether what lies in it names a patient."""
-    names: Names = field(default_factory=Names, compare=False)
+    names: SegmentNames = field(default_factory=SegmentNames, compare=False)
 
 
-class Found(NamedTuple):
+class WalkedFile(NamedTuple):
     """One file that an export may take; `path` is where it goes if nobody says otherwise."""
 
     id: int
@@ -115,14 +115,14 @@ class Walk:
     always the same, and no row of it is read before it is wanted.
     """
 
-    def __init__(self, part: Part, last_file: int, *, with_versions: bool = False) -> None:
+    def __init__(self, part: ProjectPart, last_file: int, *, with_versions: bool = False) -> None:
         self._part = part
         self._last_file = last_file
-        self._with_versions = with_versions and versions.are_any()
+        self._with_versions = with_versions and versions.any_exist()
         self.hidden = 0
 
-    def files(self) -> Iterator[Found]:
-        top = top_folder(self._part.project)
+    def files(self) -> Iterator[WalkedFile]:
+        top = project_folder(self._part.project)
         subjects = self._subjects()
         after = 0
         while page := _page(Subject, Subject.project == self._part.project, after):
@@ -132,9 +132,9 @@ class Walk:
         if self._part.level == "project":
             yield from self.of([top])
 
-    def of(self, folders: Iterable[Folder]) -> Iterator[Found]:
+    def of(self, folders: Iterable[Folder]) -> Iterator[WalkedFile]:
         """The files that lie directly in some containers, one container after the other."""
-        for some in batched(folders, PAGE):
+        for some in batched(folders, CONTAINERS_PER_PAGE):
             yield from self.named(some, self._numbers(some))
 
     def _subjects(self) -> set[int] | None:
@@ -144,7 +144,7 @@ class Walk:
         if self._part.level == "subject":
             return set(self._part.ids)
         found: set[int] = set()
-        for some in batched(self._part.ids, FILES):
+        for some in batched(self._part.ids, FILES_PER_PAGE):
             found.update(row.subject_id for row in Session.select(Session.subject).where(Session.id.in_(list(some))))
         return found
 
@@ -152,7 +152,7 @@ class Walk:
         """The containers of some subjects that are meant, each after what lies in it."""
         meant = None if self._part.level != "session" else set(self._part.ids)
         found = _children(Session, Session.subject, [folder.id for folder in subjects])
-        for some in batched(_stops(subjects, found, meant), PAGE):
+        for some in batched(_stops(subjects, found, meant), CONTAINERS_PER_PAGE):
             below = _sessions([stop for stop in some if not isinstance(stop, Folder)])
             for stop in some:
                 if isinstance(stop, Folder):
@@ -166,18 +166,18 @@ class Walk:
         for level in dict.fromkeys(folder.level for folder in folders):
             ids = [folder.id for folder in folders if folder.level == level]
             rows: Any = File.select(File.parent_id, File.id).where(
-                File.parent_type == level, among(File.parent_id, ids), File.deleted_at.is_null()
+                File.parent_type == level, is_one_of(File.parent_id, ids), File.deleted_at.is_null()
             )
-            for parent, number in plain(rows):
+            for parent, number in raw_rows(rows):
                 if number <= self._last_file:
                     found[level, parent].append(number)
         return {place: array("q", sorted(numbers)) for place, numbers in found.items()}
 
-    def named(self, folders: Sequence[Folder], numbers: dict[tuple[str, int], "array[int]"]) -> Iterator[Found]:
+    def named(self, folders: Sequence[Folder], numbers: dict[tuple[str, int], "array[int]"]) -> Iterator[WalkedFile]:
         """Files of some containers by their numbers."""
         pairs = ((folder, number) for folder in folders for number in numbers.get((folder.level, folder.id), ()))
-        waiting: list[Found] = []
-        for some in batched(pairs, FILES):
+        waiting: list[WalkedFile] = []
+        for some in batched(pairs, FILES_PER_PAGE):
             ids = [number for _folder, number in some]
             rows, older = _files(ids), versions.older(ids) if self._with_versions else {}
             for folder, number in some:
@@ -191,32 +191,32 @@ class Walk:
                 self.hidden += hidden
                 if not hidden:
                     path = f"{folder.path}/{folder.names.give(name, number)}"
-                    found = Found(number, name, path, size, digest, folder, tuple(more), version)
+                    found = WalkedFile(number, name, path, size, digest, folder, tuple(more), version)
                     yield found
                     waiting += _versions(found, older.get(number, ()))
         yield from _named_versions(waiting)
 
 
-def _versions(found: Found, older: Sequence[Older]) -> Iterator[Found]:
+def _versions(found: WalkedFile, older: Sequence[OlderVersion]) -> Iterator[WalkedFile]:
     kind, _origin, *rest = found.more
     for one in older:
         more = (kind, one.origin_type, *rest)
         yield found._replace(size=one.size, digest=one.digest, more=more, version=one.number, is_older=True)
 
 
-def _named_versions(waiting: Sequence[Found]) -> Iterator[Found]:
+def _named_versions(waiting: Sequence[WalkedFile]) -> Iterator[WalkedFile]:
     """With the names that are free once all files of the folder have theirs."""
     for found in waiting:
         segment = found.folder.names.give(object_keys.versioned(found.name, found.version), found.id)
         yield found._replace(path=f"{found.folder.path}/{segment}")
 
 
-def of_session(session_id: int, label: str) -> list[tuple[str, int]]:
+def session_keys(session_id: int, label: str) -> list[tuple[str, int]]:
     """Key and file number of each object of a session as it is now, as an export would have them, below its label."""
     newest = File.select(fn.MAX(File.id)).scalar() or 0
     above = Folder(level="subject", id=0, path="", facts={})
     stop = _Session(id=session_id, label=label, uid="", day="", subject=above, path=object_keys.segment(label))
-    found = Walk(Part(project=0), newest).of(_sessions([stop])[session_id])
+    found = Walk(ProjectPart(project=0), newest).of(_sessions([stop])[session_id])
     return [(each.path, each.id) for each in found]
 
 
@@ -297,9 +297,9 @@ def _acquisitions(session: Folder, rows: Sequence[Any], series: dict[int, Facts]
         )
 
 
-def top_folder(project_id: int) -> Folder:
+def project_folder(project_id: int) -> Folder:
     """The project's folder: the same one in each export, also beside projects of that name in other groups."""
-    names = Names(MANIFESTS)
+    names = SegmentNames(MANIFESTS_FOLDER)
     found: Any = Project.select(Project.id, Project.label, Group.code).join(Group).order_by(Project.id).tuples()
     for number, label, group in found:
         segment = names.give(label, number)
@@ -311,17 +311,17 @@ def top_folder(project_id: int) -> Folder:
 
 def _page(table: type[Subject], belongs: Any, after: int) -> list[tuple[Any, ...]]:
     rows: Any = table.select(table.id, table.label, table.patient_id).where(belongs, table.id > after)
-    return plain(rows.order_by(table.id).limit(PAGE))
+    return raw_rows(rows.order_by(table.id).limit(CONTAINERS_PER_PAGE))
 
 
 def _children(table: Any, parent: Any, ids: Sequence[int]) -> dict[int, list[Any]]:
     """Number, label, UID and moment of what lies in some containers, by these, in the order of the rows."""
     found: dict[int, list[Any]] = defaultdict(list)
-    for some in batched(ids, FILES):
+    for some in batched(ids, FILES_PER_PAGE):
         rows: Any = table.select(parent, table.id, table.label, table.uid, table.timestamp).where(
             parent.in_(list(some))
         )
-        for above, *row in plain(rows.order_by(table.id)):
+        for above, *row in raw_rows(rows.order_by(table.id)):
             found[above].append(row)
     return found
 
@@ -331,8 +331,8 @@ def _studies(sessions: Sequence[int]) -> dict[int, Facts]:
     columns = (Study.session, Study.study_uid, Study.description, Study.accession, Study.date, Study.time)
     names = ("study uid", "study", "accession", "date", "time", "patient")
     found: dict[int, Facts] = {}
-    rows: Any = Study.select(*columns, Study.patient_name).where(among(Study.session, sessions))
-    for session, *values in plain(rows.order_by(Study.id)):
+    rows: Any = Study.select(*columns, Study.patient_name).where(is_one_of(Study.session, sessions))
+    for session, *values in raw_rows(rows.order_by(Study.id)):
         found.setdefault(session, dict(zip(names, values, strict=True)))
     return found
 
@@ -343,11 +343,11 @@ def _series(acquisitions: Sequence[int]) -> dict[int, Facts]:
     names = ("series uid", "series", "series number", "modality", "body part", "study uid", "study", "accession")
     more = (Study.study_uid, Study.description, Study.accession, Study.date, Study.time)
     found: dict[int, Facts] = {}
-    for some in batched(acquisitions, FILES):
+    for some in batched(acquisitions, FILES_PER_PAGE):
         rows: Any = (
-            Series.select(Series.acquisition, *columns, *more).join(Study).where(among(Series.acquisition, some))
+            Series.select(Series.acquisition, *columns, *more).join(Study).where(is_one_of(Series.acquisition, some))
         )
-        for acquisition, *values in plain(rows.order_by(Series.id)):
+        for acquisition, *values in raw_rows(rows.order_by(Series.id)):
             found.setdefault(acquisition, dict(zip((*names, "date", "time"), values, strict=True)))
     return found
 
@@ -363,15 +363,15 @@ def _files(numbers: Sequence[int]) -> dict[int, tuple[Any, ...]]:
         .join(Blob)
         .switch(File)
         .join(Instance, JOIN.LEFT_OUTER, on=whole)
-        .where(among(File.id, numbers), File.deleted_at.is_null())
+        .where(is_one_of(File.id, numbers), File.deleted_at.is_null())
     )
-    return {row[0]: row[1:] for row in plain(rows)}
+    return {row[0]: row[1:] for row in raw_rows(rows)}
 
 
 _OF_FILE = ("type", "origin", "instance", "sop uid")
 
 
-def live(kind: str, parents: Any) -> Any:
+def live_files(kind: str, parents: Any) -> Any:
     """Number and size of the live files of some containers, without those that stay here."""
     hidden = Instance.select(Instance.id).where(Instance.file == File.id, Instance.state.in_((HELD, SUPERSEDED)))
     files = File.select(File.id, Blob.size).join(Blob)
@@ -379,13 +379,13 @@ def live(kind: str, parents: Any) -> Any:
     return found.where(~fn.EXISTS(hidden))
 
 
-def older(kind: str, parents: Any) -> Any:
+def older_versions(kind: str, parents: Any) -> Any:
     """Number and size of the older versions of the live files of some containers."""
     found = FileVersion.select(FileVersion.id, Blob.size).join(Blob).switch(FileVersion).join(File)
     return found.where(File.parent_type == kind, File.parent_id.in_(parents), File.deleted_at.is_null())
 
 
-def parents(part: Part) -> Iterable[tuple[str, Any]]:
+def container_queries(part: ProjectPart) -> Iterable[tuple[str, Any]]:
     """For each kind of container, the query of those that are meant."""
     subjects = Subject.select(Subject.id).where(Subject.project == part.project)
     sessions = Session.select(Session.id).where(Session.subject.in_(subjects))

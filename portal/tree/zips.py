@@ -15,13 +15,13 @@ from portal.models import Blob, File, writing
 from portal.storage_drivers import object_keys
 from portal.tree import containers, files, walk
 
-EARLIEST = 1980
+EARLIEST_YEAR = 1980
 """A zip knows no year before."""
-ASKED_AT_ONCE = 500
+FILES_PER_QUERY = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Packed:
+class SessionZip:
     """What a zip will hold; nothing is read from the archive before `chunks`."""
 
     name: str
@@ -36,10 +36,10 @@ class Packed:
     def chunks(self) -> Iterator[bytes]:
         """The zip. Raises Damaged before the last bytes of a file that is not what was received: the zip ends there,
         so that nobody takes it for a whole one."""
-        return written((path, moment, blob.size, _content(blob)) for path, moment, blob in self.members)
+        return stream_zip((path, moment, blob.size, _content(blob)) for path, moment, blob in self.members)
 
 
-def written(members: Iterable[tuple[str, datetime, int, Iterable[bytes]]]) -> Iterator[bytes]:
+def stream_zip(members: Iterable[tuple[str, datetime, int, Iterable[bytes]]]) -> Iterator[bytes]:
     """A zip of paths with moment, size and bytes, stored without compression (pixels hardly shrink)."""
     sink = _Sink()
     with zipfile.ZipFile(cast(IO[bytes], sink), "w", zipfile.ZIP_STORED, allowZip64=True) as packed:
@@ -52,21 +52,21 @@ def written(members: Iterable[tuple[str, datetime, int, Iterable[bytes]]]) -> It
     yield sink.take()
 
 
-def pack(session_id: int, scope: Scope) -> Packed:
+def prepare(session_id: int, scope: Scope) -> SessionZip:
     """The live files of a session in the folders of its acquisitions, but for those that are held or superseded.
 
     Raises Missing, also for a session without files.
     """
     session = containers.get("session", session_id, scope)
-    found = walk.of_session(session_id, session.label)
+    found = walk.session_keys(session_id, session.label)
     blobs = _blobs([file_id for _, file_id in found])
     members = tuple((path, *blobs[file_id]) for path, file_id in found if file_id in blobs)
     if not members:
         raise Missing("The session has no files that could be downloaded.")
-    return Packed(name=f"{object_keys.shorten(object_keys.segment(session.label), room=4)}.zip", members=members)
+    return SessionZip(name=f"{object_keys.shorten(object_keys.segment(session.label), room=4)}.zip", members=members)
 
 
-def note_download(session_id: int, packed: Packed, *, actor: Actor) -> None:
+def record_download(session_id: int, packed: SessionZip, *, actor: Actor) -> None:
     """Write down that somebody takes the files of a session away."""
     with writing():
         audit.record(actor, "session:downloaded", "session", session_id, files=len(packed.members), bytes=packed.size)
@@ -79,8 +79,8 @@ def _content(blob: Blob) -> Iterator[bytes]:
 
 def _blobs(numbers: list[int]) -> dict[int, tuple[datetime, Blob]]:
     found: dict[int, tuple[datetime, Blob]] = {}
-    for begin in range(0, len(numbers), ASKED_AT_ONCE):
-        rows = File.select(File, Blob).join(Blob).where(File.id.in_(numbers[begin : begin + ASKED_AT_ONCE]))
+    for begin in range(0, len(numbers), FILES_PER_QUERY):
+        rows = File.select(File, Blob).join(Blob).where(File.id.in_(numbers[begin : begin + FILES_PER_QUERY]))
         found |= {row.id: (row.created, row.blob) for row in rows}
     return found
 
@@ -88,7 +88,7 @@ def _blobs(numbers: list[int]) -> dict[int, tuple[datetime, Blob]]:
 def _member(path: str, moment: datetime, size: int) -> zipfile.ZipInfo:
     """The header of a file; its size is said beforehand, so that a large one gets its 64-bit fields."""
     at = moment.astimezone(UTC)
-    told = zipfile.ZipInfo(path, (max(at.year, EARLIEST), at.month, at.day, at.hour, at.minute, at.second))
+    told = zipfile.ZipInfo(path, (max(at.year, EARLIEST_YEAR), at.month, at.day, at.hour, at.minute, at.second))
     told.file_size = size
     told.external_attr = 0o600 << 16
     return told

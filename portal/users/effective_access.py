@@ -9,11 +9,11 @@ from portal.access import rights
 from portal.access.actors import Actor
 from portal.models import Group, Peer, Project, Study, User
 
-MOST = 100
+MAX_PROJECTS_SHOWN = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class ProjectAccess:
     """A project that somebody sees, or may only store to."""
 
     path: str
@@ -23,33 +23,33 @@ class Seen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Access:
+class EffectiveAccess:
     """The first hundred projects, in the order in which they answer, and how many there are."""
 
-    projects: tuple[Seen, ...]
+    projects: tuple[ProjectAccess, ...]
     total: int
 
 
-def of_peer(peer: Peer) -> Access:
+def for_peer(peer: Peer) -> EffectiveAccess:
     """What its next query would be answered from."""
     return _of(Actor(type="peer", id=str(peer.id)))
 
 
-def of_user(user: User) -> Access:
+def for_user(user: User) -> EffectiveAccess:
     """What the user's pages show of Data."""
     return _of(Actor(type="user", id=str(user.id), is_admin=bool(user.is_admin)))
 
 
-def _of(actor: Actor) -> Access:
+def _of(actor: Actor) -> EffectiveAccess:
     scope = rights.scope(actor)
     order = [*scope.projects, *sorted(scope.stores - set(scope.projects))]
-    shown = order[:MOST]
+    shown = order[:MAX_PROJECTS_SHOWN]
     studies: Any = Study.select(fn.COUNT(Study.id)).where(Study.project == Project.id)
     rows: Any = Project.select(Project.id, Group.code, Project.label, studies).join(Group).where(Project.id.in_(shown))
     known = {number: (f"{group}/{label}", counted) for number, group, label, counted in rows.tuples()}
     found = (
-        Seen(path=known[one][0], reads=scope.reads(one), stores=scope.writes(one), studies=known[one][1])
+        ProjectAccess(path=known[one][0], reads=scope.reads(one), stores=scope.writes(one), studies=known[one][1])
         for one in shown
         if one in known
     )
-    return Access(projects=tuple(found), total=len(order))
+    return EffectiveAccess(projects=tuple(found), total=len(order))

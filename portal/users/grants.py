@@ -16,11 +16,11 @@ from portal.users import users
 EVERYTHING = "*"
 """In place of a group or a project: the whole site, with what it will have."""
 ROLES = ("ro", "rw")
-MOST_PLACES = 500
+MAX_PLACES = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Granted:
+class UserGrant:
     """One grant; `place` is `*`, a group's code or GROUP/PROJECT."""
 
     id: int
@@ -28,7 +28,7 @@ class Granted:
     role: str
 
 
-def of_user(user_id: int) -> list[Granted]:
+def for_user(user_id: int) -> list[UserGrant]:
     """The grants of one user in their order, which is that of precedence."""
     owner = Group.alias()
     rows: Any = (
@@ -42,12 +42,12 @@ def of_user(user_id: int) -> list[Granted]:
         .tuples()
     )
     return [
-        Granted(id=number, place=f"{code}/{label}" if label else group or EVERYTHING, role=role)
+        UserGrant(id=number, place=f"{code}/{label}" if label else group or EVERYTHING, role=role)
         for number, role, group, code, label in rows
     ]
 
 
-def give(user_id: int, place: str, role: str, *, actor: Actor) -> Granted:
+def add(user_id: int, place: str, role: str, *, actor: Actor) -> UserGrant:
     """Let a user into a group, a project or everything; the same place again only changes the role.
 
     Raises BadValue with its field, Missing.
@@ -59,23 +59,23 @@ def give(user_id: int, place: str, role: str, *, actor: Actor) -> Granted:
     name = place.strip()
     target = _target(name)
     with writing():
-        there = next((grant for grant in of_user(user.id) if grant.place == name), None)
+        there = next((grant for grant in for_user(user.id) if grant.place == name), None)
         if there is None:
             row = Grant.create(who_type="user", who_id=user.id, role=role, **target)
             audit.record(actor, "grant:given", "user", user.id, place=name, role=role)
-            return Granted(id=row.id, place=name, role=role)
+            return UserGrant(id=row.id, place=name, role=role)
         if there.role != role:
             Grant.update(role=role).where(Grant.id == there.id).execute()
             before, after = ({"place": name, "role": one} for one in (there.role, role))
             audit.record(actor, "grant:changed", "user", user.id, before=before, after=after)
-    return Granted(id=there.id, place=name, role=role)
+    return UserGrant(id=there.id, place=name, role=role)
 
 
-def take(user_id: int, grant_id: int, *, actor: Actor) -> Granted:
+def remove(user_id: int, grant_id: int, *, actor: Actor) -> UserGrant:
     """Take one grant away; the user's next page knows. Raises Missing."""
     rights.require_admin(actor)
     with writing():
-        there = next((grant for grant in of_user(user_id) if grant.id == grant_id), None)
+        there = next((grant for grant in for_user(user_id) if grant.id == grant_id), None)
         if there is None:
             raise Missing("This was taken away already.")
         Grant.delete().where(Grant.id == grant_id).execute()
@@ -83,29 +83,29 @@ def take(user_id: int, grant_id: int, *, actor: Actor) -> Granted:
     return there
 
 
-def take_place(user_id: int, place: str, *, actor: Actor) -> Granted:
+def remove_by_place(user_id: int, place: str, *, actor: Actor) -> UserGrant:
     """As `take`, for the grant of a place by its name. Raises Missing."""
-    there = next((grant for grant in of_user(user_id) if grant.place == place.strip()), None)
+    there = next((grant for grant in for_user(user_id) if grant.place == place.strip()), None)
     if there is None:
         raise Missing(f"The user has no access of its own to {place[:130]!r}. `portal user list` shows what there is.")
-    return take(user_id, there.id, actor=actor)
+    return remove(user_id, there.id, actor=actor)
 
 
-def places() -> list[str]:
+def grantable_places() -> list[str]:
     """What may be granted, for a list to choose from: everything, and each group before its projects; at most 500."""
     rows: Any = (
         Group.select(Group.code, Project.label)
         .join(Project, JOIN.LEFT_OUTER)
         .where(Group.code != UNKNOWN_GROUP)
         .order_by(Group.code, Project.label)
-        .limit(MOST_PLACES)
+        .limit(MAX_PLACES)
     )
     found = {EVERYTHING: None}
     for code, label in rows.tuples():
         found.setdefault(code)
         if label:
             found[f"{code}/{label}"] = None
-    return list(found)[:MOST_PLACES]
+    return list(found)[:MAX_PLACES]
 
 
 def _target(place: str) -> dict[str, Group | Project]:

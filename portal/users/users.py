@@ -13,12 +13,14 @@ from portal import runtime, site_settings
 from portal.access import audit, rights
 from portal.access.actors import Actor
 from portal.errors import BadValue, Missing, NotAllowed, NotSignedIn, Taken
-from portal.models import User, if_room, now, writing
+from portal.models import User, now, skip_if_disk_full, writing
 
 log = logging.getLogger(__name__)
 
-SHORTEST, LONGEST = 8, 200
-REFUSED = "This address and this password do not belong together. Check both, or ask a site admin for a new password."
+MIN_PASSWORD_LENGTH, MAX_PASSWORD_LENGTH = 8, 200
+SIGN_IN_REFUSED = (
+    "This address and this password do not belong together. Check both, or ask a site admin for a new password."
+)
 
 
 def add(email: str, password: str | None = None, is_admin: bool = False, *, actor: Actor) -> tuple[User, str | None]:
@@ -44,7 +46,10 @@ def sign_in(email: str, password: str, *, address: str) -> User:
     if user is None or not known or user.disabled:
         _refuse(user, address)
     fresh = {User.password: _hasher().hash(password)} if _hasher().check_needs_rehash(user.password) else {}
-    with if_room(f"the sign-in of user {user.id}"), writing():  # else nobody could sign in who can free some space
+    with (
+        skip_if_disk_full(f"the sign-in of user {user.id}"),
+        writing(),
+    ):  # else nobody could sign in who can free some space
         User.update({User.last_seen: now(), **fresh}).where(User.id == user.id).execute()
         audit.record(actor(user, address), "user:signed_in", "user", user.id)
     return user
@@ -73,7 +78,7 @@ def change_password(user: User, old: str, new: str, *, address: str) -> User:
 
 def change_time_zone(user: User, name: str, *, address: str) -> User:
     """The user with another time zone to read times in; an empty name is the site's. Raises BadValue."""
-    cleaned = site_settings.zone(name.strip()) if name.strip() else ""
+    cleaned = site_settings.clean_time_zone(name.strip()) if name.strip() else ""
     with writing():
         if User.update(time_zone=cleaned).where(User.id == user.id, User.time_zone != cleaned).execute():
             before = user.time_zone
@@ -81,7 +86,7 @@ def change_time_zone(user: User, name: str, *, address: str) -> User:
     return get(user.id)
 
 
-def new_password(user_id: int, password: str | None = None, *, actor: Actor) -> tuple[User, str]:
+def reset_password(user_id: int, password: str | None = None, *, actor: Actor) -> tuple[User, str]:
     """Give a user who cannot sign in another password, and return it; their sessions end. Without one it is random.
 
     Raises Missing, and BadValue for a password that may not be one.
@@ -118,7 +123,7 @@ def enable(user_id: int, *, actor: Actor) -> None:
             audit.record(actor, "user:enabled", "user", user.id)
 
 
-def sign_everybody_out(*, actor: Actor) -> int:
+def end_all_sessions(*, actor: Actor) -> int:
     """End every session of every user, the actor's own too; returns how many accounts there are."""
     rights.require_admin(actor)
     with writing():
@@ -127,7 +132,7 @@ def sign_everybody_out(*, actor: Actor) -> int:
     return count
 
 
-def make_admin(user_id: int, is_admin: bool, *, actor: Actor) -> None:
+def set_admin(user_id: int, is_admin: bool, *, actor: Actor) -> None:
     """Make a user a site admin, or one no longer. Raises NotAllowed for oneself and for the last admin."""
     rights.require_admin(actor)
     user = get(user_id)
@@ -168,13 +173,13 @@ def by_email(email: str) -> User:
     return user
 
 
-def number_of(email: str) -> int | None:
+def find_id(email: str) -> int | None:
     """The number of the account of this address; None where there is none."""
     user: User | None = User.get_or_none(User.email == _normal(email))
     return None if user is None else user.id
 
 
-def every() -> list[User]:
+def list_all() -> list[User]:
     """All users by address."""
     return list(User.select().order_by(User.email))
 
@@ -191,7 +196,7 @@ def session_id(user: User) -> str:
     return f"{user.id}.{user.session_epoch}"
 
 
-def of_session(session: str) -> User | None:
+def for_session(session: str) -> User | None:
     """The user of a session that still holds."""
     number, _, epoch = session.partition(".")
     if not (number.isdecimal() and epoch.isdecimal()):
@@ -211,9 +216,9 @@ def _refuse(user: User | None, address: str) -> NoReturn:
     """What was typed is not kept where no account has it: it may well be a password."""
     log.warning("sign-in refused from %s", address)
     if user is not None:
-        with if_room(f"a refused sign-in of user {user.id}"), writing():
+        with skip_if_disk_full(f"a refused sign-in of user {user.id}"), writing():
             audit.record(actor(user, address), "user:sign_in_refused", "user", user.id)
-    raise NotSignedIn(REFUSED)
+    raise NotSignedIn(SIGN_IN_REFUSED)
 
 
 def _end_sessions(user_id: int) -> None:
@@ -233,10 +238,10 @@ def _email(text: str) -> str:
 
 
 def _password(text: str, email: str, *, field: str = "password") -> str:
-    if len(text) < SHORTEST:
-        raise BadValue(f"A password has at least {SHORTEST} characters.", field=field)
-    if len(text) > LONGEST:
-        raise BadValue(f"A password has at most {LONGEST} characters.", field=field)
+    if len(text) < MIN_PASSWORD_LENGTH:
+        raise BadValue(f"A password has at least {MIN_PASSWORD_LENGTH} characters.", field=field)
+    if len(text) > MAX_PASSWORD_LENGTH:
+        raise BadValue(f"A password has at most {MAX_PASSWORD_LENGTH} characters.", field=field)
     if text.lower() == email:
         raise BadValue("The password must not be the e-mail address.", field=field)
     return text
@@ -244,7 +249,7 @@ def _password(text: str, email: str, *, field: str = "password") -> str:
 
 def _matches(hashed: str, password: str) -> bool:
     try:
-        return _hasher().verify(hashed, password[: LONGEST + 1])
+        return _hasher().verify(hashed, password[: MAX_PASSWORD_LENGTH + 1])
     except (VerifyMismatchError, VerificationError, InvalidHashError):
         return False
 

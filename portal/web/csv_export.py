@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-RUNS = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a cell begins with that a spreadsheet program takes for a formula."""
-MARK = "\ufeff"
+BYTE_ORDER_MARK = "\ufeff"
 """Without it Excel takes UTF-8 for the code page of the machine. Each text is quoted, as some split at semicolons."""
 
 
@@ -19,7 +19,7 @@ def lines(rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
     for row in rows:
         text = io.StringIO()
         csv.writer(text, quoting=csv.QUOTE_NONNUMERIC).writerow([cell(value) for value in row])
-        yield ((MARK if first else "") + text.getvalue()).encode("utf-8", errors="replace")
+        yield ((BYTE_ORDER_MARK if first else "") + text.getvalue()).encode("utf-8", errors="replace")
         first = False
 
 
@@ -34,7 +34,7 @@ def cell(value: Any) -> Any:
     if isinstance(value, int | float):
         return value
     text = _text(value).replace("\0", "\ufffd")
-    return f"'{text}" if text.startswith(RUNS) else text
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def _text(value: Any) -> str:

@@ -12,13 +12,13 @@ from portal.web.render import render
 
 log = logging.getLogger(__name__)
 
-CODES: tuple[tuple[type[errors.PortalError], int], ...] = (
+STATUS_CODES: tuple[tuple[type[errors.PortalError], int], ...] = (
     (errors.Missing, 404),
     (errors.NotSignedIn, 401),
     (errors.NotAllowed, 403),
     (errors.NoSpace, 507),
     (errors.Unreachable, 503),
-    (errors.Gone, 410),
+    (errors.Purged, 410),
     # No defect of ours, and not gone for good: once the segment is back from a backup, the same request succeeds.
     (errors.Damaged, 503),
     (errors.Taken, 409),
@@ -26,7 +26,7 @@ CODES: tuple[tuple[type[errors.PortalError], int], ...] = (
     (errors.Conflicting, 409),
     (errors.PortalError, 422),
 )
-WORDS = {
+MESSAGES = {
     400: ("That did not arrive whole", "The browser sent something that Portico cannot read. Go back and try again."),
     403: ("Not for you", "Your account may not open this. Ask a site admin."),
     404: ("There is no such page", "The address is mistyped, or what stood here was removed."),
@@ -53,17 +53,17 @@ DAMAGED = (
     "The database is damaged",
     "Nothing was changed. Stop Portico, and start it again: the start says what to restore.",
 )
-STALE = (
+STALE_FORM = (
     "This page was too old",
     "It was opened before the last sign-in, so nothing was changed. Open the page again and repeat what you did.",
 )
 
 
-def code_of(error: errors.PortalError) -> int:
-    return next(code for kind, code in CODES if isinstance(error, kind))
+def status_code(error: errors.PortalError) -> int:
+    return next(code for kind, code in STATUS_CODES if isinstance(error, kind))
 
 
-def trouble(error: Exception) -> tuple[int, str, str] | None:
+def server_trouble(error: Exception) -> tuple[int, str, str] | None:
     """Code, title and sentence where the machine is in trouble rather than we: busy, its disk full, or damaged."""
     if runtime.is_busy(error):
         return 503, *BUSY
@@ -80,21 +80,21 @@ def install(app: Flask) -> None:
 
 
 def _refused(error: errors.PortalError) -> Response:
-    code = code_of(error)
-    is_damage = isinstance(error, errors.Damaged) and not isinstance(error, errors.Gone)
-    title = DAMAGED_BYTES if is_damage else WORDS.get(code, ("That cannot be done", ""))[0]
+    code = status_code(error)
+    is_damage = isinstance(error, errors.Damaged) and not isinstance(error, errors.Purged)
+    title = DAMAGED_BYTES if is_damage else MESSAGES.get(code, ("That cannot be done", ""))[0]
     return _page(code, title, error.sentence)
 
 
 def _stale(_error: CSRFError) -> Response:
-    return _page(400, *STALE)
+    return _page(400, *STALE_FORM)
 
 
 def _http(error: HTTPException) -> Response:
     code = error.code or 500
     if code < 400:
         return error.get_response()
-    response = _page(code, *WORDS.get(code, (error.name, error.description or "")))
+    response = _page(code, *MESSAGES.get(code, (error.name, error.description or "")))
     for name in ("Allow", "Retry-After"):
         if value := error.get_response().headers.get(name):
             response.headers[name] = value
@@ -102,10 +102,10 @@ def _http(error: HTTPException) -> Response:
 
 
 def _broken(error: Exception) -> Response:
-    if words := trouble(error):
+    if words := server_trouble(error):
         return _in_trouble(error, *words)
     log.error("%s %s failed", request.method, request.path, exc_info=error)
-    return _page(500, *WORDS[500])
+    return _page(500, *MESSAGES[500])
 
 
 def _in_trouble(error: Exception, code: int, title: str, sentence: str) -> Response:
@@ -113,7 +113,7 @@ def _in_trouble(error: Exception, code: int, title: str, sentence: str) -> Respo
     try:
         response = _page(code, title, sentence)
     except Exception as again:
-        if not trouble(again):
+        if not server_trouble(again):
             raise
         response = _page_without_frame(code, title, sentence)  # the frame of a page is read from the same database
     if code == 503:

@@ -14,9 +14,9 @@ from portal import timestamps
 from portal.quantities import size
 from portal.web.sign_in import options
 
-EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (named, not bound)
+ALL_INTERFACES = ("0.0.0.0", "::")  # noqa: S104 (named, not bound)
 MINUTE, HOUR, DAY = 60, 3600, 86400
-LONGEST = 80
+MAX_RECORDED_LENGTH = 80
 """Signs of a recorded value that is shown."""
 
 
@@ -61,12 +61,12 @@ def recorded(value: Any) -> str:
     if isinstance(value, dict):
         value = ", ".join(f"{name} {recorded(one)}" for name, one in value.items())
     text = str(value if value is not None else "") or "none"
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return text if len(text) <= MAX_RECORDED_LENGTH else f"{text[:MAX_RECORDED_LENGTH]}…"
 
 
 def our_host(listening: str) -> str:
     """Where the other side finds us: where we listen, or what the browser called us if that is every address."""
-    return urlsplit(request.host_url).hostname or listening if listening in EVERY_ADDRESS else listening
+    return urlsplit(request.host_url).hostname or listening if listening in ALL_INTERFACES else listening
 
 
 def uid_name(uid: str) -> str:
@@ -103,7 +103,7 @@ def interval(seconds: int) -> str:
 
 def calendar_day(value: str) -> str:
     """A DA value as 2020-05-05; whatever else stands there as it is."""
-    return timestamps.dicom(value)
+    return timestamps.format_dicom(value)
 
 
 def ago(value: datetime | str | None, never: str = "Never") -> Markup:

@@ -20,13 +20,13 @@ from portal import timestamps
 from portal.errors import BadValue, BadValues, PortalError
 from portal.web import formats
 
-Done = TypeVar("Done")
+Result = TypeVar("Result")
 
 
 class Form(FlaskForm):  # type: ignore[misc]
     """Values stay after an error; the focus goes to the first field that has one."""
 
-    def attempt(self, act: Callable[[], Done]) -> Done | None:
+    def attempt(self, act: Callable[[], Result]) -> Result | None:
         """What `act` returns, or None where nothing was sent or the domain refused it."""
         if not self.validate_on_submit():
             self._focus()
@@ -99,20 +99,20 @@ def secret_lines(label: str, **kwargs: Any) -> Any:
 
 def choice(label: str, pairs: Iterable[tuple[str, str]] = (), **kwargs: Any) -> Any:
     """One of a list of (value, words); the domain knows which values there are, and says so."""
-    return SelectField(label, choices=offered(pairs), validate_choice=False, **kwargs)
+    return SelectField(label, choices=select_choices(pairs), validate_choice=False, **kwargs)
 
 
 def choices(label: str, pairs: Iterable[tuple[str, str]] = (), **kwargs: Any) -> Any:
     """Any number of a list, as boxes to tick."""
-    return SelectMultipleField(label, choices=offered(pairs), validate_choice=False, **kwargs)
+    return SelectMultipleField(label, choices=select_choices(pairs), validate_choice=False, **kwargs)
 
 
-def offered(pairs: Iterable[tuple[str, str]]) -> list[Any]:
+def select_choices(pairs: Iterable[tuple[str, str]]) -> list[Any]:
     """The choices of a field, where they are known only when the form is made."""
     return [SelectChoice(value=value, label=words) for value, words in pairs]
 
 
-def tick(label: str, **kwargs: Any) -> Any:
+def checkbox(label: str, **kwargs: Any) -> Any:
     return BooleanField(label, **kwargs)
 
 

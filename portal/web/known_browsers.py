@@ -8,20 +8,20 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from werkzeug.wrappers import Response
 
 COOKIE = "portico_known"
-AGE = 365 * 24 * 3600
+COOKIE_SECONDS = 365 * 24 * 3600
 """Seconds for which a browser is known after its last sign-in."""
-MOST_ACCOUNTS = 20
+MAX_ACCOUNTS = 20
 """Of one browser: several people share a workstation."""
 
 
 def remember(response: Response, account: int) -> Response:
     """Have the browser say from now on that this account has signed in with it."""
     told = _told()
-    accounts = [account, *(other for other in told["accounts"] if other != account)][:MOST_ACCOUNTS]
+    accounts = [account, *(other for other in told["accounts"] if other != account)][:MAX_ACCOUNTS]
     response.set_cookie(
         COOKIE,
         _serializer().dumps({"browser": told["browser"], "accounts": accounts}),
-        max_age=AGE,
+        max_age=COOKIE_SECONDS,
         path=url_for("session.sign_in"),
         secure=current_app.config["SESSION_COOKIE_SECURE"],
         httponly=True,
@@ -45,7 +45,7 @@ def _told() -> dict[str, Any]:
     """What the browser's cookie says, once a request; a new browser's where it says nothing that we have signed."""
     if "known_browser" not in g:
         try:
-            g.known_browser = _serializer().loads(request.cookies.get(COOKIE, ""), max_age=AGE)
+            g.known_browser = _serializer().loads(request.cookies.get(COOKIE, ""), max_age=COOKIE_SECONDS)
         except BadData:
             g.known_browser = {"browser": secrets.token_hex(8), "accounts": []}
     told: dict[str, Any] = g.known_browser

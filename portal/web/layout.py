@@ -7,7 +7,7 @@ from flask import Flask, url_for
 from flask_login import current_user
 
 from portal.dashboard import alerts, running_now
-from portal.dashboard.alerts import Need
+from portal.dashboard.alerts import Alert
 from portal.web import sign_in
 from portal.web.sign_in import is_admin
 
@@ -17,15 +17,15 @@ NAVIGATION = (
     ("jobs", "Jobs", "list-check", "jobs.index"),
     ("activity", "Activity", "activity", "activity.associations_list"),
 )
-ADMIN = (
+ADMIN_NAVIGATION = (
     ("interfaces", "Interfaces", "plug-connected", "devices.index"),
     ("users", "Users", "users", "users.index"),
     ("settings", "Settings", "settings", "settings.edit"),
 )
-FOR_ALL = ("data",)
+USER_SECTIONS = ("data",)
 """Sections for those who are no site admin: what the others show is not yet cut to what one person may see."""
 
-WAITING: dict[str, tuple[str, str, dict[str, Any]]] = {
+ALERT_LISTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "disk": ("alert-triangle", "disk.index", {}),
     "segments": ("alert-triangle", "disk.problems", {}),
     "records": ("alert-triangle", "disk.problems", {}),
@@ -37,7 +37,7 @@ WAITING: dict[str, tuple[str, str, dict[str, Any]]] = {
     "keys": ("key", "devices.index", {"sort": "expires"}),
 }
 """Kind of a need → its picture, and the list where it is looked after."""
-PAGES = {
+ALERT_PAGES = {
     "storages": ("storages.show", "storage_id"),
     "peers": ("peers.show", "peer_id"),
     "schedules": ("schedules.show", "schedule_id"),
@@ -63,17 +63,17 @@ def install(app: Flask) -> None:
         return {
             **named,
             "user": current_user.user,
-            "sections": [entry for entry in NAVIGATION if admin or entry[0] in FOR_ALL],
-            "admin_sections": ADMIN if admin else (),
-            "needs": [_led(need) for need in alerts.every()] if admin else (),
-            "running_jobs": running_now.running() if admin else 0,
+            "sections": [entry for entry in NAVIGATION if admin or entry[0] in USER_SECTIONS],
+            "admin_sections": ADMIN_NAVIGATION if admin else (),
+            "needs": [_led(need) for need in alerts.list_all()] if admin else (),
+            "running_jobs": running_now.count_active_jobs() if admin else 0,
         }
 
 
-def _led(need: Need) -> tuple[Need, str, str]:
+def _led(need: Alert) -> tuple[Alert, str, str]:
     """A need with its picture and the address where it is looked after."""
-    picture, endpoint, values = WAITING[need.kind]
-    if need.row is not None and need.kind in PAGES:
-        endpoint, name = PAGES[need.kind]
+    picture, endpoint, values = ALERT_LISTS[need.kind]
+    if need.row is not None and need.kind in ALERT_PAGES:
+        endpoint, name = ALERT_PAGES[need.kind]
         values = {name: need.row}
     return need, picture, url_for(endpoint, **values)

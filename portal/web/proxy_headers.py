@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Address = IPv4Address | IPv6Address
 
-FORWARDED = (
+FORWARDING_HEADERS = (
     "HTTP_X_FORWARDED_FOR",
     "HTTP_X_FORWARDED_PROTO",
     "HTTP_X_FORWARDED_HOST",
@@ -24,7 +24,7 @@ FORWARDED = (
 """Taken off each request, so that nothing behind this reads them by mistake."""
 
 
-class Forwarded:
+class ProxyHeaders:
     """Address and scheme of the browser, from X-Forwarded-For and X-Forwarded-Proto of a trusted proxy.
 
     The name of the site is what Host says; a proxy passes it on unchanged.
@@ -34,7 +34,7 @@ class Forwarded:
         self._app, self._trusted = app, trusted
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        said = {name: environ.pop(name) for name in FORWARDED if name in environ}
+        said = {name: environ.pop(name) for name in FORWARDING_HEADERS if name in environ}
         if is_proxy(environ.get("REMOTE_ADDR", ""), self._trusted):
             environ["REMOTE_ADDR"] = self._browser(said.get("HTTP_X_FORWARDED_FOR", ""), environ["REMOTE_ADDR"])
             scheme = said.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip().lower()
@@ -56,7 +56,7 @@ class Forwarded:
 
 
 def install(app: Flask, trusted: tuple[Network, ...]) -> None:
-    app.wsgi_app = Forwarded(app.wsgi_app, trusted)  # type: ignore[method-assign]
+    app.wsgi_app = ProxyHeaders(app.wsgi_app, trusted)  # type: ignore[method-assign]
 
 
 def is_proxy(text: str, trusted: tuple[Network, ...]) -> bool:

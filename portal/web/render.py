@@ -10,11 +10,11 @@ from flask import make_response, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from portal import listing
-from portal.listing import Asked, LongList
+from portal.listing import ListRequest, LongList
 from portal.web import csv_export, formats
 from portal.web.security_headers import attachment
 
-SIZE = 50
+ROWS_PER_PAGE = 50
 
 
 def render(template: str, *, partial: str | None = None, status: int = 200, **context: Any) -> Response:
@@ -52,15 +52,15 @@ class Listing:
 
     @property
     def first(self) -> int:
-        return (self.number - 1) * SIZE + 1 if self.rows else 0
+        return (self.number - 1) * ROWS_PER_PAGE + 1 if self.rows else 0
 
     @property
     def last(self) -> int:
-        return (self.number - 1) * SIZE + len(self.rows)
+        return (self.number - 1) * ROWS_PER_PAGE + len(self.rows)
 
     @property
     def pages(self) -> int:
-        return max(1, -(-self.total // SIZE))
+        return max(1, -(-self.total // ROWS_PER_PAGE))
 
     @property
     def narrowed(self) -> bool:
@@ -107,7 +107,7 @@ def wants_csv() -> bool:
 
 def as_csv(whole: LongList, name: str) -> Response:
     """All rows of a list that meet what the address asks for, as a file; sent while it is read."""
-    return send_csv(listing.every_cell(whole, _asked()), name)
+    return send_csv(listing.iter_cells(whole, _asked()), name)
 
 
 def send_csv(rows: Iterable[Sequence[Any]], name: str) -> Response:
@@ -115,7 +115,7 @@ def send_csv(rows: Iterable[Sequence[Any]], name: str) -> Response:
     return _attached(csv_export.lines(rows), "text/csv", f"{name}-{_today()}.csv")
 
 
-def as_json_lines(lines: Callable[[Asked], Iterable[bytes]], name: str) -> Response:
+def as_json_lines(lines: Callable[[ListRequest], Iterable[bytes]], name: str) -> Response:
     """What the address asks for as a file with one JSON object a line; sent while it is read."""
     return _attached(lines(_asked()), "application/jsonl", f"{name}-{_today()}.jsonl")
 
@@ -135,14 +135,14 @@ def typed(name: str, most: int) -> str:
     return request.args.get(name, "").replace("\0", "").strip()[:most]
 
 
-def _asked() -> Asked:
-    return Asked(
+def _asked() -> ListRequest:
+    return ListRequest(
         search=typed("q", 200),
         only=typed("only", 40),
         kind=typed("kind", 40),
         sort=typed("sort", 40),
-        limit=SIZE,
-        skip=(_page_number() - 1) * SIZE,
+        limit=ROWS_PER_PAGE,
+        skip=(_page_number() - 1) * ROWS_PER_PAGE,
     )
 
 

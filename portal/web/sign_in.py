@@ -26,7 +26,7 @@ limiter = Limiter(key_func=get_remote_address)
 _login = LoginManager()
 
 
-class SignedIn(UserMixin):  # type: ignore[misc]
+class SessionUser(UserMixin):  # type: ignore[misc]
     """A user in the eyes of Flask-Login."""
 
     def __init__(self, user: Any) -> None:
@@ -36,7 +36,7 @@ class SignedIn(UserMixin):  # type: ignore[misc]
         return users.session_id(self.user)
 
 
-FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 def install(app: Flask) -> None:
@@ -47,15 +47,15 @@ def install(app: Flask) -> None:
 
 
 @_login.user_loader  # type: ignore[untyped-decorator]
-def _load(session_id: str) -> SignedIn | None:
-    if over := sessions.why_over(session.get("began"), session.get("seen"), options()):
+def _load(session_id: str) -> SessionUser | None:
+    if over := sessions.expiry_message(session.get("began"), session.get("seen"), options()):
         g.session_over = over
         return None
-    user = users.of_session(session_id)
+    user = users.for_session(session_id)
     if user is None:
         return None
     _note_that_somebody_is_there()
-    return SignedIn(user)
+    return SessionUser(user)
 
 
 def _take_forms_alone() -> None:
@@ -66,11 +66,11 @@ def _take_forms_alone() -> None:
     if _path_of(request.referrer or "") is None:
         raise BadRequest
     has_body = bool(request.content_length) or "Transfer-Encoding" in request.headers
-    if has_body and request.mimetype not in FORMS:
+    if has_body and request.mimetype not in FORM_TYPES:
         raise UnsupportedMediaType
 
 
-def page_of_ours(wanted: str) -> str:
+def local_path(wanted: str) -> str:
     """An address to go on to, if it is a page of ours; else empty."""
     is_path = wanted.startswith("/") and not wanted.startswith("//")  # two begin the name of another site
     return wanted if is_path and wanted.isprintable() and "\\" not in wanted else ""
@@ -87,7 +87,7 @@ def _path_of(url: str) -> str | None:
 def options() -> dict[str, Any]:
     """What the admins have set (`site.every`), read once a request."""
     if "options" not in g:
-        g.options = site_settings.every()
+        g.options = site_settings.get_all()
     found: dict[str, Any] = g.options
     return found
 
@@ -96,14 +96,14 @@ def begin_session(user: Any) -> None:
     """A new session, with a new CSRF token: what was known of the one before is worth nothing."""
     session.clear()
     session.permanent = True
-    session["began"] = session["seen"] = sessions.moment()
-    login_user(SignedIn(user))
+    session["began"] = session["seen"] = sessions.timestamp()
+    login_user(SessionUser(user))
 
 
 def _note_that_somebody_is_there() -> None:
     """A page or a form is a person's doing; what a page fetches by itself with htmx is not."""
-    if not request.headers.get("HX-Request") and sessions.moment() - session["seen"] >= sessions.NOTED_EACH:
-        session["seen"] = sessions.moment()
+    if not request.headers.get("HX-Request") and sessions.timestamp() - session["seen"] >= sessions.LAST_SEEN_INTERVAL:
+        session["seen"] = sessions.timestamp()
 
 
 @_login.unauthorized_handler  # type: ignore[untyped-decorator]

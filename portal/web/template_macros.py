@@ -12,7 +12,7 @@ from portal.web import formats
 
 STATIC = Path(__file__).parent.parent / "static"
 ICONS = STATIC / "vendor" / "tabler-icons"
-PARTS = Path(__file__).parent.parent / "templates" / "_parts"
+MACROS = Path(__file__).parent.parent / "templates" / "_parts"
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u206f\ufeff]")
 """What has no picture of its own, or turns the text after it. Marks that scripts need (joiners, U+200E) stay."""
 _INSIDE = re.compile(r"<svg[^>]*>(.*)</svg>", re.DOTALL)
@@ -20,17 +20,17 @@ _INSIDE = re.compile(r"<svg[^>]*>(.*)</svg>", re.DOTALL)
 
 def install(app: Flask) -> None:
     formats.install(app)
-    app.jinja_env.finalize = seen
+    app.jinja_env.finalize = visible_text
     app.jinja_env.globals["icon"] = icon
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
-    for path in sorted(PARTS.glob("*.html")):
+    for path in sorted(MACROS.glob("*.html")):
         module = app.jinja_env.get_template(f"_parts/{path.name}").module
         name = path.stem
         app.jinja_env.globals[name] = getattr(module, name)
 
 
-def seen(value: Any) -> Any:
+def visible_text(value: Any) -> Any:
     """A text as a page shows it: what nobody would see stands there by its number.
 
     `|e` in a template leaves it as it is, for values that are sent back or copied.

@@ -26,7 +26,7 @@ def grant(role: str = "ro", *, project: Project | None = None, group: Group | No
 
 
 def test_without_a_grant_nothing_is_seen_or_stored(projects: dict[str, Project]) -> None:
-    assert rights.scope(PEER) == rights.NOTHING
+    assert rights.scope(PEER) == rights.NO_ACCESS
 
 
 def test_projects_come_in_the_order_of_the_grants_each_once(projects: dict[str, Project]) -> None:
@@ -56,7 +56,7 @@ def test_who_may_only_store_sees_nothing(projects: dict[str, Project]) -> None:
 def test_a_called_project_narrows_and_never_widens(projects: dict[str, Project]) -> None:
     grant("rw", project=projects["alpha/a"])
     assert rights.scope(PEER, projects["alpha/a"].id).projects == (projects["alpha/a"].id,)
-    assert rights.scope(PEER, projects["beta/a"].id) == rights.NOTHING
+    assert rights.scope(PEER, projects["beta/a"].id) == rights.NO_ACCESS
 
 
 def test_an_admin_sees_everything(projects: dict[str, Project]) -> None:
@@ -65,5 +65,5 @@ def test_an_admin_sees_everything(projects: dict[str, Project]) -> None:
 
 def test_another_kind_of_actor_with_the_same_number_has_nothing_of_it(projects: dict[str, Project]) -> None:
     grant("rw")
-    assert rights.scope(Actor(type="user", id="7", name="reader@site.example")) == rights.NOTHING
-    assert rights.scope(Actor(type="job", id="7")) == rights.NOTHING
+    assert rights.scope(Actor(type="user", id="7", name="reader@site.example")) == rights.NO_ACCESS
+    assert rights.scope(Actor(type="job", id="7")) == rights.NO_ACCESS

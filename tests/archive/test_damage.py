@@ -37,7 +37,7 @@ def damaged(listener: Listener) -> tuple[Listener, str, list[Encoded]]:
 
 
 def assert_damage_is_told() -> None:
-    (problem,) = segment_checks.known()
+    (problem,) = segment_checks.known_problems()
     assert (problem.segment, problem.kind) == (Blob.get().segment, "damaged")
     assert health.report()["segments"]["problem"] == problem.message
 
@@ -75,7 +75,7 @@ def test_what_is_damaged_is_whole_again_when_the_same_object_comes_again(
     assert b"".join(files.open_content(after)[0]).endswith(sent[1].raw)
     assert (after.blob.digest, after.created, after.version) == (before.blob.digest, before.created, before.version)
     assert Blob.select().count() == len(sent) + (len(sent) if gone else 1)
-    assert [act.verb for act in audit_entries.of("file", before.id)] == ["Mended"]
+    assert [act.verb for act in audit_entries.for_target("file", before.id)] == ["Mended"]
 
 
 def test_a_changed_byte_is_never_downloaded(damaged: tuple[Listener, str, list[Encoded]]) -> None:

@@ -22,8 +22,7 @@ from portal.archive.bucket import Bucket
 from portal.errors import BadSetting, Damaged, Unreachable
 from portal.exports import exports
 from portal.jobs import jobs, runs
-from portal.maintenance import recovery, reindex, segment_copies, unpack
-from portal.maintenance import upload as maintenance_upload
+from portal.maintenance import recovery, reindex, replication, segment_copies, unpack
 from portal.models import Acquisition, Blob, ClosedSegment, File, Instance, Project, PurgedRecord, Segment, Storage
 from portal.processes import health, startup
 from portal.query import retrieve
@@ -85,7 +84,7 @@ class Shop:
         return found
 
     def upload(self) -> int:
-        uploader = maintenance_upload.Uploader(self.bucket, settled=0)
+        uploader = replication.Replicator(self.bucket, settled=0)
         uploader.begin()
         return uploader.turn()
 
@@ -148,11 +147,11 @@ def test_a_closed_segment_is_one_object_there_and_everything_is_read_from_it(
 
     assert [content(number, admin) for number in numbers] == before
     file = files.get(numbers[0], rights.scope(admin))
-    assert files.header(file)
+    assert files.header_elements(file)
     assert thumbnails.picture(file.blob, 0, "thumbnail").startswith(b"\x89PNG")
     assert unpack.run(tmp_path / "out").written == 3
     job = exports.start("neuro/trial", to="mirror", actor=admin)
-    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))
     assert exports.get(job.id).done == 3
     assert set(files_below(tmp_path / "out").values()) <= set(files_below(folder).values())
     assert recovery.recover() == 0
@@ -189,7 +188,7 @@ def test_while_the_bucket_is_away_all_is_taken_in_and_what_waits_goes_up_when_it
     with pytest.raises(Unreachable, match="in the bucket, which cannot be read just now"):
         content(numbers[0], admin)
     job = exports.start("neuro/trial", to="mirror", actor=admin)
-    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))
     assert (exports.get(job.id).state, exports.get(job.id).failed) == ("waiting", 0)
     for path in ("/disk/", "/disk/bucket"):
         with statements() as sent:
@@ -203,8 +202,8 @@ def test_while_the_bucket_is_away_all_is_taken_in_and_what_waits_goes_up_when_it
     shop.front.rule = lambda _request: None
     assert shop.upload() == 1
     assert content(numbers[0], admin)
-    jobs.hasten(job.id, actor=admin)
-    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    jobs.run_now(job.id, actor=admin)
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))
     assert exports.get(job.id).done == 4
     assert "waits for" not in visitor.get("/disk/bucket").text
     assert (shop.here(), health.report()["archive"]["problem"]) == ([], "")
@@ -250,7 +249,7 @@ def test_the_cache_is_held_and_what_was_read_last_stays(shop: Shop, acquisition:
     assert shop.here() == [latest.blob.segment]
     for file in File.select():
         content(file.id, admin)
-    standing = segment_copies.standing()
+    standing = segment_copies.bucket_state()
     assert standing is not None
     assert 6 * MIB < standing.cache <= standing.limit
     assert (standing.there, standing.waiting) == (3, 0)
@@ -263,7 +262,7 @@ def test_what_is_purged_leaves_the_bucket_with_the_last_of_its_segment(
     assert shop.upload() == 1
     (name,) = shop.names()
     (copy,) = [path.read_bytes() for path in runtime.archive().root.iterdir()]
-    first, *others = (trash.throw("file", number, actor=admin).id for number in study[1])
+    first, *others = (trash.move_to_trash("file", number, actor=admin).id for number in study[1])
 
     trash.purge(first, actor=admin)
 
@@ -282,11 +281,11 @@ def test_what_is_purged_before_its_segment_is_brought_there_is_brought_without_i
     shop: Shop, study: tuple[Project, list[int]], admin: Actor
 ) -> None:
     first, second, _ = study[1]
-    trash.purge(trash.throw("file", first, actor=admin).id, actor=admin)
+    trash.purge(trash.move_to_trash("file", first, actor=admin).id, actor=admin)
     assert [row.state for row in PurgedRecord.select()] == ["released"]
     assert (shop.upload(), shop.here()) == (1, [])
     assert content(second, admin)
-    assert segment_copies.is_whole(shop.names()[0])
+    assert segment_copies.is_intact(shop.names()[0])
 
 
 def test_a_block_that_changed_on_this_disk_is_fetched_again(
@@ -321,9 +320,9 @@ def test_a_byte_that_changed_in_the_bucket_is_named_and_takes_one_object_away(
     assert [place["file"] for place in reindex.run().damaged] == [study[1][1]]
 
     shop.change(victim.segment, victim.offset + victim.size - 10)
-    maintenance_upload.look_again(shop.bucket)
+    replication.retry_damaged(shop.bucket)
     assert content(study[1][1], admin)
-    assert segment_copies.need(timedelta(hours=1))[2] == 0
+    assert segment_copies.count_late_and_damaged(timedelta(hours=1))[2] == 0
 
 
 def test_a_segment_that_the_bucket_keeps_back_takes_no_other_one_away(
@@ -384,7 +383,7 @@ def test_what_the_bucket_lost_is_not_dropped_here_but_brought_there_anew(
     shop.front.rule = lambda _request: None
     assert (segment_copies.trim(shop.bucket), shop.here()) == (0, [name])
     assert "not in the bucket any more" in Segment.get().damage
-    maintenance_upload.look_again(shop.bucket)
+    replication.retry_damaged(shop.bucket)
     assert (shop.upload(), shop.names(), shop.here(), Segment.get().damage) == (1, [name], [], "")
     assert content(study[1][0], admin)
 
@@ -421,7 +420,7 @@ def test_a_bucket_that_was_away_at_the_start_is_looked_through_when_it_is_back(
     with models.writing():
         Segment.delete().execute()
     shop.front.rule = lambda _request: "cut"
-    uploader = maintenance_upload.Uploader(shop.bucket, settled=0)
+    uploader = replication.Replicator(shop.bucket, settled=0)
     uploader.begin()
     uploader.turn()
     assert Segment.select().count() == 0
@@ -446,7 +445,7 @@ def test_a_segment_that_cannot_be_read_is_named_and_holds_up_neither_the_others_
     os.utime(shop.settings.archive / "a.seg", (1, 1))
     assert recovery.recover() == 0
     assert (shop.upload(), shop.here()) == (1, ["a.seg"])
-    waiting = segment_copies.standing()
+    waiting = segment_copies.bucket_state()
     assert waiting is not None
     assert "Segment a.seg cannot be read here: Is a directory." in waiting.problem
 
@@ -456,9 +455,9 @@ def test_segments_of_a_clock_that_was_ahead_are_brought_all_the_same(
 ) -> None:
     (name,) = shop.here()
     os.utime(runtime.archive().path(name))
-    assert maintenance_upload.closed() == []
+    assert replication.closed_unverified() == []
     os.utime(runtime.archive().path(name), (time.time() + 1e7,) * 2)
-    assert maintenance_upload.closed() == [name]
+    assert replication.closed_unverified() == [name]
 
 
 @pytest.mark.parametrize("kind", ["rgw"])
@@ -509,7 +508,7 @@ def test_a_killed_upload_is_done_again_and_nothing_is_there_twice(
         return None
 
     shop.front.rule = rule
-    process = Module(["portal.processes.upload_process", str(shop.settings.data)], tmp_path / "log")
+    process = Module(["portal.processes.replication_process", str(shop.settings.data)], tmp_path / "log")
     process.start()
     until(lambda: parts, process=process)
     process.kill()

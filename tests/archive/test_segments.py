@@ -144,7 +144,7 @@ def test_any_changed_byte_is_named_and_every_other_record_is_read(archive: Archi
 
 
 def test_a_record_hidden_inside_a_damaged_object_is_not_believed(archive: Archive) -> None:
-    forged = records.header(3) + b"bad" + records.tail(records.crc_of([b"bad"]), {"forged": True})
+    forged = records.header(3) + b"bad" + records.tail(records.content_crc([b"bad"]), {"forged": True})
     place = archive.append([b"x" * 50 + forged + b"y"], {})
     archive.append([b"next"], {"n": 2})
     with archive.path(place.segment).open("r+b") as file:

@@ -238,7 +238,7 @@ def test_a_list_of_jobs_follows_what_runs_and_leaves_focus_and_selection_alone(a
     page = admin
     with models.connection(), models.writing():
         job = jobs.create("export", actor=operator(), params={"path": "g/p", "to": "x"}, what="followed", total=10)
-        held = {"state": "running", "holder": "nobody", "started": models.now(), **leases.granted(timedelta(hours=1))}
+        held = {"state": "running", "holder": "nobody", "started": models.now(), **leases.columns(timedelta(hours=1))}
         models.Job.update(**held).where(models.Job.id == job.id).execute()
     person.goes("/jobs/?q=followed")
     link = page.get_by_role("link", name="followed")

@@ -28,11 +28,11 @@ VERIFICATION = "1.2.840.10008.1.1"
 
 
 def states() -> dict[str, str]:
-    return {step.name: step.state for step in first_steps.overview(site_settings.every()).steps}
+    return {step.name: step.state for step in first_steps.overview(site_settings.get_all()).steps}
 
 
 def knock(title: str = "VIEWER3") -> None:
-    refused_callers.refused(
+    refused_callers.record(
         calling=title, called="PORTICO", address="10.0.4.17", reason="unknown", sentence="Not registered."
     )
 
@@ -77,7 +77,7 @@ def test_a_step_waits_until_it_has_worked(visitor: Visitor, admin: Actor, dimse:
 
     storages.add("mirror", "fs", path=str(runtime.current().storage_roots[0] / "m"), actor=admin)
     assert "mirror was not tested yet." in text_of(visitor.get("/").text)
-    storages.note(1, state="failed", sentence="The folder is not there.")
+    storages.record_test(1, state="failed", sentence="The folder is not there.")
     assert "mirror: The folder is not there." in text_of(visitor.get("/").text)
     Storage.update(state="ok", since=now()).execute()
     assert "mirror: the test wrote an object and read it back, since just now" in text_of(visitor.get("/").text)

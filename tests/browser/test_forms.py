@@ -316,7 +316,7 @@ WALKS = (
         "/first-steps/",
         "Take up again: Turn on DIMSE",
         "Leave it for later",
-        before=lambda: first_steps.leave("dimse", actor=the_admin()),
+        before=lambda: first_steps.skip("dimse", actor=the_admin()),
     ),
     Walk("first_steps.hide", "/", "Hide the first steps", "The first steps are hidden."),
     Walk(
@@ -375,15 +375,15 @@ WALKED = [
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serve(tmp_path_factory.mktemp("forms") / "data") as found:
         actor = the_admin()
-        site_settings.put({"dimse.enabled": True, "site.name": "West"}, actor=actor)
+        site_settings.change({"dimse.enabled": True, "site.name": "West"}, actor=actor)
         for email in ("moves", "leaves", "busy", "gone", "forgets", "sees"):
             users.add(f"{email}@site.example", PASSWORD, email in ("moves", "leaves"), actor=actor)
-        numbers = {user.email.split("@")[0]: user.id for user in users.every()}
+        numbers = {user.email.split("@")[0]: user.id for user in users.list_all()}
         users.disable(numbers["gone"], actor=actor)
         found.names = {**numbers, "root": runtime.current().storage_roots[0]}
         for part in (_data, _machines, _work):
             found.names.update(part(actor))
-        grants.give(numbers["sees"], "lab/trial", "ro", actor=actor)
+        grants.add(numbers["sees"], "lab/trial", "ro", actor=actor)
         yield found
 
 
@@ -394,12 +394,12 @@ def _data(actor: Actor) -> dict[str, object]:
     store(an_object(PatientID="another"), project)
     numbers = (3, 4, 5)
     spare, gone, thrown = (store(an_object(SOPInstanceUID=f"1.2.{number}"), project).file_id for number in numbers)
-    purged = trash.throw("file", gone, actor=actor).id
-    trash.throw("file", thrown, actor=actor)
+    purged = trash.move_to_trash("file", gone, actor=actor).id
+    trash.move_to_trash("file", thrown, actor=actor)
     odd = runtime.archive().append([b"odd"], {"name": "odd.bin"})
     with writing():
         QuarantinedRecord.create(**vars(odd), name="odd.bin", message="Reading it failed.")
-    return {"empty": empty, "spare": spare, "purged": purged, "thrown": trash.every()[0].label}
+    return {"empty": empty, "spare": spare, "purged": purged, "thrown": trash.list_newest()[0].label}
 
 
 def _machines(actor: Actor) -> dict[str, object]:
@@ -411,7 +411,7 @@ def _machines(actor: Actor) -> dict[str, object]:
         peers.register(label, ae_title=f"AE{number}", host="127.0.0.1", port="11113", actor=actor)
     peers.disable("Archive", actor=actor)
     for calling in ("CT2", "NOISE"):
-        refused_callers.refused(
+        refused_callers.record(
             calling=calling, called="PORTICO", address="10.0.4.12", reason="unknown", sentence="Not known."
         )
     for label, mode in (("mirror", "both"), ("old", "export"), ("inbox", "import")):
@@ -429,7 +429,7 @@ def _work(actor: Actor) -> dict[str, object]:
         )
         JobItem.create(job=failed, key="one", state="failed", sentence="It was refused.")
     find_away(away, "Nobody answers.")
-    jobs.advance(failed, done=0, failed=1)
+    jobs.report_progress(failed, done=0, failed=1)
     jobs.finish(failed, "errors", "1 object did not arrive.")
     with writing():
         proved = jobs.create("export", actor=actor, params={**params, "storage": storages.get("mirror").id})
@@ -443,7 +443,7 @@ def _work(actor: Actor) -> dict[str, object]:
         looked = jobs.create(
             "import_dry_run", actor=actor, params={**params, **of}, what="mirror to lab/trial", total=1
         )
-    jobs.advance(looked, done=1, failed=0)
+    jobs.report_progress(looked, done=1, failed=0)
     jobs.finish(looked, "done", "1 object: 1 new.", found={"new": [1, 1]})
     repeated = exports.dry_run("lab/trial", to="mirror", actor=actor).id
     nightly, paused, pressed = (

@@ -79,7 +79,7 @@ def _add_many(names: dict[str, Any]) -> None:
         peers.register(label, ae_title=title, actor=actor)
         storages.add(label, "fs", path=str(runtime.current().storage_roots[0] / label), actor=actor)
         users.add(f"{label}@site.example", "long enough", actor=actor)
-        refused_callers.refused(calling=title, called="US", address="10.0.0.1", reason="unknown", sentence="Not known.")
+        refused_callers.record(calling=title, called="US", address="10.0.0.1", reason="unknown", sentence="Not known.")
     with writing():
         for number in range(MANY):
             label = f"many-{number}"

@@ -95,7 +95,7 @@ def test_each_page_is_for_everybody_empty_and_whatever_stands_on_it(
     person.goes("/sign-in")
     found = _look(person, "/sign-in", looks)
     person.signs_in()
-    site_settings.put({"dimse.enabled": True}, actor=the_admin())
+    site_settings.change({"dimse.enabled": True}, actor=the_admin())
     found += _walk(person, EMPTY, looks)
     live_in(served)
     person.allowed = {404}

@@ -138,7 +138,7 @@ def _nothing_is_left(running: Up) -> None:
     files = [path for path in running.data.rglob("*") if path.is_file()]
     assert any(path.name.endswith(".db") for path in files)
     assert [path for path in files if any(secret in _content(path) for secret in planted)] == []
-    socket = runtime.socket(settings.load(running.data, {}))
+    socket = runtime.valkey_socket(settings.load(running.data, {}))
     with Redis(unix_socket_path=socket) as queue:
         held = list(_held(queue))
     assert held

@@ -14,7 +14,7 @@ import pytest
 from portal import cli, models, runtime
 from portal.access.actors import operator
 from portal.cli import waiting
-from portal.cli.printing import Answer, answer
+from portal.cli.printing import Answer, print_answer
 from portal.errors import Unreachable
 from portal.jobs import jobs
 from portal.peers import refused_callers
@@ -121,9 +121,9 @@ def test_sizes_and_times_are_printed_as_people_read_them(portal: Portal) -> None
 
 def test_a_failure_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
     refused = "10.0.0.7:104 refuses connections."
-    assert answer(Answer(view={}, sentence=refused, failure=refused), as_json=False) == 1
+    assert print_answer(Answer(view={}, sentence=refused, failure=refused), as_json=False) == 1
     assert capsys.readouterr() == ("", f"{refused}\n")
-    assert answer(Answer(view={}, report="web down", failure=refused), as_json=False) == 1
+    assert print_answer(Answer(view={}, report="web down", failure=refused), as_json=False) == 1
     assert capsys.readouterr() == ("web down\n", f"{refused}\n")
 
 
@@ -135,13 +135,13 @@ def test_waiting_shows_progress_on_a_terminal_and_nothing_in_a_pipe(
         job = jobs.create("export", actor=operator(), params={}, total=4)
         models.Job.update(state="running", done=1).where(models.Job.id == job.id).execute()
     with pytest.raises(Unreachable):
-        waiting.until_over(job.id, patience=0.2)
+        waiting.wait_for_job(job.id, patience=0.2)
     assert capsys.readouterr() == ("", "")
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w") as terminal:
         monkeypatch.setattr("sys.stderr", terminal)
         with pytest.raises(Unreachable):
-            waiting.until_over(job.id, patience=0.2)
+            waiting.wait_for_job(job.id, patience=0.2)
     shown = os.read(ours, 65536).decode()
     os.close(ours)
     assert f"Export {job.id}, running" in shown
@@ -213,7 +213,7 @@ def test_a_new_peer_may_only_echo_and_sees_no_project(portal: Portal) -> None:
 
 def test_a_refused_caller_is_listed_without_its_control_characters(portal: Portal) -> None:
     with models.connection():
-        refused_callers.refused(
+        refused_callers.record(
             calling="EVIL\x1b[2J", called="PORTICO", address="10.0.0.9", reason="unknown", sentence="Not registered."
         )
     listed = portal("refused", "list")

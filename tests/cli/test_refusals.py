@@ -8,7 +8,7 @@ import pytest
 from peewee import IntegrityError, OperationalError
 
 from portal import cli
-from portal.cli.context import sentence_of
+from portal.cli.context import message_for
 from portal.models import Project
 from tests.fixtures.cli import Portal
 
@@ -207,5 +207,5 @@ def test_rows_that_contradict_each_other_are_no_trouble_of_the_disk(site_of_each
     project = Project.get()
     with pytest.raises(IntegrityError) as contradiction:
         Project.create(group=project.group, label=project.label)
-    assert sentence_of(contradiction.value) is None
-    assert "Check the disk" in (sentence_of(OperationalError("disk I/O error")) or "")
+    assert message_for(contradiction.value) is None
+    assert "Check the disk" in (message_for(OperationalError("disk I/O error")) or "")

@@ -13,7 +13,7 @@ from portal import runtime
 from portal.access.actors import Actor
 from portal.archive import ballast
 from portal.dashboard import disk_usage, overview
-from portal.dashboard.disk_usage import Forecast, Room
+from portal.dashboard.disk_usage import DiskSpace, Forecast
 from portal.errors import NoSpace
 from portal.ingest import disk_reserve
 from portal.models import Acquisition, DiskDay, Session, Total, now
@@ -25,7 +25,7 @@ from tests.routes.test_lists import table_in
 
 MOMENT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 GB = 10**9
-ROOM = Room(total=1000 * GB, free=410 * GB, floor=10 * GB)
+ROOM = DiskSpace(total=1000 * GB, free=410 * GB, floor=10 * GB)
 
 
 def grown(days: int, a_day: int, *, wobble: int = 0) -> list[tuple[datetime, int]]:
@@ -57,7 +57,7 @@ def a_day_ago(days: int, used: int) -> None:
     ],
 )
 def test_the_forecast_is_a_straight_line_to_the_floor_or_says_why_there_is_none(
-    known: list[tuple[datetime, int]], here: Room, found: Forecast
+    known: list[tuple[datetime, int]], here: DiskSpace, found: Forecast
 ) -> None:
     assert disk_usage.forecast(known, here, MOMENT) == found
 
@@ -82,8 +82,8 @@ def test_each_day_is_looked_at_once_in_a_while_and_kept_for_400_days(
     (site.data / "logs" / "outside").symlink_to(Path(os.devnull).parent)
     a_day_ago(401, 0)
 
-    assert disk_usage.sample() is True
-    assert disk_usage.sample() is False
+    assert disk_usage.take_sample() is True
+    assert disk_usage.take_sample() is False
     only = DiskDay.get()
     assert 0 < only.free < only.total
     assert only.segments >= 30_000
@@ -91,30 +91,31 @@ def test_each_day_is_looked_at_once_in_a_while_and_kept_for_400_days(
     assert 50_000 <= only.rest < 200_000
 
     monkeypatch.setattr(disk_usage, "now", lambda: now() + timedelta(days=1))
-    assert disk_usage.sample() is True
+    assert disk_usage.take_sample() is True
     assert DiskDay.select().count() == 2
 
 
 @pytest.mark.parametrize(
-    ("segments", "rest", "seconds"), [(0, 0, 10), (disk_usage.LITTLE, 0, 600), (1, disk_usage.LITTLE, 600)]
+    ("segments", "rest", "seconds"),
+    [(0, 0, 10), (disk_usage.SMALL_SITE_BYTES, 0, 600), (1, disk_usage.SMALL_SITE_BYTES, 600)],
 )
 def test_a_small_site_is_looked_at_every_few_seconds(
     site: Settings, monkeypatch: pytest.MonkeyPatch, segments: int, rest: int, seconds: int
 ) -> None:
-    disk_usage.sample()
+    disk_usage.take_sample()
     DiskDay.update(segments=segments, rest=rest).execute()
     last = DiskDay.get().at
 
     monkeypatch.setattr(disk_usage, "now", lambda: last + timedelta(seconds=seconds - 1))
-    assert disk_usage.sample() is False
+    assert disk_usage.take_sample() is False
     monkeypatch.setattr(disk_usage, "now", lambda: last + timedelta(seconds=seconds))
-    assert disk_usage.sample() is True
+    assert disk_usage.take_sample() is True
 
 
 def test_a_folder_that_is_gone_counts_nothing(site: Settings) -> None:
     site.archive.rmdir()
     site.archive.symlink_to(site.data)
-    assert disk_usage.sample() is True
+    assert disk_usage.take_sample() is True
 
 
 def test_home_says_how_full_the_disk_is_and_leads_to_what_fills_it(visitor: Visitor) -> None:
@@ -122,7 +123,7 @@ def test_home_says_how_full_the_disk_is_and_leads_to_what_fills_it(visitor: Visi
     assert "When it will be full is told after 7 days; 0 days are known." in text_of(page)
     assert 'href="/disk/"' in page
 
-    here = disk_usage.room()
+    here = disk_usage.disk_space()
     for back in range(20, 0, -1):
         a_day_ago(back, here.used - back * here.left // 100)
     page = text_of(visitor.get("/").text)
@@ -134,7 +135,7 @@ def test_home_says_how_full_the_disk_is_and_leads_to_what_fills_it(visitor: Visi
 def test_below_its_floor_the_disk_is_full_and_the_strip_leads_to_what_fills_it(
     visitor: Visitor, site: Settings
 ) -> None:
-    runtime.start(replace(site, min_free=disk_usage.room().free * 2))
+    runtime.start(replace(site, min_free=disk_usage.disk_space().free * 2))
 
     page = visitor.get("/").text
     assert "Full up to the" in text_of(page)
@@ -148,9 +149,9 @@ def test_what_fills_the_disk_has_its_days_its_projects_its_trash_and_who_wrote(v
     for number in range(3):
         store(an_object(SOPInstanceUID=f"1.2.4.{number}", StudyInstanceUID="1.2.4"), large)
     upload(b"notes", Acquisition.get().id, "notes.txt", actor=admin)
-    trash.throw("session", Session.select().order_by(Session.id).first().id, actor=admin)
+    trash.move_to_trash("session", Session.select().order_by(Session.id).first().id, actor=admin)
     a_day_ago(3, GB)
-    disk_usage.sample()
+    disk_usage.take_sample()
 
     with statements() as sent:
         page = visitor.get("/disk/").text
@@ -188,8 +189,8 @@ def test_a_large_site_is_counted_before_it_is_shown(visitor: Visitor, admin: Act
     assert (found.studies, found.instances, found.files) == (1, 3, 3)
     assert found.counted is not None
 
-    trash.throw("session", Session.get().id, actor=admin)
-    Total.update(counted=now() - overview.EVERY).execute()
+    trash.move_to_trash("session", Session.get().id, actor=admin)
+    Total.update(counted=now() - overview.COUNT_INTERVAL).execute()
     assert overview.refresh(at_once=2) is True
     found = overview.get(at_once=2)
     assert (found.studies, found.instances, found.files) == (0, 0, 0)
@@ -205,22 +206,22 @@ def test_a_ballast_that_was_given_up_is_said_above_each_page_until_it_is_whole(
 ) -> None:
     said = "The disk is full, and"
     assert said not in visitor.get("/").text
-    ballast.keep(site)
-    assert ballast.standing(site).left == ballast.SIZE
+    ballast.refill(site)
+    assert ballast.state(site).left == ballast.FULL_SIZE
     assert said not in visitor.get("/").text
-    os.truncate(site.ballast, ballast.SIZE - ballast.PIECE)
+    os.truncate(site.ballast, ballast.FULL_SIZE - ballast.PIECE_SIZE)
     assert f"{said} 59 MB are left of the ballast" in text_of(visitor.get("/").text)
     with pytest.raises(NoSpace, match="The disk is full, so nothing is taken in"):
         disk_reserve.check()
-    ballast.keep(site)
+    ballast.refill(site)
     assert said not in visitor.get("/").text
     disk_reserve.check()
 
 
 def test_no_ballast_is_given_up_while_there_is_room(site: Settings) -> None:
-    ballast.keep(site)
-    ballast.give(site)
-    assert site.ballast.stat().st_blocks * 512 >= ballast.SIZE
+    ballast.refill(site)
+    ballast.give_up_piece(site)
+    assert site.ballast.stat().st_blocks * 512 >= ballast.FULL_SIZE
     assert site.ballast.stat().st_mode & 0o777 == 0o600
 
 
@@ -231,4 +232,4 @@ def test_each_disk_that_the_site_writes_to_is_named_once(site: Settings, tmp_pat
         (site.data / "cache").symlink_to(other)
         here, there = disk_reserve.disks()
     assert (here.holds, there.holds) == (("archive", "database", "logs", "run"), ("cache",))
-    assert there.room.floor <= there.total // disk_reserve.SHARE
+    assert there.room.floor <= there.total // disk_reserve.RESERVE_DIVISOR

@@ -14,7 +14,7 @@ from portal.dashboard import key_expiries, last_24_hours
 from portal.dashboard.last_24_hours import Row
 from portal.devices import api_keys, devices
 from portal.jobs import jobs, runs, throughput
-from portal.jobs.runs import End, Run
+from portal.jobs.runs import Run, RunEnd
 from portal.models import ApiKey, Association, Hourly, Job, database, hourly_counts, now, writing
 from portal.peers import associations, refused_callers
 from tests.fixtures.web import MOST_STATEMENTS, Visitor, statements, text_of
@@ -27,7 +27,7 @@ def associated(outcome: str, *, hours_ago: int = 0) -> None:
 
 
 def refuse(title: str) -> None:
-    refused_callers.refused(calling=title, called="B", address="10.0.0.1", reason="unknown", sentence="Not registered.")
+    refused_callers.record(calling=title, called="B", address="10.0.0.1", reason="unknown", sentence="Not registered.")
 
 
 def an_export(actor: Actor) -> Job:
@@ -44,7 +44,7 @@ def test_each_outcome_and_the_refused_callers_have_their_hours_by_one_statement(
         associated(outcome, hours_ago=hours_ago)
     for title in ("VIEWER3", "VIEWER3", "VIEWER4"):
         refuse(title)
-    Hourly.insert(kind="refused", hour=hourly_counts.beginning(now() - timedelta(hours=40)), number=9).execute()
+    Hourly.insert(kind="refused", hour=hourly_counts.start_of_hour(now() - timedelta(hours=40)), number=9).execute()
 
     with statements() as sent:
         day = last_24_hours.associations()
@@ -69,7 +69,7 @@ def test_a_silent_day_is_said_in_words(visitor: Visitor, dimse: None) -> None:
     assert "No association in the last 24 h." in text_of(visitor.get("/activity/").text)
 
 
-@pytest.mark.parametrize("day", [last_24_hours.associations, last_24_hours.jobs, last_24_hours.exported])
+@pytest.mark.parametrize("day", [last_24_hours.associations, last_24_hours.jobs, last_24_hours.exported_objects])
 def test_the_hours_are_found_by_an_index(dimse: None, day: Any) -> None:
     with statements() as sent:
         day()
@@ -93,15 +93,15 @@ def test_jobs_are_counted_by_how_they_ended(visitor: Visitor, admin: Actor) -> N
 def test_what_an_export_brings_is_counted_by_the_hour_and_sampled_on_the_way(visitor: Visitor, admin: Actor) -> None:
     job = an_export(admin)
 
-    def work(run: Run) -> End:
+    def work(run: Run) -> RunEnd:
         for number in range(1, 5):
             run.write(done=number, bytes=1000 * number)
         run.write(done=4, bytes=4000)
-        return End(sentence="4 objects arrived whole.")
+        return RunEnd(sentence="4 objects arrived whole.")
 
     runs.perform(job.id, work)
 
-    objects, data = last_24_hours.exported().rows
+    objects, data = last_24_hours.exported_objects().rows
     assert (objects.counts[-1], data.counts[-1], data.unit) == (4, 4000, "size")
     samples = jobs.get(job.id).samples
     assert [size for _, size in samples][-1] == 4000
@@ -118,9 +118,9 @@ def test_a_run_goes_on_sampling_where_the_last_one_left(app: object, admin: Acto
     job = an_export(admin)
     Job.update(samples=[[100.0, 5000]], bytes=5000).where(Job.id == job.id).execute()
 
-    def work(run: Run) -> End:
+    def work(run: Run) -> RunEnd:
         run.write(done=1, bytes=6000)
-        return End(sentence="Done.")
+        return RunEnd(sentence="Done.")
 
     runs.perform(job.id, work)
     seconds, size = jobs.get(job.id).samples[-1]
@@ -131,22 +131,22 @@ def test_a_run_goes_on_sampling_where_the_last_one_left(app: object, admin: Acto
 def test_however_long_a_job_runs_its_samples_are_few_even_and_end_with_the_last() -> None:
     samples: list[throughput.Sample] = []
     for number in range(1, 20_001):
-        samples = throughput.kept(samples, (number * 0.5, number * 100))
-        assert len(samples) <= throughput.MOST
+        samples = throughput.add_sample(samples, (number * 0.5, number * 100))
+        assert len(samples) <= throughput.MAX_SAMPLES
     assert samples[-1] == (10_000.0, 2_000_000)
     steps = {after[0] - before[0] for before, after in itertools.pairwise(samples[:-1])}
     assert len(steps) == 1
 
-    found = throughput.of(samples)
+    found = throughput.from_samples(samples)
     assert found is not None
-    assert len(found.rates) <= throughput.COLUMNS
+    assert len(found.rates) <= throughput.CHART_COLUMNS
     assert set(found.rates) == {200}
     assert (found.average, found.seconds) == (200, 10_000.0)
 
 
 @pytest.mark.parametrize("samples", [[], [[1.0, 10]], [[1.0, 0], [2.0, 0]], [[0.0, 5], [0.0, 5]]])
 def test_too_few_samples_make_no_picture(samples: list[throughput.Sample]) -> None:
-    assert throughput.of(samples) is None
+    assert throughput.from_samples(samples) is None
 
 
 def test_the_keys_that_expire_next_come_in_their_order(app: object, admin: Actor) -> None:
@@ -155,7 +155,7 @@ def test_the_keys_that_expire_next_come_in_their_order(app: object, admin: Actor
     devices.disable("off", actor=admin)
     ApiKey.update(revoked=now()).where(ApiKey.owner_id == devices.get("revoked").id).execute()
 
-    found = key_expiries.next_ones()
+    found = key_expiries.upcoming()
     assert [one.device for one in found.first] == ["soon", "late"]
     assert (found.all, [day for day, _ in found.marks]) == (2, [8, 80])
 
@@ -169,13 +169,13 @@ def test_many_keys_on_one_day_are_one_mark_and_the_rest_a_link(visitor: Visitor,
         api_keys.issue(other, name=f"key {number}", expires=now() + timedelta(days=40), actor=admin)
 
     with statements() as sent:
-        found = key_expiries.next_ones()
+        found = key_expiries.upcoming()
     assert len(sent) == 2
-    assert (found.all, found.marks, len(found.first)) == (8, ((9, 5), (40, 3)), key_expiries.NAMED)
+    assert (found.all, found.marks, len(found.first)) == (8, ((9, 5), (40, 3)), key_expiries.KEYS_SHOWN)
 
 
 def test_home_shows_the_keys_that_expire_or_says_that_none_does(visitor: Visitor, full: None) -> None:
-    site_settings.put({"first_steps.hidden": True}, actor=operator())
+    site_settings.change({"first_steps.hidden": True}, actor=operator())
     ApiKey.update(expires=now() + timedelta(days=200)).execute()
     assert "No key of a device expires in the next 90 days." in text_of(visitor.get("/").text)
 

@@ -20,7 +20,7 @@ def device() -> Device:
 
 
 @pytest.fixture
-def issued(device: Device) -> api_keys.Issued:
+def issued(device: Device) -> api_keys.IssuedKey:
     return api_keys.issue(device, name="rollout", actor=operator())
 
 
@@ -28,8 +28,8 @@ def show(secret: str, address: str = "10.0.0.9", program: str = "importer/2.0") 
     return api_keys.authenticate(secret, address=address, program=program)
 
 
-def test_a_key_has_57_characters_no_colon_and_begins_with_its_id(issued: api_keys.Issued) -> None:
-    assert len(issued.secret) == api_keys.LENGTH == 57
+def test_a_key_has_57_characters_no_colon_and_begins_with_its_id(issued: api_keys.IssuedKey) -> None:
+    assert len(issued.secret) == api_keys.KEY_LENGTH == 57
     assert issued.secret.isascii()
     assert issued.secret.replace("_", "").isalnum()
     assert issued.secret.startswith(issued.key_id)
@@ -43,14 +43,16 @@ def test_a_thousand_secrets_differ_in_every_place_and_fit_their_check_digits() -
     assert all(len({text[place] for text in random}) == 62 for place in range(41))
 
 
-def test_whoever_shows_the_key_is_the_device_with_admin_level_access(device: Device, issued: api_keys.Issued) -> None:
+def test_whoever_shows_the_key_is_the_device_with_admin_level_access(
+    device: Device, issued: api_keys.IssuedKey
+) -> None:
     actor = show(issued.secret)
     assert (actor.type, actor.id, actor.name) == ("device", str(device.id), "importer-east")
     assert (actor.via, actor.address, actor.is_admin) == (issued.key_id, "10.0.0.9", True)
 
 
 def test_neither_the_database_nor_the_log_holds_the_secret(
-    issued: api_keys.Issued, site: Settings, caplog: pytest.LogCaptureFixture
+    issued: api_keys.IssuedKey, site: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     show(issued.secret)
@@ -65,12 +67,12 @@ def test_neither_the_database_nor_the_log_holds_the_secret(
 @pytest.mark.parametrize(
     "secret", ["", "x", "a" * 57, "a" * 56, "é" * 57, "ptk_" + "0" * 53, "\0" * 57, "' OR 1=1 --", "x" * 1_000_000]
 )
-def test_what_is_no_key_is_refused(issued: api_keys.Issued, secret: str) -> None:
+def test_what_is_no_key_is_refused(issued: api_keys.IssuedKey, secret: str) -> None:
     with pytest.raises(NotSignedIn, match="no key of this site"):
         show(secret)
 
 
-def test_each_changed_or_missing_character_is_seen(issued: api_keys.Issued) -> None:
+def test_each_changed_or_missing_character_is_seen(issued: api_keys.IssuedKey) -> None:
     whole = issued.secret
     for place in range(len(whole)):
         changed = whole[:place] + ("A" if whole[place] != "A" else "B") + whole[place + 1 :]
@@ -80,7 +82,7 @@ def test_each_changed_or_missing_character_is_seen(issued: api_keys.Issued) -> N
 
 
 def test_the_right_id_with_another_secret_is_refused_and_logged_by_id(
-    issued: api_keys.Issued, caplog: pytest.LogCaptureFixture
+    issued: api_keys.IssuedKey, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = issued.key_id + "A" * 41
     with pytest.raises(NotSignedIn, match="no key of this site"):
@@ -88,7 +90,7 @@ def test_the_right_id_with_another_secret_is_refused_and_logged_by_id(
     assert f"key {issued.key_id} refused from 10.0.0.9" in caplog.text
 
 
-def test_a_revoked_key_is_refused_at_once_and_stays_revoked(device: Device, issued: api_keys.Issued) -> None:
+def test_a_revoked_key_is_refused_at_once_and_stays_revoked(device: Device, issued: api_keys.IssuedKey) -> None:
     api_keys.revoke(device, issued.key_id, actor=operator())
     at = ApiKey.get().revoked
     api_keys.revoke(device, issued.key_id, actor=operator())
@@ -97,13 +99,13 @@ def test_a_revoked_key_is_refused_at_once_and_stays_revoked(device: Device, issu
         show(issued.secret)
 
 
-def test_an_expired_key_is_refused(issued: api_keys.Issued) -> None:
+def test_an_expired_key_is_refused(issued: api_keys.IssuedKey) -> None:
     ApiKey.update(expires=now() - timedelta(seconds=1)).execute()
     with pytest.raises(NotSignedIn, match="expired on"):
         show(issued.secret)
 
 
-def test_a_disabled_device_is_refused_and_comes_back(device: Device, issued: api_keys.Issued) -> None:
+def test_a_disabled_device_is_refused_and_comes_back(device: Device, issued: api_keys.IssuedKey) -> None:
     devices.disable(device.id, actor=operator())
     with pytest.raises(NotSignedIn, match="disabled"):
         show(issued.secret)
@@ -127,7 +129,7 @@ def test_an_expired_key_does_not_count_among_the_live(device: Device) -> None:
     api_keys.issue(device, name="sixth", actor=operator())
 
 
-def test_a_key_lives_for_a_year_unless_told_otherwise(issued: api_keys.Issued) -> None:
+def test_a_key_lives_for_a_year_unless_told_otherwise(issued: api_keys.IssuedKey) -> None:
     assert timedelta(days=364) < issued.expires_at - now() <= timedelta(days=365)
 
 
@@ -145,7 +147,7 @@ def test_a_key_needs_a_name(device: Device) -> None:
     assert caught.value.field == "name"
 
 
-def test_only_an_admin_issues_and_revokes(device: Device, issued: api_keys.Issued) -> None:
+def test_only_an_admin_issues_and_revokes(device: Device, issued: api_keys.IssuedKey) -> None:
     user = Actor(type="user", id="5")
     with pytest.raises(NotAllowed):
         api_keys.issue(device, name="k", actor=user)
@@ -153,21 +155,21 @@ def test_only_an_admin_issues_and_revokes(device: Device, issued: api_keys.Issue
         api_keys.revoke(device, issued.key_id, actor=user)
 
 
-def test_the_key_of_another_device_cannot_be_revoked(issued: api_keys.Issued) -> None:
+def test_the_key_of_another_device_cannot_be_revoked(issued: api_keys.IssuedKey) -> None:
     other = devices.add("other", actor=operator())
     for key_id in (issued.key_id, "ptk_000000", "x" * 500):
         with pytest.raises(Missing):
             api_keys.revoke(other, key_id, actor=operator())
 
 
-def test_the_log_of_acts_names_the_key_and_not_its_secret(device: Device, issued: api_keys.Issued) -> None:
+def test_the_log_of_acts_names_the_key_and_not_its_secret(device: Device, issued: api_keys.IssuedKey) -> None:
     api_keys.revoke(device, issued.key_id, actor=operator())
     acts = [(row.action, row.target_id) for row in Audit.select().where(Audit.target_type == "key")]
     assert acts == [("key:issued", issued.key_id), ("key:revoked", issued.key_id)]
     assert issued.secret not in str([row.detail for row in Audit.select()])
 
 
-def test_the_use_of_a_key_is_written_down_once_a_minute(device: Device, issued: api_keys.Issued) -> None:
+def test_the_use_of_a_key_is_written_down_once_a_minute(device: Device, issued: api_keys.IssuedKey) -> None:
     show(issued.secret, program="importer/2.0\r\nX: y" + "z" * 500)
     first = ApiKey.get()
     assert (first.last_address, len(first.last_program)) == ("10.0.0.9", 100)
@@ -209,5 +211,5 @@ def test_the_list_keeps_ended_keys_for_a_year(device: Device) -> None:
         "long revoked": {"revoked": moment - timedelta(days=400)},
     }.items():
         ApiKey.update(changes).where(ApiKey.name == name).execute()
-    states = {row.name: api_keys.state(row) for row in api_keys.every(device)}
+    states = {row.name: api_keys.state(row) for row in api_keys.for_device(device)}
     assert states == {"revoked": "revoked", "expired": "expired", "soon": "expires soon", "live": "live"}

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from portal.access.actors import Actor
 from portal.app import create_app
 from portal.devices import api_keys, devices
-from portal.devices.device_usage import KEPT, LARGEST, Uses
+from portal.devices.device_usage import HISTORY_KEPT, MAX_REQUEST_BYTES, UsageCounter
 from portal.models import Device, DeviceHour, database, now
 from portal.settings import Settings
 
@@ -49,7 +49,7 @@ def test_each_answer_to_a_device_counts_and_refusals_apart(site: Settings, devic
 
 
 def test_what_two_processes_counted_adds_up(device: Device) -> None:
-    for uses in (Uses(), Uses()):
+    for uses in (UsageCounter(), UsageCounter()):
         uses.count(device.id, failed=True, size=0)
         uses.count(device.id, failed=False, size=7)
         uses.flush()
@@ -61,7 +61,7 @@ def test_what_two_processes_counted_adds_up(device: Device) -> None:
 
 
 def test_what_cannot_be_written_waits_and_harms_nobody(device: Device, caplog: pytest.LogCaptureFixture) -> None:
-    uses = Uses()
+    uses = UsageCounter()
     uses.count(device.id, failed=False, size=1)
     database.execute_sql("ALTER TABLE device_hour RENAME TO gone")
     uses.flush()
@@ -77,7 +77,7 @@ def test_what_cannot_be_written_waits_and_harms_nobody(device: Device, caplog: p
 
 def test_a_device_that_was_removed_meanwhile_is_left_out(device: Device, admin: Actor) -> None:
     other = devices.add("other", actor=admin)
-    uses = Uses()
+    uses = UsageCounter()
     for number in (device.id, other.id):
         uses.count(number, failed=False, size=0)
     devices.remove(device.id, actor=admin)
@@ -91,9 +91,9 @@ def test_a_device_that_was_removed_meanwhile_is_left_out(device: Device, admin: 
 
 def test_hours_are_forgotten_after_thirty_days(device: Device) -> None:
     top = datetime(2026, 1, 1, tzinfo=UTC)
-    for hour in (top, now() - KEPT + timedelta(hours=1)):
+    for hour in (top, now() - HISTORY_KEPT + timedelta(hours=1)):
         DeviceHour.create(device=device.id, hour=hour, requests=1, failures=0, bytes=0)
-    uses = Uses()
+    uses = UsageCounter()
     uses.count(device.id, failed=False, size=0)
 
     uses.flush()
@@ -102,9 +102,9 @@ def test_hours_are_forgotten_after_thirty_days(device: Device) -> None:
     assert not DeviceHour.select().where(DeviceHour.hour == top).exists()
 
 
-@pytest.mark.parametrize(("said", "counted"), [(-1, 0), (10**30, LARGEST)])
+@pytest.mark.parametrize(("said", "counted"), [(-1, 0), (10**30, MAX_REQUEST_BYTES)])
 def test_a_size_that_cannot_be_is_held_in_bounds(device: Device, said: int, counted: int) -> None:
-    uses = Uses()
+    uses = UsageCounter()
     uses.count(device.id, failed=False, size=said)
     uses.flush()
 

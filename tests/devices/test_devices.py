@@ -25,7 +25,7 @@ def itself(device: Device) -> Actor:
 def test_a_new_device_is_known_by_label_and_by_number(device: Device) -> None:
     assert devices.get("importer-east") == device
     assert devices.get(device.id) == device
-    assert devices.every() == [device]
+    assert devices.list_all() == [device]
     assert devices.status(device) == "unknown"
 
 
@@ -69,7 +69,7 @@ def test_only_an_admin_changes_devices(device: Device) -> None:
     ):
         with pytest.raises(NotAllowed):
             act()
-    assert devices.every() == [device]
+    assert devices.list_all() == [device]
 
 
 def test_a_device_is_renamed_and_keeps_its_number(device: Device) -> None:
@@ -98,31 +98,31 @@ def test_a_removed_device_takes_its_keys_along_and_its_number_is_not_used_again(
 
 def test_a_device_reports_what_it_is(device: Device) -> None:
     told = {"version": "2.0.3", "interval": 900, "errors": [], "info": {"host": "a"}}
-    row = devices.seen(told, actor=itself(device))
+    row = devices.record_report(told, actor=itself(device))
     assert (row.version, row.interval, row.errors, row.info) == ("2.0.3", 900, [], {"host": "a"})
     assert row.last_address == "10.0.0.9"
     assert devices.status(row) == "ok"
 
 
 def test_an_empty_report_updates_last_seen_alone(device: Device) -> None:
-    before = devices.seen({"interval": 60, "errors": ["disk full"]}, actor=itself(device))
-    after = devices.seen({}, actor=itself(device))
+    before = devices.record_report({"interval": 60, "errors": ["disk full"]}, actor=itself(device))
+    after = devices.record_report({}, actor=itself(device))
     assert after.last_seen > before.last_seen
     assert (after.errors, after.interval, after.modified) == (["disk full"], 60, before.modified)
 
 
 def test_the_type_is_told_once(device: Device) -> None:
     plain = devices.add("plain", actor=operator())
-    assert devices.seen({"type": "connector"}, actor=itself(plain)).type == "connector"
-    assert devices.seen({"type": "connector"}, actor=itself(plain)).type == "connector"
+    assert devices.record_report({"type": "connector"}, actor=itself(plain)).type == "connector"
+    assert devices.record_report({"type": "connector"}, actor=itself(plain)).type == "connector"
     with pytest.raises(BadValue, match="Cannot change device type"):
-        devices.seen({"type": "importer", "version": "9"}, actor=itself(plain))
+        devices.record_report({"type": "importer", "version": "9"}, actor=itself(plain))
     assert devices.get("plain").version is None
 
 
 def test_only_a_device_reports(admin: Actor) -> None:
     with pytest.raises(NotAllowed):
-        devices.seen({}, actor=admin)
+        devices.record_report({}, actor=admin)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_only_a_device_reports(admin: Actor) -> None:
 def test_a_report_that_does_not_fit_changes_nothing(device: Device, name: str, value: Any) -> None:
     before = devices.get(device.id)
     with pytest.raises(BadValue) as caught:
-        devices.seen({"errors": ["new"], name: value}, actor=itself(device))
+        devices.record_report({"errors": ["new"], name: value}, actor=itself(device))
     assert caught.value.field == name
     assert devices.get(device.id).__data__ == before.__data__
 

@@ -15,7 +15,7 @@ from pydicom.uid import (
 )
 
 from portal.dicom import element_reader, file_meta
-from portal.dicom.element_reader import ITEM, PIXELS, Reader
+from portal.dicom.element_reader import ITEM, PIXEL_TAGS, ElementReader
 from tests.fixtures import hostile_objects as hostile
 
 
@@ -32,18 +32,18 @@ def found_by_pydicom(dataset: Dataset, depth: int = 0) -> Iterator[tuple[int, in
 def parsed_by_pydicom(data: bytes, syntax: str) -> Dataset:
     plain = zlib.decompress(data, -zlib.MAX_WBITS) if syntax == DeflatedExplicitVRLittleEndian else data
     implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
-    return read_dataset(io.BytesIO(plain), implicit, little, stop_when=lambda tag, _vr, _length: tag in PIXELS)
+    return read_dataset(io.BytesIO(plain), implicit, little, stop_when=lambda tag, _vr, _length: tag in PIXEL_TAGS)
 
 
-def reader_of(data: bytes, *, syntax: str = ExplicitVRLittleEndian, deep: bool = True) -> Reader:
-    return Reader(io.BytesIO(data), size=len(data), transfer_syntax_uid=syntax, deep=deep)
+def reader_of(data: bytes, *, syntax: str = ExplicitVRLittleEndian, deep: bool = True) -> ElementReader:
+    return ElementReader(io.BytesIO(data), size=len(data), transfer_syntax_uid=syntax, deep=deep)
 
 
 def test_it_finds_the_elements_that_pydicom_finds_in_each_of_its_files() -> None:
     for path in hostile.vendor_files():
         content = path.read_bytes()
         meta = file_meta.read(io.BytesIO(content))
-        data, syntax = content[meta.dataset_offset :], file_meta.syntax_of(meta)
+        data, syntax = content[meta.dataset_offset :], file_meta.transfer_syntax_of(meta)
         reader = reader_of(data, syntax=syntax)
         read = sorted((each.depth, each.tag) for each in reader)
         assert (read, reader.stopped) == (sorted(found_by_pydicom(parsed_by_pydicom(data, syntax))), ""), path.name
@@ -53,7 +53,7 @@ def test_a_deflated_data_set_is_inflated_up_to_a_bound() -> None:
     packed = zlib.compress(hostile.element(0x00420011, "OB", bytes(40 << 20)), wbits=-zlib.MAX_WBITS)
     reader = reader_of(packed, syntax=DeflatedExplicitVRLittleEndian)
     assert [each.tag for each in reader] == [0x00420011]
-    assert reader.end == element_reader.MAX_INFLATED
+    assert reader.end == element_reader.MAX_INFLATED_SIZE
     assert list(reader_of(b"\xff" * 100, syntax=DeflatedExplicitVRLittleEndian)) == []
 
 

@@ -35,7 +35,7 @@ def results(listener: Listener, *sop_classes: str, calling: str = "SCANNER") -> 
 
 
 def refusals() -> list[tuple[str, str, str]]:
-    return [(row.calling, row.called, row.reason) for row in refused_callers.every()]
+    return [(row.calling, row.called, row.reason) for row in refused_callers.list_all()]
 
 
 def test_a_registered_peer_echoes_and_its_association_becomes_a_row(listener: Listener) -> None:
@@ -54,19 +54,19 @@ def test_a_registered_peer_echoes_and_its_association_becomes_a_row(listener: Li
 def test_an_unknown_calling_title_is_rejected_and_shown_once_with_its_count(listener: Listener) -> None:
     assert rejection(listener.port, calling="NOBODY") == (1, 1, 3)
     assert rejection(listener.port, calling="NOBODY") == (1, 1, 3)
-    (row,) = refused_callers.every()
+    (row,) = refused_callers.list_all()
     assert (row.calling, row.called, row.address, row.reason, row.count) == ("NOBODY", OURS, "127.0.0.1", "unknown", 2)
-    assert associations.every() == []
+    assert associations.list_recent() == []
 
 
 def test_a_refused_caller_is_registered_may_then_echo_and_its_refusal_is_resolved(listener: Listener) -> None:
     rejection(listener.port, calling="NOBODY")
-    (row,) = refused_callers.every()
+    (row,) = refused_callers.list_all()
     assert (row.wanted, row.resolved) == (["echo"], None)
-    peer = refused_callers.register(row.id, actor=operator(), **refused_callers.suggested(row.id))
+    peer = refused_callers.register(row.id, actor=operator(), **refused_callers.suggested_fields(row.id))
     assert (peer.label, peer.services, peer.addresses) == ("NOBODY", ["echo"], ["127.0.0.1/32"])
     assert results(listener, VERIFICATION, calling="NOBODY") == {VERIFICATION: 0}
-    assert refused_callers.every(decided=False) == []
+    assert refused_callers.list_all(decided=False) == []
     assert refused_callers.get(row.id).resolved is not None
 
 
@@ -126,7 +126,7 @@ def test_a_service_that_is_not_allowed_has_its_contexts_refused(listener: Listen
         SECONDARY_CAPTURE: 1,
         worklist: 3,
     }
-    (row,) = refused_callers.every()
+    (row,) = refused_callers.list_all()
     assert (row.reason, row.sentence) == ("service", "SCANNER may not get, move, store; allow it if it should.")
 
 
@@ -190,7 +190,7 @@ def test_for_a_get_we_take_the_syntax_that_everything_can_be_sent_in(listener: L
 
 
 def test_anyone_may_echo_where_the_site_says_so_and_nothing_else(listener: Listener) -> None:
-    options.put({"dimse.echo_anyone": True}, actor=operator())
+    options.change({"dimse.echo_anyone": True}, actor=operator())
     assert results(listener, VERIFICATION, STUDY_FIND, calling="NOBODY") == {VERIFICATION: 0, STUDY_FIND: 1}
     assert rejection(listener.port, calling="NOBODY", called="TRIAL2") == (1, 1, 3)
 
@@ -198,12 +198,12 @@ def test_anyone_may_echo_where_the_site_says_so_and_nothing_else(listener: Liste
 def test_the_site_may_echo_itself_without_leaving_a_row(listener: Listener) -> None:
     with associated(listener.port, [build_context(VERIFICATION)], calling=OURS) as assoc:
         assert assoc.send_c_echo().Status == 0
-    assert associations.every() == []
+    assert associations.list_recent() == []
 
 
 def test_a_title_with_control_characters_is_rejected_and_shown_without_them(listener: Listener) -> None:
     assert _reject_raw(listener.port, b"EVIL\x01\n\\      ", OURS.encode()) == (1, 1, 3)
-    assert [row.calling for row in refused_callers.every()] == ["EVIL??\\"]
+    assert [row.calling for row in refused_callers.list_all()] == ["EVIL??\\"]
 
 
 def _reject_raw(port: int, calling: bytes, called: bytes) -> tuple[int, int, int]:

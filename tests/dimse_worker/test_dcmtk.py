@@ -80,7 +80,7 @@ def test_echoscu(listener: Listener) -> None:
     refused = dcmtk("echoscu", "-v", port=listener.port, calling="NOBODY")
     assert refused.returncode != 0
     assert "Calling AE Title Not Recognized" in refused.stdout + refused.stderr
-    assert [row.calling for row in refused_callers.every()] == ["NOBODY"]
+    assert [row.calling for row in refused_callers.list_all()] == ["NOBODY"]
     assert "Called AE Title Not Recognized" in dcmtk("echoscu", "-v", port=listener.port, called="OTHER").stderr
 
 

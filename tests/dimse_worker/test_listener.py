@@ -63,11 +63,11 @@ def echoes(port: int, *, called: str = OURS) -> bool:
 
 def test_while_dimse_is_disabled_no_socket_is_held_and_enabling_needs_no_restart(listener: Listener) -> None:
     register()
-    options.put({"dimse.enabled": False}, actor=operator())
+    options.change({"dimse.enabled": False}, actor=operator())
     until(lambda: not listening_sockets(listener), "the socket is closed")
     assert not accepts(listener.port)
     until(lambda: not children(listener), "the process that accepted has ended")
-    options.put({"dimse.enabled": True}, actor=operator())
+    options.change({"dimse.enabled": True}, actor=operator())
     until(lambda: accepts(listener.port), "it listens again")
     assert echoes(listener.port)
 
@@ -85,7 +85,7 @@ def test_a_new_port_is_followed_and_a_running_association_goes_on(listener: List
 
 def test_a_new_ae_title_counts_from_the_next_association(listener: Listener) -> None:
     register()
-    options.put({"dimse.ae_title": "ARCHIVE"}, actor=operator())
+    options.change({"dimse.ae_title": "ARCHIVE"}, actor=operator())
     assert rejection(listener.port, calling="SCANNER", called=OURS) == (1, 1, 7)
     assert echoes(listener.port, called="ARCHIVE")
 

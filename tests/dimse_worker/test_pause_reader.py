@@ -2,7 +2,7 @@ import threading
 
 from pynetdicom.presentation import build_context
 
-from dimse_worker.pause_reader import Checkpoint
+from dimse_worker.pause_reader import ReactorPause
 from tests.fixtures.dimse import VERIFICATION, associated, destination
 
 
@@ -13,7 +13,7 @@ class Reactor(threading.Thread):
         super().__init__(daemon=True)
         self.rounds = 0
         self.ends = False
-        self.checkpoint = Checkpoint(self)  # type: ignore[arg-type]
+        self.checkpoint = ReactorPause(self)  # type: ignore[arg-type]
 
     def run(self) -> None:
         while not self.ends:

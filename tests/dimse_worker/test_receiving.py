@@ -54,7 +54,7 @@ def test_sending_the_same_instance_again_succeeds_and_adds_nothing(listener: Lis
 
 def test_other_content_under_a_known_uid_is_refused_with_c111_where_the_site_says_so(listener: Listener) -> None:
     register()
-    options.put({"archive.duplicates": "refuse"}, actor=operator())
+    options.change({"archive.duplicates": "refuse"}, actor=operator())
     first = image()
     other = image(SOPInstanceUID=first.SOPInstanceUID, StudyInstanceUID=first.StudyInstanceUID)
     other.SeriesInstanceUID = first.SeriesInstanceUID

@@ -227,7 +227,7 @@ def test_a_destination_that_is_unknown_not_allowed_or_without_an_address_answers
     for title in ("NOWHERE", "VIEWER", "SCANNER"):
         status, _ = move(listener.port, keys("STUDY", StudyInstanceUID=study_uid), title)
         assert status.Status == 0xA801, title
-    assert {row.reason for row in refused_callers.every()} == {"destination"}
+    assert {row.reason for row in refused_callers.list_all()} == {"destination"}
     assert viewer.digests == {}
 
 

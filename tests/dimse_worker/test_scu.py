@@ -127,7 +127,7 @@ def test_what_is_to_be_sent_decides_the_contexts_one_transfer_syntax_each() -> N
 
 
 def test_more_than_128_contexts_take_several_associations_and_a_class_stays_whole() -> None:
-    pairs = [(sop_class, JPEG) for sop_class in list(sop_classes.STORAGE)[:100]]
+    pairs = [(sop_class, JPEG) for sop_class in list(sop_classes.STORAGE_CLASSES)[:100]]
     batches = contexts.for_sending(pairs)
     assert [len(batch) for batch in batches] == [126, 126, 48]
     classes = [{str(context.abstract_syntax) for context in batch} for batch in batches]
@@ -136,7 +136,7 @@ def test_more_than_128_contexts_take_several_associations_and_a_class_stays_whol
 
 def test_every_storage_class_of_the_standard_is_offered_and_none_without_a_patient() -> None:
     for uid in ("1.2.840.10008.5.1.4.1.1.6", "1.2.840.10008.5.1.4.1.1.6.1", "1.2.840.10008.5.1.4.1.1.3", CT, MR):
-        assert uid in sop_classes.STORAGE
+        assert uid in sop_classes.STORAGE_CLASSES
     for uid in ("1.2.840.10008.5.1.4.38.1", "1.2.840.10008.5.1.4.1.1.200.1", "1.2.840.10008.1.20.1"):
         assert not sop_classes.is_storage(uid)
     assert {"1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", JPEG} <= sop_classes.TRANSFER_SYNTAXES.keys()

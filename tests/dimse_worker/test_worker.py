@@ -111,21 +111,21 @@ def test_a_worker_outlives_its_queue_and_rings_for_itself(
     second = storages.request_test("mirror", actor=admin)
     queue.start()
     until(lambda: is_over(second), process=worker)
-    until(lambda: job_queue.workers() == 1, process=worker)
+    until(lambda: job_queue.count_workers() == 1, process=worker)
     assert jobs.get(second).state == "done"
 
 
 def test_a_worker_of_which_the_queue_knows_half_registers_again(worker: Process) -> None:
-    until(lambda: job_queue.workers() == 1, process=worker)
+    until(lambda: job_queue.count_workers() == 1, process=worker)
     (key,) = runtime.redis().smembers("rq:workers")
     runtime.redis().flushall()
     runtime.redis().hset(key, "state", "busy")
-    until(lambda: job_queue.workers() == 1, process=worker)
+    until(lambda: job_queue.count_workers() == 1, process=worker)
     assert runtime.redis().hexists(key, "birth")
 
 
 def test_sigterm_stops_a_worker_that_waits(worker: Process) -> None:
-    until(lambda: job_queue.workers() == 1, process=worker)
+    until(lambda: job_queue.count_workers() == 1, process=worker)
     worker.send(signal.SIGTERM)
     assert worker.wait(15) == 0
 

@@ -36,14 +36,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def export(admin: Actor, speed: str) -> None:
     job = exports.start("lab/Trial", to="mirror", actor=admin, options=Options(bandwidth=speed))
-    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))
     assert jobs.get(job.id).state == "done"
 
 
 def test_what_is_sent_and_what_is_read_back_keep_to_the_speed_each_by_itself(
     acquisition: Acquisition, mirror: Storage, admin: Actor, clock: Clock
 ) -> None:
-    site_settings.put({"exports.threads": 1}, actor=admin)
+    site_settings.change({"exports.threads": 1}, actor=admin)
     add_files(acquisition, 10, 100_000, admin)
     export(admin, "1 MB")
     assert clock.now == pytest.approx(0.9)  # after the last one nobody waits

@@ -12,7 +12,7 @@ from portal.errors import BadValue, Missing
 from portal.exports import dry_run, exports, selection
 from portal.exports.request import Options
 from portal.jobs import jobs, runs
-from portal.jobs.runs import End, Run
+from portal.jobs.runs import Run, RunEnd
 from portal.models import Acquisition, Audit, Job, Project, Session, Storage
 from portal.storage_drivers.s3 import driver as s3
 from portal.trash import trash
@@ -22,18 +22,18 @@ from tests.fixtures.stores import Answer, Front, Request
 from tests.fixtures.work import add_file, add_files, files_below
 
 
-def tried(job: Job, asked_for: int = dry_run.ASKED_FOR) -> Job:
+def tried(job: Job, asked_for: int = dry_run.MAX_STAT_REQUESTS) -> Job:
     """What the worker does with a dry run, in this process."""
 
-    def work(this: Run) -> End:
-        return dry_run.run(this, destination=destinations.open_for(this.job), asked_for=asked_for)
+    def work(this: Run) -> RunEnd:
+        return dry_run.run(this, destination=destinations.open_storage(this.job), asked_for=asked_for)
 
     runs.perform(job.id, work)
     return jobs.get(job.id)
 
 
 def run(job: Job) -> Job:
-    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))
     return jobs.get(job.id)
 
 
@@ -91,7 +91,7 @@ def test_the_export_of_a_dry_run_is_of_the_moment_of_that_and_by_its_rules(
     options = rule(exclude=["file is 0001.bin"], path="{subject}/{file}")
     job = tried(exports.dry_run("lab/Trial", to="mirror", actor=admin, options=options))
     add_file(acquisition, "later.bin", b"later", admin)
-    export = run(exports.start_as_tried(job.id, confirmed=False, actor=admin))
+    export = run(exports.start_after_dry_run(job.id, confirmed=False, actor=admin))
     assert states(export) == {"S-01/0000.bin": "verified", "Trial/S-01/Visit 1/T1/0001.bin": "unmatched"}
     assert export.sentence == "1 object arrived whole. 1 that no rule takes stayed here."
     assert [key for key in files_below(folder) if not key.startswith("manifests/")] == ["S-01/0000.bin"]
@@ -104,17 +104,19 @@ def test_patients_that_leave_are_counted_and_confirmed(project: Project, mirror:
     job = tried(exports.dry_run("lab/Trial", to="mirror", actor=admin))
     assert job.result["patients"] == 1
     with pytest.raises(BadValue, match="tick that this is allowed") as refused:
-        exports.start_as_tried(job.id, confirmed=False, actor=admin)
+        exports.start_after_dry_run(job.id, confirmed=False, actor=admin)
     assert refused.value.field == "confirmed"
-    assert run(exports.start_as_tried(job.id, confirmed=True, actor=admin)).done == 2
+    assert run(exports.start_after_dry_run(job.id, confirmed=True, actor=admin)).done == 2
 
 
 def test_a_dry_run_that_is_not_done_starts_nothing(acquisition: Acquisition, mirror: Storage, admin: Actor) -> None:
     job = exports.dry_run("lab/Trial", to="mirror", actor=admin)
     with pytest.raises(BadValue, match="The dry run is waiting"):
-        exports.start_as_tried(job.id, confirmed=True, actor=admin)
+        exports.start_after_dry_run(job.id, confirmed=True, actor=admin)
     with pytest.raises(Missing, match="another kind of job"):
-        exports.start_as_tried(exports.start("lab/Trial", to="mirror", actor=admin).id, confirmed=True, actor=admin)
+        exports.start_after_dry_run(
+            exports.start("lab/Trial", to="mirror", actor=admin).id, confirmed=True, actor=admin
+        )
 
 
 def test_two_objects_with_one_path_are_shown_and_never_sent(
@@ -129,7 +131,7 @@ def test_two_objects_with_one_path_are_shown_and_never_sent(
     assert sorted(states(job).values()) == ["collides", "collides", "pending"]
     assert job.sentence == "1 of 3 objects would be sent. 2 share a path with another one: change the paths."
     with pytest.raises(BadValue, match="2 objects would get a path that another one has"):
-        exports.start_as_tried(job.id, confirmed=True, actor=admin)
+        exports.start_after_dry_run(job.id, confirmed=True, actor=admin)
 
     export = run(exports.start("lab/Trial", to="mirror", actor=admin, options=options))
     assert (export.state, export.done, export.failed) == ("errors", 1, 2)
@@ -269,7 +271,7 @@ def test_a_bad_option_is_refused_with_its_field_and_makes_no_job(
         with pytest.raises((BadValue, Missing), match=words) as refused:
             begin("lab/Trial", to="mirror", actor=admin, options=options)
         assert refused.value.field == field
-    assert jobs.every() == []
+    assert jobs.list_recent() == []
 
 
 def test_what_an_export_is_of_is_said_by_its_label_of_now(
@@ -280,14 +282,14 @@ def test_what_an_export_is_of_is_said_by_its_label_of_now(
     job = exports.dry_run("lab/Trial", to="mirror", actor=admin, options=options)
 
     assert (job.params["only"], selection.in_words(job.params)) == ("session S-01/Visit 1",) * 2
-    assert selection.as_written(job.params) == ("session", "S-01/Visit 1")
+    assert selection.form_values(job.params) == ("session", "S-01/Visit 1")
     Session.update(label="Baseline").where(Session.id == session.id).execute()
     assert exports.views([job])[0]["only"] == exports.view(job)["only"] == "session S-01/Baseline"
     containers.add_session(session.subject_id, "Baseline", actor=admin)
-    assert selection.as_written(job.params) == ("session", f"#{session.id}")
-    trash.throw("session", session.id, actor=admin)
+    assert selection.form_values(job.params) == ("session", f"#{session.id}")
+    trash.move_to_trash("session", session.id, actor=admin)
     assert selection.in_words(job.params) == "session S-01/Visit 1, which is no longer there"
-    assert selection.as_written(job.params) == ("session", f"#{session.id}")
+    assert selection.form_values(job.params) == ("session", f"#{session.id}")
 
 
 def test_what_was_kept_by_number_is_said_by_label(acquisition: Acquisition, admin: Actor) -> None:
@@ -296,9 +298,9 @@ def test_what_was_kept_by_number_is_said_by_label(acquisition: Acquisition, admi
     gone = {**kept, "only": "subject #4711", "part": {"level": "subject", "ids": [4711]}}
     study, searched = {"only": "study 1.2.840"}, {"only": "search 4711", "part": {"level": "session", "ids": [1, 2]}}
 
-    assert selection.each_in_words([kept, gone, study, searched, {}]) == [
+    assert selection.all_in_words([kept, gone, study, searched, {}]) == [
         *("subject S-01", "subject #4711, which is no longer there", "study 1.2.840", "studies of 4711", "")
     ]
-    assert selection.readable("lab/Trial", "subject", f"#{subject}") == "S-01"
-    assert selection.readable("lab/Trial", "subject", "#4711") == "#4711"
-    assert selection.readable("lab/Trial", "search", "#4711") == "#4711"
+    assert selection.with_label("lab/Trial", "subject", f"#{subject}") == "S-01"
+    assert selection.with_label("lab/Trial", "subject", "#4711") == "#4711"
+    assert selection.with_label("lab/Trial", "search", "#4711") == "#4711"

@@ -26,7 +26,7 @@ from tests.fixtures.work import add_file, add_files, files_below, until
 
 def run(job: Job) -> Job:
     """What the worker does with an export, in this process."""
-    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))
     return exports.get(job.id)
 
 
@@ -404,7 +404,7 @@ def test_an_export_that_cannot_be_is_refused_in_a_sentence_and_makes_no_job(
     storages.add("theirs", "fs", path=str(folder), visible="group:other", actor=admin)
     with pytest.raises(error, match=words):
         exports.start(path, to=to, actor=admin)
-    assert jobs.every() == []
+    assert jobs.list_recent() == []
 
 
 def test_only_an_admin_starts_an_export(project: Project, mirror: Storage) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from portal.access.actors import Actor
 from portal.exports import exports
-from portal.exports.request import USUAL, Options
+from portal.exports.request import DEFAULT_OPTIONS, Options
 from portal.jobs import jobs, progress, runs
 from portal.models import Acquisition, Job, JobItem, now
 from portal.storage import storages
@@ -35,7 +35,7 @@ def run(job: Job, place: Place) -> Job:
         Job.update(due=now()).where(Job.id == job.id).execute()
         runs.perform(job.id, lambda this: exports.run(this, destination=destination))
         job = jobs.get(job.id)
-        if job.state in progress.OVER:
+        if job.state in progress.ENDED_STATES:
             return job
 
 
@@ -71,11 +71,11 @@ def fill(acquisition: Acquisition, number: int, admin: Actor) -> dict[str, tuple
     return {f"Trial/S-01/Visit 1/T1/{name}": found for name, found in expected.items()}
 
 
-def export(place: Place, admin: Actor, options: Options = USUAL) -> Job:
+def export(place: Place, admin: Actor, options: Options = DEFAULT_OPTIONS) -> Job:
     """Start an export of all to a new prefix there."""
     label = f"faults-{next(NUMBERS)}"
     row = storages.add(label, place.provider, prefix=label, secret=place.secret, actor=admin, **place.config)
-    storages.note(row.id, state="degraded", sentence="Tested.", create_only=place.create_only)
+    storages.record_test(row.id, state="degraded", sentence="Tested.", create_only=place.create_only)
     return exports.start("lab/Trial", to=label, actor=admin, options=options)
 
 

@@ -14,7 +14,7 @@ from portal.access.actors import Actor
 from portal.exports import exports
 from portal.exports.request import Options
 from portal.jobs import jobs, runs
-from portal.jobs.thread_pool import AHEAD
+from portal.jobs.thread_pool import TASKS_PER_THREAD
 from portal.models import Acquisition, Job, JobItem, Storage, now
 from portal.storage import storages
 from tests.fixtures.cloud_stores import make_container
@@ -24,7 +24,7 @@ from tests.fixtures.work import add_file, add_files, files_below, until
 pytestmark = pytest.mark.xdist_group("stores")
 
 NUMBER = 40
-IN_HAND = 4 * AHEAD
+IN_HAND = 4 * TASKS_PER_THREAD
 """Objects that the four threads have in hand at most."""
 
 
@@ -38,7 +38,7 @@ def run_once(job: Job, place: Place) -> Job:
 
 def start(place: Place, label: str, admin: Actor) -> Job:
     row = storages.add(label, place.provider, prefix=label, secret=place.secret, actor=admin, **place.config)
-    storages.note(row.id, state="ok", sentence="Tested.", create_only=place.create_only)
+    storages.record_test(row.id, state="ok", sentence="Tested.", create_only=place.create_only)
     return exports.start("lab/Trial", to=label, actor=admin)
 
 

@@ -14,7 +14,7 @@ from dimse_worker import destinations
 from portal import models
 from portal.access.actors import Actor
 from portal.exports import dry_run, exports
-from portal.exports.copier import OTHER_CONTENT
+from portal.exports.copier import KEY_HAS_OTHER_CONTENT
 from portal.exports.request import Options
 from portal.jobs import jobs, runs
 from portal.models import Acquisition, Job, JobItem, Storage
@@ -35,16 +35,16 @@ LARGE = 9 << 20
 def try_then_export(label: str, admin: Actor) -> Job:
     """A dry run that finds nothing there, and then the export that it was of."""
     tried = exports.dry_run("lab/Trial", to=label, actor=admin, options=Options(bandwidth="6 MB"))
-    runs.perform(tried.id, lambda this: dry_run.run(this, destination=destinations.open_for(this.job)))
+    runs.perform(tried.id, lambda this: dry_run.run(this, destination=destinations.open_storage(this.job)))
     assert jobs.get(tried.id).state == "done"
-    job = exports.start_as_tried(tried.id, confirmed=True, actor=admin)
-    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    job = exports.start_after_dry_run(tried.id, confirmed=True, actor=admin)
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))
     return jobs.get(job.id)
 
 
 def check_that_it_stayed(job: Job) -> None:
     raced = JobItem.get(JobItem.job == job, JobItem.key == KEY)
-    assert (job.state, raced.state, raced.sentence) == ("errors", "failed", OTHER_CONTENT)
+    assert (job.state, raced.state, raced.sentence) == ("errors", "failed", KEY_HAS_OTHER_CONTENT)
 
 
 def makes_it_appear(request: Request, size: int) -> bool:
@@ -85,7 +85,7 @@ def test_an_object_that_appears_after_the_dry_run_stays_or_the_page_says_that_it
 
     config = place.behind(make_front(place, rule)).config
     storages.add("bucket", place.provider, prefix=prefix, secret=place.secret, actor=admin, **config)
-    runs.perform(storages.request_test("bucket", actor=admin), connection_test.climb)
+    runs.perform(storages.request_test("bucket", actor=admin), connection_test.run_test)
     job = try_then_export("bucket", admin)
     said = text_of(visitor.get(f"/interfaces/storages/{storages.get('bucket').id}").text)
     if place.create_only:

@@ -12,7 +12,7 @@ from portal.exports.request import Options
 from portal.jobs import jobs, progress
 from portal.models import Acquisition, Job
 from portal.settings import Settings
-from portal.storage.unfinished_uploads import WHATEVER_AGE
+from portal.storage.unfinished_uploads import ANY_AGE
 from tests.exports.test_faults import check_that_it_is_true, export, fill
 from tests.fixtures.free_ports import free_port
 from tests.fixtures.stores import Place
@@ -58,17 +58,17 @@ def kill_in_turn(
     for moment, together in zip(sorted(random.sample(range(len(expected) // 2), 2)), victims[:-1], strict=True):
         until(lambda least=moment: jobs.get(job.id).done >= least)
         kill(together, job)
-    until(lambda: any(store.leftovers(WHATEVER_AGE)))
+    until(lambda: any(store.leftovers(ANY_AGE)))
     kill(victims[-1], job)
-    until(lambda: jobs.get(job.id).state in progress.OVER, seconds=180)
+    until(lambda: jobs.get(job.id).state in progress.ENDED_STATES, seconds=180)
     failed, _manifest = check_that_it_is_true(jobs.get(job.id), place, expected)
     assert not failed
-    assert list(store.leftovers(WHATEVER_AGE)) == []
+    assert list(store.leftovers(ANY_AGE)) == []
     until(web.answers, process=web)
 
 
 def kill(victims: tuple[Process, ...], job: Job) -> None:
-    assert jobs.get(job.id).state not in progress.OVER
+    assert jobs.get(job.id).state not in progress.ENDED_STATES
     for victim in victims:
         victim.kill()
     for victim in victims:

@@ -54,7 +54,7 @@ def made() -> list[Job]:
 
 
 def run(job: Job) -> Job:
-    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))
     return exports.get(job.id)
 
 
@@ -75,7 +75,7 @@ def test_what_is_due_is_exported_once_and_again_at_the_next_time(
     second = run(made()[1])
     assert (second.total, second.done, second.params["schedule"]) == (5, 5, nightly.id)
     assert len([key for key in files_below(folder) if key.startswith("Trial/")]) == 5
-    view = schedules.view(schedules.get(nightly.id), schedules.last_of([nightly])[nightly.id])
+    view = schedules.view(schedules.get(nightly.id), schedules.last_runs([nightly])[nightly.id])
     assert (view["next"], view["last"], view["last_job"], view["last_state"]) == (day(5), day(4), second.id, "done")
 
 
@@ -113,7 +113,7 @@ def test_what_was_put_off_while_the_clock_was_ahead_goes_on_and_nothing_runs_twi
 def test_a_clock_that_is_set_back_a_little_changes_no_time(nightly: Schedule, clock: Clock) -> None:
     clock(day(5))
     schedules.sweep()  # for the day 3 too
-    clock(day(5) - schedules.AHEAD)
+    clock(day(5) - schedules.CLOCK_TOLERANCE)
     assert (schedules.sweep(), schedules.get(nightly.id).due) == (0, day(6))
 
 
@@ -255,16 +255,19 @@ def test_a_line_of_cron_that_is_none_is_refused(line: str, sentence: str) -> Non
 
 
 def test_a_time_of_the_day_becomes_a_line_and_words() -> None:
-    assert cron.of(every="day", at="2:30") == "30 2 * * *"
-    assert cron.in_words(cron.of(every="week", at="02:00", weekday="7")) == "At 02:00 on Sunday (UTC)"
-    assert cron.in_words(cron.of(every="month", at="23:05", day="L")) == "At 23:05 on the last day of every month (UTC)"
+    assert cron.from_form(every="day", at="2:30") == "30 2 * * *"
+    assert cron.in_words(cron.from_form(every="week", at="02:00", weekday="7")) == "At 02:00 on Sunday (UTC)"
+    assert (
+        cron.in_words(cron.from_form(every="month", at="23:05", day="L"))
+        == "At 23:05 on the last day of every month (UTC)"
+    )
     for wrong in ({"at": "25:00"}, {"at": "2"}, {"every": "hour"}, {"every": "week", "weekday": "12"}):
         with pytest.raises(BadValue):
-            cron.of(**{"every": "day", "at": "02:00", **wrong})
+            cron.from_form(**{"every": "day", "at": "02:00", **wrong})
 
 
 def test_the_next_time_is_said_in_the_time_of_the_site(nightly: Schedule, admin: Actor) -> None:
-    site_settings.put({"site.time_zone": "Europe/Zurich"}, actor=admin)
+    site_settings.change({"site.time_zone": "Europe/Zurich"}, actor=admin)
     assert schedules.view(nightly, None)["next_site"] == "2026-03-03 03:00 Europe/Zurich"
     assert schedules.view(nightly, None)["when"] == "At 02:00 every day (UTC)"
 

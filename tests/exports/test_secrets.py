@@ -73,7 +73,7 @@ def test_what_is_planted_is_found() -> None:
 
 
 def over(job_id: int, worker: Process) -> Job:
-    until(lambda: jobs.get(job_id).state in progress.OVER, process=worker)
+    until(lambda: jobs.get(job_id).state in progress.ENDED_STATES, process=worker)
     return jobs.get(job_id)
 
 
@@ -158,7 +158,7 @@ def test_credentials_are_nowhere_after_a_run_of_everything(
 def own_pages(visitor: Visitor) -> bytes:
     """The pages of the storages and jobs that ran."""
     rows = [f"/jobs/{job.id}" for job in Job.select()] + [
-        f"/interfaces/storages/{row.id}{end}" for row in storages.every() for end in ("", "/edit", "/remove")
+        f"/interfaces/storages/{row.id}{end}" for row in storages.list_all() for end in ("", "/edit", "/remove")
     ]
     return b"\n".join(opened(visitor, path) for path in rows)
 

@@ -45,7 +45,7 @@ def start(study: str = "", **options: Any) -> Job:
 
 def run(job: Job) -> Job:
     """What the worker does with it, in this process, at once also where it waits for its next attempt."""
-    jobs.hasten(job.id, actor=operator())
+    jobs.run_now(job.id, actor=operator())
     runs.perform(job.id, lambda this: send.run(this, destination=destinations.peer_for(this.job)))
     return exports.get(job.id)
 
@@ -275,7 +275,7 @@ def test_a_dry_run_to_a_peer_counts_patients_and_starts_the_send(project: Projec
         assert (tried.state, tried.sentence) == ("done", "3 of 3 objects would be sent.")
         assert (tried.result["patients"], exports.view(tried)["found"]) == (1, {"pending": 3, "unmatched": 1})
         assert tried.result["classes"] == {SECONDARY_CAPTURE: 3}
-        job = exports.start_as_tried(tried.id, confirmed=True, actor=operator())
+        job = exports.start_after_dry_run(tried.id, confirmed=True, actor=operator())
         assert (job.kind, run(job).done, len(viewer.requests)) == ("send", 3, 3)
 
 
@@ -286,7 +286,7 @@ def test_what_a_peer_knows_nothing_of_is_not_looked_at(project: Project) -> None
     rules = [{"level": "all", "include": ["file ends .dcm"], "exclude": [], "path": "{colour}"}]
     params = start(rules=rules, existing="none", sidecars=True).params
     assert (params["existing"], params["sidecars"]) == ("never", False)
-    assert params["rules"] == [{**rules[0], "path": key_template.USUAL}]
+    assert params["rules"] == [{**rules[0], "path": key_template.DEFAULT_TEMPLATE}]
 
 
 def test_nothing_is_sent_while_dimse_is_off_or_the_peer_is_disabled_or_gone(project: Project) -> None:
@@ -298,10 +298,10 @@ def test_nothing_is_sent_while_dimse_is_off_or_the_peer_is_disabled_or_gone(proj
         start()
     assert run(job).sentence.startswith("VIEWER is disabled.")
     peers.enable("VIEWER", actor=operator())
-    site_settings.put({"dimse.enabled": False}, actor=operator())
+    site_settings.change({"dimse.enabled": False}, actor=operator())
     with pytest.raises(NotAllowed, match="The DIMSE service is off"):
         start()
-    assert not peers.sendable()
+    assert not peers.sendable_labels()
     with pytest.raises(BadValue, match="What goes to a peer is not repeated"):
         schedules.add(job.id, "0 2 * * *", confirmed=True, actor=operator())
     peers.remove("VIEWER", actor=operator())
@@ -347,7 +347,7 @@ def test_a_send_that_is_cancelled_stops_in_the_middle_and_says_how_far_it_was(pr
             jobs.cancel(job.id, actor=operator())
         return 0
 
-    def watched(this: runs.Run) -> runs.End:
+    def watched(this: runs.Run) -> runs.RunEnd:
         this.check = lambda: _stop_if_cancelled(this)  # type: ignore[method-assign]
         return send.run(this, destination=destinations.peer_for(this.job))
 

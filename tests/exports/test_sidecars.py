@@ -17,7 +17,7 @@ WITH = Options(sidecars=True)
 
 
 def run(job: Job) -> Job:
-    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))
     return exports.get(job.id)
 
 
@@ -48,7 +48,7 @@ def test_each_object_has_a_document_beside_it_that_tells_where_it_was_and_how_it
     assert document["file"]["sha256"] == file.blob.digest
     assert document["file"]["received"] == file.created.isoformat()
     assert document["file"]["origin"] == {"type": "peer", "id": "1", "via": "CT1 127.0.0.1", "name": ""}
-    assert document["site"]["id"] == sidecars.site_mark()
+    assert document["site"]["id"] == sidecars.site_id()
     assert Sidecar.select().count() == 0
 
 
@@ -84,7 +84,7 @@ def test_a_document_is_of_the_moment_of_the_plan_whatever_the_rows_say_later(
 ) -> None:
     add_files(acquisition, 1, 10, admin)
     job = exports.start("lab/Trial", to="mirror", actor=admin, options=WITH)
-    runs.perform(job.id, lambda this: plan.plan(this) or runs.End(state="cancelled", sentence=""))
+    runs.perform(job.id, lambda this: plan.plan(this) or runs.RunEnd(state="cancelled", sentence=""))
     Subject.update(label="Renamed").execute()
     job = run(jobs.retry(job.id, actor=admin))
     assert job.state == "done"
@@ -96,8 +96,8 @@ def test_a_dry_run_counts_the_documents_and_its_export_writes_them(
 ) -> None:
     add_files(acquisition, 2, 10, admin)
     job = exports.dry_run("lab/Trial", to="mirror", actor=admin, options=WITH)
-    runs.perform(job.id, lambda this: dry_run.run(this, destination=destinations.open_for(this.job)))
+    runs.perform(job.id, lambda this: dry_run.run(this, destination=destinations.open_storage(this.job)))
     assert exports.get(job.id).result["found"]["pending"][0] == 4
     assert Sidecar.select().count() == 0
-    started = run(exports.start_as_tried(job.id, confirmed=True, actor=admin))
+    started = run(exports.start_after_dry_run(job.id, confirmed=True, actor=admin))
     assert (started.state, len(files_below(folder))) == ("done", 5)

@@ -12,8 +12,8 @@ from portal import models
 from portal.access.actors import Actor
 from portal.exports import exports
 from portal.jobs import claims, jobs, runs
-from portal.jobs.runs import End, Run
-from portal.jobs.thread_pool import Crew
+from portal.jobs.runs import Run, RunEnd
+from portal.jobs.thread_pool import ThreadPool
 from portal.models import Job, Storage
 from portal.settings import Settings
 from portal.storage import storages
@@ -80,7 +80,7 @@ def test_a_crew_grows_and_shrinks_while_it_works(gate: Gate) -> None:
         return task
 
     def all_of_it() -> None:
-        with Crew(lambda: size[0], work) as crew:
+        with ThreadPool(lambda: size[0], work) as crew:
             ended.extend(crew.outcomes(iter(range(40)), lambda: None))
 
     thread = threading.Thread(target=all_of_it, daemon=True)
@@ -107,7 +107,7 @@ def test_who_waits_hears_of_a_thread_without_a_database(site: Settings) -> None:
     assert Job.select().count() == 0  # the connection of this thread is open
     site.database.rename(site.database.with_suffix(".away"))
     site.database.mkdir()
-    with Crew(lambda: 2, str) as crew, pytest.raises(OperationalError, match="unable to open"):
+    with ThreadPool(lambda: 2, str) as crew, pytest.raises(OperationalError, match="unable to open"):
         list(crew.outcomes(iter(range(10)), lambda: None))
 
 
@@ -116,7 +116,7 @@ def bucket(site: Settings, stores: Running, make_front: Callable[..., Front], ga
     """A storage whose objects stand before the gate."""
     place = stores["moto"].behind(make_front(stores["moto"], gate))
     row = storages.add("bucket", "s3", prefix="threads", secret=place.secret, actor=admin, **place.config)
-    storages.note(row.id, state="ok", sentence="Tested.", create_only=True)
+    storages.record_test(row.id, state="ok", sentence="Tested.", create_only=True)
     return storages.get("bucket")
 
 
@@ -136,7 +136,7 @@ class Going:
         with models.connection():
             runs.perform(self.job.id, self._export, beat=0.05)
 
-    def _export(self, run: Run) -> End:
+    def _export(self, run: Run) -> RunEnd:
         self.run = run
         return exports.run(run, destination=storages.open(storages.get("bucket")))
 

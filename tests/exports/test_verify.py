@@ -19,7 +19,7 @@ HOME = "Trial/S-01/Visit 1/T1"
 def run(job: Job) -> Job:
     """What the worker does, in this process."""
     work = verify.run if job.kind == "verification" else exports.run
-    runs.perform(job.id, lambda this: work(this, destination=destinations.open_for(this.job)))
+    runs.perform(job.id, lambda this: work(this, destination=destinations.open_storage(this.job)))
     return jobs.get(job.id)
 
 
@@ -39,7 +39,7 @@ def test_an_export_that_nobody_touched_is_as_it_was_sent(export: Job, admin: Act
     job = run(verify.start(export.id, actor=admin))
     assert (job.state, job.done, job.failed, job.total, job.bytes) == ("done", 6, 0, 6, job.result["bytes"])
     assert job.sentence == "5 objects are as sent, and so is the manifest; nothing was added."
-    assert [row.id for row in verify.of(export.id)] == [job.id]
+    assert [row.id for row in verify.for_export(export.id)] == [job.id]
     assert verify.view(job)["ok"] == 6
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from portal import runtime
 from portal.access import rights
-from portal.access.actors import Actor, Recorded
+from portal.access.actors import Actor, RecordedMetadata
 from portal.errors import Damaged
 from portal.exports import exports, plan
 from portal.exports import manifest as export_manifest
@@ -20,7 +20,7 @@ from portal.ingest.placement import Placement
 from portal.models import Acquisition, Blob, File, FileVersion, Project, Storage
 from portal.storage import storages
 from portal.tree import containers, files, zips
-from portal.tree.walk import Part
+from portal.tree.walk import ProjectPart
 from tests.fixtures.work import add_file
 from tests.imports.test_imports import reasons, run
 
@@ -58,14 +58,14 @@ def numbered(name: str = "notes.txt") -> dict[int, bytes]:
     """The content of each version of the newest file of a name."""
     file = File.select().where(File.name == name).order_by(File.id.desc()).first()
     numbers = [file.version, *(row.version for row in FileVersion.select().where(FileVersion.file == file))]
-    return {number: b"".join(files.open_blob(files.at_version(file, number))[0]) for number in sorted(numbers)}
+    return {number: b"".join(files.open_blob(files.blob_of_version(file, number))[0]) for number in sorted(numbers)}
 
 
 def test_all_versions_leave_and_the_newest_has_the_name(
     notes: int, acquisition: Acquisition, inbox: Storage, folder: Path, project: Project, admin: Actor
 ) -> None:
     add_file(acquisition, "notes.v1.txt", b"another file", admin)
-    assert plan.count(Part(project=project.id)) == (4, sum(map(len, (*CONTENTS, b"another file"))))
+    assert plan.count_objects(ProjectPart(project=project.id)) == (4, sum(map(len, (*CONTENTS, b"another file"))))
 
     job = run(exports.start("lab/Trial", to="inbox", actor=admin))
 
@@ -94,7 +94,7 @@ def test_a_file_that_is_gone_when_the_manifest_is_written_leaves_it_readable(
 ) -> None:
     job = run(exports.start("lab/Trial", to="inbox", actor=admin))
     File.delete().where(File.id == notes).execute()
-    with export_manifest.make({}, job.id, "").file as file:
+    with export_manifest.build({}, job.id, "").file as file:
         file.seek(0)
         told = list(ManifestReader([file.read()]).entries())
     assert [(entry["version"], entry.get("name")) for entry in told] == [(3, None), (1, None), (2, None)]
@@ -114,7 +114,7 @@ def test_versions_come_back_with_their_numbers_and_a_second_import_adds_none(
     run(exports.start("lab/Trial", to="inbox", actor=admin, options=Options(sidecars=sidecars)))
 
     containers.add_project("lab/Copy", actor=admin)
-    wanted = request.Wanted(of="inbox", to="lab/Copy", by="manifest")
+    wanted = request.ImportRequest(of="inbox", to="lab/Copy", by="manifest")
     for outcomes in ({"stored", "version"}, {"same"}):
         job = run(imports.start(wanted, actor=admin))
         assert (job.state, job.done) == ("done", 3), reasons(job)
@@ -151,14 +151,14 @@ def test_an_older_version_that_comes_again_mends_itself_and_never_the_newest(
             segment.write(b"X")
     assert bring(acquisition, b"two", 2, admin).outcome == "same"
     file = File.get_by_id(notes)
-    assert b"".join(files.open_blob(files.at_version(file, 2))[0]) == b"two"
+    assert b"".join(files.open_blob(files.blob_of_version(file, 2))[0]) == b"two"
     with pytest.raises(Damaged):
         list(files.open_content(file)[0])
     assert Blob.select().count() == 4
 
 
 def test_a_session_as_a_zip_has_the_newest_alone(notes: int, acquisition: Acquisition, admin: Actor) -> None:
-    packed = zips.pack(acquisition.session_id, rights.scope(admin))
+    packed = zips.prepare(acquisition.session_id, rights.scope(admin))
     assert [path for path, _moment, _blob in packed.members] == ["Visit 1/T1/notes.txt"]
 
 
@@ -166,7 +166,7 @@ def bring(acquisition: Acquisition, content: bytes, number: int, actor: Actor) -
     """Take a version in as an import does."""
     placement = Placement(container_type="acquisition", container_id=acquisition.id, name="notes.txt")
     with ingest.open(
-        scope=rights.scope(actor), origin=actor.origin, placement=placement, recorded=Recorded(version=number)
+        scope=rights.scope(actor), origin=actor.origin, placement=placement, recorded=RecordedMetadata(version=number)
     ) as incoming:
         incoming.write(content)
         return incoming.commit()

@@ -25,7 +25,7 @@ from portal.errors import BadValue, Missing, NotAllowed
 from portal.exports import exports
 from portal.exports.request import Options
 from portal.imports import duplicates, imports, plan
-from portal.imports.request import Wanted
+from portal.imports.request import ImportRequest
 from portal.jobs import jobs, runs
 from portal.maintenance import recovery
 from portal.models import (
@@ -48,19 +48,19 @@ from portal.models import (
 from portal.settings import Settings
 from portal.storage import storages
 from portal.tree import containers
-from portal.tree.walk import MANIFESTS
+from portal.tree.walk import MANIFESTS_FOLDER
 from tests.fixtures.archive import an_object, encode, store, store_vendor_file, upload, vendor_file
 from tests.fixtures.cli import Portal
 from tests.fixtures.stores import Place
 from tests.fixtures.work import Process, add_file, add_files, until, work_process
 
-WORK = {"import": imports.run, "import_dry_run": imports.try_out, "export": exports.run}
+WORK = {"import": imports.run, "import_dry_run": imports.run_dry_run, "export": exports.run}
 CT = "CT_small.dcm"
 
 
 def run(job: Job) -> Job:
     """What the worker does, in this process."""
-    runs.perform(job.id, lambda this: WORK[this.job.kind](this, destination=destinations.open_for(this.job)))
+    runs.perform(job.id, lambda this: WORK[this.job.kind](this, destination=destinations.open_storage(this.job)))
     return jobs.get(job.id)
 
 
@@ -86,8 +86,8 @@ def put(folder: Path, files: dict[str, bytes]) -> None:
         (folder / key).write_bytes(content)
 
 
-def wanted(**more: Any) -> Wanted:
-    return Wanted(of="inbox", to="lab/Trial", **more)
+def wanted(**more: Any) -> ImportRequest:
+    return ImportRequest(of="inbox", to="lab/Trial", **more)
 
 
 def test_by_headers_the_manifest_and_the_sidecars_of_an_export_are_neither_refused_nor_left(
@@ -97,7 +97,7 @@ def test_by_headers_the_manifest_and_the_sidecars_of_an_export_are_neither_refus
     run(exports.start("lab/Trial", to="inbox", actor=admin, options=Options(sidecars=True)))
     containers.add_project("lab/Copy", actor=admin)
 
-    job = run(imports.start(Wanted(of="inbox", to="lab/Copy", prefix="", by="headers"), actor=admin))
+    job = run(imports.start(ImportRequest(of="inbox", to="lab/Copy", prefix="", by="headers"), actor=admin))
 
     assert (job.state, job.total, job.done, job.failed) == ("done", 1, 1, 0), reasons(job)
     assert sorted(ended(job).values()) == ["manifest", "sidecar", "stored"]
@@ -182,10 +182,10 @@ def test_a_dry_run_says_what_would_become_of_each_object_and_takes_none(
         "new": "new",
     }
     assert (File.select().count(), Subject.select().count()) == before
-    started = run(imports.start_as_tried(job.id, actor=admin))
+    started = run(imports.start_from_dry_run(job.id, actor=admin))
     assert {key: "new" if state == "stored" else state for key, state in ended(started).items()} == ended(job)
     with pytest.raises(BadValue, match="no dry run that is over"):
-        imports.start_as_tried(started.id, actor=admin)
+        imports.start_from_dry_run(started.id, actor=admin)
 
 
 def test_a_dry_run_finds_what_the_objects_of_one_import_are_to_each_other_as_the_import_does(
@@ -207,12 +207,12 @@ def test_a_dry_run_finds_what_the_objects_of_one_import_are_to_each_other_as_the
     assert "another PatientID." in said
     assert "another study." in said
     assert tried.result["uncompared"] is False
-    done = run(imports.start_as_tried(tried.id, actor=admin))
+    done = run(imports.start_from_dry_run(tried.id, actor=admin))
     assert Counter(ended(done).values()) == {"stored": 5, "conflict": 3, "alternate": 1, "same": 2}
 
 
 def test_a_dry_run_remembers_so_many_objects_and_says_so() -> None:
-    twins = duplicates.Twins(most=2)
+    twins = duplicates.DuplicateTracker(most=2)
     first, second = (
         header.read_file(io.BytesIO(content), len(content))[0]
         for content in (part_10(of(number, "1")) for number in "12")
@@ -261,9 +261,9 @@ def run_listing(job: Job, names: list[str]) -> None:
     Job.update(state="waiting", ended=None, total=1 + len(names)).where(Job.id == job.id).execute()
 
 
-def _list_only(this: runs.Run) -> runs.End:
-    plan.plan(this, destinations.open_for(this.job))
-    return runs.End(sentence="")
+def _list_only(this: runs.Run) -> runs.RunEnd:
+    plan.create_items(this, destinations.open_storage(this.job))
+    return runs.RunEnd(sentence="")
 
 
 def test_bytes_that_are_no_text_in_a_name_are_told_and_nothing_is_lost_for_them(
@@ -318,7 +318,7 @@ def test_what_cannot_be_imported_is_refused_before_a_job_begins(
 ) -> None:
     storages.add("out", "fs", path=str(folder / "out"), mode="export", actor=admin)
     with pytest.raises(error, match=says):
-        imports.start(Wanted(**{"of": "inbox", "to": "lab/Trial", **more}), actor=admin)
+        imports.start(ImportRequest(**{"of": "inbox", "to": "lab/Trial", **more}), actor=admin)
     assert Job.select().count() == 0
 
 
@@ -427,7 +427,7 @@ def test_an_export_with_sidecars_comes_back_into_an_empty_site_with_nothing_lost
     assert (job.state, job.total, job.done, job.failed) == ("done", 11, 11, 0), reasons(job)
     assert without_site(tree()) == without_site(before), mark
     device = File.get(File.name == "scan.bin")
-    assert origins.name(device) == origins.Named(type="device", id="7", site="Portico")
+    assert origins.name(device) == origins.NamedOrigin(type="device", id="7", site="Portico")
     assert not job.result["manifests"][0]["signed"]
     again = run(imports.start(wanted(by="manifest"), actor=admin))
     assert set(ended(again).values()) == {"same", "sidecar", "manifest"}
@@ -442,7 +442,7 @@ def without_site(found: Any) -> Any:
         return sorted((without_site(value) for value in found), key=str)
     if isinstance(found, tuple):
         return tuple(without_site(value) for value in found)
-    return found.partition("@")[0] if isinstance(found, str) and origins.is_elsewhere(found) else found
+    return found.partition("@")[0] if isinstance(found, str) and origins.is_foreign(found) else found
 
 
 def test_on_the_same_site_numbers_of_users_are_those_of_here(
@@ -451,7 +451,7 @@ def test_on_the_same_site_numbers_of_users_are_those_of_here(
     add_files(acquisition, 2, 10, admin)
     run(exports.start("lab/Trial", to="inbox", actor=admin, options=Options(sidecars=True)))
     containers.add_project("lab/Copy", actor=admin)
-    job = run(imports.start(Wanted(of="inbox", to="lab/Copy", prefix="Trial/S-01", by="manifest"), actor=admin))
+    job = run(imports.start(ImportRequest(of="inbox", to="lab/Copy", prefix="Trial/S-01", by="manifest"), actor=admin))
     assert (job.state, job.done) == ("done", 2)
     copies = File.select().where(File.id > 2)
     assert {(file.origin_type, file.origin_id, file.origin_via) for file in copies} == {("user", "1", "web")}
@@ -465,7 +465,7 @@ def test_a_manifest_alone_gives_back_the_origin_and_the_path_gives_the_container
     run(exports.start("lab/Trial", to="inbox", actor=admin))
     put(folder, {"Trial/stranger.bin": b"?"})
     containers.add_project("lab/Copy", actor=admin)
-    job = run(imports.start(Wanted(of="inbox", to="lab/Copy", by="manifest"), actor=admin))
+    job = run(imports.start(ImportRequest(of="inbox", to="lab/Copy", by="manifest"), actor=admin))
     assert (job.state, job.done, ended(job)["Trial/stranger.bin"]) == ("done", 2, "unmatched")
     for file in File.select().where(File.id > 2):
         assert (file.name in contents, file.created) == (True, received[file.name])
@@ -488,7 +488,7 @@ def test_what_is_not_as_the_manifest_names_it_is_not_taken_in(
         document = (home / "0000.bin.json").read_bytes()
         (home / "0000.bin.json").write_bytes(document.replace(b"S-01", b"S-02"))
     containers.add_project("lab/Copy", actor=admin)
-    job = run(imports.start(Wanted(of="inbox", to="lab/Copy", by="manifest"), actor=admin))
+    job = run(imports.start(ImportRequest(of="inbox", to="lab/Copy", by="manifest"), actor=admin))
     assert (job.state, job.done, job.failed) == ("errors", 1, 1)
     assert list(reasons(job)) == ["Trial/S-01/Visit 1/T1/0000.bin"]
     assert (File.select().count(), Subject.select().count()) == (3, 2)
@@ -502,7 +502,7 @@ def lying(folder: Path, entries: list[str]) -> None:
     """A manifest of somebody else, an entry a line as it is given."""
     head = b'{"format": "portico-manifest-1",\n"site": "Elsewhere",\n"prefix": "",\n"items": [\n'
     tail = b'\n],\n"failed": [\n],\n"signature": "00"}\n'
-    put(folder, {f"{MANIFESTS}/1/manifest.json": head + ",\n".join(entries).encode() + tail})
+    put(folder, {f"{MANIFESTS_FOLDER}/1/manifest.json": head + ",\n".join(entries).encode() + tail})
 
 
 ENTRY = '{"key": "a.bin", "size": 1, "sha256": "00"}'
@@ -526,7 +526,7 @@ def test_a_manifest_that_says_what_cannot_be_is_named(
     lying(folder, [ENTRY, lie])
     job = run(imports.start(wanted(by="manifest"), actor=admin))
     assert job.state == "failed"
-    assert job.sentence.startswith(f"{MANIFESTS}/1/manifest.json: It is no manifest of Portico")
+    assert job.sentence.startswith(f"{MANIFESTS_FOLDER}/1/manifest.json: It is no manifest of Portico")
 
 
 BY_EVE = {"origin": {"type": "user", "id": "1", "via": "web", "name": "Eve"}} | dict.fromkeys(

@@ -45,7 +45,7 @@ def store_other(project: Project) -> Stored:
 def test_a_lossless_alternate_of_the_same_image_stays_an_alternate(project: Project, name: str) -> None:
     store_vendor_file("MR_small.dcm", project)
     store_vendor_file(name, project)
-    assert compared() == [alternates.EQUAL]
+    assert compared() == [alternates.SAME_CONTENT]
     assert compared() == []
     assert Conflict.select().count() == 0
 
@@ -100,8 +100,8 @@ def test_an_alternate_that_is_trashed_meanwhile_is_left_out_and_the_next_one_com
     store_vendor_file("MR_small_RLE.dcm", project)
     comparing = alternates.pending()
     first = next(comparing)
-    trash.throw("file", thrown.file_id, actor=admin)
-    assert [alternates.compare(instance) for instance in (first, *comparing)] == ["", alternates.EQUAL]
+    trash.move_to_trash("file", thrown.file_id, actor=admin)
+    assert [alternates.compare(instance) for instance in (first, *comparing)] == ["", alternates.SAME_CONTENT]
     assert Conflict.select().count() == 0
 
 
@@ -111,7 +111,7 @@ def test_an_alternate_that_is_shown_meanwhile_since_the_current_object_was_trash
     current = store_vendor_file("MR_small.dcm", project)
     store_vendor_file("MR_small_RLE.dcm", project)
     (alternate,) = alternates.pending()
-    trash.throw("file", current.file_id, actor=admin)
+    trash.move_to_trash("file", current.file_id, actor=admin)
     assert alternates.compare(alternate) == ""
     assert (Instance.get_by_id(alternate.id).state, Study.get().n_instances) == ("current", 1)
 
@@ -123,8 +123,8 @@ def test_a_comparison_whose_alternates_are_trashed_meanwhile_ends_in_order(proje
     Job.update(due=now()).where(Job.kind == "comparison").execute()
     job = Job.get(Job.kind == "comparison")
 
-    def compare_and_trash(run: runs.Run) -> runs.End:
-        run.check = lambda: Instance.select().count() == 3 and trash.throw("file", thrown.file_id, actor=admin)
+    def compare_and_trash(run: runs.Run) -> runs.RunEnd:
+        run.check = lambda: Instance.select().count() == 3 and trash.move_to_trash("file", thrown.file_id, actor=admin)
         return alternates.run(run)
 
     runs.perform(job.id, compare_and_trash)
@@ -145,7 +145,7 @@ def test_pixels_that_break_a_decoder_end_one_comparison_and_cost_no_memory(
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert compared() == [
         "The same elements in another transfer syntax; the pixels cannot be decoded for comparison.",
-        alternates.EQUAL,
+        alternates.SAME_CONTENT,
     ]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
 
@@ -154,4 +154,4 @@ def test_a_lossy_alternate_is_compared_by_its_elements_alone(project: Project) -
     store_vendor_file("SC_ybr_full_422_uncompressed.dcm", project)
     store_vendor_file("SC_rgb_dcmtk_+eb+cy+n2.dcm", project)
     (sentence,) = compared()
-    assert sentence == alternates.EQUAL or "other content" in sentence
+    assert sentence == alternates.SAME_CONTENT or "other content" in sentence

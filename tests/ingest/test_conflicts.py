@@ -44,7 +44,7 @@ def test_each_decision_does_what_it_says_and_deletes_nothing(
     assert states() == expected
     assert (File.select().count(), Blob.select().count()) == (2, 2)
     assert Audit.select().where(Audit.action == "conflict:resolved").count() == 1
-    assert conflicts.every() == []
+    assert conflicts.list_newest() == []
 
 
 @pytest.mark.parametrize("first", ["keep", "replace", "separate"])

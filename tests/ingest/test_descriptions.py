@@ -11,7 +11,7 @@ from portal.access.actors import Actor
 from portal.ingest import conflicts, descriptions
 from portal.maintenance import reindex
 from portal.models import Audit, Conflict, File, Instance, Project, Series, Study, database
-from portal.models.index import to_be_taken_anew
+from portal.models.index import needs_refresh
 from portal.query import find
 from portal.settings import Settings
 from portal.trash import move, trash
@@ -61,7 +61,7 @@ def test_after_replace_the_new_accession_is_found_and_the_old_one_no_more(projec
 
 def test_a_site_that_replaces_at_once_tells_what_came_last(project: Project, admin: Actor) -> None:
     store(the_old(), project)
-    options.put({"archive.duplicates": "replace"}, actor=admin)
+    options.change({"archive.duplicates": "replace"}, actor=admin)
     store(an_object(**NEW), project)
     assert (told(admin), series_told(admin)) == ([("New^Name", "NEW", "MR")], ["new series"])
 
@@ -80,18 +80,18 @@ def test_when_the_object_that_a_study_was_taken_from_is_trashed_another_one_is_a
     first = store(the_old(), project)
     store(an_object(SOPInstanceUID="1.2.3", **NEW), project)
     assert told(admin) == [("Old^Name", "OLD", "CT")]
-    thrown = trash.throw("file", first.file_id, actor=admin)
+    thrown = trash.move_to_trash("file", first.file_id, actor=admin)
     assert (told(admin), series_told(admin)) == ([("New^Name", "NEW", "MR")], ["new series"])
     trash.restore(thrown.id, actor=admin)
     assert told(admin) == [("New^Name", "NEW", "MR")]
-    trash.throw("file", File.get(File.name.startswith("1.2.3")).id, actor=admin)
+    trash.move_to_trash("file", File.get(File.name.startswith("1.2.3")).id, actor=admin)
     assert (told(admin), series_told(admin)) == ([("Old^Name", "OLD", "CT")], ["old series"])
 
 
 def test_a_study_that_loses_a_whole_series_is_taken_from_another_series(project: Project, admin: Actor) -> None:
     first = store(the_old(), project)
     store(an_object(SOPInstanceUID="1.2.3", SeriesInstanceUID="1.2.4", **NEW), project)
-    trash.throw("acquisition", File.get_by_id(first.file_id).parent_id, actor=admin)
+    trash.move_to_trash("acquisition", File.get_by_id(first.file_id).parent_id, actor=admin)
     assert (told(admin), series_told(admin)) == ([("New^Name", "NEW", "MR")], ["new series"])
 
 
@@ -102,7 +102,7 @@ def test_what_a_kill_left_marked_is_taken_anew_by_the_next_sweep(project: Projec
         kind="file", target=first.file_id, project=project, label="x", files=0, size=0, **admin.origin.fields
     )
     with models.writing():
-        move.hide(thrown, [first.file_id])  # and killed here
+        move.hide_files(thrown, [first.file_id])  # and killed here
     assert descriptions.refresh() == 2
     assert told(admin) == [("New^Name", "NEW", "MR")]
     assert descriptions.refresh() == 0
@@ -114,14 +114,14 @@ def test_where_no_object_can_be_read_the_row_stays_and_is_not_asked_for_ever(pro
     with runtime.archive().path(blob.segment).open("r+b") as segment:
         segment.seek(blob.offset)
         segment.write(bytes(blob.size))
-    trash.throw("file", first.file_id, actor=admin)
+    trash.move_to_trash("file", first.file_id, actor=admin)
     assert told(admin) == [("Old^Name", "OLD", "CT")]
-    assert not Study.select().where(*to_be_taken_anew(Study)).exists()
+    assert not Study.select().where(*needs_refresh(Study)).exists()
 
 
 @pytest.mark.parametrize("table", [Study, Series])
 def test_the_sweep_finds_marked_rows_by_an_index(project: Project, table: type[Study] | type[Series]) -> None:
-    sql, values = table.select(table.id).where(*to_be_taken_anew(table)).sql()
+    sql, values = table.select(table.id).where(*needs_refresh(table)).sql()
     plan = " ".join(row[3] for row in database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", values))
     assert f"{table._meta.table_name}_next_source" in plan
 
@@ -153,7 +153,7 @@ def test_when_the_object_that_peers_see_is_trashed_its_alternate_takes_its_place
     project: Project, admin: Actor
 ) -> None:
     first, alternate = store(the_old(), project).file_id, an_alternate(project)
-    thrown = trash.throw("file", first, actor=admin)
+    thrown = trash.move_to_trash("file", first, actor=admin)
     assert (states(), len(told(admin))) == ({alternate: "current"}, 1)
     assert trash.restore(thrown.id, actor=admin).held == 0
     assert states() == {alternate: "current", first: "alternate"}
@@ -162,7 +162,7 @@ def test_when_the_object_that_peers_see_is_trashed_its_alternate_takes_its_place
 def test_a_whole_series_in_the_trash_leaves_no_alternate_behind(project: Project, admin: Actor) -> None:
     first = store(the_old(), project).file_id
     an_alternate(project)
-    trash.throw("acquisition", File.get_by_id(first).parent_id, actor=admin)
+    trash.move_to_trash("acquisition", File.get_by_id(first).parent_id, actor=admin)
     assert (states(), told(admin)) == ({}, [])
 
 
@@ -174,7 +174,7 @@ def test_an_object_that_is_hidden_and_comes_again_when_nothing_else_is_shown_is_
     if choice != "open":
         conflicts.resolve(Conflict.get().id, choice, actor=admin)
     shown, hidden = (second, first) if choice == "replace" else (first, second)
-    trash.throw("file", shown.file_id, actor=admin)
+    trash.move_to_trash("file", shown.file_id, actor=admin)
     assert told(admin) == []
 
     again = store(the_old() if choice == "replace" else an_object(**NEW), project)

@@ -125,7 +125,7 @@ def test_what_differs_is_held_and_hidden_with_the_kind_of_its_difference(
 
 def test_a_site_that_refuses_other_content_keeps_nothing_of_it(project: Project, admin: Actor) -> None:
     store(an_object(), project)
-    options.put({"archive.duplicates": "refuse"}, actor=admin)
+    options.change({"archive.duplicates": "refuse"}, actor=admin)
     with pytest.raises(Conflicting, match="Other content"):
         store(an_object(ImageComments="changed"), project)
     assert (File.select().count(), Blob.select().count()) == (1, 1)
@@ -133,7 +133,7 @@ def test_a_site_that_refuses_other_content_keeps_nothing_of_it(project: Project,
 
 def test_a_site_that_replaces_shows_the_new_content_and_keeps_the_old(project: Project, admin: Actor) -> None:
     first = store(an_object(), project)
-    options.put({"archive.duplicates": "replace"}, actor=admin)
+    options.change({"archive.duplicates": "replace"}, actor=admin)
     second = store(an_object(ImageComments="changed"), project)
     assert second.outcome == "stored"
     states = {row.file_id: row.state for row in Instance.select()}
@@ -301,7 +301,7 @@ def test_what_cannot_be_placed_waits_in_unsorted(project: Project) -> None:
 
 def test_a_called_project_without_a_store_grant_is_refused(project: Project) -> None:
     with pytest.raises(NotAllowed, match="may not store"):
-        ingest.open(scope=rights.NOTHING, origin=Origin(type="peer"), placement=Placement(called_project=project.id))
+        ingest.open(scope=rights.NO_ACCESS, origin=Origin(type="peer"), placement=Placement(called_project=project.id))
 
 
 def test_a_disk_below_its_reserve_takes_nothing_in(site: settings.Settings, project: Project) -> None:

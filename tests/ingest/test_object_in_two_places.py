@@ -26,7 +26,7 @@ from portal.models import (
 from portal.settings import Settings
 from portal.trash import trash
 from portal.tree import containers
-from portal.tree.walk import Part, Walk
+from portal.tree.walk import ProjectPart, Walk
 from tests.fixtures.archive import a_project, an_object, store, upload, vendor_file, with_another_pixel
 
 CT = vendor_file("CT_small.dcm").read_bytes()
@@ -61,7 +61,7 @@ def test_what_is_left_is_shown_where_the_other_goes_into_the_trash_and_comes_bac
     twice: tuple[int, int], admin: Actor
 ) -> None:
     first, second = twice
-    thrown = trash.throw("file", first, actor=admin)
+    thrown = trash.move_to_trash("file", first, actor=admin)
     assert states() == {second: (CURRENT, "")}
 
     assert trash.restore(thrown.id, actor=admin).back == 1
@@ -84,7 +84,7 @@ def test_where_other_content_replaces_it_it_gives_way_in_both_places_and_comes_b
 ) -> None:
     before = states()
     other = upload(with_another_pixel(CT), places[0], "ct.dcm", actor=admin).file_id
-    conflict = conflicts.every()[0].id
+    conflict = conflicts.list_newest()[0].id
 
     conflicts.resolve(conflict, "replace", actor=admin)
     assert {file: state for file, (state, _reason) in states().items()} == {
@@ -105,9 +105,9 @@ def test_a_c_store_of_it_is_the_same_object(twice: tuple[int, int], project: Pro
 def test_it_is_exported_in_each_place_and_both_are_single_objects_for_a_peer(
     twice: tuple[int, int], project: Project
 ) -> None:
-    found = list(Walk(Part(project=project.id), max(twice)).files())
+    found = list(Walk(ProjectPart(project=project.id), max(twice)).files())
     assert [each.id for each in found] == list(twice)
-    assert [why_not for _found, why_not in send_plan.sift(found)] == ["", ""]
+    assert [why_not for _found, why_not in send_plan.with_refusals(found)] == ["", ""]
 
 
 def test_both_places_come_back_where_the_index_is_made_anew(twice: tuple[int, int]) -> None:

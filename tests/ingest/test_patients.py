@@ -29,7 +29,7 @@ def test_a_study_that_comes_again_with_the_right_patient_lands_under_that_patien
     project: Project, admin: Actor
 ) -> None:
     wrong = store(an_object(PatientID="wrong"), project)
-    trash.throw("session", Session.get().id, actor=admin)
+    trash.move_to_trash("session", Session.get().id, actor=admin)
     right = store(an_object(PatientID="right"), project)
     assert right.outcome == "stored"
     assert (patient_in_the_tree(wrong.file_id), patient_in_the_tree(right.file_id)) == ("wrong", "right")
@@ -82,7 +82,7 @@ def test_a_patient_of_no_issuer_is_none_of_two_hospitals(project: Project) -> No
 
 
 def test_a_dry_run_of_an_import_judges_issuers_the_same_way() -> None:
-    twins = duplicates.Twins()
+    twins = duplicates.DuplicateTracker()
     assert [bool(twins.disagreement(_header(issuer))) for issuer in ("", "A", "", "A", "B")] == [*[False] * 4, True]
 
 
@@ -95,6 +95,6 @@ def _header(issuer: str) -> Header:
 def test_an_import_by_a_sidecar_without_the_issuer_finds_the_patients_subject(project: Project) -> None:
     store(an_object(IssuerOfPatientID="HOSPITAL"), project)
     told = {"label": "1CT1", "patient_id": "1CT1", "issuer": ""}
-    assert targets.make(project.id, [("subject", told)]) == ("subject", Subject.get().id)
-    other = targets.make(project.id, [("subject", {**told, "issuer": "CLINIC"})])
+    assert targets.find_or_create(project.id, [("subject", told)]) == ("subject", Subject.get().id)
+    other = targets.find_or_create(project.id, [("subject", {**told, "issuer": "CLINIC"})])
     assert other == ("subject", Subject.get(Subject.issuer == "CLINIC").id)

@@ -103,7 +103,7 @@ def test_an_object_that_came_again_after_it_was_separated_stays_shown(project: P
     for choice in ("replace", "separate"):
         conflicts.resolve(first, choice, actor=admin)
     store(an_object(SOPInstanceUID=UID, InstanceNumber=1), project)
-    again = conflicts.every()[0].id
+    again = conflicts.list_newest()[0].id
     conflicts.resolve(again, "replace", actor=admin)
     conflicts.resolve(first, "keep", actor=admin)
     assert (shown(project), conflicts.view(conflicts.get(again))["here"]["name"]) == ([1], f"{UID}.dcm")
@@ -121,7 +121,7 @@ def test_an_object_in_two_acquisitions_is_shown_until_both_decisions_are_taken_b
 ) -> None:
     (first,) = of_one_uid(project, 1)
     upload(as_a_file(an_object(SOPInstanceUID=UID, InstanceNumber=1)), another_place(project, admin), "1", actor=admin)
-    numbers = first, conflicts.every()[0].id
+    numbers = first, conflicts.list_newest()[0].id
     for number in numbers:
         conflicts.resolve(number, "replace", actor=admin)
     conflicts.resolve(numbers[order[0]], "keep", actor=admin)
@@ -144,7 +144,7 @@ def test_a_new_index_repeats_decisions_in_the_order_in_which_they_were_taken(pro
 def test_an_older_decision_does_not_come_back_from_the_trash_above_a_newer_one(project: Project, admin: Actor) -> None:
     first, second = of_one_uid(project, 2)
     conflicts.resolve(first, "replace", actor=admin)
-    thrown = trash.throw("file", conflicts.get(first).file_id, actor=admin)
+    thrown = trash.move_to_trash("file", conflicts.get(first).file_id, actor=admin)
     conflicts.resolve(second, "replace", actor=admin)
     trash.restore(thrown.id, actor=admin)
     assert shown(project) == [2]
@@ -155,8 +155,8 @@ def test_an_older_decision_does_not_come_back_from_the_trash_above_a_newer_one(p
 def test_an_open_conflict_is_held_when_it_comes_back_where_nothing_is_shown(project: Project, admin: Actor) -> None:
     (only,) = of_one_uid(project, 1)
     for file in File.select():
-        trash.throw("file", file.id, actor=admin)
-    trash.restore(trash.every()[0].id, actor=admin)
+        trash.move_to_trash("file", file.id, actor=admin)
+    trash.restore(trash.list_newest()[0].id, actor=admin)
     assert (shown(project), conflicts.get(only).choice, conflicts.count()) == ([], "open", 1)
     conflicts.resolve(only, "replace", actor=admin)
     assert shown(project) == [1]
@@ -171,7 +171,7 @@ def test_after_any_decisions_one_object_of_the_uid_is_shown_and_counted(
     for _ in range(12):
         if chance.random() < 0.2:
             current = Instance.get(Instance.project == project, Instance.state == CURRENT)
-            thrown = trash.throw("file", current.file_id, actor=admin)
+            thrown = trash.move_to_trash("file", current.file_id, actor=admin)
             trash.restore(thrown.id, actor=admin)
         else:
             conflicts.resolve(chance.choice(numbers), chance.choice(CHOICES), actor=admin)
@@ -196,9 +196,9 @@ def test_whatever_comes_again_or_lies_in_the_trash_meanwhile_no_more_than_one_is
         files = [row.id for row in File.select().where(File.deleted_at.is_null())]
         kind = chance.random()
         if kind < 0.2 and files:
-            trash.throw("file", chance.choice(files), actor=admin)
-        elif kind < 0.35 and trash.every():
-            trash.restore(chance.choice(trash.every()).id, actor=admin)
+            trash.move_to_trash("file", chance.choice(files), actor=admin)
+        elif kind < 0.35 and trash.list_newest():
+            trash.restore(chance.choice(trash.list_newest()).id, actor=admin)
         elif kind < 0.42:
             store(an_object(SOPInstanceUID=UID, InstanceNumber=chance.randrange(4)), project)
         elif kind < 0.5:
@@ -217,13 +217,13 @@ def test_whatever_comes_again_or_lies_in_the_trash_meanwhile_no_more_than_one_is
 def purge(project: Project, number: int, admin: Actor) -> None:
     """Put the object of this instance number into the trash, and purge it."""
     row = Instance.get(Instance.project == project, Instance.number == number)
-    trash.purge(trash.throw("file", row.file_id, actor=admin).id, actor=admin)
+    trash.purge(trash.move_to_trash("file", row.file_id, actor=admin).id, actor=admin)
 
 
 def test_what_was_replaced_is_shown_again_once_its_successor_is_purged(project: Project, admin: Actor) -> None:
     (conflict,) = of_one_uid(project, 1)
     conflicts.resolve(conflict, "replace", actor=admin)
-    thrown = trash.throw("file", Conflict.get().file_id, actor=admin)
+    thrown = trash.move_to_trash("file", Conflict.get().file_id, actor=admin)
     assert shown(project) == []
     trash.purge(thrown.id, actor=admin)
     assert shown(project) == [0]
@@ -243,7 +243,7 @@ def test_of_a_row_of_successors_the_last_that_is_left_is_shown(project: Project,
 def test_what_came_again_stays_shown_when_its_successor_is_purged(project: Project, admin: Actor) -> None:
     (conflict,) = of_one_uid(project, 1)
     conflicts.resolve(conflict, "replace", actor=admin)
-    thrown = trash.throw("file", Conflict.get().file_id, actor=admin)
+    thrown = trash.move_to_trash("file", Conflict.get().file_id, actor=admin)
     store(an_object(SOPInstanceUID=UID, InstanceNumber=0), project)
     trash.purge(thrown.id, actor=admin)
     assert shown(project) == [0]

@@ -12,7 +12,7 @@ from portal.access.actors import Actor
 from portal.errors import BadValue, Damaged, Missing, NotAllowed, Unreachable
 from portal.jobs import jobs, leases, runs, sweep
 from portal.jobs import queue as job_queue
-from portal.jobs.runs import End, Run
+from portal.jobs.runs import Run, RunEnd
 from portal.models import Audit, Job, now, writing
 from portal.settings import Settings
 from tests.fixtures.work import Valkey, until
@@ -25,7 +25,7 @@ def a_job(kind: str = "export", **changes: Any) -> Job:
     with writing():
         job = jobs.create(kind, actor=SYSTEM, params={}, what="something")
     if lease := changes.pop("lease", None):
-        changes = leases.granted(lease) | changes
+        changes = leases.columns(lease) | changes
     if changes:
         moments = {name: now() + value for name, value in changes.items() if isinstance(value, timedelta)}
         Job.update(**changes | moments).where(Job.id == job.id).execute()
@@ -35,11 +35,11 @@ def a_job(kind: str = "export", **changes: Any) -> Job:
 def waiting(job: Job) -> list[str]:
     """RQ's queue, as far as this job is in it."""
     lane = jobs.KINDS[job.kind].lane
-    return [name for name in job_queue.queue(lane).get_job_ids() if name == f"job-{job.id}"]
+    return [name for name in job_queue.lane_queue(lane).get_job_ids() if name == f"job-{job.id}"]
 
 
-def fail(error: Exception) -> Callable[[Run], End]:
-    def work(_run: Run) -> End:
+def fail(error: Exception) -> Callable[[Run], RunEnd]:
+    def work(_run: Run) -> RunEnd:
         raise error
 
     return work
@@ -62,7 +62,7 @@ def test_each_job_has_its_namesake_with_the_same_parameters_in_the_worker() -> N
 @pytest.mark.parametrize("kind", [name for name, kind in jobs.KINDS.items() if kind.run])
 def test_each_job_waits_in_the_lane_of_its_kind(kind: str, queue: Valkey) -> None:
     job = a_job(kind)
-    jobs.ring(job)
+    jobs.enqueue(job)
     assert len(waiting(job)) == 1
 
 
@@ -81,20 +81,20 @@ def test_a_job_says_who_started_it_and_what_it_works_on(site: Settings, admin: A
 
 
 def test_a_lost_queue_fails_no_request_and_takes_no_time(site: Settings) -> None:
-    jobs.ring(a_job())
-    assert job_queue.answers() is False
+    jobs.enqueue(a_job())
+    assert job_queue.is_reachable() is False
 
 
 def test_ringing_twice_rings_once(queue: Valkey) -> None:
     job = a_job()
-    jobs.ring(job)
-    jobs.ring(job)
+    jobs.enqueue(job)
+    jobs.enqueue(job)
     assert len(waiting(job)) == 1
 
 
 def test_the_queue_holds_nothing_but_the_number(queue: Valkey) -> None:
     job = a_job()
-    jobs.ring(job)
+    jobs.enqueue(job)
     held = runtime.redis().hgetall(f"rq:job:job-{job.id}")
     assert held[b"description"] == f"dimse_worker.jobs.run_export({job.id})".encode()
     assert b"something" not in b"".join(held.values())
@@ -102,7 +102,7 @@ def test_the_queue_holds_nothing_but_the_number(queue: Valkey) -> None:
 
 def test_the_sweep_rings_for_what_a_lost_queue_has_forgotten(queue: Valkey) -> None:
     job = a_job()
-    jobs.ring(job)
+    jobs.enqueue(job)
     queue.kill()
     queue.start()
     assert waiting(job) == []
@@ -143,7 +143,7 @@ def test_the_sweep_rings_for_each_due_row_and_for_no_other(changes: dict[str, An
 )
 def test_a_row_that_was_written_while_the_clock_was_ahead_is_run(changes: dict[str, Any], site: Settings) -> None:
     job = a_job(**changes)
-    runs.perform(job.id, lambda _run: End(sentence="Done."))
+    runs.perform(job.id, lambda _run: RunEnd(sentence="Done."))
     assert jobs.get(job.id).state == "done"
 
 
@@ -157,16 +157,16 @@ def test_the_sweep_fails_what_a_dead_listener_left(queue: Valkey) -> None:
     job = a_job("move")
     sweep.sweep()
     assert jobs.get(job.id).state == "running"
-    Job.update(**leases.granted(timedelta(seconds=-1))).execute()
+    Job.update(**leases.columns(timedelta(seconds=-1))).execute()
     sweep.sweep()
     assert (jobs.get(job.id).state, jobs.get(job.id).sentence) == ("failed", "The listener stopped in the middle.")
 
 
 def test_a_job_of_the_listener_runs_at_once_and_is_rung_for_by_nobody(queue: Valkey) -> None:
     job = a_job("get", total=4)
-    jobs.ring(job)
+    jobs.enqueue(job)
     assert waiting(job) == []
-    jobs.advance(job, done=3, failed=1, size=100)
+    jobs.report_progress(job, done=3, failed=1, size=100)
     jobs.finish(job, "errors", "3 of 4 objects were sent.", failed_uids=["1.2.3"])
     job = jobs.get(job.id)
     assert (job.state, job.done, job.failed, job.bytes) == ("errors", 3, 1, 100)
@@ -175,7 +175,7 @@ def test_a_job_of_the_listener_runs_at_once_and_is_rung_for_by_nobody(queue: Val
 
 def test_a_run_ends_its_job_in_a_sentence(site: Settings) -> None:
     job = a_job()
-    runs.perform(job.id, lambda _run: End(sentence="Good.", result={"number": 1}))
+    runs.perform(job.id, lambda _run: RunEnd(sentence="Good.", result={"number": 1}))
     job = jobs.get(job.id)
     assert (job.state, job.sentence, job.result["number"], job.lease) == ("done", "Good.", 1, None)
     assert job.started <= job.ended
@@ -218,7 +218,7 @@ def test_what_may_pass_is_tried_again_later_and_later(site: Settings) -> None:
 def test_progress_forgives_earlier_attempts(site: Settings) -> None:
     job = a_job(attempts=6)
 
-    def work(run: Run) -> End:
+    def work(run: Run) -> RunEnd:
         run.write(done=1)
         raise Unreachable("It went away.")
 
@@ -256,7 +256,7 @@ def test_a_job_whose_runs_die_without_a_word_is_given_up(site: Settings) -> None
 def test_a_run_that_comes_back_late_writes_nothing(site: Settings) -> None:
     job = a_job()
 
-    def work(run: Run) -> End:
+    def work(run: Run) -> RunEnd:
         Job.update(holder="another").execute()
         run.write(done=1)
         raise AssertionError("it went on")
@@ -269,9 +269,9 @@ def test_a_run_that_comes_back_late_writes_nothing(site: Settings) -> None:
 def test_a_run_that_has_lost_its_row_does_not_end_the_job(site: Settings) -> None:
     job = a_job()
 
-    def work(_run: Run) -> End:
+    def work(_run: Run) -> RunEnd:
         Job.update(holder="another").execute()
-        return End(sentence="Done.")
+        return RunEnd(sentence="Done.")
 
     runs.perform(job.id, work)
     assert jobs.get(job.id).state == "running"
@@ -286,7 +286,7 @@ def test_a_waiting_job_is_cancelled_at_once(site: Settings, admin: Actor) -> Non
 def test_a_running_job_is_cancelled_when_its_run_looks(site: Settings, admin: Actor) -> None:
     job = a_job(total=10)
 
-    def work(run: Run) -> End:
+    def work(run: Run) -> RunEnd:
         run.write(done=4)
         jobs.cancel(job.id, actor=admin)
         jobs.cancel(job.id, actor=admin)
@@ -327,14 +327,17 @@ def test_only_an_admin_cancels_and_retries(site: Settings) -> None:
 def test_jobs_are_listed_newest_first_in_parts_and_by_state_and_words(site: Settings) -> None:
     for state in ("waiting", "running", "done", "failed"):
         a_job(state=state, sentence=f"It is {state} 100% sure")
-    assert [job.state for job in jobs.every()] == ["failed", "done", "running", "waiting"]
-    assert [job.state for job in jobs.every(limit=2)] == ["failed", "done"]
-    assert [job.state for job in jobs.every(limit=2, before=jobs.every(limit=2)[-1].id)] == ["running", "waiting"]
-    assert [job.state for job in jobs.every(state="active")] == ["running", "waiting"]
-    assert [job.state for job in jobs.every(search="something is DONE")] == ["done"]
-    assert jobs.every(search="nothing") == []
-    assert jobs.every(search="%_%") == []
-    assert jobs.lengths() == {"waiting": 1, "running": 1}
+    assert [job.state for job in jobs.list_recent()] == ["failed", "done", "running", "waiting"]
+    assert [job.state for job in jobs.list_recent(limit=2)] == ["failed", "done"]
+    assert [job.state for job in jobs.list_recent(limit=2, before=jobs.list_recent(limit=2)[-1].id)] == [
+        "running",
+        "waiting",
+    ]
+    assert [job.state for job in jobs.list_recent(state="active")] == ["running", "waiting"]
+    assert [job.state for job in jobs.list_recent(search="something is DONE")] == ["done"]
+    assert jobs.list_recent(search="nothing") == []
+    assert jobs.list_recent(search="%_%") == []
+    assert jobs.queue_lengths() == {"waiting": 1, "running": 1}
 
 
 def test_the_time_left_follows_from_the_row(site: Settings) -> None:
@@ -347,9 +350,9 @@ def test_the_time_left_follows_from_the_row(site: Settings) -> None:
 def test_a_lease_is_renewed_while_the_work_goes_on(site: Settings) -> None:
     job = a_job()
 
-    def work(run: Run) -> End:
+    def work(run: Run) -> RunEnd:
         until(lambda: jobs.get(job.id).lease > run.job.lease)
-        return End(sentence="Done.")
+        return RunEnd(sentence="Done.")
 
     runs.perform(job.id, work)
     assert jobs.get(job.id).state == "done"

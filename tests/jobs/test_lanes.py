@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from portal.access.actors import Actor
-from portal.cli.waiting import until_over
+from portal.cli.waiting import wait_for_job
 from portal.errors import Unreachable
 from portal.jobs import jobs, lanes, runs
 from portal.jobs.leases import LEASE
-from portal.jobs.queue import ASKED_AGAIN, workers_of
-from portal.jobs.runs import TURN, TURNS, End, Run
+from portal.jobs.queue import SILENT_QUEUE_RETRY_SECONDS, count_lane_workers
+from portal.jobs.runs import SHORTER_JOBS_FIRST, TURN_SECONDS, Run, RunEnd
 from portal.models import Acquisition, Job, Storage, now, writing
 from portal.peers import peers
 from portal.settings import Settings
@@ -51,8 +51,8 @@ def short_jobs(acquisition: Acquisition, mirror: Storage, actor: Actor) -> list[
     peers.register("Nobody", ae_title="NOBODY", host="127.0.0.1", port=free_port(), actor=actor)
     with writing():
         comparison = jobs.create("comparison", actor=actor, params={})
-    jobs.ring(comparison)
-    thrown = trash.throw("acquisition", acquisition.id, actor=actor)
+    jobs.enqueue(comparison)
+    thrown = trash.move_to_trash("acquisition", acquisition.id, actor=actor)
     assert thrown.job is not None
     asked = [storages.request_test("mirror", actor=actor), peers.request_echo("Nobody", actor=actor)]
     return [comparison.id, thrown.job, *asked]
@@ -72,21 +72,21 @@ def test_a_full_short_lane_goes_on_beside_an_export_that_takes_hours(
 def test_a_worker_of_long_jobs_takes_no_short_one_and_the_job_says_that_nobody_does(
     mirror: Storage, long_worker: Process, admin: Actor
 ) -> None:
-    until(lambda: workers_of("long") == 1, process=long_worker)
+    until(lambda: count_lane_workers("long") == 1, process=long_worker)
     number = storages.request_test("mirror", actor=admin)
-    assert lanes.reason(jobs.get(number)) == "No worker for short jobs is running. Is `portal up` running?"
-    assert lanes.reason(a_job("export")) == "A worker takes it within seconds."
-    assert lanes.reason(a_job("export", due=now() + 2 * LEASE)) == ""
+    assert lanes.wait_reason(jobs.get(number)) == "No worker for short jobs is running. Is `portal up` running?"
+    assert lanes.wait_reason(a_job("export")) == "A worker takes it within seconds."
+    assert lanes.wait_reason(a_job("export", due=now() + 2 * LEASE)) == ""
 
 
 def test_what_waits_for_a_worker_says_which_job_has_it_and_how_many_are_ahead(
     long_worker: Process, visitor: Visitor
 ) -> None:
-    until(lambda: workers_of("long") == 1, process=long_worker)
+    until(lambda: count_lane_workers("long") == 1, process=long_worker)
     busy = running()
     first, second = a_job("import"), a_job("verification", what="of an export")
     waits = f"Waits for export {busy.id} to finish (1 of 1 long workers is busy)."
-    assert lanes.reasons([busy, first, second]) == {
+    assert lanes.wait_reasons([busy, first, second]) == {
         first.id: waits,
         second.id: f"{waits} 1 other job is ahead of it.",
     }
@@ -95,19 +95,19 @@ def test_what_waits_for_a_worker_says_which_job_has_it_and_how_many_are_ahead(
 
 
 def test_several_busy_workers_are_named_while_they_are_few(long_worker: Process) -> None:
-    until(lambda: workers_of("long") == 1, process=long_worker)
+    until(lambda: count_lane_workers("long") == 1, process=long_worker)
     for _ in range(2):
         running()
-    assert "Waits for export 1 or export 2 to finish" in lanes.reason(a_job())
+    assert "Waits for export 1 or export 2 to finish" in lanes.wait_reason(a_job())
     for _ in range(3):
         running("send")
-    assert "Waits for one of 5 jobs to finish (1 of 1 long workers is busy). 1 other job" in lanes.reason(a_job())
+    assert "Waits for one of 5 jobs to finish (1 of 1 long workers is busy). 1 other job" in lanes.wait_reason(a_job())
 
 
 def test_a_command_that_waits_says_on_stderr_what_for(site: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     job = a_job("echo")
     with pytest.raises(Unreachable, match=r"Job 1 is still waiting after 1 s\. The queue .* does not answer\. Is"):
-        until_over(job.id, patience=1.2)
+        wait_for_job(job.id, patience=1.2)
     assert capsys.readouterr().err == "Job 1: The queue (Valkey) does not answer. Is `portal up` running?\n"
 
 
@@ -117,9 +117,9 @@ def test_a_long_job_of_the_short_lane_lets_others_go_first_and_goes_on(
     job = a_job("throw", total=2)
     real = time.monotonic
 
-    def work(run: Run) -> End:
+    def work(run: Run) -> RunEnd:
         run.write(done=1)
-        monkeypatch.setattr("portal.jobs.runs.time.monotonic", lambda: real() + TURN)
+        monkeypatch.setattr("portal.jobs.runs.time.monotonic", lambda: real() + TURN_SECONDS)
         a_job("echo")
         until(lambda: run._asked is not None)
         run.check()
@@ -127,9 +127,9 @@ def test_a_long_job_of_the_short_lane_lets_others_go_first_and_goes_on(
 
     runs.perform(job.id, work, beat=0.02)
     left = jobs.get(job.id)
-    assert (left.state, left.done, left.holder, left.sentence) == ("waiting", 1, "", TURNS)
+    assert (left.state, left.done, left.holder, left.sentence) == ("waiting", 1, "", SHORTER_JOBS_FIRST)
     assert "tries" not in left.result
-    runs.perform(job.id, lambda _run: End(sentence="Done."))
+    runs.perform(job.id, lambda _run: RunEnd(sentence="Done."))
     assert jobs.get(job.id).state == "done"
 
 
@@ -138,9 +138,9 @@ def test_a_queue_that_does_not_answer_is_not_asked_again_by_each_page(
 ) -> None:
     job = a_job()
     queue.kill()
-    assert lanes.reason(job) == lanes.SILENT_QUEUE
+    assert lanes.wait_reason(job) == lanes.SILENT_QUEUE
     queue.start()
-    assert lanes.reason(job) == lanes.SILENT_QUEUE
-    later = time.monotonic() + ASKED_AGAIN
+    assert lanes.wait_reason(job) == lanes.SILENT_QUEUE
+    later = time.monotonic() + SILENT_QUEUE_RETRY_SECONDS
     monkeypatch.setattr("portal.jobs.queue.time.monotonic", lambda: later)
-    assert lanes.reason(job) == "No worker for long jobs is running. Is `portal up` running?"
+    assert lanes.wait_reason(job) == "No worker for long jobs is running. Is `portal up` running?"

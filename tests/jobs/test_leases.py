@@ -12,7 +12,7 @@ from portal import models, runtime
 from portal.jobs import claims, jobs, leases, runs, sweep
 from portal.jobs import queue as job_queue
 from portal.jobs.leases import LEASE, LISTENER_LEASE
-from portal.jobs.runs import End, Run
+from portal.jobs.runs import Run, RunEnd
 from portal.models import Job
 from portal.settings import Settings
 from tests.fixtures.work import Valkey
@@ -26,10 +26,10 @@ Later = Callable[[timedelta], None]
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Later:
     """Lets time go by since boot."""
-    real = leases.elapsed
+    real = leases.milliseconds_since_boot
 
     def go(span: timedelta) -> None:
-        monkeypatch.setattr(leases, "elapsed", lambda: real() + round(span / timedelta(milliseconds=1)))
+        monkeypatch.setattr(leases, "milliseconds_since_boot", lambda: real() + round(span / timedelta(milliseconds=1)))
 
     return go
 
@@ -48,10 +48,10 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Later:
 def taken_by_a_worker(kind: str = "export") -> Job:
     """A job that a worker has begun to run."""
     job = a_job(kind)
-    jobs.ring(job)
+    jobs.enqueue(job)
     assert claims.claim(job.id) is not None
     queued = QueuedJob.fetch(f"job-{job.id}", connection=runtime.redis(), serializer=JSONSerializer)
-    job_queue.queue("long").remove(queued)
+    job_queue.lane_queue("long").remove(queued)
     queued.set_status(JobStatus.STARTED)
     queued.heartbeat(models.now(), ttl=60)
     return job
@@ -64,14 +64,14 @@ def test_a_job_whose_worker_died_goes_on_after_its_lease_wherever_the_clock_went
     job = taken_by_a_worker()
     set_clock(jump)
     assert sweep.sweep() == 0
-    runs.perform(job.id, lambda _run: End(sentence="It ran beside the first."))
+    runs.perform(job.id, lambda _run: RunEnd(sentence="It ran beside the first."))
     assert jobs.get(job.id).state == "running"
 
     later(LEASE)
     if not jump:
         set_clock(LEASE)  # by which time RQ has heard nothing either
     assert sweep.sweep() == 1
-    runs.perform(job.id, lambda _run: End(sentence="Done."))
+    runs.perform(job.id, lambda _run: RunEnd(sentence="Done."))
     assert jobs.get(job.id).sentence == "Done."
 
 
@@ -80,9 +80,9 @@ def test_what_ran_before_a_restart_of_the_machine_goes_on_at_once(
 ) -> None:
     job = a_job(state="running", holder="before", lease=LEASE)
     assert sweep.sweep() == 0
-    monkeypatch.setattr(leases, "boot", lambda: "the next one")
+    monkeypatch.setattr(leases, "boot_id", lambda: "the next one")
     assert sweep.sweep() == 1
-    runs.perform(job.id, lambda _run: End(sentence="Done."))
+    runs.perform(job.id, lambda _run: RunEnd(sentence="Done."))
     assert jobs.get(job.id).state == "done"
 
 
@@ -104,7 +104,7 @@ def test_a_job_that_was_asked_for_before_the_clock_was_set_back_does_not_wait_fo
     job = a_job()
     set_clock(-HALF_AN_HOUR)
     assert sweep.sweep() == 1
-    runs.perform(job.id, lambda _run: End(sentence="Done."))
+    runs.perform(job.id, lambda _run: RunEnd(sentence="Done."))
     assert jobs.get(job.id).state == "done"
 
 
@@ -114,13 +114,13 @@ def test_a_run_that_was_stopped_for_longer_than_its_lease_sees_before_its_next_s
     job = a_job()
     steps = []
 
-    def work(run: Run) -> End:
+    def work(run: Run) -> RunEnd:
         run.check()
         later(LEASE)
         assert claims.claim(job.id) is not None
         run.check()
         steps.append("it went on")
-        return End(sentence="Done twice.")
+        return RunEnd(sentence="Done twice.")
 
     runs.perform(job.id, work, beat=NEVER)
     assert steps == []
@@ -130,12 +130,12 @@ def test_a_run_that_was_stopped_for_longer_than_its_lease_sees_before_its_next_s
 def test_a_run_that_was_stopped_for_long_goes_on_where_nobody_has_taken_its_job(site: Settings, later: Later) -> None:
     job = a_job()
 
-    def work(run: Run) -> End:
+    def work(run: Run) -> RunEnd:
         later(LEASE)
         run.check()
         run.write(done=1)
         assert leases.is_live(jobs.get(job.id))
-        return End(sentence="Done.")
+        return RunEnd(sentence="Done.")
 
     runs.perform(job.id, work, beat=NEVER)
     assert jobs.get(job.id).state == "done"

@@ -9,12 +9,12 @@ import pytest
 
 from dimse_worker import destinations
 from portal.access.actors import Actor
-from portal.errors import Away, BadValue, NotAllowed
+from portal.errors import BadValue, NotAllowed, Outage
 from portal.exports import exports, verify
 from portal.imports import imports
-from portal.imports.request import Wanted
+from portal.imports.request import ImportRequest
 from portal.jobs import claims, item_runner, jobs, runs
-from portal.jobs.runs import End, Run
+from portal.jobs.runs import Run, RunEnd
 from portal.models import Acquisition, Job, JobItem, Storage, writing
 from portal.settings import Settings
 from portal.storage import connection_test, storages
@@ -52,11 +52,11 @@ def a_job(kind: str = "export", total: int = 0) -> Job:
     return jobs.get(job.id)
 
 
-def away(_run: Run) -> End:
-    raise Away(SAID)
+def away(_run: Run) -> RunEnd:
+    raise Outage(SAID)
 
 
-def attempt(job: Job, work: Callable[[Run], End], clock: Clock) -> Job:
+def attempt(job: Job, work: Callable[[Run], RunEnd], clock: Clock) -> Job:
     """The next run of a job, when it is due."""
     clock.moment = max(clock.moment, jobs.get(job.id).due)
     runs.perform(job.id, work)
@@ -66,7 +66,7 @@ def attempt(job: Job, work: Callable[[Run], End], clock: Clock) -> Job:
 def run(job: Job) -> Job:
     """What the worker does, at once."""
     Job.update(due=runs.now()).where(Job.id == job.id).execute()
-    runs.perform(job.id, lambda this: WORK[this.job.kind](this, destination=destinations.open_for(this.job)))
+    runs.perform(job.id, lambda this: WORK[this.job.kind](this, destination=destinations.open_storage(this.job)))
     return jobs.get(job.id)
 
 
@@ -85,9 +85,9 @@ def test_a_place_that_is_away_is_tried_less_and_less_often_and_given_up_after_a_
 
 
 def test_what_a_run_gets_done_begins_the_day_anew(site: Settings, clock: Clock) -> None:
-    def half(this: Run) -> End:
+    def half(this: Run) -> RunEnd:
         this.write(done=5)
-        raise Away(SAID)
+        raise Outage(SAID)
 
     job = attempt(a_job(total=10), away, clock)
     clock.after(hours=23)
@@ -125,8 +125,8 @@ def test_what_somebody_looks_on_at_does_not_wait_a_day(kind: str, site: Settings
 
 
 def test_a_place_that_is_gone_for_good_fails_at_once(site: Settings, clock: Clock) -> None:
-    def gone(_run: Run) -> End:
-        raise Away("There is no such bucket.", permanent=True)
+    def gone(_run: Run) -> RunEnd:
+        raise Outage("There is no such bucket.", permanent=True)
 
     assert attempt(a_job(), gone, clock).state == "failed"
 
@@ -136,8 +136,8 @@ def test_an_object_that_fails_for_itself_has_its_eight_attempts_and_no_day(site:
     job = a_job(total=1)
     JobItem.create(job=job, key="a", sentence="It is not kept.")
 
-    def work(this: Run) -> End:
-        return End(state="errors", sentence=f"{item_runner.settle(this, 'is left')} failed.")
+    def work(this: Run) -> RunEnd:
+        return RunEnd(state="errors", sentence=f"{item_runner.settle_unfinished(this, 'is left')} failed.")
 
     for number in range(7):
         job = attempt(attempt(job, away, clock), work, clock)
@@ -154,7 +154,7 @@ def test_exports_verifications_and_imports_wait_for_their_storage_and_go_on(
     export = exports.start("lab/Trial", to="mirror", actor=admin)
     assert patient(export, folder, clock).done == 3
     assert patient(verify.start(export.id, actor=admin), folder, clock).done == 4
-    assert patient(imports.start(Wanted(of="mirror", to="lab/Trial"), actor=admin), folder, clock).total == 3
+    assert patient(imports.start(ImportRequest(of="mirror", to="lab/Trial"), actor=admin), folder, clock).total == 3
 
 
 def patient(job: Job, folder: Path, clock: Clock) -> Job:
@@ -180,20 +180,20 @@ def test_a_storage_that_answers_nothing_but_errors_is_away_and_one_that_refuses_
     front = make_front(place)
     destination = place.behind(front).open()
     front.rule = lambda _request: Answer(503)
-    with pytest.raises(Away, match="cannot just now"):
-        connection_test.require_answer(destination)
+    with pytest.raises(Outage, match="cannot just now"):
+        connection_test.require_reachable(destination)
     for code in (403, 404):
         front.rule = lambda _request, code=code: Answer(code)  # type: ignore[misc]
-        connection_test.require_answer(destination)
+        connection_test.require_reachable(destination)
 
 
 def test_a_job_that_waits_is_tried_at_once_where_somebody_asks(site: Settings, admin: Actor, clock: Clock) -> None:
     job = attempt(a_job(), away, clock)
     with pytest.raises(NotAllowed):
-        jobs.hasten(job.id, actor=Actor(type="user", id="2", name="b@site.example"))
+        jobs.run_now(job.id, actor=Actor(type="user", id="2", name="b@site.example"))
     assert jobs.get(job.id).due == job.due
-    jobs.hasten(job.id, actor=admin)
+    jobs.run_now(job.id, actor=admin)
     assert jobs.get(job.id).due != job.due
     Job.update(state="done").execute()
     with pytest.raises(BadValue, match="has ended already"):
-        jobs.hasten(job.id, actor=admin)
+        jobs.run_now(job.id, actor=admin)

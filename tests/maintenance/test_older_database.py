@@ -12,7 +12,7 @@ from portal import runtime, segment_checks
 from portal.access import rights
 from portal.access.actors import Actor
 from portal.dashboard import alerts
-from portal.errors import Gone
+from portal.errors import Purged
 from portal.maintenance import purge as maintenance_purge
 from portal.maintenance import recovery, reindex
 from portal.models import Blob, ClosedSegment, File, Project, PurgedRecord, Series, Study, connection
@@ -54,8 +54,8 @@ def the_file() -> File:
 
 def purge(admin: Actor, *, days: int = 0) -> None:
     due = maintenance_purge.now() + timedelta(days=days) if days else None
-    maintenance_purge.purge(trash.throw("file", the_file().id, actor=admin), due=due, actor=admin)
-    maintenance_purge.finish()
+    maintenance_purge.purge(trash.move_to_trash("file", the_file().id, actor=admin), due=due, actor=admin)
+    maintenance_purge.release_bytes()
     runtime.archive().close()
 
 
@@ -77,7 +77,7 @@ def test_reindex_takes_what_was_purged_out_of_an_older_database(put_back: Callab
     assert PurgedRecord.select().count() == 1
     again = reindex.run()
     assert (again.purged, again.damaged, again.indexed) == ([], [], 0)
-    assert segment_checks.known() == []
+    assert segment_checks.known_problems() == []
 
 
 def test_the_start_says_that_an_older_database_names_what_was_purged(
@@ -87,11 +87,11 @@ def test_the_start_says_that_an_older_database_names_what_was_purged(
     put_back()
     assert ClosedSegment.select().count() == 0
     recovery.recover()
-    assert "the database is older" in segment_checks.known()[0].message
+    assert "the database is older" in segment_checks.known_problems()[0].message
     assert "portal reindex" in health.report()["segments"]["problem"]
-    assert [need.kind for need in alerts.every() if need.urgent] == ["segments"]
+    assert [need.kind for need in alerts.list_all() if need.urgent] == ["segments"]
     reindex.run()
-    assert segment_checks.known() == []
+    assert segment_checks.known_problems() == []
 
 
 def test_a_download_of_what_was_purged_says_so_and_status_too(
@@ -104,19 +104,19 @@ def test_a_download_of_what_was_purged_says_so_and_status_too(
         assert answer.status_code == 410
         assert "purged from the trash" in answer.text
         assert "made a mistake" not in answer.text
-    with connection(), pytest.raises(Gone, match="portal reindex"):
+    with connection(), pytest.raises(Purged, match="portal reindex"):
         files.open_content(files.get(the_file().id, rights.scope(admin)))
-    assert "the database is older" in segment_checks.known()[0].message
+    assert "the database is older" in segment_checks.known_problems()[0].message
 
 
 def test_a_retrieval_of_what_was_purged_fails_with_what_to_do(put_back: Callable[[], None], admin: Actor) -> None:
     purge(admin)
     put_back()
     number = the_file().id
-    outgoing = retrieve.of_files([number])[number]
-    with pytest.raises(Gone, match="portal reindex"):
+    outgoing = retrieve.for_files([number])[number]
+    with pytest.raises(Purged, match="portal reindex"):
         outgoing.check()
-    assert "the database is older" in segment_checks.known()[0].message
+    assert "the database is older" in segment_checks.known_problems()[0].message
 
 
 def test_what_is_sent_again_is_whole_and_stays_so(put_back: Callable[[], None], project: Project, admin: Actor) -> None:
@@ -136,6 +136,6 @@ def test_what_is_marked_but_not_erased_yet_is_kept_by_an_older_database(
     put_back()
     recovery.recover()
     report = reindex.run()
-    assert (report.purged, report.damaged, segment_checks.known()) == ([], [], [])
+    assert (report.purged, report.damaged, segment_checks.known_problems()) == ([], [], [])
     assert b"".join(files.open_content(the_file())[0])
     assert found(admin) == ["1.2.3.0", "1.2.3.1", "1.2.3.2"]

@@ -71,7 +71,7 @@ def blocks() -> int:
 
 
 def throw(kind: str, row_id: int, admin: Actor) -> int:
-    return int(trash.throw(kind, row_id, actor=admin).id)
+    return int(trash.move_to_trash(kind, row_id, actor=admin).id)
 
 
 def big(project: Project, admin: Actor, name: str = "big.bin", size: int = MIB) -> File:
@@ -110,7 +110,7 @@ def test_what_is_purged_has_no_row_and_no_block_of_the_disk_and_its_neighbours_a
         assert segment.read(MIB) == bytes(MIB)
         assert b"big.bin" not in segment.read(200)
     assert [row.action for row in Audit.select().where(Audit.target_id == str(gone.id))][-1] == "file:purged"
-    assert trash.every() == []
+    assert trash.list_newest() == []
 
 
 def test_a_purged_patient_leaves_no_row_that_names_it(study: Session, admin: Actor) -> None:
@@ -171,7 +171,7 @@ def test_a_segment_of_which_all_is_purged_is_deleted_and_stays_away(
     trash.purge(throw("session", study.id, admin), actor=admin)
     assert not path.exists()
     assert PurgedRecord.select().count() == 0
-    assert segment_checks.check() == []
+    assert segment_checks.check_all() == []
     path.write_bytes(before)  # from a backup
     assert recovery.recover() == 0
     assert (reindex.run().recovered, File.select().count()) == (0, 0)
@@ -183,7 +183,7 @@ def test_a_segment_that_closes_after_its_last_purge_goes_then(study: Session, ad
     assert path.exists()
     runtime.archive().close()
     recovery.recover()
-    release.release()
+    release.release_purged()
     assert not path.exists()
 
 
@@ -232,7 +232,7 @@ def test_what_a_job_that_goes_on_lists_stays_until_it_is_over(study: Session, ad
         Job.update(state="done").execute()
     assert trash.purge(number, actor=admin).files == 1
     assert JobItem.get().file_id is None
-    assert trash.every() == []
+    assert trash.list_newest() == []
 
 
 def test_by_its_age_a_thing_is_purged_and_its_bytes_go_seven_days_later(study: Session, admin: Actor) -> None:
@@ -270,15 +270,15 @@ def test_a_site_that_purges_nothing_by_itself_never_does(
     throw("session", study.id, admin)
     with writing():
         Trash.update(created=now() - timedelta(days=4000)).execute()
-    site_settings.put(values, actor=admin)
+    site_settings.change(values, actor=admin)
     trash.sweep()
     assert Job.select().count() == 0
 
 
 def test_much_is_purged_by_a_job_some_files_at_a_time(project: Project, admin: Actor) -> None:
     acquisition = acquisition_in(project)
-    add_copies(acquisition, trash.PURGED_AT_ONCE + 1, admin)
-    thrown = trash.throw("acquisition", acquisition.id, actor=admin)
+    add_copies(acquisition, trash.MAX_FILES_PURGED_NOW + 1, admin)
+    thrown = trash.move_to_trash("acquisition", acquisition.id, actor=admin)
     assert thrown.job is not None
     runs.perform(thrown.job, move.run)
     job = trash.request_purge(thrown.id, actor=admin)
@@ -286,7 +286,7 @@ def test_much_is_purged_by_a_job_some_files_at_a_time(project: Project, admin: A
     with pytest.raises(Busy, match=r"is at it \(purge\)"):
         trash.restore(thrown.id, actor=admin)
     runs.perform(job.id, purge.run)
-    assert Job.get_by_id(job.id).sentence.startswith(f"{trash.PURGED_AT_ONCE + 2:,} files are purged")
+    assert Job.get_by_id(job.id).sentence.startswith(f"{trash.MAX_FILES_PURGED_NOW + 2:,} files are purged")
     assert File.select().count() == 0
 
 
@@ -336,8 +336,8 @@ def test_a_purge_that_is_killed_before_its_bytes_go_leaves_them_to_the_next_one(
     with runtime.archive().purging(blob.segment) as hole:
         assert hole is not None
         assert hole.mark(blob.offset, blob.size)  # and killed again, before the row says so
-    release.release()
-    release.release()
+    release.release_purged()
+    release.release_purged()
     assert [row.state for row in PurgedRecord.select()] == ["released"]
     with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
         assert content.read() == bytes(blob.size)
@@ -348,7 +348,7 @@ def test_only_who_may_throw_purges(study: Session, admin: Actor) -> None:
     somebody = Actor(type="user", id="2", name="reader@site.example", via="web")
     with pytest.raises(NotAllowed):
         trash.purge(number, actor=somebody)
-    site_settings.put({"trash.who": "nobody"}, actor=admin)
+    site_settings.change({"trash.who": "nobody"}, actor=admin)
     with pytest.raises(NotAllowed):
         trash.purge(number, actor=admin)
 
@@ -364,7 +364,7 @@ def test_pictures_of_what_is_purged_go_with_it(study: Session, admin: Actor) -> 
 
 
 def test_a_large_object_gives_its_whole_segment_back(project: Project, admin: Actor) -> None:
-    size = ingest.IN_MEMORY + MIB
+    size = ingest.MAX_BYTES_IN_MEMORY + MIB
     with ingest.open(
         scope=rights.scope(admin),
         origin=admin.origin,
@@ -415,5 +415,5 @@ def test_a_record_is_marked_by_one_byte_and_read_as_purged(study: Session) -> No
     changed = [at for at, (old, new) in enumerate(zip(before, path.read_bytes(), strict=True)) if old != new]
     assert changed == [blob.offset - 13]
     assert isinstance(next(iter(runtime.archive().scan(blob.segment))), Purged)
-    assert segment_copies.is_whole(blob.segment)
+    assert segment_copies.is_intact(blob.segment)
     assert models.Blob.select().count() == 3

@@ -75,11 +75,11 @@ def test_a_record_that_cannot_be_indexed_is_quarantined_and_stops_nobody(
     (row,) = quarantine.list_all()
     assert Place(row.segment, row.offset, row.size) == odd
     assert row.message
-    assert b"".join(quarantine.chunks(row, actor=admin)) == b"what it is"
+    assert b"".join(quarantine.download(row, actor=admin)) == b"what it is"
     assert Instance.select().count() == 2
-    assert quarantine.waiting() == 1
-    quarantine.note(row.id, actor=admin)
-    assert quarantine.waiting() == 0
+    assert quarantine.count_unacknowledged() == 1
+    quarantine.acknowledge(row.id, actor=admin)
+    assert quarantine.count_unacknowledged() == 0
 
 
 def test_unpacking_writes_what_is_quarantined_too(project: Project, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_damaged_record_without_rows_is_named(project: Project) -> None:
         file.seek(blob.offset + 500)
         file.write(b"changed")
     assert recovery.recover() == 0
-    assert [(row.segment, row.kind) for row in segment_checks.known()] == [(blob.segment, "damaged")]
+    assert [(row.segment, row.kind) for row in segment_checks.known_problems()] == [(blob.segment, "damaged")]
 
 
 def test_an_open_or_empty_segment_is_not_taken_for_a_closed_one(project: Project) -> None:
@@ -235,7 +235,7 @@ sys.stdin.read()
         upload_process.kill()
     recovery.sweep()
     assert name in runtime.archive().segments()  # written to just now: its rows might be under way
-    long_ago = time.time() - 2 * recovery.SETTLED
+    long_ago = time.time() - 2 * recovery.SETTLED_SECONDS
     os.utime(runtime.archive().path(name), (long_ago, long_ago))
     recovery.sweep()
     assert name not in runtime.archive().segments()

@@ -88,7 +88,7 @@ def test_a_sum_that_another_process_has_made_meanwhile_is_not_made_again() -> No
     row = a_call(91)
     sums = {("2026-01-01", None, "acceptor", "released"): [1, 0, 0, 0]}
     retention._replace([row.id], sums)
-    with pytest.raises(retention.TakenAlready):
+    with pytest.raises(retention.AlreadyDropped):
         retention._replace([row.id], sums)
     assert [row.number for row in AssociationDay.select()] == [1]
 
@@ -110,7 +110,7 @@ def test_callers_and_hours_go_by_the_ages_of_the_settings(admin: Actor) -> None:
         Hourly.create(kind="refused", hour=moment, number=days)
     drop()
     assert (Caller.select().count(), Hourly.select().count()) == (2, 2)
-    site_settings.put({"history.callers": 30, "history.hourly": 20}, actor=admin)
+    site_settings.change({"history.callers": 30, "history.hourly": 20}, actor=admin)
     drop()
     assert [row.calling for row in Caller.select()] == ["C10"]
     assert [row.number for row in Hourly.select()] == [10]
@@ -124,14 +124,14 @@ def test_old_jobs_go_with_their_items_and_no_others_do() -> None:
     others = [a_job("echo", state=state) for state in ("waiting", "running", "cancelling")]
     Job.update(created=now() + OLD, due=now() + OLD).execute()
     drop()
-    assert [job.id for job in jobs.every()] == [job.id for job in reversed([young, *others])]
+    assert [job.id for job in jobs.list_recent()] == [job.id for job in reversed([young, *others])]
     assert [item.job_id for item in JobItem.select()] == [young.id]
 
 
 def test_the_last_test_of_a_storage_stays_for_its_page(mirror: Storage) -> None:
     tests = [a_job("storage_test", state="done", ended=OLD, storage=mirror.id) for _ in range(3)]
     drop()
-    assert [job.id for job in jobs.every()] == [tests[-1].id]
+    assert [job.id for job in jobs.list_recent()] == [tests[-1].id]
     found = history.last_test(mirror.id)
     assert found is not None
     assert found.id == tests[-1].id
@@ -158,7 +158,7 @@ def test_an_old_export_stays_as_a_record_without_its_list(
     assert items(failed) == []
     with pytest.raises(BadValue, match="dropped by its age"):
         jobs.retry(failed.id, actor=admin)
-    assert history.holds([mirror.id])[mirror.id].objects == 3
+    assert history.job_totals([mirror.id])[mirror.id].objects == 3
 
 
 def test_after_years_the_record_of_an_export_goes_too_and_the_audit_log_never(site: Any, admin: Actor) -> None:
@@ -222,7 +222,7 @@ def test_a_schedule_keeps_the_last_time_that_it_was_due(
     drop()
     rows = ScheduleRun.select().order_by(ScheduleRun.id)
     assert [(row.job_id, row.sentence) for row in rows] == [(going_on.id, ""), (None, "The last one.")]
-    assert schedules.last_of([schedule])[schedule.id].sentence == "The last one."
+    assert schedules.last_runs([schedule])[schedule.id].sentence == "The last one."
 
 
 @pytest.mark.usefixtures("site")
@@ -231,12 +231,12 @@ def test_a_sweep_stops_after_its_time_and_the_next_one_goes_on(monkeypatch: pyte
     with writing():
         JobItem.add((job.id, None, f"1.2.{number}", 0, "", "failed", "", False, 0) for number in range(2000))
     mine = JobItem.select().where(JobItem.job == job)
-    ticks = itertools.count(step=2 * retention.BUDGET)
+    ticks = itertools.count(step=2 * retention.SWEEP_SECONDS)
     monkeypatch.setattr("portal.maintenance.retention.time.monotonic", lambda: next(ticks))
     worker, left = Retention(), [2000]
-    while jobs.every():
+    while jobs.list_recent():
         worker.sweep()
         left.append(mine.count())
     gone = [before - after for before, after in itertools.pairwise(left)]
-    assert 0 < max(gone) <= batched_writes.MOST
+    assert 0 < max(gone) <= batched_writes.MAX_BATCH_SIZE
     assert sum(map(bool, gone)) > 2, "it all went in one write"

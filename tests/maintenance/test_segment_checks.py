@@ -37,14 +37,14 @@ def segments(project: Project) -> list[Path]:
 
 
 def told() -> list[str]:
-    return [problem.message for problem in segment_checks.check()]
+    return [problem.message for problem in segment_checks.check_all()]
 
 
 def test_a_whole_archive_has_no_problems(segments: list[Path]) -> None:
     recovery.recover()
     assert told() == []
     assert reindex.run().missing == []
-    assert alerts.every() == []
+    assert alerts.list_all() == []
 
 
 def test_a_segment_that_is_gone_is_named_until_it_is_back(segments: list[Path], tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_segment_that_is_gone_is_named_until_it_is_back(segments: list[Path], 
     expected = f"archive/{segments[1].name} is gone: 3 files lie in it. Restore it from a backup."
     assert told() == [expected]
     assert health.report()["segments"]["problem"] == expected
-    assert [(need.kind, need.sentence, need.urgent) for need in alerts.every()] == [
+    assert [(need.kind, need.sentence, need.urgent) for need in alerts.list_all()] == [
         ("segments", "1 segment of the archive is gone, cut off or damaged", True)
     ]
     found = SegmentProblem.get().found
@@ -70,7 +70,7 @@ def test_a_segment_that_is_gone_is_named_until_it_is_back(segments: list[Path], 
     assert told() == []
     assert reindex.run().damaged == []
     assert health.report()["segments"]["problem"] == ""
-    assert alerts.every() == []
+    assert alerts.list_all() == []
 
 
 def test_a_segment_that_is_cut_off_is_named_with_each_file_that_it_lacks(segments: list[Path]) -> None:
@@ -97,7 +97,7 @@ def test_what_reindex_finds_damaged_stands_in_status_until_it_is_whole(segments:
     segments[0].write_bytes(good[:5000] + bytes([good[5000] ^ 1]) + good[5001:])
     reindex.run()
     assert "1 place is damaged" in health.report()["segments"]["problem"]
-    segment_checks.check()
+    segment_checks.check_all()
     assert "1 place is damaged" in health.report()["segments"]["problem"]
     segments[0].write_bytes(good)
     reindex.run()
@@ -105,9 +105,9 @@ def test_what_reindex_finds_damaged_stands_in_status_until_it_is_whole(segments:
 
 
 def test_sizes_are_found_by_look_ups_alone_however_many_records_there_are(segments: list[Path]) -> None:
-    page = archive_rows.needed_sizes("", 2)
+    page = archive_rows.minimum_sizes("", 2)
     assert [name for name, _ in page] == sorted(path.name for path in segments)[:2]
-    assert archive_rows.needed_sizes(sorted(path.name for path in segments)[-1], 2) == []
+    assert archive_rows.minimum_sizes(sorted(path.name for path in segments)[-1], 2) == []
 
 
 def test_the_command_line_names_what_is_gone_and_saves_what_is_quarantined(
@@ -135,7 +135,7 @@ def test_an_admin_is_led_to_what_cannot_be_indexed_and_gets_its_bytes(
     runtime.archive().close()
     recovery.recover()
     segments[0].unlink()
-    segment_checks.check()
+    segment_checks.check_all()
     (row,) = quarantine.list_all()
     page = text_of(visitor.get("/disk/problems").text)
     assert "1 object was received and cannot be indexed" in page

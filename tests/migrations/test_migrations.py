@@ -52,12 +52,12 @@ def test_a_database_of_the_first_release_gets_the_tables_of_the_models() -> None
 def test_a_site_of_the_first_release_keeps_its_rows_and_bytes() -> None:
     shown = models.Instance.select().where(models.Instance.state == models.CURRENT)
     assert {row.series.study.patient_id for row in shown} == {"1CT1", "4MR1", "id00001"}
-    assert [found.kind for found in conflicts.every()] == ["patient"]
+    assert [found.kind for found in conflicts.list_newest()] == ["patient"]
     for file in models.File.select():
         with runtime.archive().open(file.blob.segment, file.blob.offset, file.blob.size) as content:
             assert hashlib.sha256(content.read()).hexdigest() == file.blob.digest
     device = models.Device.get(models.Device.label == "Connector 1")
-    assert [key.name for key in api_keys.every(device)] == ["first"]
+    assert [key.name for key in api_keys.for_device(device)] == ["first"]
 
 
 def test_a_second_run_has_nothing_to_do(site: settings.Settings) -> None:

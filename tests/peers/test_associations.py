@@ -26,7 +26,7 @@ def plan(sent: str) -> list[str]:
 
 @pytest.mark.usefixtures("site")
 def test_the_look_for_lost_associations_reads_those_that_are_open_and_no_others() -> None:
-    a_call(process=associations.here())
+    a_call(process=associations.process_identity())
     with statements() as sent:
         assert associations.mark_lost() == 0
     assert [line for each in sent for line in plan(each)] == [
@@ -36,7 +36,7 @@ def test_the_look_for_lost_associations_reads_those_that_are_open_and_no_others(
 
 @pytest.mark.usefixtures("site")
 def test_an_association_of_a_process_that_is_gone_is_lost_once() -> None:
-    mine = a_call(process=associations.here())
+    mine = a_call(process=associations.process_identity())
     lost = a_call(process=OTHER, seen=now() - timedelta(minutes=5))
     associations.close(Progress(association_id=a_call().id, counts={}, size=0), outcome="released")
     assert associations.mark_lost() == 1

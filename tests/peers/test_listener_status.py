@@ -11,8 +11,8 @@ from tests.fixtures.dimse import listening as running
 from tests.fixtures.free_ports import free_port
 
 
-def now() -> listener_status.Listening:
-    return listener_status.state(options.every())
+def now() -> listener_status.ListenerStatus:
+    return listener_status.current(options.get_all())
 
 
 def test_the_listener_says_where_it_listens_why_it_cannot_and_that_it_is_gone(dimse_site: Settings) -> None:
@@ -33,15 +33,15 @@ def test_the_listener_says_where_it_listens_why_it_cannot_and_that_it_is_gone(di
         until(lambda: now().kind == "failed" and "192.0.2.1" in now().sentence, "it says that the address is none")
         enable(free_port())
         until(lambda: now().kind == "on", "it listens again")
-        options.put({"dimse.enabled": False}, actor=operator())
+        options.change({"dimse.enabled": False}, actor=operator())
         assert now().kind == "off"
-        options.put({"dimse.enabled": True}, actor=operator())
+        options.change({"dimse.enabled": True}, actor=operator())
     assert now().kind == "gone"
     assert not now().is_settled
 
 
 def test_why_nobody_can_listen_is_said_with_what_to_do() -> None:
-    assert "deploy/README.md" in listener_status.why_not("0.0.0.0", 104, PermissionError(13, "no"))
+    assert "deploy/README.md" in listener_status.explain_failure("0.0.0.0", 104, PermissionError(13, "no"))
     assert "[::1]:104" in str(listener_status._place("::1", 104))
 
 
@@ -52,11 +52,11 @@ def test_a_listener_that_cannot_write_down_where_it_listens_goes_on(dimse_site: 
 
 
 def test_where_it_listens_is_written_over_what_stood_there_which_needs_no_room(dimse_site: Settings) -> None:
-    listener_status.note()
+    listener_status.record()
     file = dimse_site.run / "listener.json"
     before = file.stat()
-    listener_status.note("127.0.0.1", options.get("dimse.port"))
+    listener_status.record("127.0.0.1", options.get("dimse.port"))
     assert now().kind == "on"
-    listener_status.note("192.0.2.1", 104, PermissionError(13, "no"))
+    listener_status.record("192.0.2.1", 104, PermissionError(13, "no"))
     assert (file.stat().st_ino, file.stat().st_size) == (before.st_ino, before.st_size)
     assert [path.name for path in dimse_site.run.glob("listener*")] == ["listener.json"]

@@ -168,8 +168,8 @@ def test_one_title_on_two_addresses_is_two_peers() -> None:
     add("B", ae_title="CT", addresses=("10.0.0.2",))
     with pytest.raises(Taken):
         peers.edit("B", addresses=("10.0.0.0/24",), actor=ME)
-    assert [peer.label for peer in peers.titled("CT")] == ["A", "B"]
-    assert peers.titled("ct") == []
+    assert [peer.label for peer in peers.with_ae_title("CT")] == ["A", "B"]
+    assert peers.with_ae_title("ct") == []
 
 
 def test_a_peer_may_move_to_itself_and_to_those_that_it_is_given() -> None:
@@ -215,56 +215,58 @@ def test_only_an_admin_registers_edits_and_removes() -> None:
 
 def test_how_the_last_call_ended_is_kept_with_its_moment() -> None:
     peer = add()
-    peers.note(peer.id, ok=False, sentence="Nothing answers.")
+    peers.record_echo(peer.id, ok=False, sentence="Nothing answers.")
     first = peers.get("CT1")
-    peers.note(peer.id, ok=False, sentence="Nothing answers still.")
+    peers.record_echo(peer.id, ok=False, sentence="Nothing answers still.")
     second = peers.get("CT1")
     assert (second.state, second.sentence, second.since) == ("failed", "Nothing answers still.", first.since)
-    peers.note(peer.id, ok=True, sentence="It answered.")
+    peers.record_echo(peer.id, ok=True, sentence="It answered.")
     assert peers.get("CT1").state == "ok"
     assert peers.get("CT1").since > first.since
 
 
 def knock(calling: str = "NOBODY", **fields: Any) -> None:
     values: dict[str, Any] = {"called": "PORTICO", "address": "10.0.0.9", "reason": "unknown", "sentence": "Unknown."}
-    refused_callers.refused(calling=calling, **{**values, **fields})
+    refused_callers.record(calling=calling, **{**values, **fields})
 
 
 def test_the_same_refusal_counts_up_and_another_reason_is_another_row() -> None:
     knock()
     knock()
     knock(reason="called", called="OTHER")
-    assert [(row.reason, row.count) for row in refused_callers.every()] == [("called", 1), ("unknown", 2)]
+    assert [(row.reason, row.count) for row in refused_callers.list_all()] == [("called", 1), ("unknown", 2)]
 
 
 def test_an_ignored_caller_stays_ignored_and_is_counted() -> None:
     knock()
-    (row,) = refused_callers.every()
+    (row,) = refused_callers.list_all()
     assert refused_callers.ignore(row.id, actor=ME).decision == "ignored"
     knock()
-    assert [(row.decision, row.count) for row in refused_callers.every()] == [("ignored", 2)]
-    assert refused_callers.every(decided=False) == []
+    assert [(row.decision, row.count) for row in refused_callers.list_all()] == [("ignored", 2)]
+    assert refused_callers.list_all(decided=False) == []
     with pytest.raises(Missing):
         refused_callers.ignore(99, actor=ME)
 
 
 def test_a_registered_caller_that_is_refused_again_is_shown_again() -> None:
     knock()
-    (row,) = refused_callers.every()
-    peer = refused_callers.register(row.id, actor=ME, **{**refused_callers.suggested(row.id), "label": "MR 1"})
+    (row,) = refused_callers.list_all()
+    peer = refused_callers.register(row.id, actor=ME, **{**refused_callers.suggested_fields(row.id), "label": "MR 1"})
     assert (peer.label, peer.ae_title, peer.addresses, peer.services) == ("MR 1", "NOBODY", ["10.0.0.9/32"], ["echo"])
-    assert refused_callers.every(decided=False) == []
+    assert refused_callers.list_all(decided=False) == []
     peers.remove("MR 1", actor=ME)
     knock()
-    assert [row.calling for row in refused_callers.every(decided=False)] == ["NOBODY"]
+    assert [row.calling for row in refused_callers.list_all(decided=False)] == ["NOBODY"]
 
 
 def test_who_tries_many_titles_fills_no_disk() -> None:
     same = {"called": "P", "address": "10.0.0.9", "reason": "unknown", "sentence": ""}
-    Caller.insert_many([{"calling": f"T{number}", **same} for number in range(refused_callers.MOST + 5)]).execute()
+    Caller.insert_many(
+        [{"calling": f"T{number}", **same} for number in range(refused_callers.MAX_REFUSED_CALLERS + 5)]
+    ).execute()
     knock()
-    assert Caller.select().count() == refused_callers.MOST
-    assert refused_callers.every()[0].calling == "NOBODY"
+    assert Caller.select().count() == refused_callers.MAX_REFUSED_CALLERS
+    assert refused_callers.list_all()[0].calling == "NOBODY"
 
 
 def test_an_association_of_a_process_that_is_gone_reads_lost() -> None:
@@ -278,19 +280,19 @@ def test_an_association_of_a_process_that_is_gone_reads_lost() -> None:
     }
     ours = associations.open(peer_id=peer.id, **values)
     gone = associations.open(peer_id=peer.id, **values)
-    host, _, _ = associations.here().partition(" ")
+    host, _, _ = associations.process_identity().partition(" ")
     row = associations.Association
     row.update(process=f"{host} 1 1").where(row.id == gone).execute()
-    assert [associations.view(one)["outcome"] for one in associations.every()] == ["lost", "open"]
+    assert [associations.view(one)["outcome"] for one in associations.list_recent()] == ["lost", "open"]
     assert associations.mark_lost() == 1
     assert associations.mark_lost() == 0
     counts = {"echo": {"done": 1, "failed": 0}}
     associations.close(
         associations.Progress(association_id=ours, counts=counts, size=7), outcome="released", sentence=""
     )
-    views = [associations.view(one) for one in associations.every()]
+    views = [associations.view(one) for one in associations.list_recent()]
     assert [(view["outcome"], view["counts"], view["bytes"]) for view in views] == [
         ("lost", {}, 0),
         ("released", counts, 7),
     ]
-    assert [one.id for one in associations.every(before=gone)] == [ours]
+    assert [one.id for one in associations.list_recent(before=gone)] == [ours]

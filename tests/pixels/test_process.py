@@ -103,7 +103,7 @@ def test_a_decoding_process_has_nothing_open_but_its_socket_and_knows_no_path(
     assert os.readlink(process / "cwd") == "/"
     status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
     assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
-    assert resource.prlimit(working, resource.RLIMIT_DATA)[0] == sandbox.MEMORY
+    assert resource.prlimit(working, resource.RLIMIT_DATA)[0] == sandbox.DATA_LIMIT
     assert resource.prlimit(working, resource.RLIMIT_FSIZE)[0] == 0
 
 
@@ -147,7 +147,7 @@ def test_a_decoder_that_is_killed_fails_that_object_alone(held: tuple[Held, list
     os.kill(working, signal.SIGKILL)
     content.let_go.set()
     until(lambda: ended)
-    assert isinstance(ended[0], render_pool.Unshowable)
+    assert isinstance(ended[0], render_pool.Unrenderable)
     assert "broke off" in str(ended[0])
     assert render().startswith(b"\x89PNG")
 
@@ -164,10 +164,10 @@ def test_pixels_that_break_a_decoder_fail_alone_and_cost_us_no_memory(wrong: str
 
 
 def test_the_memory_of_a_decoder_does_not_grow_with_the_number_of_frames() -> None:
-    frames = sandbox.MEMORY // (2 << 20) + 1
+    frames = sandbox.DATA_LIMIT // (2 << 20) + 1
     data, result = encode(hostile_pixels.many_frames(frames), syntax=RLELossless), Counted()
     render_pool.transcode(io.BytesIO(data), result, syntax=RLELossless, implicit=False)
-    assert result.size > frames * (2 << 20) > sandbox.MEMORY
+    assert result.size > frames * (2 << 20) > sandbox.DATA_LIMIT
 
 
 def test_decoders_end_with_the_process_that_asked_however_it_ends() -> None:

@@ -16,7 +16,7 @@ from portal.access import rights
 from portal.access.actors import Actor
 from portal.models import Series
 from portal.pixels import png, render_pool
-from portal.pixels.render_pool import Unshowable
+from portal.pixels.render_pool import Unrenderable
 from portal.settings import Settings
 from portal.tree import files, frames, thumbnails
 from tests.fixtures.archive import a_project, an_object, store, store_vendor_file, vendor_file
@@ -104,19 +104,19 @@ def test_monochrome1_is_shown_with_its_lowest_value_bright(tmp_path: Path) -> No
     ],
 )
 def test_what_has_no_picture_says_so(name: str, frame: int, sentence: str) -> None:
-    with pytest.raises(Unshowable, match=sentence):
+    with pytest.raises(Unrenderable, match=sentence):
         render(vendor_file(name), frame)
 
 
 def test_a_picture_that_is_said_to_be_huge_is_not_decoded(tmp_path: Path) -> None:
     an_object(Rows=65535, Columns=65535).save_as(tmp_path / "huge.dcm")
-    with pytest.raises(Unshowable, match="too large"):
+    with pytest.raises(Unrenderable, match="too large"):
         render(tmp_path / "huge.dcm")
 
 
 def test_a_decoder_that_takes_too_long_is_killed_and_the_next_frame_is_shown() -> None:
     render_pool.close()
-    with vendor_file("CT_small.dcm").open("rb") as content, pytest.raises(Unshowable, match="took longer than 0 s"):
+    with vendor_file("CT_small.dcm").open("rb") as content, pytest.raises(Unrenderable, match="took longer than 0 s"):
         render_pool.render(content, frame=0, side=256, patience=0.001)
     assert render(vendor_file("CT_small.dcm"))
 
@@ -136,13 +136,13 @@ def test_a_picture_is_made_once_and_what_cannot_be_shown_is_not_tried_again_at_o
     shown = files.get(store_vendor_file("CT_small.dcm", project).file_id, rights.scope(admin))
     damaged = files.get(store_vendor_file("MR_truncated.dcm", project).file_id, rights.scope(admin))
     first = thumbnails.picture(shown.blob, 0, "thumbnail")
-    with pytest.raises(Unshowable):
+    with pytest.raises(Unrenderable):
         thumbnails.picture(damaged.blob, 0, "thumbnail")
     render_pool.close()
     runtime.archive().path(shown.blob.segment).rename(site.data / "away")
 
     assert thumbnails.picture(shown.blob, 0, "thumbnail") == first
-    with pytest.raises(Unshowable, match="cannot be decoded"):
+    with pytest.raises(Unrenderable, match="cannot be decoded"):
         thumbnails.picture(damaged.blob, 0, "thumbnail")
 
 
@@ -161,12 +161,12 @@ def test_a_picture_that_is_written_holds_its_folder_to_the_bounds(site: Settings
     blob = files.get(store_vendor_file("MR_small.dcm", a_project(actor=admin)).file_id, rights.scope(admin)).blob
     folder = thumbnails._path(blob, 0, "thumbnail").parent
     folder.mkdir(parents=True)
-    for number in range(thumbnails.MOST_FILES):
+    for number in range(thumbnails.MAX_FOLDER_FILES):
         (folder / f"{number}.txt").touch()
         os.utime(folder / f"{number}.txt", (number, number))
     thumbnails.picture(blob, 0, "thumbnail")
     kept = {path.name for path in folder.iterdir()}
-    assert len(kept) == thumbnails.MOST_FILES * 4 // 5
+    assert len(kept) == thumbnails.MAX_FOLDER_FILES * 4 // 5
     assert thumbnails._path(blob, 0, "thumbnail").name in kept
 
 
@@ -186,7 +186,12 @@ def test_a_series_is_paged_frame_by_frame_across_its_objects(visitor: Visitor, a
         store(an_object(SOPInstanceUID=f"1.2.3.{number}", InstanceNumber=str(number)), project)
     series = Series.get()
 
-    assert [frames.spot(series, number).instance.number for number in (1, 2, 3, 99)] == ["1", "2", "10", "10"]
+    assert [frames.frame_of_series(series, number).instance.number for number in (1, 2, 3, 99)] == [
+        "1",
+        "2",
+        "10",
+        "10",
+    ]
     page = visitor.get(f"/data/series/{series.id}?frame=2").text
     assert "<b>2</b> of 3" in page
     assert f'href="/data/series/{series.id}?frame=3"' in page

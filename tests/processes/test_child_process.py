@@ -59,7 +59,7 @@ def test_the_ends_of_a_process_are_forgotten_after_a_minute_of_its_life(
     for _ in range(6):
         kill(web)
     web.start()
-    late = time.monotonic() + child_process.STEADY + 1
+    late = time.monotonic() + child_process.STEADY_SECONDS + 1
     web.signal(SIGKILL)
     monkeypatch.setattr("portal.processes.child_process.time.monotonic", lambda: late)
     until(lambda: web.ended() is not None)

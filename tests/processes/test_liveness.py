@@ -8,7 +8,7 @@ import pytest
 
 from portal.jobs import queue as job_queue
 from portal.processes import health
-from portal.processes.liveness import AWAY, EACH, PATIENCE, Liveness
+from portal.processes.liveness import LOOK_SECONDS, MAX_GAP_SECONDS, MAX_SILENCE_SECONDS, Liveness
 from tests.fixtures.dimse import Listener
 from tests.fixtures.work import Process, Valkey, until
 
@@ -34,7 +34,7 @@ class Watch:
         """For how long it is said to hang, once so much time has gone by with looks as usual."""
         end = self.passed + seconds
         while self.passed < end:
-            self.passed += EACH
+            self.passed += LOOK_SECONDS
             self.look()
         return self.liveness.silence(self.name, self.pid)
 
@@ -61,12 +61,12 @@ def test_a_worker_that_is_stopped_hangs_until_it_goes_on(
     watch = watching(WORKER, worker.pid)
     worker.send(signal.SIGSTOP)
     watch.look()
-    assert watch.after(PATIENCE["work"] - EACH) is None
-    assert watch.after(3 * EACH) is not None
+    assert watch.after(MAX_SILENCE_SECONDS["work"] - LOOK_SECONDS) is None
+    assert watch.after(3 * LOOK_SECONDS) is not None
     before = job_queue.heartbeats()
     worker.send(signal.SIGCONT)
     until(lambda: job_queue.heartbeats() != before, process=worker)
-    assert watch.after(EACH) is None
+    assert watch.after(LOOK_SECONDS) is None
 
 
 def test_no_worker_is_blamed_for_a_queue_that_does_not_answer(
@@ -75,35 +75,35 @@ def test_no_worker_is_blamed_for_a_queue_that_does_not_answer(
     until(lambda: registered(worker), process=worker)
     watch = watching(WORKER, worker.pid)
     queue.kill()
-    assert watch.after(3 * PATIENCE["work"]) is None
+    assert watch.after(3 * MAX_SILENCE_SECONDS["work"]) is None
 
 
 def test_a_valkey_that_is_stopped_hangs(queue: Valkey, watching: Callable[[str, int], Watch]) -> None:
     watch = watching("valkey", queue.pid)
     queue.kill()
-    assert watch.after(PATIENCE["valkey"] - EACH) is None
-    assert watch.after(2 * EACH) is not None
+    assert watch.after(MAX_SILENCE_SECONDS["valkey"] - LOOK_SECONDS) is None
+    assert watch.after(2 * LOOK_SECONDS) is not None
 
 
 def test_a_listener_that_is_stopped_hangs(listener: Listener, watching: Callable[[str, int], Watch]) -> None:
     watch = watching("listen", listener.process.pid)
     listener.process.send_signal(signal.SIGSTOP)
     watch.look()
-    assert watch.after(PATIENCE["listen"] - EACH) is None
-    assert watch.after(2 * EACH) is not None
+    assert watch.after(MAX_SILENCE_SECONDS["listen"] - LOOK_SECONDS) is None
+    assert watch.after(2 * LOOK_SECONDS) is not None
     listener.process.send_signal(signal.SIGCONT)
 
 
 def test_a_process_that_has_not_given_a_sign_yet_is_starting(
     queue: Valkey, watching: Callable[[str, int], Watch]
 ) -> None:
-    assert watching("web", queue.pid).after(10 * PATIENCE["web"]) is None
+    assert watching("web", queue.pid).after(10 * MAX_SILENCE_SECONDS["web"]) is None
 
 
 def test_nobody_is_blamed_for_a_machine_that_stood_still(queue: Valkey, watching: Callable[[str, int], Watch]) -> None:
     watch = watching("valkey", queue.pid)
     queue.kill()
-    watch.passed += 100 * AWAY
+    watch.passed += 100 * MAX_GAP_SECONDS
     assert watch.liveness.silence("valkey", queue.pid) is None
     watch.look()
     assert watch.liveness.silence("valkey", queue.pid) is None
@@ -114,7 +114,7 @@ def test_status_names_a_worker_whose_heart_does_not_beat(
 ) -> None:
     until(lambda: registered(worker), process=worker)
     assert health.report()["queue"]["problem"] == ""
-    late = job_queue.now() + 2 * job_queue.SILENCE
+    late = job_queue.now() + 2 * job_queue.HEARTBEAT_TIMEOUT
     monkeypatch.setattr(job_queue, "now", lambda: late)
     assert f"A worker (process {worker.pid}) does not answer." in health.report()["queue"]["problem"]
 
@@ -123,7 +123,7 @@ def test_status_does_not_name_a_worker_that_was_killed(worker: Process, monkeypa
     until(lambda: registered(worker), process=worker)
     worker.kill()
     worker.wait()
-    late = job_queue.now() + 2 * job_queue.SILENCE
+    late = job_queue.now() + 2 * job_queue.HEARTBEAT_TIMEOUT
     monkeypatch.setattr(job_queue, "now", lambda: late)
     assert worker.pid in (job_queue.heartbeats() or {}), "the queue has not forgotten it yet"
     assert job_queue.silent_workers() == []

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from portal.processes.logs import OneLine
+from portal.processes.logs import OneLineFormatter
 
 FORGED = "\n2026-01-01 00:00:00,000 CRITICAL portal.devices.api_keys key refused"
 
@@ -14,7 +14,7 @@ FORGED = "\n2026-01-01 00:00:00,000 CRITICAL portal.devices.api_keys key refused
 def written() -> tuple[logging.Logger, io.StringIO]:
     log, target = logging.Logger("portal.test"), io.StringIO()
     handler = logging.StreamHandler(target)
-    handler.setFormatter(OneLine())
+    handler.setFormatter(OneLineFormatter())
     log.addHandler(handler)
     return log, target
 

@@ -134,8 +134,8 @@ def test_a_check_that_takes_too_long_is_given_up_without_a_complaint(tmp_path: P
         large.execute("PRAGMA writable_schema = ON")
         large.execute("UPDATE sqlite_master SET sql = replace(sql, 'TEXT', 'TEXT NOT NULL')")
         large.commit()
-    assert integrity.complaint(database, seconds=60) == "NULL value in one.word"
-    assert integrity.complaint(database, seconds=-1) == ""
+    assert integrity.find_damage(database, seconds=60) == "NULL value in one.word"
+    assert integrity.find_damage(database, seconds=-1) == ""
 
 
 def test_what_the_archive_recorded_comes_back_once(full: Portal, capsys: pytest.CaptureFixture[str]) -> None:

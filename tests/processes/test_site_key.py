@@ -140,8 +140,8 @@ def test_a_site_of_the_release_before_with_another_key_is_told_by_its_secrets(fu
 
 
 def test_a_database_names_its_key_without_giving_it_away(site: settings.Settings) -> None:
-    site_key.record(runtime.secrets())
-    site_key.record(runtime.secrets())
+    site_key.record_fingerprint(runtime.secrets())
+    site_key.record_fingerprint(runtime.secrets())
     key = site.site_key.read_bytes()
     assert models.SiteKey.select().count() == 1
     for file in site.data.glob("portal.db*"):

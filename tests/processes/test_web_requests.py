@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from portal.processes.web_connections import TRANSFER_ROOM, PacedSocket
+from portal.processes.web_connections import TRANSFER_ROOM, MinimumRateSocket
 from portal.processes.web_requests import MAX_BODY, parse
 from tests.fixtures.servers import CHUNKED
 
 
 @pytest.fixture
-def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[PacedSocket, socket.socket]]:
+def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[MinimumRateSocket, socket.socket]]:
     """A transfer's socket and its peer; each look at the clock finds it three seconds later."""
     ours, theirs = socket.socketpair()
-    paced = PacedSocket(ours)
+    paced = MinimumRateSocket(ours)
     paced.begin(is_transfer=True)
     ticks = itertools.count(0, 3)
     monkeypatch.setattr("portal.processes.web_connections.monotonic", lambda: next(ticks))
@@ -24,7 +24,7 @@ def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[PacedSocket, socket.
 
 
 def test_a_peer_that_sends_or_takes_less_than_a_thousand_bytes_a_second_is_dropped(
-    pair: tuple[PacedSocket, socket.socket],
+    pair: tuple[MinimumRateSocket, socket.socket],
 ) -> None:
     paced, theirs = pair
     theirs.sendall(b"x" * 1000)
@@ -37,7 +37,7 @@ def test_a_peer_that_sends_or_takes_less_than_a_thousand_bytes_a_second_is_dropp
         receive_all()
 
 
-def test_a_peer_that_keeps_the_rate_may_take_as_long_as_it_needs(pair: tuple[PacedSocket, socket.socket]) -> None:
+def test_a_peer_that_keeps_the_rate_may_take_as_long_as_it_needs(pair: tuple[MinimumRateSocket, socket.socket]) -> None:
     paced, theirs = pair
     for _ in range(100):
         theirs.sendall(b"x" * 4096)

@@ -14,7 +14,7 @@ from portal import migrations, models, runtime, settings
 from portal.access.actors import operator
 from portal.devices import api_keys, devices
 from portal.processes import web_requests
-from portal.processes.web_worker import MAX_HELD, TRANSFERS, UNFINISHED_OF_ADDRESS
+from portal.processes.web_worker import MAX_HELD_BYTES, TRANSFER_THREADS, UNFINISHED_PER_ADDRESS
 from tests.fixtures.api import Api
 from tests.fixtures.servers import CHUNKED, FORM, Server, Slow, crowd, is_dropped, seconds, serving
 from tests.fixtures.work import until
@@ -117,7 +117,7 @@ def test_two_hundred_slow_connections_of_all_kinds_do_not_delay_a_page(
         assert len(many.peers) >= 200
         times = [seconds(lambda: requests.get(f"{server.url}/sign-in", timeout=20)) for _ in range(15)]
         assert statistics.median(times) < 1
-        assert server.most("Threads") <= 8 + TRANSFERS + 4
+        assert server.most("Threads") <= 8 + TRANSFER_THREADS + 4
         assert server.most("VmHWM") < 400 * 1024
     until(lambda: api.upload(acquisition, "after.bin", b"x").status_code == 200)
 
@@ -130,20 +130,20 @@ def test_an_address_with_many_slow_uploads_leaves_threads_to_others(api: Api, se
 
 
 def test_the_oldest_unfinished_connections_of_an_address_make_room_for_new_ones(server: Server) -> None:
-    number = 4 * UNFINISHED_OF_ADDRESS
+    number = 4 * UNFINISHED_PER_ADDRESS
     with ExitStack() as opened:
         halves = [opened.enter_context(server.connect("127.0.0.8")) for _ in range(number)]
         for half in halves:
             half.sendall(PAGE[:-2])
         halves.append(opened.enter_context(server.connect("127.0.0.8")))
-        until(lambda: sum(is_dropped(half) for half in halves) >= number - 2 * UNFINISHED_OF_ADDRESS)
+        until(lambda: sum(is_dropped(half) for half in halves) >= number - 2 * UNFINISHED_PER_ADDRESS)
         halves[-1].sendall(LAST)
         assert halves[-1].recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_trusted_proxy_is_not_held_to_what_one_address_may_have(server: Server) -> None:
     with ExitStack() as opened:
-        halves = [opened.enter_context(server.connect(PROXY)) for _ in range(4 * UNFINISHED_OF_ADDRESS)]
+        halves = [opened.enter_context(server.connect(PROXY)) for _ in range(4 * UNFINISHED_PER_ADDRESS)]
         for half in halves:
             half.sendall(PAGE[:-2])
         for half in halves:
@@ -158,9 +158,9 @@ def test_forms_that_do_not_end_are_not_kept_without_end(server: Server) -> None:
         for form in forms:
             with suppress(OSError):  # it is one that was dropped
                 form.sendall(FORM.replace(b"900", b"1040000") + b"x" * 1_000_000)
-        until(lambda: sum(is_dropped(form) for form in forms) >= 90 - 2 * MAX_HELD // 1_000_000)
+        until(lambda: sum(is_dropped(form) for form in forms) >= 90 - 2 * MAX_HELD_BYTES // 1_000_000)
         assert requests.get(f"{server.url}/sign-in", timeout=20).status_code == 200
-        assert server.most("VmRSS") - before < 2 * MAX_HELD // 1024
+        assert server.most("VmRSS") - before < 2 * MAX_HELD_BYTES // 1024
 
 
 def test_half_a_head_and_half_a_form_are_answered_408_after_their_time(server: Server) -> None:

@@ -11,8 +11,8 @@ from pydicom.datadict import dictionary_VR
 from pydicom.tag import Tag
 
 from portal.access.actors import Actor
-from portal.access.rights import NOTHING, Scope
-from portal.dicom.little_endian import Writer
+from portal.access.rights import NO_ACCESS, Scope
+from portal.dicom.little_endian import DatasetWriter
 from portal.ingest import index
 from portal.models import (
     CURRENT,
@@ -273,8 +273,8 @@ def test_an_image_whose_bytes_are_gone_still_answers_from_the_index(
 def test_a_scope_without_projects_finds_nothing(project: Project) -> None:
     ds = keep(project)
     for level, root in (("PATIENT", "patient"), ("STUDY", "study")):
-        assert list(query.find(request(level, PatientID=""), NOTHING, root=root)) == []  # type: ignore[arg-type]
-    assert found(NOTHING, level="SERIES", StudyInstanceUID=ds.StudyInstanceUID) == []
+        assert list(query.find(request(level, PatientID=""), NO_ACCESS, root=root)) == []  # type: ignore[arg-type]
+    assert found(NO_ACCESS, level="SERIES", StudyInstanceUID=ds.StudyInstanceUID) == []
 
 
 def test_rows_come_only_from_the_projects_of_the_scope(scope: Scope, project: Project, other: Project) -> None:
@@ -347,7 +347,7 @@ def test_a_request_in_one_set_finds_data_in_every_other(scope: Scope, project: P
 def encode_raw(ds: Dataset) -> bytes:
     """Explicit VR Little Endian with the values as they are, whatever the character set says."""
     target = io.BytesIO()
-    Writer(target, io.BytesIO(), implicit=False).write(ds)
+    DatasetWriter(target, io.BytesIO(), implicit=False).write(ds)
     return target.getvalue()
 
 

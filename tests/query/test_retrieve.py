@@ -6,7 +6,7 @@ from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from portal.access.actors import Actor
-from portal.access.rights import NOTHING, Scope
+from portal.access.rights import NO_ACCESS, Scope
 from portal.errors import BadIdentifier
 from portal.ingest import index
 from portal.models import SUPERSEDED, Instance, Project, database, writing
@@ -137,7 +137,7 @@ def test_no_match_is_a_plan_of_nothing(scope: Scope) -> None:
 def test_nothing_outside_of_the_scope_is_retrieved(project: Project, other: Project) -> None:
     theirs = keep(other)
     keys: dict[str, Any] = {"StudyInstanceUID": theirs.StudyInstanceUID, "SeriesInstanceUID": theirs.SeriesInstanceUID}
-    for scope in (NOTHING, Scope(projects=(project.id,), stores=frozenset())):
+    for scope in (NO_ACCESS, Scope(projects=(project.id,), stores=frozenset())):
         assert plan(scope, "PATIENT", root="patient", PatientID="P1").total == 0
         assert plan(scope, "STUDY", StudyInstanceUID=theirs.StudyInstanceUID).total == 0
         assert plan(scope, "SERIES", **keys).total == 0

@@ -19,7 +19,7 @@ def test_who_is_no_admin_sees_only_granted_projects(visitor: Visitor, reader: Vi
     shown, kept = store_vendor_file("CT_small.dcm", seen), store_vendor_file("MR_small.dcm", hidden)
     assert "You see no project yet." in reader.get("/data/").text
 
-    number = next(user.id for user in users.every() if user.email == reader.email)
+    number = next(user.id for user in users.list_all() if user.email == reader.email)
     with writing():
         Grant.create(who_type="user", who_id=number, project=seen, role="ro")
 
@@ -95,7 +95,7 @@ def test_a_conflict_is_shown_decided_and_decided_otherwise_on_one_page(
     project = a_project("trial", actor=admin)
     store(an_object(), project)
     store(an_object(ImageComments="scanned again"), project)
-    number = conflicts.every()[0].id
+    number = conflicts.list_newest()[0].id
     assert "1 conflict waits for a decision" in visitor.get("/").text
 
     page = text_of(visitor.get(f"/data/conflicts/{number}").text)
@@ -106,14 +106,14 @@ def test_a_conflict_is_shown_decided_and_decided_otherwise_on_one_page(
     assert "PatientName" in visitor.get(f"/data/conflicts/{number}?only=all").text
 
     answer = visitor.post(f"/data/conflicts/{number}", {"choice": choice}, follow_redirects=True)
-    assert conflicts.SENTENCES[choice] in text_of(answer.text)
+    assert conflicts.DECISION_MESSAGES[choice] in text_of(answer.text)
     assert "1 decision so far" in answer.text
     assert "No conflict waits" in visitor.get("/data/conflicts/?only=open").text
     assert state in visitor.get(f"/data/conflicts/?only={choice}").text
 
     other = "keep" if choice != "keep" else "replace"
     answer = visitor.post(f"/data/conflicts/{number}", {"choice": other}, follow_redirects=True)
-    assert conflicts.SENTENCES[other] in text_of(answer.text)
+    assert conflicts.DECISION_MESSAGES[other] in text_of(answer.text)
     assert "2 decisions so far" in answer.text
 
 
@@ -122,7 +122,7 @@ def test_an_object_of_another_patient_is_compared_with_the_study_that_is_here(vi
     store(an_object(), project)
     store(an_object(SOPInstanceUID="1.2.3", PatientID="<b>other</b>"), project)
 
-    page = text_of(visitor.get(f"/data/conflicts/{conflicts.every()[0].id}").text)
+    page = text_of(visitor.get(f"/data/conflicts/{conflicts.list_newest()[0].id}").text)
 
     assert "Here: another object of the study" in page
     assert "PatientID (0010,0020) 1CT1 <b>other</b>" in page
@@ -134,7 +134,7 @@ def test_a_decision_that_is_none_changes_nothing(visitor: Visitor, admin: Actor)
     store(an_object(), project)
     store(an_object(PatientID="other"), project)
 
-    answer = visitor.post(f"/data/conflicts/{conflicts.every()[0].id}", {"choice": "burn"})
+    answer = visitor.post(f"/data/conflicts/{conflicts.list_newest()[0].id}", {"choice": "burn"})
 
     assert answer.status_code == 422
     assert "Choose keep, replace or separate." in answer.text

@@ -43,7 +43,7 @@ def test_a_bad_device_is_refused(visitor: Visitor, admin: Actor, label: str, kin
 
     refusal(visitor.post("/interfaces/devices/new", {"label": label, "type": kind}), sentence)
 
-    assert len(devices.every()) == 1
+    assert len(devices.list_all()) == 1
 
 
 def test_a_key_is_shown_once_and_works(visitor: Visitor, admin: Actor) -> None:
@@ -53,7 +53,7 @@ def test_a_key_is_shown_once_and_works(visitor: Visitor, admin: Actor) -> None:
 
     assert answer.status_code == 201
     secret = answer.text.split('id="secret">')[1].split("<")[0]
-    assert len(secret) == api_keys.LENGTH
+    assert len(secret) == api_keys.KEY_LENGTH
     assert api_keys.authenticate(secret, address="10.0.0.1", program="curl").id == str(device.id)
     page = visitor.get(f"/interfaces/devices/{device.id}").text
     assert secret not in page
@@ -81,7 +81,7 @@ def test_a_bad_key_is_refused_and_none_is_made(
 
     refusal(visitor.post(f"/interfaces/devices/{device.id}/keys", {"name": name, "expires": expires}), sentence)
 
-    assert api_keys.every(device) == []
+    assert api_keys.for_device(device) == []
 
 
 def test_a_form_that_is_sent_twice_makes_one_key(visitor: Visitor, admin: Actor) -> None:
@@ -92,12 +92,12 @@ def test_a_form_that_is_sent_twice_makes_one_key(visitor: Visitor, admin: Actor)
     assert shown
     typed["newest"] = shown[1]
     assert visitor.post(f"{path}/keys", typed).status_code == 201
-    [made] = api_keys.every(device)
+    [made] = api_keys.for_device(device)
 
     again = visitor.post(f"{path}/keys", typed)
 
     refusal(again, f"Key {made.key_id} was made since this page was opened, so no other one was made now.")
-    assert api_keys.every(device) == [made]
+    assert api_keys.for_device(device) == [made]
     typed["newest"] = made.key_id  # as the refusal's own form has it
     assert f'value="{made.key_id}"' in again.text
     assert visitor.post(f"{path}/keys", typed).status_code == 201
@@ -121,7 +121,7 @@ def test_a_key_is_revoked_after_a_question(visitor: Visitor, admin: Actor) -> No
     assert "Keep it" in visitor.get(path).text
     visitor.post(path)
 
-    assert api_keys.state(api_keys.every(device)[0]) == "revoked"
+    assert api_keys.state(api_keys.for_device(device)[0]) == "revoked"
     assert visitor.get(f"/interfaces/devices/{device.id}/keys/ptk_NONE00/revoke").status_code == 404
     assert visitor.post(f"/interfaces/devices/{device.id}/keys/ptk_NONE00/revoke").status_code == 404
 
@@ -153,7 +153,7 @@ def test_a_devices_day_stands_in_the_list_and_on_its_page(visitor: Visitor, admi
     used(device, hours_ago=30, requests=7)
     used(device, hours_ago=24 * 9, requests=9)
 
-    days = hourly_charts.of_devices([device.id, quiet.id])
+    days = hourly_charts.for_devices([device.id, quiet.id])
     assert [(hour.all, hour.failed) for hour in days[device.id].hours if hour.all] == [(40, 2)]
     assert days[quiet.id].all == 0
 
@@ -188,7 +188,7 @@ def test_a_devices_week_has_the_days_of_the_reader(
         hour = moment.replace(minute=0) - timedelta(hours=back)
         DeviceHour.create(device=device.id, hour=hour, requests=1, failures=1, bytes=5)
 
-    week = hourly_charts.week_of_device(device.id, ZoneInfo(zone))
+    week = hourly_charts.week_for_device(device.id, ZoneInfo(zone))
 
     assert week[-1].day == moment.astimezone(ZoneInfo(zone)).date()
     assert [one.all for one in week] == hours
@@ -228,7 +228,7 @@ def test_a_device_shows_what_it_wrote_last(visitor: Visitor, admin: Actor) -> No
     page = visitor.get(f"/interfaces/devices/{device.id}").text
 
     assert f'href="/data/file/{newest.id}"' not in page
-    assert page.count('href="/data/file/') == devices.LAST_FILES
+    assert page.count('href="/data/file/') == devices.RECENT_FILES
     assert f'href="/data/file/{newest.id - 1}"' in page
 
 

@@ -208,7 +208,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def signed_in(served: Served, fields: list[str]) -> Caller:
     """A site admin, whatever the requests before have made of the account."""
-    _account, password = users.new_password(1, actor=operator())
+    _account, password = users.reset_password(1, actor=operator())
     client = served.app.test_client()
     form = {"email": EMAIL, "password": password, "csrf_token": token_in(client.get("/sign-in").text)}
     answer = client.post("/sign-in", data=form, environ_base={"REMOTE_ADDR": "192.0.2.9"})

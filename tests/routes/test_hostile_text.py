@@ -13,7 +13,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from portal.models import Audit
-from portal.web.csv_export import RUNS
+from portal.web.csv_export import FORMULA_STARTS
 from portal.web.security_headers import CONTENT_SECURITY_POLICY
 from tests.fixtures.browser import EMAIL
 from tests.fixtures.pages import ANSWERS, ATTACK, NAME, PAGES, TURN, UNSEEN, Served, live_in, serve
@@ -107,7 +107,7 @@ def test_no_cell_of_a_download_is_run_by_a_spreadsheet(served: Served, visitor: 
         answer = visitor.get(path)
         rows = list(csv.reader(io.StringIO(answer.data.decode("utf-8-sig"), newline="")))
         assert len({len(row) for row in rows}) == 1, path
-        assert [cell for row in rows for cell in row if cell.startswith(RUNS)] == [], path
+        assert [cell for row in rows for cell in row if cell.startswith(FORMULA_STARTS)] == [], path
         assert DISPOSITION.fullmatch(answer.headers["Content-Disposition"]), path
 
 

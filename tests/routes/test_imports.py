@@ -6,7 +6,7 @@ from dimse_worker import destinations
 from portal import runtime
 from portal.access.actors import Actor
 from portal.imports import imports
-from portal.imports.request import Wanted
+from portal.imports.request import ImportRequest
 from portal.jobs import jobs, runs
 from portal.models import File
 from portal.storage import storages
@@ -14,7 +14,7 @@ from portal.tree import containers
 from tests.fixtures.archive import a_project, an_object, store, vendor_file
 from tests.fixtures.web import Visitor, refusal, text_of
 
-WORK = {"import": imports.run, "import_dry_run": imports.try_out}
+WORK = {"import": imports.run, "import_dry_run": imports.run_dry_run}
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def inbox(app: object, admin: Actor) -> None:
 
 def work(job_id: int) -> None:
     """What the worker does."""
-    runs.perform(job_id, lambda this: WORK[this.job.kind](this, destination=destinations.open_for(this.job)))
+    runs.perform(job_id, lambda this: WORK[this.job.kind](this, destination=destinations.open_storage(this.job)))
 
 
 def test_an_import_begins_on_the_page_of_its_storage_and_is_tried_and_started(visitor: Visitor, inbox: None) -> None:
@@ -38,7 +38,7 @@ def test_an_import_begins_on_the_page_of_its_storage_and_is_tried_and_started(vi
     assert "/imports/new?of=inbox" in page
     assert "New import" in visitor.get("/imports/").text
     visitor.post("/imports/new", {"of": "inbox", "to": "neuro/trial", "by": "headers"})
-    [tried] = jobs.every()
+    [tried] = jobs.list_recent()
     assert "the dry run goes on" in visitor.get(f"/jobs/{tried.id}").text
     work(tried.id)
     page = text_of(visitor.get(f"/jobs/{tried.id}").text)
@@ -48,7 +48,7 @@ def test_an_import_begins_on_the_page_of_its_storage_and_is_tried_and_started(vi
 
     answer = visitor.post(f"/imports/{tried.id}/start", follow_redirects=True)
     assert "Cancel import" in answer.text
-    [job] = imports.every()
+    [job] = imports.list_all()
     work(job.id)
     page = text_of(visitor.get(f"/jobs/{job.id}").text)
     assert "2 objects: 1 new, 1 refused. notes.txt" in page
@@ -61,7 +61,7 @@ def test_an_import_begins_on_the_page_of_its_storage_and_is_tried_and_started(vi
 
 def test_an_import_that_ends_with_a_conflict_leads_to_it(visitor: Visitor, inbox: None, admin: Actor) -> None:
     store(an_object(ImageComments="other"), containers.project("neuro/trial"))
-    job = imports.start(Wanted(of="inbox", to="neuro/trial"), actor=admin)
+    job = imports.start(ImportRequest(of="inbox", to="neuro/trial"), actor=admin)
     work(job.id)
 
     page = visitor.get(f"/jobs/{job.id}").text
@@ -83,7 +83,7 @@ def test_a_bad_import_is_refused_and_none_begins(
     visitor: Visitor, inbox: None, changed: dict[str, str], says: str
 ) -> None:
     refusal(visitor.post("/imports/new", {"of": "inbox", "to": "neuro/trial", "by": "headers", **changed}), says)
-    assert jobs.every() == []
+    assert jobs.list_recent() == []
 
 
 def test_without_a_storage_to_import_from_the_form_says_what_is_missing(visitor: Visitor) -> None:

@@ -9,9 +9,9 @@ import re
 import pytest
 
 from portal.access.actors import Actor
-from portal.errors import Away, Unreachable
+from portal.errors import Outage, Unreachable
 from portal.jobs import claims, jobs, runs
-from portal.jobs.runs import End, Run
+from portal.jobs.runs import Run, RunEnd
 from portal.models import Job, JobItem, database, now, writing
 from tests.fixtures.web import HTMX, Visitor, statements, text_of
 
@@ -80,12 +80,12 @@ def test_each_attempt_says_when_it_was_and_how_it_ended(visitor: Visitor, admin:
     with writing():
         job = jobs.create("export", actor=admin, params={"path": "g/p", "to": "x"}, what="g/p to x")
 
-    def fails(_run: Run) -> End:
+    def fails(_run: Run) -> RunEnd:
         raise Unreachable("The storage does not answer.")
 
     runs.perform(job.id, fails)
     Job.update(due=now()).where(Job.id == job.id).execute()
-    runs.perform(job.id, lambda _run: End(sentence="All arrived."))
+    runs.perform(job.id, lambda _run: RunEnd(sentence="All arrived."))
 
     page = text_of(visitor.get(f"/jobs/{job.id}").text)
     assert (
@@ -98,8 +98,8 @@ def test_a_job_that_waits_says_why_and_until_when_and_is_tried_now(visitor: Visi
     with writing():
         job = jobs.create("export", actor=admin, params={"path": "g/p", "to": "x"}, what="g/p to x")
 
-    def finds_nobody(_run: Run) -> End:
-        raise Away("The NAS refuses connections.")
+    def finds_nobody(_run: Run) -> RunEnd:
+        raise Outage("The NAS refuses connections.")
 
     runs.perform(job.id, finds_nobody)
     page = text_of(visitor.get(f"/jobs/{job.id}").text)
@@ -118,7 +118,7 @@ def test_a_worker_that_died_is_an_attempt_too(visitor: Visitor, admin: Actor) ->
     claims.claim(job.id)
     Job.update(lease=0).where(Job.id == job.id).execute()
 
-    runs.perform(job.id, lambda _run: End(sentence="All arrived."))
+    runs.perform(job.id, lambda _run: RunEnd(sentence="All arrived."))
 
     said = [one["sentence"] for one in jobs.get(job.id).result["tries"]]
     assert said == ["The worker that ran it died.", "All arrived."]

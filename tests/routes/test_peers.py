@@ -24,7 +24,7 @@ def test_without_dimse_there_is_no_tab_and_no_page_of_peers(visitor: Visitor) ->
         assert answer.status_code == 404
         assert "Enable it in Settings." in answer.text
     assert visitor.post("/interfaces/peers/new", PEER).status_code == 404
-    assert peers.every() == []
+    assert peers.list_all() == []
 
 
 def test_the_tab_is_there_once_dimse_is_enabled_in_settings(visitor: Visitor) -> None:
@@ -103,7 +103,7 @@ def test_a_bad_peer_is_refused_beside_its_field_and_values_stay(
     refusal(answer, sentence)
     assert f'id="{field}-e"' in answer.text
     assert field == "label" or 'value="Viewer"' in answer.text
-    assert len(peers.every()) == 1
+    assert len(peers.list_all()) == 1
 
 
 def test_a_peer_is_edited_and_keeps_what_is_not_named(visitor: Visitor, dimse: None, admin: Actor) -> None:
@@ -179,10 +179,10 @@ def test_a_peer_is_disabled_enabled_and_removed_after_a_question(visitor: Visito
     assert peers.by_id(peer.id).enabled
 
     assert "Remove peer Viewer?" in visitor.get(f"/interfaces/peers/{peer.id}/remove").text
-    assert peers.every() != []
+    assert peers.list_all() != []
     answer = visitor.post(f"/interfaces/peers/{peer.id}/remove", follow_redirects=True)
     assert "Viewer is removed." in answer.text
-    assert peers.every() == []
+    assert peers.list_all() == []
     assert visitor.post(f"/interfaces/peers/{peer.id}/remove").status_code == 404
 
 
@@ -225,8 +225,8 @@ def test_the_form_for_a_refused_caller_gives_it_what_it_wanted(visitor: Visitor,
     containers.add_project("neuro/Brain", "BRAIN", actor=admin)
     wanted = ("echo", "store")
     told = {"calling": "CT2", "called": "BRAIN", "address": "10.0.4.12", "reason": "unknown", "sentence": "No."}
-    refused_callers.refused(**told, wanted=wanted)  # type: ignore[arg-type]
-    [row] = refused_callers.every()
+    refused_callers.record(**told, wanted=wanted)  # type: ignore[arg-type]
+    [row] = refused_callers.list_all()
 
     page = visitor.get(f"/interfaces/peers/new?caller={row.id}").text
 
@@ -242,19 +242,19 @@ def test_the_form_for_a_refused_caller_gives_it_what_it_wanted(visitor: Visitor,
     assert (refused_callers.get(row.id).decision, peers.get("CT 2").services) == ("registered", ["echo", "store"])
     assert "it has not called since" in text_of(visitor.get("/activity/refused").text)
 
-    refused_callers.accepted(calling="CT2", address="10.0.4.12")
+    refused_callers.resolve(calling="CT2", address="10.0.4.12")
     assert "Resolved it was let in just now" in text_of(visitor.get("/activity/refused").text)
-    refused_callers.refused(**told)  # type: ignore[arg-type]
+    refused_callers.record(**told)  # type: ignore[arg-type]
     assert "Resolved it was" not in text_of(visitor.get("/activity/refused").text)
 
 
 def test_a_refused_caller_is_registered_or_ignored(visitor: Visitor, dimse: None) -> None:
     for title in ("CT2", "NOISE"):
         sentence = f"{title} is not registered."
-        refused_callers.refused(
+        refused_callers.record(
             calling=title, called="PORTICO", address="10.0.4.12", reason="unknown", sentence=sentence
         )
-    by_title = {row.calling: row.id for row in refused_callers.every()}
+    by_title = {row.calling: row.id for row in refused_callers.list_all()}
     assert "CT2 is not registered." in visitor.get("/interfaces/peers/").text
 
     form = {**PEER, "label": "CT2", "ae_title": "CT2", "addresses": "10.0.4.12", "services": ["echo"]}
@@ -299,7 +299,7 @@ def test_a_peer_that_gave_no_sign_of_life_for_a_day_is_silent(visitor: Visitor, 
 
 def test_a_silent_peer_whose_last_call_failed_says_both(visitor: Visitor, dimse: None, admin: Actor) -> None:
     peer = peers.register("Viewer", ae_title="VIEWER", addresses=("10.0.4.17",), actor=admin)
-    peers.note(peer.id, ok=False, sentence="Nothing answers on 10.0.4.17:104.")
+    peers.record_echo(peer.id, ok=False, sentence="Nothing answers on 10.0.4.17:104.")
     assert "Failed 1" in text_of(visitor.get("/interfaces/peers/").text)
     Peer.update(last_seen=now() - timedelta(days=2)).execute()
 
@@ -314,9 +314,9 @@ def test_only_a_call_that_was_taken_is_a_sign_of_life(admin: Actor, site: None) 
     call = {"peer_id": peer.id, "role": "requestor", "calling": "A", "called": "B", "address": "10.0.0.1"}
 
     associations.open(**call, contexts=[])
-    assert peers.heard(peers.get("Viewer")) is None
+    assert peers.last_contact(peers.get("Viewer")) is None
     associations.open(**call, contexts=[{"accepted": True}])
-    assert peers.heard(peers.get("Viewer")) is not None
+    assert peers.last_contact(peers.get("Viewer")) is not None
 
 
 def test_a_peer_leads_to_its_own_associations_and_conflicts(visitor: Visitor, dimse: None, admin: Actor) -> None:

@@ -53,7 +53,7 @@ def test_an_association_that_was_released_fails_where_operations_within_it_did(a
         assert hourly_charts.associations(peer.id).failed == bool(failed)
         associations.close(done, outcome="released")
 
-    day = hourly_charts.of_peers([peer.id])[peer.id]
+    day = hourly_charts.for_peers([peer.id])[peer.id]
 
     assert (day.all, day.failed) == (2, 1)
     assert hourly_charts.associations(peer.id) == day
@@ -64,7 +64,7 @@ def test_the_days_of_many_peers_are_one_statement_that_reads_an_index_alone(admi
     called(ids[1], "aborted", hours_ago=1)
 
     with statements() as sent:
-        days = hourly_charts.of_peers(ids)
+        days = hourly_charts.for_peers(ids)
 
     assert [days[number].failed for number in ids] == [0, 1, 0]
     assert len(sent) == 1

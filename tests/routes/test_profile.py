@@ -21,7 +21,7 @@ from tests.fixtures.web import Visitor, account, refusal, text_of
 
 
 def test_a_user_reads_times_in_a_zone_of_his_own(visitor: Visitor, admin: Actor) -> None:
-    site_settings.put({"site.time_zone": "Europe/Zurich"}, actor=admin)
+    site_settings.change({"site.time_zone": "Europe/Zurich"}, actor=admin)
     device = devices.add("one", actor=admin)
     with writing():
         Device.update(last_seen=datetime(2020, 1, 1, 12, tzinfo=UTC)).where(Device.id == device.id).execute()
@@ -67,7 +67,7 @@ def a_key_that_ends(device: Device, days: float, admin: Actor) -> None:
 def test_a_key_that_ends_within_fourteen_days_waits_for_an_admin(visitor: Visitor, admin: Actor) -> None:
     device = devices.add("one", actor=admin)
     a_key_that_ends(device, 15, admin)
-    assert alerts.every() == []
+    assert alerts.list_all() == []
 
     a_key_that_ends(device, 6.5, admin)
     page = visitor.get("/jobs/").text
@@ -79,13 +79,13 @@ def test_a_key_that_ends_within_fourteen_days_waits_for_an_admin(visitor: Visito
     assert "2 device keys expire, the first in 3 days" in text_of(page)
     assert "/interfaces/devices/?sort=expires" in page
     devices.disable("one", actor=admin)
-    assert alerts.every() == []
+    assert alerts.list_all() == []
 
 
 def test_failed_storages_lead_to_the_one_or_to_their_list(visitor: Visitor, admin: Actor) -> None:
     for number in (1, 2):
         storage = storages.add(f"m{number}", "fs", path=str(runtime.current().storage_roots[0] / "x"), actor=admin)
-        storages.note(storage.id, state="failed", sentence="It is full.")
+        storages.record_test(storage.id, state="failed", sentence="It is full.")
         if number == 1:
             page = visitor.get("/jobs/").text
             assert "External storage m1 failed" in text_of(page)
@@ -131,7 +131,7 @@ def test_a_disk_that_fills_is_told_before_and_when_it_is_full(app: Flask, site: 
         runtime.start(replace(site, min_free=reserve))
         assert sentence in visitor.get("/jobs/").text
     runtime.start(site)
-    assert alerts.every() == []
+    assert alerts.list_all() == []
 
 
 def test_somebody_else_is_not_told_what_waits(reader: Visitor, admin: Actor) -> None:

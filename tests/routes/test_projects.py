@@ -139,7 +139,7 @@ def test_what_could_not_be_placed_keeps_its_names(visitor: Visitor) -> None:
 
 def test_only_a_site_admin_makes_and_renames_projects(reader: Visitor, stranger: Visitor, admin: Actor) -> None:
     project = a_project("Brain", actor=admin)
-    site_settings.put({"site.name": "West"}, actor=admin)
+    site_settings.change({"site.name": "West"}, actor=admin)
     for path in ("/data/projects/new", f"/data/projects/{project.id}/edit"):
         assert reader.get(path).status_code == 403
         assert stranger.get(path).status_code == 303

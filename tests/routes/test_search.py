@@ -33,7 +33,7 @@ def everything(dimse: None, admin: Actor) -> str:
     issued = api_keys.issue(devices.add("importer-east", actor=admin), name="rollout", actor=admin)
     peers.register("Reading room", ae_title="VIEWER3", host="10.7.0.3", port=104, actor=admin)
     storages.add("mirror-b", "fs", path=str(current().storage_roots[0] / "b"), actor=admin)
-    refused_callers.refused(
+    refused_callers.record(
         calling="CT9", called="PORTICO", address="10.7.0.9", reason="unknown", sentence="Not registered."
     )
     with writing():
@@ -132,7 +132,7 @@ def test_what_was_found_is_exported_from_there_by_an_admin(
     assert f'href="/exports/new?{address}"' in page
     assert "1.2.826.777.3.dcm" in visitor.get(f"/exports/new?{address}").text
 
-    grants.give(account(reader).id, "*", "ro", actor=admin)
+    grants.add(account(reader).id, "*", "ro", actor=admin)
     page = reader.get("/search", query_string={"q": text}).text
     assert "trial-a" in page
     assert "/exports/new" not in page

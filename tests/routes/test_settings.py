@@ -33,14 +33,14 @@ SECTIONS = {
 
 def test_each_section_is_saved_by_itself_and_shown(visitor: Visitor) -> None:
     for section, values in SECTIONS.items():
-        before = site_settings.every()
+        before = site_settings.get_all()
         answer = visitor.post(f"/settings/{section}", values, follow_redirects=True)
 
         assert "Saved." in answer.text
-        assert {key.partition(".")[0] for key, value in site_settings.every().items() if value != before[key]} == {
+        assert {key.partition(".")[0] for key, value in site_settings.get_all().items() if value != before[key]} == {
             section
         }
-    assert site_settings.every() == {
+    assert site_settings.get_all() == {
         "site.name": "West Campus",
         "site.time_zone": "Europe/Zurich",
         "dimse.enabled": True,
@@ -112,14 +112,14 @@ def test_what_changed_is_told_audited_and_listed_with_before_and_after(visitor: 
 def test_a_bad_setting_is_refused_beside_its_field_and_none_is_changed(
     visitor: Visitor, section: str, field: str, value: str, sentence: str
 ) -> None:
-    before = site_settings.every()
+    before = site_settings.get_all()
 
     answer = visitor.post(f"/settings/{section}", {**SECTIONS[section], field: value})
 
     refusal(answer, sentence)
     assert f'id="{field}-e"' in answer.text
     assert answer.text.count("autofocus") == 1
-    assert site_settings.every() == before
+    assert site_settings.get_all() == before
 
 
 def test_a_bad_field_keeps_no_other_section_from_being_saved(visitor: Visitor) -> None:
@@ -142,7 +142,7 @@ def test_settings_ask_the_database_at_most_fifteen_times(visitor: Visitor) -> No
 
 def test_times_are_those_of_the_site_with_utc_on_hover(visitor: Visitor, admin: Actor) -> None:
     devices.add("importer", actor=admin)
-    site_settings.put({"site.time_zone": "Pacific/Kiritimati"}, actor=admin)
+    site_settings.change({"site.time_zone": "Pacific/Kiritimati"}, actor=admin)
 
     page = visitor.get("/interfaces/devices/1").text
 
@@ -155,7 +155,7 @@ def test_a_form_without_its_fields_is_refused_in_words(visitor: Visitor, dimse: 
     for path in (*forms, "/settings/site", "/settings/dimse", "/settings/archive", "/settings/session"):
         assert visitor.post(path).status_code == 422
     assert visitor.post("/exports/new").status_code in (404, 422)
-    assert (devices.every(), peers.every(), storages.every()) == ([], [], [])
+    assert (devices.list_all(), peers.list_all(), storages.list_all()) == ([], [], [])
 
 
 def test_a_reserve_that_an_admin_sets_refuses_objects_and_is_told(
@@ -163,7 +163,7 @@ def test_a_reserve_that_an_admin_sets_refuses_objects_and_is_told(
 ) -> None:
     project = a_project("one", actor=admin)
     store(an_object(SOPInstanceUID="1.2.3"), project)
-    free = disk_reserve.room().free / site_settings.GIGABYTE
+    free = disk_reserve.archive_space().free / site_settings.GIGABYTE
 
     visitor.post("/settings/disk", {"floor": f"{free + 0.5:.3f}"})
 
@@ -179,8 +179,8 @@ def test_a_reserve_that_an_admin_sets_refuses_objects_and_is_told(
 
 
 def test_an_object_that_would_go_below_the_reserve_is_refused(admin: Actor, app: Flask) -> None:
-    room = disk_reserve.room()
-    site_settings.put({"disk.floor": str((room.free - 20_000_000) / site_settings.GIGABYTE)}, actor=admin)
+    room = disk_reserve.archive_space()
+    site_settings.change({"disk.floor": str((room.free - 20_000_000) / site_settings.GIGABYTE)}, actor=admin)
 
     disk_reserve.check()
     with pytest.raises(NoSpace):
@@ -188,9 +188,9 @@ def test_an_object_that_would_go_below_the_reserve_is_refused(admin: Actor, app:
 
 
 def test_nobody_goes_below_what_the_machine_keeps(admin: Actor, app: Flask) -> None:
-    assert disk_reserve.floor() == 1
-    site_settings.put({"disk.floor": "0"}, actor=admin)
-    assert disk_reserve.floor() == 1
+    assert disk_reserve.minimum_free() == 1
+    site_settings.change({"disk.floor": "0"}, actor=admin)
+    assert disk_reserve.minimum_free() == 1
 
 
 @pytest.mark.parametrize(
@@ -205,10 +205,10 @@ def test_who_may_throw_things_away_is_who_the_site_lets(
 
     for actor, may in ((key, device), (admin, user)):
         if may:
-            trash.require_thrower(actor)
+            trash.require_trash_right(actor)
         else:
             with pytest.raises(NotAllowed):
-                trash.throw("file", 1, actor=actor)
+                trash.move_to_trash("file", 1, actor=actor)
     assert visitor.get("/data/file/1/trash").status_code == (200 if user else 403)
     assert visitor.post("/data/file/1/trash").status_code == (303 if user else 403)
 

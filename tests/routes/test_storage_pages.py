@@ -216,7 +216,7 @@ def test_the_page_tells_what_its_jobs_were_by_few_statements_on_an_index(
     visitor: Visitor, bucket: Storage, admin: Actor
 ) -> None:
     furnish(bucket, admin)
-    storages.note(bucket.id, state="degraded", sentence="It replaced an object.", create_only=False)
+    storages.record_test(bucket.id, state="degraded", sentence="It replaced an object.", create_only=False)
 
     with statements() as sent:
         page = visitor.get(f"/interfaces/storages/{bucket.id}")
@@ -228,22 +228,22 @@ def test_the_page_tells_what_its_jobs_were_by_few_statements_on_an_index(
     assert "The next one begins in" in said
     assert "7 objects lie there now." in said
     assert "n39" in said
-    tests, exports = storage_history.month(bucket.id, "export", ZoneInfo("UTC")).rows
+    tests, exports = storage_history.last_30_days(bucket.id, "export", ZoneInfo("UTC")).rows
     assert sum(tests.all) in range(87, 91)
     assert sum(tests.failed) in (12, 13)
     assert (sum(exports.all), sum(exports.failed)) == (30, 3)
 
 
 def test_what_a_storage_holds_and_its_last_month_are_found_by_an_index(bucket: Storage, admin: Actor) -> None:
-    storages.note(bucket.id, state="ok", sentence="Fine.")
+    storages.record_test(bucket.id, state="ok", sentence="Fine.")
     tested = storages.by_id(bucket.id)
     asked = (
-        lambda: storage_history.holds([bucket.id]),
+        lambda: storage_history.job_totals([bucket.id]),
         lambda: storage_history.last_test(bucket.id),
-        lambda: storage_history.tested_by(tested, None),
-        lambda: storage_history.holds([bucket.id], "import"),
-        lambda: storage_history.last(bucket.id, most=8),
-        lambda: storage_history.month(bucket.id, "both", ZoneInfo("UTC")),
+        lambda: storage_history.export_that_tested(tested, None),
+        lambda: storage_history.job_totals([bucket.id], "import"),
+        lambda: storage_history.recent_transfers(bucket.id, most=8),
+        lambda: storage_history.last_30_days(bucket.id, "both", ZoneInfo("UTC")),
     )
     for ask in asked:
         with statements() as sent:
@@ -306,7 +306,7 @@ def test_removing_names_the_schedules_and_counts_the_imports_that_use_it(
 
 def test_the_list_tells_what_each_holds_and_its_tests(visitor: Visitor, bucket: Storage, admin: Actor) -> None:
     furnish(bucket, admin)
-    storages.note(bucket.id, state="ok", sentence="", create_only=True)
+    storages.record_test(bucket.id, state="ok", sentence="", create_only=True)
     page = text_of(visitor.get("/interfaces/storages/?sort=-tested").text)
     assert "research at s3.site.example:9000" in page
     assert "40,000,000 objects 40 GB" in page

@@ -111,7 +111,7 @@ def test_a_bad_storage_is_refused_beside_its_field(
 
     refusal(answer, sentence)
     assert f'id="{field}-e"' in answer.text
-    assert len(storages.every()) == 1
+    assert len(storages.list_all()) == 1
     assert not Job.select().exists()
 
 
@@ -150,10 +150,10 @@ def test_a_storage_is_removed_by_typing_its_label(visitor: Visitor, admin: Actor
     assert "Type <b>mirror</b> to confirm" in visitor.get(path).text
     refusal(visitor.post(path, {"sure": "miror"}), "Type mirror to confirm. Nothing was removed.")
     refusal(visitor.post(path), "Type mirror to confirm. Nothing was removed.")
-    assert len(storages.every()) == 1
+    assert len(storages.list_all()) == 1
 
     assert "mirror is removed." in visitor.post(path, {"sure": "mirror"}, follow_redirects=True).text
-    assert storages.every() == []
+    assert storages.list_all() == []
 
 
 def test_a_storage_in_use_is_not_removed(visitor: Visitor, admin: Actor, root: str) -> None:
@@ -172,7 +172,7 @@ def test_an_export_needs_a_storage_and_says_so(visitor: Visitor) -> None:
 
 def tried(job_id: int) -> None:
     """What the worker does with a dry run."""
-    runs.perform(job_id, lambda this: dry_run.run(this, destination=destinations.open_for(this.job)))
+    runs.perform(job_id, lambda this: dry_run.run(this, destination=destinations.open_storage(this.job)))
 
 
 def test_a_new_storage_is_for_export_and_import_and_a_new_export_has_sidecars(
@@ -194,18 +194,18 @@ def test_an_export_is_tried_confirmed_and_started(visitor: Visitor, admin: Actor
 
     assert "neuro/trial to mirror" in answer.text
     assert "Start this export" not in answer.text
-    (job,) = jobs.every()
+    (job,) = jobs.list_recent()
     tried(job.id)
     page = text_of(visitor.get(f"/jobs/{job.id}").text)
     assert "1 identifiable patient leaves the site." in page
     assert "1 object to be sent" in page
 
     refusal(visitor.post(f"/exports/{job.id}/start"), "tick that this is allowed")
-    assert exports.every() == []
+    assert exports.list_recent() == []
     answer = visitor.post(f"/exports/{job.id}/start", {"confirmed": "y"}, follow_redirects=True)
 
     assert "Cancel export" in answer.text
-    assert len(exports.every()) == 1
+    assert len(exports.list_recent()) == 1
     assert "neuro/trial" in visitor.get("/exports/").text
     assert visitor.get("/exports/?only=active").status_code == 200
 
@@ -216,7 +216,7 @@ def test_a_dry_run_of_what_lies_there_already_says_that_nothing_is_to_be_sent(
     store_vendor_file("CT_small.dcm", a_project("trial", actor=admin))
     storages.add("mirror", "fs", path=f"{root}/mirror", actor=admin)
     job = exports.start("neuro/trial", to="mirror", actor=admin)
-    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))
     again = exports.dry_run("neuro/trial", to="mirror", actor=admin)
     tried(again.id)
 
@@ -243,7 +243,7 @@ def test_the_form_of_an_export_has_as_many_rules_as_one_wants(visitor: Visitor, 
     fewer = visitor.post("/exports/new", {**form, "act": "remove-1"}).text
     assert 'value="{file}"' in fewer
     assert 'value="{subject}/{file}"' not in fewer
-    assert jobs.every() == []
+    assert jobs.list_recent() == []
 
 
 def test_a_form_of_an_export_is_filled_like_an_earlier_one(visitor: Visitor, admin: Actor, root: str) -> None:
@@ -279,7 +279,7 @@ def test_what_an_export_is_of_is_named_wherever_it_stands(visitor: Visitor, admi
     for path in (*pages, "/exports/schedules/", f"/exports/schedules/{row.id}"):
         assert of_session in text_of(visitor.get(path).text), path
     assert f'value="{name}"' in visitor.get(f"/exports/new?like={job.id}").text
-    trash.throw("session", session.id, actor=admin)
+    trash.move_to_trash("session", session.id, actor=admin)
     for path in (*pages, f"/exports/schedules/{row.id}"):
         assert f"{of_session}, which is no longer there" in text_of(visitor.get(path).text), path
 
@@ -294,16 +294,16 @@ def test_the_page_of_a_storage_says_what_its_test_found_only_once(
     told = {"bad": f"Listed: {found}", "warn": found, "ok": whole}[state]
     page, part = f"/interfaces/storages/{row.id}", {"HX-Request": "true", "HX-Request-Type": "partial"}
 
-    storages.note(row.id, state="failed", sentence="It was away before.")
+    storages.record_test(row.id, state="failed", sentence="It was away before.")
     assert text_of(visitor.get(page).text).count("It was away before.") == 1
     steps = [{"name": "Listed", "state": state, "sentence": "" if state == "ok" else found}]
     jobs.finish(job, "failed" if state == "bad" else "done", told, steps=steps)
-    storages.note(row.id, state={"bad": "failed", "warn": "degraded"}.get(state, state), sentence=told)
+    storages.record_test(row.id, state={"bad": "failed", "warn": "degraded"}.get(state, state), sentence=told)
 
     for headers in ({}, part):
         said = text_of(visitor.get(page, headers=headers).text)
         assert said.count(whole if state == "ok" else found) == 1
-    storages.note(row.id, state="failed", sentence="It is away since.")
+    storages.record_test(row.id, state="failed", sentence="It is away since.")
     assert text_of(visitor.get(page).text).count("It is away since.") == 1
 
 
@@ -316,7 +316,7 @@ def test_the_test_that_an_export_made_stands_on_the_page_of_its_storage(
 
     def export() -> int:
         job = exports.start("neuro/trial", to="mirror", actor=admin)
-        runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+        runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))
         return job.id
 
     first = export()
@@ -326,7 +326,7 @@ def test_the_test_that_an_export_made_stands_on_the_page_of_its_storage(
     assert "Read back : passed The same bytes, by their SHA-256." in told
     assert "tested" not in exports.get(second).result
     test = storages.request_test("mirror", actor=admin)
-    runs.perform(test, connection_test.climb)
+    runs.perform(test, connection_test.run_test)
     assert "before export " not in text_of(visitor.get(page).text)
     Path(f"{root}/mirror").rename(f"{root}/away")
     Storage.update(tested=now() + timedelta(seconds=1), state="failed").execute()
@@ -379,4 +379,4 @@ def test_a_bad_export_is_refused_and_none_begins(
 
     assert answer.status_code == 422
     assert 'class="err"' in answer.text
-    assert exports.every() == []
+    assert exports.list_recent() == []

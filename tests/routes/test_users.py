@@ -128,7 +128,7 @@ def test_what_is_granted_on_a_users_page_is_what_the_user_sees(visitor: Visitor,
     assert "Sees in fact 3 projects neuro/Brain read, 1 study neuro/Spine read, 0 studies cardio/Heart" in seen
     data = reader.get("/data/").text
     assert all(name in data for name in ("Brain", "Spine", "Heart"))
-    group = grants.of_user(account(reader).id)[0]
+    group = grants.for_user(account(reader).id)[0]
     taken = visitor.post(f"/users/{account(reader).id}/grants/{group.id}/take", follow_redirects=True)
     assert f"{reader.email} may no longer read in neuro." in text_of(taken.text)
     assert "Brain" not in reader.get("/data/").text
@@ -142,7 +142,7 @@ def test_the_same_place_again_only_changes_the_role_and_each_act_is_audited(
         give(visitor, reader, "neuro/Brain", role)
 
     number = account(reader).id
-    assert [(one.place, one.role) for one in grants.of_user(number)] == [("neuro/Brain", "rw")]
+    assert [(one.place, one.role) for one in grants.for_user(number)] == [("neuro/Brain", "rw")]
     acts = list(Audit.select().where(Audit.action.startswith("grant:")).order_by(Audit.id))
     assert [act.action for act in acts] == ["grant:given", "grant:changed"]
     assert (acts[1].detail["before"]["role"], acts[1].detail["after"]["role"]) == ("ro", "rw")
@@ -177,12 +177,12 @@ def test_a_role_that_is_none_and_a_grant_of_somebody_else_are_refused(
     visitor: Visitor, reader: Visitor, places: None, admin: Actor
 ) -> None:
     refusal(visitor.post(f"/users/{account(reader).id}/grants", {"place": "neuro", "role": "admin"}), "is no role.")
-    given = grants.give(account(reader).id, "neuro", "ro", actor=admin)
+    given = grants.add(account(reader).id, "neuro", "ro", actor=admin)
     with pytest.raises(Missing):
-        grants.take(account(visitor).id, given.id, actor=admin)
+        grants.remove(account(visitor).id, given.id, actor=admin)
     assert visitor.post("/users/4000/grants", {"place": "neuro", "role": "ro"}).status_code == 404
     with pytest.raises(NotAllowed):
-        grants.give(account(reader).id, "neuro", "rw", actor=users.actor(account(reader), ""))
+        grants.add(account(reader).id, "neuro", "rw", actor=users.actor(account(reader), ""))
 
 
 def test_the_whole_site_can_be_granted_but_for_what_could_not_be_placed(
@@ -211,14 +211,14 @@ def test_a_user_becomes_a_site_admin_and_is_none_any_more(visitor: Visitor, read
     acts = Audit.select().where(Audit.action == "user:role_changed").order_by(Audit.id)
     assert [act.detail["after"] for act in acts] == ["site admin", "user"]
     with pytest.raises(NotAllowed, match="last site admin"):
-        users.make_admin(account(visitor).id, False, actor=operator())
+        users.set_admin(account(visitor).id, False, actor=operator())
 
 
 def test_a_users_page_asks_the_database_at_most_fifteen_times(
     visitor: Visitor, reader: Visitor, places: None, admin: Actor
 ) -> None:
     for place in ("neuro", "cardio", "neuro/Brain"):
-        grants.give(account(reader).id, place, "ro", actor=admin)
+        grants.add(account(reader).id, place, "ro", actor=admin)
     for person in (reader, visitor):
         with statements() as sent:
             assert visitor.get(f"/users/{account(person).id}").status_code == 200

@@ -150,7 +150,7 @@ def test_who_can_free_space_signs_in_and_throws_away_and_it_is_written_down(up: 
     assert disk.number("SELECT count(*) FROM trash") == 1
     trash_id = disk.number("SELECT max(id) FROM trash")
     assert browser.post(f"/data/trash/{trash_id}/restore", "/password").status_code == 200
-    assert 0 < (disk.seen / "ballast").stat().st_size < MEGABYTES * ballast.MEGABYTE // ballast.SHARE
+    assert 0 < (disk.seen / "ballast").stat().st_size < MEGABYTES * ballast.MEGABYTE // ballast.DISK_SHARE
 
 
 def test_nothing_is_taken_in_and_the_sender_is_told_why(up: Up, disk: SmallDisk) -> None:
@@ -176,7 +176,7 @@ def test_without_any_ballast_what_is_stored_can_still_be_read(up: Up, disk: Smal
 
 def test_once_there_is_room_again_the_ballast_is_whole_again_and_objects_are_taken_in(up: Up, disk: SmallDisk) -> None:
     disk.empty()
-    whole = MEGABYTES * ballast.MEGABYTE // ballast.SHARE
+    whole = MEGABYTES * ballast.MEGABYTE // ballast.DISK_SHARE
     until(lambda: (disk.seen / "ballast").stat().st_blocks * 512 == whole)
     assert [sent.status for sent in store(up.dimse_port, [an_object()])] == [0]
     browser = Browser(up.url)
@@ -253,10 +253,10 @@ def test_notes_are_left_out_and_nothing_else_is(caplog: pytest.LogCaptureFixture
     done = associations.Progress(association_id=number, counts={"store": {long: 1}}, size=1)
     associations.refresh([done])
     associations.close(done, outcome="released", sentence=long)
-    job = retrieve_jobs.begin("get", actor=operator(), what=long, params={}, total=2, association_id=number)
-    retrieve_jobs.note(job, [], done=1, failed=0, size=1)
-    retrieve_jobs.end(job, state="done", sentence="", status=0)
-    refused_callers.refused(**call, reason="unknown", sentence=long)
+    job = retrieve_jobs.start("get", actor=operator(), what=long, params={}, total=2, association_id=number)
+    retrieve_jobs.record_progress(job, [], done=1, failed=0, size=1)
+    retrieve_jobs.finish(job, state="done", sentence="", status=0)
+    refused_callers.record(**call, reason="unknown", sentence=long)
     users.sign_in(EMAIL, PASSWORD, address="10.0.0.1" + long)
     assert (number, job) == (0, None)
     assert caplog.text.count("could not be written down, since the disk is full") == 4

@@ -46,7 +46,7 @@ def add(place: Place, admin: Actor, **changes: object) -> Storage:
 def test(row: Storage, admin: Actor) -> Job:
     """Save and test, in this process."""
     number = storages.request_test(row.label, actor=admin)
-    runs.perform(number, connection_test.climb)
+    runs.perform(number, connection_test.run_test)
     return jobs.get(number)
 
 
@@ -175,7 +175,7 @@ def test_a_store_that_gives_back_other_bytes_fails_its_test_and_is_cleared(
 ) -> None:
     def rule(request: Request) -> Answer | None:
         return (
-            Answer(200, b"x" * connection_test.SIZE)
+            Answer(200, b"x" * connection_test.TEST_OBJECT_SIZE)
             if request.method == "GET" and "list-type" not in request.path
             else None
         )
@@ -197,7 +197,7 @@ def test_credentials_lie_sealed_and_nowhere_else(juicefs: Place, site: Settings,
         assert b"planted" not in content
     assert "planted" not in rows + str(storages.view(row)) + str(jobs.view(Job.get()))
     assert credentials.reveal(storages.by_id(row.id)) == {"secret_key": "another-planted-secret"}
-    told = credentials.told(row)
+    told = credentials.describe(row)
     assert (told["set_by"], told["set_at"] is not None) == (admin.name, True)
     storages.remove("bucket", actor=admin)
     assert not Secret.select().exists()
@@ -295,7 +295,7 @@ def test_a_form_that_does_not_fit_is_refused_at_its_field(
     with pytest.raises(BadValue, match=words) as caught:
         add(place, admin, **change)
     assert caught.value.field == field
-    assert storages.every() == []
+    assert storages.list_all() == []
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_a_form_that_does_not_fit_is_refused_at_its_field(
 )
 def test_addresses_where_no_store_is_are_refused(address: str) -> None:
     with pytest.raises(NotAllowed, match="Choose another endpoint") as caught:
-        endpoints.refuse(address, "s3.site.example")
+        endpoints.refuse_address(address, "s3.site.example")
     assert caught.value.field == "endpoint"
 
 
@@ -321,28 +321,28 @@ def test_addresses_where_no_store_is_are_refused(address: str) -> None:
     ],
 )
 def test_addresses_of_a_hospital_and_of_the_world_are_allowed(address: str) -> None:
-    endpoints.refuse(address, "s3.site.example")
+    endpoints.refuse_address(address, "s3.site.example")
 
 
 @pytest.mark.parametrize("url", ["http://169.254.169.254", "http://[fe80::1]:80", "http://[::ffff:169.254.169.254]"])
 def test_an_endpoint_that_is_such_an_address_is_not_saved(url: str, site: Settings, admin: Actor) -> None:
     with pytest.raises(NotAllowed, match="link-local"):
         add(Place("any", "s3", {"bucket": "bucket", "endpoint": url}), admin)
-    assert storages.every() == []
+    assert storages.list_all() == []
 
 
 def test_a_storage_is_tested_again_after_four_hours(mirror: Storage, site: Settings) -> None:
-    assert health.sweep() == 0
-    storages.note(mirror.id, state="ok", sentence="Fine.")
-    assert health.sweep() == 0
-    Storage.update(tested=now() - health.EVERY - timedelta(seconds=1)).execute()
-    assert health.sweep() == 1
-    assert health.sweep() == 0
+    assert health.enqueue_due_tests() == 0
+    storages.record_test(mirror.id, state="ok", sentence="Fine.")
+    assert health.enqueue_due_tests() == 0
+    Storage.update(tested=now() - health.TEST_INTERVAL - timedelta(seconds=1)).execute()
+    assert health.enqueue_due_tests() == 1
+    assert health.enqueue_due_tests() == 0
     job = Job.get()
     assert (job.kind, job.params) == ("storage_test", {"storage": mirror.id})
-    runs.perform(job.id, connection_test.climb)
+    runs.perform(job.id, connection_test.run_test)
     assert storages.by_id(mirror.id).tested > now() - timedelta(minutes=1)
-    assert health.sweep() == 0
+    assert health.enqueue_due_tests() == 0
 
 
 def test_since_tells_how_long_a_storage_has_been_as_it_is(mirror: Storage, folder: Path, admin: Actor) -> None:
@@ -362,7 +362,7 @@ def test_an_export_to_a_storage_that_fails_its_test_copies_nothing(
     add_file(acquisition, "a.txt", b"a", admin)
     folder.rmdir()
     job = exports.start("lab/Trial", to="mirror", actor=admin)
-    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))
     assert storages.by_id(mirror.id).state == "failed"
     assert not JobItem.select().exists()
     assert "is not there" in jobs.get(job.id).sentence
@@ -376,7 +376,7 @@ def test_an_export_to_a_bucket_names_exactly_what_the_bucket_damages(
     add_file(acquisition, "large.bin", os.urandom(20 << 20), admin)
     add(place, admin, prefix=f"export-{place.name}")
     job = exports.start("lab/Trial", to="bucket", actor=admin)
-    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_for(this.job)))
+    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))
     items = {item.key.rpartition("/")[2]: item.state for item in JobItem.select()}
     assert items == {"small.bin": "verified", "large.bin": "verified" if place.keeps_parts else "failed"}
     assert jobs.get(job.id).state == ("done" if place.keeps_parts else "errors")
@@ -478,7 +478,7 @@ def test_a_storage_at_google_is_not_the_archive_by_another_way(site: Settings, a
     ],
 )
 def test_a_server_is_known_however_it_is_written(one: str, other: str, are_one: bool) -> None:
-    assert same_server.is_one(one, other) is same_server.is_one(other, one) is are_one
+    assert same_server.is_same(one, other) is same_server.is_same(other, one) is are_one
 
 
 @pytest.mark.parametrize(

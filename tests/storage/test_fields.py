@@ -7,7 +7,7 @@ import pytest
 
 from portal.access.actors import Actor
 from portal.errors import BadValue, BadValues, Taken
-from portal.refusals import Refusals
+from portal.refusals import ErrorCollector
 from portal.settings import Settings
 from portal.storage import fields, storages
 from tests.fixtures.web import Visitor, text_of
@@ -68,12 +68,12 @@ def test_a_change_names_each_field_too_and_asks_for_no_secret_that_stays(site: S
     with pytest.raises(BadValues) as caught:
         storages.edit("bucket", region="a b", bucket="elsewhere", actor=admin)
     assert refused(caught.value) == ["region", "secret_key"]
-    assert fields.of_changed(storages.get("bucket"), {"region": "eu-1"}, {})[1] is None
+    assert fields.clean_changes(storages.get("bucket"), {"region": "eu-1"}, {})[1] is None
 
 
 def test_a_defect_within_is_not_taken_for_a_refusal() -> None:
     def defect() -> None:
-        with Refusals() as refusals:
+        with ErrorCollector() as refusals:
             refusals.add(BadValue("It does not fit."))
             raise ZeroDivisionError
 

@@ -13,8 +13,8 @@ from portal.storage_drivers.azure import driver as azure
 from portal.storage_drivers.azure.driver import AzureStore
 from portal.storage_drivers.connect import endpoint
 from portal.storage_drivers.destination import Destination
-from portal.storage_drivers.store import Interrupted, NoPlace, Part
-from portal.storage_drivers.tokens import NotSignedIn
+from portal.storage_drivers.store import ContainerMissing, Interrupted, Part
+from portal.storage_drivers.tokens import CredentialsRefused
 from tests.fixtures.cloud_stores import ACCOUNT, ACCOUNT_KEY, CLIENT, Entra, answering, make_container
 from tests.fixtures.stores import LIMITS, Answer, Front, Place, Request, Running
 
@@ -49,8 +49,8 @@ def scripted(front: Front) -> Destination:
 
 def test_the_public_cloud_is_the_endpoint_where_none_is_given() -> None:
     config = azure_config.clean(PLACE)
-    assert azure_config.url_of(config) == "https://hospital.blob.core.windows.net"
-    assert azure_config.in_words(config) == "research-2027 at hospital.blob.core.windows.net"
+    assert azure_config.endpoint_url(config) == "https://hospital.blob.core.windows.net"
+    assert azure_config.describe(config) == "research-2027 at hospital.blob.core.windows.net"
 
 
 @pytest.mark.parametrize(
@@ -168,9 +168,9 @@ def test_a_wrong_key_and_a_missing_container_are_named(place: Place) -> None:
         lambda there: there.stat("x"),
         lambda there: put(there, "x", b""),
     ):
-        with pytest.raises(NotSignedIn, match="refuses the account key"):
+        with pytest.raises(CredentialsRefused, match="refuses the account key"):
             attempt(place.open(secret={"account_key": wrong}))
-        with pytest.raises(NoPlace, match="There is no container nowhere at"):
+        with pytest.raises(ContainerMissing, match="There is no container nowhere at"):
             attempt(place.open(container="nowhere"))
 
 
@@ -182,16 +182,16 @@ def refusal(status: int, code: str, headers: dict[str, str] | None = None) -> Ca
 @pytest.mark.parametrize(
     ("status", "code", "kind", "said"),
     [
-        (403, "AuthenticationFailed", NotSignedIn, "refuses the account key"),
+        (403, "AuthenticationFailed", CredentialsRefused, "refuses the account key"),
         (
             403,
             "AuthorizationPermissionMismatch",
             NotAllowed,
             r"may not write in the container research-2027.*blobs/write",
         ),
-        (403, "KeyBasedAuthenticationNotPermitted", NotSignedIn, "takes no account keys"),
-        (403, "AccountIsDisabled", NotSignedIn, "disabled"),
-        (404, "ContainerNotFound", NoPlace, "no container research-2027"),
+        (403, "KeyBasedAuthenticationNotPermitted", CredentialsRefused, "takes no account keys"),
+        (403, "AccountIsDisabled", CredentialsRefused, "disabled"),
+        (404, "ContainerNotFound", ContainerMissing, "no container research-2027"),
         (409, "BlobAlreadyExists", Taken, "that name"),
         (409, "BlobImmutableDueToPolicy", NotAllowed, "policy"),
         (412, "LeaseIdMissing", NotAllowed, "lease"),
@@ -227,7 +227,7 @@ def test_a_busy_store_is_waited_for_as_long_as_it_asks() -> None:
 def test_clocks_that_differ_are_named_as_the_cause() -> None:
     then = format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)
     answer = refusal(403, "AuthenticationFailed", {"Date": then})
-    with answering(answer) as front, pytest.raises(NotSignedIn, match="clocks"):
+    with answering(answer) as front, pytest.raises(CredentialsRefused, match="clocks"):
         list(scripted(front).list())
 
 
@@ -314,7 +314,7 @@ def test_a_client_that_is_refused_is_told_why(
     known, url = entra
     known.error = error
     steps = dict(by_client(secure_azurite, url).steps())
-    with pytest.raises(NotSignedIn, match=said) as raised:
+    with pytest.raises(CredentialsRefused, match=said) as raised:
         steps["Signed in"]()
     assert "planted-secret" not in raised.value.sentence
 
@@ -323,7 +323,7 @@ def test_a_client_whose_container_is_missing_is_told_so(secure_azurite: Place, e
     destination = by_client(secure_azurite, entra[1], container="nowhere")
     steps = dict(destination.steps())
     assert steps["Signed in"]() == "The client is known, and its secret fits."
-    with pytest.raises(NoPlace, match="no container nowhere"):
+    with pytest.raises(ContainerMissing, match="no container nowhere"):
         steps["Container found"]()
     make_container(secure_azurite, "nowhere")
     assert steps["Container found"]() == "The container nowhere is there."
@@ -331,5 +331,5 @@ def test_a_client_whose_container_is_missing_is_told_so(secure_azurite: Place, e
 
 def test_an_account_in_the_host_name_does_not_stand_in_the_path() -> None:
     config = azure_config.clean({**PLACE, "endpoint": "https://hospital.blob.stack.example"})
-    store = AzureStore(endpoint(azure_config.url_of(config)), config, b"k" * 16, None)
+    store = AzureStore(endpoint(azure_config.endpoint_url(config)), config, b"k" * 16, None)
     assert store._base == ""

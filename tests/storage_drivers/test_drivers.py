@@ -12,7 +12,7 @@ import pytest
 
 from portal.errors import BadValue, Damaged, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.storage_drivers.destination import Destination
-from portal.storage_drivers.store import Interrupted, NoPlace, Part
+from portal.storage_drivers.store import ContainerMissing, Interrupted, Part
 from tests.fixtures.free_ports import free_port
 from tests.fixtures.stores import (
     ALL,
@@ -296,7 +296,7 @@ def test_a_wrong_key_is_named(
 def test_a_missing_bucket_is_named(place: Place, prefix: str) -> None:
     destination = place.open(prefix, bucket="nowhere")
     for attempt in (lambda: list(destination.list()), lambda: put(destination, "object")):
-        with pytest.raises(NoPlace) as caught:
+        with pytest.raises(ContainerMissing) as caught:
             attempt()
         one_sentence(caught.value, "There is no bucket nowhere at 127.0.0.1")
 

@@ -20,11 +20,11 @@ from portal.models import Storage
 from portal.settings import Settings
 from portal.storage import providers, storages
 from portal.storage_drivers import object_keys
-from portal.storage_drivers.destination import NOT_AS_TAKEN_IN, OTHER_BYTES, Destination, Stat
+from portal.storage_drivers.destination import READ_BACK_DIFFERS, SOURCE_DAMAGED, Destination, Stat
 from portal.storage_drivers.filesystem import destination as filesystem_destination
 from portal.storage_drivers.filesystem import mounts, temporary_files
 from portal.storage_drivers.filesystem.driver import FileSystemStore
-from portal.storage_drivers.store import NoPlace
+from portal.storage_drivers.store import ContainerMissing
 from tests.fixtures.work import content_of, files_below
 
 CONTENT = b"some bytes of an image"
@@ -170,7 +170,7 @@ def test_of_objects_that_are_delivered_together_each_ends_for_itself(destination
     told = {content.key: error.sentence for content, error in zip(contents, errors, strict=True) if error}
     assert told.pop("a/other").startswith("Other content lies under this key")
     assert told.pop("../evil").endswith("cannot be the name of an object.")
-    assert told.pop("b/damaged") == told.pop("b/short") == NOT_AS_TAKEN_IN
+    assert told.pop("b/damaged") == told.pop("b/short") == SOURCE_DAMAGED
     assert "a link stands where a folder should be" in told.pop("a/other/below a file")
     assert told == {}
     arrived = files_below(folder)
@@ -187,7 +187,7 @@ def test_what_is_not_the_bytes_that_were_written_never_appears_and_the_archive_i
     content.chunks = lambda: iter([next(readings)[: len(CONTENT)]])
     [error] = destination.deliver([content, content_of("second", CONTENT)], overwrite=False)[:1]
     assert error is not None
-    assert error.sentence == OTHER_BYTES
+    assert error.sentence == READ_BACK_DIFFERS
     assert list(files_below(folder)) == ["second"]
 
 
@@ -209,18 +209,18 @@ def test_a_run_that_is_stopped_in_the_middle_leaves_nothing_of_what_it_wrote(
 def test_the_kind_of_a_file_system_is_known(path: str, kind: str) -> None:
     folder = os.open(path, os.O_RDONLY)
     try:
-        assert mounts.kind(mounts.number(folder)) == kind
+        assert mounts.file_system_type(mounts.mount_id(folder)) == kind
     finally:
         os.close(folder)
-    assert mounts.kind(b"no number") == ""
+    assert mounts.file_system_type(b"no number") == ""
 
 
 @pytest.mark.parametrize(
     ("kind", "is_known"), [("ext4", True), ("xfs", True), ("nfs4", False), ("fuse", False), ("", False)]
 )
 def test_only_file_systems_that_are_known_for_it_are_synced_as_a_whole(kind: str, is_known: bool) -> None:
-    assert temporary_files.syncs_together(kind, "6.1.0-30-amd64") is is_known
-    assert not temporary_files.syncs_together(kind, "5.7.19")
+    assert temporary_files.syncs_whole_file_system(kind, "6.1.0-30-amd64") is is_known
+    assert not temporary_files.syncs_whole_file_system(kind, "5.7.19")
 
 
 def test_files_and_folders_are_for_the_account_of_the_site_alone(destination: Destination, folder: Path) -> None:
@@ -330,7 +330,7 @@ def test_a_missing_object_is_missing(destination: Destination) -> None:
 
 def test_a_folder_that_is_not_mounted_is_said_and_never_made(destination: Destination, folder: Path) -> None:
     folder.rmdir()
-    with pytest.raises(NoPlace, match="Mount its disk or create it") as raised:
+    with pytest.raises(ContainerMissing, match="Mount its disk or create it") as raised:
         put(destination, "object")
     assert not raised.value.permanent
     assert not folder.exists()
@@ -360,8 +360,8 @@ def test_a_label_becomes_a_segment_that_every_store_takes(label: str, expected: 
 
 
 def test_a_segment_told_apart_keeps_its_ending_and_its_limit() -> None:
-    assert object_keys.told_apart("scan.dcm", 42) == "scan~0000002a.dcm"
-    assert len(object_keys.told_apart("ä" * 127, 42).encode()) <= 255
+    assert object_keys.with_row_number("scan.dcm", 42) == "scan~0000002a.dcm"
+    assert len(object_keys.with_row_number("ä" * 127, 42).encode()) <= 255
 
 
 def test_a_storage_stands_in_the_list_with_what_was_given(mirror: Storage, folder: Path) -> None:
@@ -418,7 +418,7 @@ def test_a_form_that_does_not_fit_is_refused_at_its_field_and_changes_nothing(
     with pytest.raises(error, match=words) as caught:
         storages.add(values.pop("label"), values.pop("provider"), actor=admin, **values)
     assert caught.value.field == field
-    assert [row.label for row in storages.every()] == ["mirror"]
+    assert [row.label for row in storages.list_all()] == ["mirror"]
 
 
 @pytest.mark.parametrize("below", ["", "data", "data/archive", "data/keys"])
@@ -440,7 +440,7 @@ def test_a_storage_may_be_for_one_group_or_one_project(project: object, folder: 
 def test_an_edited_storage_is_untested_again_where_its_place_changed(
     mirror: Storage, site: Settings, admin: Actor
 ) -> None:
-    storages.note(mirror.id, state="ok", sentence="fine")
+    storages.record_test(mirror.id, state="ok", sentence="fine")
     assert storages.edit("mirror", label="copy", actor=admin).state == "ok"
     row = storages.edit("copy", path=str(site.data / "storage" / "elsewhere"), actor=admin)
     assert (row.label, row.state) == ("copy", "untested")
@@ -451,7 +451,7 @@ def test_an_edited_storage_is_untested_again_where_its_place_changed(
 def test_a_removed_storage_is_gone_and_what_lies_there_stays(mirror: Storage, folder: Path, admin: Actor) -> None:
     (folder / "object").write_bytes(b"x")
     storages.remove("mirror", actor=admin)
-    assert storages.every() == []
+    assert storages.list_all() == []
     assert (folder / "object").exists()
     with pytest.raises(Missing, match="There is no storage 'mirror'"):
         storages.remove("mirror", actor=admin)

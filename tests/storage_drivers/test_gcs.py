@@ -15,9 +15,9 @@ from portal.storage_drivers import tokens
 from portal.storage_drivers.destination import Destination
 from portal.storage_drivers.gcs import config as gcs_config
 from portal.storage_drivers.gcs import driver as gcs
-from portal.storage_drivers.gcs.driver import GoogleStore
-from portal.storage_drivers.store import Interrupted, NoPlace, Upload
-from portal.storage_drivers.tokens import NotSignedIn, Tokens
+from portal.storage_drivers.gcs.driver import GCSStore
+from portal.storage_drivers.store import ContainerMissing, Interrupted, Upload
+from portal.storage_drivers.tokens import CredentialsRefused, TokenCache
 from tests.fixtures.cloud_stores import GoogleAccount, answering
 from tests.fixtures.stores import Answer, Front, Place, Request, Running
 
@@ -166,7 +166,7 @@ def test_a_token_is_renewed_before_it_ends_and_when_a_store_refuses_it(monkeypat
     clock = [1000.0]
     monkeypatch.setattr(tokens.time, "monotonic", lambda: clock[0])
     numbers = iter("1234")
-    held = Tokens(lambda: (next(numbers), 3600.0))
+    held = TokenCache(lambda: (next(numbers), 3600.0))
     assert (held.value(), held.value()) == ("1", "1")
     assert not held.forget("1"), "a fresh one that is refused would be refused again"
     clock[0] += 3301
@@ -193,7 +193,7 @@ def test_an_account_that_is_refused_is_told_why(
     account.refusal = {"error": "invalid_grant", "error_description": refusal}
     destination = replace(emulator, secret={"service_account": account.json(signs_in)}).open()
     for attempt in (lambda: dict(destination.steps())["Signed in"](), lambda: put(destination, "object", b"")):
-        with pytest.raises(NotSignedIn, match=said):
+        with pytest.raises(CredentialsRefused, match=said):
             attempt()
 
 
@@ -219,7 +219,7 @@ def test_a_missing_bucket_is_named(emulator: Place) -> None:
     assert emulator.open().stat("There is no bucket") is None
     destination = emulator.open(bucket="nowhere")
     for attempt in (lambda: list(destination.list()), lambda: put(destination, "object", b"x")):
-        with pytest.raises(NoPlace, match="There is no bucket nowhere at"):
+        with pytest.raises(ContainerMissing, match="There is no bucket nowhere at"):
             attempt()
 
 
@@ -231,13 +231,13 @@ def refusal(status: int, reason: str, message: str = "") -> Callable[[Request], 
 @pytest.mark.parametrize(
     ("status", "reason", "kind", "said"),
     [
-        (401, "authError", NotSignedIn, "refuses the service account"),
+        (401, "authError", CredentialsRefused, "refuses the service account"),
         (403, "forbidden", NotAllowed, r"may not write in the bucket research-2027.*storage\.objects\.create"),
         (403, "retentionPolicyNotMet", NotAllowed, "policy"),
         (403, "accountDisabled", NotAllowed, "billing"),
         (403, "quotaExceeded", NoSpace, "no quota left"),
         (403, "rateLimitExceeded", Interrupted, "cannot just now"),
-        (404, "notFound", NoPlace, "no bucket research-2027"),
+        (404, "notFound", ContainerMissing, "no bucket research-2027"),
         (412, "conditionNotMet", Taken, "that name"),
         (429, "rateLimitExceeded", Interrupted, "cannot just now"),
         (400, "invalidParameter", Unreachable, "invalidParameter"),
@@ -264,7 +264,7 @@ def test_a_denied_delete_names_the_right_that_is_lacking(scripted: Callable[[Fro
 def test_an_object_of_a_bucket_that_is_gone_is_no_missing_object(scripted: Callable[[Front], Destination]) -> None:
     with answering(refusal(404, "notFound", "The specified bucket does not exist.")) as front:
         for attempt in (lambda there: there.stat("object"), lambda there: list(there.read("object"))):
-            with pytest.raises(NoPlace, match="no bucket research-2027"):
+            with pytest.raises(ContainerMissing, match="no bucket research-2027"):
                 attempt(scripted(front))
 
 
@@ -435,6 +435,6 @@ def test_a_refused_token_is_renewed_once_and_the_request_sent_again(
 
 def test_an_upload_of_another_store_is_a_mistake_of_ours(emulator: Place) -> None:
     store = emulator.open()._store
-    assert isinstance(store, GoogleStore)
+    assert isinstance(store, GCSStore)
     with pytest.raises(TypeError):
         store.finish(Upload("name", ""))

@@ -14,7 +14,7 @@ from portal.jobs import jobs, runs
 from portal.models import Acquisition, Storage
 from portal.settings import Settings
 from portal.storage import connection_test, storages
-from portal.storage_drivers.store import NoPlace
+from portal.storage_drivers.store import ContainerMissing
 from tests.fixtures.work import Process, Valkey, add_files, files_below, until
 
 IS_ROOT = os.geteuid() == 0
@@ -71,7 +71,7 @@ def test_an_export_waits_for_its_disk_and_leaves_the_bare_folder_alone(
         assert jobs.get(job.id).state == "waiting"
         assert machine.holds() == files_below(folder) == {}
         machine.mount()
-        jobs.hasten(job.id, actor=admin)
+        jobs.run_now(job.id, actor=admin)
         ended(job.id, machine)
         assert len(machine.holds()) == 4
         assert files_below(folder) == {}
@@ -85,14 +85,14 @@ def ended(job_id: int, machine: Machine) -> None:
 
 def without_its_disk(row: Storage, folder: Path) -> Storage:
     """The storage as it is after a start without the disk that a test found at its folder."""
-    storages.note(row.id, state="ok", sentence="fine", mount=str(folder))
+    storages.record_test(row.id, state="ok", sentence="fine", mount=str(folder))
     return storages.by_id(row.id)
 
 
 def test_a_folder_without_its_disk_is_neither_read_nor_listed(mirror: Storage, folder: Path) -> None:
     destination = storages.open(without_its_disk(mirror, folder))
     for attempt in (lambda: destination.stat("a"), lambda: list(destination.list()), lambda: destination.delete("a")):
-        with pytest.raises(NoPlace, match="is not mounted") as caught:
+        with pytest.raises(ContainerMissing, match="is not mounted") as caught:
             attempt()
         assert not caught.value.permanent
 
@@ -129,7 +129,7 @@ def test_the_disk_of_the_site_itself_is_not_asked_for(mirror: Storage, site: Set
 
 def row_after_test(admin: Actor) -> Storage:
     number = storages.request_test("mirror", actor=admin)
-    runs.perform(number, connection_test.climb)
+    runs.perform(number, connection_test.run_test)
     return storages.get("mirror")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from portal.errors import Unreachable
-from portal.storage_drivers.multipart import Buffers, Lanes, Parts
+from portal.storage_drivers.multipart import Buffers, Parts, PartSender
 from tests.fixtures.stores import Front, Place, Request
 from tests.fixtures.work import until
 
@@ -62,7 +62,7 @@ def test_as_many_parts_go_at_once_as_there_are_lanes_and_no_more_are_made() -> N
         go_on.acquire()
         gone.append(part)
 
-    sending = threading.Thread(target=Lanes(3).send, args=(itertools.islice(made, 10), send))
+    sending = threading.Thread(target=PartSender(3).send, args=(itertools.islice(made, 10), send))
     sending.start()
     together.wait(20)
     assert next(made) == 3  # and one of them was ours: the fourth part was not made yet
@@ -75,7 +75,7 @@ def test_as_many_parts_go_at_once_as_there_are_lanes_and_no_more_are_made() -> N
 def test_lanes_are_closed_and_opened_while_parts_are_under_way() -> None:
     made = itertools.count()
     go_on = threading.Semaphore(0)
-    lanes = Lanes(3)
+    lanes = PartSender(3)
     lanes.open(1)
     sending = threading.Thread(target=lanes.send, args=(itertools.islice(made, 10), lambda _part: go_on.acquire()))
     sending.start()
@@ -102,7 +102,7 @@ def test_what_a_part_meets_is_raised_when_none_is_under_way_any_more() -> None:
         ended.append(part)
 
     with pytest.raises(Unreachable):
-        Lanes(2).send(iter(range(1000)), send)
+        PartSender(2).send(iter(range(1000)), send)
     assert len(begun) < 1000
     assert sorted([*ended, 1]) == sorted(begun)
 

@@ -15,10 +15,10 @@ import pytest
 
 from portal.models import Storage
 from portal.storage import providers
-from portal.storage_drivers.destination import NOT_AS_TAKEN_IN, Content, Destination
+from portal.storage_drivers.destination import SOURCE_DAMAGED, Content, Destination
 from portal.storage_drivers.filesystem import destination as filesystem_destination
 from portal.storage_drivers.filesystem import writer_processes
-from portal.storage_drivers.store import Extent
+from portal.storage_drivers.store import FileExtent
 from tests.fixtures.work import content_of, files_below, until
 
 
@@ -33,11 +33,11 @@ def has_open(process: int, folder: Path) -> bool:
 @pytest.fixture
 def destination(mirror: Storage) -> Iterator[Destination]:
     """A folder, in a process that has no scribe: a test before this one may have left some at rest."""
-    writer_processes.close()
+    writer_processes.stop_all()
     yield filesystem_destination.open_destination(
         mirror.config, mirror.prefix, {}, lanes=4, allowed=providers.allowed_folders()
     )
-    writer_processes.close()
+    writer_processes.stop_all()
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def segment(tmp_path: Path) -> Path:
 def lying(segment: Path, key: str, offset: int, size: int = 3000) -> Content:
     """An object whose bytes lie in the segment, and come from nowhere else."""
     body = segment.read_bytes()[offset : offset + size]
-    return replace(content_of(key, body), source=Extent(str(segment), offset), chunks=unasked)
+    return replace(content_of(key, body), source=FileExtent(str(segment), offset), chunks=unasked)
 
 
 def unasked() -> Iterator[bytes]:
@@ -87,8 +87,8 @@ def test_what_lies_on_a_disk_is_written_by_scribes_whichever_thread_brings_it(
         outcomes = list(pool.map(lambda bundle: destination.deliver(bundle, overwrite=False), bundles))
     assert outcomes == [[None] * 22] * 4
     assert files_below(folder) == {content.key: content.digest for bundle in bundles for content in bundle}
-    assert 1 <= len(children()) <= writer_processes.MOST
-    writer_processes.close()
+    assert 1 <= len(children()) <= writer_processes.MAX_WRITERS
+    writer_processes.stop_all()
     assert children() == set()
 
 
@@ -99,22 +99,22 @@ def test_what_a_scribe_cannot_write_says_why_not_and_the_others_are_there(
     destination.put("a/other", [other], size=5, digest=hashlib.sha256(other).hexdigest())
     destination.put("a/same", [segment.read_bytes()[:3000]], size=3000, digest=lying(segment, "", 0).digest)
     body = segment.read_bytes()[:3000]
-    gone = Extent(str(segment.with_name("gone")), 0)
+    gone = FileExtent(str(segment.with_name("gone")), 0)
     odd = [
-        replace(content_of("a/same", body), source=Extent(str(segment), 0)),
-        replace(content_of("a/other", body), source=Extent(str(segment), 0)),
-        replace(content_of("a/other/below a file", body), source=Extent(str(segment), 0)),
-        replace(content_of("b/damaged", body, digest="0" * 64), source=Extent(str(segment), 0)),
-        replace(content_of("b/beyond the end", body), source=Extent(str(segment), 199_000)),
+        replace(content_of("a/same", body), source=FileExtent(str(segment), 0)),
+        replace(content_of("a/other", body), source=FileExtent(str(segment), 0)),
+        replace(content_of("a/other/below a file", body), source=FileExtent(str(segment), 0)),
+        replace(content_of("b/damaged", body, digest="0" * 64), source=FileExtent(str(segment), 0)),
+        replace(content_of("b/beyond the end", body), source=FileExtent(str(segment), 199_000)),
         replace(content_of("b/moved away", body), source=gone),
-        replace(content_of("../evil", body), source=Extent(str(segment), 0)),
+        replace(content_of("../evil", body), source=FileExtent(str(segment), 0)),
     ]
     contents = [*odd, *(lying(segment, f"c/{number}", number * 1000) for number in range(20))]
     errors = destination.deliver(contents, overwrite=False)
     told = {content.key: error.sentence for content, error in zip(contents, errors, strict=True) if error}
     assert told.pop("a/other").startswith("Other content lies under this key")
     assert "a link stands where a folder should be" in told.pop("a/other/below a file")
-    assert told.pop("b/damaged") == NOT_AS_TAKEN_IN
+    assert told.pop("b/damaged") == SOURCE_DAMAGED
     assert told.pop("../evil").endswith("cannot be the name of an object.")
     assert told == {}
     arrived = files_below(folder)
@@ -149,7 +149,7 @@ def test_scribes_begin_before_many_objects_come_and_not_before_a_few(
     destination.expect(999)
     assert children() == set()
     destination.expect(1000)
-    until(lambda: len(children()) == writer_processes.MOST)
+    until(lambda: len(children()) == writer_processes.MAX_WRITERS)
     begun = children()
     contents = [lying(segment, f"a/{number}", number * 1000) for number in range(20)]
     assert destination.deliver(contents, overwrite=False) == [None] * 20
@@ -170,7 +170,7 @@ def test_a_scribe_that_is_killed_in_the_middle_of_its_work_costs_nothing(
     endless = tmp_path / "endless"
     os.mkfifo(endless)
     contents = bundle(segment, "a")
-    contents[10].source = Extent(str(endless), 0)
+    contents[10].source = FileExtent(str(endless), 0)
     with ThreadPoolExecutor(1) as pool:
         delivered = pool.submit(destination.deliver, contents, overwrite=False)
         until(lambda: any(has_open(child, folder) for child in children()))
@@ -185,7 +185,7 @@ def test_a_scribe_that_is_killed_in_the_middle_of_its_work_costs_nothing(
 def test_where_scribes_are_killed_their_threads_write_what_is_left(
     destination: Destination, segment: Path, folder: Path
 ) -> None:
-    bundles = [bundle(segment, str(number)) for number in range(3 * writer_processes.MOST)]
+    bundles = [bundle(segment, str(number)) for number in range(3 * writer_processes.MAX_WRITERS)]
     assert destination.deliver(bundles[0], overwrite=False) == [None] * 20
     for each in bundles[1:]:
         for child in children():
@@ -211,17 +211,17 @@ time.sleep(600)
 
 def test_a_scribe_ends_with_the_process_that_it_writes_for_however_that_ends(segment: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
-    files = [str(segment)] * writer_processes.LEAST
+    files = [str(segment)] * writer_processes.MIN_OBJECTS
     command = [sys.executable, "-c", PARENT, str(folder), lying(segment, "", 0).digest, *files]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
-            assert process.stdout.readline().decode().strip() == str([True] * writer_processes.LEAST)
+            assert process.stdout.readline().decode().strip() == str([True] * writer_processes.MIN_OBJECTS)
             [scribe] = children(process.pid)
         finally:
             process.kill()
     until(lambda: b"writer_processes" not in command_of(scribe))
-    assert len(files_below(folder)) == writer_processes.LEAST
+    assert len(files_below(folder)) == writer_processes.MIN_OBJECTS
 
 
 @pytest.mark.parametrize("begun", ["", "scribes.begin()\n"], ids=["at once", "begun before"])
@@ -231,10 +231,10 @@ def test_where_no_scribe_can_be_started_nothing_is_said_to_be_there(begun: str, 
     program = PARENT.replace("print(", f"base = os.open(folder, os.O_RDONLY)\n{full}{begun}print(").replace(
         "os.open(folder, os.O_RDONLY), objects", "base, objects"
     )
-    files = [str(segment)] * writer_processes.LEAST
+    files = [str(segment)] * writer_processes.MIN_OBJECTS
     command = [sys.executable, "-c", program.replace("time.sleep(600)", ""), str(folder), "0" * 64, *files]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (ended.returncode, ended.stdout.strip()) == (0, str([False] * writer_processes.LEAST)), ended.stderr
+    assert (ended.returncode, ended.stdout.strip()) == (0, str([False] * writer_processes.MIN_OBJECTS)), ended.stderr
     assert files_below(folder) == {}
 
 
@@ -242,7 +242,7 @@ def test_an_orphan_names_nothing_any_more(segment: Path, folder: Path, tmp_path:
     folder.mkdir(parents=True)
     endless = tmp_path / "endless"
     os.mkfifo(endless)
-    files = [str(segment)] * writer_processes.LEAST + [str(endless)]
+    files = [str(segment)] * writer_processes.MIN_OBJECTS + [str(endless)]
     command = [sys.executable, "-c", PARENT, str(folder), lying(segment, "", 0).digest, *files]
     with subprocess.Popen(command) as process:
         try:
@@ -273,9 +273,9 @@ def test_a_process_that_was_forked_leaves_the_scribes_of_its_parent_alone(segmen
     folder.mkdir(parents=True)
     begun = "base = os.open(folder, os.O_RDONLY)\nscribes.begin()\nprint("
     program = PARENT.replace("print(", begun, 1).replace("time.sleep(600)", FORKED)
-    files = [str(segment)] * writer_processes.LEAST
+    files = [str(segment)] * writer_processes.MIN_OBJECTS
     command = [sys.executable, "-c", program, str(folder), lying(segment, "", 0).digest, *files]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    answers = [str([True] * writer_processes.LEAST)] * 3
+    answers = [str([True] * writer_processes.MIN_OBJECTS)] * 3
     assert (ended.returncode, ended.stdout.splitlines()) == (0, answers), ended.stderr
-    assert len(files_below(folder)) == 3 * writer_processes.LEAST
+    assert len(files_below(folder)) == 3 * writer_processes.MIN_OBJECTS

@@ -7,7 +7,7 @@ from portal.access.actors import Actor
 from portal.errors import Busy
 from portal.exports import exports, plan
 from portal.jobs import jobs, runs
-from portal.jobs.runs import End, Run
+from portal.jobs.runs import Run, RunEnd
 from portal.models import Acquisition, Audit, File, Instance, Job, Project, Session, Storage, Study, Subject
 from portal.settings import Settings
 from portal.trash import move, restore, trash
@@ -15,7 +15,7 @@ from tests.fixtures.archive import a_project, an_object, store, upload
 from tests.fixtures.web import Visitor, text_of
 from tests.fixtures.work import add_copies
 
-COPIES = move.AT_ONCE + 100
+COPIES = move.FILES_PER_BLOCK + 100
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def live() -> tuple[int, int, int, int]:
 
 def throw(admin: Actor) -> tuple[int, int]:
     """Numbers in the trash and of the job."""
-    thrown = trash.throw("subject", Subject.get().id, actor=admin)
+    thrown = trash.move_to_trash("subject", Subject.get().id, actor=admin)
     assert thrown.job is not None
     return thrown.id, thrown.job
 
@@ -66,7 +66,7 @@ def test_much_is_hidden_and_restored_by_jobs_with_progress(much: Acquisition, ad
     assert live() == (0, 0, 0, 0)
     assert Instance.select().count() == 0
     thrown = trash.get(number)
-    assert (thrown.files, bool(trash.busy([thrown]))) == (COPIES + 2, False)
+    assert (thrown.files, bool(trash.active_jobs([thrown]))) == (COPIES + 2, False)
 
     asked = trash.request_restore(number, actor=admin)
     assert isinstance(asked, Job)
@@ -76,7 +76,7 @@ def test_much_is_hidden_and_restored_by_jobs_with_progress(much: Acquisition, ad
 
     job = jobs.get(asked.id)
     assert (job.state, job.done, job.total, live()) == ("done", COPIES + 2, COPIES + 2, before)
-    assert trash.every() == []
+    assert trash.list_newest() == []
     acts = [row.action for row in Audit.select().where(Audit.target_type == "subject")]
     assert acts[-2:] == ["subject:trashed", "subject:restored"]
 
@@ -109,7 +109,7 @@ def test_thrown_twice_at_once_it_is_in_the_trash_once(much: Acquisition, admin: 
     (_, first), (_, second) = throw(admin), throw(admin)
     for job_id in (first, second):
         runs.perform(job_id, move.run)
-    assert [row.files for row in trash.every()] == [COPIES + 2]
+    assert [row.files for row in trash.list_newest()] == [COPIES + 2]
     assert jobs.get(second).state == "done"
 
 
@@ -122,7 +122,7 @@ def test_a_person_is_told_beforehand_and_led_to_the_job(visitor: Visitor, much: 
     assert "1 subject" in text_of(visitor.get(f"/data/project/{Project.get().id}").text)
     assert "Being moved" in text_of(visitor.get("/data/trash").text)
     runs.perform(job.id, move.run)
-    assert visitor.post(f"/data/trash/{trash.every()[0].id}/restore").status_code == 303
+    assert visitor.post(f"/data/trash/{trash.list_newest()[0].id}/restore").status_code == 303
     assert "Being restored" in text_of(visitor.get("/data/trash").text)
     assert "Subject of neuro/trial" in text_of(visitor.get(f"/jobs/{Job.get(Job.kind == 'restore').id}").text)
 
@@ -132,12 +132,12 @@ def test_an_export_that_has_begun_sends_what_is_thrown_meanwhile(
 ) -> None:
     job = exports.start("neuro/trial", to="mirror", actor=admin)
 
-    def begun_then_thrown(this: Run) -> End:
+    def begun_then_thrown(this: Run) -> RunEnd:
         plan.plan(this)
         page = text_of(visitor.get(f"/data/subject/{Subject.get().id}/trash").text)
         assert "1 export of this project goes on: what it lists is still sent" in page
-        trash.throw("subject", Subject.get().id, actor=admin)
-        return exports.run(this, destination=destinations.open_for(this.job))
+        trash.move_to_trash("subject", Subject.get().id, actor=admin)
+        return exports.run(this, destination=destinations.open_storage(this.job))
 
     runs.perform(job.id, begun_then_thrown)
     assert jobs.get(job.id).sentence == "2 objects arrived whole."

@@ -13,7 +13,7 @@ from portal.dashboard import search
 from portal.errors import BadValue, Missing, NotAllowed
 from portal.exports import plan
 from portal.ingest import conflicts
-from portal.listing import Asked
+from portal.listing import ListRequest
 from portal.maintenance import reindex
 from portal.models import Acquisition, Audit, Blob, File, Instance, Project, Session, Study, Subject
 from portal.query import find, retrieve
@@ -21,7 +21,7 @@ from portal.settings import Settings
 from portal.trash import trash
 from portal.tree import container_page, containers, files
 from portal.tree import lists as tree_lists
-from portal.tree.walk import Part
+from portal.tree.walk import ProjectPart
 from tests.fixtures.archive import a_project, an_object, dump, store, upload
 from tests.fixtures.web import Visitor, text_of
 
@@ -76,13 +76,13 @@ def test_what_is_thrown_is_hidden_everywhere_and_comes_back_as_it_was(
     scope = rights.scope(admin)
     before = (counted(), File.select().count(), [row.name for row in File.select().order_by(File.id)])
 
-    thrown = trash.throw(kind, target(kind), actor=admin)
+    thrown = trash.move_to_trash(kind, target(kind), actor=admin)
 
     assert (found(admin), sent(admin), Instance.select().count()) == (left, left, left)
     look = files.get if kind == "file" else partial(containers.get, kind)
     with pytest.raises(Missing):
         look(target(kind), scope)
-    lying, _size = plan.count(Part(project=study.subject.project_id)) or (0, 0)
+    lying, _size = plan.count_objects(ProjectPart(project=study.subject.project_id)) or (0, 0)
     assert lying == File.select().where(File.deleted_at.is_null()).count()
     assert Blob.select().count() == 5
 
@@ -91,7 +91,7 @@ def test_what_is_thrown_is_hidden_everywhere_and_comes_back_as_it_was(
     assert (outcome.back, outcome.held, outcome.stayed) == (thrown.files, 0, 0)
     assert (found(admin), sent(admin)) == (4, 4)
     assert (counted(), File.select().count(), [row.name for row in File.select().order_by(File.id)]) == before
-    assert trash.every() == []
+    assert trash.list_newest() == []
     assert [row.action for row in Audit.select().where(Audit.target_type == kind)][-2:] == [
         f"{kind}:trashed",
         f"{kind}:restored",
@@ -100,21 +100,21 @@ def test_what_is_thrown_is_hidden_everywhere_and_comes_back_as_it_was(
 
 def test_a_thrown_subject_is_in_no_list_and_no_search(study: Session, admin: Actor) -> None:
     scope = rights.scope(admin)
-    project = container_page.place("project", study.subject.project_id, scope)
+    project = container_page.get("project", study.subject.project_id, scope)
     label = study.subject.label
-    assert listing.find(tree_lists.children(project), Asked()).total == 1
-    trash.throw("subject", study.subject_id, actor=admin)
-    assert listing.find(tree_lists.children(project), Asked()).total == 0
-    assert listing.find(tree_lists.projects(scope), Asked()).rows[0].inside == 0
-    assert containers.every("session", scope).rows == []
-    assert containers.every("acquisition", scope).rows == []
+    assert listing.find(tree_lists.children(project), ListRequest()).total == 1
+    trash.move_to_trash("subject", study.subject_id, actor=admin)
+    assert listing.find(tree_lists.children(project), ListRequest()).total == 0
+    assert listing.find(tree_lists.projects(scope), ListRequest()).rows[0].inside == 0
+    assert containers.list_all("session", scope).rows == []
+    assert containers.list_all("acquisition", scope).rows == []
     assert list(search.find(label, scope, is_admin=True)) == []
 
 
 def test_what_arrives_for_a_thrown_session_makes_it_seen_again_without_what_was_in_it(
     study: Session, admin: Actor
 ) -> None:
-    thrown = trash.throw("subject", study.subject_id, actor=admin)
+    thrown = trash.move_to_trash("subject", study.subject_id, actor=admin)
     store(an_object(SOPInstanceUID="1.2.9", SeriesInstanceUID="1.2.4.0"), study.subject.project)
     assert (Session.select().count(), found(admin)) == (1, 1)
     assert containers.get("session", study.id, rights.scope(admin)).label == study.label
@@ -125,20 +125,20 @@ def test_what_arrives_for_a_thrown_session_makes_it_seen_again_without_what_was_
 
 
 def test_an_object_that_came_again_stays_in_the_trash_once_restored(study: Session, admin: Actor) -> None:
-    thrown = trash.throw("session", study.id, actor=admin)
+    thrown = trash.move_to_trash("session", study.id, actor=admin)
     store(an_object(SOPInstanceUID="1.2.3.0", SeriesInstanceUID="1.2.4.0", SeriesNumber="0"), study.subject.project)
 
     outcome = trash.restore(thrown.id, actor=admin)
 
     assert (outcome.back, outcome.stayed, found(admin)) == (4, 1, 4)
     assert "stays in the trash" in outcome.sentence
-    assert [row.files for row in trash.every()] == [1]
+    assert [row.files for row in trash.list_newest()] == [1]
     again = trash.restore(thrown.id, actor=admin)
     assert (again.back, again.stayed) == (0, 1)
 
 
 def test_other_content_that_came_meanwhile_makes_the_restored_one_a_conflict(study: Session, admin: Actor) -> None:
-    thrown = trash.throw("session", study.id, actor=admin)
+    thrown = trash.move_to_trash("session", study.id, actor=admin)
     store(an_object(SOPInstanceUID="1.2.3.0", SeriesInstanceUID="1.2.4.0", ImageComments="new"), study.subject.project)
 
     outcome = trash.restore(thrown.id, actor=admin)
@@ -150,7 +150,7 @@ def test_other_content_that_came_meanwhile_makes_the_restored_one_a_conflict(stu
 def test_another_patient_under_the_uid_meanwhile_makes_the_restored_ones_conflicts(
     study: Session, admin: Actor
 ) -> None:
-    thrown = trash.throw("subject", study.subject_id, actor=admin)
+    thrown = trash.move_to_trash("subject", study.subject_id, actor=admin)
     store(an_object(SOPInstanceUID="1.2.9", PatientID="another"), study.subject.project)
     outcome = trash.restore(thrown.id, actor=admin)
     assert (outcome.back, outcome.held, found(admin)) == (5, 4, 1)
@@ -159,22 +159,22 @@ def test_another_patient_under_the_uid_meanwhile_makes_the_restored_ones_conflic
 def test_an_open_conflict_waits_in_the_trash_and_comes_back_open(project: Project, admin: Actor) -> None:
     store(an_object(), project)
     store(an_object(ImageComments="other"), project)
-    conflict = conflicts.every()[0]
-    thrown = trash.throw("subject", Subject.get().id, actor=admin)
-    assert (conflicts.count(), conflicts.every(), conflicts.every(None)) == (0, [], [])
+    conflict = conflicts.list_newest()[0]
+    thrown = trash.move_to_trash("subject", Subject.get().id, actor=admin)
+    assert (conflicts.count(), conflicts.list_newest(), conflicts.list_newest(None)) == (0, [], [])
     with pytest.raises(BadValue, match="in the trash"):
         conflicts.resolve(conflict.id, "replace", actor=admin)
     trash.restore(thrown.id, actor=admin)
-    assert [row.id for row in conflicts.every()] == [conflict.id]
+    assert [row.id for row in conflicts.list_newest()] == [conflict.id]
 
 
 @pytest.mark.parametrize("choice", ["keep", "replace"])
 def test_a_decision_survives_the_trash(project: Project, admin: Actor, choice: str) -> None:
     store(an_object(), project)
     store(an_object(ImageComments="other"), project)
-    conflicts.resolve(conflicts.every()[0].id, choice, actor=admin)
+    conflicts.resolve(conflicts.list_newest()[0].id, choice, actor=admin)
     before = [(row.file_id, row.state) for row in Instance.select().order_by(Instance.file)]
-    thrown = trash.throw("subject", Subject.get().id, actor=admin)
+    thrown = trash.move_to_trash("subject", Subject.get().id, actor=admin)
     trash.restore(thrown.id, actor=admin)
     assert [(row.file_id, row.state) for row in Instance.select().order_by(Instance.file)] == before
 
@@ -182,23 +182,23 @@ def test_a_decision_survives_the_trash(project: Project, admin: Actor, choice: s
 def test_restoring_says_what_became_of_an_object_by_its_decision(project: Project, admin: Actor) -> None:
     store(an_object(), project)
     store(an_object(ImageComments="other"), project)
-    conflict = conflicts.every()[0]
+    conflict = conflicts.list_newest()[0]
     conflicts.resolve(conflict.id, "replace", actor=admin)
-    thrown = trash.throw("file", conflict.file_id, actor=admin)
+    thrown = trash.move_to_trash("file", conflict.file_id, actor=admin)
     store(an_object(), project)
     outcome = trash.restore(thrown.id, actor=admin)
     assert (outcome.back, outcome.held, outcome.replaced) == (1, 0, 1)
     assert "shown in place of what came meanwhile" in outcome.sentence
     assert Instance.get(Instance.state == "current").file_id == conflict.file_id
     conflicts.resolve(conflict.id, "keep", actor=admin)
-    outcome = trash.restore(trash.throw("file", conflict.file_id, actor=admin).id, actor=admin)
+    outcome = trash.restore(trash.move_to_trash("file", conflict.file_id, actor=admin).id, actor=admin)
     assert (outcome.held, outcome.hidden) == (0, 1)
     assert "is hidden, as was decided" in outcome.sentence
 
 
 def test_things_thrown_one_by_one_are_restored_one_by_one(study: Session, admin: Actor) -> None:
-    one = trash.throw("file", File.get().id, actor=admin)
-    whole = trash.throw("subject", study.subject_id, actor=admin)
+    one = trash.move_to_trash("file", File.get().id, actor=admin)
+    whole = trash.move_to_trash("subject", study.subject_id, actor=admin)
     assert (one.files, whole.files) == (1, 4)
     trash.restore(one.id, actor=admin)
     assert found(admin) == 1
@@ -208,7 +208,7 @@ def test_things_thrown_one_by_one_are_restored_one_by_one(study: Session, admin:
 
 
 def test_a_new_index_leaves_out_what_is_in_the_trash(study: Session, admin: Actor) -> None:
-    thrown = trash.throw("acquisition", Acquisition.get().id, actor=admin)
+    thrown = trash.move_to_trash("acquisition", Acquisition.get().id, actor=admin)
     before = dump()
     reindex.run()
     assert dump() == before
@@ -219,14 +219,14 @@ def test_a_new_index_leaves_out_what_is_in_the_trash(study: Session, admin: Acto
 def test_only_an_admin_throws_and_restores(study: Session, admin: Actor) -> None:
     somebody = Actor(type="user", id="2", name="reader@site.example")
     with pytest.raises(NotAllowed):
-        trash.throw("session", study.id, actor=somebody)
-    thrown = trash.throw("session", study.id, actor=admin)
+        trash.move_to_trash("session", study.id, actor=somebody)
+    thrown = trash.move_to_trash("session", study.id, actor=admin)
     with pytest.raises(NotAllowed):
         trash.restore(thrown.id, actor=somebody)
     with pytest.raises(Missing, match="number 99"):
         trash.restore(99, actor=admin)
     with pytest.raises(BadValue):
-        trash.throw("project", study.subject.project_id, actor=admin)
+        trash.move_to_trash("project", study.subject.project_id, actor=admin)
 
 
 def test_the_sentence_about_the_trash_has_a_button_that_takes_it_back(visitor: Visitor, study: Session) -> None:
@@ -258,7 +258,7 @@ def test_each_level_is_thrown_and_restored_from_its_pages(
     assert "is in the trash" in text_of(answer.text)
     assert visitor.get(address).status_code == 404
     assert "1 thing" in visitor.get("/data/trash").text
-    thrown = trash.every()[0]
+    thrown = trash.list_newest()[0]
     answer = visitor.post(f"/data/trash/{thrown.id}/restore", follow_redirects=True)
     assert "back." in text_of(answer.text)
     assert "The trash is empty" in answer.text

@@ -35,34 +35,34 @@ def project(site: Settings, admin: Actor) -> Project:
 def test_each_level_counts_what_lies_in_it_at_whatever_depth(project: Project, level: str) -> None:
     ids = [row.id for row in LEVELS[level].select()]
     with statements() as sent:
-        found = container_sizes.of(level, ids)
+        found = container_sizes.for_containers(level, ids)
     assert sum(amount.files for amount in found.values()) == 7
     assert sum(amount.size for amount in found.values()) == sum(blob.size for blob in Blob.select())
     assert len(sent) <= 2
 
 
 def test_what_is_in_the_trash_is_not_counted(project: Project, admin: Actor) -> None:
-    before = container_sizes.of("project", [project.id])[project.id]
-    thrown = trash.throw("session", Session.get().id, actor=admin)
-    after = container_sizes.of("project", [project.id])[project.id]
+    before = container_sizes.for_containers("project", [project.id])[project.id]
+    thrown = trash.move_to_trash("session", Session.get().id, actor=admin)
+    after = container_sizes.for_containers("project", [project.id])[project.id]
     assert (before.files - after.files, before.size - after.size) == (thrown.files, thrown.size)
 
 
 def test_a_large_site_is_counted_beforehand(project: Project, admin: Actor) -> None:
     assert container_sizes.refresh() is False
-    live = container_sizes.of("project", [project.id])
-    assert container_sizes.of("project", [project.id], at_once=1) == {}
+    live = container_sizes.for_containers("project", [project.id])
+    assert container_sizes.for_containers("project", [project.id], at_once=1) == {}
     assert container_sizes.refresh(at_once=1) is True
-    assert container_sizes.of("project", [project.id], at_once=1) == live
+    assert container_sizes.for_containers("project", [project.id], at_once=1) == live
     assert container_sizes.refresh(at_once=1) is False
     assert Usage.select().count() == Project.select().count()
     for at_once in (1, 100):
-        by = container_sizes.sums("project", at_once=at_once)
+        by = container_sizes.size_columns("project", at_once=at_once)
         assert Project.select(by.files, by.size).where(Project.id == project.id).tuples().get() == live[project.id]
 
 
 def test_the_ways_into_a_session_are_named_with_their_counts(project: Project, admin: Actor) -> None:
-    found = file_sources.into("session", Session.get().id)
+    found = file_sources.for_container("session", Session.get().id)
     assert (found.total, found.files) == (2, 3)
     assert [(way.origin.type, way.files) for way in found.shown] == [("peer", 2), ("user", 1)]
     assert all(way.first <= way.last and way.first.tzinfo for way in found.shown)
@@ -88,5 +88,5 @@ def test_the_pages_of_data_cost_few_statements_and_say_how_much_there_is(visitor
 def test_an_empty_project_holds_nothing(site: Settings, admin: Actor) -> None:
     project = a_project(actor=admin)
     containers.add_subject(project.id, "S", actor=admin)
-    assert container_sizes.of("project", [project.id]) == {}
-    assert container_sizes.of("subject", []) == {}
+    assert container_sizes.for_containers("project", [project.id]) == {}
+    assert container_sizes.for_containers("subject", []) == {}

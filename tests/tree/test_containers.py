@@ -7,9 +7,9 @@ import pytest
 from portal import models, site_settings
 from portal.access import rights
 from portal.access.actors import Actor, operator
-from portal.access.rights import NOTHING
+from portal.access.rights import NO_ACCESS
 from portal.errors import BadValue, Missing, NotAllowed, Taken
-from portal.listing import Page
+from portal.listing import PageRequest
 from portal.models import Audit, Grant, Group, Project, Session, Subject, User
 from portal.tree import containers
 
@@ -76,7 +76,7 @@ def test_two_spellings_of_one_letter_are_one_label(project: Project) -> None:
     containers.add_subject(project.id, composed, actor=operator())
     with pytest.raises(Taken):
         containers.add_subject(project.id, decomposed, actor=operator())
-    assert containers.lookup(["imaging", "CT trial", composed], scope()).label == decomposed
+    assert containers.get_by_path(["imaging", "CT trial", composed], scope()).label == decomposed
 
 
 def test_a_project_is_found_by_its_path_and_only_by_that(project: Project) -> None:
@@ -114,7 +114,7 @@ def test_an_ae_title_belongs_to_one_project_or_to_the_site(project: Project) -> 
 def test_the_site_cannot_take_the_ae_title_of_a_project(project: Project) -> None:
     containers.add_project("imaging/MR", "TRIAL_MR", actor=operator())
     with pytest.raises(Taken, match="TRIAL_MR"):
-        site_settings.put({"dimse.ae_title": "TRIAL_MR", "dimse.port": 11113}, actor=operator())
+        site_settings.change({"dimse.ae_title": "TRIAL_MR", "dimse.port": 11113}, actor=operator())
     assert (site_settings.get("dimse.ae_title"), site_settings.get("dimse.port")) == ("PORTICO", 11112)
 
 
@@ -142,18 +142,18 @@ def test_a_tree_is_built_and_found_from_group_to_acquisition(project: Project) -
     session = containers.add_session(subject.id, "ses-01", uid="1.2.3", timestamp=moment, actor=operator())
     acquisition = containers.add_acquisition(session.id, "T1", uid="1.2.3.4", actor=operator())
     path = ["imaging", "CT trial", "sub-01", "ses-01", "T1"]
-    assert containers.lookup(path, scope()) == acquisition
-    assert containers.lookup(path[:4], scope()) == session
+    assert containers.get_by_path(path, scope()) == acquisition
+    assert containers.get_by_path(path[:4], scope()) == session
     assert containers.project_of(acquisition) == project
     assert containers.get("session", session.id, scope()).timestamp == moment
     assert containers.children("subject", subject.id, scope()).rows == [session]
-    assert containers.every("acquisition", scope()).rows == [acquisition]
+    assert containers.list_all("acquisition", scope()).rows == [acquisition]
 
 
 @pytest.mark.parametrize("path", [[], ["imaging"], ["a"] * 6])
 def test_a_path_of_no_level_is_refused(path: list[str]) -> None:
     with pytest.raises(BadValue):
-        containers.lookup(path, scope())
+        containers.get_by_path(path, scope())
 
 
 def test_a_uid_is_checked_and_unique_where_it_must_be(project: Project) -> None:
@@ -171,7 +171,7 @@ def test_sessions_without_a_uid_may_share_a_label(project: Project) -> None:
     subject = containers.add_subject(project.id, "sub-01", actor=operator())
     first = containers.add_session(subject.id, "visit", actor=operator())
     containers.add_session(subject.id, "visit", actor=operator())
-    assert containers.lookup(["imaging", "CT trial", "sub-01", "visit"], scope()) == first
+    assert containers.get_by_path(["imaging", "CT trial", "sub-01", "visit"], scope()) == first
 
 
 def test_each_container_says_who_made_it(project: Project) -> None:
@@ -195,7 +195,7 @@ def test_only_an_admin_adds_groups_and_projects(reader: Actor) -> None:
 
 
 def test_who_may_read_a_project_may_not_add_to_it(project: Project, reader: Actor) -> None:
-    assert containers.every("project", rights.scope(reader)).rows == [project]
+    assert containers.list_all("project", rights.scope(reader)).rows == [project]
     with pytest.raises(NotAllowed, match="not add"):
         containers.add_subject(project.id, "sub-01", actor=reader)
 
@@ -207,7 +207,7 @@ def test_who_may_write_to_a_project_adds_to_it(project: Project, reader: Actor) 
 
 def test_a_key_for_reading_adds_nothing(project: Project) -> None:
     narrowed = Actor(type="device", id="1", is_admin=True, read_only=True)
-    assert containers.every("project", rights.scope(narrowed)).total == 1
+    assert containers.list_all("project", rights.scope(narrowed)).total == 1
     with pytest.raises(NotAllowed):
         containers.add_group("g2", actor=narrowed)
     with pytest.raises(NotAllowed):
@@ -225,23 +225,23 @@ def test_what_is_out_of_scope_is_missing_at_every_level(project: Project, reader
         with pytest.raises(Missing):
             containers.children(kind, number, seen)
     with pytest.raises(Missing):
-        containers.lookup(["secret", "P", "sub-01"], seen)
+        containers.get_by_path(["secret", "P", "sub-01"], seen)
     with pytest.raises(Missing):
         containers.group("secret", actor=reader)
     with pytest.raises(Missing):
         containers.add_session(subject.id, "x", actor=reader)
     assert [group.code for group in containers.groups(actor=reader).rows] == ["imaging"]
-    assert containers.every("subject", seen).rows == []
-    assert containers.every("project", NOTHING).rows == []
+    assert containers.list_all("subject", seen).rows == []
+    assert containers.list_all("project", NO_ACCESS).rows == []
 
 
 def test_a_list_comes_in_pages_and_in_the_wanted_order(project: Project) -> None:
     rows = [containers.add_subject(project.id, label, actor=operator()) for label in ("c", "a", "b")]
-    part = containers.children("project", project.id, scope(), Page(limit=2, sort=(("label", True),)))
+    part = containers.children("project", project.id, scope(), PageRequest(limit=2, sort=(("label", True),)))
     assert ([row.label for row in part.rows], part.total) == (["c", "b"], 3)
-    rest = containers.every("subject", scope(), Page(after=rows[0].id))
+    rest = containers.list_all("subject", scope(), PageRequest(after=rows[0].id))
     assert [row.label for row in rest.rows] == ["a", "b"]
-    assert [row.label for row in containers.every("subject", scope(), Page(limit=1, skip=1)).rows] == ["a"]
+    assert [row.label for row in containers.list_all("subject", scope(), PageRequest(limit=1, skip=1)).rows] == ["a"]
 
 
 def test_a_view_has_the_ids_of_the_rest_interface(project: Project) -> None:

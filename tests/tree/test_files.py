@@ -6,7 +6,7 @@ import pytest
 
 from portal.access import rights
 from portal.access.actors import operator
-from portal.access.rights import NOTHING, Scope
+from portal.access.rights import NO_ACCESS, Scope
 from portal.dicom import elements, file_meta
 from portal.errors import BadValue, Missing, NotDicom
 from portal.models import File, Project
@@ -39,13 +39,13 @@ def a_file(acquisition: int, content: bytes = b"hello", name: str = "a.txt") -> 
 def test_a_file_out_of_scope_is_missing(acquisition: int, project: Project) -> None:
     file = a_file(acquisition)
     assert files.get(file.id, scope()) == file
-    for seen in (NOTHING, Scope(projects=(project.id + 1,), stores=frozenset())):
+    for seen in (NO_ACCESS, Scope(projects=(project.id + 1,), stores=frozenset())):
         with pytest.raises(Missing):
             files.get(file.id, seen)
         with pytest.raises(Missing):
-            files.named("acquisition", acquisition, "a.txt", seen)
+            files.get_by_name("acquisition", acquisition, "a.txt", seen)
         with pytest.raises(Missing):
-            files.within("acquisition", acquisition, seen)
+            files.list_directly_in("acquisition", acquisition, seen)
     with pytest.raises(Missing):
         files.get(file.id + 1, scope())
 
@@ -55,7 +55,7 @@ def test_content_comes_in_chunks_and_whole(acquisition: int) -> None:
     chunks, size = files.open_content(a_file(acquisition, content))
     parts = list(chunks)
     assert (b"".join(parts), size) == (content, len(content))
-    assert max(map(len, parts)) <= files.CHUNK
+    assert max(map(len, parts)) <= files.CHUNK_BYTES
 
 
 def test_an_empty_file_comes_back_empty(acquisition: int) -> None:
@@ -66,7 +66,7 @@ def test_an_empty_file_comes_back_empty(acquisition: int) -> None:
 def test_a_name_in_another_spelling_of_its_letters_is_the_same_name(acquisition: int) -> None:
     assert files.clean_name("Mu\u0308ller.dcm") == "M\u00fcller.dcm"
     a_file(acquisition, name=files.clean_name("M\u00fcller.dcm"))
-    assert files.named("acquisition", acquisition, "Mu\u0308ller.dcm", scope()).name == "M\u00fcller.dcm"
+    assert files.get_by_name("acquisition", acquisition, "Mu\u0308ller.dcm", scope()).name == "M\u00fcller.dcm"
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b", "a\0", "x" * 256, "é" * 128, "\ud800"])
@@ -77,7 +77,7 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
 
 
 def test_the_header_of_a_ct_has_its_elements_without_pixels(project: Project) -> None:
-    rows = files.header(File.get_by_id(store_vendor_file("CT_small.dcm", project).file_id))
+    rows = files.header_elements(File.get_by_id(store_vendor_file("CT_small.dcm", project).file_id))
     by_keyword = {row.keyword: row for row in rows if not row.depth}
     assert (by_keyword["PatientID"].tag, by_keyword["PatientID"].vr) == ("(0010,0020)", "LO")
     assert by_keyword["PixelSpacing"].value == "0.661468\\0.661468"
@@ -89,7 +89,7 @@ def test_the_header_of_a_ct_has_its_elements_without_pixels(project: Project) ->
 
 
 def test_the_header_reads_names_in_their_own_letters(project: Project) -> None:
-    rows = files.header(
+    rows = files.header_elements(
         File.get_by_id(store(an_object(SpecificCharacterSet="ISO_IR 192", PatientName="山田^太郎")).file_id)
     )
     assert next(row.value for row in rows if row.keyword == "PatientName") == "山田^太郎"
@@ -97,14 +97,14 @@ def test_the_header_reads_names_in_their_own_letters(project: Project) -> None:
 
 def test_a_long_value_is_cut_to_be_read(project: Project) -> None:
     stored = store(an_object(ImageComments="x" * 5000, PatientComments="a\r\nb"))
-    values = {row.keyword: row.value for row in files.header(File.get_by_id(stored.file_id))}
+    values = {row.keyword: row.value for row in files.header_elements(File.get_by_id(stored.file_id))}
     assert values["ImageComments"] == "x" * 256 + "…"
     assert values["PatientComments"] == "a  b"
 
 
 def test_a_file_that_is_no_dicom_has_no_header(acquisition: int) -> None:
     with pytest.raises(NotDicom):
-        files.header(a_file(acquisition))
+        files.header_elements(a_file(acquisition))
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def fill(actor: Actor) -> None:
         store(an_object(ImageComments=f"scan {number}"), project)
         containers.add_project(f"neuro/p{number:02}", actor=actor)
         subject = containers.add_subject(project.id, f"S{number:02}", actor=actor)
-        trash.throw("subject", subject.id, actor=actor)
+        trash.move_to_trash("subject", subject.id, actor=actor)
         containers.add_subject(project.id, f"s{number:02}", actor=actor)
         containers.add_session(Session.get().subject_id, f"Visit {number:02}", actor=actor)
         containers.add_acquisition(Session.get().id, f"{number + 2} T1", actor=actor)
@@ -64,7 +64,7 @@ def full(filled: Path, site: settings.Settings) -> dict[str, str]:
 
 
 def granted(visitor: Visitor, project: Project) -> None:
-    number = next(user.id for user in users.every() if user.email == visitor.email)
+    number = next(user.id for user in users.list_all() if user.email == visitor.email)
     with writing():
         Grant.create(who_type="user", who_id=number, project=project, role="ro")
 
@@ -116,7 +116,7 @@ def test_the_amounts_of_a_list_are_those_of_its_download(full: dict[str, str], v
 
 
 def test_conflicts_are_filtered_by_state_the_newest_first(full: dict[str, str], visitor: Visitor, admin: Actor) -> None:
-    newest, *rest = conflicts.every()
+    newest, *rest = conflicts.list_newest()
     conflicts.resolve(newest.id, "keep", actor=admin)
     page = visitor.get("/data/conflicts/").text
     assert "All 59 Open 58 Kept 1" in text_of(page)

@@ -53,4 +53,4 @@ def test_a_text_that_is_no_id_is_missing(text: str) -> None:
 
 def test_the_id_of_another_table_is_missing() -> None:
     with pytest.raises(Missing, match="is the id of a subject, not of a session"):
-        rest_ids.row(rest_ids.encode("subject", 3), "session")
+        rest_ids.row_id(rest_ids.encode("subject", 3), "session")

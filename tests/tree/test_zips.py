@@ -31,7 +31,7 @@ def project(site: Settings, admin: Actor) -> Project:
 
 
 def packed(session: Session, admin: Actor) -> zipfile.ZipFile:
-    found = zips.pack(session.id, rights.scope(admin))
+    found = zips.prepare(session.id, rights.scope(admin))
     return zipfile.ZipFile(io.BytesIO(b"".join(found.chunks())))
 
 
@@ -65,7 +65,7 @@ def test_what_is_held_or_replaced_stays_out(project: Project, admin: Actor) -> N
     store(an_object(), project)
     store(an_object(ImageComments="other"), project)
     assert len(packed(Session.get(), admin).namelist()) == 1
-    conflicts.resolve(conflicts.every()[0].id, "replace", actor=admin)
+    conflicts.resolve(conflicts.list_newest()[0].id, "replace", actor=admin)
     found = packed(Session.get(), admin)
     assert len(found.namelist()) == 1
     assert b"other" in found.read(found.namelist()[0])
@@ -73,8 +73,8 @@ def test_what_is_held_or_replaced_stays_out(project: Project, admin: Actor) -> N
 
 def test_a_download_is_one_act_of_the_audit_log(project: Project, admin: Actor) -> None:
     store(an_object(), project)
-    found = zips.pack(Session.get().id, rights.scope(admin))
-    zips.note_download(Session.get().id, found, actor=admin)
+    found = zips.prepare(Session.get().id, rights.scope(admin))
+    zips.record_download(Session.get().id, found, actor=admin)
     act = Audit.get(Audit.action == "session:downloaded")
     assert act.detail == {"files": 1, "bytes": Blob.get().size}
 
@@ -85,7 +85,7 @@ def test_a_zip_with_a_damaged_file_breaks_off(project: Project, admin: Actor) ->
     with runtime.archive().path(blob.segment).open("r+b") as segment:
         segment.seek(blob.offset + blob.size - 10)
         segment.write(b"\xff\x00\xff")
-    found = zips.pack(Session.get().id, rights.scope(admin))
+    found = zips.prepare(Session.get().id, rights.scope(admin))
     with pytest.raises(Damaged):
         list(found.chunks())
 
@@ -93,13 +93,13 @@ def test_a_zip_with_a_damaged_file_breaks_off(project: Project, admin: Actor) ->
 def test_a_large_file_is_never_in_memory_as_a_whole(project: Project, admin: Actor) -> None:
     store(an_object(), project)
     upload(os.urandom(20 << 20), Acquisition.get().id, "large.bin", actor=admin)
-    found = zips.pack(Session.get().id, rights.scope(admin))
+    found = zips.prepare(Session.get().id, rights.scope(admin))
     assert max(len(chunk) for chunk in found.chunks()) < 3 << 20
 
 
 def test_a_member_above_four_gibibytes_is_told_in_64_bits() -> None:
     """Its header comes first, before any of its bytes: signature, version 4.5, and the field of 64-bit sizes."""
-    chunks = zips.written([("large.bin", NOW, 5 << 30, repeat(bytes(1)))])
+    chunks = zips.stream_zip([("large.bin", NOW, 5 << 30, repeat(bytes(1)))])
     head = next(chunks)
     signature, version, flags = struct.unpack("<4sHH", head[:8])
     path_length, extra_length = struct.unpack("<HH", head[26:30])
@@ -111,7 +111,7 @@ def test_a_member_above_four_gibibytes_is_told_in_64_bits() -> None:
 
 def test_more_members_than_16_bits_count_are_all_found() -> None:
     number = 0x10000 + 1
-    content = b"".join(zips.written((f"{place}.txt", NOW, 1, [b"x"]) for place in range(number)))
+    content = b"".join(zips.stream_zip((f"{place}.txt", NOW, 1, [b"x"]) for place in range(number)))
     assert b"PK\6\6" in content[-200:]
     with zipfile.ZipFile(io.BytesIO(content)) as found:
         assert len(found.namelist()) == number
@@ -130,7 +130,7 @@ def test_a_zip_above_four_gibibytes_is_read_whole_and_what_follows_in_it_too(tmp
     ]
     target = tmp_path / "large.zip"
     with target.open("wb") as kept:
-        for part in zips.written(members):
+        for part in zips.stream_zip(members):
             if part.strip(b"\0"):
                 kept.write(part)
             else:
@@ -146,7 +146,7 @@ def test_a_zip_above_four_gibibytes_is_read_whole_and_what_follows_in_it_too(tmp
 def test_a_session_without_files_has_no_zip(project: Project, admin: Actor) -> None:
     session = containers.add_session(containers.add_subject(project.id, "S", actor=admin).id, "empty", actor=admin)
     with pytest.raises(Missing, match="no files"):
-        zips.pack(session.id, rights.scope(admin))
+        zips.prepare(session.id, rights.scope(admin))
 
 
 def test_the_page_of_a_session_offers_its_zip(visitor: Visitor, reader: Visitor, admin: Actor) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from portal import settings
 from portal.errors import BadSetting
-from portal.web.proxy_headers import Forwarded
+from portal.web.proxy_headers import ProxyHeaders
 
 PROXY = "127.0.0.1"
 
@@ -21,7 +21,7 @@ def seen(sender: str, trusted: str = PROXY, **headers: str) -> tuple[str, str]:
 
     networks = tuple(ip_network(part) for part in trusted.split(",") if part)
     asked = {"REMOTE_ADDR": sender, "wsgi.url_scheme": "http", "HTTP_HOST": "portico.example", **headers}
-    Forwarded(application, networks)(asked, lambda *_: lambda _: None)
+    ProxyHeaders(application, networks)(asked, lambda *_: lambda _: None)
     assert not any("FORWARDED" in name for name in found)
     assert found["HTTP_HOST"] == "portico.example"
     return found["REMOTE_ADDR"], found["wsgi.url_scheme"]

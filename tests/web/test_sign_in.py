@@ -27,7 +27,7 @@ def test_a_wrong_password_is_refused_in_words_and_the_address_stays(stranger: Vi
     answer = stranger.sign_in("wrong password")
 
     assert answer.status_code == 401
-    assert users.REFUSED in answer.text
+    assert users.SIGN_IN_REFUSED in answer.text
     assert stranger.email in answer.text
     assert "wrong password" not in answer.text
 
@@ -36,7 +36,7 @@ def test_an_unknown_address_is_refused_with_the_same_sentence(stranger: Visitor)
     answer = stranger.post("/sign-in", {"email": "nobody@site.example", "password": PASSWORD})
 
     assert answer.status_code == 401
-    assert users.REFUSED in answer.text
+    assert users.SIGN_IN_REFUSED in answer.text
 
 
 def test_an_unknown_address_takes_as_long_as_a_wrong_password(site: Settings) -> None:

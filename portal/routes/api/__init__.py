@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Flask
 
-from portal.devices.device_usage import Uses
+from portal.devices.device_usage import UsageCounter
 from portal.routes.api import authentication, containers, devices, files, groups, problems, start, uploads
 
 NOUNS = (start, devices, groups, containers, files, uploads)
@@ -16,6 +16,6 @@ def register(app: Flask) -> None:
     for noun in NOUNS:
         api.register_blueprint(noun.bp)
     app.register_blueprint(api)
-    app.extensions["uses"] = Uses()
-    app.after_request(authentication.counting(app.extensions["uses"]))
-    app.before_request(lambda: problems.nowhere(authentication.admit))
+    app.extensions["uses"] = UsageCounter()
+    app.after_request(authentication.usage_counter(app.extensions["uses"]))
+    app.before_request(lambda: problems.unknown_address(authentication.authenticate))

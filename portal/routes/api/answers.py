@@ -7,32 +7,32 @@ from flask import jsonify, request
 from werkzeug.wrappers import Response
 
 from portal.errors import BadValue
-from portal.listing import Page, Part
+from portal.listing import PageRequest, RowPage
 from portal.tree import rest_ids
 
-PAGE, LARGEST_PAGE = 100, 1000
+DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 _FARTHEST = 10**9
 SORTABLE = ("_id", "created", "modified")
 
 
-def page(table: str, *sortable: str) -> Page:
+def page(table: str, *sortable: str) -> PageRequest:
     """The part of a list that the address asks for. Raises BadValue for what cannot be one."""
     if request.args.get("filter"):
         raise BadValue("Lists take no filter in this release; leave it out.", field="filter")
-    limit = number("limit", 1, LARGEST_PAGE)
+    limit = number("limit", 1, MAX_LIMIT)
     if limit is None and paginated():
-        limit = PAGE
+        limit = DEFAULT_LIMIT
     number_of_page, skip = number("page", 1, _FARTHEST), number("skip", 0, _FARTHEST)
     if number_of_page is not None and skip is not None:
         raise BadValue("Give page or skip, not both.", field="page")
     if number_of_page is not None:
-        limit = limit or PAGE
+        limit = limit or DEFAULT_LIMIT
         skip = (number_of_page - 1) * limit
     after = request.args.get("after_id")
-    return Page(
+    return PageRequest(
         limit=limit,
         skip=skip or 0,
-        after=None if after is None else rest_ids.row(after, table),
+        after=None if after is None else rest_ids.row_id(after, table),
         sort=_sort({*SORTABLE, *sortable}),
     )
 
@@ -43,7 +43,7 @@ def paginated() -> bool:
     return "pagination" in (word.strip() for word in announced.split(","))
 
 
-def listed(part: Part[Any], shape: Callable[[Any], dict[str, Any]]) -> Response:
+def listed(part: RowPage[Any], shape: Callable[[Any], dict[str, Any]]) -> Response:
     results = [shape(row) for row in part.rows]
     if paginated():
         return jsonify(count=len(results), total=part.total, results=results)

@@ -9,23 +9,23 @@ from werkzeug.wrappers import Response
 from portal.access import rights
 from portal.access.actors import Actor
 from portal.devices import api_keys
-from portal.devices.device_usage import Uses
+from portal.devices.device_usage import UsageCounter
 from portal.errors import NotSignedIn
 from portal.routes.api import queries
 from portal.web import sign_in
 
-REFUSALS = "60/minute"
+REFUSAL_LIMIT = "60/minute"
 """Refused keys from one address before the answer is 429."""
 SCHEMES = ("bearer", "scitran-user")
-READING = ("GET", "HEAD", "OPTIONS")
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def install(api: Blueprint) -> None:
-    api.before_request(admit)
+    api.before_request(authenticate)
     api.before_request(queries.check)
 
 
-def counting(uses: Uses) -> Callable[[Response], Response]:
+def usage_counter(uses: UsageCounter) -> Callable[[Response], Response]:
     """What counts each answer to a device, refusals and addresses that there are not among them."""
 
     def count(response: Response) -> Response:
@@ -52,12 +52,12 @@ def scope() -> rights.Scope:
     return found
 
 
-def admit() -> None:
+def authenticate() -> None:
     """A key alone lets write: a browser adds its cookie to a forged request, and never a key."""
     header = request.headers.get("Authorization")
     if header is not None:
         g.actor = _device(header)
-    elif request.method in READING and current_user.is_authenticated:
+    elif request.method in SAFE_METHODS and current_user.is_authenticated:
         g.actor = sign_in.current_actor()
     else:
         raise NotSignedIn("Show a device API key in the header Authorization, as: Bearer KEY.")
@@ -75,7 +75,7 @@ def _device(header: str) -> Actor:
 
 
 @sign_in.limiter.shared_limit(
-    REFUSALS,
+    REFUSAL_LIMIT,
     scope="refused keys",
     error_message="Too many keys were refused from this address. Wait a minute; a key that is good still works.",
 )

@@ -8,8 +8,8 @@ from werkzeug.exceptions import BadRequest
 
 from portal.errors import BadValue
 
-LARGEST = 1_000_000
-DEEPEST = 20
+MAX_BODY_BYTES = 1_000_000
+MAX_DEPTH = 20
 _LARGEST_NUMBER = 2**63
 _WORDS = {str: "a text", int: "a number", bool: "true or false", dict: "an object", list: "a list"}
 
@@ -31,7 +31,7 @@ def read(**fields: type) -> dict[str, Any]:
     return body
 
 
-def need(body: dict[str, Any], name: str) -> Any:
+def require(body: dict[str, Any], name: str) -> Any:
     """A field that must be there. Raises BadValue."""
     value = body.get(name)
     if value is None:
@@ -40,7 +40,7 @@ def need(body: dict[str, Any], name: str) -> Any:
 
 
 def _object() -> dict[str, Any]:
-    request.max_content_length = LARGEST
+    request.max_content_length = MAX_BODY_BYTES
     data = request.get_data(cache=False)
     try:
         body = json.loads(data or b"{}", parse_constant=_refuse_constant)
@@ -53,8 +53,8 @@ def _object() -> dict[str, Any]:
 
 
 def _check(value: Any, depth: int) -> None:
-    if depth > DEEPEST:
-        raise BadValue(f"The body is nested more than {DEEPEST} levels deep.")
+    if depth > MAX_DEPTH:
+        raise BadValue(f"The body is nested more than {MAX_DEPTH} levels deep.")
     if isinstance(value, str):
         _check_text(value)
     elif isinstance(value, dict):

@@ -20,55 +20,55 @@ KINDS: dict[str, Kind] = {
     "sessions": "session",
     "acquisitions": "acquisition",
 }
-ANY = "any(projects, subjects, sessions, acquisitions)"
+ANY_KIND = "any(projects, subjects, sessions, acquisitions)"
 _BELOW = {"project": "subject", "subject": "session", "session": "acquisition"}
 _MORE = {"session": ("label", "timestamp"), "acquisition": ("label", "timestamp")}
 
 
-@bp.get(f"/<{ANY}:nouns>")
-@queries.takes(*queries.OF_LISTS)
+@bp.get(f"/<{ANY_KIND}:nouns>")
+@queries.accepts(*queries.LIST_PARAMETERS)
 def every(nouns: str) -> Response:
     kind = KINDS[nouns]
-    return answers.listed(containers.every(kind, authentication.scope(), _page(kind)), shape)
+    return answers.listed(containers.list_all(kind, authentication.scope(), _page(kind)), shape)
 
 
-@bp.get(f"/<{ANY}:nouns>/<container_id>")
+@bp.get(f"/<{ANY_KIND}:nouns>/<container_id>")
 def show(nouns: str, container_id: str) -> Response:
     kind = KINDS[nouns]
-    return jsonify(shape(containers.get(kind, rest_ids.row(container_id, kind), authentication.scope())))
+    return jsonify(shape(containers.get(kind, rest_ids.row_id(container_id, kind), authentication.scope())))
 
 
 @bp.get("/projects/<container_id>/subjects", defaults={"kind": "project"})
 @bp.get("/subjects/<container_id>/sessions", defaults={"kind": "subject"})
 @bp.get("/sessions/<container_id>/acquisitions", defaults={"kind": "session"})
-@queries.takes(*queries.OF_LISTS)
+@queries.accepts(*queries.LIST_PARAMETERS)
 def children(container_id: str, kind: str) -> Response:
-    row_id, page = rest_ids.row(container_id, kind), _page(_BELOW[kind])
+    row_id, page = rest_ids.row_id(container_id, kind), _page(_BELOW[kind])
     return answers.listed(containers.children(kind, row_id, authentication.scope(), page), shape)
 
 
 @bp.post("/projects")
 def add_project() -> Response:
     body = bodies.read(group=str, label=str, ae_title=str)
-    path = f"{bodies.need(body, 'group')}/{bodies.need(body, 'label')}"
+    path = f"{bodies.require(body, 'group')}/{bodies.require(body, 'label')}"
     return _added(containers.add_project(path, body.get("ae_title"), actor=authentication.actor()))
 
 
 @bp.post("/subjects")
 def add_subject() -> Response:
     body = bodies.read(project=str, label=str)
-    project_id = rest_ids.row(bodies.need(body, "project"), "project")
-    return _added(containers.add_subject(project_id, bodies.need(body, "label"), actor=authentication.actor()))
+    project_id = rest_ids.row_id(bodies.require(body, "project"), "project")
+    return _added(containers.add_subject(project_id, bodies.require(body, "label"), actor=authentication.actor()))
 
 
 @bp.post("/sessions")
 def add_session() -> Response:
     body = bodies.read(project=str, subject=str, label=str, uid=str, timestamp=str)
-    subject_id = rest_ids.row(bodies.need(body, "subject"), "subject")
+    subject_id = rest_ids.row_id(bodies.require(body, "subject"), "subject")
     _check_project(subject_id, body.get("project"))
     row = containers.add_session(
         subject_id,
-        bodies.need(body, "label"),
+        bodies.require(body, "label"),
         uid=body.get("uid"),
         timestamp=_timestamp(body),
         actor=authentication.actor(),
@@ -79,10 +79,10 @@ def add_session() -> Response:
 @bp.post("/acquisitions")
 def add_acquisition() -> Response:
     body = bodies.read(session=str, label=str, uid=str, timestamp=str)
-    session_id = rest_ids.row(bodies.need(body, "session"), "session")
+    session_id = rest_ids.row_id(bodies.require(body, "session"), "session")
     row = containers.add_acquisition(
         session_id,
-        bodies.need(body, "label"),
+        bodies.require(body, "label"),
         uid=body.get("uid"),
         timestamp=_timestamp(body),
         actor=authentication.actor(),
@@ -133,5 +133,5 @@ def _timestamp(body: dict[str, Any]) -> datetime | None:
 def _check_project(subject_id: int, project: str | None) -> None:
     """A session may name its project too; then it must be its subject's."""
     subject = containers.get("subject", subject_id, authentication.scope())
-    if project is not None and rest_ids.row(project, "project") != containers.project_of(subject).id:
+    if project is not None and rest_ids.row_id(project, "project") != containers.project_of(subject).id:
         raise BadValue("The subject is in another project.", field="project")

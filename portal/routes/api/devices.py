@@ -16,13 +16,13 @@ bp = Blueprint("devices", __name__, url_prefix="/devices")
 
 @bp.get("")
 def every() -> Response:
-    return jsonify([_shape(row) for row in devices.every()])
+    return jsonify([_shape(row) for row in devices.list_all()])
 
 
 @bp.post("")
 def add() -> Response:
     body = bodies.read(label=str, type=str)
-    return jsonify(_shape(devices.add(bodies.need(body, "label"), body.get("type"), actor=authentication.actor())))
+    return jsonify(_shape(devices.add(bodies.require(body, "label"), body.get("type"), actor=authentication.actor())))
 
 
 @bp.get("/self")
@@ -34,23 +34,23 @@ def itself() -> Response:
 def report() -> Response:
     _own_number()
     told = bodies.read(type=str, version=str, interval=int, errors=list, info=dict)
-    return jsonify(_shape(devices.seen(told, actor=authentication.actor())))
+    return jsonify(_shape(devices.record_report(told, actor=authentication.actor())))
 
 
 @bp.get("/status")
 def status() -> Response:
-    return jsonify({rest_ids.encode("device", row.id): _status(row) for row in devices.every()})
+    return jsonify({rest_ids.encode("device", row.id): _status(row) for row in devices.list_all()})
 
 
 @bp.get("/<device_id>")
 def show(device_id: str) -> Response:
-    return jsonify(_shape(devices.get(rest_ids.row(device_id, "device"))))
+    return jsonify(_shape(devices.get(rest_ids.row_id(device_id, "device"))))
 
 
 @bp.put("/<device_id>")
 def change(device_id: str) -> Response:
     body = bodies.read(label=str, disabled=bool)
-    row = devices.get(rest_ids.row(device_id, "device"))
+    row = devices.get(rest_ids.row_id(device_id, "device"))
     return jsonify(
         _shape(
             devices.change(row.id, label=body.get("label"), disabled=body.get("disabled"), actor=authentication.actor())
@@ -60,22 +60,22 @@ def change(device_id: str) -> Response:
 
 @bp.delete("/<device_id>")
 def remove(device_id: str) -> Response:
-    devices.remove(rest_ids.row(device_id, "device"), actor=authentication.actor())
+    devices.remove(rest_ids.row_id(device_id, "device"), actor=authentication.actor())
     return jsonify(deleted=1)
 
 
 @bp.post("/<device_id>/key")
 def issue(device_id: str) -> Response:
     body = bodies.read(label=str, expires_at=str)
-    owner = devices.get(rest_ids.row(device_id, "device"))
+    owner = devices.get(rest_ids.row_id(device_id, "device"))
     expires = timestamps.parse(body["expires_at"], field="expires_at") if body.get("expires_at") else None
-    issued = api_keys.issue(owner, name=bodies.need(body, "label"), expires=expires, actor=authentication.actor())
+    issued = api_keys.issue(owner, name=bodies.require(body, "label"), expires=expires, actor=authentication.actor())
     return jsonify(_key(issued.row) | {"unencrypted_secret": issued.secret})
 
 
 @bp.delete("/<device_id>/key/<key_id>")
 def revoke(device_id: str, key_id: str) -> tuple[str, int]:
-    api_keys.revoke(devices.get(rest_ids.row(device_id, "device")), key_id, actor=authentication.actor())
+    api_keys.revoke(devices.get(rest_ids.row_id(device_id, "device")), key_id, actor=authentication.actor())
     return "", 204
 
 
@@ -103,7 +103,7 @@ def _shape(row: Any) -> dict[str, Any]:
         "info": row.info,
         "last_seen": answers.moment(row.last_seen),
         "disabled": row.disabled,
-        "api_keys": [_key(key) for key in api_keys.every(row)],
+        "api_keys": [_key(key) for key in api_keys.for_device(row)],
         "created": answers.moment(row.created),
         "modified": answers.moment(row.modified),
         "origin": answers.origin(row),

@@ -7,31 +7,33 @@ from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
 from portal.routes.api import answers, authentication, queries
-from portal.routes.api.containers import ANY, KINDS
+from portal.routes.api.containers import ANY_KIND, KINDS
 from portal.tree import files, rest_ids
 from portal.web.security_headers import attachment
 
 bp = Blueprint("files", __name__)
 
 
-@bp.get(f"/<{ANY}:nouns>/<container_id>/files")
-@queries.takes(*queries.OF_LISTS)
+@bp.get(f"/<{ANY_KIND}:nouns>/<container_id>/files")
+@queries.accepts(*queries.LIST_PARAMETERS)
 def within(nouns: str, container_id: str) -> Response:
     kind = KINDS[nouns]
     page = answers.page("file", "name")
-    return answers.listed(files.within(kind, rest_ids.row(container_id, kind), authentication.scope(), page), shape)
+    return answers.listed(
+        files.list_directly_in(kind, rest_ids.row_id(container_id, kind), authentication.scope(), page), shape
+    )
 
 
-@bp.get(f"/<{ANY}:nouns>/<container_id>/files/<name>")
-@queries.takes("version")
+@bp.get(f"/<{ANY_KIND}:nouns>/<container_id>/files/<name>")
+@queries.accepts("version")
 def download(nouns: str, container_id: str, name: str) -> Response:
     kind = KINDS[nouns]
-    file = files.named(kind, rest_ids.row(container_id, kind), name, authentication.scope())
-    version = answers.number("version", 1, files.MOST_VERSIONS) or file.version
-    blob = files.at_version(file, version)
+    file = files.get_by_name(kind, rest_ids.row_id(container_id, kind), name, authentication.scope())
+    version = answers.number("version", 1, files.MAX_VERSION_NUMBER) or file.version
+    blob = files.blob_of_version(file, version)
     content, size = files.open_blob(blob)
     if request.method == "GET":
-        files.note_download(file, version=version, actor=authentication.actor())
+        files.record_download(file, version=version, actor=authentication.actor())
     response = FlaskResponse(content, mimetype=file.mimetype or "application/octet-stream", direct_passthrough=True)
     response.headers["Content-Disposition"] = attachment(file.name)
     response.headers["X-Content-Type-Options"] = "nosniff"

@@ -13,7 +13,7 @@ bp = Blueprint("groups", __name__, url_prefix="/groups")
 
 
 @bp.get("")
-@queries.takes(*queries.OF_LISTS)
+@queries.accepts(*queries.LIST_PARAMETERS)
 def every() -> Response:
     return answers.listed(containers.groups(answers.page("group", "label"), actor=authentication.actor()), _shape)
 
@@ -21,7 +21,7 @@ def every() -> Response:
 @bp.post("")
 def add() -> Response:
     body = bodies.read(_id=str, label=str)
-    row = containers.add_group(bodies.need(body, "_id"), body.get("label"), actor=authentication.actor())
+    row = containers.add_group(bodies.require(body, "_id"), body.get("label"), actor=authentication.actor())
     return jsonify(_id=row.code)
 
 
@@ -31,7 +31,7 @@ def show(code: str) -> Response:
 
 
 @bp.get("/<code>/projects")
-@queries.takes(*queries.OF_LISTS)
+@queries.accepts(*queries.LIST_PARAMETERS)
 def projects(code: str) -> Response:
     page = answers.page("project", "label")
     return answers.listed(containers.projects_of(code, page, actor=authentication.actor()), project_shape)

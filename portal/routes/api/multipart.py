@@ -9,7 +9,7 @@ from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, Multip
 
 from portal.errors import BadValue
 
-CHUNK = 1 << 18
+CHUNK_BYTES = 1 << 18
 _LARGEST_WAITING = 1 << 20
 """Bytes of a part's headers, or of what stands around the parts."""
 _MOST_PARTS = 100
@@ -63,7 +63,7 @@ def _next(decoder: MultipartDecoder) -> Event:
 
 def _read() -> bytes:
     try:
-        return request.stream.read(CHUNK)
+        return request.stream.read(CHUNK_BYTES)
     except OSError as error:
         raise ClientDisconnected("The body broke off before its end. Send it again.") from error
     except ParseException as error:

@@ -9,11 +9,11 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.wrappers import Response
 
 from portal.errors import NotSignedIn, PortalError
-from portal.web.error_pages import BUSY_SECONDS, code_of, trouble
+from portal.web.error_pages import BUSY_SECONDS, server_trouble, status_code
 
 log = logging.getLogger(__name__)
 
-SENTENCES = {
+MESSAGES = {
     404: "There is nothing at this address of the interface.",
     405: "This address does not take that method; the header Allow names those that it takes.",
     413: "The request is larger than this address takes.",
@@ -28,7 +28,7 @@ def install(api: Blueprint) -> None:
     api.after_request(_name)
 
 
-def nowhere(admit: Callable[[], None]) -> Response | None:
+def unknown_address(admit: Callable[[], None]) -> Response | None:
     """The answer to an address or a method under /api that no rule takes; `admit` lets in who may know that."""
     problem = request.routing_exception
     if problem is None or (problem.code or 0) < 400 or not f"{request.path}/".startswith("/api/"):
@@ -49,7 +49,7 @@ def answer(code: int, sentence: str) -> Response:
 
 
 def _refused(error: PortalError) -> Response:
-    response = answer(code_of(error), error.sentence)
+    response = answer(status_code(error), error.sentence)
     if isinstance(error, NotSignedIn):
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
@@ -57,7 +57,7 @@ def _refused(error: PortalError) -> Response:
 
 def _http(error: HTTPException) -> Response:
     code = error.code or 500
-    response = answer(code, SENTENCES.get(code, error.description or error.name))
+    response = answer(code, MESSAGES.get(code, error.description or error.name))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     if code == 429:
@@ -66,7 +66,7 @@ def _http(error: HTTPException) -> Response:
 
 
 def _broken(error: Exception) -> Response:
-    if words := trouble(error):
+    if words := server_trouble(error):
         code, title, sentence = words
         log.warning("%s %s was refused: %s (%s)", request.method, request.path, title, error)
         response = answer(code, sentence)
@@ -74,7 +74,7 @@ def _broken(error: Exception) -> Response:
             response.headers["Retry-After"] = BUSY_SECONDS
         return response
     log.error("%s %s failed, request %s", request.method, request.path, _request_id(), exc_info=error)
-    return answer(500, SENTENCES[500])
+    return answer(500, MESSAGES[500])
 
 
 def _name(response: Response) -> Response:

@@ -9,12 +9,12 @@ from portal.errors import BadValue
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-OF_LISTS = ("limit", "page", "skip", "after_id", "sort", "filter")
+LIST_PARAMETERS = ("limit", "page", "skip", "after_id", "sort", "filter")
 _IGNORED_EMPTY = ("filter",)
 """Clients send it although they want none."""
 
 
-def takes(*names: str) -> Callable[[View], View]:
+def accepts(*names: str) -> Callable[[View], View]:
     """Mark a view as one that reads these parameters."""
 
     def mark(view: View) -> View:

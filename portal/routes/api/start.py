@@ -12,7 +12,7 @@ from portal.tree import rest_ids
 
 bp = Blueprint("start", __name__)
 
-COMPATIBLE = "23.0.0"
+COMPATIBLE_RELEASE = "23.0.0"
 """The release of the interface that clients take this one for."""
 
 
@@ -32,12 +32,12 @@ def auth_status() -> Response:
 
 @bp.get("/version")
 def version() -> Response:
-    return jsonify(_id="version", release=metadata.version("portico"), flywheel_release=COMPATIBLE)
+    return jsonify(_id="version", release=metadata.version("portico"), flywheel_release=COMPATIBLE_RELEASE)
 
 
 @bp.get("/config")
 def config() -> Response:
-    options = site_settings.every()
+    options = site_settings.get_all()
     return jsonify(
         site=_site(options),
         features={"signed_url": False, "dimse": options["dimse.enabled"], "project_export": True},
@@ -52,5 +52,5 @@ def _site(options: dict[str, Any]) -> dict[str, Any]:
         "api_url": f"{request.host_url}api",
         "dimse_host": options["dimse.host"],
         "dimse_port": options["dimse.port"],
-        "pagination_limit": answers.LARGEST_PAGE,
+        "pagination_limit": answers.MAX_LIMIT,
     }

@@ -10,7 +10,7 @@ from portal.ingest.incoming import Incoming
 from portal.ingest.placement import Placement
 from portal.ingest.register import Stored
 from portal.routes.api import authentication, multipart, queries
-from portal.routes.api.containers import ANY, KINDS
+from portal.routes.api.containers import ANY_KIND, KINDS
 from portal.routes.api.files import shape
 from portal.tree import files, rest_ids
 from portal.tree.containers import Kind
@@ -18,19 +18,21 @@ from portal.tree.containers import Kind
 bp = Blueprint("uploads", __name__)
 
 
-HINT = "Or upload it with ?on_conflict=hold: then it is kept, and shown to no peer, until a site admin has decided."
+HOLD_HINT = (
+    "Or upload it with ?on_conflict=hold: then it is kept, and shown to no peer, until a site admin has decided."
+)
 
 
-@bp.post(f"/<{ANY}:nouns>/<container_id>/files")
-@queries.takes("on_conflict")
+@bp.post(f"/<{ANY_KIND}:nouns>/<container_id>/files")
+@queries.accepts("on_conflict")
 def upload(nouns: str, container_id: str) -> Response:
     kind, may_hold = KINDS[nouns], _may_hold()
     try:
-        stored = _receive(kind, rest_ids.row(container_id, kind), may_hold=may_hold)
+        stored = _receive(kind, rest_ids.row_id(container_id, kind), may_hold=may_hold)
     except Conflicting as error:
-        hint = "" if site_settings.get("archive.duplicates") == "refuse" else f" {HINT}"
+        hint = "" if site_settings.get("archive.duplicates") == "refuse" else f" {HOLD_HINT}"
         raise Conflicting(f"{error.sentence}{hint}") from error
-    hidden = files.why_hidden(stored.file_id)
+    hidden = files.hidden_reason(stored.file_id)
     if hidden and not may_hold:
         raise Conflicting(f"It is here already, and no peer sees it: {hidden}")
     told = shape(files.get(stored.file_id, authentication.scope()))

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from portal.errors import BadValue
-from portal.refusals import Refusals
+from portal.refusals import ErrorCollector
 from portal.storage_drivers import endpoints, form_fields
 from portal.storage_drivers.form_fields import Field
 
@@ -44,24 +44,24 @@ FORM = (
     form_fields.ca(),
 )
 FIELDS = form_fields.names(FORM)
-AUTHORITY = "https://login.microsoftonline.com"
+DEFAULT_AUTHORITY = "https://login.microsoftonline.com"
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*|\$root")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{2,252}")
 _CLIENT = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
-def url_of(config: dict[str, Any]) -> str:
+def endpoint_url(config: dict[str, Any]) -> str:
     """The endpoint: the one that was given, else the account's own in the public cloud."""
     return str(config.get("endpoint") or f"https://{config['account']}.blob.core.windows.net")
 
 
-def in_words(config: dict[str, Any]) -> str:
+def describe(config: dict[str, Any]) -> str:
     """Container and host."""
-    return f"{config['container']} at {urlsplit(url_of(config)).netloc}"
+    return f"{config['container']} at {urlsplit(endpoint_url(config)).netloc}"
 
 
-def asks_for(config: dict[str, Any]) -> str:
+def required_secret(config: dict[str, Any]) -> str:
     """Which of the secrets a configuration wants."""
     return "client_secret" if config.get("client") else "account_key"
 
@@ -72,7 +72,7 @@ def clean(config: dict[str, Any]) -> dict[str, Any]:
     Raises BadValue, or BadValues.
     """
     given = {name: str(config.get(name) or "").strip() for name in FIELDS}
-    with Refusals() as refusals:
+    with ErrorCollector() as refusals:
         if not _ACCOUNT.fullmatch(given["account"]):
             sentence = "A storage account has a name of 3 to 24 small letters and digits, such as hospitalarchive."
             refusals.add(BadValue(sentence, field="account"))
@@ -81,10 +81,10 @@ def clean(config: dict[str, Any]) -> dict[str, Any]:
             refusals.add(BadValue(sentence, field="container"))
         for name in ("endpoint", "authority"):
             with refusals.kept():
-                given[name] = endpoints.cleaned(given[name], field=name)
+                given[name] = endpoints.clean(given[name], field=name)
         _check_client(given, refusals)
         with refusals.kept():
-            given["ca"] = endpoints.cleaned_ca(given["ca"])
+            given["ca"] = endpoints.clean_ca(given["ca"])
     return {name: value for name, value in given.items() if value}
 
 
@@ -103,11 +103,11 @@ def clean_secret(config: dict[str, Any], secret: dict[str, str]) -> dict[str, st
         raise BadValue("The secret of a client needs its tenant and client; enter all three.", field="client")
     if not key:
         raise BadValue("Enter a key of the account, or tenant, client and its secret.", field="account_key")
-    decoded(key)
+    decode_account_key(key)
     return {"account_key": key}
 
 
-def decoded(key: str) -> bytes:
+def decode_account_key(key: str) -> bytes:
     """The account key as bytes. Raises BadValue for one that is not base64."""
     try:
         found = base64.b64decode(key, validate=True)
@@ -119,7 +119,7 @@ def decoded(key: str) -> bytes:
     return found
 
 
-def _check_client(given: dict[str, str], refusals: Refusals) -> None:
+def _check_client(given: dict[str, str], refusals: ErrorCollector) -> None:
     if not given["tenant"] and not given["client"]:
         if given["authority"]:
             refusals.add(BadValue("An authority is only for tenant and client; leave it empty.", field="authority"))

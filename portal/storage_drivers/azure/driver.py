@@ -20,13 +20,13 @@ from portal.storage_drivers.azure import config as azure_config
 from portal.storage_drivers.azure import errors
 from portal.storage_drivers.connect import Endpoint, endpoint
 from portal.storage_drivers.destination import Destination
-from portal.storage_drivers.http import Limits
+from portal.storage_drivers.http import Timeouts
 from portal.storage_drivers.object_store import ObjectStoreDestination
-from portal.storage_drivers.store import MIB, Body, NoPlace, Onward, Part, Stat, Step, Upload
-from portal.storage_drivers.tokens import NotSignedIn, Tokens
+from portal.storage_drivers.store import MIB, Body, ContainerMissing, ListProgress, NamedStep, Part, Stat, Upload
+from portal.storage_drivers.tokens import CredentialsRefused, TokenCache
 
-PAGE = 2000
-LONGEST = 1024
+BLOBS_PER_PAGE = 2000
+MAX_NAME_LENGTH = 1024
 """Letters of a name."""
 _SCOPE = "https://storage.azure.com/.default"
 
@@ -36,30 +36,30 @@ def open_destination(
     prefix: str,
     secret: dict[str, str],
     *,
-    limits: Limits | None = None,
-    page: int = PAGE,
+    limits: Timeouts | None = None,
+    page: int = BLOBS_PER_PAGE,
     **options: Any,
 ) -> Destination:
     """The destination in a container. Raises BadValue where there are no credentials."""
-    limits = limits or Limits()
-    place = endpoint(azure_config.url_of(config), ca=config.get("ca", ""), limits=limits)
+    limits = limits or Timeouts()
+    place = endpoint(azure_config.endpoint_url(config), ca=config.get("ca", ""), limits=limits)
     key, signs_in = b"", None
     if config.get("client"):
         if not secret.get("client_secret"):
             raise BadValue("The secret of the client is not set. Enter it again.", field="client_secret")
-        signs_in = Tokens(partial(_sign_in, config, secret["client_secret"], limits))
+        signs_in = TokenCache(partial(_sign_in, config, secret["client_secret"], limits))
     else:
-        key = azure_config.decoded(secret.get("account_key", ""))
+        key = azure_config.decode_account_key(secret.get("account_key", ""))
     return ObjectStoreDestination(lambda: AzureStore(place, config, key, signs_in, page), prefix=prefix, **options)
 
 
-def _sign_in(config: dict[str, Any], secret: str, limits: Limits) -> tokens.Fetched:
+def _sign_in(config: dict[str, Any], secret: str, limits: Timeouts) -> tokens.FetchedToken:
     """A token of Entra ID for a client with a secret; an authority of one's own is trusted by the CA of the storage."""
     authority = config.get("authority")
-    url = f"{authority or azure_config.AUTHORITY}/{config['tenant']}/oauth2/v2.0/token"
+    url = f"{authority or azure_config.DEFAULT_AUTHORITY}/{config['tenant']}/oauth2/v2.0/token"
     form = {"grant_type": "client_credentials", "client_id": config["client"], "client_secret": secret, "scope": _SCOPE}
     ca = config.get("ca", "") if authority else ""
-    return tokens.fetch(url, form, errors.signed_in, ca=ca, limits=limits)
+    return tokens.fetch(url, form, errors.sign_in_error, ca=ca, limits=limits)
 
 
 class AzureStore:
@@ -72,10 +72,15 @@ class AzureStore:
     signs = False
     by_name = False  # by folders, in an account with a hierarchical namespace
     most_parts = 50_000
-    longest = 4 * LONGEST
+    longest = 4 * MAX_NAME_LENGTH
 
     def __init__(
-        self, place: Endpoint, config: dict[str, Any], key: bytes, signs_in: Tokens | None, page: int = PAGE
+        self,
+        place: Endpoint,
+        config: dict[str, Any],
+        key: bytes,
+        signs_in: TokenCache | None,
+        page: int = BLOBS_PER_PAGE,
     ) -> None:
         self._page_size = page
         self.create_only: bool | None = config.get("create_only")
@@ -84,7 +89,7 @@ class AzureStore:
         self._place = place
         self._tokens = signs_in
         self._base = "" if place.host.startswith(f"{account}.") else f"/{account}"
-        self._answers = errors.Answers(self._container, place.host, by_key=signs_in is None)
+        self._answers = errors.ResponseReader(self._container, place.host, by_key=signs_in is None)
         self._connection = _Connection(place, account, key)
         self._marks: dict[tuple[str, str], str] = {}
 
@@ -119,10 +124,10 @@ class AzureStore:
     def read(self, name: str, offset: int, size: int | None) -> Iterator[bytes]:
         if size == 0:
             return
-        part = http.bounds(offset, size)
+        part = http.range_header(offset, size)
         answer = self._request("GET", name, headers={"x-ms-range": part} if part else {})
         failure = lambda: self._failure(answer, "read", name)  # noqa: E731
-        yield from http.content(answer, self._place.limits, failure, is_part=bool(part))
+        yield from http.object_content(answer, self._place.limits, failure, is_part=bool(part))
 
     def stat(self, name: str) -> Stat | None:
         answer = self._request("HEAD", name)
@@ -130,7 +135,7 @@ class AzureStore:
             self._read(answer, 200, "read", name)
         except Missing:
             return None
-        size = xml_documents.number(answer.headers.get("Content-Length", ""))
+        size = xml_documents.byte_count(answer.headers.get("Content-Length", ""))
         if size is None:
             raise self._answers.strange()
         return Stat(name, size)
@@ -145,7 +150,7 @@ class AzureStore:
         """
         last, marker = after, self._marks.get((prefix, after), "")
         passed = "" if marker else after
-        marks, ends = Onward(), Onward()
+        marks, ends = ListProgress(), ListProgress()
         marks.require(marker)
         while True:
             found, following = self._page(prefix, marker, self._page_size)
@@ -169,15 +174,15 @@ class AzureStore:
             raise NotAllowed(f"The container {self._container} {sentence}. Use one without it.")
         return [stat for stat, name in zip(found, names, strict=True) if name > after.encode()]
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> Sequence[NamedStep]:
         return [*self._place.steps(), ("Signed in", self._signed_in), ("Container found", self._found)]
 
     def _signed_in(self) -> str:
         try:
             self._page("portico-test-", "", 1)
-        except NotSignedIn:
+        except CredentialsRefused:
             raise
-        except (NotAllowed, NoPlace):
+        except (NotAllowed, ContainerMissing):
             pass
         return "The client is known, and its secret fits." if self._tokens else "The key fits the account."
 
@@ -207,7 +212,7 @@ class AzureStore:
         token = self._tokens.value() if self._tokens else ""
         answer = self._connection.send(method, path, params or {}, body, headers or {}, token)
         if answer.status_code == 401 and self._tokens and self._tokens.forget(token):
-            http.let_go(answer, self._place.limits)
+            http.drain(answer, self._place.limits)
             answer = self._connection.send(method, path, params or {}, body, headers or {}, self._tokens.value())
         return answer
 
@@ -215,10 +220,10 @@ class AzureStore:
         """The body of an answer that went well. Raises what the store says else."""
         if answer.status_code != status:
             raise self._failure(answer, what, name)
-        return http.body(answer, self._place.limits)
+        return http.read_body(answer, self._place.limits)
 
     def _failure(self, answer: requests.Response, what: str, name: str = "") -> PortalError:
-        return self._answers.failure(answer, http.refusal(answer, self._place.limits), what, name)
+        return self._answers.failure(answer, http.read_error_body(answer, self._place.limits), what, name)
 
 
 class _Connection(AzureBlobsConnection):
@@ -269,8 +274,8 @@ def _quoted(name: str) -> str:
     """The name in a path. Raises BadValue for one that Azure would take for another, or not at all."""
     if "\\" in name or any(part.endswith(".") for part in name.split("/")) or name.endswith(" "):
         raise _no_name(name, "Azure changes a backslash, and a dot at the end of a part")
-    if len(name) > LONGEST:
-        raise _no_name(name, f"it has {len(name):,} letters, and Azure takes {LONGEST:,}")
+    if len(name) > MAX_NAME_LENGTH:
+        raise _no_name(name, f"it has {len(name):,} letters, and Azure takes {MAX_NAME_LENGTH:,}")
     try:
         return f"/{quote(name, safe='/~')}"
     except UnicodeEncodeError as error:

@@ -11,11 +11,11 @@ import requests
 
 from portal.errors import BadValue, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.storage_drivers import http, xml_documents
-from portal.storage_drivers.store import Interrupted, NoPlace, Stat
-from portal.storage_drivers.tokens import NotSignedIn
+from portal.storage_drivers.store import ContainerMissing, Interrupted, Stat
+from portal.storage_drivers.tokens import CredentialsRefused
 
-RIGHTS = {"write": "blobs/write", "read": "blobs/read", "list": "blobs/read", "delete": "blobs/delete"}
-SKEW = 900
+REQUIRED_RIGHTS = {"write": "blobs/write", "read": "blobs/read", "list": "blobs/read", "delete": "blobs/delete"}
+MAX_CLOCK_SKEW = 900
 """Seconds that the clocks may differ."""
 _SIGNATURE = {"AuthenticationFailed", "InvalidAuthenticationInfo", "NoAuthenticationInformation"}
 _KEPT = {"BlobImmutableDueToPolicy", "ContainerImmutableDueToPolicy", "BlobImmutableDueToLegalHold"}
@@ -32,7 +32,7 @@ _REFUSED = {
 }
 
 
-class Answers:
+class ResponseReader:
     """The answers of one container in words."""
 
     def __init__(self, container: str, host: str, *, by_key: bool) -> None:
@@ -47,14 +47,14 @@ class Answers:
 
     def page(self, content: bytes) -> tuple[Sequence[Stat], str]:
         """The blobs of one page of a list, and the mark of the next one, if any."""
-        found = xml_documents.read(content)
+        found = xml_documents.parse(content)
         if found is None or found.tag != "EnumerationResults":
             raise self.strange()
         blobs = [entry for entry in found.iter("Blob") if not _is_folder(entry)]
         return [self._stat(entry) for entry in blobs], found.findtext("NextMarker") or ""
 
     def _stat(self, entry: ElementTree.Element) -> Stat:
-        name, size = entry.findtext("Name"), xml_documents.number(entry.findtext("Properties/Content-Length") or "")
+        name, size = entry.findtext("Name"), xml_documents.byte_count(entry.findtext("Properties/Content-Length") or "")
         if not name or size is None:
             raise self.strange()
         return Stat(name, size)
@@ -70,7 +70,9 @@ class Answers:
             return NoSpace(f"The storage at {self._host} has no room or quota left. Free some space there.")
         if code in _BUSY or status in (408, 429) or (status >= 500 and status not in (501, 505)):
             said = f"HTTP {status} {code}".strip()
-            return Interrupted(f"{self._host} answers that it cannot just now ({said}).", after=http.patience(answer))
+            return Interrupted(
+                f"{self._host} answers that it cannot just now ({said}).", after=http.retry_after(answer)
+            )
         if not code:
             return self.strange()
         return Unreachable(f"{self._host} refuses to {what}: {code}.", permanent=True)
@@ -78,7 +80,7 @@ class Answers:
     def _of_object(self, status: int, code: str, name: str) -> PortalError | None:
         if code in ("ContainerNotFound", "ContainerDisabled") or (code == "ResourceNotFound" and not name):
             sentence = f"There is no container {self._container} at {self._host}. Check its name, or create it there."
-            return NoPlace(sentence)
+            return ContainerMissing(sentence)
         if code in ("BlobNotFound", "ResourceNotFound", "InvalidBlockList") or (status == 404 and not code and name):
             return Missing(f"There is no object {name}." if name else "The upload is no longer known to the storage.")
         if code in ("BlobAlreadyExists", "UnauthorizedBlobOverwrite", "ConditionNotMet", "TargetConditionNotMet"):
@@ -92,14 +94,18 @@ class Answers:
 
     def _of_account(self, answer: requests.Response, code: str, what: str) -> PortalError | None:
         if code in _SIGNATURE:
-            if _skew(answer) > SKEW:
-                return NotSignedIn(f"The clocks of this host and of {self._host} differ too much. Set them right.")
-            return NotSignedIn(f"{self._host} refuses the {self._credentials}. Check the account, or enter a new one.")
+            if _skew(answer) > MAX_CLOCK_SKEW:
+                return CredentialsRefused(
+                    f"The clocks of this host and of {self._host} differ too much. Set them right."
+                )
+            return CredentialsRefused(
+                f"{self._host} refuses the {self._credentials}. Check the account, or enter a new one."
+            )
         if code == "AuthorizationFailure":
             sentence = f"{self._host} refuses the {self._credentials}, or the address of this host."
-            return NotSignedIn(f"{sentence} Check both: the credentials, and the firewall of the account.")
+            return CredentialsRefused(f"{sentence} Check both: the credentials, and the firewall of the account.")
         if code in _REFUSED:
-            return NotSignedIn(f"The account at {self._host} {_REFUSED[code]}.")
+            return CredentialsRefused(f"The account at {self._host} {_REFUSED[code]}.")
         if code in _KEPT:
             return NotAllowed(f"A policy of the container {self._container} keeps what was written: it may not {what}.")
         if code in _LEASED:
@@ -107,27 +113,27 @@ class Answers:
         if code == "BlobArchived":
             return NotAllowed("This object lies in the archive tier. Rehydrate it there, then try again.")
         if answer.status_code == 401:
-            return NotSignedIn(f"{self._host} refuses the {self._credentials}. Enter the credentials again.")
+            return CredentialsRefused(f"{self._host} refuses the {self._credentials}. Enter the credentials again.")
         if answer.status_code == 403:
             sentence = f"The account may not {what} in the container {self._container} at {self._host}."
-            return NotAllowed(f"{sentence} Grant it {RIGHTS[what]}.")
+            return NotAllowed(f"{sentence} Grant it {REQUIRED_RIGHTS[what]}.")
         return None
 
 
-def signed_in(host: str, said: Mapping[str, Any]) -> PortalError:
+def sign_in_error(host: str, said: Mapping[str, Any]) -> PortalError:
     """A refusal of Entra ID in words; its numbers are those of the AADSTS list."""
     number = re.search(r"AADSTS(\d+)", str(said.get("error_description", "")))
     code = number[1] if number else ""
     if code == "7000222":
-        return NotSignedIn("The secret of the client has expired. Make a new one, and enter it here.")
+        return CredentialsRefused("The secret of the client has expired. Make a new one, and enter it here.")
     if code in ("90002", "900023"):
-        return NotSignedIn(f"{host} does not know the tenant. Check it.")
+        return CredentialsRefused(f"{host} does not know the tenant. Check it.")
     if code == "700016" or said["error"] == "unauthorized_client":
-        return NotSignedIn(f"{host} does not know the client in this tenant. Check both.")
+        return CredentialsRefused(f"{host} does not know the client in this tenant. Check both.")
     if code == "7000215" or said["error"] == "invalid_client":
-        return NotSignedIn(f"{host} refuses the secret of the client. Enter it again (its value, not its id).")
+        return CredentialsRefused(f"{host} refuses the secret of the client. Enter it again (its value, not its id).")
     known = code and f"AADSTS{code}"
-    return NotSignedIn(f"{host} refuses to sign in the client: {known or _plain(str(said['error']))}.")
+    return CredentialsRefused(f"{host} refuses to sign in the client: {known or _plain(str(said['error']))}.")
 
 
 def _is_folder(entry: ElementTree.Element) -> bool:

@@ -31,7 +31,7 @@ def clean(config: dict[str, Any], allowed: AllowedFolders) -> dict[str, Any]:
 
     A folder of our own that is not there yet is made; elsewhere it must exist, for it may be a disk not mounted.
     """
-    folder, _root = inside(str(config.get("path") or ""), allowed)
+    folder, _root = resolve(str(config.get("path") or ""), allowed)
     try:
         if folder.is_relative_to(allowed.data / "storage"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -51,7 +51,7 @@ def _refuse_our_own(folder: Path, data: Path) -> None:
         raise BadValue(f"{str(folder)[:200]} holds Portico's own data. Choose another folder.", field="path")
 
 
-def inside(text: str, allowed: AllowedFolders) -> tuple[Path, Path]:
+def resolve(text: str, allowed: AllowedFolders) -> tuple[Path, Path]:
     """The folder with all links resolved, and the root that it lies under. Raises BadValue if there is none."""
     if not text.strip():
         raise BadValue("A file-system storage needs the path of a folder.", field="path")

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from portal.errors import PortalError
 from portal.storage_drivers.filesystem import open_folder
-from portal.storage_drivers.filesystem.temporary_files import Draft, sync
+from portal.storage_drivers.filesystem.temporary_files import TemporaryFile, sync_file_system
 from portal.storage_drivers.store import Content
 
-InWords = Callable[[OSError], PortalError]
+TranslateError = Callable[[OSError], PortalError]
 
 
 class Batch:
@@ -18,43 +18,43 @@ class Batch:
     name, and one sync for all of them.
     """
 
-    def __init__(self, base: int, in_words: InWords, *, unnamed: bool, together: bool) -> None:
+    def __init__(self, base: int, in_words: TranslateError, *, unnamed: bool, together: bool) -> None:
         self._base = base
         self._in_words = in_words
         self._unnamed, self._together = unnamed, together
-        self._drafts: list[Draft] = []
-        self._errors: dict[Draft, PortalError] = {}
+        self._drafts: list[TemporaryFile] = []
+        self._errors: dict[TemporaryFile, PortalError] = {}
         self._folders: dict[tuple[str, ...], int] = {}
 
     def write(self, objects: Sequence[tuple[str, Content]], *, overwrite: bool) -> list[PortalError | None]:
         """For each object, by its name, what it met, or None where it is there, whole and durable."""
-        self._drafts = [Draft(name, content) for name, content in objects]
+        self._drafts = [TemporaryFile(name, content) for name, content in objects]
         try:
             self._each(self._lay_down)
             self._sync()
-            self._each(Draft.compare)
+            self._each(TemporaryFile.compare)
             self._each(lambda draft: draft.appear(overwrite=overwrite))
             self._sync_folders()
         finally:
             self._close()
         return [self._errors.get(draft) for draft in self._drafts]
 
-    def _each(self, step: Callable[[Draft], None]) -> None:
+    def _each(self, step: Callable[[TemporaryFile], None]) -> None:
         for draft in self._left():
             try:
                 step(draft)
             except (PortalError, OSError) as error:
                 self._note(error, [draft])
 
-    def _left(self) -> list[Draft]:
+    def _left(self) -> list[TemporaryFile]:
         return [draft for draft in self._drafts if draft not in self._errors]
 
-    def _note(self, error: PortalError | OSError, concerned: Iterable[Draft]) -> None:
+    def _note(self, error: PortalError | OSError, concerned: Iterable[TemporaryFile]) -> None:
         """What a step has met is kept with those that it concerns."""
         said = self._in_words(error) if isinstance(error, OSError) else error
         self._errors.update(dict.fromkeys(concerned, said))
 
-    def _lay_down(self, draft: Draft) -> None:
+    def _lay_down(self, draft: TemporaryFile) -> None:
         draft.begin(self._folder(tuple(draft.folders)), unnamed=self._unnamed)
         draft.write()
 
@@ -66,10 +66,10 @@ class Batch:
     def _sync(self) -> None:
         drafts = self._left()
         if not self._together or len(drafts) < 2:
-            self._each(Draft.sync)
+            self._each(TemporaryFile.sync)
             return
         try:
-            sync(self._base)
+            sync_file_system(self._base)
         except OSError as error:
             self._note(error, drafts)
 

@@ -6,16 +6,16 @@ from datetime import timedelta
 from typing import Any
 
 from portal.errors import PortalError, Taken
-from portal.storage_drivers.destination import LEFT_AFTER, Destination, checked
+from portal.storage_drivers.destination import ABANDONED_AFTER, Destination, checked_chunks
 from portal.storage_drivers.filesystem import allowed_paths, writer_processes
 from portal.storage_drivers.filesystem.allowed_paths import AllowedFolders
 from portal.storage_drivers.filesystem.driver import FileSystemStore
-from portal.storage_drivers.store import Content, Differs, Upload
+from portal.storage_drivers.store import Content, ReadBackDiffers, Upload
 
-TOGETHER = 320
+BATCH_SIZE = 320
 """Objects of one bundle, which is brought to its end also where its run is to stop."""
 
-MANY = 1000
+MIN_OBJECTS_TO_PRESTART = 1000
 """Objects for which scribes are started before there is anything to write."""
 
 
@@ -35,7 +35,7 @@ def open_destination(
     Without `unnamed` or `together` its files are written as on a file system that has none without a name, or of which
     each must be synced by itself.
     """
-    folder, root = allowed_paths.inside(config["path"], allowed)
+    folder, root = allowed_paths.resolve(config["path"], allowed)
     mount = config.get("mount") or ""
     if mount and allowed.data.resolve().is_relative_to(mount):
         mount = ""  # the site itself lies on that disk and runs, or it moved to a machine of other disks
@@ -47,14 +47,16 @@ def open_destination(
 class FolderDestination(Destination):
     """Objects as files. Nothing is tried again here: a file system that fails does not do so for a moment."""
 
-    together = TOGETHER
+    together = BATCH_SIZE
 
     def expect(self, objects: int) -> None:
-        if objects >= MANY:
-            writer_processes.begin()
+        if objects >= MIN_OBJECTS_TO_PRESTART:
+            writer_processes.start_all()
 
     def put(self, key: str, chunks: Iterable[bytes], *, size: int, digest: str, overwrite: bool = False) -> None:
-        content = Content(key=key, size=size, digest=digest, chunks=lambda: checked(chunks, size=size, digest=digest))
+        content = Content(
+            key=key, size=size, digest=digest, chunks=lambda: checked_chunks(chunks, size=size, digest=digest)
+        )
         [error] = self._store.write([(self._name(key), content)], overwrite=overwrite)
         if error is not None:
             raise error
@@ -85,8 +87,8 @@ class FolderDestination(Destination):
             if isinstance(error, Taken):
                 self._require_ours(content, error)
                 return None
-            if isinstance(error, Differs):
-                for _chunk in checked(content.chunks(), size=content.size, digest=content.digest):
+            if isinstance(error, ReadBackDiffers):
+                for _chunk in checked_chunks(content.chunks(), size=content.size, digest=content.digest):
                     pass
         except PortalError as found:
             return found
@@ -102,7 +104,7 @@ class FolderDestination(Destination):
     def share(self, number: int) -> None:
         """Nothing: each object is written by the thread that brings it."""
 
-    def leftovers(self, older: timedelta = LEFT_AFTER) -> Iterator[tuple[str, Upload]]:  # noqa: ARG002 (others need it)
+    def leftovers(self, older: timedelta = ABANDONED_AFTER) -> Iterator[tuple[str, Upload]]:  # noqa: ARG002 (others need it)
         """None: a file without a name goes with its writer, and another with the next look at its object."""
         return iter(())
 

@@ -13,8 +13,8 @@ from portal.storage_drivers.filesystem import allowed_paths, mounts, open_folder
 from portal.storage_drivers.filesystem.allowed_paths import AllowedFolders
 from portal.storage_drivers.filesystem.batch import Batch
 from portal.storage_drivers.filesystem.listing import walk
-from portal.storage_drivers.filesystem.open_folder import FOLDER, descend
-from portal.storage_drivers.store import CHUNK, Content, NoPlace, Stat, Step
+from portal.storage_drivers.filesystem.open_folder import FOLDER_FLAGS, descend
+from portal.storage_drivers.store import CHUNK_SIZE, ContainerMissing, Content, NamedStep, Stat
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DENIED = {
@@ -24,7 +24,7 @@ _DENIED = {
     errno.EROFS: "is mounted read-only; mount it for writing",
     errno.EDQUOT: "has no quota left for the account that runs Portico; raise it",
 }
-MOST_OPEN = 256
+MAX_OPEN_FILES = 256
 """Files that the threads of one destination have open at once to write them, each perhaps with a folder of its own; a
 process of a small machine may have 1,024 open."""
 
@@ -58,11 +58,11 @@ class FileSystemStore:
         self.mount = ""
         self._needed = mount
         self._device = -1
-        self._at_once = max(1, MOST_OPEN // lanes)
+        self._at_once = max(1, MAX_OPEN_FILES // lanes)
         self._unnamed, self._together = unnamed, together
         self._syncs_together = False
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> Sequence[NamedStep]:
         return [("Folder allowed", self._allowed), ("Folder found", self._found)]
 
     def write(self, objects: Sequence[tuple[str, Content]], *, overwrite: bool) -> list[PortalError | None]:
@@ -84,7 +84,7 @@ class FileSystemStore:
             return [None if is_there else next(told) for is_there in there]
 
     def stat(self, name: str) -> Stat | None:
-        *above, last = open_folder.parts(name)
+        *above, last = open_folder.split_name(name)
         with self._explained():
             try:
                 with self._folder(above) as folder:
@@ -93,7 +93,7 @@ class FileSystemStore:
                     # It stays on a disk that is mounted read-only: that can be read all the same.
                     if found.st_nlink > 1:
                         with contextlib.suppress(OSError):
-                            temporary_files.remove(temporary_files.partial_name(last), folder)
+                            temporary_files.remove(temporary_files.temporary_name(last), folder)
             except FileNotFoundError:
                 return None
         if not stat.S_ISREG(found.st_mode):
@@ -105,7 +105,7 @@ class FileSystemStore:
         try:
             while size is None or size > 0:
                 with self._explained():
-                    chunk = os.pread(file, CHUNK if size is None else min(CHUNK, size), offset)
+                    chunk = os.pread(file, CHUNK_SIZE if size is None else min(CHUNK_SIZE, size), offset)
                 if not chunk:
                     return
                 offset += len(chunk)
@@ -116,7 +116,7 @@ class FileSystemStore:
 
     def _open(self, name: str) -> int:
         """A descriptor of a file. Raises Missing, and BadValue for what is none."""
-        *above, last = open_folder.parts(name)
+        *above, last = open_folder.split_name(name)
         with self._explained():
             try:
                 with self._folder(above) as folder:
@@ -128,20 +128,20 @@ class FileSystemStore:
 
     def delete(self, name: str) -> None:
         self._require(name)
-        *above, last = open_folder.parts(name)
+        *above, last = open_folder.split_name(name)
         with self._explained(), self._folder(above) as folder:
             os.unlink(last, dir_fd=folder)
             os.fsync(folder)
 
     def pages(self, prefix: str, after: str) -> Iterator[Sequence[Stat]]:
         above = prefix.rpartition("/")[0]
-        inner = open_folder.parts(above) if above else ()
+        inner = open_folder.split_name(above) if above else ()
         with self._explained(), contextlib.suppress(FileNotFoundError), self._folder(inner) as folder:
             for found in walk(folder, f"{above}/" if above else "", prefix, os.fsencode(after)):
                 yield (found,)
 
     def _allowed(self) -> str:
-        allowed_paths.inside(str(self._path), self._allowed_folders)
+        allowed_paths.resolve(str(self._path), self._allowed_folders)
         return f"{self._path} lies in a folder that this site allows."
 
     def _found(self) -> str:
@@ -166,14 +166,14 @@ class FileSystemStore:
     @contextlib.contextmanager
     def _base(self) -> Iterator[int]:
         try:
-            root = os.open(self._root, FOLDER)
+            root = os.open(self._root, FOLDER_FLAGS)
             try:
                 descriptor = descend(root, self._path.relative_to(self._root).parts, make=False)
             finally:
                 os.close(root)
         except FileNotFoundError as error:
             sentence = f"The folder {self._path} is not there. Mount its disk or create it, then test again."
-            raise NoPlace(sentence, permanent=False) from error
+            raise ContainerMissing(sentence, permanent=False) from error
         try:
             self._require_disk(descriptor)
             yield descriptor
@@ -185,15 +185,17 @@ class FileSystemStore:
         device = os.fstat(folder).st_dev
         if device == self._device:
             return
-        number = mounts.number(folder)
-        found = mounts.point(number)
+        number = mounts.mount_id(folder)
+        found = mounts.mount_point(number)
         if self._needed and not Path(found).is_relative_to(self._needed):
             sentence = f"The disk of {self._needed} is not mounted. Mount it, then test again."
             meant = f"If {self._path} is meant to lie on another disk from now on, save the storage again as it is."
-            raise NoPlace(f"{sentence} {meant}", permanent=False)
+            raise ContainerMissing(f"{sentence} {meant}", permanent=False)
         self.mount = self._needed = found
         self._device = device
-        self._syncs_together = temporary_files.syncs_together(mounts.kind(number), platform.release())
+        self._syncs_together = temporary_files.syncs_whole_file_system(
+            mounts.file_system_type(number), platform.release()
+        )
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

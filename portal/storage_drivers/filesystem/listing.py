@@ -6,8 +6,8 @@ import stat
 from collections.abc import Iterator
 
 from portal.errors import BadValue
-from portal.storage_drivers.filesystem.open_folder import FOLDER
-from portal.storage_drivers.filesystem.temporary_files import is_draft
+from portal.storage_drivers.filesystem.open_folder import FOLDER_FLAGS
+from portal.storage_drivers.filesystem.temporary_files import is_temporary
 from portal.storage_drivers.store import Stat
 
 _DEEPEST = 200
@@ -24,7 +24,7 @@ def walk(folder: int, above: str, prefix: str, after: bytes) -> Iterator[Stat]:
             if is_folder and (os.fsencode(key) > after or after.startswith(os.fsencode(key))):
                 if key.count("/") > _DEEPEST:
                     raise BadValue(f"{key[:60]}… lies more than {_DEEPEST} folders deep. Move it, or choose a prefix.")
-                descriptor = os.open(name, FOLDER, dir_fd=folder)
+                descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
                 try:
                     yield from walk(descriptor, key, prefix, after)
                 finally:
@@ -42,6 +42,6 @@ def _entries(folder: int, above: str) -> list[tuple[str, bool]]:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 found.append((f"{above}{entry.name}/", True))
-            elif not is_draft(entry.name):
+            elif not is_temporary(entry.name):
                 found.append((above + entry.name, False))
     return sorted(found, key=lambda entry: os.fsencode(entry[0]))

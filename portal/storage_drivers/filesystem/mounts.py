@@ -4,14 +4,14 @@ import os
 import re
 
 
-def number(folder: int) -> bytes:
+def mount_id(folder: int) -> bytes:
     """The number of the mount through which an open folder was reached; it may be another mount's later."""
     with open(f"/proc/self/fdinfo/{folder}", "rb") as lines:
         fields = (line.split() for line in lines)
         return next((value for name, value, *_rest in fields if name == b"mnt_id:"), b"")
 
 
-def point(mount: bytes) -> str:
+def mount_point(mount: bytes) -> str:
     """The folder at which the disk of a mount is mounted; empty where it is that of the system, or cannot be told.
 
     A mount of a folder of the disk that is there anyway is none of a disk: a service manager makes one of each folder
@@ -26,7 +26,7 @@ def point(mount: bytes) -> str:
     return ""
 
 
-def kind(mount: bytes) -> str:
+def file_system_type(mount: bytes) -> str:
     """The kind of file system of a mount, such as ext4; empty where it cannot be told."""
     found = _all().get(mount)
     return os.fsdecode(found[3]) if found else ""

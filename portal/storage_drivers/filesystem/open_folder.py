@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from portal.errors import BadValue
 from portal.storage_drivers import object_keys
 
-FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def descend(start: int, parts: Iterable[str], *, make: bool) -> int:
@@ -16,12 +16,12 @@ def descend(start: int, parts: Iterable[str], *, make: bool) -> int:
     try:
         for part in parts:
             try:
-                deeper = os.open(part, FOLDER, dir_fd=descriptor)
+                deeper = os.open(part, FOLDER_FLAGS, dir_fd=descriptor)
             except FileNotFoundError:
                 if not make:
                     raise
                 _make(part, descriptor)
-                deeper = os.open(part, FOLDER, dir_fd=descriptor)
+                deeper = os.open(part, FOLDER_FLAGS, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = deeper
     except BaseException:
@@ -36,11 +36,11 @@ def _make(name: str, folder: int) -> None:
         os.fsync(folder)
 
 
-def parts(name: str) -> list[str]:
+def split_name(name: str) -> list[str]:
     """The segments of an object's name. Raises BadValue for one that could lead out of the folder."""
     found = name.split("/")
-    is_long = len(os.fsencode(name)) > object_keys.LONGEST
-    is_too_long = is_long and any(len(os.fsencode(part)) > object_keys.LONGEST for part in found)
-    if is_too_long or "\0" in name or not object_keys.NO_SEGMENTS.isdisjoint(found):
+    is_long = len(os.fsencode(name)) > object_keys.MAX_SEGMENT_BYTES
+    is_too_long = is_long and any(len(os.fsencode(part)) > object_keys.MAX_SEGMENT_BYTES for part in found)
+    if is_too_long or "\0" in name or not object_keys.FORBIDDEN_SEGMENTS.isdisjoint(found):
         raise BadValue(f"{name[:200]!r} cannot be the name of an object.")
     return found

@@ -9,9 +9,9 @@ import re
 import secrets
 
 from portal.errors import Busy, Damaged
-from portal.storage_drivers.destination import NOT_AS_TAKEN_IN, OTHER_BYTES
+from portal.storage_drivers.destination import READ_BACK_DIFFERS, SOURCE_DAMAGED
 from portal.storage_drivers.filesystem import open_folder
-from portal.storage_drivers.store import CHUNK, MIB, Content, Differs
+from portal.storage_drivers.store import CHUNK_SIZE, MIB, Content, ReadBackDiffers
 
 _NAMES = ".portico-", ".part"
 _UNNAMED = os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC
@@ -25,22 +25,22 @@ _LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs"}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def is_draft(name: str) -> bool:
+def is_temporary(name: str) -> bool:
     return name.startswith(_NAMES[0]) and name.endswith(_NAMES[1])
 
 
-def partial_name(name: str) -> str:
+def temporary_name(name: str) -> str:
     """Under which name an object is written where the file system has no files without one."""
     return f"{_NAMES[0]}{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{_NAMES[1]}"
 
 
-def syncs_together(kind: str, release: str) -> bool:
+def syncs_whole_file_system(kind: str, release: str) -> bool:
     """Whether `sync` may stand for an fsync of each file; before Linux 5.8 it kept what went wrong to itself."""
     version = re.match(r"(\d+)\.(\d+)", release)
     return kind in _LOCAL and version is not None and (int(version[1]), int(version[2])) >= (5, 8)
 
 
-def sync(folder: int) -> None:
+def sync_file_system(folder: int) -> None:
     """Have all of the folder's file system on the disk (syncfs(2), which Python does not have)."""
     if _libc.syncfs(folder):
         number = ctypes.get_errno()
@@ -52,12 +52,12 @@ def remove(name: str, folder: int) -> None:
         os.unlink(name, dir_fd=folder)
 
 
-class Draft:
+class TemporaryFile:
     """A new file of an object; raises OSError besides what its methods say."""
 
     def __init__(self, name: str, content: Content) -> None:
         """Raises BadValue for a name that could lead out of the folder."""
-        *self.folders, self.name = open_folder.parts(name)
+        *self.folders, self.name = open_folder.split_name(name)
         self.content = content
         self.folder = self._file = -1
         self._partial = ""
@@ -76,7 +76,7 @@ class Draft:
         self._begin_named()
 
     def _begin_named(self) -> None:
-        partial = partial_name(self.name)
+        partial = temporary_name(self.name)
         try:
             self._file = os.open(partial, _NAMED, 0o600, dir_fd=self.folder)
         except FileExistsError:
@@ -92,14 +92,14 @@ class Draft:
         size, offset, begun = self.content.size, 0, 0
         for chunk in self.content.chunks():
             if offset + len(chunk) > size:
-                raise Damaged(NOT_AS_TAKEN_IN)
+                raise Damaged(SOURCE_DAMAGED)
             self._write(chunk, offset)
             offset += len(chunk)
             if size > _LARGE and offset - begun >= MIB:
                 os.posix_fadvise(self._file, begun, offset - begun, os.POSIX_FADV_DONTNEED)
                 begun = offset
         if offset != size:
-            raise Damaged(NOT_AS_TAKEN_IN)
+            raise Damaged(SOURCE_DAMAGED)
 
     def _write(self, chunk: bytes, offset: int) -> None:
         left = memoryview(chunk)
@@ -113,12 +113,12 @@ class Draft:
     def compare(self) -> None:
         """Raises Differs where what is there is not what was meant."""
         size, running, offset = self.content.size, hashlib.sha256(), 0
-        while offset < size and (chunk := os.pread(self._file, min(CHUNK, size - offset), offset)):
+        while offset < size and (chunk := os.pread(self._file, min(CHUNK_SIZE, size - offset), offset)):
             self.content.came(len(chunk))
             running.update(chunk)
             offset += len(chunk)
         if offset != size or running.hexdigest() != self.content.digest:
-            raise Differs(OTHER_BYTES)
+            raise ReadBackDiffers(READ_BACK_DIFFERS)
 
     def appear(self, *, overwrite: bool) -> None:
         """Give the file its name: by a link, which fails where that exists, or in place of what is there.

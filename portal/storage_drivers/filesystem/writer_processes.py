@@ -23,13 +23,13 @@ from multiprocessing.reduction import recv_handle, send_handle
 
 from portal.errors import PortalError
 from portal.storage_drivers.filesystem.batch import Batch
-from portal.storage_drivers.store import Content, Extent
+from portal.storage_drivers.store import Content, FileExtent
 
 log = logging.getLogger(__name__)
 
-MOST = 3
+MAX_WRITERS = 3
 """Scribes of one process of ours, each of 22 MiB: also on two processors, for one of them mostly waits for the disk."""
-LEAST = 16
+MIN_OBJECTS = 16
 """Objects that are worth a message."""
 
 
@@ -44,7 +44,7 @@ def write(base: int, objects: Sequence[tuple[str, Content]], *, overwrite: bool)
     chunks.
     """
     tasks = [_task(name, each, each.source) for name, each in objects if each.source is not None]
-    if len(tasks) < max(LEAST, len(objects)):
+    if len(tasks) < max(MIN_OBJECTS, len(objects)):
         return [False] * len(objects)
     scribes = _scribes()
     scribe = scribes.get()
@@ -54,21 +54,21 @@ def write(base: int, objects: Sequence[tuple[str, Content]], *, overwrite: bool)
         scribes.put(scribe)
 
 
-def _task(name: str, content: Content, source: bytes | Extent) -> Task:
+def _task(name: str, content: Content, source: bytes | FileExtent) -> Task:
     return name, content.size, content.digest, source if isinstance(source, bytes) else (source.file, source.offset)
 
 
-def begin() -> None:
+def start_all() -> None:
     """Start those that are free and not started yet: for who will need them soon."""
     scribes = _scribes()
     with contextlib.suppress(queue.Empty):
-        for _number in range(MOST):
+        for _number in range(MAX_WRITERS):
             scribe = scribes.get_nowait()
             scribe.begin()
             scribes.put(scribe)
 
 
-def close() -> None:
+def stop_all() -> None:
     """End the scribes of this process, when none is at work; the next call starts others."""
     with _lock:
         scribes = _all.pop(os.getpid(), None)
@@ -140,12 +140,12 @@ def _scribes() -> "queue.SimpleQueue[_Scribe]":
     with _lock:
         if os.getpid() not in _all:
             _all[os.getpid()] = queue.SimpleQueue()
-            for _number in range(MOST):
+            for _number in range(MAX_WRITERS):
                 _all[os.getpid()].put(_Scribe())
         return _all[os.getpid()]
 
 
-atexit.register(close)
+atexit.register(stop_all)
 
 
 def _serve(connection: Connection) -> None:

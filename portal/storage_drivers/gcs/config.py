@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from portal.errors import BadValue
-from portal.refusals import Refusals
+from portal.refusals import ErrorCollector
 from portal.storage_drivers import endpoints, form_fields
 from portal.storage_drivers.form_fields import Field
 
@@ -37,8 +37,8 @@ FORM = (
     form_fields.ca(),
 )
 FIELDS = form_fields.names(FORM)
-ENDPOINT = "https://storage.googleapis.com"
-TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 (an address)
+DEFAULT_ENDPOINT = "https://storage.googleapis.com"
+DEFAULT_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 (an address)
 _NEEDED = ("client_email", "private_key")
 _KEPT = ("client_email", "private_key_id", "private_key", "token_uri")
 _BUCKET = re.compile(r"(?=.{3,222}$)[a-z0-9]([a-z0-9._-]*[a-z0-9])")
@@ -47,17 +47,17 @@ _EMAIL = re.compile(r"[\x21-\x7e]+@[\x21-\x7e]+")
 _LONGEST = 100_000
 
 
-def url_of(config: dict[str, Any]) -> str:
+def endpoint_url(config: dict[str, Any]) -> str:
     """The endpoint: the one that was given, else Google's own."""
-    return str(config.get("endpoint") or ENDPOINT)
+    return str(config.get("endpoint") or DEFAULT_ENDPOINT)
 
 
-def in_words(config: dict[str, Any]) -> str:
+def describe(config: dict[str, Any]) -> str:
     """Bucket and host."""
-    return f"{config['bucket']} at {urlsplit(url_of(config)).netloc}"
+    return f"{config['bucket']} at {urlsplit(endpoint_url(config)).netloc}"
 
 
-def asks_for(config: dict[str, Any]) -> str:
+def required_secret(config: dict[str, Any]) -> str:
     """Which of the secrets a configuration wants."""
     return "secret_key" if config.get("access_key") else "service_account"
 
@@ -65,7 +65,7 @@ def asks_for(config: dict[str, Any]) -> str:
 def clean(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration, checked; without an access key (HMAC), a service account signs in. Raises BadValue or more."""
     given = {name: str(config.get(name) or "").strip() for name in FIELDS}
-    with Refusals() as refusals:
+    with ErrorCollector() as refusals:
         if not _BUCKET.fullmatch(given["bucket"]) or ".." in given["bucket"]:
             sentence = "A bucket has a name of 3 to 222 small letters, digits, dots, dashes and underscores."
             refusals.add(BadValue(sentence, field="bucket"))
@@ -73,9 +73,9 @@ def clean(config: dict[str, Any]) -> dict[str, Any]:
             sentence = "The access key of an HMAC key has letters and digits alone; it begins with GOOG."
             refusals.add(BadValue(sentence, field="access_key"))
         with refusals.kept():
-            given["endpoint"] = endpoints.cleaned(given["endpoint"])
+            given["endpoint"] = endpoints.clean(given["endpoint"])
         with refusals.kept():
-            given["ca"] = endpoints.cleaned_ca(given["ca"])
+            given["ca"] = endpoints.clean_ca(given["ca"])
     return {name: value for name, value in given.items() if value}
 
 
@@ -96,10 +96,10 @@ def clean_secret(config: dict[str, Any], secret: dict[str, str]) -> dict[str, st
     if not account:
         sentence = "Enter the JSON key of a service account, or access key and secret (HMAC)."
         raise BadValue(sentence, field="service_account")
-    return {"service_account": json.dumps(service_account(account))}
+    return {"service_account": json.dumps(parse_service_account(account))}
 
 
-def service_account(text: str) -> dict[str, str]:
+def parse_service_account(text: str) -> dict[str, str]:
     """What is needed of the JSON key that Google hands out. Raises BadValue, which names what is missing."""
     found = _loaded(text)
     kind = found.get("type", "service_account")
@@ -110,13 +110,13 @@ def service_account(text: str) -> dict[str, str]:
             raise _unfit(f"It lacks {name}; copy the whole file.")
     if not _EMAIL.fullmatch(found["client_email"]):
         raise _unfit("Its client_email is no address of an account.")
-    private_key(found["private_key"])
-    found.setdefault("token_uri", TOKEN_URI)
+    load_private_key(found["private_key"])
+    found.setdefault("token_uri", DEFAULT_TOKEN_URI)
     _check_token_uri(str(found["token_uri"]))
     return {name: str(found[name]) for name in _KEPT if name in found}
 
 
-def private_key(pem: str, *, is_checked: bool = False) -> RSAPrivateKey:
+def load_private_key(pem: str, *, is_checked: bool = False) -> RSAPrivateKey:
     """Raises BadValue. To check its numbers takes 50 ms, which a key that was taken once need not be again."""
     try:
         key = load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=is_checked)

@@ -13,7 +13,7 @@ from libcloud.common.base import Connection
 from portal.storage_drivers import http, tokens
 from portal.storage_drivers.connect import Endpoint
 from portal.storage_drivers.gcs import config, errors
-from portal.storage_drivers.http import Limits
+from portal.storage_drivers.http import Timeouts
 from portal.storage_drivers.store import Body
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
@@ -21,16 +21,16 @@ _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _HOUR = 3600
 
 
-def sign_in(account: dict[str, str], ca: str, limits: Limits) -> tokens.Fetched:
+def fetch_token(account: dict[str, str], ca: str, limits: Timeouts) -> tokens.FetchedToken:
     """A token for a service account, which signs the request for it (RFC 7523)."""
     now = int(time.time())
     head = {"alg": "RS256", "typ": "JWT", "kid": account.get("private_key_id", "")}
     claims = {"iss": account["client_email"], "scope": _SCOPE, "aud": account["token_uri"], "iat": now}
     signed = b".".join(_base64url(json.dumps(part).encode()) for part in (head, {**claims, "exp": now + _HOUR}))
-    key = config.private_key(account["private_key"], is_checked=True)
+    key = config.load_private_key(account["private_key"], is_checked=True)
     signature = key.sign(signed, PKCS1v15(), SHA256())
     form = {"grant_type": _GRANT, "assertion": (signed + b"." + _base64url(signature)).decode()}
-    return tokens.fetch(account["token_uri"], form, errors.signed_in, ca=ca, limits=limits)
+    return tokens.fetch(account["token_uri"], form, errors.sign_in_error, ca=ca, limits=limits)
 
 
 class JsonConnection(Connection):
@@ -53,7 +53,7 @@ class JsonConnection(Connection):
         body: Body,
         headers: dict[str, str],
         token: str,
-        limits: Limits,
+        limits: Timeouts,
     ) -> requests.Response:
         if self.connection is None:
             self.connect()  # type: ignore[no-untyped-call]

@@ -19,16 +19,16 @@ from portal.storage_drivers.connect import Endpoint, endpoint
 from portal.storage_drivers.destination import Destination
 from portal.storage_drivers.gcs import config as gcs_config
 from portal.storage_drivers.gcs import connection, errors
-from portal.storage_drivers.http import Limits
+from portal.storage_drivers.http import Timeouts
 from portal.storage_drivers.object_store import ObjectStoreDestination
 from portal.storage_drivers.s3 import driver as s3
-from portal.storage_drivers.store import MIB, Body, Interrupted, NoPlace, Part, Stat, Step, Upload
-from portal.storage_drivers.tokens import NotSignedIn, Tokens
+from portal.storage_drivers.store import MIB, Body, ContainerMissing, Interrupted, NamedStep, Part, Stat, Upload
+from portal.storage_drivers.tokens import CredentialsRefused, TokenCache
 
-PAGE = 1000
-QUANTUM = 256 * 1024
+OBJECTS_PER_PAGE = 1000
+UPLOAD_GRANULARITY = 256 * 1024
 """Bytes of which a store keeps a multiple, but for the last: what it tells beyond that is sent again."""
-PATIENT = 4
+FINISH_TIMEOUT_FACTOR = 4
 """How many times longer the end of a large upload may take."""
 
 
@@ -37,22 +37,22 @@ def open_destination(
     prefix: str,
     secret: dict[str, str],
     *,
-    limits: Limits | None = None,
-    page: int = PAGE,
+    limits: Timeouts | None = None,
+    page: int = OBJECTS_PER_PAGE,
     **options: Any,
 ) -> Destination:
     """The destination in a bucket; with an HMAC key, by Google's XML API, which is S3's. Raises BadValue."""
-    limits = limits or Limits()
+    limits = limits or Timeouts()
     if config.get("access_key"):
-        alike = {**config, "endpoint": gcs_config.url_of(config), "region": "auto", "path_style": True}
+        alike = {**config, "endpoint": gcs_config.endpoint_url(config), "region": "auto", "path_style": True}
         return s3.open_destination(alike, prefix, secret, limits=limits, **options)
     if not secret.get("service_account"):
         raise BadValue("The key of the service account is not set. Enter it again.", field="service_account")
-    account = gcs_config.service_account(secret["service_account"])
-    place = endpoint(gcs_config.url_of(config), ca=config.get("ca", ""), limits=limits)
-    ca = config.get("ca", "") if account["token_uri"] != gcs_config.TOKEN_URI else ""
-    signs_in = Tokens(lambda: connection.sign_in(account, ca, limits))
-    return ObjectStoreDestination(lambda: GoogleStore(place, config, signs_in, page), prefix=prefix, **options)
+    account = gcs_config.parse_service_account(secret["service_account"])
+    place = endpoint(gcs_config.endpoint_url(config), ca=config.get("ca", ""), limits=limits)
+    ca = config.get("ca", "") if account["token_uri"] != gcs_config.DEFAULT_TOKEN_URI else ""
+    signs_in = TokenCache(lambda: connection.fetch_token(account, ca, limits))
+    return ObjectStoreDestination(lambda: GCSStore(place, config, signs_in, page), prefix=prefix, **options)
 
 
 @dataclass
@@ -73,7 +73,7 @@ class _Session(Upload):
             self.hashed += len(body)
 
 
-class GoogleStore:
+class GCSStore:
     """One bucket. A large object appears by its last part, if its MD5 is that of all parts."""
 
     small = 8 * MIB
@@ -85,14 +85,16 @@ class GoogleStore:
     most_parts = 1 << 20
     longest = 1024
 
-    def __init__(self, place: Endpoint, config: dict[str, Any], signs_in: Tokens, page: int = PAGE) -> None:
+    def __init__(
+        self, place: Endpoint, config: dict[str, Any], signs_in: TokenCache, page: int = OBJECTS_PER_PAGE
+    ) -> None:
         self._page_size = page
         self.create_only: bool | None = config.get("create_only")
         self._bucket = bucket = config["bucket"]
         self._place = place
         self._tokens = signs_in
         self._base = f"/storage/v1/b/{quote(bucket, safe='')}/o"
-        self._answers = errors.Answers(bucket, place.host)
+        self._answers = errors.ResponseReader(bucket, place.host)
         self._connection = connection.JsonConnection(place)
 
     def put(self, name: str, body: Body, *, digest: str, overwrite: bool) -> None:  # noqa: ARG002 (others send it)
@@ -147,7 +149,7 @@ class GoogleStore:
         """What is not aborted vanishes by itself after a week."""
         session = _session(upload)
         if session.made is None:
-            http.let_go(self._request("DELETE", session.path), self._place.limits)
+            http.drain(self._request("DELETE", session.path), self._place.limits)
 
     def unfinished(self, prefix: str) -> Iterator[Upload]:  # noqa: ARG002 (others ask for it)
         """None: the store does not tell of them."""
@@ -157,12 +159,12 @@ class GoogleStore:
         if size == 0:
             return
         # An object that was stored compressed would come unpacked, with another size, to one who does not take gzip.
-        headers, part = {"Accept-Encoding": "gzip"}, http.bounds(offset, size)
+        headers, part = {"Accept-Encoding": "gzip"}, http.range_header(offset, size)
         if part:
             headers["Range"] = part
         answer = self._request("GET", self._path(name), {"alt": "media"}, headers=headers)
         failure = lambda: self._failure(answer, "read", name)  # noqa: E731
-        yield from http.content(answer, self._place.limits, failure, is_part=bool(part))
+        yield from http.object_content(answer, self._place.limits, failure, is_part=bool(part))
 
     def stat(self, name: str) -> Stat | None:
         answer = self._request("GET", self._path(name), {"fields": "name,size,updated"})
@@ -186,16 +188,16 @@ class GoogleStore:
                 raise Damaged("The storage says that its list goes on, but not where. It cannot be listed.")
             mark = following
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> Sequence[NamedStep]:
         return [*self._place.steps(), ("Signed in", self._signed_in), ("Bucket found", self._found)]
 
     def _signed_in(self) -> str:
         self._tokens.value()
         try:
             self._page("portico-test-", "", "", 1)
-        except NotSignedIn:
+        except CredentialsRefused:
             raise
-        except (NotAllowed, NoPlace):
+        except (NotAllowed, ContainerMissing):
             pass
         return "The service account is known, and its key fits."
 
@@ -227,12 +229,12 @@ class GoogleStore:
 
     def _progress(self, session: _Session, answer: requests.Response) -> int:
         if answer.status_code == 308:
-            http.let_go(answer, self._place.limits)
+            http.drain(answer, self._place.limits)
             found = re.fullmatch(r"bytes=0-(\d+)", answer.headers.get("Range", ""))
             received = int(found[1]) + 1 if found else 0
-            return received - received % QUANTUM
+            return received - received % UPLOAD_GRANULARITY
         if answer.status_code == 404:
-            http.let_go(answer, self._place.limits)
+            http.drain(answer, self._place.limits)
             raise Missing("The upload is no longer known to the storage.")
         session.made = self._made(answer, session.overwrite)
         return session.size
@@ -247,7 +249,7 @@ class GoogleStore:
         if str(made.get("generation", "")).isdigit() and isinstance(made.get("name"), str):
             params = {"ifGenerationMatch": str(made["generation"])}
             with suppress(PortalError):
-                http.let_go(self._request("DELETE", self._path(made["name"]), params), self._place.limits)
+                http.drain(self._request("DELETE", self._path(made["name"]), params), self._place.limits)
         raise Damaged("The storage has kept other bytes than were sent. Check it, and do not rely on it.")
 
     def _path(self, name: str) -> str:
@@ -266,11 +268,11 @@ class GoogleStore:
         """The answer to one request; nothing of its body is read yet."""
         limits = self._place.limits
         if patient:
-            limits = Limits(limits.connect, limits.read * PATIENT)
+            limits = Timeouts(limits.connect, limits.read * FINISH_TIMEOUT_FACTOR)
         token = self._tokens.value()
         answer = self._connection.send(method, path, params or {}, body, headers or {}, token, limits)
         if answer.status_code == 401 and self._tokens.forget(token):
-            http.let_go(answer, self._place.limits)
+            http.drain(answer, self._place.limits)
             token = self._tokens.value()
             answer = self._connection.send(method, path, params or {}, body, headers or {}, token, limits)
         return answer
@@ -279,10 +281,10 @@ class GoogleStore:
         """The body of an answer that went well. Raises what the store says else."""
         if answer.status_code not in good:
             raise self._failure(answer, what, name)
-        return http.body(answer, self._place.limits)
+        return http.read_body(answer, self._place.limits)
 
     def _failure(self, answer: requests.Response, what: str, name: str = "") -> PortalError:
-        return self._answers.failure(answer, http.refusal(answer, self._place.limits), what, name)
+        return self._answers.failure(answer, http.read_error_body(answer, self._place.limits), what, name)
 
 
 def _session(upload: Upload) -> _Session:

@@ -9,10 +9,10 @@ import requests
 
 from portal.errors import BadValue, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.storage_drivers import http, xml_documents
-from portal.storage_drivers.store import Interrupted, NoPlace, Stat
-from portal.storage_drivers.tokens import NotSignedIn
+from portal.storage_drivers.store import ContainerMissing, Interrupted, Stat
+from portal.storage_drivers.tokens import CredentialsRefused
 
-RIGHTS = {
+REQUIRED_RIGHTS = {
     "write": "storage.objects.create",
     "write over an object": "storage.objects.delete and storage.objects.create",
     "read": "storage.objects.get",
@@ -30,7 +30,7 @@ _REFUSED = {
 }
 
 
-class Answers:
+class ResponseReader:
     """The answers of one bucket in words."""
 
     def __init__(self, bucket: str, host: str) -> None:
@@ -51,7 +51,7 @@ class Answers:
         return found
 
     def stat(self, found: Mapping[str, Any]) -> Stat:
-        name, size = found.get("name"), xml_documents.number(str(found.get("size", "")))
+        name, size = found.get("name"), xml_documents.byte_count(str(found.get("size", "")))
         if not isinstance(name, str) or size is None:
             raise self.strange()
         return Stat(name, size)
@@ -72,7 +72,9 @@ class Answers:
             return Interrupted(f"{self._host} received other bytes than were sent.")
         if status in (408, 409, 429) or (status >= 500 and status not in (501, 505)):
             said = f"HTTP {status} {reason}".strip()
-            return Interrupted(f"{self._host} answers that it cannot just now ({said}).", after=http.patience(answer))
+            return Interrupted(
+                f"{self._host} answers that it cannot just now ({said}).", after=http.retry_after(answer)
+            )
         if not reason:
             return self.strange()
         return Unreachable(f"{self._host} refuses to {what}: {reason}.", permanent=True)
@@ -81,7 +83,9 @@ class Answers:
         if status == 412:
             return Taken("Something has that name there already.")
         if status == 404 and (not name or re.search("bucket does not exist", message, re.IGNORECASE)):
-            return NoPlace(f"There is no bucket {self._bucket} at {self._host}. Check its name, or create it there.")
+            return ContainerMissing(
+                f"There is no bucket {self._bucket} at {self._host}. Check its name, or create it there."
+            )
         if status == 404:
             return Missing(f"There is no object {name}.")
         if status in (410, 499):
@@ -92,7 +96,7 @@ class Answers:
 
     def _of_account(self, status: int, reason: str, what: str) -> PortalError | None:
         if status == 401:
-            return NotSignedIn(f"{self._host} refuses the service account. Check it, or enter a new key of it.")
+            return CredentialsRefused(f"{self._host} refuses the service account. Check it, or enter a new key of it.")
         if reason in _REFUSED:
             return NotAllowed(f"{_REFUSED[reason]}.")
         if reason in _KEPT:
@@ -105,20 +109,22 @@ class Answers:
             return Interrupted(f"{self._host} answers that it cannot just now ({reason}).")
         if status == 403:
             sentence = f"The account may not {what} in the bucket {self._bucket} at {self._host}."
-            return NotAllowed(f"{sentence} Grant it {RIGHTS[what]}.")
+            return NotAllowed(f"{sentence} Grant it {REQUIRED_RIGHTS[what]}.")
         return None
 
 
-def signed_in(host: str, said: Mapping[str, Any]) -> PortalError:
+def sign_in_error(host: str, said: Mapping[str, Any]) -> PortalError:
     """A refusal of Google's token server in words."""
     description = str(said.get("error_description", "")).lower()
     if "timeframe" in description or "short-lived" in description:
-        return NotSignedIn(f"The clock of this host and of {host} differ too much. Set it right.")
+        return CredentialsRefused(f"The clock of this host and of {host} differ too much. Set it right.")
     if "signature" in description:
-        return NotSignedIn(f"{host} refuses the key of the service account, which may be deleted. Enter a new one.")
+        return CredentialsRefused(
+            f"{host} refuses the key of the service account, which may be deleted. Enter a new one."
+        )
     if "not found" in description or "disabled" in description:
-        return NotSignedIn(f"{host} does not know the service account, or it is disabled. Check it there.")
-    return NotSignedIn(f"{host} refuses the service account. Check it, or enter a new key of it.")
+        return CredentialsRefused(f"{host} does not know the service account, or it is disabled. Check it there.")
+    return CredentialsRefused(f"{host} refuses the service account. Check it, or enter a new key of it.")
 
 
 def _reason(content: bytes) -> tuple[str, str]:

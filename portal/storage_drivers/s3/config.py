@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from portal.errors import BadValue
-from portal.refusals import Refusals
+from portal.refusals import ErrorCollector
 from portal.storage_drivers import endpoints, form_fields
 from portal.storage_drivers.form_fields import Field
 
@@ -39,14 +39,14 @@ _REGION = re.compile(r"[A-Za-z0-9-]{1,40}")
 _ACCESS_KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-def url_of(config: dict[str, Any]) -> str:
+def endpoint_url(config: dict[str, Any]) -> str:
     """The endpoint: the one that was given, else Amazon's own of the region."""
     return str(config.get("endpoint") or f"https://s3.{config.get('region') or 'us-east-1'}.amazonaws.com")
 
 
-def in_words(config: dict[str, Any]) -> str:
+def describe(config: dict[str, Any]) -> str:
     """Bucket and host."""
-    return f"{config['bucket']} at {urlsplit(url_of(config)).netloc}"
+    return f"{config['bucket']} at {urlsplit(endpoint_url(config)).netloc}"
 
 
 def clean(config: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def clean(config: dict[str, Any]) -> dict[str, Any]:
     """
     bucket, region, key = (str(config.get(name) or "").strip() for name in ("bucket", "region", "access_key"))
     cleaned: dict[str, Any] = {"bucket": bucket, "region": region, "path_style": _path_style(config), "access_key": key}
-    with Refusals() as refusals:
+    with ErrorCollector() as refusals:
         if not _BUCKET.fullmatch(bucket) or ".." in bucket:
             sentence = "A bucket has a name of letters, digits, dots and dashes, such as research-2027."
             refusals.add(BadValue(sentence, field="bucket"))
@@ -66,9 +66,9 @@ def clean(config: dict[str, Any]) -> dict[str, Any]:
         if key and not _ACCESS_KEY.fullmatch(key):
             refusals.add(BadValue("An access key has up to 128 letters without spaces.", field="access_key"))
         with refusals.kept():
-            cleaned["endpoint"] = endpoints.cleaned(str(config.get("endpoint") or ""))
+            cleaned["endpoint"] = endpoints.clean(str(config.get("endpoint") or ""))
         with refusals.kept():
-            cleaned["ca"] = endpoints.cleaned_ca(str(config.get("ca") or ""))
+            cleaned["ca"] = endpoints.clean_ca(str(config.get("ca") or ""))
     return {name: value for name, value in cleaned.items() if value != ""}
 
 

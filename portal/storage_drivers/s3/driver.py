@@ -20,14 +20,14 @@ from portal.errors import BadValue, Damaged, Missing, NotAllowed, PortalError
 from portal.storage_drivers import http, xml_documents
 from portal.storage_drivers.connect import Endpoint, endpoint
 from portal.storage_drivers.destination import Destination
-from portal.storage_drivers.http import Limits
+from portal.storage_drivers.http import Timeouts
 from portal.storage_drivers.object_store import ObjectStoreDestination
 from portal.storage_drivers.s3 import errors
-from portal.storage_drivers.s3.config import url_of
-from portal.storage_drivers.store import MIB, Body, NoPlace, Onward, Part, Stat, Step, Upload
+from portal.storage_drivers.s3.config import endpoint_url
+from portal.storage_drivers.store import MIB, Body, ContainerMissing, ListProgress, NamedStep, Part, Stat, Upload
 
-PAGE = 1000
-PATIENT = 10
+OBJECTS_PER_PAGE = 1000
+FINISH_TIMEOUT_FACTOR = 10
 """How many times longer the end of a large upload may take: the store puts its parts together."""
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
@@ -37,13 +37,13 @@ def open_destination(
     prefix: str,
     secret: dict[str, str],
     *,
-    limits: Limits | None = None,
-    page: int = PAGE,
+    limits: Timeouts | None = None,
+    page: int = OBJECTS_PER_PAGE,
     **options: Any,
 ) -> Destination:
     """The destination in a bucket. Raises BadValue where there are no credentials."""
     keys = _credentials(config, secret)
-    place = endpoint(url_of(config), ca=config.get("ca", ""), limits=limits or Limits())
+    place = endpoint(endpoint_url(config), ca=config.get("ca", ""), limits=limits or Timeouts())
     return ObjectStoreDestination(lambda: S3Store(place, config, keys, page), prefix=prefix, **options)
 
 
@@ -79,7 +79,7 @@ class S3Store:
         self._bucket = config["bucket"]
         self._base = f"/{self._bucket}" if config.get("path_style", True) else ""
         self._place = place if self._base else replace(place, host=f"{self._bucket}.{place.host}")
-        self._answers = errors.Answers(self._bucket, self._place.host)
+        self._answers = errors.ResponseReader(self._bucket, self._place.host)
         self._connection = _Connection(self._place, config.get("region") or "us-east-1", keys)
 
     def put(self, name: str, body: Body, *, digest: str, overwrite: bool) -> None:
@@ -89,7 +89,7 @@ class S3Store:
 
     def begin(self, name: str, *, size: int, overwrite: bool) -> Upload:
         found = self._xml(self._request("POST", name, {"uploads": ""}), "write")
-        upload_id = errors.text(found, "UploadId")
+        upload_id = errors.child_text(found, "UploadId")
         if not upload_id:
             raise self._answers.strange()
         return Upload(name, upload_id, size, overwrite)
@@ -103,7 +103,7 @@ class S3Store:
 
     def finish(self, upload: Upload) -> None:
         """The answer may be 200 and an error nevertheless: what counts is its body."""
-        body = errors.parts(upload.answers)
+        body = errors.completion_body(upload.answers)
         headers = self._condition(upload.overwrite)
         answer = self._request("POST", upload.name, {"uploadId": upload.id}, body=body, headers=headers, patient=True)
         self._xml(answer, "write")
@@ -114,42 +114,42 @@ class S3Store:
 
     def unfinished(self, prefix: str) -> Iterator[Upload]:
         marks: dict[str, str] = {}
-        onward = Onward()
+        onward = ListProgress()
         while True:
             params = {"uploads": "", "prefix": prefix, "max-uploads": str(self._page), **marks}
             found = self._xml(self._request("GET", None, params), "list uploads")
-            uploads = [_upload(entry) for entry in errors.each(found, "Upload")]
-            is_last = errors.text(found, "IsTruncated") != "true"
+            uploads = [_upload(entry) for entry in errors.children(found, "Upload")]
+            is_last = errors.child_text(found, "IsTruncated") != "true"
             if not is_last:
                 onward.require(*((upload.name, upload.id) for upload in uploads))
             yield from (upload for upload in uploads if upload.name.startswith(prefix))
             if is_last:
                 return
-            following = (errors.text(found, "NextKeyMarker"), errors.text(found, "NextUploadIdMarker"))
+            following = (errors.child_text(found, "NextKeyMarker"), errors.child_text(found, "NextUploadIdMarker"))
             marks = self._onward(marks, dict(zip(("key-marker", "upload-id-marker"), following, strict=True)))
 
     def read(self, name: str, offset: int, size: int | None) -> Iterator[bytes]:
         if size == 0:
             return
-        part = http.bounds(offset, size)
+        part = http.range_header(offset, size)
         answer = self._request("GET", name, headers={"Range": part} if part else {})
         failure = lambda: self._failure(answer, "read", name)  # noqa: E731
-        yield from http.content(answer, self._place.limits, failure, is_part=bool(part))
+        yield from http.object_content(answer, self._place.limits, failure, is_part=bool(part))
 
     def stat(self, name: str) -> Stat | None:
         answer = self._request("HEAD", name, headers={"x-amz-checksum-mode": "ENABLED"})
-        http.let_go(answer, self._place.limits)
+        http.drain(answer, self._place.limits)
         if answer.status_code == 404:
             return None
         if answer.status_code == 403:  # an answer to HEAD has no body that would say why
             answer = self._request("GET", name, headers={"Range": "bytes=0-0"})
         if answer.status_code not in (200, 206):
             raise self._failure(answer, "look", name)
-        size = xml_documents.number(answer.headers.get("Content-Length", ""))
+        size = xml_documents.byte_count(answer.headers.get("Content-Length", ""))
         if size is None or answer.status_code == 206:
             answer.close()
             raise self._answers.strange()
-        return Stat(name, size, errors.checksum(answer.headers))
+        return Stat(name, size, errors.sha256_checksum(answer.headers))
 
     def delete(self, name: str) -> None:
         self._read(self._request("DELETE", name), "delete", name)
@@ -160,21 +160,21 @@ class S3Store:
             params = {"list-type": "2", "prefix": prefix, "max-keys": str(self._page), "encoding-type": "url", **onward}
             found = self._xml(self._request("GET", None, params), "list")
             yield self._answers.objects(found)
-            if errors.text(found, "IsTruncated") != "true":
+            if errors.child_text(found, "IsTruncated") != "true":
                 return
-            token = errors.text(found, "NextContinuationToken")
+            token = errors.child_text(found, "NextContinuationToken")
             onward = self._onward(onward, {"continuation-token": token})
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> Sequence[NamedStep]:
         return [*self._place.steps(), ("Signed in", self._signed_in), ("Bucket found", self._found)]
 
     def _signed_in(self) -> str:
         """Listing is the one request that every S3 checks a signature for and explains its refusal of."""
         try:
             self._look()
-        except errors.NotSignedIn:
+        except errors.CredentialsRefused:
             raise
-        except (NotAllowed, NoPlace):
+        except (NotAllowed, ContainerMissing):
             pass
         return "The access key is known, and its secret fits."
 
@@ -214,7 +214,7 @@ class S3Store:
             raise BadValue("This name is no UTF-8 text, which S3 wants of every name.") from error
         limits = self._place.limits
         if patient:
-            limits = Limits(limits.connect, limits.read * PATIENT)
+            limits = Timeouts(limits.connect, limits.read * FINISH_TIMEOUT_FACTOR)
         sha256 = digest or (hashlib.sha256(body).hexdigest() if body else _EMPTY)
         return self._connection.send(method, path, params or {}, body, sha256, headers or {}, limits)
 
@@ -222,7 +222,7 @@ class S3Store:
         """The body of an answer that went well. Raises what the store says else."""
         if answer.status_code not in (200, 204):
             raise self._failure(answer, what, name)
-        return http.body(answer, self._place.limits)
+        return http.read_body(answer, self._place.limits)
 
     def _xml(self, answer: requests.Response, what: str) -> Element:
         """The document of an answer that went well. Raises what the store says else, even in an answer of 200."""
@@ -233,12 +233,12 @@ class S3Store:
         return found
 
     def _failure(self, answer: requests.Response, what: str, name: str = "") -> PortalError:
-        return self._answers.failure(answer, http.refusal(answer, self._place.limits), what, name)
+        return self._answers.failure(answer, http.read_error_body(answer, self._place.limits), what, name)
 
 
 def _upload(entry: Element) -> Upload:
-    begun = errors.moment(errors.text(entry, "Initiated"))
-    return Upload(errors.text(entry, "Key"), errors.text(entry, "UploadId"), since=begun)
+    begun = errors.parse_time(errors.child_text(entry, "Initiated"))
+    return Upload(errors.child_text(entry, "Key"), errors.child_text(entry, "UploadId"), since=begun)
 
 
 class _Connection(S3SignatureV4Connection):
@@ -264,7 +264,7 @@ class _Connection(S3SignatureV4Connection):
         body: Body,
         sha256: str,
         headers: dict[str, str],
-        limits: Limits,
+        limits: Timeouts,
     ) -> requests.Response:
         """The answer to one request, whose signature covers the body by its digest."""
         request: Any = self.request

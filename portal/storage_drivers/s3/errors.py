@@ -11,9 +11,9 @@ import requests
 
 from portal.errors import BadValue, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
 from portal.storage_drivers import http, xml_documents
-from portal.storage_drivers.store import Interrupted, NoPlace, Stat, Unsupported
+from portal.storage_drivers.store import ContainerMissing, Interrupted, Stat, Unsupported
 
-RIGHTS = {
+REQUIRED_RIGHTS = {
     "write": ("write objects to", "s3:PutObject"),
     "read": ("read objects of", "s3:GetObject"),
     "look": ("look at objects of", "s3:GetObject and s3:ListBucket"),
@@ -29,11 +29,11 @@ _CHANGED = {"BadDigest", "XAmzContentSHA256Mismatch", "InvalidDigest", "Incomple
 _ELSEWHERE = {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint"}
 
 
-class NotSignedIn(NotAllowed):
+class CredentialsRefused(NotAllowed):
     """The store does not take the credentials, whatever they are used for."""
 
 
-class Answers:
+class ResponseReader:
     """The answers of one bucket in words."""
 
     def __init__(self, bucket: str, host: str) -> None:
@@ -45,17 +45,17 @@ class Answers:
 
     def document(self, content: bytes) -> ElementTree.Element:
         """The XML of an answer. Raises Unreachable for what is none, or does more than say something."""
-        found = xml_documents.read(content)
+        found = xml_documents.parse(content)
         if found is None:
             raise self.strange()
         return found
 
     def objects(self, found: ElementTree.Element) -> Sequence[Stat]:
         """The objects of a page of ListObjectsV2, without what only stands for a folder."""
-        is_quoted = text(found, "EncodingType") == "url"
+        is_quoted = child_text(found, "EncodingType") == "url"
         page = []
-        for entry in each(found, "Contents"):
-            key, size = text(entry, "Key"), xml_documents.number(text(entry, "Size"))
+        for entry in children(found, "Contents"):
+            key, size = child_text(entry, "Key"), xml_documents.byte_count(child_text(entry, "Size"))
             if key.endswith("/"):
                 continue
             if size is None:
@@ -79,7 +79,9 @@ class Answers:
             return Interrupted(f"{self._host} received other bytes than were sent.")
         if (status >= 500 and status not in (501, 505)) or status == 429 or code in _BUSY:
             said = f"HTTP {status} {code}".strip()
-            return Interrupted(f"{self._host} answers that it cannot just now ({said}).", after=http.patience(answer))
+            return Interrupted(
+                f"{self._host} answers that it cannot just now ({said}).", after=http.retry_after(answer)
+            )
         if status == 501 or code == "NotImplemented":
             return Unsupported(f"{self._host} does not know a request that is needed to {what}.")
         if not code:
@@ -88,7 +90,9 @@ class Answers:
 
     def _of_object(self, status: int, code: str, name: str) -> PortalError | None:
         if code == "NoSuchBucket":
-            return NoPlace(f"There is no bucket {self._bucket} at {self._host}. Check its name, or create it there.")
+            return ContainerMissing(
+                f"There is no bucket {self._bucket} at {self._host}. Check its name, or create it there."
+            )
         if code in ("NoSuchKey", "NoSuchUpload", "InvalidPart") or status == 404:
             return Missing(f"There is no object {name}." if name else "The upload is no longer known to the storage.")
         if status == 412 or code == "PreconditionFailed":
@@ -101,17 +105,17 @@ class Answers:
 
     def _of_account(self, status: int, code: str, what: str) -> PortalError | None:
         if code in ("InvalidAccessKeyId", "InvalidClientTokenId"):
-            return NotSignedIn(f"{self._host} does not know the access key. Check it, or enter a new one.")
+            return CredentialsRefused(f"{self._host} does not know the access key. Check it, or enter a new one.")
         if code in ("SignatureDoesNotMatch", "InvalidSecurity"):
-            return NotSignedIn(f"{self._host} refuses the secret of the access key. Enter both again.")
+            return CredentialsRefused(f"{self._host} refuses the secret of the access key. Enter both again.")
         if code in ("ExpiredToken", "InvalidToken", "TokenRefreshRequired"):
-            return NotSignedIn(f"{self._host} refuses the session token, which may have expired. Renew it.")
+            return CredentialsRefused(f"{self._host} refuses the session token, which may have expired. Renew it.")
         if code == "RequestTimeTooSkewed":
-            return NotSignedIn(f"The clocks of this host and of {self._host} differ too much. Set them right.")
+            return CredentialsRefused(f"The clocks of this host and of {self._host} differ too much. Set them right.")
         if code == "AccountProblem" or status == 401:
-            return NotSignedIn(f"{self._host} refuses the account. Ask who runs it.")
+            return CredentialsRefused(f"{self._host} refuses the account. Ask who runs it.")
         if status in (403, 405) or code in ("AccessDenied", "AllAccessDisabled", "MethodNotAllowed"):
-            words, right = RIGHTS[what]
+            words, right = REQUIRED_RIGHTS[what]
             return NotAllowed(
                 f"The account may not {words} the bucket {self._bucket} at {self._host}. Grant it {right}."
             )
@@ -123,29 +127,29 @@ class Answers:
 
     def _field(self, content: bytes, name: str) -> str:
         try:
-            return text(self.document(content), name)
+            return child_text(self.document(content), name)
         except PortalError:
             return ""
 
 
-def each(found: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:
+def children(found: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:
     """Children of that name, whatever their namespace."""
     return (child for child in found if child.tag.rpartition("}")[2] == name)
 
 
-def text(found: ElementTree.Element, name: str) -> str:
+def child_text(found: ElementTree.Element, name: str) -> str:
     """The text of the first child of that name."""
-    return next((child.text or "" for child in each(found, name)), "")
+    return next((child.text or "" for child in children(found, name)), "")
 
 
-def moment(said: str) -> datetime | None:
+def parse_time(said: str) -> datetime | None:
     try:
         return datetime.fromisoformat(said).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
 
-def checksum(headers: Mapping[str, str]) -> str:
+def sha256_checksum(headers: Mapping[str, str]) -> str:
     """SHA-256 of the whole object in hex; one of several parts has a checksum of checksums, which says less."""
     said = headers.get("x-amz-checksum-sha256", "")
     if "-" in said or headers.get("x-amz-checksum-type", "FULL_OBJECT") != "FULL_OBJECT":
@@ -156,7 +160,7 @@ def checksum(headers: Mapping[str, str]) -> str:
         return ""
 
 
-def parts(tags: Sequence[str]) -> bytes:
+def completion_body(tags: Sequence[str]) -> bytes:
     """The body of CompleteMultipartUpload."""
     entries = (
         f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(tag)}</ETag></Part>"

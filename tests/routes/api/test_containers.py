@@ -39,7 +39,7 @@ def test_a_tree_is_built_and_read_from_group_to_acquisition(api: Api, device: De
 
 
 def test_a_session_keeps_its_uid_and_its_moment(api: Api) -> None:
-    site_settings.put({"site.time_zone": "Europe/Zurich"}, actor=operator())
+    site_settings.change({"site.time_zone": "Europe/Zurich"}, actor=operator())
     subject = api.get(f"/api/acquisitions/{api.acquisition()}").json()["parents"]["subject"]
     made = api.made("/api/sessions", subject=subject, label="v", uid="1.2.3", timestamp="2026-03-01T09:30:00")
     told = api.get(f"/api/sessions/{made}").json()

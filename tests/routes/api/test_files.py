@@ -232,7 +232,7 @@ def test_other_content_is_held_where_the_client_asks_for_that(
 def test_a_site_that_replaces_other_content_still_refuses_another_patients_object(
     api: Api, acquisition: str, ct: bytes, other: bytes
 ) -> None:
-    portal_site_settings.put({"archive.duplicates": "replace"}, actor=operator())
+    portal_site_settings.change({"archive.duplicates": "replace"}, actor=operator())
     api.upload(acquisition, "ct.dcm", ct)
     assert api.upload(acquisition, "ct.dcm", other).json()[0]["outcome"] == "stored"
     patient = ct.replace(b"1CT1", b"2CT2")

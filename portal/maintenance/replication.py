@@ -11,7 +11,7 @@ from typing import Any
 
 from portal import runtime
 from portal.archive.bucket import Bucket
-from portal.archive.remote import DIGEST, spans
+from portal.archive.remote import DIGEST_SIZE, block_spans
 from portal.archive.slices import CHUNK
 from portal.errors import Damaged, PortalError, Taken
 from portal.jobs.bandwidth import Bandwidth
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
 """Seconds before a segment that failed is tried again; each later try waits twice as long."""
-AGAIN = 3600.0
+RECHECK_SECONDS = 3600.0
 """Seconds between two looks at what the bucket has lost or changed."""
 
 Check = Callable[[], None]
@@ -33,10 +33,10 @@ def _go_on() -> None:
     """Nobody asks for an end."""
 
 
-class Uploader:
+class Replicator:
     """Brings what is closed to the bucket, one segment after the other; one of a site works at a time."""
 
-    def __init__(self, bucket: Bucket, check: Check = _go_on, *, settled: float = recovery.SETTLED) -> None:
+    def __init__(self, bucket: Bucket, check: Check = _go_on, *, settled: float = recovery.SETTLED_SECONDS) -> None:
         self._bucket, self._check, self._settled = bucket, check, settled
         self._due: dict[str, float] = {}
         self._pauses: dict[str, float] = {}
@@ -48,7 +48,7 @@ class Uploader:
         """What a killed run left: parts at the store, and segments that it has and no row knows."""
         try:
             self._bucket.destination().tidy(segment_copies.is_here, older=timedelta(0))
-            segment_copies.adopt(self._bucket)
+            segment_copies.adopt_unknown(self._bucket)
             self._has_begun = True
         except PortalError as error:
             log.warning("the bucket cannot be looked through: %s", error.sentence)
@@ -58,28 +58,28 @@ class Uploader:
         brought = 0
         if not self._has_begun:
             self.begin()  # the bucket was away before
-        for name in closed(self._settled):
+        for name in closed_unverified(self._settled):
             self._check()
             if time.monotonic() < self._due.get(name, 0):
                 continue
             try:
                 with _readable(name):
-                    brought += bring(self._bucket, name, self._check)
+                    brought += replicate(self._bucket, name, self._check)
             except PortalError as error:
                 self._put_off(name, error)
                 if not isinstance(error, (Damaged, Taken)):
                     break  # the others would meet it too
         self._learn()
         self._drop_emptied()
-        if time.monotonic() - self._looked > AGAIN:
+        if time.monotonic() - self._looked > RECHECK_SECONDS:
             self._looked = time.monotonic()
-            look_again(self._bucket, self._check)
+            retry_damaged(self._bucket, self._check)
         self._trim()
         return brought
 
     def _learn(self) -> None:
         try:
-            segment_copies.learn_one(self._bucket, self._check)
+            segment_copies.read_next_digests(self._bucket, self._check)
         except PortalError as error:
             log.warning("a segment of the bucket cannot be read through: %s", error.sentence)
 
@@ -90,7 +90,7 @@ class Uploader:
         try:
             release.drop_from_bucket(self._bucket, self._check)
         except PortalError as error:
-            self._drop_due = time.monotonic() + AGAIN
+            self._drop_due = time.monotonic() + RECHECK_SECONDS
             log.warning("no purged segment can be deleted in the bucket: %s", error.sentence)
 
     def _trim(self) -> None:
@@ -107,7 +107,7 @@ class Uploader:
         self._pauses[name], self._due[name] = pause, time.monotonic() + pause
 
 
-def closed(settled: float = recovery.SETTLED) -> list[str]:
+def closed_unverified(settled: float = recovery.SETTLED_SECONDS) -> list[str]:
     """Segments that are here, are closed and not proved, each with a row; those that closed first come first."""
     archive = runtime.archive()
     rows: Any = Segment.select(Segment.name, Segment.verified.is_null(False) & (Segment.digest != "")).tuples()
@@ -119,7 +119,7 @@ def closed(settled: float = recovery.SETTLED) -> list[str]:
             is_proved.get(name)
             or told is None
             or told.st_size <= recovery.EMPTY_SIZE
-            or recovery.is_fresh(told.st_mtime, settled)
+            or recovery.was_just_written(told.st_mtime, settled)
         ):
             continue
         if name not in is_proved:
@@ -141,7 +141,7 @@ def _readable(name: str) -> Iterator[None]:
         raise Damaged(f"Segment {name} cannot be read here: {error.strerror}. Restore it from a backup.") from error
 
 
-def bring(bucket: Bucket, name: str, check: Check = _go_on) -> bool:
+def replicate(bucket: Bucket, name: str, check: Check = _go_on) -> bool:
     """Bring one segment to the bucket and prove that it is there; False where it is not closed after all.
 
     Its lock is held meanwhile, so that nobody appends to it, cuts it or takes it for at rest.
@@ -150,7 +150,7 @@ def bring(bucket: Bucket, name: str, check: Check = _go_on) -> bool:
     with archive.at_rest(name) as resting:
         if not resting:
             return False
-        recovery.finish(name)
+        recovery.finish_segment(name)
         path = archive.path(name)
         if not path.exists() or path.stat().st_size <= recovery.EMPTY_SIZE:
             with writing():  # only a torn record was in it: nothing waits
@@ -165,11 +165,11 @@ def bring(bucket: Bucket, name: str, check: Check = _go_on) -> bool:
 def verify(bucket: Bucket, row: Segment, check: Check = _go_on) -> None:
     """Read a segment back as it will be read, by ranges, and write down that it is there. Raises Damaged, Missing."""
     bandwidth = Bandwidth(bucket.bandwidth)
-    for number, (start, size) in enumerate(spans(row.size)):
+    for number, (start, size) in enumerate(block_spans(row.size)):
         check()
         bandwidth.wait(size, check)
         content = b"".join(bucket.destination().read(row.name, start, size))
-        if hashlib.sha256(content).digest() != bytes(row.blocks[DIGEST * number : DIGEST * (number + 1)]):
+        if hashlib.sha256(content).digest() != bytes(row.blocks[DIGEST_SIZE * number : DIGEST_SIZE * (number + 1)]):
             raise Damaged(
                 f"The bucket gives back other bytes of segment {row.name} than were sent. Check the store; "
                 "once the object is removed there, it is sent again."
@@ -178,14 +178,14 @@ def verify(bucket: Bucket, row: Segment, check: Check = _go_on) -> None:
         Segment.update(verified=now(), sentence="", damage="").where(Segment.id == row.id).execute()
 
 
-def look_again(bucket: Bucket, check: Check = _go_on) -> None:
+def retry_damaged(bucket: Bucket, check: Check = _go_on) -> None:
     """Try what the bucket had lost or changed: somebody may have restored it. What is here is brought there anew."""
     for row in list(Segment.select().where(Segment.damage != "")):
         try:
-            if segment_copies.is_here(row.name) and segment_copies.is_whole(row.name):
-                segment_copies.forget(row.name)
+            if segment_copies.is_here(row.name) and segment_copies.is_intact(row.name):
+                segment_copies.mark_for_replication(row.name)
             else:
-                segment_copies.learn(bucket, row.name, check)
+                segment_copies.read_digests(bucket, row.name, check)
                 verify(bucket, Segment.get_by_id(row.id), check)
         except PortalError as error:
             log.warning("segment %s: %s", row.name, error.sentence)
@@ -199,7 +199,7 @@ def _row(name: str, path: Path, check: Check) -> Segment:
         return row
     whole, blocks = hashlib.sha256(), bytearray()
     with path.open("rb") as file:
-        for _, length in spans(size):
+        for _, length in block_spans(size):
             check()
             content = file.read(length)
             whole.update(content)

@@ -14,21 +14,21 @@ from portal.storage import storages
 from portal.tree import containers
 
 GROUP, CLINIC, RESEARCH = "sample", "sample/Clinic", "sample/Research"
-TITLES = {CLINIC: "SAMPLE_CLINIC", RESEARCH: "SAMPLE_RESEARCH"}
-PEER, PEER_TITLE = "Sample workstation", "SAMPLE_WS"
+AE_TITLES = {CLINIC: "SAMPLE_CLINIC", RESEARCH: "SAMPLE_RESEARCH"}
+PEER, PEER_AE_TITLE = "Sample workstation", "SAMPLE_WS"
 DEVICE = "Sample importer"
 STORAGE = "Sample export"
-HERE = "127.0.0.1"
-PORTS = 50
+LOOPBACK = "127.0.0.1"
+PORTS_TRIED = 50
 
 
-def lay(say: Callable[[str], None]) -> None:
+def create_missing(say: Callable[[str], None]) -> None:
     """Make what is missing, and say what there is."""
     actor = operator()
     _ensure(lambda: containers.group(GROUP, actor=actor), lambda: containers.add_group(GROUP, "Sample", actor=actor))
-    for path in TITLES:
+    for path in AE_TITLES:
         _ensure_project(path)
-    say(f"Projects: {', '.join(f'{path} (AE title {title})' for path, title in TITLES.items())}.")
+    say(f"Projects: {', '.join(f'{path} (AE title {title})' for path, title in AE_TITLES.items())}.")
     _ensure_dimse(say)
     _ensure(lambda: peers.get(PEER), _register_peer)
     if here := peer():
@@ -47,28 +47,28 @@ def _ensure(get: Callable[[], Any], add: Callable[[], Any]) -> None:
 
 
 def _ensure_project(path: str) -> None:
-    _ensure(lambda: containers.project(path), lambda: containers.add_project(path, TITLES[path], actor=operator()))
+    _ensure(lambda: containers.project(path), lambda: containers.add_project(path, AE_TITLES[path], actor=operator()))
 
 
 def _ensure_dimse(say: Callable[[str], None]) -> None:
     """Enable the service for this machine alone, unless it is enabled; on the next port if its own is taken."""
     if not site_settings.get("dimse.enabled"):
         wanted = site_settings.get("dimse.port")
-        port = next((port for port in range(wanted, min(wanted + PORTS, 65536)) if _is_free(port)), None)
+        port = next((port for port in range(wanted, min(wanted + PORTS_TRIED, 65536)) if _is_free(port)), None)
         if port is None:
             raise BadValue(f"No port from {wanted} on is free. Name one: portal dimse enable --port P")
-        site_settings.put({"dimse.enabled": True, "dimse.host": HERE, "dimse.port": port}, actor=operator())
-    options = site_settings.every()
+        site_settings.change({"dimse.enabled": True, "dimse.host": LOOPBACK, "dimse.port": port}, actor=operator())
+    options = site_settings.get_all()
     say(f"DIMSE: {options['dimse.ae_title']} on {options['dimse.host']}:{options['dimse.port']}.")
 
 
 def _register_peer() -> None:
     peers.register(
         PEER,
-        ae_title=PEER_TITLE,
-        host=HERE,
+        ae_title=PEER_AE_TITLE,
+        host=LOOPBACK,
         port=_some_port(),
-        addresses=(HERE,),
+        addresses=(LOOPBACK,),
         services=("echo", "store", "find", "move", "get"),
         projects=((CLINIC, "rw"), (RESEARCH, "ro")),
         store_to=CLINIC,
@@ -78,15 +78,15 @@ def _register_peer() -> None:
 
 def peer() -> Peer | None:
     """The sample's peer with a port that can be listened on; None if an admin has removed it or moved it elsewhere."""
-    found = next((peer for peer in peers.every() if peer.label == PEER), None)
-    if found is None or found.port is None or found.host != HERE:
+    found = next((peer for peer in peers.list_all() if peer.label == PEER), None)
+    if found is None or found.port is None or found.host != LOOPBACK:
         return None
     if not _is_free(found.port):  # another program has taken it since the last start
         return peers.edit(found.label, port=_some_port(), actor=operator())
     return found
 
 
-def address_of_peer() -> list[str] | None:
+def peer_address() -> list[str] | None:
     """Title, host and port that the sample's peer serves on; None where it has none."""
     with runtime.connection():
         found = peer()
@@ -97,7 +97,7 @@ def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HERE, port))
+            probe.bind((LOOPBACK, port))
         except OSError:
             return False
     return True
@@ -105,5 +105,5 @@ def _is_free(port: int) -> bool:
 
 def _some_port() -> int:
     with socket.socket() as probe:
-        probe.bind((HERE, 0))
+        probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

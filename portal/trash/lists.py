@@ -10,7 +10,7 @@ from portal.models import (
     Trash,
 )
 from portal.trash import trash
-from portal.tree.lists import OWNER_HEADS, Owned, owned, owner_of, path_of
+from portal.tree.lists import ORIGIN_HEADS, RowWithOrigin, origin_cells, project_path, with_origins
 
 TRASH = LongList(
     table=Trash,
@@ -26,14 +26,21 @@ TRASH = LongList(
         "size": lambda: Trash.size,
     },
     usual="-thrown",
-    heads=("Number", "Kind", "Name", "Project", "Files", "Bytes", "Thrown by", *OWNER_HEADS[1:-1], "When"),
+    heads=("Number", "Kind", "Name", "Project", "Files", "Bytes", "Thrown by", *ORIGIN_HEADS[1:-1], "When"),
     cells=lambda found: (
-        *(found.row.id, found.row.kind, found.row.label, path_of(found.row.project), found.row.files, found.row.size),
-        *owner_of(found.row, found.who),
+        *(
+            found.row.id,
+            found.row.kind,
+            found.row.label,
+            project_path(found.row.project),
+            found.row.files,
+            found.row.size,
+        ),
+        *origin_cells(found.row, found.who),
     ),
 )
 
 
-def _thrown(rows: Sequence[Trash]) -> list[Owned]:
-    busy = trash.busy(rows)
-    return [replace(found, job=busy.get(found.row.id)) for found in owned(rows, lambda row: row)]
+def _thrown(rows: Sequence[Trash]) -> list[RowWithOrigin]:
+    busy = trash.active_jobs(rows)
+    return [replace(found, job=busy.get(found.row.id)) for found in with_origins(rows, lambda row: row)]

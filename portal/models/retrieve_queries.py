@@ -6,14 +6,14 @@ from typing import Any
 
 from peewee import Tuple, fn
 
-from portal.models.conditions import both
+from portal.models.conditions import all_of
 from portal.models.index import CURRENT, Instance, Series, Study
 from portal.models.tree import Blob, File
-from portal.models.visibility import PAGE, Row, Selection, conditions, matching, page
+from portal.models.visibility import ROWS_PER_PAGE, Row, Selection, conditions, matching, page
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredInstance:
     """Where the data set of an instance lies, and what it is."""
 
     instance_id: int
@@ -42,16 +42,18 @@ _STORED = (
 )
 
 
-def stored(ids: Sequence[int]) -> dict[int, Stored]:
+def stored_instances(ids: Sequence[int]) -> dict[int, StoredInstance]:
     """Where some instances lie."""
     query: Any = Instance.select(*_STORED).join(File).join(Blob).where(Instance.id.in_(list(ids)))
-    return {row[0]: Stored(*row) for row in query.tuples()}
+    return {row[0]: StoredInstance(*row) for row in query.tuples()}
 
 
-def of_files(file_ids: Sequence[int]) -> list[Stored]:
+def instances_of_files(file_ids: Sequence[int]) -> list[StoredInstance]:
     """Where the instances lie that are some files of their own, not members of one."""
     query: Any = Instance.select(*_STORED).join(File).join(Blob)
-    return [Stored(*row) for row in query.where(Instance.file.in_(list(file_ids)), Instance.member == "").tuples()]
+    return [
+        StoredInstance(*row) for row in query.where(Instance.file.in_(list(file_ids)), Instance.member == "").tuples()
+    ]
 
 
 def last_instance() -> int:
@@ -59,7 +61,7 @@ def last_instance() -> int:
     return int(Instance.select(fn.MAX(Instance.id)).scalar() or 0)
 
 
-def classes(selection: Selection, last: int) -> list[tuple[str, str, int]]:
+def count_by_class(selection: Selection, last: int) -> list[tuple[str, str, int]]:
     """SOP Class, transfer syntax and count of the current instances up to the number `last`."""
     kinds = (Instance.sop_class, Instance.transfer_syntax)
     query: Any = Instance.select(*kinds, fn.COUNT(Instance.id)).join(Series).join(Study)
@@ -88,16 +90,16 @@ def studies(selection: Selection, last: int) -> tuple[int, tuple[str, str, str] 
 
 def instances(
     selection: Selection, series_id: int, last: int, after: tuple[int, int] | None
-) -> list[tuple[tuple[int, int], Stored]]:
+) -> list[tuple[tuple[int, int], StoredInstance]]:
     """A page of one series in the order of instance numbers, each with the key after which the next page begins."""
     order = (Instance.number.cast("INTEGER"), Instance.id)
     query = _instances(selection, last, order[0], *_STORED).where(Instance.series == series_id).join(File).join(Blob)
     if after is not None:
         query = query.where(Tuple(*order) > after)
-    rows = query.order_by(*order).limit(PAGE).tuples()
-    return [((row[0], row[1]), Stored(*row[1:])) for row in rows]
+    rows = query.order_by(*order).limit(ROWS_PER_PAGE).tuples()
+    return [((row[0], row[1]), StoredInstance(*row[1:])) for row in rows]
 
 
 def _instances(selection: Selection, last: int, *columns: Any) -> Any:
     wanted = [Instance.state == CURRENT, Instance.id <= last, *conditions(selection.of("instance"))]
-    return Instance.select(*columns).where(both(wanted))
+    return Instance.select(*columns).where(all_of(wanted))

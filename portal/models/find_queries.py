@@ -5,7 +5,7 @@ from typing import Any
 
 from peewee import OP, SQL, Expression, NodeList, fn
 
-from portal.models.conditions import Dates, Name, beginning, both
+from portal.models.conditions import Dates, PersonName, all_of, literal_prefix
 from portal.models.index import CURRENT, Instance, Series, Study
 from portal.models.visibility import TABLES, Row, Selection, TableName, column, matching, page, visible
 
@@ -76,7 +76,7 @@ def _study_order(selection: Selection) -> tuple[Any, ...]:
         if name == "date" and isinstance(condition, Dates):
             return (Study.date, Study.id)
     for _, name, condition in selection.wanted:
-        if name == "patient_name" and isinstance(condition, Name) and beginning(condition.groups[0] or ""):
+        if name == "patient_name" and isinstance(condition, PersonName) and literal_prefix(condition.groups[0] or ""):
             return (_unordered(Study.id),)
     return (Study.id,)
 
@@ -105,5 +105,5 @@ def _column(table: TableName, name: str, selection: Selection) -> Any:
 def _of_patient(selection: Selection, count: Any) -> Any:
     """A count over all studies of the row's patient that are visible."""
     each: Any = Study.alias("each")
-    same = both([each.patient_id == Study.patient_id, each.issuer == Study.issuer, each.patient_id != ""])
+    same = all_of([each.patient_id == Study.patient_id, each.issuer == Study.issuer, each.patient_id != ""])
     return each.select(count(each)).where(same | (each.id == Study.id), visible(each, selection.projects))

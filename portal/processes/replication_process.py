@@ -1,4 +1,4 @@
-"""Brings closed segments to the bucket: `python -m portal.processes.upload_process DATA`, under `portal up`."""
+"""Brings closed segments to the bucket: `python -m portal.processes.replication_process DATA`, under `portal up`."""
 
 import fcntl
 import logging
@@ -13,14 +13,14 @@ from peewee import DatabaseError
 
 from portal import runtime, settings
 from portal.errors import PortalError
-from portal.maintenance.upload import Uploader
+from portal.maintenance.replication import Replicator
 from portal.processes import logs
 
 log = logging.getLogger(__name__)
 
-PAUSE = 10.0
+PAUSE_SECONDS = 10.0
 """Seconds between two looks at what is closed."""
-NICE = 10
+NICENESS = 10
 
 
 class _Stopped(Exception):
@@ -37,19 +37,19 @@ def run(stop: threading.Event) -> None:
         if stop.is_set():
             raise _Stopped
 
-    uploader = Uploader(bucket, check)
+    uploader = Replicator(bucket, check)
     with (runtime.current().run / "uploader.lock").open("w") as lock:
         while not _locked(lock.fileno()):
-            if stop.wait(PAUSE):
+            if stop.wait(PAUSE_SECONDS):
                 return
         with runtime.connection():
             uploader.begin()
         while not stop.is_set():
             _turn(uploader)
-            stop.wait(PAUSE)
+            stop.wait(PAUSE_SECONDS)
 
 
-def _turn(uploader: Uploader) -> None:
+def _turn(uploader: Replicator) -> None:
     try:
         with runtime.connection():
             uploader.turn()
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
     logs.start()
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     os.umask(0o077)
-    os.nice(NICE)
+    os.nice(NICENESS)
     stop = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:

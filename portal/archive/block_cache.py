@@ -6,12 +6,12 @@ import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-LOOKS = 16
+TRIM_DIVISOR = 16
 """As many blocks as fit, divided by this, are written between two looks at how many there are."""
-MOST_BETWEEN = 64
+MAX_WRITES_BETWEEN_TRIMS = 64
 
 
-class Blocks:
+class BlockCache:
     """A folder that any number of processes read and write at once; what was read longest ago goes first.
 
     What comes back is what a file holds: whoever asked compares it with the digest that it knows.
@@ -20,7 +20,7 @@ class Blocks:
     def __init__(self, folder: Path, limit: int, *, block: int, has_room: Callable[[], bool] = lambda: True) -> None:
         self._folder = folder
         self._has_room = has_room
-        self._between = max(1, min(MOST_BETWEEN, limit // block // LOOKS))
+        self._between = max(1, min(MAX_WRITES_BETWEEN_TRIMS, limit // block // TRIM_DIVISOR))
         self._written = 0
         self.limit = limit
         """Bytes of all blocks together."""
