@@ -196,7 +196,7 @@ def export(data: str, project: str, storage: str) -> None:
     with site_at(Path(data)):
         row = storages.get(storage)
         storages.record_test(
-            row.id, state="degraded", sentence="The bench tests nothing.", create_only=row.provider == "fs"
+            row.id, state="degraded", message="The bench tests nothing.", create_only=row.provider == "fs"
         )
         job = exports.start(project, to=storage, actor=operator())
         gc.freeze()
@@ -205,7 +205,7 @@ def export(data: str, project: str, storage: str) -> None:
         took = time.perf_counter() - began
         job = jobs.get(job.id)
     if job.state != "done" or job.done != job.total or not job.done:
-        raise SystemExit(f"void: {job.state}, {job.sentence}")
+        raise SystemExit(f"void: {job.state}, {job.message}")
     print(took, peak())
 
 

@@ -178,7 +178,7 @@ def fill_tree(rows: int) -> None:
     choices = ("open", "keep", "replace", "separate")
     put(
         "conflict",
-        ("id", "file_id", "project_id", "sop_uid", "kind", "sentence", "choice"),
+        ("id", "file_id", "project_id", "sop_uid", "kind", "message", "choice"),
         ((n, n, 1, f"1.2.3.9.{n}", "content", "Other content than here.", choices[n % 4]) for n in range(1, rows + 1)),
     )
     put("trash", TRASH, ((n, "session", n, 1, f"thing {n}", n % 977, n * 1000, *OWNER) for n in range(1, rows + 1)))
@@ -193,15 +193,15 @@ DEVICE = ("id", "label", "type", "interval", "errors", "info", "disabled", "last
 HOUR = ("device_id", "hour", "requests", "failures", "bytes")
 KEY = ("key_id", "owner_type", "owner_id", "name", "hmac", "expires", "created", "created_by", "read_only", "addresses")
 PEER = ("id", "label", "ae_title", "our_ae_title", "host", "port", "addresses", "tls", "services", "moves_to", "limits")
-PEER += ("enabled", "state", "sentence", "last_seen", "last_answered", *OWNED)
+PEER += ("enabled", "state", "message", "last_seen", "last_answered", *OWNED)
 GRANT = ("who_type", "who_id", "project_id", "role")
-CALLER = ("calling", "called", "address", "reason", "sentence", "first", "last", "count", "decision")
-STORAGE = ("label", "provider", "config", "prefix", "prefix_locked", "mode", "visible", "state", "sentence", *OWNED)
+CALLER = ("calling", "called", "address", "reason", "message", "first", "last", "count", "decision")
+STORAGE = ("label", "provider", "config", "prefix", "prefix_locked", "mode", "visible", "state", "message", *OWNED)
 USER = ("email", "password", "is_admin", "disabled", "session_epoch", "time_zone", "created")
 JOB = ("id", "kind", "runner", "what", "started_by", "params", "state", "due", "attempts", "holder", "started")
-JOB += ("total", "done", "failed", "bytes", "sentence", "result", "samples", *OWNED)
+JOB += ("total", "done", "failed", "bytes", "message", "result", "samples", *OWNED)
 ASSOCIATION = ("id", "peer_id", "role", "calling", "called", "address", "tls", "process", "started", "seen", "ended")
-ASSOCIATION += ("outcome", "sentence", "contexts", "counts", "failures", "bytes")
+ASSOCIATION += ("outcome", "message", "contexts", "counts", "failures", "bytes")
 AUDIT = ("at", "actor_type", "actor_id", "via", "action", "target_type", "target_id", "address", "detail")
 AUDIT += ("previous", "hash")
 

@@ -91,12 +91,12 @@ def report(data: Path, instances: int) -> list[str]:
 
 def planned(run: Run) -> RunEnd:
     plan.plan(run)
-    return RunEnd(sentence="planned")
+    return RunEnd(message="planned")
 
 
 def dropped(run: Run) -> RunEnd:
     plan.delete_items(run)
-    return RunEnd(sentence="dropped")
+    return RunEnd(message="dropped")
 
 
 def pages(job: Job) -> list[str]:

@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
 
             worker.main(chosen, LANES if options.lane is None else (options.lane,))
     except PortalError as error:
-        sys.stderr.write(f"{error.sentence}\n")
+        sys.stderr.write(f"{error.message}\n")
         return 1
     return 0
 

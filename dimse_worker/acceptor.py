@@ -80,7 +80,7 @@ class Acceptor(Association):
         try:
             self.admission = association_policy.decide(knock)
         except AssociationRejected as refusal:
-            log.info("rejected %s from %s: %s", knock.calling, knock.address, refusal.sentence)
+            log.info("rejected %s from %s: %s", knock.calling, knock.address, refusal.message)
             return self.reject(refusal.code)
         request = cast(A_ASSOCIATE, self.requestor.primitive)
         roles = {
@@ -106,8 +106,8 @@ class Acceptor(Association):
                 refused.add(service or "")
         if refused:
             label = self.admission.actor.name or self.admission.knock.calling
-            sentence = f"{label} may not {', '.join(sorted(refused))}; allow it if it should."
-            association_policy.record_refusal(self.admission.knock, "service", sentence)
+            message = f"{label} may not {', '.join(sorted(refused))}; allow it if it should."
+            association_policy.record_refusal(self.admission.knock, "service", message)
         if not self.admission.is_ours:
             self._open_row(answered)
 
@@ -129,9 +129,9 @@ class Acceptor(Association):
         self.is_aborted, self.is_established, self._kill = True, False, True
         self.stop_waiting()
 
-    def ended_by(self, sentence: str) -> None:
+    def ended_by(self, message: str) -> None:
         """Why the association is about to end without a release."""
-        self._ended_by = self._ended_by or sentence
+        self._ended_by = self._ended_by or message
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
         """C-STORE of private classes, C-MOVE, C-GET and what is not complete; the rest is pynetdicom's.
@@ -209,8 +209,8 @@ class Acceptor(Association):
         if self.row_id is None:
             return
         outcome: Outcome = "released" if self.is_released else "aborted"
-        sentence = "" if self.is_released else self._why_it_ended()
-        associations.close(self.tally.progress(self.row_id), outcome=outcome, sentence=sentence)
+        message = "" if self.is_released else self._why_it_ended()
+        associations.close(self.tally.progress(self.row_id), outcome=outcome, message=message)
 
     def _why_it_ended(self) -> str:
         complaint = getattr(self.dul.socket, "complaint", "")

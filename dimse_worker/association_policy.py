@@ -50,9 +50,9 @@ class AssociationGrant:
 class AssociationRejected(Exception):
     """The association is rejected; `code` is result, source and reason."""
 
-    def __init__(self, code: tuple[int, int, int], reason: Reason, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code, self.reason, self.sentence = code, reason, sentence
+    def __init__(self, code: tuple[int, int, int], reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.code, self.reason, self.message = code, reason, message
 
 
 def decide(knock: AssociationRequest) -> AssociationGrant:
@@ -60,21 +60,21 @@ def decide(knock: AssociationRequest) -> AssociationGrant:
     try:
         admission = _admit(knock)
     except AssociationRejected as refusal:
-        record_refusal(knock, refusal.reason, refusal.sentence)
+        record_refusal(knock, refusal.reason, refusal.message)
         raise
     if admission.peer is not None:
         refused_callers.resolve(calling=knock.calling, address=knock.address)
     return admission
 
 
-def record_refusal(knock: AssociationRequest, reason: Reason, sentence: str) -> None:
+def record_refusal(knock: AssociationRequest, reason: Reason, message: str) -> None:
     """Keep that something was refused to a caller, for the list that an admin looks at."""
     refused_callers.record(
         calling=_shown(knock.calling),
         called=_shown(knock.called),
         address=knock.address,
         reason=reason,
-        sentence=sentence,
+        message=message,
         wanted=knock.wanted,
     )
 
@@ -90,8 +90,8 @@ def _admit(knock: AssociationRequest) -> AssociationGrant:
         raise _not_registered(knock, disabled=bool(known))
     project_id = None if knock.called == ours else peers.project_with_ae_title(knock.called)
     if project_id is None and knock.called != ours:
-        sentence = f"It called us {_shown(knock.called)}; our AE title is {ours}. Set that on its side."
-        raise AssociationRejected(CALLED_AE_TITLE_UNKNOWN, "called", sentence)
+        message = f"It called us {_shown(knock.called)}; our AE title is {ours}. Set that on its side."
+        raise AssociationRejected(CALLED_AE_TITLE_UNKNOWN, "called", message)
     peer = _at(knock.address, enabled)
     return _admission(knock, peer, project_id)
 
@@ -101,8 +101,8 @@ def _admission(knock: AssociationRequest, peer: Peer, project_id: int | None) ->
     actor = Actor(type="peer", id=str(peer.id), name=peer.label, via=via, address=knock.address)
     scope = rights.scope(actor, project_id)
     if project_id is not None and not scope.projects and not scope.stores:
-        sentence = f"{peer.label} has no grant for the project {knock.called} that it called. Grant it the project."
-        raise AssociationRejected(CALLED_AE_TITLE_UNKNOWN, "grant", sentence)
+        message = f"{peer.label} has no grant for the project {knock.called} that it called. Grant it the project."
+        raise AssociationRejected(CALLED_AE_TITLE_UNKNOWN, "grant", message)
     return AssociationGrant(
         knock=knock,
         peer=peer,
@@ -148,8 +148,8 @@ def _at(address: str, candidates: list[Peer]) -> Peer:
         if peer_fields.allows_address(peer.addresses, address):
             return peer
     labels = ", ".join(peer.label for peer in candidates)
-    sentence = f"{labels} may not call from {address}: held. Add the address to the peer if it has moved."
-    raise AssociationRejected(REJECTED_TRANSIENT, "address", sentence)
+    message = f"{labels} may not call from {address}: held. Add the address to the peer if it has moved."
+    raise AssociationRejected(REJECTED_TRANSIENT, "address", message)
 
 
 def _is_title(text: str) -> bool:

@@ -52,7 +52,7 @@ class _Taker:
         answer = self._sender.send(outgoing)
         if answer.status == status.SUCCESS:
             return ""
-        sentence = status.describe(answer.status, answer.comment)
+        message = status.describe(answer.status, answer.comment)
         if status.is_warning(answer.status):
-            return sentence
-        raise PortalError(sentence, permanent=not status.is_transient(answer.status))
+            return message
+        raise PortalError(message, permanent=not status.is_transient(answer.status))

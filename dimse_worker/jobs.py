@@ -77,12 +77,12 @@ def run_purge(job_id: int) -> None:
 def _echo(run: Run) -> RunEnd:
     peer = peers.by_id(run.job.params["peer"])
     try:
-        sentence = scu.echo(peer)
+        message = scu.echo(peer)
     except PortalError as error:
-        peers.record_echo(peer.id, ok=False, sentence=error.sentence)
+        peers.record_echo(peer.id, ok=False, message=error.message)
         raise
-    peers.record_echo(peer.id, ok=True, sentence=sentence)
-    return RunEnd(sentence=sentence)
+    peers.record_echo(peer.id, ok=True, message=message)
+    return RunEnd(message=message)
 
 
 def _export(run: Run) -> RunEnd:

@@ -62,11 +62,11 @@ def _destination(assoc: Any, request: C_MOVE) -> Peer:
     for peer in candidates:
         if peer.host:
             return peer
-    sentence = f"{requestor.label} may not move to {title}: no peer that it may move to has this AE title."
+    message = f"{requestor.label} may not move to {title}: no peer that it may move to has this AE title."
     if candidates:
-        sentence = f"{candidates[0].label} has no host and port to move to. Give it some."
-    association_policy.record_refusal(assoc.admission.knock, "destination", sentence)
-    raise UnknownDestination(sentence)
+        message = f"{candidates[0].label} has no host and port to move to. Give it some."
+    association_policy.record_refusal(assoc.admission.knock, "destination", message)
+    raise UnknownDestination(message)
 
 
 def _move(assoc: Any, run: SubOperations, target: Peer, message_id: int) -> None:

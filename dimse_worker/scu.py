@@ -72,7 +72,7 @@ class Requestor:
             self.assoc = self._associate(proposed)
         except Unreachable as error:
             self._row_id = self._open_row([], peer.host)
-            self._close_row("failed", error.sentence)
+            self._close_row("failed", error.message)
             raise
         accepted = self.assoc.accepted_contexts + self.assoc.rejected_contexts
         self._row_id = self._open_row(accepted, self.assoc.acceptor.address)
@@ -85,13 +85,13 @@ class Requestor:
             self._written = time.monotonic()
             associations.refresh([self.tally.progress(self._row_id)])
 
-    def close(self, sentence: str = "") -> None:
+    def close(self, message: str = "") -> None:
         """Release it; with a sentence that says why it cannot go on, abort it."""
-        lost = not sentence and not is_open(self.assoc)
+        lost = not message and not is_open(self.assoc)
         self.assoc._reactor_checkpoint.set()
-        if sentence or lost:
+        if message or lost:
             self.assoc.abort()
-            self._close_row("aborted", sentence or "The peer ended it.")
+            self._close_row("aborted", message or "The peer ended it.")
             return
         self.assoc.release()
         if self.assoc.is_released:
@@ -134,15 +134,15 @@ class Requestor:
             )
             code = f"{answer.result}/{answer.result_source}/{answer.diagnostic}"
             reason = words.format(ours=self._ours, theirs=peer.ae_title)
-            sentence = f"{peer.label} rejected the association ({code}): it {reason}."
-            return Outage(sentence, permanent=answer.result == REJECTED_PERMANENT)
+            message = f"{peer.label} rejected the association ({code}): it {reason}."
+            return Outage(message, permanent=answer.result == REJECTED_PERMANENT)
         if assoc.rejected_contexts:
             return NoContextAccepted(f"{peer.label} accepted the association, but nothing that was proposed.")
         if assoc.acse.is_aborted() or not assoc._sent_abort:
-            sentence = f"{peer.label} took the connection and closed it without an answer. Is this its DICOM port?"
-            return Outage(sentence)
-        sentence = f"{peer.label} took the connection, but did not answer within {NEGOTIATE_SECONDS} s. Is it DICOM?"
-        return Outage(sentence)
+            message = f"{peer.label} took the connection and closed it without an answer. Is this its DICOM port?"
+            return Outage(message)
+        message = f"{peer.label} took the connection, but did not answer within {NEGOTIATE_SECONDS} s. Is it DICOM?"
+        return Outage(message)
 
     def _open_row(self, answered: Iterable[PresentationContext], address: str) -> int:
         return associations.open(
@@ -154,8 +154,8 @@ class Requestor:
             contexts=[contexts.describe(context) for context in answered],
         )
 
-    def _close_row(self, outcome: Outcome, sentence: str) -> None:
-        associations.close(self.tally.progress(self._row_id), outcome=outcome, sentence=sentence)
+    def _close_row(self, outcome: Outcome, message: str) -> None:
+        associations.close(self.tally.progress(self._row_id), outcome=outcome, message=message)
 
 
 class Sender:
@@ -246,7 +246,7 @@ class Sender:
     def _link(self, number: int) -> Requestor:
         """The association of one batch; one that ended is requested once more, and after a failure no more."""
         if self._dead:
-            raise Outage(self._dead.sentence, permanent=self._dead.permanent)
+            raise Outage(self._dead.message, permanent=self._dead.permanent)
         link = self._links.get(number)
         if link is not None and is_open(link.assoc):
             return link

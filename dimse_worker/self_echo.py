@@ -35,10 +35,10 @@ def echo() -> str:
 def main(arguments: list[str]) -> int:
     """1, with the sentence on stdout, if the listener does not answer."""
     runtime.start(settings.load(Path(arguments[0])))
-    sentence = echo()
-    if sentence:
-        sys.stdout.write(f"{sentence}\n")
-    return 1 if sentence else 0
+    message = echo()
+    if message:
+        sys.stdout.write(f"{message}\n")
+    return 1 if message else 0
 
 
 if __name__ == "__main__":

@@ -59,8 +59,8 @@ def for_error(error: BaseException) -> Dataset:
     """
     code = next(CODE_BY_ERROR[kind] for kind in type(error).__mro__ if kind in CODE_BY_ERROR)
     if isinstance(error, PortalError):
-        log.info("answered %04X: %s", code, error.sentence)
-        return answer(code, error.sentence)
+        log.info("answered %04X: %s", code, error.message)
+        return answer(code, error.message)
     if models.is_full(error):
         log.warning("answered %04X: %s", code, error)
         return answer(code, "The disk is full. Nothing is taken in until some is freed.")

@@ -118,7 +118,7 @@ class SubOperations:
             try:
                 answer = send(outgoing)
             except PortalError as error:
-                self._add_failure(outgoing, error.sentence)
+                self._add_failure(outgoing, error.message)
             else:
                 self._add(outgoing, answer)
         self.failed += self.remaining  # gone from the archive since they were counted
@@ -139,15 +139,15 @@ class SubOperations:
     def finish(self) -> None:
         self._note()
         code, state = self._outcome()
-        _is_written(lambda: retrieve_jobs.finish(self._job, state=state, sentence=self._sentence(), status=code))
+        _is_written(lambda: retrieve_jobs.finish(self._job, state=state, message=self._message(), status=code))
         self._count(state)
-        self._answers.final(code, self, "" if code in (status.SUCCESS, status.CANCEL) else self._sentence())
+        self._answers.final(code, self, "" if code in (status.SUCCESS, status.CANCEL) else self._message())
 
     def abandon(self) -> None:
         """End it without an answer."""
         self._note()
-        sentence = f"The requestor ended the association. {self._sentence()}"
-        retrieve_jobs.finish(self._job, state="failed", sentence=sentence, status=status.SUBOPERATIONS_FAILED)
+        message = f"The requestor ended the association. {self._message()}"
+        retrieve_jobs.finish(self._job, state="failed", message=message, status=status.SUBOPERATIONS_FAILED)
         self._count("failed")
 
     def _outcome(self) -> tuple[int, Any]:
@@ -160,7 +160,7 @@ class SubOperations:
             return status.SOME_SUBOPERATIONS_FAILED, "errors"
         return status.SUCCESS, "done"
 
-    def _sentence(self) -> str:
+    def _message(self) -> str:
         if not self.total:
             return "Nothing matched."
         parts = [f"{self.completed} of {self.total} sent"]
@@ -181,15 +181,15 @@ class SubOperations:
         else:
             self._add_failure(outgoing, f"Refused with status {answer.status:04X}{comment}")
 
-    def _add_failure(self, outgoing: Outgoing, sentence: str) -> None:
+    def _add_failure(self, outgoing: Outgoing, message: str) -> None:
         self.failed += 1
         self.failed_uids.append(outgoing.sop_instance_uid)
-        self._add_blemish(outgoing, sentence, warned=False)
+        self._add_blemish(outgoing, message, warned=False)
 
-    def _add_blemish(self, outgoing: Outgoing, sentence: str, *, warned: bool) -> None:
+    def _add_blemish(self, outgoing: Outgoing, message: str, *, warned: bool) -> None:
         self._blemishes.append(
             SubOperationFailure(
-                sop_instance_uid=outgoing.sop_instance_uid, file_id=outgoing.file_id, warned=warned, sentence=sentence
+                sop_instance_uid=outgoing.sop_instance_uid, file_id=outgoing.file_id, warned=warned, message=message
             )
         )
 

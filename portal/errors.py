@@ -13,9 +13,9 @@ class PortalError(Exception):
 
     permanent = True
 
-    def __init__(self, sentence: str, *, field: str | None = None, permanent: bool | None = None) -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
+    def __init__(self, message: str, *, field: str | None = None, permanent: bool | None = None) -> None:
+        super().__init__(message)
+        self.message = message
         self.field = field
         if permanent is not None:
             self.permanent = permanent
@@ -33,7 +33,7 @@ class BadValues(BadValue):
     """Several values do not fit: each of `errors` has its sentence, and the field that it belongs to."""
 
     def __init__(self, errors: Sequence[PortalError]) -> None:
-        super().__init__(" ".join(error.sentence for error in errors), field=errors[0].field)
+        super().__init__(" ".join(error.message for error in errors), field=errors[0].field)
         self.errors = tuple(errors)
 
 

@@ -22,7 +22,7 @@ class ErrorCollector:
     def add(self, error: PortalError) -> None:
         """One more; what was said beside its field already is not said again."""
         for one in error.errors if isinstance(error, BadValues) else (error,):
-            if (one.sentence, one.field) not in [(known.sentence, known.field) for known in self._found]:
+            if (one.message, one.field) not in [(known.message, known.field) for known in self._found]:
                 self._found.append(one)
 
     @contextmanager

@@ -193,7 +193,7 @@ def _reason(error: Exception) -> str:
     if getattr(error, "field", None) == "endpoint":
         return "Its endpoint must be like https://s3.site.example:9000, without a path."
     if isinstance(error, PortalError):
-        return error.sentence
+        return error.message
     return f"Write it like s3://BUCKET/PREFIX?endpoint=https://s3.site.example ({', '.join(BUCKET_OPTIONS)} are known)."
 
 

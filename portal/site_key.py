@@ -16,8 +16,8 @@ REMEDY = (
 def require_file(path: Path) -> None:
     """Raise Damaged unless the key file is there. Called where the database exists: a new key would open nothing."""
     if not path.exists():
-        sentence = f"The key file {path} is missing, and the device keys and credentials of this site depend on it."
-        raise Damaged(f"{sentence} {REMEDY}")
+        message = f"The key file {path} is missing, and the device keys and credentials of this site depend on it."
+        raise Damaged(f"{message} {REMEDY}")
 
 
 def require(opened: Vault, path: Path) -> None:

@@ -92,8 +92,8 @@ def _floor(value: Any) -> float:
     disk = os.statvfs(runtime.current().data)
     whole = disk.f_frsize * disk.f_blocks
     if number * GIGABYTE >= whole:
-        sentence = f"The disk has {whole / GIGABYTE:,.0f} GB in all: with {text[:16]} GB kept free nothing would fit."
-        raise BadValue(sentence, field="floor")
+        message = f"The disk has {whole / GIGABYTE:,.0f} GB in all: with {text[:16]} GB kept free nothing would fit."
+        raise BadValue(message, field="floor")
     return number
 
 

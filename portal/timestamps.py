@@ -15,8 +15,8 @@ def parse(text: str, *, field: str, zone: ZoneInfo | None = None) -> datetime:
             moment = moment.replace(tzinfo=zone or ZoneInfo(site_settings.get("site.time_zone")))
         return moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        sentence = f"The {field} is {text[:40]!r}; write a moment like 2027-01-31T12:00:00Z or 2027-01-31."
-        raise BadValue(sentence, field=field) from error
+        message = f"The {field} is {text[:40]!r}; write a moment like 2027-01-31T12:00:00Z or 2027-01-31."
+        raise BadValue(message, field=field) from error
 
 
 def format_dicom(date: str | None, time: str | None = "") -> str:

@@ -106,13 +106,13 @@ class Bucket:
         self.complain(segment, f"Segment {segment} is not in the bucket any more as it was; the copy here stays.")
         return False
 
-    def complain(self, segment: str, sentence: str) -> None:
+    def complain(self, segment: str, message: str) -> None:
         """Write down what the bucket has done to a segment; it is named on every page until it is mended."""
         with connection():
-            if Segment.select().where(Segment.name == segment, Segment.damage == sentence).exists():
+            if Segment.select().where(Segment.name == segment, Segment.damage == message).exists():
                 return
             with writing():
-                Segment.update(damage=sentence).where(Segment.name == segment).execute()
+                Segment.update(damage=message).where(Segment.name == segment).execute()
 
     def _look_for_itself(self) -> None:
         """A bucket that is gone as a whole is away, and has lost nothing. Raises Unreachable."""
@@ -123,16 +123,14 @@ class Bucket:
 
     def _silent(self, error: PortalError) -> Unreachable:
         away = self._away(error)
-        self._why = away.sentence
+        self._why = away.message
         self._silent_until = time.monotonic() + self._chosen.silence
         return away
 
     def _away(self, error: PortalError) -> Unreachable:
-        return Unreachable(
-            f"This part of the archive is in the bucket, which cannot be read just now. {error.sentence}"
-        )
+        return Unreachable(f"This part of the archive is in the bucket, which cannot be read just now. {error.message}")
 
     def _lost(self, segment: str, what: str) -> Damaged:
-        sentence = f"Segment {segment} {what}."
-        self.complain(segment, sentence)
-        return Damaged(f"{sentence} Restore it there, or check that PORTAL_ARCHIVE names the right bucket.")
+        message = f"Segment {segment} {what}."
+        self.complain(segment, message)
+        return Damaged(f"{message} Restore it there, or check that PORTAL_ARCHIVE names the right bucket.")

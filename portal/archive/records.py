@@ -51,7 +51,7 @@ class Damage:
     segment: str
     offset: int
     end: int
-    sentence: str
+    message: str
     torn: bool
     """The record reaches past the end of the file: its write was cut off, and it was never acknowledged."""
 

@@ -48,7 +48,7 @@ class RemoteStore(Protocol):
     def fetch(self, segment: str, offset: int, size: int) -> bytes:
         """Exactly these bytes. Raises Unreachable while it does not answer, Damaged where it has them no longer."""
 
-    def complain(self, segment: str, sentence: str) -> None:
+    def complain(self, segment: str, message: str) -> None:
         """Write down that the bucket gives other bytes than were stored there."""
 
 

@@ -83,10 +83,10 @@ def run(arguments: list[str]) -> int:
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115 (open until the process ends)
         return FAILED
     except Exception as error:
-        sentence = message_for(error)
-        if sentence is None:
+        message = message_for(error)
+        if message is None:
             raise
-        print_error(sentence)
+        print_error(message)
         return FAILED
 
 
@@ -108,5 +108,5 @@ def _invoke(arguments: list[str]) -> int:
 
 def _usage(error: click.UsageError) -> str:
     where = error.ctx.command_path if error.ctx else "portal"
-    sentence = " ".join(error.format_message().split())
-    return f"{sentence.rstrip('.')}. See: {where} --help"
+    message = " ".join(error.format_message().split())
+    return f"{message.rstrip('.')}. See: {where} --help"

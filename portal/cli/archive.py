@@ -20,18 +20,18 @@ def reindex_() -> Answer:
     """Make Study, Series and Instance anew from the archive's records."""
     report = reindex.run()
     view = report.view()
-    sentence = (
+    message = (
         f"{report.indexed} objects indexed; {report.recovered} records had no row; "
         f"{len(report.damaged)} places damaged; {len(report.not_restored)} files not restored."
     )
     if report.purged:
         files = "1 file was" if len(report.purged) == 1 else f"{len(report.purged):,} files were"
-        sentence += f" {files} purged before this database was put back, and left the lists; see --json."
+        message += f" {files} purged before this database was put back, and left the lists; see --json."
     failure = "" if not report.damaged else f"{len(report.damaged)} places of the archive are damaged; see --json."
     if report.missing:
         more = "" if len(report.missing) == 1 else f" So it is with {len(report.missing):,} segments; see --json."
-        failure = f"{report.missing[0]['sentence']}{more}"
-    return Answer(view=view, sentence=sentence, failure=failure)
+        failure = f"{report.missing[0]['message']}{more}"
+    return Answer(view=view, message=message, failure=failure)
 
 
 @click.command("unpack")
@@ -40,11 +40,9 @@ def reindex_() -> Answer:
 def unpack_(folder: Path) -> Answer:
     """Write every file that the archive holds as a plain file under DIR."""
     report = unpack.run(folder)
-    sentence = f"{report.written} files written, {report.present} were there already, {len(report.failed)} failed."
-    failure = (
-        "" if not report.failed else f"{len(report.failed)} files were not written: {report.failed[0]['sentence']}"
-    )
-    return Answer(view=report.view(), report=sentence, failure=failure)
+    message = f"{report.written} files written, {report.present} were there already, {len(report.failed)} failed."
+    failure = "" if not report.failed else f"{len(report.failed)} files were not written: {report.failed[0]['message']}"
+    return Answer(view=report.view(), report=message, failure=failure)
 
 
 @click.group("archive")
@@ -63,7 +61,7 @@ def fetch_() -> Answer:
         raise Busy("Portico runs, and would drop the copies again. Stop it first.")
     with startup.lock(runtime.current(), "portal archive fetch"):  # two at once would write the same files
         number = segment_copies.fetch_all(bucket)
-    return Answer(view={"fetched": number}, sentence=f"{number:,} segments fetched; the whole archive is here.")
+    return Answer(view={"fetched": number}, message=f"{number:,} segments fetched; the whole archive is here.")
 
 
 @archive.command("quarantined")
@@ -88,7 +86,7 @@ def save_(record_id: int, target: Path) -> Answer:
         for chunk in quarantine.download(row, actor=operator()):
             file.write(chunk)
     view = {"id": row.id, "file": str(target), "bytes": row.size}
-    return Answer(view=view, sentence=f"{row.size:,} bytes written to {target}.")
+    return Answer(view=view, message=f"{row.size:,} bytes written to {target}.")
 
 
 commands = (reindex_, unpack_, archive)

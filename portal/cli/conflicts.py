@@ -22,7 +22,7 @@ def list_() -> Answer:
     """List the conflicts that are open."""
     return Answer(
         view=[conflicts.view(row) for row in all_rows(conflicts.list_newest)],
-        columns=("id", "project", "kind", "sop_instance_uid", "sentence"),
+        columns=("id", "project", "kind", "sop_instance_uid", "message"),
         empty="No conflict is open.",
     )
 
@@ -43,7 +43,7 @@ def resolve(conflict_id: int, choice: str) -> Answer:
     """Decide: keep what is here, replace it by what was held, or separate the two. No bytes are deleted."""
     conflicts.resolve(conflict_id, choice, actor=operator())
     row = conflicts.get(conflict_id)
-    return Answer(view=conflicts.view(row), sentence=f"Conflict {conflict_id} resolved: {choice}.")
+    return Answer(view=conflicts.view(row), message=f"Conflict {conflict_id} resolved: {choice}.")
 
 
 commands = (conflict,)

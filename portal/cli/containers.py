@@ -24,7 +24,7 @@ def group() -> None:
 def add_group(code: str, label: str | None) -> Answer:
     """Add a group."""
     added = containers.add_group(code, code if label is None else label, actor=operator())
-    return Answer(view={"id": added.code, "label": added.label}, sentence=f"Group {added.code} added.")
+    return Answer(view={"id": added.code, "label": added.label}, message=f"Group {added.code} added.")
 
 
 @group.command("list")
@@ -50,7 +50,7 @@ def project() -> None:
 def add_project(path: str, ae_title: str | None) -> Answer:
     """Add a project to a group that exists."""
     added = containers.add_project(path, ae_title, actor=operator())
-    return Answer(view=_view(added), sentence=f"Project {added.group.code}/{added.label} added.")
+    return Answer(view=_view(added), message=f"Project {added.group.code}/{added.label} added.")
 
 
 @project.command("list")

@@ -77,7 +77,7 @@ def require_database(chosen: settings.Settings) -> None:
 def message_for(error: Exception) -> str | None:
     """What a person is told about an error that a command ended with; None for a defect of ours."""
     if isinstance(error, PortalError):
-        return error.sentence
+        return error.message
     if isinstance(error, DatabaseError | OSError) and runtime.is_full(error):
         return "The disk is full. Free some space, then try again."
     if isinstance(error, DatabaseError) and runtime.is_damaged(error):

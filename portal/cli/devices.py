@@ -27,7 +27,7 @@ def device() -> None:
 def add(label: str, device_type: str | None) -> Answer:
     """Add a device; it can do nothing before it has a key."""
     added = devices.add(label, device_type, actor=operator())
-    return Answer(view=_view(added), sentence=f"Device {added.label} added. Next: portal device key")
+    return Answer(view=_view(added), message=f"Device {added.label} added. Next: portal device key")
 
 
 @device.command("key")
@@ -42,8 +42,8 @@ def key(label: str, name: str, expires: datetime | None, days: int | None) -> An
         raise click.UsageError("Give --expires or --days, not both")
     issued = api_keys.issue(devices.get(label), name=name, expires=_expiry(expires, days), actor=operator())
     view = {"key_id": issued.key_id, "secret": issued.secret, "expires_at": issued.expires_at}
-    sentence = f"Key {issued.key_id} issued; it expires {issued.expires_at:%Y-%m-%d}."
-    return Answer(view=view, sentence=f"{sentence}\nSecret, shown this once: {issued.secret}")
+    message = f"Key {issued.key_id} issued; it expires {issued.expires_at:%Y-%m-%d}."
+    return Answer(view=view, message=f"{message}\nSecret, shown this once: {issued.secret}")
 
 
 @device.command("list")
@@ -63,7 +63,7 @@ def list_() -> Answer:
 def disable(label: str) -> Answer:
     """Refuse all keys of a device, without revoking them."""
     devices.disable(label, actor=operator())
-    return Answer(view=_view(devices.get(label)), sentence=f"Device {label} disabled; its keys are refused.")
+    return Answer(view=_view(devices.get(label)), message=f"Device {label} disabled; its keys are refused.")
 
 
 @device.command("enable")
@@ -72,7 +72,7 @@ def disable(label: str) -> Answer:
 def enable(label: str) -> Answer:
     """Accept the keys of a device again."""
     devices.enable(label, actor=operator())
-    return Answer(view=_view(devices.get(label)), sentence=f"Device {label} enabled.")
+    return Answer(view=_view(devices.get(label)), message=f"Device {label} enabled.")
 
 
 @device.command("revoke")
@@ -83,7 +83,7 @@ def revoke(label: str, key_id: str) -> Answer:
     """Revoke one key for good."""
     found = devices.get(label)
     api_keys.revoke(found, key_id, actor=operator())
-    return Answer(view=_view(found), sentence=f"Key {key_id} of {label} revoked.")
+    return Answer(view=_view(found), message=f"Key {key_id} of {label} revoked.")
 
 
 def _expiry(expires: datetime | None, days: int | None) -> datetime:

@@ -29,7 +29,7 @@ def enable(tls_port: str | None, **options: str | None) -> Answer:
     site_settings.change({**given, "dimse.enabled": True}, actor=operator())
     view = _view()
     return Answer(
-        view=view, sentence=f"The DIMSE service is enabled: {view['ae_title']} on {view['host']}:{view['port']}."
+        view=view, message=f"The DIMSE service is enabled: {view['ae_title']} on {view['host']}:{view['port']}."
     )
 
 
@@ -38,7 +38,7 @@ def enable(tls_port: str | None, **options: str | None) -> Answer:
 def disable() -> Answer:
     """Turn the service off; the listener lets running associations end and closes its port."""
     site_settings.change({"dimse.enabled": False}, actor=operator())
-    return Answer(view=_view(), sentence="The DIMSE service is disabled.")
+    return Answer(view=_view(), message="The DIMSE service is disabled.")
 
 
 @dimse.command("show")

@@ -65,8 +65,8 @@ def start(project: str, to: str, dry_run: bool, wait: bool, **given: Any) -> Ans
     what = "Dry run" if dry_run else "Export"
     is_counted = view["items"] or job.result.get("planned")
     of = exports.objects_in_words(view["items"]) if is_counted else "objects that are not counted yet"
-    sentence = f"{what} {job.id} of {of}: {job.state}. {job.sentence}".strip()
-    return Answer(view=view, sentence=sentence, failure=_failure(job) if wait else "")
+    message = f"{what} {job.id} of {of}: {job.state}. {job.message}".strip()
+    return Answer(view=view, message=message, failure=_failure(job) if wait else "")
 
 
 def _options(
@@ -131,7 +131,7 @@ def cancel(job_id: int) -> Answer:
     exports.get(job_id)
     jobs.cancel(job_id, actor=operator())
     job = exports.get(job_id)
-    return Answer(view=exports.view(job), sentence=f"Export {job_id}: {job.state}.")
+    return Answer(view=exports.view(job), message=f"Export {job_id}: {job.state}.")
 
 
 @export.command("verify")
@@ -143,14 +143,14 @@ def verify(job_id: int, wait: bool) -> Answer:
     job = export_verify.start(job_id, actor=operator())
     if wait:
         job = wait_for_job(job.id)
-    sentence = f"Verification {job.id} of export {job_id}: {job.state}. {job.sentence}".strip()
-    return Answer(view=export_verify.view(job), sentence=sentence, failure=_failure(job) if wait else "")
+    message = f"Verification {job.id} of export {job_id}: {job.state}. {job.message}".strip()
+    return Answer(view=export_verify.view(job), message=message, failure=_failure(job) if wait else "")
 
 
 def _failure(job: Job) -> str:
     if job.state == "done":
         return ""
-    return f"{jobs.KINDS[job.kind].label} {job.id} ended {job.state}: {job.sentence or 'see portal export show'}"
+    return f"{jobs.KINDS[job.kind].label} {job.id} ended {job.state}: {job.message or 'see portal export show'}"
 
 
 commands = (export,)

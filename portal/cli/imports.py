@@ -45,8 +45,8 @@ def start(storage: str, dry_run: bool, wait: bool, **given: Any) -> Answer:
     if wait:
         job = wait_for_job(job.id)
     label = jobs.KINDS[job.kind].label
-    sentence = f"{label} {job.id}: {job.state}. {job.sentence}".strip()
-    return Answer(view=imports.view(job), sentence=sentence, failure=_failure(job) if wait else "")
+    message = f"{label} {job.id}: {job.state}. {job.message}".strip()
+    return Answer(view=imports.view(job), message=message, failure=_failure(job) if wait else "")
 
 
 @import_.command("list")
@@ -76,13 +76,13 @@ def cancel(job_id: int) -> Answer:
     imports.get(job_id)
     jobs.cancel(job_id, actor=operator())
     job = imports.get(job_id)
-    return Answer(view=imports.view(job), sentence=f"Import {job_id}: {job.state}.")
+    return Answer(view=imports.view(job), message=f"Import {job_id}: {job.state}.")
 
 
 def _failure(job: Job) -> str:
     if job.state == "done":
         return ""
-    return f"{jobs.KINDS[job.kind].label} {job.id} ended {job.state}: {job.sentence or 'see portal import show'}"
+    return f"{jobs.KINDS[job.kind].label} {job.id} ended {job.state}: {job.message or 'see portal import show'}"
 
 
 commands = (import_,)

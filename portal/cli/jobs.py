@@ -59,7 +59,7 @@ def show(job_id: int) -> Answer:
 def cancel(job_id: int) -> Answer:
     """Stop a job after what it is at; what it has done stays."""
     row = jobs.cancel(job_id, actor=operator())
-    return Answer(view=_view(row, ""), sentence=f"{jobs.KINDS[row.kind].label} {job_id}: {row.state}.")
+    return Answer(view=_view(row, ""), message=f"{jobs.KINDS[row.kind].label} {job_id}: {row.state}.")
 
 
 def _view(row: Job, waits_for: str) -> dict[str, Any]:

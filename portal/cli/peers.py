@@ -54,7 +54,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
 def add(label: str, **options: Any) -> Answer:
     """Register a peer; without more, it may echo and sees no project."""
     added = peers.register(label, **_given(options), actor=operator())
-    return Answer(view=peers.view(added), sentence=f"Peer {added.label} registered.")
+    return Answer(view=peers.view(added), message=f"Peer {added.label} registered.")
 
 
 @peer.command("edit")
@@ -67,7 +67,7 @@ def edit(label: str, **options: Any) -> Answer:
     changes = _given(options)
     if not changes:
         raise click.UsageError("Nothing to change was given")
-    return Answer(view=peers.view(peers.edit(label, **changes, actor=operator())), sentence=f"Peer {label} changed.")
+    return Answer(view=peers.view(peers.edit(label, **changes, actor=operator())), message=f"Peer {label} changed.")
 
 
 @peer.command("list")
@@ -95,7 +95,7 @@ def show(label: str) -> Answer:
 def enable(label: str) -> Answer:
     """Accept a peer's associations again."""
     peers.enable(label, actor=operator())
-    return Answer(view=peers.view(peers.get(label)), sentence=f"Peer {label} enabled.")
+    return Answer(view=peers.view(peers.get(label)), message=f"Peer {label} enabled.")
 
 
 @peer.command("disable")
@@ -105,7 +105,7 @@ def disable(label: str) -> Answer:
     """Reject a peer's next associations."""
     peers.disable(label, actor=operator())
     return Answer(
-        view=peers.view(peers.get(label)), sentence=f"Peer {label} disabled; its next association is rejected."
+        view=peers.view(peers.get(label)), message=f"Peer {label} disabled; its next association is rejected."
     )
 
 
@@ -116,7 +116,7 @@ def remove(label: str) -> Answer:
     """Remove a peer and its grants; what it sent stays."""
     view = peers.view(peers.get(label))
     peers.remove(label, actor=operator())
-    return Answer(view=view, sentence=f"Peer {label} removed.")
+    return Answer(view=view, message=f"Peer {label} removed.")
 
 
 @peer.command("echo")
@@ -125,7 +125,7 @@ def remove(label: str) -> Answer:
 def echo(label: str) -> Answer:
     """Call a peer with C-ECHO and wait for the outcome."""
     job = wait_for_job(peers.request_echo(label, actor=operator()), patience=ECHO_TIMEOUT)
-    return Answer(view=jobs.view(job), sentence=job.sentence, failure="" if job.state == "done" else job.sentence)
+    return Answer(view=jobs.view(job), message=job.message, failure="" if job.state == "done" else job.message)
 
 
 @click.group("refused")
@@ -139,7 +139,7 @@ def list_refused() -> Answer:
     """List the refused callers, the latest first."""
     return Answer(
         view=[refused_callers.view(row) for row in refused_callers.list_all()],
-        columns=("id", "calling", "called", "address", "count", "last", "decision", "sentence"),
+        columns=("id", "calling", "called", "address", "count", "last", "decision", "message"),
         empty="Nobody was refused.",
     )
 
@@ -151,7 +151,7 @@ def ignore(caller_id: int) -> Answer:
     """Leave a refused caller out of the alerts."""
     ignored = refused_callers.ignore(caller_id, actor=operator())
     return Answer(
-        view=refused_callers.view(ignored), sentence=f"Caller {ignored.calling} from {ignored.address} ignored."
+        view=refused_callers.view(ignored), message=f"Caller {ignored.calling} from {ignored.address} ignored."
     )
 
 

@@ -19,7 +19,7 @@ class Answer:
     """What a command has to say: the view for `--json`, and what a person reads instead."""
 
     view: View | Sequence[View]
-    sentence: str = ""
+    message: str = ""
     """Printed in place of the view's fields where a person reads, unless the command failed."""
     report: str = ""
     """As `sentence`, and printed whether the command failed or not."""
@@ -45,9 +45,9 @@ def print_answer(given: Answer, *, as_json: bool) -> int:
     return 0
 
 
-def print_error(sentence: str) -> None:
+def print_error(message: str) -> None:
     """One line on stderr."""
-    print(printable(sentence), file=sys.stderr, flush=True)
+    print(printable(message), file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:
@@ -56,7 +56,7 @@ def printable(text: str) -> str:
 
 
 def _lines(given: Answer) -> list[str]:
-    said = given.report or given.sentence
+    said = given.report or given.message
     if given.failure:
         return [printable(line) for line in given.report.splitlines()]
     if said:

@@ -25,7 +25,7 @@ def add(job_id: int, line: str, label: str, patients_may_leave: bool) -> Answer:
     """Repeat an export, or what a dry run was of, at the times of CRON in UTC, such as "0 2 * * *"."""
     row = schedules.add(job_id, line, confirmed=patients_may_leave, label=label, actor=operator())
     view = schedules.view(row, None)
-    return Answer(view=view, sentence=f"Schedule {row.id}: {view['when']}, next at {row.due:%Y-%m-%d %H:%M} UTC.")
+    return Answer(view=view, message=f"Schedule {row.id}: {view['when']}, next at {row.due:%Y-%m-%d %H:%M} UTC.")
 
 
 @schedule.command("list")
@@ -45,7 +45,7 @@ def list_() -> Answer:
 def remove(schedule_id: int) -> Answer:
     """Remove a schedule; its exports stay."""
     row = schedules.remove(schedule_id, actor=operator())
-    return Answer(view=schedules.view(row, None), sentence=f"Schedule {row.label} removed. Its exports stay.")
+    return Answer(view=schedules.view(row, None), message=f"Schedule {row.label} removed. Its exports stay.")
 
 
 commands = (schedule,)

@@ -23,10 +23,10 @@ def send(project: str, peer: str, study: str, wait: bool) -> Answer:
     if wait:
         job = wait_for_job(job.id)
     view = exports.view(job)
-    sentence = f"Send {job.id} of {view['items']} instances: {job.state}. {job.sentence}".strip()
+    message = f"Send {job.id} of {view['items']} instances: {job.state}. {job.message}".strip()
     failed = wait and job.state != "done"
-    failure = f"Send {job.id} ended {job.state}: {job.sentence or 'see portal export show'}" if failed else ""
-    return Answer(view=view, sentence=sentence, failure=failure)
+    failure = f"Send {job.id} ended {job.state}: {job.message or 'see portal export show'}" if failed else ""
+    return Answer(view=view, message=message, failure=failure)
 
 
 commands = (send,)

@@ -64,8 +64,8 @@ def migrate(data: Path | None, as_json: bool) -> int:
     startup.open_site(chosen)
     applied = migrations.apply(runtime.current().run / "migrate.lock")
     site_key.record_fingerprint(runtime.secrets())
-    sentence = f"Applied: {', '.join(applied)}." if applied else "Nothing to do: the database is of this release."
-    return print_answer(Answer(view={"applied": applied}, sentence=sentence), as_json=as_json)
+    message = f"Applied: {', '.join(applied)}." if applied else "Nothing to do: the database is of this release."
+    return print_answer(Answer(view={"applied": applied}, message=message), as_json=as_json)
 
 
 def _in_lines(report: dict[str, Any]) -> str:

@@ -78,7 +78,7 @@ def add(label: str, provider: str, **options: Any) -> Answer:
     """Add a storage; `portal storage test` then tries it."""
     fields, secret = _given(provider, {}, options)
     added = storages.add(label, provider, secret=secret, actor=operator(), **fields)
-    return Answer(view=storages.view(added), sentence=f"Storage {added.label} added. Next: portal storage test")
+    return Answer(view=storages.view(added), message=f"Storage {added.label} added. Next: portal storage test")
 
 
 @storage.command("edit")
@@ -92,7 +92,7 @@ def edit(label: str, **options: Any) -> Answer:
     if not fields and not secret:
         raise click.UsageError("Nothing to change was given")
     changed = storages.edit(label, secret=secret, actor=operator(), **fields)
-    return Answer(view=storages.view(changed), sentence=f"Storage {changed.label} changed. Next: portal storage test")
+    return Answer(view=storages.view(changed), message=f"Storage {changed.label} changed. Next: portal storage test")
 
 
 @storage.command("list")
@@ -101,7 +101,7 @@ def list_() -> Answer:
     """List the storages."""
     return Answer(
         view=[storages.view(row) for row in storages.list_all()],
-        columns=("label", "provider", "place", "prefix", "mode", "visible", "state", "sentence"),
+        columns=("label", "provider", "place", "prefix", "mode", "visible", "state", "message"),
         empty="No storage yet. Add one with: portal storage add",
     )
 
@@ -120,9 +120,9 @@ def show(label: str) -> Answer:
 def test(label: str) -> Answer:
     """Try a storage step by step under a random name: write, read back, overwrite, delete."""
     job = wait_for_job(storages.request_test(label, actor=operator()), patience=TEST_TIMEOUT)
-    failure = "" if job.state == "done" else job.sentence
+    failure = "" if job.state == "done" else job.message
     steps = "\n".join(_line(step, failure) for step in job.result.get("steps", ()))
-    return Answer(view=jobs.view(job), sentence=job.sentence, report=steps, failure=failure)
+    return Answer(view=jobs.view(job), message=job.message, report=steps, failure=failure)
 
 
 @storage.command("remove")
@@ -132,13 +132,13 @@ def remove(label: str) -> Answer:
     """Forget a storage and its credentials; what lies there stays."""
     view = storages.view(storages.get(label))
     storages.remove(label, actor=operator())
-    return Answer(view=view, sentence=f"Storage {label} removed; nothing was deleted there.")
+    return Answer(view=view, message=f"Storage {label} removed; nothing was deleted there.")
 
 
 def _line(step: dict[str, Any], failure: str) -> str:
     """A step of a test on a line; the sentence of the step that failed is said at the end."""
-    sentence = "" if step["sentence"] == failure else step["sentence"]
-    return f"{STEP_STATES[step['state']]:<10}{step['name']:<21}{sentence}".rstrip()
+    message = "" if step["message"] == failure else step["message"]
+    return f"{STEP_STATES[step['state']]:<10}{step['name']:<21}{message}".rstrip()
 
 
 def _given(provider: str, before: dict[str, Any], options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

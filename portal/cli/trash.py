@@ -43,7 +43,7 @@ def restore(trash_id: int) -> Answer:
         "hidden": outcome.hidden,
         "stayed": outcome.stayed,
     }
-    return Answer(view=view, sentence=outcome.sentence)
+    return Answer(view=view, message=outcome.message)
 
 
 @trash.command("purge")
@@ -65,8 +65,8 @@ def purge(trash_id: int | None, everything: bool) -> Answer:
     view = {"id": trash_id, "files": outcome.files, "bytes": outcome.size, "stayed": outcome.stayed}
     if trash_id is None and not everything and not outcome.files and not outcome.stayed:
         told = f"Nothing has been in the trash for {days:,} days. Name one thing by its ID, or --all."
-        return Answer(view=view, sentence=told)
-    return Answer(view=view, sentence=outcome.message)
+        return Answer(view=view, message=told)
+    return Answer(view=view, message=outcome.message)
 
 
 commands = (trash,)

@@ -30,11 +30,11 @@ def add(email: str, is_admin: bool, password_stdin: bool) -> Answer:
     password = first_line("password") if password_stdin else None
     added, generated = users.add(email, password, is_admin, actor=operator())
     view: dict[str, Any] = {"id": added.id, "email": added.email, "admin": added.is_admin}
-    sentence = f"{'Admin' if added.is_admin else 'User'} {added.email} added."
+    message = f"{'Admin' if added.is_admin else 'User'} {added.email} added."
     if generated:
         view["password"] = generated
-        sentence += f"\nPassword, shown this once: {generated}"
-    return Answer(view=view, sentence=sentence)
+        message += f"\nPassword, shown this once: {generated}"
+    return Answer(view=view, message=message)
 
 
 @user.command("list")
@@ -59,13 +59,13 @@ def password(email: str, password_stdin: bool) -> Answer:
     """
     chosen = first_line("password") if password_stdin else None
     changed, generated = users.reset_password(users.by_email(email).id, chosen, actor=operator())
-    sentence = f"The password of {changed.email} was changed."
+    message = f"The password of {changed.email} was changed."
     if chosen is None:
-        sentence += f"\nPassword, shown this once: {generated}"
+        message += f"\nPassword, shown this once: {generated}"
     if changed.disabled:
-        sentence += f"\nThe account is disabled. Enable it with: portal user enable {changed.email}"
+        message += f"\nThe account is disabled. Enable it with: portal user enable {changed.email}"
     view = _view(changed)
-    return Answer(view=view if chosen else {**view, "password": generated}, sentence=sentence)
+    return Answer(view=view if chosen else {**view, "password": generated}, message=message)
 
 
 @user.command("disable")
@@ -75,7 +75,7 @@ def disable(email: str) -> Answer:
     """End a user's sessions and refuse new ones."""
     row = users.by_email(email)
     users.disable(row.id, actor=operator())
-    return Answer(view=_view(users.get(row.id)), sentence=f"User {row.email} disabled.")
+    return Answer(view=_view(users.get(row.id)), message=f"User {row.email} disabled.")
 
 
 @user.command("enable")
@@ -85,7 +85,7 @@ def enable(email: str) -> Answer:
     """Let a disabled user sign in again."""
     row = users.by_email(email)
     users.enable(row.id, actor=operator())
-    return Answer(view=_view(users.get(row.id)), sentence=f"User {row.email} enabled.")
+    return Answer(view=_view(users.get(row.id)), message=f"User {row.email} enabled.")
 
 
 @user.command("grant")
@@ -97,7 +97,7 @@ def grant(email: str, place: str, role: str) -> Answer:
     """Let a user into PLACE: a group ID, GROUP/PROJECT, or '*' for the whole site; again, to change the role."""
     row = users.by_email(email)
     given = grants.add(row.id, place, role, actor=operator())
-    return Answer(view=_view(row), sentence=f"User {row.email} has {given.role} access to {given.place}.")
+    return Answer(view=_view(row), message=f"User {row.email} has {given.role} access to {given.place}.")
 
 
 @user.command("revoke")
@@ -108,7 +108,7 @@ def revoke(email: str, place: str) -> Answer:
     """Take a user's access to PLACE away, as `portal user list` names it."""
     row = users.by_email(email)
     grants.remove_by_place(row.id, place, actor=operator())
-    return Answer(view=_view(row), sentence=f"User {row.email} no longer has access to {place}.")
+    return Answer(view=_view(row), message=f"User {row.email} no longer has access to {place}.")
 
 
 def _view(row: User) -> dict[str, Any]:

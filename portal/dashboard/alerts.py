@@ -43,7 +43,7 @@ class Alert:
     """What to look at: in a sentence, with the row that it is about if it is one, and a moment that belongs to it."""
 
     kind: Kind
-    sentence: str
+    message: str
     row: int | None = None
     moment: datetime | None = None
     urgent: bool = False
@@ -58,25 +58,25 @@ def list_all() -> list[Alert]:
 
 def _low_disk() -> Iterator[Alert]:
     if given_up := disk_reserve.ballast_warning():
-        yield Alert(kind="disk", sentence=given_up.rstrip("."), urgent=True)
+        yield Alert(kind="disk", message=given_up.rstrip("."), urgent=True)
         return
     for disk in disk_reserve.disks():
         name = "The disk" if "archive" in disk.holds else f"The disk of {disk.holds[0]}"
         if disk.room.is_full:
             what = ": nothing is taken in" if disk_reserve.USED_BY_INGEST & set(disk.holds) else ""
-            yield Alert(kind="disk", sentence=f"{name} is full up to the reserve{what}", urgent=True)
+            yield Alert(kind="disk", message=f"{name} is full up to the reserve{what}", urgent=True)
         elif disk.room.free < LOW_DISK_FACTOR * disk.room.floor:
-            yield Alert(kind="disk", sentence=f"{name} is nearly full")
+            yield Alert(kind="disk", message=f"{name} is nearly full")
 
 
 def _segments(lost: int, left: int) -> Iterator[Alert]:
     """Segments that the archive has lost, and records of it that cannot be indexed."""
     if lost:
         segments = "1 segment of the archive is" if lost == 1 else f"{lost:,} segments of the archive are"
-        yield Alert(kind="segments", sentence=f"{segments} gone, cut off or damaged", urgent=True)
+        yield Alert(kind="segments", message=f"{segments} gone, cut off or damaged", urgent=True)
     if left:
         what = "1 object was received and cannot" if left == 1 else f"{left:,} objects were received and cannot"
-        yield Alert(kind="records", sentence=f"{what} be indexed")
+        yield Alert(kind="records", message=f"{what} be indexed")
 
 
 def _archive() -> Iterator[Alert]:
@@ -85,10 +85,10 @@ def _archive() -> Iterator[Alert]:
     waiting, since, damaged = segment_copies.count_late_and_damaged(MAX_BUCKET_DELAY)
     if damaged:
         segments = "1 segment" if damaged == 1 else f"{damaged:,} segments"
-        yield Alert(kind="archive", sentence=f"The archive's bucket has lost or changed {segments}", urgent=True)
+        yield Alert(kind="archive", message=f"The archive's bucket has lost or changed {segments}", urgent=True)
     if waiting:
         segments = "1 segment waits" if waiting == 1 else f"{waiting:,} segments wait"
-        yield Alert(kind="archive", sentence=f"{segments} for the archive's bucket, the first closed", moment=since)
+        yield Alert(kind="archive", message=f"{segments} for the archive's bucket, the first closed", moment=since)
 
 
 def _rows() -> dict[str, list[Any]]:
@@ -128,24 +128,24 @@ def _failed(found: dict[str, list[Any]]) -> Iterator[Alert]:
     yield from _failing("storages", found["storages"], "External storage", "external storages")
     yield from _failing("peers", found["peers"], "Calls to peer", "peers")
     if len(schedules) == 1:
-        yield Alert(kind="schedules", sentence=f"Schedule {schedules[0][1]} stopped by itself", row=schedules[0][0])
+        yield Alert(kind="schedules", message=f"Schedule {schedules[0][1]} stopped by itself", row=schedules[0][0])
     elif schedules:
-        yield Alert(kind="schedules", sentence=f"{len(schedules)} schedules stopped by themselves")
+        yield Alert(kind="schedules", message=f"{len(schedules)} schedules stopped by themselves")
 
 
 def _failing(kind: Kind, rows: list[Any], one: str, many: str) -> Iterator[Alert]:
     if len(rows) == 1:
         ((row_id, label, since),) = rows
-        yield Alert(kind=kind, sentence=f"{one} {label} failed", row=row_id, moment=Storage.since.python_value(since))
+        yield Alert(kind=kind, message=f"{one} {label} failed", row=row_id, moment=Storage.since.python_value(since))
     elif rows:
-        yield Alert(kind=kind, sentence=f"{len(rows):,} {many} failed")
+        yield Alert(kind=kind, message=f"{len(rows):,} {many} failed")
 
 
 def _conflicts(found: dict[str, list[Any]]) -> Iterator[Alert]:
     ((count, _label, _since),) = found["conflicts"]
     if count:
         waits = "1 conflict waits" if count == 1 else f"{count:,} conflicts wait"
-        yield Alert(kind="conflicts", sentence=f"{waits} for a decision")
+        yield Alert(kind="conflicts", message=f"{waits} for a decision")
 
 
 def _keys() -> Iterator[Alert]:
@@ -159,6 +159,6 @@ def _keys() -> Iterator[Alert]:
     )
     found = list(ending.tuples())
     if len(found) == 1:
-        yield Alert(kind="keys", sentence="1 device key expires", row=found[0][0], moment=found[0][1])
+        yield Alert(kind="keys", message="1 device key expires", row=found[0][0], moment=found[0][1])
     elif found:
-        yield Alert(kind="keys", sentence=f"{len(found):,} device keys expire, the first", moment=found[0][1])
+        yield Alert(kind="keys", message=f"{len(found):,} device keys expire, the first", moment=found[0][1])

@@ -40,7 +40,7 @@ class Step:
 
     name: Name
     state: State
-    sentence: str
+    message: str
     moment: datetime | None = None
     row: int | None = None
     knocking: Caller | None = None
@@ -113,11 +113,11 @@ def _marked(step: Step, is_left: bool) -> Step:
 def _dimse(options: dict[str, Any]) -> Step:
     now = listener_status.current(options)
     if now.kind == "on":
-        sentence = f"{options['dimse.ae_title']} listens on {options['dimse.host']}:{options['dimse.port']}"
-        return Step(name="dimse", state="done", sentence=sentence, moment=now.since)
+        message = f"{options['dimse.ae_title']} listens on {options['dimse.host']}:{options['dimse.port']}"
+        return Step(name="dimse", state="done", message=message, moment=now.since)
     if now.kind == "off":
-        return Step(name="dimse", state="todo", sentence="So that scanners and viewers can call.")
-    return Step(name="dimse", state="waiting" if now.kind == "starting" else "failed", sentence=now.sentence)
+        return Step(name="dimse", state="todo", message="So that scanners and viewers can call.")
+    return Step(name="dimse", state="waiting" if now.kind == "starting" else "failed", message=now.message)
 
 
 def _peer() -> Step:
@@ -126,14 +126,14 @@ def _peer() -> Step:
     found = None if peer is None else _worked()
     if found is not None:
         worker, moment, did = found
-        return Step(name="peer", state="done", sentence=f"{worker.label} {did}", moment=moment, row=worker.id)
+        return Step(name="peer", state="done", message=f"{worker.label} {did}", moment=moment, row=worker.id)
     caller = _knocking()
     if peer is not None:
-        return Step(name="peer", state="waiting", sentence=_heard(peer), row=peer.id, knocking=caller)
+        return Step(name="peer", state="waiting", message=_heard(peer), row=peer.id, knocking=caller)
     if caller is not None:
-        return Step(name="peer", state="waiting", sentence="Somebody knocks.", knocking=caller)
+        return Step(name="peer", state="waiting", message="Somebody knocks.", knocking=caller)
     return Step(
-        name="peer", state="todo", sentence="Type our AE title, host and port into the machine, and let it call."
+        name="peer", state="todo", message="Type our AE title, host and port into the machine, and let it call."
     )
 
 
@@ -177,23 +177,23 @@ def _key() -> Step:
     for name, used, owner, device_label in keys.order_by(ApiKey.last_used.desc(), ApiKey.id.desc()).limit(1).tuples():
         named = f"The key {name} of {device_label}"
         if used is not None:
-            return Step(name="key", state="done", sentence=f"{named} was used", moment=used, row=owner)
-        return Step(name="key", state="waiting", sentence=f"{named} was not used yet.", row=owner)
+            return Step(name="key", state="done", message=f"{named} was used", moment=used, row=owner)
+        return Step(name="key", state="waiting", message=f"{named} was not used yet.", row=owner)
     device: Device | None = Device.select().order_by(Device.id.desc()).first()
     if device is not None:
-        sentence = f"{device.label} has no key yet. Generate one on its page."
-        return Step(name="key", state="waiting", sentence=sentence, row=device.id)
-    return Step(name="key", state="todo", sentence="For a Connector, an importer or a script.")
+        message = f"{device.label} has no key yet. Generate one on its page."
+        return Step(name="key", state="waiting", message=message, row=device.id)
+    return Step(name="key", state="todo", message="For a Connector, an importer or a script.")
 
 
 def _storage() -> Step:
     well = Storage.state.in_(("ok", "degraded"))
     storage: Storage | None = Storage.select().order_by(well.desc(), Storage.id.desc()).first()
     if storage is None:
-        return Step(name="storage", state="todo", sentence="Only if you want copies elsewhere.")
+        return Step(name="storage", state="todo", message="Only if you want copies elsewhere.")
     if storage.state in ("ok", "degraded"):
-        sentence = f"{storage.label}: the test wrote an object and read it back"
-        return Step(name="storage", state="done", sentence=sentence, moment=storage.since, row=storage.id)
+        message = f"{storage.label}: the test wrote an object and read it back"
+        return Step(name="storage", state="done", message=message, moment=storage.since, row=storage.id)
     if storage.state == "failed":
-        return Step(name="storage", state="failed", sentence=f"{storage.label}: {storage.sentence}", row=storage.id)
-    return Step(name="storage", state="waiting", sentence=f"{storage.label} was not tested yet.", row=storage.id)
+        return Step(name="storage", state="failed", message=f"{storage.label}: {storage.message}", row=storage.id)
+    return Step(name="storage", state="waiting", message=f"{storage.label} was not tested yet.", row=storage.id)

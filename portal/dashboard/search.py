@@ -243,14 +243,14 @@ def _peers(text: str) -> list[Hit]:
 def _callers(text: str) -> list[Hit]:
     query = Caller.select().where(contains(Caller.calling, text) | contains(Caller.address, text))
     return [
-        Hit(id=row.id, title=row.calling, second=f"{row.sentence} Called {row.called} from {row.address}.")
+        Hit(id=row.id, title=row.calling, second=f"{row.message} Called {row.called} from {row.address}.")
         for row in query.order_by(Caller.last.desc()).limit(MAX_HITS + 1)
     ]
 
 
 def _storages(text: str) -> list[Hit]:
     query = Storage.select().where(contains(Storage.label, text)).order_by(Storage.label).limit(MAX_HITS + 1)
-    return [Hit(id=row.id, title=row.label, second=row.sentence) for row in query]
+    return [Hit(id=row.id, title=row.label, second=row.message) for row in query]
 
 
 def _users(text: str) -> list[Hit]:

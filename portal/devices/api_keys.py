@@ -201,8 +201,8 @@ def _range(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text, strict=False))
     except ValueError as error:
-        sentence = f"{text[:64]!r} is no address range; write one like 10.0.0.0/24."
-        raise BadValue(sentence, field="addresses") from error
+        message = f"{text[:64]!r} is no address range; write one like 10.0.0.0/24."
+        raise BadValue(message, field="addresses") from error
 
 
 def _generate() -> tuple[str, str]:
@@ -252,9 +252,9 @@ def _within(address: str, ranges: list[str]) -> bool:
     return False
 
 
-def _refuse(key: str, address: str, sentence: str) -> NoReturn:
+def _refuse(key: str, address: str, message: str) -> NoReturn:
     log.warning("key %s refused from %s", key, address)
-    raise NotSignedIn(sentence)
+    raise NotSignedIn(message)
 
 
 def _note(row: ApiKey, device: Device, address: str, program: str) -> None:

@@ -205,8 +205,8 @@ def _interval(value: Any) -> int | None:
 
 def _errors(value: Any) -> list[str]:
     if not isinstance(value, list) or len(value) > MAX_ERRORS or not all(map(_is_error, value)):
-        sentence = f"The errors are a list of at most {MAX_ERRORS} texts of {MAX_ERROR_LENGTH} characters each."
-        raise BadValue(sentence, field="errors")
+        message = f"The errors are a list of at most {MAX_ERRORS} texts of {MAX_ERROR_LENGTH} characters each."
+        raise BadValue(message, field="errors")
     return value
 
 

@@ -158,7 +158,7 @@ class _Sender:
             errors = self._destination.deliver(contents, overwrite=self._existing != "never")
         for task, content, found in zip(missing, contents, errors, strict=True):
             task.item.state = "sent" if content.sent else task.item.state
-            if found and found.sentence == SOURCE_DAMAGED and task.place:
+            if found and found.message == SOURCE_DAMAGED and task.place:
                 segment_checks.record_damage(task.place.segment)
             outcomes.append(note_error(task.item, found) if found else _arrived(task.item))
         return outcomes
@@ -241,7 +241,7 @@ def _source(task: Task, reader: Reader) -> bytes | FileExtent | None:
 
 
 def _arrived(item: Item) -> Outcome:
-    item.state, item.sentence, item.permanent = "verified", "", False
+    item.state, item.message, item.permanent = "verified", "", False
     return item, None
 
 

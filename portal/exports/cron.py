@@ -23,8 +23,8 @@ def parse(line: str) -> str:
     words = line.split()
     text = " ".join(words)
     if len(words) != 5 or len(text) > MAX_LINE_LENGTH:
-        sentence = "Write five fields: minute, hour, day of the month, month, day of the week, like 0 2 * * 1-5."
-        raise BadValue(sentence, field="line")
+        message = "Write five fields: minute, hour, day of the month, month, day of the week, like 0 2 * * 1-5."
+        raise BadValue(message, field="line")
     try:
         times = list(islice(CronSim(text, datetime.now(UTC)), CHECKED_TIMES))
     except CronSimError as error:

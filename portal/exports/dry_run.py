@@ -36,7 +36,7 @@ def run(this: Run, *, destination: "Destination | None", asked_for: int = MAX_ST
     result: dict[str, Any] = {"found": found, "sends": sends}
     if destination is None:
         result["classes"] = send_plan.count_by_class(this.job)
-    return RunEnd(sentence=_in_words(this.job, found, sends), result=result)
+    return RunEnd(message=_in_words(this.job, found, sends), result=result)
 
 
 def get(job_id: int) -> Job:
@@ -75,10 +75,10 @@ def _look(this: Run, destination: "Destination", asked_for: int) -> None:
     if this.job.total <= asked_for:
         _compare(this, destination, _asked(this, destination))
         return
-    this.write(sentence="Lists what is there already.")
+    this.write(message="Lists what is there already.")
     # A store that takes two names for one has what another name lists: only a look at each would find it.
     _compare(this, destination, destination.list(plan.common_key_prefix(this.job)))
-    this.write(sentence="")
+    this.write(message="")
 
 
 def _asked(this: Run, destination: "Destination") -> Iterable["Stat"]:
@@ -92,7 +92,7 @@ def _asked(this: Run, destination: "Destination") -> Iterable["Stat"]:
             except PortalError as error:
                 if not error.permanent:
                     raise
-                _mark(item, "failed", error.sentence)
+                _mark(item, "failed", error.message)
                 continue
             if found is not None:
                 yield found
@@ -138,9 +138,9 @@ def _write(items: list[JobItem]) -> None:
                 JobItem.update(state=state).where(JobItem.id.in_(ids)).execute()
 
 
-def _mark(item: JobItem, state: str, sentence: str) -> None:
+def _mark(item: JobItem, state: str, message: str) -> None:
     with writing():
-        JobItem.update(state=state, sentence=sentence).where(JobItem.id == item.id).execute()
+        JobItem.update(state=state, message=message).where(JobItem.id == item.id).execute()
 
 
 def _sends(job: Job, found: dict[str, list[int]]) -> int:

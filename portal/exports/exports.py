@@ -103,13 +103,13 @@ def run(this: Run, *, destination: "Destination") -> RunEnd:
     failed, total = this.job.failed, this.job.total
     why = item_runner.first_reason(this.job, ("failed",))
     if failed and failed == total:
-        return RunEnd(state="failed", sentence=f"{objects_in_words(total)} did not arrive. {why}")
+        return RunEnd(state="failed", message=f"{objects_in_words(total)} did not arrive. {why}")
     written = export_manifest.write(this, destination, storage)
     if failed:
-        sentence = f"{total - failed:,} of {objects_in_words(total)} arrived whole. {failed:,} did not. {why}"
-        return RunEnd(state="errors", sentence=sentence, result=written)
+        message = f"{total - failed:,} of {objects_in_words(total)} arrived whole. {failed:,} did not. {why}"
+        return RunEnd(state="errors", message=message, result=written)
     sidecars.delete_contents(this)
-    return RunEnd(sentence=_well(this.job), result=written)
+    return RunEnd(message=_well(this.job), result=written)
 
 
 def get(job_id: int) -> Job:

@@ -54,18 +54,18 @@ def parse(text: str, *, field: str = "path") -> Template:
         )
     for found in _FIELD.finditer(text):
         if "/" in found[0]:
-            sentence = (
+            message = (
                 f"{found[0][:60]} has a slash within its braces; write two fields, such as {{date:%Y}}/{{date:%m}}."
             )
-            raise BadValue(sentence, field=field)
+            raise BadValue(message, field=field)
     segments = text.split("/")
     if len(segments) > MAX_SEGMENTS:
         raise BadValue(f"A path has at most {MAX_SEGMENTS} parts between slashes.", field=field)
     if any(segment.strip() in ("", ".", "..") for segment in segments):
-        sentence = (
+        message = (
             f"The path begins or ends with a slash, or has an empty part, . or ..; write it like {DEFAULT_TEMPLATE}"
         )
-        raise BadValue(sentence, field=field)
+        raise BadValue(message, field=field)
     return Template(text=text, segments=tuple(_segment(segment, field) for segment in segments))
 
 

@@ -18,7 +18,7 @@ EXPORTS = LongList(
         *("Started by", "Asked for", "Ended", "Manifest SHA-256"),
     ),
     cells=lambda row: (
-        *(row["id"], row["project"], row["to"], row["state"], row["sentence"], row["items"], row["arrived"]),
+        *(row["id"], row["project"], row["to"], row["state"], row["message"], row["items"], row["arrived"]),
         *(row["failed"], row["bytes"], row["started_by"], row["created"], row["ended"]),
         (row["manifest"] or {}).get("sha256"),
     ),

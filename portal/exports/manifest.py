@@ -51,7 +51,7 @@ class _Row(NamedTuple):
     key: str
     size: int
     digest: str
-    sentence: str
+    message: str
     file: int | None
     version: int | None
     newest: int | None
@@ -192,7 +192,7 @@ def _origin(kind: str, number: str, via: str) -> str:
 
 
 def _failure(row: _Row, prefix: str) -> str:
-    return _encode({"key": prefix + row.key, "size": row.size, "sha256": row.digest, "sentence": row.sentence})
+    return _encode({"key": prefix + row.key, "size": row.size, "sha256": row.digest, "sentence": row.message})
 
 
 def _items(job_id: int, state: str) -> Iterator[tuple[_Row, dict[str, str]]]:
@@ -216,7 +216,7 @@ def _items(job_id: int, state: str) -> Iterator[tuple[_Row, dict[str, str]]]:
 
 
 def _page(job_id: int, state: str, after: int) -> list[_Row]:
-    of_item = JobItem.id, JobItem.key, JobItem.size, JobItem.digest, JobItem.sentence
+    of_item = JobItem.id, JobItem.key, JobItem.size, JobItem.digest, JobItem.message
     of_file = File.id, JobItem.version, Case(None, [(JobItem.version.is_null(False), File.version)]), File.name
     columns = ("origin_type", "origin_id", "origin_via", "created")
     of_version = [fn.COALESCE(getattr(FileVersion, name), getattr(File, name)) for name in columns]

@@ -67,7 +67,7 @@ def plan(run: Run) -> None:
         run.check()
         with spell.writing():
             JobItem.add(chunk, "version")
-            run.write_within(total=tally.objects, sentence="Lists the objects; nothing has been sent yet.")
+            run.write_within(total=tally.objects, message="Lists the objects; nothing has been sent yet.")
     beside, size = sidecars.plan(run) if run.job.params.get("sidecars") else (0, 0)
     result = {
         **run.job.result,
@@ -78,19 +78,19 @@ def plan(run: Run) -> None:
         "unmatched": tally.unmatched,
         "patients": tally.patients,
     }
-    run.write(total=tally.objects + beside, result=result, sentence="")
+    run.write(total=tally.objects + beside, result=result, message="")
 
 
 def _rows(job: Job, walk: Walk, rules: export_rules.Rules, tally: PlanCounts) -> Iterator[tuple[Any, ...]]:
     """Rows as `JobItem.add` takes them, with the version; also what no rule or no peer takes, with the reason."""
     for found, why_not in _sifted(job, walk):
-        key, sentence = ("", why_not) if why_not else rules.place(found)
+        key, message = ("", why_not) if why_not else rules.place(found)
         if key:
             tally.add(found.folder.subject, found.size, identified=found.folder.identified)
             yield job.id, found.id, key, found.size, found.digest, "pending", "", False, 0, found.version
         else:
             tally.unmatched += 1
-            yield job.id, found.id, found.path, found.size, found.digest, "unmatched", sentence, False, 0, found.version
+            yield job.id, found.id, found.path, found.size, found.digest, "unmatched", message, False, 0, found.version
 
 
 def _sifted(job: Job, walk: Walk) -> Iterator[tuple[WalkedFile, str]]:
@@ -117,7 +117,7 @@ def mark_collisions(run: Run, state: str) -> None:
         ids = [number for number, key in page if hash(key.casefold()) in shared]
         if ids:
             with writing():
-                JobItem.update(state=state, sentence=SHARED_KEY, permanent=True).where(JobItem.id.in_(ids)).execute()
+                JobItem.update(state=state, message=SHARED_KEY, permanent=True).where(JobItem.id.in_(ids)).execute()
 
 
 def _page(condition: Any) -> list[tuple[int, str]]:

@@ -22,7 +22,7 @@ class Line:
 
     name: str
     key: str
-    sentence: str
+    message: str
     sop_class: str = ""
     """Of what would be sent to a peer."""
 
@@ -48,13 +48,13 @@ def build(path: str, to: str, options: Options) -> Preview:
         part = selection.resolve(project.id, options.level, options.only)
         rules = export_rules.parse(options.rules)
     except PortalError as error:
-        return Preview(refusal=error.sentence)
+        return Preview(refusal=error.message)
     some = samples.sample(part, MAX_LINES)
     of = selection.title(part, options.level, options.only)
     if to.startswith(PEER_PREFIX):
         return Preview(lines=_objects(some, rules), peer=to.removeprefix(PEER_PREFIX), of=of)
     placed = ((found.path, *rules.place(found)) for found in some)
-    lines = tuple(Line(name=name, key=key, sentence=sentence) for name, key, sentence in placed)
+    lines = tuple(Line(name=name, key=key, message=message) for name, key, message in placed)
     return Preview(lines=lines, before=_before(to), of=of)
 
 
@@ -64,9 +64,9 @@ def _objects(some: Sequence[WalkedFile], rules: Rules) -> tuple[Line, ...]:
     lines = []
     for found, why in send_plan.with_refusals(some):
         _key, left_out = rules.place(found)
-        sentence = left_out or why
-        sop_class = "" if sentence else classes.get(found.id, "")
-        lines.append(Line(name=found.path, key="", sentence=sentence, sop_class=sop_class))
+        message = left_out or why
+        sop_class = "" if message else classes.get(found.id, "")
+        lines.append(Line(name=found.path, key="", message=message, sop_class=sop_class))
     return tuple(lines)
 
 

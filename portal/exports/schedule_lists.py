@@ -18,7 +18,7 @@ class ScheduledTime:
 
     id: int
     due: datetime
-    sentence: str
+    message: str
     export: dict[str, Any] | None
 
 
@@ -27,7 +27,7 @@ SCHEDULES = LongList(
     rows=Schedule.select,
     views=schedules.views,
     state=lambda: Schedule.state,
-    searched=(Schedule.label, Schedule.sentence, Schedule.cron),
+    searched=(Schedule.label, Schedule.message, Schedule.cron),
     sorts={
         "label": lambda: Schedule.label.collate("NOCASE"),
         "state": lambda: Schedule.state,
@@ -40,7 +40,7 @@ SCHEDULES = LongList(
     ),
     cells=lambda row: (
         *(row["id"], row["label"], row["project"], row["only"], row["storage"], row["when"], row["cron"]),
-        *(row["state"], row["sentence"], row["next"], row["last"], row["last_sentence"]),
+        *(row["state"], row["message"], row["next"], row["last"], row["last_message"]),
         *(row["confirmed_by"], row["confirmed"]),
     ),
 )
@@ -53,20 +53,18 @@ def times_for(schedule: Schedule) -> LongList:
         rows=lambda: ScheduleRun.select(ScheduleRun, Job).left_outer_join(Job).where(ScheduleRun.schedule == schedule),
         views=lambda rows: [_time(row) for row in rows],
         state=lambda: Case(None, [(Job.id.is_null(), "out"), (Job.state.in_(ACTIVE_STATES), "active")], Job.state),
-        searched=(ScheduleRun.sentence, Job.sentence),
+        searched=(ScheduleRun.message, Job.message),
         sorts={"due": lambda: ScheduleRun.id},
         usual="-due",
         heads=("Due", "Export", "State", "What happened", "Objects", "Bytes"),
         cells=lambda time: (
             time.due,
             *(time.export[name] if time.export else None for name in ("id", "state")),
-            time.export["sentence"] if time.export else time.sentence,
+            time.export["message"] if time.export else time.message,
             *(time.export[name] if time.export else None for name in ("items", "bytes")),
         ),
     )
 
 
 def _time(row: ScheduleRun) -> ScheduledTime:
-    return ScheduledTime(
-        id=row.id, due=row.due, sentence=row.sentence, export=exports.view(row.job) if row.job else None
-    )
+    return ScheduledTime(id=row.id, due=row.due, message=row.message, export=exports.view(row.job) if row.job else None)

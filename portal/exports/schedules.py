@@ -38,7 +38,7 @@ class LastRun:
 
     due: datetime
     job: Job | None
-    sentence: str
+    message: str
 
 
 def add(job_id: int, line: str, *, confirmed: bool, label: str = "", actor: Actor) -> Schedule:
@@ -80,9 +80,7 @@ def pause(schedule_id: int, *, actor: Actor) -> Schedule:
     with writing():
         row = get(schedule_id)
         if row.state == "on":
-            Schedule.update(state="paused", due=None, sentence="", modified=now()).where(
-                Schedule.id == row.id
-            ).execute()
+            Schedule.update(state="paused", due=None, message="", modified=now()).where(Schedule.id == row.id).execute()
             audit.record(actor, "schedule:paused", "schedule", row.id, label=row.label)
     return get(schedule_id)
 
@@ -95,7 +93,7 @@ def resume(schedule_id: int, *, actor: Actor) -> Schedule:
         _require_place(row.params)
         if row.state != "on":
             due = cron.next_time(row.cron, now())
-            changed = {"state": "on", "due": due, "sentence": "", "modified": now()}
+            changed = {"state": "on", "due": due, "message": "", "modified": now()}
             Schedule.update(**changed).where(Schedule.id == row.id).execute()
             audit.record(actor, "schedule:resumed", "schedule", row.id, label=row.label)
     return get(schedule_id)
@@ -169,7 +167,7 @@ def last_runs(rows: Iterable[Schedule]) -> dict[int, LastRun]:
         .group_by(ScheduleRun.schedule)
     )
     found = ScheduleRun.select(ScheduleRun, Job).left_outer_join(Job).where(ScheduleRun.id.in_(newest))
-    return {run.schedule_id: LastRun(due=run.due, job=run.job, sentence=run.sentence) for run in found}
+    return {run.schedule_id: LastRun(due=run.due, job=run.job, message=run.message) for run in found}
 
 
 def view(row: Schedule, last: LastRun | None, only: str | None = None) -> dict[str, Any]:
@@ -184,13 +182,13 @@ def view(row: Schedule, last: LastRun | None, only: str | None = None) -> dict[s
         "cron": row.cron,
         "when": cron.in_words(row.cron),
         "state": row.state,
-        "sentence": row.sentence,
+        "message": row.message,
         "next": row.due,
         "next_site": in_site_time(row.due),
         "last": last.due if last else None,
         "last_job": last.job.id if last and last.job else None,
         "last_state": last.job.state if last and last.job else "",
-        "last_sentence": (last.job.sentence if last.job else last.sentence) if last else "",
+        "last_message": (last.job.message if last.job else last.message) if last else "",
         "confirmed": row.confirmed,
         "confirmed_by": row.confirmed_by,
         "created": row.created,
@@ -261,8 +259,8 @@ def _begin(schedule_id: int, moment: datetime) -> Job | None:
         if running := _running(row):
             _leave_out(row, due, f"Left out: export {running.id} of the time before was still going on.")
             return None
-        row.sentence = ""
-        row.save(only=[Schedule.due, Schedule.sentence])
+        row.message = ""
+        row.save(only=[Schedule.due, Schedule.message])
         job = exports.create_job("export", order, size, actor=_actor(row))
         ScheduleRun.create(schedule=row, due=due, job=job)
     return job
@@ -270,21 +268,21 @@ def _begin(schedule_id: int, moment: datetime) -> Job | None:
 
 def _hindered(row: Schedule, due: datetime, error: PortalError | None) -> None:
     """A place that is gone or closed ends the schedule; what a search did not find this time may come."""
-    sentence = error.sentence if error else ""
+    message = error.message if error else ""
     if error is None or error.field == "only":
-        _leave_out(row, due, f"Left out: {sentence}")
+        _leave_out(row, due, f"Left out: {message}")
         return
-    row.state, row.due, row.sentence = "stopped", None, f"Stopped by itself: {sentence}"
-    row.save(only=[Schedule.state, Schedule.due, Schedule.sentence])
-    ScheduleRun.create(schedule=row, due=due, sentence=row.sentence)
-    audit.record(_actor(row), "schedule:stopped", "schedule", row.id, label=row.label, why=sentence)
+    row.state, row.due, row.message = "stopped", None, f"Stopped by itself: {message}"
+    row.save(only=[Schedule.state, Schedule.due, Schedule.message])
+    ScheduleRun.create(schedule=row, due=due, message=row.message)
+    audit.record(_actor(row), "schedule:stopped", "schedule", row.id, label=row.label, why=message)
     log.warning("schedule %d has stopped by itself", row.id)
 
 
-def _leave_out(row: Schedule, due: datetime, sentence: str) -> None:
-    row.sentence = sentence
-    row.save(only=[Schedule.due, Schedule.sentence])
-    ScheduleRun.create(schedule=row, due=due, sentence=sentence)
+def _leave_out(row: Schedule, due: datetime, message: str) -> None:
+    row.message = message
+    row.save(only=[Schedule.due, Schedule.message])
+    ScheduleRun.create(schedule=row, due=due, message=message)
 
 
 def _running(row: Schedule) -> Job | None:
@@ -330,7 +328,7 @@ def _require_place(params: dict[str, Any]) -> dict[str, str]:
     try:
         storages.require_export(storage, project.group.code, project.label)
     except NotAllowed as error:
-        raise NotAllowed(error.sentence) from error
+        raise NotAllowed(error.message) from error
     return {"path": f"{project.group.code}/{project.label}", "to": storage.label}
 
 

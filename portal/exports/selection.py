@@ -26,8 +26,8 @@ def resolve(project_id: int, level: str, only: str) -> ProjectPart:
     if level == "project":
         return ProjectPart(project=project_id)
     if not only:
-        sentence = {"subject": "Write the subject's label.", "session": "Write it like SUBJECT/SESSION."}
-        raise BadValue(sentence.get(level, "Write what to search for, such as a patient ID."), field="only")
+        message = {"subject": "Write the subject's label.", "session": "Write it like SUBJECT/SESSION."}
+        raise BadValue(message.get(level, "Write what to search for, such as a patient ID."), field="only")
     if level == "subject":
         return ProjectPart(project=project_id, level="subject", ids=(_subject(project_id, only),))
     ids = (_session(project_id, only),) if level == "session" else _searched(project_id, only)
@@ -154,8 +154,8 @@ def _one(found: Any, what: str, only: str) -> int:
     if not numbers:
         raise Missing(f"There is no {what} {only[:100]!r} in this project.", field="only")
     if len(numbers) > 1:
-        sentence = f"More than one {what} is called {only[:100]!r}: write its number from the address of its page"
-        raise BadValue(f"{sentence}, like #{numbers[0]}.", field="only")
+        message = f"More than one {what} is called {only[:100]!r}: write its number from the address of its page"
+        raise BadValue(f"{message}, like #{numbers[0]}.", field="only")
     return int(numbers[0])
 
 

@@ -63,7 +63,7 @@ def _each(this: Run, destination: Destination) -> None:
                 if isinstance(error, Unreachable) and error.permanent:
                     raise error
                 if isinstance(error, Outage):  # before an object is at fault, after which it may have gone
-                    raise Unreachable(error.sentence) if in_a_row else error
+                    raise Unreachable(error.message) if in_a_row else error
                 in_a_row = in_a_row + 1 if error is not None and not error.permanent else 0
                 if error is not None and in_a_row == MAX_FAILURES_IN_A_ROW:
                     raise error
@@ -78,12 +78,12 @@ def _attempt(item: Item, outgoing: Outgoing | None, taker: PeerConnection) -> Po
             raise Damaged(send_plan.GONE)
         warning = _persist(outgoing, taker)
     except PortalError as error:
-        item.sentence, item.permanent = error.sentence, error.permanent
+        item.message, item.permanent = error.message, error.permanent
         item.attempts += 1
         if error.permanent and not isinstance(error, Unreachable):
             item.state = "failed"
         return error
-    item.state, item.sentence, item.permanent = ("warned" if warning else "stored"), warning, False
+    item.state, item.message, item.permanent = ("warned" if warning else "stored"), warning, False
     return None
 
 
@@ -97,25 +97,25 @@ def _persist(outgoing: Outgoing, taker: PeerConnection) -> str:
     try:
         return taker.send(outgoing)
     except Outage as error:
-        raise Unreachable(error.sentence, permanent=error.permanent) from error
+        raise Unreachable(error.message, permanent=error.permanent) from error
 
 
 def _end(job: Job, label: str, warned: int) -> RunEnd:
     result = {"warned": warned}
     stayed = _stayed(job)
     if not job.total:
-        return RunEnd(sentence=f"There was nothing to send.{stayed}", result=result)
+        return RunEnd(message=f"There was nothing to send.{stayed}", result=result)
     if job.failed == job.total:
-        sentence = f"{label} took none of {_in_words(job.total)}. {item_runner.first_reason(job, ('failed',))}"
-        return RunEnd(state="failed", sentence=sentence, result=result)
+        message = f"{label} took none of {_in_words(job.total)}. {item_runner.first_reason(job, ('failed',))}"
+        return RunEnd(state="failed", message=message, result=result)
     warning = f", {warned:,} of them with a warning" if warned else ""
     if job.failed:
         taken = f"{label} took {job.total - job.failed:,} of {_in_words(job.total)}{warning}."
         left = f"{job.failed:,} {'was' if job.failed == 1 else 'were'} not taken."
         return RunEnd(
-            state="errors", sentence=f"{taken} {left} {item_runner.first_reason(job, ('failed',))}", result=result
+            state="errors", message=f"{taken} {left} {item_runner.first_reason(job, ('failed',))}", result=result
         )
-    return RunEnd(sentence=f"{label} took {_in_words(job.total)}{warning}.{stayed}", result=result)
+    return RunEnd(message=f"{label} took {_in_words(job.total)}{warning}.{stayed}", result=result)
 
 
 def _stayed(job: Job) -> str:

@@ -78,7 +78,7 @@ def run(this: Run, *, destination: "Destination") -> RunEnd:
     _Verification(this, export, storage, destination).run()
     found = _sums(this.job.id)
     differs = sum(found.get(state, (0, 0))[0] for state in BAD_STATES)
-    return RunEnd(state="errors" if differs else "done", sentence=_in_words(this.job, found), result={"found": found})
+    return RunEnd(state="errors" if differs else "done", message=_in_words(this.job, found), result={"found": found})
 
 
 class _Verification:
@@ -115,8 +115,8 @@ class _Verification:
             total, size = total + len(rows), size + sum(planned[1] for planned in chunk)
             with spell.writing():
                 JobItem.add(rows)
-                self._run.write_within(total=total, sentence="Lists what was sent.")
-        self._run.write(result={**self._run.job.result, "planned": True, "bytes": size}, sentence="")
+                self._run.write_within(total=total, message="Lists what was sent.")
+        self._run.write(result={**self._run.job.result, "planned": True, "bytes": size}, message="")
 
     def _wanted(self) -> Iterator[PlannedItem]:
         """By the manifest if it is the one that was written, else by our own rows."""
@@ -162,14 +162,14 @@ class _Verification:
         mine = JobItem.job == self._run.job
         batched_writes.delete(JobItem, mine & (JobItem.state == "added"), check=self._run.check)
         again = mine & JobItem.state.in_(("changed", "missing"))
-        batched_writes.update(JobItem, again, state="pending", sentence="", check=self._run.check)
+        batched_writes.update(JobItem, again, state="pending", message="", check=self._run.check)
         compared = JobItem.select(fn.COUNT(JobItem.id), fn.COALESCE(fn.SUM(JobItem.size), 0))
         done, size = compared.where(mine, JobItem.state == "ok").tuples()[0]
         self._run.write(done=done, failed=0, bytes=size)
 
     def _compare(self, item: Item, check: Check) -> list[Outcome]:
         try:
-            item.state, item.sentence = self._compared(item, check)
+            item.state, item.message = self._compared(item, check)
         except PortalError as error:
             return [item_failures.note_error(item, error)]
         return [(item, None)]
@@ -191,7 +191,7 @@ class _Verification:
 
     def _look_for_more(self) -> None:
         """Write as items what was added."""
-        self._run.write(sentence="Looks for what was added.")
+        self._run.write(message="Looks for what was added.")
         folder, firsts = self._own_folders()
         others: list[int] | None = None
         added = 0
@@ -210,7 +210,7 @@ class _Verification:
                 with writing():
                     JobItem.add(rows)
                     self._run.write_within(failed=self._run.job.failed + len(rows))
-        self._run.write(sentence="")
+        self._run.write(message="")
 
     def _own_folders(self) -> tuple[str, set[str]]:
         """The deepest folder that holds every object, and if there is none the first folder of each."""

@@ -52,9 +52,9 @@ class DryRun:
     def attempt(self, task: Task, check: Check) -> list[Outcome]:
         item = task.item
         try:
-            item.state, item.sentence = self._look(task, check)
+            item.state, item.message = self._look(task, check)
         except Missing as error:
-            return [item_failures.note_error(item, Missing(f"{NO_LONGER_LISTED} {error.sentence}"))]
+            return [item_failures.note_error(item, Missing(f"{NO_LONGER_LISTED} {error.message}"))]
         except PortalError as error:
             return [item_failures.note_error(item, error)]
         return [(item, None)]
@@ -93,9 +93,9 @@ class DryRun:
             verdict = index.judge(self._project, parsed, digest, within, compared=compared)
         if verdict.state == CURRENT:
             return self._among(item, parsed, offset, target, check)
-        if verdict.sentence == index.IN_TWO_PLACES:
-            return "new", verdict.sentence
-        return ITEM_STATES[verdict.state], verdict.sentence
+        if verdict.message == index.IN_TWO_PLACES:
+            return "new", verdict.message
+        return ITEM_STATES[verdict.state], verdict.message
 
     def _among(self, item: Item, parsed: Header, offset: int, target: Target, check: Check) -> tuple[str, str]:
         """What it would be to those of the same import that came before it."""
@@ -104,8 +104,8 @@ class DryRun:
         other = item_row.get(number) if number is not None else None
         theirs, begins = self._header(other) if other is not None else (None, 0)
         if other is None or theirs is None or theirs.sop_uid != parsed.sop_uid:
-            sentence = self._twins.disagreement(parsed)
-            return ("conflict", sentence) if sentence else ("new", "")
+            message = self._twins.disagreement(parsed)
+            return ("conflict", message) if message else ("new", "")
         if _is_alternate(parsed, theirs):
             return "alternate", f"{other.key} is the same SOP Instance in another transfer syntax."
         self._twins.alike(theirs, self._digest(other, begins, check), other.id)

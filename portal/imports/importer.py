@@ -90,7 +90,7 @@ class Importer:
             stored = self._take(task, check)
         except PortalError as error:
             return [item_failures.note_error(item, _in_words(error))]
-        item.state, item.sentence = stored.outcome, stored.sentence
+        item.state, item.message = stored.outcome, stored.message
         item.file_id, item.digest, item.size = stored.file_id or None, stored.digest, stored.size
         return [(item, None)]
 
@@ -173,7 +173,7 @@ def _require_same(item: Item, incoming: Incoming, document: Document | None) -> 
 
 def _in_words(error: PortalError) -> PortalError:
     if isinstance(error, NotDicom):
-        return NotDicom(f"{NOT_INDEXABLE} {error.sentence}")
+        return NotDicom(f"{NOT_INDEXABLE} {error.message}")
     if isinstance(error, Missing):
-        return Missing(f"{NO_LONGER_LISTED} {error.sentence}")
+        return Missing(f"{NO_LONGER_LISTED} {error.message}")
     return error

@@ -82,7 +82,7 @@ def run(this: Run, *, destination: "Destination") -> RunEnd:
     _work(this, importer.attempt, IMPORTED_STATES)
     found = plan.count_by_state(this.job)
     _record_end(this.job, found)
-    return RunEnd(state=_state(this.job), sentence=_in_words(this.job, found, IMPORTED_STATES), result={"found": found})
+    return RunEnd(state=_state(this.job), message=_in_words(this.job, found, IMPORTED_STATES), result={"found": found})
 
 
 def run_dry_run(this: Run, *, destination: "Destination") -> RunEnd:
@@ -96,7 +96,7 @@ def run_dry_run(this: Run, *, destination: "Destination") -> RunEnd:
     _work(this, trial.attempt, DRY_RUN_STATES)
     found = plan.count_by_state(this.job)
     result = {"found": found, "uncompared": twins.is_full or goes_on}
-    return RunEnd(sentence=_in_words(this.job, found, DRY_RUN_STATES), result=result)
+    return RunEnd(message=_in_words(this.job, found, DRY_RUN_STATES), result=result)
 
 
 def _work(this: Run, attempt: Any, well: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ IMPORTS = LongList(
         *("Bytes", "Started by", "Asked for", "Ended"),
     ),
     cells=lambda row: (
-        *(row["id"], row["storage"], row["prefix"], row["project"], row["by"], row["state"], row["sentence"]),
+        *(row["id"], row["storage"], row["prefix"], row["project"], row["by"], row["state"], row["message"]),
         *(row["items"], row["done"], row["failed"], row["bytes"], row["started_by"], row["created"], row["ended"]),
     ),
 )

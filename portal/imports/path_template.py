@@ -54,8 +54,8 @@ def parse(text: str) -> Template:
         raise BadValue(f"The path ends with /{{file}}, such as {DEFAULT_PATH}", field="path")
     named = [folder[1:-1] for folder in folders if folder.startswith("{") and folder != ANY_FOLDER]
     if tuple(named) != LEVELS[: len(named)]:
-        sentence = "Of {subject}, {session} and {acquisition} each stands once, in this order, each a folder of its own"
-        raise BadValue(f"{sentence}; {{*}} is a folder of any name.", field="path")
+        message = "Of {subject}, {session} and {acquisition} each stands once, in this order, each a folder of its own"
+        raise BadValue(f"{message}; {{*}} is a folder of any name.", field="path")
     if any(folder in ("", ".", "..") or ("{" in folder[1:] or "}" in folder[:-1]) for folder in folders):
         raise BadValue(
             f"The path has an empty part, . or .., or a brace too many; write it like {DEFAULT_PATH}", field="path"

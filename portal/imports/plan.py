@@ -45,7 +45,7 @@ def create_items(run: Run, destination: "Destination") -> None:
         number += len(chunk)
         with spell.writing():
             JobItem.add(chunk)
-            run.write_within(sentence=f"Lists what lies there: {number:,} objects so far.")
+            run.write_within(message=f"Lists what lies there: {number:,} objects so far.")
     if run.job.params["by"] == "headers":
         _mark_documents(run)
     signed = _tell(run, destination) if run.job.params["by"] == "manifest" else []
@@ -54,7 +54,7 @@ def create_items(run: Run, destination: "Destination") -> None:
     total, size = sums.tuples()[0]
     left = JobItem.select().where(JobItem.job == run.job, JobItem.state == "unmatched").count()
     result = {**run.job.result, "planned": True, "bytes": size or 0, "unmatched": left, "manifests": signed}
-    run.write(total=total, result=result, sentence="")
+    run.write(total=total, result=result, message="")
 
 
 def manifest_entries(item_ids: Sequence[int]) -> dict[int, tuple[Entry, JobItem | None]]:
@@ -81,14 +81,14 @@ def _listed(job: Job, destination: "Destination") -> Iterator[tuple[Any, ...]]:
 
 def _row(job: Job, stat: "Stat") -> tuple[Any, ...]:
     key = stat.key.encode(errors="replace").decode()
-    state, sentence = "pending", ""
+    state, message = "pending", ""
     if key != stat.key:
-        state, sentence = "failed", NAME_NOT_UTF8
+        state, message = "failed", NAME_NOT_UTF8
     elif _is_manifest(job.params["prefix"], key):
-        state, sentence = "manifest", IS_MANIFEST
+        state, message = "manifest", IS_MANIFEST
     elif why := request.exclusion_reason(job.params, key):
-        state, sentence = "unmatched", why
-    return job.id, None, key, stat.size, "", state, sentence, state == "failed", 0
+        state, message = "unmatched", why
+    return job.id, None, key, stat.size, "", state, message, state == "failed", 0
 
 
 def _is_manifest(prefix: str, key: str) -> bool:
@@ -107,7 +107,7 @@ def _mark_documents(run: Run) -> None:
         beside = _rows(run.job, [row.key.removesuffix(sidecars.SUFFIX) for row in page])
         ids = [row.id for row in page if row.key.removesuffix(sidecars.SUFFIX) in beside]
         with writing():
-            JobItem.update(state="sidecar", sentence=IS_SIDECAR).where(JobItem.id.in_(ids)).execute()
+            JobItem.update(state="sidecar", message=IS_SIDECAR).where(JobItem.id.in_(ids)).execute()
 
 
 def _tell(run: Run, destination: "Destination") -> list[dict[str, Any]]:
@@ -115,15 +115,15 @@ def _tell(run: Run, destination: "Destination") -> list[dict[str, Any]]:
     base, names = _manifests(destination, run.job.params["prefix"])
     signed = []
     for number, name in enumerate(names):
-        run.write(sentence=f"Reads {name}.")
+        run.write(message=f"Reads {name}.")
         reader = ManifestReader(destination.read(name))
         try:
             _note(run, base, reader, number)
         except BadValue as error:
-            raise BadValue(f"{name}: {error.sentence} Leave it out by its prefix, or import by headers.") from error
+            raise BadValue(f"{name}: {error.message} Leave it out by its prefix, or import by headers.") from error
         signed.append({"name": name, "sha256": reader.digest, "signed": reader.is_ours})
     rest = (JobItem.job == run.job) & (JobItem.state == "pending") & (JobItem.digest == "")
-    batched_writes.update(JobItem, rest, state="unmatched", sentence=NOT_IN_MANIFEST, check=run.check)
+    batched_writes.update(JobItem, rest, state="unmatched", message=NOT_IN_MANIFEST, check=run.check)
     return signed
 
 
@@ -197,7 +197,7 @@ def _note_documents(job: Job, by_key: dict[str, Entry]) -> None:
         document, of = documents.get(key), objects.get(entry["sidecar_of"])
         if document is not None and of is not None:
             Sidecar.update(item=document.id).where(Sidecar.of == of.id).execute()
-            JobItem.update(state="sidecar", digest=entry["sha256"][:64], sentence=IS_SIDECAR).where(
+            JobItem.update(state="sidecar", digest=entry["sha256"][:64], message=IS_SIDECAR).where(
                 JobItem.id == document.id
             ).execute()
 

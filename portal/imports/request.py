@@ -89,8 +89,8 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 def _patterns(given: Sequence[str], field: str) -> list[str]:
     patterns = [text.strip() for text in given if text.strip()]
     if len(patterns) > MAX_PATTERNS or any(len(text) > MAX_PATTERN_LENGTH for text in patterns):
-        sentence = f"There are at most {MAX_PATTERNS} patterns, each of at most {MAX_PATTERN_LENGTH} characters."
-        raise BadValue(sentence, field=field)
+        message = f"There are at most {MAX_PATTERNS} patterns, each of at most {MAX_PATTERN_LENGTH} characters."
+        raise BadValue(message, field=field)
     return patterns
 
 
@@ -102,6 +102,6 @@ def _prefix(text: str) -> str:
             "The prefix begins with a slash, or has an empty part, . or ..; write it like a/b.", field="prefix"
         )
     if len(prefix.encode(errors="replace")) > MAX_PREFIX_BYTES or not prefix.isprintable():
-        sentence = f"The prefix has more than {MAX_PREFIX_BYTES:,} bytes, or a character that cannot be seen."
-        raise BadValue(sentence, field="prefix")
+        message = f"The prefix has more than {MAX_PREFIX_BYTES:,} bytes, or a character that cannot be seen."
+        raise BadValue(message, field="prefix")
     return prefix

@@ -76,8 +76,8 @@ def run(run: Run) -> RunEnd:
         else:
             same += 1
         run.write(total=same + conflicts, done=same + conflicts)
-    sentence = f"{same + conflicts:,} alternates compared: {same:,} stay alternates, {conflicts:,} differ and are held."
-    return RunEnd(sentence=sentence, result={"alternates": same, "conflicts": conflicts})
+    message = f"{same + conflicts:,} alternates compared: {same:,} stay alternates, {conflicts:,} differ and are held."
+    return RunEnd(message=message, result={"alternates": same, "conflicts": conflicts})
 
 
 def pending() -> Iterator[Instance]:
@@ -103,30 +103,30 @@ def compare(instance: Instance) -> str:
     replaced meanwhile, which leaves the instance as it is then.
     """
     current = index.current_instance(instance.project_id, instance.sop_uid)
-    difference, sentence = "", SAME_CONTENT
+    difference, message = "", SAME_CONTENT
     if current is not None:
         same_syntax = current.transfer_syntax == instance.transfer_syntax
-        sentence = COMPRESSED_DIFFERENTLY if same_syntax else SAME_CONTENT
+        message = COMPRESSED_DIFFERENTLY if same_syntax else SAME_CONTENT
         try:
             difference = _difference(current, instance)
         except Unreachable:
             return ""  # the next job asks again
         except render_pool.Undecodable:
-            sentence = UNDECODABLE
+            message = UNDECODABLE
         except PortalError as error:
-            sentence = f"Not comparable: {error.sentence}"
+            message = f"Not comparable: {error.message}"
         except DoesNotExist:
             return ""
-        if sentence == UNDECODABLE and same_syntax:
+        if message == UNDECODABLE and same_syntax:
             difference = PIXEL_DATA  # other bytes are other content until somebody shows that they are not
         if difference:
             kind = "Other bytes" if same_syntax else "Another transfer syntax"
-            sentence = f"{kind}, and other content: {difference}."
+            message = f"{kind}, and other content: {difference}."
     with writing():
         if not _is_still(instance, current):
             return ""
-        _settle(instance, sentence, difference)
-    return sentence
+        _settle(instance, message, difference)
+    return message
 
 
 def _is_still(instance: Instance, current: Instance | None) -> bool:
@@ -142,17 +142,17 @@ def _is_still(instance: Instance, current: Instance | None) -> bool:
     return False
 
 
-def _settle(instance: Instance, sentence: str, difference: str) -> None:
+def _settle(instance: Instance, message: str, difference: str) -> None:
     if not difference:
-        index.change_state(instance, ALTERNATE, sentence)
+        index.change_state(instance, ALTERNATE, message)
         return
-    index.change_state(instance, HELD, sentence)
+    index.change_state(instance, HELD, message)
     Conflict.create(
         file=instance.file_id,
         project=instance.project_id,
         sop_uid=instance.sop_uid,
         kind="content",
-        sentence=sentence,
+        message=message,
         differs=difference,
     )
 

@@ -47,7 +47,7 @@ class ComparedElement:
 class Comparison:
     rows: tuple[ComparedElement, ...]
     pixels: Pixels
-    pixels_sentence: str
+    pixels_message: str
     sizes: tuple[int, int]
     """Bytes of the pixel data here and of those held."""
     neighbours: bool
@@ -100,13 +100,13 @@ def compare(here: File, held: File, *, neighbours: bool = False) -> Comparison:
     if neighbours:
         keys = [key for key in keys if len(key) == 1 and key[0][0] in PATIENT_AND_STUDY_TAGS]
     rows = tuple(_row(key, one.found.get(key), other.found.get(key), differing) for key in keys[:MAX_ROWS])
-    pixels, sentence = _pixels(one, other, found)
+    pixels, message = _pixels(one, other, found)
     if neighbours:
-        pixels, sentence = "none", ""
+        pixels, message = "none", ""
     return Comparison(
         rows=rows,
         pixels=pixels,
-        pixels_sentence=sentence,
+        pixels_message=message,
         sizes=(one.length, other.length),
         neighbours=neighbours,
         cut=len(keys) > MAX_ROWS,
@@ -120,7 +120,7 @@ def _both(here: File, held: File) -> tuple[_Side, _Side]:
         try:
             sides.append(_side(file))
         except PortalError as error:
-            troubles.append(f"{words} cannot be read: {error.sentence}")
+            troubles.append(f"{words} cannot be read: {error.message}")
     if troubles:
         raise BadValue(" ".join(troubles))
     return sides[0], sides[1]

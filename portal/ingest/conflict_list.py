@@ -93,7 +93,7 @@ CONFLICTS = LongList(
     counted=lambda: Conflict.select().join(File).switch(Conflict).join(Project).where(File.deleted_at.is_null()),
     views=_rows,
     state=lambda: Conflict.choice,
-    searched=(Conflict.sop_uid, Conflict.sentence, Conflict.differs, Project.label),
+    searched=(Conflict.sop_uid, Conflict.message, Conflict.differs, Project.label),
     also=_brought_by,
     sorts={
         "came": _newest_of_object,
@@ -111,7 +111,7 @@ CONFLICTS = LongList(
             found.row.id,
             conflicts.STATE_LABELS[found.row.choice],
             found.row.kind,
-            found.row.sentence,
+            found.row.message,
             found.row.differs,
         ),
         *(f"{found.row.project.group.code}/{found.row.project.label}", found.patient, found.patient_id, found.study),

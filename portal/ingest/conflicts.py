@@ -76,7 +76,7 @@ def view(conflict: Conflict) -> dict[str, Any]:
     return {
         "id": conflict.id,
         "kind": conflict.kind,
-        "sentence": conflict.sentence,
+        "message": conflict.message,
         "differs": conflict.differs,
         "state": conflict.choice,
         "decision": DECISION_MESSAGES[conflict.choice],
@@ -172,7 +172,7 @@ def resolve_several(numbers: Sequence[str], choice: str, *, actor: Actor) -> Dec
         try:
             resolve(number, choice, actor=actor)
         except (Missing, BadValue, Busy, Damaged, NotDicom) as error:
-            refused.append(f"Conflict {number[:20]}: {error.sentence}")
+            refused.append(f"Conflict {number[:20]}: {error.message}")
     return DecidedConflicts(done=len(wanted) - len(refused), refused=tuple(refused))
 
 
@@ -182,14 +182,14 @@ def apply_replace_policy(stored: Stored, parsed: Header) -> Stored:
     if conflict.kind != "content":
         return stored
     _decide(conflict, "replace", parsed)
-    return replace(stored, outcome="stored", sentence=REPLACED)
+    return replace(stored, outcome="stored", message=REPLACED)
 
 
 def hold_if_undecided(verdict: Verdict, conflict: Conflict | None) -> Verdict:
     """The verdict on an object that is indexed anew: one that nobody has decided on is held, whatever is here now."""
     if conflict is None or conflict.choice != OPEN or verdict.state != CURRENT:
         return verdict
-    return replace(verdict, state=HELD, sentence=conflict.sentence)
+    return replace(verdict, state=HELD, message=conflict.message)
 
 
 def reapply(conflict: Conflict, parsed: Header | None = None) -> None:
@@ -245,7 +245,7 @@ def _move(conflict: Conflict, project_id: int, parsed: Header | None, state: str
     file.name = placement.free_name("acquisition", acquisition_id, f"{parsed.sop_uid}.dcm")
     file.parent_type, file.parent_id, file.modified = "acquisition", acquisition_id, now()
     file.save()
-    index.add(project_id, file, parsed, instance.dataset_digest, Verdict(state=state, sentence=conflict.sentence))
+    index.add(project_id, file, parsed, instance.dataset_digest, Verdict(state=state, message=conflict.message))
 
 
 def _project_beside(conflict: Conflict) -> Project:

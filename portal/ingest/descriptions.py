@@ -81,7 +81,7 @@ def refresh() -> int:
             try:
                 done += _retake(table, row)
             except PortalError as error:
-                log.warning("%s %d cannot be taken anew: %s", table._meta.table_name, row.id, error.sentence)
+                log.warning("%s %d cannot be taken anew: %s", table._meta.table_name, row.id, error.message)
     return done
 
 
@@ -149,7 +149,7 @@ def _first_readable(files: Sequence[File]) -> tuple[File, Header] | None:
         except Unreachable:
             raise
         except PortalError as error:
-            log.warning("file %d cannot be read: %s", file.id, error.sentence)
+            log.warning("file %d cannot be read: %s", file.id, error.message)
     return None
 
 

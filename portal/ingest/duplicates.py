@@ -86,5 +86,5 @@ def _differences(rival: Rival, read: Callable[[], EncodedDataset]) -> Difference
     except Unreachable:
         return None
     except (NotDicom, Damaged) as error:
-        log.warning("file %d cannot be compared with what arrived: %s", rival.file_id, error.sentence)
+        log.warning("file %d cannot be compared with what arrived: %s", rival.file_id, error.message)
         return Differences(pixels=True)

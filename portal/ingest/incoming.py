@@ -232,7 +232,7 @@ class Incoming:
 
 def _with_descriptions(stored: Stored) -> Stored:
     """What study and series say follows an object that took another one's place, or is shown again."""
-    if stored.sentence in (conflicts.REPLACED, index.SHOWN_AGAIN):
+    if stored.message in (conflicts.REPLACED, index.SHOWN_AGAIN):
         descriptions.refresh()
     return stored
 

@@ -36,7 +36,7 @@ class Verdict:
     state: str
     """current | alternate | held, or `same`: then `file_id` names where it is already."""
     kind: str = ""
-    sentence: str = ""
+    message: str = ""
     differs: str = ""
     """Keywords of what differs, of one that is held."""
     file_id: int | None = None
@@ -70,19 +70,19 @@ def judge(
     if file_id is not None:
         return Verdict(state=SAME, file_id=file_id)
     if within and arrivals.is_current_object(project_id, header.sop_uid, header.transfer_syntax, dataset_digest):
-        return Verdict(state=ALTERNATE, sentence=IN_TWO_PLACES)
+        return Verdict(state=ALTERNATE, message=IN_TWO_PLACES)
     current = arrivals.current_object(project_id, header.sop_uid)
-    kind, sentence = _difference(project_id, header, current)
+    kind, message = _difference(project_id, header, current)
     differs = compared.differs if compared else ""
     if kind:
-        return Verdict(state=HELD, kind=kind, sentence=sentence, differs=differs or _DIFFERS[kind])
+        return Verdict(state=HELD, kind=kind, message=message, differs=differs or _DIFFERS[kind])
     if current is None:
         return Verdict(state=CURRENT)
     if current.transfer_syntax != header.transfer_syntax:
-        return Verdict(state=ALTERNATE, sentence=UNCOMPARED)
+        return Verdict(state=ALTERNATE, message=UNCOMPARED)
     if compared is not None and current.file_id not in compared.different:
-        return Verdict(state=ALTERNATE, sentence=UNCOMPARED_BYTES)
-    return Verdict(state=HELD, kind="content", sentence=DIFFERENT_CONTENT, differs=differs)
+        return Verdict(state=ALTERNATE, message=UNCOMPARED_BYTES)
+    return Verdict(state=HELD, kind="content", message=DIFFERENT_CONTENT, differs=differs)
 
 
 def find_same(project_id: int, header: Header, dataset_digest: str, within: ContainerKey | None = None) -> int | None:
@@ -111,7 +111,7 @@ def add(project_id: int, file: File, header: Header, dataset_digest: str, verdic
         columns=header.columns,
         frames=header.frames,
         state=verdict.state,
-        reason=verdict.sentence,
+        reason=verdict.message,
     )
     if verdict.state == CURRENT:
         _count(instance.series_id, 1)
@@ -121,7 +121,7 @@ def add(project_id: int, file: File, header: Header, dataset_digest: str, verdic
             project=project_id,
             sop_uid=header.sop_uid,
             kind=verdict.kind,
-            sentence=verdict.sentence,
+            message=verdict.message,
             differs=verdict.differs,
         )
     return instance

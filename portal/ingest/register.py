@@ -62,7 +62,7 @@ class Stored:
     outcome: str
     size: int
     digest: str
-    sentence: str = ""
+    message: str = ""
     version: int | None = None
     """Where it is the same as an older version of a file: which one."""
     is_reencoded: bool = False
@@ -170,7 +170,7 @@ def check_policy(arrival: Arrival, *, may_hold: bool) -> None:
     verdict = judge(arrival, arrival.header)
     takes_its_place = policy == "replace" and verdict.kind == "content"
     if verdict.state == HELD and not takes_its_place:
-        raise Conflicting(f"Refused: {verdict.sentence} Send it under a UID of its own.")
+        raise Conflicting(f"Refused: {verdict.message} Send it under a UID of its own.")
 
 
 def is_overtaken(arrival: Arrival) -> bool:
@@ -214,10 +214,10 @@ def _enter_dicom(arrival: Arrival, header: Header, blob: Blob, verdict: Verdict)
     index.add(arrival.project_id, file, header, arrival.dataset_digest or "", verdict)
     return Stored(
         file_id=file.id,
-        outcome="stored" if verdict.sentence == IN_TWO_PLACES else OUTCOME_BY_STATE[verdict.state],
+        outcome="stored" if verdict.message == IN_TWO_PLACES else OUTCOME_BY_STATE[verdict.state],
         size=arrival.size,
         digest=arrival.digest,
-        sentence=verdict.sentence,
+        message=verdict.message,
     )
 
 
@@ -270,7 +270,7 @@ def _again(arrival: Arrival, known: Stored) -> Stored:
     if arrival.header is not None and index.show_again(
         arrival.project_id, known.file_id, arrival.header, actor=_actor(arrival)
     ):
-        return replace(known, sentence=index.SHOWN_AGAIN)
+        return replace(known, message=index.SHOWN_AGAIN)
     return known
 
 

@@ -24,7 +24,7 @@ def claim(job_id: int) -> Job | None:
         if died and job.attempts >= KINDS[job.kind].attempts:
             _end_dead(job)
             return None
-        job.state, job.sentence, job.ended = "running", "", None
+        job.state, job.message, job.ended = "running", "", None
         job.attempts += 1
         job.started = job.started or now()
         job.result = {**with_attempt_end(job, WORKER_DIED), "began": now().isoformat()}
@@ -43,19 +43,19 @@ def _claimable(job: Job) -> bool:
 
 def _end_dead(job: Job) -> None:
     times = "once" if job.attempts == 1 else f"{job.attempts} times in a row"
-    sentence = f"The worker that ran it died {times}. See the log, then run it again."
+    message = f"The worker that ran it died {times}. See the log, then run it again."
     result = with_attempt_end(job, WORKER_DIED)
-    Job.update(state="failed", ended=now(), lease=None, holder="", sentence=sentence, result=result).where(
+    Job.update(state="failed", ended=now(), lease=None, holder="", message=message, result=result).where(
         Job.id == job.id
     ).execute()
 
 
-def with_attempt_end(job: Job, sentence: str) -> dict[str, Any]:
+def with_attempt_end(job: Job, message: str) -> dict[str, Any]:
     """The row's result with how the run that began last ended, if that is not in it yet."""
     result: dict[str, Any] = {**job.result}
     began = result.pop("began", None)
     if began is not None:
-        last = {"began": began, "ended": now().isoformat(), "sentence": sentence}
+        last = {"began": began, "ended": now().isoformat(), "message": message}
         result["tries"] = [*result.get("tries", []), last][-MAX_KEPT_ATTEMPTS:]
     return result
 

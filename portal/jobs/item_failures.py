@@ -16,7 +16,7 @@ Outcome = tuple[Item, PortalError | None]
 
 def note_error(item: Item, error: PortalError) -> Outcome:
     """The outcome of an item that met an error: it has failed, or waits; it waits where the place is missing."""
-    item.sentence, item.attempts = error.sentence, item.attempts + 1
+    item.message, item.attempts = error.message, item.attempts + 1
     item.permanent = error.permanent and not isinstance(error, ContainerMissing)
     if item.permanent:
         item.state = "failed"

@@ -15,7 +15,7 @@ LARGE_JOB_ITEMS = 20_000
 """Items of a job of which not all are looked at for one page."""
 MAX_ITEMS_FOUND = 10_000
 """Items that a search in a large job finds at most."""
-REPORT_KEYS = ("object", "state", "bytes", "sha256", "attempts", "sentence")
+REPORT_KEYS = ("object", "state", "bytes", "sha256", "attempts", "message")
 
 
 def complete_list(job: Job, search: str = "") -> LongList:
@@ -34,7 +34,7 @@ def for_job(job: Job, search: str = "") -> LongList:
         counts=(lambda text: _counts(job, text)) if is_large else None,
         views=list,
         state=lambda: JobItem.state,
-        searched=() if is_large else (JobItem.key, JobItem.sentence),
+        searched=() if is_large else (JobItem.key, JobItem.message),
         also=(lambda text: (starts_with(JobItem.key, text),)) if is_large else lambda _text: (),
         sorts={
             "number": lambda: JobItem.id,
@@ -80,4 +80,4 @@ def json_lines(job: Job, asked: ListRequest) -> Iterator[bytes]:
 
 
 def _cells(item: JobItem) -> tuple[Any, ...]:
-    return item.key, item.state, item.size, item.digest, item.tries, item.sentence
+    return item.key, item.state, item.size, item.digest, item.tries, item.message

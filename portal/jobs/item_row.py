@@ -18,7 +18,7 @@ class Item:
     size: int
     digest: str
     state: str
-    sentence: str
+    message: str
     permanent: bool
     attempts: int
 

@@ -90,9 +90,9 @@ def settle_unfinished(run: Run, what: str) -> int:
 
 def first_reason(job: Job, states: Collection[str]) -> str:
     """The first item of some states with its reason, for the sentence of the whole."""
-    wanted = JobItem.state.in_(list(states)) & (JobItem.sentence != "")
+    wanted = JobItem.state.in_(list(states)) & (JobItem.message != "")
     item = JobItem.select().where(JobItem.job == job, wanted).order_by(JobItem.id).first()
-    return f"{item.key[:200]}: {item.sentence}" if item is not None else ""
+    return f"{item.key[:200]}: {item.message}" if item is not None else ""
 
 
 class ProgressWriter:
@@ -119,7 +119,7 @@ class ProgressWriter:
     def add(self, *items: Item) -> None:
         for item in items:
             is_well = item.state in self._well
-            if is_well and not item.sentence and not self._more:
+            if is_well and not item.message and not self._more:
                 self._alike[item.state].append(item.id)
             else:
                 self._others.append(item)
@@ -143,8 +143,8 @@ class ProgressWriter:
         job, run = self._run.job, self._run
         with writing():
             for item in self._others:
-                item_row.save(item, ("state", "sentence", "permanent", "attempts", *self._more))
+                item_row.save(item, ("state", "message", "permanent", "attempts", *self._more))
             for state, ids in self._alike.items():
-                JobItem.update(state=state, sentence="", permanent=False).where(is_one_of(JobItem.id, ids)).execute()
+                JobItem.update(state=state, message="", permanent=False).where(is_one_of(JobItem.id, ids)).execute()
             run.write_within(done=job.done + self._done, failed=job.failed + self._failed, bytes=job.bytes + self._size)
         self._begin()

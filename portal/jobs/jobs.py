@@ -178,12 +178,12 @@ def report_progress(job: Job, *, done: int, failed: int, size: int = 0) -> None:
         ).execute()
 
 
-def finish(job: Job, state: str, sentence: str, **result: Any) -> None:
+def finish(job: Job, state: str, message: str, **result: Any) -> None:
     """End a job, whatever it was; `result` is added to what the row holds."""
     with writing():
         row = Job.get_by_id(job.id)
         Job.update(
-            state=state, sentence=sentence, ended=now(), lease=None, holder="", result={**row.result, **result}
+            state=state, message=message, ended=now(), lease=None, holder="", result={**row.result, **result}
         ).where(Job.id == job.id).execute()
 
 
@@ -219,7 +219,7 @@ def retry(job_id: int, *, actor: Actor) -> Job:
             raise BadValue("This job belongs to an association of a peer; the peer asks again.")
         if job.items_kept != "all":
             raise BadValue("The list of its objects was dropped by its age. Start it anew.")
-        again = {"state": "waiting", "due": now(), "attempts": 0, "failed": 0, "ended": None, "sentence": ""}
+        again = {"state": "waiting", "due": now(), "attempts": 0, "failed": 0, "ended": None, "message": ""}
         kept = {name: value for name, value in job.result.items() if name != "away"}
         result = {**kept, "reopen": True}  # the items that failed are a run's to change: there may be a million
         Job.update(**again, result=result).where(Job.id == job_id).execute()
@@ -254,7 +254,7 @@ def list_recent(
     if kinds:
         rows = rows.where(Job.kind.in_(kinds))
     for word in search.split():
-        rows = rows.where(Job.what.contains(word) | Job.sentence.contains(word) | Job.kind.contains(word))
+        rows = rows.where(Job.what.contains(word) | Job.message.contains(word) | Job.kind.contains(word))
     return list(rows)
 
 
@@ -274,8 +274,8 @@ def _cancel(job: Job, actor: Actor) -> None:
     if job.state == "running":
         Job.update(state="cancelling").where(Job.id == job.id).execute()
         return
-    sentence = f"Cancelled by {actor.name or actor.type} before it began."
-    Job.update(state="cancelled", ended=now(), sentence=sentence).where(Job.id == job.id).execute()
+    message = f"Cancelled by {actor.name or actor.type} before it began."
+    Job.update(state="cancelled", ended=now(), message=message).where(Job.id == job.id).execute()
 
 
 def is_due(awaited: Any, moment: datetime) -> Any:

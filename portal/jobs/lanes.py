@@ -38,14 +38,14 @@ def others_wait(job: Job) -> bool:
 
 def _of_lane(lane: Lane, numbers: Sequence[int]) -> dict[int, str]:
     busy = _busy(lane)
-    sentence, is_full = _sentence(lane, busy)
+    message, is_full = _message(lane, busy)
     if not is_full:
-        return dict.fromkeys(numbers, sentence)
+        return dict.fromkeys(numbers, message)
     place = {number: place for place, number in enumerate(_line(lane))}
-    return {number: sentence + _ahead(place.get(number, MAX_QUEUE_PLACES)) for number in numbers}
+    return {number: message + _ahead(place.get(number, MAX_QUEUE_PLACES)) for number in numbers}
 
 
-def _sentence(lane: Lane, busy: Sequence[Job]) -> tuple[str, bool]:
+def _message(lane: Lane, busy: Sequence[Job]) -> tuple[str, bool]:
     """What the jobs of a lane wait for, and whether that is the end of others."""
     workers = queue.count_lane_workers(lane)
     if workers is None:

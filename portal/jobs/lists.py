@@ -13,7 +13,7 @@ from portal.jobs.progress import ACTIVE_STATES
 from portal.listing import LongList
 from portal.models import Job
 
-SEARCHED_COLUMNS = (Job.what, Job.sentence, Job.started_by)
+SEARCHED_COLUMNS = (Job.what, Job.message, Job.started_by)
 JOB_SORTS: dict[str, Callable[[], Any]] = {
     "number": lambda: Job.id,
     "what": lambda: Job.what.collate("NOCASE"),
@@ -22,7 +22,7 @@ JOB_SORTS: dict[str, Callable[[], Any]] = {
 OBJECT_JOB_SORTS = {**JOB_SORTS, "objects": lambda: Job.total}
 """Of jobs that copy objects: exports and imports."""
 JOB_CELLS = (
-    *("id", "label", "what", "state", "sentence", "done", "failed", "total", "started_by", "created", "started"),
+    *("id", "label", "what", "state", "message", "done", "failed", "total", "started_by", "created", "started"),
     *("ended", "attempts"),
 )
 

@@ -20,7 +20,7 @@ class Outage:
     """Runs that found it away."""
     done: int
     """How far the job was."""
-    sentence: str
+    message: str
     """What the last of them was told."""
 
     @property
@@ -46,8 +46,8 @@ def for_job(job: Job) -> Outage | None:
     return Outage(**{**kept, "since": datetime.fromisoformat(kept["since"])})
 
 
-def extend(job: Job, sentence: str, moment: datetime) -> Outage:
+def extend(job: Job, message: str, moment: datetime) -> Outage:
     """The one that a run has met just now: the same one still, or the first. The clock may have been set back."""
     before = for_job(job)
     since, tries = (min(before.since, moment), before.tries) if before else (moment, 0)
-    return Outage(since=since, tries=tries + 1, done=job.done, sentence=sentence)
+    return Outage(since=since, tries=tries + 1, done=job.done, message=message)

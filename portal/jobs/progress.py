@@ -10,7 +10,7 @@ from portal.models import Job, now
 ACTIVE_STATES = ("waiting", "running", "cancelling")
 ENDED_STATES = ("done", "errors", "failed", "cancelled")
 SHOWN_COLUMNS = (
-    *("id", "kind", "what", "state", "sentence", "total", "done", "failed"),
+    *("id", "kind", "what", "state", "message", "total", "done", "failed"),
     *("created", "started", "ended", "started_by", "result"),
 )
 
@@ -39,7 +39,7 @@ def view(job: Job, label: str) -> dict[str, Any]:
 
 
 def _told(absence: Outage) -> dict[str, Any]:
-    return {"since": absence.since, "until": absence.until, "sentence": absence.sentence}
+    return {"since": absence.since, "until": absence.until, "message": absence.message}
 
 
 def _rate(job: Job) -> int:

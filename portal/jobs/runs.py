@@ -59,7 +59,7 @@ class RunEnd:
     """How a run ended; `result` is added to what the row holds."""
 
     state: str = "done"
-    sentence: str
+    message: str
     result: dict[str, Any] = field(default_factory=dict)
 
 
@@ -208,18 +208,18 @@ def perform(job_id: int, work: Callable[[Run], RunEnd], *, beat: float = HEARTBE
         _leave(job, state="waiting", due=now(), attempts=max(job.attempts - 1, 0))
     except Yielded:
         job.result.pop("began", None)  # this was no attempt that anybody would want to read of
-        _leave(job, state="waiting", due=now(), attempts=max(job.attempts - 1, 0), sentence=SHORTER_JOBS_FIRST)
+        _leave(job, state="waiting", due=now(), attempts=max(job.attempts - 1, 0), message=SHORTER_JOBS_FIRST)
     except Cancelled:
-        _over(job, RunEnd(state="cancelled", sentence=_cancelled(job)))
+        _over(job, RunEnd(state="cancelled", message=_cancelled(job)))
     except PortalError as error:
         _failed(run, error)
     except TimedOut:
-        _over(job, RunEnd(state="failed", sentence="It took longer than such a job may. Run it again."))
+        _over(job, RunEnd(state="failed", message="It took longer than such a job may. Run it again."))
     except DatabaseError:
         raise
     except Exception as error:
         name = type(error).__name__
-        _over(job, RunEnd(state="failed", sentence=f"It stopped on a defect of ours ({name}). See the log."))
+        _over(job, RunEnd(state="failed", message=f"It stopped on a defect of ours ({name}). See the log."))
         raise
     else:
         _over(job, end)
@@ -230,7 +230,7 @@ def _reopen(run: Run) -> None:
     if run.job.result.get("reopen"):
         failed = (JobItem.job == run.job) & (JobItem.state == "failed")
         batched_writes.update(
-            JobItem, failed, state="pending", sentence="", permanent=False, attempts=0, check=run.check
+            JobItem, failed, state="pending", message="", permanent=False, attempts=0, check=run.check
         )
         run.write(result={name: value for name, value in run.job.result.items() if name != "reopen"})
 
@@ -242,31 +242,31 @@ def _failed(run: Run, error: PortalError) -> None:
         return
     if error.permanent or run.is_last:
         tried = f" Given up after {job.attempts} attempts." if job.attempts > 1 else ""
-        _over(job, RunEnd(state="failed", sentence=f"{error.sentence}{tried}"))
+        _over(job, RunEnd(state="failed", message=f"{error.message}{tried}"))
         return
     wait = min(FIRST_WAIT * 2 ** (job.attempts - 1), MAX_WAIT)
     seconds = round(wait.total_seconds())
-    sentence = f"{error.sentence} Attempt {job.attempts} of {KINDS[job.kind].attempts}; the next one in {seconds} s."
-    _leave(job, state="waiting", due=now() + wait, sentence=sentence)
+    message = f"{error.message} Attempt {job.attempts} of {KINDS[job.kind].attempts}; the next one in {seconds} s."
+    _leave(job, state="waiting", due=now() + wait, message=message)
 
 
 def _wait_for_place(job: Job, error: Outage) -> None:
     """Of the job's attempts none is spent: nothing that it is about was at fault."""
     moment = now()
-    absence = outages.extend(job, error.sentence, moment)
+    absence = outages.extend(job, error.message, moment)
     kept: dict[str, Any] = {"attempts": max(job.attempts - 1, 0), "result": {**job.result, "away": absence.as_row()}}
     if moment < absence.until:
-        sentence = f"{error.sentence} It is tried again until {absence.until:%Y-%m-%d %H:%M} UTC."
-        _leave(job, error.sentence, state="waiting", due=absence.next_try(moment), sentence=sentence, **kept)
+        message = f"{error.message} It is tried again until {absence.until:%Y-%m-%d %H:%M} UTC."
+        _leave(job, error.message, state="waiting", due=absence.next_try(moment), message=message, **kept)
     else:
         hours = outages.MAX_OUTAGE // timedelta(hours=1)
-        sentence = f"{error.sentence} Given up after {hours} hours. Run it again once that is mended."
-        _leave(job, state="failed", ended=moment, sentence=sentence, **kept)
+        message = f"{error.message} Given up after {hours} hours. Run it again once that is mended."
+        _leave(job, state="failed", ended=moment, message=message, **kept)
 
 
 def _over(job: Job, end: RunEnd) -> None:
     result = {**job.result, **end.result}
-    _leave(job, state=end.state, sentence=end.sentence, result=result, ended=now())
+    _leave(job, state=end.state, message=end.message, result=result, ended=now())
 
 
 def _leave(job: Job, said: str = "", **columns: Any) -> None:
@@ -276,9 +276,9 @@ def _leave(job: Job, said: str = "", **columns: Any) -> None:
     """
     with writing():
         if columns["state"] == "waiting" and Job.get_by_id(job.id).state == "cancelling":
-            columns = {"state": "cancelled", "ended": now(), "sentence": _cancelled(job)}
+            columns = {"state": "cancelled", "ended": now(), "message": _cancelled(job)}
         job.result = columns.pop("result", job.result)
-        said = said or columns.get("sentence", "Stopped with its process; another one goes on.")
+        said = said or columns.get("message", "Stopped with its process; another one goes on.")
         tried = with_attempt_end(job, said)
         Job.update(lease=None, holder="", result=tried, **columns).where(held_by_run(job)).execute()
 

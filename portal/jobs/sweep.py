@@ -39,9 +39,9 @@ def _end_abandoned() -> None:
     moment = now()
     silent = leases.expired()
     with writing():
-        Job.update(state="cancelled", ended=moment, lease=None, sentence="Cancelled.").where(
+        Job.update(state="cancelled", ended=moment, lease=None, message="Cancelled.").where(
             Job.state == "cancelling", silent
         ).execute()
-        Job.update(state="failed", ended=moment, lease=None, sentence="The listener stopped in the middle.").where(
+        Job.update(state="failed", ended=moment, lease=None, message="The listener stopped in the middle.").where(
             Job.runner == "listener", Job.state == "running", silent
         ).execute()

@@ -84,7 +84,7 @@ def run(this: Run) -> RunEnd:
     stayed = sum(purge(thrown, due=due, actor=actor, this=this).stayed for thrown in _targets(this.job))
     release_bytes(this)
     job = this.job  # with what earlier runs of it purged
-    return RunEnd(sentence=Outcome(files=job.done, size=job.bytes, stayed=stayed, due=due).message)
+    return RunEnd(message=Outcome(files=job.done, size=job.bytes, stayed=stayed, due=due).message)
 
 
 def expired(before: datetime) -> Any:

@@ -113,7 +113,7 @@ def _read(content: Slice) -> Iterator[bytes]:
 def _message(error: Exception) -> str:
     """What a defect of ours says may hold values of the object: only its kind is kept."""
     if isinstance(error, PortalError):
-        return _text(error.sentence)
+        return _text(error.message)
     return f"Reading it failed ({type(error).__name__})."
 
 

@@ -102,7 +102,7 @@ def _index_unknown(segment: str) -> Iterator[int]:
     last = archive_rows.last_offset(segment)
     for found in archive.scan_unknown(segment, archive_rows.known_records(segment)):
         if isinstance(found, Damage):
-            log.warning("segment %s at %d: %s", found.segment, found.offset, found.sentence)
+            log.warning("segment %s at %d: %s", found.segment, found.offset, found.message)
             if found.torn and found.offset > last:
                 archive.cut(segment, found.offset)
             elif not found.torn:

@@ -99,7 +99,7 @@ def _look_through(report: Report) -> list[Record]:
                 segment_copies.read_digests(bucket, segment)
                 unknown.extend(_look_at(segment, report, resting=True))
             except Damaged as error:
-                report.damaged.extend(_named(Damage(segment, 0, BEHIND_ANY_SEGMENT, error.sentence, torn=False)))
+                report.damaged.extend(_named(Damage(segment, 0, BEHIND_ANY_SEGMENT, error.message, torn=False)))
     return unknown
 
 
@@ -107,10 +107,10 @@ def _look_for_rows(report: Report) -> None:
     """What rows name and no segment has: of a segment that is gone or cut off nothing is there to be read."""
     named = {(place["segment"], place.get("file")) for place in report.damaged}
     for problem in segment_checks.check_all():
-        report.missing.append({"segment": problem.segment, "files": problem.files, "sentence": problem.message})
+        report.missing.append({"segment": problem.segment, "files": problem.files, "message": problem.message})
         for file in archive_rows.files_beyond(problem.segment, problem.size).iterator():
             if (problem.segment, file.id) not in named:
-                place = {"segment": problem.segment, "offset": file.blob.offset, "sentence": problem.message}
+                place = {"segment": problem.segment, "offset": file.blob.offset, "message": problem.message}
                 report.damaged.append(_in_place(place, file))
     segment_checks.record_damaged_places(Counter(place["segment"] for place in report.damaged))
 
@@ -136,13 +136,13 @@ def _settle(found: Purged) -> Iterator[dict[str, Any]]:
 
 
 def _unreadable(segment: str, error: OSError) -> Damage:
-    sentence = f"Segment {segment} cannot be read: {error.strerror}. Restore it from a backup."
-    return Damage(segment, 0, BEHIND_ANY_SEGMENT, sentence, torn=False)
+    message = f"Segment {segment} cannot be read: {error.strerror}. Restore it from a backup."
+    return Damage(segment, 0, BEHIND_ANY_SEGMENT, message, torn=False)
 
 
 def _named(damage: Damage) -> Iterator[dict[str, Any]]:
     """The damaged place with the files that lie in it."""
-    place = {"segment": damage.segment, "offset": damage.offset, "sentence": damage.sentence}
+    place = {"segment": damage.segment, "offset": damage.offset, "message": damage.message}
     files = (
         File.select(File, Blob)
         .join(Blob)
@@ -167,7 +167,7 @@ def _index_files(report: Report) -> None:
         except OperationalError:
             raise
         except PortalError as error:
-            _leave_out(report, file, error.sentence)
+            _leave_out(report, file, error.message)
         except Exception as error:  # one object keeps no other from being indexed
             log.exception("file %d cannot be indexed", file.id)
             _leave_out(report, file, f"Reading it failed ({type(error).__name__}).")
@@ -221,7 +221,7 @@ def _recover(record: Record, report: Report) -> None:
     )
     if row is not None:
         place = {"segment": record.segment, "offset": record.offset}
-        report.not_restored.append({**place, "record": row.id, "sentence": row.message})
+        report.not_restored.append({**place, "record": row.id, "message": row.message})
 
 
 def _repeat_decisions(report: Report) -> None:
@@ -233,8 +233,8 @@ def _repeat_decisions(report: Report) -> None:
             raise
         except Exception as error:  # one decision keeps no other from being repeated
             log.exception("the decision of conflict %d cannot be repeated", conflict.id)
-            sentence = f"Its decision, {conflict.choice}, could not be repeated ({type(error).__name__})."
-            report.not_restored.append({"file": conflict.file_id, "sentence": sentence})
+            message = f"Its decision, {conflict.choice}, could not be repeated ({type(error).__name__})."
+            report.not_restored.append({"file": conflict.file_id, "message": message})
     descriptions.refresh()
 
 
@@ -244,5 +244,5 @@ def _header(file: File) -> header.Header:
         return header.read_file(cast(BinaryIO, content), blob.size)[0]
 
 
-def _leave_out(report: Report, file: File, sentence: str) -> None:
-    report.not_restored.append({"file": file.id, "name": file.name, "sentence": sentence})
+def _leave_out(report: Report, file: File, message: str) -> None:
+    report.not_restored.append({"file": file.id, "name": file.name, "message": message})

@@ -51,7 +51,7 @@ class Replicator:
             segment_copies.adopt_unknown(self._bucket)
             self._has_begun = True
         except PortalError as error:
-            log.warning("the bucket cannot be looked through: %s", error.sentence)
+            log.warning("the bucket cannot be looked through: %s", error.message)
 
     def turn(self) -> int:
         """Bring each segment that is closed and due; returns how many are there now that were not before."""
@@ -81,7 +81,7 @@ class Replicator:
         try:
             segment_copies.read_next_digests(self._bucket, self._check)
         except PortalError as error:
-            log.warning("a segment of the bucket cannot be read through: %s", error.sentence)
+            log.warning("a segment of the bucket cannot be read through: %s", error.message)
 
     def _drop_emptied(self) -> None:
         """An account that may delete nothing there is asked for it once an hour."""
@@ -91,18 +91,18 @@ class Replicator:
             release.drop_from_bucket(self._bucket, self._check)
         except PortalError as error:
             self._drop_due = time.monotonic() + RECHECK_SECONDS
-            log.warning("no purged segment can be deleted in the bucket: %s", error.sentence)
+            log.warning("no purged segment can be deleted in the bucket: %s", error.message)
 
     def _trim(self) -> None:
         try:
             segment_copies.trim(self._bucket)
         except PortalError as error:
-            log.warning("no copy here can be dropped: %s", error.sentence)
+            log.warning("no copy here can be dropped: %s", error.message)
 
     def _put_off(self, name: str, error: PortalError) -> None:
-        log.warning("segment %s waits: %s", name, error.sentence)
+        log.warning("segment %s waits: %s", name, error.message)
         with writing():
-            Segment.update(sentence=error.sentence).where(Segment.name == name).execute()
+            Segment.update(message=error.message).where(Segment.name == name).execute()
         pause = min(LONGEST_PAUSE, 2 * self._pauses.get(name, FIRST_PAUSE / 2))
         self._pauses[name], self._due[name] = pause, time.monotonic() + pause
 
@@ -175,7 +175,7 @@ def verify(bucket: Bucket, row: Segment, check: Check = _go_on) -> None:
                 "once the object is removed there, it is sent again."
             )
     with writing():
-        Segment.update(verified=now(), sentence="", damage="").where(Segment.id == row.id).execute()
+        Segment.update(verified=now(), message="", damage="").where(Segment.id == row.id).execute()
 
 
 def retry_damaged(bucket: Bucket, check: Check = _go_on) -> None:
@@ -188,7 +188,7 @@ def retry_damaged(bucket: Bucket, check: Check = _go_on) -> None:
                 segment_copies.read_digests(bucket, row.name, check)
                 verify(bucket, Segment.get_by_id(row.id), check)
         except PortalError as error:
-            log.warning("segment %s: %s", row.name, error.sentence)
+            log.warning("segment %s: %s", row.name, error.message)
 
 
 def _row(name: str, path: Path, check: Check) -> Segment:

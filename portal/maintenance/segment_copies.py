@@ -37,7 +37,7 @@ class BucketState:
     waiting_size: int
     since: datetime | None
     """When the first of those that wait was found closed."""
-    sentence: str
+    message: str
     """Why they wait, if one was tried."""
     damaged: tuple[tuple[str, str], ...]
     """Some segments, with what the bucket has done to them."""
@@ -49,7 +49,7 @@ class BucketState:
         """Empty where all is well; waiting for its turn is no problem."""
         if self.damaged:
             return f"The archive's bucket has damaged segments. {self.damaged[0][1]}"
-        return f"Segments of the archive wait for the bucket. {self.sentence}" if self.sentence else ""
+        return f"Segments of the archive wait for the bucket. {self.message}" if self.message else ""
 
 
 def has_bucket() -> bool:
@@ -64,7 +64,7 @@ def bucket_state() -> BucketState | None:
     is_there = Segment.verified.is_null(False)
     sums = fn.COUNT(Segment.id), fn.COALESCE(fn.SUM(Segment.size), 0)
     there: Any = Segment.select(*sums).where(is_there).tuples().get()
-    waits: Any = Segment.select(*sums, fn.MIN(Segment.since), fn.MAX(Segment.sentence)).where(~is_there).tuples().get()
+    waits: Any = Segment.select(*sums, fn.MIN(Segment.since), fn.MAX(Segment.message)).where(~is_there).tuples().get()
     damaged: Any = (
         Segment.select(Segment.name, Segment.damage).where(Segment.damage != "").limit(MAX_NAMED_SEGMENTS).tuples()
     )
@@ -75,7 +75,7 @@ def bucket_state() -> BucketState | None:
         waiting=waits[0],
         waiting_size=waits[1],
         since=waits[2],
-        sentence=waits[3] or "",
+        message=waits[3] or "",
         damaged=tuple(damaged),
         cache=_blocks().size() + sum(size for _, size, _ in _copies()),
         limit=runtime.current().archive_cache,
@@ -84,7 +84,7 @@ def bucket_state() -> BucketState | None:
 
 def count_late_and_damaged(patience: timedelta) -> tuple[int, datetime | None, int]:
     """How many segments wait that were tried in vain, or for so long; the first one's moment; how many are damaged."""
-    late = Segment.verified.is_null() & ((Segment.sentence != "") | (Segment.since < now() - patience))
+    late = Segment.verified.is_null() & ((Segment.message != "") | (Segment.since < now() - patience))
     damaged = fn.COUNT(Case(None, [(Segment.damage != "", 1)]))
     columns = fn.COUNT(Case(None, [(late, 1)])), fn.MIN(Case(None, [(late, Segment.since)])), damaged
     found: Any = Segment.select(*columns).where(Segment.verified.is_null() | (Segment.damage != "")).tuples().get()
@@ -159,7 +159,7 @@ def fetch_all(bucket: Bucket) -> int:
         except Damaged as error:
             damaged.append(error)
     if damaged:
-        raise Damaged(f"{len(names) - len(damaged):,} of {len(names):,} segments fetched. {damaged[0].sentence}")
+        raise Damaged(f"{len(names) - len(damaged):,} of {len(names):,} segments fetched. {damaged[0].message}")
     return len(names)
 
 

@@ -47,12 +47,12 @@ def run(folder: Path) -> Report:
             try:
                 _write(file, target, report)
             except (Damaged, BadValue, OSError) as error:
-                report.failed.append({"file": file.id, "name": file.name, "sentence": str(error)})
+                report.failed.append({"file": file.id, "name": file.name, "message": str(error)})
         for row in QuarantinedRecord.select().order_by(QuarantinedRecord.id):
             try:
                 _write_record(row, target / QUARANTINE_FOLDER, report)
             except (Damaged, OSError) as error:
-                report.failed.append({"record": row.id, "name": row.name, "sentence": str(error)})
+                report.failed.append({"record": row.id, "name": row.name, "message": str(error)})
     return report
 
 

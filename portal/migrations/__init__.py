@@ -64,8 +64,8 @@ def _require_columns() -> None:
         there = {column.name for column in models.database.get_columns(table._meta.table_name)}
         lacking = [name for name in table._meta.columns if name not in there]
         if lacking:
-            sentence = f"The database is of another version of Portico: {table._meta.table_name} has no {lacking[0]}."
-            raise BadSetting(f"{sentence} Start the version that made it, or choose another folder (PORTAL_DATA).")
+            message = f"The database is of another version of Portico: {table._meta.table_name} has no {lacking[0]}."
+            raise BadSetting(f"{message} Start the version that made it, or choose another folder (PORTAL_DATA).")
 
 
 def _runner() -> Runner:

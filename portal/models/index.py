@@ -133,7 +133,7 @@ class Conflict(Table):
     sop_uid = CharField()
     kind = CharField()
     """content | patient | study | class: what differs."""
-    sentence = TextField()
+    message = TextField()
     differs = TextField(default="")
     """Keywords of elements that differ, where the two were compared."""
     choice = CharField(default="open", index=True)

@@ -31,7 +31,7 @@ class Peer(Owned):
     state = CharField(default="unknown")
     """unknown | ok | failed: how our last call to it ended."""
     since = UtcField(null=True)
-    sentence = TextField(default="")
+    message = TextField(default="")
 
 
 class Caller(Table):
@@ -42,7 +42,7 @@ class Caller(Table):
     address = CharField()
     reason = CharField()
     """unknown | called | address | grant | service | destination | disabled | limit."""
-    sentence = TextField()
+    message = TextField()
     first = UtcField(default=now)
     last = UtcField(default=now, index=True)
     count = IntegerField(default=1)
@@ -73,7 +73,7 @@ class Association(Table):
     ended = UtcField(null=True)
     outcome = CharField(default="open", index=True)
     """open | released | aborted | lost | rejected | failed."""
-    sentence = TextField(default="")
+    message = TextField(default="")
     contexts = JsonField(default=list)
     counts = JsonField(default=dict)
     """Operation → {done, failed}; `store` also has each of stored, same, reencoded, alternate, conflict, refused."""
@@ -104,7 +104,7 @@ class Storage(Owned):
     state = CharField(default="untested")
     """untested | ok | degraded | failed."""
     since = UtcField(null=True)
-    sentence = TextField(default="")
+    message = TextField(default="")
     tested = UtcField(null=True)
     """When the last test ended."""
     create_only = BooleanField(null=True)

@@ -129,7 +129,7 @@ class Segment(Table):
     """When it was found closed."""
     verified = UtcField(null=True)
     """When the bucket gave back what was sent: from then on the copy here may go."""
-    sentence = CharField(default="")
+    message = CharField(default="")
     """Why it is not there yet."""
     damage = CharField(default="")
     """What the bucket no longer gives back as it was."""

@@ -34,7 +34,7 @@ class Job(Owned):
     done = IntegerField(default=0)
     failed = IntegerField(default=0)
     bytes = IntegerField(default=0)
-    sentence = TextField(default="")
+    message = TextField(default="")
     result = JsonField(default=dict)
     samples = JsonField(default=list)
     """How far it was when: [seconds of work, bytes], at most `pace.MOST` of them."""
@@ -66,7 +66,7 @@ class JobItem(Table):
     digest = CharField(default="")
     state = CharField(default="pending")
     """pending | sent | verified | failed; of a dry run: pending | same | other | collides; of both: unmatched."""
-    sentence = TextField(default="")
+    message = TextField(default="")
     permanent = BooleanField(default=False)
     attempts = IntegerField(default=0)
     """How many have failed."""
@@ -83,7 +83,7 @@ class JobItem(Table):
 
     SUCCEEDED = ("sent", "verified", "stored", "warned", "ok", "alternate", "version", "conflict", "same")
     """States that an attempt without an error has led to."""
-    COLUMNS = ("job_id", "file_id", "key", "size", "digest", "state", "sentence", "permanent", "attempts")
+    COLUMNS = ("job_id", "file_id", "key", "size", "digest", "state", "message", "permanent", "attempts")
 
     @classmethod
     def add(cls, rows: Iterable[tuple[Any, ...]], *more: str) -> None:
@@ -104,7 +104,7 @@ class Schedule(Owned):
     """Those of the export that is repeated, without what belongs to one moment."""
     state = CharField(default="on")
     """on | paused | stopped (by itself, for what `sentence` says)."""
-    sentence = TextField(default="")
+    message = TextField(default="")
     due = UtcField(null=True)
     """When it starts next; empty while it is not on."""
     confirmed = UtcField(default=now)
@@ -123,7 +123,7 @@ class ScheduleRun(Table):
     due = UtcField()
     job = ForeignKeyField(Job, null=True, backref="+", on_delete="SET NULL")
     job_id: int | None
-    sentence = TextField(default="")
+    message = TextField(default="")
     """Why nothing was started."""
 
     class Meta:

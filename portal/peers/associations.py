@@ -73,7 +73,7 @@ def refresh(running: Iterable[Progress]) -> None:
             ).execute()
 
 
-def close(progress: Progress, *, outcome: Outcome, sentence: str = "") -> None:
+def close(progress: Progress, *, outcome: Outcome, message: str = "") -> None:
     """Write how an association ended, and its last counts."""
     moment = now()
     with skip_if_disk_full(f"the end of association {progress.association_id}"), writing():
@@ -84,7 +84,7 @@ def close(progress: Progress, *, outcome: Outcome, sentence: str = "") -> None:
             seen=moment,
             ended=moment,
             outcome=outcome,
-            sentence=sentence,
+            message=message,
         ).where(Association.id == progress.association_id).execute()
 
 
@@ -95,12 +95,12 @@ def mark_lost() -> int:
         return 0
     with writing():
         ids = [row.id for row in gone]
-        sentence = "Our process that held it ended in the middle."
+        message = "Our process that held it ended in the middle."
         for row in gone:
-            Association.update(outcome="lost", ended=row.seen, sentence=sentence).where(
+            Association.update(outcome="lost", ended=row.seen, message=message).where(
                 Association.id == row.id, Association.ended.is_null()
             ).execute()
-        Job.update(state="failed", ended=now(), lease=None, sentence="The listener stopped in the middle.").where(
+        Job.update(state="failed", ended=now(), lease=None, message="The listener stopped in the middle.").where(
             Job.association.in_(ids), Job.runner == "listener", Job.state == "running"
         ).execute()
     return len(gone)
@@ -120,7 +120,7 @@ def view(row: Association) -> dict[str, Any]:
         "peer": row.peer.label if row.peer else None,
         "outcome": "lost" if lost else row.outcome,
         "ended": row.seen if lost else row.ended,
-        "sentence": row.sentence,
+        "message": row.message,
     }
 
 

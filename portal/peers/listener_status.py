@@ -26,7 +26,7 @@ class ListenerStatus:
     """How it stands, in a sentence; `since` belongs to *on* and *failed*."""
 
     kind: Kind
-    sentence: str
+    message: str
     since: datetime | None = None
 
     @property
@@ -71,19 +71,17 @@ def current(options: dict[str, Any], *, listener: int | None = None) -> Listener
     again.
     """
     if not options["dimse.enabled"]:
-        return ListenerStatus(kind="off", sentence="No port is open.")
+        return ListenerStatus(kind="off", message="No port is open.")
     wanted = (options["dimse.host"], options["dimse.port"])
     said = _said()
     if said is None or not _is_alive(said["pid"]):
-        return ListenerStatus(
-            kind="gone", sentence="The listener does not run. See logs/listen.log in the data folder."
-        )
+        return ListenerStatus(kind="gone", message="The listener does not run. See logs/listen.log in the data folder.")
     if (said["host"], said["port"]) != wanted or listener not in (None, said["pid"]):
-        return ListenerStatus(kind="starting", sentence=f"About to listen on {_place(*wanted)}.")
+        return ListenerStatus(kind="starting", message=f"About to listen on {_place(*wanted)}.")
     since = datetime.fromisoformat(said["since"])
     if said["problem"]:
-        return ListenerStatus(kind="failed", sentence=said["problem"], since=since)
-    return ListenerStatus(kind="on", sentence=f"Listening on {_place(*wanted)}", since=since)
+        return ListenerStatus(kind="failed", message=said["problem"], since=since)
+    return ListenerStatus(kind="on", message=f"Listening on {_place(*wanted)}", since=since)
 
 
 def explain_failure(host: str, port: int, error: Exception) -> str:

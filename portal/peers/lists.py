@@ -113,7 +113,7 @@ PEERS = LongList(
     ),
     cells=lambda row: (
         *(row.peer.label, row.peer.ae_title, row.peer.host, row.peer.port, row.peer.addresses, row.state),
-        *(row.peer.since, row.peer.sentence, row.peer.last_seen, row.peer.last_answered, row.peer.services),
+        *(row.peer.since, row.peer.message, row.peer.last_seen, row.peer.last_answered, row.peer.services),
         *("all projects" if row.all_projects else row.projects, row.store_to, row.peer.created),
         *(row.day.all, row.day.failed),
     ),
@@ -125,7 +125,7 @@ CALLERS = LongList(
     state=lambda: Case(
         None, [(Caller.resolved.is_null(False), "resolved"), (Caller.decision != "", Caller.decision)], Caller.reason
     ),
-    searched=(Caller.calling, Caller.called, Caller.address, Caller.sentence),
+    searched=(Caller.calling, Caller.called, Caller.address, Caller.message),
     sorts={
         "last": lambda: Caller.last,
         "first": lambda: Caller.first,
@@ -138,7 +138,7 @@ CALLERS = LongList(
         *("Wanted", "Resolved"),
     ),
     cells=lambda row: (
-        *(row.calling, row.called, row.address, row.reason, row.sentence, row.first, row.last, row.count),
+        *(row.calling, row.called, row.address, row.reason, row.message, row.first, row.last, row.count),
         *(row.decision, row.wanted, row.resolved),
     ),
 )
@@ -164,7 +164,7 @@ ASSOCIATIONS = LongList(
     counted=Association.select,
     views=lambda rows: [associations.view(row) for row in rows],
     state=lambda: Association.outcome,
-    searched=(Association.calling, Association.called, Association.address, Association.sentence),
+    searched=(Association.calling, Association.called, Association.address, Association.message),
     also=lambda search: (Association.peer.in_(_peers(search)),),
     sorts={
         "began": lambda: Association.id,
@@ -180,7 +180,7 @@ ASSOCIATIONS = LongList(
     cells=lambda row: (
         *(row["id"], row["peer"], row["calling"], row["called"], row["address"]),
         _direction(row["role"]),
-        *(row["outcome"], row["sentence"], _operations(row["counts"]), row["bytes"], row["started"], row["ended"]),
+        *(row["outcome"], row["message"], _operations(row["counts"]), row["bytes"], row["started"], row["ended"]),
     ),
 )
 ASSOCIATION_DAYS = LongList(

@@ -134,8 +134,8 @@ def _address(text: str) -> str:
     try:
         meant = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        sentence = f"{text[:64]!r} is no address range. Write it like 10.0.0.7 or 10.0.0.0/24."
-        raise BadValue(sentence, field="addresses") from None
+        message = f"{text[:64]!r} is no address range. Write it like 10.0.0.7 or 10.0.0.0/24."
+        raise BadValue(message, field="addresses") from None
     raise BadValue(f"{text} has bits beyond its mask. Write {meant} for the whole range.", field="addresses")
 
 
@@ -162,7 +162,7 @@ def _project(path: str, field: str) -> Project:
     try:
         project = containers.project(path)
     except PortalError as error:
-        raise BadValue(error.sentence, field=field) from error
+        raise BadValue(error.message, field=field) from error
     if project.group.code == UNKNOWN_GROUP:
         raise BadValue(f"The group {UNKNOWN_GROUP} is for admins only; no peer is given it.", field=field)
     return project

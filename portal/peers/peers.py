@@ -162,7 +162,7 @@ def require_sendable(label: str) -> Peer:
     try:
         peer = get(label)
     except Missing as error:
-        raise Missing(error.sentence, field="to") from error
+        raise Missing(error.message, field="to") from error
     if not site_settings.get("dimse.enabled"):
         raise NotAllowed("The DIMSE service is off, so nothing is sent to peers. Turn it on in Settings.", field="to")
     if not peer.enabled:
@@ -180,7 +180,7 @@ def sendable_labels() -> Sequence[str]:
     return [row.label for row in rows]
 
 
-def record_echo(peer_id: int, *, ok: bool, sentence: str) -> None:
+def record_echo(peer_id: int, *, ok: bool, message: str) -> None:
     """Keep how our last call to a peer ended, in a sentence; `since` tells how long it has been so."""
     state = "ok" if ok else "failed"
     with writing():
@@ -188,7 +188,7 @@ def record_echo(peer_id: int, *, ok: bool, sentence: str) -> None:
         if peer is None:
             return
         since = peer.since if peer.state == state else now()
-        Peer.update(state=state, since=since, sentence=sentence).where(Peer.id == peer_id).execute()
+        Peer.update(state=state, since=since, message=message).where(Peer.id == peer_id).execute()
 
 
 def last_contact(peer: Peer) -> datetime | None:
@@ -211,7 +211,7 @@ def view(peer: Peer) -> dict[str, Any]:
         "enabled": peer.enabled,
         "state": peer.state,
         "since": peer.since,
-        "sentence": peer.sentence,
+        "message": peer.message,
         "last_seen": peer.last_seen,
         "last_answered": peer.last_answered,
         "silent": is_silent(peer),
@@ -243,11 +243,11 @@ def _refuse_twins(ae_title: str, addresses: Sequence[str], *, peer_id: int | Non
     """One caller is one peer (design decision 9): same title means addresses that do not overlap."""
     for other in Peer.select().where(Peer.ae_title == ae_title, Peer.enabled, Peer.id != peer_id):
         if peer_fields.overlap(addresses, other.addresses):
-            sentence = (
+            message = (
                 f"{other.label} has the AE title {ae_title} too, and both could be the same caller. "
                 "Give each of them addresses that the other one has not."
             )
-            raise Taken(sentence, field="addresses")
+            raise Taken(message, field="addresses")
 
 
 def _grant(peer: Peer, fields: PeerFields) -> None:

@@ -20,7 +20,7 @@ REGISTERED = "registered"
 
 
 def record(
-    *, calling: str, called: str, address: str, reason: Reason, sentence: str, wanted: Iterable[str] = ()
+    *, calling: str, called: str, address: str, reason: Reason, message: str, wanted: Iterable[str] = ()
 ) -> None:
     """Keep that a caller was refused, and which services it wanted. The same one again only counts up.
 
@@ -37,16 +37,14 @@ def record(
         row = Caller.get_or_none(same)
         if row is None:
             asked = sorted(set(wanted))
-            Caller.create(
-                calling=calling, called=called, address=address, reason=reason, sentence=sentence, wanted=asked
-            )
+            Caller.create(calling=calling, called=called, address=address, reason=reason, message=message, wanted=asked)
             _drop_oldest()
             return
         decision = IGNORED if row.decision == IGNORED else ""
         Caller.update(
             count=Caller.count + 1,
             last=now(),
-            sentence=sentence,
+            message=message,
             decision=decision,
             wanted=sorted({*row.wanted, *wanted}),
             resolved=None,
@@ -132,7 +130,7 @@ def register(caller_id: int, *, actor: Actor, **fields: Any) -> Peer:
 
 def view(row: Caller) -> dict[str, Any]:
     """The caller as pages and `--json` show it."""
-    names = ("id", "calling", "called", "address", "reason", "sentence", "first", "last", "count", "decision")
+    names = ("id", "calling", "called", "address", "reason", "message", "first", "last", "count", "decision")
     return {name: getattr(row, name) for name in (*names, "wanted", "resolved")}
 
 

@@ -77,7 +77,7 @@ def _answer(channel: Channel, request: dict[str, Any]) -> tuple[bytes, bytes]:
         with io.BufferedWriter(Result(channel), BUFFER_SIZE) as result:
             decoding.TASKS[request["task"]](contents, cast(BinaryIO, result), **request["options"])
     except PortalError as error:
-        return REFUSED, error.sentence.encode()[:MAX_MESSAGE_SIZE]
+        return REFUSED, error.message.encode()[:MAX_MESSAGE_SIZE]
     except MemoryError:
         return FAILED, b"they need more memory than a decoder may take"
     except BaseException as error:  # noqa: BLE001 (decoders raise anything; one in Rust what is no Exception)

@@ -60,9 +60,9 @@ def render(content: BinaryIO, *, frame: int, side: int, patience: float = RENDER
     try:
         _pool.run(task, picture, queue_patience=QUEUE_TIMEOUT)
     except Undecodable as error:
-        raise Unrenderable(f"{error.sentence} Download the file.") from error
+        raise Unrenderable(f"{error.message} Download the file.") from error
     except Refused as error:
-        raise Unrenderable(error.sentence) from error
+        raise Unrenderable(error.message) from error
     return picture.getvalue()
 
 

@@ -105,7 +105,7 @@ def _dimse(chosen: Settings, listener: int | None = None) -> dict[str, Any]:
     options = site_settings.get_all()
     view = {name: options[f"dimse.{name}"] for name in ("enabled", "ae_title", "host", "port")}
     state = listener_status.current(options, listener=listener)
-    problem = "" if state.kind == "off" else _echo(chosen) if state.kind == "on" else state.sentence
+    problem = "" if state.kind == "off" else _echo(chosen) if state.kind == "on" else state.message
     return {**view, "answers": bool(view["enabled"] and not problem), "problem": problem}
 
 
@@ -146,7 +146,7 @@ def _archive() -> dict[str, Any]:
     try:
         next(bucket.destination(hasty=True).list(), None)
     except PortalError as error:
-        problem = f"The archive's bucket cannot be used. {error.sentence}"
+        problem = f"The archive's bucket cannot be used. {error.message}"
     told = {name: getattr(standing, name) for name in ("there", "there_size", "waiting", "waiting_size")}
     return {"bucket": bucket.words, **told, "cache": standing.cache, "cache_limit": standing.limit, "problem": problem}
 

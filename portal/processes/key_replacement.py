@@ -11,7 +11,7 @@ from portal.errors import BadValue
 from portal.models import ApiKey, Job, Secret, SiteKey, Storage, User, connection, now, writing
 from portal.settings import Settings
 
-STORAGE_SENTENCE = "The site's key was replaced, so its credential is lost. Enter the secret again, then test."
+STORAGE_MESSAGE = "The site's key was replaced, so its credential is lost. Enter the secret again, then test."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def _mark() -> None:
     for row in Secret.select():
         kind, _, number = row.row.partition(":")
         if kind == "storage":
-            failed = {"state": "failed", "since": now(), "sentence": STORAGE_SENTENCE}
+            failed = {"state": "failed", "since": now(), "message": STORAGE_MESSAGE}
             Storage.update(failed).where(Storage.id == int(number)).execute()
     Secret.delete().execute()
     User.update(session_epoch=User.session_epoch + 1).execute()

@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
         runtime.start(settings.load(Path(arguments[0])))
         run(stop)
     except PortalError as error:
-        sys.stderr.write(f"{error.sentence}\n")
+        sys.stderr.write(f"{error.message}\n")
         return 1
     return 0
 

@@ -16,7 +16,7 @@ class SubOperationFailure:
     sop_instance_uid: str
     file_id: int | None
     warned: bool
-    sentence: str
+    message: str
 
 
 def start(
@@ -49,7 +49,7 @@ def record_progress(
         return
     with skip_if_disk_full(f"how far job {job.id} is"), writing():
         for one in blemishes:
-            outcome = {"state": "sent" if one.warned else "failed", "sentence": one.sentence}
+            outcome = {"state": "sent" if one.warned else "failed", "message": one.message}
             mine = (JobItem.job == job) & (JobItem.key == one.sop_instance_uid)
             if not JobItem.update(**outcome).where(mine).execute():
                 JobItem.create(job=job, file=one.file_id, key=one.sop_instance_uid, **outcome)
@@ -57,9 +57,9 @@ def record_progress(
 
 
 def finish(
-    job: Job | None, *, state: Literal["done", "errors", "failed", "cancelled"], sentence: str, status: int
+    job: Job | None, *, state: Literal["done", "errors", "failed", "cancelled"], message: str, status: int
 ) -> None:
     """End the job; `status` is that of the final answer (PS3.4 C.4.2.1.5), kept as four hex digits."""
     if job is not None:
         with skip_if_disk_full(f"the end of job {job.id}"):
-            jobs.finish(job, state, sentence, status=f"{status:04X}")
+            jobs.finish(job, state, message, status=f"{status:04X}")

@@ -61,8 +61,8 @@ def transcode(outgoing: _Source, transfer_syntax_uid: str) -> BinaryIO:
     except OSError as error:
         result.close()
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        sentence = f"The decoded object cannot be kept on the disk while it is sent: {error.strerror}."
-        raise (NoSpace if full else PortalError)(sentence) from error
+        message = f"The decoded object cannot be kept on the disk while it is sent: {error.strerror}."
+        raise (NoSpace if full else PortalError)(message) from error
     except BaseException:
         result.close()
         raise

@@ -74,15 +74,15 @@ def decide() -> Response:
     try:
         decided = conflicts.resolve_several(request.form.getlist("conflict"), choice, actor=current_actor())
     except BadValue as error:
-        return _list(error.sentence, status=422)
+        return _list(error.message, status=422)
     if decided.done:
         one = decided.done == 1
         flash(
             f"{decided.done} {'conflict is' if one else 'conflicts are'} decided: {BULK_RESULTS[choice]} "
             f"Another decision takes it back: mark {'it' if one else 'them'} under {conflicts.STATE_LABELS[choice]}."
         )
-    for sentence in decided.refused[:REFUSALS_SHOWN]:
-        flash(sentence, "bad")
+    for message in decided.refused[:REFUSALS_SHOWN]:
+        flash(message, "bad")
     narrowed: dict[str, Any] = {name: typed(name, 200) for name in ("q", "only", "sort") if typed(name, 200)}
     return redirect(url_for(".index", **narrowed), 303)
 
@@ -128,7 +128,7 @@ def _compared(here: Any, held: Any, *, same_uid: bool) -> tuple[Any, str]:
     try:
         return comparison.compare(here, held, neighbours=not same_uid), ""
     except PortalError as error:
-        return None, error.sentence
+        return None, error.message
 
 
 def _list(trouble: str = "", *, status: int = 200) -> Response:

@@ -61,11 +61,11 @@ def _picture(find: Callable[[], Frame], size: Size) -> Response:
     except Missing:
         raise
     except (Busy, Damaged) as error:
-        return _drawing("busy" if isinstance(error, Busy) else "broken", error.sentence)
+        return _drawing("busy" if isinstance(error, Busy) else "broken", error.message)
     except PortalError as error:
-        return _drawing("broken", error.sentence)
+        return _drawing("broken", error.message)
 
 
-def _drawing(kind: str, sentence: str) -> Response:
-    text = render_template("data/drawing.svg", kind=kind, sentence=sentence)
+def _drawing(kind: str, message: str) -> Response:
+    text = render_template("data/drawing.svg", kind=kind, message=message)
     return FlaskResponse(text, mimetype="image/svg+xml")

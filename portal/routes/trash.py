@@ -68,7 +68,7 @@ def restore(trash_id: int) -> Response:
     if not isinstance(outcome, RestoreOutcome):
         flash("It comes back, some files at a time. You can close this page.")
         return redirect(url_for("jobs.show", job_id=outcome.id), 303)
-    flash(outcome.sentence, "bad" if outcome.stayed and not outcome.back else "ok")
+    flash(outcome.message, "bad" if outcome.stayed and not outcome.back else "ok")
     return redirect(sign_in.local_path(request.args.get("back", "")) or url_for(".index"), 303)
 
 

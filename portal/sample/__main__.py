@@ -25,8 +25,8 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _say(sentence: str) -> None:
-    print(sentence, flush=True)
+def _say(message: str) -> None:
+    print(message, flush=True)
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def export(say: Say) -> None:
     job = exports.start(CLINIC, to=STORAGE, actor=operator())
     ended = _ended(job.id)
     view = exports.view(ended)
-    _must(ended.state == "done", f"Export {job.id} ended {ended.state}: {ended.sentence}")
+    _must(ended.state == "done", f"Export {job.id} ended {ended.state}: {ended.message}")
     folder = Path(storages.view(storages.get(STORAGE))["path"])
     listed = json.loads((folder / view["manifest"]["key"]).read_bytes())["items"]
     equal = sum(hashlib.sha256((folder / one["key"]).read_bytes()).hexdigest() == one["sha256"] for one in listed)
@@ -201,20 +201,20 @@ def _ended(job_id: int) -> Job:
     return ended
 
 
-def _until(condition: Callable[[], Any], sentence: str, goes_on: Callable[[], Any] = lambda: None) -> Any:
+def _until(condition: Callable[[], Any], message: str, goes_on: Callable[[], Any] = lambda: None) -> Any:
     """What the condition returns once that is true. Raises Mismatch a minute after `goes_on` last changed."""
     seen, deadline = goes_on(), time.monotonic() + TIMEOUT
     while not (found := condition()):
         if goes_on() != seen:
             seen, deadline = goes_on(), time.monotonic() + TIMEOUT
-        _must(time.monotonic() < deadline, sentence)
+        _must(time.monotonic() < deadline, message)
         time.sleep(POLL_SECONDS)
     return found
 
 
-def _must(holds: bool, sentence: str) -> None:
+def _must(holds: bool, message: str) -> None:
     if not holds:
-        raise Mismatch(sentence)
+        raise Mismatch(message)
 
 
 def _sum(counts: Counts) -> str:

@@ -29,7 +29,7 @@ class Step:
 
     name: str
     state: str = "off"
-    sentence: str = ""
+    message: str = ""
     ms: int | None = None
 
 
@@ -88,7 +88,7 @@ class _Trial:
             raise
         except PortalError as error:
             self.is_written = False
-            raise StepWarning(f"It keeps what was written ({self.key} stays): {error.sentence}") from error
+            raise StepWarning(f"It keeps what was written ({self.key} stays): {error.message}") from error
         self.is_written = False
         return "Nothing of the test is left."
 
@@ -111,7 +111,7 @@ def run_test(run: Run) -> RunEnd:
     steps: list[Step] = []
     outcome = _climb(storages.by_id(run.job.params["storage"]), steps, lambda: _report(run, steps))
     state = "failed" if _state(steps) == "failed" else "done"
-    return RunEnd(state=state, sentence=_sentence(steps), result={"uploads": outcome.uploads})
+    return RunEnd(state=state, message=_message(steps), result={"uploads": outcome.uploads})
 
 
 def require_passed(run: Run, storage: Storage) -> None:
@@ -126,13 +126,13 @@ def require_passed(run: Run, storage: Storage) -> None:
     tested = {
         "at": now().isoformat(),
         "state": "failed" if outcome.error else "done",
-        "sentence": _sentence(steps),
+        "message": _message(steps),
         "steps": [asdict(step) for step in steps],
         "uploads": outcome.uploads,
     }
     run.write(result={**run.job.result, "tested": tested})
     if outcome.error:
-        raise Outage(outcome.error.sentence) if _is_away(outcome.error) else outcome.error
+        raise Outage(outcome.error.message) if _is_away(outcome.error) else outcome.error
 
 
 def require_reachable(destination: Destination) -> None:
@@ -144,7 +144,7 @@ def require_reachable(destination: Destination) -> None:
         destination.stat(f"portico-test-{secrets.token_hex(8)}")
     except PortalError as error:
         if _is_away(error):
-            raise Outage(error.sentence) from error
+            raise Outage(error.message) from error
 
 
 def _is_away(error: PortalError) -> bool:
@@ -158,13 +158,13 @@ def _climb(storage: Storage, steps: list[Step], report: Callable[[], None]) -> _
         trial = _Trial(storage)
         attempts = trial.reading() + trial.writing()
     except PortalError as error:
-        steps.append(Step(name="Settings", state="bad", sentence=error.sentence))
+        steps.append(Step(name="Settings", state="bad", message=error.message))
         report()
-        storages.record_test(storage.id, state="failed", sentence=_sentence(steps))
+        storages.record_test(storage.id, state="failed", message=_message(steps))
         return _Outcome(error=error)
     steps += [Step(name=name) for name, _attempt in attempts]
     for step in steps[-len(trial.writing()) :] if storage.mode == "import" else ():
-        step.state, step.sentence = "skip", "For import, reading is enough."
+        step.state, step.message = "skip", "For import, reading is enough."
     try:
         failed = _take_each(steps, attempts, report)
         is_tidied = failed is None and storage.mode != "import"
@@ -172,7 +172,7 @@ def _climb(storage: Storage, steps: list[Step], report: Callable[[], None]) -> _
     finally:
         trial.clear()
     mount = trial.destination.mount or None
-    kept = {"state": _state(steps), "sentence": _sentence(steps)}
+    kept = {"state": _state(steps), "message": _message(steps)}
     storages.record_test(storage.id, **kept, create_only=trial.create_only, mount=mount)
     return _Outcome(error=failed, uploads=uploads)
 
@@ -196,11 +196,11 @@ def _take_each(
 def _take(step: Step, attempt: Callable[[], str]) -> PortalError | None:
     began = time.monotonic()
     try:
-        step.state, step.sentence = "ok", attempt()
+        step.state, step.message = "ok", attempt()
     except StepWarning as remark:
-        step.state, step.sentence = "warn", str(remark)
+        step.state, step.message = "warn", str(remark)
     except PortalError as error:
-        step.state, step.sentence = "bad", error.sentence
+        step.state, step.message = "bad", error.message
         return error
     finally:
         step.ms = round((time.monotonic() - began) * 1000)
@@ -222,9 +222,9 @@ def _state(steps: list[Step]) -> str:
     return "failed" if "bad" in states else "degraded" if "warn" in states else "ok"
 
 
-def _sentence(steps: list[Step]) -> str:
+def _message(steps: list[Step]) -> str:
     """The failure with the name of its step; else what was remarked."""
     for step in steps:
         if step.state == "bad":
-            return f"{step.name}: {step.sentence}"
-    return " ".join(step.sentence for step in steps if step.state == "warn") or "Every step of the test passed."
+            return f"{step.name}: {step.message}"
+    return " ".join(step.message for step in steps if step.state == "warn") or "Every step of the test passed."

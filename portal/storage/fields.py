@@ -92,8 +92,8 @@ def _threads(text: str) -> int:
         or len(text) > 9
         or not 1 <= int(text) <= site_settings.MAX_EXPORT_THREADS
     ):
-        sentence = f"{text[:16]} objects at once do not fit: from 1 to {site_settings.MAX_EXPORT_THREADS}, or nothing."
-        raise BadValue(sentence, field="threads")
+        message = f"{text[:16]} objects at once do not fit: from 1 to {site_settings.MAX_EXPORT_THREADS}, or nothing."
+        raise BadValue(message, field="threads")
     return int(text)
 
 

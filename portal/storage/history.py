@@ -87,7 +87,7 @@ def export_test_view(export: Job) -> dict[str, Any]:
     """The test of a storage that an export made, as the view of a test has it; `export` is its number."""
     tested = export.result["tested"]
     result = {"steps": tested["steps"], "uploads": tested["uploads"]}
-    told = {"state": tested["state"], "sentence": tested["sentence"], "ended": tested["at"], "is_over": True}
+    told = {"state": tested["state"], "message": tested["message"], "ended": tested["at"], "is_over": True}
     return {"id": export.id, "export": export.id, "result": result, **told}
 
 

@@ -69,7 +69,7 @@ STORAGES = LongList(
     ),
     cells=lambda row: (
         *(row.view[name] for name in ("label", "provider_label", "place", "prefix", "mode", "visible", "state")),
-        *(row.view["since"], row.view["sentence"], row.view["tested"], row.next_test, row.view["create_only"]),
+        *(row.view["since"], row.view["message"], row.view["tested"], row.next_test, row.view["create_only"]),
         *(row.holds.exports, row.holds.objects, row.holds.size, row.view["created"]),
     ),
 )

@@ -163,8 +163,8 @@ def refuse_archive_bucket(name: str, config: Config, prefix: str) -> None:
     mine, other = f"{prefix}/".lstrip("/"), f"{archive.prefix}/".lstrip("/")
     is_within = mine.startswith(other) or other.startswith(mine)
     if is_within and same_server.is_same(url_of(config), s3_config.endpoint_url(archive.config)):
-        sentence = "Portico's own archive lies in this bucket, and within this prefix or around it."
-        raise BadValue(f"{sentence} Choose another bucket, or a prefix beside it.", field="bucket")
+        message = "Portico's own archive lies in this bucket, and within this prefix or around it."
+        raise BadValue(f"{message} Choose another bucket, or a prefix beside it.", field="bucket")
 
 
 def open_destination(storage: Storage, secret: Secrets, *, lanes: int) -> "Destination":

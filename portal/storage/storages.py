@@ -18,7 +18,7 @@ from portal.tree import labels
 if TYPE_CHECKING:
     from portal.storage_drivers.destination import Destination
 
-UNTESTED = {"state": "untested", "since": None, "sentence": "", "tested": None, "create_only": None}
+UNTESTED = {"state": "untested", "since": None, "message": "", "tested": None, "create_only": None}
 
 
 def add(
@@ -90,8 +90,8 @@ def remove(label: str, *, actor: Actor) -> None:
     with writing():
         row = get(label)
         for job in active_jobs(row):
-            sentence = f"Job {job.id} works on {row.label} ({jobs.KINDS[job.kind].label.lower()}, {job.state})."
-            raise Busy(f"{sentence} Cancel it or wait for its end, then remove the storage.")
+            message = f"Job {job.id} works on {row.label} ({jobs.KINDS[job.kind].label.lower()}, {job.state})."
+            raise Busy(f"{message} Cancel it or wait for its end, then remove the storage.")
         credentials.delete(row.id)
         row.delete_instance()
         audit.record(actor, "storage:removed", "storage", row.id, label=row.label, provider=row.provider)
@@ -135,7 +135,7 @@ def view(row: Storage) -> dict[str, Any]:
         "threads": row.threads,
         "state": row.state,
         "since": row.since,
-        "sentence": row.sentence,
+        "message": row.message,
         "tested": row.tested,
         "create_only": row.create_only,
         "created": row.created,
@@ -155,7 +155,7 @@ def request_test(label: str, *, actor: Actor) -> int:
 
 
 def record_test(
-    storage_id: int, *, state: str, sentence: str, create_only: bool | None = None, mount: str | None = None
+    storage_id: int, *, state: str, message: str, create_only: bool | None = None, mount: str | None = None
 ) -> None:
     """Keep how the last test ended; `since` tells how long it has been so.
 
@@ -168,7 +168,7 @@ def record_test(
         since = row.since if row.state == state else now()
         found = {"create_only": create_only, "mount": mount}
         found = {name: value for name, value in found.items() if value is not None}
-        Storage.update(state=state, since=since, sentence=sentence, tested=now(), **found).where(
+        Storage.update(state=state, since=since, message=message, tested=now(), **found).where(
             Storage.id == storage_id
         ).execute()
 

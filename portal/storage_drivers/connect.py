@@ -50,10 +50,10 @@ class Endpoint:
 
     def _trusted(self) -> str:
         if not self.secure:
-            sentence = "The endpoint is http: bytes and names cross the network without encryption."
+            message = "The endpoint is http: bytes and names cross the network without encryption."
             if all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in self._addresses()):
                 return "Not used: the store is on this host."
-            raise StepWarning(sentence)
+            raise StepWarning(message)
         trusting = endpoints.tls_context(self.ca)
         with http.translated_errors(self.where, self._limits), self._socket() as connection:
             with_tls = trusting.wrap_socket(connection, server_hostname=self.host)
@@ -88,8 +88,8 @@ def _said_of(wrapped: ssl.SSLSocket) -> str:
     if shown is None:
         return f"{wrapped.version()}."
     until = x509.load_der_x509_certificate(shown).not_valid_after_utc
-    sentence = f"{wrapped.version()}, with a certificate that is trusted and valid until {until:%Y-%m-%d}."
+    message = f"{wrapped.version()}, with a certificate that is trusted and valid until {until:%Y-%m-%d}."
     days = (until - datetime.now(UTC)).days
     if days < 14:
-        raise StepWarning(f"{sentence} It expires in {days} days: have it renewed.")
-    return sentence
+        raise StepWarning(f"{message} It expires in {days} days: have it renewed.")
+    return message

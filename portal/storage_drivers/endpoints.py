@@ -121,5 +121,5 @@ def tls_context(ca: str) -> ssl.SSLContext:
 
 
 def _no_url(url: str) -> BadValue:
-    sentence = "is no endpoint; write it like https://s3.site.example:9000, without a path."
-    return BadValue(f"{url[:100]!r} {sentence}", field="endpoint")
+    message = "is no endpoint; write it like https://s3.site.example:9000, without a path."
+    return BadValue(f"{url[:100]!r} {message}", field="endpoint")

@@ -182,24 +182,22 @@ def _tls_in_words(error: ssl.SSLError, host: str, port: str) -> PortalError:
     said = getattr(error, "verify_message", "") or ""
     code = getattr(error, "verify_code", 0)
     if code == 10:
-        sentence = f"The certificate of {host} has expired. Have it renewed there."
+        message = f"The certificate of {host} has expired. Have it renewed there."
     elif code == 9:
-        sentence = f"The certificate of {host} is not valid yet. Check the clocks of both machines."
+        message = f"The certificate of {host} is not valid yet. Check the clocks of both machines."
     elif code in (62, 64):
-        sentence = f"The certificate of {host} is for another name. Use the name that it was issued for."
+        message = f"The certificate of {host} is for another name. Use the name that it was issued for."
     elif code in (2, 7, 18, 19, 20, 21):
-        sentence = (
-            f"The certificate of {host} comes from an authority that is not trusted here. Add its CA certificate."
-        )
+        message = f"The certificate of {host} comes from an authority that is not trusted here. Add its CA certificate."
     elif code:
-        sentence = f"The certificate of {host} is refused: {said}."
+        message = f"The certificate of {host} is refused: {said}."
     elif error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
-        sentence = f"{host} does not speak TLS on port {port}. Check the port, or use http:// for the endpoint."
+        message = f"{host} does not speak TLS on port {port}. Check the port, or use http:// for the endpoint."
     elif isinstance(error, ssl.SSLEOFError):
         return Interrupted(f"{host}:{port} cut the connection.")
     else:
-        sentence = f"TLS with {host} fails: {(error.reason or 'unknown reason').replace('_', ' ').lower()}."
-    return Unreachable(sentence, permanent=True)
+        message = f"TLS with {host} fails: {(error.reason or 'unknown reason').replace('_', ' ').lower()}."
+    return Unreachable(message, permanent=True)
 
 
 def _causes(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:

@@ -63,8 +63,8 @@ def clean_prefix(text: str) -> str:
         if len(part.encode(errors="replace")) > MAX_SEGMENT_BYTES:
             raise BadValue(f"A part of the prefix has more than {MAX_SEGMENT_BYTES} bytes; shorten it.", field="prefix")
         if part != segment(part):
-            sentence = f"Not every store takes the prefix part {part[:40]!r}; write {segment(part)[:40]!r}."
-            raise BadValue(sentence, field="prefix")
+            message = f"Not every store takes the prefix part {part[:40]!r}; write {segment(part)[:40]!r}."
+            raise BadValue(message, field="prefix")
     if len(prefix.encode()) > 2 * MAX_SEGMENT_BYTES:
         raise BadValue(f"The prefix has more than {2 * MAX_SEGMENT_BYTES} bytes; shorten it.", field="prefix")
     return prefix

@@ -29,8 +29,8 @@ class Interrupted(Unreachable):
     Whether the request was carried out is not known. `after` is for how many seconds the server asked.
     """
 
-    def __init__(self, sentence: str, *, after: float = 0.0) -> None:
-        super().__init__(sentence)
+    def __init__(self, message: str, *, after: float = 0.0) -> None:
+        super().__init__(message)
         self.after = after
 
 

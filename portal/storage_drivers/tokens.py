@@ -74,8 +74,8 @@ def fetch(
         answer = http.send(session, request, limits)
         content = http.read_body(answer, limits, MAX_ANSWER_SIZE)
     if answer.status_code >= 500 or answer.status_code == 429:
-        sentence = f"{place.host}, which signs in, cannot just now (HTTP {answer.status_code})."
-        raise Interrupted(sentence, after=http.retry_after(answer))
+        message = f"{place.host}, which signs in, cannot just now (HTTP {answer.status_code})."
+        raise Interrupted(message, after=http.retry_after(answer))
     said = _said(content)
     token, seconds = said.get("access_token"), said.get("expires_in", 3600)
     if answer.status_code == 200 and isinstance(token, str) and token.isascii() and str(seconds).isdigit():

@@ -25,7 +25,7 @@ def run(this: Run) -> RunEnd:
     """The job: hide the files that lay there when they were thrown, then the containers that are left empty."""
     thrown = Trash.get_or_none(Trash.id == this.job.params["trash"])
     if thrown is None:
-        return RunEnd(sentence="It has been restored meanwhile.")
+        return RunEnd(message="It has been restored meanwhile.")
     numbers = [one for one in file_ids(thrown.kind, thrown.target) if one <= this.job.params["last_file"]]
     done = this.job.total - len(numbers)
     for chunk in _chunks(numbers):
@@ -92,7 +92,7 @@ def _ended(thrown: Trash) -> RunEnd:
     if not files and not closed:
         with writing():
             thrown.delete_instance()
-    return RunEnd(sentence=f"{files:,} {'file is' if files == 1 else 'files are'} in the trash.")
+    return RunEnd(message=f"{files:,} {'file is' if files == 1 else 'files are'} in the trash.")
 
 
 def _chunks(numbers: Sequence[int]) -> Iterator[list[int]]:

@@ -36,7 +36,7 @@ class RestoreOutcome:
     stayed: int
 
     @property
-    def sentence(self) -> str:
+    def message(self) -> str:
         told = [f"{_files(self.back)} {'is' if self.back == 1 else 'are'} back."]
         if self.held:
             told.append(f"{self.held:,} of them {'is' if self.held == 1 else 'are'} held: see Conflicts.")
@@ -63,11 +63,11 @@ def run(this: Run) -> RunEnd:
     """The job: what is back stays so, if the run ends in between."""
     thrown = Trash.get_or_none(Trash.id == this.job.params["trash"])
     if thrown is None:
-        return RunEnd(sentence="Nothing of it is in the trash any more.")
+        return RunEnd(message="Nothing of it is in the trash any more.")
     job = this.job
     kind = cast(ActorType, job.origin_type)
     actor = Actor(type=kind, id=job.origin_id, name=job.started_by, via=job.origin_via, is_admin=True)
-    return RunEnd(sentence=restore(thrown, actor=actor, this=this).sentence)
+    return RunEnd(message=restore(thrown, actor=actor, this=this).message)
 
 
 def restore(thrown: Trash, *, actor: Actor, this: Run | None = None) -> RestoreOutcome:
@@ -154,7 +154,7 @@ def _restore_file(project_id: int, file: File, read: _Read | None) -> str | None
     index.add(project_id, file, parsed, dataset_digest, verdict)
     if decided is not None:
         conflicts.reapply(decided, parsed)
-    if verdict.sentence == index.UNCOMPARED:
+    if verdict.message == index.UNCOMPARED:
         alternates.request_comparison()
     state = str(Instance.get(Instance.file == file).state)
     return REPLACED if verdict.state == HELD and state == CURRENT else state

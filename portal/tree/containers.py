@@ -41,8 +41,8 @@ def add_group(code: str, label: str | None = None, *, actor: Actor) -> Group:
     """A new group; its label is the code where none is given."""
     rights.require_admin(actor)
     if not _CODE.fullmatch(code) or not code[0].isalnum():
-        sentence = "A group's code has 2 to 32 of the characters a-z 0-9 . _ - and begins with a letter or a digit."
-        raise BadValue(sentence, field="code")
+        message = "A group's code has 2 to 32 of the characters a-z 0-9 . _ - and begins with a letter or a digit."
+        raise BadValue(message, field="code")
     if code == UNKNOWN_GROUP:
         raise Taken(_RESERVED, field="code")
     row = Group(code=code, label=labels.clean(code if label is None else label), **actor.origin.fields)

@@ -36,7 +36,7 @@ def picture(blob: Blob, frame: int, size: Size) -> bytes:
         with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
             found = render_pool.render(cast(BinaryIO, content), frame=frame, side=LONGER_SIDE[size])
     except Unrenderable as error:
-        _keep(path.with_suffix(".txt"), error.sentence.encode())
+        _keep(path.with_suffix(".txt"), error.message.encode())
         raise
     _keep(path, found)
     return found

@@ -121,7 +121,7 @@ def _target(place: str) -> dict[str, Group | Project]:
     try:
         return {"project": containers.project(place)}
     except PortalError as error:
-        raise BadValue(error.sentence, field="place") from error
+        raise BadValue(error.message, field="place") from error
 
 
 def _group(code: str) -> Group:

@@ -83,7 +83,7 @@ def _refused(error: errors.PortalError) -> Response:
     code = status_code(error)
     is_damage = isinstance(error, errors.Damaged) and not isinstance(error, errors.Purged)
     title = DAMAGED_BYTES if is_damage else MESSAGES.get(code, ("That cannot be done", ""))[0]
-    return _page(code, title, error.sentence)
+    return _page(code, title, error.message)
 
 
 def _stale(_error: CSRFError) -> Response:
@@ -108,23 +108,23 @@ def _broken(error: Exception) -> Response:
     return _page(500, *MESSAGES[500])
 
 
-def _in_trouble(error: Exception, code: int, title: str, sentence: str) -> Response:
+def _in_trouble(error: Exception, code: int, title: str, message: str) -> Response:
     log.warning("%s %s was refused: %s (%s)", request.method, request.path, title, error)
     try:
-        response = _page(code, title, sentence)
+        response = _page(code, title, message)
     except Exception as again:
         if not server_trouble(again):
             raise
-        response = _page_without_frame(code, title, sentence)  # the frame of a page is read from the same database
+        response = _page_without_frame(code, title, message)  # the frame of a page is read from the same database
     if code == 503:
         response.headers["Retry-After"] = BUSY_SECONDS
     return response
 
 
-def _page(code: int, title: str, sentence: str) -> Response:
-    return render("problem.html", partial="_problem.html", code=code, title=title, sentence=sentence, status=code)
+def _page(code: int, title: str, message: str) -> Response:
+    return render("problem.html", partial="_problem.html", code=code, title=title, message=message, status=code)
 
 
-def _page_without_frame(code: int, title: str, sentence: str) -> Response:
+def _page_without_frame(code: int, title: str, message: str) -> Response:
     template = current_app.jinja_env.get_template("problem_without_frame.html")
-    return make_response(template.render(title=title, sentence=sentence), code)
+    return make_response(template.render(title=title, message=message), code)

@@ -46,9 +46,9 @@ class Form(FlaskForm):  # type: ignore[misc]
     def _put(self, error: PortalError) -> None:
         if error.field and error.field in self._fields:
             field = self[error.field]
-            field.errors = [*field.errors, error.sentence]
+            field.errors = [*field.errors, error.message]
         else:
-            self.form_errors.append(error.sentence)
+            self.form_errors.append(error.message)
 
     @property
     def status(self) -> int:

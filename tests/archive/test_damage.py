@@ -57,7 +57,7 @@ def test_a_changed_byte_is_never_sent_and_everything_else_is(
     assert_damage_is_told()
     assert (final.Status, final.NumberOfCompletedSuboperations, final.NumberOfFailedSuboperations) == (0xB000, 2, 1)
     assert failed.FailedSOPInstanceUIDList == sent[1].sop_instance
-    assert "not those that were received" in JobItem.get().sentence
+    assert "not those that were received" in JobItem.get().message
 
 
 @pytest.mark.parametrize("gone", [False, True])

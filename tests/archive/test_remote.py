@@ -173,7 +173,7 @@ def test_a_peer_gets_what_lies_in_the_bucket_and_a_failure_while_it_is_away(
         assert (len(came), status.Status, len(identifier.FailedSOPInstanceUIDList)) == (0, 0xA702, 3)
         shop.front.rule = lambda _request: None
         until(lambda: get(listener.port, keys("STUDY", StudyInstanceUID=uid))[1].Status == 0)
-    assert all("cannot be read just now" in item.sentence for item in models.JobItem.select())
+    assert all("cannot be read just now" in item.message for item in models.JobItem.select())
 
 
 def test_while_the_bucket_is_away_all_is_taken_in_and_what_waits_goes_up_when_it_is_back(
@@ -212,7 +212,7 @@ def test_while_the_bucket_is_away_all_is_taken_in_and_what_waits_goes_up_when_it
 def test_a_site_starts_without_its_bucket_and_reads_what_is_here(shop: Shop, admin: Actor) -> None:
     shop.start(0, PORTAL_ARCHIVE=f"s3://bucket/x?endpoint={GONE}")
     stored = store(an_object(), a_project(actor=admin))
-    startup.prepare(shop.settings, lambda _sentence: None)
+    startup.prepare(shop.settings, lambda _message: None)
     assert shop.move() == 0
     assert content(stored.file_id, admin)
 
@@ -405,7 +405,7 @@ def test_a_copy_that_came_back_here_is_never_dropped_for_a_worse_one_in_the_buck
     path.write_bytes(good)
     assert (shop.upload(), shop.here()) == (0, [blob.segment])
     assert shop.upload() == 0
-    assert "other bytes" in Segment.get().sentence
+    assert "other bytes" in Segment.get().message
     assert content(study[1][1], admin)
     shop.destination.delete(blob.segment)
     assert (shop.upload(), shop.here()) == (1, [])
@@ -469,7 +469,7 @@ def test_a_store_that_gives_other_bytes_back_never_costs_the_copy_here(
     before = shop.here()
     assert shop.move() == 0
     assert shop.here() == before
-    assert "other bytes" in Segment.get().sentence
+    assert "other bytes" in Segment.get().message
     assert content(file_id, admin)
 
 
@@ -534,18 +534,18 @@ def test_without_the_setting_the_site_does_not_start_until_everything_is_here_ag
     shop.upload()
     shop.start(0, PORTAL_ARCHIVE=None)
     with pytest.raises(BadSetting, match="portal archive fetch"):
-        startup.prepare(shop.settings, lambda _sentence: None)
+        startup.prepare(shop.settings, lambda _message: None)
     with startup.lock(shop.settings, "http://127.0.0.1"):
         assert cli.run(["archive", "fetch", "--data", str(shop.settings.data)]) == 1
     assert cli.run(["archive", "fetch", "--data", str(shop.settings.data)]) == 0
     shop.start(0, PORTAL_ARCHIVE=None)
-    startup.prepare(shop.settings, lambda _sentence: None)
+    startup.prepare(shop.settings, lambda _message: None)
     assert shop.here() == before
     assert content(study[1][0], admin)
 
 
 @pytest.mark.parametrize(
-    ("environ", "sentence"),
+    ("environ", "message"),
     [
         ({"PORTAL_ARCHIVE": "https://bucket/x"}, "Write it like s3://"),
         ({"PORTAL_ARCHIVE": "s3://b/x?colour=red"}, "Write it like s3://"),
@@ -561,13 +561,13 @@ def test_without_the_setting_the_site_does_not_start_until_everything_is_here_ag
     ],
 )
 def test_a_setting_that_cannot_be_used_stops_the_start_in_one_sentence(
-    environ: dict[str, str], sentence: str, tmp_path: Path
+    environ: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     keys_ = {"PORTAL_ARCHIVE_ACCESS_KEY": "AK", "PORTAL_ARCHIVE_SECRET": "hunter2"}
     with pytest.raises(BadSetting) as refused:
         settings.load(tmp_path, {**keys_, **environ})
-    assert sentence in refused.value.sentence
-    assert "hunter2" not in refused.value.sentence
+    assert message in refused.value.message
+    assert "hunter2" not in refused.value.message
 
 
 def test_the_secret_comes_from_a_file_and_is_shown_nowhere(tmp_path: Path) -> None:

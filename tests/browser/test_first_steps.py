@@ -33,7 +33,7 @@ def states() -> dict[str, str]:
 
 def knock(title: str = "VIEWER3") -> None:
     refused_callers.record(
-        calling=title, called="PORTICO", address="10.0.4.17", reason="unknown", sentence="Not registered."
+        calling=title, called="PORTICO", address="10.0.4.17", reason="unknown", message="Not registered."
     )
 
 
@@ -77,7 +77,7 @@ def test_a_step_waits_until_it_has_worked(visitor: Visitor, admin: Actor, dimse:
 
     storages.add("mirror", "fs", path=str(runtime.current().storage_roots[0] / "m"), actor=admin)
     assert "mirror was not tested yet." in text_of(visitor.get("/").text)
-    storages.record_test(1, state="failed", sentence="The folder is not there.")
+    storages.record_test(1, state="failed", message="The folder is not there.")
     assert "mirror: The folder is not there." in text_of(visitor.get("/").text)
     Storage.update(state="ok", since=now()).execute()
     assert "mirror: the test wrote an object and read it back, since just now" in text_of(visitor.get("/").text)

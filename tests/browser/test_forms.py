@@ -45,7 +45,7 @@ class Walk:
     """What is typed first instead, and refused."""
     beside: str = ""
     """Id of the field that the refusal stands beside; none where it is of the form as a whole."""
-    sentence: str = ""
+    message: str = ""
     code: int = 422
     who: str = EMAIL
     before: Callable[[], None] = lambda: None
@@ -71,7 +71,7 @@ WALKS = (
         "",
         {"E-mail address": EMAIL, "Password": PASSWORD},
         {"Password": "wrong"},
-        sentence="do not belong together",
+        message="do not belong together",
         code=401,
         who="",
     ),
@@ -347,7 +347,7 @@ WALKS = (
         "1 conflict is decided",
         {"Mark conflict 1": "x"},
         {"Mark conflict 1": ""},
-        sentence="No conflict is marked.",
+        message="No conflict is marked.",
     ),
     Walk("trash.throw", "/data/file/{spare}/trash", "Move 1 file to the trash", "is in the trash."),
     Walk("disk.note_record", "/disk/problems", "I know of odd.bin", "It stays listed here"),
@@ -412,7 +412,7 @@ def _machines(actor: Actor) -> dict[str, object]:
     peers.disable("Archive", actor=actor)
     for calling in ("CT2", "NOISE"):
         refused_callers.record(
-            calling=calling, called="PORTICO", address="10.0.4.12", reason="unknown", sentence="Not known."
+            calling=calling, called="PORTICO", address="10.0.4.12", reason="unknown", message="Not known."
         )
     for label, mode in (("mirror", "both"), ("old", "export"), ("inbox", "import")):
         folder = runtime.current().storage_roots[0] / label
@@ -427,7 +427,7 @@ def _work(actor: Actor) -> dict[str, object]:
         waiting, failed, polled, away = (
             jobs.create("export", actor=actor, params=params, what="to old") for _ in range(4)
         )
-        JobItem.create(job=failed, key="one", state="failed", sentence="It was refused.")
+        JobItem.create(job=failed, key="one", state="failed", message="It was refused.")
     find_away(away, "Nobody answers.")
     jobs.report_progress(failed, done=0, failed=1)
     jobs.finish(failed, "errors", "1 object did not arrive.")
@@ -622,11 +622,11 @@ def _is_refused_beside_its_field(page: Page, served: Served, walk: Walk) -> None
     at = page.locator(f"#{walk.beside}" if walk.beside else "main [role=alert]").first
     expect(at).to_be_focused()
     if walk.beside:
-        expect(page.locator(f"#{walk.beside}-e")).to_contain_text(walk.sentence)
+        expect(page.locator(f"#{walk.beside}-e")).to_contain_text(walk.message)
         assert f"{walk.beside}-e" in (at.get_attribute("aria-describedby") or "")
         assert at.get_attribute("aria-invalid") == "true"
     else:
-        expect(at).to_contain_text(walk.sentence)
+        expect(at).to_contain_text(walk.message)
     for label, text in walk.typed.items():
         kept, wanted = _field(page, label), served.at(walk.wrong.get(label, text)).strip()
         kind = kept.evaluate("e => e.type")

@@ -79,7 +79,7 @@ def _add_many(names: dict[str, Any]) -> None:
         peers.register(label, ae_title=title, actor=actor)
         storages.add(label, "fs", path=str(runtime.current().storage_roots[0] / label), actor=actor)
         users.add(f"{label}@site.example", "long enough", actor=actor)
-        refused_callers.record(calling=title, called="US", address="10.0.0.1", reason="unknown", sentence="Not known.")
+        refused_callers.record(calling=title, called="US", address="10.0.0.1", reason="unknown", message="Not known.")
     with writing():
         for number in range(MANY):
             label = f"many-{number}"
@@ -89,7 +89,7 @@ def _add_many(names: dict[str, Any]) -> None:
             for kind in ("acquisition", "project"):
                 file = File.create(parent_type=kind, parent_id=names[kind], name=label, blob=blob)
             own = {"file": file, "project": names["project"], "sop_uid": f"1.9.{number}"}
-            Conflict.create(**own, kind="content", sentence="It differs.")
+            Conflict.create(**own, kind="content", message="It differs.")
             Trash.create(kind="file", target=file.id, project=names["project"], label=label, files=1, size=1)
             Association.create(role="acceptor", calling=f"MANY{number}", called="US", address="10.0.0.1")
             JobItem.create(job=names["failed"], key=label, state="verified")

@@ -34,9 +34,9 @@ class Asking:
         box.press("Enter")
         expect(self.page.get_by_role("heading", level=1)).to_contain_text(text)
 
-    def reads(self, *sentences: str) -> None:
-        for sentence in sentences:
-            expect(self.page.locator("body")).to_contain_text(sentence)
+    def reads(self, *messages: str) -> None:
+        for message in messages:
+            expect(self.page.locator("body")).to_contain_text(message)
 
 
 @pytest.fixture

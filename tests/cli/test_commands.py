@@ -121,7 +121,7 @@ def test_sizes_and_times_are_printed_as_people_read_them(portal: Portal) -> None
 
 def test_a_failure_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
     refused = "10.0.0.7:104 refuses connections."
-    assert print_answer(Answer(view={}, sentence=refused, failure=refused), as_json=False) == 1
+    assert print_answer(Answer(view={}, message=refused, failure=refused), as_json=False) == 1
     assert capsys.readouterr() == ("", f"{refused}\n")
     assert print_answer(Answer(view={}, report="web down", failure=refused), as_json=False) == 1
     assert capsys.readouterr() == ("web down\n", f"{refused}\n")
@@ -214,7 +214,7 @@ def test_a_new_peer_may_only_echo_and_sees_no_project(portal: Portal) -> None:
 def test_a_refused_caller_is_listed_without_its_control_characters(portal: Portal) -> None:
     with models.connection():
         refused_callers.record(
-            calling="EVIL\x1b[2J", called="PORTICO", address="10.0.0.9", reason="unknown", sentence="Not registered."
+            calling="EVIL\x1b[2J", called="PORTICO", address="10.0.0.9", reason="unknown", message="Not registered."
         )
     listed = portal("refused", "list")
     assert "EVIL" in listed.out

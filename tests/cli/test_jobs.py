@@ -14,7 +14,7 @@ def put(kind: str, what: str, **changes: object) -> int:
 
 def test_jobs_are_listed_without_what_peers_retrieve_unless_that_is_asked_for(portal: Portal) -> None:
     echo, move = put("echo", "Scanner"), put("move", "CT Thorax, P001 to Sample workstation")
-    export = put("export", "lab/Trial to mirror", state="failed", sentence="The disk is full.")
+    export = put("export", "lab/Trial to mirror", state="failed", message="The disk is full.")
     assert [one["id"] for one in portal.ok("job", "list")] == [export, echo]
     assert [one["id"] for one in portal.ok("job", "list", "--limit", "1")] == [export]
     assert [one["id"] for one in portal.ok("job", "list", "--kind", "retrieval")] == [move]

@@ -27,7 +27,7 @@ def associated(outcome: str, *, hours_ago: int = 0) -> None:
 
 
 def refuse(title: str) -> None:
-    refused_callers.record(calling=title, called="B", address="10.0.0.1", reason="unknown", sentence="Not registered.")
+    refused_callers.record(calling=title, called="B", address="10.0.0.1", reason="unknown", message="Not registered.")
 
 
 def an_export(actor: Actor) -> Job:
@@ -97,7 +97,7 @@ def test_what_an_export_brings_is_counted_by_the_hour_and_sampled_on_the_way(vis
         for number in range(1, 5):
             run.write(done=number, bytes=1000 * number)
         run.write(done=4, bytes=4000)
-        return RunEnd(sentence="4 objects arrived whole.")
+        return RunEnd(message="4 objects arrived whole.")
 
     runs.perform(job.id, work)
 
@@ -120,7 +120,7 @@ def test_a_run_goes_on_sampling_where_the_last_one_left(app: object, admin: Acto
 
     def work(run: Run) -> RunEnd:
         run.write(done=1, bytes=6000)
-        return RunEnd(sentence="Done.")
+        return RunEnd(message="Done.")
 
     runs.perform(job.id, work)
     seconds, size = jobs.get(job.id).samples[-1]

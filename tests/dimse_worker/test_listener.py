@@ -171,7 +171,7 @@ def test_an_association_that_announces_too_much_later_is_aborted_and_says_so(lis
         transport: Any = assoc.dul.socket
         transport.socket.sendall(pdu(4, 1 << 30))
         until(lambda: newest_association().outcome == "aborted", "the row says aborted")
-    assert newest_association().sentence == "We aborted it: the peer announced a PDU of 1073741824 bytes."
+    assert newest_association().message == "We aborted it: the peer announced a PDU of 1073741824 bytes."
     assert echoes(listener.port)
 
 

@@ -242,7 +242,7 @@ def test_an_unreachable_destination_answers_a702_with_everything_failed(
     (job,) = rows(models.Job)
     assert (job.state, job.failed) == ("failed", 3)
     assert {item.key for item in job.items} == {one.sop_instance for one in objects}
-    assert all("refuses connections" in item.sentence for item in job.items)
+    assert all("refuses connections" in item.message for item in job.items)
 
 
 def test_a_destination_that_refuses_some_answers_b000_with_their_uids(

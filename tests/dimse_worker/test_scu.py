@@ -49,7 +49,7 @@ def picky(context: str = VERIFICATION, **demands: Any) -> Iterator[int]:
 def refusal(peer: Peer) -> str:
     with pytest.raises(Unreachable) as refused:
         scu.echo(peer)
-    return refused.value.sentence
+    return refused.value.message
 
 
 def test_an_echo_to_a_peer_that_says_nothing_ends_within_the_time_of_an_echo(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,8 +63,8 @@ def test_an_echo_to_a_peer_that_says_nothing_ends_within_the_time_of_an_echo(mon
 
 def test_an_echo_that_is_answered_leaves_a_row(site_with_dimse: Settings) -> None:
     with destination("VIEWER") as viewer:
-        sentence = scu.echo(peer_at(viewer.port, our_ae_title="US"))
-    assert sentence.startswith(f"VIEWER at 127.0.0.1:{viewer.port} answered the C-ECHO in ")
+        message = scu.echo(peer_at(viewer.port, our_ae_title="US"))
+    assert message.startswith(f"VIEWER at 127.0.0.1:{viewer.port} answered the C-ECHO in ")
     row = newest_association()
     assert (row.role, row.calling, row.called, row.outcome) == ("requestor", "US", "VIEWER", "released")
     assert row.counts == {"echo": {"done": 1, "failed": 0}}
@@ -92,8 +92,8 @@ def test_a_peer_that_does_not_know_our_title() -> None:
 def test_a_peer_with_another_title() -> None:
     with picky(require_called_aet=True) as port:
         register("OTHER", host="127.0.0.1", port=port)
-        sentence = refusal(peers.get("OTHER"))
-    assert sentence.startswith("OTHER rejected the association (1/1/7): it says that OTHER is not its AE title.")
+        message = refusal(peers.get("OTHER"))
+    assert message.startswith("OTHER rejected the association (1/1/7): it says that OTHER is not its AE title.")
 
 
 def test_a_peer_that_knows_no_verification() -> None:

@@ -55,7 +55,7 @@ def test_pixels_that_break_a_decoder_fail_their_own_sub_operation_and_the_listen
     assert (status.NumberOfCompletedSuboperations, status.NumberOfFailedSuboperations) == (2, len(hostile))
     assert list(identifier.FailedSOPInstanceUIDList) == [one.sop_instance for one in objects[1:-1]]
     until(lambda: JobItem.select().count() == len(hostile), "what failed is written down")
-    assert all("decoded" in item.sentence for item in JobItem.select())
+    assert all("decoded" in item.message for item in JobItem.select())
     assert [listener.process.pid, *children(listener.process.pid)] == processes
     assert {pid: peak(pid) - before[pid] < 64 << 20 for pid in processes} == dict.fromkeys(processes, True)
     assert store(listener.port, [Encoded.of(image())])[0].status == 0

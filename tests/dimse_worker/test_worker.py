@@ -57,7 +57,7 @@ def test_a_storage_is_tested_step_by_step(mirror: Storage, folder: Path, worker:
         ("Overwriting refused", "ok"),
         ("Deleted", "ok"),
     ]
-    assert all(step["sentence"] and step["ms"] is not None for step in steps)
+    assert all(step["message"] and step["ms"] is not None for step in steps)
     assert (job.state, job.done, job.total) == ("done", 7, 7)
     assert storages.view(storages.get("mirror"))["state"] == "ok"
     assert list(folder.iterdir()) == []
@@ -73,10 +73,10 @@ def test_a_test_stops_at_the_first_failure_and_names_it(
     assert [step["state"] for step in job.result["steps"]] == ["ok", "bad", "off", "off", "off", "off", "off"]
     assert job.state == "failed"
     assert (
-        job.sentence == f"Folder found: The folder {folder} is not there. Mount its disk or create it, then test again."
+        job.message == f"Folder found: The folder {folder} is not there. Mount its disk or create it, then test again."
     )
     row = storages.get("mirror")
-    assert (row.state, row.sentence) == ("failed", job.sentence)
+    assert (row.state, row.message) == ("failed", job.message)
     assert row.since is not None
 
 
@@ -144,7 +144,7 @@ def test_sigterm_stops_a_worker_in_the_middle_and_another_one_goes_on(
     successor.start()
     until(lambda: is_over(job.id), process=successor)
     successor.stop()
-    assert jobs.get(job.id).sentence == "10,000 objects arrived whole."
+    assert jobs.get(job.id).message == "10,000 objects arrived whole."
 
 
 def test_a_running_export_is_cancelled_within_seconds(
@@ -158,7 +158,7 @@ def test_a_running_export_is_cancelled_within_seconds(
     assert job.state == "cancelled"
     there = [path for path in folder.rglob("*") if path.is_file()]
     assert len(there) == job.done < job.total
-    assert job.sentence == f"Cancelled after {job.done:,} of 2,000; what is done stays."
+    assert job.message == f"Cancelled after {job.done:,} of 2,000; what is done stays."
 
 
 def test_no_work_horse_outlives_its_worker(

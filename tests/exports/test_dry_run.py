@@ -64,11 +64,11 @@ def test_a_dry_run_writes_nothing_and_says_what_is_there_already(
     assert job.state == "done"
     expected = {"0000": "same", "0001": "pending", "0002": "other", "0003": "same", "new": "same"}
     assert states(job) == {f"Trial/S-01/Visit 1/T1/{name}.bin": state for name, state in expected.items()}
-    assert job.sentence == "1 of 5 objects would be sent."
+    assert job.message == "1 of 5 objects would be sent."
     assert exports.view(job)["found"] == {"same": 3, "pending": 1, "other": 1}
     for existing, sends in (("different", 2), ("always", 5)):
         job = tried(exports.dry_run("lab/Trial", to="mirror", actor=admin, options=Options(existing=existing)))
-        assert job.sentence == f"{sends} of 5 objects would be sent."
+        assert job.message == f"{sends} of 5 objects would be sent."
 
 
 def test_a_long_list_at_the_storage_is_listed_and_not_asked_for_one_by_one(
@@ -93,7 +93,7 @@ def test_the_export_of_a_dry_run_is_of_the_moment_of_that_and_by_its_rules(
     add_file(acquisition, "later.bin", b"later", admin)
     export = run(exports.start_after_dry_run(job.id, confirmed=False, actor=admin))
     assert states(export) == {"S-01/0000.bin": "verified", "Trial/S-01/Visit 1/T1/0001.bin": "unmatched"}
-    assert export.sentence == "1 object arrived whole. 1 that no rule takes stayed here."
+    assert export.message == "1 object arrived whole. 1 that no rule takes stayed here."
     assert [key for key in files_below(folder) if not key.startswith("manifests/")] == ["S-01/0000.bin"]
     assert Audit.select().where(Audit.action == "export:tried").count() == 1
 
@@ -129,7 +129,7 @@ def test_two_objects_with_one_path_are_shown_and_never_sent(
     options = rule(path="{subject}/{file}")
     job = tried(exports.dry_run("lab/Trial", to="mirror", actor=admin, options=options))
     assert sorted(states(job).values()) == ["collides", "collides", "pending"]
-    assert job.sentence == "1 of 3 objects would be sent. 2 share a path with another one: change the paths."
+    assert job.message == "1 of 3 objects would be sent. 2 share a path with another one: change the paths."
     with pytest.raises(BadValue, match="2 objects would get a path that another one has"):
         exports.start_after_dry_run(job.id, confirmed=True, actor=admin)
 
@@ -157,7 +157,7 @@ def test_the_first_rule_that_takes_an_object_decides_and_exclude_wins(
         "Trial/S-01/Visit 1/T1/odd.tmp": "unmatched",
         "Trial/protocol.pdf": "unmatched",
     }
-    reasons = {item.key.rpartition("/")[2]: item.sentence for item in exports.items(job.id, "unmatched")}
+    reasons = {item.key.rpartition("/")[2]: item.message for item in exports.items(job.id, "unmatched")}
     assert reasons == {"odd.tmp": "Rule 1 leaves it out: file begins odd", "protocol.pdf": "No rule takes it."}
 
 
@@ -245,7 +245,7 @@ def test_a_storage_that_refuses_everything_fails_the_run_and_not_each_object(
         runs.perform(job.id, lambda this: exports.run(this, destination=bucket))
     job = jobs.get(job.id)
     assert job.state == "failed"
-    assert job.sentence == "127.0.0.1 does not know the access key. Check it, or enter a new one."
+    assert job.message == "127.0.0.1 does not know the access key. Check it, or enter a new one."
     assert (
         7 <= len(refusing.seen) < 40
     )  # a list, and two requests for each object: three were asked for, and not thirty

@@ -46,7 +46,7 @@ def test_an_export_copies_every_file_and_ends_with_a_manifest_that_names_each(
     contents = add_files(acquisition, 5, 1000, admin)
     job = run(exports.start("lab/Trial", to="mirror", actor=admin))
     assert (job.state, job.total, job.done, job.failed, job.bytes) == ("done", 5, 5, 0, 5000)
-    assert job.sentence == "5 objects arrived whole."
+    assert job.message == "5 objects arrived whole."
     expected = {f"Trial/S-01/Visit 1/T1/{name}": hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     found = files_below(folder)
     manifest_key = job.result["manifest"]["key"]
@@ -102,7 +102,7 @@ def test_other_content_under_a_key_is_never_overwritten_and_named_in_the_end(
     (place / "0001.bin").write_bytes(b"somebody else's")
     job = run(exports.start("lab/Trial", to="mirror", actor=admin))
     assert (job.state, job.done, job.failed) == ("errors", 2, 1)
-    assert job.sentence.startswith("2 of 3 objects arrived whole. 1 did not. Trial/S-01/Visit 1/T1/0001.bin: Other")
+    assert job.message.startswith("2 of 3 objects arrived whole. 1 did not. Trial/S-01/Visit 1/T1/0001.bin: Other")
     assert (place / "0001.bin").read_bytes() == b"somebody else's"
     manifest = manifest_of(job, folder)
     assert [entry["key"] for entry in manifest["failed"]] == ["Trial/S-01/Visit 1/T1/0001.bin"]
@@ -132,8 +132,8 @@ def test_an_export_of_which_nothing_arrived_has_failed(
     (folder / "Trial").write_bytes(b"a file where the project's folder should be")
     job = run(exports.start("lab/Trial", to="mirror", actor=admin))
     assert job.state == "failed"
-    assert "2 objects did not arrive." in job.sentence
-    assert "a file or a link stands where a folder should be" in job.sentence
+    assert "2 objects did not arrive." in job.message
+    assert "a file or a link stands where a folder should be" in job.message
 
 
 def flip(blob: Blob) -> None:
@@ -147,7 +147,7 @@ def flip(blob: Blob) -> None:
 
 @pytest.mark.parametrize("number", [3, 40], ids=["few", "by scribes"])
 @pytest.mark.parametrize(
-    ("segment", "sentence"),
+    ("segment", "message"),
     [
         ("", "not those that were taken in"),
         ("gone.seg", "Segment gone.seg cannot be read: No such file or directory."),
@@ -156,7 +156,7 @@ def flip(blob: Blob) -> None:
     ids=["a byte", "its segment", "its row"],
 )
 def test_a_damaged_object_is_named_and_everything_else_arrives(
-    segment: str, sentence: str, number: int, acquisition: Acquisition, mirror: Storage, folder: Path, admin: Actor
+    segment: str, message: str, number: int, acquisition: Acquisition, mirror: Storage, folder: Path, admin: Actor
 ) -> None:
     add_files(acquisition, number, 100, admin)
     blob = File.get(File.name == "0001.bin").blob
@@ -166,7 +166,7 @@ def test_a_damaged_object_is_named_and_everything_else_arrives(
         flip(blob)
     job = run(exports.start("lab/Trial", to="mirror", actor=admin))
     assert (job.state, job.done, job.failed) == ("errors", number - 1, 1)
-    assert sentence in job.sentence
+    assert message in job.message
     assert SegmentProblem.select().count() == (0 if segment else 1)
     names = {Path(key).name for key in files_below(folder)}
     assert names == {f"{each:04}.bin" for each in range(number) if each != 1} | {"manifest.json"}
@@ -189,7 +189,7 @@ def test_what_was_damaged_is_exported_from_its_whole_record_once_it_came_again(
         Blob.update(id=100).where(Blob.id == blob.id).execute()  # as if it had come later
     jobs.retry(job.id, actor=admin)
     job = run(job)
-    assert (job.state, job.done) == ("done", 1), job.sentence
+    assert (job.state, job.done) == ("done", 1), job.message
     assert files_below(folder)["Trial/S-01/Visit 1/T1/scan.bin"] == hashlib.sha256(content).hexdigest()
 
 
@@ -296,7 +296,7 @@ def test_held_objects_stay_here_and_the_export_says_so(
     assert store(an_object(PatientName="Somebody^Else"), project).outcome == "conflict"
     job = run(exports.start("lab/Trial", to="mirror", actor=admin))
     assert (job.state, job.total, job.result["held_back"]) == ("done", 1, 1)
-    assert job.sentence.endswith("1 that conflict with another object, or gave way to one, stayed here.")
+    assert job.message.endswith("1 that conflict with another object, or gave way to one, stayed here.")
     (item,) = manifest_of(job, folder)["items"]
     assert item["sop_instance_uid"] == an_object().SOPInstanceUID
     assert item["origin"]["type"] == "peer"
@@ -351,7 +351,7 @@ def test_an_empty_project_ends_done_and_says_that_it_holds_nothing(
     project: Project, mirror: Storage, folder: Path, admin: Actor
 ) -> None:
     job = run(exports.start("lab/Trial", to="mirror", actor=admin))
-    assert (job.state, job.sentence) == ("done", "The project holds nothing to export.")
+    assert (job.state, job.message) == ("done", "The project holds nothing to export.")
     assert manifest_of(job, folder)["items"] == []
 
 
@@ -371,8 +371,8 @@ def test_a_storage_that_is_gone_for_a_while_makes_the_export_wait_not_fail(
     folder.parent.rmdir()
     job = run(job)
     assert (job.state, job.done) == ("waiting", 0)
-    assert "is not there. Mount its disk" in job.sentence
-    assert "It is tried again until " in job.sentence
+    assert "is not there. Mount its disk" in job.message
+    assert "It is tried again until " in job.message
     folder.mkdir(parents=True)
     Job.update(due=now()).execute()
     assert run(job).state == "done"

@@ -45,14 +45,14 @@ def check_that_it_is_true(
     """The store holds exactly what the manifest says, and the rest is named; returns the names of what failed."""
     prefix = job.params["to"]
     there = objects(place, prefix)
-    assert job.state in ("done", "errors"), job.sentence
+    assert job.state in ("done", "errors"), job.message
     manifest_key = job.result["manifest"]["key"].removeprefix(f"{prefix}/")
     manifest = json.loads(b"".join(place.open(prefix).read(manifest_key)))
     assert there.pop(manifest_key) == (job.result["manifest"]["size"], job.result["manifest"]["sha256"])
     verified = {item["key"].removeprefix(f"{prefix}/"): (item["size"], item["sha256"]) for item in manifest["items"]}
     failed = {item["key"].removeprefix(f"{prefix}/") for item in manifest["failed"]}
     whole = {key: content for key, content in there.items() if expected.get(key) == content}
-    rows = {item.key: item.sentence for item in JobItem.select().where(JobItem.job == job, JobItem.state == "failed")}
+    rows = {item.key: item.message for item in JobItem.select().where(JobItem.job == job, JobItem.state == "failed")}
     assert verified == whole, {key: rows[key] for key in whole.keys() - verified.keys()}
     assert failed == expected.keys() - whole.keys()
     assert rows.keys() == failed
@@ -75,7 +75,7 @@ def export(place: Place, admin: Actor, options: Options = DEFAULT_OPTIONS) -> Jo
     """Start an export of all to a new prefix there."""
     label = f"faults-{next(NUMBERS)}"
     row = storages.add(label, place.provider, prefix=label, secret=place.secret, actor=admin, **place.config)
-    storages.record_test(row.id, state="degraded", sentence="Tested.", create_only=place.create_only)
+    storages.record_test(row.id, state="degraded", message="Tested.", create_only=place.create_only)
     return exports.start("lab/Trial", to=label, actor=admin, options=options)
 
 

@@ -40,7 +40,7 @@ def test_an_export_waits_for_room_and_goes_on(
     worker.start()
     try:
         job = exports.start("lab/Trial", to="mirror", actor=admin)
-        until(lambda: jobs.get(job.id).sentence.startswith(FULL.format(folder=folder)), process=worker)
+        until(lambda: jobs.get(job.id).message.startswith(FULL.format(folder=folder)), process=worker)
         waiting = jobs.get(job.id)
         assert (waiting.state, waiting.failed) == ("waiting", 0)
         assert 0 < waiting.done < NUMBER

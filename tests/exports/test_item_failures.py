@@ -38,7 +38,7 @@ def run_once(job: Job, place: Place) -> Job:
 
 def start(place: Place, label: str, admin: Actor) -> Job:
     row = storages.add(label, place.provider, prefix=label, secret=place.secret, actor=admin, **place.config)
-    storages.record_test(row.id, state="ok", sentence="Tested.", create_only=place.create_only)
+    storages.record_test(row.id, state="ok", message="Tested.", create_only=place.create_only)
     return exports.start("lab/Trial", to=label, actor=admin)
 
 
@@ -83,11 +83,11 @@ def test_a_bucket_that_is_removed_in_the_middle_is_said_once_and_no_object_fails
     fronted = vanishing.place.behind(make_front(place, vanishing))
     job = run_once(start(fronted, "vanishing", admin), fronted)
     assert (job.state, job.failed) == ("failed", 0)
-    assert job.sentence.startswith(("There is no bucket vanishing at", "There is no container vanishing at"))
+    assert job.message.startswith(("There is no bucket vanishing at", "There is no container vanishing at"))
     items = list(JobItem.select().where(JobItem.job == job, JobItem.state != "verified"))
     assert len(items) == NUMBER - job.done
     assert {item.state for item in items} <= {"pending", "sent"}
-    assert 0 < sum(item.sentence != "" for item in items) <= IN_HAND
+    assert 0 < sum(item.message != "" for item in items) <= IN_HAND
     vanishing.make()
     job = run_once(jobs.retry(job.id, actor=admin), fronted)
     assert (job.state, job.done) == ("done", NUMBER)
@@ -121,7 +121,7 @@ def test_an_upload_that_the_store_forgets_is_sent_again_from_its_start(
     fronted = place.behind(make_front(place, forgetting))
     job = run_once(start(fronted, "forgetting", admin), fronted)
     assert (job.state, job.done, job.failed, forgetting.times) == ("waiting", 1, 0, 1)
-    assert "large.bin: The storage has lost the upload, or a part of it" in job.sentence
+    assert "large.bin: The storage has lost the upload, or a part of it" in job.message
     job = run_once(job, fronted)
     assert (job.state, job.done) == ("done", 2)
 
@@ -143,7 +143,7 @@ def test_a_mount_that_goes_and_comes_back_in_the_middle_is_waited_for(
     job = run_once(exports.start("lab/Trial", to="mirror", actor=admin, options=slowly), place)
     other.join()
     assert (job.state, job.failed) == ("waiting", 0)
-    assert "is not there. Mount its disk" in job.sentence
+    assert "is not there. Mount its disk" in job.message
     assert 0 < job.done < NUMBER
     elsewhere.rename(folder)
     Job.update(params={**job.params, "bandwidth": 0}).where(Job.id == job.id).execute()

@@ -44,7 +44,7 @@ def try_then_export(label: str, admin: Actor) -> Job:
 
 def check_that_it_stayed(job: Job) -> None:
     raced = JobItem.get(JobItem.job == job, JobItem.key == KEY)
-    assert (job.state, raced.state, raced.sentence) == ("errors", "failed", KEY_HAS_OTHER_CONTENT)
+    assert (job.state, raced.state, raced.message) == ("errors", "failed", KEY_HAS_OTHER_CONTENT)
 
 
 def makes_it_appear(request: Request, size: int) -> bool:

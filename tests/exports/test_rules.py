@@ -70,7 +70,7 @@ def test_a_condition_in_words_holds_or_not(line: str, holds: bool) -> None:
 def test_a_condition_that_is_not_understood_is_refused_in_a_sentence(line: str, words: str) -> None:
     with pytest.raises(BadValue) as refused:
         conditions.parse(line, field="include_2")
-    assert words in refused.value.sentence
+    assert words in refused.value.message
     assert refused.value.field == "include_2"
 
 
@@ -109,7 +109,7 @@ def test_a_path_is_made_of_clean_segments(template: str, path: str) -> None:
 def test_a_path_that_cannot_be_is_refused_in_a_sentence(template: str, words: str) -> None:
     with pytest.raises(BadValue) as refused:
         key_template.parse(template, field="path_3")
-    assert words in refused.value.sentence
+    assert words in refused.value.message
     assert refused.value.field == "path_3"
 
 

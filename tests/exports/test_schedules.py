@@ -143,10 +143,10 @@ def test_a_time_at_which_the_last_run_still_goes_on_is_left_out_and_says_so(nigh
     assert schedules.sweep() == 0
     row = schedules.get(nightly.id)
     assert (row.state, row.due) == ("on", day(5))
-    assert row.sentence == f"Left out: export {made()[0].id} of the time before was still going on."
+    assert row.message == f"Left out: export {made()[0].id} of the time before was still going on."
     run(made()[0])
     clock(day(5))
-    assert (schedules.sweep(), schedules.get(nightly.id).sentence) == (1, "")
+    assert (schedules.sweep(), schedules.get(nightly.id).message) == (1, "")
 
 
 def test_it_stops_itself_when_its_storage_is_gone(nightly: Schedule, clock: Clock, admin: Actor) -> None:
@@ -156,7 +156,7 @@ def test_it_stops_itself_when_its_storage_is_gone(nightly: Schedule, clock: Cloc
     clock(day(3))
     assert (schedules.sweep(), made()) == (0, [])
     row = schedules.get(nightly.id)
-    assert (row.state, row.due, row.sentence) == (
+    assert (row.state, row.due, row.message) == (
         "stopped",
         None,
         "Stopped by itself: The storage mirror has been removed.",
@@ -172,7 +172,7 @@ def test_it_stops_itself_when_its_storage_is_for_import_only(nightly: Schedule, 
     storages.edit("mirror", mode="import", actor=admin)
     clock(day(3))
     schedules.sweep()
-    assert schedules.get(nightly.id).sentence.startswith("Stopped by itself: mirror is for import only.")
+    assert schedules.get(nightly.id).message.startswith("Stopped by itself: mirror is for import only.")
     storages.edit("mirror", mode="both", actor=admin)
     assert schedules.resume(nightly.id, actor=admin).due == day(4)
 
@@ -239,7 +239,7 @@ def test_what_was_exported_stays_when_a_schedule_is_removed(nightly: Schedule, c
 
 
 @pytest.mark.parametrize(
-    ("line", "sentence"),
+    ("line", "message"),
     [
         ("0 2 * *", "Write five fields"),
         ("* * * * * *", "Write five fields"),
@@ -249,8 +249,8 @@ def test_what_was_exported_stays_when_a_schedule_is_removed(nightly: Schedule, c
         ("58 23,0 * * * " + "*" * 90, "Write five fields"),
     ],
 )
-def test_a_line_of_cron_that_is_none_is_refused(line: str, sentence: str) -> None:
-    with pytest.raises(BadValue, match=sentence):
+def test_a_line_of_cron_that_is_none_is_refused(line: str, message: str) -> None:
+    with pytest.raises(BadValue, match=message):
         cron.parse(line)
 
 
@@ -287,4 +287,4 @@ def test_a_schedule_goes_on_for_a_project_that_was_renamed_and_its_storage_alone
     clock(day(4))
     schedules.sweep()
     assert len(made()) == 1
-    assert "is only for project:lab/Trial" in schedules.get(nightly.id).sentence
+    assert "is only for project:lab/Trial" in schedules.get(nightly.id).message

@@ -51,7 +51,7 @@ def run(job: Job) -> Job:
 
 
 def states(job: Job) -> list[tuple[str, str]]:
-    return [(item.state, item.sentence) for item in exports.items(job.id)]
+    return [(item.state, item.message) for item in exports.items(job.id)]
 
 
 def some_images(project: Project, number: int) -> list[str]:
@@ -72,13 +72,13 @@ def test_each_instance_arrives_at_dcmtk_as_it_is_stored_and_other_files_stay(pro
     with storescp(taken) as port:
         viewer_at(port)
         job = run(start())
-    assert (job.state, job.sentence) == (
+    assert (job.state, job.message) == (
         "done",
         "VIEWER took 3 instances. 1 that no peer takes, or no rule, stayed here.",
     )
     assert data_sets(taken) == {row.sop_uid: row.dataset_digest for row in Instance.select()}
     assert (job.total, job.done, job.failed, exports.view(job)["arrived"], job.result["unmatched"]) == (3, 3, 0, 3, 1)
-    assert sorted({state for state, _sentence in states(job)}) == ["stored", "unmatched"]
+    assert sorted({state for state, _message in states(job)}) == ["stored", "unmatched"]
     assert ("unmatched", "This is no single DICOM object; a peer takes only those.") in states(job)
     row = newest_association()
     assert (row.role, row.outcome, row.counts["store"]["done"]) == ("requestor", "released", 3)
@@ -97,7 +97,7 @@ def test_what_a_peer_takes_in_no_other_way_is_transcoded_and_what_it_takes_in_no
         "failed",
         "VIEWER takes CT Image Storage in none of: Explicit VR Little Endian, Implicit VR Little Endian.",
     ) in states(job)
-    assert job.sentence.startswith("VIEWER took 1 of 2 instances. 1 was not taken. TRIAL1/")
+    assert job.message.startswith("VIEWER took 1 of 2 instances. 1 was not taken. TRIAL1/")
 
 
 def test_a_peer_that_takes_no_class_at_all_is_asked_once_and_every_instance_says_why(project: Project) -> None:
@@ -106,8 +106,8 @@ def test_a_peer_that_takes_no_class_at_all_is_asked_once_and_every_instance_says
         viewer_at(viewer.port)
         job = run(start())
     assert (job.state, job.failed) == ("failed", 4)
-    assert job.sentence.startswith("VIEWER took none of 4 instances. ")
-    assert {sentence.partition(" in none of")[0] for _state, sentence in states(job)} == {
+    assert job.message.startswith("VIEWER took none of 4 instances. ")
+    assert {message.partition(" in none of")[0] for _state, message in states(job)} == {
         "VIEWER takes Secondary Capture Image Storage"
     }
     assert Association.select().where(Association.role == "requestor").count() == 1
@@ -127,7 +127,7 @@ def test_warnings_and_refusals_stand_on_their_instances(project: Project) -> Non
         ("failed", "Refused with status 0124 (it does not allow us this)."),
     ]
     assert (job.state, job.done, job.failed, job.result["warned"]) == ("errors", 2, 3, 1)
-    assert "VIEWER took 2 of 5 instances, 1 of them with a warning. 3 were not taken." in job.sentence
+    assert "VIEWER took 2 of 5 instances, 1 of them with a warning. 3 were not taken." in job.message
 
 
 def test_what_may_pass_is_tried_again_and_only_what_is_left(project: Project) -> None:
@@ -139,7 +139,7 @@ def test_what_may_pass_is_tried_again_and_only_what_is_left(project: Project) ->
         viewer_at(viewer.port)
         job = run(start())
         assert (job.state, job.done) == ("waiting", 1)
-        assert job.sentence.startswith("Refused with status A700 (out of resources). Attempt 1 of 8; the next one in")
+        assert job.message.startswith("Refused with status A700 (out of resources). Attempt 1 of 8; the next one in")
         assert len(viewer.requests) == 4, "three in a row are taken for the whole peer"
         full = False
         job = run(job)
@@ -175,7 +175,7 @@ def test_objects_at_which_a_peer_always_aborts_do_not_keep_the_others_from_their
         assert (job.state, job.done) == ("waiting", 0)
         job = run(job)
         assert (job.state, job.done) == ("waiting", 3)
-    assert job.sentence.startswith("The association ended before the object was answered.")
+    assert job.message.startswith("The association ended before the object was answered.")
 
 
 def test_an_object_at_which_a_peer_dies_spends_an_attempt_though_the_peer_is_away_then(project: Project) -> None:
@@ -193,7 +193,7 @@ def test_an_object_at_which_a_peer_dies_spends_an_attempt_though_the_peer_is_awa
     viewer_at(port)
     job = run(start())
     assert (job.state, job.attempts, job.done) == ("waiting", 1, 0)
-    assert "refuses connections" in job.sentence
+    assert "refuses connections" in job.message
 
 
 def test_a_peer_that_is_away_is_waited_for_and_one_that_turns_us_away_is_not(project: Project) -> None:
@@ -201,8 +201,8 @@ def test_a_peer_that_is_away_is_waited_for_and_one_that_turns_us_away_is_not(pro
     viewer_at(free_port())
     job = run(run(start()))
     assert (job.state, job.attempts, jobs.view(job)["attempts"]) == ("waiting", 0, 2)
-    assert "refuses connections" in job.sentence
-    assert "It is tried again until " in job.sentence
+    assert "refuses connections" in job.message
+    assert "It is tried again until " in job.message
     ae = AE(ae_title="VIEWER")
     ae.require_calling_aet = ["SOMEBODY"]
     ae.add_supported_context(SECONDARY_CAPTURE)
@@ -213,7 +213,7 @@ def test_a_peer_that_is_away_is_waited_for_and_one_that_turns_us_away_is_not(pro
     finally:
         server.shutdown()
     assert job.state == "failed"
-    assert job.sentence.startswith("VIEWER rejected the association (1/1/3): it does not know our AE title PORTICO.")
+    assert job.message.startswith("VIEWER rejected the association (1/1/3): it does not know our AE title PORTICO.")
     with destination() as viewer:
         peers.edit("VIEWER", port=viewer.port, actor=operator())
         job = run(jobs.retry(job.id, actor=operator()))
@@ -243,7 +243,7 @@ def test_only_one_study_and_one_form_of_each_object_is_sent(project: Project) ->
         viewer_at(viewer.port)
         job = run(start(study=str(ds.StudyInstanceUID)))
         assert list(viewer.digests) == [str(ds.SOPInstanceUID)]
-    left = [sentence for state, sentence in states(job) if state == "unmatched"]
+    left = [message for state, message in states(job) if state == "unmatched"]
     assert left == [send_plan.OTHER_FORM]
     assert (job.total, job.what) == (1, f"neuro/TRIAL1, study {ds.StudyInstanceUID} to VIEWER")
     with pytest.raises(Missing, match=r"There is no study \'9\.9\' in this project"):
@@ -259,7 +259,7 @@ def test_a_byte_that_changed_in_the_archive_is_not_sent(project: Project, dimse_
     with destination() as viewer:
         viewer_at(viewer.port)
         job = run(start())
-    assert [state for state, _sentence in states(job)] == ["failed", "stored"]
+    assert [state for state, _message in states(job)] == ["failed", "stored"]
     assert "stored bytes are not those that were received." in states(job)[0][1]
     assert len(viewer.requests) == 1
 
@@ -272,7 +272,7 @@ def test_a_dry_run_to_a_peer_counts_patients_and_starts_the_send(project: Projec
         tried = exports.dry_run("neuro/TRIAL1", to="peer/VIEWER", actor=operator())
         runs.perform(tried.id, lambda this: dry_run.run(this, destination=None))
         tried = jobs.get(tried.id)
-        assert (tried.state, tried.sentence) == ("done", "3 of 3 objects would be sent.")
+        assert (tried.state, tried.message) == ("done", "3 of 3 objects would be sent.")
         assert (tried.result["patients"], exports.view(tried)["found"]) == (1, {"pending": 3, "unmatched": 1})
         assert tried.result["classes"] == {SECONDARY_CAPTURE: 3}
         job = exports.start_after_dry_run(tried.id, confirmed=True, actor=operator())
@@ -296,7 +296,7 @@ def test_nothing_is_sent_while_dimse_is_off_or_the_peer_is_disabled_or_gone(proj
     peers.disable("VIEWER", actor=operator())
     with pytest.raises(NotAllowed, match="VIEWER is disabled"):
         start()
-    assert run(job).sentence.startswith("VIEWER is disabled.")
+    assert run(job).message.startswith("VIEWER is disabled.")
     peers.enable("VIEWER", actor=operator())
     site_settings.change({"dimse.enabled": False}, actor=operator())
     with pytest.raises(NotAllowed, match="The DIMSE service is off"):
@@ -305,7 +305,7 @@ def test_nothing_is_sent_while_dimse_is_off_or_the_peer_is_disabled_or_gone(proj
     with pytest.raises(BadValue, match="What goes to a peer is not repeated"):
         schedules.add(job.id, "0 2 * * *", confirmed=True, actor=operator())
     peers.remove("VIEWER", actor=operator())
-    assert run(jobs.retry(job.id, actor=operator())).sentence == "The peer has been removed."
+    assert run(jobs.retry(job.id, actor=operator())).message == "The peer has been removed."
 
 
 def test_a_killed_worker_goes_on_and_counts_no_instance_twice(
@@ -357,7 +357,7 @@ def test_a_send_that_is_cancelled_stops_in_the_middle_and_says_how_far_it_was(pr
         runs.perform(job.id, watched)
     job = jobs.get(job.id)
     assert job.state == "cancelled"
-    assert job.sentence.startswith(f"Cancelled after {job.done} of 6")
+    assert job.message.startswith(f"Cancelled after {job.done} of 6")
     assert job.done < 6
 
 

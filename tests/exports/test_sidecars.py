@@ -30,7 +30,7 @@ def test_each_object_has_a_document_beside_it_that_tells_where_it_was_and_how_it
 ) -> None:
     store(an_object(PatientID="P-1", IssuerOfPatientID="HOSP"), project)
     job = run(exports.start("lab/Trial", to="mirror", actor=admin, options=WITH))
-    assert (job.state, job.total, job.done, job.sentence) == (
+    assert (job.state, job.total, job.done, job.message) == (
         "done",
         2,
         2,
@@ -84,7 +84,7 @@ def test_a_document_is_of_the_moment_of_the_plan_whatever_the_rows_say_later(
 ) -> None:
     add_files(acquisition, 1, 10, admin)
     job = exports.start("lab/Trial", to="mirror", actor=admin, options=WITH)
-    runs.perform(job.id, lambda this: plan.plan(this) or runs.RunEnd(state="cancelled", sentence=""))
+    runs.perform(job.id, lambda this: plan.plan(this) or runs.RunEnd(state="cancelled", message=""))
     Subject.update(label="Renamed").execute()
     job = run(jobs.retry(job.id, actor=admin))
     assert job.state == "done"

@@ -116,7 +116,7 @@ def bucket(site: Settings, stores: Running, make_front: Callable[..., Front], ga
     """A storage whose objects stand before the gate."""
     place = stores["moto"].behind(make_front(stores["moto"], gate))
     row = storages.add("bucket", "s3", prefix="threads", secret=place.secret, actor=admin, **place.config)
-    storages.record_test(row.id, state="ok", sentence="Tested.", create_only=True)
+    storages.record_test(row.id, state="ok", message="Tested.", create_only=True)
     return storages.get("bucket")
 
 

@@ -38,7 +38,7 @@ def export(acquisition: Acquisition, mirror: Storage, admin: Actor) -> Job:
 def test_an_export_that_nobody_touched_is_as_it_was_sent(export: Job, admin: Actor) -> None:
     job = run(verify.start(export.id, actor=admin))
     assert (job.state, job.done, job.failed, job.total, job.bytes) == ("done", 6, 0, 6, job.result["bytes"])
-    assert job.sentence == "5 objects are as sent, and so is the manifest; nothing was added."
+    assert job.message == "5 objects are as sent, and so is the manifest; nothing was added."
     assert [row.id for row in verify.for_export(export.id)] == [job.id]
     assert verify.view(job)["ok"] == 6
 
@@ -58,7 +58,7 @@ def test_one_changed_byte_one_missing_and_one_added_object_are_found(export: Job
         f"{HOME}/more/0001.bin": "added",
     }
     assert (job.state, job.done, job.failed, job.total) == ("errors", 4, 3, 6)
-    assert job.sentence.startswith(
+    assert job.message.startswith(
         "Of 5 objects and the manifest: 1 changed, 1 missing, 1 added by somebody else. Trial/S-01/"
     )
 
@@ -101,7 +101,7 @@ def test_a_manifest_whose_row_was_forged_with_it_lacks_the_signature(export: Job
     export.save()
     job = run(verify.start(export.id, actor=admin))
     assert states(job) == {export.result["manifest"]["name"]: "changed"}
-    assert job.sentence.endswith(verify.UNSIGNED)
+    assert job.message.endswith(verify.UNSIGNED)
 
 
 def test_what_other_exports_have_sent_into_the_same_folder_was_not_added_by_somebody(

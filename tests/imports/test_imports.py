@@ -70,7 +70,7 @@ def ended(job: Job) -> dict[str, str]:
 
 
 def reasons(job: Job) -> dict[str, str]:
-    return {item.key: item.sentence for item in exports.items(job.id, state="failed")}
+    return {item.key: item.message for item in exports.items(job.id, state="failed")}
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_by_headers_dicom_comes_in_as_by_c_store_and_nothing_else(
     assert states == {"a/empty": "failed", "a/cut.dcm": "failed", "a/notes.txt": "failed"}
     assert all("no DICOM object" in reason for reason in reasons(job).values())
     assert (job.state, job.total, job.done, job.failed) == ("errors", 5, 2, 3)
-    assert job.sentence.startswith("5 objects: 1 new, 1 here already, 3 refused. a/")
+    assert job.message.startswith("5 objects: 1 new, 1 here already, 3 refused. a/")
     file = File.get()
     assert file.blob.digest == hashlib.sha256(ct).hexdigest()
     assert (file.origin_type, file.origin_id, file.origin_via) == ("user", "1", f"import {job.id} from inbox")
@@ -151,7 +151,7 @@ def test_by_path_every_file_comes_into_the_containers_that_its_folders_name(
         "S-01/Visit 1/T1/deeper/scan.bin": "failed",
         "S-02/skip.tmp": "unmatched",
     }
-    assert job.sentence.endswith("It lies deeper than {subject}/{session}/{acquisition}/{file}.")
+    assert job.message.endswith("It lies deeper than {subject}/{session}/{acquisition}/{file}.")
     assert [row.label for row in Subject.select().order_by(Subject.id)] == ["S-01", "S-02"]
     assert [row.label for row in Session.select().order_by(Session.id)] == ["Visit 1", "Visit 2"]
     notes = File.get(File.name == "notes.txt")
@@ -202,7 +202,7 @@ def test_a_dry_run_finds_what_the_objects_of_one_import_are_to_each_other_as_the
     tried = run(imports.dry_run(wanted(), actor=admin))
 
     assert Counter(ended(tried).values()) == {"new": 5, "conflict": 3, "alternate": 1, "same": 2}
-    said = " ".join(item.sentence for item in exports.items(tried.id))
+    said = " ".join(item.message for item in exports.items(tried.id))
     assert "has the same SOP Instance UID, and other content." in said
     assert "another PatientID." in said
     assert "another study." in said
@@ -263,7 +263,7 @@ def run_listing(job: Job, names: list[str]) -> None:
 
 def _list_only(this: runs.Run) -> runs.RunEnd:
     plan.create_items(this, destinations.open_storage(this.job))
-    return runs.RunEnd(sentence="")
+    return runs.RunEnd(message="")
 
 
 def test_bytes_that_are_no_text_in_a_name_are_told_and_nothing_is_lost_for_them(
@@ -324,7 +324,7 @@ def test_what_cannot_be_imported_is_refused_before_a_job_begins(
 
 def test_by_manifest_without_one_fails_with_the_way_out(project: Project, inbox: Storage, admin: Actor) -> None:
     job = run(imports.start(wanted(by="manifest"), actor=admin))
-    assert (job.state, job.sentence) == (
+    assert (job.state, job.message) == (
         "failed",
         "No manifest of Portico lies there. Import by headers or by path instead.",
     )
@@ -526,7 +526,7 @@ def test_a_manifest_that_says_what_cannot_be_is_named(
     lying(folder, [ENTRY, lie])
     job = run(imports.start(wanted(by="manifest"), actor=admin))
     assert job.state == "failed"
-    assert job.sentence.startswith(f"{MANIFESTS_FOLDER}/1/manifest.json: It is no manifest of Portico")
+    assert job.message.startswith(f"{MANIFESTS_FOLDER}/1/manifest.json: It is no manifest of Portico")
 
 
 BY_EVE = {"origin": {"type": "user", "id": "1", "via": "web", "name": "Eve"}} | dict.fromkeys(

@@ -74,9 +74,9 @@ def test_an_alternate_with_other_pixels_becomes_a_conflict(project: Project) -> 
 def test_an_alternate_of_another_number_of_frames_becomes_a_conflict(project: Project) -> None:
     store_vendor_file("rtdose.dcm", project)
     store_vendor_file("rtdose_rle_1frame.dcm", project)
-    (sentence,) = compared()
-    assert "other content: " in sentence
-    assert "NumberOfFrames" in sentence
+    (message,) = compared()
+    assert "other content: " in message
+    assert "NumberOfFrames" in message
 
 
 def test_one_job_is_asked_for_all_alternates_and_compares_them(project: Project) -> None:
@@ -89,7 +89,7 @@ def test_one_job_is_asked_for_all_alternates_and_compares_them(project: Project)
     job = Job.get_by_id(job.id)
     assert (job.state, job.done) == ("done", 2)
     assert (job.result["alternates"], job.result["conflicts"]) == (2, 0)
-    assert job.sentence == "2 alternates compared: 2 stay alternates, 0 differ and are held."
+    assert job.message == "2 alternates compared: 2 stay alternates, 0 differ and are held."
 
 
 def test_an_alternate_that_is_trashed_meanwhile_is_left_out_and_the_next_one_compared(
@@ -153,5 +153,5 @@ def test_pixels_that_break_a_decoder_end_one_comparison_and_cost_no_memory(
 def test_a_lossy_alternate_is_compared_by_its_elements_alone(project: Project) -> None:
     store_vendor_file("SC_ybr_full_422_uncompressed.dcm", project)
     store_vendor_file("SC_rgb_dcmtk_+eb+cy+n2.dcm", project)
-    (sentence,) = compared()
-    assert sentence == alternates.SAME_CONTENT or "other content" in sentence
+    (message,) = compared()
+    assert message == alternates.SAME_CONTENT or "other content" in message

@@ -47,7 +47,7 @@ def test_pixels_in_two_transfer_syntaxes_are_not_compared_and_both_are_named(pro
         incoming.commit()
     found = comparison.compare(*two_files())
     assert found.headline == "No element differs; the pixel data are not compared"
-    assert found.pixels_sentence == (
+    assert found.pixels_message == (
         "Not compared: here they are in Explicit VR Little Endian, held in Implicit VR Little Endian."
     )
 

@@ -49,7 +49,7 @@ def places(project: Project, admin: Actor) -> tuple[int, int]:
 def twice(places: tuple[int, int], admin: Actor) -> tuple[int, int]:
     """The numbers of the two files."""
     first, second = (upload(CT, place, "ct.dcm", actor=admin) for place in places)
-    assert (first.outcome, second.outcome, second.sentence) == ("stored", "stored", index.IN_TWO_PLACES)
+    assert (first.outcome, second.outcome, second.message) == ("stored", "stored", index.IN_TWO_PLACES)
     return first.file_id, second.file_id
 
 

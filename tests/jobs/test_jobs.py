@@ -143,7 +143,7 @@ def test_the_sweep_rings_for_each_due_row_and_for_no_other(changes: dict[str, An
 )
 def test_a_row_that_was_written_while_the_clock_was_ahead_is_run(changes: dict[str, Any], site: Settings) -> None:
     job = a_job(**changes)
-    runs.perform(job.id, lambda _run: RunEnd(sentence="Done."))
+    runs.perform(job.id, lambda _run: RunEnd(message="Done."))
     assert jobs.get(job.id).state == "done"
 
 
@@ -159,7 +159,7 @@ def test_the_sweep_fails_what_a_dead_listener_left(queue: Valkey) -> None:
     assert jobs.get(job.id).state == "running"
     Job.update(**leases.columns(timedelta(seconds=-1))).execute()
     sweep.sweep()
-    assert (jobs.get(job.id).state, jobs.get(job.id).sentence) == ("failed", "The listener stopped in the middle.")
+    assert (jobs.get(job.id).state, jobs.get(job.id).message) == ("failed", "The listener stopped in the middle.")
 
 
 def test_a_job_of_the_listener_runs_at_once_and_is_rung_for_by_nobody(queue: Valkey) -> None:
@@ -175,9 +175,9 @@ def test_a_job_of_the_listener_runs_at_once_and_is_rung_for_by_nobody(queue: Val
 
 def test_a_run_ends_its_job_in_a_sentence(site: Settings) -> None:
     job = a_job()
-    runs.perform(job.id, lambda _run: RunEnd(sentence="Good.", result={"number": 1}))
+    runs.perform(job.id, lambda _run: RunEnd(message="Good.", result={"number": 1}))
     job = jobs.get(job.id)
-    assert (job.state, job.sentence, job.result["number"], job.lease) == ("done", "Good.", 1, None)
+    assert (job.state, job.message, job.result["number"], job.lease) == ("done", "Good.", 1, None)
     assert job.started <= job.ended
 
 
@@ -206,13 +206,13 @@ def test_what_may_pass_is_tried_again_later_and_later(site: Settings) -> None:
         runs.perform(job.id, fail(Unreachable("The storage does not answer.")))
         job = jobs.get(job.id)
         assert job.state == "waiting"
-        assert job.sentence.startswith(f"The storage does not answer. Attempt {attempt} of 8; the next one in ")
+        assert job.message.startswith(f"The storage does not answer. Attempt {attempt} of 8; the next one in ")
         waits.append(round((job.due - now()).total_seconds()))
     assert waits == [10, 20, 40, 80, 160, 320, 600]
     Job.update(due=now()).execute()
     runs.perform(job.id, fail(Unreachable("The storage does not answer.")))
     job = jobs.get(job.id)
-    assert (job.state, job.sentence) == ("failed", "The storage does not answer. Given up after 8 attempts.")
+    assert (job.state, job.message) == ("failed", "The storage does not answer. Given up after 8 attempts.")
 
 
 def test_progress_forgives_earlier_attempts(site: Settings) -> None:
@@ -223,13 +223,13 @@ def test_progress_forgives_earlier_attempts(site: Settings) -> None:
         raise Unreachable("It went away.")
 
     runs.perform(job.id, work)
-    assert jobs.get(job.id).sentence == "It went away. Attempt 1 of 8; the next one in 10 s."
+    assert jobs.get(job.id).message == "It went away. Attempt 1 of 8; the next one in 10 s."
 
 
 def test_what_is_permanent_fails_at_once(site: Settings) -> None:
     job = a_job()
     runs.perform(job.id, fail(Damaged("It is broken.")))
-    assert (jobs.get(job.id).state, jobs.get(job.id).sentence) == ("failed", "It is broken.")
+    assert (jobs.get(job.id).state, jobs.get(job.id).message) == ("failed", "It is broken.")
 
 
 def test_a_defect_of_ours_fails_the_job_and_is_not_swallowed(site: Settings) -> None:
@@ -237,20 +237,20 @@ def test_a_defect_of_ours_fails_the_job_and_is_not_swallowed(site: Settings) -> 
     with pytest.raises(ZeroDivisionError):
         runs.perform(job.id, fail(ZeroDivisionError("secret detail")))
     job = jobs.get(job.id)
-    assert (job.state, job.sentence) == ("failed", "It stopped on a defect of ours (ZeroDivisionError). See the log.")
+    assert (job.state, job.message) == ("failed", "It stopped on a defect of ours (ZeroDivisionError). See the log.")
 
 
 def test_a_run_that_takes_too_long_says_so(site: Settings) -> None:
     job = a_job("echo")
     runs.perform(job.id, fail(job_queue.TimedOut("RQ's words")))
-    assert jobs.get(job.id).sentence == "It took longer than such a job may. Run it again."
+    assert jobs.get(job.id).message == "It took longer than such a job may. Run it again."
 
 
 def test_a_job_whose_runs_die_without_a_word_is_given_up(site: Settings) -> None:
     job = a_job("echo", state="running", attempts=1, holder="dead", lease=timedelta(seconds=-1))
     runs.perform(job.id, fail(AssertionError("it ran")))
     job = jobs.get(job.id)
-    assert (job.state, job.sentence) == ("failed", "The worker that ran it died once. See the log, then run it again.")
+    assert (job.state, job.message) == ("failed", "The worker that ran it died once. See the log, then run it again.")
 
 
 def test_a_run_that_comes_back_late_writes_nothing(site: Settings) -> None:
@@ -271,7 +271,7 @@ def test_a_run_that_has_lost_its_row_does_not_end_the_job(site: Settings) -> Non
 
     def work(_run: Run) -> RunEnd:
         Job.update(holder="another").execute()
-        return RunEnd(sentence="Done.")
+        return RunEnd(message="Done.")
 
     runs.perform(job.id, work)
     assert jobs.get(job.id).state == "running"
@@ -279,7 +279,7 @@ def test_a_run_that_has_lost_its_row_does_not_end_the_job(site: Settings) -> Non
 
 def test_a_waiting_job_is_cancelled_at_once(site: Settings, admin: Actor) -> None:
     job = jobs.cancel(a_job().id, actor=admin)
-    assert (job.state, job.sentence) == ("cancelled", "Cancelled by admin@site.example before it began.")
+    assert (job.state, job.message) == ("cancelled", "Cancelled by admin@site.example before it began.")
     assert Audit.get(Audit.action == "job:cancelled").target_id == str(job.id)
 
 
@@ -295,7 +295,7 @@ def test_a_running_job_is_cancelled_when_its_run_looks(site: Settings, admin: Ac
 
     runs.perform(job.id, work)
     cancelled = jobs.get(job.id)
-    assert (cancelled.state, cancelled.sentence) == ("cancelled", "Cancelled after 4 of 10; what is done stays.")
+    assert (cancelled.state, cancelled.message) == ("cancelled", "Cancelled after 4 of 10; what is done stays.")
     assert Audit.select().where(Audit.action == "job:cancelled").count() == 1
 
 
@@ -326,7 +326,7 @@ def test_only_an_admin_cancels_and_retries(site: Settings) -> None:
 
 def test_jobs_are_listed_newest_first_in_parts_and_by_state_and_words(site: Settings) -> None:
     for state in ("waiting", "running", "done", "failed"):
-        a_job(state=state, sentence=f"It is {state} 100% sure")
+        a_job(state=state, message=f"It is {state} 100% sure")
     assert [job.state for job in jobs.list_recent()] == ["failed", "done", "running", "waiting"]
     assert [job.state for job in jobs.list_recent(limit=2)] == ["failed", "done"]
     assert [job.state for job in jobs.list_recent(limit=2, before=jobs.list_recent(limit=2)[-1].id)] == [
@@ -352,7 +352,7 @@ def test_a_lease_is_renewed_while_the_work_goes_on(site: Settings) -> None:
 
     def work(run: Run) -> RunEnd:
         until(lambda: jobs.get(job.id).lease > run.job.lease)
-        return RunEnd(sentence="Done.")
+        return RunEnd(message="Done.")
 
     runs.perform(job.id, work)
     assert jobs.get(job.id).state == "done"

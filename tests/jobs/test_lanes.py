@@ -127,9 +127,9 @@ def test_a_long_job_of_the_short_lane_lets_others_go_first_and_goes_on(
 
     runs.perform(job.id, work, beat=0.02)
     left = jobs.get(job.id)
-    assert (left.state, left.done, left.holder, left.sentence) == ("waiting", 1, "", SHORTER_JOBS_FIRST)
+    assert (left.state, left.done, left.holder, left.message) == ("waiting", 1, "", SHORTER_JOBS_FIRST)
     assert "tries" not in left.result
-    runs.perform(job.id, lambda _run: RunEnd(sentence="Done."))
+    runs.perform(job.id, lambda _run: RunEnd(message="Done."))
     assert jobs.get(job.id).state == "done"
 
 

@@ -64,15 +64,15 @@ def test_a_job_whose_worker_died_goes_on_after_its_lease_wherever_the_clock_went
     job = taken_by_a_worker()
     set_clock(jump)
     assert sweep.sweep() == 0
-    runs.perform(job.id, lambda _run: RunEnd(sentence="It ran beside the first."))
+    runs.perform(job.id, lambda _run: RunEnd(message="It ran beside the first."))
     assert jobs.get(job.id).state == "running"
 
     later(LEASE)
     if not jump:
         set_clock(LEASE)  # by which time RQ has heard nothing either
     assert sweep.sweep() == 1
-    runs.perform(job.id, lambda _run: RunEnd(sentence="Done."))
-    assert jobs.get(job.id).sentence == "Done."
+    runs.perform(job.id, lambda _run: RunEnd(message="Done."))
+    assert jobs.get(job.id).message == "Done."
 
 
 def test_what_ran_before_a_restart_of_the_machine_goes_on_at_once(
@@ -82,7 +82,7 @@ def test_what_ran_before_a_restart_of_the_machine_goes_on_at_once(
     assert sweep.sweep() == 0
     monkeypatch.setattr(leases, "boot_id", lambda: "the next one")
     assert sweep.sweep() == 1
-    runs.perform(job.id, lambda _run: RunEnd(sentence="Done."))
+    runs.perform(job.id, lambda _run: RunEnd(message="Done."))
     assert jobs.get(job.id).state == "done"
 
 
@@ -104,7 +104,7 @@ def test_a_job_that_was_asked_for_before_the_clock_was_set_back_does_not_wait_fo
     job = a_job()
     set_clock(-HALF_AN_HOUR)
     assert sweep.sweep() == 1
-    runs.perform(job.id, lambda _run: RunEnd(sentence="Done."))
+    runs.perform(job.id, lambda _run: RunEnd(message="Done."))
     assert jobs.get(job.id).state == "done"
 
 
@@ -120,11 +120,11 @@ def test_a_run_that_was_stopped_for_longer_than_its_lease_sees_before_its_next_s
         assert claims.claim(job.id) is not None
         run.check()
         steps.append("it went on")
-        return RunEnd(sentence="Done twice.")
+        return RunEnd(message="Done twice.")
 
     runs.perform(job.id, work, beat=NEVER)
     assert steps == []
-    assert (jobs.get(job.id).state, jobs.get(job.id).sentence) == ("running", "")
+    assert (jobs.get(job.id).state, jobs.get(job.id).message) == ("running", "")
 
 
 def test_a_run_that_was_stopped_for_long_goes_on_where_nobody_has_taken_its_job(site: Settings, later: Later) -> None:
@@ -135,7 +135,7 @@ def test_a_run_that_was_stopped_for_long_goes_on_where_nobody_has_taken_its_job(
         run.check()
         run.write(done=1)
         assert leases.is_live(jobs.get(job.id))
-        return RunEnd(sentence="Done.")
+        return RunEnd(message="Done.")
 
     runs.perform(job.id, work, beat=NEVER)
     assert jobs.get(job.id).state == "done"

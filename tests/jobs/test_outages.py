@@ -75,12 +75,12 @@ def test_a_place_that_is_away_is_tried_less_and_less_often_and_given_up_after_a_
 ) -> None:
     job, waits = a_job(), []
     while (job := attempt(job, away, clock)).state == "waiting":
-        assert job.sentence == f"{SAID} It is tried again until 2026-03-03 20:00 UTC."
+        assert job.message == f"{SAID} It is tried again until 2026-03-03 20:00 UTC."
         waits.append(round((job.due - clock.moment).total_seconds()))
     assert waits[:8] == [10, 10, 20, 40, 80, 160, 320, 600]
     assert max(waits) == 600
     assert (job.state, clock.moment) == ("failed", EVENING + timedelta(hours=24))
-    assert job.sentence == f"{SAID} Given up after 24 hours. Run it again once that is mended."
+    assert job.message == f"{SAID} Given up after 24 hours. Run it again once that is mended."
     assert jobs.view(job)["attempts"] == len(waits) + 1
 
 
@@ -92,7 +92,7 @@ def test_what_a_run_gets_done_begins_the_day_anew(site: Settings, clock: Clock) 
     job = attempt(a_job(total=10), away, clock)
     clock.after(hours=23)
     job = attempt(job, half, clock)
-    assert jobs.view(job)["away"] == {"since": clock.moment, "until": EVENING + timedelta(hours=47), "sentence": SAID}
+    assert jobs.view(job)["away"] == {"since": clock.moment, "until": EVENING + timedelta(hours=47), "message": SAID}
     clock.after(hours=46)
     assert attempt(job, away, clock).state == "waiting"
     clock.after(hours=47)
@@ -134,15 +134,15 @@ def test_a_place_that_is_gone_for_good_fails_at_once(site: Settings, clock: Cloc
 def test_an_object_that_fails_for_itself_has_its_eight_attempts_and_no_day(site: Settings, clock: Clock) -> None:
     """However often the place was away meanwhile."""
     job = a_job(total=1)
-    JobItem.create(job=job, key="a", sentence="It is not kept.")
+    JobItem.create(job=job, key="a", message="It is not kept.")
 
     def work(this: Run) -> RunEnd:
-        return RunEnd(state="errors", sentence=f"{item_runner.settle_unfinished(this, 'is left')} failed.")
+        return RunEnd(state="errors", message=f"{item_runner.settle_unfinished(this, 'is left')} failed.")
 
     for number in range(7):
         job = attempt(attempt(job, away, clock), work, clock)
-        assert job.sentence.startswith(f"1 of 1 is left. a: It is not kept. Attempt {number + 1} of 8")
-    assert attempt(job, work, clock).sentence == "1 failed."
+        assert job.message.startswith(f"1 of 1 is left. a: It is not kept. Attempt {number + 1} of 8")
+    assert attempt(job, work, clock).message == "1 failed."
     assert clock.moment < EVENING + timedelta(hours=2)
 
 
@@ -165,10 +165,10 @@ def patient(job: Job, folder: Path, clock: Clock) -> Job:
         clock.after(days=30 * job.id, hours=hours)
         waiting = run(job)
         assert (waiting.state, waiting.attempts) == ("waiting", 0)
-        assert "is not there. Mount its disk" in waiting.sentence
+        assert "is not there. Mount its disk" in waiting.message
     elsewhere.rename(folder)
     ended = run(job)
-    assert ended.state in ("done", "failed"), ended.sentence
+    assert ended.state in ("done", "failed"), ended.message
     return ended
 
 

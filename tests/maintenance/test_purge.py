@@ -251,7 +251,7 @@ def test_by_its_age_a_thing_is_purged_and_its_bytes_go_seven_days_later(study: S
 
     done = Job.get_by_id(job.id)
     assert (done.state, done.done, File.select().count(), Trash.select().count()) == ("done", 3, 0, 0)
-    assert f"back on {now() + timedelta(days=7):%Y-%m-%d}" in done.sentence
+    assert f"back on {now() + timedelta(days=7):%Y-%m-%d}" in done.message
     assert {row.state for row in PurgedRecord.select()} == {"marked"}
     with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
         assert content.digest() == blob.digest  # a database of yesterday finds it
@@ -286,7 +286,7 @@ def test_much_is_purged_by_a_job_some_files_at_a_time(project: Project, admin: A
     with pytest.raises(Busy, match=r"is at it \(purge\)"):
         trash.restore(thrown.id, actor=admin)
     runs.perform(job.id, purge.run)
-    assert Job.get_by_id(job.id).sentence.startswith(f"{trash.MAX_FILES_PURGED_NOW + 2:,} files are purged")
+    assert Job.get_by_id(job.id).message.startswith(f"{trash.MAX_FILES_PURGED_NOW + 2:,} files are purged")
     assert File.select().count() == 0
 
 

@@ -105,7 +105,7 @@ def test_a_quarantined_record_is_tried_again_by_reindex_alone(project: Project) 
 
     report = reindex.run()
 
-    assert [(left["record"], left["sentence"]) for left in report.not_restored] == [
+    assert [(left["record"], left["message"]) for left in report.not_restored] == [
         (row.id, "Reading it failed (KeyError).")
     ]
     assert QuarantinedRecord.get().message == "Reading it failed (KeyError)."

@@ -105,7 +105,7 @@ def test_the_sums_of_days_have_a_page(visitor: Visitor) -> None:
 def test_callers_and_hours_go_by_the_ages_of_the_settings(admin: Actor) -> None:
     for days in (10, 40):
         moment = now() - timedelta(days=days)
-        named = {"called": "X", "address": "10.0.0.1", "reason": "unknown", "sentence": ""}
+        named = {"called": "X", "address": "10.0.0.1", "reason": "unknown", "message": ""}
         Caller.create(calling=f"C{days}", last=moment, **named)
         Hourly.create(kind="refused", hour=moment, number=days)
     drop()
@@ -187,7 +187,7 @@ def test_of_an_export_stays_what_lies_there_by_it_alone(
 
     check = verify.start(first.id, actor=admin)
     run(check)
-    assert jobs.get(check.id).sentence == "3 objects are as sent, and so is the manifest; nothing was added."
+    assert jobs.get(check.id).message == "3 objects are as sent, and so is the manifest; nothing was added."
     mirror.delete_instance()
     drop()
     assert items(first) == []
@@ -204,7 +204,7 @@ def test_without_its_list_and_its_manifest_an_export_cannot_be_verified_and_says
     (folder / jobs.get(export.id).result["manifest"]["name"]).unlink()
     check = verify.start(export.id, actor=admin)
     run(check)
-    assert jobs.get(check.id).sentence == (
+    assert jobs.get(check.id).message == (
         "The manifest is missing or changed, and the site's own list was dropped by its age."
     )
 
@@ -215,14 +215,14 @@ def test_a_schedule_keeps_the_last_time_that_it_was_due(
     tried = exports.dry_run("lab/Trial", to="mirror", actor=admin)
     schedule: Schedule = schedules.add(tried.id, "0 2 * * *", confirmed=True, actor=admin)
     for days in (200, 100, 95):
-        ScheduleRun.create(schedule=schedule, due=now() - timedelta(days=days), sentence="Left out.")
+        ScheduleRun.create(schedule=schedule, due=now() - timedelta(days=days), message="Left out.")
     going_on = a_job("export", state="running")
     ScheduleRun.create(schedule=schedule, due=now() - timedelta(days=150), job=going_on)
-    ScheduleRun.create(schedule=schedule, due=now() - timedelta(days=92), sentence="The last one.")
+    ScheduleRun.create(schedule=schedule, due=now() - timedelta(days=92), message="The last one.")
     drop()
     rows = ScheduleRun.select().order_by(ScheduleRun.id)
-    assert [(row.job_id, row.sentence) for row in rows] == [(going_on.id, ""), (None, "The last one.")]
-    assert schedules.last_runs([schedule])[schedule.id].sentence == "The last one."
+    assert [(row.job_id, row.message) for row in rows] == [(going_on.id, ""), (None, "The last one.")]
+    assert schedules.last_runs([schedule])[schedule.id].message == "The last one."
 
 
 @pytest.mark.usefixtures("site")

@@ -53,14 +53,14 @@ def test_a_segment_that_is_gone_is_named_until_it_is_back(segments: list[Path], 
     expected = f"archive/{segments[1].name} is gone: 3 files lie in it. Restore it from a backup."
     assert told() == [expected]
     assert health.report()["segments"]["problem"] == expected
-    assert [(need.kind, need.sentence, need.urgent) for need in alerts.list_all()] == [
+    assert [(need.kind, need.message, need.urgent) for need in alerts.list_all()] == [
         ("segments", "1 segment of the archive is gone, cut off or damaged", True)
     ]
     found = SegmentProblem.get().found
 
     report = reindex.run()
 
-    assert [(one["segment"], one["files"], one["sentence"]) for one in report.missing] == [
+    assert [(one["segment"], one["files"], one["message"]) for one in report.missing] == [
         (segments[1].name, 3, expected)
     ]
     assert sorted(place["name"] for place in report.damaged) == ["1.2.3.1.dcm", "1.2.3.2.dcm", "1.2.3.3.dcm"]

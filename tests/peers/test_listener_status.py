@@ -19,7 +19,7 @@ def test_the_listener_says_where_it_listens_why_it_cannot_and_that_it_is_gone(di
     assert now().kind == "gone"
     with socket.socket() as other, running(dimse_site):
         until(lambda: now().kind == "on", "it listens")
-        assert now().sentence == f"Listening on 127.0.0.1:{options.get('dimse.port')}"
+        assert now().message == f"Listening on 127.0.0.1:{options.get('dimse.port')}"
         assert now().since is not None
 
         other.bind(("127.0.0.1", 0))
@@ -27,10 +27,10 @@ def test_the_listener_says_where_it_listens_why_it_cannot_and_that_it_is_gone(di
         enable(other.getsockname()[1])
         assert now().kind == "starting"
         until(lambda: now().kind == "failed", "it says that the port is taken")
-        assert "is taken by another program." in now().sentence
+        assert "is taken by another program." in now().message
 
         enable(free_port(), **{"dimse.host": "192.0.2.1"})
-        until(lambda: now().kind == "failed" and "192.0.2.1" in now().sentence, "it says that the address is none")
+        until(lambda: now().kind == "failed" and "192.0.2.1" in now().message, "it says that the address is none")
         enable(free_port())
         until(lambda: now().kind == "on", "it listens again")
         options.change({"dimse.enabled": False}, actor=operator())

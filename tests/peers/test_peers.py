@@ -127,7 +127,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence_and_changes_nothing(
     with pytest.raises(BadValue) as refused:
         add(**{"label": "CT1", **fields})
     assert refused.value.field == field
-    assert said in refused.value.sentence
+    assert said in refused.value.message
     assert (Peer.select().count(), Grant.select().count(), Audit.select().count()) == (0, 0, acts)
     add()
     before = peers.view(peers.get("CT1"))
@@ -215,18 +215,18 @@ def test_only_an_admin_registers_edits_and_removes() -> None:
 
 def test_how_the_last_call_ended_is_kept_with_its_moment() -> None:
     peer = add()
-    peers.record_echo(peer.id, ok=False, sentence="Nothing answers.")
+    peers.record_echo(peer.id, ok=False, message="Nothing answers.")
     first = peers.get("CT1")
-    peers.record_echo(peer.id, ok=False, sentence="Nothing answers still.")
+    peers.record_echo(peer.id, ok=False, message="Nothing answers still.")
     second = peers.get("CT1")
-    assert (second.state, second.sentence, second.since) == ("failed", "Nothing answers still.", first.since)
-    peers.record_echo(peer.id, ok=True, sentence="It answered.")
+    assert (second.state, second.message, second.since) == ("failed", "Nothing answers still.", first.since)
+    peers.record_echo(peer.id, ok=True, message="It answered.")
     assert peers.get("CT1").state == "ok"
     assert peers.get("CT1").since > first.since
 
 
 def knock(calling: str = "NOBODY", **fields: Any) -> None:
-    values: dict[str, Any] = {"called": "PORTICO", "address": "10.0.0.9", "reason": "unknown", "sentence": "Unknown."}
+    values: dict[str, Any] = {"called": "PORTICO", "address": "10.0.0.9", "reason": "unknown", "message": "Unknown."}
     refused_callers.record(calling=calling, **{**values, **fields})
 
 
@@ -260,7 +260,7 @@ def test_a_registered_caller_that_is_refused_again_is_shown_again() -> None:
 
 
 def test_who_tries_many_titles_fills_no_disk() -> None:
-    same = {"called": "P", "address": "10.0.0.9", "reason": "unknown", "sentence": ""}
+    same = {"called": "P", "address": "10.0.0.9", "reason": "unknown", "message": ""}
     Caller.insert_many(
         [{"calling": f"T{number}", **same} for number in range(refused_callers.MAX_REFUSED_CALLERS + 5)]
     ).execute()
@@ -288,7 +288,7 @@ def test_an_association_of_a_process_that_is_gone_reads_lost() -> None:
     assert associations.mark_lost() == 0
     counts = {"echo": {"done": 1, "failed": 0}}
     associations.close(
-        associations.Progress(association_id=ours, counts=counts, size=7), outcome="released", sentence=""
+        associations.Progress(association_id=ours, counts=counts, size=7), outcome="released", message=""
     )
     views = [associations.view(one) for one in associations.list_recent()]
     assert [(view["outcome"], view["counts"], view["bytes"]) for view in views] == [

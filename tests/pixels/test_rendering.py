@@ -93,7 +93,7 @@ def test_monochrome1_is_shown_with_its_lowest_value_bright(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "frame", "sentence"),
+    ("name", "frame", "message"),
     [
         ("test-SR.dcm", 0, "no picture"),
         ("rtplan.dcm", 0, "no picture"),
@@ -103,8 +103,8 @@ def test_monochrome1_is_shown_with_its_lowest_value_bright(tmp_path: Path) -> No
         ("CT_small.dcm", -1, "has 1 frames"),
     ],
 )
-def test_what_has_no_picture_says_so(name: str, frame: int, sentence: str) -> None:
-    with pytest.raises(Unrenderable, match=sentence):
+def test_what_has_no_picture_says_so(name: str, frame: int, message: str) -> None:
+    with pytest.raises(Unrenderable, match=message):
         render(vendor_file(name), frame)
 
 

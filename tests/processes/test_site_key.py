@@ -90,7 +90,7 @@ def test_with_a_new_key_what_is_lost_is_marked_and_the_rest_works(furnished: Por
     assert (view["replaced"], view["device_keys"], view["storages"]) == (True, 1, ["Bucket"])
     told = {row["label"]: row for row in furnished.ok("storage", "list")}
     assert (told["Bucket"]["state"], told["Disk"]["state"]) == ("failed", "untested")
-    assert "Enter the secret again" in told["Bucket"]["sentence"]
+    assert "Enter the secret again" in told["Bucket"]["message"]
     with models.connection():
         assert not models.ApiKey.select().where(models.ApiKey.revoked.is_null()).exists()
         assert models.Audit.select().where(models.Audit.action == "site_key:replaced").count() == 1

@@ -27,7 +27,7 @@ def test_a_new_device_names_who_added_it_and_can_do_nothing_yet(visitor: Visitor
 
 
 @pytest.mark.parametrize(
-    ("label", "kind", "sentence"),
+    ("label", "kind", "message"),
     [
         ("", "", "The label has at least one visible character."),
         ("   ", "", "The label has at least one visible character."),
@@ -38,10 +38,10 @@ def test_a_new_device_names_who_added_it_and_can_do_nothing_yet(visitor: Visitor
         ("fine", "toaster", "The type of a device is one of"),
     ],
 )
-def test_a_bad_device_is_refused(visitor: Visitor, admin: Actor, label: str, kind: str, sentence: str) -> None:
+def test_a_bad_device_is_refused(visitor: Visitor, admin: Actor, label: str, kind: str, message: str) -> None:
     devices.add("taken", actor=admin)
 
-    refusal(visitor.post("/interfaces/devices/new", {"label": label, "type": kind}), sentence)
+    refusal(visitor.post("/interfaces/devices/new", {"label": label, "type": kind}), message)
 
     assert len(devices.list_all()) == 1
 
@@ -63,7 +63,7 @@ def test_a_key_is_shown_once_and_works(visitor: Visitor, admin: Actor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expires", "sentence"),
+    ("name", "expires", "message"),
     [
         ("", "2027-06-30", "The name has at least one visible character."),
         ("key", "", "Choose a day."),
@@ -75,11 +75,11 @@ def test_a_key_is_shown_once_and_works(visitor: Visitor, admin: Actor) -> None:
     ],
 )
 def test_a_bad_key_is_refused_and_none_is_made(
-    visitor: Visitor, admin: Actor, name: str, expires: str, sentence: str
+    visitor: Visitor, admin: Actor, name: str, expires: str, message: str
 ) -> None:
     device = devices.add("importer", actor=admin)
 
-    refusal(visitor.post(f"/interfaces/devices/{device.id}/keys", {"name": name, "expires": expires}), sentence)
+    refusal(visitor.post(f"/interfaces/devices/{device.id}/keys", {"name": name, "expires": expires}), message)
 
     assert api_keys.for_device(device) == []
 

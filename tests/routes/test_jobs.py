@@ -29,10 +29,10 @@ def export(app: object, admin: Actor) -> Job:
                 size=1000 + number,
                 digest="ab" * 32,
                 state="failed" if failed else "verified",
-                sentence="=1+1 <b>refused</b>" if failed else "",
+                message="=1+1 <b>refused</b>" if failed else "",
                 attempts=int(failed),
             )
-        Job.update(state="errors", ended=now(), done=118, failed=2, sentence="118 of 120.").where(
+        Job.update(state="errors", ended=now(), done=118, failed=2, message="118 of 120.").where(
             Job.id == job.id
         ).execute()
     return jobs.get(job.id)
@@ -71,7 +71,7 @@ def test_a_report_has_every_item_that_the_page_was_narrowed_to(visitor: Visitor,
         "bytes": 1003,
         "sha256": "ab" * 32,
         "attempts": 1,
-        "sentence": "=1+1 <b>refused</b>",
+        "message": "=1+1 <b>refused</b>",
     }
     assert visitor.get("/jobs/999/report.jsonl").status_code == 404
 
@@ -85,13 +85,13 @@ def test_each_attempt_says_when_it_was_and_how_it_ended(visitor: Visitor, admin:
 
     runs.perform(job.id, fails)
     Job.update(due=now()).where(Job.id == job.id).execute()
-    runs.perform(job.id, lambda _run: RunEnd(sentence="All arrived."))
+    runs.perform(job.id, lambda _run: RunEnd(message="All arrived."))
 
     page = text_of(visitor.get(f"/jobs/{job.id}").text)
     assert (
         page.index("All arrived.") < page.index("Attempts") < page.index("The storage does not answer. Attempt 1 of 8")
     )
-    assert [set(one) for one in jobs.get(job.id).result["tries"]] == [{"began", "ended", "sentence"}] * 2
+    assert [set(one) for one in jobs.get(job.id).result["tries"]] == [{"began", "ended", "message"}] * 2
 
 
 def test_a_job_that_waits_says_why_and_until_when_and_is_tried_now(visitor: Visitor, admin: Actor) -> None:
@@ -118,9 +118,9 @@ def test_a_worker_that_died_is_an_attempt_too(visitor: Visitor, admin: Actor) ->
     claims.claim(job.id)
     Job.update(lease=0).where(Job.id == job.id).execute()
 
-    runs.perform(job.id, lambda _run: RunEnd(sentence="All arrived."))
+    runs.perform(job.id, lambda _run: RunEnd(message="All arrived."))
 
-    said = [one["sentence"] for one in jobs.get(job.id).result["tries"]]
+    said = [one["message"] for one in jobs.get(job.id).result["tries"]]
     assert said == ["The worker that ran it died.", "All arrived."]
 
 

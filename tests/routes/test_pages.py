@@ -203,7 +203,7 @@ def test_what_waits_for_an_admin_stands_on_each_page(visitor: Visitor, admin: Ac
     assert "Waits for you" not in visitor.get("/jobs/").text
 
     storage = storages.add("mirror", "fs", path=str(runtime.current().storage_roots[0] / "mirror"), actor=admin)
-    storages.record_test(storage.id, state="failed", sentence="It is full.")
+    storages.record_test(storage.id, state="failed", message="It is full.")
 
     assert "External storage mirror failed" in visitor.get("/jobs/").text
 

@@ -66,7 +66,7 @@ def test_the_page_of_a_peer_says_once_what_it_may_do_in_each_project(
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "sentence"),
+    ("field", "value", "message"),
     [
         ("label", "", "The label has at least one visible character."),
         ("label", "Taken", "There is a peer Taken already."),
@@ -93,14 +93,14 @@ def test_the_page_of_a_peer_says_once_what_it_may_do_in_each_project(
     ],
 )
 def test_a_bad_peer_is_refused_beside_its_field_and_values_stay(
-    visitor: Visitor, dimse: None, admin: Actor, field: str, value: str, sentence: str
+    visitor: Visitor, dimse: None, admin: Actor, field: str, value: str, message: str
 ) -> None:
     peers.register("Taken", ae_title="OTHER", addresses=("10.9.9.9",), actor=admin)
     sent = {**PEER, "host": "10.0.4.17", "port": "104", "sees": "some", "our_ae_title": "", field: value}
 
     answer = visitor.post("/interfaces/peers/new", sent)
 
-    refusal(answer, sentence)
+    refusal(answer, message)
     assert f'id="{field}-e"' in answer.text
     assert field == "label" or 'value="Viewer"' in answer.text
     assert len(peers.list_all()) == 1
@@ -224,7 +224,7 @@ def test_the_form_for_a_refused_caller_gives_it_what_it_wanted(visitor: Visitor,
     containers.add_group("neuro", actor=admin)
     containers.add_project("neuro/Brain", "BRAIN", actor=admin)
     wanted = ("echo", "store")
-    told = {"calling": "CT2", "called": "BRAIN", "address": "10.0.4.12", "reason": "unknown", "sentence": "No."}
+    told = {"calling": "CT2", "called": "BRAIN", "address": "10.0.4.12", "reason": "unknown", "message": "No."}
     refused_callers.record(**told, wanted=wanted)  # type: ignore[arg-type]
     [row] = refused_callers.list_all()
 
@@ -250,10 +250,8 @@ def test_the_form_for_a_refused_caller_gives_it_what_it_wanted(visitor: Visitor,
 
 def test_a_refused_caller_is_registered_or_ignored(visitor: Visitor, dimse: None) -> None:
     for title in ("CT2", "NOISE"):
-        sentence = f"{title} is not registered."
-        refused_callers.record(
-            calling=title, called="PORTICO", address="10.0.4.12", reason="unknown", sentence=sentence
-        )
+        message = f"{title} is not registered."
+        refused_callers.record(calling=title, called="PORTICO", address="10.0.4.12", reason="unknown", message=message)
     by_title = {row.calling: row.id for row in refused_callers.list_all()}
     assert "CT2 is not registered." in visitor.get("/interfaces/peers/").text
 
@@ -299,7 +297,7 @@ def test_a_peer_that_gave_no_sign_of_life_for_a_day_is_silent(visitor: Visitor, 
 
 def test_a_silent_peer_whose_last_call_failed_says_both(visitor: Visitor, dimse: None, admin: Actor) -> None:
     peer = peers.register("Viewer", ae_title="VIEWER", addresses=("10.0.4.17",), actor=admin)
-    peers.record_echo(peer.id, ok=False, sentence="Nothing answers on 10.0.4.17:104.")
+    peers.record_echo(peer.id, ok=False, message="Nothing answers on 10.0.4.17:104.")
     assert "Failed 1" in text_of(visitor.get("/interfaces/peers/").text)
     Peer.update(last_seen=now() - timedelta(days=2)).execute()
 

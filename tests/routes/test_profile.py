@@ -85,7 +85,7 @@ def test_a_key_that_ends_within_fourteen_days_waits_for_an_admin(visitor: Visito
 def test_failed_storages_lead_to_the_one_or_to_their_list(visitor: Visitor, admin: Actor) -> None:
     for number in (1, 2):
         storage = storages.add(f"m{number}", "fs", path=str(runtime.current().storage_roots[0] / "x"), actor=admin)
-        storages.record_test(storage.id, state="failed", sentence="It is full.")
+        storages.record_test(storage.id, state="failed", message="It is full.")
         if number == 1:
             page = visitor.get("/jobs/").text
             assert "External storage m1 failed" in text_of(page)
@@ -127,9 +127,9 @@ def test_a_schedule_that_stopped_waits_for_an_admin_and_goes_on_only_where_it_ca
 
 def test_a_disk_that_fills_is_told_before_and_when_it_is_full(app: Flask, site: Settings, visitor: Visitor) -> None:
     free = shutil.disk_usage(site.data).free
-    for reserve, sentence in ((free * 2, "nothing is taken in"), (int(free / 1.5), "The disk is nearly full")):
+    for reserve, message in ((free * 2, "nothing is taken in"), (int(free / 1.5), "The disk is nearly full")):
         runtime.start(replace(site, min_free=reserve))
-        assert sentence in visitor.get("/jobs/").text
+        assert message in visitor.get("/jobs/").text
     runtime.start(site)
     assert alerts.list_all() == []
 

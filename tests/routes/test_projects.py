@@ -38,7 +38,7 @@ def test_a_further_project_goes_into_a_group_that_is_there(visitor: Visitor, adm
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "beside", "sentence"),
+    ("field", "value", "beside", "message"),
     [
         ("code", "", "code", "Choose a group, or enter the code of a new one."),
         ("code", "Neuro Lab", "code", "2 to 32 of the characters"),
@@ -55,14 +55,14 @@ def test_a_further_project_goes_into_a_group_that_is_there(visitor: Visitor, adm
     ],
 )
 def test_a_project_that_does_not_fit_is_refused_beside_its_field_and_no_group_is_left(
-    visitor: Visitor, admin: Actor, field: str, value: str, beside: str, sentence: str
+    visitor: Visitor, admin: Actor, field: str, value: str, beside: str, message: str
 ) -> None:
     containers.add_group("lab", actor=admin)
     containers.add_project("lab/Trial", "TAKEN", actor=admin)
 
     answer = visitor.post("/data/projects/new", {**NEW, field: value})
 
-    refusal(answer, sentence)
+    refusal(answer, message)
     assert f'id="{beside}-e"' in answer.text
     assert (Group.select().count(), Project.select().count()) == (1, 1)
 
@@ -93,7 +93,7 @@ def test_a_project_gets_another_label_and_title_and_its_storages_go_along(visito
 
 
 @pytest.mark.parametrize(
-    ("form", "beside", "sentence"),
+    ("form", "beside", "message"),
     [
         ({"label": "Spine"}, "label", "There is a project neuro/Spine already."),
         ({"label": ""}, "label", "at least one visible character"),
@@ -102,14 +102,14 @@ def test_a_project_gets_another_label_and_title_and_its_storages_go_along(visito
     ],
 )
 def test_a_change_that_does_not_fit_is_refused_and_changes_nothing(
-    visitor: Visitor, admin: Actor, form: dict[str, str], beside: str, sentence: str
+    visitor: Visitor, admin: Actor, form: dict[str, str], beside: str, message: str
 ) -> None:
     project = a_project("Brain", actor=admin)
     containers.add_project("neuro/Spine", "SPINE", actor=admin)
 
     answer = visitor.post(f"/data/projects/{project.id}/edit", {"label": "Brain", "ae_title": "", **form})
 
-    refusal(answer, sentence)
+    refusal(answer, message)
     assert f'id="{beside}-e"' in answer.text
     assert containers.project("neuro/Brain").ae_title is None
     assert "project:changed" not in acts()

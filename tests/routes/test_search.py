@@ -34,7 +34,7 @@ def everything(dimse: None, admin: Actor) -> str:
     peers.register("Reading room", ae_title="VIEWER3", host="10.7.0.3", port=104, actor=admin)
     storages.add("mirror-b", "fs", path=str(current().storage_roots[0] / "b"), actor=admin)
     refused_callers.record(
-        calling="CT9", called="PORTICO", address="10.7.0.9", reason="unknown", sentence="Not registered."
+        calling="CT9", called="PORTICO", address="10.7.0.9", reason="unknown", message="Not registered."
     )
     with writing():
         jobs.create("export", actor=admin, params={"path": "g/p", "to": "x"}, what="neuro/trial-a to mirror-b")

@@ -84,7 +84,7 @@ def test_what_changed_is_told_audited_and_listed_with_before_and_after(visitor: 
 
 
 @pytest.mark.parametrize(
-    ("section", "field", "value", "sentence"),
+    ("section", "field", "value", "message"),
     [
         ("site", "name", "", "The name has between 1 and 100 characters."),
         ("site", "name", "x" * 101, "The name has between 1 and 100 characters."),
@@ -110,13 +110,13 @@ def test_what_changed_is_told_audited_and_listed_with_before_and_after(visitor: 
     ],
 )
 def test_a_bad_setting_is_refused_beside_its_field_and_none_is_changed(
-    visitor: Visitor, section: str, field: str, value: str, sentence: str
+    visitor: Visitor, section: str, field: str, value: str, message: str
 ) -> None:
     before = site_settings.get_all()
 
     answer = visitor.post(f"/settings/{section}", {**SECTIONS[section], field: value})
 
-    refusal(answer, sentence)
+    refusal(answer, message)
     assert f'id="{field}-e"' in answer.text
     assert answer.text.count("autofocus") == 1
     assert site_settings.get_all() == before

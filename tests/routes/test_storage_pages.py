@@ -107,7 +107,7 @@ def test_a_secret_does_not_come_back_with_an_error(visitor: Visitor, provider: s
 
 
 @pytest.mark.parametrize(
-    ("change", "beside", "sentence"),
+    ("change", "beside", "message"),
     [
         ({"bucket": ""}, "bucket", "A bucket has a name of letters"),
         ({"endpoint": "ftp://x"}, "endpoint", "http"),
@@ -119,10 +119,10 @@ def test_a_secret_does_not_come_back_with_an_error(visitor: Visitor, provider: s
     ],
 )
 def test_a_field_of_a_provider_is_refused_beside_it(
-    visitor: Visitor, change: dict[str, str], beside: str, sentence: str
+    visitor: Visitor, change: dict[str, str], beside: str, message: str
 ) -> None:
     answer = visitor.post(NEW, {**S3, **change})
-    refusal(answer, sentence)
+    refusal(answer, message)
     assert f'id="{beside}-e"' in answer.text
     assert 'value="https://s3.site.example:9000"' in answer.text or "endpoint" in change
     assert not Storage.select().exists()
@@ -206,8 +206,8 @@ def furnish(storage: Storage, actor: Actor) -> None:
 
 
 def end_at(job: Job, state: str, moment: object, **sums: int) -> None:
-    result = {"steps": [{"name": "Listed", "state": "ok", "sentence": "7 objects lie there now.", "ms": 3}]}
-    Job.update(state=state, ended=moment, sentence="Every step.", result=result, **sums).where(
+    result = {"steps": [{"name": "Listed", "state": "ok", "message": "7 objects lie there now.", "ms": 3}]}
+    Job.update(state=state, ended=moment, message="Every step.", result=result, **sums).where(
         Job.id == job.id
     ).execute()
 
@@ -216,7 +216,7 @@ def test_the_page_tells_what_its_jobs_were_by_few_statements_on_an_index(
     visitor: Visitor, bucket: Storage, admin: Actor
 ) -> None:
     furnish(bucket, admin)
-    storages.record_test(bucket.id, state="degraded", sentence="It replaced an object.", create_only=False)
+    storages.record_test(bucket.id, state="degraded", message="It replaced an object.", create_only=False)
 
     with statements() as sent:
         page = visitor.get(f"/interfaces/storages/{bucket.id}")
@@ -235,7 +235,7 @@ def test_the_page_tells_what_its_jobs_were_by_few_statements_on_an_index(
 
 
 def test_what_a_storage_holds_and_its_last_month_are_found_by_an_index(bucket: Storage, admin: Actor) -> None:
-    storages.record_test(bucket.id, state="ok", sentence="Fine.")
+    storages.record_test(bucket.id, state="ok", message="Fine.")
     tested = storages.by_id(bucket.id)
     asked = (
         lambda: storage_history.job_totals([bucket.id]),
@@ -306,7 +306,7 @@ def test_removing_names_the_schedules_and_counts_the_imports_that_use_it(
 
 def test_the_list_tells_what_each_holds_and_its_tests(visitor: Visitor, bucket: Storage, admin: Actor) -> None:
     furnish(bucket, admin)
-    storages.record_test(bucket.id, state="ok", sentence="", create_only=True)
+    storages.record_test(bucket.id, state="ok", message="", create_only=True)
     page = text_of(visitor.get("/interfaces/storages/?sort=-tested").text)
     assert "research at s3.site.example:9000" in page
     assert "40,000,000 objects 40 GB" in page

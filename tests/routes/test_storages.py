@@ -76,7 +76,7 @@ def test_a_storage_is_saved_without_a_test_if_one_wants(visitor: Visitor, root: 
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "sentence"),
+    ("field", "value", "message"),
     [
         ("label", "", "The label has at least one visible character."),
         ("label", "taken", "There is a storage taken already."),
@@ -95,7 +95,7 @@ def test_a_storage_is_saved_without_a_test_if_one_wants(visitor: Visitor, root: 
     ],
 )
 def test_a_bad_storage_is_refused_beside_its_field(
-    visitor: Visitor, admin: Actor, root: str, field: str, value: str, sentence: str
+    visitor: Visitor, admin: Actor, root: str, field: str, value: str, message: str
 ) -> None:
     storages.add("taken", "fs", path=f"{root}/taken", actor=admin)
     form = {
@@ -109,7 +109,7 @@ def test_a_bad_storage_is_refused_beside_its_field(
 
     answer = visitor.post("/interfaces/storages/new", {**form, field: value.replace("ROOT", root)})
 
-    refusal(answer, sentence)
+    refusal(answer, message)
     assert f'id="{field}-e"' in answer.text
     assert len(storages.list_all()) == 1
     assert not Job.select().exists()
@@ -294,16 +294,16 @@ def test_the_page_of_a_storage_says_what_its_test_found_only_once(
     told = {"bad": f"Listed: {found}", "warn": found, "ok": whole}[state]
     page, part = f"/interfaces/storages/{row.id}", {"HX-Request": "true", "HX-Request-Type": "partial"}
 
-    storages.record_test(row.id, state="failed", sentence="It was away before.")
+    storages.record_test(row.id, state="failed", message="It was away before.")
     assert text_of(visitor.get(page).text).count("It was away before.") == 1
-    steps = [{"name": "Listed", "state": state, "sentence": "" if state == "ok" else found}]
+    steps = [{"name": "Listed", "state": state, "message": "" if state == "ok" else found}]
     jobs.finish(job, "failed" if state == "bad" else "done", told, steps=steps)
-    storages.record_test(row.id, state={"bad": "failed", "warn": "degraded"}.get(state, state), sentence=told)
+    storages.record_test(row.id, state={"bad": "failed", "warn": "degraded"}.get(state, state), message=told)
 
     for headers in ({}, part):
         said = text_of(visitor.get(page, headers=headers).text)
         assert said.count(whole if state == "ok" else found) == 1
-    storages.record_test(row.id, state="failed", sentence="It is away since.")
+    storages.record_test(row.id, state="failed", message="It is away since.")
     assert text_of(visitor.get(page).text).count("It is away since.") == 1
 
 

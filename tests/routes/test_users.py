@@ -153,7 +153,7 @@ def test_the_same_place_again_only_changes_the_role_and_each_act_is_audited(
 
 
 @pytest.mark.parametrize(
-    ("place", "sentence"),
+    ("place", "message"),
     [
         ("", "Name a group, a project as GROUP/PROJECT, or * for everything."),
         ("nowhere", "There is no group 'nowhere'."),
@@ -164,11 +164,11 @@ def test_the_same_place_again_only_changes_the_role_and_each_act_is_audited(
     ],
 )
 def test_a_place_that_is_none_is_refused_beside_its_field(
-    visitor: Visitor, reader: Visitor, places: None, place: str, sentence: str
+    visitor: Visitor, reader: Visitor, places: None, place: str, message: str
 ) -> None:
     answer = visitor.post(f"/users/{account(reader).id}/grants", {"place": place, "role": "ro"})
 
-    refusal(answer, sentence)
+    refusal(answer, message)
     assert 'id="place-e"' in answer.text
     assert Grant.select().count() == 0
 

@@ -232,7 +232,7 @@ with models.connection():
     try:
         reserve.check()
     except NoSpace as error:
-        print(error.sentence, file=sys.stderr)
+        print(error.message, file=sys.stderr)
 """
 """What `portal status` says of the disks, and what an object that comes in is told."""
 
@@ -252,11 +252,11 @@ def test_notes_are_left_out_and_nothing_else_is(caplog: pytest.LogCaptureFixture
     number = associations.open(peer_id=None, role="acceptor", **call, contexts=[{"name": long}])
     done = associations.Progress(association_id=number, counts={"store": {long: 1}}, size=1)
     associations.refresh([done])
-    associations.close(done, outcome="released", sentence=long)
+    associations.close(done, outcome="released", message=long)
     job = retrieve_jobs.start("get", actor=operator(), what=long, params={}, total=2, association_id=number)
     retrieve_jobs.record_progress(job, [], done=1, failed=0, size=1)
-    retrieve_jobs.finish(job, state="done", sentence="", status=0)
-    refused_callers.record(**call, reason="unknown", sentence=long)
+    retrieve_jobs.finish(job, state="done", message="", status=0)
+    refused_callers.record(**call, reason="unknown", message=long)
     users.sign_in(EMAIL, PASSWORD, address="10.0.0.1" + long)
     assert (number, job) == (0, None)
     assert caplog.text.count("could not be written down, since the disk is full") == 4

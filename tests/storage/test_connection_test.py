@@ -76,7 +76,7 @@ def test_a_bucket_is_tested_step_by_step(place: Place, site: Settings, admin: Ac
     row = storages.by_id(row.id)
     assert (row.state, row.create_only) == ("ok" if place.create_only else "degraded", place.create_only)
     assert job.state == "done"
-    assert ("later one wins" in row.sentence) is not place.create_only
+    assert ("later one wins" in row.message) is not place.create_only
     assert list(place.open("portico").list("portico-test-")) == []
 
 
@@ -108,9 +108,9 @@ def test_a_test_stops_at_the_first_failure_and_says_what_to_do(
     place = names.index(step)
     assert list(states(job).values()) == ["ok"] * place + ["bad"] + ["off"] * (len(names) - place - 1)
     row = storages.by_id(row.id)
-    assert (job.state, row.state, row.sentence) == ("failed", "failed", job.sentence)
-    assert row.sentence.startswith(f"{step}: ")
-    assert words in row.sentence
+    assert (job.state, row.state, row.message) == ("failed", "failed", job.message)
+    assert row.message.startswith(f"{step}: ")
+    assert words in row.message
 
 
 def test_a_store_that_keeps_everything_is_no_failure(
@@ -120,7 +120,7 @@ def test_a_store_that_keeps_everything_is_no_failure(
     front = make_front(juicefs, lambda request: denied if request.method == "DELETE" else None)
     job = test(add(juicefs.behind(front), admin), admin)
     assert (job.state, states(job)["Deleted"]) == ("done", "warn")
-    assert "It keeps what was written" in job.sentence
+    assert "It keeps what was written" in job.message
     for found in juicefs.open("portico").list("portico-test-"):
         juicefs.open("portico").delete(found.key)
 
@@ -156,8 +156,8 @@ def test_a_right_that_is_missing_is_named_at_its_step(
 ) -> None:
     job = test(add(guarded.account(policy(without=right)), admin), admin)
     assert states(job)[step] == state
-    assert words in job.sentence
-    assert not words or right in job.sentence
+    assert words in job.message
+    assert not words or right in job.message
 
 
 def test_a_test_touches_only_its_own_name(
@@ -333,7 +333,7 @@ def test_an_endpoint_that_is_such_an_address_is_not_saved(url: str, site: Settin
 
 def test_a_storage_is_tested_again_after_four_hours(mirror: Storage, site: Settings) -> None:
     assert health.enqueue_due_tests() == 0
-    storages.record_test(mirror.id, state="ok", sentence="Fine.")
+    storages.record_test(mirror.id, state="ok", message="Fine.")
     assert health.enqueue_due_tests() == 0
     Storage.update(tested=now() - health.TEST_INTERVAL - timedelta(seconds=1)).execute()
     assert health.enqueue_due_tests() == 1
@@ -365,7 +365,7 @@ def test_an_export_to_a_storage_that_fails_its_test_copies_nothing(
     runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))
     assert storages.by_id(mirror.id).state == "failed"
     assert not JobItem.select().exists()
-    assert "is not there" in jobs.get(job.id).sentence
+    assert "is not there" in jobs.get(job.id).message
 
 
 @pytest.mark.parametrize("place", ["juicefs", "rgw"], indirect=True)

@@ -48,7 +48,7 @@ def test_each_field_that_does_not_fit_is_named(
     with pytest.raises(BadValues) as caught:
         storages.add("", provider, prefix="/", mode="steal", threads="99", actor=admin, **config)
     assert refused(caught.value) == ["label", "mode", "prefix", "threads", *wrong]
-    assert all(one.sentence in caught.value.sentence for one in caught.value.errors)
+    assert all(one.message in caught.value.message for one in caught.value.errors)
 
 
 def test_one_that_does_not_fit_is_raised_as_it_is(site: Settings, admin: Actor) -> None:

@@ -98,7 +98,7 @@ def test_credentials_that_do_not_fit_are_refused_with_their_field(
     with pytest.raises(BadValue) as refused:
         azure_config.clean_secret(azure_config.clean({**PLACE, **config}), secret)
     assert refused.value.field == field
-    assert ACCOUNT_KEY not in refused.value.sentence
+    assert ACCOUNT_KEY not in refused.value.message
 
 
 def test_two_uploads_under_one_name_never_mix_their_blocks(store: AzureStore) -> None:
@@ -207,7 +207,7 @@ def refusal(status: int, code: str, headers: dict[str, str] | None = None) -> Ca
 def test_each_refusal_to_write_is_said_in_words(status: int, code: str, kind: type[PortalError], said: str) -> None:
     with answering(refusal(status, code)) as front, pytest.raises(kind, match=said) as raised:
         put(scripted(front), "object", b"x")
-    assert raised.value.sentence.endswith(".")
+    assert raised.value.message.endswith(".")
 
 
 def test_a_denied_delete_names_the_right_that_is_lacking() -> None:
@@ -316,7 +316,7 @@ def test_a_client_that_is_refused_is_told_why(
     steps = dict(by_client(secure_azurite, url).steps())
     with pytest.raises(CredentialsRefused, match=said) as raised:
         steps["Signed in"]()
-    assert "planted-secret" not in raised.value.sentence
+    assert "planted-secret" not in raised.value.message
 
 
 def test_a_client_whose_container_is_missing_is_told_so(secure_azurite: Place, entra: tuple[Entra, str]) -> None:

@@ -49,11 +49,11 @@ def put(destination: Destination, key: str, content: bytes = CONTENT, *, overwri
 
 def one_sentence(error: PortalError, *words: str) -> None:
     """It names its cause, on one line, and none of our secrets."""
-    assert "\n" not in error.sentence
-    assert error.sentence.endswith(".")
+    assert "\n" not in error.message
+    assert error.message.endswith(".")
     for word in words:
-        assert word in error.sentence
-    assert "planted" not in error.sentence
+        assert word in error.message
+    assert "planted" not in error.message
 
 
 @pytest.fixture

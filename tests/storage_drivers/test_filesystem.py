@@ -167,7 +167,7 @@ def test_of_objects_that_are_delivered_together_each_ends_for_itself(destination
     open_before = len(os.listdir("/proc/self/fd"))
     errors = destination.deliver(contents, overwrite=False)
     assert len(os.listdir("/proc/self/fd")) == open_before
-    told = {content.key: error.sentence for content, error in zip(contents, errors, strict=True) if error}
+    told = {content.key: error.message for content, error in zip(contents, errors, strict=True) if error}
     assert told.pop("a/other").startswith("Other content lies under this key")
     assert told.pop("../evil").endswith("cannot be the name of an object.")
     assert told.pop("b/damaged") == told.pop("b/short") == SOURCE_DAMAGED
@@ -187,7 +187,7 @@ def test_what_is_not_the_bytes_that_were_written_never_appears_and_the_archive_i
     content.chunks = lambda: iter([next(readings)[: len(CONTENT)]])
     [error] = destination.deliver([content, content_of("second", CONTENT)], overwrite=False)[:1]
     assert error is not None
-    assert error.sentence == READ_BACK_DIFFERS
+    assert error.message == READ_BACK_DIFFERS
     assert list(files_below(folder)) == ["second"]
 
 
@@ -440,7 +440,7 @@ def test_a_storage_may_be_for_one_group_or_one_project(project: object, folder: 
 def test_an_edited_storage_is_untested_again_where_its_place_changed(
     mirror: Storage, site: Settings, admin: Actor
 ) -> None:
-    storages.record_test(mirror.id, state="ok", sentence="fine")
+    storages.record_test(mirror.id, state="ok", message="fine")
     assert storages.edit("mirror", label="copy", actor=admin).state == "ok"
     row = storages.edit("copy", path=str(site.data / "storage" / "elsewhere"), actor=admin)
     assert (row.label, row.state) == ("copy", "untested")

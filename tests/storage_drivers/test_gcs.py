@@ -102,7 +102,7 @@ def test_a_key_that_lacks_something_is_refused_with_its_name(
     with pytest.raises(BadValue, match=said) as refused:
         gcs_config.clean_secret({"bucket": "research-2027"}, {"service_account": json.dumps(fields)})
     assert refused.value.field == "service_account"
-    assert "planted" not in refused.value.sentence
+    assert "planted" not in refused.value.message
 
 
 @pytest.mark.parametrize("text", ["", "no json", "[]", "{" * 5000, "x" * 200_000])
@@ -250,7 +250,7 @@ def test_each_refusal_to_write_is_said_in_words(
 ) -> None:
     with answering(refusal(status, reason)) as front, pytest.raises(kind, match=said) as raised:
         put(scripted(front), "object", b"x" * (LARGE if status == 403 else 1))
-    assert raised.value.sentence.endswith(".")
+    assert raised.value.message.endswith(".")
 
 
 def test_a_denied_delete_names_the_right_that_is_lacking(scripted: Callable[[Front], Destination]) -> None:

@@ -67,7 +67,7 @@ def test_an_export_waits_for_its_disk_and_leaves_the_bare_folder_alone(
         machine.unmount()
         job = exports.start("lab/Trial", to="mirror", actor=admin)
         away = f"The disk of {folder} is not mounted. Mount it, then test again."
-        until(lambda: jobs.get(job.id).sentence.startswith(away), process=machine.worker)
+        until(lambda: jobs.get(job.id).message.startswith(away), process=machine.worker)
         assert jobs.get(job.id).state == "waiting"
         assert machine.holds() == files_below(folder) == {}
         machine.mount()
@@ -85,7 +85,7 @@ def ended(job_id: int, machine: Machine) -> None:
 
 def without_its_disk(row: Storage, folder: Path) -> Storage:
     """The storage as it is after a start without the disk that a test found at its folder."""
-    storages.record_test(row.id, state="ok", sentence="fine", mount=str(folder))
+    storages.record_test(row.id, state="ok", message="fine", mount=str(folder))
     return storages.by_id(row.id)
 
 
@@ -101,7 +101,7 @@ def test_a_test_without_the_disk_fails_and_still_knows_of_it(mirror: Storage, fo
     without_its_disk(mirror, folder)
     row = row_after_test(admin)
     assert (row.state, row.mount) == ("failed", str(folder))
-    assert "save the storage again as it is" in row.sentence
+    assert "save the storage again as it is" in row.message
 
 
 def test_a_storage_that_is_saved_as_it_is_needs_its_disk_no_more(mirror: Storage, folder: Path, admin: Actor) -> None:

@@ -111,7 +111,7 @@ def test_what_a_scribe_cannot_write_says_why_not_and_the_others_are_there(
     ]
     contents = [*odd, *(lying(segment, f"c/{number}", number * 1000) for number in range(20))]
     errors = destination.deliver(contents, overwrite=False)
-    told = {content.key: error.sentence for content, error in zip(contents, errors, strict=True) if error}
+    told = {content.key: error.message for content, error in zip(contents, errors, strict=True) if error}
     assert told.pop("a/other").startswith("Other content lies under this key")
     assert "a link stands where a folder should be" in told.pop("a/other/below a file")
     assert told.pop("b/damaged") == SOURCE_DAMAGED

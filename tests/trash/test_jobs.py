@@ -62,7 +62,7 @@ def test_much_is_hidden_and_restored_by_jobs_with_progress(much: Acquisition, ad
 
     job = jobs.get(job_id)
     assert (job.state, job.done, job.total) == ("done", COPIES + 2, COPIES + 2)
-    assert job.sentence == f"{COPIES + 2} files are in the trash."
+    assert job.message == f"{COPIES + 2} files are in the trash."
     assert live() == (0, 0, 0, 0)
     assert Instance.select().count() == 0
     thrown = trash.get(number)
@@ -140,4 +140,4 @@ def test_an_export_that_has_begun_sends_what_is_thrown_meanwhile(
         return exports.run(this, destination=destinations.open_storage(this.job))
 
     runs.perform(job.id, begun_then_thrown)
-    assert jobs.get(job.id).sentence == "2 objects arrived whole."
+    assert jobs.get(job.id).message == "2 objects arrived whole."

@@ -254,7 +254,7 @@ def test_a_new_password_works_the_old_one_does_not_and_other_sessions_end(visito
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "again", "sentence"),
+    ("old", "new", "again", "message"),
     [
         ("wrong", "another sentence", "another sentence", "This is not your password of now."),
         (PASSWORD, "short", "short", "A password has at least 8 characters."),
@@ -265,12 +265,12 @@ def test_a_new_password_works_the_old_one_does_not_and_other_sessions_end(visito
     ],
 )
 def test_a_bad_new_password_is_refused_beside_its_field(
-    visitor: Visitor, old: str, new: str, again: str, sentence: str
+    visitor: Visitor, old: str, new: str, again: str, message: str
 ) -> None:
     answer = visitor.post("/password", {"old": old, "new": new, "again": again})
 
     assert answer.status_code == 422
-    assert sentence in answer.text
+    assert message in answer.text
     assert visitor.sign_in().status_code == 303 or visitor.is_signed_in()
 
 

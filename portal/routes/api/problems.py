@@ -42,14 +42,14 @@ def unknown_address(admit: Callable[[], None]) -> Response | None:
     return _http(problem)
 
 
-def answer(code: int, sentence: str) -> Response:
-    response = jsonify(message=sentence, status_code=code, request_id=_request_id())
+def answer(code: int, message: str) -> Response:
+    response = jsonify(message=message, status_code=code, request_id=_request_id())
     response.status_code = code
     return _name(response)
 
 
 def _refused(error: PortalError) -> Response:
-    response = answer(status_code(error), error.sentence)
+    response = answer(status_code(error), error.message)
     if isinstance(error, NotSignedIn):
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
@@ -67,9 +67,9 @@ def _http(error: HTTPException) -> Response:
 
 def _broken(error: Exception) -> Response:
     if words := server_trouble(error):
-        code, title, sentence = words
+        code, title, message = words
         log.warning("%s %s was refused: %s (%s)", request.method, request.path, title, error)
-        response = answer(code, sentence)
+        response = answer(code, message)
         if code == 503:
             response.headers["Retry-After"] = BUSY_SECONDS
         return response

@@ -31,12 +31,12 @@ def upload(nouns: str, container_id: str) -> Response:
         stored = _receive(kind, rest_ids.row_id(container_id, kind), may_hold=may_hold)
     except Conflicting as error:
         hint = "" if site_settings.get("archive.duplicates") == "refuse" else f" {HOLD_HINT}"
-        raise Conflicting(f"{error.sentence}{hint}") from error
+        raise Conflicting(f"{error.message}{hint}") from error
     hidden = files.hidden_reason(stored.file_id)
     if hidden and not may_hold:
         raise Conflicting(f"It is here already, and no peer sees it: {hidden}")
     told = shape(files.get(stored.file_id, authentication.scope()))
-    return jsonify([told | {"outcome": stored.outcome, "sentence": hidden or stored.sentence}])
+    return jsonify([told | {"outcome": stored.outcome, "message": hidden or stored.message}])
 
 
 def _may_hold() -> bool:

@@ -74,11 +74,11 @@ def clean(config: dict[str, Any]) -> dict[str, Any]:
     given = {name: str(config.get(name) or "").strip() for name in FIELDS}
     with ErrorCollector() as refusals:
         if not _ACCOUNT.fullmatch(given["account"]):
-            sentence = "A storage account has a name of 3 to 24 small letters and digits, such as hospitalarchive."
-            refusals.add(BadValue(sentence, field="account"))
+            message = "A storage account has a name of 3 to 24 small letters and digits, such as hospitalarchive."
+            refusals.add(BadValue(message, field="account"))
         if not _CONTAINER.fullmatch(given["container"]):
-            sentence = "A container has a name of 3 to 63 small letters, digits and single dashes: research-2027."
-            refusals.add(BadValue(sentence, field="container"))
+            message = "A container has a name of 3 to 63 small letters, digits and single dashes: research-2027."
+            refusals.add(BadValue(message, field="container"))
         for name in ("endpoint", "authority"):
             with refusals.kept():
                 given[name] = endpoints.clean(given[name], field=name)
@@ -114,8 +114,8 @@ def decode_account_key(key: str) -> bytes:
     except (binascii.Error, ValueError):
         found = b""
     if len(found) < 16:
-        sentence = "This is no account key: one has 88 letters and ends with ==. Copy it whole, without its name."
-        raise BadValue(sentence, field="account_key")
+        message = "This is no account key: one has 88 letters and ends with ==. Copy it whole, without its name."
+        raise BadValue(message, field="account_key")
     return found
 
 
@@ -125,10 +125,10 @@ def _check_client(given: dict[str, str], refusals: ErrorCollector) -> None:
             refusals.add(BadValue("An authority is only for tenant and client; leave it empty.", field="authority"))
         return
     if not _TENANT.fullmatch(given["tenant"]):
-        sentence = "The tenant is its id or its domain, such as hospital.onmicrosoft.com."
-        refusals.add(BadValue(sentence, field="tenant"))
+        message = "The tenant is its id or its domain, such as hospital.onmicrosoft.com."
+        refusals.add(BadValue(message, field="tenant"))
     if not _CLIENT.fullmatch(given["client"]):
-        sentence = "The client is the application's id: 32 hex digits in five groups."
-        refusals.add(BadValue(sentence, field="client"))
+        message = "The client is the application's id: 32 hex digits in five groups."
+        refusals.add(BadValue(message, field="client"))
     if given["authority"].startswith("http:"):
         refusals.add(BadValue("A secret is sent to the authority; use https.", field="authority"))

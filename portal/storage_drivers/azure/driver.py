@@ -170,8 +170,8 @@ class AzureStore:
     def _later(self, found: Sequence[Stat], after: str) -> list[Stat]:
         names = [stat.key.encode() for stat in found]
         if names != sorted(names):
-            sentence = "does not list by name, as an account with a hierarchical namespace"
-            raise NotAllowed(f"The container {self._container} {sentence}. Use one without it.")
+            message = "does not list by name, as an account with a hierarchical namespace"
+            raise NotAllowed(f"The container {self._container} {message}. Use one without it.")
         return [stat for stat, name in zip(found, names, strict=True) if name > after.encode()]
 
     def steps(self) -> Sequence[NamedStep]:

@@ -79,8 +79,8 @@ class ResponseReader:
 
     def _of_object(self, status: int, code: str, name: str) -> PortalError | None:
         if code in ("ContainerNotFound", "ContainerDisabled") or (code == "ResourceNotFound" and not name):
-            sentence = f"There is no container {self._container} at {self._host}. Check its name, or create it there."
-            return ContainerMissing(sentence)
+            message = f"There is no container {self._container} at {self._host}. Check its name, or create it there."
+            return ContainerMissing(message)
         if code in ("BlobNotFound", "ResourceNotFound", "InvalidBlockList") or (status == 404 and not code and name):
             return Missing(f"There is no object {name}." if name else "The upload is no longer known to the storage.")
         if code in ("BlobAlreadyExists", "UnauthorizedBlobOverwrite", "ConditionNotMet", "TargetConditionNotMet"):
@@ -88,8 +88,8 @@ class ResponseReader:
         if code in _NAMES:
             return BadValue(f"{self._host} does not take this name: it is too long, or has letters that it refuses.")
         if code == "InvalidBlobOrBlock":
-            sentence = "Another program has begun an upload under this name, which blocks ours."
-            return NotAllowed(f"{sentence} Finish it there, or wait: it goes by itself after a week.")
+            message = "Another program has begun an upload under this name, which blocks ours."
+            return NotAllowed(f"{message} Finish it there, or wait: it goes by itself after a week.")
         return None
 
     def _of_account(self, answer: requests.Response, code: str, what: str) -> PortalError | None:
@@ -102,8 +102,8 @@ class ResponseReader:
                 f"{self._host} refuses the {self._credentials}. Check the account, or enter a new one."
             )
         if code == "AuthorizationFailure":
-            sentence = f"{self._host} refuses the {self._credentials}, or the address of this host."
-            return CredentialsRefused(f"{sentence} Check both: the credentials, and the firewall of the account.")
+            message = f"{self._host} refuses the {self._credentials}, or the address of this host."
+            return CredentialsRefused(f"{message} Check both: the credentials, and the firewall of the account.")
         if code in _REFUSED:
             return CredentialsRefused(f"The account at {self._host} {_REFUSED[code]}.")
         if code in _KEPT:
@@ -115,8 +115,8 @@ class ResponseReader:
         if answer.status_code == 401:
             return CredentialsRefused(f"{self._host} refuses the {self._credentials}. Enter the credentials again.")
         if answer.status_code == 403:
-            sentence = f"The account may not {what} in the container {self._container} at {self._host}."
-            return NotAllowed(f"{sentence} Grant it {REQUIRED_RIGHTS[what]}.")
+            message = f"The account may not {what} in the container {self._container} at {self._host}."
+            return NotAllowed(f"{message} Grant it {REQUIRED_RIGHTS[what]}.")
         return None
 
 

@@ -172,8 +172,8 @@ class FileSystemStore:
             finally:
                 os.close(root)
         except FileNotFoundError as error:
-            sentence = f"The folder {self._path} is not there. Mount its disk or create it, then test again."
-            raise ContainerMissing(sentence, permanent=False) from error
+            message = f"The folder {self._path} is not there. Mount its disk or create it, then test again."
+            raise ContainerMissing(message, permanent=False) from error
         try:
             self._require_disk(descriptor)
             yield descriptor
@@ -188,9 +188,9 @@ class FileSystemStore:
         number = mounts.mount_id(folder)
         found = mounts.mount_point(number)
         if self._needed and not Path(found).is_relative_to(self._needed):
-            sentence = f"The disk of {self._needed} is not mounted. Mount it, then test again."
+            message = f"The disk of {self._needed} is not mounted. Mount it, then test again."
             meant = f"If {self._path} is meant to lie on another disk from now on, save the storage again as it is."
-            raise ContainerMissing(f"{sentence} {meant}", permanent=False)
+            raise ContainerMissing(f"{message} {meant}", permanent=False)
         self.mount = self._needed = found
         self._device = device
         self._syncs_together = temporary_files.syncs_whole_file_system(

@@ -67,11 +67,11 @@ def clean(config: dict[str, Any]) -> dict[str, Any]:
     given = {name: str(config.get(name) or "").strip() for name in FIELDS}
     with ErrorCollector() as refusals:
         if not _BUCKET.fullmatch(given["bucket"]) or ".." in given["bucket"]:
-            sentence = "A bucket has a name of 3 to 222 small letters, digits, dots, dashes and underscores."
-            refusals.add(BadValue(sentence, field="bucket"))
+            message = "A bucket has a name of 3 to 222 small letters, digits, dots, dashes and underscores."
+            refusals.add(BadValue(message, field="bucket"))
         if given["access_key"] and not _HMAC.fullmatch(given["access_key"]):
-            sentence = "The access key of an HMAC key has letters and digits alone; it begins with GOOG."
-            refusals.add(BadValue(sentence, field="access_key"))
+            message = "The access key of an HMAC key has letters and digits alone; it begins with GOOG."
+            refusals.add(BadValue(message, field="access_key"))
         with refusals.kept():
             given["endpoint"] = endpoints.clean(given["endpoint"])
         with refusals.kept():
@@ -83,8 +83,8 @@ def clean_secret(config: dict[str, Any], secret: dict[str, str]) -> dict[str, st
     """The credentials to be sealed: the one that the configuration asks for. Raises BadValue."""
     account, hmac = (secret.get(name, "").strip() for name in ("service_account", "secret_key"))
     if account and (hmac or config.get("access_key")):
-        sentence = "Enter the service account, or access key and secret; not both."
-        raise BadValue(sentence, field="service_account")
+        message = "Enter the service account, or access key and secret; not both."
+        raise BadValue(message, field="service_account")
     if config.get("access_key"):
         if not hmac:
             raise BadValue("Enter the secret of the access key.", field="secret_key")
@@ -94,8 +94,8 @@ def clean_secret(config: dict[str, Any], secret: dict[str, str]) -> dict[str, st
     if hmac:
         raise BadValue("A secret needs its access key; enter both, or a service account.", field="access_key")
     if not account:
-        sentence = "Enter the JSON key of a service account, or access key and secret (HMAC)."
-        raise BadValue(sentence, field="service_account")
+        message = "Enter the JSON key of a service account, or access key and secret (HMAC)."
+        raise BadValue(message, field="service_account")
     return {"service_account": json.dumps(parse_service_account(account))}
 
 
@@ -157,5 +157,5 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _unfit(sentence: str) -> BadValue:
-    return BadValue(f"This is no key of a service account. {sentence}", field="service_account")
+def _unfit(message: str) -> BadValue:
+    return BadValue(f"This is no key of a service account. {message}", field="service_account")

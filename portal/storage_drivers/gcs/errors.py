@@ -38,8 +38,8 @@ class ResponseReader:
         self._host = host
 
     def strange(self) -> PortalError:
-        sentence = f"{self._host} answers, but not as Google Cloud Storage does. Check the endpoint."
-        return Unreachable(sentence, permanent=True)
+        message = f"{self._host} answers, but not as Google Cloud Storage does. Check the endpoint."
+        return Unreachable(message, permanent=True)
 
     def document(self, content: bytes) -> Mapping[str, Any]:
         try:
@@ -108,8 +108,8 @@ class ResponseReader:
         if reason in _BUSY:
             return Interrupted(f"{self._host} answers that it cannot just now ({reason}).")
         if status == 403:
-            sentence = f"The account may not {what} in the bucket {self._bucket} at {self._host}."
-            return NotAllowed(f"{sentence} Grant it {REQUIRED_RIGHTS[what]}.")
+            message = f"The account may not {what} in the bucket {self._bucket} at {self._host}."
+            return NotAllowed(f"{message} Grant it {REQUIRED_RIGHTS[what]}.")
         return None
 
 

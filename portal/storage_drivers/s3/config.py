@@ -58,11 +58,11 @@ def clean(config: dict[str, Any]) -> dict[str, Any]:
     cleaned: dict[str, Any] = {"bucket": bucket, "region": region, "path_style": _path_style(config), "access_key": key}
     with ErrorCollector() as refusals:
         if not _BUCKET.fullmatch(bucket) or ".." in bucket:
-            sentence = "A bucket has a name of letters, digits, dots and dashes, such as research-2027."
-            refusals.add(BadValue(sentence, field="bucket"))
+            message = "A bucket has a name of letters, digits, dots and dashes, such as research-2027."
+            refusals.add(BadValue(message, field="bucket"))
         if region and not _REGION.fullmatch(region):
-            sentence = "A region has a name of letters, digits and dashes, such as eu-central-1."
-            refusals.add(BadValue(sentence, field="region"))
+            message = "A region has a name of letters, digits and dashes, such as eu-central-1."
+            refusals.add(BadValue(message, field="region"))
         if key and not _ACCESS_KEY.fullmatch(key):
             refusals.add(BadValue("An access key has up to 128 letters without spaces.", field="access_key"))
         with refusals.kept():

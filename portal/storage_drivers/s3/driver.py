@@ -56,8 +56,8 @@ def _credentials(config: dict[str, Any], secret: dict[str, str]) -> tuple[str, s
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
     key, secret_key, token = (os.environ.get(name, "") for name in names)
     if not key or not secret_key:
-        sentence = "There is no access key, and none in the environment of the worker (AWS_ACCESS_KEY_ID)."
-        raise BadValue(f"{sentence} Enter one.", field="access_key")
+        message = "There is no access key, and none in the environment of the worker (AWS_ACCESS_KEY_ID)."
+        raise BadValue(f"{message} Enter one.", field="access_key")
     return key, secret_key, token
 
 

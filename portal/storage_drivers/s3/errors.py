@@ -73,8 +73,8 @@ class ResponseReader:
         if status in (301, 302, 307, 308) or code in _ELSEWHERE:
             region = self._field(content, "Region") or answer.headers.get("x-amz-bucket-region", "")
             named = f" It is in {region[:40]}." if region else ""
-            sentence = f"The bucket {self._bucket} is not in the region that was given.{named} Change the region."
-            return Unreachable(sentence, permanent=True)
+            message = f"The bucket {self._bucket} is not in the region that was given.{named} Change the region."
+            return Unreachable(message, permanent=True)
         if code in _CHANGED:
             return Interrupted(f"{self._host} received other bytes than were sent.")
         if (status >= 500 and status not in (501, 505)) or status == 429 or code in _BUSY:

@@ -220,11 +220,11 @@ def test_other_content_is_held_where_the_client_asks_for_that(
     path = f"/api/acquisitions/{acquisition}/files?on_conflict=hold"
     held = api.post(path, files={"file": ("ct.dcm", other)}).json()[0]
     assert held["outcome"] == "conflict"
-    assert "Other content" in held["sentence"]
+    assert "Other content" in held["message"]
     assert held["name"] != "ct.dcm"
     again = api.post(path, files={"file": ("ct.dcm", other)}).json()[0]
     assert (again["outcome"], again["file_id"]) == ("same", held["file_id"])
-    assert "Other content" in again["sentence"]
+    assert "Other content" in again["message"]
     assert_refused(api.upload(acquisition, "ct.dcm", other), 409, "no peer sees it: Other content")
     assert_refused(api.post(path.replace("hold", "drop"), files={"file": ("ct.dcm", other)}), 422, "hold or refuse")
 
@@ -253,7 +253,7 @@ def test_the_same_object_stands_in_each_acquisition_that_it_is_uploaded_to_and_p
     first = api.upload(acquisition, "ct.dcm", ct).json()[0]
     told = api.upload(second, "ct.dcm", ct).json()[0]
     assert (told["outcome"], told["name"], told["parent_ref"]["id"]) == ("stored", "ct.dcm", second)
-    assert "elsewhere in this project" in told["sentence"]
+    assert "elsewhere in this project" in told["message"]
     assert told["file_id"] != first["file_id"]
     for where, file in ((acquisition, first), (second, told)):
         assert [each["file_id"] for each in api.get(f"/api/acquisitions/{where}/files").json()] == [file["file_id"]]
