@@ -156,7 +156,7 @@ def enqueue(job: Job) -> None:
         run(job.id)
 
 
-def run_now(job_id: int, *, actor: Actor) -> None:
+def try_now(job_id: int, *, actor: Actor) -> None:
     """Have a job that waits for its time run now; one that runs is at it already.
 
     Raises Missing, NotAllowed, and BadValue for a job that is over.

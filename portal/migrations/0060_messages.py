@@ -6,4 +6,6 @@ def up(migrator, db):
         if any(column.name == "sentence" for column in db.get_columns(table)):
             migrator.migrate(migrator.rename_column(table, "sentence", "message"))
     # A quote inside a text of JSON stands behind a backslash, so that only keys can match.
-    db.execute_sql("""UPDATE job SET result = replace(result, '"sentence":', '"message":') WHERE result LIKE '%"sentence":%'""")
+    db.execute_sql(
+        """UPDATE job SET result = replace(result, '"sentence":', '"message":') WHERE result LIKE '%"sentence":%'"""
+    )

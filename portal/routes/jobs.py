@@ -158,7 +158,7 @@ def cancel(job_id: int) -> Response:
 @bp.post("/<row:job_id>/hasten")
 @site_admin_required
 def hasten(job_id: int) -> Response:
-    jobs.run_now(job_id, actor=current_actor())
+    jobs.try_now(job_id, actor=current_actor())
     flash("It is tried now.")
     return redirect(url_for(".show", job_id=job_id), 303)
 

@@ -88,7 +88,7 @@ def compare_alternates(counts: Counts, last_job: int, say: Say) -> None:
     if not asked:
         return
     for job in asked:
-        jobs.run_now(job.id, actor=operator())
+        jobs.try_now(job.id, actor=operator())
     ended = [_ended(job.id) for job in asked]
     _must(all(job.state == "done" for job in ended), "The comparison of the alternates failed.")
     same, other = (sum(job.result[name] for job in ended) for name in ("alternates", "conflicts"))

@@ -88,7 +88,11 @@ def test_every_route_has_an_example_here(served: Served) -> None:
     assert rules(served.app, "GET") == set(PAGES) | set(ANSWERS)
 
 
-@pytest.mark.parametrize("looks", [LOOKS, pytest.param(EVERY_LOOK, marks=pytest.mark.prove)], ids=["most", "all"])
+@pytest.mark.parametrize(
+    "looks",
+    [LOOKS, pytest.param(EVERY_LOOK, marks=[pytest.mark.prove, pytest.mark.timeout(1800)])],
+    ids=["most", "all"],
+)
 def test_each_page_is_for_everybody_empty_and_whatever_stands_on_it(
     person: Person, served: Served, looks: Looks
 ) -> None:

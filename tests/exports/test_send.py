@@ -45,7 +45,7 @@ def start(study: str = "", **options: Any) -> Job:
 
 def run(job: Job) -> Job:
     """What the worker does with it, in this process, at once also where it waits for its next attempt."""
-    jobs.run_now(job.id, actor=operator())
+    jobs.try_now(job.id, actor=operator())
     runs.perform(job.id, lambda this: send.run(this, destination=destinations.peer_for(this.job)))
     return exports.get(job.id)
 

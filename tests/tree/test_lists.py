@@ -145,7 +145,7 @@ def test_a_researcher_counts_sorts_and_takes_away_only_what_was_granted(
 
 
 def test_files_beside_what_is_below_have_a_list_of_their_own(visitor: Visitor, admin: Actor) -> None:
-    from work_fixtures import add_file
+    from tests.fixtures.work import add_file
 
     project = a_project("trial", actor=admin)
     for number in range(12):
