@@ -15,7 +15,7 @@ import results
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from tests.fixtures import attackers
+from tests.fixtures.hostile import attackers
 
 WHOLE = 60.0
 """Seconds of an attack whose figures are kept."""

@@ -16,7 +16,7 @@ from pydicom.uid import (
 
 from portal.dicom import element_reader, file_meta
 from portal.dicom.element_reader import ITEM, PIXEL_TAGS, ElementReader
-from tests.fixtures import hostile_objects as hostile
+from tests.fixtures.hostile import objects as hostile
 
 
 def found_by_pydicom(dataset: Dataset, depth: int = 0) -> Iterator[tuple[int, int]]:

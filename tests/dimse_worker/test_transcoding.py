@@ -9,9 +9,9 @@ from pynetdicom import build_role, evt
 from pynetdicom.presentation import build_context
 
 from portal.models import JobItem, Study
-from tests.fixtures import hostile_pixels
 from tests.fixtures.archive import encode
 from tests.fixtures.dimse import STUDY_GET, Encoded, Listener, associated, image, register, store, until
+from tests.fixtures.hostile import pixels as hostile_pixels
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 

@@ -11,8 +11,8 @@ from portal.ingest.incoming import Stored
 from portal.jobs import runs
 from portal.models import Conflict, Instance, Job, Project, Study, now
 from portal.trash import trash
-from tests.fixtures import hostile_pixels
 from tests.fixtures.archive import a_project, an_object, begin, encode, store, store_vendor_file
+from tests.fixtures.hostile import pixels as hostile_pixels
 
 
 @pytest.fixture

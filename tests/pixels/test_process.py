@@ -20,8 +20,8 @@ from pydicom.uid import RLELossless
 from portal.pixels import render_pool, sandbox
 from portal.pixels.render_pool import Undecodable
 from portal.settings import Settings
-from tests.fixtures import hostile_pixels
 from tests.fixtures.archive import encode, vendor_file
+from tests.fixtures.hostile import pixels as hostile_pixels
 
 
 @pytest.fixture(autouse=True)

@@ -31,8 +31,8 @@ from portal.dicom import file_meta
 from portal.errors import NoSpace, PortalError
 from portal.query import retrieve
 from portal.settings import Settings
-from tests.fixtures import hostile_pixels
 from tests.fixtures.archive import an_object, encode, vendor_file
+from tests.fixtures.hostile import pixels as hostile_pixels
 
 pytestmark = pytest.mark.usefixtures("site")
 

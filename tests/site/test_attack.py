@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures import attackers
+from tests.fixtures.hostile import attackers
 
 SECONDS = 90.0
 MOST = 400 << 20

@@ -17,8 +17,8 @@ from portal.ingest.register import Stored
 from portal.maintenance import recovery, reindex
 from portal.models import File, Instance, Project, Study, database
 from portal.tree import containers
-from tests.fixtures import hostile_objects as hostile
 from tests.fixtures.archive import a_project, begin, upload
+from tests.fixtures.hostile import objects as hostile
 
 pytestmark = pytest.mark.usefixtures("site")
 

@@ -22,10 +22,10 @@ from portal.devices import api_keys, devices
 from portal.models import File, Instance, connection
 from portal.tree import rest_ids
 from portal.users import users
-from tests.fixtures import hostile_objects as hostile
 from tests.fixtures.applications import application
 from tests.fixtures.archive import a_project
 from tests.fixtures.dimse import OURS, STUDY_FIND, STUDY_MOVE, Listener, associated, register
+from tests.fixtures.hostile import objects as hostile
 from tests.fixtures.memory_growth import BOUND, MEGABYTE, growth, growth_of
 from tests.fixtures.web import PASSWORD, Visitor
 

@@ -14,11 +14,11 @@ from portal.devices import api_keys, devices
 from portal.maintenance import recovery, reindex
 from portal.models import File, Instance, Project, database
 from portal.tree import containers, rest_ids
-from tests.fixtures import hostile_objects as hostile
-from tests.fixtures import mutations
 from tests.fixtures.applications import application
 from tests.fixtures.dimse import Listener, Sender, register
-from tests.fixtures.mutations import Mutation
+from tests.fixtures.hostile import mutations
+from tests.fixtures.hostile import objects as hostile
+from tests.fixtures.hostile.mutations import Mutation
 from tests.fixtures.web import visitor_of
 
 BATCH = 100
