@@ -1,5 +1,6 @@
 # make up    run Portico with its sample site (options: make up ARGS="--port 8090")
 # make test  the one check: format, lint, types, import contracts, tests; the same here and in CI
+# make check what takes less than a minute of it: format, lint, types, the shape of the code, the tests without a server
 # make guide takes the pictures of docs/guide anew
 # make bench times the pages on a full site (BENCH=DIR keeps it), plans and copies of exports, and a site under attack;
 #            writes bench/results.md
@@ -18,17 +19,24 @@ PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := up
 # Each of the many processes that the tests start would compile all that it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: up test types tests prepared packages prove bench guide clean
+.PHONY: up test check lint types tests quick prepared packages prove bench guide clean
 
 up: .venv/run
 	$(BIN)/portal migrate
 	exec $(BIN)/portal up --sample $(ARGS)
 
 # Types are looked at beside the tests: neither keeps two cores busy by itself.
-test: prepared
+test: prepared lint
+	@$(MAKE) --no-print-directory -j2 types tests
+
+check: .venv/test lint
+	$(BIN)/python tools/subjects.py
+	@$(MAKE) --no-print-directory -j2 types quick
+
+lint:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	@$(MAKE) --no-print-directory -j2 types tests
+	$(BIN)/python tools/figures.py
 
 types:
 	$(BIN)/mypy
@@ -38,6 +46,10 @@ types:
 tests:
 	@[ -d tests/exports/__pycache__ ] || $(PYTEST) --collect-only -qq >/dev/null || true
 	$(PYTEST) -n $(PROCESSES) --dist loadgroup $(if $(CI),-p tests.no_skips)
+
+# The packages whose tests need neither a browser nor another server.
+quick:
+	$(PYTEST) -n 2 $(addprefix tests/,access devices dicom models peers test_structure.py test_architecture.py)
 
 prove: prepared
 	$(PYTEST) -m prove -n 6 --maxschedchunk 1 --timeout 3600 -p tests.proof $(if $(ONLY),-k '$(ONLY)')
