@@ -21,13 +21,13 @@ OUTCOMES = (
 )
 REASONS = (
     ("unknown", "Not registered"),
-    ("called", "Wrong called title"),
-    ("address", "Other address"),
+    ("called", "Wrong called AE title"),
+    ("address", "Address not allowed"),
     ("service", "Service not allowed"),
-    ("grant", "Project not granted"),
-    ("destination", "Move destination"),
+    ("grant", "No project access"),
+    ("destination", "Move destination not allowed"),
     ("disabled", "Disabled"),
-    ("limit", "Too many at once"),
+    ("limit", "Too many associations"),
     ("ignored", "Ignored"),
     ("registered", "Registered"),
     ("resolved", "Resolved"),

@@ -18,44 +18,48 @@ bp = Blueprint("conflicts", __name__, url_prefix="/data/conflicts")
 DECISION_TEXTS = {
     "keep": (
         {
-            "title": "Keep it out",
-            "says": "Peers go on without the held object. It stays in the archive, hidden.",
-            "button": "Keep it out",
+            "title": "Keep out",
+            "says": "Peers do not see the held object. It stays in the archive, hidden.",
+            "button": "Keep out",
         },
         {
-            "title": "Keep what is here",
-            "says": "Peers go on seeing the object on the left. The held one stays in the archive, hidden.",
-            "button": "Keep what is here",
+            "title": "Keep current",
+            "says": "Peers continue to see the current object. The held object stays in the archive, hidden.",
+            "button": "Keep current",
         },
     ),
     "replace": (
         {
-            "title": "Let it in",
-            "says": "Peers see the held object in this study from now on, beside what is here.",
-            "button": "Let it in",
+            "title": "Accept",
+            "says": "Peers see the held object in this study, in addition to the existing objects.",
+            "button": "Accept",
         },
         {
-            "title": "Replace it",
-            "says": "Peers see the held object from now on. The one on the left stays in the archive, hidden.",
-            "button": "Replace it; the old one stays",
+            "title": "Replace",
+            "says": "Peers see the held object instead. The current object is kept as an old version, hidden.",
+            "button": "Replace (keep old version)",
         },
     ),
     "separate": (
         {
-            "title": "Separate them",
-            "says": "Peers see the held object in a project of its own beside this one; here nothing changes.",
-            "button": "Put the held one in a project of its own",
+            "title": "Separate",
+            "says": "Peers see the held object in a separate project; nothing changes in this project.",
+            "button": "Move to a separate project",
         },
     )
     * 2,
 }
 """What each decision does, in words: where nothing is here under the UID, and where the two have the same one."""
 BULK_RESULTS = {
-    "keep": "what was here stays.",
-    "replace": "the held objects are shown, and what they replaced is kept and hidden.",
-    "separate": "the held objects are shown in a project of their own.",
+    "keep": "the current objects are kept.",
+    "replace": "the held objects are shown; the replaced objects are kept as old versions.",
+    "separate": "the held objects are shown in a separate project.",
 }
-BULK_CHOICES = (("keep", "Keep what is here"), ("replace", "Show the held ones instead"), ("separate", "Separate them"))
+BULK_CHOICES = (
+    ("keep", "Keep current"),
+    ("replace", "Replace (keep old version)"),
+    ("separate", "Move to a separate project"),
+)
 """What can be decided of several conflicts at once."""
 REFUSALS_SHOWN = 5
 STATES = tuple(conflicts.STATE_LABELS.items())
@@ -78,8 +82,8 @@ def decide() -> Response:
     if decided.done:
         one = decided.done == 1
         flash(
-            f"{decided.done} {'conflict is' if one else 'conflicts are'} decided: {BULK_RESULTS[choice]} "
-            f"Another decision takes it back: mark {'it' if one else 'them'} under {conflicts.STATE_LABELS[choice]}."
+            f"{decided.done} {'conflict is' if one else 'conflicts are'} resolved: {BULK_RESULTS[choice]} "
+            f"To change the decision, select {'it' if one else 'them'} under {conflicts.STATE_LABELS[choice]}."
         )
     for message in decided.refused[:REFUSALS_SHOWN]:
         flash(message, "bad")
@@ -117,7 +121,7 @@ def show(conflict_id: int) -> Response:
 @site_admin_required
 def resolve(conflict_id: int) -> Response:
     decided = conflicts.resolve(conflict_id, request.form.get("choice", ""), actor=current_actor())
-    flash(f"{conflicts.DECISION_MESSAGES[decided.choice]} Another decision takes it back.")
+    flash(f"{conflicts.DECISION_MESSAGES[decided.choice]} The decision can be changed later.")
     return redirect(url_for(".show", conflict_id=conflict_id), 303)
 
 

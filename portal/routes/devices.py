@@ -18,12 +18,12 @@ from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("devices", __name__, url_prefix="/interfaces/devices")
 
-TYPES = [("", "The device says it itself"), ("connector", "Connector"), ("importer", "Importer")]
+TYPES = [("", "Reported by the device"), ("connector", "Connector"), ("importer", "Importer")]
 STATES = (
     ("ok", "OK"),
     ("missing", "Missing"),
     ("error", "Error"),
-    ("seen", "Seen, reports no interval"),
+    ("seen", "Seen, interval not reported"),
     ("never", "Never seen"),
     ("disabled", "Disabled"),
 )
@@ -65,7 +65,7 @@ def add() -> Response:
     device = form.attempt(lambda: devices.add(form.label.data, form.type.data or None, actor=current_actor()))
     if device is None:
         return render("devices/new.html", form=form, status=422)
-    flash(f"{device.label} is added. It can do nothing yet: generate a key for it.")
+    flash(f"{device.label} is added. Generate an API key for it.")
     return redirect(url_for(".show", device_id=device.id), 303)
 
 
@@ -109,7 +109,7 @@ def ask_revoke(device_id: int, key_id: str) -> Response:
 @site_admin_required
 def revoke(device_id: int, key_id: str) -> Response:
     api_keys.revoke(devices.get(device_id), key_id, actor=current_actor())
-    flash(f"Key {key_id} is revoked. Whoever uses it is refused from now on.")
+    flash(f"Key {key_id} is revoked. Requests with it are refused from now on.")
     return redirect(url_for(".show", device_id=device_id), 303)
 
 
@@ -128,7 +128,7 @@ def rename(device_id: int) -> Response:
     renamed = form.attempt(lambda: devices.rename(device_id, form.label.data, actor=current_actor()))
     if renamed is None:
         return render("devices/rename.html", device=device, form=form, status=422)
-    flash(f"{device.label} is now called {renamed.label}." if renamed.label != device.label else "Nothing was changed.")
+    flash(f"{device.label} is renamed to {renamed.label}." if renamed.label != device.label else "Nothing was changed.")
     return redirect(url_for(".show", device_id=device_id), 303)
 
 
@@ -136,7 +136,7 @@ def rename(device_id: int) -> Response:
 @site_admin_required
 def disable(device_id: int) -> Response:
     device = devices.disable(device_id, actor=current_actor())
-    flash(f"{device.label} is disabled. Its keys are refused, and work again once it is enabled.")
+    flash(f"{device.label} is disabled. Its keys are refused until it is enabled.")
     return redirect(url_for(".show", device_id=device_id), 303)
 
 

@@ -64,5 +64,5 @@ def download_record(record_id: int) -> Response:
 @site_admin_required
 def note_record(record_id: int) -> Response:
     quarantine.acknowledge(record_id, actor=current_actor())
-    flash("It stays listed here, and pages no longer say that it waits.")
+    flash("The record is acknowledged. It stays listed here and no longer raises an alert.")
     return redirect(url_for(".problems"), 303)

@@ -10,22 +10,22 @@ from portal.exports.request import PEER_PREFIX, Options
 from portal.web.forms import Form, checkbox, choice, lines, split, text
 
 LEVELS = (
-    ("project", "Everything"),
+    ("project", "Whole project"),
     ("subject", "One subject"),
     ("session", "One session"),
-    ("search", "Studies that a search finds"),
+    ("search", "Studies found by a search"),
 )
 RULE_LEVELS = (
-    ("all", "Files of every level"),
+    ("all", "Files of all levels"),
     ("acquisition", "Files of acquisitions"),
     ("session", "Files of sessions"),
     ("subject", "Files of subjects"),
     ("project", "Files of the project itself"),
 )
 EXISTING = (
-    ("never", "Leave it as it is"),
-    ("different", "Write over it if its content differs"),
-    ("always", "Always write over it"),
+    ("never", "Skip it"),
+    ("different", "Overwrite it if different"),
+    ("always", "Always overwrite it"),
 )
 PLAIN_FIELDS = ("project", "to", "label", "level", "only", "existing", "bandwidth", "sidecars")
 RULE_FIELDS = ("level", "include", "exclude", "path")
@@ -36,16 +36,16 @@ Rule = dict[str, str]
 class ExportForm(Form):
     label = text("Label")
     project = choice("Project")
-    level = choice("What of it", LEVELS)
-    only = text("Which")
+    level = choice("Scope", LEVELS)
+    only = text("Filter")
     to = choice("To")
-    existing = choice("If an object is there already", EXISTING)
-    bandwidth = text("At most, in a second")
-    sidecars = checkbox("A sidecar beside each object")
+    existing = choice("If an object exists", EXISTING)
+    bandwidth = text("Bandwidth limit (per second)")
+    sidecars = checkbox("Write a sidecar for each object")
 
 
 class StartForm(Form):
-    confirmed = checkbox("I know, and it is allowed")
+    confirmed = checkbox("I confirm that this disclosure is authorised")
 
 
 @lru_cache(maxsize=export_rules.MAX_RULES)
@@ -53,10 +53,10 @@ def _class(rules: int) -> type[ExportForm]:
     """The form with the fields of that many rules."""
     fields: dict[str, Any] = {}
     for number in range(1, rules + 1):
-        fields[f"level_{number}"] = choice("Takes", RULE_LEVELS)
-        fields[f"include_{number}"] = lines("If one of these is so")
-        fields[f"exclude_{number}"] = lines("But not if one of these is")
-        fields[f"path_{number}"] = text("Path of each object")
+        fields[f"level_{number}"] = choice("Applies to", RULE_LEVELS)
+        fields[f"include_{number}"] = lines("Include if any match")
+        fields[f"exclude_{number}"] = lines("Exclude if any match")
+        fields[f"path_{number}"] = text("Path template")
     return type("ExportForm", (ExportForm,), fields)
 
 

@@ -45,7 +45,7 @@ def take_up(name: str) -> Response:
 @site_admin_required
 def hide() -> Response:
     first_steps.hide(True, actor=current_actor())
-    flash("The first steps are hidden. They stay under Settings.")
+    flash("The first steps are hidden. They stay available in Settings.")
     return redirect(url_for("home.index"), 303)
 
 
@@ -53,7 +53,7 @@ def hide() -> Response:
 @site_admin_required
 def unhide() -> Response:
     first_steps.hide(False, actor=current_actor())
-    flash("The first steps stand on the first page again.")
+    flash("The first steps are shown on Home again.")
     return redirect(url_for("home.index"), 303)
 
 

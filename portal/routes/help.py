@@ -37,7 +37,7 @@ def page(folder: str, name: str) -> Response:
 def picture(name: str) -> Response:
     path = DOCS / "guide" / "pictures" / f"{name}.png"
     if path not in _pictures():
-        raise Missing("There is no such picture in the help.")
+        raise Missing("The help has no such picture.")
     answer = FlaskResponse(path.read_bytes(), mimetype="image/png")
     answer.cache_control.max_age = PICTURE_SECONDS
     return answer
@@ -45,7 +45,7 @@ def picture(name: str) -> Response:
 
 def _page(name: str) -> Response:
     if name not in _names():
-        raise Missing("There is no such page in the help. Its first page lists them all.")
+        raise Missing("The help has no such page. Its first page lists all pages.")
     title, content = _read(name)
     return render("help/page.html", title=title, content=content, is_first=name == FIRST)
 

@@ -18,9 +18,9 @@ from portal.web.sign_in import current_actor, current_scope, site_admin_required
 bp = Blueprint("imports", __name__, url_prefix="/imports")
 
 PLACED_BY = (
-    ("headers", "Their DICOM headers, as when they are sent to us"),
-    ("manifest", "The manifest and the sidecars of an export"),
-    ("path", "The folders that they lie in"),
+    ("headers", "DICOM headers"),
+    ("manifest", "Manifest and sidecars of an export"),
+    ("path", "Folders"),
 )
 FIELDS = ("of", "to", "prefix", "by", "path")
 
@@ -28,11 +28,11 @@ FIELDS = ("of", "to", "prefix", "by", "path")
 class ImportForm(Form):
     of = choice("From")
     to = choice("Into project")
-    prefix = text("Folder there")
+    prefix = text("Folder")
     by = choice("Placed by", PLACED_BY)
-    path = text("What the folders are")
-    include = lines("Only what matches")
-    exclude = lines("But nothing that matches")
+    path = text("Path template")
+    include = lines("Include if any match")
+    exclude = lines("Exclude if any match")
 
 
 @bp.get("/")

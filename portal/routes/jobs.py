@@ -28,15 +28,15 @@ ITEM_STATES = (
     ("pending", "Waiting"),
     ("sent", "Sent"),
     ("verified", "Verified"),
-    ("unmatched", "Stayed here"),
+    ("unmatched", "Skipped"),
 )
 DRY_RUN_STATES = (
-    ("pending", "Would be sent"),
-    ("other", "Other content there"),
-    ("same", "There already"),
-    ("collides", "One path for two"),
+    ("pending", "To send"),
+    ("other", "Different content"),
+    ("same", "Already there"),
+    ("collides", "Duplicate path"),
     ("failed", "Cannot be sent"),
-    ("unmatched", "Stays here"),
+    ("unmatched", "Skipped"),
 )
 VERIFIED_STATES = (
     ("changed", "Changed"),
@@ -44,27 +44,27 @@ VERIFIED_STATES = (
     ("added", "Added"),
     ("failed", "Not readable"),
     ("pending", "Waiting"),
-    ("ok", "As sent"),
+    ("ok", "Unchanged"),
 )
 SENT_STATES = (
-    ("failed", "Not taken"),
-    ("warned", "Taken with a warning"),
+    ("failed", "Not stored"),
+    ("warned", "Stored with warning"),
     ("pending", "Waiting"),
-    ("stored", "Taken"),
-    ("unmatched", "Stayed here"),
+    ("stored", "Stored"),
+    ("unmatched", "Skipped"),
 )
 IMPORTED_STATES = (
     ("failed", "Refused"),
     ("conflict", "In conflict"),
     ("alternate", "Other transfer syntax"),
-    ("version", "Next version"),
-    ("stored", "Taken in"),
-    ("new", "To be taken in"),
-    ("same", "Here already"),
+    ("version", "New version"),
+    ("stored", "Imported"),
+    ("new", "To import"),
+    ("same", "Already here"),
     ("pending", "Waiting"),
     ("sidecar", "Sidecar"),
     ("manifest", "Manifest"),
-    ("unmatched", "Left there"),
+    ("unmatched", "Skipped"),
 )
 STATES_BY_KIND = {
     "dry_run": DRY_RUN_STATES,
@@ -151,7 +151,7 @@ def progress(job_id: int) -> Response:
 @site_admin_required
 def cancel(job_id: int) -> Response:
     job = jobs.cancel(job_id, actor=current_actor())
-    flash("The job is cancelled." if job.state == "cancelled" else "The job stops as soon as it can.")
+    flash("The job is cancelled." if job.state == "cancelled" else "The job is being cancelled.")
     return redirect(url_for(".show", job_id=job_id), 303)
 
 
@@ -159,7 +159,7 @@ def cancel(job_id: int) -> Response:
 @site_admin_required
 def hasten(job_id: int) -> Response:
     jobs.try_now(job_id, actor=current_actor())
-    flash("It is tried now.")
+    flash("The job is retried now.")
     return redirect(url_for(".show", job_id=job_id), 303)
 
 
@@ -167,5 +167,5 @@ def hasten(job_id: int) -> Response:
 @site_admin_required
 def retry(job_id: int) -> Response:
     jobs.retry(job_id, actor=current_actor())
-    flash("The job runs again. What was done stays done.")
+    flash("The job runs again. Completed objects are kept.")
     return redirect(url_for(".show", job_id=job_id), 303)

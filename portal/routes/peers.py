@@ -21,14 +21,14 @@ from portal.web.sign_in import current_actor, current_scope, site_admin_required
 bp = Blueprint("peers", __name__, url_prefix="/interfaces/peers")
 
 SERVICES = [
-    ("echo", "Echo: ask whether we are there"),
-    ("store", "Store: send us objects"),
+    ("echo", "Echo: verify the connection"),
+    ("store", "Store: send objects to us"),
     ("find", "Find: query for studies"),
-    ("move", "Move: have us send them"),
-    ("get", "Get: fetch them itself"),
-    ("commit", "Commit: have it confirmed that we keep them"),
+    ("move", "Move: have objects sent to a destination"),
+    ("get", "Get: retrieve objects"),
+    ("commit", "Commit: request storage commitment"),
 ]
-ACCESS = [("none", "No project"), ("some", "The projects listed below"), ("all", "All projects, to read")]
+ACCESS = [("none", "No project"), ("some", "Selected projects"), ("all", "All projects (read only)")]
 MAX_REFUSED_SHOWN = 5
 """Refused callers above the list of peers; the others stand in Activity."""
 STATES = (
@@ -45,20 +45,20 @@ class PeerForm(Form):
     ae_title = text("AE title")
     host = text("Host")
     port = text("Port")
-    addresses = lines("Addresses it may call from")
-    services = choices("What it may do", SERVICES)
-    sees = choice("What it may see", ACCESS)
+    addresses = lines("Allowed addresses")
+    services = choices("Allowed services", SERVICES)
+    sees = choice("Project access", ACCESS)
     projects = lines("Projects")
-    store_to = choice("What it sends goes to")
-    moves_to = lines("Where it may have us send to")
-    our_ae_title = text("Our AE title towards it")
+    store_to = choice("Default project for incoming studies")
+    moves_to = lines("C-MOVE destinations")
+    our_ae_title = text("Calling AE title used with this peer")
 
 
 @bp.before_request
 def only_while_enabled() -> None:
     """No tab and no page while the service is off."""
     if not sign_in.options()["dimse.enabled"]:
-        raise Missing("DICOM Peers are there only while the DIMSE service is enabled. Enable it in Settings.")
+        raise Missing("DICOM Peers requires the DIMSE service. Enable it in Settings.")
 
 
 @bp.get("/")
@@ -104,7 +104,7 @@ def register() -> Response:
     if peer is None:
         told = None if caller is None else refused_callers.view(caller)
         return render("peers/form.html", form=form, peer=None, refused=told, status=422)
-    flash(f"{peer.label} is registered. It may {', '.join(peer.services) or 'do nothing yet'}.")
+    flash(f"{peer.label} is registered. Allowed services: {', '.join(peer.services) or 'none'}.")
     return redirect(url_for(".show", peer_id=peer.id), 303)
 
 
@@ -156,7 +156,7 @@ def save(peer_id: int) -> Response:
     changed = form.attempt(change)
     if changed is None:
         return render("peers/form.html", form=form, peer=peer, refused=None, status=422)
-    flash(f"{changed.label} is saved. It acts on its next association.")
+    flash(f"{changed.label} is saved. It applies from the next association.")
     return redirect(url_for(".show", peer_id=peer_id), 303)
 
 
@@ -164,7 +164,7 @@ def save(peer_id: int) -> Response:
 @site_admin_required
 def disable(peer_id: int) -> Response:
     peer = peers.disable(peers.by_id(peer_id).label, actor=current_actor())
-    flash(f"{peer.label} is disabled. Its next association is rejected.")
+    flash(f"{peer.label} is disabled. Its associations are rejected.")
     return redirect(url_for(".show", peer_id=peer_id), 303)
 
 
@@ -187,7 +187,7 @@ def ask_remove(peer_id: int) -> Response:
 def remove(peer_id: int) -> Response:
     label = peers.by_id(peer_id).label
     peers.remove(label, actor=current_actor())
-    flash(f"{label} is removed. Its next call is refused.")
+    flash(f"{label} is removed. Its associations are rejected.")
     return redirect(url_for(".index"), 303)
 
 
@@ -195,7 +195,7 @@ def remove(peer_id: int) -> Response:
 @site_admin_required
 def ignore_caller(caller_id: int) -> Response:
     caller = refused_callers.ignore(caller_id, actor=current_actor())
-    flash(f"{caller.calling} from {caller.address} is ignored. It stays refused, and is counted on.")
+    flash(f"{caller.calling} from {caller.address} is ignored. It is still refused and counted.")
     return redirect(url_for(".index"), 303)
 
 
@@ -208,7 +208,7 @@ def _refused_caller() -> Any:
 def _form(form: PeerForm) -> PeerForm:
     """The form with the projects that there are now to choose from."""
     paths = container_page.project_paths(current_scope())
-    form.store_to.choices = select_choices([("", "Where its study is, or Unsorted"), *zip(paths, paths, strict=True)])
+    form.store_to.choices = select_choices([("", "Project of the study, or Unsorted"), *zip(paths, paths, strict=True)])
     return form
 
 

@@ -14,7 +14,7 @@ from portal.web.sign_in import current_actor, current_scope, site_admin_required
 
 bp = Blueprint("projects", __name__, url_prefix="/data/projects")
 
-NEW_GROUP = ("", "A new group")
+NEW_GROUP = ("", "New group")
 
 
 class NewForm(Form):
@@ -30,7 +30,7 @@ class EditForm(Form):
 
 
 class GroupForm(Form):
-    group_label = text("Label of the group")
+    group_label = text("Group label")
 
 
 @bp.get("/new")
@@ -46,7 +46,7 @@ def add() -> Response:
     project = form.attempt(lambda: _add(form))
     if project is None:
         return _new(form, status=422)
-    flash(f"{project.group.code}/{project.label} is made. What peers and devices put there has a place now.")
+    flash(f"{project.group.code}/{project.label} is created.")
     return redirect(url_for("data.place", level="project", number=project.id), 303)
 
 
@@ -83,7 +83,7 @@ def save_group(project_id: int) -> Response:
     )
     if group is None:
         return _edit(project, group_form=form, status=422)
-    flash(f"The group {group.code} is called {group.label}.")
+    flash(f"Group {group.code} is saved.")
     return redirect(url_for("data.place", level="project", number=project_id), 303)
 
 
@@ -92,7 +92,7 @@ def _add(form: NewForm) -> Any:
     if form.group.data:
         return containers.add_project(f"{form.group.data}/{label}", ae_title, actor=actor)
     if not form.code.data:
-        raise BadValue("Choose a group, or enter the code of a new one.", field="code")
+        raise BadValue("Choose a group, or enter the code of a new group.", field="code")
     return containers.add_project_in_new_group(form.code.data, label, ae_title, actor=actor)
 
 

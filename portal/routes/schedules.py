@@ -21,11 +21,11 @@ RUN_STATES = (
     ("errors", "With errors"),
     ("failed", "Failed"),
     ("cancelled", "Cancelled"),
-    ("out", "Left out"),
+    ("out", "Skipped"),
 )
-FREQUENCIES = (("day", "Every day"), ("week", "Every week"), ("month", "Every month"), ("cron", "By a line of cron"))
+FREQUENCIES = (("day", "Every day"), ("week", "Every week"), ("month", "Every month"), ("cron", "Cron expression"))
 WEEKDAYS = tuple((str(number), name) for number, name in enumerate(cron.WEEKDAYS, 1))
-DAYS = (*((str(number), str(number)) for number in range(1, 29)), (cron.LAST_DAY, "The last one"))
+DAYS = (*((str(number), str(number)) for number in range(1, 29)), (cron.LAST_DAY, "Last day"))
 DEFAULT_TIME = "02:00"
 
 
@@ -35,8 +35,8 @@ class ScheduleForm(Form):
     at = text("At (UTC)")
     weekday = choice("Day of the week", WEEKDAYS)
     day = choice("Day of the month", DAYS)
-    line = text("Line of cron")
-    confirmed = checkbox("I know, and it is allowed")
+    line = text("Cron expression")
+    confirmed = checkbox("I confirm that this disclosure is authorised")
 
 
 @bp.get("/")
@@ -62,7 +62,7 @@ def add() -> Response:
     row = form.attempt(lambda: _add(job.id, form))
     if row is None:
         return render("schedules/new.html", form=form, job=exports.view(job), status=422)
-    flash(f"{row.label} starts by itself from now on.")
+    flash(f"{row.label} is created.")
     return redirect(url_for(".show", schedule_id=row.id), 303)
 
 
@@ -86,7 +86,7 @@ def show(schedule_id: int) -> Response:
 @site_admin_required
 def pause(schedule_id: int) -> Response:
     row = schedules.pause(schedule_id, actor=current_actor())
-    flash(f"{row.label} is paused. What runs goes on.")
+    flash(f"{row.label} is paused. A running export continues.")
     return redirect(url_for(".show", schedule_id=schedule_id), 303)
 
 
@@ -94,7 +94,7 @@ def pause(schedule_id: int) -> Response:
 @site_admin_required
 def resume(schedule_id: int) -> Response:
     row = schedules.resume(schedule_id, actor=current_actor())
-    flash(f"{row.label} goes on.")
+    flash(f"{row.label} is resumed.")
     return redirect(url_for(".show", schedule_id=schedule_id), 303)
 
 
@@ -115,7 +115,7 @@ def ask_remove(schedule_id: int) -> Response:
 @site_admin_required
 def remove(schedule_id: int) -> Response:
     row = schedules.remove(schedule_id, actor=current_actor())
-    flash(f"{row.label} is deleted. Its exports stay.")
+    flash(f"{row.label} is deleted. Its exports are kept.")
     return redirect(url_for(".index"), 303)
 
 

@@ -97,7 +97,7 @@ def check_sign_in() -> Response:
 def sign_out() -> Response:
     users.sign_out(current_user.user, address=web_sign_in.address())
     session.clear()
-    flash("You are signed out, in every browser where you were signed in.")
+    flash("You are signed out in all browsers.")
     return redirect(url_for("session.sign_in"), 303)
 
 
@@ -116,7 +116,7 @@ def save_profile() -> Response:
     )
     if user is None:
         return _profile(form)
-    flash(f"Times are shown in {user.time_zone or 'the time of the site'} from now on.")
+    flash(f"Times are shown in {user.time_zone or 'the time zone of the site'} from now on.")
     return redirect(url_for(".profile"), 303)
 
 
@@ -140,13 +140,13 @@ def change_password() -> Response:
     if user is None:
         return render("session/password.html", form=form, status=422)
     web_sign_in.begin_session(user)
-    flash("Your password is changed. Every other session of yours has ended.")
+    flash("Your password is changed. Your other sessions have ended.")
     return redirect(url_for("home.index"), 303)
 
 
 def _changed(form: PasswordForm) -> Any:
     if form.new.data != form.again.data:
-        raise BadValue("This is not what you typed above. Type the new password twice.", field="again")
+        raise BadValue("The passwords do not match. Enter the new password twice.", field="again")
     return users.change_password(current_user.user, form.old.data, form.new.data, address=web_sign_in.address())
 
 

@@ -21,13 +21,13 @@ bp = Blueprint("settings", __name__, url_prefix="/settings")
 
 MAX_CHANGES = 8
 DUPLICATE_POLICIES = [
-    ("hold", "Hold it until an admin decides, and answer success"),
-    ("refuse", "Refuse it with C111"),
-    ("replace", "Show the new one, and keep the old one as a version"),
+    ("hold", "Hold for an admin's decision, and answer success"),
+    ("refuse", "Refuse with status C111"),
+    ("replace", "Replace (keep old version)"),
 ]
 TRASH_USERS = [
-    ("admins", "Site admins, and devices by their keys"),
-    ("users", "Site admins only, no device"),
+    ("admins", "Site admins and devices"),
+    ("users", "Site admins only"),
     ("nobody", "Nobody"),
 ]
 
@@ -42,37 +42,37 @@ class DimseForm(Form):
     ae_title = text("AE title of the site")
     host = text("Address to listen on")
     port = text("Port")
-    echo_anyone = checkbox("Answer C-ECHO to anyone")
+    echo_anyone = checkbox("Accept C-ECHO from unregistered callers")
 
 
 class ArchiveForm(Form):
-    duplicates = choice("Other content under a SOP Instance UID that is here", DUPLICATE_POLICIES)
+    duplicates = choice("Different content, same SOP Instance UID", DUPLICATE_POLICIES)
 
 
 class TrashForm(Form):
-    who = choice("Who may throw things into it", TRASH_USERS)
-    days = text("Days until it is purged")
+    who = choice("Who can move items to trash", TRASH_USERS)
+    days = text("Purge after (days)")
 
 
 class DiskForm(Form):
-    floor = text("Gigabytes that stay free")
+    floor = text("Reserved free space (GB)")
 
 
 class ExportsForm(Form):
-    threads = text("Objects that are sent at once")
+    threads = text("Parallel transfers per storage")
 
 
 class HistoryForm(Form):
-    jobs = text("Jobs, and lists of what each did, for days")
-    exports = text("Exports, sends and imports, for days")
-    associations = text("Associations, for days")
-    callers = text("Refused callers, for days")
-    hourly = text("Counts by the hour, for days")
+    jobs = text("Keep jobs and item lists (days)")
+    exports = text("Keep exports, sends and imports (days)")
+    associations = text("Keep associations (days)")
+    callers = text("Keep refused callers (days)")
+    hourly = text("Keep hourly counts (days)")
 
 
 class SessionsForm(Form):
-    idle = text("Minutes without a page")
-    longest = text("Hours in all")
+    idle = text("Idle timeout (minutes)")
+    longest = text("Maximum session length (hours)")
 
 
 SECTIONS: dict[str, type[Form]] = {
@@ -102,7 +102,7 @@ def save(section: str) -> Response:
     changed = form.attempt(lambda: site_settings.change(_values(section, form), actor=current_actor()))
     if changed is None:
         return _page({section: form}, status=422)
-    flash(_told(changed) if changed else "Nothing was changed: all of it is as it was.")
+    flash(_told(changed) if changed else "No changes.")
     return redirect(url_for(".edit"), 303)
 
 
@@ -117,7 +117,7 @@ def ask_sign_out_all() -> Response:
 def sign_out_all() -> Response:
     users.end_all_sessions(actor=current_actor())
     sign_in.begin_session(users.get(current_user.user.id))
-    flash("Everybody is signed out, in every browser but this one.")
+    flash("Everybody is signed out, except in this browser.")
     return redirect(url_for(".edit"), 303)
 
 
@@ -172,5 +172,5 @@ def _in_words(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if key == "disk.floor":
-        return f"{value:g} GB" if value else "what the machine keeps"
+        return f"{value:g} GB" if value else "minimum of this server"
     return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)

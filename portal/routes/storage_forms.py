@@ -68,7 +68,7 @@ def _form_of(provider: str) -> type[Form]:
     """In the order of the page, so that the focus goes to the first error there."""
     fields = {"provider": text("Provider"), "label": text("Label"), "mode": choice("Used for", MODES)}
     fields |= {field.name: _made(field) for field in providers.PROVIDERS[provider].form}
-    fields |= {"prefix": text("Prefix"), "visible": choice("Visible to"), "threads": text("Objects at once")}
+    fields |= {"prefix": text("Prefix"), "visible": choice("Visible to"), "threads": text("Parallel transfers")}
     return type(f"Form_{provider}", (Form,), fields)
 
 

@@ -115,7 +115,7 @@ def remove(storage_id: int) -> Response:
     form = ConfirmForm()
     if not form.attempt(lambda: _remove(storage.label, form.sure.data)):
         return _remove_page(storage, form, status=422)
-    flash(f"{storage.label} is removed. What was written there stays there.")
+    flash(f"{storage.label} is removed. The objects in it are kept.")
     return redirect(url_for(".index"), 303)
 
 

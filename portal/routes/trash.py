@@ -54,9 +54,9 @@ def throw(kind: str, number: int) -> Response:
     thing = _about(kind, number)
     thrown = trash.move_to_trash(kind, number, actor=current_actor())
     if thrown.job is not None:
-        flash(f"{thing.label} goes to the trash, some files at a time. You can close this page.")
+        flash(f"{thing.label} is being moved to trash. You can close this page.")
         return redirect(url_for("jobs.show", job_id=thrown.job), 303)
-    words = f"{thing.label} is in the trash. It is hidden everywhere, and can be restored there."
+    words = f"{thing.label} is moved to trash. It is hidden everywhere and can be restored."
     flash({"words": words, "undo": url_for(".restore", trash_id=thrown.id, back=thing.above)})  # type: ignore[arg-type]
     return redirect(thing.above, 303)
 
@@ -66,7 +66,7 @@ def throw(kind: str, number: int) -> Response:
 def restore(trash_id: int) -> Response:
     outcome = trash.request_restore(trash_id, actor=current_actor())
     if not isinstance(outcome, RestoreOutcome):
-        flash("It comes back, some files at a time. You can close this page.")
+        flash("The item is being restored. You can close this page.")
         return redirect(url_for("jobs.show", job_id=outcome.id), 303)
     flash(outcome.message, "bad" if outcome.stayed and not outcome.back else "ok")
     return redirect(sign_in.local_path(request.args.get("back", "")) or url_for(".index"), 303)
@@ -85,7 +85,7 @@ def ask_purge(trash_id: int) -> Response:
 def purge(trash_id: int) -> Response:
     outcome = trash.request_purge(trash_id, actor=current_actor())
     if not isinstance(outcome, Purged):
-        flash("It is purged, some files at a time. You can close this page.")
+        flash("The item is being purged. You can close this page.")
         return redirect(url_for("jobs.show", job_id=outcome.id), 303)
     flash(outcome.message, "bad" if outcome.stayed and not outcome.files else "ok")
     return redirect(url_for(".index"), 303)

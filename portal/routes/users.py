@@ -12,7 +12,7 @@ from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("users", __name__, url_prefix="/users")
 
-KINDS = (("admin", "Site admins"), ("user", "Others"), ("disabled", "Disabled"))
+KINDS = (("admin", "Site admins"), ("user", "Users"), ("disabled", "Disabled"))
 
 
 ROLES = [("ro", "Read"), ("rw", "Read and store")]
@@ -21,12 +21,12 @@ MAX_EVENTS = 15
 
 class NewForm(Form):
     email = text("E-mail address")
-    is_admin = checkbox("Site admin: may change everything")
+    is_admin = checkbox("Site admin (full access)")
 
 
 class GrantForm(Form):
     place = text("Group or project")
-    role = choice("To", ROLES)
+    role = choice("Access", ROLES)
 
 
 @bp.get("/")
@@ -67,7 +67,7 @@ def give(user_id: int) -> Response:
     given = form.attempt(lambda: grants.add(user_id, form.place.data, form.role.data or "", actor=current_actor()))
     if given is None:
         return _page(user_id, form, status=422)
-    flash(f"{users.get(user_id).email} may {_in_words(given)}.")
+    flash(f"{users.get(user_id).email} can now {_in_words(given)}.")
     return redirect(url_for(".show", user_id=user_id), 303)
 
 
@@ -75,7 +75,7 @@ def give(user_id: int) -> Response:
 @site_admin_required
 def take(user_id: int, grant_id: int) -> Response:
     taken = grants.remove(user_id, grant_id, actor=current_actor())
-    flash(f"{users.get(user_id).email} may no longer {_in_words(taken)}.")
+    flash(f"{users.get(user_id).email} can no longer {_in_words(taken)}.")
     return redirect(url_for(".show", user_id=user_id), 303)
 
 
@@ -90,7 +90,7 @@ def ask_role(user_id: int) -> Response:
 def change_role(user_id: int) -> Response:
     is_admin = not users.get(user_id).is_admin
     users.set_admin(user_id, is_admin, actor=current_actor())
-    became = "a site admin" if is_admin else "no site admin any more, and sees what is granted"
+    became = "a site admin" if is_admin else "no longer a site admin, and sees granted projects"
     flash(f"{users.get(user_id).email} is {became}.")
     return redirect(url_for(".show", user_id=user_id), 303)
 
@@ -112,7 +112,7 @@ def new_password(user_id: int) -> Response:
 @site_admin_required
 def disable(user_id: int) -> Response:
     users.disable(user_id, actor=current_actor())
-    flash(f"{users.get(user_id).email} is disabled, and signed out everywhere.")
+    flash(f"{users.get(user_id).email} is disabled and signed out everywhere.")
     return redirect(url_for(".show", user_id=user_id), 303)
 
 
@@ -120,7 +120,7 @@ def disable(user_id: int) -> Response:
 @site_admin_required
 def enable(user_id: int) -> Response:
     users.enable(user_id, actor=current_actor())
-    flash(f"{users.get(user_id).email} may sign in again.")
+    flash(f"{users.get(user_id).email} is enabled.")
     return redirect(url_for(".show", user_id=user_id), 303)
 
 

@@ -27,35 +27,35 @@ STATUS_CODES: tuple[tuple[type[errors.PortalError], int], ...] = (
     (errors.PortalError, 422),
 )
 MESSAGES = {
-    400: ("That did not arrive whole", "The browser sent something that Portico cannot read. Go back and try again."),
-    403: ("Not for you", "Your account may not open this. Ask a site admin."),
-    404: ("There is no such page", "The address is mistyped, or what stood here was removed."),
-    405: ("That is not done here", "This address does not take that kind of request. Go back to the page before."),
-    410: ("That was purged", "Its bytes are gone."),
-    415: ("That is no form", "Pages take forms alone. Programs use the REST interface under /api."),
-    413: ("That is too large", "A form has at most 1 MB. Files are put in over the REST interface."),
+    400: ("Bad request", "Portico cannot read what the browser sent. Go back and try again."),
+    403: ("Access denied", "You do not have access to this page. Ask a site admin."),
+    404: ("Page not found", "The address is wrong, or the page was removed."),
+    405: ("Method not allowed", "This address does not support that kind of request. Go back to the previous page."),
+    410: ("Purged", "The data was permanently deleted."),
+    415: ("Unsupported content type", "Pages accept only forms. Programs use the REST interface under /api."),
+    413: ("Request too large", "A form has at most 1 MB. Upload files over the REST interface."),
     429: ("Too many attempts", "Wait ten minutes, then try again."),
-    500: ("Portico made a mistake", "Nothing was changed. The log of the web server says what happened."),
-    503: ("Portico is busy", "A part of it does not answer at the moment. Try again in a minute."),
+    500: ("Internal error", "Nothing was changed. The log of the web server has the details."),
+    503: ("Portico is busy", "A part of it does not respond at the moment. Try again in a minute."),
 }
-DAMAGED_BYTES = "These bytes are damaged"
+DAMAGED_BYTES = "Damaged data"
 BUSY = (
     "Portico is busy",
-    "Something else has been writing to the database for too long. Nothing was changed. Try again in a few seconds.",
+    "The database is locked by another write. Nothing was changed. Try again in a few seconds.",
 )
 BUSY_SECONDS = "5"
 """Retry-After of a request that could not wait for the database any longer."""
 FULL = (
     "The disk is full",
-    "Nothing was changed. Free some space on the server, then try again. What is stored can be read meanwhile.",
+    "Nothing was changed. Free some space on the server, then try again. Existing data can still be read.",
 )
 DAMAGED = (
     "The database is damaged",
-    "Nothing was changed. Stop Portico, and start it again: the start says what to restore.",
+    "Nothing was changed. Restart Portico: at the start it reports what to restore.",
 )
 STALE_FORM = (
-    "This page was too old",
-    "It was opened before the last sign-in, so nothing was changed. Open the page again and repeat what you did.",
+    "This page has expired",
+    "It was opened before the last sign-in. Nothing was changed. Reload the page and try again.",
 )
 
 
@@ -82,7 +82,7 @@ def install(app: Flask) -> None:
 def _refused(error: errors.PortalError) -> Response:
     code = status_code(error)
     is_damage = isinstance(error, errors.Damaged) and not isinstance(error, errors.Purged)
-    title = DAMAGED_BYTES if is_damage else MESSAGES.get(code, ("That cannot be done", ""))[0]
+    title = DAMAGED_BYTES if is_damage else MESSAGES.get(code, ("Not possible", ""))[0]
     return _page(code, title, error.message)
 
 

@@ -134,7 +134,7 @@ def site_admin_required(view: View) -> View:
     @signed_in_required
     def guarded(*args: Any, **kwargs: Any) -> Any:
         if not current_user.user.is_admin:
-            raise NotAllowed("Only a site admin may open this page. Ask one of yours.")
+            raise NotAllowed("Only site admins have access to this page.")
         return view(*args, **kwargs)
 
     return guarded  # type: ignore[return-value]

@@ -27,11 +27,11 @@ def test_pictures_a_decision_and_the_trash_by_keyboard(person: Person, running: 
     assert picture.evaluate("picture => picture.naturalWidth") == 128
 
     person.goes("/data/conflicts/1")
-    _press(person, "Replace it; the old one stays")
+    _press(person, "Replace (keep old version)")
     expect(page.locator(".note-ok")).to_contain_text("Decided: this object is shown.")
     _pages_with_the_arrow_keys(person)
     person.goes("/data/conflicts/1")
-    _press(person, "Keep what is here")
+    _press(person, "Keep current")
     expect(page.get_by_role("heading", name="2 decisions so far")).to_be_visible()
 
     person.goes("/data/session/1")
@@ -41,9 +41,9 @@ def test_pictures_a_decision_and_the_trash_by_keyboard(person: Person, running: 
         assert packed.testzip() is None
         assert len(packed.namelist()) == 2
 
-    page.get_by_role("link", name="Move to the trash…").press("Enter")
-    _press(person, "Move 2 files to the trash")
-    expect(page.locator(".note-ok")).to_contain_text("is in the trash")
+    page.get_by_role("link", name="Move to trash…").press("Enter")
+    _press(person, "Move 2 files to trash")
+    expect(page.locator(".note-ok")).to_contain_text("is moved to trash")
     person.goes("/data/trash")
     page.get_by_role("button", name="Restore").press("Enter")
     expect(page.locator(".note-ok")).to_contain_text("2 files are back.")

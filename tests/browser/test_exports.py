@@ -51,29 +51,29 @@ def test_an_export_by_rules_is_tried_mended_confirmed_and_done(admin: Page, pers
     person.goes("/exports/new?project=neuro/trial-a")
     _read(page)
 
-    page.get_by_label("If one of these is so").fill("modality is MRT or CT")
-    page.get_by_label("Path of each object").fill("{project}/{colour}")
+    page.get_by_label("Include if any match").fill("modality is MRT or CT")
+    page.get_by_label("Path template").fill("{project}/{colour}")
     expect(page.locator("#preview")).to_contain_text("There is no field {colour}.")
-    page.get_by_label("Path of each object").fill("scan.dcm")
+    page.get_by_label("Path template").fill("scan.dcm")
     expect(page.locator("#preview mark")).to_have_text(["scan.dcm"])
     expect(page.locator("#preview")).to_contain_text("No rule takes it.")
 
     _press(page, "Add rule")
-    expect(page.get_by_label("Takes").nth(1)).to_be_focused()
-    page.get_by_label("If one of these is so").nth(1).fill("red is good")
+    expect(page.get_by_label("Applies to").nth(1)).to_be_focused()
+    page.get_by_label("Include if any match").nth(1).fill("red is good")
     person.allowed = {422}
     _press(page, "Dry run")
-    expect(page.get_by_label("If one of these is so").nth(1)).to_be_focused()
+    expect(page.get_by_label("Include if any match").nth(1)).to_be_focused()
     expect(page.locator("#include_2-e")).to_contain_text("does not begin with a field")
     person.allowed = set()
-    page.get_by_label("If one of these is so").nth(1).fill("modality is MR")
-    page.get_by_label("Path of each object").nth(1).fill("Scan.dcm")
+    page.get_by_label("Include if any match").nth(1).fill("modality is MR")
+    page.get_by_label("Path template").nth(1).fill("Scan.dcm")
     _press(page, "Dry run")
     expect(page.get_by_text("4 share a path with another one: change the paths.").first).to_be_visible(timeout=PATIENCE)
     _read(page)
 
     page.get_by_role("link", name="Change…").press("Enter")
-    page.get_by_label("Path of each object").nth(1).fill("{modality}/{file}")
+    page.get_by_label("Path template").nth(1).fill("{modality}/{file}")
     _press(page, "Dry run")
     expect(page.get_by_text("4 of 4 objects and sidecars would be sent.").first).to_be_visible(timeout=PATIENCE)
     page.get_by_role("link", name="1 object left here").press("Enter")
@@ -82,7 +82,7 @@ def test_an_export_by_rules_is_tried_mended_confirmed_and_done(admin: Page, pers
     _press(page, "Start export of 2 objects")
     expect(page.get_by_text("tick that this is allowed")).to_be_visible()
     person.allowed = set()
-    page.get_by_label("I know, and it is allowed").press("Space")
+    page.get_by_label("I confirm that this disclosure is authorised").press("Space")
     _press(page, "Start export of 2 objects")
 
     done = "2 objects arrived whole, each with its sidecar. 1 that no rule takes stayed here."
@@ -95,8 +95,8 @@ def test_an_export_is_stopped_tried_anew_mended_verified_and_repeated(admin: Pag
     page = admin
     in_the_way = mirror / "night" / "MR_small.dcm"
     page.goto(f"{_site(page)}/exports/new?project=neuro/trial-a&to=mirror")
-    page.get_by_label("Path of each object").fill("night/{modality}_small.dcm")
-    page.get_by_label("At most, in a second").fill("2 kB")
+    page.get_by_label("Path template").fill("night/{modality}_small.dcm")
+    page.get_by_label("Bandwidth limit (per second)").fill("2 kB")
     _press(page, "Dry run")
     _start(page)
     _press(page, "Cancel export")
@@ -105,13 +105,13 @@ def test_an_export_is_stopped_tried_anew_mended_verified_and_repeated(admin: Pag
     in_the_way.parent.mkdir(exist_ok=True)
     in_the_way.write_bytes(b"of somebody else")
     page.get_by_role("link", name="Export again…").press("Enter")
-    page.get_by_label("At most, in a second").fill("")
+    page.get_by_label("Bandwidth limit (per second)").fill("")
     _press(page, "Dry run")
-    expect(page.get_by_role("link", name="1 object with other content there")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("link", name="1 object with different content there")).to_be_visible(timeout=PATIENCE)
     _start(page)
     expect(page.get_by_text("5 of 6 objects arrived whole. 1 did not.").first).to_be_visible(timeout=PATIENCE)
     in_the_way.unlink()
-    _press(page, "Retry these 1")
+    _press(page, "Retry 1 failed")
     expect(page.locator(".head .st-ok")).to_have_text("Done", timeout=PATIENCE)
 
     in_the_way.write_bytes(in_the_way.read_bytes()[:-1] + b"!")
@@ -125,9 +125,9 @@ def test_an_export_is_stopped_tried_anew_mended_verified_and_repeated(admin: Pag
 
 def _repeat(page: Page) -> None:
     page.get_by_role("link", name="Repeat on a schedule…").press("Enter")
-    page.get_by_label("I know, and it is allowed").press("Space")
-    _press(page, "Repeat")
-    expect(page.locator(".note-ok")).to_contain_text("starts by itself from now on.")
+    page.get_by_label("I confirm that this disclosure is authorised").press("Space")
+    _press(page, "Create schedule")
+    expect(page.locator(".note-ok")).to_contain_text("is created.")
     _press(page, "Pause")
     expect(page.locator(".head .st-off")).to_have_text("Paused")
     _press(page, "Resume")
@@ -145,16 +145,16 @@ def test_a_project_is_sent_to_a_peer(admin: Page, tmp_path: Path) -> None:
         with models.connection():
             peers.register("Room 3", ae_title="VIEWER", host="127.0.0.1", port=str(port), actor=operator())
         page.goto(f"{_site(page)}/exports/new?project=neuro/trial-a&to=peer/Room 3")
-        expect(page.locator("#preview")).to_contain_text("A peer gets objects, not paths")
-        asked = [page.get_by_label(name) for name in ("Path of each", "If an object is there", "A sidecar beside")]
+        expect(page.locator("#preview")).to_contain_text("A peer receives objects, not paths")
+        asked = [page.get_by_label(name) for name in ("Path template", "If an object exists", "Write a sidecar")]
         for field in asked:
             expect(field).to_be_hidden()
-        expect(page.get_by_text("there are no paths and no sidecars")).to_be_visible()
+        expect(page.get_by_text("paths, sidecars and existing objects do not apply")).to_be_visible()
         _read(page)
         page.get_by_label("To", exact=True).select_option("mirror")
         for field in asked:
             expect(field).to_be_visible()
-        expect(page.get_by_text("there are no paths and no sidecars")).to_be_hidden()
+        expect(page.get_by_text("paths, sidecars and existing objects do not apply")).to_be_hidden()
         page.get_by_label("To", exact=True).select_option("peer/Room 3")
         _press(page, "Dry run")
         _start(page)
@@ -173,13 +173,13 @@ def test_an_import_is_tried_started_done_and_told_of(admin: Page, mirror: Path) 
     page.keyboard.type("neuro/returned")
     page.keyboard.press("Tab")
     page.keyboard.type("incoming")
-    page.get_by_label("But nothing that matches").focus()
+    page.get_by_label("Exclude if any match").focus()
     page.keyboard.type("*.tmp")
     _read(page)
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Dry run")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("link", name="2 objects to be taken in")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("link", name="2 objects to import")).to_be_visible(timeout=PATIENCE)
     page.get_by_role("link", name="1 object refused").press("Enter")
     expect(page.get_by_role("heading", name="1 item found")).to_be_visible()
     _read(page)
@@ -212,7 +212,7 @@ def _site(page: Page) -> str:
 
 def _start(page: Page) -> None:
     """The export of which the dry run is before us, once that is over."""
-    page.get_by_label("I know, and it is allowed").press("Space", timeout=PATIENCE)
+    page.get_by_label("I confirm that this disclosure is authorised").press("Space", timeout=PATIENCE)
     _press(page, "Start export of 3 objects")
 
 

@@ -92,7 +92,7 @@ def test_a_site_that_holds_something_shows_how_it_stands_above_the_steps_that_ar
     page = text_of(visitor.get("/").text)
 
     assert "Set up Portico" not in page
-    assert page.index("What is here") < page.index("0 of 4 done")
+    assert page.index("Archive") < page.index("0 of 4 done")
 
 
 def test_a_step_is_left_taken_up_again_and_all_are_hidden_and_found_again(visitor: Visitor) -> None:
@@ -102,14 +102,14 @@ def test_a_step_is_left_taken_up_again_and_all_are_hidden_and_found_again(visito
     assert "First steps" not in visitor.get("/").text
 
     there = visitor.get("/first-steps/").text
-    assert there.count("Left for later.") == 4
+    assert there.count("Skipped.") == 4
     assert "hx-get" not in there
     visitor.post("/first-steps/key/take-up")
     assert "First steps" in visitor.get("/").text
     visitor.post("/first-steps/hide")
     assert "First steps" not in visitor.get("/").text
     assert "/first-steps/" in visitor.get("/settings/").text
-    assert "Show on the first page" in visitor.get("/first-steps/").text
+    assert "Show on Home" in visitor.get("/first-steps/").text
     visitor.post("/first-steps/show")
     assert "First steps" in visitor.get("/").text
 
@@ -237,9 +237,9 @@ def _enable_dimse_by_keyboard(page: Page, up: Up) -> None:
 
 
 def _leave_and_take_up(home: Page) -> None:
-    home.get_by_role("button", name="Leave for later: Add a storage").press("Enter")
-    expect(home.locator("#step-storage")).to_contain_text("Left for later.")
-    home.get_by_role("button", name="Take up again: Add a storage").press("Enter")
+    home.get_by_role("button", name="Skip: Add an external storage").press("Enter")
+    expect(home.locator("#step-storage")).to_contain_text("Skipped.")
+    home.get_by_role("button", name="Resume: Add an external storage").press("Enter")
     expect(home.locator("#step-storage")).to_contain_text("Only if you want copies elsewhere.")
 
 

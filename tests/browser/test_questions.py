@@ -120,8 +120,8 @@ def test_what_changed_in_the_settings_last_week(asking: Asking) -> None:
 
 
 def test_what_is_filling_the_disk(asking: Asking) -> None:
-    asking.link("What fills the disk", within="main")
-    asking.reads("Archive", "Database", "Everything else", "In the trash", "Who wrote last")
+    asking.link("Disk usage", within="main")
+    asking.reads("Archive", "Database", "Everything else", "Trash", "Recent uploads by source")
     first = asking.page.locator("#list").get_by_role("row").nth(1)
     expect(first).to_contain_text("neuro/Brain")
     expect(first).to_contain_text("kB")

@@ -44,7 +44,7 @@ def _new_device_with_a_key(person: Person) -> str:
     page.get_by_label("Label").fill("importer-east")
     page.get_by_label("Type").select_option("importer")
     page.get_by_role("button", name="Add device").click()
-    expect(page.get_by_text("It can do nothing yet: generate a key for it.")).to_be_visible()
+    expect(page.get_by_text("Generate an API key for it.")).to_be_visible()
     page.get_by_label("Name").fill("rollout")
     page.get_by_role("button", name="Generate API key").click()
     shown = page.locator("#secret")
@@ -68,16 +68,16 @@ def _new_peer_that_echoes(person: Person, running: Up) -> None:
     page.get_by_label("AE title", exact=True).fill("VIEWER ROOM THREE")
     page.get_by_label("Host").fill("127.0.0.1")
     page.get_by_label("Port").fill(str(running.dimse_port))
-    page.get_by_label("Addresses it may call from").fill("127.0.0.1")
+    page.get_by_label("Allowed addresses").fill("127.0.0.1")
     page.get_by_role("button", name="Register peer").click()
     expect(page.get_by_text("VIEWER ROOM THREE has 17 characters; an AE title has at most 16.")).to_be_visible()
     expect(page.get_by_label("AE title", exact=True)).to_be_focused()
-    expect(page.get_by_label("Addresses it may call from")).to_have_value("127.0.0.1")
+    expect(page.get_by_label("Allowed addresses")).to_have_value("127.0.0.1")
     page.get_by_label("AE title", exact=True).fill("PORTICO")
     page.get_by_role("button", name="Register peer").click()
     person.allowed = set()
     expect(page.get_by_role("heading", name="Ourselves")).to_be_visible()
-    page.get_by_role("button", name="Echo").click()
+    page.get_by_role("button", name="Send C-ECHO").click()
     expect(page.locator("#test .step-ok")).to_be_visible(timeout=60_000)
     expect(page.locator(".head .st-ok")).to_have_text("OK")
 
@@ -112,11 +112,11 @@ def _export_until_it_ends(person: Person) -> None:
     page.get_by_role("button", name="Dry run").click()
     expect(page.get_by_role("heading", name="neuro/trial-a to mirror")).to_be_visible()
     expect(page.get_by_text("6 of 6 objects and sidecars would be sent.").first).to_be_visible(timeout=60_000)
-    page.get_by_label("I know, and it is allowed").check()
+    page.get_by_label("I confirm that this disclosure is authorised").check()
     page.get_by_role("button", name="Start export of 3 objects").click()
     expect(page.get_by_text("3 objects arrived whole, each with its sidecar.").first).to_be_visible(timeout=60_000)
     expect(page.locator(".head .st-ok")).to_have_text("Done")
-    expect(page.get_by_text("Its SHA-256")).to_be_visible()
+    expect(page.get_by_text("SHA-256 of the manifest")).to_be_visible()
 
 
 def test_a_list_is_searched_while_one_types_and_the_address_can_be_kept(person: Person) -> None:
@@ -200,7 +200,7 @@ def test_a_page_says_that_the_server_is_away(person: Person, running: Up, tmp_pa
 
     page.get_by_role("searchbox", name="Label, AE title or address").press_sequentially("x")
 
-    expect(page.get_by_text("Portico does not answer.")).to_be_visible()
+    expect(page.get_by_text("Portico does not respond.")).to_be_visible()
 
 
 def test_a_page_says_that_the_server_is_slow_and_takes_it_back(person: Person) -> None:
@@ -211,8 +211,8 @@ def test_a_page_says_that_the_server_is_slow_and_takes_it_back(person: Person) -
     page.route(re.compile("/interfaces/peers/.q="), lambda route: held.append(route))
 
     page.get_by_role("searchbox", name="Label, AE title or address").press_sequentially("x")
-    expect(page.get_by_text("Portico is slow to answer.")).to_be_visible()
+    expect(page.get_by_text("Portico is slow to respond.")).to_be_visible()
     held[0].continue_()
 
     expect(page.get_by_text("None found.")).to_be_visible()
-    expect(page.get_by_text("Portico is slow to answer.")).to_be_hidden()
+    expect(page.get_by_text("Portico is slow to respond.")).to_be_hidden()

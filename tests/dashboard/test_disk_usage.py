@@ -120,7 +120,7 @@ def test_a_folder_that_is_gone_counts_nothing(site: Settings) -> None:
 
 def test_home_says_how_full_the_disk_is_and_leads_to_what_fills_it(visitor: Visitor) -> None:
     page = visitor.get("/").text
-    assert "When it will be full is told after 7 days; 0 days are known." in text_of(page)
+    assert "A forecast needs 7 days of history; 0 days so far." in text_of(page)
     assert 'href="/disk/"' in page
 
     here = disk_usage.disk_space()
@@ -128,8 +128,8 @@ def test_home_says_how_full_the_disk_is_and_leads_to_what_fills_it(visitor: Visi
         a_day_ago(back, here.used - back * here.left // 100)
     page = text_of(visitor.get("/").text)
     assert "Full on about" in page
-    assert "if it goes on growing by" in page
-    assert "Nothing is taken in once it is full." in page
+    assert "if it keeps growing by" in page
+    assert "Uploads and C-STORE stop when it is full." in page
 
 
 def test_below_its_floor_the_disk_is_full_and_the_strip_leads_to_what_fills_it(
@@ -138,8 +138,8 @@ def test_below_its_floor_the_disk_is_full_and_the_strip_leads_to_what_fills_it(
     runtime.start(replace(site, min_free=disk_usage.disk_space().free * 2))
 
     page = visitor.get("/").text
-    assert "Full up to the" in text_of(page)
-    assert "below the floor" in text_of(page)
+    assert "Full down to the" in text_of(page)
+    assert "below the reserve" in text_of(page)
     assert '<a href="/disk/" class="urgent">' in page
 
 
@@ -158,9 +158,9 @@ def test_what_fills_the_disk_has_its_days_its_projects_its_trash_and_who_wrote(v
     assert len(sent) <= MOST_STATEMENTS, sent
     said = text_of(page)
     assert page.index("neuro/large") < page.index("neuro/small")
-    assert "in 2 files, which can be restored from there" in said
+    assert "in 2 files, which can be restored" in said
     assert "Of the latest 5 files" in said
-    assert "Day by day the last 14 days" in said
+    assert "Disk usage by day the last 14 days" in said
     assert said.count("999 GB") == 1
     assert page.count('class="stub"') == 12
 

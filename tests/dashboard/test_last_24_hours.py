@@ -177,7 +177,7 @@ def test_many_keys_on_one_day_are_one_mark_and_the_rest_a_link(visitor: Visitor,
 def test_home_shows_the_keys_that_expire_or_says_that_none_does(visitor: Visitor, full: None) -> None:
     site_settings.change({"first_steps.hidden": True}, actor=operator())
     ApiKey.update(expires=now() + timedelta(days=200)).execute()
-    assert "No key of a device expires in the next 90 days." in text_of(visitor.get("/").text)
+    assert "No API key expires in the next 90 days." in text_of(visitor.get("/").text)
 
     ApiKey.update(expires=now() + timedelta(days=9, hours=1)).where(ApiKey.id <= 20).execute()
     page = visitor.get("/").text

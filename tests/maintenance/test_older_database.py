@@ -103,7 +103,7 @@ def test_a_download_of_what_was_purged_says_so_and_status_too(
         answer = visitor.get(f"/data/file/{the_file().id}/{page}")
         assert answer.status_code == 410
         assert "purged from the trash" in answer.text
-        assert "made a mistake" not in answer.text
+        assert "Internal error" not in answer.text
     with connection(), pytest.raises(Purged, match="portal reindex"):
         files.open_content(files.get(the_file().id, rights.scope(admin)))
     assert "the database is older" in segment_checks.known_problems()[0].message

@@ -94,10 +94,10 @@ def test_a_sum_that_another_process_has_made_meanwhile_is_not_made_again() -> No
 
 
 def test_the_sums_of_days_have_a_page(visitor: Visitor) -> None:
-    assert "No day yet" in text_of(visitor.get("/activity/days").text)
+    assert "No daily totals yet" in text_of(visitor.get("/activity/days").text)
     a_call(91, peer=Peer.create(label="Scanner 1", ae_title="CT1"), bytes=5_000_000)
     drop()
-    assert "Scanner 1 It called us Released 1 0 5.0 MB" in text_of(visitor.get("/activity/days").text)
+    assert "Scanner 1 Incoming Released 1 0 5.0 MB" in text_of(visitor.get("/activity/days").text)
     assert '"Scanner 1","it called us","released",1,0,0,5000000' in visitor.get("/activity/days?format=csv").text
 
 
@@ -152,7 +152,7 @@ def test_an_old_export_stays_as_a_record_without_its_list(
 
     page = text_of(visitor.get(f"/jobs/{export.id}").text)
     assert "3 objects arrived whole." in page
-    assert "The list of its 3 objects was dropped by its age" in page
+    assert "The list of its 3 objects was deleted because of its age" in page
     assert visitor.get(f"/jobs/{export.id}/report.jsonl").status_code == 404
     assert visitor.get(f"/jobs/{export.id}?format=csv").status_code == 404
     assert items(failed) == []

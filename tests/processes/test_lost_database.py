@@ -157,7 +157,7 @@ def test_a_page_says_that_the_database_was_damaged_meanwhile(visitor: Visitor, s
     answer = visitor.get("/")
     assert answer.status_code == 500
     assert "The database is damaged" in text_of(answer.text)
-    assert "the start says what to restore" in text_of(answer.text)
+    assert "at the start it reports what to restore" in text_of(answer.text)
 
 
 @pytest.fixture

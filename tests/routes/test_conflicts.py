@@ -52,7 +52,7 @@ def test_conflicts_of_one_object_stand_together_with_its_patient_study_and_what_
     assert "3 conflicts of this object" in rows[0]
     assert "CT 1, object 1" in rows[0]
     assert ["PixelData" in rows[0], "ImageComments" in rows[1], "KVP, ImageComments" in rows[2]] == [True] * 3
-    assert ["The same object, again" in row for row in rows] == [False, True, True, False]
+    assert ["Same object" in row for row in rows] == [False, True, True, False]
     assert "PatientName" in rows[3]
     assert not re.search(r"\([0-9A-F]{4},[0-9A-F]{4}\)", " ".join(rows))
 
@@ -68,7 +68,7 @@ def test_several_are_decided_at_once_and_each_is_taken_back_by_another_decision(
 ) -> None:
     marked = [str(held[0]), str(held[2])]
     answer = visitor.post(f"{LIST}?only=open", {"conflict": marked, "choice": "keep"}, follow_redirects=True)
-    assert "2 conflicts are decided: what was here stays." in text_of(answer.text)
+    assert "2 conflicts are resolved: the current objects are kept." in text_of(answer.text)
     assert [states()[number] for number in held] == ["keep", "open", "keep", "open"]
     assert len(rows_of(answer.text)) == 2
 

@@ -17,7 +17,7 @@ from tests.fixtures.work import add_file
 def test_who_is_no_admin_sees_only_granted_projects(visitor: Visitor, reader: Visitor, admin: Actor) -> None:
     seen, hidden = a_project("seen", actor=admin), a_project("hidden", actor=admin)
     shown, kept = store_vendor_file("CT_small.dcm", seen), store_vendor_file("MR_small.dcm", hidden)
-    assert "You see no project yet." in reader.get("/data/").text
+    assert "You do not have access to a project yet." in reader.get("/data/").text
 
     number = next(user.id for user in users.list_all() if user.email == reader.email)
     with writing():
@@ -75,7 +75,7 @@ def test_a_header_is_searched_by_name_tag_and_value(
 def test_a_search_that_no_element_holds_says_so(visitor: Visitor, admin: Actor) -> None:
     file_id = store_vendor_file("CT_small.dcm", a_project("trial", actor=admin)).file_id
     page = visitor.get(f"/data/file/{file_id}/header?q=<script>").text
-    assert "No element holds “&lt;script&gt;”." in page
+    assert "No element contains “&lt;script&gt;”." in page
 
 
 def test_a_file_that_is_no_dicom_has_a_page_and_no_header(visitor: Visitor, admin: Actor) -> None:
@@ -108,7 +108,7 @@ def test_a_conflict_is_shown_decided_and_decided_otherwise_on_one_page(
     answer = visitor.post(f"/data/conflicts/{number}", {"choice": choice}, follow_redirects=True)
     assert conflicts.DECISION_MESSAGES[choice] in text_of(answer.text)
     assert "1 decision so far" in answer.text
-    assert "No conflict waits" in visitor.get("/data/conflicts/?only=open").text
+    assert "No open conflicts" in visitor.get("/data/conflicts/?only=open").text
     assert state in visitor.get(f"/data/conflicts/?only={choice}").text
 
     other = "keep" if choice != "keep" else "replace"
@@ -174,6 +174,6 @@ def test_damaged_bytes_are_told_as_such_and_not_as_a_mistake_of_ours(
         path.unlink()
     answer = visitor.get(f"/data/file/{File.get().id}/download")
     assert answer.status_code == 503
-    assert "These bytes are damaged" in answer.text
+    assert "Damaged data" in answer.text
     assert "from a backup" in answer.text
     assert visitor.get(f"/data/file/{File.get().id}/header").status_code in (200, 503)

@@ -20,10 +20,10 @@ def test_a_new_device_names_who_added_it_and_can_do_nothing_yet(visitor: Visitor
     )
 
     assert "ct-connector is added." in text_of(answer.text)
-    assert "No key yet." in answer.text
+    assert "No API key yet." in answer.text
     assert visitor.email in answer.text
     assert "site-admin level access" in answer.text
-    assert "origin device and no user id" in answer.text
+    assert "origin device and no user ID" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_key_is_revoked_after_a_question(visitor: Visitor, admin: Actor) -> No
     issued = api_keys.issue(device, name="rollout", actor=admin)
     path = f"/interfaces/devices/{device.id}/keys/{issued.key_id}/revoke"
 
-    assert "Keep it" in visitor.get(path).text
+    assert "Cancel" in visitor.get(path).text
     visitor.post(path)
 
     assert api_keys.state(api_keys.for_device(device)[0]) == "revoked"
@@ -159,7 +159,7 @@ def test_a_devices_day_stands_in_the_list_and_on_its_page(visitor: Visitor, admi
 
     listed = visitor.get("/interfaces/devices/").text
     assert "Last 24 hours: 40 requests, 2 failed, busiest" in listed
-    assert "silent all day" in listed
+    assert "no activity" in listed
     assert "2 of 40 failed" in text_of(listed)
     page = visitor.get(f"/interfaces/devices/{device.id}").text
     assert "40 requests, 2 failed Day Requests Failed Brought in Today" in text_of(page)
@@ -217,7 +217,7 @@ def test_a_device_shows_who_did_what_to_it_and_its_keys(visitor: Visitor, admin:
 
 def test_a_device_shows_what_it_wrote_last(visitor: Visitor, admin: Actor) -> None:
     device = devices.add("importer", actor=admin)
-    assert "Nothing that is still here." in visitor.get(f"/interfaces/devices/{device.id}").text
+    assert "None." in visitor.get(f"/interfaces/devices/{device.id}").text
     project = a_project("trial", actor=admin)
     for number in range(1, 8):
         store(an_object(SOPInstanceUID=f"1.2.3.{number}"), project)

@@ -39,10 +39,10 @@ def test_an_import_begins_on_the_page_of_its_storage_and_is_tried_and_started(vi
     assert "New import" in visitor.get("/imports/").text
     visitor.post("/imports/new", {"of": "inbox", "to": "neuro/trial", "by": "headers"})
     [tried] = jobs.list_recent()
-    assert "the dry run goes on" in visitor.get(f"/jobs/{tried.id}").text
+    assert "the dry run continues" in visitor.get(f"/jobs/{tried.id}").text
     work(tried.id)
     page = text_of(visitor.get(f"/jobs/{tried.id}").text)
-    assert "1 object to be taken in" in page
+    assert "1 object to import" in page
     assert "1 object refused" in page
     assert File.select().count() == 0
 
@@ -97,11 +97,11 @@ def test_a_storage_for_export_only_is_named_with_the_link_that_changes_it(visito
     link = f'href="/interfaces/storages/{storage.id}/edit"'
 
     page = visitor.get("/imports/new").text
-    assert "The external storages are for export only." in text_of(page)
+    assert "All external storages are for export only." in text_of(page)
     assert link in page
 
     storages.add("Inbox", "fs", path=str(root / "inbox"), actor=admin)
     a_project("trial", actor=admin)
     page = visitor.get("/imports/new").text
-    assert "Not listed, since for export only: Vault . Edit one to import from it." in text_of(page)
+    assert "Not listed because for export only: Vault . Edit one to import from it." in text_of(page)
     assert link in page

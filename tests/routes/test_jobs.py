@@ -43,7 +43,7 @@ def test_the_failed_items_are_one_press_away_with_their_reasons(visitor: Visitor
     assert "120 items" in text_of(page)
     assert "All 120 Failed 2 Verified 118" in text_of(page)
     assert "1 to 50 of 120." in text_of(page)
-    assert "Retry these 2" in page
+    assert "Retry 2 failed" in page
 
     failed = visitor.get(f"/jobs/{export.id}?only=failed", headers=HTMX).text
     assert "1 to 2 of 2." in text_of(failed)
@@ -103,8 +103,8 @@ def test_a_job_that_waits_says_why_and_until_when_and_is_tried_now(visitor: Visi
 
     runs.perform(job.id, finds_nobody)
     page = text_of(visitor.get(f"/jobs/{job.id}").text)
-    assert "The NAS refuses connections. Nothing could be done there since" in page
-    assert re.search(r"The next try is (in \d+ s|just now) ?; the last one, if none succeeds, in 23 h", page)
+    assert "The NAS refuses connections. No progress since" in page
+    assert re.search(r"Next attempt (in \d+ s|just now) ?; last attempt in 23 h", page)
     assert "Cancel export" in page
 
     answer = visitor.post(f"/jobs/{job.id}/hasten")

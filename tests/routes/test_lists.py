@@ -161,7 +161,7 @@ def test_a_page_beyond_the_end_says_so_and_leads_back(visitor: Visitor, admin: A
 
     page = visitor.get("/interfaces/devices/?page=9").text
 
-    assert "This page is empty: there are 1." in text_of(page)
+    assert "This page is empty; 1 in total." in text_of(page)
     assert 'rel="prev"' in page
 
 

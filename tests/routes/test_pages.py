@@ -145,8 +145,8 @@ def test_what_is_not_there_is_said_in_words(visitor: Visitor, dimse: None, path:
     answer = visitor.get(path)
 
     assert answer.status_code == 404
-    assert "There is no such page" in answer.text
-    assert "To the first page" in answer.text
+    assert "Page not found" in answer.text
+    assert "Go to Home" in answer.text
 
 
 def test_a_method_that_an_address_does_not_take_is_said_in_words(visitor: Visitor) -> None:
@@ -154,14 +154,14 @@ def test_a_method_that_an_address_does_not_take_is_said_in_words(visitor: Visito
 
     assert answer.status_code == 405
     assert "Allow" in answer.headers
-    assert "That is not done here" in answer.text
+    assert "Method not allowed" in answer.text
 
 
 def test_a_form_that_is_too_large_is_refused(visitor: Visitor) -> None:
     answer = visitor.post("/users/new", {"email": "x" * 1_100_000})
 
     assert answer.status_code == 413
-    assert "That is too large" in answer.text
+    assert "Request too large" in answer.text
 
 
 def test_a_mistake_of_ours_is_said_without_its_inside(
@@ -175,7 +175,7 @@ def test_a_mistake_of_ours_is_said_without_its_inside(
     answer = visitor.get("/users/")
 
     assert answer.status_code == 500
-    assert "Portico made a mistake" in answer.text
+    assert "Internal error" in answer.text
     assert "secret inside" not in answer.text
 
 
@@ -200,7 +200,7 @@ def test_static_files_are_served_and_may_be_kept(stranger: Visitor) -> None:
 
 
 def test_what_waits_for_an_admin_stands_on_each_page(visitor: Visitor, admin: Actor, app: Flask) -> None:
-    assert "Waits for you" not in visitor.get("/jobs/").text
+    assert "Alerts" not in visitor.get("/jobs/").text
 
     storage = storages.add("mirror", "fs", path=str(runtime.current().storage_roots[0] / "mirror"), actor=admin)
     storages.record_test(storage.id, state="failed", message="It is full.")

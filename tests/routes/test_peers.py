@@ -41,8 +41,8 @@ def test_a_new_peer_may_echo_and_sees_nothing(visitor: Visitor, dimse: None) -> 
 
     answer = visitor.post("/interfaces/peers/new", {**PEER, "services": "echo"}, follow_redirects=True)
 
-    assert "Viewer is registered. It may echo." in text_of(answer.text)
-    assert "No project yet: each of its queries finds nothing." in text_of(answer.text)
+    assert "Viewer is registered. Allowed services: echo." in text_of(answer.text)
+    assert "No access yet: its queries find nothing." in text_of(answer.text)
     assert "Accepted from any address." in answer.text
 
 
@@ -215,7 +215,7 @@ def test_the_job_of_another_peer_is_not_shown(visitor: Visitor, dimse: None, adm
     other = peers.register("Other", ae_title="OTHER", actor=admin)
     job_id = peers.request_echo(one.label, actor=admin)
 
-    assert "Not tested yet." in visitor.get(f"/interfaces/peers/{other.id}?job={job_id}").text
+    assert "Never tested." in visitor.get(f"/interfaces/peers/{other.id}?job={job_id}").text
     for nonsense in ("x", "-1", "9" * 30, "٣"):
         assert visitor.get(f"/interfaces/peers/{other.id}?job={nonsense}").status_code == 200
 
@@ -230,7 +230,7 @@ def test_the_form_for_a_refused_caller_gives_it_what_it_wanted(visitor: Visitor,
 
     page = visitor.get(f"/interfaces/peers/new?caller={row.id}").text
 
-    assert "and wanted to echo, store." in text_of(page)
+    assert "and requested echo, store." in text_of(page)
     for value in ("echo", "store"):
         assert f'value="{value}" checked' in page
     assert 'value="find" checked' not in page
@@ -240,10 +240,10 @@ def test_the_form_for_a_refused_caller_gives_it_what_it_wanted(visitor: Visitor,
     form = {**PEER, "label": "CT 2", "ae_title": "CT2", "services": ["echo", "store"], "store_to": "neuro/Brain"}
     visitor.post(f"/interfaces/peers/new?caller={row.id}", form)
     assert (refused_callers.get(row.id).decision, peers.get("CT 2").services) == ("registered", ["echo", "store"])
-    assert "it has not called since" in text_of(visitor.get("/activity/refused").text)
+    assert "no call since" in text_of(visitor.get("/activity/refused").text)
 
     refused_callers.resolve(calling="CT2", address="10.0.4.12")
-    assert "Resolved it was let in just now" in text_of(visitor.get("/activity/refused").text)
+    assert "Resolved accepted just now" in text_of(visitor.get("/activity/refused").text)
     refused_callers.record(**told)  # type: ignore[arg-type]
     assert "Resolved it was" not in text_of(visitor.get("/activity/refused").text)
 
@@ -257,7 +257,7 @@ def test_a_refused_caller_is_registered_or_ignored(visitor: Visitor, dimse: None
 
     form = {**PEER, "label": "CT2", "ae_title": "CT2", "addresses": "10.0.4.12", "services": ["echo"]}
     answer = visitor.post(f"/interfaces/peers/new?caller={by_title['CT2']}", form, follow_redirects=True)
-    assert "CT2 is registered. It may echo." in text_of(answer.text)
+    assert "CT2 is registered. Allowed services: echo." in text_of(answer.text)
     assert peers.get("CT2").addresses == ["10.0.4.12/32"]
 
     visitor.post(f"/interfaces/peers/refused/{by_title['NOISE']}/ignore")
@@ -348,7 +348,7 @@ def test_a_peer_shows_who_changed_what_and_leads_to_the_whole(visitor: Visitor, 
     assert (
         f"Disabled user {visitor.email} just now Edited all projects: no → yes services: echo → echo, find user" in told
     )
-    assert "All its associations" in page
+    assert "All associations" in page
     whole = text_of(visitor.get(f"/activity/audit?q=peer+{peer.id}").text)
     assert "3 acts found" in whole
     assert "peer:edited" in whole

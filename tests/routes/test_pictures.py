@@ -25,7 +25,7 @@ def called(peer_id: int, outcome: str, *, hours_ago: int = 0) -> None:
 
 def test_each_hour_has_a_bar_failures_in_it_and_silence_a_stub(visitor: Visitor, dimse: None, admin: Actor) -> None:
     peer, other = (peers.register(label, ae_title=label, actor=admin) for label in ("CT1", "CT2"))
-    assert "silent all day" in visitor.get(f"/interfaces/peers/{peer.id}").text
+    assert "no activity" in visitor.get(f"/interfaces/peers/{peer.id}").text
     for outcome in ("released", "released", "aborted"):
         called(peer.id, outcome, hours_ago=3)
     called(peer.id, "released", hours_ago=30)
@@ -88,6 +88,4 @@ def test_a_peer_shows_what_it_sees_in_its_order(visitor: Visitor, dimse: None, a
     assert first.id < second.id
 
     bare = peers.register("BARE", ae_title="BARE", actor=admin)
-    assert "No project yet: each of its queries finds nothing." in text_of(
-        visitor.get(f"/interfaces/peers/{bare.id}").text
-    )
+    assert "No access yet: its queries find nothing." in text_of(visitor.get(f"/interfaces/peers/{bare.id}").text)

@@ -137,4 +137,4 @@ def test_a_disk_that_fills_is_told_before_and_when_it_is_full(app: Flask, site: 
 def test_somebody_else_is_not_told_what_waits(reader: Visitor, admin: Actor) -> None:
     a_key_that_ends(devices.add("one", actor=admin), 2, admin)
 
-    assert "Waits for you" not in reader.get("/data/").text
+    assert "Alerts" not in reader.get("/data/").text

@@ -97,8 +97,8 @@ def test_a_key_is_found_by_its_id_and_a_whole_key_leaves_the_address(visitor: Vi
 
 
 def test_nothing_and_nothing_found_are_said_in_words(visitor: Visitor) -> None:
-    assert "One box for everything" in visitor.get("/search").text
-    assert "Nothing begins with that" in visitor.get("/search?q=zzz").text
+    assert "Search everything" in visitor.get("/search").text
+    assert "No results" in visitor.get("/search?q=zzz").text
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_odd_words_find_nothing_and_break_nothing(visitor: Visitor, everything: 
 
 def test_somebody_else_finds_only_data_of_his_projects(reader: Visitor, everything: str) -> None:
     for text in ("Pat-4711", "1.2.826.777.1", "trial-a", "importer", "VIEWER3", "10.7.0.3", "1", everything[:10]):
-        assert found(reader, text).keys() <= {"Nothing found"}, text
+        assert found(reader, text).keys() <= {"No results"}, text
     assert "AE title, key" not in reader.get("/search").text
 
 

@@ -172,7 +172,7 @@ def test_a_reserve_that_an_admin_sets_refuses_objects_and_is_told(
     assert File.select().count() == 1
     page = text_of(visitor.get("/settings/").text)
     assert "The disk is full up to the reserve: nothing is taken in" in page
-    assert "Nothing is taken in." in page
+    assert "Uploads and C-STORE are stopped." in page
     visitor.post("/settings/disk", {"floor": ""})
     store(an_object(SOPInstanceUID="1.2.4"), project)
     assert File.select().count() == 2
@@ -264,7 +264,7 @@ def test_everybody_is_signed_out_but_who_asked_for_it(visitor: Visitor, reader: 
 
     told = visitor.post("/settings/sign-out-all", follow_redirects=True)
 
-    assert "Everybody is signed out, in every browser but this one." in told.text
+    assert "Everybody is signed out, except in this browser." in told.text
     assert "Everybody was signed out" in told.text
     assert not reader.is_signed_in()
     assert not elsewhere.is_signed_in()

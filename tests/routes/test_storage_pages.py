@@ -102,7 +102,7 @@ def test_a_secret_does_not_come_back_with_an_error(visitor: Visitor, provider: s
     assert answer.status_code == 422
     assert "planted" not in answer.text
     assert form.get("account_key", PLANTED) not in answer.text
-    assert "Enter it again: what was typed is never sent back to a page." in answer.text
+    assert "Enter it again: secrets are never sent back to a page." in answer.text
     assert not Storage.select().exists()
 
 
@@ -178,7 +178,7 @@ def test_where_objects_were_exported_the_place_stays_and_the_form_says_so(visito
     storages.lock_place(bucket)
     path = f"/interfaces/storages/{bucket.id}/edit"
     page = visitor.get(f"{path}?provider=gcs").text
-    assert text_of(page).count("It stays: objects were exported there.") == 4
+    assert text_of(page).count("Cannot be changed: objects were exported there.") == 4
     assert re.findall(r'id="(\w+)"[^>]* readonly', page) == ["bucket", "endpoint", "prefix"]
     assert "Google" not in page
 
@@ -224,8 +224,11 @@ def test_the_page_tells_what_its_jobs_were_by_few_statements_on_an_index(
     assert len(sent) <= MOST_STATEMENTS, "\n".join(sent)
     said = text_of(page.text)
     assert "Exports 40 Objects 40,000,000 Size 40 GB" in said
-    assert "This storage cannot refuse to overwrite by itself: Portico looks before it writes." in said
-    assert "The next one begins in" in said
+    assert (
+        "This storage does not support conditional writes: Portico checks for an existing object before each write."
+        in said
+    )
+    assert "Next test in" in said
     assert "7 objects lie there now." in said
     assert "n39" in said
     tests, exports = storage_history.last_30_days(bucket.id, "export", ZoneInfo("UTC")).rows
@@ -259,7 +262,7 @@ def test_the_ladder_of_a_running_test_is_sent_alone(visitor: Visitor, bucket: St
     with statements() as sent:
         part = visitor.get(f"/interfaces/storages/{bucket.id}", headers=HTMX).text
     assert part.lstrip().startswith('<section class="card" aria-label="Test"')
-    assert "waits for the worker" in part
+    assert "waiting for a worker" in part
     assert len(sent) <= 8
 
 
@@ -269,7 +272,7 @@ def test_removing_says_in_numbers_what_stays(visitor: Visitor, bucket: Storage, 
     furnish(bucket, admin)
     said = text_of(visitor.get(path).text)
     assert "40,000,000 objects, 40 GB, of 40 exports stay there. Nothing is deleted." in said
-    assert "Its credentials are forgotten. They still work there" in said
+    assert "Its credentials are deleted here. Revoke them" in said
 
 
 def test_removing_names_the_schedules_and_counts_the_imports_that_use_it(
@@ -290,17 +293,14 @@ def test_removing_names_the_schedules_and_counts_the_imports_that_use_it(
     page = visitor.get(f"/interfaces/storages/{bucket.id}/remove").text
 
     said = text_of(page)
-    assert (
-        f"Not now: 1 job works on it. Cancel it or wait for the end, then remove the storage: Dry run {tried.id}"
-        in said
-    )
-    assert "2 schedules export there, and start nothing any more:" in said
-    assert "nightly : stops by itself when it is due next, in" in said
+    assert f"In use by 1 job. Cancel it or wait, then remove the storage: Dry run {tried.id}" in said
+    assert "2 schedules to this storage stop:" in said
+    assert "nightly : stops at its next run, in" in said
     assert "weekly : paused, and cannot be resumed" in said
     assert f'href="/exports/schedules/{nightly.id}"' in page
-    assert "What 1 import took in from there stays here: 7 objects. It cannot be run again." in said
+    assert "7 objects of 1 import from there stay here. It cannot be run again." in said
     shown = text_of(visitor.get(f"/interfaces/storages/{bucket.id}").text)
-    assert "Schedules that export there nightly On next in" in shown
+    assert "Schedules to this storage nightly On next in" in shown
     assert "Last exports All imports" in shown
 
 

@@ -43,7 +43,7 @@ def test_a_storage_is_saved_and_tested_by_one_press(visitor: Visitor, root: str)
     job = Job.get(Job.kind == "storage_test")
     assert answer.headers["Location"] == f"/interfaces/storages/{storages.get('mirror').id}?job={job.id}"
     page = visitor.get(answer.headers["Location"]).text
-    assert "waits for the worker" in page
+    assert "waiting for a worker" in page
     assert 'hx-trigger="load delay' in page
 
 
@@ -54,7 +54,7 @@ def test_a_storage_gets_as_many_objects_at_once_as_the_site_says_unless_it_says_
     assert storages.threads(storages.get("mirror")) == 4
     storages.edit("mirror", threads="9", actor=admin)
     assert storages.threads(storages.get("mirror")) == 9
-    assert "Objects at once" in visitor.get(f"/interfaces/storages/{storages.get('mirror').id}").text
+    assert "Parallel transfers" in visitor.get(f"/interfaces/storages/{storages.get('mirror').id}").text
     storages.edit("mirror", threads="", actor=admin)
     assert storages.threads(storages.get("mirror")) == 4
 
@@ -167,7 +167,7 @@ def test_a_storage_in_use_is_not_removed(visitor: Visitor, admin: Actor, root: s
 
 def test_an_export_needs_a_storage_and_says_so(visitor: Visitor) -> None:
     assert "Add storage" in visitor.get("/exports/").text
-    assert "nowhere to export to" in visitor.get("/exports/new").text
+    assert "Add one first" in visitor.get("/exports/new").text
 
 
 def tried(job_id: int) -> None:
@@ -198,7 +198,7 @@ def test_an_export_is_tried_confirmed_and_started(visitor: Visitor, admin: Actor
     tried(job.id)
     page = text_of(visitor.get(f"/jobs/{job.id}").text)
     assert "1 identifiable patient leaves the site." in page
-    assert "1 object to be sent" in page
+    assert "1 object to send" in page
 
     refusal(visitor.post(f"/exports/{job.id}/start"), "tick that this is allowed")
     assert exports.list_recent() == []
@@ -223,8 +223,8 @@ def test_a_dry_run_of_what_lies_there_already_says_that_nothing_is_to_be_sent(
     page = text_of(visitor.get(f"/jobs/{again.id}").text)
     exported = text_of(visitor.get(f"/jobs/{job.id}").text)
 
-    assert "1 identifiable patient left the site: names, birth dates and IDs are in the objects" in exported
-    assert "Nothing is to be sent: something lies at each path already." in page
+    assert "1 identifiable patient left the site; names, birth dates and IDs are in the objects" in exported
+    assert "Nothing to send: an object exists at each path." in page
     assert "1 identifiable patient may leave the site." in page
 
 
@@ -333,8 +333,8 @@ def test_the_test_that_an_export_made_stands_on_the_page_of_its_storage(
     last = export()
     Storage.update(tested=now() + timedelta(seconds=1)).execute()
     told = text_of(visitor.get(page).text)
-    assert f"did not pass, before export {last}" in told
-    assert "change its settings" in told
+    assert f"failed, before export {last}" in told
+    assert "edit its settings" in told
 
 
 def test_the_preview_shows_where_real_objects_would_go(visitor: Visitor, admin: Actor, root: str) -> None:
@@ -359,11 +359,11 @@ def test_the_preview_of_what_goes_to_a_peer_shows_objects_and_no_paths(visitor: 
 
     said = text_of(part)
     assert "CT Image Storage trial/" in said
-    assert "protocol.pdf Stays here This is no single DICOM object" in said
-    assert "A peer gets objects, not paths" in said
+    assert "protocol.pdf Skipped This is no single DICOM object" in said
+    assert "A peer receives objects, not paths" in said
     assert "<mark>" not in part
     of_one = visitor.post("/exports/preview", {**form, "level": "session", "only": "#1"}).text
-    assert "some objects of 1CT1/" in of_one
+    assert "sample objects of 1CT1/" in of_one
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_who_is_no_admin_sees_none_of_the_admins_pages(reader: Visitor, path: st
     answer = reader.get(path)
 
     assert answer.status_code == 403
-    assert "Only a site admin may open this page." in answer.text
+    assert "Only site admins have access to this page." in answer.text
 
 
 def test_who_is_no_admin_finds_only_data_in_the_navigation(reader: Visitor) -> None:
@@ -120,17 +120,17 @@ def give(visitor: Visitor, user: Visitor, place: str, role: str = "ro") -> str:
 
 
 def test_what_is_granted_on_a_users_page_is_what_the_user_sees(visitor: Visitor, reader: Visitor, places: None) -> None:
-    assert "No project: Data is empty for them." in text_of(visitor.get(f"/users/{account(reader).id}").text)
+    assert "No access to any project." in text_of(visitor.get(f"/users/{account(reader).id}").text)
 
     assert f"{reader.email} may read in neuro." in give(visitor, reader, "neuro")
     seen = give(visitor, reader, "cardio/Heart", "rw")
 
-    assert "Sees in fact 3 projects neuro/Brain read, 1 study neuro/Spine read, 0 studies cardio/Heart" in seen
+    assert "Effective access 3 projects neuro/Brain read, 1 study neuro/Spine read, 0 studies cardio/Heart" in seen
     data = reader.get("/data/").text
     assert all(name in data for name in ("Brain", "Spine", "Heart"))
     group = grants.for_user(account(reader).id)[0]
     taken = visitor.post(f"/users/{account(reader).id}/grants/{group.id}/take", follow_redirects=True)
-    assert f"{reader.email} may no longer read in neuro." in text_of(taken.text)
+    assert f"{reader.email} can no longer read in neuro." in text_of(taken.text)
     assert "Brain" not in reader.get("/data/").text
     assert "Heart" in reader.get("/data/").text
 
@@ -193,7 +193,7 @@ def test_the_whole_site_can_be_granted_but_for_what_could_not_be_placed(
     page = give(visitor, reader, "*")
 
     assert "may read in the whole site." in page
-    assert "Sees in fact 3 projects" in page
+    assert "Effective access 3 projects" in page
     assert "Unsorted" not in reader.get("/data/").text
 
 
@@ -204,7 +204,7 @@ def test_a_user_becomes_a_site_admin_and_is_none_any_more(visitor: Visitor, read
     assert "is a site admin." in visitor.post(f"/users/{number}/role", follow_redirects=True).text
     assert reader.get("/users/").status_code == 200
     assert reader.post(f"/users/{number}/role").status_code == 403
-    assert "Take rights away" in visitor.get(f"/users/{number}/role").text
+    assert "Remove role" in visitor.get(f"/users/{number}/role").text
     visitor.post(f"/users/{number}/role")
 
     assert reader.get("/users/").status_code == 403
@@ -228,7 +228,7 @@ def test_a_users_page_asks_the_database_at_most_fifteen_times(
 def test_a_user_who_is_disabled_says_so_on_the_page(visitor: Visitor, reader: Visitor) -> None:
     number = account(reader).id
 
-    assert "disabled: cannot sign in" in visitor.post(f"/users/{number}/disable", follow_redirects=True).text
+    assert "Disabled: cannot sign in" in visitor.post(f"/users/{number}/disable", follow_redirects=True).text
     assert reader.sign_in().status_code == 401
-    assert "may sign in again." in visitor.post(f"/users/{number}/enable", follow_redirects=True).text
+    assert "is enabled." in visitor.post(f"/users/{number}/enable", follow_redirects=True).text
     assert visitor.get("/users/4000").status_code == 404

@@ -115,15 +115,15 @@ def test_thrown_twice_at_once_it_is_in_the_trash_once(much: Acquisition, admin: 
 
 def test_a_person_is_told_beforehand_and_led_to_the_job(visitor: Visitor, much: Acquisition) -> None:
     address = f"/data/subject/{Subject.get().id}/trash"
-    assert "some files at a time, by a job" in text_of(visitor.get(address).text)
+    assert "step by step, by a job" in text_of(visitor.get(address).text)
     answer = visitor.post(address)
     job = Job.get(Job.kind == "throw")
     assert answer.headers["Location"] == f"/jobs/{job.id}"
     assert "1 subject" in text_of(visitor.get(f"/data/project/{Project.get().id}").text)
-    assert "Being moved" in text_of(visitor.get("/data/trash").text)
+    assert "Moving" in text_of(visitor.get("/data/trash").text)
     runs.perform(job.id, move.run)
     assert visitor.post(f"/data/trash/{trash.list_newest()[0].id}/restore").status_code == 303
-    assert "Being restored" in text_of(visitor.get("/data/trash").text)
+    assert "Restoring" in text_of(visitor.get("/data/trash").text)
     assert "Subject of neuro/trial" in text_of(visitor.get(f"/jobs/{Job.get(Job.kind == 'restore').id}").text)
 
 
@@ -135,7 +135,7 @@ def test_an_export_that_has_begun_sends_what_is_thrown_meanwhile(
     def begun_then_thrown(this: Run) -> RunEnd:
         plan.plan(this)
         page = text_of(visitor.get(f"/data/subject/{Subject.get().id}/trash").text)
-        assert "1 export of this project goes on: what it lists is still sent" in page
+        assert "1 export of this project continues and still sends what it lists" in page
         trash.move_to_trash("subject", Subject.get().id, actor=admin)
         return exports.run(this, destination=destinations.open_storage(this.job))
 

@@ -248,14 +248,14 @@ def test_each_level_is_thrown_and_restored_from_its_pages(
 ) -> None:
     address = f"/data/{kind}/{target(kind)}/trash"
     assert f'href="{address}"' in visitor.get(address.removesuffix("/trash")).text
-    assert "No byte is deleted" in visitor.get(address).text
+    assert "No data is deleted" in visitor.get(address).text
     assert reader.get(address).status_code == 403
     assert reader.post(address).status_code == 403
 
     answer = visitor.post(address, follow_redirects=True)
 
     assert answer.status_code == 200
-    assert "is in the trash" in text_of(answer.text)
+    assert "is moved to trash" in text_of(answer.text)
     assert visitor.get(address).status_code == 404
     assert "1 thing" in visitor.get("/data/trash").text
     thrown = trash.list_newest()[0]

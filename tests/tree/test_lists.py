@@ -151,7 +151,7 @@ def test_files_beside_what_is_below_have_a_list_of_their_own(visitor: Visitor, a
     for number in range(12):
         add_file(project, f"note {number:02}.txt", b"x", admin)
     page = visitor.get(f"/data/project/{project.id}").text
-    assert "12 files in the project itself" in text_of(page)
+    assert "12 files attached to the project itself" in text_of(page)
     assert f'href="/data/project/{project.id}/files"' in page
     found = visitor.get(f"/data/project/{project.id}/files?q=note+1&sort=-name").text
     assert first_cells(found) == ["note 11.txt", "note 10.txt"]

@@ -259,7 +259,7 @@ def test_a_new_password_works_the_old_one_does_not_and_other_sessions_end(visito
         ("wrong", "another sentence", "another sentence", "This is not your password of now."),
         (PASSWORD, "short", "short", "A password has at least 8 characters."),
         (PASSWORD, "x" * 201, "x" * 201, "A password has at most 200 characters."),
-        (PASSWORD, "another sentence", "another", "Type the new password twice."),
+        (PASSWORD, "another sentence", "another", "Enter the new password twice."),
         (PASSWORD, PASSWORD, PASSWORD, "The new password is the old one."),
         ("", "", "", "This is not your password of now."),
     ],
@@ -278,7 +278,7 @@ def test_a_form_without_its_token_changes_nothing(visitor: Visitor) -> None:
     answer = visitor.client.post("/users/new", data={"email": "x@y.example"})
 
     assert answer.status_code == 400
-    assert "too old" in answer.text
+    assert "expired" in answer.text
     assert not User.select().where(User.email == "x@y.example").exists()
 
 
@@ -296,7 +296,7 @@ def test_a_page_takes_a_form_and_no_json(stranger: Visitor, body: str) -> None:
     for path in ("/sign-in", "/password", "/users/new"):
         answer = stranger.client.post(path, data=body, content_type="application/json", headers={"X-CSRFToken": token})
         assert answer.status_code == 415
-        assert "Pages take forms alone" in answer.text
+        assert "Pages accept only forms" in answer.text
 
 
 @pytest.mark.parametrize("odd", ["http://[", "//[", "https://[::1", "[/"])

@@ -18,13 +18,13 @@ SORTABLE = ("_id", "created", "modified")
 def page(table: str, *sortable: str) -> PageRequest:
     """The part of a list that the address asks for. Raises BadValue for what cannot be one."""
     if request.args.get("filter"):
-        raise BadValue("Lists take no filter in this release; leave it out.", field="filter")
+        raise BadValue("The parameter filter is not supported.", field="filter")
     limit = number("limit", 1, MAX_LIMIT)
     if limit is None and paginated():
         limit = DEFAULT_LIMIT
     number_of_page, skip = number("page", 1, _FARTHEST), number("skip", 0, _FARTHEST)
     if number_of_page is not None and skip is not None:
-        raise BadValue("Give page or skip, not both.", field="page")
+        raise BadValue("Give either page or skip, not both.", field="page")
     if number_of_page is not None:
         limit = limit or DEFAULT_LIMIT
         skip = (number_of_page - 1) * limit

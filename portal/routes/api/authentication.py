@@ -60,14 +60,14 @@ def authenticate() -> None:
     elif request.method in SAFE_METHODS and current_user.is_authenticated:
         g.actor = sign_in.current_actor()
     else:
-        raise NotSignedIn("Show a device API key in the header Authorization, as: Bearer KEY.")
+        raise NotSignedIn("Send a device API key in the header Authorization: Bearer KEY.")
 
 
 def _device(header: str) -> Actor:
     scheme, _, secret = header.partition(" ")
     try:
         if scheme.lower() not in SCHEMES:
-            raise NotSignedIn("The header Authorization has the form: Bearer KEY.")
+            raise NotSignedIn("The header Authorization must have the form: Bearer KEY.")
         return api_keys.authenticate(secret.strip(), address=sign_in.address(), program=request.user_agent.string)
     except NotSignedIn:
         _count_refusal()
@@ -77,7 +77,7 @@ def _device(header: str) -> Actor:
 @sign_in.limiter.shared_limit(
     REFUSAL_LIMIT,
     scope="refused keys",
-    error_message="Too many keys were refused from this address. Wait a minute; a key that is good still works.",
+    error_message="Too many invalid API keys from this address. Wait a minute; valid keys still work.",
 )
 def _count_refusal() -> None:
     """Raise 429 where it is one too many."""

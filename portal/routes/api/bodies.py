@@ -11,7 +11,7 @@ from portal.errors import BadValue
 MAX_BODY_BYTES = 1_000_000
 MAX_DEPTH = 20
 _LARGEST_NUMBER = 2**63
-_WORDS = {str: "a text", int: "a number", bool: "true or false", dict: "an object", list: "a list"}
+_WORDS = {str: "a string", int: "a number", bool: "true or false", dict: "an object", list: "an array"}
 
 
 def read(**fields: type) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def read(**fields: type) -> dict[str, Any]:
     body = _object()
     for name, value in body.items():
         if name not in fields:
-            raise BadValue(f"The body has a field {name[:64]!r}; it takes {', '.join(fields) or 'none'}.")
+            raise BadValue(f"The body has an unknown field {name[:64]!r}. Known fields: {', '.join(fields) or 'none'}.")
         wanted = fields[name]
         if value is not None and not (
             isinstance(value, wanted) and isinstance(value, bool) <= (wanted in (bool, object))
@@ -45,7 +45,7 @@ def _object() -> dict[str, Any]:
     try:
         body = json.loads(data or b"{}", parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise BadRequest("The body is no JSON that can be read.") from error
+        raise BadRequest("The body is not valid JSON.") from error
     if not isinstance(body, dict):
         raise BadValue("The body must be a JSON object.")
     _check(body, 1)
@@ -65,13 +65,13 @@ def _check(value: Any, depth: int) -> None:
         for inner in value:
             _check(inner, depth + 1)
     elif isinstance(value, int | float) and not abs(value) < _LARGEST_NUMBER:  # NaN is not less either
-        raise BadValue("The body holds a number that is too large.")
+        raise BadValue("The body contains a number that is too large.")
 
 
 def _check_text(text: str) -> None:
     """No database takes the character NUL, or half of a surrogate pair."""
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise BadValue("The body holds a text with the character NUL or with half a character.")
+        raise BadValue("The body contains a string with NUL or with an unpaired surrogate.")
 
 
 def _refuse_constant(text: str) -> None:

@@ -82,7 +82,7 @@ def revoke(device_id: str, key_id: str) -> tuple[str, int]:
 def _own_number() -> int:
     actor = authentication.actor()
     if actor.type != "device":
-        raise NotAllowed("Only a device has itself here. Use its key.")
+        raise NotAllowed("Only devices can use this address. Use the device's API key.")
     return int(actor.id)
 
 

@@ -32,7 +32,7 @@ def events(largest: int) -> Iterator[File | Data]:
         if isinstance(event, NeedData):
             decoder.receive_data(_read() or None)
         elif isinstance(event, Field):
-            raise BadValue(f"The part {str(event.name)[:64]!r} has no file name; this address takes a file alone.")
+            raise BadValue(f"The part {str(event.name)[:64]!r} has no file name; send only a file.")
         elif isinstance(event, File):
             size = 0
             yield event
@@ -58,13 +58,13 @@ def _next(decoder: MultipartDecoder) -> Event:
     try:
         return decoder.next_event()
     except ValueError as error:
-        raise BadRequest("The multipart body is broken, or it broke off before its end. Send it again.") from error
+        raise BadRequest("The multipart body is malformed or incomplete. Send it again.") from error
 
 
 def _read() -> bytes:
     try:
         return request.stream.read(CHUNK_BYTES)
     except OSError as error:
-        raise ClientDisconnected("The body broke off before its end. Send it again.") from error
+        raise ClientDisconnected("The body is incomplete. Send it again.") from error
     except ParseException as error:
-        raise BadRequest("The chunks of the body are broken (RFC 9112 7.1). Send it again.") from error
+        raise BadRequest("The chunked encoding of the body is malformed (RFC 9112 7.1). Send it again.") from error

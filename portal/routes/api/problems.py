@@ -14,10 +14,10 @@ from portal.web.error_pages import BUSY_SECONDS, server_trouble, status_code
 log = logging.getLogger(__name__)
 
 MESSAGES = {
-    404: "There is nothing at this address of the interface.",
-    405: "This address does not take that method; the header Allow names those that it takes.",
-    413: "The request is larger than this address takes.",
-    500: "Portico made a mistake. The log of the web server has it under this request_id.",
+    404: "The REST interface has no such address.",
+    405: "Method not allowed. The header Allow lists the allowed methods.",
+    413: "The request is too large for this address.",
+    500: "Internal error. The log of the web server has the details under this request_id.",
 }
 
 

@@ -30,7 +30,7 @@ def check() -> None:
     known: tuple[str, ...] = getattr(view, "query_parameters", ())
     for name, values in request.args.lists():
         if name not in known and not (name in _IGNORED_EMPTY and values == [""]):
-            taken = f"takes {', '.join(known)}" if known else "takes none"
-            raise BadValue(f"This address has no parameter {name[:64]!r}; it {taken}. Nothing was done.", field=name)
+            taken = f"accepts {', '.join(known)}" if known else "accepts none"
+            raise BadValue(f"Unknown parameter {name[:64]!r}; this address {taken}. Nothing was done.", field=name)
         if len(values) > 1:
             raise BadValue(f"The parameter {name} is given twice. Nothing was done.", field=name)

@@ -18,9 +18,7 @@ from portal.tree.containers import Kind
 bp = Blueprint("uploads", __name__)
 
 
-HOLD_HINT = (
-    "Or upload it with ?on_conflict=hold: then it is kept, and shown to no peer, until a site admin has decided."
-)
+HOLD_HINT = "Or upload it with ?on_conflict=hold: it is then held, hidden from peers, until a site admin decides."
 
 
 @bp.post(f"/<{ANY_KIND}:nouns>/<container_id>/files")
@@ -34,7 +32,7 @@ def upload(nouns: str, container_id: str) -> Response:
         raise Conflicting(f"{error.message}{hint}") from error
     hidden = files.hidden_reason(stored.file_id)
     if hidden and not may_hold:
-        raise Conflicting(f"It is here already, and no peer sees it: {hidden}")
+        raise Conflicting(f"The object is already here, hidden from peers: {hidden}")
     told = shape(files.get(stored.file_id, authentication.scope()))
     return jsonify([told | {"outcome": stored.outcome, "message": hidden or stored.message}])
 
@@ -43,7 +41,7 @@ def _may_hold() -> bool:
     """Whether an object may be held for a site admin to decide; else it is refused: many read the status alone."""
     wanted = request.args.get("on_conflict", "refuse")
     if wanted not in ("hold", "refuse"):
-        raise BadValue("on_conflict is hold or refuse.", field="on_conflict")
+        raise BadValue("on_conflict must be hold or refuse.", field="on_conflict")
     return wanted == "hold"
 
 
@@ -58,7 +56,7 @@ def _receive(kind: Kind, container_id: int, *, may_hold: bool) -> Stored:
             elif incoming is None:
                 incoming = _open(kind, container_id, event.filename, may_hold=may_hold)
             else:
-                raise BadValue("The request has more than one file; send each with a request of its own.")
+                raise BadValue("The request has more than one file; send one file per request.")
         if incoming is None:
             raise BadValue("The request has no file; send one as a part with a file name.")
         return incoming.commit()

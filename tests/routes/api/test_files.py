@@ -225,7 +225,7 @@ def test_other_content_is_held_where_the_client_asks_for_that(
     again = api.post(path, files={"file": ("ct.dcm", other)}).json()[0]
     assert (again["outcome"], again["file_id"]) == ("same", held["file_id"])
     assert "Other content" in again["message"]
-    assert_refused(api.upload(acquisition, "ct.dcm", other), 409, "no peer sees it: Other content")
+    assert_refused(api.upload(acquisition, "ct.dcm", other), 409, "hidden from peers: Other content")
     assert_refused(api.post(path.replace("hold", "drop"), files={"file": ("ct.dcm", other)}), 422, "hold or refuse")
 
 
