@@ -28,7 +28,7 @@ REPLACED = """
     throw things | who threw | store too | take away | each chained | acts, each | is no key of | begins with that
     password of now | each time that it is | from the foot up | by itself | by themselves | for good | for ever
     is so | as it was | as it came | of ours | of now | anew | brought in | brought there | goes on | go on
-    mend that | did not pass | last heard | it called us | we called it | what fills the disk | keep it | leave it so
+    mend that | did not pass | last heard | it called us | we called it | what fills the disk | keep it out | let it in | leave it so
     i know of | what would be done | as it will be | nobody else wants in | was let in | silent all day
     that is not done here | portico made a mistake | too old | waits for you | line of cron | objects at once
     look at the
