@@ -6,7 +6,7 @@ from werkzeug.wrappers import Response
 from portal.access.lists import AUDIT
 from portal.dashboard import last_24_hours
 from portal.peers.lists import ASSOCIATION_DAYS, ASSOCIATIONS, CALLERS
-from portal.web.render import as_csv, listed, render, wants_csv
+from portal.web.render import as_csv, list_page, render, wants_csv
 from portal.web.sign_in import site_admin_required
 
 bp = Blueprint("activity", __name__, url_prefix="/activity")
@@ -42,7 +42,7 @@ def associations_list() -> Response:
     return render(
         "activity/associations.html",
         partial="activity/_associations.html",
-        listing=listed(ASSOCIATIONS),
+        listing=list_page(ASSOCIATIONS),
         outcomes=OUTCOMES,
         day=last_24_hours.associations(),
     )
@@ -54,7 +54,7 @@ def association_days() -> Response:
     if wants_csv():
         return as_csv(ASSOCIATION_DAYS, "association-days")
     return render(
-        "activity/days.html", partial="activity/_days.html", listing=listed(ASSOCIATION_DAYS), outcomes=OUTCOMES
+        "activity/days.html", partial="activity/_days.html", listing=list_page(ASSOCIATION_DAYS), outcomes=OUTCOMES
     )
 
 
@@ -63,7 +63,9 @@ def association_days() -> Response:
 def refused() -> Response:
     if wants_csv():
         return as_csv(CALLERS, "refused-callers")
-    return render("activity/refused.html", partial="activity/_refused.html", listing=listed(CALLERS), reasons=REASONS)
+    return render(
+        "activity/refused.html", partial="activity/_refused.html", listing=list_page(CALLERS), reasons=REASONS
+    )
 
 
 @bp.get("/audit")
@@ -71,6 +73,6 @@ def refused() -> Response:
 def audit() -> Response:
     if wants_csv():
         return as_csv(AUDIT, "audit")
-    found = listed(AUDIT)
+    found = list_page(AUDIT)
     nouns = [(noun, noun) for noun in sorted(found.counts)]
     return render("activity/audit.html", partial="activity/_audit.html", listing=found, nouns=nouns)

@@ -10,7 +10,7 @@ from portal.errors import BadValue, PortalError
 from portal.ingest import comparison, conflict_history, conflicts
 from portal.ingest.conflict_list import CONFLICTS
 from portal.tree import frames
-from portal.web.render import as_csv, listed, render, typed, wants_csv
+from portal.web.render import as_csv, list_page, query_value, render, wants_csv
 from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("conflicts", __name__, url_prefix="/data/conflicts")
@@ -49,7 +49,7 @@ DECISION_TEXTS = {
     )
     * 2,
 }
-"""What each decision does, in words: where nothing is here under the UID, and where the two have the same one."""
+"""The texts of each decision: for an object with a new UID, and for two objects with the same UID."""
 BULK_RESULTS = {
     "keep": "the current objects are kept.",
     "replace": "the held objects are shown; the replaced objects are kept as old versions.",
@@ -60,7 +60,7 @@ BULK_CHOICES = (
     ("replace", "Replace (keep old version)"),
     ("separate", "Move to a separate project"),
 )
-"""What can be decided of several conflicts at once."""
+"""The decisions that several conflicts can be resolved with at once."""
 REFUSALS_SHOWN = 5
 STATES = tuple(conflicts.STATE_LABELS.items())
 
@@ -87,7 +87,9 @@ def decide() -> Response:
         )
     for message in decided.refused[:REFUSALS_SHOWN]:
         flash(message, "bad")
-    narrowed: dict[str, Any] = {name: typed(name, 200) for name in ("q", "only", "sort") if typed(name, 200)}
+    narrowed: dict[str, Any] = {
+        name: query_value(name, 200) for name in ("q", "only", "sort") if query_value(name, 200)
+    }
     return redirect(url_for(".index", **narrowed), 303)
 
 
@@ -96,7 +98,13 @@ def decide() -> Response:
 def show(conflict_id: int) -> Response:
     conflict = conflicts.get(conflict_id)
     here, held, same_uid = conflicts.compared_files(conflict)
-    compared, trouble = _compared(here, held, same_uid=same_uid)
+    compared, trouble = None, ""
+    if here is not None:
+        try:
+            compared = comparison.compare(here, held, neighbours=not same_uid)
+        except PortalError as error:
+            trouble = error.message
+
     return render(
         "conflicts/show.html",
         conflict=conflicts.view(conflict),
@@ -125,21 +133,11 @@ def resolve(conflict_id: int) -> Response:
     return redirect(url_for(".show", conflict_id=conflict_id), 303)
 
 
-def _compared(here: Any, held: Any, *, same_uid: bool) -> tuple[Any, str]:
-    """The comparison, or why there is none."""
-    if here is None:
-        return None, ""
-    try:
-        return comparison.compare(here, held, neighbours=not same_uid), ""
-    except PortalError as error:
-        return None, error.message
-
-
 def _list(trouble: str = "", *, status: int = 200) -> Response:
     return render(
         "conflicts/list.html",
         partial="conflicts/_list.html",
-        listing=listed(CONFLICTS),
+        listing=list_page(CONFLICTS),
         states=STATES,
         choices=BULK_CHOICES,
         trouble=trouble,

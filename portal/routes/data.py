@@ -1,7 +1,5 @@
 """Data: the tree from the projects down to a file, its header and its bytes."""
 
-from typing import Any
-
 from flask import Blueprint, request
 from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
@@ -13,7 +11,7 @@ from portal.errors import Missing
 from portal.tree import container_page, file_sources, files, frames, zips
 from portal.tree import lists as tree_lists
 from portal.tree.container_page import ContainerPage
-from portal.web.render import Listing, as_csv, listed, render, typed, wants_csv
+from portal.web.render import Listing, as_csv, list_page, query_value, render, wants_csv
 from portal.web.security_headers import attachment
 from portal.web.sign_in import current_actor, current_scope, signed_in_required
 
@@ -25,7 +23,7 @@ PARTIALS = {
     "session": "data/_children.html",
     "acquisition": "data/_series.html",
 }
-"""The part of a container's page that holds what lies below it."""
+"""The part of a container's page that lists its children."""
 
 
 @bp.get("/")
@@ -34,7 +32,7 @@ def projects() -> Response:
     whole = tree_lists.projects(current_scope())
     if wants_csv():
         return as_csv(whole, "projects")
-    return render("data/projects.html", partial="data/_projects.html", listing=listed(whole))
+    return render("data/projects.html", partial="data/_projects.html", listing=list_page(whole))
 
 
 @bp.get("/<any(project, subject, session, acquisition):level>/<row:number>")
@@ -53,7 +51,7 @@ def place(level: str, number: int) -> Response:
         partial=PARTIALS[below],
         here=here,
         below=below,
-        listing=listed(children),
+        listing=list_page(children),
         beside=came.beside if level == "session" else listing.count_rows(tree_lists.files(here)),
         ways=came,
     )
@@ -61,8 +59,8 @@ def place(level: str, number: int) -> Response:
 
 @bp.get("/<any(project, subject, session):level>/<row:number>/files")
 @signed_in_required
-def beside(level: str, number: int) -> Response:
-    """The files that lie in a container beside its subjects, sessions or acquisitions."""
+def direct_files(level: str, number: int) -> Response:
+    """The files that are attached to the container itself, not to its children."""
     return _files(container_page.get(level, number, current_scope()))
 
 
@@ -89,7 +87,7 @@ def header(file_id: int) -> Response:
     found = files.get(file_id, current_scope())
     here = container_page.get(found.parent_type, found.parent_id, current_scope())
     whole = files.header_elements(found)
-    search = typed("q", 200)
+    search = query_value("q", 200)
     rows = elements.matching(whole, search)
     return render(
         "data/header.html",
@@ -105,9 +103,14 @@ def header(file_id: int) -> Response:
 @signed_in_required
 def download(file_id: int) -> Response:
     found = files.get(file_id, current_scope())
-    version = _version(found)
+    version, text = int(found.version), request.args.get("version")
+    if text is not None:
+        if not (text.isascii() and text.isdecimal() and len(text) < 10):
+            raise Missing(f"The file has no version {text[:20]!r}.")
+        version = int(text)
+
     content, size = files.open_blob(files.blob_of_version(found, version))
-    if request.method == "GET":  # HEAD takes no bytes away
+    if request.method == "GET":  # HEAD downloads nothing
         files.record_download(found, version=version, actor=current_actor())
     response = FlaskResponse(content, mimetype="application/octet-stream", direct_passthrough=True)
     response.headers["Content-Disposition"] = attachment(found.name)
@@ -126,16 +129,6 @@ def session_zip(session_id: int) -> Response:
     return response
 
 
-def _version(file: Any) -> int:
-    """The version that the address asks for, or the newest. Raises Missing."""
-    text = request.args.get("version")
-    if text is None:
-        return int(file.version)
-    if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise Missing(f"The file has no version {text[:20]!r}.")
-    return int(text)
-
-
 def _files(here: ContainerPage) -> Response:
     whole = tree_lists.files(here)
     if wants_csv():
@@ -146,7 +139,7 @@ def _files(here: ContainerPage) -> Response:
         here=here,
         below=None,
         beside=0,
-        listing=listed(whole),
+        listing=list_page(whole),
         ways=file_sources.for_container(here.level, here.id)
         if here.level == "acquisition"
         else file_sources.NO_SOURCES,

@@ -13,7 +13,7 @@ from portal.devices.lists import DEVICES
 from portal.errors import Missing
 from portal.web import formats
 from portal.web.forms import Form, choice, day, hidden, text
-from portal.web.render import as_csv, listed, render, wants_csv
+from portal.web.render import as_csv, list_page, render, wants_csv
 from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("devices", __name__, url_prefix="/interfaces/devices")
@@ -49,7 +49,7 @@ class KeyForm(Form):
 def index() -> Response:
     if wants_csv():
         return as_csv(DEVICES, "devices")
-    return render("devices/list.html", partial="devices/_list.html", listing=listed(DEVICES), states=STATES)
+    return render("devices/list.html", partial="devices/_list.html", listing=list_page(DEVICES), states=STATES)
 
 
 @bp.get("/new")
@@ -151,13 +151,13 @@ def enable(device_id: int) -> Response:
 def _page(device_id: int, form: KeyForm, *, status: int = 200, issued: Any = None) -> Response:
     device = devices.get(device_id)
     form.newest.data = api_keys.newest_id(device)
-    listed = [(key, api_keys.state(key)) for key in api_keys.for_device(device)]
+    key_states = [(key, api_keys.state(key)) for key in api_keys.for_device(device)]
     return render(
         "devices/show.html",
         device=device,
         state=devices.state(device),
-        keys=listed,
-        live=sum(state in api_keys.LIVE_STATES for _, state in listed),
+        keys=key_states,
+        live=sum(state in api_keys.LIVE_STATES for _, state in key_states),
         most=api_keys.MAX_LIVE_KEYS,
         day=hourly_charts.for_devices([device.id])[device.id],
         week=hourly_charts.week_for_device(device.id, formats.zone()),
@@ -170,5 +170,5 @@ def _page(device_id: int, form: KeyForm, *, status: int = 200, issued: Any = Non
 
 
 def _next_year() -> str:
-    """The day in a year from today, as the date field has it."""
+    """The date one year from today, as a date field has it."""
     return f"{datetime.now(formats.zone()) + timedelta(days=365):%Y-%m-%d}"

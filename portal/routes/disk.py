@@ -1,4 +1,4 @@
-"""What fills the disk: day by day, project by project, and who wrote last."""
+"""Disk usage: by day, by project, and the newest files by source; archive problems."""
 
 from flask import Blueprint, flash, redirect, request, url_for
 from flask import Response as FlaskResponse
@@ -8,14 +8,14 @@ from portal import segment_checks
 from portal.dashboard import disk_usage
 from portal.dashboard.disk_list import PROJECTS
 from portal.maintenance import quarantine, segment_copies
-from portal.web.render import as_csv, listed, render, wants_csv
+from portal.web.render import as_csv, list_page, render, wants_csv
 from portal.web.security_headers import attachment
 from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("disk", __name__, url_prefix="/disk")
 
 MAX_RECORDS = 100
-"""Quarantined records that the page names; the command line has them all."""
+"""Quarantined records that the page lists; the command line lists all."""
 
 
 @bp.get("/")
@@ -26,7 +26,7 @@ def index() -> Response:
     return render(
         "disk/index.html",
         partial="disk/_projects.html",
-        listing=listed(PROJECTS),
+        listing=list_page(PROJECTS),
         disk=disk_usage.current_status(),
         trash=disk_usage.trash_totals(),
         latest=disk_usage.latest_writers(),
@@ -52,7 +52,7 @@ def problems() -> Response:
 @site_admin_required
 def download_record(record_id: int) -> Response:
     row = quarantine.get(record_id)
-    # HEAD takes no bytes away
+    # HEAD downloads nothing
     content = quarantine.download(row, actor=current_actor()) if request.method == "GET" else ()
     response = FlaskResponse(content, mimetype="application/octet-stream", direct_passthrough=True)
     response.headers["Content-Disposition"] = attachment(quarantine.file_name(row))

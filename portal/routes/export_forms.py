@@ -1,4 +1,4 @@
-"""The form of an export, which has as many rules as somebody wants, and that of its start."""
+"""The form of an export, with a variable number of rules, and the form that starts it."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -30,7 +30,7 @@ EXISTING = (
 PLAIN_FIELDS = ("project", "to", "label", "level", "only", "existing", "bandwidth", "sidecars")
 RULE_FIELDS = ("level", "include", "exclude", "path")
 Rule = dict[str, str]
-"""One rule as it was typed: level, include and exclude (lines), path."""
+"""One rule as entered: level, include and exclude (lines), path."""
 
 
 class ExportForm(Form):
@@ -49,8 +49,8 @@ class StartForm(Form):
 
 
 @lru_cache(maxsize=export_rules.MAX_RULES)
-def _class(rules: int) -> type[ExportForm]:
-    """The form with the fields of that many rules."""
+def _form_class(rules: int) -> type[ExportForm]:
+    """The form with the fields of this number of rules."""
     fields: dict[str, Any] = {}
     for number in range(1, rules + 1):
         fields[f"level_{number}"] = choice("Applies to", RULE_LEVELS)
@@ -65,46 +65,46 @@ def empty_rule() -> Rule:
 
 
 def filled(values: Mapping[str, Any], rules: Sequence[Rule]) -> ExportForm:
-    """The form with these values, whatever was sent."""
-    given = dict(values)
+    """The form with these values, regardless of what was submitted."""
+    data = dict(values)
     for number, rule in enumerate(rules, 1):
-        given |= {f"{name}_{number}": rule[name] for name in RULE_FIELDS}
-    return _class(len(rules))(formdata=None, data=given)
+        data |= {f"{name}_{number}": rule[name] for name in RULE_FIELDS}
+    return _form_class(len(rules))(formdata=None, data=data)
 
 
-def sent(form: Mapping[str, str]) -> ExportForm:
-    """The form as it was sent."""
-    return _class(len(rules_of(form)))()
+def submitted(form: Mapping[str, str]) -> ExportForm:
+    """The form as it was submitted."""
+    return _form_class(len(rules_of(form)))()
 
 
 def values_of(form: Mapping[str, str]) -> dict[str, str]:
-    """What was typed, but for the rules."""
+    """The submitted values, without the rules."""
     return {name: form.get(name, "") for name in PLAIN_FIELDS}
 
 
 def rules_of(form: Mapping[str, str]) -> list[Rule]:
-    """The rules that were typed, one at least and not more than an export may have."""
+    """The submitted rules: at least one, at most as many as an export may have."""
     numbers = [number for number in range(1, export_rules.MAX_RULES + 1) if f"path_{number}" in form]
     return [{name: form.get(f"{name}_{number}", "") for name in RULE_FIELDS} for number in numbers] or [empty_rule()]
 
 
 def options_of(form: Mapping[str, str]) -> Options:
-    """What was typed, as the domain takes it."""
-    typed = values_of(form)
+    """The submitted values as options of an export."""
+    values = values_of(form)
     rules = [{**rule, "include": split(rule["include"]), "exclude": split(rule["exclude"])} for rule in rules_of(form)]
     return Options(
-        label=typed["label"],
-        level=typed["level"] or "project",
-        only=typed["only"],
+        label=values["label"],
+        level=values["level"] or "project",
+        only=values["only"],
         rules=rules,
-        existing=typed["existing"] or "never",
-        bandwidth=typed["bandwidth"],
-        sidecars=bool(typed["sidecars"]),
+        existing=values["existing"] or "never",
+        bandwidth=values["bandwidth"],
+        sidecars=bool(values["sidecars"]),
     )
 
 
 def form_values(params: Mapping[str, Any]) -> tuple[dict[str, str], list[Rule]]:
-    """Values and rules of the form that made these parameters of a job."""
+    """Values and rules of the form that has these parameters of a job as its result."""
     level, only = selection.form_values(params)
     speed = params.get("bandwidth") or 0
     values = {

@@ -11,7 +11,7 @@ from portal.exports import preview as export_preview
 from portal.exports import rules as export_rules
 from portal.exports import verify as export_verify
 from portal.exports.lists import EXPORTS
-from portal.exports.request import PEER_PREFIX, Options
+from portal.exports.request import PEER_PREFIX
 from portal.peers import peers
 from portal.routes.export_forms import (
     ExportForm,
@@ -21,14 +21,14 @@ from portal.routes.export_forms import (
     form_values,
     options_of,
     rules_of,
-    sent,
+    submitted,
     values_of,
 )
 from portal.routes.jobs import job_page
 from portal.storage import storages
 from portal.tree import container_page
 from portal.web.forms import select_choices
-from portal.web.render import as_csv, listed, render, typed, wants_csv
+from portal.web.render import as_csv, list_page, query_row, query_value, render, wants_csv
 from portal.web.sign_in import current_actor, current_scope, site_admin_required
 
 bp = Blueprint("exports", __name__, url_prefix="/exports")
@@ -50,7 +50,7 @@ def index() -> Response:
     return render(
         "exports/list.html",
         partial="exports/_list.html",
-        listing=listed(EXPORTS),
+        listing=list_page(EXPORTS),
         states=STATES,
         storages=storages.list_all(),
         day=last_24_hours.exported_objects(),
@@ -60,11 +60,11 @@ def index() -> Response:
 @bp.get("/new")
 @site_admin_required
 def new() -> Response:
-    like = request.args.get("like", "")
-    if like.isascii() and like.isdecimal() and len(like) < 19:
-        values, rules = form_values(exports.get(int(like)).params)
+    like = query_row("like")
+    if like is not None:
+        values, rules = form_values(exports.get(like).params)
     else:
-        values, rules = {name: typed(name, 300) for name in ("project", "to", "level", "only")}, [empty_rule()]
+        values, rules = {name: query_value(name, 300) for name in ("project", "to", "level", "only")}, [empty_rule()]
         values["only"] = selection.with_label(values["project"], values["level"], values["only"])
         values["sidecars"] = "y"
     return _page(filled(values, rules))
@@ -73,11 +73,11 @@ def new() -> Response:
 @bp.post("/new")
 @site_admin_required
 def dry_run() -> Response:
-    """Try what the form says; or the form with a rule more or less."""
+    """Start a dry run of the form, or add or remove a rule."""
     act = request.form.get("act", "")
     if act.startswith(("add", "remove-")):
-        return _page(_changed(act))
-    form, options = sent(request.form), options_of(request.form)
+        return _page(_with_changed_rules(act))
+    form, options = submitted(request.form), options_of(request.form)
     project, to = form.project.data or "", form.to.data or ""
     job = form.attempt(lambda: exports.dry_run(project, to=to, actor=current_actor(), options=options))
     if job is None:
@@ -88,14 +88,14 @@ def dry_run() -> Response:
 @bp.post("/preview")
 @site_admin_required
 def preview() -> Response:
-    """Where some objects would go, as the form is at the moment."""
-    return render("exports/_preview.html", preview=_look(request.form, options_of(request.form)))
+    """The preview of the form as it is at the moment."""
+    return render("exports/_preview.html", preview=_preview(request.form))
 
 
 @bp.post("/<row:job_id>/start")
 @site_admin_required
 def start(job_id: int) -> Response:
-    """Start what a dry run has tried."""
+    """Start the export of a dry run."""
     form = StartForm()
     confirmed = bool(form.confirmed.data)
     job = form.attempt(lambda: exports.start_after_dry_run(job_id, confirmed=confirmed, actor=current_actor()))
@@ -107,18 +107,21 @@ def start(job_id: int) -> Response:
 @bp.post("/<row:job_id>/verify")
 @site_admin_required
 def verify(job_id: int) -> Response:
-    """Read what an export has sent, and compare it with its manifest."""
+    """Start a verification of an export against its manifest."""
     job = export_verify.start(job_id, actor=current_actor())
     return redirect(url_for("jobs.show", job_id=job.id), 303)
 
 
 def _page(form: ExportForm, status: int = 200) -> Response:
     form.project.choices = select_choices((path, path) for path in container_page.project_paths(current_scope()))
-    form.to.choices = select_choices(_targets())
-    now = {name: field.data or "" for name, field in form._fields.items()}
+    to_storages = [(row.label, row.label) for row in storages.list_all()]
+    to_peers = [(f"{PEER_PREFIX}{label}", f"{label} (DICOM peer)") for label in peers.sendable()]
+    form.to.choices = select_choices([*to_storages, *to_peers])
+
+    values = {name: field.data or "" for name, field in form._fields.items()}
     for name in ("project", "to"):
-        now[name] = now[name] or next((one.value for one in form[name].choices), "")
-    rules = rules_of(now)
+        values[name] = values[name] or next((one.value for one in form[name].choices), "")
+    rules = rules_of(values)
     return render(
         "exports/new.html",
         form=form,
@@ -126,22 +129,16 @@ def _page(form: ExportForm, status: int = 200) -> Response:
         numbers=range(1, len(rules) + 1),
         most=export_rules.MAX_RULES,
         fields=fields.FIELDS,
-        preview=_look(now, options_of(now)),
+        preview=_preview(values),
     )
 
 
-def _targets() -> list[tuple[str, str]]:
-    """Where an export may go: storages, and peers while DIMSE is enabled."""
-    to_peers = [(f"{PEER_PREFIX}{label}", f"{label} (DICOM peer)") for label in peers.sendable_labels()]
-    return [*((row.label, row.label) for row in storages.list_all()), *to_peers]
+def _preview(form: Mapping[str, str]) -> export_preview.Preview:
+    return export_preview.build(form.get("project", ""), form.get("to", ""), options_of(form))
 
 
-def _look(form: Mapping[str, str], options: Options) -> export_preview.Preview:
-    return export_preview.build(form.get("project", ""), form.get("to", ""), options)
-
-
-def _changed(act: str) -> ExportForm:
-    """The form with another rule at its end, or without one of them."""
+def _with_changed_rules(act: str) -> ExportForm:
+    """The submitted form with another rule at its end, or without one."""
     rules = rules_of(request.form)
     if act == "add" and len(rules) < export_rules.MAX_RULES:
         rules.append(empty_rule())

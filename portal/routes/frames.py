@@ -1,4 +1,4 @@
-"""Pictures of the data: of one frame, of the one that stands for a series; where there is none, a drawing says why."""
+"""Images of the data: of one frame, and thumbnails; a drawing with the reason where there is no image."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,9 @@ bp = Blueprint("frames", __name__, url_prefix="/data")
 @signed_in_required
 def series(series_id: int) -> Response:
     row = frames.get_series(series_id, current_scope())
-    spot = frames.frame_of_series(row, _number())
+    text = request.args.get("frame", "1")
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 1
+    spot = frames.frame_of_series(row, number)
     here = container_page.get(spot.file.parent_type, spot.file.parent_id, current_scope())
     return render("data/series.html", partial="data/_frame.html", series=row, spot=spot, here=here)
 
@@ -46,13 +48,8 @@ def frame(file_id: int, number: int) -> Response:
     return _picture(lambda: frames.frame_of_file(file, number - 1), "frame")
 
 
-def _number() -> int:
-    text = request.args.get("frame", "1")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 1
-
-
 def _picture(find: Callable[[], Frame], size: Size) -> Response:
-    """The picture as PNG; else a drawing with the reason in words, which is no failure of the page around it."""
+    """The image as PNG; else a drawing with the reason, so that the page around it still works."""
     try:
         spot = find()
         if spot.kind != "picture":

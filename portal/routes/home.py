@@ -1,4 +1,4 @@
-"""The first page: the first steps of a new site, or how it stands."""
+"""Home: the first steps of a new site, or its overview."""
 
 from flask import Blueprint, redirect, url_for
 from flask_login import current_user
@@ -20,7 +20,7 @@ def index() -> Response:
         return redirect(url_for("data.projects"), 303)
     return render(
         "home/index.html",
-        now=running_now.overview(sign_in.options()),
+        now=running_now.overview(sign_in.site_options()),
         steps=first_steps.now(),
         disk=disk_usage.current_status(),
         expiries=key_expiries.upcoming(),

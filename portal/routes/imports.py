@@ -1,4 +1,4 @@
-"""Imports: what lies in an external storage, taken into a project."""
+"""Imports: objects of an external storage, copied into a project."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from portal.routes.exports import STATES
 from portal.storage import storages
 from portal.tree import container_page
 from portal.web.forms import Form, choice, lines, select_choices, split, text
-from portal.web.render import as_csv, listed, render, typed, wants_csv
+from portal.web.render import as_csv, list_page, query_row, query_value, render, wants_csv
 from portal.web.sign_in import current_actor, current_scope, site_admin_required
 
 bp = Blueprint("imports", __name__, url_prefix="/imports")
@@ -43,25 +43,29 @@ def index() -> Response:
     return render(
         "imports/list.html",
         partial="imports/_list.html",
-        listing=listed(IMPORTS),
+        listing=list_page(IMPORTS),
         states=STATES,
-        storages=_storages(),
+        storages=_storages_for("import", "both"),
     )
 
 
 @bp.get("/new")
 @site_admin_required
 def new() -> Response:
-    like = typed("like", 18)
-    if like.isascii() and like.isdecimal():
-        return _page(ImportForm(formdata=None, data=_as_typed(imports.get(int(like)).params)))
-    return _page(ImportForm(of=typed("of", 300), to=typed("to", 300), prefix=typed("prefix", 1000)))
+    like = query_row("like")
+    if like is not None:
+        params = imports.get(like).params
+        patterns = {name: "\n".join(params[name]) for name in ("include", "exclude")}
+        places = {"of": params["of"], "to": params["path"], "path": params["template"]}
+        same = {name: params[name] for name in ("prefix", "by")}
+        return _page(ImportForm(formdata=None, data={**places, **patterns, **same}))
+    return _page(ImportForm(of=query_value("of", 300), to=query_value("to", 300), prefix=query_value("prefix", 1000)))
 
 
 @bp.post("/new")
 @site_admin_required
 def dry_run() -> Response:
-    """Try what the form says."""
+    """Start a dry run of the form."""
     form = ImportForm()
     wanted = ImportRequest(
         **{name: form[name].data or "" for name in FIELDS},
@@ -77,29 +81,22 @@ def dry_run() -> Response:
 @bp.post("/<row:job_id>/start")
 @site_admin_required
 def start(job_id: int) -> Response:
-    """Start what a dry run has tried."""
+    """Start the import of a dry run."""
     job = imports.start_from_dry_run(job_id, actor=current_actor())
     return redirect(url_for("jobs.show", job_id=job.id), 303)
 
 
 def _page(form: ImportForm, status: int = 200) -> Response:
-    form.of.choices = select_choices((row.label, row.label) for row in _storages())
+    form.of.choices = select_choices((row.label, row.label) for row in _storages_for("import", "both"))
     form.to.choices = select_choices((path, path) for path in container_page.project_paths(current_scope()))
     return render(
-        "imports/new.html", form=form, usual=path_template.DEFAULT_PATH, for_export=_for_export_only(), status=status
+        "imports/new.html",
+        form=form,
+        usual=path_template.DEFAULT_PATH,
+        for_export=_storages_for("export"),
+        status=status,
     )
 
 
-def _storages() -> list[Any]:
-    return [row for row in storages.list_all() if row.mode != "export"]
-
-
-def _for_export_only() -> list[Any]:
-    return [row for row in storages.list_all() if row.mode == "export"]
-
-
-def _as_typed(params: dict[str, Any]) -> dict[str, str]:
-    """Values of the form that made these parameters of a job."""
-    given = {"of": params["of"], "to": params["path"], "path": params["template"]}
-    patterns = {name: "\n".join(params[name]) for name in ("include", "exclude")}
-    return {**given, **patterns, **{name: params[name] for name in ("prefix", "by")}}
+def _storages_for(*modes: str) -> list[Any]:
+    return [row for row in storages.list_all() if row.mode in modes]

@@ -1,4 +1,4 @@
-"""Jobs: everything that runs in the background, who started it and how it ended."""
+"""Jobs: all background work, its progress and its result."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from portal.exports import selection, verify
 from portal.jobs import item_list, jobs, lanes, throughput
 from portal.jobs.lists import JOBS, KIND_FILTERS
 from portal.routes.export_forms import StartForm
-from portal.web.render import as_csv, as_json_lines, listed, render, typed, wants_csv
+from portal.web.render import as_csv, as_json_lines, list_page, query_value, render, wants_csv
 from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
@@ -83,7 +83,7 @@ def index() -> Response:
     return render(
         "jobs/list.html",
         partial="jobs/_list.html",
-        listing=listed(JOBS),
+        listing=list_page(JOBS),
         states=STATES,
         kinds=KIND_FILTERS,
         any_job=jobs.any_exist(),
@@ -95,34 +95,34 @@ def index() -> Response:
 @site_admin_required
 def show(job_id: int) -> Response:
     if wants_csv():
-        return as_csv(item_list.complete_list(jobs.get(job_id), typed("q", 200)), f"job-{job_id}")
+        return as_csv(item_list.complete_list(jobs.get(job_id), query_value("q", 200)), f"job-{job_id}")
     return job_page(job_id, form=StartForm())
 
 
 def job_page(job_id: int, *, form: StartForm, status: int = 200) -> Response:
-    """The page of a job; `form` starts what a dry run has tried."""
+    """The page of a job; `form` starts the export of a dry run."""
     job = jobs.get(job_id)
-    items = item_list.for_job(job, typed("q", 200))
+    items = item_list.for_job(job, query_value("q", 200))
     return render(
         "jobs/show.html",
         partial="jobs/_items.html",
         status=status,
-        **_shown(job),
+        **_progress(job),
         form=form,
-        listing=listed(items),
+        listing=list_page(items),
         sorts=items.sorts,
         states=STATES_BY_KIND.get(job.kind, ITEM_STATES),
         verifications=[jobs.view(row) for row in verify.for_export(job_id)] if job.kind == "export" else (),
     )
 
 
-def _shown(job: Any) -> dict[str, Any]:
-    """What the part of the page needs that asks for itself."""
+def _progress(job: Any) -> dict[str, Any]:
+    """The context of jobs/_progress.html."""
     of = {**job.params, "only": selection.in_words(job.params)}
     return {
         "job": jobs.view(job),
         "who": origins.name(job),
-        "pace": throughput.from_samples(job.samples),
+        "throughput": throughput.from_samples(job.samples),
         "of": of,
         "waits_for": lanes.wait_reason(job),
     }
@@ -131,7 +131,7 @@ def _shown(job: Any) -> dict[str, Any]:
 @bp.get("/<row:job_id>/report.jsonl")
 @site_admin_required
 def report(job_id: int) -> Response:
-    """The items that the address asks for, one JSON object a line."""
+    """The items that match the query string, one JSON object per line."""
     job = jobs.get(job_id)
     item_list.complete_list(job)
     return as_json_lines(lambda asked: item_list.json_lines(job, asked), f"job-{job_id}")
@@ -141,10 +141,10 @@ def report(job_id: int) -> Response:
 @site_admin_required
 def progress(job_id: int) -> Response:
     job = jobs.get(job_id)
-    answer = render("jobs/_progress.html", **_shown(job))
+    response = render("jobs/_progress.html", **_progress(job))
     if jobs.view(job)["is_over"]:
-        answer.headers["HX-Refresh"] = "true"  # with the last state of the items
-    return answer
+        response.headers["HX-Refresh"] = "true"  # to show the final state of the items
+    return response
 
 
 @bp.post("/<row:job_id>/cancel")
@@ -157,7 +157,7 @@ def cancel(job_id: int) -> Response:
 
 @bp.post("/<row:job_id>/hasten")
 @site_admin_required
-def hasten(job_id: int) -> Response:
+def try_now(job_id: int) -> Response:
     jobs.try_now(job_id, actor=current_actor())
     flash("The job is retried now.")
     return redirect(url_for(".show", job_id=job_id), 303)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, flash, redirect, request, url_for
+from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
 from portal import hourly_charts
@@ -15,7 +15,7 @@ from portal.tree import container_page
 from portal.users import effective_access
 from portal.web import sign_in
 from portal.web.forms import Form, choice, choices, lines, select_choices, split, text
-from portal.web.render import as_csv, listed, render, wants_csv
+from portal.web.render import as_csv, list_page, query_row, render, wants_csv
 from portal.web.sign_in import current_actor, current_scope, site_admin_required
 
 bp = Blueprint("peers", __name__, url_prefix="/interfaces/peers")
@@ -30,7 +30,7 @@ SERVICES = [
 ]
 ACCESS = [("none", "No project"), ("some", "Selected projects"), ("all", "All projects (read only)")]
 MAX_REFUSED_SHOWN = 5
-"""Refused callers above the list of peers; the others stand in Activity."""
+"""Refused callers above the list of peers; Activity lists all."""
 STATES = (
     ("silent", "Silent"),
     ("failed", "Failed"),
@@ -56,8 +56,8 @@ class PeerForm(Form):
 
 @bp.before_request
 def only_while_enabled() -> None:
-    """No tab and no page while the service is off."""
-    if not sign_in.options()["dimse.enabled"]:
+    """No page while the DIMSE service is disabled."""
+    if not sign_in.site_options()["dimse.enabled"]:
         raise Missing("DICOM Peers requires the DIMSE service. Enable it in Settings.")
 
 
@@ -70,7 +70,7 @@ def index() -> Response:
     return render(
         "peers/list.html",
         partial="peers/_list.html",
-        listing=listed(PEERS),
+        listing=list_page(PEERS),
         states=STATES,
         refused=refused,
         ignored=ignored,
@@ -102,8 +102,8 @@ def register() -> Response:
 
     peer = form.attempt(add)
     if peer is None:
-        told = None if caller is None else refused_callers.view(caller)
-        return render("peers/form.html", form=form, peer=None, refused=told, status=422)
+        refused = None if caller is None else refused_callers.view(caller)
+        return render("peers/form.html", form=form, peer=None, refused=refused, status=422)
     flash(f"{peer.label} is registered. Allowed services: {', '.join(peer.services) or 'none'}.")
     return redirect(url_for(".show", peer_id=peer.id), 303)
 
@@ -112,7 +112,11 @@ def register() -> Response:
 @site_admin_required
 def show(peer_id: int) -> Response:
     peer = peers.by_id(peer_id)
-    job, dimse = _named_echo(peer), sign_in.options()
+    dimse, job_id = sign_in.site_options(), query_row("job")
+    job = jobs.get(job_id) if job_id is not None else None
+    if job is not None and not (job.kind == "echo" and job.params.get("peer") == peer.id):
+        job = None
+
     return render(
         "peers/show.html",
         partial="peers/_test.html",
@@ -200,20 +204,25 @@ def ignore_caller(caller_id: int) -> Response:
 
 
 def _refused_caller() -> Any:
-    """The refused caller that the address names, if there is one."""
-    named = request.args.get("caller", "")
-    return refused_callers.get(int(named)) if named.isascii() and named.isdecimal() and len(named) < 19 else None
+    """The refused caller that the query string names, if any."""
+    number = query_row("caller")
+    return None if number is None else refused_callers.get(number)
 
 
 def _form(form: PeerForm) -> PeerForm:
-    """The form with the projects that there are now to choose from."""
+    """The form with the current projects as choices."""
     paths = container_page.project_paths(current_scope())
     form.store_to.choices = select_choices([("", "Project of the study, or Unsorted"), *zip(paths, paths, strict=True)])
     return form
 
 
 def _fields(form: PeerForm) -> dict[str, Any]:
-    """What was typed, as `peers.register` takes it."""
+    """The submitted values as arguments of `peers.register`."""
+    grants = []
+    for line in split(form.projects.data) if form.sees.data == "some" else ():
+        path, _, role = line.rpartition(":")  # GROUP/PROJECT:rw; read only without a role
+        grants.append((path, role) if role in ("ro", "rw") else (line, "ro"))
+
     return {
         "label": form.label.data,
         "ae_title": form.ae_title.data,
@@ -221,7 +230,7 @@ def _fields(form: PeerForm) -> dict[str, Any]:
         "port": form.port.data or None,
         "addresses": split(form.addresses.data),
         "services": tuple(form.services.data or ()),
-        "projects": _grants(form.projects.data) if form.sees.data == "some" else (),
+        "projects": tuple(grants),
         "all_projects": form.sees.data == "all",
         "store_to": form.store_to.data or None,
         "moves_to": split(form.moves_to.data),
@@ -230,7 +239,7 @@ def _fields(form: PeerForm) -> dict[str, Any]:
 
 
 def _values(peer: dict[str, Any]) -> dict[str, Any]:
-    """A peer as its form shows it."""
+    """A peer as the values of its form."""
     granted = "\n".join(f"{one['project']}:{one['role']}" for one in peer["projects"])
     return {
         **{name: peer[name] for name in ("label", "ae_title", "host", "our_ae_title", "services")},
@@ -241,21 +250,3 @@ def _values(peer: dict[str, Any]) -> dict[str, Any]:
         "store_to": peer["store_to"] or "",
         "moves_to": "\n".join(peer["moves_to"]),
     }
-
-
-def _grants(typed: str) -> tuple[tuple[str, str], ...]:
-    """Each `GROUP/PROJECT:rw` as project and role; without a role, to read."""
-    found = []
-    for line in split(typed):
-        path, _, role = line.rpartition(":")
-        found.append((path, role) if role in ("ro", "rw") else (line, "ro"))
-    return tuple(found)
-
-
-def _named_echo(peer: Any) -> Any:
-    """The echo that the address names, if it was of this peer."""
-    named = request.args.get("job", "")
-    if named.isascii() and named.isdecimal() and len(named) < 19:
-        job = jobs.get(int(named))
-        return job if job.kind == "echo" and job.params.get("peer") == peer.id else None
-    return None

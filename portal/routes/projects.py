@@ -1,4 +1,4 @@
-"""Projects and groups: made, and given other names, by site admins."""
+"""Projects and groups: created and edited by site admins."""
 
 from typing import Any
 
@@ -43,7 +43,16 @@ def new() -> Response:
 @site_admin_required
 def add() -> Response:
     form = NewForm()
-    project = form.attempt(lambda: _add(form))
+
+    def create() -> Any:
+        label, ae_title, actor = form.label.data, form.ae_title.data, current_actor()
+        if form.group.data:
+            return containers.add_project(f"{form.group.data}/{label}", ae_title, actor=actor)
+        if not form.code.data:
+            raise BadValue("Choose a group, or enter the code of a new group.", field="code")
+        return containers.add_project_in_new_group(form.code.data, label, ae_title, actor=actor)
+
+    project = form.attempt(create)
     if project is None:
         return _new(form, status=422)
     flash(f"{project.group.code}/{project.label} is created.")
@@ -87,33 +96,21 @@ def save_group(project_id: int) -> Response:
     return redirect(url_for("data.place", level="project", number=project_id), 303)
 
 
-def _add(form: NewForm) -> Any:
-    label, ae_title, actor = form.label.data, form.ae_title.data, current_actor()
-    if form.group.data:
-        return containers.add_project(f"{form.group.data}/{label}", ae_title, actor=actor)
-    if not form.code.data:
-        raise BadValue("Choose a group, or enter the code of a new group.", field="code")
-    return containers.add_project_in_new_group(form.code.data, label, ae_title, actor=actor)
-
-
 def _project(project_id: int) -> Any:
     return containers.get("project", project_id, current_scope())
 
 
 def _new(form: NewForm, *, status: int = 200) -> Response:
     groups = [row for row in containers.groups(actor=current_actor()).rows if row.code != UNKNOWN_GROUP]
-    form.group.choices = select_choices([*((row.code, _called(row)) for row in groups), NEW_GROUP])
+    names = {row.code: row.code if row.label == row.code else f"{row.code} ({row.label})" for row in groups}
+    form.group.choices = select_choices([*names.items(), NEW_GROUP])
     return render("projects/new.html", form=form, status=status)
-
-
-def _called(group: Any) -> str:
-    return group.code if group.label == group.code else f"{group.code} ({group.label})"
 
 
 def _edit(
     project: Any, *, form: EditForm | None = None, group_form: GroupForm | None = None, status: int = 200
 ) -> Response:
-    """Both forms; what one of them has refused does not touch the other."""
+    """Both forms of the page; an error in one of them does not affect the other."""
     own = form or EditForm(formdata=None, label=project.label, ae_title=project.ae_title)
     of_group = group_form or GroupForm(formdata=None, group_label=project.group.label)
     return render("projects/edit.html", project=project, form=own, group_form=of_group, status=status)

@@ -1,15 +1,15 @@
-"""Exports that are repeated."""
+"""Schedules: exports that are repeated."""
 
 from typing import Any
 
-from flask import Blueprint, flash, redirect, request, url_for
+from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
 from portal.errors import Missing
 from portal.exports import cron, exports, schedules
 from portal.exports.schedule_lists import SCHEDULES, times_for
 from portal.web.forms import Form, checkbox, choice, text
-from portal.web.render import as_csv, listed, render, wants_csv
+from portal.web.render import as_csv, list_page, query_row, render, wants_csv
 from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("schedules", __name__, url_prefix="/exports/schedules")
@@ -44,7 +44,7 @@ class ScheduleForm(Form):
 def index() -> Response:
     if wants_csv():
         return as_csv(SCHEDULES, "schedules")
-    return render("schedules/list.html", partial="schedules/_list.html", listing=listed(SCHEDULES), states=STATES)
+    return render("schedules/list.html", partial="schedules/_list.html", listing=list_page(SCHEDULES), states=STATES)
 
 
 @bp.get("/new")
@@ -59,7 +59,13 @@ def new() -> Response:
 def add() -> Response:
     job = _export()
     form = ScheduleForm()
-    row = form.attempt(lambda: _add(job.id, form))
+
+    def create() -> Any:
+        times = cron.from_form(**{name: form[name].data or "" for name in ("every", "at", "weekday", "day", "line")})
+        label, confirmed = form.label.data or "", bool(form.confirmed.data)
+        return schedules.add(job.id, times, confirmed=confirmed, label=label, actor=current_actor())
+
+    row = form.attempt(create)
     if row is None:
         return render("schedules/new.html", form=form, job=exports.view(job), status=422)
     flash(f"{row.label} is created.")
@@ -77,7 +83,7 @@ def show(schedule_id: int) -> Response:
         "schedules/show.html",
         partial="schedules/_times.html",
         schedule=_view(row),
-        listing=listed(times),
+        listing=list_page(times),
         states=RUN_STATES,
     )
 
@@ -119,20 +125,12 @@ def remove(schedule_id: int) -> Response:
     return redirect(url_for(".index"), 303)
 
 
-def _add(job_id: int, form: ScheduleForm) -> Any:
-    chosen = {name: form[name].data or "" for name in ("every", "at", "weekday", "day", "line")}
-    confirmed = bool(form.confirmed.data)
-    return schedules.add(
-        job_id, cron.from_form(**chosen), confirmed=confirmed, label=form.label.data or "", actor=current_actor()
-    )
-
-
 def _export() -> Any:
-    """The export that the address names."""
-    named = request.args.get("job", "")
-    if not (named.isascii() and named.isdecimal() and len(named) < 19):
+    """The export that the query string names. Raises Missing."""
+    number = query_row("job")
+    if number is None:
         raise Missing("There is no such export.")
-    return exports.get(int(named))
+    return exports.get(number)
 
 
 def _view(row: Any) -> dict[str, Any]:

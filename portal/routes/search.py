@@ -1,4 +1,4 @@
-"""The search box of every page: one page of what was found, kind by kind."""
+"""The search box of every page: one page of results, grouped by kind."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from werkzeug.wrappers import Response
 
 from portal.dashboard import search
 from portal.devices import api_keys
-from portal.web.render import render, typed
+from portal.web.render import query_value, render
 from portal.web.sign_in import current_scope, is_admin, signed_in_required
 
 bp = Blueprint("search", __name__)
@@ -15,7 +15,7 @@ bp = Blueprint("search", __name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ResultKind:
-    """How a kind is shown: its heading, its picture, the list that has more of it, and the page of one."""
+    """One kind of result: heading, icon, endpoint of its list (`all`), endpoint and parameter of its page."""
 
     heading: str
     picture: str
@@ -45,9 +45,9 @@ KINDS = {
 @bp.get("/search")
 @signed_in_required
 def index() -> Response:
-    text = typed("q", 200)
+    text = query_value("q", 200)
     key_id = api_keys.key_id_in(text)
-    if key_id and key_id != text:  # a whole key does not stay in the address, nor on the page
+    if key_id and key_id != text:  # the secret of a key must not stay in the address or on the page
         return redirect(url_for(".index", q=key_id), 303)
     found = search.find(text, current_scope(), is_admin=is_admin()) if text else []
     return render("search/index.html", text=text, found=[(group, KINDS[group.kind]) for group in found])

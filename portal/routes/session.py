@@ -1,4 +1,4 @@
-"""Signing in and out, one's own password and time zone."""
+"""Signing in and out; the user's own password and time zone."""
 
 import hashlib
 from typing import Any
@@ -40,13 +40,13 @@ class ProfileForm(Form):
 
 
 def _account() -> str:
-    """Under which name attempts on one account are counted; short whatever was typed."""
+    """The rate limit key of an account, of fixed length for any input."""
     typed = request.form.get("email", "").strip().lower()
     return f"account:{hashlib.sha256(typed.encode(errors='replace')).hexdigest()}"
 
 
 def _account_and_address() -> str:
-    return f"{_account()}:{web_sign_in.address()}"
+    return f"{_account()}:{web_sign_in.client_address()}"
 
 
 def _known_browser() -> str:
@@ -54,7 +54,7 @@ def _known_browser() -> str:
 
 
 def _is_known() -> bool:
-    """Whether the account has signed in with this browser before: then its attempts are counted by themselves."""
+    """Whether the account has signed in with this browser before: then its attempts are counted separately."""
     if "is_known" not in g:
         g.is_known = known_browsers.is_known(users.find_id(request.form.get("email", "")))
     known: bool = g.is_known
@@ -72,7 +72,7 @@ def _failed(response: Response) -> bool:
 @bp.get("/sign-in")
 def sign_in() -> Response:
     if current_user.is_authenticated:
-        return redirect(_wanted(), 303)
+        return redirect(_next_page(), 303)
     return render("session/sign_in.html", form=SignInForm(), next=request.args.get("next", ""))
 
 
@@ -84,18 +84,18 @@ def sign_in() -> Response:
 def check_sign_in() -> Response:
     form = SignInForm()
     user = form.attempt(
-        lambda: users.sign_in(form.email.data, form.password.data, address=web_sign_in.address()),
+        lambda: users.sign_in(form.email.data, form.password.data, address=web_sign_in.client_address()),
     )
     if user is None:
         return render("session/sign_in.html", form=form, next=request.form.get("next", ""), status=401)
     web_sign_in.begin_session(user)
-    return known_browsers.remember(redirect(_wanted(), 303), user.id)
+    return known_browsers.remember(redirect(_next_page(), 303), user.id)
 
 
 @bp.post("/sign-out")
 @signed_in_required
 def sign_out() -> Response:
-    users.sign_out(current_user.user, address=web_sign_in.address())
+    users.sign_out(current_user.user, address=web_sign_in.client_address())
     session.clear()
     flash("You are signed out in all browsers.")
     return redirect(url_for("session.sign_in"), 303)
@@ -112,7 +112,7 @@ def profile() -> Response:
 def save_profile() -> Response:
     form = ProfileForm()
     user = form.attempt(
-        lambda: users.change_time_zone(current_user.user, form.time_zone.data, address=web_sign_in.address())
+        lambda: users.change_time_zone(current_user.user, form.time_zone.data, address=web_sign_in.client_address())
     )
     if user is None:
         return _profile(form)
@@ -136,7 +136,14 @@ def password() -> Response:
 @limiter.limit(BY_KNOWN_BROWSER, key_func=lambda: f"password:{current_user.user.id}", deduct_when=_failed)
 def change_password() -> Response:
     form = PasswordForm()
-    user = form.attempt(lambda: _changed(form))
+
+    def change() -> Any:
+        if form.new.data != form.again.data:
+            raise BadValue("The passwords do not match. Enter the new password twice.", field="again")
+        address = web_sign_in.client_address()
+        return users.change_password(current_user.user, form.old.data, form.new.data, address=address)
+
+    user = form.attempt(change)
     if user is None:
         return render("session/password.html", form=form, status=422)
     web_sign_in.begin_session(user)
@@ -144,12 +151,6 @@ def change_password() -> Response:
     return redirect(url_for("home.index"), 303)
 
 
-def _changed(form: PasswordForm) -> Any:
-    if form.new.data != form.again.data:
-        raise BadValue("The passwords do not match. Enter the new password twice.", field="again")
-    return users.change_password(current_user.user, form.old.data, form.new.data, address=web_sign_in.address())
-
-
-def _wanted() -> str:
-    """Where the person wanted to go, if that is a page of ours; else the first page."""
+def _next_page() -> str:
+    """The page that was requested before signing in, if it is one of this site; else Home."""
     return web_sign_in.local_path(request.values.get("next", "")) or url_for("home.index")

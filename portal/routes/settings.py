@@ -1,4 +1,4 @@
-"""Settings: what an admin changes about the site, in sections that are saved one by one."""
+"""Settings of the site, in sections that are saved separately."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -85,7 +85,7 @@ SECTIONS: dict[str, type[Form]] = {
     "history": HistoryForm,
     "session": SessionsForm,
 }
-"""The first part of an option's name → the form of its section, whose fields are named as the second part."""
+"""The first part of an option's name → the form of its section. The second part is the name of a field."""
 SECTION_CONVERTER = f"any({', '.join(SECTIONS)})"
 
 
@@ -99,10 +99,17 @@ def edit() -> Response:
 @site_admin_required
 def save(section: str) -> Response:
     form = SECTIONS[section]()
-    changed = form.attempt(lambda: site_settings.change(_values(section, form), actor=current_actor()))
+    keys = [key for key in site_settings.OPTIONS if key.startswith(f"{section}.")]
+    values = {key: form[key.partition(".")[2]].data for key in keys}
+    changed = form.attempt(lambda: site_settings.change(values, actor=current_actor()))
     if changed is None:
         return _page({section: form}, status=422)
-    flash(_told(changed) if changed else "No changes.")
+
+    # Port: from 11112 to 104
+    changes = [
+        f"{_label(key)}: from {_in_words(key, old)} to {_in_words(key, new)}" for key, (old, new) in changed.items()
+    ]
+    flash(f"Saved. {'; '.join(changes)}." if changes else "No changes.")
     return redirect(url_for(".edit"), 303)
 
 
@@ -122,9 +129,16 @@ def sign_out_all() -> Response:
 
 
 def _page(forms: Mapping[str, Form], status: int = 200) -> Response:
-    """All sections as they are stored, but for those that were just sent."""
-    stored = sign_in.options()
-    kept = {name: kind(formdata=None, **_stored(name, stored)) for name, kind in SECTIONS.items()}
+    """All sections with the stored values, except those in `forms`."""
+    stored = sign_in.site_options()
+    values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for key, value in stored.items():
+        section, _, name = key.partition(".")
+        values.setdefault(section, {})[name] = value
+    floor = values["disk"]["floor"]
+    values["disk"]["floor"] = f"{floor:g}" if floor else ""
+    kept = {section: form(formdata=None, **values[section]) for section, form in SECTIONS.items()}
+
     return render(
         "settings/edit.html",
         partial="settings/_listener.html",
@@ -141,28 +155,8 @@ def _page(forms: Mapping[str, Form], status: int = 200) -> Response:
     )
 
 
-def _stored(section: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    values = {key.partition(".")[2]: value for key, value in options.items() if key.startswith(f"{section}.")}
-    if section == "disk":
-        values["floor"] = f"{values['floor']:g}" if values["floor"] else ""
-    return values
-
-
-def _values(section: str, form: Form) -> dict[str, Any]:
-    keys = (key for key in site_settings.OPTIONS if key.startswith(f"{section}."))
-    return {key: form[key.partition(".")[2]].data for key in keys}
-
-
-def _told(changed: Mapping[str, tuple[Any, Any]]) -> str:
-    """Port: from 11112 to 104."""
-    told = [
-        f"{_label(key)}: from {_in_words(key, old)} to {_in_words(key, new)}" for key, (old, new) in changed.items()
-    ]
-    return f"Saved. {'; '.join(told)}."
-
-
 def _label(key: str) -> str:
-    """The words that stand over a field, for the name of its option."""
+    """The label of the field of an option."""
     section, _, name = key.partition(".")
     field = getattr(SECTIONS.get(section), name, None)
     return str(field.args[0]) if field is not None else {"first_steps": "First steps"}.get(section, key)

@@ -1,11 +1,10 @@
-"""The form of a storage: what each has, and the fields of one provider, as `providers` describes them."""
+"""The form of a storage: the common fields, and those of one provider as `providers` describes them."""
 
 from functools import cache
 from typing import Any
 
 from portal.errors import BadValue
 from portal.storage import providers
-from portal.storage_drivers.form_fields import Field
 from portal.tree import container_page, containers
 from portal.web.forms import Form, choice, lines, secret, secret_lines, select_choices, text
 from portal.web.sign_in import current_actor, current_scope
@@ -23,27 +22,27 @@ def is_provider(provider: str) -> bool:
 
 
 def blank(provider: str) -> Any:
-    return _offering(_form_of(provider)(data={"provider": provider, "visible": "site"}))
+    return _with_choices(_form_of(provider)(data={"provider": provider, "visible": "site"}))
 
 
-def sent(provider: str) -> Any:
-    """What came with the request."""
-    form = _offering(_form_of(provider)())
+def submitted(provider: str) -> Any:
+    """The form as it was submitted."""
+    form = _with_choices(_form_of(provider)())
     form.provider.data = provider
     return form
 
 
 def filled(row: Any, provider: str) -> Any:
-    """A storage that is there, with the fields of its provider or of another one; never a secret."""
+    """The form of an existing storage, with the fields of its provider or of another one; without secrets."""
     config = row.config if provider == row.provider else {}
     values = {name: _as_typed(value) for name, value in config.items()}
     values |= {"provider": provider, **{name: getattr(row, name) for name in COMMON_FIELDS}}
     values["threads"] = row.threads or ""
-    return _offering(_form_of(provider)(formdata=None, data=values))
+    return _with_choices(_form_of(provider)(formdata=None, data=values))
 
 
 def with_fixed_place(form: Any, row: Any) -> Any:
-    """The form where the place stays: it stands there as it is, whatever was typed, beside what was said of that."""
+    """The form of a storage whose location is fixed: with the stored location, and the errors of the submitted one."""
     if form.provider.data != row.provider:
         own = filled(row, row.provider)
         for error in form.provider.errors:
@@ -56,7 +55,7 @@ def with_fixed_place(form: Any, row: Any) -> Any:
 
 
 def values_of(form: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """The fields as the domain takes them, and the secrets beside them."""
+    """The submitted fields, and separately the secrets."""
     described = providers.PROVIDERS[form.provider.data].form
     shown = (*COMMON_FIELDS, *(field.name for field in described if not field.is_secret))
     fields = {"provider": form.provider.data} | {name: form[name].data or "" for name in shown}
@@ -65,21 +64,18 @@ def values_of(form: Any) -> tuple[dict[str, Any], dict[str, str]]:
 
 @cache
 def _form_of(provider: str) -> type[Form]:
-    """In the order of the page, so that the focus goes to the first error there."""
+    """The form class of a provider. The fields are in the order of the page, so that the first error gets the focus."""
     fields = {"provider": text("Provider"), "label": text("Label"), "mode": choice("Used for", MODES)}
-    fields |= {field.name: _made(field) for field in providers.PROVIDERS[provider].form}
+    makers = {"text": text, "lines": lines, "secret": secret, "secret_lines": secret_lines}
+    for field in providers.PROVIDERS[provider].form:
+        is_choice = field.kind == "choice"
+        fields[field.name] = choice(field.label, field.choices) if is_choice else makers[field.kind](field.label)
     fields |= {"prefix": text("Prefix"), "visible": choice("Visible to"), "threads": text("Parallel transfers")}
     return type(f"Form_{provider}", (Form,), fields)
 
 
-def _made(field: Field) -> Any:
-    if field.kind == "choice":
-        return choice(field.label, field.choices)
-    return {"text": text, "lines": lines, "secret": secret, "secret_lines": secret_lines}[field.kind](field.label)
-
-
-def _offering(form: Any) -> Any:
-    """With the groups and projects that it may be visible to; one that is gone is still told."""
+def _with_choices(form: Any) -> Any:
+    """The form with the groups and projects that it may be visible to, including a chosen one that no longer exists."""
     groups = containers.groups(actor=current_actor()).rows
     found = [("site", "Whole site"), *((f"group:{row.code}", f"Group {row.code}") for row in groups)]
     found += [(f"project:{path}", f"Project {path}") for path in container_page.project_paths(current_scope())]

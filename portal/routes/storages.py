@@ -1,4 +1,4 @@
-"""Interfaces, third tab: external storage, where exports go."""
+"""Interfaces, third tab: external storage."""
 
 from typing import Any
 
@@ -10,18 +10,18 @@ from portal.access import audit_entries
 from portal.errors import BadValue
 from portal.exports import schedules
 from portal.jobs import jobs
-from portal.routes.storage_forms import ConfirmForm, blank, filled, is_provider, sent, values_of, with_fixed_place
+from portal.routes.storage_forms import ConfirmForm, blank, filled, is_provider, submitted, values_of, with_fixed_place
 from portal.storage import credentials, health, history, providers, storages
 from portal.storage.lists import STORAGES
 from portal.web import formats
-from portal.web.render import as_csv, listed, render, typed, wants_csv, wants_part
+from portal.web.render import as_csv, list_page, query_row, query_value, render, wants_csv, wants_part
 from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("storages", __name__, url_prefix="/interfaces/storages")
 
 STATES = (("ok", "OK"), ("degraded", "Degraded"), ("failed", "Failed"), ("untested", "Never tested"))
 MAX_LISTED = 8
-"""Exports, imports and schedules that the page of a storage names."""
+"""Exports, imports and schedules that the page of a storage lists."""
 
 
 @bp.get("/")
@@ -29,13 +29,13 @@ MAX_LISTED = 8
 def index() -> Response:
     if wants_csv():
         return as_csv(STORAGES, "storages")
-    return render("storages/list.html", partial="storages/_list.html", listing=listed(STORAGES), states=STATES)
+    return render("storages/list.html", partial="storages/_list.html", listing=list_page(STORAGES), states=STATES)
 
 
 @bp.get("/new")
 @site_admin_required
 def new() -> Response:
-    provider = typed("provider", 20)
+    provider = query_value("provider", 20)
     if not is_provider(provider):
         return render("storages/choose.html", providers=providers.PROVIDERS)
     return _form_page(blank(provider))
@@ -47,7 +47,7 @@ def add() -> Response:
     provider = request.form.get("provider", "")
     if not is_provider(provider):
         return render("storages/choose.html", providers=providers.PROVIDERS, status=422)
-    form = sent(provider)
+    form = submitted(provider)
     fields, secret = values_of(form)
     storage = form.attempt(lambda: storages.add(**fields, secret=secret, actor=current_actor()))
     if storage is None:
@@ -79,7 +79,7 @@ def show(storage_id: int) -> Response:
 @site_admin_required
 def edit(storage_id: int) -> Response:
     row = storages.by_id(storage_id)
-    provider = typed("provider", 20)
+    provider = query_value("provider", 20)
     return _form_page(filled(row, provider if is_provider(provider) else row.provider), row)
 
 
@@ -88,7 +88,7 @@ def edit(storage_id: int) -> Response:
 def save(storage_id: int) -> Response:
     row = storages.by_id(storage_id)
     provider = request.form.get("provider", "")
-    form = sent(provider if is_provider(provider) else row.provider)
+    form = submitted(provider if is_provider(provider) else row.provider)
     fields, secret = values_of(form)
     changed = form.attempt(lambda: storages.edit(row.label, **fields, secret=secret, actor=current_actor()))
     if changed is None:
@@ -99,7 +99,7 @@ def save(storage_id: int) -> Response:
 @bp.post("/<row:storage_id>/test")
 @site_admin_required
 def test(storage_id: int) -> Response:
-    return _tested(storages.by_id(storage_id))
+    return _start_test(storages.by_id(storage_id))
 
 
 @bp.get("/<row:storage_id>/remove")
@@ -113,17 +113,17 @@ def ask_remove(storage_id: int) -> Response:
 def remove(storage_id: int) -> Response:
     storage = storages.by_id(storage_id)
     form = ConfirmForm()
-    if not form.attempt(lambda: _remove(storage.label, form.sure.data)):
+
+    def confirm_and_remove() -> bool:
+        if form.sure.data != storage.label:
+            raise BadValue(f"Type {storage.label} to confirm. Nothing was removed.", field="sure")
+        storages.remove(storage.label, actor=current_actor())
+        return True
+
+    if not form.attempt(confirm_and_remove):
         return _remove_page(storage, form, status=422)
     flash(f"{storage.label} is removed. The objects in it are kept.")
     return redirect(url_for(".index"), 303)
-
-
-def _remove(label: str, typed: str) -> bool:
-    if typed != label:
-        raise BadValue(f"Type {label} to confirm. Nothing was removed.", field="sure")
-    storages.remove(label, actor=current_actor())
-    return True
 
 
 def _remove_page(row: Any, form: ConfirmForm, *, status: int = 200) -> Response:
@@ -142,20 +142,20 @@ def _remove_page(row: Any, form: ConfirmForm, *, status: int = 200) -> Response:
 
 
 def _saved(storage: Any) -> Response:
-    """Save and test, or only save."""
+    """Redirect to the page of a saved storage, with a new test unless the user chose to save only."""
     if "save_only" not in request.form:
-        return _tested(storage)
+        return _start_test(storage)
     flash(f"{storage.label} is saved. It is tested before each export.")
     return redirect(url_for(".show", storage_id=storage.id), 303)
 
 
-def _tested(storage: Any) -> Response:
+def _start_test(storage: Any) -> Response:
     job_id = storages.request_test(storage.label, actor=current_actor())
     return redirect(url_for(".show", storage_id=storage.id, job=job_id), 303)
 
 
 def _form_page(form: Any, row: Any = None, *, status: int = 200) -> Response:
-    """The form of one provider, for a new storage or one that is there (`row`)."""
+    """The form of one provider, for a new storage or an existing one (`row`)."""
     is_fixed = row is not None and row.prefix_locked
     if is_fixed:
         form = with_fixed_place(form, row)
@@ -175,19 +175,11 @@ def _form_page(form: Any, row: Any = None, *, status: int = 200) -> Response:
 
 
 def _test(row: Any) -> dict[str, Any] | None:
-    """The test that the page shows: the one of its address, else the last one, also where an export made it."""
-    job = _named_test(row.id)
-    if job is None:
+    """The test in the query string, else the last one, which may be part of an export."""
+    number = query_row("job")
+    job = jobs.get(number) if number is not None else None
+    if job is None or not (job.kind == "storage_test" and job.storage == row.id):
         job = history.last_test(row.id)
-        if export := history.export_that_tested(row, job):
+        if export := history.export_that_start_test(row, job):
             return history.export_test_view(export)
     return jobs.view(job) if job else None
-
-
-def _named_test(storage_id: int) -> Any:
-    """The test that the address names, if it was of this storage."""
-    named = request.args.get("job", "")
-    if not (named.isascii() and named.isdecimal() and len(named) < 19):
-        return None
-    job = jobs.get(int(named))
-    return job if job.kind == "storage_test" and job.storage == storage_id else None

@@ -1,4 +1,4 @@
-"""Trash: put away from the pages of Data, restored and purged from a page of its own."""
+"""Trash: items are moved here from the pages of Data, and restored or purged on the page of the trash."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from portal.trash.lists import TRASH
 from portal.trash.restore import RestoreOutcome
 from portal.tree import container_page, files
 from portal.web import sign_in
-from portal.web.render import as_csv, listed, render, wants_csv
+from portal.web.render import as_csv, list_page, render, wants_csv
 from portal.web.sign_in import current_actor, current_scope, site_admin_required
 
 bp = Blueprint("trash", __name__, url_prefix="/data")
@@ -27,38 +27,38 @@ def index() -> Response:
     if wants_csv():
         return as_csv(TRASH, "trash")
     days = site_settings.get("trash.days")
-    return render("data/trash.html", partial="data/_trash.html", listing=listed(TRASH), kinds=KINDS, days=days)
+    return render("data/trash.html", partial="data/_trash.html", listing=list_page(TRASH), kinds=KINDS, days=days)
 
 
 @bp.get(f"/<{KIND_CONVERTER}:kind>/<row:number>/trash")
 @site_admin_required
 def ask(kind: str, number: int) -> Response:
     trash.require_trash_right(current_actor())
-    held, size = trash.measure(kind, number, current_scope())
-    thing = _about(kind, number)
+    file_count, size = trash.measure(kind, number, current_scope())
+    item = _item(kind, number)
     return render(
-        "data/throw.html",
+        "data/move_to_trash.html",
         kind=kind,
-        label=thing.label,
-        back=thing.page,
-        files=held,
+        label=item.label,
+        back=item.page,
+        files=file_count,
         size=size,
-        large=trash.needs_job(held),
-        exports=trash.count_active_exports(thing.project),
+        large=trash.needs_job(file_count),
+        exports=trash.count_active_exports(item.project),
     )
 
 
 @bp.post(f"/<{KIND_CONVERTER}:kind>/<row:number>/trash")
 @site_admin_required
-def throw(kind: str, number: int) -> Response:
-    thing = _about(kind, number)
-    thrown = trash.move_to_trash(kind, number, actor=current_actor())
-    if thrown.job is not None:
-        flash(f"{thing.label} is being moved to trash. You can close this page.")
-        return redirect(url_for("jobs.show", job_id=thrown.job), 303)
-    words = f"{thing.label} is moved to trash. It is hidden everywhere and can be restored."
-    flash({"words": words, "undo": url_for(".restore", trash_id=thrown.id, back=thing.above)})  # type: ignore[arg-type]
-    return redirect(thing.above, 303)
+def move(kind: str, number: int) -> Response:
+    item = _item(kind, number)
+    moved = trash.move_to_trash(kind, number, actor=current_actor())
+    if moved.job is not None:
+        flash(f"{item.label} is being moved to trash. You can close this page.")
+        return redirect(url_for("jobs.show", job_id=moved.job), 303)
+    words = f"{item.label} is moved to trash. It is hidden everywhere and can be restored."
+    flash({"words": words, "undo": url_for(".restore", trash_id=moved.id, back=item.above)})  # type: ignore[arg-type]
+    return redirect(item.above, 303)
 
 
 @bp.post("/trash/<row:trash_id>/restore")
@@ -76,8 +76,8 @@ def restore(trash_id: int) -> Response:
 @site_admin_required
 def ask_purge(trash_id: int) -> Response:
     trash.require_trash_right(current_actor())
-    thrown = trash.get(trash_id)
-    return render("data/purge.html", row=thrown, exports=trash.count_active_exports(thrown.project_id))
+    moved = trash.get(trash_id)
+    return render("data/purge.html", row=moved, exports=trash.count_active_exports(moved.project_id))
 
 
 @bp.post("/trash/<row:trash_id>/purge")
@@ -92,8 +92,8 @@ def purge(trash_id: int) -> Response:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Thing:
-    """What it is called, the number of its project, its page, and the page above it."""
+class _Item:
+    """An item that can be moved to trash: its label, the row of its project, its page, and the page above it."""
 
     label: str
     project: int
@@ -101,7 +101,7 @@ class _Thing:
     above: str
 
 
-def _about(kind: str, number: int) -> _Thing:
+def _item(kind: str, number: int) -> _Item:
     if kind == "file":
         file = files.get(number, current_scope())
         here = container_page.get(file.parent_type, file.parent_id, current_scope())
@@ -110,4 +110,4 @@ def _about(kind: str, number: int) -> _Thing:
         here = container_page.get(kind, number, current_scope())
         label, page, parent = here.label, url_for("data.place", level=kind, number=number), here.way[-2]
     above = url_for("data.place", level=parent.level, number=parent.id)
-    return _Thing(label=label, project=here.way[0].id, page=page, above=above)
+    return _Item(label=label, project=here.way[0].id, page=page, above=above)

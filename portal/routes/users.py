@@ -1,4 +1,4 @@
-"""Users: who may sign in, and what each may see."""
+"""Users: accounts and their access."""
 
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
@@ -7,7 +7,7 @@ from portal.access import audit_entries
 from portal.users import effective_access, grants, users
 from portal.users.lists import USERS
 from portal.web.forms import Form, checkbox, choice, text
-from portal.web.render import as_csv, listed, render, wants_csv
+from portal.web.render import as_csv, list_page, render, wants_csv
 from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("users", __name__, url_prefix="/users")
@@ -34,7 +34,7 @@ class GrantForm(Form):
 def index() -> Response:
     if wants_csv():
         return as_csv(USERS, "users")
-    return render("users/list.html", partial="users/_list.html", listing=listed(USERS), kinds=KINDS)
+    return render("users/list.html", partial="users/_list.html", listing=list_page(USERS), kinds=KINDS)
 
 
 @bp.get("/new")
@@ -62,20 +62,20 @@ def show(user_id: int) -> Response:
 
 @bp.post("/<row:user_id>/grants")
 @site_admin_required
-def give(user_id: int) -> Response:
+def grant(user_id: int) -> Response:
     form = GrantForm()
-    given = form.attempt(lambda: grants.add(user_id, form.place.data, form.role.data or "", actor=current_actor()))
-    if given is None:
+    granted = form.attempt(lambda: grants.add(user_id, form.place.data, form.role.data or "", actor=current_actor()))
+    if granted is None:
         return _page(user_id, form, status=422)
-    flash(f"{users.get(user_id).email} can now {_in_words(given)}.")
+    flash(f"{users.get(user_id).email} can now {_in_words(granted)}.")
     return redirect(url_for(".show", user_id=user_id), 303)
 
 
 @bp.post("/<row:user_id>/grants/<row:grant_id>/take")
 @site_admin_required
-def take(user_id: int, grant_id: int) -> Response:
-    taken = grants.remove(user_id, grant_id, actor=current_actor())
-    flash(f"{users.get(user_id).email} can no longer {_in_words(taken)}.")
+def remove_grant(user_id: int, grant_id: int) -> Response:
+    removed = grants.remove(user_id, grant_id, actor=current_actor())
+    flash(f"{users.get(user_id).email} can no longer {_in_words(removed)}.")
     return redirect(url_for(".show", user_id=user_id), 303)
 
 

@@ -1,4 +1,4 @@
-"""Tables as CSV (RFC 4180), which a spreadsheet program opens without running what stands in them."""
+"""Tables as CSV (RFC 4180) that is safe to open in a spreadsheet program: no cell is run as a formula."""
 
 import csv
 import io
@@ -8,23 +8,25 @@ from datetime import UTC, datetime
 from typing import Any
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What a cell begins with that a spreadsheet program takes for a formula."""
+"""Prefixes that a spreadsheet program treats as the start of a formula."""
 BYTE_ORDER_MARK = "\ufeff"
-"""Without it Excel takes UTF-8 for the code page of the machine. Each text is quoted, as some split at semicolons."""
+"""Without it Excel reads UTF-8 as the code page of the machine."""
 
 
 def lines(rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
-    """Each row as one line of UTF-8, while they come."""
+    """Yield each row as one line of UTF-8."""
     first = True
     for row in rows:
         text = io.StringIO()
+        # Each text is quoted, since some programs split at semicolons.
+        # Each text is quoted, since some programs split at semicolons.
         csv.writer(text, quoting=csv.QUOTE_NONNUMERIC).writerow([cell(value) for value in row])
         yield ((BYTE_ORDER_MARK if first else "") + text.getvalue()).encode("utf-8", errors="replace")
         first = False
 
 
 def cell(value: Any) -> Any:
-    """One value: moments in UTC (ISO 8601), lists with commas; a text that would run gets an apostrophe before it."""
+    """One value: times in UTC (ISO 8601), lists with commas; a text that looks like a formula gets an apostrophe."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -33,11 +35,9 @@ def cell(value: Any) -> Any:
         return "yes" if value else "no"
     if isinstance(value, int | float):
         return value
-    text = _text(value).replace("\0", "\ufffd")
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
-
-
-def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False) if value else ""
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        text = json.dumps(value, ensure_ascii=False) if value else ""
+    else:
+        text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    text = text.replace("\0", "\ufffd")
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text

@@ -1,4 +1,4 @@
-"""What a person reads when a page cannot be given: the one table of HTTP codes, and a page in words."""
+"""Error pages: the HTTP status code, title and message of every error."""
 
 import logging
 
@@ -19,7 +19,7 @@ STATUS_CODES: tuple[tuple[type[errors.PortalError], int], ...] = (
     (errors.NoSpace, 507),
     (errors.Unreachable, 503),
     (errors.Purged, 410),
-    # No defect of ours, and not gone for good: once the segment is back from a backup, the same request succeeds.
+    # Temporary: once the segment is restored from a backup, the same request succeeds.
     (errors.Damaged, 503),
     (errors.Taken, 409),
     (errors.Busy, 409),
@@ -44,7 +44,7 @@ BUSY = (
     "The database is locked by another write. Nothing was changed. Try again in a few seconds.",
 )
 BUSY_SECONDS = "5"
-"""Retry-After of a request that could not wait for the database any longer."""
+"""Retry-After of a request that timed out waiting for the database."""
 FULL = (
     "The disk is full",
     "Nothing was changed. Free some space on the server, then try again. Existing data can still be read.",
@@ -64,7 +64,7 @@ def status_code(error: errors.PortalError) -> int:
 
 
 def server_trouble(error: Exception) -> tuple[int, str, str] | None:
-    """Code, title and sentence where the machine is in trouble rather than we: busy, its disk full, or damaged."""
+    """Status code, title and message if the database is busy or damaged, or the disk is full; else None."""
     if runtime.is_busy(error):
         return 503, *BUSY
     if runtime.is_damaged(error):
@@ -73,49 +73,47 @@ def server_trouble(error: Exception) -> tuple[int, str, str] | None:
 
 
 def install(app: Flask) -> None:
-    app.register_error_handler(errors.PortalError, _refused)
-    app.register_error_handler(CSRFError, _stale)
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(Exception, _broken)
+    @app.errorhandler(errors.PortalError)
+    def refused(error: errors.PortalError) -> Response:
+        code = status_code(error)
+        is_damage = isinstance(error, errors.Damaged) and not isinstance(error, errors.Purged)
+        title = DAMAGED_BYTES if is_damage else MESSAGES.get(code, ("Not possible", ""))[0]
+        return _page(code, title, error.message)
+
+    @app.errorhandler(CSRFError)
+    def stale_form(_error: CSRFError) -> Response:
+        return _page(400, *STALE_FORM)
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        code = error.code or 500
+        if code < 400:
+            return error.get_response()
+        response = _page(code, *MESSAGES.get(code, (error.name, error.description or "")))
+        for name in ("Allow", "Retry-After"):
+            if value := error.get_response().headers.get(name):
+                response.headers[name] = value
+        return response
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        if trouble := server_trouble(error):
+            return _trouble_page(error, *trouble)
+        log.error("%s %s failed", request.method, request.path, exc_info=error)
+        return _page(500, *MESSAGES[500])
 
 
-def _refused(error: errors.PortalError) -> Response:
-    code = status_code(error)
-    is_damage = isinstance(error, errors.Damaged) and not isinstance(error, errors.Purged)
-    title = DAMAGED_BYTES if is_damage else MESSAGES.get(code, ("Not possible", ""))[0]
-    return _page(code, title, error.message)
-
-
-def _stale(_error: CSRFError) -> Response:
-    return _page(400, *STALE_FORM)
-
-
-def _http(error: HTTPException) -> Response:
-    code = error.code or 500
-    if code < 400:
-        return error.get_response()
-    response = _page(code, *MESSAGES.get(code, (error.name, error.description or "")))
-    for name in ("Allow", "Retry-After"):
-        if value := error.get_response().headers.get(name):
-            response.headers[name] = value
-    return response
-
-
-def _broken(error: Exception) -> Response:
-    if words := server_trouble(error):
-        return _in_trouble(error, *words)
-    log.error("%s %s failed", request.method, request.path, exc_info=error)
-    return _page(500, *MESSAGES[500])
-
-
-def _in_trouble(error: Exception, code: int, title: str, message: str) -> Response:
+def _trouble_page(error: Exception, code: int, title: str, message: str) -> Response:
     log.warning("%s %s was refused: %s (%s)", request.method, request.path, title, error)
     try:
         response = _page(code, title, message)
     except Exception as again:
         if not server_trouble(again):
             raise
-        response = _page_without_frame(code, title, message)  # the frame of a page is read from the same database
+        # The frame of a page is read from the same database, so this page has none.
+        template = current_app.jinja_env.get_template("problem_without_frame.html")
+        response = make_response(template.render(title=title, message=message), code)
+
     if code == 503:
         response.headers["Retry-After"] = BUSY_SECONDS
     return response
@@ -123,8 +121,3 @@ def _in_trouble(error: Exception, code: int, title: str, message: str) -> Respon
 
 def _page(code: int, title: str, message: str) -> Response:
     return render("problem.html", partial="_problem.html", code=code, title=title, message=message, status=code)
-
-
-def _page_without_frame(code: int, title: str, message: str) -> Response:
-    template = current_app.jinja_env.get_template("problem_without_frame.html")
-    return make_response(template.render(title=title, message=message), code)

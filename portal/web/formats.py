@@ -12,12 +12,12 @@ from pydicom.uid import UID
 
 from portal import timestamps
 from portal.quantities import size
-from portal.web.sign_in import options
+from portal.web.sign_in import site_options
 
 ALL_INTERFACES = ("0.0.0.0", "::")  # noqa: S104 (named, not bound)
 MINUTE, HOUR, DAY = 60, 3600, 86400
 MAX_RECORDED_LENGTH = 80
-"""Signs of a recorded value that is shown."""
+"""Longer recorded values are truncated."""
 
 
 def install(app: Flask) -> None:
@@ -53,7 +53,7 @@ def amount(count: Any, one: str, many: str = "") -> str:
 
 
 def recorded(value: Any) -> str:
-    """A value of the audit log: yes, no, what a list has; none where there is nothing."""
+    """A value of the audit log: yes, no, the items of a list; none if empty."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
@@ -65,17 +65,17 @@ def recorded(value: Any) -> str:
 
 
 def our_host(listening: str) -> str:
-    """Where the other side finds us: where we listen, or what the browser called us if that is every address."""
+    """The host under which peers reach us; if we listen on all addresses, the host that the browser used."""
     return urlsplit(request.host_url).hostname or listening if listening in ALL_INTERFACES else listening
 
 
 def uid_name(uid: str) -> str:
-    """CT Image Storage; the UID itself where the standard has no name for it."""
+    """CT Image Storage; the UID itself if the standard has no name for it."""
     return UID(uid).name
 
 
 def took(began: datetime | str | None, ended: datetime | str | None) -> str:
-    """How long a thing took, or takes so far; empty where it has not begun."""
+    """The duration until now or until the end; empty if not started."""
     if began is None:
         return ""
     return lasting(((_moment(ended) if ended else _now()) - _moment(began)).total_seconds())
@@ -94,7 +94,7 @@ def lasting(seconds: float) -> str:
 
 
 def interval(seconds: int) -> str:
-    """What stands after "every": minute, 5 min, hour, 90 s."""
+    """The words after "every": minute, 5 min, hour, 90 s."""
     for length, one, unit in ((DAY, "day", "days"), (HOUR, "hour", "h"), (MINUTE, "minute", "min")):
         if seconds >= length and seconds % length == 0:
             return one if seconds == length else f"{number(seconds // length)} {unit}"
@@ -102,25 +102,38 @@ def interval(seconds: int) -> str:
 
 
 def calendar_day(value: str) -> str:
-    """A DA value as 2020-05-05; whatever else stands there as it is."""
+    """A DA value as 2020-05-05; anything else unchanged."""
     return timestamps.format_dicom(value)
 
 
 def ago(value: datetime | str | None, never: str = "Never") -> Markup:
-    """A moment in words up to a day from now, then as a day of the reader's time; the exact UTC is on hover."""
+    """A time relative to now up to a day, then as a date in the user's time zone; the exact UTC is on hover."""
     if not value:
         return Markup('<span class="q">{}</span>').format(never)
     moment = _moment(value)
-    return _timed(moment, _relative(moment))
+    away = (_now() - moment).total_seconds()
+    seconds = abs(away)
+    if seconds >= DAY:
+        return _timed(moment, _date(moment, with_time=True))
+    if seconds < 2:
+        return _timed(moment, "just now")
+
+    if seconds < MINUTE:
+        words = f"{seconds:.0f} s"
+    elif seconds < HOUR:
+        words = f"{seconds // MINUTE:.0f} min"
+    else:
+        words = f"{seconds // HOUR:.0f} h"
+    return _timed(moment, f"{words} ago" if away > 0 else f"in {words}")
 
 
 def is_near(value: datetime | str) -> bool:
-    """Whether `ago` says how far away it is, and not its day."""
+    """Whether `ago` shows a relative time, not a date."""
     return abs((_now() - _moment(value)).total_seconds()) < DAY
 
 
 def day(value: datetime | str | None) -> Markup:
-    """24 Nov 2026, in the reader's time; the exact UTC is on hover."""
+    """24 Nov 2026, in the user's time zone; the exact UTC is on hover."""
     if not value:
         return Markup('<span class="q">Never</span>')
     moment = _moment(value)
@@ -128,7 +141,7 @@ def day(value: datetime | str | None) -> Markup:
 
 
 def _moment(value: datetime | str) -> datetime:
-    """Views for `--json` have their moments as text."""
+    """Views for `--json` have times as text."""
     return value if isinstance(value, datetime) else datetime.fromisoformat(value)
 
 
@@ -137,22 +150,6 @@ def _timed(moment: datetime, words: str) -> Markup:
     return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
         f"{utc:%Y-%m-%dT%H:%M:%SZ}", f"{utc:%Y-%m-%d %H:%M:%S}", escape(words)
     )
-
-
-def _relative(moment: datetime) -> str:
-    away = (_now() - moment).total_seconds()
-    seconds = abs(away)
-    if seconds >= DAY:
-        return _date(moment, with_time=True)
-    if seconds < 2:
-        return "just now"
-    if seconds < MINUTE:
-        words = f"{seconds:.0f} s"
-    elif seconds < HOUR:
-        words = f"{seconds // MINUTE:.0f} min"
-    else:
-        words = f"{seconds // HOUR:.0f} h"
-    return f"{words} ago" if away > 0 else f"in {words}"
 
 
 def _date(moment: datetime, *, with_time: bool = False) -> str:
@@ -167,7 +164,7 @@ def date_of(value: date) -> str:
 
 
 def hour_of(value: datetime) -> str:
-    """09:00, in the reader's time."""
+    """09:00, in the user's time zone."""
     return f"{value.astimezone(zone()):%H:%M}"
 
 
@@ -185,10 +182,10 @@ def _now() -> datetime:
 
 
 def zone() -> ZoneInfo:
-    """The time zone of who reads, once a request: the user's own, else the site's."""
+    """The time zone of the user, else of the site; read once per request."""
     if "zone" not in g:
         own = current_user.user.time_zone if current_user.is_authenticated else ""
-        g.zone = ZoneInfo(own or options()["site.time_zone"])
+        g.zone = ZoneInfo(own or site_options()["site.time_zone"])
     zone: ZoneInfo = g.zone
     return zone
 

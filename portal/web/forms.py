@@ -1,4 +1,4 @@
-"""Forms: the domain says what is wrong, in words; here it is put beside the field that it belongs to."""
+"""Forms and their fields. The domain validates; its errors are shown beside the field that they name."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -24,10 +24,10 @@ Result = TypeVar("Result")
 
 
 class Form(FlaskForm):  # type: ignore[misc]
-    """Values stay after an error; the focus goes to the first field that has one."""
+    """Keeps the values after an error, with the focus on the first field that has one."""
 
     def attempt(self, act: Callable[[], Result]) -> Result | None:
-        """What `act` returns, or None where nothing was sent or the domain refused it."""
+        """What `act` returns; None if the form is not valid or the domain refused it."""
         if not self.validate_on_submit():
             self._focus()
             return None
@@ -38,21 +38,18 @@ class Form(FlaskForm):  # type: ignore[misc]
             return None
 
     def put(self, error: PortalError) -> None:
-        """Show what was refused beside its field, or above the form where it has none."""
+        """Show an error beside the field that it names, or above the form."""
         for one in error.errors if isinstance(error, BadValues) else (error,):
-            self._put(one)
+            if one.field and one.field in self._fields:
+                field = self[one.field]
+                field.errors = [*field.errors, one.message]
+            else:
+                self.form_errors.append(one.message)
         self._focus()
-
-    def _put(self, error: PortalError) -> None:
-        if error.field and error.field in self._fields:
-            field = self[error.field]
-            field.errors = [*field.errors, error.message]
-        else:
-            self.form_errors.append(error.message)
 
     @property
     def status(self) -> int:
-        """The HTTP code of the page that shows this form."""
+        """The HTTP status code of the page that shows this form."""
         return 422 if self.errors else 200
 
     def _focus(self) -> None:
@@ -71,17 +68,17 @@ def text(label: str, **kwargs: Any) -> Any:
 
 
 def hidden() -> Any:
-    """What the page knew when it was shown."""
+    """A value that the page had when it was rendered."""
     return HiddenField()
 
 
 def lines(label: str, **kwargs: Any) -> Any:
-    """Several values, one a line."""
+    """Several values, one per line."""
     return TextAreaField(label, filters=[_stripped], **kwargs)
 
 
 def split(typed: str) -> tuple[str, ...]:
-    """The values of a field of lines."""
+    """The values of a `lines` field."""
     return tuple(line.strip() for line in typed.splitlines() if line.strip())
 
 
@@ -90,7 +87,7 @@ def secret(label: str, **kwargs: Any) -> Any:
 
 
 class SecretLinesField(TextAreaField):  # type: ignore[misc]
-    """Takes several lines that no page shows again."""
+    """Several lines that no page shows again."""
 
 
 def secret_lines(label: str, **kwargs: Any) -> Any:
@@ -98,17 +95,17 @@ def secret_lines(label: str, **kwargs: Any) -> Any:
 
 
 def choice(label: str, pairs: Iterable[tuple[str, str]] = (), **kwargs: Any) -> Any:
-    """One of a list of (value, words); the domain knows which values there are, and says so."""
+    """One of a list of (value, label). The domain validates the value."""
     return SelectField(label, choices=select_choices(pairs), validate_choice=False, **kwargs)
 
 
 def choices(label: str, pairs: Iterable[tuple[str, str]] = (), **kwargs: Any) -> Any:
-    """Any number of a list, as boxes to tick."""
+    """Any number of a list, as check boxes."""
     return SelectMultipleField(label, choices=select_choices(pairs), validate_choice=False, **kwargs)
 
 
 def select_choices(pairs: Iterable[tuple[str, str]]) -> list[Any]:
-    """The choices of a field, where they are known only when the form is made."""
+    """Choices of a field that are known only when the form is created."""
     return [SelectChoice(value=value, label=words) for value, words in pairs]
 
 
@@ -117,7 +114,7 @@ def checkbox(label: str, **kwargs: Any) -> Any:
 
 
 def day(value: str, *, field: str) -> datetime:
-    """The last second of a day in the time zone of who typed it."""
+    """The last second of a day in the time zone of the user."""
     if not value:
         raise BadValue("Choose a day.", field=field)
     return timestamps.parse(f"{value}T23:59:59", field=field, zone=formats.zone())

@@ -1,4 +1,4 @@
-"""What stands around every page: navigation, the site's name, and what waits for an admin."""
+"""The frame of every page: navigation, the name of the site, and alerts for admins."""
 
 from importlib import metadata
 from typing import Any
@@ -23,7 +23,7 @@ ADMIN_NAVIGATION = (
     ("settings", "Settings", "settings", "settings.edit"),
 )
 USER_SECTIONS = ("data",)
-"""Sections for those who are no site admin: what the others show is not yet cut to what one person may see."""
+"""Sections for users without the site admin role: the others are not filtered by access."""
 
 ALERT_LISTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "disk": ("alert-triangle", "disk.index", {}),
@@ -36,44 +36,44 @@ ALERT_LISTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "conflicts": ("git-compare", "conflicts.index", {"only": "open"}),
     "keys": ("key", "devices.index", {"sort": "expires"}),
 }
-"""Kind of a need → its picture, and the list where it is looked after."""
+"""Kind of an alert → its icon, and the endpoint and parameters of the list that it leads to."""
 ALERT_PAGES = {
     "storages": ("storages.show", "storage_id"),
     "peers": ("peers.show", "peer_id"),
     "schedules": ("schedules.show", "schedule_id"),
     "keys": ("devices.show", "device_id"),
 }
-"""The page to go to where it is one thing."""
+"""Kind of an alert that is about one row → the endpoint of its page, and the name of its parameter."""
 
 
 def install(app: Flask) -> None:
     app.jinja_env.globals["current_user_is_admin"] = is_admin
 
     @app.context_processor
-    def around() -> dict[str, Any]:
-        options = sign_in.options()
-        named = {
+    def frame() -> dict[str, Any]:
+        options = sign_in.site_options()
+        site = {
             "site_name": options["site.name"],
             "dimse_enabled": options["dimse.enabled"],
             "release": metadata.version("portico"),
         }
         if not current_user.is_authenticated:
-            return {**named, "user": None}
+            return {**site, "user": None}
         admin = is_admin()
         return {
-            **named,
+            **site,
             "user": current_user.user,
             "sections": [entry for entry in NAVIGATION if admin or entry[0] in USER_SECTIONS],
             "admin_sections": ADMIN_NAVIGATION if admin else (),
-            "needs": [_led(need) for need in alerts.list_all()] if admin else (),
+            "alerts": [(alert, *_link(alert)) for alert in alerts.list_all()] if admin else (),
             "running_jobs": running_now.count_active_jobs() if admin else 0,
         }
 
 
-def _led(need: Alert) -> tuple[Alert, str, str]:
-    """A need with its picture and the address where it is looked after."""
-    picture, endpoint, values = ALERT_LISTS[need.kind]
-    if need.row is not None and need.kind in ALERT_PAGES:
-        endpoint, name = ALERT_PAGES[need.kind]
-        values = {name: need.row}
-    return need, picture, url_for(endpoint, **values)
+def _link(alert: Alert) -> tuple[str, str]:
+    """The icon of an alert, and the address of the row or list that it is about."""
+    picture, endpoint, values = ALERT_LISTS[alert.kind]
+    if alert.row is not None and alert.kind in ALERT_PAGES:
+        endpoint, name = ALERT_PAGES[alert.kind]
+        values = {name: alert.row}
+    return picture, url_for(endpoint, **values)

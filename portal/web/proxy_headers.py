@@ -1,4 +1,4 @@
-"""Who a proxy says it asks for: believed of the proxies that the site names, and of nobody else."""
+"""Address and scheme of the browser behind a reverse proxy; only trusted proxies are believed."""
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -21,29 +21,29 @@ FORWARDING_HEADERS = (
     "HTTP_X_FORWARDED_PREFIX",
     "HTTP_FORWARDED",
 )
-"""Taken off each request, so that nothing behind this reads them by mistake."""
+"""Removed from each request, so that no other code reads them by mistake."""
 
 
 class ProxyHeaders:
-    """Address and scheme of the browser, from X-Forwarded-For and X-Forwarded-Proto of a trusted proxy.
+    """WSGI middleware that takes address and scheme from X-Forwarded-For and X-Forwarded-Proto of a trusted proxy.
 
-    The name of the site is what Host says; a proxy passes it on unchanged.
+    The host name is that of the header Host, which a proxy must pass on unchanged.
     """
 
     def __init__(self, app: "WSGIApplication", trusted: tuple[Network, ...]) -> None:
         self._app, self._trusted = app, trusted
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        said = {name: environ.pop(name) for name in FORWARDING_HEADERS if name in environ}
+        headers = {name: environ.pop(name) for name in FORWARDING_HEADERS if name in environ}
         if is_proxy(environ.get("REMOTE_ADDR", ""), self._trusted):
-            environ["REMOTE_ADDR"] = self._browser(said.get("HTTP_X_FORWARDED_FOR", ""), environ["REMOTE_ADDR"])
-            scheme = said.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip().lower()
+            environ["REMOTE_ADDR"] = self._browser(headers.get("HTTP_X_FORWARDED_FOR", ""), environ["REMOTE_ADDR"])
+            scheme = headers.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip().lower()
             if scheme in ("http", "https"):
                 environ["wsgi.url_scheme"] = scheme
         return self._app(environ, start_response)
 
     def _browser(self, chain: str, proxy: str) -> str:
-        """The last address of the chain that is no proxy of ours: what stands before it anyone can have written."""
+        """The last address of the chain that is not a trusted proxy: anybody can forge the addresses before it."""
         nearest = proxy
         for text in reversed(chain.split(",")):
             address = _address(text.strip())
@@ -60,13 +60,13 @@ def install(app: Flask, trusted: tuple[Network, ...]) -> None:
 
 
 def is_proxy(text: str, trusted: tuple[Network, ...]) -> bool:
-    """Whether a trusted proxy has this address."""
+    """Whether this is the address of a trusted proxy."""
     address = _address(text)
     return address is not None and any(address in network for network in trusted)
 
 
 def _address(text: str) -> Address | None:
-    """An IPv4 address within IPv6 is that IPv4 address; None for what is no address."""
+    """The address, an IPv4-mapped one as IPv4; None if `text` is not an address."""
     try:
         found = ip_address(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What every tab does alike: render whole or in part, and show a long list in pages."""
+"""Rendering that all tabs share: whole pages or parts, long lists in pages, and lists as files."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,24 +18,21 @@ ROWS_PER_PAGE = 50
 
 
 def render(template: str, *, partial: str | None = None, status: int = 200, **context: Any) -> Response:
-    """The whole page; to htmx, which swaps a part of a page, only that part.
-
-    htmx says by HX-Request-Type which of the two it wants; a restored history is a whole page.
-    """
+    """The whole page; only its part `partial` if htmx requests a part."""
     only_part = bool(partial) and wants_part()
     chosen = partial if partial and only_part else template
     return make_response(render_template(chosen, partial=only_part, **context), status)
 
 
 def wants_part() -> bool:
-    """Whether htmx asks, for a part of the page."""
+    """Whether htmx requests a part of the page (HX-Request-Type); a restored history is a whole page."""
     is_partial = request.headers.get("HX-Request-Type") == "partial"
     return is_partial and not request.headers.get("HX-History-Restore-Request")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """One page of a list, with what it was searched for; `counts` has the rows of each filter word."""
+    """One page of a list with its search and filters; `counts` has the number of rows of each filter."""
 
     rows: Sequence[Any]
     total: int
@@ -44,11 +41,11 @@ class Listing:
     only: str = ""
     kind: str = ""
     sort: str = ""
-    """What somebody chose to sort by; empty where it is as usual."""
+    """The chosen sort order; empty for the default."""
     sorted_by: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     whole: bool = False
-    """Whether the whole list can be had as CSV."""
+    """Whether the whole list is available as CSV."""
 
     @property
     def first(self) -> int:
@@ -67,34 +64,34 @@ class Listing:
         return bool(self.search or self.only or self.kind)
 
     def address(self, **changes: Any) -> str:
-        """The address of the same list with something else chosen; another filter or order begins at its first page."""
+        """The address of the same list with other choices, at its first page."""
         now = {"q": self.search, "only": self.only, "kind": self.kind, "sort": self.sort, **changes}
         return url_for(request.endpoint or "", **(request.view_args or {}), **{k: v for k, v in now.items() if v})
 
     @property
     def here(self) -> str:
-        """The address of this very page of it."""
+        """The address of this page of the list."""
         return self.address(page=self.number if self.number > 1 else "")
 
     def turned(self, name: str, *, falling: bool = False) -> str:
-        """The address of the same list sorted by a column, the other way round if it is sorted by that already."""
+        """The address of the same list sorted by a column, in reverse if it is sorted by that column already."""
         if self.sorted_by.removeprefix("-") == name:
             falling = not self.sorted_by.startswith("-")
         return self.address(sort=f"-{name}" if falling else name)
 
 
-def listed(whole: LongList) -> Listing:
-    """The page of a list that the address asks for (`q`, `only`, `sort`, `page`)."""
-    asked = _asked()
-    found = listing.find(whole, asked)
+def list_page(whole: LongList) -> Listing:
+    """The page of a list that the query string requests (`q`, `only`, `kind`, `sort`, `page`)."""
+    requested = _list_request()
+    found = listing.find(whole, requested)
     return Listing(
         rows=found.rows,
         total=found.total,
         number=_page_number(),
-        search=asked.search,
-        only=asked.only,
-        kind=asked.kind if asked.kind in whole.kinds else "",
-        sort=asked.sort if asked.sort == found.sort else "",
+        search=requested.search,
+        only=requested.only,
+        kind=requested.kind if requested.kind in whole.kinds else "",
+        sort=requested.sort if requested.sort == found.sort else "",
         sorted_by=found.sort,
         counts=found.counts,
         whole=True,
@@ -106,41 +103,47 @@ def wants_csv() -> bool:
 
 
 def as_csv(whole: LongList, name: str) -> Response:
-    """All rows of a list that meet what the address asks for, as a file; sent while it is read."""
-    return send_csv(listing.iter_cells(whole, _asked()), name)
+    """All rows of a list that match the query string, as a streamed CSV file."""
+    return send_csv(listing.iter_cells(whole, _list_request()), name)
 
 
 def send_csv(rows: Iterable[Sequence[Any]], name: str) -> Response:
-    """Rows as a CSV file named for what it holds and the day."""
+    """Rows as a CSV file with the date in its name."""
     return _attached(csv_export.lines(rows), "text/csv", f"{name}-{_today()}.csv")
 
 
 def as_json_lines(lines: Callable[[ListRequest], Iterable[bytes]], name: str) -> Response:
-    """What the address asks for as a file with one JSON object a line; sent while it is read."""
-    return _attached(lines(_asked()), "application/jsonl", f"{name}-{_today()}.jsonl")
+    """The rows that match the query string, as a streamed file with one JSON object per line."""
+    return _attached(lines(_list_request()), "application/jsonl", f"{name}-{_today()}.jsonl")
 
 
 def _attached(content: Iterable[bytes], kind: str, name: str) -> Response:
-    answer = FlaskResponse(content, mimetype=kind)
-    answer.headers["Content-Disposition"] = attachment(name)
-    return answer
+    response = FlaskResponse(content, mimetype=kind)
+    response.headers["Content-Disposition"] = attachment(name)
+    return response
 
 
 def _today() -> str:
     return f"{datetime.now(formats.zone()):%Y-%m-%d}"
 
 
-def typed(name: str, most: int) -> str:
-    """A value of the address, short and without what SQLite would end a text at."""
-    return request.args.get(name, "").replace("\0", "").strip()[:most]
+def query_value(name: str, max_length: int) -> str:
+    """A value of the query string, truncated, and without NUL, at which SQLite would end a text."""
+    return request.args.get(name, "").replace("\0", "").strip()[:max_length]
 
 
-def _asked() -> ListRequest:
+def query_row(name: str) -> int | None:
+    """A row number of the query string; None if it has none."""
+    text = request.args.get(name, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+
+
+def _list_request() -> ListRequest:
     return ListRequest(
-        search=typed("q", 200),
-        only=typed("only", 40),
-        kind=typed("kind", 40),
-        sort=typed("sort", 40),
+        search=query_value("q", 200),
+        only=query_value("only", 40),
+        kind=query_value("kind", 40),
+        sort=query_value("sort", 40),
         limit=ROWS_PER_PAGE,
         skip=(_page_number() - 1) * ROWS_PER_PAGE,
     )

@@ -1,4 +1,4 @@
-"""The headers of every answer: what a page may load, and that no page is kept by a browser or a proxy."""
+"""Security headers of every response: what a page may load, and that no browser or proxy caches it."""
 
 from urllib.parse import quote
 
@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",
-        "img-src 'self' data:",  # Tabler has its arrows and ticks as data: pictures
+        "img-src 'self' data:",  # Tabler has its arrows and ticks as data: images
         "object-src 'none'",
         "base-uri 'none'",
         "form-action 'self'",
@@ -16,7 +16,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 _UNQUOTED = "!#$&+-.^_`|~"
-"""Signs that an extended parameter value takes as they are (RFC 5987, attr-char)."""
+"""Characters that an extended parameter value may contain unquoted (RFC 5987, attr-char)."""
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -42,7 +42,7 @@ def install(app: Flask, *, secure: bool) -> None:
 
 
 def attachment(name: str) -> str:
-    """A Content-Disposition: to be saved under its name, in ASCII for old clients, then whole (RFC 6266 5)."""
+    """A Content-Disposition that saves under this name: in ASCII for old clients, then in UTF-8 (RFC 6266 5)."""
     plain = "".join(sign if " " <= sign <= "~" and sign not in '"%\\' else "_" for sign in name)
     whole = quote(name.encode(errors="replace"), safe=_UNQUOTED)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{whole}"

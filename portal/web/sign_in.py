@@ -1,4 +1,4 @@
-"""Who is asking: signed-in users, site admins, forged forms, and too many attempts."""
+"""Authentication of pages: sessions, the site admin role, CSRF protection and rate limits."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -27,7 +27,7 @@ _login = LoginManager()
 
 
 class SessionUser(UserMixin):  # type: ignore[misc]
-    """A user in the eyes of Flask-Login."""
+    """A user as Flask-Login needs it."""
 
     def __init__(self, user: Any) -> None:
         self.user = user
@@ -40,7 +40,7 @@ FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 def install(app: Flask) -> None:
-    app.before_request(_take_forms_alone)
+    app.before_request(_require_form_body)
     csrf.init_app(app)
     limiter.init_app(app)
     _login.init_app(app)
@@ -48,19 +48,22 @@ def install(app: Flask) -> None:
 
 @_login.user_loader  # type: ignore[untyped-decorator]
 def _load(session_id: str) -> SessionUser | None:
-    if over := sessions.expiry_message(session.get("began"), session.get("seen"), options()):
-        g.session_over = over
+    if message := sessions.expiry_message(session.get("began"), session.get("seen"), site_options()):
+        g.session_over = message
         return None
     user = users.for_session(session_id)
     if user is None:
         return None
-    _note_that_somebody_is_there()
+
+    # A page or a form is activity of a person; a request that htmx sends automatically is not.
+    if not request.headers.get("HX-Request") and sessions.timestamp() - session["seen"] >= sessions.LAST_SEEN_INTERVAL:
+        session["seen"] = sessions.timestamp()
     return SessionUser(user)
 
 
-def _take_forms_alone() -> None:
-    """A page takes forms and no other body: Flask-WTF would also read JSON, whose values are of any type and which no
-    limit by account sees. What Flask-WTF cannot read of a referrer is refused here."""
+def _require_form_body() -> None:
+    """Refuse other bodies than forms: Flask-WTF would also read JSON, whose values are of any type and which the rate
+    limit by account does not see. A referrer that Flask-WTF cannot parse is refused too."""
     if request.method != "POST" or request.blueprint is None or request.blueprint.split(".")[0] == "api":
         return
     if _path_of(request.referrer or "") is None:
@@ -71,47 +74,41 @@ def _take_forms_alone() -> None:
 
 
 def local_path(wanted: str) -> str:
-    """An address to go on to, if it is a page of ours; else empty."""
-    is_path = wanted.startswith("/") and not wanted.startswith("//")  # two begin the name of another site
+    """The address to redirect to if it is a path of this site; else empty."""
+    is_path = wanted.startswith("/") and not wanted.startswith("//")  # two slashes begin the name of another host
     return wanted if is_path and wanted.isprintable() and "\\" not in wanted else ""
 
 
 def _path_of(url: str) -> str | None:
-    """The path of an address; None for what is no address."""
+    """The path of a URL; None if it cannot be parsed."""
     try:
         return urlsplit(url).path
     except ValueError:
         return None
 
 
-def options() -> dict[str, Any]:
-    """What the admins have set (`site.every`), read once a request."""
+def site_options() -> dict[str, Any]:
+    """The site settings, read once per request."""
     if "options" not in g:
         g.options = site_settings.get_all()
-    found: dict[str, Any] = g.options
-    return found
+    settings: dict[str, Any] = g.options
+    return settings
 
 
 def begin_session(user: Any) -> None:
-    """A new session, with a new CSRF token: what was known of the one before is worth nothing."""
+    """Start a new session with a new CSRF token, without any value of the old one."""
     session.clear()
     session.permanent = True
     session["began"] = session["seen"] = sessions.timestamp()
     login_user(SessionUser(user))
 
 
-def _note_that_somebody_is_there() -> None:
-    """A page or a form is a person's doing; what a page fetches by itself with htmx is not."""
-    if not request.headers.get("HX-Request") and sessions.timestamp() - session["seen"] >= sessions.LAST_SEEN_INTERVAL:
-        session["seen"] = sessions.timestamp()
-
-
 @_login.unauthorized_handler  # type: ignore[untyped-decorator]
 def _send_to_sign_in() -> BaseResponse:
-    """To the sign-in page, and from there back; htmx cannot follow a redirect of its target, so it is told."""
-    if over := g.pop("session_over", ""):
+    """Redirect to the sign-in page, and from there back. htmx needs a header for a redirect of the whole page."""
+    if message := g.pop("session_over", ""):
         session.clear()
-        flash(over, "bad")
+        flash(message, "bad")
     if request.headers.get("HX-Request"):
         current = _path_of(request.headers.get("HX-Current-URL", ""))
         return Response(status=401, headers={"HX-Redirect": url_for("session.sign_in", next=current or None)})
@@ -146,17 +143,17 @@ def is_admin() -> bool:
 
 
 def current_actor() -> Actor:
-    """The signed-in user as the one who asks."""
-    return users.actor(current_user.user, address())
+    """The signed-in user as the actor of this request."""
+    return users.actor(current_user.user, client_address())
 
 
 def current_scope() -> rights.Scope:
-    """What the signed-in user may see, once a request."""
+    """What the signed-in user has access to, read once per request."""
     if "scope" not in g:
         g.scope = rights.scope(current_actor())
     scope: rights.Scope = g.scope
     return scope
 
 
-def address() -> str:
+def client_address() -> str:
     return request.remote_addr or ""

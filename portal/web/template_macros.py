@@ -1,4 +1,4 @@
-"""The parts that every page is made of: the macros in templates/_parts and the icons, at hand in each template."""
+"""Globals of every template: the macros of templates/_parts, and the icons."""
 
 import re
 from functools import lru_cache
@@ -14,7 +14,7 @@ STATIC = Path(__file__).parent.parent / "static"
 ICONS = STATIC / "vendor" / "tabler-icons"
 MACROS = Path(__file__).parent.parent / "templates" / "_parts"
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u206f\ufeff]")
-"""What has no picture of its own, or turns the text after it. Marks that scripts need (joiners, U+200E) stay."""
+"""Characters that are invisible or change the text direction, except marks that scripts need (joiners, U+200E)."""
 _INSIDE = re.compile(r"<svg[^>]*>(.*)</svg>", re.DOTALL)
 
 
@@ -31,9 +31,9 @@ def install(app: Flask) -> None:
 
 
 def visible_text(value: Any) -> Any:
-    """A text as a page shows it: what nobody would see stands there by its number.
+    """A text with invisible characters shown by their number.
 
-    `|e` in a template leaves it as it is, for values that are sent back or copied.
+    `|e` in a template keeps them, for values that are sent back or copied.
     """
     if type(value) is not str or value.isprintable():
         return value
@@ -42,11 +42,11 @@ def visible_text(value: Any) -> Any:
 
 @lru_cache(maxsize=256)
 def icon(name: str, kind: str = "i i-s") -> Markup:
-    """A vendored icon as part of the page, in the colour of the text around it; for the eye only."""
+    """A vendored icon as inline SVG in the colour of the surrounding text, hidden from screen readers."""
     drawing = _INSIDE.search((ICONS / f"{name}.svg").read_text())
     if drawing is None:
         raise ValueError(f"{name}.svg is no drawing")
     return Markup(
         '<svg class="{}" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-linecap="round"'
         ' stroke-linejoin="round" aria-hidden="true">{}</svg>'
-    ).format(kind, Markup(drawing[1].strip()))  # noqa: S704 (a file of ours, named by our templates)
+    ).format(kind, Markup(drawing[1].strip()))  # noqa: S704 (our own file, named by our templates)

@@ -251,7 +251,7 @@ WALKS = (
     Walk("schedules.run", "/exports/schedules/{pressed}", "Run now", "pressed"),
     Walk("schedules.remove", "/exports/schedules/{paused}/remove", "Delete schedule", "is deleted. Its exports stay."),
     Walk("jobs.cancel", "/jobs/{waiting}", "Cancel export", "The job is cancelled."),
-    Walk("jobs.hasten", "/jobs/{away}", "Try now", "The job is retried now."),
+    Walk("jobs.try_now", "/jobs/{away}", "Try now", "The job is retried now."),
     Walk("jobs.retry", "/jobs/{failed}", "Retry 1 failed", "The job runs again."),
     Walk(
         "users.add",
@@ -268,7 +268,7 @@ WALKS = (
     Walk("users.new_password", "/users/{forgets}/new-password", "Reset password", "New password of"),
     Walk("users.change_role", "/users/{forgets}/role", "Make site admin", "is a site admin."),
     Walk(
-        "users.give",
+        "users.grant",
         "/users/{sees}",
         "Grant access",
         "may read in lab/empty.",
@@ -277,7 +277,7 @@ WALKS = (
         "place",
         "lab/none",
     ),
-    Walk("users.take", "/users/{sees}", "Take lab/trial away", "can no longer read in lab/trial."),
+    Walk("users.remove_grant", "/users/{sees}", "Take lab/trial away", "can no longer read in lab/trial."),
     Walk(
         "settings.save",
         "/settings/",
@@ -310,9 +310,9 @@ WALKS = (
         "1 does not fit",
     ),
     Walk("settings.sign_out_all", "/settings/sign-out-all", "Sign everybody out", "Everybody is signed out"),
-    Walk("first_steps.leave", "/first-steps/", "Skip: Turn on DIMSE", "Skipped."),
+    Walk("first_steps.skip", "/first-steps/", "Skip: Turn on DIMSE", "Skipped."),
     Walk(
-        "first_steps.take_up",
+        "first_steps.resume",
         "/first-steps/",
         "Resume: Turn on DIMSE",
         "Skip",
@@ -349,7 +349,7 @@ WALKS = (
         {"Mark conflict 1": ""},
         message="No conflict is marked.",
     ),
-    Walk("trash.throw", "/data/file/{spare}/trash", "Move 1 file to trash", "is moved to trash."),
+    Walk("trash.move", "/data/file/{spare}/trash", "Move 1 file to trash", "is moved to trash."),
     Walk("disk.note_record", "/disk/problems", "Acknowledge odd.bin", "It stays listed here"),
     Walk("trash.purge", "/data/trash/{purged}/purge", "Purge 1 file", "1 file is purged"),
     Walk("trash.restore", "/data/trash", "Restore {thrown}", "1 file is back."),
@@ -361,7 +361,7 @@ PRESSED = (
     "peers.echo",
     "jobs.cancel",
     "conflicts.resolve",
-    "trash.throw",
+    "trash.move",
     "trash.purge",
     "trash.restore",
 )

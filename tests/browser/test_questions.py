@@ -67,7 +67,7 @@ def test_who_put_this_series_here_and_when(asking: Asking) -> None:
 
 
 def test_which_key_expires_next(asking: Asking) -> None:
-    asking.link("device key expires", within=".needs")
+    asking.link("device key expires", within=".alerts")
     asking.reads("ct-connector", "first key", "in 8 days")
 
 

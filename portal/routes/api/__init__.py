@@ -1,4 +1,4 @@
-"""The REST interface under /api: one module a noun; every answer, errors too, is JSON."""
+"""The REST interface under /api: one module per noun; every response, also of an error, is JSON."""
 
 from flask import Blueprint, Flask
 
@@ -9,7 +9,7 @@ NOUNS = (start, devices, groups, containers, files, uploads)
 
 
 def register(app: Flask) -> None:
-    """Put the interface into the application: all its blueprints, none of which takes a form of a page."""
+    """Register all blueprints of the interface, and the handlers that they share."""
     api = Blueprint("api", __name__, url_prefix="/api")
     authentication.install(api)
     problems.install(api)

@@ -1,4 +1,4 @@
-"""What the interface answers: lists in pages or plain, and each row in the shape that clients know."""
+"""Responses of the interface: lists with or without pages, and the values that all rows share."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ SORTABLE = ("_id", "created", "modified")
 
 
 def page(table: str, *sortable: str) -> PageRequest:
-    """The part of a list that the address asks for. Raises BadValue for what cannot be one."""
+    """The part of a list that the query string requests. Raises BadValue."""
     if request.args.get("filter"):
         raise BadValue("The parameter filter is not supported.", field="filter")
     limit = number("limit", 1, MAX_LIMIT)
@@ -38,7 +38,7 @@ def page(table: str, *sortable: str) -> PageRequest:
 
 
 def paginated() -> bool:
-    """Whether the client announces that it takes a list as {count, total, results}."""
+    """Whether the client accepts a list as {count, total, results} (header x-accept-feature)."""
     announced = request.headers.get("x-accept-feature", "")
     return "pagination" in (word.strip() for word in announced.split(","))
 
@@ -55,14 +55,14 @@ def moment(value: Any) -> str | None:
 
 
 def origin(row: Any) -> dict[str, str]:
-    """Who made a row, and by what way; the id of a user or a device as the interface has it."""
+    """Who created a row, and how; the IDs of users and devices as REST IDs."""
     kind, number = row.origin_type, row.origin_id
     shown = rest_ids.encode(kind, int(number)) if kind in ("user", "device") and number.isdecimal() else number
     return {"type": kind, "id": shown, "via": row.origin_via}
 
 
 def number(name: str, least: int, most: int) -> int | None:
-    """A parameter of the address; None where it is not given. Raises BadValue."""
+    """A number of the query string; None without it. Raises BadValue."""
     text = request.args.get(name)
     if text is None:
         return None

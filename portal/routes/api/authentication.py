@@ -1,4 +1,4 @@
-"""Who calls the REST interface: a device by its key, or to read also a user who is signed in."""
+"""Authentication of the REST interface: a device by its API key, or, to read, a signed-in user."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from portal.routes.api import queries
 from portal.web import sign_in
 
 REFUSAL_LIMIT = "60/minute"
-"""Refused keys from one address before the answer is 429."""
+"""Limit of refused keys per address; beyond it the response is 429."""
 SCHEMES = ("bearer", "scitran-user")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -26,7 +26,7 @@ def install(api: Blueprint) -> None:
 
 
 def usage_counter(uses: UsageCounter) -> Callable[[Response], Response]:
-    """What counts each answer to a device, refusals and addresses that there are not among them."""
+    """A handler that counts each response to a device, including errors and unknown addresses."""
 
     def count(response: Response) -> Response:
         caller: Actor | None = g.get("actor")
@@ -39,13 +39,13 @@ def usage_counter(uses: UsageCounter) -> Callable[[Response], Response]:
 
 
 def actor() -> Actor:
-    """Who makes this request."""
+    """The actor of this request."""
     found: Actor = g.actor
     return found
 
 
 def scope() -> rights.Scope:
-    """What the one who makes this request may see and store, asked for once."""
+    """What the actor of this request has access to, read once per request."""
     if "api_scope" not in g:
         g.api_scope = rights.scope(actor())
     found: rights.Scope = g.api_scope
@@ -53,7 +53,7 @@ def scope() -> rights.Scope:
 
 
 def authenticate() -> None:
-    """A key alone lets write: a browser adds its cookie to a forged request, and never a key."""
+    """Set the actor of this request. Writing requires a key: a browser adds its cookie to a forged request."""
     header = request.headers.get("Authorization")
     if header is not None:
         g.actor = _device(header)
@@ -68,7 +68,9 @@ def _device(header: str) -> Actor:
     try:
         if scheme.lower() not in SCHEMES:
             raise NotSignedIn("The header Authorization must have the form: Bearer KEY.")
-        return api_keys.authenticate(secret.strip(), address=sign_in.address(), program=request.user_agent.string)
+        return api_keys.authenticate(
+            secret.strip(), address=sign_in.client_address(), program=request.user_agent.string
+        )
     except NotSignedIn:
         _count_refusal()
         raise
@@ -80,4 +82,4 @@ def _device(header: str) -> Actor:
     error_message="Too many invalid API keys from this address. Wait a minute; valid keys still work.",
 )
 def _count_refusal() -> None:
-    """Raise 429 where it is one too many."""
+    """Raise 429 beyond the limit."""

@@ -1,4 +1,4 @@
-"""JSON bodies: read whole, and held to a size, a depth and the types that an address takes."""
+"""JSON bodies: read completely, with limits of size and depth, and checked against the expected types."""
 
 import json
 from typing import Any
@@ -15,9 +15,9 @@ _WORDS = {str: "a string", int: "a number", bool: "true or false", dict: "an obj
 
 
 def read(**fields: type) -> dict[str, Any]:
-    """The body's fields by name. Raises BadValue for one that is not among `fields`, or of another type; null fits all.
+    """The body's fields by name. Raises BadValue for an unknown field, or one of another type; null is always allowed.
 
-    What this release does not keep is refused rather than lost.
+    An unknown field is refused, since ignoring it would lose data without notice.
     """
     body = _object()
     for name, value in body.items():
@@ -32,7 +32,7 @@ def read(**fields: type) -> dict[str, Any]:
 
 
 def require(body: dict[str, Any], name: str) -> Any:
-    """A field that must be there. Raises BadValue."""
+    """A required field. Raises BadValue."""
     value = body.get(name)
     if value is None:
         raise BadValue(f"The body lacks the field {name}.", field=name)
@@ -64,12 +64,12 @@ def _check(value: Any, depth: int) -> None:
     elif isinstance(value, list):
         for inner in value:
             _check(inner, depth + 1)
-    elif isinstance(value, int | float) and not abs(value) < _LARGEST_NUMBER:  # NaN is not less either
+    elif isinstance(value, int | float) and not abs(value) < _LARGEST_NUMBER:  # also refuses NaN
         raise BadValue("The body contains a number that is too large.")
 
 
 def _check_text(text: str) -> None:
-    """No database takes the character NUL, or half of a surrogate pair."""
+    """Refuse NUL and unpaired surrogates, which no database stores."""
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise BadValue("The body contains a string with NUL or with an unpaired surrogate.")
 

@@ -1,4 +1,4 @@
-"""/api/projects, /subjects, /sessions and /acquisitions: the tree below a group."""
+"""/api/projects, /subjects, /sessions and /acquisitions: the containers below a group."""
 
 from datetime import datetime
 from typing import Any
@@ -27,7 +27,7 @@ _MORE = {"session": ("label", "timestamp"), "acquisition": ("label", "timestamp"
 
 @bp.get(f"/<{ANY_KIND}:nouns>")
 @queries.accepts(*queries.LIST_PARAMETERS)
-def every(nouns: str) -> Response:
+def list_all(nouns: str) -> Response:
     kind = KINDS[nouns]
     return answers.listed(containers.list_all(kind, authentication.scope(), _page(kind)), shape)
 
@@ -65,7 +65,12 @@ def add_subject() -> Response:
 def add_session() -> Response:
     body = bodies.read(project=str, subject=str, label=str, uid=str, timestamp=str)
     subject_id = rest_ids.row_id(bodies.require(body, "subject"), "subject")
-    _check_project(subject_id, body.get("project"))
+
+    project = body.get("project")  # optional; if present, it must be the project of the subject
+    subject = containers.get("subject", subject_id, authentication.scope())
+    if project is not None and rest_ids.row_id(project, "project") != containers.project_of(subject).id:
+        raise BadValue("The subject is in another project.", field="project")
+
     row = containers.add_session(
         subject_id,
         bodies.require(body, "label"),
@@ -91,9 +96,9 @@ def add_acquisition() -> Response:
 
 
 def shape(row: Any) -> dict[str, Any]:
-    """A container with the ids of all those above it (`parents`); its own parent also under the parent's name."""
+    """A container with the IDs of its ancestors, in `parents` and also under their kinds."""
     kind, above = containers.kind_of(row), parents(row)
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "_id": rest_ids.encode(kind, row.id),
         "label": row.label,
         "created": answers.moment(row.created),
@@ -102,14 +107,14 @@ def shape(row: Any) -> dict[str, Any]:
         "parents": above,
     }
     if kind == "project":
-        told["ae_title"] = row.ae_title
+        fields["ae_title"] = row.ae_title
     if kind in ("session", "acquisition"):
-        told |= {"uid": row.uid, "timestamp": answers.moment(row.timestamp)}
-    return told | above
+        fields |= {"uid": row.uid, "timestamp": answers.moment(row.timestamp)}
+    return fields | above
 
 
 def parents(row: Any) -> dict[str, str]:
-    """The id of each container above this one, by its kind."""
+    """The ID of each ancestor of a container, by its kind."""
     above: dict[str, str] = {}
     while containers.kind_of(row) != "project":
         row = containers.parent_of(row)
@@ -128,10 +133,3 @@ def _added(row: Any) -> Response:
 def _timestamp(body: dict[str, Any]) -> datetime | None:
     text = body.get("timestamp")
     return timestamps.parse(text, field="timestamp") if text else None
-
-
-def _check_project(subject_id: int, project: str | None) -> None:
-    """A session may name its project too; then it must be its subject's."""
-    subject = containers.get("subject", subject_id, authentication.scope())
-    if project is not None and rest_ids.row_id(project, "project") != containers.project_of(subject).id:
-        raise BadValue("The subject is in another project.", field="project")

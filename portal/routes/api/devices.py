@@ -1,4 +1,4 @@
-"""/api/devices: devices, what they report of themselves, and their keys."""
+"""/api/devices: devices, their reports, and their keys."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ bp = Blueprint("devices", __name__, url_prefix="/devices")
 
 
 @bp.get("")
-def every() -> Response:
+def list_all() -> Response:
     return jsonify([_shape(row) for row in devices.list_all()])
 
 
@@ -26,7 +26,7 @@ def add() -> Response:
 
 
 @bp.get("/self")
-def itself() -> Response:
+def show_self() -> Response:
     return jsonify(_shape(devices.get(_own_number())))
 
 
@@ -39,7 +39,11 @@ def report() -> Response:
 
 @bp.get("/status")
 def status() -> Response:
-    return jsonify({rest_ids.encode("device", row.id): _status(row) for row in devices.list_all()})
+    statuses = {}
+    for row in devices.list_all():
+        fields = {"status": devices.health(row), "last_seen": answers.moment(row.last_seen)}
+        statuses[rest_ids.encode("device", row.id)] = fields | ({"errors": row.errors} if row.errors else {})
+    return jsonify(statuses)
 
 
 @bp.get("/<device_id>")
@@ -84,11 +88,6 @@ def _own_number() -> int:
     if actor.type != "device":
         raise NotAllowed("Only devices can use this address. Use the device's API key.")
     return int(actor.id)
-
-
-def _status(row: Any) -> dict[str, Any]:
-    told = {"status": devices.health(row), "last_seen": answers.moment(row.last_seen)}
-    return told | {"errors": row.errors} if row.errors else told
 
 
 def _shape(row: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""/api/{container}/{id}/files: what lies in a container, and its bytes."""
+"""/api/{container}/{id}/files: the files of a container, and their bytes."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ bp = Blueprint("files", __name__)
 
 @bp.get(f"/<{ANY_KIND}:nouns>/<container_id>/files")
 @queries.accepts(*queries.LIST_PARAMETERS)
-def within(nouns: str, container_id: str) -> Response:
+def list_all(nouns: str, container_id: str) -> Response:
     kind = KINDS[nouns]
     page = answers.page("file", "name")
     return answers.listed(

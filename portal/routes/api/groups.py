@@ -14,7 +14,7 @@ bp = Blueprint("groups", __name__, url_prefix="/groups")
 
 @bp.get("")
 @queries.accepts(*queries.LIST_PARAMETERS)
-def every() -> Response:
+def list_all() -> Response:
     return answers.listed(containers.groups(answers.page("group", "label"), actor=authentication.actor()), _shape)
 
 

@@ -1,4 +1,4 @@
-"""A multipart/form-data body as it arrives: never whole in memory, never in a temporary file."""
+"""Streaming of a multipart/form-data body: never completely in memory, never in a temporary file."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from portal.errors import BadValue
 
 CHUNK_BYTES = 1 << 18
 _LARGEST_WAITING = 1 << 20
-"""Bytes of a part's headers, or of what stands around the parts."""
+"""Bytes of a part's headers, or of the data around the parts."""
 _MOST_PARTS = 100
 _LONGEST_BOUNDARY = 200
 _OVERHEAD = 1 << 20
@@ -20,10 +20,10 @@ __all__ = ["Data", "File", "events"]
 
 
 def events(largest: int) -> Iterator[File | Data]:
-    """Each file part's head, then its bytes; ends only after the closing boundary has come.
+    """Yield the head of each file part, then its bytes; ends only after the closing boundary.
 
-    Raises 413 for a file of more than `largest` bytes, 415 and 400 for another body or one that breaks off, and
-    BadValue for a part without a file name.
+    Raises 413 for a file of more than `largest` bytes, 415 and 400 for another or an incomplete body, and BadValue for
+    a part without a file name.
     """
     decoder = MultipartDecoder(_boundary(), _LARGEST_WAITING, max_parts=_MOST_PARTS)
     request.max_content_length = largest + _OVERHEAD

@@ -28,13 +28,13 @@ def install(api: Blueprint) -> None:
     api.after_request(_name)
 
 
-def unknown_address(admit: Callable[[], None]) -> Response | None:
-    """The answer to an address or a method under /api that no rule takes; `admit` lets in who may know that."""
+def unknown_address(authenticate: Callable[[], None]) -> Response | None:
+    """The response to an unknown address or method under /api, for authenticated callers only."""
     problem = request.routing_exception
     if problem is None or (problem.code or 0) < 400 or not f"{request.path}/".startswith("/api/"):
         return None
     try:
-        admit()
+        authenticate()
     except PortalError as error:
         return _refused(error)
     except HTTPException as error:

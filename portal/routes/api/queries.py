@@ -1,4 +1,4 @@
-"""What an address takes after its question mark: the rest is refused, since the answer would not be what was asked."""
+"""Query parameters: unknown ones are refused, since the response would not be the requested one."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,11 +11,11 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 LIST_PARAMETERS = ("limit", "page", "skip", "after_id", "sort", "filter")
 _IGNORED_EMPTY = ("filter",)
-"""Clients send it although they want none."""
+"""Some clients send these although they are empty."""
 
 
 def accepts(*names: str) -> Callable[[View], View]:
-    """Mark a view as one that reads these parameters."""
+    """Mark a view as reading these parameters."""
 
     def mark(view: View) -> View:
         view.query_parameters = names  # type: ignore[attr-defined]
@@ -25,7 +25,7 @@ def accepts(*names: str) -> Callable[[View], View]:
 
 
 def check() -> None:
-    """Raise BadValue for a parameter that the address does not read, and for one that is given twice."""
+    """Raise BadValue for an unknown parameter, and for a repeated one."""
     view = current_app.view_functions.get(request.endpoint or "")
     known: tuple[str, ...] = getattr(view, "query_parameters", ())
     for name, values in request.args.lists():

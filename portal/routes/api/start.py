@@ -1,7 +1,6 @@
-"""What clients ask for when they start: who they are, which release this is, what it can do."""
+"""What clients request when they start: their identity, the release, and its features."""
 
 from importlib import metadata
-from typing import Any
 
 from flask import Blueprint, jsonify, request
 from werkzeug.wrappers import Response
@@ -13,7 +12,7 @@ from portal.tree import rest_ids
 bp = Blueprint("start", __name__)
 
 COMPATIBLE_RELEASE = "23.0.0"
-"""The release of the interface that clients take this one for."""
+"""The release of the interface that clients see."""
 
 
 @bp.get("/auth/status")
@@ -38,15 +37,7 @@ def version() -> Response:
 @bp.get("/config")
 def config() -> Response:
     options = site_settings.get_all()
-    return jsonify(
-        site=_site(options),
-        features={"signed_url": False, "dimse": options["dimse.enabled"], "project_export": True},
-        signed_url=False,
-    )
-
-
-def _site(options: dict[str, Any]) -> dict[str, Any]:
-    return {
+    site = {
         "id": "local",
         "name": options["site.name"],
         "api_url": f"{request.host_url}api",
@@ -54,3 +45,8 @@ def _site(options: dict[str, Any]) -> dict[str, Any]:
         "dimse_port": options["dimse.port"],
         "pagination_limit": answers.MAX_LIMIT,
     }
+    return jsonify(
+        site=site,
+        features={"signed_url": False, "dimse": options["dimse.enabled"], "project_export": True},
+        signed_url=False,
+    )

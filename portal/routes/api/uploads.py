@@ -1,4 +1,4 @@
-"""POST /api/{container}/{id}/files: one file, streamed through the same door as C-STORE."""
+"""POST /api/{container}/{id}/files: one file, streamed through the same ingest as C-STORE."""
 
 from flask import Blueprint, jsonify, request
 from werkzeug.wrappers import Response
@@ -24,7 +24,12 @@ HOLD_HINT = "Or upload it with ?on_conflict=hold: it is then held, hidden from p
 @bp.post(f"/<{ANY_KIND}:nouns>/<container_id>/files")
 @queries.accepts("on_conflict")
 def upload(nouns: str, container_id: str) -> Response:
-    kind, may_hold = KINDS[nouns], _may_hold()
+    on_conflict = request.args.get("on_conflict", "refuse")
+    if on_conflict not in ("hold", "refuse"):
+        raise BadValue("on_conflict must be hold or refuse.", field="on_conflict")
+
+    # By default a conflicting object is refused, since many clients read only the status code.
+    kind, may_hold = KINDS[nouns], on_conflict == "hold"
     try:
         stored = _receive(kind, rest_ids.row_id(container_id, kind), may_hold=may_hold)
     except Conflicting as error:
@@ -33,20 +38,12 @@ def upload(nouns: str, container_id: str) -> Response:
     hidden = files.hidden_reason(stored.file_id)
     if hidden and not may_hold:
         raise Conflicting(f"The object is already here, hidden from peers: {hidden}")
-    told = shape(files.get(stored.file_id, authentication.scope()))
-    return jsonify([told | {"outcome": stored.outcome, "message": hidden or stored.message}])
-
-
-def _may_hold() -> bool:
-    """Whether an object may be held for a site admin to decide; else it is refused: many read the status alone."""
-    wanted = request.args.get("on_conflict", "refuse")
-    if wanted not in ("hold", "refuse"):
-        raise BadValue("on_conflict must be hold or refuse.", field="on_conflict")
-    return wanted == "hold"
+    stored_file = shape(files.get(stored.file_id, authentication.scope()))
+    return jsonify([stored_file | {"outcome": stored.outcome, "message": hidden or stored.message}])
 
 
 def _receive(kind: Kind, container_id: int, *, may_hold: bool) -> Stored:
-    """Keep the one file of the body, once the whole body is here; whatever goes wrong before, nothing stays."""
+    """Store the only file of the body, after the complete body was received; nothing is stored on any error."""
     incoming: Incoming | None = None
     try:
         for event in multipart.events(runtime.current().max_upload):
@@ -54,7 +51,10 @@ def _receive(kind: Kind, container_id: int, *, may_hold: bool) -> Stored:
                 if incoming is not None:
                     incoming.write(event.data)
             elif incoming is None:
-                incoming = _open(kind, container_id, event.filename, may_hold=may_hold)
+                name = files.clean_name(event.filename)
+                placement = Placement(container_type=kind, container_id=container_id, name=name, also_here=True)
+                scope, origin = authentication.scope(), authentication.actor().origin
+                incoming = ingest.open(scope=scope, origin=origin, placement=placement, may_hold=may_hold)
             else:
                 raise BadValue("The request has more than one file; send one file per request.")
         if incoming is None:
@@ -63,12 +63,3 @@ def _receive(kind: Kind, container_id: int, *, may_hold: bool) -> Stored:
     finally:
         if incoming is not None:
             incoming.abort()
-
-
-def _open(kind: Kind, container_id: int, filename: str, *, may_hold: bool) -> Incoming:
-    placement = Placement(
-        container_type=kind, container_id=container_id, name=files.clean_name(filename), also_here=True
-    )
-    return ingest.open(
-        scope=authentication.scope(), origin=authentication.actor().origin, placement=placement, may_hold=may_hold
-    )
