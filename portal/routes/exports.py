@@ -115,7 +115,7 @@ def verify(job_id: int) -> Response:
 def _page(form: ExportForm, status: int = 200) -> Response:
     form.project.choices = select_choices((path, path) for path in container_page.project_paths(current_scope()))
     to_storages = [(row.label, row.label) for row in storages.list_all()]
-    to_peers = [(f"{PEER_PREFIX}{label}", f"{label} (DICOM peer)") for label in peers.sendable()]
+    to_peers = [(f"{PEER_PREFIX}{label}", f"{label} (DICOM peer)") for label in peers.sendable_labels()]
     form.to.choices = select_choices([*to_storages, *to_peers])
 
     values = {name: field.data or "" for name, field in form._fields.items()}

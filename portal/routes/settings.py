@@ -109,7 +109,7 @@ def save(section: str) -> Response:
     changes = [
         f"{_label(key)}: from {_in_words(key, old)} to {_in_words(key, new)}" for key, (old, new) in changed.items()
     ]
-    flash(f"Saved. {'; '.join(changes)}." if changes else "No changes.")
+    flash(f"Saved. {'; '.join(changes)}." if changes else "Nothing was changed.")
     return redirect(url_for(".edit"), 303)
 
 

@@ -180,6 +180,6 @@ def _test(row: Any) -> dict[str, Any] | None:
     job = jobs.get(number) if number is not None else None
     if job is None or not (job.kind == "storage_test" and job.storage == row.id):
         job = history.last_test(row.id)
-        if export := history.export_that_start_test(row, job):
+        if export := history.export_that_tested(row, job):
             return history.export_test_view(export)
     return jobs.view(job) if job else None

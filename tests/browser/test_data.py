@@ -32,7 +32,7 @@ def test_pictures_a_decision_and_the_trash_by_keyboard(person: Person, running: 
     _pages_with_the_arrow_keys(person)
     person.goes("/data/conflicts/1")
     _press(person, "Keep current")
-    expect(page.get_by_role("heading", name="2 decisions so far")).to_be_visible()
+    expect(page.get_by_role("heading", name="2 decisions")).to_be_visible()
 
     person.goes("/data/session/1")
     with page.expect_download() as started:

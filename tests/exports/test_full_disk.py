@@ -1,4 +1,4 @@
-"""A disk that is full in the middle of an export: said in one sentence, waited for, and gone on after room is made."""
+"""A disk that is full in the middle of an export: said in one sentence, waited for, and gone on after room is created."""
 
 import hashlib
 import os

@@ -103,7 +103,7 @@ def test_what_cannot_be_decided_is_said_and_changes_nothing_else(
 
 def test_one_that_cannot_be_decided_keeps_no_other_from_it(held: list[int], visitor: Visitor) -> None:
     answer = visitor.post(LIST, {"conflict": ["999", str(held[1])], "choice": "keep"}, follow_redirects=True)
-    assert "1 conflict is decided" in text_of(answer.text)
+    assert "1 conflict is resolved" in text_of(answer.text)
     assert "Conflict 999: There is no conflict" in text_of(answer.text)
     assert states()[held[1]] == "keep"
 

@@ -107,14 +107,14 @@ def test_a_conflict_is_shown_decided_and_decided_otherwise_on_one_page(
 
     answer = visitor.post(f"/data/conflicts/{number}", {"choice": choice}, follow_redirects=True)
     assert conflicts.DECISION_MESSAGES[choice] in text_of(answer.text)
-    assert "1 decision so far" in answer.text
+    assert "1 decision" in answer.text
     assert "No open conflicts" in visitor.get("/data/conflicts/?only=open").text
     assert state in visitor.get(f"/data/conflicts/?only={choice}").text
 
     other = "keep" if choice != "keep" else "replace"
     answer = visitor.post(f"/data/conflicts/{number}", {"choice": other}, follow_redirects=True)
     assert conflicts.DECISION_MESSAGES[other] in text_of(answer.text)
-    assert "2 decisions so far" in answer.text
+    assert "2 decisions" in answer.text
 
 
 def test_an_object_of_another_patient_is_compared_with_the_study_that_is_here(visitor: Visitor, admin: Actor) -> None:
@@ -124,7 +124,7 @@ def test_an_object_of_another_patient_is_compared_with_the_study_that_is_here(vi
 
     page = text_of(visitor.get(f"/data/conflicts/{conflicts.list_newest()[0].id}").text)
 
-    assert "Here: another object of the study" in page
+    assert "Current: another object of the study" in page
     assert "PatientID (0010,0020) 1CT1 <b>other</b>" in page
     assert "SOPInstanceUID" not in page
 

@@ -162,7 +162,7 @@ def test_a_devices_day_stands_in_the_list_and_on_its_page(visitor: Visitor, admi
     assert "no activity" in listed
     assert "2 of 40 failed" in text_of(listed)
     page = visitor.get(f"/interfaces/devices/{device.id}").text
-    assert "40 requests, 2 failed Day Requests Failed Brought in Today" in text_of(page)
+    assert "40 requests, 2 failed Day Requests Failed Uploaded Today" in text_of(page)
     assert "1.0 MB" in page
 
 
@@ -212,7 +212,7 @@ def test_a_device_shows_who_did_what_to_it_and_its_keys(visitor: Visitor, admin:
     revoked, issued = f"Key revoked {key_id} {who}", f"Key issued {key_id} rollout {who}"
     assert f"Disabled {who} {renamed} {revoked} {issued} Added" in told
     assert "of another" not in told
-    assert "5 acts found" in text_of(visitor.get(f"/activity/audit?q=device+{device.id}").text)
+    assert "5 events found" in text_of(visitor.get(f"/activity/audit?q=device+{device.id}").text)
 
 
 def test_a_device_shows_what_it_wrote_last(visitor: Visitor, admin: Actor) -> None:

@@ -350,7 +350,7 @@ def test_a_peer_shows_who_changed_what_and_leads_to_the_whole(visitor: Visitor, 
     )
     assert "All associations" in page
     whole = text_of(visitor.get(f"/activity/audit?q=peer+{peer.id}").text)
-    assert "3 acts found" in whole
+    assert "3 events found" in whole
     assert "peer:edited" in whole
 
 

@@ -120,7 +120,7 @@ def test_a_schedule_that_stopped_waits_for_an_admin_and_goes_on_only_where_it_ca
     assert f'action="{page}/resume"' in stops()
     storages.remove(storage.label, actor=admin)
     shown = stops()
-    assert "The storage mirror has been removed. It cannot go on." in text_of(shown)
+    assert "The storage mirror has been removed. It cannot be resumed." in text_of(shown)
     assert f'action="{page}/resume"' not in shown
     assert f'action="{page}/run"' not in shown
 

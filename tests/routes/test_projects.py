@@ -22,7 +22,7 @@ def test_the_first_project_is_made_with_its_group(visitor: Visitor) -> None:
 
     answer = visitor.post("/data/projects/new", NEW, follow_redirects=True)
 
-    assert "neuro/Brain is made." in text_of(answer.text)
+    assert "neuro/Brain is created." in text_of(answer.text)
     assert containers.project("neuro/Brain").ae_title == "BRAIN"
     assert acts() == ["group:added", "project:added"]
 

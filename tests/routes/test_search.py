@@ -153,7 +153,7 @@ def test_more_than_ten_hits_lead_to_the_list(visitor: Visitor, admin: Actor) -> 
 
     assert "the first 10" in page
     assert "Show in the list" in page
-    assert "There are more." in page
+    assert "There are more results." in page
 
 
 def test_the_box_stands_on_each_page_with_what_was_searched_on_its_own(visitor: Visitor) -> None:

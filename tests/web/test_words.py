@@ -19,17 +19,18 @@ GUIDE = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
 REPLACED = """
     for the other side | so since | knocks | knocked | let a scanner or viewer in | type one in | for later
     make project | is made | are made | what the objects say | how it came here | what it may | it may see
-    sees in fact | what it sends goes to | may have us send | our ae title towards | answers for it | answer for it
-    not told | no interval told | told yet | wrote last | as they should be | or had operations that
-    acts on its next | acts at once | of these is so | of these is, | what of it | at most, in a second
-    as the line gives | i know, and | arrived whole, | arrived whole. | gave way | stayed here | stays here
-    lies in | lie in | left there | without a page | hours in all | taken in | takes it in | not for you
-    to the first page | is not yours | other content under | the old one stays | replace it; | thrown by
-    throw things | who threw | store too | take away | each chained | acts, each | is no key of | begins with that
-    password of now | each time that it is | from the foot up | by itself | by themselves | for good | for ever
-    is so | as it was | as it came | of ours | of now | anew | brought in | brought there | goes on | go on
-    mend that | did not pass | last heard | it called us | we called it | what fills the disk | keep it out
-    let it in | leave it so | look at the series | i know of | what would be done | as it will be | nobody else wants in | was let in | silent all day
+    sees in fact | what it sends goes to | may have us send | our ae title towards | answers for it
+    answer for it | not told | no interval told | told yet | wrote last | as they should be
+    or had operations that | acts on its next | acts at once | of these is so | of these is, | what of it
+    at most, in a second | as the line gives | i know, and | arrived whole, | arrived whole. | gave way
+    stayed here | stays here | lies in | lie in | left there | without a page | hours in all | taken in
+    takes it in | not for you | to the first page | is not yours | other content under | the old one stays
+    replace it; | thrown by | throw things | who threw | store too | take away | each chained | acts, each
+    is no key of | begins with that | password of now | each time that it is | from the foot up | by itself
+    by themselves | for good | for ever | is so | as it was | as it came | of ours | of now | anew | brought in
+    brought there | goes on | go on | mend that | did not pass | last heard | it called us | we called it
+    what fills the disk | keep it out | let it in | leave it so | look at the series | i know of
+    what would be done | as it will be | nobody else wants in | was let in | silent all day
     that is not done here | portico made a mistake | too old | waits for you | line of cron | objects at once
     look at them | take it up again
 """
