@@ -1,4 +1,4 @@
-"""A disk that is full in the middle of an export: said in one sentence, waited for, and gone on after room is created."""
+"""A disk that is full in the middle of an export: said in one sentence, waited for, and gone on after room is made."""
 
 import hashlib
 import os

@@ -158,7 +158,7 @@ def test_a_key_is_shown_once(api: Api, device: Device) -> None:
         ({"label": "k", "expires_at": "0001-01-01T00:00:00+14:00"}, "write a moment like"),
         ({"label": "k", "expires_at": "2020-01-01"}, "in the past"),
         ({"label": "k", "expires_at": "9999-12-31"}, "two years at most"),
-        ({"label": "k", "expires_at": 5}, "must be a text"),
+        ({"label": "k", "expires_at": 5}, "must be a string"),
     ],
 )
 def test_a_key_that_cannot_be_is_refused(api: Api, device: Device, body: dict[str, Any], words: str) -> None:

@@ -60,9 +60,9 @@ def test_a_body_of_unknown_length_is_taken_and_held_to_the_limit(api: Api) -> No
     sent = api.post(path, data=iter([head, b"x" * MEGABYTE, b"y", b"\r\n--b--\r\n"]), headers=headers)
     assert sent.json()[0]["size"] == MEGABYTE + 1
     broken = api.post(path, data=iter([head, b"x" * 100]), headers=headers)
-    assert_refused(broken, 400, "broke off")
+    assert_refused(broken, 400, "incomplete")
     endless = api.post(path, data=(head if not turn else b"x" * MEGABYTE for turn in range(70)), headers=headers)
-    assert_refused(endless, 413, "larger")
+    assert_refused(endless, 413, "too large")
     assert File.select().count() == 1
 
 
