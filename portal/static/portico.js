@@ -1,8 +1,8 @@
-/* What a page does by itself: copy, close menus, and say when the server is away. All else is HTML and htmx. */
+/* Copy buttons, menus, selection, focus, and notices when the server does not respond. All else is HTML and htmx. */
 
 async function copyText(text) {
   if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
-  const area = document.createElement("textarea"); // plain http on a hospital's network has no clipboard of its own
+  const area = document.createElement("textarea"); // the Clipboard API requires HTTPS
   area.value = text;
   area.className = "visually-hidden";
   document.body.append(area);
@@ -23,7 +23,7 @@ document.addEventListener("click", async (event) => {
   }
 });
 
-/* One box marks all of a list, where there is script. */
+/* The check box that selects all rows of a list. */
 document.addEventListener("change", (event) => {
   const all = event.target.closest("[data-marks]");
   for (const box of all?.form.querySelectorAll(`[name="${all.dataset.marks}"]`) ?? []) box.checked = all.checked;
@@ -40,7 +40,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-/* A part that polls asks again 5 s after the server was away; `again` is one of its triggers. */
+/* After an error, a part that polls retries in 5 s; `again` is one of its triggers. */
 document.addEventListener("htmx:error", (event) => {
   document.getElementById("lost")?.removeAttribute("hidden");
   const asking = event.detail?.ctx?.sourceElement;
@@ -48,7 +48,7 @@ document.addEventListener("htmx:error", (event) => {
 });
 document.addEventListener("htmx:after:request", () => document.getElementById("lost")?.setAttribute("hidden", ""));
 
-/* An answer that takes longer than 3 s is told too; the last one that is waited for takes the notice away. */
+/* The notice of a slow response: shown after 3 s, hidden when no request is pending. */
 const waiting = new Map();
 const answered = (event) => {
   clearTimeout(waiting.get(event.detail?.ctx));
@@ -63,7 +63,7 @@ document.addEventListener("htmx:after:request", answered);
 document.addEventListener("htmx:error", answered);
 document.addEventListener("htmx:finally:request", answered);
 
-/* A part that is replaced keeps the focus: on the same control where it is there again, else on the part itself. */
+/* A part that is replaced keeps the focus: on the same control if it still exists, else on the part itself. */
 const controls = "a[href], button, input, select, textarea, summary";
 const called = (element) => `${element.tagName} ${element.getAttribute("aria-label") ?? element.textContent.trim()}`;
 let held = null;
@@ -80,6 +80,6 @@ document.addEventListener("htmx:after:swap", () => {
   (again ?? part).focus({ preventScroll: true });
 });
 
-/* The answer to a form is a page of its own where it shows a secret: loading it anew must not send the form again. */
+/* A response that shows a secret gets the address of its page: reloading must not submit the form again. */
 const here = document.body.dataset.here;
 if (here) history.replaceState(null, "", here);

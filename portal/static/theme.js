@@ -1,4 +1,4 @@
-/* Dark where the system is dark: Tabler's own colours follow an attribute, ours follow the system already. */
+/* Dark mode: Tabler's colours follow an attribute, ours follow the system directly. */
 (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const show = () => document.documentElement.setAttribute("data-bs-theme", dark.matches ? "dark" : "light");
