@@ -14,7 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = sorted((ROOT / "portal" / "templates").rglob("*.html"))
 SCRIPTS = sorted((ROOT / "portal" / "static").glob("*.js"))
 PAGES = sorted(path for folder in ("routes", "web") for path in (ROOT / "portal" / folder).rglob("*.py"))
-GUIDE = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
+GUIDE = [
+    ROOT / "README.md",
+    *sorted(path for folder in ("guide", "storage") for path in (ROOT / "docs" / folder).glob("*.md")),
+]
 
 REPLACED = """
     for the other side | so since | knocks | knocked | let a scanner or viewer in | type one in | for later
