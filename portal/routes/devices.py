@@ -12,7 +12,7 @@ from portal.devices import api_keys, devices
 from portal.devices.lists import DEVICES
 from portal.errors import Missing
 from portal.web import formats
-from portal.web.forms import Form, choice, day, hidden, text
+from portal.web.forms import Form, choice, end_of_day, hidden, text
 from portal.web.render import as_csv, list_page, render, wants_csv
 from portal.web.sign_in import current_actor, site_admin_required
 
@@ -85,7 +85,7 @@ def issue(device_id: int) -> Response:
         lambda: api_keys.issue(
             device,
             name=form.name.data,
-            expires=day(form.expires.data, field="expires"),
+            expires=end_of_day(form.expires.data, field="expires"),
             after=form.newest.data,
             actor=current_actor(),
         )

@@ -21,24 +21,25 @@ MAX_RECORDED_LENGTH = 80
 
 
 def install(app: Flask) -> None:
-    plain = (
+    filters = (
+        ago,
         amount,
+        audit_value,
         calendar_day,
         date_of,
         day,
         days_left,
+        duration,
+        elapsed,
         hour_of,
         interval,
         is_near,
-        lasting,
         number,
         our_host,
-        recorded,
         size,
         uid_name,
     )
-    words = (ago, took, *plain)
-    app.jinja_env.filters.update({word.__name__: word for word in words})
+    app.jinja_env.filters.update({function.__name__: function for function in filters})
     app.jinja_env.globals["zone_name"] = zone_name
 
 
@@ -52,14 +53,14 @@ def amount(count: Any, one: str, many: str = "") -> str:
     return f"{number(count)} {one if int(count or 0) == 1 else many or one + 's'}"
 
 
-def recorded(value: Any) -> str:
+def audit_value(value: Any) -> str:
     """A value of the audit log: yes, no, the items of a list; none if empty."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
         value = ", ".join(":".join(map(str, one)) if isinstance(one, list) else str(one) for one in value)
     if isinstance(value, dict):
-        value = ", ".join(f"{name} {recorded(one)}" for name, one in value.items())
+        value = ", ".join(f"{name} {audit_value(one)}" for name, one in value.items())
     text = str(value if value is not None else "") or "none"
     return text if len(text) <= MAX_RECORDED_LENGTH else f"{text[:MAX_RECORDED_LENGTH]}…"
 
@@ -74,14 +75,14 @@ def uid_name(uid: str) -> str:
     return UID(uid).name
 
 
-def took(began: datetime | str | None, ended: datetime | str | None) -> str:
+def elapsed(began: datetime | str | None, ended: datetime | str | None) -> str:
     """The duration until now or until the end; empty if not started."""
     if began is None:
         return ""
-    return lasting(((_moment(ended) if ended else _now()) - _moment(began)).total_seconds())
+    return duration(((_moment(ended) if ended else _now()) - _moment(began)).total_seconds())
 
 
-def lasting(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """0.4 s, 3 min 02 s, 2 h 41 min."""
     seconds = max(0.0, seconds)
     if seconds < 10:

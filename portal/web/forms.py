@@ -113,7 +113,7 @@ def checkbox(label: str, **kwargs: Any) -> Any:
     return BooleanField(label, **kwargs)
 
 
-def day(value: str, *, field: str) -> datetime:
+def end_of_day(value: str, *, field: str) -> datetime:
     """The last second of a day in the time zone of the user."""
     if not value:
         raise BadValue("Choose a day.", field=field)

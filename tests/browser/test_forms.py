@@ -271,7 +271,7 @@ WALKS = (
         "users.grant",
         "/users/{sees}",
         "Grant access",
-        "can read in lab/empty.",
+        "can now read in lab/empty.",
         {"Group or project": "lab/empty", "Access": "Read"},
         {"Group or project": "lab/none"},
         "place",

@@ -122,7 +122,7 @@ def give(visitor: Visitor, user: Visitor, place: str, role: str = "ro") -> str:
 def test_what_is_granted_on_a_users_page_is_what_the_user_sees(visitor: Visitor, reader: Visitor, places: None) -> None:
     assert "No access to any project." in text_of(visitor.get(f"/users/{account(reader).id}").text)
 
-    assert f"{reader.email} can read in neuro." in give(visitor, reader, "neuro")
+    assert f"{reader.email} can now read in neuro." in give(visitor, reader, "neuro")
     seen = give(visitor, reader, "cardio/Heart", "rw")
 
     assert "Effective access 3 projects neuro/Brain read, 1 study neuro/Spine read, 0 studies cardio/Heart" in seen
@@ -192,7 +192,7 @@ def test_the_whole_site_can_be_granted_but_for_what_could_not_be_placed(
 
     page = give(visitor, reader, "*")
 
-    assert "can read in the whole site." in page
+    assert "can now read in the whole site." in page
     assert "Effective access 3 projects" in page
     assert "Unsorted" not in reader.get("/data/").text
 
