@@ -40,7 +40,7 @@ def test_a_further_project_goes_into_a_group_that_is_there(visitor: Visitor, adm
 @pytest.mark.parametrize(
     ("field", "value", "beside", "message"),
     [
-        ("code", "", "code", "Choose a group, or enter the code of a new one."),
+        ("code", "", "code", "Choose a group, or enter the code of a new group."),
         ("code", "Neuro Lab", "code", "2 to 32 of the characters"),
         ("code", "lab", "code", "There is a group lab already."),
         ("code", "unknown", "code", "reserved for what could not be placed."),

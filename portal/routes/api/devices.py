@@ -33,8 +33,8 @@ def show_self() -> Response:
 @bp.put("/self")
 def report() -> Response:
     _own_number()
-    told = bodies.read(type=str, version=str, interval=int, errors=list, info=dict)
-    return jsonify(_shape(devices.record_report(told, actor=authentication.actor())))
+    report_fields = bodies.read(type=str, version=str, interval=int, errors=list, info=dict)
+    return jsonify(_shape(devices.record_report(report_fields, actor=authentication.actor())))
 
 
 @bp.get("/status")
