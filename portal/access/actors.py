@@ -1,4 +1,4 @@
-"""Who did it, and by what way: the actor of a request and the origin that stays on what it wrote."""
+"""The actor of a request, and the origin that is stored with everything it writes."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ class OriginFields(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What stays on a row: `id` is the actor's row number as text, `via` a key id, an AE title + address, a program."""
+    """Who wrote a row: `id` is the actor's row number as text, `via` a key id, an AE title + address, or a program."""
 
     type: ActorType
     id: str = ""
@@ -29,37 +29,37 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedMetadata:
-    """What is recorded elsewhere of an object that comes back: it is not of the moment in which it is taken in."""
+    """What an export or a record says of an object that is imported again: it is older than its import."""
 
     received: datetime | None = None
     modified: datetime | None = None
     type: str | None = None
     mimetype: str | None = None
     version: int | None = None
-    """Which version of its file it was."""
+    """The version of its file that the object was."""
 
     @property
-    def moments(self) -> dict[str, datetime]:
-        """The columns of a `models.Owned` row that are known."""
+    def timestamps(self) -> dict[str, datetime]:
+        """The known columns of a `models.Owned` row."""
         known = {"created": self.received, "modified": self.modified or self.received}
-        return {name: moment for name, moment in known.items() if moment is not None}
+        return {name: timestamp for name, timestamp in known.items() if timestamp is not None}
 
     @property
     def kind(self) -> dict[str, str]:
-        """The columns of a file that is no DICOM object."""
+        """The known columns of a file that is not a DICOM object."""
         known = {"type": self.type if self.type != "dicom" else None, "mimetype": self.mimetype}
         return {name: text for name, text in known.items() if text}
 
-    def written(self) -> dict[str, Any]:
-        """For the archive's record."""
-        moments = {"received": self.received, "modified": self.modified}
-        written = {name: moment and moment.isoformat() for name, moment in moments.items()}
-        return {**written, "type": self.type, "mimetype": self.mimetype, "version": self.version}
+    def to_json(self) -> dict[str, Any]:
+        """For the record in the archive."""
+        timestamps = {"received": self.received, "modified": self.modified}
+        texts = {name: timestamp and timestamp.isoformat() for name, timestamp in timestamps.items()}
+        return {**texts, "type": self.type, "mimetype": self.mimetype, "version": self.version}
 
     @classmethod
-    def read(cls, written: dict[str, Any]) -> Self:
-        moments = {name: written[name] and datetime.fromisoformat(written[name]) for name in ("received", "modified")}
-        return cls(**{**written, **moments})
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        timestamps = {name: fields[name] and datetime.fromisoformat(fields[name]) for name in ("received", "modified")}
+        return cls(**{**fields, **timestamps})
 
 
 NOTHING_RECORDED = RecordedMetadata()
@@ -67,7 +67,7 @@ NOTHING_RECORDED = RecordedMetadata()
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """Who asks for something. Only `rights` decides what that allows."""
+    """Who makes a request. Only `rights` decides what the actor may do."""
 
     type: ActorType
     id: str = ""
@@ -76,7 +76,7 @@ class Actor:
     address: str = ""
     is_admin: bool = False
     read_only: bool = False
-    """A key that was narrowed to reading: whatever else the actor may do, it changes nothing."""
+    """An API key limited to reading: the actor changes nothing, whatever its other rights."""
 
     @property
     def origin(self) -> Origin:
@@ -84,5 +84,5 @@ class Actor:
 
 
 def operator() -> Actor:
-    """Who types a command on the server itself: it can read and write the files, so nothing is kept from it."""
+    """The user of the command line on the server: an admin, who can read and write the files anyway."""
     return Actor(type="system", name="operator", via="portal", is_admin=True)

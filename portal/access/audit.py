@@ -1,4 +1,4 @@
-"""The audit log: one row an act, append-only, each chained to the one before by its digest."""
+"""The audit log: append-only, each event chained to the one before by its digest."""
 
 import hashlib
 import json
@@ -13,9 +13,9 @@ FIRST_PREVIOUS = "0" * 64
 
 
 def record(actor: Actor, action: str, target_type: str, target_id: object, **detail: Any) -> None:
-    """Write one act (`peer:registered`) inside the write block that does it: without the row, no act.
+    """Write one event (`peer:registered`) in the same write block as the change: one is not written without the other.
 
-    `detail` holds what changed, before and after; never a secret, never a patient's name.
+    `detail` has the changed values, before and after; never a secret, never a patient's name.
     """
     if not database.in_transaction():
         raise RuntimeError("audit.record belongs inside models.writing()")
@@ -37,7 +37,7 @@ def record(actor: Actor, action: str, target_type: str, target_id: object, **det
 
 
 def broken_links() -> Iterator[int]:
-    """Row numbers whose content or predecessor is not what was written."""
+    """Numbers of the rows whose content or predecessor was changed after they were written."""
     previous = FIRST_PREVIOUS
     for row in Audit.select().order_by(Audit.id).iterator():
         if row.previous != previous or row.hash != _digest(row):

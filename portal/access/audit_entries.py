@@ -1,4 +1,4 @@
-"""What was done to one thing, and by one person: the last rows of the audit log about it, by name and in words."""
+"""The latest entries of the audit log about one thing or one user, with the names of the actors."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from portal.access.origins import NamedOrigin
 from portal.models import ApiKey, Audit, Device, Peer, User
 
 MAX_ENTRIES = 8
-"""Acts that the page of a thing shows."""
+"""Entries that the page of a thing shows."""
 _NO_CHANGE = ("peer:echoed", "storage:tested")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A field with its values as they are recorded; `name` is empty where the act changed only one thing."""
+    """A field with its values as recorded; `name` is empty where the event changed only one value."""
 
     name: str
     before: Any
@@ -26,7 +26,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry:
-    """One row of the audit log, and who did it by the name of today."""
+    """One row of the audit log, and its actor by the current name."""
 
     row: Audit
     who: NamedOrigin
@@ -50,45 +50,45 @@ class AuditEntry:
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """What it changed, field by field; empty where the act is no change of values."""
+        """The changed fields; empty where the event changed no values."""
         before, after = self.row.detail.get("before"), self.row.detail.get("after")
         if isinstance(before, dict) and isinstance(after, dict):
-            gone = dict.fromkeys(before.get("config") or {}) if "config" in after else {}
-            before, after = _flat(before), gone | _flat(after)
+            removed = dict.fromkeys(before.get("config") or {}) if "config" in after else {}
+            before, after = _flat(before), removed | _flat(after)
             fields = [name for name in after if before.get(name) != after[name]]
             return tuple(Change(name=name, before=before.get(name), after=after[name]) for name in fields)
         return () if before is None and after is None else (Change(name="", before=before, after=after),)
 
 
-def for_target(target_type: str, target_id: object, *, most: int = MAX_ENTRIES) -> list[AuditEntry]:
-    """What changed one thing, the latest first, of a device its keys too; by one statement."""
+def for_target(target_type: str, target_id: object, *, limit: int = MAX_ENTRIES) -> list[AuditEntry]:
+    """The changes of one thing, the latest first, of a device its keys too; by one statement."""
     actor_id = Audit.actor_id.cast("INTEGER")
-    found: Any = Audit.select(Audit, fn.COALESCE(User.email, Device.label, Peer.label, "").alias("name"))
+    query: Any = Audit.select(Audit, fn.COALESCE(User.email, Device.label, Peer.label, "").alias("name"))
     for kind, table in (("user", User), ("device", Device), ("peer", Peer)):
-        found = found.join_from(Audit, table, JOIN.LEFT_OUTER, on=(Audit.actor_type == kind) & (table.id == actor_id))
-    found = found.where(concerns(target_type, target_id), Audit.action.not_in(_NO_CHANGE))
-    rows = found.order_by(Audit.id.desc()).limit(most).objects()
+        query = query.join_from(Audit, table, JOIN.LEFT_OUTER, on=(Audit.actor_type == kind) & (table.id == actor_id))
+    query = query.where(concerns(target_type, target_id), Audit.action.not_in(_NO_CHANGE))
+    rows = query.order_by(Audit.id.desc()).limit(limit).objects()
     return [AuditEntry(row=row, who=NamedOrigin(type=row.actor_type, id=row.actor_id, name=row.name)) for row in rows]
 
 
-def for_user(user_id: int, *, most: int) -> list[AuditEntry]:
+def for_user(user_id: int, *, limit: int) -> list[AuditEntry]:
     """What was done to a user and what the user did, the latest first."""
     by = Audit.select(Audit.id).where(Audit.actor_type == "user", Audit.actor_id == str(user_id))
     to = Audit.select(Audit.id).where(concerns("user", user_id))
-    latest = [query.order_by(Audit.id.desc()).limit(most) for query in (by, to)]
+    latest = [query.order_by(Audit.id.desc()).limit(limit) for query in (by, to)]
     rows = Audit.select().where(Audit.id.in_(latest[0]) | Audit.id.in_(latest[1]))
-    return with_names(rows.order_by(Audit.id.desc()).limit(most))
+    return with_names(rows.order_by(Audit.id.desc()).limit(limit))
 
 
 def with_names(rows: Iterable[Audit]) -> list[AuditEntry]:
-    """Rows of the audit log with who did each, by one statement more."""
+    """Rows of the audit log with the names of their actors, by one more statement."""
     rows = list(rows)
     names = origins.names({(row.actor_type, row.actor_id) for row in rows})
     return [AuditEntry(row=row, who=names[row.actor_type, row.actor_id]) for row in rows]
 
 
 def concerns(target_type: str, target_id: object) -> Any:
-    """The acts on one thing as a condition, which the index of targets answers."""
+    """The condition that an event has this target, for an index; the API keys of a device count as the device."""
     condition: Any = (Audit.target_type == target_type) & (Audit.target_id == str(target_id))
     if target_type == "device":
         keys = ApiKey.select(ApiKey.key_id).where(ApiKey.owner_type == target_type, ApiKey.owner_id == target_id)
@@ -97,12 +97,12 @@ def concerns(target_type: str, target_id: object) -> Any:
 
 
 def search_conditions(search: str) -> Sequence[Any]:
-    """What a search for `peer 7`, `device 7`, `storage 7` or `user 7` asks for beyond what holds that text."""
-    found = origins.parse_reference(search)
-    return (concerns(found[0], int(found[1])),) if found else ()
+    """More conditions for a search for `peer 7`, `device 7`, `storage 7` or `user 7`: the entries about it."""
+    reference = origins.parse_reference(search)
+    return (concerns(reference[0], int(reference[1])),) if reference else ()
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of a storage field by field beside the others; one of them may be gone."""
+    """The values with the fields of a storage's configuration, which may be missing, among them."""
     config = values.get("config")
     return {name: value for name, value in values.items() if name != "config"} | (config or {})

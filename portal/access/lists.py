@@ -17,9 +17,12 @@ AUDIT = LongList(
         "by": lambda: Audit.actor_type.concat(" ").concat(Audit.actor_id),
     },
     usual="-at",
-    heads=("Act", "When", "Who", "Number", "Name", "By way of", "Address", "What", "On", "Which", "Detail"),
-    cells=lambda act: (
-        *(act.row.id, act.row.at, act.who.type, act.who.id, act.who.name, act.row.via, act.row.address),
-        *(act.row.action, act.row.target_type, act.row.target_id, act.row.detail),
+    heads=(
+        *("Event", "Time", "Actor type", "Actor number", "Actor", "Via", "Address"),
+        *("Action", "Target type", "Target", "Detail"),
+    ),
+    cells=lambda entry: (
+        *(entry.row.id, entry.row.at, entry.who.type, entry.who.id, entry.who.name, entry.row.via, entry.row.address),
+        *(entry.row.action, entry.row.target_type, entry.row.target_id, entry.row.detail),
     ),
 )

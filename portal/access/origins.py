@@ -1,8 +1,8 @@
-"""Origins and actors by name: what a person reads where a row says `device 7`."""
+"""Origins and actors by name: the current label of `device 7`."""
 
 import functools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,57 +11,68 @@ from peewee import JOIN, Value
 from portal.models import Device, Peer, User
 
 OriginKey = tuple[str, str]
-_ELSEWHERE = re.compile(r"([^@|]*)@([^|]*)\|(.*)", re.DOTALL)
-_ASKED = re.compile(r"(peer|device|storage|user) ([1-9][0-9]{0,17})")
+_FOREIGN = re.compile(r"([^@|]*)@([^|]*)\|(.*)", re.DOTALL)
+_REFERENCE = re.compile(r"(peer|device|storage|user) ([1-9][0-9]{0,17})")
 
 
 @dataclass(frozen=True, kw_only=True)
 class NamedOrigin:
-    """`type` and `id` as recorded, and the name of today; a device also has the person who answers for it."""
+    """`type` and `id` as recorded, and the current name; a device also has its owner."""
 
     type: str
     id: str
     name: str = ""
     sponsor: str = ""
     site: str = ""
-    """The other site whose number and name these are, as they were recorded there."""
+    """The other site whose number and name these are, as it recorded them."""
 
     @property
     def gone(self) -> bool:
-        """Nothing has this number any more."""
+        """Whether no user, device or peer has this number any more."""
         return not self.site and self.type in ("user", "device", "peer") and self.id.isdecimal() and not self.name
 
 
 def parse_reference(search: str) -> OriginKey | None:
-    """The peer, device, storage or user that a search names by its number, as their pages link to lists: `peer 7`."""
-    found = _ASKED.fullmatch(search)
-    return (found[1], found[2]) if found else None
+    """The peer, device, storage or user that a search names by its number, as the links of their pages do: `peer 7`."""
+    match = _REFERENCE.fullmatch(search)
+    return (match[1], match[2]) if match else None
 
 
 def foreign_id(number: str, site: str, name: str) -> str:
-    """The `id` of an origin whose number is of another site: it stays, with the name that it had there.
+    """The `id` of an origin of another site: its number, the site, and its name there, so that no row here matches.
 
-    No row here is taken for it. One that came from there to here by way of a third site stays as it is.
+    An `id` that is foreign already, from a third site, is kept.
     """
     if is_foreign(number):
         return number
-    told = (re.sub(r"[@|]", " ", text) for text in (number[:64], site[:64] or "another site"))
-    return "@".join(told) + f"|{name[:128]}"
+    parts = (re.sub(r"[@|]", " ", text) for text in (number[:64], site[:64] or "another site"))
+    return "@".join(parts) + f"|{name[:128]}"
 
 
 def is_foreign(number: str) -> bool:
-    return _ELSEWHERE.fullmatch(number) is not None
+    return _FOREIGN.fullmatch(number) is not None
 
 
 def names(keys: Iterable[OriginKey]) -> dict[OriginKey, NamedOrigin]:
     """The names of many origins, by one statement."""
     wanted = set(keys)
     selects = []
-    for kind, look_up in _LOOK_UPS.items():
-        numbers = [int(text) for of, text in wanted if of == kind and text.isdecimal()]
+    for kind, table, columns in (
+        ("user", User, (User.email, Value(""))),
+        ("device", Device, (Device.label, User.email)),
+        ("peer", Peer, (Peer.label, Value(""))),
+    ):
+        numbers = [int(text) for origin_type, text in wanted if origin_type == kind and text.isdecimal()]
         if numbers:
-            selects.append(look_up(numbers))
-    found = {} if not selects else _named(functools.reduce(lambda whole, one: whole.union_all(one), selects))
+            query: Any = table.select(Value(kind), table.id, *columns).where(table.id.in_(numbers))
+            selects.append(query.join(User, JOIN.LEFT_OUTER) if table is Device else query)
+    found = {}
+    if selects:
+        rows = functools.reduce(lambda whole, one: whole.union_all(one), selects).tuples()
+        found = {
+            (kind, str(number)): NamedOrigin(type=kind, id=str(number), name=name, sponsor=sponsor or "")
+            for kind, number, name, sponsor in rows
+        }
     return {key: found.get(key, _recorded(key)) for key in wanted}
 
 
@@ -72,36 +83,13 @@ def name(row: Any) -> NamedOrigin:
 
 
 def without_name(row: Any) -> NamedOrigin:
-    """The origin of one row as it is recorded, where nobody reads its name."""
+    """The origin of one row as recorded, where nobody reads its name."""
     return _recorded((row.origin_type, row.origin_id))
 
 
 def _recorded(key: OriginKey) -> NamedOrigin:
-    """An origin that has no row here."""
-    found = _ELSEWHERE.fullmatch(key[1])
-    if found is None:
+    """An origin without a row here."""
+    match = _FOREIGN.fullmatch(key[1])
+    if match is None:
         return NamedOrigin(type=key[0], id=key[1])
-    return NamedOrigin(type=key[0], id=found[1], site=found[2], name=found[3])
-
-
-def _named(query: Any) -> dict[OriginKey, NamedOrigin]:
-    return {
-        (kind, str(number)): NamedOrigin(type=kind, id=str(number), name=name, sponsor=sponsor or "")
-        for kind, number, name, sponsor in query.tuples()
-    }
-
-
-def _users(numbers: list[int]) -> Any:
-    return User.select(Value("user"), User.id, User.email, Value("")).where(User.id.in_(numbers))
-
-
-def _devices(numbers: list[int]) -> Any:
-    columns = (Value("device"), Device.id, Device.label, User.email)
-    return Device.select(*columns).join(User, JOIN.LEFT_OUTER).where(Device.id.in_(numbers))
-
-
-def _peers(numbers: list[int]) -> Any:
-    return Peer.select(Value("peer"), Peer.id, Peer.label, Value("")).where(Peer.id.in_(numbers))
-
-
-_LOOK_UPS: dict[str, Callable[[list[int]], Any]] = {"user": _users, "device": _devices, "peer": _peers}
+    return NamedOrigin(type=key[0], id=match[1], site=match[2], name=match[3])

@@ -1,4 +1,4 @@
-"""Who may see and store what: the one place that joins grants."""
+"""Which projects an actor may read and store to: the one place that joins grants."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,15 @@ from portal.errors import NotAllowed
 from portal.models import Grant, Group, Project
 
 UNKNOWN_GROUP = "unknown"
-"""The reserved group of what could not be placed; admins only."""
+"""The reserved group for data that could not be placed; admins only."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
     """The projects whose rows an actor may read, in order of precedence, and those that it may store to.
 
-    Where a Study Instance UID is in two projects of a scope, the first one hides it in the others, whole and at
-    every level (design decision 1). Every query, page and REST call takes its rows from here.
+    Where a Study Instance UID is in two projects of a scope, the first project hides the whole study in the others, at
+    every level. Every query, page and REST call takes its rows from here.
     """
 
     projects: tuple[int, ...]
@@ -32,8 +32,12 @@ NO_ACCESS = Scope(projects=(), stores=frozenset())
 
 
 def scope(actor: Actor, project: int | None = None) -> Scope:
-    """What this actor may see and store; with a project (the called title's), no more than that one."""
-    whole = _everything() if actor.is_admin else _granted(actor)
+    """What this actor may read and store; with a project (that of the called title), limited to it."""
+    if actor.is_admin:
+        every = tuple(row.id for row in Project.select(Project.id).order_by(Project.id))
+        whole = Scope(projects=every, stores=frozenset(every))
+    else:
+        whole = _granted(actor)
     if actor.read_only:
         whole = Scope(projects=whole.projects, stores=frozenset())
     if project is None:
@@ -45,45 +49,34 @@ def scope(actor: Actor, project: int | None = None) -> Scope:
 
 
 def require_admin(actor: Actor) -> None:
-    """Raise NotAllowed unless the actor has site-admin level access."""
+    """Raise NotAllowed unless the actor is a site admin who may write."""
     if not actor.is_admin:
-        raise NotAllowed("Only a site admin may do this. Ask one of yours.")
+        raise NotAllowed("Only a site admin may do this. Ask one of your site admins.")
     if actor.read_only:
-        raise NotAllowed("This key may only read. Use one that may write.")
-
-
-def _everything() -> Scope:
-    every = tuple(row.id for row in Project.select(Project.id).order_by(Project.id))
-    return Scope(projects=every, stores=frozenset(every))
+        raise NotAllowed("This API key is read-only. Use one that may write.")
 
 
 def _granted(actor: Actor) -> Scope:
-    """Each project once, in the order of the grants; `unknown` is never among them."""
+    """Each project once, in the order of the grants; without those of the group `unknown`."""
     if actor.type not in ("user", "peer") or not actor.id:
         return NO_ACCESS
     grants = list(Grant.select().where(Grant.who_type == actor.type, Grant.who_id == int(actor.id)).order_by(Grant.id))
-    known = _grantable() if grants else []
+    if not grants:
+        return NO_ACCESS
+    query = Project.select(Project.id, Project.group).join(Group).where(Group.code != UNKNOWN_GROUP)
+    projects = list(query.order_by(Project.id))
+
     reads: dict[int, None] = {}
     stores: set[int] = set()
     for grant in grants:
-        for project_id in _projects_of(grant, known):
+        # A grant names a project or a group; with neither it is for the whole site.
+        for project in projects:
+            if grant.project_id not in (None, project.id):
+                continue
+            if grant.project_id is None and grant.group_id not in (None, project.group_id):
+                continue
             if grant.role != "store":
-                reads.setdefault(project_id)
+                reads.setdefault(project.id)
             if grant.role != "ro":
-                stores.add(project_id)
+                stores.add(project.id)
     return Scope(projects=tuple(reads), stores=frozenset(stores))
-
-
-def _grantable() -> list[tuple[int, int]]:
-    """Each project that a grant can reach, with its group, in their order."""
-    rows = Project.select(Project.id, Project.group).join(Group).where(Group.code != UNKNOWN_GROUP)
-    return [(row.id, row.group_id) for row in rows.order_by(Project.id)]
-
-
-def _projects_of(grant: Grant, known: list[tuple[int, int]]) -> list[int]:
-    """The projects of one grant: its own, its group's, or with neither those of the whole site."""
-    if grant.project_id is not None:
-        return [project for project, _ in known if project == grant.project_id]
-    if grant.group_id is not None:
-        return [project for project, group in known if group == grant.group_id]
-    return [project for project, _ in known]

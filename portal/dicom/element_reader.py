@@ -1,8 +1,8 @@
-"""Reads the elements of a data set one after another, within bounds, whatever its bytes say (PS3.5 7).
+"""Reads the elements of a data set one after another, within bounds, whatever its bytes hold (PS3.5 7).
 
-pydicom's reader keeps each value in memory and calls itself for each level of a sequence. This one keeps no value, has
-a list instead of a call for each level, and stops at a number of elements, so that no object costs more than a second
-or a few megabytes. How it takes what breaks the rules follows pydicom.
+pydicom's reader keeps each value in memory and recurses into each sequence. This one keeps no value, has a list of
+levels instead of recursion, and stops at a number of elements, so that no object costs more than a second or a few
+megabytes. Bytes that break the rules are read as pydicom reads them.
 """
 
 import io
@@ -14,36 +14,41 @@ from typing import BinaryIO, Literal, NamedTuple
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from portal.dicom import raw_values
+from portal.dicom.element_heads import (
+    HEAD_SIZE,
+    ITEM,
+    ITEM_END,
+    LONG_HEAD_SIZE,
+    SEQUENCE_END,
+    UNDEFINED_LENGTH,
+    HeadDecoder,
+    explicit_size,
+)
 
 MAX_ELEMENTS = 250_000
-"""Of all levels, with the items of sequences, but without what is in a sequence that is skipped."""
+"""Of all levels, items included, but without the content of skipped sequences."""
 MAX_TOP_LEVEL_ELEMENTS = 20_000
 MAX_DEPTH = 32
 MAX_INFLATED_SIZE = 16 << 20
-"""Bytes of a deflated data set that are looked at: a bomb inflates a thousandfold."""
+"""Bytes of a deflated data set that are read: a zip bomb inflates a thousandfold."""
 MAX_SEARCHED_SIZE = 16 << 20
 """Bytes that are searched for the end of a value of undefined length that does not consist of items."""
 WINDOW_SIZE = 64 << 10
 CHUNK_SIZE = 256 << 10
 
-UNDEFINED_LENGTH = 0xFFFFFFFF
-ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
-LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
-"""VRs whose length has 4 bytes, behind 2 that are reserved (PS3.5 7.1.2)."""
-VRS = LONG_VRS | frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 
 StopReason = Literal["", "elements", "depth", "broken"]
 
 
 class Element(NamedTuple):
-    """One element, or the beginning of an item, whose tag is ITEM. Its value begins at `offset` of the data set."""
+    """An element, or the start of an item, whose tag is ITEM. Its head begins at `start`, its value at `offset`."""
 
     depth: int
     """The number of sequences around it."""
     tag: int
     vr: str | None
-    """As encoded; SQ for whatever is read as a sequence; None where Implicit VR leaves it to a dictionary."""
+    """As encoded; SQ for everything that is read as a sequence; None where Implicit VR leaves it to a dictionary."""
     length: int
     """As encoded."""
     start: int
@@ -52,7 +57,7 @@ class Element(NamedTuple):
 
 
 class _Level(NamedTuple):
-    """What the reader is within: elements of a data set or an item, items of a sequence, or fragments of a value."""
+    """A data set or an item with elements, a sequence with items, or a value with fragments."""
 
     holds: Literal["elements", "items", "fragments"]
     end: int
@@ -60,10 +65,11 @@ class _Level(NamedTuple):
 
 
 class ElementReader:
-    """Iterates once over the elements of the data set that begins where the file stands and has `size` bytes.
+    """Iterates once over the elements of the data set that begins at the file's position and has `size` bytes.
 
-    Ends before the pixels, at the end of the bytes, or at a bound: then `stopped` says at which. `position` is where it
-    has come to. With `deep` all levels are given, without it the top one, and sequences of defined length are skipped.
+    Ends before the pixels, at the end of the bytes, or at a bound, which `stopped` then names. `position` is the byte
+    it has reached. With `deep` it yields the elements of all levels; without, those of the top level, and it skips
+    sequences of defined length.
     """
 
     def __init__(
@@ -81,16 +87,17 @@ class ElementReader:
             self._file, self.position = inflate(file, size), 0
             self.end = self._file.seek(0, io.SEEK_END)
         self.is_in_place = transfer_syntax_uid != DeflatedExplicitVRLittleEndian
-        """Whether offsets are those of the file, which is so unless the data set is deflated."""
+        """Whether offsets count in the file itself: not for a deflated data set."""
         self.stopped: StopReason = ""
+
         self.is_little_endian = transfer_syntax_uid != ExplicitVRBigEndian
-        self._order: Literal["little", "big"] = "little" if self.is_little_endian else "big"
+        self._heads = HeadDecoder(is_little_endian=self.is_little_endian)
         order = "<" if self.is_little_endian else ">"
-        self._implicit_head = struct.Struct(f"{order}HHL").unpack_from
-        self._explicit_head = struct.Struct(f"{order}HH2sH").unpack_from
-        self._long = struct.Struct(f"{order}L").unpack_from
-        self._delimiter = struct.pack(f"{order}HH", SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF)
-        # Elements so far, and at which number to stop: whoever iterates may change that between two elements.
+        self._item_tag, self._end_tag = (
+            struct.pack(f"{order}HH", tag >> 16, tag & 0xFFFF) for tag in (ITEM, SEQUENCE_END)
+        )
+
+        # Elements so far, and the number to stop at, which the caller may change between two elements.
         self.count, self.max_elements = 0, max_elements
         self._deep = deep
         self._top_level_elements = 0
@@ -112,18 +119,18 @@ class ElementReader:
         return self._window[at : at + length]
 
     def value(self, element: Element, limit: int) -> bytes | None:
-        """The value as it stands in the bytes; None where it is longer than the limit, or of undefined length."""
+        """The value as encoded; None where it is longer than the limit, or of undefined length."""
         return self.bytes_at(element.offset, element.length) if element.length <= limit else None
 
     def length_of(self, element: Element) -> int:
-        """Bytes of its value that are there."""
+        """How many bytes of its value the data set has."""
         return max(0, min(element.length, self.end - element.offset))
 
     def __iter__(self) -> Iterator[Element]:
         levels = self._levels
         while self.count < self.max_elements:
             self.count += 1
-            while levels and self.position + 8 > levels[-1].end:
+            while levels and self.position + HEAD_SIZE > levels[-1].end:
                 self.position = levels.pop().end
             if not levels:
                 return
@@ -131,101 +138,82 @@ class ElementReader:
             self._top_level_elements += is_top_level
             if self._top_level_elements > MAX_TOP_LEVEL_ELEMENTS:
                 break
-            found = self._element(levels[-1]) if levels[-1].holds == "elements" else self._item(levels[-1])
+            element = self._element(levels[-1]) if levels[-1].holds == "elements" else self._item(levels[-1])
             if self.stopped or not levels:
                 return
-            if found is not None and (self._deep or is_top_level):
-                yield found
+            if element is not None and (self._deep or is_top_level):
+                yield element
         self.stopped = "elements"
 
     def _element(self, level: _Level) -> Element | None:
-        """Step over one element, or into it; None at the end of an item. No level is left at the end of all."""
-        element = self._head(level)
-        if element is None:
-            return None
-        if element.tag == ITEM_END or (element.depth == 0 and element.tag in PIXEL_TAGS):
-            self._leave(element)
-            return None
-        if element.tag in (ITEM, SEQUENCE_END):  # where none can be: passed by, as if it were not there
-            self.position = min(element.offset + element.length % UNDEFINED_LENGTH, level.end)
-            return None
-        if element.length != UNDEFINED_LENGTH:
-            end = min(element.offset + element.length, level.end)
-            if not self._deep or not self._is_sequence(element) or element.depth == MAX_DEPTH:
-                self.position = end
-                return element
-            self.position = element.offset
-            self._levels.append(_Level("items", end, level.implicit))
-            return element._replace(vr="SQ")
-        return self._undefined(element, level)
-
-    def _head(self, level: _Level) -> Element | None:
-        """Tag, VR and length at the position. What is no VR is taken for Implicit VR, as some write it in items."""
-        start, data, implicit = self.position, self.bytes_at(self.position, 12), level.implicit
-        depth = (len(self._levels) - 1) // 2
-        if len(data) < 8:
+        """Step over one element, or into it; None at the end of an item. At the end of everything no level is left."""
+        start, data = self.position, self.bytes_at(self.position, LONG_HEAD_SIZE)
+        # Implicit VR where there is no VR: some writers encode items so.
+        size = 0 if level.implicit else explicit_size(data)
+        if len(data) < max(size, HEAD_SIZE):
             self.stopped = "broken"
             return None
-        if not implicit:
-            group, number, vr, length = self._explicit_head(data)
-            if vr in LONG_VRS:
-                if len(data) < 12:
-                    self.stopped = "broken"
-                    return None
-                (length,) = self._long(data, 8)
-                return Element(depth, group << 16 | number, vr.decode(), length, start, start + 12, False)
-            if vr.isalpha() and vr.isupper():
-                return Element(depth, group << 16 | number, vr.decode(), length, start, start + 8, False)
-        group, number, length = self._implicit_head(data)
-        return Element(depth, group << 16 | number, None, length, start, start + 8, True)
+        tag, vr, length, size = self._heads.explicit(data) if size else self._heads.implicit(data)
+        depth, offset = (len(self._levels) - 1) // 2, start + size
+        element = Element(depth, tag, vr, length, start, offset, vr is None)
 
-    def _leave(self, element: Element) -> None:
-        """The end of an item, or of all that is read."""
-        if len(self._levels) > 1:
-            self.position = element.offset
-            self._levels.pop()
-        else:
-            self.position = element.start
+        if depth == 0 and (tag == ITEM_END or tag in PIXEL_TAGS):
+            self.position = start
             self._levels.clear()
+            return None
+        if tag == ITEM_END:
+            self.position = offset
+            self._levels.pop()
+            return None
+        if tag in (ITEM, SEQUENCE_END):  # where none can be: skipped
+            self.position = min(offset + length % UNDEFINED_LENGTH, level.end)
+            return None
+        if length == UNDEFINED_LENGTH:
+            return self._undefined(element, level)
+
+        end = min(offset + length, level.end)
+        if not self._deep or not self._is_sequence(element) or depth == MAX_DEPTH:
+            self.position = end
+            return element
+        self.position = offset
+        self._levels.append(_Level("items", end, level.implicit))
+        return element._replace(vr="SQ")
 
     def _undefined(self, element: Element, level: _Level) -> Element | None:
-        """A value that ends with a delimiter: a sequence, fragments, or what writers have made of it."""
-        head = self.bytes_at(element.offset, 8)
-        tag = self._tag(head)
+        """Step into a value that ends with a delimiter: a sequence, fragments, or what writers have made of it."""
+        first_tag = self.bytes_at(element.offset, 4)
+        is_unknown = element.vr is None and raw_values.known_vr(element.tag) == "UN"
         self.position = element.offset
-        if self._is_sequence(element) or (tag == ITEM and raw_values.known_vr(element.tag) == "UN" and not element.vr):
+        if self._is_sequence(element) or (first_tag == self._item_tag and is_unknown):
             if element.depth == MAX_DEPTH:
                 self.stopped = "depth"
                 return None
             self._levels.append(_Level("items", level.end, level.implicit))
             return element._replace(vr="SQ")
-        if tag in (ITEM, SEQUENCE_END):
+        if first_tag in (self._item_tag, self._end_tag):
             self._levels.append(_Level("fragments", level.end, level.implicit))
-        else:
-            self._search_end(level.end)
-        return element
+            return element
 
-    def _search_end(self, end: int) -> None:
-        """Go behind the next delimiter."""
-        at, last = self.position, min(end, self.position + MAX_SEARCHED_SIZE)
-        while at + 8 <= last:
-            found = self.bytes_at(at, min(CHUNK_SIZE, last - at)).find(self._delimiter)
+        # Bytes that are no items: the value ends at the next delimiter.
+        at, last = self.position, min(level.end, self.position + MAX_SEARCHED_SIZE)
+        while at + HEAD_SIZE <= last:
+            found = self.bytes_at(at, min(CHUNK_SIZE, last - at)).find(self._end_tag)
             if found >= 0:
-                self.position = at + found + 8
-                return
-            at += CHUNK_SIZE - 8
+                self.position = at + found + HEAD_SIZE
+                return element
+            at += CHUNK_SIZE - HEAD_SIZE
         self.stopped = "broken"
+        return element
 
     def _item(self, level: _Level) -> Element | None:
         """Step into one item, or over one fragment; None at the end of the sequence."""
         start = self.position
-        data = self.bytes_at(start, 8)
-        if len(data) < 8:
+        data = self.bytes_at(start, HEAD_SIZE)
+        if len(data) < HEAD_SIZE:
             self.stopped = "broken"
             return None
-        group, number, length = self._implicit_head(data)
-        tag = group << 16 | number
-        self.position = start + 8
+        tag, _, length, _ = self._heads.implicit(data)
+        self.position = start + HEAD_SIZE
         if tag == SEQUENCE_END:
             self._levels.pop()
             return None
@@ -239,7 +227,7 @@ class ElementReader:
         depth = len(self._levels) // 2
         implicit = level.implicit or bool(self._looks_implicit(self.position))
         self._levels.append(_Level("elements", end, implicit))
-        return Element(depth, ITEM, None, length, start, start + 8, level.implicit)
+        return Element(depth, ITEM, None, length, start, start + HEAD_SIZE, level.implicit)
 
     def _is_sequence(self, element: Element) -> bool:
         """UN of undefined length is a sequence as well (PS3.5 6.2.2 note 2)."""
@@ -248,14 +236,9 @@ class ElementReader:
         return element.vr == "SQ" or (element.vr is None and raw_values.known_vr(element.tag) == "SQ")
 
     def _looks_implicit(self, start: int) -> bool | None:
-        """By the first element of a data set or an item, which may be in another encoding than what is around it."""
+        """By the first element of a data set or an item, whose encoding may differ from that of the level around it."""
         vr = self.bytes_at(start, 6)[4:]
         return None if len(vr) < 2 else not (vr.isalpha() and vr.isupper())
-
-    def _tag(self, head: bytes) -> int:
-        if len(head) < 4:
-            return 0
-        return int.from_bytes(head[:2], self._order) << 16 | int.from_bytes(head[2:4], self._order)
 
 
 def inflate(file: BinaryIO, size: int, *, limit: int = MAX_INFLATED_SIZE) -> io.BytesIO:

@@ -1,15 +1,23 @@
-"""Walks the elements of an encoded data set (PS3.5 7): forward only, in bounded memory, without a look at values."""
+"""Walks the elements of an encoded data set (PS3.5 7): forward only, in bounded memory, without interpreting values."""
 
-import struct
 import zlib
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import BinaryIO, NamedTuple
 
-from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from portal.dicom import raw_values
+from portal.dicom.element_heads import (
+    HEAD_SIZE,
+    ITEM,
+    ITEM_END,
+    ITEM_GROUP,
+    PIXEL_DATA,
+    SEQUENCE_END,
+    UNDEFINED_LENGTH,
+    HeadDecoder,
+    explicit_size,
+)
 from portal.errors import NotDicom
 
 MAX_ELEMENTS = 200_000
@@ -17,19 +25,14 @@ MAX_DEPTH = 64
 MAX_INFLATED_SIZE = 64 << 20
 BUFFER_SIZE = 64 << 10
 
-UNDEFINED_LENGTH = 0xFFFFFFFF
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 TRAILING_PADDING = 0xFFFCFFFC
-_PIXEL_DATA = 0x7FE00010
-_LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
-_HEADER = 8
 
 
 class Event(NamedTuple):
-    """One step: an element with its value to be read, or the beginning or end of something that has others in it."""
+    """One step: an element with its value to be read, or the start or end of something that contains others."""
 
     kind: str
-    """element | sequence | item | fragments | fragment | end, of whatever began last."""
+    """element | sequence | item | fragments | fragment | end (of the innermost level)."""
     tag: int = 0
     vr: str = ""
     """As encoded, else by the dictionary, else UN."""
@@ -42,19 +45,19 @@ END = Event("end")
 
 @dataclass
 class _Level:
-    """Something that is open: a list of elements, or of items."""
+    """An open list of elements, or of items."""
 
     has_items: bool
     end: int | None
-    """Where it ends; None where a delimiter says it."""
+    """The byte at which it ends; None where a delimiter ends it."""
     implicit: bool
     fragments: bool = False
 
 
 class ElementStream:
-    """`next()` gives the events of the `size` bytes of a data set from where the source stands.
+    """`next()` returns the events of the `size` bytes of a data set, from the position of the source on.
 
-    Group lengths and Data Set Trailing Padding are passed by: they say nothing of the object (PS3.5 7.2, PS3.10 7.2).
+    Group lengths and Data Set Trailing Padding are skipped: they say nothing of the object (PS3.5 7.2, PS3.10 7.2).
     Raises NotDicom where the bytes make no sense, and where they have too many or too deeply nested elements.
     """
 
@@ -62,7 +65,7 @@ class ElementStream:
         deflated = transfer_syntax == DeflatedExplicitVRLittleEndian
         self._bytes = _Inflated(source, size) if deflated else _Bytes(source, size)
         self.is_big_endian = transfer_syntax == ExplicitVRBigEndian
-        self._order = ">" if self.is_big_endian else "<"
+        self._heads = HeadDecoder(is_little_endian=not self.is_big_endian)
         self._levels = [_Level(False, None if deflated else size, transfer_syntax == ImplicitVRLittleEndian)]
         self._unread = 0
         self._elements = 0
@@ -72,91 +75,70 @@ class ElementStream:
         return len(self._levels)
 
     def next(self) -> Event:
-        """The next event; what was not read of the value before is passed by."""
+        """The next event; unread bytes of the value before are skipped."""
         while True:
             self._bytes.skip(self._unread)
             self._unread = 0
-            event = self._closed() or self._opened()
+
+            level, at = self._levels[-1], self._bytes.at
+            if level.end is None:
+                is_over = self.depth == 1 and self._bytes.is_over()
+            elif at > level.end:
+                raise NotDicom("An element is longer than the data set, item or sequence that contains it.")
+            else:
+                is_over = at == level.end or (self.depth == 1 and level.end - at < HEAD_SIZE)
+            if is_over:
+                if self.depth > 1:
+                    self._levels.pop()
+                return END
+
+            event = self._opened(level)
             if event is not None:
                 return event
 
     def read(self, size: int) -> bytes:
-        """Up to so many bytes of the value of the element that came last; none at its end."""
+        """Up to `size` bytes of the value of the last element; none at its end."""
         data = self._bytes.read(min(size, self._unread))
         self._unread -= len(data)
         return data
 
     def read_items(self) -> None:
-        """Take the value that came last, of which nothing was read, for a sequence in Implicit VR (PS3.5 6.2.2)."""
+        """Treat the last value, of which nothing was read, as a sequence in Implicit VR (PS3.5 6.2.2)."""
         self._open(_Level(True, self._bytes.at + self._unread, implicit=True))
         self._unread = 0
 
     def leave(self, depth: int) -> None:
-        """Pass by everything until no more than so many levels are open."""
+        """Skip everything until at most `depth` levels are open."""
         while self.depth > depth:
             self.next()
 
-    def _closed(self) -> Event | None:
-        """The end of the innermost level, if it is here."""
-        level, at = self._levels[-1], self._bytes.at
-        if level.end is None:
-            if self.depth > 1 or not self._bytes.is_over():
-                return None
-        elif at < level.end and (self.depth > 1 or level.end - at >= _HEADER):
-            return None
-        elif at > level.end:
-            raise NotDicom("An element is longer than what it lies in.")
-        if self.depth > 1:
-            self._levels.pop()
-        return END
-
-    def _opened(self) -> Event | None:
-        """What begins here; None for what is passed by, the end for a delimiter."""
+    def _opened(self, level: _Level) -> Event | None:
+        """The element, item or delimiter that begins here; None where it is skipped."""
         self._elements += 1
         if self._elements > MAX_ELEMENTS:
             raise NotDicom(f"The data set has more than {MAX_ELEMENTS:,} elements.")
-        level = self._levels[-1]
-        head = self._bytes.exactly(_HEADER)
-        group, element = struct.unpack_from(f"{self._order}HH", head)
-        tag = group << 16 | element
-        if group == 0xFFFE:
-            return self._delimiter(level, tag, struct.unpack_from(f"{self._order}I", head, 4)[0])
+        data = self._bytes.exactly(HEAD_SIZE)
+        head = self._heads.implicit(data)
+        if head.tag >> 16 == ITEM_GROUP:
+            return self._delimiter(level, head.tag, head.length)
+        size = explicit_size(data)
         if self._elements == 1:
-            # As pydicom does: some writers encode otherwise than the transfer syntax says.
-            level.implicit = not _is_vr(head[4:6])
+            # As pydicom does: some writers use another encoding than the transfer syntax names.
+            level.implicit = not size
         if level.has_items:
             raise NotDicom("A sequence holds something else than items.")
-        vr, length = self._vr_and_length(level, tag, head)
-        if element == 0 or tag == TRAILING_PADDING:
+        if not level.implicit:
+            if not size:
+                raise NotDicom("An element has no VR.")
+            head = self._heads.explicit(data + self._bytes.exactly(size - HEAD_SIZE))
+
+        tag, length = head.tag, head.length
+        vr = head.vr or raw_values.resolve_vr(raw_values.known_vr(tag), signed=False)
+        if not tag & 0xFFFF or tag == TRAILING_PADDING:
             self._await(length)
             return None
-        return self._element(level, tag, vr, length)
-
-    def _delimiter(self, level: _Level, tag: int, length: int) -> Event:
-        if tag == _ITEM and level.fragments:
-            self._await(length)
-            return Event("fragment", length=length)
-        if tag == _ITEM and level.has_items:
-            self._open(_Level(False, self._end_of(length), level.implicit))
-            return Event("item")
-        if level.end is None and self.depth > 1 and tag == (_SEQUENCE_END if level.has_items else _ITEM_END):
-            self._levels.pop()
-            return END
-        raise NotDicom("An item or a delimiter stands where none can be.")
-
-    def _vr_and_length(self, level: _Level, tag: int, head: bytes) -> tuple[str, int]:
-        if level.implicit:
-            return _known_vr(tag), struct.unpack_from(f"{self._order}I", head, 4)[0]
-        vr = head[4:6]
-        if not _is_vr(vr):
-            raise NotDicom("An element has no VR.")
-        if vr in _LONG_VRS:
-            return vr.decode(), struct.unpack(f"{self._order}I", self._bytes.exactly(4))[0]
-        return vr.decode(), struct.unpack_from(f"{self._order}H", head, 6)[0]
-
-    def _element(self, level: _Level, tag: int, vr: str, length: int) -> Event:
         undefined = length == UNDEFINED_LENGTH
-        if undefined and (tag == _PIXEL_DATA or (vr.startswith("O") and not level.implicit)):
+        if undefined and (tag == PIXEL_DATA or (vr.startswith("O") and not level.implicit)):
             self._open(_Level(True, None, implicit=False, fragments=True))
             return Event("fragments", tag, vr)
         if undefined or vr == "SQ":
@@ -165,6 +147,18 @@ class ElementStream:
             return Event("sequence", tag, vr)
         self._await(length)
         return Event("element", tag, vr, length)
+
+    def _delimiter(self, level: _Level, tag: int, length: int) -> Event:
+        if tag == ITEM and level.fragments:
+            self._await(length)
+            return Event("fragment", length=length)
+        if tag == ITEM and level.has_items:
+            self._open(_Level(False, self._end_of(length), level.implicit))
+            return Event("item")
+        if level.end is None and self.depth > 1 and tag == (SEQUENCE_END if level.has_items else ITEM_END):
+            self._levels.pop()
+            return END
+        raise NotDicom("The data set has an item or a delimiter where none is allowed.")
 
     def _end_of(self, length: int) -> int | None:
         if length == UNDEFINED_LENGTH:
@@ -177,10 +171,10 @@ class ElementStream:
         self._unread = length
 
     def _require(self, length: int) -> None:
-        """No value may reach beyond what it lies in."""
+        """No value may reach beyond the level that contains it."""
         end = next((level.end for level in reversed(self._levels) if level.end is not None), None)
         if end is not None and self._bytes.at + length > end:
-            raise NotDicom("An element is longer than what it lies in.")
+            raise NotDicom("An element is longer than the data set, item or sequence that contains it.")
 
     def _open(self, level: _Level) -> None:
         if self.depth >= MAX_DEPTH:
@@ -203,7 +197,7 @@ class _Bytes:
         return data
 
     def read(self, size: int) -> bytes:
-        """So many bytes, or what is left."""
+        """Up to `size` bytes; fewer only at the end."""
         parts = []
         while size > 0 and not self.is_over():
             part = self._buffer[self._used : self._used + size]
@@ -232,7 +226,7 @@ class _Bytes:
 
 
 class _Inflated(_Bytes):
-    """The same of a deflated data set, of which no more than so much is looked at."""
+    """The same for a deflated data set, of which at most MAX_INFLATED_SIZE bytes are read."""
 
     def __init__(self, source: BinaryIO, size: int) -> None:
         super().__init__(source, size)
@@ -245,23 +239,11 @@ class _Inflated(_Bytes):
             packed = self._inflater.unconsumed_tail or super()._more()
             if not packed:
                 break
-            data = self._inflate(packed)
+            try:
+                data = self._inflater.decompress(packed, BUFFER_SIZE)
+            except zlib.error as error:
+                raise NotDicom("The transfer syntax is deflated, but the data set cannot be inflated.") from error
         self._inflated += len(data)
         if self._inflated > MAX_INFLATED_SIZE:
             raise NotDicom(f"The data set inflates to more than {MAX_INFLATED_SIZE >> 20} MB.")
         return data
-
-    def _inflate(self, packed: bytes) -> bytes:
-        try:
-            return self._inflater.decompress(packed, BUFFER_SIZE)
-        except zlib.error as error:
-            raise NotDicom("The data set is said to be deflated, but cannot be inflated.") from error
-
-
-def _is_vr(data: bytes) -> bool:
-    return data.isalpha() and data.isupper()
-
-
-@lru_cache(maxsize=4096)
-def _known_vr(tag: int) -> str:
-    return raw_values.resolve_vr(raw_values.known_vr(Tag(tag)), signed=False)

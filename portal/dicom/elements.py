@@ -1,4 +1,4 @@
-"""The elements of a DICOM object as a person reads them: tag, keyword, VR and value, without the pixels."""
+"""The elements of a DICOM object as text: tag, keyword, VR and value, without the pixels."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -15,8 +15,9 @@ from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRLittleEndian
 
 from portal.dicom import file_meta, raw_values
-from portal.dicom.element_reader import ITEM, MAX_DEPTH, UNDEFINED_LENGTH, ElementReader
-from portal.dicom.element_reader import Element as Encoded
+from portal.dicom.element_heads import ITEM, UNDEFINED_LENGTH
+from portal.dicom.element_reader import MAX_DEPTH, ElementReader
+from portal.dicom.element_reader import Element as EncodedElement
 from portal.dicom.kept_headers import PIXEL_REPRESENTATION
 from portal.dicom.query_attributes import SPECIFIC_CHARACTER_SET
 from portal.dicom.same_content import ElementPath
@@ -27,12 +28,12 @@ TAG_DIGITS = 8
 _HEX = re.compile(r"[0-9a-f]")
 _TAG = re.compile(r"[(\s]*[0-9a-f]{4}[,\s]*[0-9a-f]{4}[)\s]*")
 MAX_VALUE_SIZE = 4 << 10
-"""Bytes of a value that are looked at: more than are shown, and a multiple of every word size."""
+"""Bytes of a value that are read: more than are displayed, and a multiple of every word size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Element:
-    """One row of the header viewer; `depth` counts the sequences around it."""
+    """One row of the header viewer; `depth` is the number of sequences around it."""
 
     depth: int
     tag: str
@@ -42,14 +43,14 @@ class Element:
 
 
 class DisplayValue(NamedTuple):
-    """What is shown of a value, and the beginning of its bytes."""
+    """The displayed text of a value, and its first bytes."""
 
     text: str
     beginning: bytes
 
 
 def read(content: BinaryIO, size: int) -> list[Element]:
-    """The elements of a Part 10 file in their order, each value cut to be read. Raises NotDicom for another file."""
+    """The elements of a Part 10 file in their order, long values cut. Raises NotDicom for another file."""
     content.seek(0)
     meta = file_meta.read(content)
     content.seek(file_meta.OFFSET)
@@ -61,7 +62,7 @@ def read(content: BinaryIO, size: int) -> list[Element]:
 
 
 def display_values(content: BinaryIO, size: int) -> dict[ElementPath, DisplayValue]:
-    """The elements of a Part 10 file before its pixels, by their tags and those of the sequences around them.
+    """The elements of a Part 10 file before its pixels, by their paths.
 
     Raises NotDicom, BadValue.
     """
@@ -72,32 +73,33 @@ def display_values(content: BinaryIO, size: int) -> dict[ElementPath, DisplayVal
     rows = _Rows(ElementReader(content, size=size - meta.dataset_offset, transfer_syntax_uid=syntax, deep=True))
     values = [row.value for row in rows.read()]
     return {
-        key: DisplayValue(text, rows.beginnings.get(at, b""))
-        for at, (key, text) in enumerate(zip(rows.keys, values, strict=True))
+        path: DisplayValue(text, rows.beginnings.get(number, b""))
+        for number, (path, text) in enumerate(zip(rows.paths, values, strict=True))
     }
 
 
 def matching(rows: Sequence[Element], search: str) -> Sequence[Element]:
-    """The elements whose tag, keyword, VR or value holds the text; a tag is found however it is written."""
-    wanted = search.casefold()
-    tag = "".join(_HEX.findall(wanted))
-    as_tag = tag if len(tag) == TAG_DIGITS and _TAG.fullmatch(wanted) else ""
-    return [row for row in rows if _holds(row, wanted, as_tag)] if wanted else rows
-
-
-def _holds(row: Element, wanted: str, tag: str) -> bool:
-    if tag and "".join(_HEX.findall(row.tag.casefold())) == tag:
-        return True
-    return any(wanted in part.casefold() for part in (row.tag, row.keyword, row.vr, row.value))
+    """The elements whose tag, keyword, VR or value contains the text; a tag is found in every notation."""
+    if not search:
+        return rows
+    text = search.casefold()
+    digits = "".join(_HEX.findall(text))
+    tag = digits if len(digits) == TAG_DIGITS and _TAG.fullmatch(text) else ""
+    return [
+        row
+        for row in rows
+        if (tag and "".join(_HEX.findall(row.tag.casefold())) == tag)
+        or any(text in part.casefold() for part in (row.tag, row.keyword, row.vr, row.value))
+    ]
 
 
 @dataclass
 class _Level:
-    """What the values of a data set or an item are read by."""
+    """What decoding the values of a data set or an item depends on."""
 
     encodings: Any
     creators: Dataset = field(default_factory=Dataset)
-    """Its private creators, which name the VRs of their elements."""
+    """Its private creators, by which the VRs of private elements are known."""
 
 
 class _Rows:
@@ -106,55 +108,51 @@ class _Rows:
     def __init__(self, reader: ElementReader) -> None:
         self._reader = reader
         self._rows: list[Element] = []
-        self.keys: list[ElementPath] = []
+        self.paths: list[ElementPath] = []
         self.beginnings: dict[int, bytes] = {}
         """By the number of the row: the first bytes of its value."""
         self._levels = [_Level(default_encoding)]
         self._sequences: list[tuple[int, int, int]] = []
-        """Around the current element: the row and the tag of each, and how many items it has so far."""
+        """Those around the current element: the row and the tag of each, and the number of its items so far."""
         self._signed = False
 
     def read(self) -> list[Element]:
         for element in self._reader:
-            if element.tag != ITEM:
-                self._end_sequences(element.depth)
-                if len(self._rows) == MAX_ROWS:
-                    break
-                self._add(element)
+            depth = element.depth
+            self._end_sequences(depth)
+            if element.tag == ITEM:
+                row, tag, items = self._sequences[-1]
+                self._sequences[-1] = row, tag, items + 1
+                self._levels[depth:] = [_Level(self._levels[depth - 1].encodings)]
+                continue
+            if len(self._rows) == MAX_ROWS:
+                break
+
+            self.paths.append((*((around, items) for _, around, items in self._sequences), (element.tag, 0)))
+            if element.vr == "SQ":
+                if depth < MAX_DEPTH:
+                    self._sequences.append((len(self._rows), element.tag, 0))
+                vr, value = "SQ", "(nested too deeply to be displayed)"
             else:
-                self._begin_item(element.depth)
+                try:
+                    vr, value = self._value(element)
+                except raw_values.PARSE_ERRORS:
+                    vr, value = "", "(cannot be read)"
+            tag, keyword = BaseTag(element.tag), keyword_of(element.tag)
+            shown_tag = f"({tag.group:04X},{tag.element:04X})"
+            self._rows.append(Element(depth=depth, tag=shown_tag, keyword=keyword, vr=vr, value=value))
         self._end_sequences(0, at_least=len(self._rows) == MAX_ROWS)
         return self._rows
 
-    def _begin_item(self, depth: int) -> None:
-        self._end_sequences(depth)
-        row, tag, items = self._sequences[-1]
-        self._sequences[-1] = row, tag, items + 1
-        self._levels[depth:] = [_Level(self._levels[depth - 1].encodings)]
-
     def _end_sequences(self, depth: int, *, at_least: bool = False) -> None:
-        """Give the sequences that are not around this depth their number of items, which is known at their end."""
+        """Fill in the number of items of the sequences that end before this depth: only at its end it is known."""
         while len(self._sequences) > depth:
             row, _, items = self._sequences.pop()
             value = _counted(items, "item")
             self._rows[row] = replace(self._rows[row], value=f"(at least {value[1:]}" if at_least else value)
 
-    def _add(self, encoded: Encoded) -> None:
-        tag, depth = BaseTag(encoded.tag), encoded.depth
-        self.keys.append((*((around, items) for _, around, items in self._sequences), (encoded.tag, 0)))
-        if encoded.vr == "SQ":
-            if depth < MAX_DEPTH:
-                self._sequences.append((len(self._rows), encoded.tag, 0))
-            self._rows.append(_row(tag, "SQ", "(nested too deeply to be shown)", depth))
-            return
-        try:
-            vr, value = self._value(encoded)
-        except raw_values.PARSE_ERRORS:
-            vr, value = "", "(cannot be read)"
-        self._rows.append(_row(tag, vr, value, depth))
-
-    def _value(self, encoded: Encoded) -> tuple[str, str]:
-        """VR and value as they are shown."""
+    def _value(self, encoded: EncodedElement) -> tuple[str, str]:
+        """VR and value as they are displayed. Notes what the values of other elements depend on."""
         level, vr = self._levels[encoded.depth], encoded.vr
         if encoded.length == UNDEFINED_LENGTH:
             return vr or raw_values.known_vr(encoded.tag), "(fragments)"
@@ -167,12 +165,7 @@ class _Rows:
             BaseTag(encoded.tag), vr, len(value), value, 0, encoded.implicit, self._reader.is_little_endian
         )
         element = convert_raw_data_element(raw, encoding=level.encodings, ds=level.creators)
-        self._note(element, level)
-        length = self._reader.length_of(encoded)
-        return element.VR, _counted(length, "byte") if isinstance(element.value, bytes) else display_value(element)
 
-    def _note(self, element: DataElement, level: _Level) -> None:
-        """What other values are read by."""
         if element.tag == SPECIFIC_CHARACTER_SET:
             level.encodings = convert_encodings(element.value or "ISO_IR 6")
         elif element.tag == PIXEL_REPRESENTATION:
@@ -180,9 +173,8 @@ class _Rows:
         elif raw_values.is_private_creator(element.tag):
             level.creators[element.tag] = element
 
-
-def _row(tag: BaseTag, vr: str, value: str, depth: int) -> Element:
-    return Element(depth=depth, tag=f"({tag.group:04X},{tag.element:04X})", keyword=keyword_of(tag), vr=vr, value=value)
+        length = self._reader.length_of(encoded)
+        return element.VR, _counted(length, "byte") if isinstance(element.value, bytes) else display_value(element)
 
 
 def keyword_of(tag: int) -> str:
@@ -191,7 +183,7 @@ def keyword_of(tag: int) -> str:
 
 
 def display_value(element: DataElement) -> str:
-    """The value in one line, cut to be read; of a sequence how many items it has, of bytes how many they are."""
+    """The value in one line, cut where it is long; for a sequence its number of items, for bytes their number."""
     value: Any = element.value
     if element.VR == "SQ":
         return _counted(len(value), "item")

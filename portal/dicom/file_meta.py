@@ -6,7 +6,8 @@ from typing import BinaryIO
 
 from pydicom.uid import ImplicitVRLittleEndian
 
-from portal.dicom.element_reader import LONG_VRS, VRS
+from portal.dicom import element_heads
+from portal.dicom.element_heads import LONG_VRS, VRS
 from portal.errors import BadValue, NotDicom
 
 PREAMBLE_SIZE = 128
@@ -18,7 +19,7 @@ MAX_SIZE = 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class FileMeta:
-    """The file meta information (PS3.10 7.1): where the data set begins, and how it is encoded."""
+    """Of the file meta information: where the data set begins, and how it is encoded."""
 
     dataset_offset: int
     transfer_syntax_uid: str
@@ -27,12 +28,12 @@ class FileMeta:
 
 
 def read(file: BinaryIO) -> FileMeta:
-    """The meta of a Part 10 file, which stands at its first byte. Raises NotDicom where there is none."""
+    """The meta of a Part 10 file, read from its first byte. Raises NotDicom where there is none."""
     head = file.read(PREAMBLE_SIZE + len(MAGIC))
     if head[PREAMBLE_SIZE:] != MAGIC:
-        raise NotDicom("The file has no DICM mark after 128 bytes, so it is no DICOM file (PS3.10 7.1).")
+        raise NotDicom("The file has no DICM prefix after 128 bytes, so it is not a DICOM file (PS3.10 7.1).")
     if head.startswith((b"MZ", b"\x7fELF")):
-        raise BadValue("The preamble holds a program, so the file is refused. Write it again with an empty preamble.")
+        raise BadValue("The preamble contains a program, so the file is refused. Save it again with an empty preamble.")
     values, length = _elements(file.read(MAX_SIZE))
 
     def value(element: int) -> str:
@@ -47,23 +48,23 @@ def read(file: BinaryIO) -> FileMeta:
 
 
 def write(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
-    """What makes a Part 10 file of a data set that came by C-STORE: an empty preamble and the meta."""
+    """An empty preamble and the meta: before a data set received by C-STORE they make a Part 10 file of it."""
     elements = b"".join(
         (
-            struct.pack("<HH2s2xI", 0x0002, 0x0001, b"OB", 2) + b"\x00\x01",
-            _ui(0x0002, sop_class_uid),
-            _ui(0x0003, sop_instance_uid),
-            _ui(0x0010, transfer_syntax_uid),
-            _ui(0x0012, IMPLEMENTATION_CLASS_UID),
-            struct.pack("<HH2sH", 0x0002, 0x0013, b"SH", len(IMPLEMENTATION_VERSION)) + IMPLEMENTATION_VERSION,
+            _element(0x0001, "OB", b"\x00\x01"),
+            _element(0x0002, "UI", sop_class_uid.encode("ascii")),
+            _element(0x0003, "UI", sop_instance_uid.encode("ascii")),
+            _element(0x0010, "UI", transfer_syntax_uid.encode("ascii")),
+            _element(0x0012, "UI", IMPLEMENTATION_CLASS_UID.encode("ascii")),
+            _element(0x0013, "SH", IMPLEMENTATION_VERSION),
         )
     )
-    group_length = struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(elements))
+    group_length = _element(0x0000, "UL", struct.pack("<I", len(elements)))
     return bytes(PREAMBLE_SIZE) + MAGIC + group_length + elements
 
 
 IMPLEMENTATION_CLASS_UID = "2.25.192338012468137914063185103296417214085"
-"""A UID of our own, derived from a UUID (PS3.5 B.2)."""
+"""Derived from a UUID (PS3.5 B.2)."""
 IMPLEMENTATION_VERSION = b"PORTICO 1 "
 
 
@@ -73,17 +74,21 @@ def transfer_syntax_of(meta: FileMeta) -> str:
 
 
 def _elements(data: bytes) -> tuple[dict[int, bytes], int]:
-    """Values of group 0002 by element number, and how many bytes they take. Always Explicit VR Little Endian.
+    """Values of group 0002 by element number, and the bytes they take. Always Explicit VR Little Endian.
 
-    They end where the group length says, so that nothing in the data set changes them. Elements of group 0002 behind
-    that are passed by: some writers add elements and leave the group length as it was. One that leaves out the transfer
-    syntax is wrong, as one that is absent, and the group is read until another one begins.
+    They end at the group length (0002,0000), so that nothing in the data set changes them. Elements of group 0002
+    behind it are skipped: some writers add elements without changing the group length. Without a group length, or with
+    one that excludes the transfer syntax, the group is read until another one begins.
     """
+    group_end = len(data)
+    if data[:8] == struct.pack("<HH2sH", GROUP, 0, b"UL", 4) and len(data) >= 12:
+        group_end = 12 + int(struct.unpack_from("<I", data, 8)[0])
+
     values: dict[int, bytes] = {}
-    at, told_end = 0, _told_end(data)
+    at = 0
     while at + 8 <= len(data):
         group, element, vr, length = struct.unpack_from("<HH2sH", data, at)
-        is_behind = at >= told_end and TRANSFER_SYNTAX in values
+        is_behind = at >= group_end and TRANSFER_SYNTAX in values
         if group != GROUP or (is_behind and vr not in VRS):
             break
         begin = at + 8
@@ -98,15 +103,6 @@ def _elements(data: bytes) -> tuple[dict[int, bytes], int]:
     return values, at
 
 
-def _told_end(data: bytes) -> int:
-    """Where the elements end by their group length (0002,0000), which is the first of them if there is one."""
-    if len(data) < 12 or data[:8] != struct.pack("<HH2sH", GROUP, 0, b"UL", 4):
-        return len(data)
-    (length,) = struct.unpack_from("<I", data, 8)
-    return 12 + int(length)
-
-
-def _ui(element: int, uid: str) -> bytes:
-    value = uid.encode("ascii")
+def _element(number: int, vr: str, value: bytes) -> bytes:
     value += b"\0" * (len(value) % 2)
-    return struct.pack("<HH2sH", 0x0002, element, b"UI", len(value)) + value
+    return element_heads.encode(GROUP << 16 | number, vr, len(value)) + value

@@ -1,4 +1,4 @@
-"""What the index keeps of a data set: read from its bytes, without its pixels and within bounds."""
+"""The header of a data set, for the index: read from its bytes, without the pixels and within bounds."""
 
 import logging
 import struct
@@ -13,21 +13,22 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.uid import ImplicitVRLittleEndian
 
 from portal.dicom import character_sets, file_meta, kept_headers, person_names, raw_values, uids
-from portal.dicom.element_reader import MAX_DEPTH, MAX_ELEMENTS, MAX_TOP_LEVEL_ELEMENTS, VRS, ElementReader, StopReason
+from portal.dicom.element_heads import VRS
+from portal.dicom.element_reader import MAX_DEPTH, MAX_ELEMENTS, MAX_TOP_LEVEL_ELEMENTS, ElementReader, StopReason
 from portal.dicom.kept_headers import Extent
 from portal.errors import NotDicom
 
 pydicom.config.settings.reading_validation_mode = IGNORE
-# It remarks on each value that breaks a rule, and quotes it, which may be a patient's name.
+# pydicom warns of each value that breaks a rule, and quotes it, which may be a patient's name.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module="pydicom")
 
 MAX_VALUE_SIZE = 16 << 10
 """Bytes of a value that is indexed; a longer one counts as absent."""
 LAST_INDEXED_TAG = 0x00280011
-"""Columns, the last of the elements that are indexed."""
+"""Columns: no indexed element has a higher tag."""
 MAX_LATER_ELEMENTS = 20_000
-"""Elements that are read after those, only for what is kept of the header: an enhanced object has millions."""
+"""Elements that are read behind it, for the stored header alone: an enhanced object has millions."""
 _UIDS = {0x00080016, 0x00080018, 0x0020000D, 0x0020000E}
 _BOUNDS: dict[StopReason, str] = {
     "elements": f"has more elements than are read ({MAX_ELEMENTS:,}, and {MAX_TOP_LEVEL_ELEMENTS:,} at its top level)",
@@ -35,9 +36,33 @@ _BOUNDS: dict[StopReason, str] = {
 }
 
 
+_TEXTS = {
+    "patient_id": "PatientID",
+    "issuer": "IssuerOfPatientID",
+    "sex": "PatientSex",
+    "birth_date": "PatientBirthDate",
+    "study_date": "StudyDate",
+    "study_time": "StudyTime",
+    "accession": "AccessionNumber",
+    "study_id": "StudyID",
+    "study_description": "StudyDescription",
+    "modality": "Modality",
+    "series_number": "SeriesNumber",
+    "series_description": "SeriesDescription",
+    "body_part": "BodyPartExamined",
+    "series_date": "SeriesDate",
+    "series_time": "SeriesTime",
+    "number": "InstanceNumber",
+    "content_date": "ContentDate",
+    "content_time": "ContentTime",
+    "timezone": "TimezoneOffsetFromUTC",
+}
+"""Field of Header → keyword of the element whose text it is."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """The elements that are indexed. Text is in NFC, dates and times as recorded, an absent element is empty."""
+    """The indexed elements. Text is in NFC, dates and times are as encoded, an absent element is empty."""
 
     sop_class: str
     sop_uid: str
@@ -69,25 +94,25 @@ class Header:
     columns: int | None
     frames: int | None
     kept: bytes | None
-    """The elements as Explicit VR Little Endian, without large values: what return keys are answered from."""
+    """The elements as Explicit VR Little Endian, without large values: return keys are answered from them."""
 
 
 def read(file: BinaryIO, *, size: int, transfer_syntax_uid: str, is_strict: bool = False) -> Header:
-    """The header of a data set that begins where the file stands and has `size` bytes.
+    """The header of a data set that begins at the file's position and has `size` bytes.
 
-    Leaves the file where the pixels begin, unless the data set is deflated. Raises NotDicom where it lacks one of the
-    four UIDs that the index needs (PS3.4 B.2.3), or a bound ends the reading before the elements that are indexed;
-    with `is_strict` also where it is plainly not encoded as its transfer syntax says, or holds elements of group 0002.
+    Leaves the file at the pixels, unless the data set is deflated. Raises NotDicom where it lacks one of the four UIDs
+    that the index needs (PS3.4 B.2.3), or reaches a bound before the last indexed element; with `is_strict` also where
+    its encoding plainly contradicts the transfer syntax, or where it has elements of group 0002.
     """
     reader = ElementReader(file, size=size, transfer_syntax_uid=transfer_syntax_uid)
     if is_strict:
         _check_encoding(reader, transfer_syntax_uid)
     elements = top_level_elements(reader)
     if is_strict and any(tag >> 16 == file_meta.GROUP for tag in elements):
-        raise NotDicom("Elements of group 0002 are for files, not for a data set.")
+        raise NotDicom("The data set contains elements of group 0002, which belong in a file only.")
     bound = _BOUNDS.get(reader.stopped)
     if bound and not (elements.keys() >= _UIDS and max(elements) > LAST_INDEXED_TAG):
-        raise NotDicom(f"The data set {bound} before those that are indexed, so it cannot be read.")
+        raise NotDicom(f"The data set {bound} before the last indexed element, so it cannot be read.")
     if reader.is_in_place:
         file.seek(reader.position)
     values = _Values(reader, elements)
@@ -98,35 +123,17 @@ def read(file: BinaryIO, *, size: int, transfer_syntax_uid: str, is_strict: bool
         series_uid=values.uid("SeriesInstanceUID"),
         transfer_syntax=transfer_syntax_uid,
         patient_name=person_names.clean(values.text("PatientName")),
-        patient_id=values.text("PatientID"),
-        issuer=values.text("IssuerOfPatientID"),
-        sex=values.text("PatientSex"),
-        birth_date=values.text("PatientBirthDate"),
-        study_date=values.text("StudyDate"),
-        study_time=values.text("StudyTime"),
-        accession=values.text("AccessionNumber"),
-        study_id=values.text("StudyID"),
-        study_description=values.text("StudyDescription"),
         referring=person_names.clean(values.text("ReferringPhysicianName")),
-        modality=values.text("Modality"),
-        series_number=values.text("SeriesNumber"),
-        series_description=values.text("SeriesDescription"),
-        body_part=values.text("BodyPartExamined"),
-        series_date=values.text("SeriesDate"),
-        series_time=values.text("SeriesTime"),
-        number=values.text("InstanceNumber"),
-        content_date=values.text("ContentDate"),
-        content_time=values.text("ContentTime"),
-        timezone=values.text("TimezoneOffsetFromUTC"),
-        rows=values.short("Rows"),
-        columns=values.short("Columns"),
+        rows=values.unsigned_short("Rows"),
+        columns=values.unsigned_short("Columns"),
         frames=values.count("NumberOfFrames"),
         kept=kept_headers.encode(reader, elements),
+        **{name: values.text(keyword) for name, keyword in _TEXTS.items()},
     )
 
 
 def top_level_elements(reader: ElementReader) -> dict[int, Extent]:
-    """The elements of the top level by their tags, the last one where a tag is repeated."""
+    """The elements of the top level by tag; of a repeated tag the last one."""
     elements: dict[int, Extent] = {}
     last = None
     for element in reader:
@@ -141,9 +148,9 @@ def top_level_elements(reader: ElementReader) -> dict[int, Extent]:
 
 
 def read_file(content: BinaryIO, size: int) -> tuple[Header, int]:
-    """Header of a Part 10 file of `size` bytes, and where its data set begins.
+    """Header of a Part 10 file of `size` bytes, and the offset of its data set.
 
-    Raises NotDicom, or BadValue for a preamble that holds a program.
+    Raises NotDicom, or BadValue for a preamble that contains a program.
     """
     content.seek(0)
     meta = file_meta.read(content)
@@ -153,7 +160,7 @@ def read_file(content: BinaryIO, size: int) -> tuple[Header, int]:
 
 
 class _Values:
-    """Reads single elements of the top level by keyword, leniently: vendor files break rules in every one."""
+    """Reads single elements of the top level by keyword, leniently: vendor files break rules in every element."""
 
     def __init__(self, reader: ElementReader, elements: dict[int, Extent]) -> None:
         self._reader, self._elements = reader, elements
@@ -162,7 +169,7 @@ class _Values:
         self._terms = character_sets.parse(self.text("SpecificCharacterSet"))
 
     def text(self, keyword: str) -> str:
-        """The value as NFC text; several values stay joined by backslashes."""
+        """The value as NFC text; several values are joined by backslashes."""
         vr = dictionary_VR(tag_for_keyword(keyword) or 0)
         terms = self._terms if vr in raw_values.TEXT_VRS else ()
         text = character_sets.decode(self._raw(keyword), terms, person_name=vr == "PN")
@@ -174,7 +181,7 @@ class _Values:
             raise NotDicom(f"The data set has no {keyword}.")
         return uids.clean(text, name=keyword)
 
-    def short(self, keyword: str) -> int | None:
+    def unsigned_short(self, keyword: str) -> int | None:
         raw = self._raw(keyword)
         if len(raw) < 2:
             return None
@@ -186,14 +193,14 @@ class _Values:
         return int(text) if text.isdecimal() and len(text) < 10 else None
 
     def _raw(self, keyword: str) -> bytes:
-        found = self._elements.get(tag_for_keyword(keyword) or 0)
-        return b"" if found is None else self._reader.value(found[0], MAX_VALUE_SIZE) or b""
+        extent = self._elements.get(tag_for_keyword(keyword) or 0)
+        return b"" if extent is None else self._reader.value(extent[0], MAX_VALUE_SIZE) or b""
 
 
 def _check_encoding(reader: ElementReader, transfer_syntax_uid: str) -> None:
-    """By the first element, which says VR or length in the same bytes. Raises NotDicom where only the other one fits.
+    """By the first element, in which VR or length are the same bytes. Raises NotDicom where only the other one fits.
 
-    What can be read either way is left to whoever reads it: some vendors write a VR that is none.
+    An element that fits both encodings or neither is accepted: some vendors write an unknown VR.
     """
     start = reader.position
     head = reader.bytes_at(start, 8)
@@ -202,6 +209,6 @@ def _check_encoding(reader: ElementReader, transfer_syntax_uid: str) -> None:
     (length,) = struct.unpack("<I" if reader.is_little_endian else ">I", head[4:])
     fits_explicit, fits_implicit = head[4:6] in VRS, start + 8 + length <= reader.end
     if transfer_syntax_uid == ImplicitVRLittleEndian and fits_explicit and not fits_implicit:
-        raise NotDicom("The data set is in Explicit VR, but its context says Implicit VR.")
+        raise NotDicom("The data set is in Explicit VR, but its presentation context is Implicit VR.")
     if transfer_syntax_uid != ImplicitVRLittleEndian and fits_implicit and not fits_explicit:
-        raise NotDicom("The data set is in Implicit VR, but its context says Explicit VR.")
+        raise NotDicom("The data set is in Implicit VR, but its presentation context is Explicit VR.")

@@ -1,7 +1,6 @@
-"""Writing the elements of a parsed data set anew in little endian, value by value, without a look at what they say."""
+"""Writes the elements of a parsed data set in little endian, value by value, without interpreting them."""
 
 import io
-import struct
 from collections.abc import Sequence
 from typing import BinaryIO
 
@@ -9,18 +8,14 @@ from pydicom import Dataset
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
-from pydicom.tag import Tag
 
-from portal.dicom import raw_values
+from portal.dicom import element_heads, raw_values
+from portal.dicom.element_heads import ITEM, PIXEL_DATA, SEQUENCE_END, UNDEFINED_LENGTH
 from portal.errors import PortalError
 
-UNDEFINED_LENGTH = 0xFFFFFFFF
-MAX_SHORT_LENGTH = 0xFFFF
 CHUNK_SIZE = 8 << 20
 """Bytes of a deferred value that are copied at once; a multiple of every word size."""
-PIXEL_DATA = 0x7FE00010
 _BITS_ALLOCATED = 0x00280100
-_LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 
 
 class DatasetWriter:
@@ -37,84 +32,72 @@ class DatasetWriter:
         self._bits = 0
 
     def write(self, dataset: Dataset) -> None:
-        """All elements of a data set; the group lengths, which would no longer be true, are left out (PS3.5 7.2)."""
-        # On these the VR and the word size of other elements depend (PS3.5 A).
+        """All elements of a data set, without group lengths, which would no longer be correct (PS3.5 7.2)."""
+        # The VR and the word size of other elements depend on these (PS3.5 A).
         self._signed = raw_values.is_signed(dataset)
         self._bits = raw_values.unsigned_short(dataset, _BITS_ALLOCATED)
         self._elements(self._target, dataset)
 
-    def header(self, target: BinaryIO, tag: int, vr: str, length: int) -> None:
+    def write_head(self, target: BinaryIO, tag: int, vr: str, length: int) -> None:
         """Tag, VR and length of an element. A value that is too long for its VR becomes UN (PS3.5 6.2.2)."""
-        target.write(struct.pack("<HH", tag >> 16, tag & 0xFFFF))
-        if self._implicit:
-            target.write(struct.pack("<I", length))
-        elif vr in _LONG_VRS or length > MAX_SHORT_LENGTH:
-            target.write(struct.pack("<2sxxI", (vr if vr in _LONG_VRS else "UN").encode(), length))
-        else:
-            target.write(struct.pack("<2sH", vr.encode(), length))
+        target.write(element_heads.encode(tag, vr, length, implicit=self._implicit))
 
     def _elements(self, target: BinaryIO, dataset: Dataset) -> None:
         for tag in sorted(dataset.keys()):
-            if tag.element != 0:
-                self._element(target, dataset, tag)
+            if tag.element == 0:
+                continue
+            element = raw_values.stored_element(dataset, tag)
+            vr = raw_values.known_vr(tag) if element.VR is None else element.VR
+            vr = raw_values.resolve_vr(vr, signed=self._signed)
+            if vr == "SQ":
+                self._sequence(target, dataset, element)
+            elif not isinstance(element, RawDataElement):
+                # Set by us, or converted by pydicom while it reads.
+                buffer = DicomBytesIO()
+                buffer.is_little_endian, buffer.is_implicit_VR = True, self._implicit
+                write_data_element(buffer, element)
+                target.write(buffer.getvalue())
+            elif element.length == UNDEFINED_LENGTH:
+                raise PortalError(
+                    f"Element {tag} contains compressed pixels within a sequence, which stay as they are."
+                )
+            elif element.value is None:
+                self._copy(target, element, vr)
+            else:
+                self.write_head(target, tag, vr, len(element.value) + len(element.value) % 2)
+                target.write(self._bytes(element, vr) + b"\0" * (len(element.value) % 2))
 
-    def _element(self, target: BinaryIO, dataset: Dataset, tag: int) -> None:
-        element = raw_values.stored_element(dataset, tag)
-        vr = self._vr(element)
-        if vr == "SQ":
-            self._sequence(target, tag, self._items(dataset, element))
-        elif not isinstance(element, RawDataElement):
-            self._converted(target, element)
-        elif element.length == UNDEFINED_LENGTH:
-            raise PortalError(f"Element {Tag(tag)} holds compressed pixels within a sequence, which stay as they are.")
-        elif element.value is None:
-            self._copy(target, element, vr)
-        else:
-            self.header(target, tag, vr, len(element.value) + len(element.value) % 2)
-            target.write(self._bytes(element, vr) + b"\0" * (len(element.value) % 2))
-
-    def _vr(self, element: DataElement | RawDataElement) -> str:
-        vr = raw_values.known_vr(element.tag) if element.VR is None else element.VR
-        return raw_values.resolve_vr(vr, signed=self._signed)
-
-    def _items(self, dataset: Dataset, element: DataElement | RawDataElement) -> Sequence[Dataset]:
+    def _sequence(self, target: BinaryIO, dataset: Dataset, element: DataElement | RawDataElement) -> None:
+        tag = element.tag
         if isinstance(element, RawDataElement):
             if element.value is None and element.length:
                 self._source.seek(element.value_tell)
                 element = element._replace(value=self._source.read(element.length))
-            dataset[element.tag] = element
-        items: Sequence[Dataset] = dataset[element.tag].value or ()
-        return items
+            dataset[tag] = element
+        items: Sequence[Dataset] = dataset[tag].value or ()
 
-    def _sequence(self, target: BinaryIO, tag: int, items: Sequence[Dataset]) -> None:
         content = io.BytesIO()
         for item in items:
             inner = io.BytesIO()
             self._elements(inner, item)
-            content.write(struct.pack("<HHI", 0xFFFE, 0xE000, inner.tell()))
+            content.write(element_heads.encode(ITEM, "", inner.tell(), implicit=True))
             content.write(inner.getvalue())
         # Without a VR, only an undefined length tells the reader of a private element that it is a sequence.
-        delimited = self._implicit and Tag(tag).is_private
-        self.header(target, tag, "SQ", UNDEFINED_LENGTH if delimited else content.tell())
+        delimited = self._implicit and tag.is_private
+        self.write_head(target, tag, "SQ", UNDEFINED_LENGTH if delimited else content.tell())
         target.write(content.getvalue())
         if delimited:
-            target.write(struct.pack("<HHI", 0xFFFE, 0xE0DD, 0))
-
-    def _converted(self, target: BinaryIO, element: DataElement) -> None:
-        """An element that was set by us, or that pydicom converts while it reads."""
-        buffer = DicomBytesIO()
-        buffer.is_little_endian, buffer.is_implicit_VR = True, self._implicit
-        write_data_element(buffer, element)
-        target.write(buffer.getvalue())
+            target.write(element_heads.encode(SEQUENCE_END, "", 0, implicit=True))
 
     def _copy(self, target: BinaryIO, element: RawDataElement, vr: str) -> None:
-        self.header(target, element.tag, vr, element.length + element.length % 2)
+        """Copy a value that was not read from the source."""
+        self.write_head(target, element.tag, vr, element.length + element.length % 2)
         self._source.seek(element.value_tell)
         left = element.length
         while left:
             part = self._source.read(min(left, CHUNK_SIZE))
             if not part:
-                raise PortalError("The data set ends in the middle of an element; it can only be sent as it is.")
+                raise PortalError("The data set ends in the middle of an element; it can only be sent unchanged.")
             target.write(self._bytes(element._replace(value=part), vr))
             left -= len(part)
         target.write(b"\0" * (element.length % 2))

@@ -1,4 +1,4 @@
-"""The attributes that queries match and answer from the index: their level, their VR, and where they are kept."""
+"""The attributes that queries match and return from the index: their level, VR, table and column."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -21,7 +21,7 @@ class Level(IntEnum):
 
 @dataclass(frozen=True)
 class Attribute:
-    """One listed attribute. `matched` is False for what is only answered: counts."""
+    """One listed attribute. `matched` is False for counts, which are only returned."""
 
     tag: int
     vr: str
@@ -39,11 +39,11 @@ def _tag(keyword: str) -> int:
 
 
 def _listed(level: Level, table: Table, columns: dict[str, str], *, matched: bool = True) -> dict[int, Attribute]:
-    found = {}
+    attributes = {}
     for keyword, column in columns.items():
         tag = _tag(keyword)
-        found[tag] = Attribute(tag, dictionary_VR(tag), level, table, column, matched)
-    return found
+        attributes[tag] = Attribute(tag, dictionary_VR(tag), level, table, column, matched)
+    return attributes
 
 
 _PATIENT = {

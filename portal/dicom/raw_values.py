@@ -1,8 +1,9 @@
-"""Values as they stand in the bytes of a data set: their VR, their text, their byte order."""
+"""Encoded values of a data set: their VR, their text, their byte order."""
 
 import struct
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import cast
 
 import numpy as np
 from pydicom import Dataset
@@ -19,13 +20,15 @@ TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """VRs whose bytes depend on the Specific Character Set (PS3.5 6.1.2.3)."""
 STRING_VRS = TEXT_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"}
 UNSPLIT_VRS = frozenset({"LT", "ST", "UR", "UT"})
-"""A backslash is a sign like others in these."""
+"""VRs in which a backslash is an ordinary character."""
+LEADING_SPACE_VRS = UNSPLIT_VRS | {"UC"}
+"""VRs whose leading spaces are no padding (PS3.5 6.2)."""
 WORD_SIZES = (
     dict.fromkeys(("AT", "OW", "SS", "US"), 2)
     | dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), 4)
     | dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), 8)
 )
-"""Bytes of one number of these VRs, which big endian has the other way round."""
+"""Bytes of one number of these VRs, whose order big endian reverses."""
 
 
 PARSE_ERRORS = (
@@ -41,13 +44,13 @@ PARSE_ERRORS = (
     ValueError,
     struct.error,
 )
-"""What pydicom raises at bytes that it cannot make sense of."""
+"""What pydicom raises for bytes that it cannot parse."""
 
 _PIXEL_REPRESENTATION = 0x00280103
 
 
 def stored_element(dataset: Dataset, tag: int) -> DataElement | RawDataElement:
-    """The element as it stands, which is raw unless pydicom or its maker has converted it already."""
+    """The element as the data set holds it: raw, unless pydicom or its creator has converted it already."""
     return cast("DataElement | RawDataElement", dataset.get_item(Tag(tag), keep_deferred=True))
 
 
@@ -72,8 +75,9 @@ def unsigned_short(dataset: Dataset, tag: int) -> int:
     return int.from_bytes((element.value or b"")[:2], "little" if element.is_little_endian else "big")
 
 
+@lru_cache(maxsize=4096)
 def known_vr(tag: int) -> str:
-    """The VR that the dictionary has for a tag, which may leave a choice; UN where it has none."""
+    """The VR that the dictionary has for a tag, which may be a choice of several; UN where it has none."""
     try:
         return dictionary_VR(tag)
     except KeyError:
@@ -81,14 +85,14 @@ def known_vr(tag: int) -> str:
 
 
 def resolve_vr(vr: str, *, signed: bool) -> str:
-    """What the dictionary leaves open, as Implicit VR Little Endian has it (PS3.5 A.1)."""
+    """One VR where the dictionary has a choice, as in Implicit VR Little Endian (PS3.5 A.1)."""
     if vr == "US or SS":
         return "SS" if signed else "US"
     return "OW" if " or " in vr else vr
 
 
 def is_private_creator(tag: int) -> bool:
-    """Whether the element only says whose the private elements of its block are (PS3.5 7.8.1)."""
+    """Whether the element names the owner of a block of private elements (PS3.5 7.8.1)."""
     return bool(tag >> 16 & 1) and 0x10 <= tag & 0xFFFF <= 0xFF
 
 
@@ -103,17 +107,18 @@ def texts(dataset: Dataset, tag: int, vr: str, terms: Sequence[str]) -> tuple[st
     """The values of an element as texts without their padding, whatever its VR; a number as its digits."""
     joined = _joined(dataset, tag, vr, terms)
     parts = [joined] if vr in UNSPLIT_VRS else joined.split("\\")
-    return tuple(_unpadded(part, vr) for part in parts)
+    unpadded = (part.rstrip("\0 ") for part in parts)
+    return tuple(unpadded if vr in LEADING_SPACE_VRS else (part.lstrip(" ") for part in unpadded))
 
 
 def to_little_endian(element: RawDataElement, vr: str, *, word_size: int = 0) -> bytes:
-    """The bytes of a value as little endian has them. Pixels may have another word size than their VR."""
+    """The bytes of a value in little endian. Pixels may have another word size than their VR."""
     raw = element.value or b""
     return raw if element.is_little_endian else swap_bytes(raw, vr, word_size=word_size)
 
 
 def swap_bytes(raw: bytes, vr: str, *, word_size: int = 0) -> bytes:
-    """The bytes of a big endian value as little endian has them."""
+    """The bytes of a big endian value in little endian."""
     size = word_size or WORD_SIZES.get(vr, 1)
     if size == 1:
         return raw
@@ -129,16 +134,7 @@ def _joined(dataset: Dataset, tag: int, vr: str, terms: Sequence[str]) -> str:
     value = dataset[Tag(tag)].value
     if isinstance(value, bytes):
         return character_sets.decode(value, terms, person_name=vr == "PN")
-    return "\\".join(str(each) for each in _several(value))
-
-
-def _several(value: Any) -> Iterable[Any]:
     if value is None:
-        return ()
-    return value if isinstance(value, MultiValue | list | tuple) else (value,)
-
-
-def _unpadded(text: str, vr: str) -> str:
-    """PS3.5 6.2: what is padding depends on the VR; leading spaces count in LT, ST, UC, UR and UT."""
-    text = text.rstrip("\0 ")
-    return text if vr in ("LT", "ST", "UC", "UR", "UT") else text.lstrip(" ")
+        return ""
+    values = value if isinstance(value, MultiValue | list | tuple) else (value,)
+    return "\\".join(str(each) for each in values)

@@ -95,7 +95,7 @@ def compare(here: File, held: File, *, neighbours: bool = False) -> Comparison:
     """
     one, other = _both(here, held)
     found = _differences(here, held, one, other)
-    differing = None if found is None else frozenset(found.keys)
+    differing = None if found is None else frozenset(found.paths)
     keys = sorted({*one.found, *other.found, *(differing or ())})
     if neighbours:
         keys = [key for key in keys if len(key) == 1 and key[0][0] in PATIENT_AND_STUDY_TAGS]

@@ -51,7 +51,7 @@ def compare(project_id: int, header: Header, read: Callable[[], EncodedDataset])
         if found is not None and not found:
             same = rival.file_id
             break
-        if found is None or (found.compressed and not found.keys):
+        if found is None or (found.compressed and not found.paths):
             undecided.add(rival.file_id)
             continue
         differs = differs if different else found.keywords

@@ -275,7 +275,7 @@ def footer_for(arrival: Arrival) -> Footer:
         "container": placement.container_path(arrival.container_type, arrival.container_id),
         "name": arrival.name,
         "origin": arrival.origin.fields,
-        **({} if arrival.recorded == NOTHING_RECORDED else {"recorded": arrival.recorded.written()}),
+        **({} if arrival.recorded == NOTHING_RECORDED else {"recorded": arrival.recorded.to_json()}),
     }
 
 

@@ -209,7 +209,7 @@ def _enter_dicom(arrival: Arrival, header: Header, blob: Blob, verdict: Verdict)
         type="dicom",
         mimetype="application/dicom",
         **arrival.origin.fields,
-        **arrival.recorded.moments,
+        **arrival.recorded.timestamps,
     )
     index.add(arrival.project_id, file, header, arrival.dataset_digest or "", verdict)
     return Stored(
@@ -233,7 +233,7 @@ def _enter_plain(arrival: Arrival, blob: Blob) -> Stored:
             blob=blob,
             version=arrival.recorded.version or 1,
             **arrival.origin.fields,
-            **arrival.recorded.moments,
+            **arrival.recorded.timestamps,
             **arrival.recorded.kind,
         )
         return Stored(file_id=file.id, outcome="stored", size=arrival.size, digest=arrival.digest)

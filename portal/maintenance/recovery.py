@@ -171,7 +171,7 @@ def _arrival(record: Record, parsed: header.Header | None) -> Arrival:
         container_id=_container(project, container["path"][2:]) if container else None,
         name=footer["name"],
         also_here=container is not None,
-        recorded=RecordedMetadata.read(footer["recorded"]) if "recorded" in footer else NOTHING_RECORDED,
+        recorded=RecordedMetadata.from_json(footer["recorded"]) if "recorded" in footer else NOTHING_RECORDED,
     )
 
 

@@ -1,4 +1,4 @@
-"""The tables, by noun; nothing outside this package knows SQL."""
+"""The tables, by noun, and all SQL."""
 
 from portal.models.archive import ClosedSegment, PurgedRecord, QuarantinedRecord, SegmentProblem
 from portal.models.base import Owned, Table, bind, connection, database, held_open, now, restart_numbers, writing

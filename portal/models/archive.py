@@ -1,4 +1,4 @@
-"""What is known of the archive's segments: those that are indexed whole, and records that have no file."""
+"""Rows about the archive's segments: those indexed completely, and records that have no file."""
 
 import heapq
 from collections.abc import Iterator
@@ -12,49 +12,49 @@ from portal.models.tree import Blob, File, FileVersion
 UNRELEASED_STATES = ("waiting", "marked")
 RECORDS_PER_PAGE = 10_000
 MIN_TAIL_SIZE = 8
-"""Bytes behind the content of each record: the length of its footer, and its check sum."""
+"""Bytes behind the content of each record: the length of its footer, and its checksum."""
 
 
 class ClosedSegment(Table):
-    """A segment that no process appends to any more, and whose records have all been looked at.
+    """A segment that no process appends to any more, and whose records are all indexed.
 
-    The row is written after those of its records, into the same database: one that has lost its last rows has lost
-    this one before them, so that it never claims more than the database holds.
+    The row is written after those of its records, into the same database: a database that has lost its last rows has
+    lost this one first, so the row never claims more than the database has.
     """
 
     name = CharField(unique=True)
     size = IntegerField()
     state = CharField(default="", index=True)
-    """empty: it is in use; emptied: no file lies in it any more; purged: it is gone, and stays so."""
+    """empty: in use; emptied: it contains no file any more; purged: deleted permanently."""
 
 
 class QuarantinedRecord(Table):
-    """A whole record that cannot be indexed; nobody tries again before `portal reindex`."""
+    """A complete record that cannot be indexed; only `portal reindex` tries again."""
 
     segment = CharField()
     offset = IntegerField()
-    """Where the content begins in the segment's file."""
+    """Offset of the content in the segment's file."""
     size = IntegerField()
     digest = CharField(default="")
     project = CharField(default="")
-    """GROUP/PROJECT, as the record says."""
+    """GROUP/PROJECT, from the record."""
     name = CharField(default="")
     message = TextField()
     received = CharField(default="")
     found = UtcField(default=now)
     noted = UtcField(null=True)
-    """When an admin said to know of it."""
+    """When an admin acknowledged it."""
 
     class Meta:
         indexes = ((("segment", "offset"), True),)
 
 
 class SegmentProblem(Table):
-    """What is wrong with a segment that rows name, until a check finds it as it should be."""
+    """A problem of a segment that rows refer to, until a check finds the segment intact."""
 
     segment = CharField()
     kind = CharField()
-    """gone | short, by the check of every few hours; damaged, by `portal reindex`."""
+    """gone | short, found by the check every few hours; damaged, found by `portal reindex`."""
     message = TextField()
     found = UtcField(default=now)
 
@@ -63,37 +63,37 @@ class SegmentProblem(Table):
 
 
 class PurgedRecord(Table):
-    """A record whose files were purged: it is never indexed again, also from a copy of its segment in a backup."""
+    """A record whose files were purged: it is never indexed again, not even from a backup of its segment."""
 
     segment = CharField()
     offset = IntegerField()
     size = IntegerField()
     state = CharField(default="waiting")
-    """waiting | marked (in its segment) | released (the disk has its bytes back) | kept (it cannot have them)."""
+    """waiting | marked (in its segment) | released (its disk space is free) | kept (it cannot be freed)."""
     purged = UtcField(default=now)
     due = UtcField(default=now)
-    """When the disk may have its bytes back."""
+    """When its disk space may be freed."""
 
     class Meta:
         indexes = ((("segment", "offset"), True), (("state", "due"), False))
 
 
 RECORD_TABLES: tuple[Any, ...] = (Blob, QuarantinedRecord, PurgedRecord)
-"""The tables of which each row says what became of one record."""
+"""The tables with one row for each known record."""
 
 
 def known_records(segment: str) -> Iterator[tuple[int, int]]:
-    """Offset and size of each record of a segment that needs no look, in the order of their offsets."""
-    return heapq.merge(*(_places(table, segment) for table in RECORD_TABLES))
+    """Offset and size of each known record of a segment, in the order of their offsets."""
+    return heapq.merge(*(_offsets(table, segment) for table in RECORD_TABLES))
 
 
 def has_blob(segment: str, offset: int) -> bool:
-    """Whether a record is the content of a file, or was."""
+    """Whether a record is or was the content of a file."""
     return Blob.select().where(Blob.segment == segment, Blob.offset == offset).exists()
 
 
 def content_offset_at(segment: str, offset: int) -> int:
-    """Where the content of a file begins in which this byte lies."""
+    """The offset at which the content begins that contains this byte."""
     before = Blob.select(Blob.offset).where(Blob.segment == segment, Blob.offset <= offset)
     return int(before.order_by(Blob.offset.desc()).limit(1).scalar() or offset)
 
@@ -109,7 +109,7 @@ def is_purged(segment: str, offset: int) -> bool:
 
 
 def is_empty(segment: str) -> bool:
-    """Whether a closed segment holds nothing but what was purged and is released, as far as rows tell."""
+    """Whether, by its rows, a closed segment contains only records that are purged and released."""
     if Blob.select().where(Blob.segment == segment).exists():
         return False
     if QuarantinedRecord.select().where(QuarantinedRecord.segment == segment).exists():
@@ -119,15 +119,15 @@ def is_empty(segment: str) -> bool:
 
 
 def last_offset(segment: str) -> int:
-    """Where the last record that has a row begins; -1 where none has."""
+    """The offset of the last record that has a row; -1 where there is none."""
     newest = Blob.select(Blob.offset).where(Blob.segment == segment).order_by(Blob.offset.desc()).first()
     return -1 if newest is None else int(newest.offset)
 
 
 def minimum_sizes(after: str, limit: int) -> list[tuple[str, int]]:
-    """A page of segments that files lie in, by name, each with the bytes that it has at least.
+    """A page of segments that contain files, by name, each with the least number of bytes that it must have.
 
-    Each segment costs three look-ups by index, however many records it has.
+    Each segment costs three index lookups, whatever the number of its records.
     """
     names = Blob.select(fn.MIN(Blob.segment)).where(Blob.segment > after).cte("names", True, ("segment",))
     other = Blob.alias("other")
@@ -141,19 +141,19 @@ def minimum_sizes(after: str, limit: int) -> list[tuple[str, int]]:
 
 
 def files_beyond(segment: str, end: int) -> Any:
-    """Files of a segment whose bytes do not all lie before `end`, as a query of files and blobs."""
+    """Files of a segment with bytes at or behind `end`, as a query of files and blobs."""
     reaches = Blob.offset + Blob.size > end
     return File.select(File, Blob).join(Blob).where(Blob.segment == segment, reaches).order_by(File.id)
 
 
 def count_beyond(segment: str, end: int) -> int:
-    """How many files and older versions those are."""
+    """The number of those files and of older versions."""
     older = FileVersion.select().join(Blob).where(Blob.segment == segment, Blob.offset + Blob.size > end)
     return int(files_beyond(segment, end).count() + older.count())
 
 
-def _places(table: Any, segment: str) -> Iterator[tuple[int, int]]:
-    """By pages, for a segment may have a million records."""
+def _offsets(table: Any, segment: str) -> Iterator[tuple[int, int]]:
+    """By pages, as a segment may have a million records."""
     after = -1
     while True:
         query = table.select(table.offset, table.size).where(table.segment == segment, table.offset > after)

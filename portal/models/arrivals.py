@@ -1,4 +1,4 @@
-"""What ingest asks for each object that arrives, and the counts that it keeps."""
+"""The statements that ingest runs for each object that arrives."""
 
 from typing import Any, NamedTuple
 
@@ -7,7 +7,7 @@ from portal.models.index import CURRENT, Instance, Series, Study
 from portal.models.tree import Acquisition, Blob, File, Group, Project, Session, Subject
 
 MAX_RIVALS = 4
-"""Objects of one UID that one which arrives is compared with."""
+"""Objects of one UID with which an arriving one is compared."""
 
 
 class KnownStudy(NamedTuple):
@@ -15,7 +15,7 @@ class KnownStudy(NamedTuple):
     n_instances: int
     patient_id: str
     issuer: str
-    """Empty, or what one of its current objects says."""
+    """Empty, or that of one of its current objects."""
     session_id: int | None
 
 
@@ -28,7 +28,7 @@ class KnownObject(NamedTuple):
 
 
 class Rival(NamedTuple):
-    """An object of a UID: its file, and where its data set lies."""
+    """An object with the same UID: its file, and the place of its data set."""
 
     file_id: int
     segment: str
@@ -164,19 +164,19 @@ _series_counts = Statement(lambda: Series.select(Series.study, Series.n_instance
 
 
 def same_object(project_id: int, sop_uid: str, transfer_syntax: str, dataset_digest: str) -> int | None:
-    """The file that holds this very object, in whatever state."""
+    """The file with exactly this object, in any state."""
     return _number(_same.first(project_id, sop_uid, transfer_syntax, dataset_digest))
 
 
 def same_object_in(
     container: tuple[str, int], project_id: int, sop_uid: str, transfer_syntax: str, dataset_digest: str
 ) -> int | None:
-    """The file of this container that holds this very object, in whatever state."""
+    """The file of this container with exactly this object, in any state."""
     return _number(_same_in.first(project_id, sop_uid, transfer_syntax, dataset_digest, *container))
 
 
 def is_current_object(project_id: int, sop_uid: str, transfer_syntax: str, dataset_digest: str) -> bool:
-    """Whether this very object is the current one of its UID."""
+    """Whether exactly this object is the current one of its UID."""
     return _same_current.first(project_id, sop_uid, transfer_syntax, dataset_digest) is not None
 
 
@@ -186,7 +186,7 @@ def current_object(project_id: int, sop_uid: str) -> KnownObject | None:
 
 
 def rivals(project_id: int, sop_uid: str, transfer_syntax: str) -> list[Rival]:
-    """Objects of this UID in this transfer syntax, in whatever state: the one that is shown first, then the newest."""
+    """Objects of this UID in this transfer syntax, in any state: the current one first, then the newest."""
     return [Rival(*row) for row in _rivals.rows(project_id, sop_uid, transfer_syntax)]
 
 
@@ -196,7 +196,7 @@ def study(project_id: int, study_uid: str) -> KnownStudy | None:
 
 
 def subjects(project_id: int, patient_id: str) -> list[tuple[int, str]]:
-    """Number and issuer of each subject of a Patient ID, which is not empty; those in the trash too."""
+    """Number and issuer of each subject with this Patient ID, which is not empty; including the trash."""
     return [(row[0], row[1]) for row in _subjects.rows(project_id, patient_id)]
 
 
@@ -235,7 +235,7 @@ def project_path(project_id: int) -> str:
 
 
 def add_to_counts(series_id: int, by: int) -> tuple[int, int]:
-    """Add to the instances of a series and its study; the study, and how many the series now has."""
+    """Add to the instance counts of a series and its study; returns the study and the new count of the series."""
     _count_series.run(by, series_id)
     row: Any = _series_counts.first(series_id)
     _count_study.run(by, row[0])

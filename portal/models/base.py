@@ -32,7 +32,7 @@ database = DatabaseProxy()
 
 
 class _Sqlite(SqliteDatabase):
-    """SQLite, whose own rollback after a full disk or an I/O error is not followed by one that hides the reason."""
+    """SQLite without a second rollback after its own for a full disk or an I/O error, which would hide the cause."""
 
     def rollback(self) -> None:
         if self.connection().in_transaction:  # type: ignore[no-untyped-call]
@@ -40,7 +40,7 @@ class _Sqlite(SqliteDatabase):
 
 
 def _no_room_needed() -> None:
-    """What `make_room` is where nobody has said how."""
+    """The default of `make_room`."""
 
 
 _make_room: list[Callable[[], None]] = [_no_room_needed]
@@ -49,27 +49,26 @@ _make_room: list[Callable[[], None]] = [_no_room_needed]
 def bind(path: Path, *, busy_ms: int = BUSY_MS, make_room: Callable[[], None] = _no_room_needed) -> None:
     """Point every table at this SQLite file; opens no connection. A statement waits `busy_ms` for another's lock.
 
-    `make_room` is called before each write, outside the transaction: a full disk may need some.
-
-    `synchronous=2` (FULL): each commit is on the disk before it returns, which C-STORE's 0000 and every other
-    acknowledgement rest on.
+    `make_room` is called before each write, outside the transaction, to free space on a full disk.
     """
+    # synchronous=2 (FULL): each commit is on the disk before it returns. C-STORE's 0000 and every other
+    # acknowledgement depend on that.
     file = _Sqlite(
         str(path),
         pragmas={"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": busy_ms},
         timeout=busy_ms / 1000,
         lock_type="IMMEDIATE",
     )
-    file.register_function(_folded, "folded", 1)
+    file.register_function(_casefold, "folded", 1)
     if database.obj is not None:
-        database.close()  # of this thread: nobody could close it any more
+        database.close()  # that of this thread, which nothing could close later
     database.initialize(file)
     _make_room[:] = [make_room]
 
 
 @contextmanager
 def connection() -> Iterator[None]:
-    """A database connection for this thread, for as long as the block runs; nested uses share it."""
+    """A database connection for this thread during the block; nested uses share it."""
     opened = database.connect(reuse_if_open=True)
     try:
         yield
@@ -80,7 +79,7 @@ def connection() -> Iterator[None]:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """The only write block: all or nothing, durable when it is left. Keep it under 100 ms: no file, no network."""
+    """The only write block: atomic, durable at its end. Keep it under 100 ms: no files, no network."""
     if not database.in_transaction():
         _make_room[0]()
     with database.atomic():
@@ -89,10 +88,10 @@ def writing() -> Iterator[None]:
 
 @contextmanager
 def held_open() -> Iterator[None]:
-    """Keep a connection of its own open meanwhile, also across the end of all others; never across a fork.
+    """Keep a separate connection open during the block, while others come and go; not across a fork.
 
-    The last connection that closes takes the write-ahead log and its index along, and on a full disk the next one
-    cannot make them anew: then nothing can be read either.
+    The last connection that closes deletes the write-ahead log and its index. On a full disk the next one cannot
+    create them again, and could not even read.
     """
     with closing(sqlite3.connect(database.obj.database, check_same_thread=False)) as kept:
         kept.execute("SELECT COUNT(*) FROM sqlite_master").fetchall()
@@ -104,27 +103,27 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _folded(text: str | None) -> str | None:
-    """For a search beyond ASCII: SQLite's own LIKE takes Ä and ä for two letters."""
+def _casefold(text: str | None) -> str | None:
+    """For a search beyond ASCII: for SQLite's own LIKE, Ä and ä are different letters."""
     return text.casefold() if isinstance(text, str) else None
 
 
 def restart_numbers(table: type["Table"]) -> None:
-    """Count an empty table's rows from 1 again, where the same rows come back in the same order (`reindex`)."""
+    """Number the rows of an empty table from 1 again, for `reindex`, which writes the same rows in the same order."""
     if not table.select().exists():
         name = table._meta.table_name
         database.execute_sql("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
 
 
 class AutoIdField(AutoField):
-    """A row number that is never given out again, so that a late reader cannot land on another patient's row."""
+    """A row number that is never reused, so that a late reader cannot get another patient's row."""
 
     def ddl(self, ctx: Context) -> NodeList:
         return NodeList((super().ddl(ctx), SQL("AUTOINCREMENT")))
 
 
 class UtcField(_DateTimeField):
-    """A moment: aware UTC in Python, naive UTC in the file."""
+    """A timestamp: aware UTC in Python, naive UTC in the file."""
 
     def db_value(self, value: datetime | None) -> str | None:
         if value is None:
@@ -134,8 +133,8 @@ class UtcField(_DateTimeField):
     def python_value(self, value: Any) -> datetime | None:
         if value is None:
             return None
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+        timestamp = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        return timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp
 
 
 class JsonField(_TextField):
@@ -149,7 +148,7 @@ class JsonField(_TextField):
 
 
 class Table(Model):
-    """Every table: its own number, never reused."""
+    """The base of every table: a row number that is never reused."""
 
     id = AutoIdField()
 
@@ -159,7 +158,7 @@ class Table(Model):
 
 
 class Owned(Table):
-    """A table whose rows say who made them, and by what way (`provenance.Origin`)."""
+    """A table whose rows have an origin: who created them, and via what (`access.actors.Origin`)."""
 
     origin_type = CharField(default="system")
     origin_id = CharField(default="")

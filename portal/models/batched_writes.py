@@ -1,4 +1,4 @@
-"""Writes of many rows in pieces, each short enough that a C-STORE hardly waits for it."""
+"""Writes of many rows in batches, each short enough that a C-STORE hardly waits for it."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -8,21 +8,21 @@ from typing import Any, TypeVar
 from portal.models import Table, writing
 
 TARGET_SECONDS = 0.025
-"""Seconds that one write is to take; ten times as long would be too much for who waits."""
+"""Seconds that one write should take; ten times as long would delay other writers too much."""
 FIRST_BATCH_SIZE, MIN_BATCH_SIZE, MAX_BATCH_SIZE = 250, 25, 4000
 
 T = TypeVar("T")
 
 
 class BatchWriter:
-    """How many rows a write may have: more where the last ones were quick, fewer at once where one was slow."""
+    """Writes batches of rows: larger ones after quick writes, smaller ones at once after a slow write."""
 
     def __init__(self) -> None:
         self.rows = FIRST_BATCH_SIZE
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """One write of that many rows; measured from when it has the lock until it is durable."""
+        """A write block for one batch; its time counts from the lock until it is durable."""
         begun = time.monotonic()
         with writing():
             begun = time.monotonic()
@@ -31,7 +31,7 @@ class BatchWriter:
         self.rows = max(MIN_BATCH_SIZE, min(MAX_BATCH_SIZE, int(self.rows * min(TARGET_SECONDS / took, 2))))
 
     def chunks(self, rows: Iterable[T]) -> Iterator[list[T]]:
-        """The rows in lists, each as long as a write may be when it begins."""
+        """The rows in batches of the size that is current at the start of each."""
         chunk: list[T] = []
         for row in rows:
             chunk.append(row)
@@ -48,17 +48,17 @@ def delete(table: type[Table], condition: Any, *, check: Callable[[], None]) -> 
 
 
 def update(table: type[Table], condition: Any, *, check: Callable[[], None], **columns: Any) -> None:
-    """Change the rows that meet a condition, which none may meet any more afterwards."""
+    """Change the rows that meet a condition, which the change must make untrue."""
     _repeat(table, condition, lambda some: table.update(**columns).where(table.id.in_(some)), check)
 
 
 def _repeat(table: type[Table], condition: Any, change: Callable[[Any], Any], check: Callable[[], None]) -> None:
-    spell = BatchWriter()
+    writer = BatchWriter()
     while True:
         check()
-        with spell.writing():
-            some = table.select(table.id).where(condition).limit(spell.rows)
+        with writer.writing():
+            some = table.select(table.id).where(condition).limit(writer.rows)
             changed = change(some).execute()
         if not changed:
             return
-        time.sleep(TARGET_SECONDS)  # for who waits for the lock: SQLite looks only now and then whether it is free
+        time.sleep(TARGET_SECONDS)  # for other writers: SQLite polls the lock only now and then

@@ -1,6 +1,6 @@
 """Statements of the hot path: built by Peewee once, and kept as text.
 
-Peewee takes longer to build a statement than SQLite to run it, and a C-STORE runs twenty.
+Peewee needs more time to build a statement than SQLite to run it, and a C-STORE runs twenty.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,29 +12,29 @@ from portal.models.base import database
 
 _TEXT = "\x00value "
 _NUMBER = -9_000_000_000_000_000_000
-_MOST = 100
+_MAX_PLACES = 100
 
 
 def text(place: int) -> str:
-    """Stands, where a query is built, for a text that each run brings along as its value number `place`."""
+    """A placeholder in a query for a text: value number `place` of each run."""
     return f"{_TEXT}{place}"
 
 
 def number(place: int) -> int:
-    """The same for a whole number, such as a row's."""
+    """The same for an integer, such as a row number."""
     return _NUMBER + place
 
 
 class Statement:
-    """A query with `text(0)`, `number(1)`, … in the places of its values; it is built at its first run.
+    """A query with the placeholders `text(0)`, `number(1)`, … for its values; built at its first run.
 
-    Values go to the database as they are, so they are only for columns that hold texts and whole numbers.
+    Values go to the database unconverted, so only columns of texts and integers can be compared with them.
     """
 
     def __init__(self, build: Callable[[], Any]) -> None:
         self._build = build
         self._built: tuple[str, list[Any]] | None = None
-        """The text with its parameters, set as one: threads of a process share the statement from its first run."""
+        """SQL and parameters, assigned at once because threads share the statement."""
 
     def rows(self, *values: Any) -> list[tuple[Any, ...]]:
         return list(self._execute(values).fetchall())
@@ -49,7 +49,7 @@ class Statement:
     def _execute(self, values: Sequence[Any]) -> Any:
         if self._built is None:
             sql, parameters = self._build().sql()
-            self._built = sql, [_place(parameter) for parameter in parameters]
+            self._built = sql, [_place_of(parameter) for parameter in parameters]
         sql, parameters = self._built
         bound = [values[each.number] if isinstance(each, _Place) else each for each in parameters]
         return database.execute_sql(sql, bound)
@@ -60,21 +60,21 @@ class _Place:
         self.number = number
 
 
-def _place(parameter: Any) -> Any:
-    """The place that a parameter stands for, or the parameter itself: a constant of the query."""
+def _place_of(parameter: Any) -> Any:
+    """The place of a placeholder, or the parameter itself: a constant of the query."""
     if isinstance(parameter, str) and parameter.startswith(_TEXT):
         return _Place(int(parameter.removeprefix(_TEXT)))
-    if isinstance(parameter, int) and _NUMBER <= parameter < _NUMBER + _MOST:
+    if isinstance(parameter, int) and _NUMBER <= parameter < _NUMBER + _MAX_PLACES:
         return _Place(parameter - _NUMBER)
     return parameter
 
 
 def raw_rows(query: Any) -> list[tuple[Any, ...]]:
-    """The rows of a query as the database has them: for many thousands, of which Peewee would make each its own way."""
+    """The rows of a query unconverted: for many thousands, each of which Peewee would convert column by column."""
     return list(database.execute(query).fetchall())
 
 
 def is_one_of(column: Any, numbers: Iterable[int]) -> NodeList:
-    """Whether a column is one of many row numbers, which stand in the statement itself: that is six times as quick."""
+    """Whether a column is one of many row numbers, written into the SQL itself, which is six times as fast."""
     listed = ", ".join(str(int(number)) for number in numbers)
     return NodeList((column, SQL(f"IN ({listed})")))

@@ -1,4 +1,4 @@
-"""What a key attribute asks of a column, and how that is said in SQL."""
+"""The conditions of key attributes on columns, and their SQL."""
 
 import functools
 import json
@@ -10,34 +10,34 @@ from typing import Any, cast
 from peewee import OP, SQL, Expression, Field, IntegerField, fn
 
 HIGHEST_CHARACTER = chr(0x10FFFF)
-"""Sorts after every letter, so that `prefix ≤ text < prefix + HIGHEST` means: begins with the prefix."""
+"""Sorts after every character, so `prefix ≤ text < prefix + HIGHEST_CHARACTER` means: begins with the prefix."""
 _WILD = re.compile(r"[*?]")
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """Equal to one of these; to none of no values."""
+    """Equal to one of these; without values never."""
 
     values: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Like:
-    """A pattern in which `*` and `?` are wild and every other sign stands for itself; upper and lower case differ."""
+    """A pattern with the wildcards `*` and `?`; case-sensitive."""
 
     pattern: str
 
 
 @dataclass(frozen=True)
 class Number:
-    """Equal as a number: 7, 07 and +7 are one."""
+    """Equal as a number: 7, 07 and +7 are the same."""
 
     value: int
 
 
 @dataclass(frozen=True)
 class Dates:
-    """From one day to another, both included; a side that is empty is open. Never an empty value."""
+    """From one day to another, both included; an empty bound is open. An empty value never matches."""
 
     first: str
     last: str
@@ -45,9 +45,9 @@ class Dates:
 
 @dataclass(frozen=True)
 class Times:
-    """From one time of the day to another, both included; a side that is empty is open. Never an empty value.
+    """From one time of day to another, both included; an empty bound is open. An empty value never matches.
 
-    What the last time leaves open counts in full: until 0930 includes 09:30:59.
+    Missing components of the last time include all values: until 0930 includes 09:30:59.
     """
 
     first: str
@@ -56,14 +56,14 @@ class Times:
 
 @dataclass(frozen=True)
 class Time:
-    """The same time of the day, however exactly it is written: 2230 is 223000 and 22:30:00."""
+    """The same time of day, whatever its precision: 2230 is 223000 and 22:30:00."""
 
     value: str
 
 
 @dataclass(frozen=True)
 class PersonName:
-    """A person's name by component group, on a folded column. None asks nothing of that group.
+    """A person's name by component group, on a case-folded column. None leaves that group unconstrained.
 
     `anywhere`: the one pattern may match any of the groups.
     """
@@ -112,25 +112,25 @@ def all_of(expressions: list[Any]) -> Expression:
 
 
 def one_of(field: "Field[Any]", values: tuple[str, ...]) -> Expression:
-    """One value as itself; a list as one parameter, for it may be longer than the database takes parameters."""
+    """A list is passed as one parameter: it may exceed the number of parameters that the database accepts."""
     if len(values) == 1:
         return Expression(field, OP.EQ, values[0])
     return Expression(field, OP.IN, SQL("(SELECT value FROM json_each(?))", [json.dumps(values)]))
 
 
 def _like(text: Any, pattern: str) -> Expression:
-    # SQLite's GLOB has the standard's own wild cards, and `[` besides.
+    # SQLite's GLOB has the wildcards of the standard, and `[` besides.
     return Expression(text, "GLOB", pattern.replace("[", "[[]"))
 
 
 def _starts(field: "Field[Any]", pattern: str) -> list[Any]:
-    """What an index can find: the letters that the pattern begins with, if it does."""
+    """The condition that an index can answer: the literal prefix of the pattern, if it has one."""
     prefix = literal_prefix(pattern)
     return [field >= prefix, field < prefix + HIGHEST_CHARACTER] if prefix else []
 
 
 def literal_prefix(pattern: str) -> str:
-    """The letters before the first wild card."""
+    """The characters before the first wildcard."""
     return _WILD.split(pattern)[0]
 
 
@@ -154,7 +154,7 @@ def _digits(field: "Field[Any]") -> Any:
 
 
 def _canonical(field: "Field[Any]") -> Any:
-    """A time as a fraction of the day: equal, earlier and later are then plain comparisons of text."""
+    """A time without trailing zeros, so that comparing texts compares times."""
     return fn.RTRIM(_digits(field), "0")
 
 
@@ -163,7 +163,7 @@ def _significant(time: str) -> str:
 
 
 def _group(field: "Field[Any]", number: int) -> Any:
-    """One component group of a name; empty where there is none."""
+    """One component group of a name; empty where it is missing."""
     rest: Any = field
     for _ in range(number):
         rest = fn.SUBSTR(rest, fn.INSTR(Expression(rest, OP.CONCAT, "="), "=") + 1)
@@ -171,11 +171,11 @@ def _group(field: "Field[Any]", number: int) -> Any:
 
 
 def _alternatives(pattern: str) -> list[str]:
-    """The pattern, and what it is without what may be empty in it, the shortest last: `Doe^*` matches `Doe` too."""
-    found = [pattern]
-    while found[-1].endswith("^*"):
-        found.append(found[-1].removesuffix("^*"))
-    return found
+    """The pattern, and its forms without optional empty components, the shortest last: `Doe^*` matches `Doe` too."""
+    patterns = [pattern]
+    while patterns[-1].endswith("^*"):
+        patterns.append(patterns[-1].removesuffix("^*"))
+    return patterns
 
 
 def _in_group(field: "Field[Any]", number: int, pattern: str) -> Expression:
@@ -184,12 +184,12 @@ def _in_group(field: "Field[Any]", number: int, pattern: str) -> Expression:
 
 
 def _groups(field: "Field[Any]", groups: tuple[str | None, ...]) -> Expression:
-    """Each pattern on its own group; a pattern asks that there be something in it."""
-    asked = [(number, pattern) for number, pattern in enumerate(groups) if pattern]
-    found = [(_group(field, number) != "") & _in_group(field, number, pattern) for number, pattern in asked]
+    """Each pattern on its own group, which must not be empty."""
+    patterns = [(number, pattern) for number, pattern in enumerate(groups) if pattern]
+    expressions = [(_group(field, number) != "") & _in_group(field, number, pattern) for number, pattern in patterns]
     if groups[0]:
-        found += _starts(field, _alternatives(groups[0])[-1])
-    return all_of(found)
+        expressions += _starts(field, _alternatives(groups[0])[-1])
+    return all_of(expressions)
 
 
 def _anywhere(field: "Field[Any]", pattern: str) -> Expression:
@@ -199,5 +199,5 @@ def _anywhere(field: "Field[Any]", pattern: str) -> Expression:
 
 
 def has_groups(field: "Field[Any]") -> Expression:
-    """Whether a name has more than the alphabetic group: said as the index `study_name_groups` has it."""
+    """Whether a name has more than the alphabetic group: the same expression as in the index `study_name_groups`."""
     return Expression(fn.INSTR(field, SQL("'='")), OP.GT, SQL("0"))

@@ -1,4 +1,4 @@
-"""What an error of the database means for who called: busy, full, or damaged."""
+"""Classifies errors of the database for the caller: busy, full, or damaged."""
 
 import errno
 import logging
@@ -16,16 +16,16 @@ from portal.models.base import database
 log = logging.getLogger(__name__)
 
 MIN_FREE_BYTES = 1 << 20
-"""Bytes; with less free on its disk, an I/O error of SQLite is taken for a full disk."""
+"""With less free space on its disk, an I/O error of SQLite counts as a full disk."""
 
 
 def is_busy(error: BaseException) -> bool:
-    """Whether another connection held the database for longer than a statement waits: the same call may work later."""
+    """Whether another connection locked the database for longer than a statement waits: a retry may succeed."""
     return sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether a write failed since the disk has no room; SQLite calls that an I/O error where it maps its index."""
+    """Whether a write failed because the disk is full; for its mapped index SQLite reports that as an I/O error."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     code = sqlite_code(error)
@@ -33,28 +33,28 @@ def is_full(error: BaseException) -> bool:
 
 
 def is_damaged(error: BaseException) -> bool:
-    """Whether the database file itself cannot be read as one."""
+    """Whether the database file is corrupt."""
     return sqlite_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @contextmanager
 def skip_if_disk_full(what: str) -> Iterator[None]:
-    """Where the disk is full, the write in this block is left out, so that what it tells of goes on.
+    """Where the disk is full, the write in this block is skipped with a warning, and the caller goes on.
 
-    For notes alone: that somebody signed in, that a peer called. Nothing that was acknowledged is written this way.
+    For secondary records only, such as a sign-in or a call of a peer; never for what is acknowledged.
     """
     try:
         yield
     except PeeweeException as error:
         if not is_full(error):
             raise
-        log.warning("%s could not be written down, since the disk is full: %s", what, error)
+        log.warning("%s could not be recorded, because the disk is full: %s", what, error)
 
 
 def sqlite_code(error: BaseException) -> int:
-    """SQLite's code of an error, without the extended part; 0 for what is none of SQLite's."""
+    """SQLite's primary code of an error; 0 for an error that is not from SQLite."""
     cause: Any = error
-    while isinstance(cause, PeeweeException):  # Peewee wraps what it has wrapped
+    while isinstance(cause, PeeweeException):  # Peewee wraps more than once
         cause = getattr(cause, "orig", None)
     return int(getattr(cause, "sqlite_errorcode", 0)) & 0xFF
 

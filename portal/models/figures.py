@@ -1,4 +1,4 @@
-"""Figures that are kept over time, or counted before a page asks for them."""
+"""Figures that are recorded over time, or counted before a page needs them."""
 
 from peewee import CharField, ForeignKeyField, IntegerField
 
@@ -7,7 +7,7 @@ from portal.models.interfaces import Peer
 
 
 class DiskDay(Table):
-    """How the archive's disk stood on one day, as it was last looked at; sizes in bytes."""
+    """The usage of the archive's disk on one day, when it was last measured; sizes in bytes."""
 
     day = CharField(unique=True)
     """2026-11-24, by UTC."""
@@ -15,10 +15,10 @@ class DiskDay(Table):
     total = IntegerField()
     free = IntegerField()
     segments = IntegerField()
-    """What the archive's segments take."""
+    """Bytes of the archive's segments."""
     database = IntegerField()
     rest = IntegerField()
-    """What else lies in the data folder on that disk."""
+    """Bytes of everything else in the data folder on that disk."""
 
     @property
     def used(self) -> int:
@@ -26,10 +26,10 @@ class DiskDay(Table):
 
 
 class Hourly(Table):
-    """How often a thing happened in one hour, where no row of its own says when."""
+    """The number of events of one kind in one hour, for events without rows of their own."""
 
     kind = CharField()
-    """refused (callers) | exported (objects that arrived whole)."""
+    """refused (callers) | exported (verified objects)."""
     hour = UtcField()
     number = IntegerField(default=0)
     bytes = IntegerField(default=0)
@@ -39,10 +39,10 @@ class Hourly(Table):
 
 
 class AssociationDay(Table):
-    """What the associations of one day came to, whose own rows have been dropped by their age."""
+    """The sums of one day's associations whose own rows were deleted by their age."""
 
     day = CharField()
-    """2026-11-24, by UTC: when they began."""
+    """2026-11-24, by UTC, of their beginnings."""
     peer = ForeignKeyField(Peer, null=True, backref="+", on_delete="SET NULL")
     peer_id: int | None
     role = CharField()
@@ -51,15 +51,15 @@ class AssociationDay(Table):
     failures = IntegerField(default=0)
     """Operations that failed."""
     stored = IntegerField(default=0)
-    """Objects that were sent or taken, by C-STORE."""
+    """Objects sent or received by C-STORE."""
     bytes = IntegerField(default=0)
 
     class Meta:
-        indexes = ((("day", "peer", "role", "outcome"), False),)  # not unique: a peer that is removed leaves its days
+        indexes = ((("day", "peer", "role", "outcome"), False),)  # not unique: the days of a removed peer stay
 
 
 class Total(Table):
-    """How many rows of one kind a large site has, as they were counted last."""
+    """The number of rows of one kind on a large site, when they were last counted."""
 
     name = CharField(unique=True)
     """studies | instances | files."""

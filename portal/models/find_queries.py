@@ -1,4 +1,4 @@
-"""The statements behind find: pages of rows by key, so that no cursor is held while a network is slow."""
+"""The queries of find: pages of rows by key, so that no cursor is open while a network is slow."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ After = tuple[Any, ...] | None
 
 
 def studies(selection: Selection, columns: Columns, after: After) -> list[Row]:
-    """A page of studies, in the order of the index that finds them."""
+    """A page of studies, in the order of the index that the search uses."""
     order = _study_order(selection)
     query = Study.select(Study.id, *order, *_chosen(columns, selection))
     return page(query.where(matching(selection)), order, after)
@@ -35,9 +35,9 @@ def instances(selection: Selection, columns: Columns, after: After) -> list[Row]
 
 
 def patients(selection: Selection, after: After) -> list[Row]:
-    """A page of patients who have an ID, each with the number of the newest of their matching studies.
+    """A page of patients with a Patient ID, each with the number of the newest matching study.
 
-    A patient is one Patient ID of one issuer: the same number of two hospitals is two people.
+    A patient is one Patient ID of one issuer: the same number at two hospitals means two people.
     """
     order: tuple[Any, ...] = (Study.patient_id, Study.issuer)
     if selection.wanted:
@@ -47,7 +47,7 @@ def patients(selection: Selection, after: After) -> list[Row]:
 
 
 def unidentified(selection: Selection, after: After) -> list[Row]:
-    """A page of studies without a Patient ID: each is a patient of its own, for nothing says that two are one."""
+    """A page of studies without a Patient ID: each counts as a patient, because nothing identifies two as the same."""
     number: Any = _unordered(Study.id) if selection.wanted else Study.id
     patient_id: Any = _unordered(Study.patient_id) if selection.wanted else Study.patient_id
     query = Study.select(Study.id, number).where(matching(selection), Expression(patient_id, OP.EQ, ""))
@@ -61,7 +61,7 @@ def studies_by_id(selection: Selection, columns: Columns, ids: Sequence[int]) ->
 
 
 def headers(table: TableName, ids: Sequence[int]) -> dict[int, bytes]:
-    """The stored headers of some studies; of some series; for instances, those of their series."""
+    """The stored headers of studies or series; for instances, those of their series."""
     model: Any = TABLES[table]
     query = model.select(model.id, (Series if table == "instance" else model).header)
     if table == "instance":
@@ -71,7 +71,7 @@ def headers(table: TableName, ids: Sequence[int]) -> dict[int, bytes]:
 
 
 def _study_order(selection: Selection) -> tuple[Any, ...]:
-    """By what is searched for as a range, for an index gives these rows in that order; else by number."""
+    """By the column that is searched as a range, as an index returns these rows in that order; else by number."""
     for _, name, condition in selection.wanted:
         if name == "date" and isinstance(condition, Dates):
             return (Study.date, Study.id)
@@ -82,7 +82,7 @@ def _study_order(selection: Selection) -> tuple[Any, ...]:
 
 
 def _unordered(field: Any) -> NodeList:
-    """A column to sort by, so said that SQLite looks for the few rows first instead of reading all in this order."""
+    """A sort column marked so that SQLite finds the few rows first, instead of reading all in this order."""
     return NodeList((SQL("+"), field), glue="")
 
 
@@ -103,7 +103,7 @@ def _column(table: TableName, name: str, selection: Selection) -> Any:
 
 
 def _of_patient(selection: Selection, count: Any) -> Any:
-    """A count over all studies of the row's patient that are visible."""
+    """A count over all visible studies of the row's patient."""
     each: Any = Study.alias("each")
     same = all_of([each.patient_id == Study.patient_id, each.issuer == Study.issuer, each.patient_id != ""])
     return each.select(count(each)).where(same | (each.id == Study.id), visible(each, selection.projects))

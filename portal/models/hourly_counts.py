@@ -1,4 +1,4 @@
-"""What is counted by the hour as it happens: refused callers, and what exports bring."""
+"""Counts by the hour: refused callers, and exported objects."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -9,13 +9,13 @@ Kind = Literal["refused", "exported"]
 
 
 def add(kind: Kind, number: int = 1, size: int = 0) -> None:
-    """Add to this hour, inside the write block of what happened."""
-    raised: dict[Any, Any] = {Hourly.number: Hourly.number + number, Hourly.bytes: Hourly.bytes + size}
+    """Add to the current hour, in the write block of the event."""
+    increased: dict[Any, Any] = {Hourly.number: Hourly.number + number, Hourly.bytes: Hourly.bytes + size}
     Hourly.insert(kind=kind, hour=start_of_hour(now()), number=number, bytes=size).on_conflict(
-        conflict_target=[Hourly.kind, Hourly.hour], update=raised
+        conflict_target=[Hourly.kind, Hourly.hour], update=increased
     ).execute()
 
 
-def start_of_hour(moment: datetime) -> datetime:
-    """The first moment of its hour."""
-    return moment.replace(minute=0, second=0, microsecond=0)
+def start_of_hour(time: datetime) -> datetime:
+    """The beginning of the hour that contains this time."""
+    return time.replace(minute=0, second=0, microsecond=0)

@@ -1,4 +1,4 @@
-"""The DICOM index: what the objects themselves say. Never edited by hand; `portal reindex` makes it anew."""
+"""The DICOM index: attributes of the objects. Never edited; `portal reindex` rebuilds it."""
 
 from typing import Any
 
@@ -38,11 +38,11 @@ class Study(Table):
     n_series = IntegerField(default=0)
     n_instances = IntegerField(default=0)
     source = IntegerField(null=True)
-    """Number of the file that this row was taken from; no foreign key, whose index each arrival would have to keep."""
+    """Number of the file from which this row is taken. No foreign key: each arrival would have to update its index."""
     next_source = IntegerField(null=True)
-    """Number of the file that it is to be taken from soon (`descriptions.refresh`); 0 for any that is shown."""
+    """Number of the file from which it will be taken soon (`descriptions.refresh`); 0 for any current one."""
     header = BlobField(null=True)
-    """Elements of that object, Explicit VR Little Endian, without large values: for return keys only."""
+    """Elements of that object in Explicit VR Little Endian, without large values, for return keys."""
 
     class Meta:
         indexes = (
@@ -53,7 +53,7 @@ class Study(Table):
 
 
 Study.add_index(SQL("CREATE INDEX IF NOT EXISTS study_name_groups ON study (INSTR(patient_name_folded, '='))"))
-for _column in ("patient_id", "accession"):  # as people type them into the search box; DIMSE matches by the exact one
+for _column in ("patient_id", "accession"):  # for the search box; DIMSE matches exactly
     Study.add_index(SQL(f"CREATE INDEX IF NOT EXISTS study_{_column}_typed ON study ({_column} COLLATE NOCASE)"))
 
 
@@ -71,9 +71,9 @@ class Series(Table):
     time = CharField(default="")
     n_instances = IntegerField(default=0)
     source = IntegerField(null=True)
-    """Number of the file that this row was taken from; no foreign key, whose index each arrival would have to keep."""
+    """Number of the file from which this row is taken. No foreign key: each arrival would have to update its index."""
     next_source = IntegerField(null=True)
-    """Number of the file that it is to be taken from soon (`descriptions.refresh`); 0 for any that is shown."""
+    """Number of the file from which it will be taken soon (`descriptions.refresh`); 0 for any current one."""
     header = BlobField(null=True)
 
     class Meta:
@@ -81,7 +81,7 @@ class Series(Table):
 
 
 def needs_refresh(table: type[Study] | type[Series]) -> tuple[Any, ...]:
-    """Conditions on the rows of which something is shown that they do not say; as the partial index has them."""
+    """The conditions for rows that have to be taken from another file; the same as in the partial index."""
     return table.next_source.is_null(False), table.n_instances > SQL("0")
 
 
@@ -98,7 +98,7 @@ class Instance(Table):
     file = ForeignKeyField(File, backref="instances")
     file_id: int
     member = CharField(default="")
-    """Name within a zip; empty where the file is the object itself."""
+    """Name within a ZIP file; empty where the file is the object itself."""
     sop_uid = CharField()
     sop_class = CharField()
     transfer_syntax = CharField()
@@ -124,7 +124,7 @@ Instance.add_index(
 
 
 class Conflict(Table):
-    """Bytes that we hold and show to no peer until an admin decides (design decision 3)."""
+    """An object in conflict, hidden from peers until an admin decides (docs/decisions/0010)."""
 
     file = ForeignKeyField(File, unique=True, backref="+", on_delete="CASCADE")
     file_id: int
@@ -132,10 +132,10 @@ class Conflict(Table):
     project_id: int
     sop_uid = CharField()
     kind = CharField()
-    """content | patient | study | class: what differs."""
+    """What differs: content | patient | study | class."""
     message = TextField()
     differs = TextField(default="")
-    """Keywords of elements that differ, where the two were compared."""
+    """Keywords of the differing elements, where the objects were compared."""
     choice = CharField(default="open", index=True)
     """open | keep | replace | separate."""
 
@@ -144,11 +144,11 @@ class Conflict(Table):
 
 
 class Decision(Table):
-    """Each choice of an admin, in its order; the last one of a conflict is the one that holds."""
+    """The choices of admins in their order; the last one of a conflict applies."""
 
     conflict = ForeignKeyField(Conflict, backref="decisions", on_delete="CASCADE")
     conflict_id: int
     choice = CharField()
     rival = ForeignKeyField(File, null=True, backref="+", on_delete="SET NULL")
     rival_id: int | None
-    """The file that gave way to this one, where the choice was replace."""
+    """The file that was replaced, where the choice was replace."""

@@ -1,4 +1,4 @@
-"""Whether a database file is whole, asked before anything else reads it."""
+"""Checks a database file before anything else reads it."""
 
 import sqlite3
 import time
@@ -10,14 +10,14 @@ from peewee import DatabaseError, OperationalError, SqliteDatabase
 from portal.models.failures import sqlite_code
 
 INSTRUCTIONS_PER_CHECK = 20_000
-"""Instructions of SQLite between two looks at the clock."""
+"""Instructions of SQLite between two checks of the deadline."""
 BUSY_SECONDS = 5
 
 
 def find_damage(path: Path, *, seconds: float) -> str:
-    """What SQLite finds wrong with the file; empty where it finds nothing, or has not within so many seconds.
+    """The damage that SQLite finds in the file; empty where it finds none within `seconds`.
 
-    Raises OperationalError where the file cannot be read at all: that says nothing about what is in it.
+    Raises OperationalError where the file cannot be read at all, which says nothing about its content.
     """
     deadline = time.monotonic() + seconds
     file: Any = SqliteDatabase(str(path), timeout=BUSY_SECONDS)
@@ -35,7 +35,7 @@ def find_damage(path: Path, *, seconds: float) -> str:
 
 
 def has_tables(path: Path) -> bool:
-    """Whether the file holds any table; one that is too damaged to tell has held some."""
+    """Whether the file has any table; a file too damaged to tell counts as having some."""
     file: Any = SqliteDatabase(str(path), timeout=BUSY_SECONDS)
     try:
         with file.connection_context():

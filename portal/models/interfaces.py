@@ -1,4 +1,4 @@
-"""What the three tabs of Interfaces are about, and the associations that peers have with us."""
+"""Peers, refused callers, associations, and external storages."""
 
 from peewee import BooleanField, CharField, ForeignKeyField, IntegerField, TextField
 
@@ -10,32 +10,32 @@ class Peer(Owned):
     label = CharField(unique=True)
     ae_title = CharField(index=True)
     our_ae_title = CharField(default="")
-    """What we call ourselves towards it; empty: the site's title."""
+    """Our calling AE title for this peer; empty: that of the site."""
     host = CharField(default="")
     port = IntegerField(null=True)
     addresses = JsonField(default=list)
-    """CIDR ranges that it may call from; empty: any."""
+    """CIDR ranges from which it may call; empty: any."""
     tls = BooleanField(default=False)
     services = JsonField(default=list)
     """Some of echo, store, find, move, get, commit."""
     store_to = ForeignKeyField(Project, null=True, backref="+", on_delete="SET NULL")
     store_to_id: int | None
     moves_to = JsonField(default=list)
-    """Ids of peers it may name as move destination; `["any"]` for all. Itself is always among them."""
+    """Ids of its move destinations; `["any"]` for all peers. The peer itself is always one."""
     limits = JsonField(default=dict)
     enabled = BooleanField(default=True)
     last_seen = UtcField(null=True, index=True)
-    """When it called us last."""
+    """When it last called us."""
     last_answered = UtcField(null=True, index=True)
-    """When it took a call of ours last."""
+    """When it last accepted a call of ours."""
     state = CharField(default="unknown")
-    """unknown | ok | failed: how our last call to it ended."""
+    """The result of our last call: unknown | ok | failed."""
     since = UtcField(null=True)
     message = TextField(default="")
 
 
 class Caller(Table):
-    """A refused caller: one row for each title, address, called title and reason."""
+    """A refused caller: one row for each calling title, address, called title and reason."""
 
     calling = CharField()
     called = CharField()
@@ -49,9 +49,9 @@ class Caller(Table):
     decision = CharField(default="")
     """Empty, `ignored` or `registered`."""
     wanted = JsonField(default=list)
-    """The services that it has asked for so far, by the SOP Classes that it proposed."""
+    """The services that it has requested so far, by the SOP Classes of its proposals."""
     resolved = UtcField(null=True)
-    """When it was let in after it had been refused; empty again once it is refused again."""
+    """When it was accepted after a refusal; empty again after the next refusal."""
 
     class Meta:
         indexes = ((("calling", "called", "address", "reason"), True),)
@@ -61,13 +61,13 @@ class Association(Table):
     peer = ForeignKeyField(Peer, null=True, backref="associations", on_delete="SET NULL", index=False)
     peer_id: int | None
     role = CharField()
-    """acceptor: it called us. requestor: we called it."""
+    """Our role. acceptor: it called us. requestor: we called it."""
     calling = CharField()
     called = CharField()
     address = CharField()
     tls = BooleanField(default=False)
     process = CharField(default="")
-    """Host and process id of ours that holds it: after its death the row reads *lost*."""
+    """Host and id of our process: when that has died, the association is *lost*."""
     started = UtcField(default=now)
     seen = UtcField(default=now)
     ended = UtcField(null=True)
@@ -76,13 +76,13 @@ class Association(Table):
     message = TextField(default="")
     contexts = JsonField(default=list)
     counts = JsonField(default=dict)
-    """Operation → {done, failed}; `store` also has each of stored, same, reencoded, alternate, conflict, refused."""
+    """Operation → {done, failed}; `store` also has stored, same, reencoded, alternate, conflict, refused."""
     failures = IntegerField(default=0)
-    """Operations that failed, of all kinds: the sum in `counts`, where an index has it."""
+    """Failed operations of all kinds: the sum of those in `counts`, for an index."""
     bytes = IntegerField(default=0)
 
     class Meta:
-        # By hour, of one peer and of all, from the index alone.
+        # Covering indexes for the counts by hour, of one peer and of all.
         indexes = (
             (("peer", "started", "outcome", "failures"), False),
             (("started", "outcome", "failures"), False),
@@ -93,14 +93,14 @@ class Storage(Owned):
     label = CharField(unique=True)
     provider = CharField()
     config = JsonField(default=dict)
-    """path, bucket, endpoint, region, access_key …: what may be shown. Secrets are sealed in `secret`."""
+    """path, bucket, endpoint, region, access_key …: what may be displayed. Secrets are sealed in `secret`."""
     prefix = CharField(default="")
     prefix_locked = BooleanField(default=False)
     mode = CharField(default="export")
     visible = CharField(default="site")
     """site | group:CODE | project:CODE/LABEL."""
     threads = IntegerField(default=0)
-    """Objects that it gets at once; 0 for as many as the site's settings say."""
+    """Concurrent transfers; 0 for the number in the site's settings."""
     state = CharField(default="untested")
     """untested | ok | degraded | failed."""
     since = UtcField(null=True)
@@ -108,6 +108,6 @@ class Storage(Owned):
     tested = UtcField(null=True)
     """When the last test ended."""
     create_only = BooleanField(null=True)
-    """Whether the store itself refuses to write over an object, as the last test found."""
+    """Whether, by the last test, the store itself refuses to overwrite an object."""
     mount = TextField(default="")
-    """Where the disk of its folder was mounted, as a test found: without it nothing is read or written there."""
+    """The mount point of its folder's disk, found by a test: while it is missing, nothing is read or written."""

@@ -1,4 +1,4 @@
-"""Who may do what: users, devices with their keys, and grants."""
+"""Users, devices, API keys, and grants."""
 
 from peewee import SQL, BlobField, BooleanField, CharField, ForeignKeyField, IntegerField, TextField
 
@@ -12,9 +12,9 @@ class User(Table):
     is_admin = BooleanField(default=False)
     disabled = BooleanField(default=False)
     session_epoch = IntegerField(default=0)
-    """Counted up when the password changes or the account is disabled: older sessions end."""
+    """Increased when the password changes or the account is disabled: older sessions end."""
     time_zone = CharField(default="")
-    """In which this user reads times; empty: the site's."""
+    """For the times on this user's pages; empty: that of the site."""
     created = UtcField(default=now)
     last_seen = UtcField(null=True)
 
@@ -24,7 +24,7 @@ class Device(Owned):
     type = CharField(null=True)
     version = CharField(null=True)
     interval = IntegerField(null=True)
-    """Seconds between two reports; a longer silence reads *missing*."""
+    """Seconds between two reports; after a longer silence the device is *missing*."""
     errors = JsonField(default=list)
     info = JsonField(default=dict)
     sponsor = ForeignKeyField(User, null=True, backref="+")
@@ -35,17 +35,17 @@ class Device(Owned):
 
 
 class DeviceHour(Table):
-    """The requests of one device in one hour, for thirty days (`uses`)."""
+    """The requests of one device in one hour, for thirty days (`device_usage`)."""
 
     device = ForeignKeyField(Device, backref="+", on_delete="CASCADE", index=False)
     device_id: int
     hour = UtcField(index=True)
-    """Its first moment."""
+    """Its beginning."""
     requests = IntegerField()
     failures = IntegerField()
-    """Those among them that were answered with 400 or more."""
+    """Requests with a status of 400 or more."""
     bytes = IntegerField()
-    """Bodies of the requests that were answered well."""
+    """Bytes of the bodies of successful requests."""
 
     class Meta:
         indexes = ((("device", "hour"), True),)
@@ -72,7 +72,7 @@ class ApiKey(Table):
 
 
 class Grant(Table):
-    """The one way to say "may see". No group and no project: the whole site."""
+    """The access of a user or a peer. Without group and project: to the whole site."""
 
     who_type = CharField()
     who_id = IntegerField()
@@ -81,7 +81,7 @@ class Grant(Table):
     project = ForeignKeyField(Project, null=True, backref="+", on_delete="CASCADE")
     project_id: int | None
     role = CharField(default="ro")
-    """ro: may read. rw: may read and store. store: may store, and sees nothing."""
+    """ro: read. rw: read and store. store: store only."""
 
     class Meta:
         table_name = "access_grant"

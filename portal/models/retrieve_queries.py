@@ -1,4 +1,4 @@
-"""The statements behind move and get: which series and instances are to be sent, and where their bytes lie."""
+"""The queries of move and get: which series and instances to send, and the place of their bytes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from portal.models.visibility import ROWS_PER_PAGE, Row, Selection, conditions, 
 
 @dataclass(frozen=True)
 class StoredInstance:
-    """Where the data set of an instance lies, and what it is."""
+    """The place of an instance's data set, and its SOP Class and encoding."""
 
     instance_id: int
     file_id: int
@@ -43,13 +43,13 @@ _STORED = (
 
 
 def stored_instances(ids: Sequence[int]) -> dict[int, StoredInstance]:
-    """Where some instances lie."""
+    """By number of the instance."""
     query: Any = Instance.select(*_STORED).join(File).join(Blob).where(Instance.id.in_(list(ids)))
     return {row[0]: StoredInstance(*row) for row in query.tuples()}
 
 
 def instances_of_files(file_ids: Sequence[int]) -> list[StoredInstance]:
-    """Where the instances lie that are some files of their own, not members of one."""
+    """The instances of some files, without those that are members of a ZIP file."""
     query: Any = Instance.select(*_STORED).join(File).join(Blob)
     return [
         StoredInstance(*row) for row in query.where(Instance.file.in_(list(file_ids)), Instance.member == "").tuples()
@@ -57,7 +57,7 @@ def instances_of_files(file_ids: Sequence[int]) -> list[StoredInstance]:
 
 
 def last_instance() -> int:
-    """The number of the newest instance: what comes later does not belong to what was counted before."""
+    """The number of the newest instance: later ones do not belong to what was counted before."""
     return int(Instance.select(fn.MAX(Instance.id)).scalar() or 0)
 
 
@@ -70,7 +70,7 @@ def count_by_class(selection: Selection, last: int) -> list[tuple[str, str, int]
 
 
 def series(selection: Selection, last: int, after: tuple[Any, ...] | None) -> list[Row]:
-    """A page of the series that have something to send, study by study."""
+    """A page of the series with instances to send, study by study."""
     order = (Study.id, Series.id)
     query: Any = Series.select(Series.id, *order).join(Study).where(matching(selection.of("study", "series")))
     if selection.of("instance").wanted:
@@ -79,8 +79,7 @@ def series(selection: Selection, last: int, after: tuple[Any, ...] | None) -> li
 
 
 def studies(selection: Selection, last: int) -> tuple[int, tuple[str, str, str] | None]:
-    """How many studies there are on the first page of the series, and what the first of them says: modalities,
-    description and Patient ID."""
+    """The number of studies on the first page of series, and modalities, description and Patient ID of the first."""
     ids = list(dict.fromkeys(row.key[0] for row in series(selection, last, None)))
     if not ids:
         return 0, None
@@ -91,7 +90,7 @@ def studies(selection: Selection, last: int) -> tuple[int, tuple[str, str, str] 
 def instances(
     selection: Selection, series_id: int, last: int, after: tuple[int, int] | None
 ) -> list[tuple[tuple[int, int], StoredInstance]]:
-    """A page of one series in the order of instance numbers, each with the key after which the next page begins."""
+    """A page of one series by instance number, each with the key after which the next page begins."""
     order = (Instance.number.cast("INTEGER"), Instance.id)
     query = _instances(selection, last, order[0], *_STORED).where(Instance.series == series_id).join(File).join(Blob)
     if after is not None:

@@ -11,14 +11,14 @@ class Setting(Table):
 
 
 class SiteKey(Table):
-    """Fingerprints of the key files that this database was used with; the newest row is that of the key in use."""
+    """Fingerprints of the key files of this database; the newest row is that of the key in use."""
 
     fingerprint = CharField()
     since = UtcField(default=now)
 
 
 class Audit(Table):
-    """One row an act, never changed; each holds the digest of the row before it."""
+    """One row for each event, never changed; each has the digest of the row before it."""
 
     at = UtcField(index=True)
     actor_type = CharField()

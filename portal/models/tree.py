@@ -1,4 +1,4 @@
-"""The tree: where a thing is kept and what people call it."""
+"""The tree: containers and files by their labels, and the blobs and segments with their bytes."""
 
 from peewee import SQL, BlobField, CharField, Check, ForeignKeyField, IntegerField
 
@@ -24,7 +24,7 @@ class Project(Owned):
 
 
 class Usage(Table):
-    """How much a project holds, as it was counted last: a large site is too much to be counted for a page."""
+    """The size of a project when it was last counted: a large site takes too long to count for a page."""
 
     project = ForeignKeyField(Project, unique=True, backref="+", on_delete="CASCADE")
     project_id: int
@@ -34,7 +34,7 @@ class Usage(Table):
 
 
 class Trash(Owned):
-    """Something that was put into the trash, by whom and when; what lies in it points here."""
+    """An item that was moved to the trash, by whom and when; everything in it refers to this row."""
 
     kind = CharField(constraints=[Check("kind IN ('file', 'acquisition', 'session', 'subject')")])
     target = IntegerField()
@@ -46,14 +46,14 @@ class Trash(Owned):
     size = IntegerField()
     """Bytes of the files."""
     job = IntegerField(null=True)
-    """Number of the job that throws or restores it, where it is too much for a request; no foreign key: jobs go."""
+    """Number of the job that moves or restores it, where it is too large for a request. No foreign key: jobs expire."""
     purging = UtcField(null=True)
-    """Since when it is being purged: it cannot be restored any more."""
+    """The start of its purge, after which it cannot be restored."""
 
 
 class Subject(Owned):
     trash = IntegerField(null=True)
-    """Number of the Trash row that it waits in; no foreign key, whose index each arrival would have to keep."""
+    """Number of its Trash row. No foreign key: each arrival would have to update its index."""
     project = ForeignKeyField(Project, backref="subjects")
     project_id: int
     label = CharField()
@@ -73,7 +73,7 @@ Subject.add_index(
         "WHERE trash IS NULL"
     )
 )
-"""To list and to find the subjects of a project as people sort and type, and to count them."""
+"""To list, search and count the subjects of a project."""
 
 
 class Session(Owned):
@@ -101,17 +101,17 @@ class Acquisition(Owned):
 
 
 class Blob(Table):
-    """One record of the archive: bytes as they were received, at a place in a segment."""
+    """One record of the archive: bytes as received, at an offset of a segment."""
 
     digest = CharField(index=True)
     """SHA-256 of all bytes, in hex."""
     dataset_digest = CharField(null=True)
-    """SHA-256 of the data set alone: what follows the file meta information (design decision 3)."""
+    """SHA-256 of the data set alone, which follows the file meta information."""
     dataset_offset = IntegerField(null=True)
-    """Where the data set begins, counted from the first byte of the record's content."""
+    """Offset of the data set in the record's content."""
     segment = CharField()
     offset = IntegerField()
-    """Where the content begins in the segment's file."""
+    """Offset of the content in the segment's file."""
     size = IntegerField()
 
     class Meta:
@@ -119,22 +119,22 @@ class Blob(Table):
 
 
 class Segment(Table):
-    """A closed segment of the archive that lies in the bucket, or is to be brought there."""
+    """A closed segment of the archive that is or will be replicated to the bucket."""
 
     name = CharField(unique=True)
     size = IntegerField()
     digest = CharField(default="")
-    """SHA-256 of the whole, in hex; empty until somebody has read it through."""
+    """SHA-256 of the whole segment, in hex; empty until it has been read once."""
     since = UtcField(default=now)
-    """When it was found closed."""
+    """When it was found to be closed."""
     verified = UtcField(null=True)
-    """When the bucket gave back what was sent: from then on the copy here may go."""
+    """When the copy in the bucket was verified: from then on the local copy may be deleted."""
     message = CharField(default="")
-    """Why it is not there yet."""
+    """Why it is not replicated yet."""
     damage = CharField(default="")
-    """What the bucket no longer gives back as it was."""
+    """Damage of the copy in the bucket."""
     blocks = BlobField(default=b"")
-    """SHA-256 of each block, one behind the other. The last column, for most queries pass it by."""
+    """SHA-256 of each block, concatenated. The last column, because most queries skip it."""
 
     class Meta:
         indexes = ((("verified", "size"), False),)
@@ -155,7 +155,7 @@ class File(Owned):
     mimetype = CharField(null=True)
     deleted_at = UtcField(null=True)
     trash = IntegerField(null=True)
-    """With `deleted_at`: where it is to be restored from."""
+    """With `deleted_at`: number of the Trash row from which it can be restored."""
 
 
 File.add_index(
@@ -182,7 +182,7 @@ for _table in (Subject, Session, Acquisition, File):
 
 
 class FileVersion(Table):
-    """What a file was before: its bytes stay as long as the row does."""
+    """An earlier version of a file: its bytes are kept as long as the row."""
 
     file = ForeignKeyField(File, backref="versions", on_delete="CASCADE")
     file_id: int

@@ -1,4 +1,4 @@
-"""Which rows a scope shows, and which of them a request means."""
+"""The rows that a scope makes visible, and those that a request selects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,24 +19,24 @@ Wanted = tuple[TableName, str, Condition]
 
 TABLES: dict[TableName, type[Table]] = {"study": Study, "series": Series, "instance": Instance}
 _FOLDED = {"patient_name": "patient_name_folded", "referring": "referring_folded"}
-"""Columns that are compared by another one, in folded case."""
+"""Columns for which another one, in folded case, is compared."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which rows are meant: projects in order of precedence, and conditions on them."""
+    """The selected rows: projects in order of precedence, and conditions."""
 
     projects: tuple[int, ...]
     wanted: tuple[Wanted, ...] = ()
 
     def of(self, *tables: TableName) -> "Selection":
-        """The same, with the conditions on these tables alone."""
+        """The same projects, with the conditions on these tables only."""
         return Selection(self.projects, tuple(each for each in self.wanted if each[0] in tables))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a page: its number, where the next page goes on, and the columns that were asked for."""
+    """One row of a page: its number, the key after which the next page begins, and the requested columns."""
 
     id: int
     key: tuple[Any, ...]
@@ -44,7 +44,7 @@ class Row:
 
 
 def page(query: Any, order: Sequence[Any], after: tuple[Any, ...] | None) -> list[Row]:
-    """The rows after a key. The query selects a row's number, then the columns of the order, then what is wanted."""
+    """The rows after a key. The query selects a row's number, then the columns of the order, then the wanted ones."""
     if after is not None:
         query = query.where(Tuple(*order) > after)
     first = 1 + len(order)
@@ -52,12 +52,12 @@ def page(query: Any, order: Sequence[Any], after: tuple[Any, ...] | None) -> lis
 
 
 def column(table: TableName, name: str) -> "Field[Any]":
-    found: Field[Any] = getattr(TABLES[table], name)
-    return found
+    field: Field[Any] = getattr(TABLES[table], name)
+    return field
 
 
 def matching(selection: Selection) -> Expression:
-    """The studies that are visible and meet all conditions; tables that a condition names are joined by the caller."""
+    """The visible studies that meet all conditions; the caller joins the tables that the conditions name."""
     return all_of([visible(Study, selection.projects), *conditions(selection)])
 
 
@@ -68,15 +68,15 @@ def conditions(selection: Selection) -> list[Any]:
 def _condition(table: TableName, name: str, condition: Condition) -> Any:
     if isinstance(condition, AnyOf):
         one: Any = Series.alias("one")
-        found = all_of([one.study == Study.id, one.n_instances > 0, expression_for(one.modality, condition)])
-        return fn.EXISTS(one.select(SQL("1")).where(found))
+        matches = all_of([one.study == Study.id, one.n_instances > 0, expression_for(one.modality, condition)])
+        return fn.EXISTS(one.select(SQL("1")).where(matches))
     return expression_for(column(table, _FOLDED.get(name, name)), condition)
 
 
 def visible(study: Any, projects: tuple[int, ...]) -> Expression:
-    """Studies of the projects that have something to show and that no earlier project hides (design decision 1)."""
-    # The plus keeps SQLite from going through all studies of a project where another index finds the few.
-    found = [Expression(NodeList((SQL("+"), study.project), glue=""), "IN", projects), study.n_instances > 0]
+    """Studies of the projects that have instances and that no earlier project hides (`rights.Scope`)."""
+    # The plus keeps SQLite from scanning all studies of a project where another index finds the few.
+    visible_if = [Expression(NodeList((SQL("+"), study.project), glue=""), "IN", projects), study.n_instances > 0]
     if len(projects) > 1:
         other: Any = Study.alias("other")
         hides = [
@@ -84,10 +84,10 @@ def visible(study: Any, projects: tuple[int, ...]) -> Expression:
             other.n_instances > 0,
             _rank(other, projects) < _rank(study, projects),
         ]
-        found.append(~fn.EXISTS(other.select(SQL("1")).where(all_of(hides))))
-    return all_of(found)
+        visible_if.append(~fn.EXISTS(other.select(SQL("1")).where(all_of(hides))))
+    return all_of(visible_if)
 
 
 def _rank(study: Any, projects: tuple[int, ...]) -> Any:
-    """The place of its project in the scope; outside of it NULL, which is less than nothing."""
+    """The position of its project in the scope; NULL outside of it, which no comparison includes."""
     return Case(study.project, [(project, rank) for rank, project in enumerate(projects)])

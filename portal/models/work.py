@@ -15,9 +15,9 @@ class Job(Owned):
     runner = CharField(default="worker")
     """worker | listener (an incoming C-MOVE or C-GET)."""
     what = TextField(default="")
-    """What it works on, in words: "MRI/Brain to mirror-b"."""
+    """Its subject as text: "MRI/Brain to mirror-b"."""
     started_by = CharField(default="")
-    """The name of who asked for it, as it was then."""
+    """The name at that time of the user or peer that requested it."""
     params = JsonField(default=dict)
     state = CharField(default="waiting")
     """waiting | running | done | errors | failed | cancelling | cancelled."""
@@ -25,9 +25,9 @@ class Job(Owned):
     attempts = IntegerField(default=0)
     boot = CharField(default="")
     lease = IntegerField(null=True)
-    """Until when the run that holds the row is believed alive, in milliseconds since that boot of the machine."""
+    """Until when the run that holds the row counts as alive, in milliseconds since that boot of the machine."""
     holder = CharField(default="")
-    """Which run that is: another one, or one that comes back late, may not write."""
+    """The id of that run: no other run may write, nor this one once it has lost the lease."""
     started = UtcField(null=True)
     ended = UtcField(null=True)
     total = IntegerField(default=0)
@@ -37,11 +37,11 @@ class Job(Owned):
     message = TextField(default="")
     result = JsonField(default=dict)
     samples = JsonField(default=list)
-    """How far it was when: [seconds of work, bytes], at most `pace.MOST` of them."""
+    """Its progress over time: [seconds of work, bytes], at most `throughput.MAX_SAMPLES` of them."""
     storage = IntegerField(null=True)
-    """The number of the storage that it works on; no other will ever have that number."""
+    """The number of its storage, which is never reused."""
     items_kept = CharField(default="all")
-    """all | dropping | some: whether the list of its items is whole, or was dropped by its age (`retention`)."""
+    """all | dropping | some: whether the list of its items is complete, or was deleted by its age (`retention`)."""
     association = ForeignKeyField(Association, null=True, backref="+", on_delete="SET NULL")
     association_id: int | None
     parent = ForeignKeyField("self", null=True, backref="+", on_delete="SET NULL")
@@ -69,20 +69,20 @@ class JobItem(Table):
     message = TextField(default="")
     permanent = BooleanField(default=False)
     attempts = IntegerField(default=0)
-    """How many have failed."""
+    """Failed attempts."""
     version = IntegerField(null=True)
-    """Of an export: which version of its file this is."""
+    """Of an export: the version of the file."""
 
     class Meta:
         indexes = ((("job", "key"), False), (("job", "state"), False))
 
     @property
     def tries(self) -> int:
-        """Attempts so far: those that failed, and the one that succeeded."""
+        """Attempts so far: the failed ones, and the one that succeeded."""
         return self.attempts + (self.state in self.SUCCEEDED)
 
     SUCCEEDED = ("sent", "verified", "stored", "warned", "ok", "alternate", "version", "conflict", "same")
-    """States that an attempt without an error has led to."""
+    """States after an attempt without an error."""
     COLUMNS = ("job_id", "file_id", "key", "size", "digest", "state", "message", "permanent", "attempts")
 
     @classmethod
@@ -90,33 +90,33 @@ class JobItem(Table):
         """Insert many rows, each a tuple of COLUMNS and of `more`: a plan may have a million of them."""
         names = cls.COLUMNS + more
         marks = ", ".join([database.param] * len(names))
-        sql = f"INSERT INTO {cls._meta.table_name} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 (names of ours)
+        sql = f"INSERT INTO {cls._meta.table_name} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 (our own names)
         database.cursor().executemany(sql, rows)
 
 
 class Schedule(Owned):
-    """An export that is repeated; each time it is a job of its own."""
+    """An export that is repeated; each run is a separate job."""
 
     label = CharField()
     cron = CharField()
     """When, in UTC: minute, hour, day of the month, month, day of the week."""
     params = JsonField(default=dict)
-    """Those of the export that is repeated, without what belongs to one moment."""
+    """Those of the repeated export, without those that apply to one run only."""
     state = CharField(default="on")
-    """on | paused | stopped (by itself, for what `sentence` says)."""
+    """on | paused | stopped (by itself, for the reason in `message`)."""
     message = TextField(default="")
     due = UtcField(null=True)
-    """When it starts next; empty while it is not on."""
+    """The time of the next run; empty while it is not on."""
     confirmed = UtcField(default=now)
     confirmed_by = CharField()
-    """Who said that patients may leave the site, by name."""
+    """The name of the user who authorised the disclosure."""
 
     class Meta:
         indexes = ((("state", "due"), False),)
 
 
 class ScheduleRun(Table):
-    """One time that a schedule was due. The unique index is what keeps two workers from starting it twice."""
+    """One time at which a schedule was due. The unique index keeps two workers from starting it twice."""
 
     schedule = ForeignKeyField(Schedule, backref="runs", on_delete="CASCADE", index=False)
     schedule_id: int
@@ -124,15 +124,15 @@ class ScheduleRun(Table):
     job = ForeignKeyField(Job, null=True, backref="+", on_delete="SET NULL")
     job_id: int | None
     message = TextField(default="")
-    """Why nothing was started."""
+    """Why no job was started."""
 
     class Meta:
         indexes = ((("schedule", "due"), True),)
 
 
 class Sidecar(Table):
-    """The small document beside an object. In an export its bytes, until all have arrived; in an import what is known
-    of the object before it is read."""
+    """The small document beside an object: in an export its bytes, until all objects are copied; in an import what is
+    known of the object before it is read."""
 
     job = ForeignKeyField(Job, backref="+", on_delete="CASCADE")
     job_id: int

@@ -1,1 +1,1 @@
-"""Vendor pixels, decoded in processes that are shut in."""
+"""Vendor pixels, decoded in sandboxed processes."""

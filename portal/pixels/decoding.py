@@ -1,6 +1,6 @@
-"""What is done with vendor pixels: a picture, a decoded data set, a comparison. Runs in `pixel_process` alone.
+"""The tasks of the decoder process: rendering, transcoding and comparing vendor pixels.
 
-Each task reads its objects frame by frame, so that memory does not grow with their number.
+Each task reads its objects frame by frame, so that memory does not grow with the number of frames.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,21 +21,22 @@ from pydicom.uid import (
     JPEGExtended12Bit,
 )
 
-from portal.dicom.little_endian import PIXEL_DATA, UNDEFINED_LENGTH, DatasetWriter
+from portal.dicom.element_heads import PIXEL_DATA, UNDEFINED_LENGTH
+from portal.dicom.little_endian import DatasetWriter
 from portal.errors import PortalError
 from portal.pixels import rendering
 from portal.pixels.protocol import Content
 
 DEFER_SIZE = 1 << 20
-"""Bytes of a value that is copied rather than read."""
+"""Bytes from which on a value is copied rather than read."""
 ENCAPSULATED_DEFER_SIZE = 16 << 20
-"""The same before compressed pixels, where the table of the frames' offsets must be read."""
+"""The same before compressed pixels, where the table of frame offsets has to be read."""
 MAX_FRAME_SIZE = 1 << 30
 MAX_VALUE_LENGTH = 0xFFFFFFFE
 
 _ALWAYS_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit)
 _FRAGMENT_TABLES = (0x7FE00001, 0x7FE00002)
-"""The extended offset table, which is about fragments that are no more."""
+"""The extended offset table: decoded pixels have no fragments."""
 _ICON_IMAGE_SEQUENCE = 0x00880200
 
 
@@ -45,7 +46,7 @@ def render(contents: Sequence[Content], result: BinaryIO, *, frame: int, side: i
 
 
 def same_frames(contents: Sequence[Content], result: BinaryIO) -> None:
-    """Whether two DICOM files have the same pixels, once decoded: one byte."""
+    """Whether two DICOM files have equal pixels, once decoded: one byte, 0 or 1."""
     frames = zip_longest(*(iter_pixels(content.open()) for content in contents))
     same = all(a is not None and b is not None and np.array_equal(a, b) for a, b in frames)
     result.write(bytes([same]))
@@ -64,12 +65,25 @@ def transcode(contents: Sequence[Content], result: BinaryIO, *, syntax: str, imp
     )
     writer = DatasetWriter(result, contents[0].open(), implicit=implicit)
     head = stored.read(12) if compressed else b""
-    if head:
-        after = _after(contents[0], stored.tell(), int.from_bytes(head[8:], "little"))
-        _decode(dataset, _Frames(dataset, stored, UID(syntax)), writer, result)
-        writer.write(after)
-    else:
+    if not head:
         writer.write(dataset)
+        return
+
+    # The elements behind the pixels (PS3.5 A.4).
+    file = contents[0].open()
+    file.seek(stored.tell())
+    length = int.from_bytes(head[8:], "little")
+    if length != UNDEFINED_LENGTH:
+        file.seek(length, 1)
+    else:
+        while (item := file.read(8))[:4] == b"\xfe\xff\x00\xe0":
+            file.seek(int.from_bytes(item[4:], "little"), 1)
+        if item[:4] != b"\xfe\xff\xdd\xe0":
+            raise EOFError("The fragments have no end.")
+    rest = read_dataset(file, False, True, defer_size=DEFER_SIZE)
+
+    _Frames(dataset, stored, UID(syntax)).write(writer, result)
+    writer.write(rest)
 
 
 TASKS: dict[str, Callable[..., None]] = {"render": render, "same_frames": same_frames, "transcode": transcode}
@@ -79,22 +93,8 @@ def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG0
     return int(tag) == PIXEL_DATA
 
 
-def _after(content: Content, begin: int, length: int) -> Dataset:
-    """The elements behind the pixels, whose value begins there (PS3.5 A.4)."""
-    file = content.open()
-    file.seek(begin)
-    if length != UNDEFINED_LENGTH:
-        file.seek(length, 1)
-    else:
-        while (head := file.read(8))[:4] == b"\xfe\xff\x00\xe0":
-            file.seek(int.from_bytes(head[4:], "little"), 1)
-        if head[:4] != b"\xfe\xff\xdd\xe0":
-            raise EOFError("The fragments have no end.")
-    return read_dataset(file, False, True, defer_size=DEFER_SIZE)
-
-
 class _Frames:
-    """Each frame decoded, with what its pixels are now. Only JPEG that lost something already is made RGB."""
+    """The decoded frames of a data set. Only JPEG, which is lossy already, is converted to RGB."""
 
     def __init__(self, dataset: Dataset, stored: BinaryIO, syntax: UID) -> None:
         if dataset.BitsAllocated < 8:
@@ -104,45 +104,44 @@ class _Frames:
         try:
             self._decoder = get_decoder(syntax)
         except NotImplementedError as error:
-            raise PortalError(f"{syntax.name} cannot be decoded; the destination has to take it as it is.") from error
-        self.is_lossy = syntax in _ALWAYS_LOSSY
-        self._stored = stored
+            message = f"{syntax.name} cannot be decoded; the destination has to accept it unchanged."
+            raise PortalError(message) from error
+        self._is_lossy = syntax in _ALWAYS_LOSSY
+        self._dataset, self._stored = dataset, stored
         self._options = as_pixel_options(dataset, transfer_syntax_uid=syntax)
 
     def __iter__(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
-        for pixels, properties in self._decoder.iter_array(self._stored, raw=not self.is_lossy, **self._options):
+        """Each frame in little endian, and the properties of its pixels now."""
+        for pixels, properties in self._decoder.iter_array(self._stored, raw=not self._is_lossy, **self._options):
             little_endian = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
             yield little_endian.tobytes(), cast("dict[str, Any]", properties)
 
+    def write(self, writer: DatasetWriter, result: BinaryIO) -> None:
+        """Write the elements before the pixels, and the pixels frame by frame."""
+        dataset, frames = self._dataset, iter(self)
+        first, properties = next(frames)
+        size = len(first) * int(dataset.get("NumberOfFrames") or 1)
+        if size > MAX_VALUE_LENGTH:
+            raise PortalError("The decoded pixels are longer than the 4 GB that one element can hold.")
 
-def _decode(dataset: Dataset, source: _Frames, writer: DatasetWriter, result: BinaryIO) -> None:
-    """The elements before the pixels, and the pixels frame by frame."""
-    frames = iter(source)
-    first, properties = next(frames)
-    size = len(first) * int(dataset.get("NumberOfFrames") or 1)
-    if size > MAX_VALUE_LENGTH:
-        raise PortalError("The decoded pixels are longer than the 4 GB that one element can hold.")
-    _describe(dataset, properties, is_lossy=source.is_lossy)
-    writer.write(dataset)
-    writer.header(result, PIXEL_DATA, "OW" if properties["bits_allocated"] > 8 else "OB", size + size % 2)
-    written = result.write(first)
-    for frame, _ in frames:
-        written += result.write(frame)
-    if written != size:
-        raise PortalError("The object has another number of frames than it says.")
-    result.write(b"\0" * (size % 2))
+        # Let the Image Pixel elements describe the decoded pixels (PS3.3 C.7.6.3).
+        for other in (*_FRAGMENT_TABLES, _ICON_IMAGE_SEQUENCE):
+            # The icon is compressed like the image itself, and it is optional (PS3.3 C.7.6.1.1.6).
+            if other in dataset:
+                del dataset[other]
+        dataset.PhotometricInterpretation = str(properties["photometric_interpretation"])
+        if properties["samples_per_pixel"] > 1:
+            dataset.PlanarConfiguration = 0
+        if properties["bits_allocated"] != dataset.BitsAllocated:
+            dataset.BitsAllocated = properties["bits_allocated"]
+        if self._is_lossy and dataset.get("LossyImageCompression") in (None, "", "00"):
+            dataset.LossyImageCompression = "01"
+        writer.write(dataset)
 
-
-def _describe(dataset: Dataset, properties: dict[str, Any], *, is_lossy: bool) -> None:
-    """Let the Image Pixel elements say what the pixels are now (PS3.3 C.7.6.3)."""
-    for other in (*_FRAGMENT_TABLES, _ICON_IMAGE_SEQUENCE):
-        # The icon is compressed like the image itself, and an object may do without (PS3.3 C.7.6.1.1.6).
-        if other in dataset:
-            del dataset[other]
-    dataset.PhotometricInterpretation = str(properties["photometric_interpretation"])
-    if properties["samples_per_pixel"] > 1:
-        dataset.PlanarConfiguration = 0
-    if properties["bits_allocated"] != dataset.BitsAllocated:
-        dataset.BitsAllocated = properties["bits_allocated"]
-    if is_lossy and dataset.get("LossyImageCompression") in (None, "", "00"):
-        dataset.LossyImageCompression = "01"
+        writer.write_head(result, PIXEL_DATA, "OW" if properties["bits_allocated"] > 8 else "OB", size + size % 2)
+        written = result.write(first)
+        for frame, _ in frames:
+            written += result.write(frame)
+        if written != size:
+            raise PortalError("The number of frames differs from the one that the object declares.")
+        result.write(b"\0" * (size % 2))

@@ -1,4 +1,4 @@
-"""PNG files of 8-bit pixels, written by hand: nothing that reads pictures from outside is loaded for it."""
+"""PNG files of 8-bit pixels, written without a library that also decodes pictures from outside."""
 
 import struct
 import zlib

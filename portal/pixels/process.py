@@ -1,7 +1,7 @@
-"""The process that decodes vendor pixels: `python -m portal.pixels.process PARENT`, started by `renderers`.
+"""The process that decodes vendor pixels: `python -m portal.pixels.process PARENT`, started by `render_pool`.
 
-Its standard input is a socket, and its only way out. For each task it forks a process that shuts itself in before it
-looks at a byte, so that an object that breaks it breaks no other.
+Its standard input is a socket, its only connection. For each task it forks a process that enters the sandbox before it
+reads a byte, so that an object that crashes it affects no other.
 """
 
 import gc
@@ -31,14 +31,14 @@ from portal.pixels.protocol import (
 )
 
 IDLE_SECONDS = 120.0
-_LOADED_LATE = ("jpeg_ls", "libjpeg", "numpy.ma", "openjpeg", "rle")
-"""What pydicom and NumPy load when the first object needs it, which is too late in a process that is shut in."""
+_LAZY_MODULES = ("jpeg_ls", "libjpeg", "numpy.ma", "openjpeg", "rle")
+"""pydicom and NumPy load these when the first object needs them, which is too late inside the sandbox."""
 
 
 def main(parent: int) -> None:
-    """Serve until nobody asks any more: the socket is closed when the parent ends, however it ends."""
+    """Serve until the parent ends or closes the socket, or no request comes for IDLE_SECONDS."""
     parent_death.die_with_parent(parent)
-    for name in _LOADED_LATE:
+    for name in _LAZY_MODULES:
         importlib.import_module(name)
     connection = socket.socket(fileno=0)
     os.chdir("/")
@@ -50,12 +50,12 @@ def main(parent: int) -> None:
             request = channel.receive(LENGTH.unpack(channel.receive(LENGTH.size))[0])
         except EOFError:
             return
-        if not _done_by_child(channel, json.loads(request)):
+        if not _run_in_child(channel, json.loads(request)):
             return
 
 
-def _done_by_child(channel: Channel, request: dict[str, Any]) -> bool:
-    """Whether the process of this task ended in order. After another end nobody knows what stands in the socket."""
+def _run_in_child(channel: Channel, request: dict[str, Any]) -> bool:
+    """Whether the process of this task exited normally. Otherwise the content of the socket is unknown."""
     own = os.getpid()
     child = os.fork()
     if child:
@@ -65,24 +65,21 @@ def _done_by_child(channel: Channel, request: dict[str, Any]) -> bool:
         parent_death.die_with_parent(own)
         signal.signal(signal.SIGXCPU, signal.SIG_DFL)
         sandbox.enter()
-        channel.send(*_answer(channel, request))
+        contents = [Content(channel, number, size) for number, size in enumerate(request["sizes"])]
+        kind, message = DONE, ""
+        try:
+            with io.BufferedWriter(Result(channel), BUFFER_SIZE) as result:
+                decoding.TASKS[request["task"]](contents, cast(BinaryIO, result), **request["options"])
+        except PortalError as error:
+            kind, message = REFUSED, error.message
+        except MemoryError:
+            kind, message = FAILED, "they need more memory than a decoder may use"
+        except BaseException as error:  # noqa: BLE001 (decoders raise anything; one in Rust what is no Exception)
+            kind, message = FAILED, f"the decoder failed ({type(error).__name__})"
+        channel.send(kind, message.encode()[:MAX_MESSAGE_SIZE])
         code = 0
     finally:
         os._exit(code)
-
-
-def _answer(channel: Channel, request: dict[str, Any]) -> tuple[bytes, bytes]:
-    contents = [Content(channel, number, size) for number, size in enumerate(request["sizes"])]
-    try:
-        with io.BufferedWriter(Result(channel), BUFFER_SIZE) as result:
-            decoding.TASKS[request["task"]](contents, cast(BinaryIO, result), **request["options"])
-    except PortalError as error:
-        return REFUSED, error.message.encode()[:MAX_MESSAGE_SIZE]
-    except MemoryError:
-        return FAILED, b"they need more memory than a decoder may take"
-    except BaseException as error:  # noqa: BLE001 (decoders raise anything; one in Rust what is no Exception)
-        return FAILED, f"the decoder gave up ({type(error).__name__})".encode()
-    return DONE, b""
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What `renderers` and `pixel_process` say to each other over a socket.
+"""The protocol between `render_pool` and the decoder process over a socket.
 
-A request is its length and JSON; what comes back are messages, each with a head. The bytes of an object are asked for
-as they are needed: a descriptor of its segment would open the objects of other patients in it.
+A request is its length and JSON; the answers are messages, each with a head. The decoder asks for the bytes of an
+object as it needs them: a descriptor of its segment would give it the objects of other patients too.
 """
 
 import io
@@ -14,9 +14,9 @@ MAX_MESSAGE_SIZE = 1 << 20
 BUFFER_SIZE = 1 << 16
 LENGTH = struct.Struct(">I")
 HEAD = struct.Struct(">cBQI")
-"""Kind of the message, number of a content and offset in it, which are of READ alone, and length."""
+"""Kind of the message, number of a content and offset in it (of READ only), and length."""
 READ, DATA, DONE, REFUSED, FAILED = b"R", b"D", b"E", b"S", b"F"
-"""Asks for bytes of a content; brings bytes of the result; it is done; it is refused in words; it failed in words."""
+"""Request for bytes of a content; bytes of the result; success; refusal with a message; failure with a message."""
 
 
 class Channel:
@@ -29,12 +29,12 @@ class Channel:
         self.connection.sendall(HEAD.pack(kind, 0, 0, len(payload)) + payload)
 
     def ask(self, number: int, offset: int, length: int) -> bytes:
-        """Bytes of a content; fewer only where it ends before."""
+        """Bytes of a content; fewer only at its end."""
         self.connection.sendall(HEAD.pack(READ, number, offset, length))
         return self.receive(LENGTH.unpack(self.receive(LENGTH.size))[0])
 
     def receive(self, length: int) -> bytes:
-        """Raises EOFError where the other side is gone."""
+        """Exactly `length` bytes. Raises EOFError where the other side has closed the socket."""
         parts: list[bytes] = []
         while length:
             part = self.connection.recv(length)
@@ -46,7 +46,7 @@ class Channel:
 
 
 class Content(io.RawIOBase):
-    """One object of a task, which lies on the other side."""
+    """One object of a task, read from the other side."""
 
     name = ""  # pydicom asks a buffered file for it
 
@@ -55,7 +55,7 @@ class Content(io.RawIOBase):
         self._at = 0
 
     def open(self) -> BinaryIO:
-        """Another reader of the same object, which stands at its first byte."""
+        """Another reader of the same object, at its first byte."""
         return cast(BinaryIO, io.BufferedReader(Content(self._channel, self._number, self._size), BUFFER_SIZE))
 
     def readable(self) -> bool:
@@ -70,20 +70,20 @@ class Content(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         if base + offset < 0:
-            raise ValueError("a place before the first byte")
+            raise ValueError("an offset before the first byte")
         self._at = base + offset
         return self._at
 
     def readinto(self, buffer: Any) -> int:
         wanted = min(len(buffer), max(0, self._size - self._at), MAX_MESSAGE_SIZE)
-        found = self._channel.ask(self._number, self._at, wanted) if wanted else b""
-        buffer[: len(found)] = found
-        self._at += len(found)
-        return len(found)
+        data = self._channel.ask(self._number, self._at, wanted) if wanted else b""
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
 
 class Result(io.RawIOBase):
-    """What is written goes to the other side."""
+    """The result of a task, written to the other side."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel

@@ -1,7 +1,7 @@
-"""The processes that decode vendor pixels: a few, kept warm, bounded in time and memory, and killed where they hang.
+"""The processes that decode vendor pixels: a few, kept running, bounded in time and memory, and killed where they hang.
 
-Pictures, transcoding and comparisons of pixels go through here, so that no decoder runs beside the database and the
-keys. Each process that asks has its own; they end with it.
+Rendering, transcoding and comparing pixels go through this pool, so that no decoder runs in a process with access to
+the database and the keys. Each of our processes has its own pool, which ends with it.
 """
 
 import atexit
@@ -23,13 +23,13 @@ from portal.errors import Busy, PortalError
 from portal.pixels.protocol import DATA, DONE, FAILED, HEAD, LENGTH, MAX_MESSAGE_SIZE, READ, REFUSED, Channel
 
 MAX_DECODERS = 2
-"""Decoders of one process of ours."""
+"""Decoders of one of our processes."""
 RENDER_TIMEOUT = 20.0
-"""Seconds that a picture may take."""
+"""Seconds that rendering a picture may take."""
 QUEUE_TIMEOUT = 10.0
-"""Seconds that a picture waits for a decoder to be free."""
+"""Seconds that a picture waits for a free decoder."""
 SILENCE_TIMEOUT = 60.0
-"""Seconds that a decoder may say nothing: a frame takes less."""
+"""Seconds that a decoder may send nothing: a frame takes less."""
 TASK_TIMEOUT = 1800.0
 """Seconds that all frames of an object may take."""
 MAX_PICTURE_SIZE = 16 << 20
@@ -38,27 +38,27 @@ KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV")
 
 
 class Undecodable(PortalError):
-    """A decoder gave up on these pixels, or ended; the sentence says how. The same call would end the same way."""
+    """A decoder failed at these pixels, or ended; the message says how. A retry would fail the same way."""
 
 
 class Refused(PortalError):
-    """Nothing of the kind is done with this object; the sentence says why."""
+    """The task is not possible with this object; the message says why."""
 
 
 class Unrenderable(PortalError):
-    """These pixels cannot be made a picture; the same call would end the same way."""
+    """These pixels cannot be rendered; a retry would fail the same way."""
 
 
-def render(content: BinaryIO, *, frame: int, side: int, patience: float = RENDER_TIMEOUT) -> bytes:
-    """A PNG of one frame (from 0) of a DICOM file, at most `side` pixels long, within some seconds.
+def render(content: BinaryIO, *, frame: int, side: int, timeout: float = RENDER_TIMEOUT) -> bytes:
+    """A PNG of one frame (from 0) of a DICOM file, at most `side` pixels wide and high, within `timeout` seconds.
 
-    Raises Unshowable, Busy where every decoder is at work for too long, and what reading the file raises.
+    Raises Unrenderable, Busy where no decoder becomes free in time, and what reading the file raises.
     """
     options = {"frame": frame, "side": side}
-    task = _Task("render", [content], options, largest=MAX_PICTURE_SIZE, silence=patience, longest=patience)
+    task = _Task("render", [content], options, max_size=MAX_PICTURE_SIZE, silence_timeout=timeout, timeout=timeout)
     picture = io.BytesIO()
     try:
-        _pool.run(task, picture, queue_patience=QUEUE_TIMEOUT)
+        _pool.run(task, picture, queue_timeout=QUEUE_TIMEOUT)
     except Undecodable as error:
         raise Unrenderable(f"{error.message} Download the file.") from error
     except Refused as error:
@@ -69,15 +69,15 @@ def render(content: BinaryIO, *, frame: int, side: int, patience: float = RENDER
 def transcode(content: BinaryIO, result: BinaryIO, *, syntax: str, implicit: bool) -> None:
     """Write a data set that is in a transfer syntax to `result` in Explicit or Implicit VR Little Endian.
 
-    Waits for a decoder that is free. Raises Undecodable, Refused, and what reading and writing raise.
+    Waits for a free decoder. Raises Undecodable, Refused, and what reading and writing raise.
     """
     _pool.run(_Task("transcode", [content], {"syntax": syntax, "implicit": implicit}), result)
 
 
 def same_frames(one: BinaryIO, other: BinaryIO) -> bool:
-    """Whether two DICOM files have the same pixels, once decoded. Raises as `transcode`."""
+    """Whether two DICOM files have equal pixels, once decoded. Raises what `transcode` raises."""
     answer = io.BytesIO()
-    _pool.run(_Task("same_frames", [one, other], {}, largest=1), answer)
+    _pool.run(_Task("same_frames", [one, other], {}, max_size=1), answer)
     return answer.getvalue() == b"\1"
 
 
@@ -91,10 +91,10 @@ class _Task:
     name: str
     contents: Sequence[BinaryIO]
     options: Mapping[str, Any]
-    largest: int = MAX_DATASET_SIZE
+    max_size: int = MAX_DATASET_SIZE
     """Bytes of its result."""
-    silence: float = SILENCE_TIMEOUT
-    longest: float = TASK_TIMEOUT
+    silence_timeout: float = SILENCE_TIMEOUT
+    timeout: float = TASK_TIMEOUT
 
     def request(self) -> bytes:
         sizes = [content.seek(0, os.SEEK_END) for content in self.contents]
@@ -103,14 +103,14 @@ class _Task:
 
 
 class _Gone(Exception):
-    """The decoder had ended before it saw anything of the task."""
+    """The decoder had ended before it received the task."""
 
 
 class _Decoder:
-    """One child process, which does one task at a time."""
+    """One child process, which runs one task at a time."""
 
     def __init__(self) -> None:
-        """To be called in a thread that lives as long as the decoder is to."""
+        """The calling thread has to live as long as the decoder: the kernel ends a child with its thread."""
         kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
         ours, theirs = socket.socketpair()
         with theirs:
@@ -125,23 +125,39 @@ class _Decoder:
         self._channel = Channel(ours)
 
     def run(self, task: _Task, result: BinaryIO) -> None:
-        """Raises Refused and Undecodable where it said so itself, and can be asked again. After all else it cannot."""
+        """Raises Refused and Undecodable where the decoder reports them; only then it can run another task."""
         begun = time.monotonic()
-        self._socket.settimeout(task.silence)
-        head = self._first(task.request())
-        left = task.largest
+        self._socket.settimeout(task.silence_timeout)
+        request = task.request()
+        try:
+            self._socket.sendall(request)
+            head = self._channel.receive(HEAD.size)
+        except (EOFError, ConnectionError) as error:
+            raise _Gone from error
+        left = task.max_size
         while True:
             kind, number, offset, length = HEAD.unpack(head)
-            if kind == READ:
-                self._give(task.contents[number], offset, min(length, MAX_MESSAGE_SIZE))
-            elif kind == DONE:
+            if kind == DONE:
                 return
+            if kind == READ:
+                content = task.contents[number]
+                content.seek(offset)
+                data = content.read(min(length, MAX_MESSAGE_SIZE))
+                self._socket.sendall(LENGTH.pack(len(data)) + data)
             else:
                 left -= length
                 if length > MAX_MESSAGE_SIZE or left < 0:
                     raise EOFError
-                self._take(kind, self._channel.receive(length), result)
-            if time.monotonic() - begun > task.longest:
+                payload = self._channel.receive(length)
+                if kind == DATA:
+                    result.write(payload)
+                elif kind == REFUSED:
+                    raise Refused(payload.decode("utf-8", "replace"))
+                elif kind == FAILED:
+                    raise Undecodable(f"The pixels cannot be decoded: {payload.decode('utf-8', 'replace')}.")
+                else:
+                    raise EOFError
+            if time.monotonic() - begun > task.timeout:
                 raise TimeoutError
             head = self._channel.receive(HEAD.size)
 
@@ -150,34 +166,11 @@ class _Decoder:
         self._process.wait()
         self._socket.close()
 
-    def _first(self, request: bytes) -> bytes:
-        try:
-            self._socket.sendall(request)
-            return self._channel.receive(HEAD.size)
-        except (EOFError, ConnectionError) as error:
-            raise _Gone from error
-
-    def _give(self, content: BinaryIO, offset: int, length: int) -> None:
-        content.seek(offset)
-        found = content.read(length)
-        self._socket.sendall(LENGTH.pack(len(found)) + found)
-
-    @staticmethod
-    def _take(kind: bytes, payload: bytes, result: BinaryIO) -> None:
-        if kind == DATA:
-            result.write(payload)
-        elif kind == REFUSED:
-            raise Refused(payload.decode("utf-8", "replace"))
-        elif kind == FAILED:
-            raise Undecodable(f"The pixels cannot be decoded: {payload.decode('utf-8', 'replace')}.")
-        else:
-            raise EOFError
-
 
 class _Pool:
-    """The decoders of one process: at most MOST, started when they are needed.
+    """The decoders of one process: at most MAX_DECODERS, started when they are needed.
 
-    A thread of its own starts them, because the kernel ends a child with the thread that started it (`tether`).
+    A separate thread starts them, because the kernel ends a child with the thread that started it (`parent_death`).
     """
 
     def __init__(self) -> None:
@@ -185,50 +178,47 @@ class _Pool:
         self._idle: list[_Decoder] = []
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoders")
 
-    def run(self, task: _Task, result: BinaryIO, *, queue_patience: float | None = None) -> None:
-        if not self._free.acquire(timeout=queue_patience):
-            raise Busy("Other pictures are being made. Look again in a moment.")
+    def run(self, task: _Task, result: BinaryIO, *, queue_timeout: float | None = None) -> None:
+        if not self._free.acquire(timeout=queue_timeout):
+            raise Busy("Other pictures are being rendered. Try again in a moment.")
         try:
-            self._run(task, result)
+            idle = self._take_idle()
+            if idle is not None:
+                # It may have ended by itself: then a new one gets the task.
+                with contextlib.suppress(_Gone):
+                    return self._ask(idle, task, result)
+            try:
+                return self._ask(self._starter.submit(_Decoder).result(), task, result)
+            except _Gone as error:
+                raise Undecodable("The pixels cannot be decoded: the decoder ended.") from error
         finally:
             self._free.release()
 
     def close(self) -> None:
-        while (decoder := self._taken()) is not None:
+        while (decoder := self._take_idle()) is not None:
             decoder.close()
 
-    def _taken(self) -> _Decoder | None:
-        """One that is idle; another thread may take the last one at the same time."""
+    def _take_idle(self) -> _Decoder | None:
+        # Another thread may take the last one at the same time.
         with contextlib.suppress(IndexError):
             return self._idle.pop()
         return None
 
-    def _run(self, task: _Task, result: BinaryIO) -> None:
-        """One that was idle may have ended by itself: then a new one is asked, once."""
-        idle = self._taken()
-        if idle is not None:
-            with contextlib.suppress(_Gone):
-                return self._ask(idle, task, result)
-        try:
-            return self._ask(self._starter.submit(_Decoder).result(), task, result)
-        except _Gone as error:
-            raise Undecodable("The pixels cannot be decoded: the decoder ended.") from error
-
     def _ask(self, decoder: _Decoder, task: _Task, result: BinaryIO) -> None:
-        kept = False
+        is_usable = False
         try:
             decoder.run(task, result)
-            kept = True
+            is_usable = True
         except TimeoutError as error:
-            seconds = min(task.silence, task.longest)
+            seconds = min(task.silence_timeout, task.timeout)
             raise Undecodable(f"The pixels took longer than {seconds:.0f} s to decode.") from error
         except (EOFError, ConnectionError) as error:
-            raise Undecodable("The pixels cannot be decoded: the decoder broke off.") from error
+            raise Undecodable("The pixels cannot be decoded: the decoder ended before it was done.") from error
         except (Refused, Undecodable):
-            kept = True
+            is_usable = True
             raise
         finally:
-            if kept:
+            if is_usable:
                 self._idle.append(decoder)
             else:
                 decoder.close()
@@ -237,13 +227,13 @@ class _Pool:
 _pool = _Pool()
 
 
-def _begin_anew() -> None:
-    """A process that was forked leaves its parent's decoders alone."""
+def _start_new_pool() -> None:
+    """A forked process must not use or close its parent's decoders."""
     global _pool
     _parents.append(_pool)
     _pool = _Pool()
 
 
 _parents: list[_Pool] = []
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(after_in_child=_start_new_pool)
 atexit.register(close)

@@ -1,4 +1,4 @@
-"""One frame of a DICOM object as a picture. Runs shut in (`pixel_process`), because vendor pixels are hostile."""
+"""One frame of a DICOM object as a picture. Runs in the sandbox (`process`), because vendor pixels are hostile."""
 
 from typing import Any, BinaryIO
 
@@ -13,11 +13,11 @@ from portal.errors import BadValue
 from portal.pixels import png
 
 MAX_FRAME_SAMPLES = 100_000_000
-"""Samples of a frame that is still decoded: 100 million."""
+"""A larger frame is not decoded."""
 DEFER_SIZE = 1 << 20
-"""Bytes of an element that is read at once; a larger one is left where it is."""
+"""Bytes from which on an element is not read at once."""
 BLACK_PERCENTILE, WHITE_PERCENTILE = 0.5, 99.5
-"""Percentiles that become black and white, where the object names no window."""
+"""Percentiles that become black and white, where the object has no window."""
 _GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
 
 Samples = NDArray[Any]
@@ -29,48 +29,33 @@ def render(content: BinaryIO, frame: int, side: int) -> bytes:
     Raises BadValue where there are no such pixels, and whatever a decoder raises at pixels that it cannot read.
     """
     ds = dcmread(content, stop_before_pixels=True, defer_size=DEFER_SIZE)
-    _check(ds, frame)
-    content.seek(0)
-    deflated = ds.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-    samples = pixel_array(dcmread(content) if deflated else content, index=frame)
-    kind = str(ds.get("PhotometricInterpretation", "")).strip()
-    if kind == "PALETTE COLOR":
-        return png.encode(_eight_bits(apply_color_lut(_thinned(samples, side), ds)))
-    samples = _shrunk(samples, side)
-    if samples.ndim == 3:
-        return png.encode(_eight_bits(samples[..., :3], int(ds.get("BitsStored", 8))))
-    shown = _windowed(samples, ds, frame)
-    return png.encode(_to_bytes(1 - shown if kind == "MONOCHROME1" else shown))
-
-
-def _check(ds: Dataset, frame: int) -> None:
     rows, columns = int(ds.get("Rows") or 0), int(ds.get("Columns") or 0)
     if not rows or not columns:
         raise BadValue("The object has no picture.")
     if rows * columns * int(ds.get("SamplesPerPixel") or 1) > MAX_FRAME_SAMPLES:
-        raise BadValue("The picture is too large to be shown here. Download the file.")
+        raise BadValue("The picture is too large to be displayed here. Download the file.")
     frames = int(ds.get("NumberOfFrames") or 1)
     if not 0 <= frame < max(frames, 1):
         raise BadValue(f"The object has {frames} frames.")
 
+    content.seek(0)
+    deflated = ds.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    samples = pixel_array(dcmread(content) if deflated else content, index=frame)
+    kind = str(ds.get("PhotometricInterpretation", "")).strip()
+    step = int(-(-max(samples.shape[:2]) // side))
+    if kind == "PALETTE COLOR":
+        return png.encode(_eight_bits(apply_color_lut(samples[::step, ::step], ds)))
 
-def _step(samples: Samples, side: int) -> int:
-    """How many pixels become one, along each side."""
-    return int(-(-max(samples.shape[:2]) // side))
-
-
-def _thinned(samples: Samples, side: int) -> Samples:
-    step = _step(samples, side)
-    return samples[::step, ::step]
-
-
-def _shrunk(samples: Samples, side: int) -> Samples:
-    """Each block of pixels as its mean; pixels that fill no whole block at the right and below are left out."""
-    step = min(_step(samples, side), *samples.shape[:2])
+    # Each block of pixels becomes its mean; pixels in no whole block at the right and below are left out.
+    step = min(step, *samples.shape[:2])
     rows, columns = samples.shape[0] // step, samples.shape[1] // step
     blocks = samples[: rows * step, : columns * step].reshape(rows, step, columns, step, *samples.shape[2:])
-    means: Samples = blocks.mean(axis=(1, 3), dtype=np.float32)
-    return means
+    samples = blocks.mean(axis=(1, 3), dtype=np.float32)
+    if samples.ndim == 3:
+        return png.encode(_eight_bits(samples[..., :3], int(ds.get("BitsStored", 8))))
+    grey = _grey(samples, ds, frame)
+    grey = np.nan_to_num(1 - grey if kind == "MONOCHROME1" else grey)
+    return png.encode(np.asarray(np.clip(grey, 0, 1) * 255, np.uint8))
 
 
 def _eight_bits(samples: Samples, bits: int = 0) -> NDArray[np.uint8]:
@@ -81,59 +66,44 @@ def _eight_bits(samples: Samples, bits: int = 0) -> NDArray[np.uint8]:
     return np.asarray(np.clip(scaled, 0, 255), np.uint8)
 
 
-def _to_bytes(shown: Samples) -> NDArray[np.uint8]:
-    return np.asarray(np.clip(np.nan_to_num(shown), 0, 1) * 255, np.uint8)
-
-
-def _windowed(samples: Samples, ds: Dataset, frame: int) -> Samples:
-    """Grey values from 0 to 1: by the object's window, or by what is there where it has none that shows anything."""
-    values = _rescaled(samples, ds, frame)
-    window = _window(ds, frame)
-    if window:
-        shown = _through(values, *window)
-        if float(shown.max()) > float(shown.min()):
-            return shown
-    return _stretched(values[_not_padding(samples, ds)], values)
-
-
-def _rescaled(samples: Samples, ds: Dataset, frame: int) -> Samples:
-    """Modality LUT (PS3.3 C.11.1)."""
+def _grey(samples: Samples, ds: Dataset, frame: int) -> Samples:
+    """Grey values from 0 to 1: by the object's window, or by their range where it has no window that shows anything."""
+    # Modality LUT (PS3.3 C.11.1).
     if "ModalityLUTSequence" in ds:
-        return np.asarray(apply_modality_lut(np.rint(samples).astype(np.int32), ds), np.float32)
-    found = _group(ds, frame, "PixelValueTransformationSequence") or ds
-    slope, intercept = _number(found, "RescaleSlope", 1), _number(found, "RescaleIntercept", 0)
-    return samples * np.float32(slope) + np.float32(intercept)
+        values = np.asarray(apply_modality_lut(np.rint(samples).astype(np.int32), ds), np.float32)
+    else:
+        transformation = _group(ds, frame, "PixelValueTransformationSequence") or ds
+        slope = _number(transformation, "RescaleSlope", 1)
+        intercept = _number(transformation, "RescaleIntercept", 0)
+        values = samples * np.float32(slope) + np.float32(intercept)
 
+    windowed = _windowed(values, _group(ds, frame, "FrameVOILUTSequence") or ds)
+    if windowed is not None and float(windowed.max()) > float(windowed.min()):
+        return windowed
 
-def _window(ds: Dataset, frame: int) -> tuple[float, float, str] | None:
-    """Center, width and function of the first window (PS3.3 C.11.2); None where there is none that can be used."""
-    found = _group(ds, frame, "FrameVOILUTSequence") or ds
-    center, width = _number(found, "WindowCenter", None), _number(found, "WindowWidth", None)
-    if center is None or width is None or width <= 0 or not np.isfinite((center, width)).all():
-        return None
-    return center, width, str(found.get("VOILUTFunction", "LINEAR"))
-
-
-def _through(values: Samples, center: float, width: float, function: str) -> Samples:
-    """PS3.3 C.11.2.1.2 and C.11.2.1.3."""
-    if function == "SIGMOID":
-        return np.asarray(1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -50, 50))))
-    if function == "LINEAR_EXACT" or width <= 1:
-        return np.clip((values - center) / width + 0.5, 0, 1)
-    return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
-
-
-def _not_padding(samples: Samples, ds: Dataset) -> Any:
     padding = _number(ds, "PixelPaddingValue", None)
-    there = np.ones(samples.shape, bool) if padding is None else samples != padding
-    return there if there.any() else np.ones(samples.shape, bool)
-
-
-def _stretched(counted: Samples, values: Samples) -> Samples:
+    is_image = np.ones(samples.shape, bool) if padding is None else samples != padding
+    counted = values[is_image] if is_image.any() else values
     low, high = np.nanpercentile(counted, (BLACK_PERCENTILE, WHITE_PERCENTILE))
     if high <= low:
         low, high = float(np.nanmin(counted)), float(np.nanmax(counted))
     return (values - low) / (high - low) if high > low else np.zeros(values.shape, np.float32)
+
+
+def _windowed(values: Samples, ds: Dataset) -> Samples | None:
+    """By the first window (PS3.3 C.11.2), from 0 to 1; None where there is no usable one."""
+    center, width = _number(ds, "WindowCenter", None), _number(ds, "WindowWidth", None)
+    if center is None or width is None or width <= 0 or not np.isfinite((center, width)).all():
+        return None
+    # PS3.3 C.11.2.1.2 and C.11.2.1.3
+    function = str(ds.get("VOILUTFunction", "LINEAR"))
+    if function == "SIGMOID":
+        windowed = 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -50, 50)))
+    elif function == "LINEAR_EXACT" or width <= 1:
+        windowed = np.clip((values - center) / width + 0.5, 0, 1)
+    else:
+        windowed = np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
+    return np.asarray(windowed)
 
 
 def _group(ds: Dataset, frame: int, name: str) -> Dataset | None:
@@ -141,8 +111,8 @@ def _group(ds: Dataset, frame: int, name: str) -> Dataset | None:
     for keyword, number in zip(_GROUPS, (frame, 0), strict=True):
         items = ds.get(keyword) or ()
         if number < len(items) and items[number].get(name):
-            found: Dataset = items[number][name].value[0]
-            return found
+            group: Dataset = items[number][name].value[0]
+            return group
     return None
 
 

@@ -1,4 +1,4 @@
-"""Shuts the calling process in, for good: it keeps what is open, and opens, connects to and starts nothing more."""
+"""Sandboxes the calling process irrevocably: it keeps what is open, and opens, connects to and starts nothing more."""
 
 import ctypes
 import errno
@@ -8,7 +8,7 @@ import struct
 import sys
 
 DATA_LIMIT = 400 << 20
-"""Bytes of data of one process, most of them mapped long before they are used: what is resident stays below that."""
+"""Bytes of data of one process, most of them mapped long before use: the resident size stays below that."""
 ADDRESS_SPACE_LIMIT = 3 << 30
 CPU_SECONDS_LIMIT = 600
 
@@ -20,7 +20,7 @@ _KILL, _ERROR, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 # read, write, close, fstat, poll, lseek, mmap, mprotect, munmap, brk, rt_sigaction, rt_sigprocmask, rt_sigreturn,
 # pread64, select, sched_yield, mremap, madvise, getpid, sendto, recvfrom, exit, gettimeofday, getrusage, sigaltstack,
 # gettid, futex, sched_getaffinity, restart_syscall, clock_gettime, clock_nanosleep, exit_group, pselect6, ppoll,
-# getrandom: what computing, memory and the one socket need. Nothing here takes a path, an address or a process.
+# getrandom: needed for computing, memory and the one socket. None of them takes a path, an address or a process.
 _SYSTEM_CALLS = {
     "x86_64": (
         0xC000003E,
@@ -32,7 +32,7 @@ _SYSTEM_CALLS = {
         "226 233 278",
     ),
 }
-"""By machine: the architecture as the kernel's audit names it, and the numbers of the system calls above."""
+"""By machine: the number of the architecture in the kernel's audit, and the numbers of the system calls above."""
 
 
 class _Program(ctypes.Structure):
@@ -40,7 +40,7 @@ class _Program(ctypes.Structure):
 
 
 def limit() -> None:
-    """Bound what the process may take. It writes no file, and leaves no core with a patient's pixels in it."""
+    """Limit the resources of the process. It writes no file, and leaves no core dump with a patient's pixels."""
     limits = {
         resource.RLIMIT_DATA: DATA_LIMIT,
         resource.RLIMIT_AS: ADDRESS_SPACE_LIMIT,
@@ -54,25 +54,16 @@ def limit() -> None:
 
 
 def enter() -> None:
-    """Refuse each system call that computing does not need. Raises OSError where the kernel cannot.
+    """Refuse each system call that computing does not need. Raises OSError where the kernel has no such filter.
 
-    Where no list of system calls is known, which is everywhere but on Linux on two machines, the limits stand alone.
+    On other systems than Linux on x86_64 and aarch64 only the limits apply.
     """
     known = _SYSTEM_CALLS.get(os.uname().machine) if sys.platform == "linux" else None
     if known is None or sys.maxsize < 1 << 32:
         return
     architecture, numbers = known
-    code = _filter(architecture, [int(number) for number in numbers.split()])
-    content = ctypes.create_string_buffer(code)
-    program = _Program(len(code) // 8, ctypes.cast(content, ctypes.c_void_p))
-    libc = ctypes.CDLL(None, use_errno=True)
-    refused = libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if refused or libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program)):
-        raise OSError(ctypes.get_errno(), "The kernel has no seccomp filter.")
-
-
-def _filter(architecture: int, allowed: list[int]) -> bytes:
-    """The filter as classic BPF: a call of another architecture ends the process, a call not allowed fails (EPERM)."""
+    allowed = [int(number) for number in numbers.split()]
+    # Classic BPF: a call of another architecture ends the process, a call that is not allowed fails (EPERM).
     steps = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
         (_JUMP_IF_EQUAL, 1, 0, architecture),
@@ -82,4 +73,10 @@ def _filter(architecture: int, allowed: list[int]) -> bytes:
         (_RETURN, 0, 0, _ERROR | errno.EPERM),
         (_RETURN, 0, 0, _ALLOW),
     ]
-    return b"".join(struct.pack("=HBBI", *step) for step in steps)
+    code = b"".join(struct.pack("=HBBI", *step) for step in steps)
+    content = ctypes.create_string_buffer(code)
+    program = _Program(len(code) // 8, ctypes.cast(content, ctypes.c_void_p))
+    libc = ctypes.CDLL(None, use_errno=True)
+    refused = libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if refused or libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program)):
+        raise OSError(ctypes.get_errno(), "The kernel has no seccomp filter.")

@@ -148,7 +148,7 @@ def _page(forms: Mapping[str, Form], status: int = 200) -> Response:
         room=disk_reserve.archive_space(),
         least=runtime.current().min_free,
         people=users.counts(),
-        changes=audit_entries.for_target("site", "", most=MAX_CHANGES),
+        changes=audit_entries.for_target("site", "", limit=MAX_CHANGES),
         named=_label,
         put=_in_words,
         status=status,

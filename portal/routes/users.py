@@ -134,7 +134,7 @@ def _page(user_id: int, form: GrantForm, status: int = 200) -> Response:
         places=grants.grantable_places(),
         roles=dict(ROLES),
         access=effective_access.for_user(account),
-        acts=audit_entries.for_user(user_id, most=MAX_EVENTS),
+        acts=audit_entries.for_user(user_id, limit=MAX_EVENTS),
         status=status,
     )
 

@@ -15,7 +15,8 @@ from pydicom.uid import (
 )
 
 from portal.dicom import element_reader, file_meta
-from portal.dicom.element_reader import ITEM, PIXEL_TAGS, ElementReader
+from portal.dicom.element_heads import ITEM
+from portal.dicom.element_reader import PIXEL_TAGS, ElementReader
 from tests.fixtures.hostile import objects as hostile
 
 

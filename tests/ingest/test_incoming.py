@@ -277,7 +277,7 @@ def test_an_uploaded_file_that_is_no_dicom_gets_versions_under_its_name(acquisit
 def test_an_uploaded_program_behind_a_dicom_mark_is_refused(acquisition: int, admin: Actor) -> None:
     content = bytearray(vendor_file("CT_small.dcm").read_bytes())
     content[:2] = b"MZ"
-    with pytest.raises(BadValue, match="preamble holds a program"):
+    with pytest.raises(BadValue, match="preamble contains a program"):
         upload(bytes(content), acquisition, "x.dcm", actor=admin)
 
 

@@ -117,7 +117,7 @@ def test_a_picture_that_is_said_to_be_huge_is_not_decoded(tmp_path: Path) -> Non
 def test_a_decoder_that_takes_too_long_is_killed_and_the_next_frame_is_shown() -> None:
     render_pool.close()
     with vendor_file("CT_small.dcm").open("rb") as content, pytest.raises(Unrenderable, match="took longer than 0 s"):
-        render_pool.render(content, frame=0, side=256, patience=0.001)
+        render_pool.render(content, frame=0, side=256, timeout=0.001)
     assert render(vendor_file("CT_small.dcm"))
 
 
