@@ -1,5 +1,5 @@
-"""The first release: its tables are what an empty database gets."""
+"""The first release: an empty database gets its tables from the models."""
 
 
 def up(migrator, db):
-    """Nothing is left to do."""
+    """Nothing to do."""

@@ -1,6 +1,7 @@
-"""A study's and a series' row says which object it was taken from, and whether it is to be taken from another one.
+"""Columns for the file from which the row of a study or a series is taken, and for the next such file.
 
-Where an object of the series was replaced or trashed since, the row is taken anew; the others are from their first.
+Where an object of the series was replaced or moved to the trash, the row is taken again; all others are from their
+first object.
 """
 
 from peewee import IntegerField

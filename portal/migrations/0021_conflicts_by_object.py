@@ -1,4 +1,4 @@
-"""A conflict says which elements differ, and those of one object are found by an index."""
+"""A column for the elements that differ in a conflict, and an index to find the conflicts of one object."""
 
 from peewee import TextField
 from playhouse.migrate import migrate

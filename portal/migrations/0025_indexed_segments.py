@@ -1,4 +1,4 @@
-"""Segments that are indexed whole, and records that cannot be indexed."""
+"""Tables of completely indexed segments, and of records that cannot be indexed."""
 
 from peewee import CharField, IntegerField, TextField
 

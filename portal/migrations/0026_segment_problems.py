@@ -1,4 +1,4 @@
-"""What is wrong with segments of the archive."""
+"""A table of problems of archive segments."""
 
 from peewee import CharField, TextField
 

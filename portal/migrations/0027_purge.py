@@ -1,4 +1,4 @@
-"""What was purged: records that are no longer files, segments of which nothing is left, and what is being purged."""
+"""Purged records, the state of segments whose records are all purged, and the start of a purge."""
 
 from peewee import CharField, IntegerField
 

@@ -1,4 +1,4 @@
-"""Files in the trash by where they lay, so that a purge finds out whether a container is empty."""
+"""An index of files in the trash by container, so that a purge finds out whether a container is empty."""
 
 
 def up(migrator, db):

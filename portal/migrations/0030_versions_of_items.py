@@ -1,4 +1,4 @@
-"""An item of an export says which version of its file it is; those that are there are of the version of then."""
+"""A column for the file version of an export item; existing items stay without one."""
 
 from peewee import IntegerField
 from playhouse.migrate import migrate

@@ -1,4 +1,4 @@
-"""The database knows which key file it belongs to: a table of fingerprints, filled at the next start."""
+"""A table of the fingerprints of key files, by which a database knows its own; filled at the next start."""
 
 from peewee import CharField
 

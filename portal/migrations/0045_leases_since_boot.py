@@ -1,4 +1,4 @@
-"""A lease is of the time since boot. Jobs that run at the upgrade have none: nothing runs then."""
+"""A lease counts from boot. Existing jobs get none: during the upgrade no job runs."""
 
 from peewee import CharField, IntegerField
 

@@ -1,4 +1,4 @@
-"""Rows have ages: associations become sums of a day, and a job says whether the list of its items is whole."""
+"""For deleting old rows: daily sums of associations, and whether the list of a job's items is complete."""
 
 from peewee import CharField, ForeignKeyField, IntegerField
 

@@ -1,4 +1,4 @@
-"""Jobs are counted by kind and state from an index alone."""
+"""A covering index for counting jobs by kind and state."""
 
 
 def up(migrator, db):

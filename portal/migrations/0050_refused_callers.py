@@ -1,4 +1,4 @@
-"""What a refused caller asked for, and when it was let in after all."""
+"""The services that a refused caller requested, and when it was accepted later."""
 
 from portal.models.base import JsonField, UtcField
 

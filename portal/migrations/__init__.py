@@ -1,7 +1,7 @@
 """Numbered steps from one release's tables to the next; applied under a lock by `portal migrate` and at `portal up`.
 
-An empty database gets the tables as the models have them, and every step is recorded as applied: a step is only ever
-run on the tables of the release before it, which a test keeps.
+An empty database gets the current tables of the models, and every step is recorded as applied: a step only runs on the
+tables of the release before it, which a test keeps.
 """
 
 import fcntl
@@ -18,8 +18,8 @@ HERE = Path(__file__).parent
 def apply(lock: Path) -> list[str]:
     """Bring the tables up to date and return the steps. Of two processes at once, the second has nothing to do.
 
-    Raises BadSetting, before anything is changed, for a database of a newer release, and for one that lacks something
-    which no step brings.
+    Raises BadSetting, before anything is changed, for a database of a newer release, and for one that lacks a column
+    which no step adds.
     """
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -32,7 +32,7 @@ def apply(lock: Path) -> list[str]:
 
 
 def pending() -> list[str]:
-    """Names of steps that this database has not seen. Raises BadSetting for a database of a newer release."""
+    """Names of the steps that are not applied to this database. Raises BadSetting for one of a newer release."""
     with models.connection():
         runner = _runner()
         _require_known(runner)
@@ -41,12 +41,12 @@ def pending() -> list[str]:
 
 
 def _require_known(runner: Runner) -> None:
-    """A step that is recorded and not known here was made by a newer release, whose tables this one would misread."""
+    """A recorded step that this release does not have is from a newer one, whose tables it would misread."""
     newer = sorted(set(runner.applied()) - {step.name for step in runner.migrations()})
     if newer:
         raise BadSetting(
-            f"The database is of a newer release of Portico: this one does not know its step {newer[-1]}. Nothing was"
-            " changed. Start the newer release, or restore the data folder as it was before."
+            f"The database is from a newer release of Portico: this one does not know its step {newer[-1]}. Nothing was"
+            " changed. Start the newer release, or restore an earlier backup of the data folder."
         )
 
 
@@ -59,13 +59,13 @@ def _apply(runner: Runner) -> list[str]:
 
 
 def _require_columns() -> None:
-    """Else each page that reads the table would fail for itself, and say less."""
+    """Otherwise each page that reads the table would fail separately, with a less helpful message."""
     for table in models.TABLES:
-        there = {column.name for column in models.database.get_columns(table._meta.table_name)}
-        lacking = [name for name in table._meta.columns if name not in there]
-        if lacking:
-            message = f"The database is of another version of Portico: {table._meta.table_name} has no {lacking[0]}."
-            raise BadSetting(f"{message} Start the version that made it, or choose another folder (PORTAL_DATA).")
+        existing = {column.name for column in models.database.get_columns(table._meta.table_name)}
+        missing = [name for name in table._meta.columns if name not in existing]
+        if missing:
+            message = f"The database is from another version of Portico: {table._meta.table_name} has no {missing[0]}."
+            raise BadSetting(f"{message} Start the version that created it, or choose another folder (PORTAL_DATA).")
 
 
 def _runner() -> Runner:

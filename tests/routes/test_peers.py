@@ -72,7 +72,7 @@ def test_the_page_of_a_peer_says_once_what_it_may_do_in_each_project(
         ("label", "Taken", "There is a peer Taken already."),
         ("label", "any", "any stands for every peer"),
         ("ae_title", "VIEWER ROOM THREE", "VIEWER ROOM THREE has 17 characters; an AE title has at most 16."),
-        ("ae_title", "", "An AE title has at least one character"),
+        ("ae_title", "", "An AE title needs at least one character"),
         ("ae_title", "A\\B", "no backslash"),
         ("ae_title", "ÄRZTE", "only ASCII"),
         ("port", "0", "0 is no port. A port is a number from 1 to 65535."),

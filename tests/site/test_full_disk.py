@@ -259,7 +259,7 @@ def test_notes_are_left_out_and_nothing_else_is(caplog: pytest.LogCaptureFixture
     refused_callers.record(**call, reason="unknown", message=long)
     users.sign_in(EMAIL, PASSWORD, address="10.0.0.1" + long)
     assert (number, job) == (0, None)
-    assert caplog.text.count("could not be written down, since the disk is full") == 4
+    assert caplog.text.count("could not be recorded, because the disk is full") == 4
     assert [table.select().count() for table in (Association, Job, Caller)] == [0, 0, 0]
     with pytest.raises(PeeweeException, match="full"):
         users.add("ben@site.example", PASSWORD, True, actor=replace(operator(), name=long))
