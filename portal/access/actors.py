@@ -29,7 +29,7 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedMetadata:
-    """What an export or a record says of an object that is imported again: it is older than its import."""
+    """What an export or a record says about an object that is imported again, and is older than its import."""
 
     received: datetime | None = None
     modified: datetime | None = None

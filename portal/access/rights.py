@@ -35,16 +35,16 @@ def scope(actor: Actor, project: int | None = None) -> Scope:
     """What this actor may read and store; with a project (that of the called title), limited to it."""
     if actor.is_admin:
         every = tuple(row.id for row in Project.select(Project.id).order_by(Project.id))
-        whole = Scope(projects=every, stores=frozenset(every))
+        full = Scope(projects=every, stores=frozenset(every))
     else:
-        whole = _granted(actor)
+        full = _granted(actor)
     if actor.read_only:
-        whole = Scope(projects=whole.projects, stores=frozenset())
+        full = Scope(projects=full.projects, stores=frozenset())
     if project is None:
-        return whole
+        return full
     return Scope(
-        projects=(project,) if whole.reads(project) else (),
-        stores=frozenset({project}) if whole.writes(project) else frozenset(),
+        projects=(project,) if full.reads(project) else (),
+        stores=frozenset({project}) if full.writes(project) else frozenset(),
     )
 
 

@@ -18,12 +18,12 @@ def from_elements(reader: ElementReader, elements: dict[int, Extent], *, limit: 
     So is each value, in the order of tags, with which all together would exceed 16 MiB.
     """
     raw_elements: dict[BaseTag, DataElement | RawDataElement] = {}
-    left = MAX_TOTAL_SIZE
+    remaining = MAX_TOTAL_SIZE
     for tag in sorted(elements):
         element, end = elements[tag]
         size = end - element.offset
-        value = reader.bytes_at(element.offset, size) if size <= min(limit, left) else None
-        left -= len(value or b"")
+        value = reader.bytes_at(element.offset, size) if size <= min(limit, remaining) else None
+        remaining -= len(value or b"")
         raw_elements[BaseTag(tag)] = RawDataElement(
             BaseTag(tag), element.vr, size, value, element.offset, element.implicit, reader.is_little_endian
         )

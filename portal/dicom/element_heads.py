@@ -38,12 +38,12 @@ class HeadDecoder:
         self._long = struct.Struct(f"{order}L").unpack_from
 
     def implicit(self, data: bytes) -> Head:
-        """The head in Implicit VR, which items and delimiters have in every encoding (PS3.5 7.5)."""
+        """The head in Implicit VR, the form that items and delimiters have in every encoding (PS3.5 7.5)."""
         group, element, length = self._implicit(data)
         return Head(group << 16 | element, None, length, HEAD_SIZE)
 
     def explicit(self, data: bytes) -> Head:
-        """The head in Explicit VR, of at least `explicit_size` bytes."""
+        """The head in Explicit VR; `data` has at least `explicit_size` bytes."""
         group, element, vr, length = self._explicit(data)
         if vr not in LONG_VRS:
             return Head(group << 16 | element, vr.decode(), length, HEAD_SIZE)
@@ -52,7 +52,7 @@ class HeadDecoder:
 
 
 def explicit_size(data: bytes) -> int:
-    """How many bytes the head in Explicit VR has that begins with these 8; 0 where they hold no VR."""
+    """The size of the head in Explicit VR that begins with these 8 bytes; 0 where they contain no VR."""
     vr = data[4:6]
     if vr in LONG_VRS:
         return LONG_HEAD_SIZE

@@ -145,7 +145,7 @@ class _Rows:
         return self._rows
 
     def _end_sequences(self, depth: int, *, at_least: bool = False) -> None:
-        """Fill in the number of items of the sequences that end before this depth: only at its end it is known."""
+        """Fill in the number of items of the sequences that end before this depth: it is known only at their ends."""
         while len(self._sequences) > depth:
             row, _, items = self._sequences.pop()
             value = _counted(items, "item")

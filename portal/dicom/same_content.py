@@ -80,7 +80,7 @@ def differences(
     comparison = _Comparison(one, other, ignored=ignored, pixels=pixels, at_most=at_most)
     with contextlib.suppress(_Enough):
         comparison.level(())
-    return comparison.found
+    return comparison.differences
 
 
 class _Enough(Exception):
@@ -95,7 +95,7 @@ class _Comparison:
     ) -> None:
         self._one, self._other = (ElementStream(*side) for side in (one, other))
         self._ignored, self._pixels, self._at_most = ignored, pixels, at_most
-        self.found = Differences()
+        self.differences = Differences()
 
     def level(self, above: ElementPath) -> None:
         """Compare the elements of a data set or an item, in their order."""
@@ -126,10 +126,10 @@ class _Comparison:
 
     def _note(self, path: ElementPath, *, compressed: bool = False) -> None:
         if path[0][0] >> 16 == PIXEL_GROUP:
-            self.found.pixels, self.found.compressed = True, compressed
+            self.differences.pixels, self.differences.compressed = True, compressed
         else:
-            self.found.paths.append(path)
-        if len(self.found.paths) > self._at_most:
+            self.differences.paths.append(path)
+        if len(self.differences.paths) > self._at_most:
             raise _Enough
 
     def _element(self, one: Event, other: Event, path: ElementPath) -> None:

@@ -24,9 +24,9 @@ Samples = NDArray[Any]
 
 
 def render(content: BinaryIO, frame: int, side: int) -> bytes:
-    """A PNG of one frame, counted from 0, at most `side` pixels long, as its own window shows it.
+    """A PNG of one frame, counted from 0, at most `side` pixels wide and high, in its own window.
 
-    Raises BadValue where there are no such pixels, and whatever a decoder raises at pixels that it cannot read.
+    Raises BadValue where the object has no such frame, and whatever a decoder raises for pixels that it cannot read.
     """
     ds = dcmread(content, stop_before_pixels=True, defer_size=DEFER_SIZE)
     rows, columns = int(ds.get("Rows") or 0), int(ds.get("Columns") or 0)
