@@ -15,7 +15,7 @@ class Scope:
     """The projects whose rows an actor may read, in order of precedence, and those that it may store to.
 
     Where a Study Instance UID is in two projects of a scope, the first project hides the whole study in the others, at
-    every level. Every query, page and REST call takes its rows from here.
+    every level (docs/decisions/0081). Every query, page and REST call takes its rows from here.
     """
 
     projects: tuple[int, ...]

@@ -1,7 +1,7 @@
 """Compares two encoded data sets: elements and pixels may be equal although the encodings differ.
 
 Senders re-encode what they forward: with or without group lengths, padding and lengths of sequences, with other padding
-of values (docs/decisions/0062). Both data sets are read once, side by side, in bounded memory.
+of values (docs/decisions/0083). Both data sets are read once, side by side, in bounded memory.
 """
 
 import contextlib

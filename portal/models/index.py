@@ -124,7 +124,7 @@ Instance.add_index(
 
 
 class Conflict(Table):
-    """An object in conflict, hidden from peers until an admin decides (docs/decisions/0010)."""
+    """An object in conflict, hidden from peers until an admin decides (docs/decisions/0083)."""
 
     file = ForeignKeyField(File, unique=True, backref="+", on_delete="CASCADE")
     file_id: int

@@ -74,7 +74,7 @@ def _condition(table: TableName, name: str, condition: Condition) -> Any:
 
 
 def visible(study: Any, projects: tuple[int, ...]) -> Expression:
-    """Studies of the projects that have instances and that no earlier project hides (`rights.Scope`)."""
+    """Studies of the projects that have instances and that no earlier project hides (docs/decisions/0081)."""
     # The plus keeps SQLite from scanning all studies of a project where another index finds the few.
     visible_if = [Expression(NodeList((SQL("+"), study.project), glue=""), "IN", projects), study.n_instances > 0]
     if len(projects) > 1:
