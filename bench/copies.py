@@ -39,7 +39,7 @@ from portal.ingest.incoming import Placement
 from portal.jobs import jobs, runs
 from portal.models import File
 from portal.storage import storages
-from portal.tree import containers
+from portal.tree import groups, projects
 
 WORKS = {"2,000 x 0.5 MB": (2000, 500_000), "20,000 x 20 kB": (20_000, 20_000), "2 x 3 GB": (2, 3_000_000_000)}
 PLACES = ("MinIO front", "file system")
@@ -267,8 +267,8 @@ def fill(files: Path, data: Path, count: int, size: int) -> None:
     files.mkdir(parents=True)
     with site_at(data):
         (data / "storage").mkdir(exist_ok=True)
-        containers.add_group("bench", actor=operator())
-        project = containers.add_project("bench/all", actor=operator())
+        groups.add("bench", actor=operator())
+        project = projects.add("bench/all", actor=operator())
         filler = os.urandom(PIECE)
         for number in range(count):
             placement = Placement(container_type="project", container_id=project.id, name=f"{number:06}.bin")

@@ -9,7 +9,7 @@ from portal.access.actors import operator
 from portal.cli.context import on_site
 from portal.cli.printing import Answer
 from portal.models import Project
-from portal.tree import container_sizes, containers, rest_ids
+from portal.tree import container_sizes, containers, groups, projects, rest_ids
 
 
 @click.group("group")
@@ -23,7 +23,7 @@ def group() -> None:
 @on_site
 def add_group(code: str, label: str | None) -> Answer:
     """Add a group."""
-    added = containers.add_group(code, code if label is None else label, actor=operator())
+    added = groups.add(code, code if label is None else label, actor=operator())
     return Answer(view={"id": added.code, "label": added.label}, message=f"Group {added.code} added.")
 
 
@@ -31,7 +31,7 @@ def add_group(code: str, label: str | None) -> Answer:
 @on_site
 def list_groups() -> Answer:
     """List the groups, by ID."""
-    rows = containers.groups(actor=operator()).rows
+    rows = groups.list_all(actor=operator()).rows
     return Answer(
         view=[{"id": row.code, "label": row.label, "created": row.created} for row in rows],
         empty="No group yet. Add one with: portal group add ID",
@@ -49,7 +49,7 @@ def project() -> None:
 @on_site
 def add_project(path: str, ae_title: str | None) -> Answer:
     """Add a project to a group that exists."""
-    added = containers.add_project(path, ae_title, actor=operator())
+    added = projects.add(path, ae_title, actor=operator())
     return Answer(view=_view(added), message=f"Project {added.group.code}/{added.label} added.")
 
 

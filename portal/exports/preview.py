@@ -10,7 +10,7 @@ from portal.exports.request import PEER_PREFIX, Options
 from portal.exports.rules import Rules
 from portal.models import Storage
 from portal.storage import storages
-from portal.tree import containers
+from portal.tree import projects
 from portal.tree.walk import WalkedFile
 
 MAX_LINES = 10
@@ -44,7 +44,7 @@ def build(path: str, to: str, options: Options) -> Preview:
     """Some objects of the project under the rules as they are now; a refusal where these cannot be."""
     try:
         options = request.options_for(to, options)
-        project = containers.project(path)
+        project = projects.get_by_path(path)
         part = selection.resolve(project.id, options.level, options.only)
         rules = export_rules.parse(options.rules)
     except PortalError as error:

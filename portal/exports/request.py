@@ -13,7 +13,7 @@ from portal.exports.rules import Rules, WrittenRule
 from portal.models import File, Job
 from portal.peers import peers
 from portal.storage import storages
-from portal.tree import containers, labels
+from portal.tree import labels, projects
 from portal.tree.walk import ProjectPart
 
 EXISTING = ("never", "different", "always")
@@ -55,7 +55,7 @@ class ExportRequest:
 
 def check(path: str, to: str, options: Options) -> ExportRequest:
     """Raises Missing, NotAllowed or BadValue, with the field of the form."""
-    project = containers.project(path)
+    project = projects.get_by_path(path)
     group, label = project.group.code, project.label
     options = options_for(to, options)
     if options.study:
@@ -108,7 +108,7 @@ def require_target(params: dict[str, Any]) -> None:
     if "peer" in params:
         peers.require_sendable(peers.by_id(params["peer"]).label)
         return
-    storages.require_export(storages.by_id(params["storage"]), *containers.path_of(params["project"]).split("/", 1))
+    storages.require_export(storages.by_id(params["storage"]), *projects.path_of(params["project"]).split("/", 1))
 
 
 def part(job: Job) -> ProjectPart:

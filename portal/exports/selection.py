@@ -6,7 +6,7 @@ from typing import Any
 from portal.dashboard import search
 from portal.errors import BadValue, Missing, PortalError
 from portal.models import Session, Study, Subject
-from portal.tree import containers
+from portal.tree import projects
 from portal.tree.walk import ProjectPart
 
 LEVELS = ("project", "subject", "session", "search")
@@ -81,7 +81,7 @@ def with_label(path: str, level: str, only: str) -> str:
     if not only.startswith("#"):
         return only
     try:
-        project_id = containers.project(path).id
+        project_id = projects.get_by_path(path).id
         part = resolve(project_id, level, only)
         called = _labels(level, part.ids)[part.ids[0]]
         return called if resolve(project_id, level, called) == part else only

@@ -11,7 +11,7 @@ from portal.errors import BadValue
 from portal.imports import path_template
 from portal.storage import storages
 from portal.storage_drivers import object_keys
-from portal.tree import containers
+from portal.tree import projects
 
 PLACEMENT_SOURCES = ("headers", "manifest", "path")
 MAX_PATTERNS = 20
@@ -45,7 +45,7 @@ class CheckedRequest:
 def check(wanted: ImportRequest) -> CheckedRequest:
     """Raises Missing, NotAllowed or BadValue, with the field of the form."""
     storage = storages.get(wanted.of)
-    project = containers.project(wanted.to)
+    project = projects.get_by_path(wanted.to)
     group, label = project.group.code, project.label
     storages.require_import(storage, group, label)
     if wanted.by not in PLACEMENT_SOURCES:

@@ -27,7 +27,7 @@ from portal.models import (
     now,
     writing,
 )
-from portal.tree import containers, labels
+from portal.tree import labels, projects
 
 REPLACED = "It replaced other content under its UID, which is kept."
 Choice = Literal["keep", "replace", "separate"]
@@ -254,7 +254,7 @@ def _project_beside(conflict: Conflict) -> Project:
     while True:
         ending = "~separate" if number == 1 else f"~separate-{number}"
         label = conflict.project.label[: labels.MAX_LABEL_LENGTH - len(ending)] + ending
-        project = containers.get_or_add_project(group, label)
+        project = projects.get_or_add(group, label)
         if index.current_instance(project.id, conflict.sop_uid) is None:
             return project
         number += 1

@@ -15,7 +15,7 @@ from portal.ingest import patients
 from portal.ingest.patients import Patient
 from portal.models import Acquisition, File, Project, Session, Subject, arrivals
 from portal.models.arrivals import KnownStudy
-from portal.tree import containers, labels
+from portal.tree import containers, labels, projects
 
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f/]+")
 _TIMEZONE = re.compile(r"([+-])(\d{2})(\d{2})")
@@ -53,7 +53,7 @@ def project_for(placement: Placement, scope: Scope, study_uid: str | None) -> in
         return held_by[0]
     if placement.store_to is not None and scope.writes(placement.store_to):
         return placement.store_to
-    return int(containers.ensure_unsorted().id)
+    return int(projects.ensure_unsorted().id)
 
 
 def acquisition_for(project_id: int, header: Header, origin: Origin) -> int:

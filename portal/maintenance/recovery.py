@@ -21,7 +21,7 @@ from portal.ingest.register import Arrival
 from portal.maintenance import purge, quarantine, release
 from portal.models import Acquisition, ClosedSegment, Group, Project, PurgedRecord, Session, Subject, writing
 from portal.models import archive as archive_rows
-from portal.tree import containers
+from portal.tree import projects
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ def _arrival(record: Record, parsed: header.Header | None) -> Arrival:
 
 def _project(code: str, label: str) -> Project:
     group = Group.get_or_none(Group.code == code) or Group.create(code=code, label=code)
-    return containers.get_or_add_project(group, label)
+    return projects.get_or_add(group, label)
 
 
 def _container(project: Project, path: list[str]) -> int:

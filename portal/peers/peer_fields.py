@@ -11,7 +11,7 @@ from portal.access.rights import UNKNOWN_GROUP
 from portal.dicom import ae_titles
 from portal.errors import BadValue, PortalError, Taken
 from portal.models import Peer, Project
-from portal.tree import containers, labels
+from portal.tree import labels, projects
 
 SERVICES = ("echo", "store", "find", "move", "get", "commit")
 ANY = "any"
@@ -146,9 +146,9 @@ def _services(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(service for service in SERVICES if service in asked)
 
 
-def _grants(projects: Iterable[tuple[str, str]]) -> tuple[tuple[Project, str], ...]:
+def _grants(paths_and_roles: Iterable[tuple[str, str]]) -> tuple[tuple[Project, str], ...]:
     found: dict[int, tuple[Project, str]] = {}
-    for path, role in projects:
+    for path, role in paths_and_roles:
         if role not in ("ro", "rw"):
             raise BadValue(f"{role[:16]!r} is no role. A role is ro (read) or rw (read and store).", field="projects")
         project = _project(path, "projects")
@@ -160,7 +160,7 @@ def _grants(projects: Iterable[tuple[str, str]]) -> tuple[tuple[Project, str], .
 
 def _project(path: str, field: str) -> Project:
     try:
-        project = containers.project(path)
+        project = projects.get_by_path(path)
     except PortalError as error:
         raise BadValue(error.message, field=field) from error
     if project.group.code == UNKNOWN_GROUP:

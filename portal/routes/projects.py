@@ -7,7 +7,7 @@ from werkzeug.wrappers import Response
 
 from portal.access.rights import UNKNOWN_GROUP
 from portal.errors import BadValue
-from portal.tree import containers
+from portal.tree import containers, groups, projects
 from portal.web.forms import Form, choice, select_choices, text
 from portal.web.render import render
 from portal.web.sign_in import current_actor, current_scope, site_admin_required
@@ -47,10 +47,10 @@ def add() -> Response:
     def create() -> Any:
         label, ae_title, actor = form.label.data, form.ae_title.data, current_actor()
         if form.group.data:
-            return containers.add_project(f"{form.group.data}/{label}", ae_title, actor=actor)
+            return projects.add(f"{form.group.data}/{label}", ae_title, actor=actor)
         if not form.code.data:
             raise BadValue("Choose a group, or enter the code of a new group.", field="code")
-        return containers.add_project_in_new_group(form.code.data, label, ae_title, actor=actor)
+        return projects.add_in_new_group(form.code.data, label, ae_title, actor=actor)
 
     project = form.attempt(create)
     if project is None:
@@ -72,9 +72,7 @@ def save(project_id: int) -> Response:
     project = _project(project_id)
     form = EditForm()
     changed = form.attempt(
-        lambda: containers.edit_project(
-            project_id, label=form.label.data, ae_title=form.ae_title.data, actor=current_actor()
-        )
+        lambda: projects.edit(project_id, label=form.label.data, ae_title=form.ae_title.data, actor=current_actor())
     )
     if changed is None:
         return _edit(project, form=form, status=422)
@@ -87,9 +85,7 @@ def save(project_id: int) -> Response:
 def save_group(project_id: int) -> Response:
     project = _project(project_id)
     form = GroupForm()
-    group = form.attempt(
-        lambda: containers.edit_group(project.group.code, label=form.group_label.data, actor=current_actor())
-    )
+    group = form.attempt(lambda: groups.edit(project.group.code, label=form.group_label.data, actor=current_actor()))
     if group is None:
         return _edit(project, group_form=form, status=422)
     flash(f"Group {group.code} is saved.")
@@ -101,8 +97,8 @@ def _project(project_id: int) -> Any:
 
 
 def _new(form: NewForm, *, status: int = 200) -> Response:
-    groups = [row for row in containers.groups(actor=current_actor()).rows if row.code != UNKNOWN_GROUP]
-    names = {row.code: row.code if row.label == row.code else f"{row.code} ({row.label})" for row in groups}
+    rows = [row for row in groups.list_all(actor=current_actor()).rows if row.code != UNKNOWN_GROUP]
+    names = {row.code: row.code if row.label == row.code else f"{row.code} ({row.label})" for row in rows}
     form.group.choices = select_choices([*names.items(), NEW_GROUP])
     return render("projects/new.html", form=form, status=status)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from portal.errors import BadValue
 from portal.storage import providers
-from portal.tree import container_page, containers
+from portal.tree import container_page, groups
 from portal.web.forms import Form, choice, lines, secret, secret_lines, select_choices, text
 from portal.web.sign_in import current_actor, current_scope
 
@@ -76,8 +76,8 @@ def _form_of(provider: str) -> type[Form]:
 
 def _with_choices(form: Any) -> Any:
     """The form with the groups and projects that it may be visible to, including a chosen one that no longer exists."""
-    groups = containers.groups(actor=current_actor()).rows
-    found = [("site", "Whole site"), *((f"group:{row.code}", f"Group {row.code}") for row in groups)]
+    group_rows = groups.list_all(actor=current_actor()).rows
+    found = [("site", "Whole site"), *((f"group:{row.code}", f"Group {row.code}") for row in group_rows)]
     found += [(f"project:{path}", f"Project {path}") for path in container_page.project_paths(current_scope())]
     chosen = form.visible.data or "site"
     if chosen not in dict(found):

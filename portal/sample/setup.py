@@ -11,7 +11,7 @@ from portal.errors import BadValue, Missing
 from portal.models import Peer
 from portal.peers import peers
 from portal.storage import storages
-from portal.tree import containers
+from portal.tree import groups, projects
 
 GROUP, CLINIC, RESEARCH = "sample", "sample/Clinic", "sample/Research"
 AE_TITLES = {CLINIC: "SAMPLE_CLINIC", RESEARCH: "SAMPLE_RESEARCH"}
@@ -25,7 +25,7 @@ PORTS_TRIED = 50
 def create_missing(say: Callable[[str], None]) -> None:
     """Make what is missing, and say what there is."""
     actor = operator()
-    _ensure(lambda: containers.group(GROUP, actor=actor), lambda: containers.add_group(GROUP, "Sample", actor=actor))
+    _ensure(lambda: groups.get(GROUP, actor=actor), lambda: groups.add(GROUP, "Sample", actor=actor))
     for path in AE_TITLES:
         _ensure_project(path)
     say(f"Projects: {', '.join(f'{path} (AE title {title})' for path, title in AE_TITLES.items())}.")
@@ -47,7 +47,7 @@ def _ensure(get: Callable[[], Any], add: Callable[[], Any]) -> None:
 
 
 def _ensure_project(path: str) -> None:
-    _ensure(lambda: containers.project(path), lambda: containers.add_project(path, AE_TITLES[path], actor=operator()))
+    _ensure(lambda: projects.get_by_path(path), lambda: projects.add(path, AE_TITLES[path], actor=operator()))
 
 
 def _ensure_dimse(say: Callable[[str], None]) -> None:

@@ -10,7 +10,7 @@ from portal.access.actors import Actor
 from portal.access.rights import UNKNOWN_GROUP
 from portal.errors import BadValue, Missing, PortalError
 from portal.models import Grant, Group, Project, writing
-from portal.tree import containers
+from portal.tree import projects
 from portal.users import users
 
 EVERYTHING = "*"
@@ -119,7 +119,7 @@ def _target(place: str) -> dict[str, Group | Project]:
     if "/" not in place:
         return {"group": _group(place)}
     try:
-        return {"project": containers.project(place)}
+        return {"project": projects.get_by_path(place)}
     except PortalError as error:
         raise BadValue(error.message, field="place") from error
 

@@ -13,7 +13,7 @@ from portal.jobs import jobs
 from portal.models import Acquisition, Association, Conflict, File, JobItem, Schedule, Session, Subject, Trash, writing
 from portal.peers import peers, refused_callers
 from portal.storage import storages
-from portal.tree import containers
+from portal.tree import projects
 from portal.users import users
 from tests.fixtures.browser import EMAIL, person_at
 from tests.fixtures.pages import LEFT_ICON, PAGES, Served, live_in, serve, the_admin
@@ -74,7 +74,7 @@ def _add_many(names: dict[str, Any]) -> None:
     actor, blob = the_admin(), File.get_by_id(names["file"]).blob
     for number in range(MANY):
         label, title = f"many-{number}", f"MANY{number}"
-        containers.add_project(f"neuro/{label}", actor=actor)
+        projects.add(f"neuro/{label}", actor=actor)
         devices.add(label, actor=actor)
         peers.register(label, ae_title=title, actor=actor)
         storages.add(label, "fs", path=str(runtime.current().storage_roots[0] / label), actor=actor)

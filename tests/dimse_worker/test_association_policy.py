@@ -7,7 +7,7 @@ from pynetdicom.presentation import build_context
 from portal import site_settings as options
 from portal.access.actors import operator
 from portal.peers import associations, peers, refused_callers
-from portal.tree import containers
+from portal.tree import projects
 from tests.fixtures.dimse import (
     OURS,
     SECONDARY_CAPTURE,
@@ -224,7 +224,7 @@ def _reject_raw(port: int, calling: bytes, called: bytes) -> tuple[int, int, int
 
 
 def test_a_project_title_is_for_its_project(listener: Listener) -> None:
-    containers.add_project("neuro/TRIAL3", "TRIAL3", actor=operator())
+    projects.add("neuro/TRIAL3", "TRIAL3", actor=operator())
     register(projects=(("neuro/TRIAL3", "ro"),), store_to=None)
     with associated(listener.port, [build_context(STUDY_FIND)], called="TRIAL3") as assoc:
         assert assoc.is_established

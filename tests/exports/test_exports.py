@@ -19,7 +19,7 @@ from portal.jobs import jobs, runs
 from portal.models import Acquisition, Audit, Blob, File, Job, JobItem, Project, SegmentProblem, Storage, now
 from portal.storage import storages
 from portal.storage_drivers.destination import Content, Destination
-from portal.tree import containers
+from portal.tree import groups, projects
 from tests.fixtures.archive import an_object, store
 from tests.fixtures.work import add_file, add_files, files_below, until
 
@@ -317,8 +317,8 @@ def test_siblings_that_would_share_a_key_are_told_apart_by_their_number(
 def test_projects_of_one_name_in_two_groups_go_to_two_folders(
     acquisition: Acquisition, mirror: Storage, folder: Path, admin: Actor
 ) -> None:
-    containers.add_group("other", actor=admin)
-    twin = containers.add_project("other/trial", actor=admin)
+    groups.add("other", actor=admin)
+    twin = projects.add("other/trial", actor=admin)
     add_file(twin, "a.bin", b"twin", admin)
     add_file(acquisition, "a.bin", b"first", admin)
     run(exports.start("lab/Trial", to="mirror", actor=admin))
@@ -328,8 +328,8 @@ def test_projects_of_one_name_in_two_groups_go_to_two_folders(
 
 
 def test_a_project_called_manifests_never_meets_the_manifests(mirror: Storage, folder: Path, admin: Actor) -> None:
-    containers.add_group("lab", actor=admin)
-    project = containers.add_project("lab/Manifests", actor=admin)
+    groups.add("lab", actor=admin)
+    project = projects.add("lab/Manifests", actor=admin)
     add_file(project, "a.bin", b"x", admin)
     job = run(exports.start("lab/Manifests", to="mirror", actor=admin))
     assert [item.key for item in exports.items(job.id)] == [f"Manifests~{project.id:08x}/a.bin"]
@@ -399,7 +399,7 @@ def test_an_export_that_cannot_be_is_refused_in_a_sentence_and_makes_no_job(
     folder: Path,
     admin: Actor,
 ) -> None:
-    containers.add_group("other", actor=admin)
+    groups.add("other", actor=admin)
     storages.add("inbox", "fs", path=str(folder), mode="import", actor=admin)
     storages.add("theirs", "fs", path=str(folder), visible="group:other", actor=admin)
     with pytest.raises(error, match=words):

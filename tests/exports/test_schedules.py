@@ -16,7 +16,7 @@ from portal.exports.request import Options
 from portal.jobs import jobs, runs
 from portal.models import Acquisition, Audit, Job, Project, Schedule, ScheduleRun, Storage
 from portal.storage import storages
-from portal.tree import containers
+from portal.tree import projects
 from tests.fixtures.archive import an_object, store
 from tests.fixtures.work import Process, add_file, add_files, files_below, until
 
@@ -276,8 +276,8 @@ def test_a_schedule_goes_on_for_a_project_that_was_renamed_and_its_storage_alone
     nightly: Schedule, clock: Clock, project: Project, admin: Actor
 ) -> None:
     storages.edit("mirror", visible="project:lab/Trial", actor=admin)
-    containers.edit_project(project.id, label="Study", ae_title="", actor=admin)
-    containers.add_project("lab/Trial", actor=admin)
+    projects.edit(project.id, label="Study", ae_title="", actor=admin)
+    projects.add("lab/Trial", actor=admin)
     clock(day(3))
 
     schedules.sweep()

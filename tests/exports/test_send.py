@@ -18,7 +18,7 @@ from portal.jobs import jobs, runs
 from portal.models import Association, Instance, Job, Project
 from portal.peers import peers
 from portal.settings import Settings
-from portal.tree import containers
+from portal.tree import projects
 from tests.dimse_worker.test_dcmtk import data_sets, storescp
 from tests.fixtures.archive import CT_IMAGE_STORAGE, an_object, begin, encode, store_vendor_file
 from tests.fixtures.archive import store as take_in
@@ -32,7 +32,7 @@ JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 
 @pytest.fixture
 def project(dimse_site: Settings) -> Project:
-    return containers.project("neuro/TRIAL1")
+    return projects.get_by_path("neuro/TRIAL1")
 
 
 def viewer_at(port: int) -> Any:

@@ -17,7 +17,7 @@ from portal.jobs.thread_pool import ThreadPool
 from portal.models import Job, Storage
 from portal.settings import Settings
 from portal.storage import storages
-from portal.tree import containers
+from portal.tree import groups, projects
 from tests.fixtures.stores import Front, Request, Running
 from tests.fixtures.work import add_file, until
 
@@ -124,7 +124,7 @@ class Going:
     """An export of a project that a thread works on, as a worker does."""
 
     def __init__(self, project: str, admin: Actor) -> None:
-        row = containers.add_project(f"lab/{project}", actor=admin)
+        row = projects.add(f"lab/{project}", actor=admin)
         for place in range(NUMBER):
             add_file(row, f"{place:02}.bin", f"{project} {place}".encode(), admin)
         self.job = exports.start(f"lab/{project}", to="bucket", actor=admin)
@@ -163,7 +163,7 @@ def test_what_the_threads_of_a_storage_leave_over_is_for_the_first_runs(
 def test_two_exports_to_one_storage_share_its_threads_and_follow_each_other(
     bucket: Storage, gate: Gate, admin: Actor
 ) -> None:
-    containers.add_group("lab", actor=admin)
+    groups.add("lab", actor=admin)
     one = Going("One", admin)
     gate.wait_for("One", 4)
     two = Going("Two", admin)

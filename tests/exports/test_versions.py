@@ -19,7 +19,7 @@ from portal.ingest import incoming as ingest
 from portal.ingest.placement import Placement
 from portal.models import Acquisition, Blob, File, FileVersion, Project, Storage
 from portal.storage import storages
-from portal.tree import containers, files, zips
+from portal.tree import files, projects, zips
 from portal.tree.walk import ProjectPart
 from tests.fixtures.work import add_file
 from tests.imports.test_imports import reasons, run
@@ -113,7 +113,7 @@ def test_versions_come_back_with_their_numbers_and_a_second_import_adds_none(
 ) -> None:
     run(exports.start("lab/Trial", to="inbox", actor=admin, options=Options(sidecars=sidecars)))
 
-    containers.add_project("lab/Copy", actor=admin)
+    projects.add("lab/Copy", actor=admin)
     wanted = request.ImportRequest(of="inbox", to="lab/Copy", by="manifest")
     for outcomes in ({"stored", "version"}, {"same"}):
         job = run(imports.start(wanted, actor=admin))

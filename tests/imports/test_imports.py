@@ -47,7 +47,7 @@ from portal.models import (
 )
 from portal.settings import Settings
 from portal.storage import storages
-from portal.tree import containers
+from portal.tree import containers, groups, projects
 from portal.tree.walk import MANIFESTS_FOLDER
 from tests.fixtures.archive import an_object, encode, store, store_vendor_file, upload, vendor_file
 from tests.fixtures.cli import Portal
@@ -95,7 +95,7 @@ def test_by_headers_the_manifest_and_the_sidecars_of_an_export_are_neither_refus
 ) -> None:
     store_vendor_file(CT, project)
     run(exports.start("lab/Trial", to="inbox", actor=admin, options=Options(sidecars=True)))
-    containers.add_project("lab/Copy", actor=admin)
+    projects.add("lab/Copy", actor=admin)
 
     job = run(imports.start(ImportRequest(of="inbox", to="lab/Copy", prefix="", by="headers"), actor=admin))
 
@@ -418,8 +418,8 @@ def test_an_export_with_sidecars_comes_back_into_an_empty_site_with_nothing_lost
     before, mark = tree(), json.dumps(job.result["manifest"])
     (tmp_path / "empty").mkdir()
     make_site(tmp_path / "empty")
-    containers.add_group("lab", actor=admin)
-    containers.add_project("lab/Trial", actor=admin)
+    groups.add("lab", actor=admin)
+    projects.add("lab/Trial", actor=admin)
     add_storage()
     tried = run(imports.dry_run(wanted(by="manifest"), actor=admin))
     assert set(ended(tried).values()) == {"new", "sidecar", "manifest"}
@@ -450,7 +450,7 @@ def test_on_the_same_site_numbers_of_users_are_those_of_here(
 ) -> None:
     add_files(acquisition, 2, 10, admin)
     run(exports.start("lab/Trial", to="inbox", actor=admin, options=Options(sidecars=True)))
-    containers.add_project("lab/Copy", actor=admin)
+    projects.add("lab/Copy", actor=admin)
     job = run(imports.start(ImportRequest(of="inbox", to="lab/Copy", prefix="Trial/S-01", by="manifest"), actor=admin))
     assert (job.state, job.done) == ("done", 2)
     copies = File.select().where(File.id > 2)
@@ -464,7 +464,7 @@ def test_a_manifest_alone_gives_back_the_origin_and_the_path_gives_the_container
     received = {file.name: file.created for file in File.select()}
     run(exports.start("lab/Trial", to="inbox", actor=admin))
     put(folder, {"Trial/stranger.bin": b"?"})
-    containers.add_project("lab/Copy", actor=admin)
+    projects.add("lab/Copy", actor=admin)
     job = run(imports.start(ImportRequest(of="inbox", to="lab/Copy", by="manifest"), actor=admin))
     assert (job.state, job.done, ended(job)["Trial/stranger.bin"]) == ("done", 2, "unmatched")
     for file in File.select().where(File.id > 2):
@@ -487,7 +487,7 @@ def test_what_is_not_as_the_manifest_names_it_is_not_taken_in(
     else:
         document = (home / "0000.bin.json").read_bytes()
         (home / "0000.bin.json").write_bytes(document.replace(b"S-01", b"S-02"))
-    containers.add_project("lab/Copy", actor=admin)
+    projects.add("lab/Copy", actor=admin)
     job = run(imports.start(ImportRequest(of="inbox", to="lab/Copy", by="manifest"), actor=admin))
     assert (job.state, job.done, job.failed) == ("errors", 1, 1)
     assert list(reasons(job)) == ["Trial/S-01/Visit 1/T1/0000.bin"]

@@ -8,16 +8,16 @@ from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.models import Audit, Caller, Grant, Peer, Project
 from portal.peers import associations, peers, refused_callers
 from portal.settings import Settings
-from portal.tree import containers
+from portal.tree import groups, projects
 
 ME = operator()
 
 
 @pytest.fixture(autouse=True)
-def projects(site: Settings) -> None:
-    containers.add_group("neuro", "Neuro", actor=ME)
-    containers.add_project("neuro/TRIAL1", actor=ME)
-    containers.add_project("neuro/TRIAL2", actor=ME)
+def two_projects(site: Settings) -> None:
+    groups.add("neuro", "Neuro", actor=ME)
+    projects.add("neuro/TRIAL1", actor=ME)
+    projects.add("neuro/TRIAL2", actor=ME)
 
 
 def add(label: str = "CT1", **fields: Any) -> Peer:
@@ -53,9 +53,9 @@ def test_grants_are_kept_in_their_order_of_precedence() -> None:
 
 
 def test_all_projects_are_all_but_the_unknown_ones_later_ones_too() -> None:
-    containers.ensure_unsorted()
+    projects.ensure_unsorted()
     peer = add(all_projects=True)
-    containers.add_project("neuro/TRIAL3", actor=ME)
+    projects.add("neuro/TRIAL3", actor=ME)
     assert scope(peer) == (["TRIAL1", "TRIAL2", "TRIAL3"], [])
 
 
@@ -122,7 +122,7 @@ def test_from_some_projects_to_all_and_back() -> None:
 def test_what_does_not_fit_is_refused_in_a_sentence_and_changes_nothing(
     fields: dict[str, Any], field: str, said: str
 ) -> None:
-    containers.ensure_unsorted()
+    projects.ensure_unsorted()
     acts = Audit.select().count()
     with pytest.raises(BadValue) as refused:
         add(**{"label": "CT1", **fields})

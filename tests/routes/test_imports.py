@@ -10,7 +10,7 @@ from portal.imports.request import ImportRequest
 from portal.jobs import jobs, runs
 from portal.models import File
 from portal.storage import storages
-from portal.tree import containers
+from portal.tree import projects
 from tests.fixtures.archive import a_project, an_object, store, vendor_file
 from tests.fixtures.web import Visitor, refusal, text_of
 
@@ -60,7 +60,7 @@ def test_an_import_begins_on_the_page_of_its_storage_and_is_tried_and_started(vi
 
 
 def test_an_import_that_ends_with_a_conflict_leads_to_it(visitor: Visitor, inbox: None, admin: Actor) -> None:
-    store(an_object(ImageComments="other"), containers.project("neuro/trial"))
+    store(an_object(ImageComments="other"), projects.get_by_path("neuro/trial"))
     job = imports.start(ImportRequest(of="inbox", to="neuro/trial"), actor=admin)
     work(job.id)
 

@@ -10,7 +10,7 @@ from portal.jobs import jobs
 from portal.models import File, Job, Peer, now
 from portal.peers import associations, peers, refused_callers
 from portal.peers.lists import peer_state
-from portal.tree import containers
+from portal.tree import groups, projects
 from tests.fixtures.archive import a_project, an_object, store
 from tests.fixtures.web import MOST_STATEMENTS, SETTINGS, Visitor, refusal, statements, text_of
 
@@ -221,8 +221,8 @@ def test_the_job_of_another_peer_is_not_shown(visitor: Visitor, dimse: None, adm
 
 
 def test_the_form_for_a_refused_caller_gives_it_what_it_wanted(visitor: Visitor, dimse: None, admin: Actor) -> None:
-    containers.add_group("neuro", actor=admin)
-    containers.add_project("neuro/Brain", "BRAIN", actor=admin)
+    groups.add("neuro", actor=admin)
+    projects.add("neuro/Brain", "BRAIN", actor=admin)
     wanted = ("echo", "store")
     told = {"calling": "CT2", "called": "BRAIN", "address": "10.0.4.12", "reason": "unknown", "message": "No."}
     refused_callers.record(**told, wanted=wanted)  # type: ignore[arg-type]

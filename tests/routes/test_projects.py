@@ -6,7 +6,7 @@ from portal import runtime, site_settings
 from portal.access.actors import Actor
 from portal.models import Audit, Group, Project, Storage
 from portal.storage import storages
-from portal.tree import containers
+from portal.tree import groups, projects
 from tests.fixtures.archive import a_project
 from tests.fixtures.web import Visitor, refusal, text_of
 
@@ -23,7 +23,7 @@ def test_the_first_project_is_made_with_its_group(visitor: Visitor) -> None:
     answer = visitor.post("/data/projects/new", NEW, follow_redirects=True)
 
     assert "neuro/Brain is created." in text_of(answer.text)
-    assert containers.project("neuro/Brain").ae_title == "BRAIN"
+    assert projects.get_by_path("neuro/Brain").ae_title == "BRAIN"
     assert acts() == ["group:added", "project:added"]
 
 
@@ -32,8 +32,8 @@ def test_a_further_project_goes_into_a_group_that_is_there(visitor: Visitor, adm
 
     answer = visitor.post("/data/projects/new", {**NEW, "group": "neuro", "label": "Spine", "ae_title": ""})
 
-    assert answer.headers["Location"] == f"/data/project/{containers.project('neuro/Spine').id}"
-    assert containers.project("neuro/Spine").ae_title is None
+    assert answer.headers["Location"] == f"/data/project/{projects.get_by_path('neuro/Spine').id}"
+    assert projects.get_by_path("neuro/Spine").ae_title is None
     assert Group.select().count() == 1
 
 
@@ -57,8 +57,8 @@ def test_a_further_project_goes_into_a_group_that_is_there(visitor: Visitor, adm
 def test_a_project_that_does_not_fit_is_refused_beside_its_field_and_no_group_is_left(
     visitor: Visitor, admin: Actor, field: str, value: str, beside: str, message: str
 ) -> None:
-    containers.add_group("lab", actor=admin)
-    containers.add_project("lab/Trial", "TAKEN", actor=admin)
+    groups.add("lab", actor=admin)
+    projects.add("lab/Trial", "TAKEN", actor=admin)
 
     answer = visitor.post("/data/projects/new", {**NEW, field: value})
 
@@ -84,12 +84,12 @@ def test_a_project_gets_another_label_and_title_and_its_storages_go_along(visito
     visitor.post(f"/data/projects/{project.id}/edit", form)
     visitor.post(f"/data/projects/{project.id}/edit", form)
 
-    assert containers.project("neuro/Head").ae_title == "HEAD"
+    assert projects.get_by_path("neuro/Head").ae_title == "HEAD"
     assert Storage.get().visible == "project:neuro/Head"
     detail = [row.detail for row in Audit.select().where(Audit.action == "project:changed")]
     assert detail == [{"before": {"label": "Brain", "ae_title": None}, "after": {"label": "Head", "ae_title": "HEAD"}}]
     visitor.post(f"/data/projects/{project.id}/edit", {"label": "Head", "ae_title": ""})
-    assert containers.project("neuro/Head").ae_title is None
+    assert projects.get_by_path("neuro/Head").ae_title is None
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,13 @@ def test_a_change_that_does_not_fit_is_refused_and_changes_nothing(
     visitor: Visitor, admin: Actor, form: dict[str, str], beside: str, message: str
 ) -> None:
     project = a_project("Brain", actor=admin)
-    containers.add_project("neuro/Spine", "SPINE", actor=admin)
+    projects.add("neuro/Spine", "SPINE", actor=admin)
 
     answer = visitor.post(f"/data/projects/{project.id}/edit", {"label": "Brain", "ae_title": "", **form})
 
     refusal(answer, message)
     assert f'id="{beside}-e"' in answer.text
-    assert containers.project("neuro/Brain").ae_title is None
+    assert projects.get_by_path("neuro/Brain").ae_title is None
     assert "project:changed" not in acts()
 
 
@@ -128,13 +128,13 @@ def test_a_group_gets_another_label_and_keeps_its_code(visitor: Visitor, admin: 
 
 
 def test_what_could_not_be_placed_keeps_its_names(visitor: Visitor) -> None:
-    unsorted = containers.ensure_unsorted()
+    unsorted = projects.ensure_unsorted()
     assert "/edit" not in visitor.get(f"/data/project/{unsorted.id}").text
 
     refusal(visitor.post(f"/data/projects/{unsorted.id}/edit", {"label": "Mine", "ae_title": ""}), "keep their names")
     refusal(visitor.post(f"/data/projects/{unsorted.id}/group", {"group_label": "Mine"}), "is reserved")
 
-    assert containers.project("unknown/Unsorted").group.label == "Unknown"
+    assert projects.get_by_path("unknown/Unsorted").group.label == "Unknown"
 
 
 def test_only_a_site_admin_makes_and_renames_projects(reader: Visitor, stranger: Visitor, admin: Actor) -> None:

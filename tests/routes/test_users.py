@@ -7,7 +7,7 @@ from portal.access.actors import Actor, operator
 from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.models import Audit, Grant
 from portal.settings import Settings
-from portal.tree import containers
+from portal.tree import groups, projects
 from portal.users import grants, users
 from tests.fixtures.archive import an_object, store
 from tests.fixtures.web import MOST_STATEMENTS, Visitor, account, refusal, statements, text_of
@@ -106,11 +106,11 @@ def test_accounts_are_added_with_clean_words(site: Settings) -> None:
 @pytest.fixture
 def places(app: Flask, admin: Actor) -> None:
     """The projects neuro/Brain with a study, neuro/Spine, and cardio/Heart."""
-    containers.add_group("neuro", actor=admin)
-    containers.add_group("cardio", actor=admin)
-    store(an_object(PatientID="in-brain"), containers.add_project("neuro/Brain", actor=admin))
-    containers.add_project("neuro/Spine", actor=admin)
-    containers.add_project("cardio/Heart", actor=admin)
+    groups.add("neuro", actor=admin)
+    groups.add("cardio", actor=admin)
+    store(an_object(PatientID="in-brain"), projects.add("neuro/Brain", actor=admin))
+    projects.add("neuro/Spine", actor=admin)
+    projects.add("cardio/Heart", actor=admin)
 
 
 def give(visitor: Visitor, user: Visitor, place: str, role: str = "ro") -> str:

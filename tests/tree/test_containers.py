@@ -11,15 +11,15 @@ from portal.access.rights import NO_ACCESS
 from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.listing import PageRequest
 from portal.models import Audit, Grant, Group, Project, Session, Subject, User
-from portal.tree import containers
+from portal.tree import containers, groups, projects
 
 pytestmark = pytest.mark.usefixtures("site")
 
 
 @pytest.fixture
 def project() -> Project:
-    containers.add_group("imaging", actor=operator())
-    return containers.add_project("imaging/CT trial", actor=operator())
+    groups.add("imaging", actor=operator())
+    return projects.add("imaging/CT trial", actor=operator())
 
 
 @pytest.fixture
@@ -35,24 +35,24 @@ def scope() -> rights.Scope:
 
 
 def test_a_group_takes_its_code_as_label_unless_it_gets_one() -> None:
-    assert containers.add_group("neuro.lab_1", actor=operator()).label == "neuro.lab_1"
-    assert containers.add_group("cardio", "Cardiology", actor=operator()).label == "Cardiology"
+    assert groups.add("neuro.lab_1", actor=operator()).label == "neuro.lab_1"
+    assert groups.add("cardio", "Cardiology", actor=operator()).label == "Cardiology"
 
 
 @pytest.mark.parametrize("code", ["", "a", "A1", "a b", "a/b", "..", "-a", "é1", "a" * 33, "a\0b", "ab\n", "१२"])
 def test_a_group_code_that_does_not_fit_is_refused_in_one_sentence(code: str) -> None:
     with pytest.raises(BadValue, match="2 to 32 of the characters") as caught:
-        containers.add_group(code, actor=operator())
+        groups.add(code, actor=operator())
     assert caught.value.field == "code"
     assert Group.select().count() == 0
 
 
 def test_a_taken_group_code_and_the_reserved_one_are_refused() -> None:
-    containers.add_group("imaging", actor=operator())
+    groups.add("imaging", actor=operator())
     with pytest.raises(Taken):
-        containers.add_group("imaging", actor=operator())
+        groups.add("imaging", actor=operator())
     with pytest.raises(Taken, match="reserved"):
-        containers.add_group("unknown", actor=operator())
+        groups.add("unknown", actor=operator())
 
 
 @pytest.mark.parametrize(
@@ -80,60 +80,60 @@ def test_two_spellings_of_one_letter_are_one_label(project: Project) -> None:
 
 
 def test_a_project_is_found_by_its_path_and_only_by_that(project: Project) -> None:
-    assert containers.project("imaging/CT trial") == project
+    assert projects.get_by_path("imaging/CT trial") == project
     for path in ("imaging/other", "other/CT trial", "imaging/CT trial/x"):
         with pytest.raises(Missing):
-            containers.project(path)
+            projects.get_by_path(path)
     with pytest.raises(BadValue, match="GROUP/PROJECT"):
-        containers.project("imaging")
+        projects.get_by_path("imaging")
 
 
 def test_a_project_needs_a_group_that_exists() -> None:
     with pytest.raises(Missing, match="no group 'nowhere'"):
-        containers.add_project("nowhere/x", actor=operator())
+        projects.add("nowhere/x", actor=operator())
 
 
 def test_a_project_label_is_unique_in_its_group_alone(project: Project) -> None:
-    containers.add_group("other", actor=operator())
-    containers.add_project("other/CT trial", actor=operator())
+    groups.add("other", actor=operator())
+    projects.add("other/CT trial", actor=operator())
     with pytest.raises(Taken):
-        containers.add_project("imaging/CT trial", actor=operator())
+        projects.add("imaging/CT trial", actor=operator())
 
 
 def test_an_ae_title_belongs_to_one_project_or_to_the_site(project: Project) -> None:
-    containers.add_project("imaging/MR", "TRIAL_MR", actor=operator())
+    projects.add("imaging/MR", "TRIAL_MR", actor=operator())
     with pytest.raises(Taken, match="TRIAL_MR"):
-        containers.add_project("imaging/US", "TRIAL_MR ", actor=operator())
+        projects.add("imaging/US", "TRIAL_MR ", actor=operator())
     with pytest.raises(Taken, match="site's own"):
-        containers.add_project("imaging/US", site_settings.get("dimse.ae_title"), actor=operator())
+        projects.add("imaging/US", site_settings.get("dimse.ae_title"), actor=operator())
     with pytest.raises(BadValue, match="17 characters"):
-        containers.add_project("imaging/US", "A" * 17, actor=operator())
+        projects.add("imaging/US", "A" * 17, actor=operator())
     assert Project.select().count() == 2
 
 
 def test_the_site_cannot_take_the_ae_title_of_a_project(project: Project) -> None:
-    containers.add_project("imaging/MR", "TRIAL_MR", actor=operator())
+    projects.add("imaging/MR", "TRIAL_MR", actor=operator())
     with pytest.raises(Taken, match="TRIAL_MR"):
         site_settings.change({"dimse.ae_title": "TRIAL_MR", "dimse.port": 11113}, actor=operator())
     assert (site_settings.get("dimse.ae_title"), site_settings.get("dimse.port")) == ("PORTICO", 11112)
 
 
 def test_the_reserved_group_takes_no_other_project() -> None:
-    containers.ensure_unsorted()
+    projects.ensure_unsorted()
     with pytest.raises(NotAllowed, match="reserved"):
-        containers.add_project("unknown/Mine", actor=operator())
+        projects.add("unknown/Mine", actor=operator())
 
 
 def test_the_project_for_what_could_not_be_placed_is_made_once() -> None:
-    first = containers.ensure_unsorted()
-    assert containers.ensure_unsorted() == first
-    assert containers.project("unknown/Unsorted") == first
+    first = projects.ensure_unsorted()
+    assert projects.ensure_unsorted() == first
+    assert projects.get_by_path("unknown/Unsorted") == first
     assert first.origin_type == "system"
 
 
 def test_it_can_be_made_inside_the_write_block_of_an_ingest() -> None:
     with models.writing():
-        assert containers.ensure_unsorted().label == "Unsorted"
+        assert projects.ensure_unsorted().label == "Unsorted"
 
 
 def test_a_tree_is_built_and_found_from_group_to_acquisition(project: Project) -> None:
@@ -189,7 +189,7 @@ def test_each_act_is_in_the_log_and_no_label_of_a_subject(project: Project) -> N
 
 
 def test_only_an_admin_adds_groups_and_projects(reader: Actor) -> None:
-    for act in (lambda: containers.add_group("g2", actor=reader), lambda: containers.add_project("g/p", actor=reader)):
+    for act in (lambda: groups.add("g2", actor=reader), lambda: projects.add("g/p", actor=reader)):
         with pytest.raises(NotAllowed):
             act()
 
@@ -209,14 +209,14 @@ def test_a_key_for_reading_adds_nothing(project: Project) -> None:
     narrowed = Actor(type="device", id="1", is_admin=True, read_only=True)
     assert containers.list_all("project", rights.scope(narrowed)).total == 1
     with pytest.raises(NotAllowed):
-        containers.add_group("g2", actor=narrowed)
+        groups.add("g2", actor=narrowed)
     with pytest.raises(NotAllowed):
         containers.add_subject(project.id, "sub-01", actor=narrowed)
 
 
 def test_what_is_out_of_scope_is_missing_at_every_level(project: Project, reader: Actor) -> None:
-    containers.add_group("secret", actor=operator())
-    hidden = containers.add_project("secret/P", actor=operator())
+    groups.add("secret", actor=operator())
+    hidden = projects.add("secret/P", actor=operator())
     subject = containers.add_subject(hidden.id, "sub-01", actor=operator())
     seen = rights.scope(reader)
     for kind, number in (("project", hidden.id), ("subject", subject.id)):
@@ -227,10 +227,10 @@ def test_what_is_out_of_scope_is_missing_at_every_level(project: Project, reader
     with pytest.raises(Missing):
         containers.get_by_path(["secret", "P", "sub-01"], seen)
     with pytest.raises(Missing):
-        containers.group("secret", actor=reader)
+        groups.get("secret", actor=reader)
     with pytest.raises(Missing):
         containers.add_session(subject.id, "x", actor=reader)
-    assert [group.code for group in containers.groups(actor=reader).rows] == ["imaging"]
+    assert [group.code for group in groups.list_all(actor=reader).rows] == ["imaging"]
     assert containers.list_all("subject", seen).rows == []
     assert containers.list_all("project", NO_ACCESS).rows == []
 

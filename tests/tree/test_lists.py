@@ -12,7 +12,7 @@ from portal.access.actors import Actor, operator
 from portal.ingest import conflicts
 from portal.models import Acquisition, File, Grant, Project, Session, Subject, writing
 from portal.trash import trash
-from portal.tree import containers
+from portal.tree import containers, projects
 from portal.users import users
 from tests.fixtures.archive import a_project, an_object, store, upload
 from tests.fixtures.web import HTMX, MOST_STATEMENTS, Visitor, statements, text_of
@@ -38,7 +38,7 @@ def fill(actor: Actor) -> None:
     store(an_object(), project)
     for number in range(59):
         store(an_object(ImageComments=f"scan {number}"), project)
-        containers.add_project(f"neuro/p{number:02}", actor=actor)
+        projects.add(f"neuro/p{number:02}", actor=actor)
         subject = containers.add_subject(project.id, f"S{number:02}", actor=actor)
         trash.move_to_trash("subject", subject.id, actor=actor)
         containers.add_subject(project.id, f"s{number:02}", actor=actor)

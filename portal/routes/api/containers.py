@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 from portal import timestamps
 from portal.errors import BadValue
 from portal.routes.api import answers, authentication, bodies, queries
-from portal.tree import containers, rest_ids
+from portal.tree import containers, projects, rest_ids
 from portal.tree.containers import Kind
 
 bp = Blueprint("containers", __name__)
@@ -51,7 +51,7 @@ def children(container_id: str, kind: str) -> Response:
 def add_project() -> Response:
     body = bodies.read(group=str, label=str, ae_title=str)
     path = f"{bodies.require(body, 'group')}/{bodies.require(body, 'label')}"
-    return _added(containers.add_project(path, body.get("ae_title"), actor=authentication.actor()))
+    return _added(projects.add(path, body.get("ae_title"), actor=authentication.actor()))
 
 
 @bp.post("/subjects")

@@ -7,7 +7,7 @@ from werkzeug.wrappers import Response
 
 from portal.routes.api import answers, authentication, bodies, queries
 from portal.routes.api.containers import shape as project_shape
-from portal.tree import containers
+from portal.tree import groups, projects
 
 bp = Blueprint("groups", __name__, url_prefix="/groups")
 
@@ -15,26 +15,26 @@ bp = Blueprint("groups", __name__, url_prefix="/groups")
 @bp.get("")
 @queries.accepts(*queries.LIST_PARAMETERS)
 def list_all() -> Response:
-    return answers.listed(containers.groups(answers.page("group", "label"), actor=authentication.actor()), _shape)
+    return answers.listed(groups.list_all(answers.page("group", "label"), actor=authentication.actor()), _shape)
 
 
 @bp.post("")
 def add() -> Response:
     body = bodies.read(_id=str, label=str)
-    row = containers.add_group(bodies.require(body, "_id"), body.get("label"), actor=authentication.actor())
+    row = groups.add(bodies.require(body, "_id"), body.get("label"), actor=authentication.actor())
     return jsonify(_id=row.code)
 
 
 @bp.get("/<code>")
 def show(code: str) -> Response:
-    return jsonify(_shape(containers.group(code, actor=authentication.actor())))
+    return jsonify(_shape(groups.get(code, actor=authentication.actor())))
 
 
 @bp.get("/<code>/projects")
 @queries.accepts(*queries.LIST_PARAMETERS)
-def projects(code: str) -> Response:
+def list_projects(code: str) -> Response:
     page = answers.page("project", "label")
-    return answers.listed(containers.projects_of(code, page, actor=authentication.actor()), project_shape)
+    return answers.listed(projects.list_in_group(code, page, actor=authentication.actor()), project_shape)
 
 
 def _shape(row: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 from portal import site_settings
 from portal.access.actors import operator
 from portal.models import Acquisition, Audit, Device, Group, Project, Session, Subject
-from portal.tree import containers
+from portal.tree import groups, projects
 from tests.fixtures.api import Api, assert_refused
 
 PAGES = {"x-accept-feature": "multipart_signed_url, pagination, safe-redirect"}
@@ -138,8 +138,8 @@ def test_a_list_is_plain_or_in_pages_as_the_client_announces(api: Api) -> None:
 
 
 def test_in_pages_a_list_has_a_hundred_entries_unless_told_otherwise(api: Api) -> None:
-    containers.add_group("imaging", actor=operator())
-    project = containers.add_project("imaging/CT", actor=operator())
+    groups.add("imaging", actor=operator())
+    project = projects.add("imaging/CT", actor=operator())
     Subject.insert_many([{"project": project, "label": f"s{number:04}"} for number in range(130)]).execute()
     page = api.get("/api/subjects", headers=PAGES).json()
     assert (page["count"], page["total"]) == (100, 130)
@@ -151,8 +151,8 @@ def test_in_pages_a_list_has_a_hundred_entries_unless_told_otherwise(api: Api) -
 
 
 def test_a_list_that_is_too_long_is_refused_rather_than_cut(api: Api) -> None:
-    containers.add_group("imaging", actor=operator())
-    project = containers.add_project("imaging/CT", actor=operator())
+    groups.add("imaging", actor=operator())
+    project = projects.add("imaging/CT", actor=operator())
     with_labels = [{"project": project, "label": f"s{number}"} for number in range(10_001)]
     for start in range(0, len(with_labels), 2000):
         Subject.insert_many(with_labels[start : start + 2000]).execute()

@@ -1,0 +1,70 @@
+"""Groups of projects: created, relabelled, listed."""
+
+import re
+
+from peewee import ModelSelect
+
+from portal import listing
+from portal.access import audit, rights
+from portal.access.actors import Actor
+from portal.access.rights import UNKNOWN_GROUP
+from portal.errors import BadValue, Missing, NotAllowed, Taken
+from portal.listing import WHOLE_LIST, PageRequest, RowPage
+from portal.models import Group, Project, now, writing
+from portal.tree import containers, labels
+
+RESERVED = f"The group {UNKNOWN_GROUP} is reserved for what could not be placed."
+_CODE = re.compile(r"[a-z0-9._-]{2,32}")
+
+
+def add(code: str, label: str | None = None, *, actor: Actor) -> Group:
+    """Create a group; its label is the code where none is given."""
+    rights.require_admin(actor)
+    if not _CODE.fullmatch(code) or not code[0].isalnum():
+        message = "A group's code has 2 to 32 of the characters a-z 0-9 . _ - and begins with a letter or a digit."
+        raise BadValue(message, field="code")
+    if code == UNKNOWN_GROUP:
+        raise Taken(RESERVED, field="code")
+    group = Group(code=code, label=labels.clean(code if label is None else label), **actor.origin.fields)
+    with writing():
+        if Group.select().where(Group.code == code).exists():
+            raise Taken(f"There is a group {code} already.", field="code")
+        containers.insert(group, "group", actor, code=code)
+    return group
+
+
+def edit(code: str, *, label: str, actor: Actor) -> Group:
+    """Give a group another label; its code stays, since peers and programs use it. Raises as `projects.edit`."""
+    rights.require_admin(actor)
+    label = labels.clean(label, field="group_label")
+    with writing():
+        group = get(code, actor=actor)
+        if code == UNKNOWN_GROUP:
+            raise NotAllowed(RESERVED, field="group_label")
+        if label != group.label:
+            before, after = {"label": group.label}, {"label": label}
+            audit.record(actor, "group:changed", "group", group.id, before=before, after=after, code=code)
+            group.label = label
+            group.modified = now()
+            group.save()
+    return group
+
+
+def get(code: str, *, actor: Actor) -> Group:
+    """The group with this code. Raises Missing if there is none, or none that the actor may see."""
+    group: Group | None = _readable(actor).where(Group.code == code).get_or_none()
+    if group is None:
+        raise Missing(f"There is no group {code[:64]!r}.", field="group")
+    return group
+
+
+def list_all(page: PageRequest = WHOLE_LIST, *, actor: Actor) -> RowPage[Group]:
+    """All groups for an admin; for anybody else those with a project that they may read."""
+    return listing.fetch_page(_readable(actor), Group, page)
+
+
+def _readable(actor: Actor) -> "ModelSelect[Group]":
+    if actor.is_admin:
+        return Group.select()
+    readable = Project.select(Project.group).where(Project.id.in_(rights.scope(actor).projects))
+    return Group.select().where(Group.id.in_(readable))
