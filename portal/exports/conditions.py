@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from portal.errors import BadValue
 from portal.exports import fields
 from portal.exports.fields import FIELDS
-from portal.tree.walk import Facts
+from portal.tree.folders import Facts
 
 MAX_CONDITION_LENGTH = 200
 """Characters of one condition."""

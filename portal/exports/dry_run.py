@@ -10,7 +10,7 @@ from portal.exports import earlier_exports, plan, send_plan, sidecars
 from portal.jobs import jobs
 from portal.jobs.runs import Run, RunEnd
 from portal.models import Job, JobItem, writing
-from portal.tree.walk import batched
+from portal.tree.batches import batched
 
 if TYPE_CHECKING:
     from portal.storage_drivers.destination import Destination, Stat

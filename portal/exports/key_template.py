@@ -10,7 +10,7 @@ from portal.errors import BadValue
 from portal.exports import fields
 from portal.exports.fields import FIELDS
 from portal.storage_drivers import object_keys
-from portal.tree.walk import MANIFESTS_FOLDER, Facts
+from portal.tree.folders import MANIFESTS_FOLDER, Facts
 
 DEFAULT_TEMPLATE = "{project}/{subject}/{session}/{acquisition}/{file}"
 """Follows the tree. Only here are names that would collide told apart."""

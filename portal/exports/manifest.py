@@ -19,7 +19,8 @@ from portal.exports import sidecars
 from portal.jobs.runs import Run
 from portal.models import ALTERNATE, CURRENT, File, FileVersion, Instance, Job, JobItem, Storage, now
 from portal.models.compiled import is_one_of, raw_rows
-from portal.tree.walk import MANIFESTS_FOLDER, batched
+from portal.tree.batches import batched
+from portal.tree.folders import MANIFESTS_FOLDER
 
 if TYPE_CHECKING:
     from portal.storage_drivers.destination import Destination

@@ -11,7 +11,8 @@ from portal.exports import request, send_plan, sidecars
 from portal.exports import rules as export_rules
 from portal.jobs.runs import Run
 from portal.models import Job, JobItem, batched_writes, writing
-from portal.tree.walk import ProjectPart, Walk, WalkedFile, container_queries, live_files, older_versions
+from portal.tree.project_part import ProjectPart, container_queries, live_files, older_versions
+from portal.tree.walk import Walk, WalkedFile
 
 ITEMS_PER_PAGE = 500
 SHARED_KEY = "Another object would get this path too. Change the path, so that each has one of its own."

@@ -14,7 +14,7 @@ from portal.models import File, Job
 from portal.peers import peers
 from portal.storage import storages
 from portal.tree import labels, projects
-from portal.tree.walk import ProjectPart
+from portal.tree.project_part import ProjectPart
 
 EXISTING = ("never", "different", "always")
 PEER_PREFIX = "peer/"

@@ -9,7 +9,8 @@ from portal.errors import BadValue
 from portal.exports import conditions, key_template
 from portal.exports.conditions import Condition
 from portal.exports.key_template import Template
-from portal.tree.walk import Facts, WalkedFile
+from portal.tree.folders import Facts
+from portal.tree.walk import WalkedFile
 
 LEVELS = ("all", "project", "subject", "session", "acquisition")
 MAX_RULES = 10

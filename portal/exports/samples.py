@@ -9,7 +9,10 @@ from peewee import fn
 
 from portal.models import HELD, SUPERSEDED, Acquisition, File, Instance, Project, Session, Subject
 from portal.models.compiled import is_one_of, raw_rows
-from portal.tree.walk import Folder, ProjectPart, Walk, WalkedFile, project_folder, subject_folder
+from portal.tree import folders as tree_folders
+from portal.tree.folders import Folder
+from portal.tree.project_part import ProjectPart
+from portal.tree.walk import Walk, WalkedFile
 
 SAMPLED_SUBJECTS, MAX_CONTAINERS = 6, 40
 """Subjects that are looked at for a sample, and containers of each."""
@@ -22,11 +25,11 @@ def sample(part: ProjectPart, most: int) -> list[WalkedFile]:
 
     Names are not told apart from siblings that are not among them.
     """
-    top = project_folder(part.project)
+    top = tree_folders.of_project(part.project)
     walk = Walk(part, LAST_FILE_ID)
     folders: list[Folder] = [top] if part.level == "project" else []
     for number, label, patient_id in _some_subjects(part):
-        below = walk.below([subject_folder(top, number, label, patient_id)])
+        below = walk.below([tree_folders.of_subject(top, number, label, patient_id)])
         folders += itertools.islice(below, MAX_CONTAINERS)
     firsts = _first_files(folders)
     filled = [folder for folder in folders if (folder.level, folder.id) in firsts]
@@ -37,7 +40,7 @@ def sample(part: ProjectPart, most: int) -> list[WalkedFile]:
         kind = (folder.level, folder.facts.get("modality", ""), folder.facts.get("subject", ""))
         (more if kind in seen else other).append(folder)
         seen.add(kind)
-    return list(walk.named([*other, *more][:most], firsts))
+    return list(walk.files_by_number([*other, *more][:most], firsts))
 
 
 def _some_subjects(part: ProjectPart) -> list[tuple[Any, ...]]:

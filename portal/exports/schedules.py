@@ -20,7 +20,7 @@ from portal.jobs.progress import ACTIVE_STATES
 from portal.models import File, Group, Job, Project, Schedule, ScheduleRun, now, writing
 from portal.storage import storages
 from portal.tree import labels
-from portal.tree.walk import ProjectPart
+from portal.tree.project_part import ProjectPart
 
 log = logging.getLogger(__name__)
 

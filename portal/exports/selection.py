@@ -7,7 +7,7 @@ from portal.dashboard import search
 from portal.errors import BadValue, Missing, PortalError
 from portal.models import Session, Study, Subject
 from portal.tree import projects
-from portal.tree.walk import ProjectPart
+from portal.tree.project_part import ProjectPart
 
 LEVELS = ("project", "subject", "session", "search")
 MAX_SESSIONS = 10_000

@@ -11,7 +11,8 @@ from portal.jobs.item_row import Item
 from portal.models import ALTERNATE, CURRENT, Instance, Job, JobItem, Series, Study
 from portal.query import retrieve
 from portal.query.retrieve import Outgoing
-from portal.tree.walk import WalkedFile, batched
+from portal.tree.batches import batched
+from portal.tree.walk import WalkedFile
 
 FILES_PER_PAGE = 200
 OTHER_FILE = "This is no single DICOM object; a peer takes only those."

@@ -22,7 +22,7 @@ from portal.jobs.runs import Run, RunEnd
 from portal.models import Job, JobItem, Storage, batched_writes, writing
 from portal.models.compiled import raw_rows
 from portal.storage import connection_test, storages
-from portal.tree.walk import batched
+from portal.tree.batches import batched
 
 if TYPE_CHECKING:
     from portal.storage_drivers.destination import Destination, Stat

@@ -17,7 +17,8 @@ from portal.ingest import disk_reserve
 from portal.jobs.runs import Run
 from portal.models import Job, JobItem, Sidecar, batched_writes, writing
 from portal.models.compiled import raw_rows
-from portal.tree.walk import MANIFESTS_FOLDER, batched
+from portal.tree.batches import batched
+from portal.tree.folders import MANIFESTS_FOLDER
 
 if TYPE_CHECKING:
     from portal.storage_drivers.destination import Destination, Stat

@@ -9,7 +9,7 @@ from portal.errors import PortalError
 from portal.jobs.progress import ACTIVE_STATES
 from portal.models import Job, JobItem, Storage
 from portal.storage_drivers.destination import Destination
-from portal.tree.walk import MANIFESTS_FOLDER
+from portal.tree.folders import MANIFESTS_FOLDER
 
 log = logging.getLogger(__name__)
 ANY_AGE = timedelta(days=-1)

@@ -20,7 +20,7 @@ from portal.ingest.placement import Placement
 from portal.models import Acquisition, Blob, File, FileVersion, Project, Storage
 from portal.storage import storages
 from portal.tree import files, projects, zips
-from portal.tree.walk import ProjectPart
+from portal.tree.project_part import ProjectPart
 from tests.fixtures.work import add_file
 from tests.imports.test_imports import reasons, run
 

@@ -48,7 +48,7 @@ from portal.models import (
 from portal.settings import Settings
 from portal.storage import storages
 from portal.tree import containers, groups, projects
-from portal.tree.walk import MANIFESTS_FOLDER
+from portal.tree.folders import MANIFESTS_FOLDER
 from tests.fixtures.archive import an_object, encode, store, store_vendor_file, upload, vendor_file
 from tests.fixtures.cli import Portal
 from tests.fixtures.stores import Place

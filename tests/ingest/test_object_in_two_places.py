@@ -26,7 +26,8 @@ from portal.models import (
 from portal.settings import Settings
 from portal.trash import trash
 from portal.tree import containers
-from portal.tree.walk import ProjectPart, Walk
+from portal.tree.project_part import ProjectPart
+from portal.tree.walk import Walk
 from tests.fixtures.archive import a_project, an_object, store, upload, vendor_file, with_another_pixel
 
 CT = vendor_file("CT_small.dcm").read_bytes()

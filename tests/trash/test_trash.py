@@ -21,7 +21,7 @@ from portal.settings import Settings
 from portal.trash import trash
 from portal.tree import container_page, containers, files
 from portal.tree import lists as tree_lists
-from portal.tree.walk import ProjectPart
+from portal.tree.project_part import ProjectPart
 from tests.fixtures.archive import a_project, an_object, dump, store, upload
 from tests.fixtures.web import Visitor, text_of
 
