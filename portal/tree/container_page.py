@@ -1,4 +1,4 @@
-"""One place of the tree as its Data page shows it: the way to it, who made it, what its objects say."""
+"""One container as its Data page shows it: its path, its origin, its DICOM attributes."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +22,7 @@ from portal.models import (
 from portal.tree import containers, frames
 
 MAX_INSTANCES = 200
-"""Instances of one file that its page names."""
+"""Instances of one file that its page lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class PathStep:
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerPage:
-    """A container: the way to it (itself last), who made it (by name: a project), and what its objects say."""
+    """A container with its path (itself last), its origin (of a project by name), and its DICOM attributes."""
 
     level: str
     id: int
@@ -47,28 +47,32 @@ class ContainerPage:
     created: datetime
     facts: tuple[tuple[str, str], ...]
     series: Series | None = None
-    """Of an acquisition: what its objects say of their series."""
+    """Of an acquisition, where it has a series that is shown."""
 
 
 def project_paths(scope: Scope) -> list[str]:
     """GROUP/PROJECT of every project of a scope, for a form to choose from."""
-    found = Project.select(Project, Group).join(Group).where(Project.id.in_(scope.projects))
-    return [f"{row.group.code}/{row.label}" for row in found.order_by(Group.code, Project.label)]
+    projects = Project.select(Project, Group).join(Group).where(Project.id.in_(scope.projects))
+    return [f"{row.group.code}/{row.label}" for row in projects.order_by(Group.code, Project.label)]
 
 
 def get(level: str, number: int, scope: Scope) -> ContainerPage:
     """One container. Raises Missing where there is none, or the scope does not reach it."""
     row = containers.get(level, number, scope)
-    way = _way(row)
     project = containers.project_of(row)
     path = f"{project.group.code}/{project.label}"
+    steps: list[PathStep] = []
+    above: Any = row
+    while not isinstance(above, Project):
+        steps.insert(0, PathStep(level=containers.kind_of(above), id=above.id, label=above.label))
+        above = containers.parent_of(above)
     series = frames.series_of_acquisition(row.id) if isinstance(row, Acquisition) else None
     return ContainerPage(
         level=level,
         id=row.id,
         label=row.label,
         path=path,
-        way=(PathStep(level="project", id=project.id, label=path), *way[1:]),
+        way=(PathStep(level="project", id=project.id, label=path), *steps),
         origin=origins.name(row) if level == "project" else origins.without_name(row),
         via=row.origin_via,
         created=row.created,
@@ -78,60 +82,44 @@ def get(level: str, number: int, scope: Scope) -> ContainerPage:
 
 
 def older_versions(file_id: int) -> list[FileVersion]:
-    """What a file was before, the last one first."""
-    found = FileVersion.select(FileVersion, Blob).join(Blob).where(FileVersion.file == file_id)
-    return list(found.order_by(FileVersion.version.desc()))
+    """The older versions of a file, the newest of them first."""
+    versions = FileVersion.select(FileVersion, Blob).join(Blob).where(FileVersion.file == file_id)
+    return list(versions.order_by(FileVersion.version.desc()))
 
 
 def instances(file_id: int) -> list[Instance]:
-    """The SOP Instances in a file: one, or one a member of a zip; the first `MEMBERS` of them."""
-    found = Instance.select(Instance, Series, Study).join(Series).join(Study).where(Instance.file == file_id)
-    return list(found.order_by(Instance.member).limit(MAX_INSTANCES))
-
-
-def _way(row: Any) -> tuple[PathStep, ...]:
-    """The containers from the project down to this one."""
-    steps = [PathStep(level=containers.kind_of(row), id=row.id, label=row.label)]
-    while not isinstance(row, Project):
-        row = containers.parent_of(row)
-        steps.insert(0, PathStep(level=containers.kind_of(row), id=row.id, label=row.label))
-    return tuple(steps)
+    """The SOP Instances in a file: one, or one for each member of a zip; the first `MAX_INSTANCES` of them."""
+    rows = Instance.select(Instance, Series, Study).join(Series).join(Study).where(Instance.file == file_id)
+    return list(rows.order_by(Instance.member).limit(MAX_INSTANCES))
 
 
 def _facts(row: Any, series: Series | None) -> list[tuple[str, Any]]:
-    """What the objects in a container say about it, as recorded."""
+    """Names and values of the DICOM attributes of a container, as its objects have them; of a project its AE title."""
     if isinstance(row, Subject):
         return [("Patient ID", row.patient_id), ("Issuer", row.issuer)]
     if isinstance(row, Session):
-        return _of_study(Study.get_or_none(Study.session == row.id))
+        study: Study | None = Study.get_or_none(Study.session == row.id)
+        if study is None:
+            return []
+        return [
+            ("Patient", study.patient_name),
+            ("Patient ID", study.patient_id),
+            ("Birth date, sex", " ".join(filter(None, (timestamps.format_dicom(study.birth_date), study.sex)))),
+            ("Study Instance UID", study.study_uid),
+            ("Study date, time", timestamps.format_dicom(study.date, study.time)),
+            ("Accession", study.accession),
+            ("Description", study.description),
+            ("Modalities", ", ".join(filter(None, study.modalities.split("\\")))),
+        ]
     if isinstance(row, Acquisition):
-        return _of_series(series)
+        if series is None:
+            return []
+        return [
+            ("Modality", series.modality),
+            ("Series", series.number),
+            ("Series Instance UID", series.series_uid),
+            ("Description", series.description),
+            ("Body part", series.body_part),
+            ("Date, time", timestamps.format_dicom(series.date, series.time)),
+        ]
     return [("AE title", row.ae_title)]
-
-
-def _of_study(study: Study | None) -> list[tuple[str, Any]]:
-    if study is None:
-        return []
-    return [
-        ("Patient", study.patient_name),
-        ("Patient ID", study.patient_id),
-        ("Born, sex", " ".join(part for part in (timestamps.format_dicom(study.birth_date), study.sex) if part)),
-        ("Study Instance UID", study.study_uid),
-        ("Study date, time", timestamps.format_dicom(study.date, study.time)),
-        ("Accession", study.accession),
-        ("Description", study.description),
-        ("Modalities", ", ".join(part for part in study.modalities.split("\\") if part)),
-    ]
-
-
-def _of_series(series: Series | None) -> list[tuple[str, Any]]:
-    if series is None:
-        return []
-    return [
-        ("Modality", series.modality),
-        ("Series", series.number),
-        ("Series Instance UID", series.series_uid),
-        ("Description", series.description),
-        ("Body part", series.body_part),
-        ("Date, time", timestamps.format_dicom(series.date, series.time)),
-    ]

@@ -1,4 +1,4 @@
-"""Files of the archive: found by scope, opened as a stream, and with their DICOM header as rows."""
+"""Files of the archive: found within a scope, opened as a stream, and their DICOM header as rows."""
 
 import hashlib
 import logging
@@ -21,7 +21,7 @@ from portal.tree import containers
 log = logging.getLogger(__name__)
 
 MAX_NAME_BYTES = 255
-"""Bytes of a name in UTF-8: as many as a file system takes, so that every file can be unpacked under its own."""
+"""Bytes of a name in UTF-8: as many as a file system takes, so that every file can be unpacked under its own name."""
 CHUNK_BYTES = 1 << 20
 MAX_VERSION_NUMBER = 10**9
 
@@ -42,21 +42,21 @@ def clean_name(text: str) -> str:
 
 def get(file_id: int, scope: Scope) -> File:
     """A live file. Raises Missing where the scope does not reach its project."""
-    row: File | None = _live().where(File.id == file_id).get_or_none()
-    if row is not None:
-        containers.get(row.parent_type, row.parent_id, scope)
-        return row
-    raise Missing("There is no file with this id, or it is not yours to see.")
+    file: File | None = _live().where(File.id == file_id).get_or_none()
+    if file is None:
+        raise Missing("There is no file with this id, or you do not have access to it.")
+    containers.get(file.parent_type, file.parent_id, scope)
+    return file
 
 
 def get_by_name(kind: str, container_id: int, name: str, scope: Scope) -> File:
     """The live file of this name in a container. Raises Missing, also where the scope does not reach."""
     containers.get(kind, container_id, scope)
     normal = unicodedata.normalize("NFC", name)
-    row: File | None = _in(kind, container_id).where(File.name == normal).get_or_none()
-    if row is None:
+    file: File | None = _live_in(kind, container_id).where(File.name == normal).get_or_none()
+    if file is None:
         raise Missing(f"There is no file {name[:64]!r} in this {kind}.")
-    return row
+    return file
 
 
 def blob_of_version(file: File, number: int) -> Blob:
@@ -64,39 +64,45 @@ def blob_of_version(file: File, number: int) -> Blob:
     if number == file.version:
         return file.blob
     older = FileVersion.select(FileVersion, Blob).join(Blob)
-    row: FileVersion | None = older.where(FileVersion.file == file, FileVersion.version == number).get_or_none()
-    if row is None:
+    version: FileVersion | None = older.where(FileVersion.file == file, FileVersion.version == number).get_or_none()
+    if version is None:
         raise Missing(f"The file has no version {number}; its newest is {file.version}.")
-    return row.blob
+    return version.blob
 
 
 def hidden_reason(file_id: int) -> str:
-    """Why no peer sees a DICOM object, in a sentence; empty for one that is shown and for any other file."""
+    """Why no peer sees a DICOM object, as a sentence; empty for one that is shown and for any other file."""
     hidden = Instance.state.in_((HELD, SUPERSEDED))
-    row: Instance | None = Instance.get_or_none(Instance.file == file_id, Instance.member == "", hidden)
-    return "" if row is None else row.reason or "A site admin has decided for another object."
+    instance: Instance | None = Instance.get_or_none(Instance.file == file_id, Instance.member == "", hidden)
+    return "" if instance is None else instance.reason or "A site admin has decided for another object."
 
 
 def list_directly_in(kind: str, container_id: int, scope: Scope, page: PageRequest = WHOLE_LIST) -> RowPage[File]:
-    """The live files that lie directly in a container."""
+    """The live files directly in a container."""
     containers.get(kind, container_id, scope)
-    return listing.fetch_page(_in(kind, container_id), File, page)
+    return listing.fetch_page(_live_in(kind, container_id), File, page)
 
 
 def open_content(file: File) -> tuple[Generator[bytes], int]:
-    """All bytes as they were received, in chunks, and how many they are.
+    """All bytes as they were received, in chunks, and their number.
 
-    Raises Damaged where they are not those that were received: at once for what fits into one chunk, else before the
-    last chunk, so that nobody takes a damaged file for a whole one.
+    Raises Damaged where their digest is not that of the received bytes: at once for a file of one chunk, otherwise
+    before the last chunk, so that nobody takes a damaged file for an intact one.
     """
     return open_blob(file.blob)
 
 
 def open_blob(blob: Blob) -> tuple[Generator[bytes], int]:
-    """The same for bytes whose file is known already."""
-    chunks = _checked(runtime.archive().open(blob.segment, blob.offset, blob.size), blob)
+    """The same for one blob."""
+    chunks = _verified_chunks(runtime.archive().open(blob.segment, blob.offset, blob.size), blob)
+    # The first chunk is read here, so that a small damaged file is refused before any answer has begun.
     first = next(chunks, b"")
-    return _joined(first, chunks), blob.size
+
+    def joined() -> Generator[bytes]:
+        yield first
+        yield from chunks
+
+    return joined(), blob.size
 
 
 def header_elements(file: File) -> list[Element]:
@@ -112,7 +118,8 @@ def header_elements(file: File) -> list[Element]:
 
 
 def record_download(file: File, *, version: int | None = None, actor: Actor) -> None:
-    """Write down that somebody takes the bytes away. A name may be a patient's: the log has the number alone."""
+    """Audit a download."""
+    # A file's name may be a patient's: the audit log has its row number alone.
     with writing():
         audit.record(actor, "file:downloaded", "file", file.id, version=version or file.version)
 
@@ -121,11 +128,12 @@ def _live() -> Any:
     return File.select(File, Blob).join(Blob).where(File.deleted_at.is_null())
 
 
-def _in(kind: str, container_id: int) -> Any:
+def _live_in(kind: str, container_id: int) -> Any:
     return _live().where(File.parent_type == kind, File.parent_id == container_id)
 
 
-def _checked(source: Slice, blob: Blob) -> Generator[bytes]:
+def _verified_chunks(source: Slice, blob: Blob) -> Generator[bytes]:
+    """The chunks of a blob; the last one only once the digest of all bytes is right."""
     digest = hashlib.sha256()
     with source:
         left = blob.size
@@ -137,11 +145,6 @@ def _checked(source: Slice, blob: Blob) -> Generator[bytes]:
                 break
             yield chunk
     if digest.hexdigest() != blob.digest:
-        log.error("segment %s at %d: bytes are not those that were received", blob.segment, blob.offset)
+        log.error("segment %s at %d: digest differs from that of the received bytes", blob.segment, blob.offset)
         raise segment_checks.damage_error(blob.segment, blob.offset)
     yield chunk
-
-
-def _joined(first: bytes, rest: Generator[bytes]) -> Generator[bytes]:
-    yield first
-    yield from rest

@@ -1,4 +1,4 @@
-"""The lists of Data: projects, and what lies in each container."""
+"""The lists of Data: projects, and the contents of each container."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ from portal.tree import container_sizes, frames
 from portal.tree.container_page import ContainerPage
 
 ORIGIN_HEADS = ("Origin", "Number", "Name", "By way of", "Since")
-"""Column heads of who put a thing here, and when."""
+"""Column heads of who created a row, and when."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TreeRow:
-    """One container or file of a list. `second` is what the machine calls it, `inside` how many things it holds."""
+    """One container or file of a list. `second` is its identifier, `inside` the number of containers in it."""
 
     id: int
     label: str
@@ -45,21 +45,21 @@ class TreeRow:
     files: int = 0
     size: int = 0
     state: str = ""
-    """Of a file: its instance's, where that is not a plain current one."""
+    """Of a file: the state of its instance, where that is not current."""
     digest: str = ""
     series: Series | None = None
-    """What an acquisition's objects say of it; None where it has none that are shown."""
+    """Of an acquisition, where it has a series that is shown."""
     kind: frames.Kind = "other"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowWithOrigin:
-    """A row of the conflicts or of the trash, with the name of who sent or threw it."""
+    """A row of the conflicts or of the trash, with the name of who sent or deleted it."""
 
     row: Any
     who: origins.NamedOrigin
     job: Job | None = None
-    """What throws or restores it at this moment."""
+    """The job that moves, restores or purges it at this moment."""
 
 
 def projects(scope: Scope) -> LongList:
@@ -67,7 +67,9 @@ def projects(scope: Scope) -> LongList:
     return LongList(
         table=Project,
         rows=lambda: Project.select(Project, Group).join(Group).where(Project.id.in_(scope.projects)),
-        views=_project_rows,
+        views=lambda rows: _container_rows(
+            rows, "project", Project.ae_title, _inside(Subject, "project", rows), label=project_path
+        ),
         searched=(Project.label, Group.code, Project.ae_title, Group.code.concat("/").concat(Project.label)),
         sorts={
             "label": lambda: ordered(Group.code.concat("/").concat(Project.label)),
@@ -78,7 +80,7 @@ def projects(scope: Scope) -> LongList:
         },
         usual="label",
         heads=("Project", "AE title", "Subjects", "Files", "Bytes", *ORIGIN_HEADS),
-        cells=lambda row: (row.label, row.second, row.inside, row.files, row.size, *_owner(row)),
+        cells=lambda row: (row.label, row.second, row.inside, row.files, row.size, *_origin_cells(row)),
     )
 
 
@@ -88,12 +90,12 @@ def children(parent: ContainerPage) -> LongList:
 
 
 def files(parent: ContainerPage) -> LongList:
-    """The live files that lie directly in a container."""
-    lying = (File.parent_type == parent.level, File.parent_id == parent.id, File.deleted_at.is_null())
+    """The live files directly in a container."""
+    live = (File.parent_type == parent.level, File.parent_id == parent.id, File.deleted_at.is_null())
     return LongList(
         table=File,
-        rows=lambda: File.select(File, Blob).join(Blob).where(*lying),
-        counted=lambda: File.select().where(*lying),
+        rows=lambda: File.select(File, Blob).join(Blob).where(*live),
+        counted=lambda: File.select().where(*live),
         views=_file_rows,
         searched=(File.name,),
         sorts={
@@ -103,12 +105,12 @@ def files(parent: ContainerPage) -> LongList:
         },
         usual="name",
         heads=("File", "Type", "State", "Bytes", "SHA-256", *ORIGIN_HEADS),
-        cells=lambda row: (row.label, row.second, row.state, row.size, row.digest, *_owner(row)),
+        cells=lambda row: (row.label, row.second, row.state, row.size, row.digest, *_origin_cells(row)),
     )
 
 
 def _subjects(project_id: int) -> LongList:
-    """Not by how much they hold: a project may have so many that counting them all takes too long for a page."""
+    # Not sorted by files or size: a project may have so many subjects that counting them all takes too long for a page.
     return LongList(
         table=Subject,
         rows=lambda: Subject.select().where(Subject.project == project_id, Subject.trash.is_null()),
@@ -117,7 +119,7 @@ def _subjects(project_id: int) -> LongList:
         sorts={"label": lambda: ordered(Subject.label), "since": lambda: Subject.created},
         usual="label",
         heads=("Subject", "Patient ID", "Sessions", "Files", "Bytes", *ORIGIN_HEADS),
-        cells=lambda row: (row.label, row.second, row.inside, row.files, row.size, *_owner(row)),
+        cells=lambda row: (row.label, row.second, row.inside, row.files, row.size, *_origin_cells(row)),
     )
 
 
@@ -139,12 +141,12 @@ def _sessions(subject_id: int) -> LongList:
         },
         usual="label",
         heads=("Session", "Study Instance UID", "Acquisitions", "Files", "Bytes", *ORIGIN_HEADS),
-        cells=lambda row: (row.label, row.second, row.inside, row.files, row.size, *_owner(row)),
+        cells=lambda row: (row.label, row.second, row.inside, row.files, row.size, *_origin_cells(row)),
     )
 
 
 def _acquisitions(session_id: int) -> LongList:
-    """As usual by the number that a scanner's label begins with: 2 before 10. The names of origins are not read."""
+    # The names of origins are not read. Sorted by the number that a scanner's label begins with: 2 before 10.
     label = Acquisition.label
     return LongList(
         table=Acquisition,
@@ -179,7 +181,7 @@ def project_path(project: Project) -> str:
     return f"{project.group.code}/{project.label}"
 
 
-def _owner(row: TreeRow) -> tuple[Any, ...]:
+def _origin_cells(row: TreeRow) -> tuple[Any, ...]:
     return row.origin.type, row.origin.id, row.origin.name, row.via, row.created
 
 
@@ -192,53 +194,47 @@ def with_origins(rows: Sequence[Any], owner: Callable[[Any], Any]) -> list[RowWi
     return [RowWithOrigin(row=row, who=names[owner(row).origin_type, owner(row).origin_id]) for row in rows]
 
 
-def _project_rows(rows: Sequence[Project]) -> list[TreeRow]:
-    inside, held, names = (
-        _inside(Subject, "project", rows),
-        container_sizes.for_containers("project", _numbers(rows)),
-        _names(rows),
-    )
+def _container_rows(
+    rows: Sequence[Any],
+    level: str,
+    second: Any,
+    inside: dict[int, int],
+    *,
+    label: Callable[[Any], str] = lambda row: row.label,
+) -> list[TreeRow]:
+    sizes, names = container_sizes.for_containers(level, _numbers(rows)), _names(rows)
     return [
         TreeRow(
-            label=project_path(row),
-            second=row.ae_title or "",
-            **_common(row, inside, names, held.get(row.id, container_sizes.EMPTY)),
-        )
-        for row in rows
-    ]
-
-
-def _container_rows(rows: Sequence[Any], level: str, second: Any, inside: dict[int, int]) -> list[TreeRow]:
-    held, names = container_sizes.for_containers(level, _numbers(rows)), _names(rows)
-    return [
-        TreeRow(
-            label=row.label,
+            label=label(row),
             second=getattr(row, second.name) or "",
-            **_common(row, inside, names, held.get(row.id, container_sizes.EMPTY)),
+            **_common(row, inside, names, sizes.get(row.id, container_sizes.EMPTY)),
         )
         for row in rows
     ]
 
 
 def _acquisition_rows(rows: Sequence[Acquisition]) -> list[TreeRow]:
-    held = container_sizes.for_containers("acquisition", _numbers(rows))
+    sizes = container_sizes.for_containers("acquisition", _numbers(rows))
     names = {(row.origin_type, row.origin_id): origins.without_name(row) for row in rows}
-    found = Series.select().where(Series.acquisition.in_(_numbers(rows)), Series.n_instances > 0)
-    series = {one.acquisition_id: one for one in found}
+    shown = Series.select().where(Series.acquisition.in_(_numbers(rows)), Series.n_instances > 0)
+    series = {one.acquisition_id: one for one in shown}
     return [
         TreeRow(
             label=row.label,
             second=row.uid or "",
             series=series.get(row.id),
             kind=frames.kind_of_modality(series[row.id].modality) if row.id in series else "other",
-            **_common(row, {}, names, held.get(row.id, container_sizes.EMPTY)),
+            **_common(row, {}, names, sizes.get(row.id, container_sizes.EMPTY)),
         )
         for row in rows
     ]
 
 
 def _file_rows(rows: Sequence[File]) -> list[TreeRow]:
-    states, names = _states(rows), _names(rows)
+    not_current: ModelSelect[Any] = Instance.select(Instance.file, Instance.state).where(
+        Instance.file.in_(_numbers(rows)), Instance.state != CURRENT
+    )
+    states, names = dict(not_current.tuples()), _names(rows)
     return [
         TreeRow(
             label=row.name,
@@ -255,13 +251,13 @@ def _common(
     row: Any,
     inside: dict[int, int],
     names: dict[origins.OriginKey, origins.NamedOrigin],
-    held: container_sizes.ContainerSize,
+    size: container_sizes.ContainerSize,
 ) -> dict[str, Any]:
     return {
         "id": row.id,
         "inside": inside.get(row.id, 0),
-        "files": held.files,
-        "size": held.size,
+        "files": size.files,
+        "size": size.size,
         "origin": names[row.origin_type, row.origin_id],
         "via": row.origin_via,
         "created": row.created,
@@ -281,18 +277,12 @@ def _series_of(condition: Any) -> Any:
 
 
 def _number_inside(table: Any, parent: Any, above: Any) -> Any:
-    """How many containers are in each of the level above, to sort by."""
+    """The number of containers in each of the level above, to sort by."""
     return table.select(fn.COUNT(table.id)).where(parent == above.id, table.trash.is_null())
 
 
 def _inside(table: Any, parent_name: str, rows: Sequence[Any]) -> dict[int, int]:
+    """By parent: the number of containers directly in it."""
     parent = getattr(table, parent_name)
-    found = table.select(parent, fn.COUNT(table.id)).where(parent.in_(_numbers(rows)), table.trash.is_null())
-    return dict(found.group_by(parent).tuples())
-
-
-def _states(rows: Sequence[File]) -> dict[int, str]:
-    found: ModelSelect[Any] = Instance.select(Instance.file, Instance.state).where(
-        Instance.file.in_(_numbers(rows)), Instance.state != CURRENT
-    )
-    return dict(found.tuples())
+    counts = table.select(parent, fn.COUNT(table.id)).where(parent.in_(_numbers(rows)), table.trash.is_null())
+    return dict(counts.group_by(parent).tuples())

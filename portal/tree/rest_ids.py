@@ -4,7 +4,7 @@ import re
 
 from portal.errors import Missing
 
-# Numbers once given out stay: clients keep these ids for years.
+# These numbers never change: clients keep the ids for years.
 _NUMBERS = {"group": 1, "project": 2, "subject": 3, "session": 4, "acquisition": 5, "file": 6, "device": 7, "user": 8}
 _NAMES = {number: name for name, number in _NUMBERS.items()}
 _FORM = re.compile(r"[0-9a-f]{24}")
@@ -17,7 +17,7 @@ def encode(table: str, row: int) -> str:
 
 
 def decode(text: str) -> tuple[str, int]:
-    """The table and the row number. Raises Missing for a text that `encode` never gives out."""
+    """The table and the row number. Raises Missing for a text that `encode` never returns."""
     if not _FORM.fullmatch(text):
         raise Missing(f"{text[:64]!r} is no id: an id has 24 hexadecimal digits.")
     name, row = _NAMES.get(int(text[:4], 16)), int(text[4:], 16)

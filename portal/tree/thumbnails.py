@@ -1,4 +1,4 @@
-"""Pictures of frames, kept under data/cache/thumbnails by what they show; bounded, and safe to delete."""
+"""Cached images of frames under data/cache/thumbnails, named by content; bounded, and safe to delete."""
 
 import contextlib
 import os
@@ -18,33 +18,37 @@ LONGER_SIDE: dict[Size, int] = {"thumbnail": 256, "frame": 1024}
 """Pixels of the longer side."""
 FOLDER_COUNT = 256
 MAX_FOLDER_BYTES = (1 << 30) // FOLDER_COUNT
-"""Bytes of the pictures in one folder, which are spread evenly: a gibibyte in all. The oldest go first."""
+"""Bytes of the images in one folder, over which they are spread evenly: a gibibyte in all. The oldest go first."""
 MAX_FOLDER_FILES = 100_000 // FOLDER_COUNT
 """Files in one folder."""
 DIGEST_LENGTH = 64
 RETRY_AFTER = 3600.0
-"""Seconds after which what could not be shown is tried again."""
+"""Seconds after which an object that could not be rendered is tried again."""
 
 
 def picture(blob: Blob, frame: int, size: Size) -> bytes:
-    """A PNG of one frame, from 0. Raises Unshowable or Busy, as `renderers.render`."""
-    path = _path(blob, frame, size)
-    kept = _kept(path)
-    if kept is not None:
-        return kept
+    """A PNG of one frame, from 0. Raises Unshowable or Busy, as `render_pool.render`."""
+    # By content: equal bytes have the same image, whoever has access to them.
+    name = f"{blob.digest}-{frame}-{size}.png"
+    folder = f"{zlib.crc32(name.encode()) % FOLDER_COUNT:02x}"
+    path = runtime.current().data / "cache" / "thumbnails" / folder / name
+    cached = _read_cached(path)
+    if cached is not None:
+        return cached
+
     try:
         with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
-            found = render_pool.render(cast(BinaryIO, content), frame=frame, side=LONGER_SIDE[size])
+            png = render_pool.render(cast(BinaryIO, content), frame=frame, side=LONGER_SIDE[size])
     except Unrenderable as error:
-        _keep(path.with_suffix(".txt"), error.message.encode())
+        _write_cached(path.with_suffix(".txt"), error.message.encode())
         raise
-    _keep(path, found)
-    return found
+    _write_cached(path, png)
+    return png
 
 
 def remove_orphaned() -> int:
-    """Remove pictures of contents that no record has any more: they were purged. Returns how many went."""
-    gone = 0
+    """Remove images of contents that no record has any more, since they were purged. Returns how many."""
+    removed = 0
     for folder in (runtime.current().data / "cache" / "thumbnails").glob("*/"):
         names = [name for name in os.listdir(folder) if len(name.partition("-")[0]) == DIGEST_LENGTH]
         digests = {name.partition("-")[0] for name in names}
@@ -52,23 +56,16 @@ def remove_orphaned() -> int:
         for name in names:
             if name.partition("-")[0] not in known:
                 (folder / name).unlink(missing_ok=True)
-                gone += 1
-    return gone
+                removed += 1
+    return removed
 
 
-def _path(blob: Blob, frame: int, size: Size) -> Path:
-    """By content: bytes that are the same have the same picture, whoever may see them."""
-    name = f"{blob.digest}-{frame}-{size}.png"
-    folder = f"{zlib.crc32(name.encode()) % FOLDER_COUNT:02x}"
-    return runtime.current().data / "cache" / "thumbnails" / folder / name
-
-
-def _kept(path: Path) -> bytes | None:
-    """The picture that is here. Raises Unshowable where it was tried within the hour and cannot be shown."""
+def _read_cached(path: Path) -> bytes | None:
+    """The image, if it is cached. Raises Unshowable where rendering failed less than `RETRY_AFTER` ago."""
     with contextlib.suppress(OSError):
-        found = path.read_bytes()
-        if found:
-            return found
+        png = path.read_bytes()
+        if png:
+            return png
     refused = path.with_suffix(".txt")
     with contextlib.suppress(OSError):
         if time.time() - refused.stat().st_mtime < RETRY_AFTER:
@@ -76,8 +73,8 @@ def _kept(path: Path) -> bytes | None:
     return None
 
 
-def _keep(path: Path, content: bytes) -> None:
-    """A cache that cannot be written, on a full disk for one, is no reason to show nothing."""
+def _write_cached(path: Path, content: bytes) -> None:
+    # A cache that cannot be written, on a full disk for example, must not keep the image from being shown.
     part = path.with_name(f"{secrets.token_hex(8)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -91,23 +88,23 @@ def _keep(path: Path, content: bytes) -> None:
 
 
 def sweep(folder: Path, *, largest: int = MAX_FOLDER_BYTES, most: int = MAX_FOLDER_FILES) -> int:
-    """Drop the oldest files of a folder until a fifth of the room is free again; returns how many went.
+    """Remove the oldest files of a folder until a fifth of its bounds is free again; returns how many.
 
-    Each picture that is written has its folder looked at: that is a thousandth of a second, and holds the bounds.
+    Called for the folder of each image that is written, which takes about a millisecond and keeps the bounds.
     """
-    found: list[tuple[float, int, str]] = []
+    entries_by_age: list[tuple[float, int, str]] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
-                told = entry.stat()
-                found.append((told.st_mtime, told.st_size, entry.path))
-    size, gone = sum(each for _, each, _ in found), 0
-    if size <= largest and len(found) <= most:
+                status = entry.stat()
+                entries_by_age.append((status.st_mtime, status.st_size, entry.path))
+    size, removed = sum(each for _, each, _ in entries_by_age), 0
+    if size <= largest and len(entries_by_age) <= most:
         return 0
-    for _, each, path in sorted(found):
-        if size <= largest * 4 // 5 and len(found) - gone <= most * 4 // 5:
+    for _, each, path in sorted(entries_by_age):
+        if size <= largest * 4 // 5 and len(entries_by_age) - removed <= most * 4 // 5:
             break
         with contextlib.suppress(OSError):
             os.unlink(path)
-        size, gone = size - each, gone + 1
-    return gone
+        size, removed = size - each, removed + 1
+    return removed

@@ -1,4 +1,4 @@
-"""The versions of files that are no DICOM objects: which there are, and where one that comes back belongs."""
+"""The versions of files that are no DICOM objects: which exist, and which number one that is imported again gets."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ def any_exist() -> bool:
 
 
 def older(file_ids: Sequence[int]) -> dict[int, list[OlderVersion]]:
-    """The older versions of some files, in their order."""
-    found: dict[int, list[OlderVersion]] = defaultdict(list)
+    """By file: its older versions, in their order."""
+    by_file: dict[int, list[OlderVersion]] = defaultdict(list)
     rows = FileVersion.select(
         FileVersion.file, FileVersion.version, Blob.size, Blob.digest, FileVersion.origin_type
     ).join(Blob)
     for file_id, *row in raw_rows(rows.where(is_one_of(FileVersion.file, file_ids)).order_by(FileVersion.id)):
-        found[file_id].append(OlderVersion(*row))
-    return {file_id: sorted(versions) for file_id, versions in found.items()}
+        by_file[file_id].append(OlderVersion(*row))
+    return {file_id: sorted(versions) for file_id, versions in by_file.items()}
 
 
 def get(file: File, number: int) -> File | FileVersion | None:
@@ -43,9 +43,9 @@ def get(file: File, number: int) -> File | FileVersion | None:
 
 
 def find_by_digest(file: File, digest: str, number: int | None) -> File | FileVersion | None:
-    """The version with this content: the newest; or where it comes back with its number, the one that has it.
+    """The version with this content: the newest one, or for content imported with its number the one of that number.
 
-    Where that number is taken by other content, any version will do: it was taken in as another one before.
+    Where other content has that number, any version with this content: an earlier import gave it another number.
     """
     if number is None:
         return file if file.blob.digest == digest else None
@@ -61,7 +61,7 @@ def find_by_digest(file: File, digest: str, number: int | None) -> File | FileVe
 
 
 def add(file: File, blob: Blob, *, recorded: RecordedMetadata, origin: Origin) -> None:
-    """Add a version to a file, inside the caller's write block: at its number if that is free, else as the next one."""
+    """Add a version to a file, inside the caller's write block: with its number if that is free, else as newest."""
     number, moment = recorded.version, recorded.modified or recorded.received or now()
     file.created = min(file.created, recorded.received or file.created)
     if number is not None and number < file.version and get(file, number) is None:

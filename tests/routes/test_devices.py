@@ -29,10 +29,10 @@ def test_a_new_device_names_who_added_it_and_can_do_nothing_yet(visitor: Visitor
 @pytest.mark.parametrize(
     ("label", "kind", "message"),
     [
-        ("", "", "The label has at least one visible character."),
-        ("   ", "", "The label has at least one visible character."),
+        ("", "", "The label needs at least one visible character."),
+        ("   ", "", "The label needs at least one visible character."),
         ("x" * 65, "", "The label has more than 64 characters"),
-        ("a/b", "", "The label has no slash"),
+        ("a/b", "", "The label must not contain a slash"),
         ("a\0b", "", "control character"),
         ("taken", "", "There is a device taken already."),
         ("fine", "toaster", "The type of a device is one of"),
@@ -65,7 +65,7 @@ def test_a_key_is_shown_once_and_works(visitor: Visitor, admin: Actor) -> None:
 @pytest.mark.parametrize(
     ("name", "expires", "message"),
     [
-        ("", "2027-06-30", "The name has at least one visible character."),
+        ("", "2027-06-30", "The name needs at least one visible character."),
         ("key", "", "Choose a day."),
         ("key", "tomorrow", "write a moment like"),
         ("key", "2020-01-01", "The expiry date is in the past"),

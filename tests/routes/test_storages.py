@@ -78,7 +78,7 @@ def test_a_storage_is_saved_without_a_test_if_one_wants(visitor: Visitor, root: 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("label", "", "The label has at least one visible character."),
+        ("label", "", "The label needs at least one visible character."),
         ("label", "taken", "There is a storage taken already."),
         ("path", "/etc", "/etc"),
         ("path", "", ""),
