@@ -1,22 +1,24 @@
-"""The list of what lies in the trash."""
+"""The list of the trash."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from portal.listing import LongList, ordered
-from portal.models import (
-    Group,
-    Project,
-    Trash,
-)
+from portal.models import Group, Project, Trash
 from portal.trash import trash
 from portal.tree.lists import ORIGIN_HEADS, RowWithOrigin, origin_cells, project_path, with_origins
+
+
+def _with_jobs(rows: Sequence[Trash]) -> list[RowWithOrigin]:
+    active = trash.active_jobs(rows)
+    return [replace(found, job=active.get(found.row.id)) for found in with_origins(rows, lambda row: row)]
+
 
 TRASH = LongList(
     table=Trash,
     rows=lambda: Trash.select(Trash, Project, Group).join(Project).join(Group),
     counted=lambda: Trash.select().join(Project),
-    views=lambda rows: _thrown(rows),
+    views=_with_jobs,
     state=lambda: Trash.kind,
     searched=(Trash.label, Project.label),
     sorts={
@@ -26,7 +28,7 @@ TRASH = LongList(
         "size": lambda: Trash.size,
     },
     usual="-thrown",
-    heads=("Number", "Kind", "Name", "Project", "Files", "Bytes", "Thrown by", *ORIGIN_HEADS[1:-1], "When"),
+    heads=("Number", "Kind", "Name", "Project", "Files", "Bytes", "Deleted by", *ORIGIN_HEADS[1:-1], "When"),
     cells=lambda found: (
         *(
             found.row.id,
@@ -39,8 +41,3 @@ TRASH = LongList(
         *origin_cells(found.row, found.who),
     ),
 )
-
-
-def _thrown(rows: Sequence[Trash]) -> list[RowWithOrigin]:
-    busy = trash.active_jobs(rows)
-    return [replace(found, job=busy.get(found.row.id)) for found in with_origins(rows, lambda row: row)]

@@ -1,4 +1,4 @@
-"""What goes into the trash is hidden, some files at a time, so that peers can store meanwhile."""
+"""Moving to the trash: files are hidden some at a time, so that peers can store meanwhile, then their containers."""
 
 from array import array
 from collections.abc import Iterator, Sequence
@@ -17,84 +17,81 @@ FILES_PER_BLOCK = 500
 
 
 def file_ids(kind: str, row_id: int) -> "array[int]":
-    """Row numbers of the live files that go with a file or a container."""
+    """Row numbers of the live files of a file or a container."""
     return array("q", [row_id]) if kind == "file" else container_sizes.file_ids(kind, row_id)
 
 
 def run(this: Run) -> RunEnd:
-    """The job: hide the files that lay there when they were thrown, then the containers that are left empty."""
-    thrown = Trash.get_or_none(Trash.id == this.job.params["trash"])
-    if thrown is None:
+    """The job: hide the files that were in the container when the job was created, then the containers left empty."""
+    entry = Trash.get_or_none(Trash.id == this.job.params["trash"])
+    if entry is None:
         return RunEnd(message="It has been restored meanwhile.")
-    numbers = [one for one in file_ids(thrown.kind, thrown.target) if one <= this.job.params["last_file"]]
+    numbers = [number for number in file_ids(entry.kind, entry.target) if number <= this.job.params["last_file"]]
     done = this.job.total - len(numbers)
-    for chunk in _chunks(numbers):
+    for block in _blocks(numbers):
         this.check()
-        done += len(chunk)
+        done += len(block)
         with writing():
-            hide_files(thrown, chunk)
+            hide_files(entry, block)
             this.write_within(done=done)
-    for table, level in _levels(thrown):
-        for chunk in _chunks(level):
+    for table, level in _container_levels(entry):
+        for block in _blocks(level):
             this.check()
             with writing():
-                _close(thrown, table, chunk)
+                _hide_empty(entry, table, block)
     descriptions.refresh()
-    return _ended(thrown)
+
+    files = Trash.get_by_id(entry.id).files
+    hidden = any(table.select().where(table.trash == entry.id).exists() for table in CONTAINER_TABLES)
+    if not files and not hidden:
+        with writing():
+            entry.delete_instance()
+    return RunEnd(message=f"{files:,} {'file' if files == 1 else 'files'} moved to the trash.")
 
 
-def hide_files(thrown: Trash, numbers: Sequence[int]) -> None:
-    """Hide files, and count them in what was thrown, inside the caller's write block; but for those that are gone."""
+def hide_files(entry: Trash, numbers: Sequence[int]) -> None:
+    """Hide those of some files that are still live, and count them in the entry, inside the caller's write block."""
     live = File.select(File.id, Blob.size).join(Blob).where(File.id.in_(list(numbers)), File.deleted_at.is_null())
     sizes: dict[int, int] = dict(cast(Any, live.tuples()))
-    File.update(deleted_at=now(), trash=thrown.id).where(File.id.in_(list(sizes))).execute()
+    File.update(deleted_at=now(), trash=entry.id).where(File.id.in_(list(sizes))).execute()
     index.remove_all(list(sizes))
     Trash.update(files=Trash.files + len(sizes), size=Trash.size + sum(sizes.values())).where(
-        Trash.id == thrown.id
+        Trash.id == entry.id
     ).execute()
 
 
-def hide_empty_containers(thrown: Trash) -> None:
-    """Hide the containers in which nothing is left, from the lowest up, inside the caller's write block."""
-    for table, level in _levels(thrown):
-        for chunk in _chunks(level):
-            _close(thrown, table, chunk)
+def hide_empty_containers(entry: Trash) -> None:
+    """Hide the containers that are left empty, from the lowest level up, inside the caller's write block."""
+    for table, level in _container_levels(entry):
+        for block in _blocks(level):
+            _hide_empty(entry, table, block)
 
 
-def _close(thrown: Trash, table: Any, numbers: Sequence[int]) -> None:
-    """Not those in which something has come meanwhile: that is seen, and so is the way to it."""
+def _hide_empty(entry: Trash, table: Any, numbers: Sequence[int]) -> None:
+    # A container that has got something new meanwhile stays visible, and so do those above it.
     name = table._meta.table_name
-    lying = (File.parent_type == name, File.parent_id == table.id, File.deleted_at.is_null())
-    empty = [~fn.EXISTS(File.select(File.id).where(*lying))]
+    live = (File.parent_type == name, File.parent_id == table.id, File.deleted_at.is_null())
+    empty = [~fn.EXISTS(File.select(File.id).where(*live))]
     if table is not Acquisition:
         below = CONTAINER_TABLES[CONTAINER_TABLES.index(table) + 1]
         empty.append(~fn.EXISTS(below.select(below.id).where(getattr(below, name) == table.id, below.trash.is_null())))
-    table.update(trash=thrown.id).where(table.id.in_(list(numbers)), table.trash.is_null(), *empty).execute()
+    table.update(trash=entry.id).where(table.id.in_(list(numbers)), table.trash.is_null(), *empty).execute()
 
 
-def _levels(thrown: Trash) -> Iterator[tuple[Any, list[int]]]:
-    """Each table with the live containers that go with what was thrown, the lowest first."""
-    if thrown.kind == "file":
+def _container_levels(entry: Trash) -> Iterator[tuple[Any, list[int]]]:
+    """Each table with the row numbers of the live containers of an entry, the lowest level first."""
+    if entry.kind == "file":
         return
-    top = [table._meta.table_name for table in CONTAINER_TABLES].index(thrown.kind)
-    levels: list[tuple[Any, list[int]]] = [(CONTAINER_TABLES[top], [thrown.target])]
+    top = [table._meta.table_name for table in CONTAINER_TABLES].index(entry.kind)
+    levels: list[tuple[Any, list[int]]] = [(CONTAINER_TABLES[top], [entry.target])]
     for table in CONTAINER_TABLES[top + 1 :]:
         above, numbers = levels[-1]
         parent = getattr(table, above._meta.table_name)
-        found = (table.select(table.id).where(parent.in_(chunk), table.trash.is_null()) for chunk in _chunks(numbers))
-        levels.append((table, [row.id for query in found for row in query]))
+        live = (table.select(table.id).where(parent.in_(block), table.trash.is_null()) for block in _blocks(numbers))
+        levels.append((table, [row.id for query in live for row in query]))
     yield from reversed(levels)
 
 
-def _ended(thrown: Trash) -> RunEnd:
-    files = Trash.get_by_id(thrown.id).files
-    closed = any(table.select().where(table.trash == thrown.id).exists() for table in CONTAINER_TABLES)
-    if not files and not closed:
-        with writing():
-            thrown.delete_instance()
-    return RunEnd(message=f"{files:,} {'file is' if files == 1 else 'files are'} in the trash.")
-
-
-def _chunks(numbers: Sequence[int]) -> Iterator[list[int]]:
+def _blocks(numbers: Sequence[int]) -> Iterator[list[int]]:
     for begin in range(0, len(numbers), FILES_PER_BLOCK):
         yield list(numbers[begin : begin + FILES_PER_BLOCK])

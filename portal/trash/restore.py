@@ -1,4 +1,4 @@
-"""What is restored from the trash comes back as if it arrived now, some files at a time."""
+"""Restoring from the trash: each object is judged as if it arrived now, some files at a time."""
 
 import contextlib
 from collections import Counter
@@ -13,7 +13,7 @@ from portal.dicom.header import Header
 from portal.errors import BadValue, Damaged
 from portal.ingest import alternates, conflicts, descriptions, duplicates, index, placement
 from portal.ingest.duplicates import DuplicateComparison
-from portal.ingest.index import SAME, ContainerKey
+from portal.ingest.index import SAME
 from portal.jobs.runs import Run, RunEnd
 from portal.models import CURRENT, HELD, SUPERSEDED, Blob, Conflict, File, Instance, Trash, writing
 from portal.trash.move import CONTAINER_TABLES
@@ -25,7 +25,7 @@ FILES_PER_BLOCK = 25
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreOutcome:
-    """How a restore ended: files that are back, what is to be told of these, and those that stay in the trash."""
+    """How many files were restored, what became of them, and how many stay in the trash."""
 
     back: int
     held: int
@@ -37,19 +37,19 @@ class RestoreOutcome:
 
     @property
     def message(self) -> str:
-        told = [f"{_files(self.back)} {'is' if self.back == 1 else 'are'} back."]
+        parts = [f"{_files(self.back)} restored."]
         if self.held:
-            told.append(f"{self.held:,} of them {'is' if self.held == 1 else 'are'} held: see Conflicts.")
-        for number, what in ((self.replaced, "shown in place of what came meanwhile"), (self.hidden, "hidden")):
+            parts.append(f"{self.held:,} of them {'is' if self.held == 1 else 'are'} held: see Conflicts.")
+        for number, what in ((self.replaced, "shown in place of what arrived meanwhile"), (self.hidden, "hidden")):
             if number:
-                told.append(f"{number:,} of them {'is' if number == 1 else 'are'} {what}, as was decided in Conflicts.")
+                parts.append(f"{number:,} of them {'is' if number == 1 else 'are'} {what}, as decided in Conflicts.")
         if self.stayed:
             one = self.stayed == 1
-            told.append(
-                f"{_files(self.stayed)} {'stays' if one else 'stay'} in the trash: "
-                f"{'it has' if one else 'they have'} come again meanwhile, the same."
+            parts.append(
+                f"{_files(self.stayed)} {'stays' if one else 'stay'} in the trash: the same "
+                f"{'object has' if one else 'objects have'} arrived again meanwhile."
             )
-        return " ".join(told)
+        return " ".join(parts)
 
 
 class _Read(NamedTuple):
@@ -60,84 +60,69 @@ class _Read(NamedTuple):
 
 
 def run(this: Run) -> RunEnd:
-    """The job: what is back stays so, if the run ends in between."""
-    thrown = Trash.get_or_none(Trash.id == this.job.params["trash"])
-    if thrown is None:
-        return RunEnd(message="Nothing of it is in the trash any more.")
+    """The job: files that are restored stay so if the run ends early."""
+    entry = Trash.get_or_none(Trash.id == this.job.params["trash"])
+    if entry is None:
+        return RunEnd(message="It is no longer in the trash.")
     job = this.job
     kind = cast(ActorType, job.origin_type)
     actor = Actor(type=kind, id=job.origin_id, name=job.started_by, via=job.origin_via, is_admin=True)
-    return RunEnd(message=restore(thrown, actor=actor, this=this).message)
+    return RunEnd(message=restore(entry, actor=actor, this=this).message)
 
 
-def restore(thrown: Trash, *, actor: Actor, this: Run | None = None) -> RestoreOutcome:
-    """Put back the containers, then the files; what contradicts newer objects is held as a conflict.
+def restore(entry: Trash, *, actor: Actor, this: Run | None = None) -> RestoreOutcome:
+    """Restore the containers, then the files; an object that contradicts newer ones is held as a conflict.
 
-    An object that has come again meanwhile, the same, stays in the trash.
+    An object stays in the trash if the same one has arrived again in its container.
     """
     with writing():
-        _revive(thrown)
+        _restore_containers(entry)
     states: Counter[str] = Counter()
     after = seen = 0
-    begun = this.job.total - File.select().where(File.trash == thrown.id).count() if this else 0
-    while chunk := _waiting(thrown.id, after):
-        after, seen = chunk[-1].id, seen + len(chunk)
-        objects = [_read(thrown.project_id, file) if file.type == "dicom" else None for file in chunk]
+    begun = this.job.total - File.select().where(File.trash == entry.id).count() if this else 0
+    waiting = File.select(File, Blob).join(Blob).where(File.trash == entry.id).order_by(File.id).limit(FILES_PER_BLOCK)
+    while block := list(waiting.where(File.id > after)):
+        after, seen = block[-1].id, seen + len(block)
+        objects = {file.id: _read(entry.project_id, file) for file in block if file.type == "dicom"}
         if this:
             this.check()
         with writing():
-            chunk, objects = _still_there(thrown.id, chunk, objects)
-            outcomes = [_restore_file(thrown.project_id, file, read) for file, read in zip(chunk, objects, strict=True)]
-            _account(thrown, [file for file, outcome in zip(chunk, outcomes, strict=True) if outcome is not None])
+            # Without the files that were purged meanwhile.
+            left = File.select(File.id).where(File.id.in_([file.id for file in block]), File.trash == entry.id)
+            numbers = {row.id for row in left}
+            files = [file for file in block if file.id in numbers]
+            outcomes = [_restore_file(entry.project_id, file, objects.get(file.id)) for file in files]
+            sizes = [file.blob.size for file, state in zip(files, outcomes, strict=True) if state is not None]
+            remaining = Trash.update(files=Trash.files - len(sizes), size=Trash.size - sum(sizes))
+            remaining.where(Trash.id == entry.id).execute()
             if this:
                 this.write_within(done=begun + seen)
-        states.update(outcome for outcome in outcomes if outcome is not None)
+        states.update(state for state in outcomes if state is not None)
     descriptions.refresh()
+    back, held, replaced, hidden = states.total(), states[HELD], states[REPLACED], states[SUPERSEDED]
     with writing():
-        stayed = File.select().where(File.trash == thrown.id).count()
+        stayed = File.select().where(File.trash == entry.id).count()
         if not stayed:
-            thrown.delete_instance()
-        told = {"files": states.total(), "held": states[HELD], "stayed": stayed}
-        audit.record(actor, f"{thrown.kind}:restored", thrown.kind, thrown.target, **told)
-    return RestoreOutcome(
-        back=states.total(),
-        held=states[HELD],
-        replaced=states[REPLACED],
-        hidden=states[SUPERSEDED],
-        stayed=stayed,
-    )
+            entry.delete_instance()
+        audit.record(actor, f"{entry.kind}:restored", entry.kind, entry.target, files=back, held=held, stayed=stayed)
+    return RestoreOutcome(back=back, held=held, replaced=replaced, hidden=hidden, stayed=stayed)
 
 
-def _revive(thrown: Trash) -> None:
-    """The containers that went with it, and those around it."""
+def _restore_containers(entry: Trash) -> None:
+    """Those that were moved to the trash with the entry, and those around it."""
     for table in CONTAINER_TABLES:
-        table.update(trash=None).where(table.trash == thrown.id).execute()
-    parent_type, parent_id = thrown.kind, thrown.target
-    if thrown.kind == "file":
-        file = File.get_by_id(thrown.target)
+        table.update(trash=None).where(table.trash == entry.id).execute()
+    parent_type, parent_id = entry.kind, entry.target
+    if entry.kind == "file":
+        file = File.get_by_id(entry.target)
         parent_type, parent_id = file.parent_type, file.parent_id
     placement.take_out_of_trash(parent_type, parent_id)
 
 
-def _waiting(trash_id: int, after: int) -> list[File]:
-    found = File.select(File, Blob).join(Blob).where(File.trash == trash_id, File.id > after)
-    return list(found.order_by(File.id).limit(FILES_PER_BLOCK))
-
-
-def _still_there(
-    trash_id: int, files: list[File], objects: list[_Read | None]
-) -> tuple[list[File], list[_Read | None]]:
-    """But for those that were purged meanwhile."""
-    rows = File.select(File.id).where(File.id.in_([file.id for file in files]), File.trash == trash_id)
-    there = {row.id for row in rows}
-    kept = [(file, read) for file, read in zip(files, objects, strict=True) if file.id in there]
-    return [file for file, _ in kept], [read for _, read in kept]
-
-
 def _restore_file(project_id: int, file: File, read: _Read | None) -> str | None:
-    """The state of the file now, as if it arrived and were decided on again; None where it stays in the trash.
+    """The state of the file's object now, judged and decided on again; None where it stays in the trash.
 
-    One that is no object, or cannot be read, is shown as a file.
+    A file that is no object, or whose object cannot be read, is shown as a plain file.
     """
     if read is None:
         _show(file)
@@ -146,8 +131,14 @@ def _restore_file(project_id: int, file: File, read: _Read | None) -> str | None
     dataset_digest = file.blob.dataset_digest or ""
     container = file.parent_type, file.parent_id
     verdict = index.judge(project_id, parsed, dataset_digest, container, compared=compared)
-    if verdict.state == SAME or _came_again_here(container, compared):
+    if verdict.state == SAME:
         return None
+    if compared.same is not None:
+        # The same object, encoded differently: it has arrived again if it is in this very container.
+        same = File.get_by_id(compared.same)
+        if (same.parent_type, same.parent_id) == container:
+            return None
+
     _show(file)
     decided = Conflict.get_or_none(Conflict.file == file)
     verdict = conflicts.hold_if_undecided(verdict, decided)
@@ -160,14 +151,6 @@ def _restore_file(project_id: int, file: File, read: _Read | None) -> str | None
     return REPLACED if verdict.state == HELD and state == CURRENT else state
 
 
-def _came_again_here(container: ContainerKey, compared: DuplicateComparison) -> bool:
-    """Whether the same object, encoded otherwise, lies in the container that this one is to come back to."""
-    if compared.same is None:
-        return False
-    file = File.get_by_id(compared.same)
-    return (file.parent_type, file.parent_id) == container
-
-
 def _show(file: File) -> None:
     file.name = placement.free_name(file.parent_type, file.parent_id, file.name)
     file.deleted_at = file.trash = None
@@ -175,7 +158,7 @@ def _show(file: File) -> None:
 
 
 def _read(project_id: int, file: File) -> _Read | None:
-    """With what it is to those that came under its UID meanwhile."""
+    """The header of an object, compared with those that have arrived under its UID; None where it cannot be read."""
     blob = file.blob
     try:
         with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
@@ -189,11 +172,6 @@ def _read(project_id: int, file: File) -> _Read | None:
             return _Read(parsed, compared)
     except (BadValue, Damaged):
         return None
-
-
-def _account(thrown: Trash, back: list[File]) -> None:
-    size = sum(file.blob.size for file in back)
-    Trash.update(files=Trash.files - len(back), size=Trash.size - size).where(Trash.id == thrown.id).execute()
 
 
 def _files(number: int) -> str:

@@ -46,7 +46,7 @@ def test_pictures_a_decision_and_the_trash_by_keyboard(person: Person, running: 
     expect(page.locator(".note-ok")).to_contain_text("is moved to trash")
     person.goes("/data/trash")
     page.get_by_role("button", name="Restore").press("Enter")
-    expect(page.locator(".note-ok")).to_contain_text("2 files are back.")
+    expect(page.locator(".note-ok")).to_contain_text("2 files restored.")
     assert person.complaints == []
 
 

@@ -283,7 +283,7 @@ def test_much_is_purged_by_a_job_some_files_at_a_time(project: Project, admin: A
     runs.perform(thrown.job, move.run)
     job = trash.request_purge(thrown.id, actor=admin)
     assert isinstance(job, Job)
-    with pytest.raises(Busy, match=r"is at it \(purge\)"):
+    with pytest.raises(Busy, match=r"works on it \(purge\)"):
         trash.restore(thrown.id, actor=admin)
     runs.perform(job.id, purge.run)
     assert Job.get_by_id(job.id).message.startswith(f"{trash.MAX_FILES_PURGED_NOW + 2:,} files are purged")
@@ -303,12 +303,18 @@ def test_a_purge_that_was_cut_short_goes_on_and_is_never_restored(study: Session
 
 def test_a_restore_leaves_out_what_was_purged_meanwhile(study: Session, admin: Actor) -> None:
     thrown = trash.get(throw("session", study.id, admin))
-    waiting = restore._waiting(thrown.id, 0)
-    with writing():
-        purge._purge_files(thrown.id, [waiting[0].id], now())
-        left, headers = restore._still_there(thrown.id, waiting, [None] * 3)
-    assert [file.id for file in left] == [file.id for file in waiting[1:]]
-    assert len(headers) == 2
+    first, *others = [file.id for file in File.select().order_by(File.id)]
+    run = runs.Run(Job(total=3))
+
+    def purge_the_first() -> None:
+        """Between the reading of the files and the write that restores them."""
+        with writing():
+            purge._purge_files(thrown.id, [first], now())
+
+    run.check = purge_the_first
+    run.write_within = lambda **_columns: None
+    assert restore.restore(thrown, actor=admin, this=run).back == 2
+    assert [file.id for file in File.select().where(File.deleted_at.is_null()).order_by(File.id)] == others
 
 
 def test_a_purge_reads_no_whole_table(study: Session, admin: Actor) -> None:

@@ -55,14 +55,14 @@ def test_much_is_hidden_and_restored_by_jobs_with_progress(much: Acquisition, ad
     before = live()
     number, job_id = throw(admin)
     assert live() == before
-    with pytest.raises(Busy, match=f"Job {job_id} is at it"):
+    with pytest.raises(Busy, match=f"Job {job_id} works on it"):
         trash.restore(number, actor=admin)
 
     runs.perform(job_id, move.run)
 
     job = jobs.get(job_id)
     assert (job.state, job.done, job.total) == ("done", COPIES + 2, COPIES + 2)
-    assert job.message == f"{COPIES + 2} files are in the trash."
+    assert job.message == f"{COPIES + 2} files moved to the trash."
     assert live() == (0, 0, 0, 0)
     assert Instance.select().count() == 0
     thrown = trash.get(number)

@@ -131,7 +131,7 @@ def test_an_object_that_came_again_stays_in_the_trash_once_restored(study: Sessi
     outcome = trash.restore(thrown.id, actor=admin)
 
     assert (outcome.back, outcome.stayed, found(admin)) == (4, 1, 4)
-    assert "stays in the trash" in outcome.message
+    assert "stays in the trash: the same object has arrived again" in outcome.message
     assert [row.files for row in trash.list_newest()] == [1]
     again = trash.restore(thrown.id, actor=admin)
     assert (again.back, again.stayed) == (0, 1)
@@ -188,12 +188,12 @@ def test_restoring_says_what_became_of_an_object_by_its_decision(project: Projec
     store(an_object(), project)
     outcome = trash.restore(thrown.id, actor=admin)
     assert (outcome.back, outcome.held, outcome.replaced) == (1, 0, 1)
-    assert "shown in place of what came meanwhile" in outcome.message
+    assert "shown in place of what arrived meanwhile" in outcome.message
     assert Instance.get(Instance.state == "current").file_id == conflict.file_id
     conflicts.resolve(conflict.id, "keep", actor=admin)
     outcome = trash.restore(trash.move_to_trash("file", conflict.file_id, actor=admin).id, actor=admin)
     assert (outcome.held, outcome.hidden) == (0, 1)
-    assert "is hidden, as was decided" in outcome.message
+    assert "is hidden, as decided" in outcome.message
 
 
 def test_things_thrown_one_by_one_are_restored_one_by_one(study: Session, admin: Actor) -> None:
