@@ -1,4 +1,4 @@
-"""Alternates: the same SOP Instance UID in another transfer syntax. A job looks whether they say the same."""
+"""Alternates: the same SOP Instance UID in another transfer syntax. A job compares their content."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -18,8 +18,6 @@ from pydicom.uid import (
 
 from portal import runtime
 from portal.access.actors import Actor
-from portal.dicom import same_content
-from portal.dicom.same_content import Differences
 from portal.errors import PortalError, Unreachable
 from portal.ingest import duplicates, index
 from portal.jobs import jobs
@@ -28,10 +26,10 @@ from portal.models import ALTERNATE, HELD, Blob, Conflict, File, Instance, Job, 
 from portal.pixels import render_pool
 
 COMPARISON_DELAY = timedelta(seconds=20)
-"""How long a comparison waits for more to arrive."""
+"""How long a comparison job waits, so that one job compares all alternates of a study."""
 _SYSTEM = Actor(type="system", name="Portico", via="portal")
 SAME_CONTENT = "The same elements and the same pixels in another transfer syntax."
-COMPRESSED_DIFFERENTLY = "The same elements and the same pixels, compressed otherwise."
+COMPRESSED_DIFFERENTLY = "The same elements and the same pixels, compressed differently."
 UNDECODABLE = "The same elements in another transfer syntax; the pixels cannot be decoded for comparison."
 PIXEL_DATA = "PixelData"
 ALTERNATES_PER_PAGE = 100
@@ -56,7 +54,7 @@ _LOSSLESS = {
 
 
 def request_comparison() -> None:
-    """Have the alternates compared soon, inside the caller's write block: one job for all that arrive by then."""
+    """Create the job that compares the alternates, unless one is waiting; inside the caller's write block."""
     if Job.select().where(Job.kind == "comparison", Job.state == "waiting").exists():
         return
     job = jobs.create("comparison", actor=_SYSTEM, params={}, what="Alternates")
@@ -65,7 +63,7 @@ def request_comparison() -> None:
 
 
 def run(run: Run) -> RunEnd:
-    """The job: compare what is pending. What has been compared stays so, if the run ends in between."""
+    """The job: compare what is pending. Results stay if the run ends early."""
     same = conflicts = 0
     for instance in pending():
         run.check()
@@ -81,7 +79,7 @@ def run(run: Run) -> RunEnd:
 
 
 def pending() -> Iterator[Instance]:
-    """Alternates that nobody has compared, by pages."""
+    """Alternates that have not been compared, read by pages."""
     last = 0
     while page := list(
         Instance.select(Instance, File, Blob)
@@ -96,11 +94,11 @@ def pending() -> Iterator[Instance]:
 
 
 def compare(instance: Instance) -> str:
-    """Compare one alternate with the object that peers see, and write down what came of it.
+    """Compare one alternate with the object that peers see, and record the result.
 
-    Elements are compared by their encoded values, frames as decoded where neither side is lossy. What differs becomes
-    a Conflict. Returns the sentence that now stands on the instance; none where one of the two was taken away or
-    replaced meanwhile, which leaves the instance as it is then.
+    Elements are compared by their encoded values, decoded frames where neither side is lossy. Different content becomes
+    a Conflict. Returns the reason that the instance now has; an empty one where one of the two was removed or replaced
+    meanwhile, which leaves the instance unchanged.
     """
     current = index.current_instance(instance.project_id, instance.sop_uid)
     difference, message = "", SAME_CONTENT
@@ -110,7 +108,7 @@ def compare(instance: Instance) -> str:
         try:
             difference = _difference(current, instance)
         except Unreachable:
-            return ""  # the next job asks again
+            return ""  # the next job compares them
         except render_pool.Undecodable:
             message = UNDECODABLE
         except PortalError as error:
@@ -118,34 +116,28 @@ def compare(instance: Instance) -> str:
         except DoesNotExist:
             return ""
         if message == UNDECODABLE and same_syntax:
-            difference = PIXEL_DATA  # other bytes are other content until somebody shows that they are not
+            difference = PIXEL_DATA  # different bytes count as different content until compared
         if difference:
-            kind = "Other bytes" if same_syntax else "Another transfer syntax"
-            message = f"{kind}, and other content: {difference}."
+            kind = "Different bytes" if same_syntax else "Another transfer syntax"
+            message = f"{kind} and different content: {difference}."
     with writing():
-        if not _is_still(instance, current):
-            return ""
-        _settle(instance, message, difference)
-    return message
+        return message if _record(instance, current, message, difference) else ""
 
 
-def _is_still(instance: Instance, current: Instance | None) -> bool:
-    """Whether it waits for this comparison yet; with another current object it waits for another one."""
+def _record(instance: Instance, current: Instance | None, message: str, difference: str) -> bool:
+    """Write the result, unless the alternate no longer waits for a comparison with this current object."""
     waiting = Instance.select().where(
         Instance.id == instance.id, Instance.state == ALTERNATE, Instance.reason.in_(index.PENDING_COMPARISON)
     )
     if not waiting.exists():
         return False
-    if index.current_instance(instance.project_id, instance.sop_uid) == current:
-        return True
-    request_comparison()
-    return False
+    if index.current_instance(instance.project_id, instance.sop_uid) != current:
+        request_comparison()
+        return False
 
-
-def _settle(instance: Instance, message: str, difference: str) -> None:
     if not difference:
         index.change_state(instance, ALTERNATE, message)
-        return
+        return True
     index.change_state(instance, HELD, message)
     Conflict.create(
         file=instance.file_id,
@@ -155,42 +147,37 @@ def _settle(instance: Instance, message: str, difference: str) -> None:
         message=message,
         differs=difference,
     )
+    return True
 
 
 def _difference(current: Instance, alternate: Instance) -> str:
-    """Keywords of what differs; empty where nothing does."""
-    one, other = current.file.blob, alternate.file.blob
+    """Keywords of the elements that differ; empty where none does."""
     same_syntax = current.transfer_syntax == alternate.transfer_syntax
-    found = _compared(current, alternate, same_syntax=same_syntax)
-    if found.tags:
-        return found.keywords
-    if same_syntax and not found.compressed:
-        return PIXEL_DATA if found.pixels else ""
-    comparable = current.rows is not None and (same_syntax or not (_lossy(current) or _lossy(alternate)))
-    return "" if not comparable or _same_frames(one, other) else PIXEL_DATA
+    ignored = frozenset() if same_syntax else _MAY_DIFFER
+    differences = duplicates.differences(
+        (current.file.blob, current.transfer_syntax),
+        (alternate.file.blob, alternate.transfer_syntax),
+        ignored=ignored,
+        pixels=same_syntax,
+    )
+    if differences.tags:
+        return differences.keywords
+    if same_syntax and not differences.compressed:
+        return PIXEL_DATA if differences.pixels else ""
 
-
-def _compared(current: Instance, alternate: Instance, *, same_syntax: bool) -> Differences:
-    """By their encoded values; the pixels too where both are encoded alike."""
-    with (
-        duplicates.open_data_set(current.file.blob, current.transfer_syntax) as one,
-        duplicates.open_data_set(alternate.file.blob, alternate.transfer_syntax) as other,
-    ):
-        ignored = frozenset() if same_syntax else _MAY_DIFFER
-        return same_content.differences(one, other, ignored=ignored, pixels=same_syntax)
-
-
-def _lossy(instance: Instance) -> bool:
-    """Whether the transfer syntax may have lost pixels, so that a comparison says nothing."""
-    syntax = UID(instance.transfer_syntax)
-    return syntax.is_encapsulated and syntax not in _LOSSLESS
-
-
-def _same_frames(one: Blob, other: Blob) -> bool:
-    """Compare frame by frame, in a process of its own."""
-    archive = runtime.archive()
+    comparable = current.rows is not None and (same_syntax or not (_is_lossy(current) or _is_lossy(alternate)))
+    if not comparable:
+        return ""
+    archive, one, other = runtime.archive(), current.file.blob, alternate.file.blob
     with (
         archive.open(one.segment, one.offset, one.size) as first,
         archive.open(other.segment, other.offset, other.size) as second,
     ):
-        return render_pool.same_frames(cast(BinaryIO, first), cast(BinaryIO, second))
+        same = render_pool.same_frames(cast(BinaryIO, first), cast(BinaryIO, second))
+    return "" if same else PIXEL_DATA
+
+
+def _is_lossy(instance: Instance) -> bool:
+    """Whether the transfer syntax may have changed pixels, so that they cannot be compared."""
+    syntax = UID(instance.transfer_syntax)
+    return syntax.is_encapsulated and syntax not in _LOSSLESS

@@ -1,4 +1,4 @@
-"""The decisions that were taken on a conflict, as the audit log has them."""
+"""The decisions on a conflict, from the audit log."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from portal.models import Audit, Conflict
 
 @dataclass(frozen=True, kw_only=True)
 class PastDecision:
-    """One decision that was taken: when, by whom, and what it was before."""
+    """One decision: when, by whom, and the choice before it."""
 
     at: datetime
     who: origins.NamedOrigin
@@ -19,11 +19,11 @@ class PastDecision:
 
 
 def decisions(conflict: Conflict) -> list[PastDecision]:
-    """The decisions of a conflict, the last one first."""
-    acts = Audit.select().where(
+    """The decisions on a conflict, the last one first."""
+    events = Audit.select().where(
         Audit.target_type == "conflict", Audit.target_id == str(conflict.id), Audit.action == "conflict:resolved"
     )
-    rows = list(acts.order_by(Audit.id.desc()))
+    rows = list(events.order_by(Audit.id.desc()))
     names = origins.names((row.actor_type, row.actor_id) for row in rows)
     return [
         PastDecision(

@@ -1,4 +1,4 @@
-"""The list of the conflicts: those of one object together, each with its patient, study and what differs."""
+"""The list of conflicts: those of one object together, each with its patient, its study and what differs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from portal.models import Blob, Conflict, File, Group, Instance, Project, Series
 
 @dataclass(frozen=True, kw_only=True)
 class ConflictRow:
-    """One conflict. `first` says that the one above it is of another object, `alike` how many below are of the same."""
+    """One conflict. `first`: the row above is of another object. `alike`: number of rows below of the same object."""
 
     row: Conflict
     who: origins.NamedOrigin
@@ -30,53 +30,45 @@ class ConflictRow:
     alike: int
 
 
-def _brought_by(search: str) -> Sequence[Any]:
-    """What the origin of that number (`peer 7`) brought in, and objects of a patient or a study of that name."""
-    found = origins.parse_reference(search)
-    if found:
-        return ((File.origin_type == found[0]) & (File.origin_id == found[1]),)
+_NO_INDEX = {"patient": "", "patient_id": "", "study": "", "instance": ""}
+_Other: Any = Conflict.alias("other")
+
+
+def _matching(search: str) -> Sequence[Any]:
+    """Conditions: objects that an origin (`peer 7`) sent, or those of a patient or a study that contains the text."""
+    origin = origins.parse_reference(search)
+    if origin:
+        return ((File.origin_type == origin[0]) & (File.origin_id == origin[1]),)
     columns = (Study.patient_name, Study.patient_id, Study.description, Study.accession)
     of_study = Instance.select(Instance.id).join(Series).join(Study).where(Instance.file == Conflict.file)
     return tuple(fn.EXISTS(of_study.where(contains(column, search))) for column in columns)
 
 
-def _newest_of_object() -> Any:
-    """The number of the newest conflict of the same object, so that those of one object stand together."""
-    other: Any = Conflict.alias("other")
-    return other.select(fn.MAX(other.id)).where(other.sop_uid == Conflict.sop_uid, other.project == Conflict.project)
+def _rows(conflict_rows: Sequence[Conflict]) -> list[ConflictRow]:
+    names = origins.names((row.file.origin_type, row.file.origin_id) for row in conflict_rows)
+    by_file = {}
+    instances = Instance.select(Instance, Series, Study).join(Series).join(Study)
+    for instance in instances.where(Instance.file.in_([row.file_id for row in conflict_rows])):
+        series, study = instance.series, instance.series.study
+        by_file[instance.file_id] = {
+            "patient": study.patient_name,
+            "patient_id": study.patient_id,
+            "study": ", ".join(filter(None, (study.description, timestamps.format_dicom(study.date)))),
+            "instance": f"{series.modality or 'Series'} {series.number}, object {instance.number}".replace(" ,", ","),
+        }
 
-
-def _rows(found: Sequence[Conflict]) -> list[ConflictRow]:
-    names = origins.names((row.file.origin_type, row.file.origin_id) for row in found)
-    said = _said(found)
-    keys = [(row.project_id, row.sop_uid) for row in found]
+    keys = [(row.project_id, row.sop_uid) for row in conflict_rows]
     rows = []
-    for place, row in enumerate(found):
+    for place, row in enumerate(conflict_rows):
         following = next((at for at in range(place, len(keys)) if keys[at] != keys[place]), len(keys))
         who = names[row.file.origin_type, row.file.origin_id]
         first = place == 0 or keys[place - 1] != keys[place]
         rows.append(
-            ConflictRow(row=row, who=who, first=first, alike=following - place - 1, **said.get(row.file_id, _NOTHING))
+            ConflictRow(
+                row=row, who=who, first=first, alike=following - place - 1, **by_file.get(row.file_id, _NO_INDEX)
+            )
         )
     return rows
-
-
-_NOTHING = {"patient": "", "patient_id": "", "study": "", "instance": ""}
-
-
-def _said(found: Sequence[Conflict]) -> dict[int, dict[str, str]]:
-    """What the index says of the objects, by their files."""
-    instances = Instance.select(Instance, Series, Study).join(Series).join(Study)
-    told = {}
-    for instance in instances.where(Instance.file.in_([row.file_id for row in found])):
-        series, study = instance.series, instance.series.study
-        told[instance.file_id] = {
-            "patient": study.patient_name,
-            "patient_id": study.patient_id,
-            "study": ", ".join(part for part in (study.description, timestamps.format_dicom(study.date)) if part),
-            "instance": f"{series.modality or 'Series'} {series.number}, object {instance.number}".replace(" ,", ","),
-        }
-    return told
 
 
 CONFLICTS = LongList(
@@ -94,9 +86,12 @@ CONFLICTS = LongList(
     views=_rows,
     state=lambda: Conflict.choice,
     searched=(Conflict.sop_uid, Conflict.message, Conflict.differs, Project.label),
-    also=_brought_by,
+    also=_matching,
     sorts={
-        "came": _newest_of_object,
+        # By the newest conflict of the same object, so that those of one object are together.
+        "came": lambda: _Other.select(fn.MAX(_Other.id)).where(
+            _Other.sop_uid == Conflict.sop_uid, _Other.project == Conflict.project
+        ),
         "what": lambda: Conflict.differs,
         "project": lambda: ordered(Project.label),
         "state": lambda: Conflict.choice,

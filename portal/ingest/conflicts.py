@@ -1,4 +1,4 @@
-"""Conflicts: objects that we hold, hidden from peers, until an admin decides. No decision deletes bytes."""
+"""Conflicts: objects that are held, hidden from peers, until an admin decides. No decision deletes bytes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,50 +29,47 @@ from portal.models import (
 )
 from portal.tree import labels, projects
 
-REPLACED = "It replaced other content under its UID, which is kept."
+REPLACED = "It replaced an object with different content and the same UID, which is kept."
 Choice = Literal["keep", "replace", "separate"]
 OPEN = "open"
 MAX_CONFLICTS_DECIDED = 200
 STATE_LABELS = {"open": "Open", "keep": "Kept", "replace": "Replaced", "separate": "Separated"}
-"""The states of a conflict in a word."""
 DECISION_MESSAGES: dict[str, str] = {
     "open": "Held until an admin decides.",
-    "keep": "Decided: what was here stays. This object is kept and hidden.",
-    "replace": "Decided: this object is shown. What was here is kept and hidden.",
+    "keep": "Decided: the existing object stays. This object is kept and hidden.",
+    "replace": "Decided: this object is shown. The object that it replaced is kept and hidden.",
     "separate": "Decided: this object is shown in a project of its own.",
 }
 
 
 def list_newest(state: str | None = OPEN, *, limit: int = 100, before: int | None = None) -> list[Conflict]:
-    """Conflicts, newest first; `state` is open or one of the choices, None all. Page on with the last one's id."""
-    found = Conflict.select(Conflict, File, Project, Group).join(File).switch(Conflict).join(Project).join(Group)
-    found = found.where(File.deleted_at.is_null())
+    """Conflicts, newest first; `state` is open, a choice, or None for all. `before`: the last id of the page before."""
+    rows = Conflict.select(Conflict, File, Project, Group).join(File).switch(Conflict).join(Project).join(Group)
+    rows = rows.where(File.deleted_at.is_null())
     if state is not None:
-        found = found.where(Conflict.choice == state)
+        rows = rows.where(Conflict.choice == state)
     if before is not None:
-        found = found.where(Conflict.id < before)
-    return list(found.order_by(Conflict.id.desc()).limit(limit))
+        rows = rows.where(Conflict.id < before)
+    return list(rows.order_by(Conflict.id.desc()).limit(limit))
 
 
 def count(state: str = OPEN) -> int:
-    """How many there are in one state; those whose object is in the trash wait there."""
+    """Number of conflicts in one state, without those whose object is in the trash."""
     return int(Conflict.select().join(File).where(Conflict.choice == state, File.deleted_at.is_null()).count())
 
 
 def get(conflict_id: int | str) -> Conflict:
     """The conflict of this number. Raises Missing."""
     text = str(conflict_id)
-    found = Conflict.get_or_none(Conflict.id == int(text)) if text.isdecimal() and len(text) < 19 else None
-    if found is None:
+    conflict = Conflict.get_or_none(Conflict.id == int(text)) if text.isdecimal() and len(text) < 19 else None
+    if conflict is None:
         raise Missing(f"There is no conflict {text[:32]!r}. `portal conflict list` shows those that are open.")
-    return found
+    return conflict
 
 
 def view(conflict: Conflict) -> dict[str, Any]:
-    """A conflict in plain values, for JSON and pages: what arrived, and what is here under its UID."""
-    rival = index.current_instance(conflict.project_id, conflict.sop_uid)
-    if rival is not None and rival.file_id == conflict.file_id:
-        rival = succession.successor(conflict)
+    """A conflict in plain values, for JSON and pages: the arrived object, and the existing one of its UID."""
+    rival = _rival(conflict)
     return {
         "id": conflict.id,
         "kind": conflict.kind,
@@ -88,41 +85,51 @@ def view(conflict: Conflict) -> dict[str, Any]:
 
 
 def compared_files(conflict: Conflict) -> tuple[File | None, File, bool]:
-    """What is here, and what is held. The third says that they are to be one object, as they have one UID.
+    """The existing file, the held one, and whether they have the same UID.
 
-    Where nothing is here under the UID, what is here is another object of the study or series that it contradicts.
+    Where no other object has the UID, the existing file is one of the study or series that the held one contradicts.
     """
-    rival = index.current_instance(conflict.project_id, conflict.sop_uid)
-    if rival is not None and rival.file_id == conflict.file_id:
-        rival = succession.successor(conflict)
+    rival = _rival(conflict)
     if rival is not None:
         return rival.file, conflict.file, True
-    neighbour = _neighbour(conflict)
+    held = Instance.get_or_none(Instance.file == conflict.file_id)
+    if held is None:
+        return None, conflict.file, False
+
+    current = Instance.select().join(Series).join(Study).where(Instance.state == CURRENT)
+    others = current.where(Study.project == conflict.project_id, Instance.file != conflict.file_id)
+    of_study = others.where(Study.study_uid == held.series.study.study_uid)
+    neighbour = of_study.first() or others.where(Series.series_uid == held.series.series_uid).first()
     return (None if neighbour is None else neighbour.file), conflict.file, False
 
 
 def next_open(conflict_id: int) -> int | None:
-    """The open conflict after this one, from the newest down and round again; None where no other is open."""
+    """The next open conflict: the newest older one, else the newest of all; None where no other is open."""
     others = (
         Conflict.select(Conflict.id)
         .join(File)
         .where(Conflict.choice == OPEN, Conflict.id != conflict_id, File.deleted_at.is_null())
     )
     ordered = others.order_by(Conflict.id.desc())
-    found = ordered.where(Conflict.id < conflict_id).first() or ordered.first()
-    return None if found is None else int(found.id)
+    conflict = ordered.where(Conflict.id < conflict_id).first() or ordered.first()
+    return None if conflict is None else int(conflict.id)
 
 
 def resolve(conflict_id: int | str, choice: str, *, actor: Actor) -> Conflict:
-    """Take a decision, or another one than before: each can be taken back by the next.
+    """Decide a conflict, or change the decision: each can be reverted by another one.
 
-    keep: what is here stays. replace: the held object is shown, and what was here is hidden. separate: the held
-    object is shown in a project of its own, beside the first. Raises BadValue, Missing or NotAllowed.
+    keep: the existing object stays. replace: the held object is shown, and the existing one hidden. separate: the held
+    object is shown in a project of its own. Raises BadValue, Missing or NotAllowed.
     """
     rights.require_admin(actor)
     if choice not in get_args(Choice):
         raise BadValue(f"{choice[:32]!r} is no decision. Choose keep, replace or separate.", field="choice")
-    parsed = _header_if_moved(get(conflict_id), choice)
+    conflict = get(conflict_id)
+    parsed: Header | None = None
+    if "separate" in (choice, conflict.choice):  # then it is placed by its header; else a damaged one will do
+        blob = conflict.file.blob
+        with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
+            parsed = header.read_file(cast(BinaryIO, content), blob.size)[0]
     with writing():
         conflict = get(conflict_id)
         if conflict.file.deleted_at is not None:
@@ -147,24 +154,24 @@ def resolve(conflict_id: int | str, choice: str, *, actor: Actor) -> Conflict:
 
 @dataclass(frozen=True, kw_only=True)
 class DecidedConflicts:
-    """How a decision on several conflicts ended: how many are decided so, and why others are not."""
+    """The result of a decision on several conflicts: how many were decided, and why others were not."""
 
     done: int
     refused: tuple[str, ...]
 
 
 def resolve_several(numbers: Sequence[str], choice: str, *, actor: Actor) -> DecidedConflicts:
-    """The same decision on several conflicts, the oldest first: of those of one object that replace, the newest stays.
+    """The same decision on several conflicts, the oldest first: of those that replace one object, the newest is shown.
 
-    Each is decided on its own; one that cannot be keeps no other from it. Raises BadValue where there are none, or more
-    than a page has, and NotAllowed.
+    Each is decided on its own; one that fails stops no other. Raises NotAllowed, and BadValue for no conflict, or for
+    more than a page has.
     """
     rights.require_admin(actor)
     wanted = sorted(set(numbers), key=lambda text: (len(text), text))
     if not wanted:
-        raise BadValue("No conflict is marked. Mark those that you decide on.", field="conflict")
+        raise BadValue("No conflict is selected. Select those that you decide on.", field="conflict")
     if len(wanted) > MAX_CONFLICTS_DECIDED:
-        raise BadValue(f"No more than {MAX_CONFLICTS_DECIDED} conflicts are decided at once.", field="conflict")
+        raise BadValue(f"At most {MAX_CONFLICTS_DECIDED} conflicts can be decided at once.", field="conflict")
     if choice not in get_args(Choice):
         raise BadValue(f"{choice[:32]!r} is no decision. Choose keep, replace or separate.", field="choice")
     refused: list[str] = []
@@ -186,28 +193,33 @@ def apply_replace_policy(stored: Stored, parsed: Header) -> Stored:
 
 
 def hold_if_undecided(verdict: Verdict, conflict: Conflict | None) -> Verdict:
-    """The verdict on an object that is indexed anew: one that nobody has decided on is held, whatever is here now."""
+    """The verdict on an object that is indexed again: held while its conflict is open, whatever is current now."""
     if conflict is None or conflict.choice != OPEN or verdict.state != CURRENT:
         return verdict
     return replace(verdict, state=HELD, message=conflict.message)
 
 
 def reapply(conflict: Conflict, parsed: Header | None = None) -> None:
-    """Carry the last decision out on rows that were made anew, inside the caller's write block.
+    """Carry out the last decision on rows that were created again, inside the caller's write block.
 
-    `parsed` of an object that comes back from the trash: what it takes the place of then is written down.
+    `parsed`: the header of an object that is restored from the trash; the object that it replaces then is recorded.
     """
     if conflict.choice == "keep":
         _carry_out(conflict, "keep")
     elif conflict.choice == "replace":
         succession.show_unless_overruled(conflict, DECISION_MESSAGES["replace"], note=parsed is not None)
-    elif conflict.choice == "separate" and parsed is not None and _is_held(conflict):
-        _move(conflict, _project_beside(conflict).id, parsed, CURRENT)  # its place was taken meanwhile
+    elif conflict.choice == "separate" and parsed is not None:
+        held = Instance.select().where(Instance.file == conflict.file_id, Instance.state == HELD)
+        if held.exists():  # another object has taken its UID in the separate project meanwhile
+            _move(conflict, _separate_project(conflict).id, parsed, CURRENT)
 
 
-def _header_if_moved(conflict: Conflict, choice: str) -> Header | None:
-    """The header, from which a place in another project follows; what stays is decided on even if it is damaged."""
-    return _header(conflict.file) if "separate" in (choice, conflict.choice) else None
+def _rival(conflict: Conflict) -> Instance | None:
+    """The object that is current, or would be if the conflict's object were hidden."""
+    rival = index.current_instance(conflict.project_id, conflict.sop_uid)
+    if rival is not None and rival.file_id == conflict.file_id:
+        return succession.successor(conflict)
+    return rival
 
 
 def _decide(conflict: Conflict, choice: str, parsed: Header | None) -> None:
@@ -217,7 +229,7 @@ def _decide(conflict: Conflict, choice: str, parsed: Header | None) -> None:
     Decision.create(conflict=conflict, choice=choice, rival=gave_way)
     if choice == "separate":
         succession.hide_if_replaceable(conflict, DECISION_MESSAGES["separate"])
-        _move(conflict, _project_beside(conflict).id, parsed, CURRENT)
+        _move(conflict, _separate_project(conflict).id, parsed, CURRENT)
     else:
         if conflict.choice == "separate":
             _move(conflict, conflict.project_id, parsed, HELD)
@@ -236,7 +248,7 @@ def _carry_out(conflict: Conflict, choice: str) -> None:
 def _move(conflict: Conflict, project_id: int, parsed: Header | None, state: str) -> None:
     """Put the object into another project, in the index and in the tree."""
     if parsed is None:
-        raise Busy("Somebody else has just decided. Look at the conflict again.")
+        raise Busy("Somebody else has just decided this conflict. Open it again.")
     file = conflict.file
     instance = Instance.get(Instance.file == file)
     origin = Origin(type=cast(ActorType, file.origin_type), id=file.origin_id, via=file.origin_via)
@@ -248,7 +260,7 @@ def _move(conflict: Conflict, project_id: int, parsed: Header | None, state: str
     index.add(project_id, file, parsed, instance.dataset_digest, Verdict(state=state, message=conflict.message))
 
 
-def _project_beside(conflict: Conflict) -> Project:
+def _separate_project(conflict: Conflict) -> Project:
     """The first of the projects `LABEL~separate`, `LABEL~separate-2`, … in which the object's UID is free."""
     group, number = conflict.project.group, 1
     while True:
@@ -258,28 +270,6 @@ def _project_beside(conflict: Conflict) -> Project:
         if index.current_instance(project.id, conflict.sop_uid) is None:
             return project
         number += 1
-
-
-def _header(file: File) -> Header:
-    blob = file.blob
-    with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
-        return header.read_file(cast(BinaryIO, content), blob.size)[0]
-
-
-def _is_held(conflict: Conflict) -> bool:
-    return bool(Instance.select().where(Instance.file == conflict.file_id, Instance.state == HELD).exists())
-
-
-def _neighbour(conflict: Conflict) -> Instance | None:
-    """A current object of the study, else of the series, that the held one says it belongs to."""
-    held = Instance.get_or_none(Instance.file == conflict.file_id)
-    if held is None:
-        return None
-    current = Instance.select().join(Series).join(Study).where(Instance.state == CURRENT)
-    inside = current.where(Study.project == conflict.project_id, Instance.file != conflict.file_id)
-    of_study = inside.where(Study.study_uid == held.series.study.study_uid)
-    found: Instance | None = of_study.first() or inside.where(Series.series_uid == held.series.series_uid).first()
-    return found
 
 
 def _side(file: File) -> dict[str, Any]:

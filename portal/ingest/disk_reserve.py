@@ -1,7 +1,6 @@
-"""The reserve of each disk that the site writes to: what stays free, and what is refused so (design decision 10)."""
+"""The reserve of each disk that the site writes to: below it, uploads and C-STORE are refused."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,30 +12,30 @@ from portal.errors import NoSpace
 from portal.quantities import size as in_words
 
 RESERVE_DIVISOR = 20
-"""The reserve of a disk without the archive is at most this part of it."""
+"""The reserve of a disk without the archive is at most its size divided by this."""
 USED_BY_INGEST = frozenset({"archive", "database"})
-"""What an object that comes in is written to."""
+"""The folders that an arriving object is written to."""
 
-FULL = "The disk is full, so nothing is taken in. Free some space; then send again."
-NEARLY_FULL = "The disk is nearly full, so nothing is taken in. Free some space; then send again."
+FULL = "The disk is full: uploads and C-STORE are refused. Free some space; then send again."
+NEARLY_FULL = "The disk is nearly full: uploads and C-STORE are refused. Free some space; then send again."
 
 
 @dataclass(frozen=True)
 class FreeSpace:
-    """Bytes that are free on a disk, and how many of them stay so."""
+    """Free bytes of a disk, and its reserve."""
 
     free: int
     floor: int
 
     @property
     def is_full(self) -> bool:
-        """Nothing is taken in."""
+        """Whether less is free than the reserve."""
         return self.free < self.floor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disk:
-    """One disk that the site writes to, and what of the site lies on it."""
+    """One disk that the site writes to, and which of its folders are on it."""
 
     holds: tuple[str, ...]
     path: Path
@@ -45,100 +44,96 @@ class Disk:
 
     @property
     def problem(self) -> str:
-        """What is wrong with it, and what to do; empty where nothing is."""
+        """What is wrong, and what to do; empty where nothing is wrong."""
         if not self.room.is_full:
             return ""
-        what = "nothing is taken in" if USED_BY_INGEST & set(self.holds) else "what is written there may fail"
+        what = "uploads and C-STORE are refused" if USED_BY_INGEST & set(self.holds) else "writes to it may fail"
+        folders = " and ".join(filter(None, [", ".join(self.holds[:-1]), self.holds[-1]]))
         return (
-            f"The disk of {_and(self.holds)} ({self.path}) has {in_words(self.room.free)} free, less than the"
+            f"The disk of {folders} ({self.path}) has {in_words(self.room.free)} free, less than the"
             f" {in_words(self.room.floor)} of its reserve: {what}. Free some space."
         )
 
     def view(self) -> dict[str, Any]:
         """The disk as `--json` shows it."""
-        told = {"holds": list(self.holds), "path": str(self.path), "total": self.total, "problem": self.problem}
-        return {**told, "free": self.room.free, "reserve": self.room.floor}
+        view = {"holds": list(self.holds), "path": str(self.path), "total": self.total, "problem": self.problem}
+        return {**view, "free": self.room.free, "reserve": self.room.floor}
 
 
 def minimum_free() -> int:
-    """The machine's own reserve (`PORTAL_MIN_FREE`), or what an admin keeps beyond it; true within a second."""
+    """The machine's own reserve in bytes (`PORTAL_MIN_FREE`), or the larger one of an admin; at most a second old."""
     return max(runtime.current().min_free, int(site_settings.get_cached("disk.floor") * site_settings.GIGABYTE))
 
 
 def archive_space() -> FreeSpace:
-    """That of the archive's disk."""
-    return _room(runtime.current().archive, minimum_free())
+    """The free space of the archive's disk."""
+    return _free_space(runtime.current().archive, minimum_free())
 
 
 def disks() -> list[Disk]:
     """Each disk once, that of the archive first."""
-    found: dict[int, tuple[Path, list[str]]] = {}
-    for name, path in _places():
+    current = runtime.current()
+    folders = {
+        "archive": current.archive,
+        "database": current.data,
+        "logs": current.data / "logs",
+        "run": current.run,
+        "cache": current.data / "cache",
+    }
+    by_device: dict[int, tuple[Path, list[str]]] = {}
+    for name, path in folders.items():
         if path.exists():
-            found.setdefault(path.stat().st_dev, (path, []))[1].append(name)
-    return [_disk(path, tuple(names)) for path, names in found.values()]
+            by_device.setdefault(path.stat().st_dev, (path, []))[1].append(name)
+    return [_disk(path, tuple(names)) for path, names in by_device.values()]
 
 
 def ballast_warning() -> str:
-    """In a sentence, that a disk was full and some of the ballast had to be given up; empty where all of it is there.
+    """A sentence that some of the ballast had to be released since a disk was full; empty where all of it is there.
 
-    A full disk of the database has room again with each piece, so that its free bytes alone would not tell.
+    Each piece that is released frees space on the full disk, so the free bytes alone do not show that it was full.
     """
-    here = ballast.state(runtime.current())
-    if not here.is_given_up:
+    state = ballast.state(runtime.current())
+    if not state.is_given_up:
         return ""
-    return f"The disk is full, and {in_words(here.left)} are left of the ballast that keeps the site usable."
+    return f"The disk is full, and {in_words(state.left)} are left of the ballast that keeps the site usable."
 
 
 def check_without_database() -> None:
-    """As `check`, by the machine's own reserve alone: for threads that have no connection to the database."""
+    """As `check`, by the machine's own reserve alone: for threads without a connection to the database."""
     if ballast_warning():
         raise NoSpace(FULL)
-    if _room(runtime.current().archive, runtime.current().min_free).is_full:
+    if _free_space(runtime.current().archive, runtime.current().min_free).is_full:
         raise NoSpace(NEARLY_FULL)
 
 
 def check(size: int = 0) -> None:
-    """Raise NoSpace where an object of this size would leave less free than the reserve.
-
-    Nor is anything taken in while some of the ballast is given up: its room is for who frees space.
-    """
+    """Raise NoSpace if an object of this size would leave less free than the reserve, or the ballast is incomplete."""
+    # The space of the ballast is for admins who free some; ingest must not use it up.
     if ballast_warning():
         raise NoSpace(FULL)
-    now = archive_space()
-    if now.free - size < now.floor:
+    space = archive_space()
+    if space.free - size < space.floor:
         raise NoSpace(NEARLY_FULL)
     data = runtime.current().data
     if not _on_one_disk(data, runtime.current().archive) and _disk(data, ("database",)).room.is_full:
-        raise NoSpace("The database's disk is nearly full: nothing is taken in. Free some space; then send again.")
+        raise NoSpace(
+            "The database's disk is nearly full: uploads and C-STORE are refused. Free some space; then send again."
+        )
 
 
 @lru_cache(maxsize=4)
 def _on_one_disk(data: Path, archive: Path) -> bool:
-    """Whether database and archive share their disk; what is mounted where stays as it was at the first look."""
+    """Whether database and archive are on one disk; mounts are looked at once."""
     return data.stat().st_dev == archive.stat().st_dev
-
-
-def _places() -> Iterator[tuple[str, Path]]:
-    chosen = runtime.current()
-    yield "archive", chosen.archive
-    yield "database", chosen.data
-    yield "logs", chosen.data / "logs"
-    yield "run", chosen.run
-    yield "cache", chosen.data / "cache"
 
 
 def _disk(path: Path, holds: tuple[str, ...]) -> Disk:
     disk = os.statvfs(path)
     total = disk.f_blocks * disk.f_frsize
-    kept = minimum_free() if "archive" in holds else min(minimum_free(), total // RESERVE_DIVISOR)
-    return Disk(holds=holds, path=path, total=total, room=FreeSpace(disk.f_bavail * disk.f_frsize, kept))
+    reserve = minimum_free() if "archive" in holds else min(minimum_free(), total // RESERVE_DIVISOR)
+    return Disk(holds=holds, path=path, total=total, room=FreeSpace(disk.f_bavail * disk.f_frsize, reserve))
 
 
-def _room(path: Path, kept: int) -> FreeSpace:
+def _free_space(path: Path, reserve: int) -> FreeSpace:
     disk = os.statvfs(path)
-    return FreeSpace(disk.f_bavail * disk.f_frsize, kept)
-
-
-def _and(words: tuple[str, ...]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+    return FreeSpace(disk.f_bavail * disk.f_frsize, reserve)

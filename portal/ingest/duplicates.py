@@ -1,4 +1,4 @@
-"""Duplicates: what arrives under a SOP Instance UID that is here is compared with it, before any of it is kept."""
+"""Duplicates: an arriving object is compared with those of the same SOP Instance UID before any of it is kept."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -19,69 +19,80 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class DuplicateComparison:
-    """What an object is to those under its UID in its transfer syntax."""
+    """An object compared with those of its SOP Instance UID in its transfer syntax."""
 
     same: int | None = None
-    """The file that says the same in other bytes."""
+    """The file with the same content in different bytes."""
     different: frozenset[int] = frozenset()
-    """Files that say something else."""
+    """Files with different content."""
     differs: str = ""
-    """Keywords of what differs from the first of them, which is the one that is shown."""
+    """Keywords of the elements that differ from the first of them, which is the one that peers see."""
     undecided: frozenset[int] = frozenset()
-    """Files that could not be compared here: a job has to."""
+    """Files that could not be compared here, which is left to a job."""
 
     @property
     def files(self) -> frozenset[int]:
-        """All that it was compared with."""
+        """All files that it was compared with."""
         return self.different | self.undecided | ({self.same} if self.same is not None else set())
 
 
 def compare(project_id: int, header: Header, read: Callable[[], EncodedDataset]) -> DuplicateComparison:
-    """Compare a data set, which `read` gives from its beginning, with those under its UID in its transfer syntax.
+    """Compare a data set, which `read` opens at its beginning, with those of its UID in its transfer syntax.
 
-    Reads only, in bounded memory. Nobody waits for the bucket: what lies there alone is left to a job, as are pixels
-    that are compressed otherwise.
+    Reads only, in bounded memory. Objects that are only in the bucket are left to a job, since reading them would block
+    the sender; so are pixels that are compressed differently.
     """
     different: set[int] = set()
     undecided: set[int] = set()
     same: int | None = None
     differs = ""
     for rival in arrivals.rivals(project_id, header.sop_uid, header.transfer_syntax):
-        found = _differences(rival, read)
-        if found is not None and not found:
+        differences_here = _differences_here(rival, read)
+        if differences_here is not None and not differences_here:
             same = rival.file_id
             break
-        if found is None or (found.compressed and not found.paths):
+        if differences_here is None or (differences_here.compressed and not differences_here.paths):
             undecided.add(rival.file_id)
             continue
-        differs = differs if different else found.keywords
+        differs = differs if different else differences_here.keywords
         different.add(rival.file_id)
     return DuplicateComparison(
         same=same, different=frozenset(different), differs=differs, undecided=frozenset(undecided)
     )
 
 
+def differences(
+    one: tuple[Blob, str], other: tuple[Blob, str], *, ignored: frozenset[int] = frozenset(), pixels: bool
+) -> Differences:
+    """How the data sets of two DICOM files differ by their encoded values; each is given with its transfer syntax.
+
+    `pixels`: compare the encoded pixels too, for two files of one transfer syntax.
+    """
+    with open_data_set(*one) as first, open_data_set(*other) as second:
+        return same_content.differences(first, second, ignored=ignored, pixels=pixels)
+
+
 @contextmanager
 def open_data_set(blob: Blob, transfer_syntax: str) -> Iterator[EncodedDataset]:
     """The data set of a DICOM file in the archive, to be compared."""
     begin = blob.dataset_offset or 0
-    with _opened(blob.segment, blob.offset + begin, blob.size - begin, transfer_syntax) as known:
+    with _open(blob.segment, blob.offset + begin, blob.size - begin, transfer_syntax) as known:
         yield known
 
 
 @contextmanager
-def _opened(segment: str, offset: int, size: int, transfer_syntax: str) -> Iterator[EncodedDataset]:
+def _open(segment: str, offset: int, size: int, transfer_syntax: str) -> Iterator[EncodedDataset]:
     with runtime.archive().open(segment, offset, size) as content:
         yield EncodedDataset(cast(BinaryIO, content), size, transfer_syntax)
 
 
-def _differences(rival: Rival, read: Callable[[], EncodedDataset]) -> Differences | None:
-    """None where they cannot be told here."""
+def _differences_here(rival: Rival, read: Callable[[], EncodedDataset]) -> Differences | None:
+    """None where the two cannot be compared without the bucket."""
     if not runtime.archive().is_here(rival.segment):
         return None
     arrived = read()
     try:
-        with _opened(rival.segment, rival.offset, rival.size, arrived.transfer_syntax) as known:
+        with _open(rival.segment, rival.offset, rival.size, arrived.transfer_syntax) as known:
             return same_content.differences(known, arrived, at_most=same_content.MAX_KEYWORDS)
     except Unreachable:
         return None

@@ -1,4 +1,4 @@
-"""The one door into the archive: every protocol hands its bytes to an `Incoming`."""
+"""The only way into the archive: every protocol writes its bytes to an `Incoming`."""
 
 import hashlib
 import io
@@ -22,14 +22,14 @@ from portal.ingest.register import Arrival, Stored
 from portal.models import arrivals, now, writing
 
 MAX_RECOMPARISONS = 2
-"""Comparisons with what others store under the same UID at the same moment; what comes after that is left to a job."""
+"""Comparisons with objects that others store under the same UID at the same moment; later ones are left to a job."""
 MAX_BYTES_IN_MEMORY = 16 << 20
-"""Bytes up to which an object waits in memory; a larger one is streamed into a segment of its own."""
+"""Bytes up to which an object is kept in memory; a larger one is streamed into a segment of its own."""
 
 
 @dataclass(frozen=True)
 class StoreCommand:
-    """What C-STORE's command and presentation context say of the data set that follows (PS3.7 9.1.1)."""
+    """What C-STORE's command and presentation context state about its data set (PS3.7 9.1.1)."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -51,12 +51,12 @@ def open(
     may_hold: bool = True,
     recorded: RecordedMetadata = NOTHING_RECORDED,
 ) -> "Incoming":
-    """Begin to take one object in.
+    """Begin to receive one object.
 
-    With the three UIDs what follows is a bare data set (C-STORE), without them a whole file, which `only_dicom` has to
-    be one that can be indexed. Without `may_hold` an object is refused that would be held for a site admin to decide.
-    Refuses before a byte is kept: NotAllowed or Missing by the placement, NoSpace by the
-    disk's reserve, NotDicom by the UIDs.
+    With the three UIDs the bytes are a bare data set (C-STORE), without them a whole file; `only_dicom` refuses a file
+    that cannot be indexed. Without `may_hold` an object is refused that would be held for a site admin to decide.
+    Raises before a byte is kept: NotAllowed or Missing for the placement, NoSpace for the disk's reserve, NotDicom for
+    the UIDs.
     """
     disk_reserve.check()
     check_placement(placement, scope)
@@ -71,7 +71,7 @@ def open(
 
 
 class Incoming:
-    """One object on its way in. `commit` returns only when it is durable; left without it, nothing stays."""
+    """One object that is being received. `commit` returns once it is durable; without a commit nothing stays."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Incoming:
         if command is not None:
             self.write(file_meta.write(**asdict(command)))
         self._meta_size = self._size
-        """Bytes of the file meta that stand before the data set of a command."""
+        """Bytes of the file meta before the data set of a command."""
 
     @property
     def size(self) -> int:
@@ -112,12 +112,12 @@ class Incoming:
             return self._parse(content)[0] is not None
 
     def place(self, wanted: Placement) -> None:
-        """Another placement than the one it was opened with, before the commit. Raises as `open` does."""
+        """Change the placement, before the commit. Raises as `open` does."""
         check_placement(wanted, self._scope)
         self._wanted = wanted
 
     def write(self, chunk: Part) -> None:
-        """Take the next bytes. Raises NoSpace where they no longer fit."""
+        """Add the next bytes. Raises NoSpace where they no longer fit."""
         self._digest.update(chunk)
         self._size += len(chunk)
         if self._stream is None and self._size > MAX_BYTES_IN_MEMORY:
@@ -125,16 +125,20 @@ class Incoming:
             for waiting in self._chunks:
                 self._stream.write(waiting)
             self._chunks.clear()
-        if self._stream is None:
+        stream = self._stream
+        if stream is None:
             self._chunks.append(bytes(chunk))
-        else:
-            self._write_through(self._stream, chunk)
+            return
+        # The disk is checked again with each CHUNK bytes.
+        if stream.size // CHUNK != (stream.size + len(chunk)) // CHUNK:
+            disk_reserve.check()
+        stream.write(chunk)
 
     def commit(self) -> Stored:
-        """Keep the object and index it; on return it is on the disk, with its rows.
+        """Store the object and index it; on return it is on the disk, with its rows.
 
-        Raises NotDicom for a data set by C-STORE that cannot be indexed, Conflicting where the site or the sender wants
-        other content refused, NoSpace; then nothing stays.
+        Raises NotDicom for a C-STORE data set that cannot be indexed, NoSpace, and Conflicting where the site or the
+        sender wants different content refused; then nothing stays.
         """
         try:
             arrival = self._arrival()
@@ -149,7 +153,12 @@ class Incoming:
                     self.abort()
                     return _with_descriptions(register.show_again(arrival, same))
             register.check_policy(arrival, may_hold=self._may_hold)
-            place = self._keep(footer_for(arrival))
+            footer = footer_for(arrival)
+            if self._stream is not None:
+                place = self._stream.commit(footer)
+            else:
+                disk_reserve.check(self._size)
+                place = runtime.archive().append([b"".join(self._chunks)], footer)
         except BaseException:
             self.abort()
             raise
@@ -174,15 +183,16 @@ class Incoming:
     ) -> None:
         self.abort()
 
-    def _write_through(self, stream: Stream, chunk: Part) -> None:
-        if stream.size // CHUNK != (stream.size + len(chunk)) // CHUNK:
-            disk_reserve.check()
-        stream.write(chunk)
-
     def _arrival(self) -> Arrival:
         with self._content() as content:
             parsed, dataset_offset = self._parse(content)
-            dataset_digest = None if dataset_offset is None else _digest_from(content, dataset_offset)
+            dataset_digest: str | None = None
+            if dataset_offset is not None:
+                digest = hashlib.sha256()
+                content.seek(dataset_offset)
+                while chunk := content.read(CHUNK):
+                    digest.update(chunk)
+                dataset_digest = digest.hexdigest()
         return Arrival(
             size=self._size,
             digest=self._digest.hexdigest(),
@@ -205,9 +215,14 @@ class Incoming:
         return cast(BinaryIO, Slice(self._stream.path, self._stream.offset, self._stream.size))
 
     def _parse(self, content: BinaryIO) -> tuple[Header | None, int | None]:
-        """Header and where the data set begins. A file by REST that is no DICOM, or cannot be indexed, has neither."""
+        """Header and offset of the data set. A file by REST that is no DICOM, or cannot be indexed, has neither."""
         if self._command is not None:
-            return self._parse_data_set(content, self._command), self._meta_size
+            content.seek(self._meta_size)
+            syntax, size = self._command.transfer_syntax_uid, self._size - self._meta_size
+            parsed = header.read(content, size=size, transfer_syntax_uid=syntax, is_strict=True)
+            if self._command.differs_from(parsed):
+                raise NotDicom("The command names another SOP Class or Instance than the data set (PS3.4 B.2.3).")
+            return parsed, self._meta_size
         try:
             return header.read_file(content, self._size)
         except NotDicom:
@@ -215,30 +230,16 @@ class Incoming:
                 raise
             return None, None
 
-    def _parse_data_set(self, content: BinaryIO, command: StoreCommand) -> Header:
-        content.seek(self._meta_size)
-        syntax, size = command.transfer_syntax_uid, self._size - self._meta_size
-        parsed = header.read(content, size=size, transfer_syntax_uid=syntax, is_strict=True)
-        if command.differs_from(parsed):
-            raise NotDicom("The command names another SOP Class or Instance than the data set (PS3.4 B.2.3).")
-        return parsed
-
-    def _keep(self, footer: Footer) -> Place:
-        if self._stream is not None:
-            return self._stream.commit(footer)
-        disk_reserve.check(self._size)
-        return runtime.archive().append([b"".join(self._chunks)], footer)
-
 
 def _with_descriptions(stored: Stored) -> Stored:
-    """What study and series say follows an object that took another one's place, or is shown again."""
+    """Refresh study and series after an object that replaced another one, or is shown again."""
     if stored.message in (conflicts.REPLACED, index.SHOWN_AGAIN):
         descriptions.refresh()
     return stored
 
 
 def _enter(arrival: Arrival, place: Place) -> Stored:
-    """Write the rows of a record. What came under its UID since it was compared, it is compared with first."""
+    """Write the rows of a record, after a comparison with any object that came under its UID since the last one."""
 
     def kept() -> BinaryIO:
         return cast(BinaryIO, runtime.archive().open(place.segment, place.offset, place.size))
@@ -265,7 +266,7 @@ def _write_rows(arrival: Arrival, place: Place) -> Stored:
 
 
 def footer_for(arrival: Arrival) -> Footer:
-    """What stands beside the bytes in the archive: enough to place and index them without the database."""
+    """The footer of the bytes in the archive: enough to place and index them without the database."""
     return {
         "received_at": now().isoformat(),
         "digest": arrival.digest,
@@ -277,12 +278,3 @@ def footer_for(arrival: Arrival) -> Footer:
         "origin": arrival.origin.fields,
         **({} if arrival.recorded == NOTHING_RECORDED else {"recorded": arrival.recorded.to_json()}),
     }
-
-
-def _digest_from(content: BinaryIO, offset: int) -> str:
-    """SHA-256 in hex of everything from `offset`."""
-    digest = hashlib.sha256()
-    content.seek(offset)
-    while chunk := content.read(CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()

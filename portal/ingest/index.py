@@ -1,4 +1,4 @@
-"""The DICOM index: judges what arrives against what is there, and keeps Study, Series and Instance true."""
+"""The DICOM index: judges arriving objects, and keeps Study, Series and Instance consistent."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -31,22 +31,23 @@ ContainerKey = tuple[str, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What an arriving object is to those that are here (design decision 3)."""
+    """The relation of an arriving object to the existing ones."""
 
     state: str
-    """current | alternate | held, or `same`: then `file_id` names where it is already."""
+    """current | alternate | held, or `same`: then `file_id` is the file that has it already."""
     kind: str = ""
     message: str = ""
     differs: str = ""
-    """Keywords of what differs, of one that is held."""
+    """Of one that is held: keywords of the elements that differ."""
     file_id: int | None = None
 
 
 SAME = "same"
-DIFFERENT_CONTENT = "Other content than the object that is here under this UID."
+DIFFERENT_CONTENT = "Different content, same SOP Instance UID."
 _DIFFERS = {"class": "SOPClassUID", "study": "StudyInstanceUID", "patient": "PatientID"}
-SHOWN_AGAIN = "It came again when nothing else was shown under its UID."
-IN_TWO_PLACES = "The same object stands elsewhere in this project too: peers see it once."
+SHOWN_AGAIN = "It arrived again when nothing else was shown under its UID."
+IN_TWO_PLACES = "The same object is also elsewhere in this project: peers see it once."
+# Rows are found by these two texts, also those of earlier releases: they must not change.
 UNCOMPARED = "The same SOP Instance UID in another transfer syntax, not compared yet."
 UNCOMPARED_BYTES = "The same SOP Instance UID in other bytes, not compared yet."
 PENDING_COMPARISON = (UNCOMPARED, UNCOMPARED_BYTES)
@@ -60,11 +61,11 @@ def judge(
     *,
     compared: DuplicateComparison | None = None,
 ) -> Verdict:
-    """Compare an object with the project's by its UIDs. Reads only; takes its rows by index.
+    """Judge an object by the UIDs of the project's objects. Reads only, by index.
 
-    `within` a container, the same object elsewhere does not make it `same`: it stands in both (docs/decisions/0068).
-    `compared` is what it was found to be to those under its UID; what it was not compared with is left to a job. None:
-    whatever has other bytes is other content.
+    `within` a container, the same object elsewhere does not make it `same`: it is kept in both (docs/decisions/0068).
+    `compared`: its comparison with those of its UID; objects that it was not compared with are left to a job. None:
+    different bytes are different content.
     """
     file_id = find_same(project_id, header, dataset_digest, within)
     if file_id is not None:
@@ -86,7 +87,7 @@ def judge(
 
 
 def find_same(project_id: int, header: Header, dataset_digest: str, within: ContainerKey | None = None) -> int | None:
-    """The file that holds this very object, in whatever state: of a container, or of the project. Reads only."""
+    """The file with exactly this object, in any state: of a container, or of the project. Reads only."""
     if within is not None:
         known = project_id, header.sop_uid, header.transfer_syntax, dataset_digest
         return arrivals.same_object_in(within, *known)
@@ -95,10 +96,9 @@ def find_same(project_id: int, header: Header, dataset_digest: str, within: Cont
 
 def add(project_id: int, file: File, header: Header, dataset_digest: str, verdict: Verdict) -> Instance:
     """Write the rows of one object, inside the caller's write block."""
-    study_id = _study(project_id, header, file, verdict)
     instance = Instance.create(
         project=project_id,
-        series=_series(study_id, header, file),
+        series=_ensure_series(project_id, header, file, verdict),
         file=file,
         sop_uid=header.sop_uid,
         sop_class=header.sop_class,
@@ -130,12 +130,24 @@ def add(project_id: int, file: File, header: Header, dataset_digest: str, verdic
 def change_state(instance: Instance, state: str, reason: str) -> None:
     """Move an instance between current and the other states, with all counts, inside the caller's write block.
 
-    What study and series say follows at the next `descriptions.refresh`.
+    The attributes of study and series follow at the next `descriptions.refresh`.
     """
     was = instance.state
     instance.state, instance.reason = state, reason
     instance.save(only=[Instance.state, Instance.reason])
-    _take_along(instance)
+    # The same object in other containers is hidden, and shown again, together with this one.
+    follow = {CURRENT: (SUPERSEDED, ALTERNATE, IN_TWO_PLACES), SUPERSEDED: (ALTERNATE, SUPERSEDED, reason)}
+    if state in follow:
+        state_before, state_after, reason_after = follow[state]
+        Instance.update(state=state_after, reason=reason_after).where(
+            Instance.project == instance.project_id,
+            Instance.sop_uid == instance.sop_uid,
+            Instance.transfer_syntax == instance.transfer_syntax,
+            Instance.dataset_digest == instance.dataset_digest,
+            Instance.id != instance.id,
+            Instance.state == state_before,
+        ).execute()
+
     if (was == CURRENT) == (state == CURRENT):
         return
     _count(instance.series_id, 1 if state == CURRENT else -1)
@@ -145,26 +157,10 @@ def change_state(instance: Instance, state: str, reason: str) -> None:
         descriptions.mark_hidden([instance.series_id], [instance.file_id])
 
 
-def _take_along(instance: Instance) -> None:
-    """The same object in other containers gives way, and is shown again, with this one."""
-    change = {CURRENT: (SUPERSEDED, ALTERNATE, IN_TWO_PLACES), SUPERSEDED: (ALTERNATE, SUPERSEDED, instance.reason)}
-    if instance.state not in change:
-        return
-    before, after, reason = change[instance.state]
-    Instance.update(state=after, reason=reason).where(
-        Instance.project == instance.project_id,
-        Instance.sop_uid == instance.sop_uid,
-        Instance.transfer_syntax == instance.transfer_syntax,
-        Instance.dataset_digest == instance.dataset_digest,
-        Instance.id != instance.id,
-        Instance.state == before,
-    ).execute()
-
-
 def remove_all(files: Sequence[int]) -> None:
-    """Take the instances of some files out of the index, inside the caller's write block: they are no longer shown.
+    """Remove the instances of some files from the index, inside the caller's write block: they are no longer shown.
 
-    Where one of them was shown and has an alternate that stays, the alternate is shown: it was acknowledged too.
+    The oldest remaining alternate of an object that was shown is shown instead: its sender got a success, too.
     """
     of_files = Instance.select().where(Instance.file.in_(list(files)))
     shown = list(of_files.where(Instance.state == CURRENT))
@@ -172,27 +168,23 @@ def remove_all(files: Sequence[int]) -> None:
     for series_id, number in Counter(instance.series_id for instance in shown).items():
         _count(series_id, -number)
     descriptions.mark_hidden([instance.series_id for instance in shown], [instance.file_id for instance in shown])
-    for alternate in _alternates_of(shown):
-        change_state(alternate, CURRENT, "")
 
-
-def _alternates_of(gone: Sequence[Instance]) -> list[Instance]:
-    """The oldest alternate of each object, where it has one."""
-    uids, projects = [instance.sop_uid for instance in gone], {instance.project_id for instance in gone}
-    found = Instance.select().where(
+    uids, projects = [instance.sop_uid for instance in shown], {instance.project_id for instance in shown}
+    alternates = Instance.select().where(
         Instance.sop_uid.in_(uids), Instance.project.in_(list(projects)), Instance.state == ALTERNATE
     )
     oldest: dict[tuple[int, str], Instance] = {}
-    for alternate in found.order_by(Instance.id):
+    for alternate in alternates.order_by(Instance.id):
         oldest.setdefault((alternate.project_id, alternate.sop_uid), alternate)
-    return list(oldest.values())
+    for alternate in oldest.values():
+        change_state(alternate, CURRENT, "")
 
 
 def show_again(project_id: int, file_id: int, header: Header, *, actor: Actor) -> bool:
-    """Show an object that came again while nothing is shown under its UID, if nothing else speaks against it.
+    """Show an object that arrived again while nothing is shown under its UID, unless it contradicts its study.
 
-    Inside the caller's write block. It is judged as if it came for the first time; returns whether it is shown now.
-    An object that was in conflict replaces, by the decision of whoever sent it again, what is no longer there.
+    Inside the caller's write block; returns whether it is shown now. A conflict of the object is decided as *replace*
+    by the actor who sent it again, since the object that it conflicted with is no longer there.
     """
     instance = Instance.get_or_none(Instance.project == project_id, Instance.file == file_id)
     if instance is None or not is_hidden(project_id, header) or _difference(project_id, header, None)[0]:
@@ -203,35 +195,35 @@ def show_again(project_id: int, file_id: int, header: Header, *, actor: Actor) -
         before, conflict.choice = conflict.choice, "replace"
         Decision.create(conflict=conflict, choice=conflict.choice, rival=None)
         conflict.save(only=[Conflict.choice])
-        act = {"choice": conflict.choice, "before": before, "sop_instance_uid": conflict.sop_uid}
-        audit.record(actor, "conflict:resolved", "conflict", conflict.id, **act)
+        detail = {"choice": conflict.choice, "before": before, "sop_instance_uid": conflict.sop_uid}
+        audit.record(actor, "conflict:resolved", "conflict", conflict.id, **detail)
     return True
 
 
 def is_hidden(project_id: int, header: Header) -> bool:
-    """Whether no peer sees anything under the UID of an object that is here. Reads only."""
+    """Whether peers see no object under the UID of an existing one. Reads only."""
     return arrivals.current_object(project_id, header.sop_uid) is None
 
 
 def current_instance(project_id: int, sop_uid: str) -> Instance | None:
     """The instance that peers see under this UID."""
-    found: Instance | None = Instance.get_or_none(
+    instance: Instance | None = Instance.get_or_none(
         Instance.project == project_id, Instance.sop_uid == sop_uid, Instance.state == CURRENT
     )
-    return found
+    return instance
 
 
 def _difference(project_id: int, header: Header, current: KnownObject | None) -> tuple[str, str]:
-    """Kind and sentence of a mismatch with the study, the series or the class that are here; empty where none."""
+    """Kind and message of a mismatch with the existing study, series or SOP Class; empty where there is none."""
     if current is not None and current.sop_class != header.sop_class:
-        return "class", "Another SOP Class than the object that is here under this UID."
+        return "class", "Different SOP Class, same SOP Instance UID."
     if current is not None and (current.series_uid, current.study_uid) != (header.series_uid, header.study_uid):
-        return "study", "The object that is here under this UID belongs to another study or series."
+        return "study", "The existing object with this SOP Instance UID belongs to another study or series."
     study = arrivals.study(project_id, header.study_uid)
     if study and study.n_instances and not patients.is_same(_patient(study), _patient(header)):
-        return "patient", "The study that is here belongs to another PatientID."
+        return "patient", "The existing study belongs to another Patient ID."
     if arrivals.is_series_elsewhere(project_id, header.series_uid, header.study_uid):
-        return "study", "The series is here already, in another study."
+        return "study", "The series exists already, in another study."
     return "", ""
 
 
@@ -239,32 +231,35 @@ def _patient(row: Header | KnownStudy) -> Patient:
     return Patient(row.patient_id, row.issuer)
 
 
-def _study(project_id: int, header: Header, file: File, verdict: Verdict) -> int:
-    """The study's number. What its row says comes from its first current object, but for an issuer that it lacks."""
-    known = arrivals.study(project_id, header.study_uid)
-    if known is not None and known.n_instances:
-        if header.issuer and not known.issuer and verdict.state == CURRENT:
-            Study.update(issuer=header.issuer).where(Study.id == known.id).execute()
-        return known.id
-    study = Study(project=project_id, study_uid=header.study_uid) if known is None else Study.get_by_id(known.id)
-    descriptions.describe_study(study, header, file)
-    study.save()
-    return int(study.id)
+def _ensure_series(project_id: int, header: Header, file: File, verdict: Verdict) -> int:
+    """The row number of the object's series, created with its study where they are new.
 
+    The attributes of both come from their first current object, except for an issuer that is still missing.
+    """
+    known_study = arrivals.study(project_id, header.study_uid)
+    if known_study is not None and known_study.n_instances:
+        study_id = known_study.id
+        if header.issuer and not known_study.issuer and verdict.state == CURRENT:
+            Study.update(issuer=header.issuer).where(Study.id == study_id).execute()
+    else:
+        study = (
+            Study.get_by_id(known_study.id) if known_study else Study(project=project_id, study_uid=header.study_uid)
+        )
+        descriptions.describe_study(study, header, file)
+        study.save()
+        study_id = int(study.id)
 
-def _series(study_id: int, header: Header, file: File) -> int:
-    """The series' number. What its row says comes from its first current object."""
-    known = arrivals.series(study_id, header.series_uid)
-    if known is not None and known.n_instances:
-        return known.id
-    series = Series(study=study_id, series_uid=header.series_uid) if known is None else Series.get_by_id(known.id)
+    known_series = arrivals.series(study_id, header.series_uid)
+    if known_series is not None and known_series.n_instances:
+        return known_series.id
+    series = Series.get_by_id(known_series.id) if known_series else Series(study=study_id, series_uid=header.series_uid)
     descriptions.describe_series(series, header, file)
     series.save()
     return int(series.id)
 
 
 def _count(series_id: int, by: int) -> None:
-    """Counts of series and study, and what follows from them: the study's series and modalities that are not empty."""
+    """Change the counts of series and study, and the study's summary of the series that are not empty."""
     study_id, left = arrivals.add_to_counts(series_id, by)
     if left <= max(by, 1):
         descriptions.update_study_summary(study_id)

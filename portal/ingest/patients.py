@@ -1,20 +1,21 @@
-"""When two objects are of the same patient."""
+"""Which objects belong to the same patient."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 
 class Patient(NamedTuple):
-    """A Patient ID and who issued it: the same number of two hospitals is two people."""
+    """A Patient ID and its issuer: the same number at two hospitals is two people."""
 
     patient_id: str
     issuer: str
 
 
 def subject_of(patient: Patient, known: Mapping[str, int]) -> int | None:
-    """Which of the subjects of a Patient ID, by their issuers, is the patient's; None where none is.
+    """The patient's subject among those of the Patient ID, given by issuer; None where there is none.
 
-    One without an issuer is the patient's too. A patient without one is of the only subject, and of none of several.
+    A subject without an issuer is the patient's too. A patient without an issuer belongs to the only subject, but to
+    none of several.
     """
     number = known.get(patient.issuer) or known.get("")
     if number is None and not patient.issuer and len(known) == 1:

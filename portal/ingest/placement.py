@@ -1,4 +1,4 @@
-"""Where an object goes: its project (design decision 5), and its containers within that project."""
+"""Where an object is placed: its project, and its containers within that project."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,6 @@ from portal.errors import Missing, NotAllowed
 from portal.ingest import patients
 from portal.ingest.patients import Patient
 from portal.models import Acquisition, File, Project, Session, Subject, arrivals
-from portal.models.arrivals import KnownStudy
 from portal.tree import containers, labels, projects
 
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f/]+")
@@ -23,7 +22,7 @@ _TIMEZONE = re.compile(r"([+-])(\d{2})(\d{2})")
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where the sender wants it: a project by the called title or the peer's setting, or one container by REST."""
+    """What the sender asks for: a project by the called AE title or the peer's setting, or one container by REST."""
 
     called_project: int | None = None
     store_to: int | None = None
@@ -31,19 +30,22 @@ class Placement:
     container_id: int | None = None
     name: str | None = None
     also_here: bool = False
-    """With a container: an object that stands elsewhere in the project too is kept here all the same."""
+    """With a container: keep the object in it even if the same one is elsewhere in the project."""
 
 
 def check(placement: Placement, scope: Scope) -> None:
     """Raise NotAllowed or Missing, before a byte is kept, where the sender may not store there."""
     if placement.called_project is not None and not scope.writes(placement.called_project):
-        raise NotAllowed("The peer may not store to the project whose AE title it called. Grant it the right.")
+        raise NotAllowed("The peer has no write access to the project whose AE title it called. Grant it access.")
     if placement.container_type is not None:
         _container_project(placement, scope)
 
 
 def project_for(placement: Placement, scope: Scope, study_uid: str | None) -> int:
-    """The project's id, by the steps of decision 5. Every step stays within what the sender may store to."""
+    """The project's id: by the container, the called title, the study, the peer's setting, else `unknown/Unsorted`.
+
+    Every step stays within the projects that the sender may store to.
+    """
     if placement.container_type is not None:
         return _container_project(placement, scope)
     if placement.called_project is not None:
@@ -57,35 +59,41 @@ def project_for(placement: Placement, scope: Scope, study_uid: str | None) -> in
 
 
 def acquisition_for(project_id: int, header: Header, origin: Origin) -> int:
-    """The number of the acquisition of the object's series, made with its session and subject where they are new.
+    """The row number of the acquisition of the object's series, created with its session and subject if they are new.
 
-    A study of which something is shown keeps its session, so that it is never torn apart. An object of another patient
-    goes to its own patient's, and so does a study that comes again when nothing of it is shown any more.
+    A study of which something is shown keeps its session, so that it is never split. An object of another patient goes
+    to a session of its own patient, and so does a study that comes again when nothing of it is shown any more.
     """
     study = arrivals.study(project_id, header.study_uid)
-    if study is not None and study.session_id is not None and study.n_instances and _is_of(study, header):
+    patient = Patient(header.patient_id, header.issuer)
+    if (
+        study is not None
+        and study.session_id is not None
+        and study.n_instances
+        and patients.is_same(Patient(study.patient_id, study.issuer), patient)
+    ):
         session_id = study.session_id
         if header.issuer and not study.issuer:
             _learn_issuer(Session.get_by_id(session_id).subject, header.issuer)
     else:
-        session_id = int(_session(_subject(project_id, header, origin), header, origin).id)
-    found = arrivals.acquisition(session_id, header.series_uid)
-    if found is not None:
-        return found
-    made = Acquisition.create(
+        session_id = _session_of_patient(project_id, patient, header, origin)
+    known = arrivals.acquisition(session_id, header.series_uid)
+    if known is not None:
+        return known
+    acquisition = Acquisition.create(
         session=session_id,
         label=_label(f"{header.series_number} {header.series_description or header.modality}", header.series_uid),
         uid=header.series_uid,
         timestamp=parse_date_time(header.series_date, header.series_time, header.timezone),
         **origin.fields,
     )
-    return int(made.id)
+    return int(acquisition.id)
 
 
 def take_out_of_trash(container_type: str, container_id: int) -> None:
-    """Take a container and those above it out of the trash, inside the caller's write block: something new lies in it.
+    """Take a container and those above it out of the trash, inside the caller's write block, for something new in it.
 
-    What lay in them before stays in the trash.
+    Their earlier content stays in the trash.
     """
     if container_type == "project" or not arrivals.is_in_trash(container_type, container_id):
         return
@@ -97,13 +105,13 @@ def take_out_of_trash(container_type: str, container_id: int) -> None:
 
 
 def project_id_of(file: File) -> int:
-    """Id of the project that a file lies in."""
+    """The row number of the project of a file."""
     row: Any = containers.TABLES[file.parent_type].get_by_id(file.parent_id)
     return int(containers.project_of(row).id)
 
 
 def free_name(container_type: str, container_id: int, name: str) -> str:
-    """The name, or where a live file of the container has it, the first of `name-2`, `name-3`, … that is free."""
+    """The name, or if a live file of the container has it, the first of `name-2`, `name-3`, … that is free."""
     stem, dot, ending = name.rpartition(".")
     if not stem:
         stem, dot, ending = name, "", ""
@@ -115,7 +123,7 @@ def free_name(container_type: str, container_id: int, name: str) -> str:
 
 
 def container_path(container_type: str | None, container_id: int | None) -> dict[str, Any] | None:
-    """Type and labels, from the group down, of a container: how the archive names it without the database."""
+    """Type and labels, from the group down, of a container: how footers name it without the database."""
     if container_type is None or container_id is None:
         return None
     row: Any = containers.TABLES[container_type].get_by_id(container_id)
@@ -127,7 +135,7 @@ def container_path(container_type: str | None, container_id: int | None) -> dict
 
 
 def parse_date_time(date: str, time: str, offset: str) -> datetime | None:
-    """A DICOM date and time as a moment: by its own offset, else in the site's time zone. None if unreadable."""
+    """A DICOM date and time in UTC: by its own offset, else in the site's time zone. None if unreadable."""
     try:
         clock = time.partition(".")[0][:6].ljust(6, "0")
         local = datetime.strptime(date + clock, "%Y%m%d%H%M%S")  # noqa: DTZ007 (as recorded; the zone comes next)
@@ -142,62 +150,55 @@ def _container_project(placement: Placement, scope: Scope) -> int:
         raise Missing("The upload names no container.")
     project_id = int(containers.project_of(containers.get(kind, row_id, scope)).id)
     if not scope.writes(project_id):
-        raise NotAllowed("You may read this project, but not add to it. Ask a site admin for the right.")
+        raise NotAllowed("You can read this project but not write to it. Ask a site admin for write access.")
     return project_id
 
 
-def _is_of(study: KnownStudy, header: Header) -> bool:
-    return patients.is_same(Patient(study.patient_id, study.issuer), Patient(header.patient_id, header.issuer))
+def _session_of_patient(project_id: int, patient: Patient, header: Header, origin: Origin) -> int:
+    """The row number of the study's session in its patient's subject; both are created where they are new.
 
-
-def _subject(project_id: int, header: Header, origin: Origin) -> Subject:
-    """One subject a patient; without a PatientID one a study."""
+    There is one subject for each patient, and for objects without a Patient ID one for each study.
+    """
     label = _label(header.patient_id, "") or f"unidentified-{header.study_uid}"
+    subject: Subject | None = None
     if header.patient_id:
-        found = _subject_of_patient(project_id, Patient(header.patient_id, header.issuer))
+        known = {issuer: number for number, issuer in arrivals.subjects(project_id, header.patient_id)}
+        number = patients.subject_of(patient, known)
+        subject = None if number is None else Subject.get_by_id(number)
+        if subject is not None and patient.issuer:
+            _learn_issuer(subject, patient.issuer)
     else:
-        found = Subject.get_or_none(Subject.project == project_id, Subject.patient_id == "", Subject.label == label)
-    return found or Subject.create(
-        project=project_id, label=label, patient_id=header.patient_id, issuer=header.issuer, **origin.fields
-    )
+        subject = Subject.get_or_none(Subject.project == project_id, Subject.patient_id == "", Subject.label == label)
+    if subject is None:
+        subject = Subject.create(
+            project=project_id, label=label, patient_id=header.patient_id, issuer=header.issuer, **origin.fields
+        )
 
-
-def _subject_of_patient(project_id: int, patient: Patient) -> Subject | None:
-    """The patient's subject, which gets its issuer when that is first heard of."""
-    known = {issuer: number for number, issuer in arrivals.subjects(project_id, patient.patient_id)}
-    number = patients.subject_of(patient, known)
-    found: Subject | None = None if number is None else Subject.get_by_id(number)
-    if found is not None and patient.issuer:
-        _learn_issuer(found, patient.issuer)
-    return found
+    session: Session | None = Session.get_or_none(Session.subject == subject, Session.uid == header.study_uid)
+    if session is None:
+        timestamp = parse_date_time(header.study_date, header.study_time, header.timezone)
+        day = timestamp.astimezone(_timezone(header.timezone)).strftime("%Y-%m-%d") if timestamp else ""
+        text = f"{day} {header.study_description or header.study_id or header.modality}"
+        session = Session.create(
+            subject=subject,
+            label=_label(text, header.study_uid),
+            uid=header.study_uid,
+            timestamp=timestamp,
+            **origin.fields,
+        )
+    return int(session.id)
 
 
 def _learn_issuer(subject: Subject, issuer: str) -> None:
-    """A subject without an issuer gets the first that is said, unless another subject of the Patient ID has it."""
+    """A subject without an issuer gets the first one that arrives, unless another subject of the Patient ID has it."""
     known = arrivals.subjects(subject.project_id, subject.patient_id)
     if not subject.issuer and known and issuer not in {other for _, other in known}:
         subject.issuer = issuer
         subject.save(only=[Subject.issuer])
 
 
-def _session(subject: Subject, header: Header, origin: Origin) -> Session:
-    found: Session | None = Session.get_or_none(Session.subject == subject, Session.uid == header.study_uid)
-    if found is not None:
-        return found
-    timestamp = parse_date_time(header.study_date, header.study_time, header.timezone)
-    day = timestamp.astimezone(_timezone(header.timezone)).strftime("%Y-%m-%d") if timestamp else ""
-    text = f"{day} {header.study_description or header.study_id or header.modality}"
-    return Session.create(
-        subject=subject,
-        label=_label(text, header.study_uid),
-        uid=header.study_uid,
-        timestamp=timestamp,
-        **origin.fields,
-    )
-
-
 def _label(text: str, fallback: str) -> str:
-    """Header text as a label: what cannot be seen or divides a path is replaced."""
+    """Header text as a label: invisible characters and path separators are replaced."""
     shown = (
         "".join(c if c.isprintable() else " " for c in _UNSEEN.sub("_", text))
         .strip()[: labels.MAX_LABEL_LENGTH]

@@ -1,7 +1,7 @@
-"""Which object of one UID is shown, by all decisions on its conflicts: the last that replaced another, and still does.
+"""Which object of one UID is shown, by all decisions on its conflicts: that of the last *replace* that still holds.
 
-Of a project's objects of one UID at most one is current. Decisions may be taken in any order, and taken back in any
-other; what a decision gives back follows from those that hold now, never from the one that was taken back alone.
+Of a project's objects of one UID at most one is current. Decisions may be made in any order, and reverted in any other;
+the object that is shown follows from all decisions that hold now, never from the reverted one alone.
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from portal.errors import BadValue
 from portal.ingest import index
 from portal.models import ALTERNATE, CURRENT, SUPERSEDED, Conflict, Decision, Instance
 
-REPLACED = "Replaced by another object under its UID."
-SHOWN_AFTER_PURGE = "What had replaced it was purged."
+REPLACED = "Replaced by another object with the same UID."
+SHOWN_AFTER_PURGE = "The object that had replaced it was purged."
 SAME_UID_KINDS = ("content", "class")
-"""Kinds of conflicts with another object under the same UID."""
+"""Kinds of conflicts with another object of the same UID."""
 NOT_SHOWN_CHOICES = ("open", "keep")
-"""Of an object with such a conflict, nobody has decided that it is shown."""
+"""The choices of a conflict by which its object is not shown."""
 
 
 def show(conflict: Conflict, reason: str) -> None:
-    """Show the object of a conflict, and hide the one that is shown, inside the caller's write block."""
+    """Show the object of a conflict instead of the current one, inside the caller's write block."""
     held = instance_of(conflict)
     if held is None:
         return
@@ -33,7 +33,7 @@ def show(conflict: Conflict, reason: str) -> None:
 
 
 def show_unless_overruled(conflict: Conflict, reason: str, *, note: bool) -> None:
-    """The same, unless what is shown replaced another by a later decision; `note` what gives way now."""
+    """The same, unless the current object is shown by a later decision; `note`: record which object is replaced now."""
     held, current = instance_of(conflict), index.current_instance(conflict.project_id, conflict.sop_uid)
     if held is None:
         return
@@ -47,27 +47,27 @@ def show_unless_overruled(conflict: Conflict, reason: str, *, note: bool) -> Non
 
 
 def hide(conflict: Conflict, reason: str) -> None:
-    """Hide the object of a conflict; where it was shown, the one that gave way to it last is shown again."""
+    """Hide the object of a conflict; if it was current, its successor is shown."""
     held = instance_of(conflict)
     if held is None:
         return
-    was_shown, after = held.state == CURRENT, successor(conflict)
+    was_shown, next_shown = held.state == CURRENT, successor(conflict)
     index.change_state(held, SUPERSEDED, reason)
-    if was_shown and after is not None:
-        index.change_state(Instance.get_by_id(after.id), CURRENT, "")
+    if was_shown and next_shown is not None:
+        index.change_state(Instance.get_by_id(next_shown.id), CURRENT, "")
 
 
 def hide_if_replaceable(conflict: Conflict, reason: str) -> None:
-    """The same for one that goes elsewhere: where nothing can take its place, it is as it was until it has gone."""
+    """The same for an object that is to be moved; without a successor it stays as it is until it is moved."""
     held = instance_of(conflict)
     if held is not None and held.state == CURRENT and successor(conflict) is not None:
         hide(conflict, reason)
 
 
 def successor(conflict: Conflict) -> Instance | None:
-    """What is shown once this object is shown no longer: of those that nobody decided against, the last shown.
+    """The object to show once this one is hidden: the one shown last, of those that no decision hides.
 
-    The same object in another container is hidden with it, unless somebody decided for that one, too.
+    The same object in another container is hidden together with this one, unless a decision shows that one, too.
     """
     others = Instance.select().where(
         Instance.project == conflict.project_id,
@@ -80,47 +80,48 @@ def successor(conflict: Conflict) -> Instance | None:
     for one in others:
         claim, is_same = _claim(one.file_id), held is not None and _content(one) == _content(held)
         if claim or (claim is not None and one.state == SUPERSEDED and not is_same):
-            ranked.append((max(claim, _gave_way(one.file_id)), claim, one.id, one))
+            replaced = _last(Decision.rival == one.file_id)  # the last decision that hid it; 0 for none
+            ranked.append((max(claim, replaced), claim, one.id, one))
     return max(ranked, key=lambda row: row[:3])[3] if ranked else None
 
 
 def successors_after_purge(files: Sequence[int]) -> list[Instance]:
-    """What the objects of these files had replaced, which is to be shown once they are purged. Reads only.
+    """The objects that those of these files had replaced, to be shown once these are purged. Reads only.
 
-    While they are in the trash it stays hidden, as restoring them shows them again (docs/decisions/0061).
+    While the files are in the trash they stay hidden, since a restore shows the files' objects (docs/decisions/0061).
     """
     conflicts = Conflict.select().where(Conflict.file.in_(list(files)), Conflict.choice == "replace")
     return [found for conflict in conflicts if (found := successor(conflict)) is not None]
 
 
 def show_after_purge(instances: Sequence[Instance]) -> None:
-    """Show them where nothing is shown under their UID, inside the caller's write block."""
+    """Show those whose UID has no current object, inside the caller's write block."""
     for instance in instances:
         if index.current_instance(instance.project_id, instance.sop_uid) is None:
             index.change_state(instance, CURRENT, SHOWN_AFTER_PURGE)
 
 
 def check_can_hide(conflict: Conflict) -> None:
-    """Raise BadValue where nothing would be shown under the UID: what *keep* is to keep is in the trash, or purged."""
+    """Raise BadValue where *keep* would leave the UID without an object: the other one is in the trash, or purged."""
     current = index.current_instance(conflict.project_id, conflict.sop_uid)
     is_alone = current is None or current.file_id == conflict.file_id
     if is_alone and conflict.kind in SAME_UID_KINDS and successor(conflict) is None:
         raise BadValue(
-            "Nothing else is here under this UID, so there is nothing to keep. Restore the other object from the "
-            "trash, or choose Replace, which shows this one."
+            "There is no other object with this UID to keep. Restore the other object from the trash, or choose "
+            "Replace, which shows this one."
         )
 
 
 def instance_of(conflict: Conflict) -> Instance | None:
-    """The object, as long as it is in the conflict's project and not in the trash."""
-    found: Instance | None = Instance.get_or_none(
+    """The object of a conflict; None if it is in another project or in the trash."""
+    instance: Instance | None = Instance.get_or_none(
         Instance.file == conflict.file_id, Instance.project == conflict.project_id
     )
-    return found
+    return instance
 
 
 def in_decision_order() -> Any:
-    """Conflicts that are decided on, as a query, in the order of the decisions that hold."""
+    """The query of decided conflicts, in the order of the decisions that hold."""
     last = Decision.select(fn.MAX(Decision.id)).where(Decision.conflict == Conflict.id)
     return Conflict.select().where(Conflict.choice != "open").order_by(last, Conflict.id)
 
@@ -130,7 +131,7 @@ def _content(one: Instance) -> tuple[str, str]:
 
 
 def _claim(file_id: int) -> int | None:
-    """The decision by which it is shown, by its number; 0 where none was needed, None where none says so."""
+    """The number of the decision by which it is shown; 0 for an object without a conflict, None where none shows it."""
     conflict = Conflict.get_or_none(Conflict.file == file_id)
     if conflict is None:
         return 0
@@ -139,10 +140,6 @@ def _claim(file_id: int) -> int | None:
     return _last(Decision.conflict == conflict)
 
 
-def _gave_way(file_id: int) -> int:
-    """The last decision by which it was hidden; 0 where none is known."""
-    return _last(Decision.rival == file_id)
-
-
 def _last(condition: Any) -> int:
+    """The number of the last decision that meets a condition; 0 for none."""
     return int(Decision.select(fn.MAX(Decision.id)).where(condition).scalar() or 0)

@@ -347,7 +347,7 @@ WALKS = (
         "1 conflict is resolved",
         {"Mark conflict 1": "x"},
         {"Mark conflict 1": ""},
-        message="No conflict is marked.",
+        message="No conflict is selected.",
     ),
     Walk("trash.move", "/data/file/{spare}/trash", "Move 1 file to trash", "is moved to trash."),
     Walk("disk.note_record", "/disk/problems", "Acknowledge odd.bin", "It stays listed here"),

@@ -211,7 +211,7 @@ def test_a_ballast_that_was_given_up_is_said_above_each_page_until_it_is_whole(
     assert said not in visitor.get("/").text
     os.truncate(site.ballast, ballast.FULL_SIZE - ballast.PIECE_SIZE)
     assert f"{said} 59 MB are left of the ballast" in text_of(visitor.get("/").text)
-    with pytest.raises(NoSpace, match="The disk is full, so nothing is taken in"):
+    with pytest.raises(NoSpace, match="The disk is full: uploads and C-STORE are refused"):
         disk_reserve.check()
     ballast.refill(site)
     assert said not in visitor.get("/").text

@@ -56,7 +56,7 @@ def test_an_alternate_with_another_element_becomes_a_conflict(project: Project) 
     with begin(project, uid=ds.SOPInstanceUID, syntax=ImplicitVRLittleEndian) as incoming:
         incoming.write(encode(an_object(ImageComments="other"), syntax=ImplicitVRLittleEndian))
         assert incoming.commit().outcome == "alternate"
-    assert compared() == ["Another transfer syntax, and other content: ImageComments."]
+    assert compared() == ["Another transfer syntax and different content: ImageComments."]
     assert [row.state for row in Instance.select()] == ["current", "held"]
     assert (Conflict.get().kind, Study.get().n_instances) == ("content", 1)
 
@@ -68,14 +68,14 @@ def test_an_alternate_with_other_pixels_becomes_a_conflict(project: Project) -> 
     with begin(project, uid=ds.SOPInstanceUID, syntax=ImplicitVRLittleEndian) as incoming:
         incoming.write(encode(changed, syntax=ImplicitVRLittleEndian))
         incoming.commit()
-    assert compared() == ["Another transfer syntax, and other content: PixelData."]
+    assert compared() == ["Another transfer syntax and different content: PixelData."]
 
 
 def test_an_alternate_of_another_number_of_frames_becomes_a_conflict(project: Project) -> None:
     store_vendor_file("rtdose.dcm", project)
     store_vendor_file("rtdose_rle_1frame.dcm", project)
     (message,) = compared()
-    assert "other content: " in message
+    assert "different content: " in message
     assert "NumberOfFrames" in message
 
 
@@ -154,4 +154,4 @@ def test_a_lossy_alternate_is_compared_by_its_elements_alone(project: Project) -
     store_vendor_file("SC_ybr_full_422_uncompressed.dcm", project)
     store_vendor_file("SC_rgb_dcmtk_+eb+cy+n2.dcm", project)
     (message,) = compared()
-    assert message == alternates.SAME_CONTENT or "other content" in message
+    assert message == alternates.SAME_CONTENT or "different content" in message

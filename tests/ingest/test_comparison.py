@@ -69,9 +69,9 @@ def test_the_object_whose_header_cannot_be_read_is_named(project: Project, admin
     here, held = two_files()
     with pytest.raises(BadValue, match=r"^The held object cannot be read: "):
         comparison.compare(here, held)
-    with pytest.raises(BadValue, match=r"^The object that is here cannot be read: "):
+    with pytest.raises(BadValue, match=r"^The existing object cannot be read: "):
         comparison.compare(held, here)
-    with pytest.raises(BadValue, match=r"^The object that is here cannot .* The held object cannot "):
+    with pytest.raises(BadValue, match=r"^The existing object cannot .* The held object cannot "):
         comparison.compare(held, held)
 
 

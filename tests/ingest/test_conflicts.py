@@ -15,7 +15,7 @@ def project(site: settings.Settings, admin: Actor) -> Project:
 
 @pytest.fixture
 def conflict(project: Project) -> Conflict:
-    """Other content than the object that is here."""
+    """Different content, same SOP Instance UID."""
     store(an_object(), project)
     store(an_object(ImageComments="other"), project)
     return Conflict.get()

@@ -126,7 +126,7 @@ def test_what_differs_is_held_and_hidden_with_the_kind_of_its_difference(
 def test_a_site_that_refuses_other_content_keeps_nothing_of_it(project: Project, admin: Actor) -> None:
     store(an_object(), project)
     options.change({"archive.duplicates": "refuse"}, actor=admin)
-    with pytest.raises(Conflicting, match="Other content"):
+    with pytest.raises(Conflicting, match="Different content"):
         store(an_object(ImageComments="changed"), project)
     assert (File.select().count(), Blob.select().count()) == (1, 1)
 

@@ -87,7 +87,7 @@ def test_of_several_that_replace_one_object_the_newest_is_shown(held: list[int],
 @pytest.mark.parametrize(
     ("form", "says"),
     [
-        ({"choice": "keep"}, "No conflict is marked."),
+        ({"choice": "keep"}, "No conflict is selected."),
         ({"conflict": ["1"], "choice": "burn"}, "is no decision"),
         ({"conflict": ["999", "x"], "choice": "keep"}, "Conflict 999: There is no conflict"),
         ({"conflict": [str(n) for n in range(201)], "choice": "keep"}, "No more than 200"),

@@ -210,10 +210,10 @@ def test_a_full_disk_that_the_database_has_for_itself_is_named_and_nothing_is_ta
     assert told["problem"].startswith(
         f"The disk of database and run ({disk.folder}) has 1.0 MB free, less than the 1.7 MB of"
     )
-    assert "nothing is taken in. Free some space." in told["problem"]
+    assert "uploads and C-STORE are refused. Free some space." in told["problem"]
     assert (
         ended.stderr.strip()
-        == "The database's disk is nearly full: nothing is taken in. Free some space; then send again."
+        == "The database's disk is nearly full: uploads and C-STORE are refused. Free some space; then send again."
     )
 
 

@@ -260,7 +260,7 @@ def test_each_level_is_thrown_and_restored_from_its_pages(
     assert "1 thing" in visitor.get("/data/trash").text
     thrown = trash.list_newest()[0]
     answer = visitor.post(f"/data/trash/{thrown.id}/restore", follow_redirects=True)
-    assert "back." in text_of(answer.text)
+    assert "restored." in text_of(answer.text)
     assert "The trash is empty" in answer.text
     assert visitor.get(address.removesuffix("/trash")).status_code == 200
     assert Audit.select().where(Audit.action == f"{kind}:restored").count() == 1

@@ -150,18 +150,18 @@ def test_a_hostile_name_is_refused_and_nothing_is_kept(
 @pytest.mark.parametrize(
     ("body", "status", "words"),
     [
-        (b"", 400, "incomplete"),
+        (b"", 400, "broke off"),
         (END, 422, "has no file"),
-        (file_part("a.txt"), 400, "incomplete"),
-        (file_part("a.txt") + END[:-4], 400, "incomplete"),
+        (file_part("a.txt"), 400, "broke off"),
+        (file_part("a.txt") + END[:-4], 400, "broke off"),
         (file_part("a.txt") + file_part("b.txt") + END, 422, "more than one file"),
         (part('Content-Disposition: form-data; name="metadata"', b"{}") + file_part("a.txt") + END, 422, "'metadata'"),
         (file_part("a.txt") + part('Content-Disposition: form-data; name="m"') + END, 422, "'m'"),
-        (part("Content-Type: text/plain") + END, 400, "malformed"),
-        (part(b"Content-Disposition: form-data; filename=\xff\xfe") + END, 400, "malformed"),
-        (part("X: " + "y" * 2_000_000) + END, 413, "too large"),
-        (b"z" * 2_000_000, 413, "too large"),
-        (file_part("a.txt") + END + b"z" * 2_000_000, 413, "too large"),
+        (part("Content-Type: text/plain") + END, 400, "broken"),
+        (part(b"Content-Disposition: form-data; filename=\xff\xfe") + END, 400, "broken"),
+        (part("X: " + "y" * 2_000_000) + END, 413, "larger"),
+        (b"z" * 2_000_000, 413, "larger"),
+        (file_part("a.txt") + END + b"z" * 2_000_000, 413, "larger"),
     ],
 )
 def test_a_body_that_is_not_one_whole_file_is_refused_and_nothing_is_kept(
@@ -208,7 +208,7 @@ def test_other_content_under_a_known_uid_is_refused_with_the_reason_and_nothing_
     size = segments(site_settings)
     for _ in range(2):
         answer = api.upload(acquisition, "ct.dcm", other)
-        assert_refused(answer, 409, "Other content than the object that is here")
+        assert_refused(answer, 409, "Different content, same SOP Instance UID")
         assert "?on_conflict=hold" in answer.json()["message"]
     assert (File.select().count(), Conflict.select().count(), segments(site_settings)) == (1, 0, size)
 
@@ -220,12 +220,12 @@ def test_other_content_is_held_where_the_client_asks_for_that(
     path = f"/api/acquisitions/{acquisition}/files?on_conflict=hold"
     held = api.post(path, files={"file": ("ct.dcm", other)}).json()[0]
     assert held["outcome"] == "conflict"
-    assert "Other content" in held["message"]
+    assert "Different content" in held["message"]
     assert held["name"] != "ct.dcm"
     again = api.post(path, files={"file": ("ct.dcm", other)}).json()[0]
     assert (again["outcome"], again["file_id"]) == ("same", held["file_id"])
-    assert "Other content" in again["message"]
-    assert_refused(api.upload(acquisition, "ct.dcm", other), 409, "hidden from peers: Other content")
+    assert "Different content" in again["message"]
+    assert_refused(api.upload(acquisition, "ct.dcm", other), 409, "hidden from peers: Different content")
     assert_refused(api.post(path.replace("hold", "drop"), files={"file": ("ct.dcm", other)}), 422, "hold or refuse")
 
 
@@ -306,8 +306,8 @@ def test_a_file_larger_than_the_site_takes_is_refused(api: Api, acquisition: str
     restart(replace(site_settings, max_upload=1000))
     assert api.upload(acquisition, "fits.bin", b"x" * 1000).status_code == 200
     before = segments(site_settings)
-    assert_refused(api.upload(acquisition, "large.bin", b"x" * 1001), 413, "too large")
-    assert_refused(api.upload(acquisition, "huge.bin", b"x" * 3_000_000), 413, "too large")
+    assert_refused(api.upload(acquisition, "large.bin", b"x" * 1001), 413, "larger")
+    assert_refused(api.upload(acquisition, "huge.bin", b"x" * 3_000_000), 413, "larger")
     with models.connection():
         assert [file.name for file in File.select()] == ["fits.bin"]
     assert segments(site_settings) == before
