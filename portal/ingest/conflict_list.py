@@ -101,16 +101,27 @@ CONFLICTS = LongList(
         *("Conflict", "State", "Kind", "What happened", "Differs", "Project", "Patient", "Patient ID", "Study"),
         *("Object", "SOP Instance UID", "File", "Bytes", "SHA-256", "Origin", "Number", "Name", "By way of", "Since"),
     ),
-    cells=lambda found: (
+    cells=lambda listed: (
         *(
-            found.row.id,
-            conflicts.STATE_LABELS[found.row.choice],
-            found.row.kind,
-            found.row.message,
-            found.row.differs,
+            listed.row.id,
+            conflicts.STATE_LABELS[listed.row.choice],
+            listed.row.kind,
+            listed.row.message,
+            listed.row.differs,
         ),
-        *(f"{found.row.project.group.code}/{found.row.project.label}", found.patient, found.patient_id, found.study),
-        *(found.instance, found.row.sop_uid, found.row.file.name, found.row.file.blob.size, found.row.file.blob.digest),
-        *(found.who.type, found.who.id, found.who.name, found.row.file.origin_via, found.row.file.created),
+        *(
+            f"{listed.row.project.group.code}/{listed.row.project.label}",
+            listed.patient,
+            listed.patient_id,
+            listed.study,
+        ),
+        *(
+            listed.instance,
+            listed.row.sop_uid,
+            listed.row.file.name,
+            listed.row.file.blob.size,
+            listed.row.file.blob.digest,
+        ),
+        *(listed.who.type, listed.who.id, listed.who.name, listed.row.file.origin_via, listed.row.file.created),
     ),
 )

@@ -1,4 +1,4 @@
-"""The reserve of each disk that the site writes to: below it, uploads and C-STORE are refused."""
+"""The reserve of each disk that the site writes to: below it, uploads and C-STORE are refused (docs/decisions/0087)."""
 
 import os
 from dataclasses import dataclass

@@ -31,7 +31,7 @@ ContainerKey = tuple[str, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The relation of an arriving object to the existing ones."""
+    """The relation of an arriving object to the existing ones (docs/decisions/0083)."""
 
     state: str
     """current | alternate | held, or `same`: then `file_id` is the file that has it already."""

@@ -1,4 +1,4 @@
-"""Where an object is placed: its project, and its containers within that project."""
+"""Where an object is placed: its project, and its containers within that project (docs/decisions/0084)."""
 
 import re
 from dataclasses import dataclass

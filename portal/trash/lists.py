@@ -11,7 +11,7 @@ from portal.tree.lists import ORIGIN_HEADS, RowWithOrigin, origin_cells, project
 
 def _with_jobs(rows: Sequence[Trash]) -> list[RowWithOrigin]:
     active = trash.active_jobs(rows)
-    return [replace(found, job=active.get(found.row.id)) for found in with_origins(rows, lambda row: row)]
+    return [replace(listed, job=active.get(listed.row.id)) for listed in with_origins(rows, lambda row: row)]
 
 
 TRASH = LongList(
@@ -29,15 +29,15 @@ TRASH = LongList(
     },
     usual="-thrown",
     heads=("Number", "Kind", "Name", "Project", "Files", "Bytes", "Deleted by", *ORIGIN_HEADS[1:-1], "When"),
-    cells=lambda found: (
+    cells=lambda listed: (
         *(
-            found.row.id,
-            found.row.kind,
-            found.row.label,
-            project_path(found.row.project),
-            found.row.files,
-            found.row.size,
+            listed.row.id,
+            listed.row.kind,
+            listed.row.label,
+            project_path(listed.row.project),
+            listed.row.files,
+            listed.row.size,
         ),
-        *origin_cells(found.row, found.who),
+        *origin_cells(listed.row, listed.who),
     ),
 )

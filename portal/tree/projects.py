@@ -147,7 +147,7 @@ def _refuse_taken_label(group: Group, label: str) -> None:
 
 
 def _refuse_taken_title(title: str | None) -> None:
-    """A called AE title selects one project, or the site, so no two of them may have the same one."""
+    """A called AE title selects one project, or the site, so no two may have the same one (docs/decisions/0081)."""
     if title is None:
         return
     if title == site_settings.get("dimse.ae_title"):
