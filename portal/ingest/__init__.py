@@ -1,1 +1,1 @@
-"""The one door in: how an object is received, judged, placed and indexed."""
+"""Ingest, the only way into the archive: how an object is received, judged, placed and indexed."""

@@ -1,1 +1,1 @@
-"""What is hidden, restored and purged."""
+"""The trash: items are hidden, restored and purged."""
