@@ -36,7 +36,7 @@ class Placement:
 def check(placement: Placement, scope: Scope) -> None:
     """Raise NotAllowed or Missing, before a byte is kept, where the sender may not store there."""
     if placement.called_project is not None and not scope.writes(placement.called_project):
-        raise NotAllowed("The peer has no write access to the project whose AE title it called. Grant it access.")
+        raise NotAllowed("The peer may not store to the project whose AE title it called. Grant it access.")
     if placement.container_type is not None:
         _container_project(placement, scope)
 

@@ -107,8 +107,8 @@ def check_can_hide(conflict: Conflict) -> None:
     is_alone = current is None or current.file_id == conflict.file_id
     if is_alone and conflict.kind in SAME_UID_KINDS and successor(conflict) is None:
         raise BadValue(
-            "There is no other object with this UID to keep. Restore the other object from the trash, or choose "
-            "Replace, which shows this one."
+            "There is nothing to keep: no other object has this UID. Restore the other object from the trash, or "
+            "choose Replace, which shows this one."
         )
 
 
