@@ -90,7 +90,7 @@ def test_of_several_that_replace_one_object_the_newest_is_shown(held: list[int],
         ({"choice": "keep"}, "No conflict is selected."),
         ({"conflict": ["1"], "choice": "burn"}, "is no decision"),
         ({"conflict": ["999", "x"], "choice": "keep"}, "Conflict 999: There is no conflict"),
-        ({"conflict": [str(n) for n in range(201)], "choice": "keep"}, "No more than 200"),
+        ({"conflict": [str(n) for n in range(201)], "choice": "keep"}, "At most 200"),
     ],
 )
 def test_what_cannot_be_decided_is_said_and_changes_nothing_else(

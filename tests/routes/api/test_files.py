@@ -237,7 +237,7 @@ def test_a_site_that_replaces_other_content_still_refuses_another_patients_objec
     assert api.upload(acquisition, "ct.dcm", other).json()[0]["outcome"] == "stored"
     patient = ct.replace(b"1CT1", b"2CT2")
     assert patient != ct
-    assert_refused(api.upload(acquisition, "ct.dcm", patient), 409, "another PatientID")
+    assert_refused(api.upload(acquisition, "ct.dcm", patient), 409, "another Patient ID")
 
 
 @pytest.fixture
