@@ -105,7 +105,7 @@ WALKS = (
         {"Label": "ct-9", "Type": "Importer"},
         {"Label": "a/b"},
         "label",
-        "no slash",
+        "not contain a slash",
     ),
     Walk(
         "devices.issue",
@@ -203,7 +203,7 @@ WALKS = (
         {"Group label": "Laboratory"},
         {"Group label": "a/b"},
         "group_label",
-        "no slash",
+        "not contain a slash",
     ),
     Walk("storages.test", "/interfaces/storages/1", "Test now", "waiting for a worker"),
     Walk(

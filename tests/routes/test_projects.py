@@ -47,7 +47,7 @@ def test_a_further_project_goes_into_a_group_that_is_there(visitor: Visitor, adm
         ("group", "none", "group", "There is no group 'none'."),
         ("group", "unknown", "group", "reserved for what could not be placed."),
         ("label", "", "label", "at least one visible character"),
-        ("label", "a/b", "label", "no slash"),
+        ("label", "a/b", "label", "not contain a slash"),
         ("ae_title", "A" * 17, "ae_title", "has 17 characters; an AE title has at most 16."),
         ("ae_title", "A\\B", "ae_title", "no backslash"),
         ("ae_title", "TAKEN", "ae_title", "Another project has the AE title TAKEN."),

@@ -196,7 +196,7 @@ def test_only_an_admin_adds_groups_and_projects(reader: Actor) -> None:
 
 def test_who_may_read_a_project_may_not_add_to_it(project: Project, reader: Actor) -> None:
     assert containers.list_all("project", rights.scope(reader)).rows == [project]
-    with pytest.raises(NotAllowed, match="not add"):
+    with pytest.raises(NotAllowed, match="not write"):
         containers.add_subject(project.id, "sub-01", actor=reader)
 
 
