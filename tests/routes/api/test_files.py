@@ -150,18 +150,18 @@ def test_a_hostile_name_is_refused_and_nothing_is_kept(
 @pytest.mark.parametrize(
     ("body", "status", "words"),
     [
-        (b"", 400, "broke off"),
+        (b"", 400, "incomplete"),
         (END, 422, "has no file"),
-        (file_part("a.txt"), 400, "broke off"),
-        (file_part("a.txt") + END[:-4], 400, "broke off"),
+        (file_part("a.txt"), 400, "incomplete"),
+        (file_part("a.txt") + END[:-4], 400, "incomplete"),
         (file_part("a.txt") + file_part("b.txt") + END, 422, "more than one file"),
         (part('Content-Disposition: form-data; name="metadata"', b"{}") + file_part("a.txt") + END, 422, "'metadata'"),
         (file_part("a.txt") + part('Content-Disposition: form-data; name="m"') + END, 422, "'m'"),
-        (part("Content-Type: text/plain") + END, 400, "broken"),
-        (part(b"Content-Disposition: form-data; filename=\xff\xfe") + END, 400, "broken"),
-        (part("X: " + "y" * 2_000_000) + END, 413, "larger"),
-        (b"z" * 2_000_000, 413, "larger"),
-        (file_part("a.txt") + END + b"z" * 2_000_000, 413, "larger"),
+        (part("Content-Type: text/plain") + END, 400, "malformed"),
+        (part(b"Content-Disposition: form-data; filename=\xff\xfe") + END, 400, "malformed"),
+        (part("X: " + "y" * 2_000_000) + END, 413, "too large"),
+        (b"z" * 2_000_000, 413, "too large"),
+        (file_part("a.txt") + END + b"z" * 2_000_000, 413, "too large"),
     ],
 )
 def test_a_body_that_is_not_one_whole_file_is_refused_and_nothing_is_kept(
@@ -306,8 +306,8 @@ def test_a_file_larger_than_the_site_takes_is_refused(api: Api, acquisition: str
     restart(replace(site_settings, max_upload=1000))
     assert api.upload(acquisition, "fits.bin", b"x" * 1000).status_code == 200
     before = segments(site_settings)
-    assert_refused(api.upload(acquisition, "large.bin", b"x" * 1001), 413, "larger")
-    assert_refused(api.upload(acquisition, "huge.bin", b"x" * 3_000_000), 413, "larger")
+    assert_refused(api.upload(acquisition, "large.bin", b"x" * 1001), 413, "too large")
+    assert_refused(api.upload(acquisition, "huge.bin", b"x" * 3_000_000), 413, "too large")
     with models.connection():
         assert [file.name for file in File.select()] == ["fits.bin"]
     assert segments(site_settings) == before
