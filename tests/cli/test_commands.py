@@ -281,7 +281,7 @@ def test_a_site_of_a_newer_release_is_left_alone(portal: Portal, command: tuple[
     before = portal.dump()
     ended = portal(*command, *(("--port", str(free_port())) if command == ("up",) else ()))
     assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
-    assert "of a newer release of Portico" in ended.err
+    assert "from a newer release of Portico" in ended.err
     assert portal.dump() == before
 
 
