@@ -1,1 +1,1 @@
-"""Imports: what is taken in from an external storage."""
+"""Imports: objects of an external storage, copied into a project."""

@@ -1,15 +1,15 @@
-"""What the objects of one import are to each other, as far as their headers tell; of the first so many."""
+"""Duplicates and contradictions among the objects of one import, found by their headers in bounded memory."""
 
 import threading
 
 from portal.dicom.header import Header
 
 MAX_HASHES = 500_000
-"""Hashes that are remembered, two to four of each object: some 100 bytes each."""
+"""Two to four hashes for each object, about 100 bytes each; later objects are not compared."""
 
 
 class DuplicateTracker:
-    """Remembers hashes of UIDs, in bounded memory; asked by several threads at once."""
+    """Remembers hashes of UIDs; used by several threads at once."""
 
     def __init__(self, most: int = MAX_HASHES) -> None:
         self._most = most
@@ -19,9 +19,9 @@ class DuplicateTracker:
         self.is_full = False
 
     def before(self, header: Header, item_id: int) -> int | None:
-        """The item that had this SOP Instance UID before, in the same transfer syntax if one had; None for the first.
+        """The earlier item with this SOP Instance UID, in the same transfer syntax if there is one; None for the first.
 
-        A hash may deceive: look at what that item is.
+        Hashes may collide: the caller compares the headers.
         """
         uid = header.sop_uid
         with self._lock:
@@ -29,35 +29,31 @@ class DuplicateTracker:
             return same_syntax or self._kept(self._items, hash(uid), item_id)
 
     def alike(self, header: Header, digest: str, item_id: int) -> int | None:
-        """The item that had the UID and this content before; None for the first."""
+        """The earlier item with the same UID and content; None for the first."""
         with self._lock:
             return self._kept(self._items, hash((header.sop_uid, header.transfer_syntax, digest)), item_id)
 
     def is_first_at(self, place: str, header: Header, item_id: int) -> bool:
-        """Whether no item before had this SOP Instance UID at this place."""
+        """Whether no earlier item had this SOP Instance UID in this container."""
         with self._lock:
             return self._kept(self._items, hash((header.sop_uid, place)), item_id) is None
 
     def disagreement(self, header: Header) -> str:
-        """Why this object and one before it cannot both be shown; empty where they can."""
+        """Why this object and an earlier one contradict each other; empty if they do not."""
         study = header.study_uid
         with self._lock:
-            if self._is_of_another_patient(header):
-                return "Another object of this import gives its study to another PatientID."
+            # As in `patients.is_same`: an issuer counts only against another one.
+            other_patient = self._kept(self._owners, hash(("study", study)), hash(header.patient_id))
+            if other_patient is None and header.issuer:
+                other_patient = self._kept(self._owners, hash(("issuer", study)), hash(header.issuer))
+            if other_patient is not None:
+                return "Another object of this import has the same study under another PatientID."
             if self._kept(self._owners, hash(("series", header.series_uid)), hash(study)) is not None:
-                return "Another object of this import gives its series to another study."
+                return "Another object of this import has the same series in another study."
         return ""
 
-    def _is_of_another_patient(self, header: Header) -> bool:
-        """As `patients.is_same`: an issuer counts only against another one."""
-        study = header.study_uid
-        if self._kept(self._owners, hash(("study", study)), hash(header.patient_id)) is not None:
-            return True
-        key = hash(("issuer", study))
-        return bool(header.issuer) and self._kept(self._owners, key, hash(header.issuer)) is not None
-
     def _kept(self, known: dict[int, int], key: int, value: int) -> int | None:
-        """What is known for a key where that is something else than this value, which is kept where nothing is."""
+        """The value known for a key, if it differs from this one; the first value is remembered."""
         if key not in known and len(known) >= self._most:
             self.is_full = True
             return None

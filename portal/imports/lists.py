@@ -14,8 +14,8 @@ IMPORTS = LongList(
     sorts=OBJECT_JOB_SORTS,
     usual="-number",
     heads=(
-        *("Import", "Storage", "Folder", "Project", "By", "State", "What happened", "Objects", "Done", "Failed"),
-        *("Bytes", "Started by", "Asked for", "Ended"),
+        *("Import", "Storage", "Folder", "Project", "By", "State", "Message", "Objects", "Done", "Failed"),
+        *("Bytes", "Started by", "Created", "Ended"),
     ),
     cells=lambda row: (
         *(row["id"], row["storage"], row["prefix"], row["project"], row["by"], row["state"], row["message"]),

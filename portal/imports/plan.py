@@ -1,4 +1,4 @@
-"""The list of an import: each object that lies below its prefix as a row, with what a manifest says of it."""
+"""The items of an import: a row for each object below its prefix, with what a manifest records of it."""
 
 import json
 import zlib
@@ -12,7 +12,7 @@ from portal.errors import BadValue
 from portal.exports import plan as export_plan
 from portal.exports import sidecars
 from portal.exports.manifest_reader import Entry, ManifestReader
-from portal.imports import request
+from portal.imports.request import KeyFilter
 from portal.ingest import disk_reserve
 from portal.jobs.runs import Run
 from portal.models import Job, JobItem, Sidecar, batched_writes, writing
@@ -21,196 +21,177 @@ from portal.tree.batches import batched
 from portal.tree.folders import MANIFESTS_FOLDER
 
 if TYPE_CHECKING:
-    from portal.storage_drivers.destination import Destination, Stat
+    from portal.storage_drivers.destination import Destination
 
 ITEMS_PER_PAGE = 200
 MAX_MANIFESTS = 1000
 """Manifests that one import reads, the latest ones."""
-NAME_NOT_UTF8 = "Its name is no UTF-8 text. Rename it there."
-MISSING_OBJECT = "A manifest names it, but nothing lies there."
-NOT_IN_MANIFEST = "No manifest names it."
-IS_SIDECAR = "It tells of the object beside it."
-IS_MANIFEST = "The manifest of an export: it tells of the objects there."
+NAME_NOT_UTF8 = "Its name is not UTF-8 text. Rename it in the storage."
+MISSING_OBJECT = "A manifest lists it, but it does not exist in the storage."
+NOT_IN_MANIFEST = "Not listed in any manifest."
+IS_SIDECAR = "The sidecar of the object beside it."
+IS_MANIFEST = "The manifest of an export."
 
 
 def create_items(run: Run, destination: "Destination") -> None:
-    """Write the items, unless that is done; begun anew where a run was killed in the middle: nothing is here yet."""
+    """Create the items, unless that is done. A run that was killed midway starts over: nothing is imported yet."""
     if run.job.result.get("planned"):
         return
     export_plan.delete_items(run)
-    spell = batched_writes.BatchWriter()
+    writer = batched_writes.BatchWriter()
     number = 0
-    for chunk in spell.chunks(_listed(run.job, destination)):
+    for chunk in writer.chunks(_item_rows(run.job, destination)):
         run.check()
-        disk_reserve.check()  # a list may go on for ever
+        disk_reserve.check()  # a listing may be endless
         number += len(chunk)
-        with spell.writing():
+        with writer.writing():
             JobItem.add(chunk)
-            run.write_within(message=f"Lists what lies there: {number:,} objects so far.")
+            run.write_within(message=f"Listing the storage: {number:,} objects so far.")
+
     if run.job.params["by"] == "headers":
-        _mark_documents(run)
-    signed = _tell(run, destination) if run.job.params["by"] == "manifest" else []
+        # The sidecars of an export get a state of their own: by their headers they would all fail.
+        waiting = (JobItem.job == run.job) & (JobItem.state == "pending") & JobItem.key.endswith(sidecars.SUFFIX)
+        after = 0
+        rows = JobItem.select().order_by(JobItem.id).limit(ITEMS_PER_PAGE)
+        while page := list(rows.where(waiting, JobItem.id > after)):
+            run.check()
+            after = page[-1].id
+            objects = _items_by_key(run.job, [row.key.removesuffix(sidecars.SUFFIX) for row in page])
+            ids = [row.id for row in page if row.key.removesuffix(sidecars.SUFFIX) in objects]
+            with writing():
+                JobItem.update(state="sidecar", message=IS_SIDECAR).where(JobItem.id.in_(ids)).execute()
+    signed = _read_manifests(run, destination) if run.job.params["by"] == "manifest" else []
+
     wanted = JobItem.state.in_(("pending", "failed"))
     sums: Any = JobItem.select(fn.COUNT(JobItem.id), fn.SUM(JobItem.size)).where(JobItem.job == run.job, wanted)
     total, size = sums.tuples()[0]
-    left = JobItem.select().where(JobItem.job == run.job, JobItem.state == "unmatched").count()
-    result = {**run.job.result, "planned": True, "bytes": size or 0, "unmatched": left, "manifests": signed}
+    unmatched = JobItem.select().where(JobItem.job == run.job, JobItem.state == "unmatched").count()
+    result = {**run.job.result, "planned": True, "bytes": size or 0, "unmatched": unmatched, "manifests": signed}
     run.write(total=total, result=result, message="")
 
 
 def manifest_entries(item_ids: Sequence[int]) -> dict[int, tuple[Entry, JobItem | None]]:
-    """What the manifest says of some objects, and the item of the document beside each."""
+    """What the manifest says of some objects, and the item of the sidecar beside each."""
     rows = Sidecar.select(Sidecar, JobItem).left_outer_join(JobItem, on=Sidecar.item == JobItem.id)
-    return {row.of_id: (_read(row.content), row.item) for row in rows.where(Sidecar.of.in_(list(item_ids)))}
-
-
-def _read(content: bytes) -> Entry:
-    entry: Entry = json.loads(zlib.decompress(content))
-    return entry
-
-
-def _folder(prefix: str) -> str:
-    return f"{prefix}/" if prefix else ""
-
-
-def _listed(job: Job, destination: "Destination") -> Iterator[tuple[Any, ...]]:
-    """Rows as `JobItem.add` takes them."""
-    for stat in destination.list(_folder(job.params["prefix"])):
-        if stat.size or not stat.key.endswith("/"):  # some programs keep folders as empty objects
-            yield _row(job, stat)
-
-
-def _row(job: Job, stat: "Stat") -> tuple[Any, ...]:
-    key = stat.key.encode(errors="replace").decode()
-    state, message = "pending", ""
-    if key != stat.key:
-        state, message = "failed", NAME_NOT_UTF8
-    elif _is_manifest(job.params["prefix"], key):
-        state, message = "manifest", IS_MANIFEST
-    elif why := request.exclusion_reason(job.params, key):
-        state, message = "unmatched", why
-    return job.id, None, key, stat.size, "", state, message, state == "failed", 0
-
-
-def _is_manifest(prefix: str, key: str) -> bool:
-    """Whether an export wrote this object last, whichever folder the import begins at."""
-    parts = key.removeprefix(_folder(prefix)).split("/")
-    return len(parts) > 2 and parts[-3] == MANIFESTS_FOLDER and parts[-1] == "manifest.json"
-
-
-def _mark_documents(run: Run) -> None:
-    """Give a state of their own to the sidecars of an export: where headers decide, they would all be refused."""
-    waiting = (JobItem.job == run.job) & (JobItem.state == "pending") & JobItem.key.endswith(sidecars.SUFFIX)
-    after = 0
-    while page := list(JobItem.select().where(waiting, JobItem.id > after).order_by(JobItem.id).limit(ITEMS_PER_PAGE)):
-        run.check()
-        after = page[-1].id
-        beside = _rows(run.job, [row.key.removesuffix(sidecars.SUFFIX) for row in page])
-        ids = [row.id for row in page if row.key.removesuffix(sidecars.SUFFIX) in beside]
-        with writing():
-            JobItem.update(state="sidecar", message=IS_SIDECAR).where(JobItem.id.in_(ids)).execute()
-
-
-def _tell(run: Run, destination: "Destination") -> list[dict[str, Any]]:
-    """Note what each manifest says of the objects; what none of them names stays there."""
-    base, names = _manifests(destination, run.job.params["prefix"])
-    signed = []
-    for number, name in enumerate(names):
-        run.write(message=f"Reads {name}.")
-        reader = ManifestReader(destination.read(name))
-        try:
-            _note(run, base, reader, number)
-        except BadValue as error:
-            raise BadValue(f"{name}: {error.message} Leave it out by its prefix, or import by headers.") from error
-        signed.append({"name": name, "sha256": reader.digest, "signed": reader.is_ours})
-    rest = (JobItem.job == run.job) & (JobItem.state == "pending") & (JobItem.digest == "")
-    batched_writes.update(JobItem, rest, state="unmatched", message=NOT_IN_MANIFEST, check=run.check)
-    return signed
-
-
-def _manifests(destination: "Destination", prefix: str) -> tuple[str, list[str]]:
-    """The folder that an export wrote to, at the prefix or above it, and the manifests there in their order."""
-    parts = prefix.split("/") if prefix else []
-    for depth in range(len(parts), -1, -1):
-        base = _folder("/".join(parts[:depth]))
-        listed = (stat.key for stat in destination.list(f"{base}{MANIFESTS_FOLDER}/"))
-        names = deque((name for name in listed if name.endswith("/manifest.json")), MAX_MANIFESTS)
-        if names:
-            return base, list(names)
-    where = f"at {prefix}, or above it" if prefix else "there"
-    raise BadValue(f"No manifest of Portico lies {where}. Import by headers or by path instead.")
-
-
-def _note(run: Run, base: str, reader: ManifestReader, number: int) -> None:
-    prefix = _folder(run.job.params["prefix"])
-    for some in batched(reader.entries(), ITEMS_PER_PAGE):
-        run.check()
-        disk_reserve.check()
-        theirs = _folder(str(reader.head.get("prefix") or ""))
-        site = str(reader.head.get("site") or "another site")[:100]
-        by_key: dict[str, Entry] = {}
-        for entry in some:
-            entry["below"] = entry["key"].removeprefix(theirs)
-            for name in ("key", "sidecar_of"):
-                if name in entry:
-                    entry[name] = base + str(entry[name]).removeprefix(theirs)
-            if entry["key"].startswith(prefix):
-                by_key[entry["key"]] = {**entry, "site": site, "manifest": number}
-        with writing():
-            _note_objects(run.job, {key: entry for key, entry in by_key.items() if "sidecar_of" not in entry})
-            _note_documents(run.job, {key: entry for key, entry in by_key.items() if "sidecar_of" in entry})
-            run.write_within()
-
-
-def _note_objects(job: Job, by_key: dict[str, Entry]) -> None:
-    rows = _rows(job, by_key)
-    JobItem.add(
-        (
-            job.id,
-            None,
-            key.encode(errors="replace").decode(),
-            entry["size"],
-            entry["sha256"],
-            "failed",
-            MISSING_OBJECT,
-            True,
-            0,
-        )
-        for key, entry in by_key.items()
-        if key not in rows
-    )
-    rows = _rows(job, by_key)  # with those that are gone: they may come back before somebody tries them again
-    waiting = {key: row for key, row in rows.items() if row.state in ("pending", "failed")}
-    for key, row in waiting.items():
-        JobItem.update(digest=by_key[key]["sha256"][:64]).where(JobItem.id == row.id).execute()
-    Sidecar.delete().where(Sidecar.of.in_([row.id for row in waiting.values()])).execute()
-    if waiting:
-        contents = {key: zlib.compress(json.dumps(by_key[key]).encode()) for key in waiting}
-        Sidecar.insert_many(
-            {"job": job.id, "of": row.id, "content": contents[key]} for key, row in waiting.items()
-        ).execute()
-
-
-def _note_documents(job: Job, by_key: dict[str, Entry]) -> None:
-    documents = _rows(job, by_key)
-    objects = _rows(job, [entry["sidecar_of"] for entry in by_key.values()])
-    for key, entry in by_key.items():
-        document, of = documents.get(key), objects.get(entry["sidecar_of"])
-        if document is not None and of is not None:
-            Sidecar.update(item=document.id).where(Sidecar.of == of.id).execute()
-            JobItem.update(state="sidecar", digest=entry["sha256"][:64], message=IS_SIDECAR).where(
-                JobItem.id == document.id
-            ).execute()
-
-
-def _rows(job: Job, keys: Iterable[str]) -> dict[str, JobItem]:
-    found = JobItem.select(JobItem.id, JobItem.key, JobItem.state).where(
-        JobItem.job == job, JobItem.key.in_(list(keys))
-    )
-    return {row.key: row for row in found}
+    return {
+        row.of_id: (json.loads(zlib.decompress(row.content)), row.item)
+        for row in rows.where(Sidecar.of.in_(list(item_ids)))
+    }
 
 
 def count_by_state(job: Job) -> dict[str, list[int]]:
     """Number and bytes of the items of each state."""
     rows: Any = JobItem.select(JobItem.state, fn.COUNT(JobItem.id), fn.SUM(JobItem.size)).where(JobItem.job == job)
     return {state: [number, size or 0] for state, number, size in raw_rows(rows.group_by(JobItem.state))}
+
+
+def _item_rows(job: Job, destination: "Destination") -> Iterator[tuple[Any, ...]]:
+    """Rows as `JobItem.add` takes them, one for each object of the storage."""
+    prefix = _folder(job.params["prefix"])
+    key_filter = KeyFilter(job.params)
+    for stat in destination.list(prefix):
+        if not stat.size and stat.key.endswith("/"):
+            continue  # some programs store folders as empty objects
+        key = stat.key.encode(errors="replace").decode()
+        parts = key.removeprefix(prefix).split("/")
+        state, message = "pending", ""
+        if key != stat.key:
+            state, message = "failed", NAME_NOT_UTF8
+        elif len(parts) > 2 and parts[-3] == MANIFESTS_FOLDER and parts[-1] == "manifest.json":
+            # A manifest is recognised at any depth, as an import may begin above the folder of its export.
+            state, message = "manifest", IS_MANIFEST
+        elif reason := key_filter.exclusion_reason(key):
+            state, message = "unmatched", reason
+        yield job.id, None, key, stat.size, "", state, message, state == "failed", 0
+
+
+def _read_manifests(run: Run, destination: "Destination") -> list[dict[str, Any]]:
+    """Record what each manifest says of the objects; those that none of them lists are skipped."""
+    prefix = run.job.params["prefix"]
+    parts = prefix.split("/") if prefix else []
+    # The folder that the export wrote to is the prefix or lies above it.
+    for depth in range(len(parts), -1, -1):
+        base = _folder("/".join(parts[:depth]))
+        listed = (stat.key for stat in destination.list(f"{base}{MANIFESTS_FOLDER}/"))
+        names = deque((name for name in listed if name.endswith("/manifest.json")), MAX_MANIFESTS)
+        if names:
+            break
+    else:
+        place = f"at {prefix} or above it" if prefix else "in the storage"
+        raise BadValue(f"There is no manifest of Portico {place}. Import by headers or by path instead.")
+
+    signed = []
+    for number, name in enumerate(names):
+        run.write(message=f"Reading {name}.")
+        reader = ManifestReader(destination.read(name))
+        try:
+            _record_manifest(run, base, reader, number)
+        except BadValue as error:
+            message = f"{name}: {error.message} Choose a prefix without it, or import by headers."
+            raise BadValue(message) from error
+        signed.append({"name": name, "sha256": reader.digest, "signed": reader.is_ours})
+    rest = (JobItem.job == run.job) & (JobItem.state == "pending") & (JobItem.digest == "")
+    batched_writes.update(JobItem, rest, state="unmatched", message=NOT_IN_MANIFEST, check=run.check)
+    return signed
+
+
+def _record_manifest(run: Run, base: str, reader: ManifestReader, number: int) -> None:
+    """Record the entries of one manifest; `base` is the folder that its export wrote to."""
+    prefix = _folder(run.job.params["prefix"])
+    for page in batched(reader.entries(), ITEMS_PER_PAGE):
+        run.check()
+        disk_reserve.check()
+        exported_to = _folder(str(reader.head.get("prefix") or ""))
+        site = str(reader.head.get("site") or "another site")[:100]
+        by_key: dict[str, Entry] = {}
+        for entry in page:
+            entry["below"] = entry["key"].removeprefix(exported_to)
+            for name in ("key", "sidecar_of"):
+                if name in entry:
+                    entry[name] = base + str(entry[name]).removeprefix(exported_to)
+            if entry["key"].startswith(prefix):
+                by_key[entry["key"]] = {**entry, "site": site, "manifest": number}
+        with writing():
+            _record_entries(run.job, by_key)
+            run.write_within()
+
+
+def _record_entries(job: Job, by_key: dict[str, Entry]) -> None:
+    """Join some entries of a manifest, by their keys, with the items of their objects and sidecars."""
+    objects = {key: entry for key, entry in by_key.items() if "sidecar_of" not in entry}
+    known = _items_by_key(job, objects)
+    missing = ("failed", MISSING_OBJECT, True, 0)
+    JobItem.add(
+        (job.id, None, key.encode(errors="replace").decode(), entry["size"], entry["sha256"], *missing)
+        for key, entry in objects.items()
+        if key not in known
+    )
+    rows = _items_by_key(job, objects)  # with the missing ones: they may exist before the job is retried
+    waiting = {key: row for key, row in rows.items() if row.state in ("pending", "failed")}
+    for key, row in waiting.items():
+        JobItem.update(digest=objects[key]["sha256"][:64]).where(JobItem.id == row.id).execute()
+    Sidecar.delete().where(Sidecar.of.in_([row.id for row in waiting.values()])).execute()
+    if waiting:
+        contents = {key: zlib.compress(json.dumps(objects[key]).encode()) for key in waiting}
+        Sidecar.insert_many(
+            {"job": job.id, "of": row.id, "content": contents[key]} for key, row in waiting.items()
+        ).execute()
+
+    documents = {key: entry for key, entry in by_key.items() if "sidecar_of" in entry}
+    document_rows = _items_by_key(job, documents)
+    object_rows = _items_by_key(job, [entry["sidecar_of"] for entry in documents.values()])
+    for key, entry in documents.items():
+        document, of = document_rows.get(key), object_rows.get(entry["sidecar_of"])
+        if document is not None and of is not None:
+            columns = {"state": "sidecar", "digest": entry["sha256"][:64], "message": IS_SIDECAR}
+            Sidecar.update(item=document.id).where(Sidecar.of == of.id).execute()
+            JobItem.update(**columns).where(JobItem.id == document.id).execute()
+
+
+def _items_by_key(job: Job, keys: Iterable[str]) -> dict[str, JobItem]:
+    rows = JobItem.select(JobItem.id, JobItem.key, JobItem.state).where(JobItem.job == job, JobItem.key.in_(list(keys)))
+    return {row.key: row for row in rows}
+
+
+def _folder(prefix: str) -> str:
+    return f"{prefix}/" if prefix else ""

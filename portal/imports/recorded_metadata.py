@@ -1,4 +1,4 @@
-"""What a sidecar or a manifest records of an object, read back and checked: nothing of it is believed as it stands."""
+"""The metadata that a sidecar or a manifest records of an object, read back and validated field by field."""
 
 import json
 import re
@@ -16,13 +16,12 @@ from portal.exports.manifest_reader import Entry
 from portal.tree import files
 
 MAX_SIDECAR_BYTES = 1 << 20
-"""Bytes of a sidecar."""
 MAX_LABEL_LENGTH = 128
-"""Labels that follow from a header may be longer than those that people give."""
+"""Labels made from a header may be longer than those that people enter."""
 MAX_TEXT_LENGTH = 256
 MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w.+-]{0,99}/[A-Za-z0-9][\w.+-]{0,99}", re.ASCII)
 LEVELS = ("project", "subject", "session", "acquisition")
-INVALID_SIDECAR = "Its sidecar is no document of Portico, or says what cannot be."
+INVALID_SIDECAR = "Its sidecar is not a document of Portico, or has invalid values."
 Columns = dict[str, Any]
 
 
@@ -34,29 +33,48 @@ class Document:
     recorded: RecordedMetadata
     digest: str
     name: str = ""
-    """Empty where only the manifest tells of it."""
+    """Empty if only the manifest records it."""
     name_of_file: str = ""
-    """Of an older version that the manifest tells of: the name of its file, which its key is not."""
+    """Of an older version in the manifest: the name of its file, which its key does not end with."""
     containers: tuple[tuple[str, Columns], ...] = field(default=())
-    """Kind and columns of each container, from the subject down to the one that it lies in."""
+    """Kind and columns of each container, from the subject down to its own."""
 
 
 def from_sidecar(content: bytes, *, signed: bool) -> Document:
-    """`signed` by this site's manifest: only then are numbers of users and devices taken for those of here.
+    """Raises BadValue.
 
-    Raises BadValue.
+    Only if this site has `signed` the manifest are the numbers of users and devices taken as this site's own.
     """
     try:
-        told = json.loads(content)
-        if told.get("format") != sidecars.FORMAT:
+        document = json.loads(content)
+        if document.get("format") != sidecars.FORMAT:
             raise BadValue(INVALID_SIDECAR)
-        return _document(told, signed)
+        recorded = document["file"]
+        is_ours = signed and document["site"]["id"] == sidecars.site_id()
+        site = None if is_ours else _text(document["site"]["name"])
+        levels = LEVELS[1 : LEVELS.index(recorded["level"]) + 1]
+        media_type = _optional(recorded["mimetype"])
+        if media_type and not MEDIA_TYPE.fullmatch(media_type):  # it becomes a header of a download
+            raise BadValue(INVALID_SIDECAR)
+        return Document(
+            origin=_origin(recorded["origin"], site),
+            recorded=RecordedMetadata(
+                received=_moment(recorded["received"]),
+                modified=_moment(recorded["modified"]),
+                type=_optional(recorded["type"]),
+                mimetype=media_type,
+                version=_version(recorded.get("version")),
+            ),
+            digest=_text(recorded["sha256"]),
+            name=files.clean_name(recorded["name"]),
+            containers=tuple((level, _container(level, document[level], site)) for level in levels),
+        )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, NotDicom) as error:
         raise BadValue(INVALID_SIDECAR) from error
 
 
 def from_manifest_entry(entry: Entry, *, signed: bool) -> Document | None:
-    """By the entry of a manifest that this site has `signed`, or not; None where it tells nothing. Raises BadValue."""
+    """As `from_sidecar`, for an entry of a manifest; None if it records no origin. Raises BadValue."""
     if "origin" not in entry:
         return None
     try:
@@ -68,58 +86,41 @@ def from_manifest_entry(entry: Entry, *, signed: bool) -> Document | None:
             name_of_file=files.clean_name(entry["name"]) if entry.get("name") else "",
         )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        raise BadValue("Its entry in the manifest says what cannot be.") from error
+        raise BadValue("Its entry in the manifest has invalid values.") from error
 
 
-def _document(told: Mapping[str, Any], signed: bool) -> Document:
-    of_file = told["file"]
-    is_ours = signed and told["site"]["id"] == sidecars.site_id()
-    site = None if is_ours else _text(told["site"]["name"])
-    depth = LEVELS.index(of_file["level"])
-    return Document(
-        origin=_origin(of_file["origin"], site),
-        recorded=RecordedMetadata(
-            received=_moment(of_file["received"]),
-            modified=_moment(of_file["modified"]),
-            type=_optional(of_file["type"]),
-            mimetype=_media_type(of_file["mimetype"]),
-            version=_version(of_file.get("version")),
-        ),
-        digest=_text(of_file["sha256"]),
-        name=files.clean_name(of_file["name"]),
-        containers=tuple((level, _container(level, told[level], site)) for level in LEVELS[1 : depth + 1]),
-    )
-
-
-def _container(level: str, told: Mapping[str, Any], site: str | None) -> Columns:
+def _container(level: str, recorded: Mapping[str, Any], site: str | None) -> Columns:
+    label = _text(recorded["label"])
+    if not label.strip() or len(label) > MAX_LABEL_LENGTH or not label.isprintable() or "/" in label:
+        raise BadValue(INVALID_SIDECAR)
     columns: Columns = {
-        "label": _label(told["label"]),
-        **_origin(told["origin"], site).fields,
-        "created": _moment(told["received"]),
-        "modified": _moment(told["modified"]),
+        "label": label,
+        **_origin(recorded["origin"], site).fields,
+        "created": _moment(recorded["received"]),
+        "modified": _moment(recorded["modified"]),
     }
     if level == "subject":
-        return columns | {"patient_id": _text(told["patient_id"]), "issuer": _text(told["issuer"])}
-    uid, moment = told["uid"], told["timestamp"]
+        return columns | {"patient_id": _text(recorded["patient_id"]), "issuer": _text(recorded["issuer"])}
+    uid, moment = recorded["uid"], recorded["timestamp"]
     return columns | {
         "uid": uids.clean(uid, name="Its UID") if uid else None,
         "timestamp": _moment(moment) if moment else None,
     }
 
 
-def _origin(told: Mapping[str, Any], site: str | None) -> Origin:
-    """As it is recorded; of another site (not None) its number is told apart from the numbers here."""
-    kind, number, via = told["type"], _text(told["id"]), _text(told["via"])
+def _origin(recorded: Mapping[str, Any], site: str | None) -> Origin:
+    """The origin; from another `site` (not None) its number is marked as not one of this site's."""
+    kind, number, via = recorded["type"], _text(recorded["id"]), _text(recorded["via"])
     if kind not in get_args(ActorType):
         raise BadValue(INVALID_SIDECAR)
     if site is not None:
-        number = origins.foreign_id(number, site, _text(told.get("name", "")))
+        number = origins.foreign_id(number, site, _text(recorded.get("name", "")))
     return Origin(type=kind, id=number, via=via)
 
 
 def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None or not 1 < moment.year < 9999:  # these are years in every time zone
+    if moment.tzinfo is None or not 1 < moment.year < 9999:  # valid years in every time zone
         raise BadValue(INVALID_SIDECAR)
     return moment.astimezone(UTC)
 
@@ -135,24 +136,9 @@ def _version(value: Any) -> int | None:
 def _text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > MAX_TEXT_LENGTH or "\0" in value:
         raise BadValue(INVALID_SIDECAR)
-    value.encode()  # raises ValueError for half a character
+    value.encode()  # raises ValueError for a lone surrogate
     return value
 
 
 def _optional(value: Any) -> str | None:
     return None if value is None else _text(value)
-
-
-def _media_type(value: Any) -> str | None:
-    """It becomes a header of a download."""
-    told = _optional(value)
-    if told and not MEDIA_TYPE.fullmatch(told):
-        raise BadValue(INVALID_SIDECAR)
-    return told
-
-
-def _label(value: Any) -> str:
-    label = _text(value)
-    if not label.strip() or len(label) > MAX_LABEL_LENGTH or not label.isprintable() or "/" in label:
-        raise BadValue(INVALID_SIDECAR)
-    return label

@@ -1,10 +1,9 @@
-"""What somebody wants imported, checked: from where, which objects, into what; kept as a job's parameters."""
+"""What somebody wants imported, checked and turned into a job's parameters: storage, objects, project."""
 
 import fnmatch
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from portal.errors import BadValue
@@ -21,7 +20,7 @@ MAX_PREFIX_BYTES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class ImportRequest:
-    """What is to be imported. Each is as it was written in a form or on a command line."""
+    """What is to be imported, as it was written in a form or on a command line."""
 
     of: str
     """The storage's label."""
@@ -29,7 +28,7 @@ class ImportRequest:
     """GROUP/PROJECT."""
     prefix: str = ""
     by: str = "headers"
-    """What says where an object belongs: its DICOM header, our own manifest with its sidecars, or its path."""
+    """What decides where an object belongs: its DICOM header, our own manifest with its sidecars, or its path."""
     path: str = ""
     include: Sequence[str] = ()
     """Patterns such as `*.dcm`, of a name or of a whole path; without any, everything."""
@@ -38,70 +37,71 @@ class ImportRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedRequest:
+    """The parameters of an import job, and its title."""
+
     params: dict[str, Any]
     what: str
 
 
-def check(wanted: ImportRequest) -> CheckedRequest:
+def check(requested: ImportRequest) -> CheckedRequest:
     """Raises Missing, NotAllowed or BadValue, with the field of the form."""
-    storage = storages.get(wanted.of)
-    project = projects.get_by_path(wanted.to)
+    storage = storages.get(requested.of)
+    project = projects.get_by_path(requested.to)
     group, label = project.group.code, project.label
     storages.require_import(storage, group, label)
-    if wanted.by not in PLACEMENT_SOURCES:
-        raise BadValue(f"{wanted.by[:40]!r} is none of: {', '.join(PLACEMENT_SOURCES)}.", field="by")
-    if wanted.path.strip() and wanted.by != "path":
-        raise BadValue("A path is only read where the path says where objects belong.", field="path")
+    if requested.by not in PLACEMENT_SOURCES:
+        raise BadValue(f"{requested.by[:40]!r} is not one of: {', '.join(PLACEMENT_SOURCES)}.", field="by")
+    if requested.path.strip() and requested.by != "path":
+        raise BadValue("A path template goes with placement by path only. Leave it empty.", field="path")
+
+    prefix = requested.prefix.strip().rstrip("/")
+    parts = prefix.split("/") if prefix else []
+    if not object_keys.FORBIDDEN_SEGMENTS.isdisjoint(parts) or "\0" in prefix:
+        message = "The prefix must not begin with a slash or have an empty part, . or ..; write it like a/b."
+        raise BadValue(message, field="prefix")
+    if len(prefix.encode(errors="replace")) > MAX_PREFIX_BYTES or not prefix.isprintable():
+        message = f"The prefix has more than {MAX_PREFIX_BYTES:,} bytes or an invisible character."
+        raise BadValue(message, field="prefix")
+
     params = {
         "storage": storage.id,
         "of": storage.label,
         "project": project.id,
         "path": f"{group}/{label}",
-        "prefix": _prefix(wanted.prefix),
-        "by": wanted.by,
-        "template": str(path_template.parse(wanted.path)) if wanted.by == "path" else "",
-        "include": _patterns(wanted.include, "include"),
-        "exclude": _patterns(wanted.exclude, "exclude"),
+        "prefix": prefix,
+        "by": requested.by,
+        "template": str(path_template.parse(requested.path)) if requested.by == "path" else "",
+        "include": _patterns(requested.include, "include"),
+        "exclude": _patterns(requested.exclude, "exclude"),
     }
-    beginning = f"/{params['prefix']}" if params["prefix"] else ""
-    return CheckedRequest(params=params, what=f"{storage.label}{beginning} to {params['path']}"[:300])
+    folder = f"/{prefix}" if prefix else ""
+    return CheckedRequest(params=params, what=f"{storage.label}{folder} to {params['path']}"[:300])
 
 
-def exclusion_reason(params: Mapping[str, Any], key: str) -> str:
-    """Why an object is not wanted; empty where it is."""
-    path = key.removeprefix(f"{params['prefix']}/")
-    if params["include"] and not any(_matches(pattern, path) for pattern in params["include"]):
-        return "No pattern includes it."
-    found = next((pattern for pattern in params["exclude"] if _matches(pattern, path)), None)
-    return f"Left out by {found}" if found else ""
+class KeyFilter:
+    """Which keys below the prefix an import takes; its patterns are compiled once for a whole listing."""
 
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self._folder = f"{params['prefix']}/"
+        self._include, self._exclude = (
+            {pattern: re.compile(fnmatch.translate(pattern), re.IGNORECASE) for pattern in params[name]}
+            for name in ("include", "exclude")
+        )
 
-def _matches(pattern: str, path: str) -> bool:
-    compiled = _compiled(pattern)
-    return bool(compiled.match(path) or compiled.match(path.rpartition("/")[2]))
-
-
-@lru_cache(maxsize=2 * MAX_PATTERNS)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(fnmatch.translate(pattern), re.IGNORECASE)
+    def exclusion_reason(self, key: str) -> str:
+        """Why an object is not imported; empty if it is."""
+        path = key.removeprefix(self._folder)
+        texts = (path, path.rpartition("/")[2])
+        if self._include and not any(regex.match(text) for regex in self._include.values() for text in texts):
+            return "Not matched by any include pattern."
+        excluding = (pattern for pattern, regex in self._exclude.items() if any(map(regex.match, texts)))
+        pattern = next(excluding, None)
+        return f"Excluded by {pattern}" if pattern else ""
 
 
 def _patterns(given: Sequence[str], field: str) -> list[str]:
     patterns = [text.strip() for text in given if text.strip()]
     if len(patterns) > MAX_PATTERNS or any(len(text) > MAX_PATTERN_LENGTH for text in patterns):
-        message = f"There are at most {MAX_PATTERNS} patterns, each of at most {MAX_PATTERN_LENGTH} characters."
+        message = f"Enter at most {MAX_PATTERNS} patterns of at most {MAX_PATTERN_LENGTH} characters each."
         raise BadValue(message, field=field)
     return patterns
-
-
-def _prefix(text: str) -> str:
-    prefix = text.strip().rstrip("/")
-    parts = prefix.split("/") if prefix else []
-    if not object_keys.FORBIDDEN_SEGMENTS.isdisjoint(parts) or "\0" in prefix:
-        raise BadValue(
-            "The prefix begins with a slash, or has an empty part, . or ..; write it like a/b.", field="prefix"
-        )
-    if len(prefix.encode(errors="replace")) > MAX_PREFIX_BYTES or not prefix.isprintable():
-        message = f"The prefix has more than {MAX_PREFIX_BYTES:,} bytes, or a character that cannot be seen."
-        raise BadValue(message, field="prefix")
-    return prefix

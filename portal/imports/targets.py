@@ -1,4 +1,4 @@
-"""The containers of what is imported, found or made: by labels of a path, or by what a sidecar records."""
+"""The containers of imported objects, found or created: by the labels of a path, or by what a sidecar records."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,12 +19,12 @@ _LEVELS: dict[str, tuple[Any, str]] = {
 
 
 def from_labels(labels: Sequence[str], origin: Origin) -> tuple[tuple[str, Columns], ...]:
-    """Containers as `make` takes them, of which only the labels are known."""
+    """Containers as `find_or_create` takes them, of which only the labels are known."""
     return tuple((level, {"label": label, **origin.fields}) for level, label in zip(_LEVELS, labels, strict=False))
 
 
 def find(project_id: int, containers: Sequence[tuple[str, Columns]]) -> ContainerRef | None:
-    """The container at the end of these; None if it, or one above it, is not there yet."""
+    """The last of these containers, each in the one before; None if any does not exist yet."""
     place: ContainerRef = ("project", project_id)
     for level, columns in containers:
         found = _found(level, place[1], columns)
@@ -35,7 +35,7 @@ def find(project_id: int, containers: Sequence[tuple[str, Columns]]) -> Containe
 
 
 def find_or_create(project_id: int, containers: Sequence[tuple[str, Columns]]) -> ContainerRef:
-    """The same; those that are not there are made."""
+    """As `find`, but creates the containers that do not exist."""
     found = find(project_id, containers)
     if found is not None:
         return found
@@ -51,7 +51,7 @@ def find_or_create(project_id: int, containers: Sequence[tuple[str, Columns]]) -
 
 
 def _found(level: str, above_id: int, columns: Columns) -> int | None:
-    """By its UID or PatientID where it has one, which is in use in the trash too; else by its label."""
+    """By its UID or PatientID if it has one, which counts as used even in the trash; otherwise by its label."""
     table, above = _LEVELS[level]
     inside = getattr(table, above) == above_id
     if columns.get("patient_id"):

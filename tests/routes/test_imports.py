@@ -51,7 +51,7 @@ def test_an_import_begins_on_the_page_of_its_storage_and_is_tried_and_started(vi
     [job] = imports.list_all()
     work(job.id)
     page = text_of(visitor.get(f"/jobs/{job.id}").text)
-    assert "2 objects: 1 new, 1 refused. notes.txt" in page
+    assert "2 objects: 1 new, 1 failed. notes.txt" in page
     assert "Project neuro/trial From inbox Placed by DICOM headers" in page
     assert File.get().origin_via == f"import {job.id} from inbox"
     assert "from inbox, import" in text_of(visitor.get("/imports/").text)
@@ -75,7 +75,7 @@ def test_an_import_that_ends_with_a_conflict_leads_to_it(visitor: Visitor, inbox
     [
         ({"of": "nothing"}, "There is no storage"),
         ({"to": "neuro/none"}, "There is no project"),
-        ({"prefix": "/abs"}, "The prefix begins with a slash"),
+        ({"prefix": "/abs"}, "The prefix must not begin with a slash"),
         ({"by": "path", "path": "{file}/{subject}"}, "The path ends with"),
     ],
 )
