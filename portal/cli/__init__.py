@@ -1,4 +1,4 @@
-"""The `portal` command (design.md §8: names, options, keys and exit codes are fixed)."""
+"""The `portal` command. Scripts rely on its names, options, JSON keys and exit codes: they are never changed."""
 
 import os
 import sys
@@ -43,7 +43,7 @@ COMMAND_MODULES = {
 
 
 class LazyCommands(click.Group):
-    """The commands, each loaded when it is used: a script calls many, and waits for each."""
+    """The commands; each module is imported when its command is used, as scripts run many and wait for each."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
         return list(COMMAND_MODULES)
@@ -52,8 +52,8 @@ class LazyCommands(click.Group):
         if cmd_name not in COMMAND_MODULES:
             return None
         module = import_module(f"portal.cli.{COMMAND_MODULES[cmd_name]}")
-        found: click.Command = next(command for command in module.commands if command.name == cmd_name)
-        return found
+        command: click.Command = next(command for command in module.commands if command.name == cmd_name)
+        return command
 
 
 @click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -61,13 +61,13 @@ class LazyCommands(click.Group):
 def portal() -> None:
     """Portico: the interfaces portal of an imaging site.
 
-    Exit codes: 0 done, 1 refused or failed (one line on stderr says why and what to do), 2 usage.
+    Exit codes: 0 success, 1 refused or failed (stderr has one line with the reason and what to do), 2 usage error.
     """
 
 
 def main() -> None:
-    """The entry point of the installed command. What it makes is for this account alone."""
-    os.umask(0o077)
+    """The entry point of the installed command."""
+    os.umask(0o077)  # the files that it creates are for this account alone
     sys.exit(run(sys.argv[1:]))
 
 
@@ -79,7 +79,7 @@ def run(arguments: list[str]) -> int:
     try:
         return _invoke(arguments)
     except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter would complain again while it flushes.
+        # The reader of our output has gone; without this the interpreter would fail again when it flushes.
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115 (open until the process ends)
         return FAILED
     except Exception as error:
@@ -96,17 +96,13 @@ def _invoke(arguments: list[str]) -> int:
             argument.encode()
         return portal.main(arguments, prog_name="portal", standalone_mode=False) or DONE
     except UnicodeEncodeError:
-        print_error("An argument is no UTF-8 text.")
+        print_error("An argument is not UTF-8 text.")
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
     except click.UsageError as error:
-        print_error(_usage(error))
+        command = error.ctx.command_path if error.ctx else "portal"
+        message = " ".join(error.format_message().split())
+        print_error(f"{message.rstrip('.')}. See: {command} --help")
     except click.Abort:
         return INTERRUPTED
     return USAGE
-
-
-def _usage(error: click.UsageError) -> str:
-    where = error.ctx.command_path if error.ctx else "portal"
-    message = " ".join(error.format_message().split())
-    return f"{message.rstrip('.')}. See: {where} --help"

@@ -1,4 +1,4 @@
-"""`portal reindex`, `portal unpack`, `portal archive`: the archive without the rows, us, or its bucket."""
+"""`portal reindex`, `portal unpack` and `portal archive`: work on the archive itself."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import click
 
 from portal import runtime
 from portal.access.actors import operator
-from portal.cli.context import on_site
+from portal.cli.context import ROW_ID, on_site
 from portal.cli.paging import all_rows
 from portal.cli.printing import Answer
 from portal.errors import BadSetting, Busy
@@ -17,19 +17,19 @@ from portal.processes import startup
 @click.command("reindex")
 @on_site
 def reindex_() -> Answer:
-    """Make Study, Series and Instance anew from the archive's records."""
+    """Rebuild the index of studies, series and instances from the archive's records."""
     report = reindex.run()
     view = report.view()
     message = (
-        f"{report.indexed} objects indexed; {report.recovered} records had no row; "
-        f"{len(report.damaged)} places damaged; {len(report.not_restored)} files not restored."
+        f"{report.indexed} objects indexed; {report.recovered} records recovered that had no row; "
+        f"{len(report.damaged)} damaged places; {len(report.not_restored)} files not restored."
     )
     if report.purged:
         files = "1 file was" if len(report.purged) == 1 else f"{len(report.purged):,} files were"
-        message += f" {files} purged before this database was put back, and left the lists; see --json."
-    failure = "" if not report.damaged else f"{len(report.damaged)} places of the archive are damaged; see --json."
+        message += f" {files} purged before this database was restored, and removed from the lists; see --json."
+    failure = "" if not report.damaged else f"{len(report.damaged)} places in the archive are damaged; see --json."
     if report.missing:
-        more = "" if len(report.missing) == 1 else f" So it is with {len(report.missing):,} segments; see --json."
+        more = "" if len(report.missing) == 1 else f" {len(report.missing):,} segments are affected; see --json."
         failure = f"{report.missing[0]['message']}{more}"
     return Answer(view=view, message=message, failure=failure)
 
@@ -38,36 +38,38 @@ def reindex_() -> Answer:
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @on_site
 def unpack_(folder: Path) -> Answer:
-    """Write every file that the archive holds as a plain file under DIR."""
+    """Write every file of the archive as a plain file under DIR."""
     report = unpack.run(folder)
-    message = f"{report.written} files written, {report.present} were there already, {len(report.failed)} failed."
+    message = f"{report.written} files written, {report.present} already there, {len(report.failed)} failed."
     failure = "" if not report.failed else f"{len(report.failed)} files were not written: {report.failed[0]['message']}"
     return Answer(view=report.view(), report=message, failure=failure)
 
 
 @click.group("archive")
 def archive() -> None:
-    """The archive itself: what cannot be indexed, and what lies in a bucket."""
+    """The archive: records that cannot be indexed, and segments in a bucket."""
 
 
 @archive.command("fetch")
 @on_site
 def fetch_() -> Answer:
-    """Copy every segment that lies in the bucket alone to the data folder, so that PORTAL_ARCHIVE can be unset."""
+    """Copy every segment that is only in the bucket to the data folder, so that PORTAL_ARCHIVE can be unset."""
     bucket = runtime.bucket()
     if bucket is None:
-        raise BadSetting("PORTAL_ARCHIVE is not set, so nobody knows which bucket. Set it, then fetch.")
+        raise BadSetting("PORTAL_ARCHIVE is not set, so the bucket is unknown. Set it, then fetch.")
     if startup.holder(runtime.current()):
-        raise Busy("Portico runs, and would drop the copies again. Stop it first.")
+        raise Busy("Portico is running and would remove the copies again. Stop it first.")
     with startup.lock(runtime.current(), "portal archive fetch"):  # two at once would write the same files
         number = segment_copies.fetch_all(bucket)
-    return Answer(view={"fetched": number}, message=f"{number:,} segments fetched; the whole archive is here.")
+    return Answer(
+        view={"fetched": number}, message=f"{number:,} segments fetched; the data folder has the whole archive."
+    )
 
 
 @archive.command("quarantined")
 @on_site
 def quarantined_() -> Answer:
-    """List the records that were received and cannot be indexed, the last found first."""
+    """List the received records that cannot be indexed, newest first."""
     return Answer(
         view=[quarantine.view(row) for row in all_rows(quarantine.list_all)],
         columns=("id", "project", "name", "bytes", "received", "reason"),
@@ -76,7 +78,7 @@ def quarantined_() -> Answer:
 
 
 @archive.command("save")
-@click.argument("record_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
+@click.argument("record_id", metavar="ID", type=ROW_ID)
 @click.argument("target", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 @on_site
 def save_(record_id: int, target: Path) -> Answer:

@@ -1,34 +1,32 @@
-"""`portal conflict`: objects that we hold until an admin decides."""
+"""`portal conflict`: objects that are held until an admin decides."""
 
 import click
 
 from portal.access.actors import operator
-from portal.cli.context import on_site
+from portal.cli.context import ROW_ID, on_site
 from portal.cli.paging import all_rows
 from portal.cli.printing import Answer
 from portal.ingest import conflicts
 
-ID = click.IntRange(1, 2**63 - 1)
-
 
 @click.group("conflict")
 def conflict() -> None:
-    """Objects that contradict what is here already: held, and shown to no peer."""
+    """Objects that contradict one that is already here: held, and not shown to peers."""
 
 
 @conflict.command("list")
 @on_site
 def list_() -> Answer:
-    """List the conflicts that are open."""
+    """List the open conflicts."""
     return Answer(
         view=[conflicts.view(row) for row in all_rows(conflicts.list_newest)],
         columns=("id", "project", "kind", "sop_instance_uid", "message"),
-        empty="No conflict is open.",
+        empty="No open conflicts.",
     )
 
 
 @conflict.command("show")
-@click.argument("conflict_id", metavar="ID", type=ID)
+@click.argument("conflict_id", metavar="ID", type=ROW_ID)
 @on_site
 def show(conflict_id: int) -> Answer:
     """Show one conflict."""
@@ -36,11 +34,11 @@ def show(conflict_id: int) -> Answer:
 
 
 @conflict.command("resolve")
-@click.argument("conflict_id", metavar="ID", type=ID)
+@click.argument("conflict_id", metavar="ID", type=ROW_ID)
 @click.argument("choice", type=click.Choice(("keep", "replace", "separate")))
 @on_site
 def resolve(conflict_id: int, choice: str) -> Answer:
-    """Decide: keep what is here, replace it by what was held, or separate the two. No bytes are deleted."""
+    """Keep the object that is here, replace it by the held one, or separate the two. No bytes are deleted."""
     conflicts.resolve(conflict_id, choice, actor=operator())
     row = conflicts.get(conflict_id)
     return Answer(view=conflicts.view(row), message=f"Conflict {conflict_id} resolved: {choice}.")

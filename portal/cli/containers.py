@@ -1,4 +1,4 @@
-"""`portal group` and `portal project`: the two upper levels of the tree."""
+"""`portal group` and `portal project`: the two top levels of the tree."""
 
 from typing import Any
 
@@ -19,22 +19,22 @@ def group() -> None:
 
 @group.command("add")
 @click.argument("code", metavar="ID")
-@click.option("--label", help="What people call it. Default: its ID.")
+@click.option("--label", help="The displayed name. Default: the ID.")
 @on_site
 def add_group(code: str, label: str | None) -> Answer:
-    """Add a group."""
+    """Create a group."""
     added = groups.add(code, code if label is None else label, actor=operator())
-    return Answer(view={"id": added.code, "label": added.label}, message=f"Group {added.code} added.")
+    return Answer(view={"id": added.code, "label": added.label}, message=f"Group {added.code} created.")
 
 
 @group.command("list")
 @on_site
 def list_groups() -> Answer:
-    """List the groups, by ID."""
+    """List the groups by ID."""
     rows = groups.list_all(actor=operator()).rows
     return Answer(
         view=[{"id": row.code, "label": row.label, "created": row.created} for row in rows],
-        empty="No group yet. Add one with: portal group add ID",
+        empty="No groups yet. Create one with: portal group add ID",
     )
 
 
@@ -45,25 +45,28 @@ def project() -> None:
 
 @project.command("add")
 @click.argument("path", metavar="GROUP/PROJECT")
-@click.option("--ae-title", metavar="AET", help="The project's own AE title, by which peers call it.")
+@click.option("--ae-title", metavar="AET", help="The project's own AE title, which peers use as called AE title.")
 @on_site
 def add_project(path: str, ae_title: str | None) -> Answer:
-    """Add a project to a group that exists."""
+    """Create a project in an existing group."""
     added = projects.add(path, ae_title, actor=operator())
-    return Answer(view=_view(added), message=f"Project {added.group.code}/{added.label} added.")
+    return Answer(view=_view(added), message=f"Project {added.group.code}/{added.label} created.")
 
 
 @project.command("list")
 @on_site
 def list_projects() -> Answer:
-    """List the projects, with how much each holds as it was counted last."""
+    """List the projects with their sizes at the last count."""
     rows = containers.list_all("project", rights.scope(operator())).rows
-    amounts = container_sizes.for_containers("project", [row.id for row in rows])
-    views = [{**_view(row), **_amount(amounts.get(row.id, container_sizes.EMPTY))} for row in rows]
+    sizes = container_sizes.for_containers("project", [row.id for row in rows])
+    views = []
+    for row in rows:
+        held = sizes.get(row.id, container_sizes.EMPTY)
+        views.append({**_view(row), "files": held.files, "bytes": held.size})
     return Answer(
         view=views,
         columns=("group", "label", "ae_title", "files", "bytes"),
-        empty="No project yet. Add one with: portal project add GROUP/PROJECT",
+        empty="No projects yet. Create one with: portal project add GROUP/PROJECT",
     )
 
 
@@ -74,10 +77,6 @@ def _view(row: Project) -> dict[str, Any]:
         "label": row.label,
         "ae_title": row.ae_title,
     }
-
-
-def _amount(held: container_sizes.ContainerSize) -> dict[str, int]:
-    return {"files": held.files, "bytes": held.size}
 
 
 commands = (group, project)

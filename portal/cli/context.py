@@ -1,4 +1,4 @@
-"""The door between the command line and the domain: which site, what is printed, how errors end."""
+"""What all commands share: the site and its options, the printed answer, the messages of errors."""
 
 import functools
 import os
@@ -15,10 +15,11 @@ from portal.errors import Missing, PortalError
 from portal.processes import lost_database
 
 Command = Callable[..., Answer]
+ROW_ID = click.IntRange(1, 2**63 - 1)
 
 
 class NotAvailable(PortalError):
-    """A part of the fixed command line that this release does not have."""
+    """A documented command or option that this release does not have."""
 
 
 def data_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,17 +28,17 @@ def data_option(function: Callable[..., Any]) -> Callable[..., Any]:
         "--data",
         metavar="DIR",
         callback=_folder,
-        help="The site's data folder. Default: $PORTAL_DATA, else ./data",
+        help="The site's data folder. Default: $PORTAL_DATA or ./data",
     )(function)
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--json`, as every command that prints a thing takes it."""
+    """`--json`, as every command takes it that prints an answer."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON value and nothing else.")(function)
 
 
 def on_site(function: Command) -> Callable[..., int]:
-    """A command on an existing site: bound, with a database connection, its answer printed."""
+    """Run a command on an existing site, with a database connection, and print its answer."""
 
     @data_option
     @json_option
@@ -54,28 +55,30 @@ def on_site(function: Command) -> Callable[..., int]:
 
 
 def require_site(chosen: settings.Settings) -> None:
-    """Raise Missing unless there is a site in the folder that this release can work with."""
+    """Raise Missing unless the folder has a site of this release."""
     require_database(chosen)
     runtime.start(chosen)
     if migrations.pending():
-        raise Missing(f"The site in {chosen.data} is of an older release. Run `portal migrate` first.")
+        raise Missing(f"The site in {chosen.data} is from an older release. Run `portal migrate` first.")
 
 
 def require_database(chosen: settings.Settings) -> None:
     """Raise Missing unless there is a database that this account may write.
 
-    A command never makes a site by itself: a mistyped `--data` is to be seen.
+    A command never creates a site, so that a mistyped `--data` is noticed.
     """
     models.bind(chosen.database)
     lost_database.require_present(chosen)
     if not chosen.database.is_file():
-        raise Missing(f"There is no site in {chosen.data}. Start one with `portal up`, or name its folder with --data.")
+        raise Missing(
+            f"There is no site in {chosen.data}. Create one with `portal up`, or give its folder with --data."
+        )
     if not os.access(chosen.database, os.W_OK):
         raise Missing(f"{chosen.database} cannot be written by this account. Run the command as the site's owner.")
 
 
 def message_for(error: Exception) -> str | None:
-    """What a person is told about an error that a command ended with; None for a defect of ours."""
+    """The message for an error that ended a command; None for a bug, which keeps its traceback."""
     if isinstance(error, PortalError):
         return error.message
     if isinstance(error, DatabaseError | OSError) and runtime.is_full(error):
@@ -83,7 +86,7 @@ def message_for(error: Exception) -> str | None:
     if isinstance(error, DatabaseError) and runtime.is_damaged(error):
         return f"The site's database is damaged ({error}). {lost_database.REMEDY}"
     if isinstance(error, DatabaseError) and not isinstance(error, IntegrityError):
-        return f"The site's database answers: {error}. Check the disk and the folder's owner, then try again."
+        return f"The site's database failed: {error}. Check the disk and the folder's owner, then try again."
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         return f"{error.filename or 'The system'}: {error.strerror or error}."
     return None
@@ -91,5 +94,5 @@ def message_for(error: Exception) -> str | None:
 
 def _folder(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Path | None:
     if value is not None and not value.strip():
-        raise click.BadParameter("name a folder.")
+        raise click.BadParameter("enter a folder.")
     return None if value is None else Path(value)

@@ -1,7 +1,6 @@
 """`portal device`: machines that use the REST interface, and their keys."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 import click
 
@@ -22,28 +21,32 @@ def device() -> None:
 
 @device.command("add")
 @click.argument("label")
-@click.option("--type", "device_type", metavar="TYPE", help="connector or importer; the device may tell it later.")
+@click.option("--type", "device_type", metavar="TYPE", help="connector or importer. The device may report it later.")
 @on_site
 def add(label: str, device_type: str | None) -> Answer:
-    """Add a device; it can do nothing before it has a key."""
+    """Add a device. It has no access until it has a key."""
     added = devices.add(label, device_type, actor=operator())
-    return Answer(view=_view(added), message=f"Device {added.label} added. Next: portal device key")
+    return Answer(view=devices.view(added), message=f"Device {added.label} added. Next: portal device key")
 
 
 @device.command("key")
 @click.argument("label")
 @click.option("--name", required=True, help="What the key is for.")
-@click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help="When it stops working.")
-@click.option("--days", type=click.IntRange(-(10**6), 10**6), metavar="N", help="In how many days. Default: 365.")
+@click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help="The expiry date.")
+@click.option("--days", type=click.IntRange(-(10**6), 10**6), metavar="N", help="Expire in N days. Default: 365.")
 @on_site
 def key(label: str, name: str, expires: datetime | None, days: int | None) -> Answer:
-    """Issue a key with site-admin level access; its secret is shown this once."""
+    """Create a key with site-admin access. The secret is shown only once."""
     if expires is not None and days is not None:
-        raise click.UsageError("Give --expires or --days, not both")
-    issued = api_keys.issue(devices.get(label), name=name, expires=_expiry(expires, days), actor=operator())
+        raise click.UsageError("Use --expires or --days, not both")
+    if expires is None:
+        expires = now() + timedelta(days=DEFAULT_DAYS if days is None else days)
+    else:
+        expires = timestamps.parse(f"{expires:%Y-%m-%d}", field="expiry date")
+    issued = api_keys.issue(devices.get(label), name=name, expires=expires, actor=operator())
     view = {"key_id": issued.key_id, "secret": issued.secret, "expires_at": issued.expires_at}
-    message = f"Key {issued.key_id} issued; it expires {issued.expires_at:%Y-%m-%d}."
-    return Answer(view=view, message=f"{message}\nSecret, shown this once: {issued.secret}")
+    message = f"Key {issued.key_id} created. It expires on {issued.expires_at:%Y-%m-%d}."
+    return Answer(view=view, message=f"{message}\nSecret (shown only once): {issued.secret}")
 
 
 @device.command("list")
@@ -51,9 +54,9 @@ def key(label: str, name: str, expires: datetime | None, days: int | None) -> An
 def list_() -> Answer:
     """List the devices."""
     return Answer(
-        view=[_view(row) for row in devices.list_all()],
+        view=[devices.view(row) for row in devices.list_all()],
         columns=("label", "type", "status", "last_seen", "last_address", "keys"),
-        empty="No device yet. Add one with: portal device add",
+        empty="No devices yet. Add one with: portal device add",
     )
 
 
@@ -61,9 +64,9 @@ def list_() -> Answer:
 @click.argument("label")
 @on_site
 def disable(label: str) -> Answer:
-    """Refuse all keys of a device, without revoking them."""
+    """Refuse all keys of a device without revoking them."""
     devices.disable(label, actor=operator())
-    return Answer(view=_view(devices.get(label)), message=f"Device {label} disabled; its keys are refused.")
+    return Answer(view=devices.view(devices.get(label)), message=f"Device {label} disabled. Its keys are refused.")
 
 
 @device.command("enable")
@@ -72,7 +75,7 @@ def disable(label: str) -> Answer:
 def enable(label: str) -> Answer:
     """Accept the keys of a device again."""
     devices.enable(label, actor=operator())
-    return Answer(view=_view(devices.get(label)), message=f"Device {label} enabled.")
+    return Answer(view=devices.view(devices.get(label)), message=f"Device {label} enabled.")
 
 
 @device.command("revoke")
@@ -80,20 +83,10 @@ def enable(label: str) -> Answer:
 @click.argument("key_id")
 @on_site
 def revoke(label: str, key_id: str) -> Answer:
-    """Revoke one key for good."""
-    found = devices.get(label)
-    api_keys.revoke(found, key_id, actor=operator())
-    return Answer(view=_view(found), message=f"Key {key_id} of {label} revoked.")
-
-
-def _expiry(expires: datetime | None, days: int | None) -> datetime:
-    if expires is not None:
-        return timestamps.parse(f"{expires:%Y-%m-%d}", field="expiry date")
-    return now() + timedelta(days=DEFAULT_DAYS if days is None else days)
-
-
-def _view(row: Any) -> dict[str, Any]:
-    return devices.view(row)
+    """Revoke a key permanently."""
+    row = devices.get(label)
+    api_keys.revoke(row, key_id, actor=operator())
+    return Answer(view=devices.view(row), message=f"Key {key_id} of {label} revoked.")
 
 
 commands = (device,)

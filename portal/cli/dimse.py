@@ -12,17 +12,17 @@ from portal.cli.printing import Answer
 
 @click.group("dimse")
 def dimse() -> None:
-    """The DIMSE service: on or off, its AE title, address and port."""
+    """The DIMSE service: enabled or not, its AE title, address and port."""
 
 
 @dimse.command("enable")
-@click.option("--ae-title", metavar="AET", help="The site's AE title. Default: what it was, at first PORTICO.")
-@click.option("--host", metavar="H", help="The address to listen on. Default: what it was, at first 0.0.0.0.")
-@click.option("--port", metavar="P", help="The port to listen on. Default: what it was, at first 11112.")
-@click.option("--tls-port", metavar="P", help="The port for TLS; not available yet.")
+@click.option("--ae-title", metavar="AET", help="The site's AE title. Default: unchanged; PORTICO on a new site.")
+@click.option("--host", metavar="H", help="The address to listen on. Default: unchanged; 0.0.0.0 on a new site.")
+@click.option("--port", metavar="P", help="The port to listen on. Default: unchanged; 11112 on a new site.")
+@click.option("--tls-port", metavar="P", help="The port for TLS. Not available yet.")
 @on_site
 def enable(tls_port: str | None, **options: str | None) -> Answer:
-    """Turn the service on, or change where it listens; the listener follows within seconds."""
+    """Enable the service or change its address. The listener follows within seconds."""
     if tls_port is not None:
         raise NotAvailable("Not available yet: --tls-port.")
     given = {f"dimse.{name}": value for name, value in options.items() if value is not None}
@@ -36,7 +36,7 @@ def enable(tls_port: str | None, **options: str | None) -> Answer:
 @dimse.command("disable")
 @on_site
 def disable() -> Answer:
-    """Turn the service off; the listener lets running associations end and closes its port."""
+    """Disable the service. Running associations may finish; the port is closed."""
     site_settings.change({"dimse.enabled": False}, actor=operator())
     return Answer(view=_view(), message="The DIMSE service is disabled.")
 

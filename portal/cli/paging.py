@@ -1,4 +1,4 @@
-"""Whole lists out of the domain's pages: a script wants every row."""
+"""Whole lists, read page by page: a script wants every row."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

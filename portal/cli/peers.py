@@ -1,4 +1,4 @@
-"""`portal peer` and `portal refused`: who may call us over DIMSE, and who was turned away."""
+"""`portal peer` and `portal refused`: registered DICOM peers, and refused callers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from portal.access.actors import operator
-from portal.cli.context import NotAvailable, on_site
+from portal.cli.context import ROW_ID, NotAvailable, on_site
 from portal.cli.printing import Answer
 from portal.cli.waiting import wait_for_job
 from portal.jobs import jobs
@@ -17,28 +17,42 @@ ECHO_TIMEOUT = 60
 
 @click.group("peer")
 def peer() -> None:
-    """DICOM systems that may call us, and that we call."""
+    """DICOM systems that call this site or are called by it."""
 
 
 def _options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What `add` and `edit` have in common."""
+    """The options that `add` and `edit` share."""
     for option in reversed(
         (
-            click.option("--host", metavar="H", help="Where we call it."),
-            click.option("--port", metavar="P", help="The port that we call."),
+            click.option("--host", metavar="H", help="The host name or address of the peer."),
+            click.option("--port", metavar="P", help="The port of the peer."),
             click.option(
-                "--address", "addresses", multiple=True, metavar="CIDR", help="Where it may call from; repeat."
+                "--address",
+                "addresses",
+                multiple=True,
+                metavar="CIDR",
+                help="An address that it may call from; repeatable.",
             ),
-            click.option("--allow", metavar="LIST", help="Some of echo,store,find,move,get,commit. Default: echo."),
             click.option(
-                "--project", "projects", multiple=True, metavar="GROUP/PROJECT[:ro|rw]", help="May see; repeat."
+                "--allow", metavar="LIST", help="Allowed services: echo,store,find,move,get,commit. Default: echo."
             ),
-            click.option("--all-projects", is_flag=True, help="May see every project."),
-            click.option("--store-to", metavar="GROUP/PROJECT", help="Where its studies go."),
             click.option(
-                "--move-to", "moves_to", multiple=True, metavar="LABEL", help="A move destination, or any; repeat."
+                "--project",
+                "projects",
+                multiple=True,
+                metavar="GROUP/PROJECT[:ro|rw]",
+                help="A project that it may access; repeatable.",
             ),
-            click.option("--our-ae-title", metavar="AET", help="What we call ourselves towards it."),
+            click.option("--all-projects", is_flag=True, help="It may access every project."),
+            click.option("--store-to", metavar="GROUP/PROJECT", help="Default project for incoming studies."),
+            click.option(
+                "--move-to",
+                "moves_to",
+                multiple=True,
+                metavar="LABEL",
+                help="An allowed C-MOVE destination, or any; repeatable.",
+            ),
+            click.option("--our-ae-title", metavar="AET", help="The calling AE title used with this peer."),
             click.option("--tls", is_flag=True, help="Not available yet."),
         )
     ):
@@ -52,7 +66,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
 @_options
 @on_site
 def add(label: str, **options: Any) -> Answer:
-    """Register a peer; without more, it may echo and sees no project."""
+    """Register a peer. By default it may echo and has no access to projects."""
     added = peers.register(label, **_given(options), actor=operator())
     return Answer(view=peers.view(added), message=f"Peer {added.label} registered.")
 
@@ -63,10 +77,10 @@ def add(label: str, **options: Any) -> Answer:
 @_options
 @on_site
 def edit(label: str, **options: Any) -> Answer:
-    """Change what is given, and leave the rest; the next association sees it."""
+    """Change the given options. Applies from the next association."""
     changes = _given(options)
     if not changes:
-        raise click.UsageError("Nothing to change was given")
+        raise click.UsageError("Give at least one option to change")
     return Answer(view=peers.view(peers.edit(label, **changes, actor=operator())), message=f"Peer {label} changed.")
 
 
@@ -77,7 +91,7 @@ def list_() -> Answer:
     return Answer(
         view=[peers.view(row) for row in peers.list_all()],
         columns=("label", "ae_title", "host", "port", "services", "enabled", "state", "last_seen"),
-        empty="No peer yet. Register one with: portal peer add",
+        empty="No peers yet. Register one with: portal peer add",
     )
 
 
@@ -105,7 +119,7 @@ def disable(label: str) -> Answer:
     """Reject a peer's next associations."""
     peers.disable(label, actor=operator())
     return Answer(
-        view=peers.view(peers.get(label)), message=f"Peer {label} disabled; its next association is rejected."
+        view=peers.view(peers.get(label)), message=f"Peer {label} disabled. Its next association is rejected."
     )
 
 
@@ -113,7 +127,7 @@ def disable(label: str) -> Answer:
 @click.argument("label")
 @on_site
 def remove(label: str) -> Answer:
-    """Remove a peer and its grants; what it sent stays."""
+    """Remove a peer and its grants. The objects that it sent remain."""
     view = peers.view(peers.get(label))
     peers.remove(label, actor=operator())
     return Answer(view=view, message=f"Peer {label} removed.")
@@ -123,32 +137,32 @@ def remove(label: str) -> Answer:
 @click.argument("label")
 @on_site
 def echo(label: str) -> Answer:
-    """Call a peer with C-ECHO and wait for the outcome."""
+    """Send a C-ECHO to a peer and wait for the result."""
     job = wait_for_job(peers.request_echo(label, actor=operator()), patience=ECHO_TIMEOUT)
     return Answer(view=jobs.view(job), message=job.message, failure="" if job.state == "done" else job.message)
 
 
 @click.group("refused")
 def refused() -> None:
-    """Callers that were turned away."""
+    """Refused callers."""
 
 
 @refused.command("list")
 @on_site
 def list_refused() -> Answer:
-    """List the refused callers, the latest first."""
+    """List the refused callers, newest first."""
     return Answer(
         view=[refused_callers.view(row) for row in refused_callers.list_all()],
         columns=("id", "calling", "called", "address", "count", "last", "decision", "message"),
-        empty="Nobody was refused.",
+        empty="No refused callers.",
     )
 
 
 @refused.command("ignore")
-@click.argument("caller_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
+@click.argument("caller_id", metavar="ID", type=ROW_ID)
 @on_site
 def ignore(caller_id: int) -> Answer:
-    """Leave a refused caller out of the alerts."""
+    """Hide a refused caller from the alerts."""
     ignored = refused_callers.ignore(caller_id, actor=operator())
     return Answer(
         view=refused_callers.view(ignored), message=f"Caller {ignored.calling} from {ignored.address} ignored."
@@ -156,7 +170,7 @@ def ignore(caller_id: int) -> Answer:
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given, in the domain's form."""
+    """The given options as `peers.register` and `peers.edit` take them."""
     if options.pop("tls"):
         raise NotAvailable("Not available yet: --tls.")
     allow = options.pop("allow")
@@ -164,14 +178,11 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     if allow is not None:
         given["services"] = tuple(part.strip() for part in allow.split(",") if part.strip())
     if "projects" in given:
-        given["projects"] = tuple(_grant(text) for text in given["projects"])
+        # GROUP/PROJECT:rw, or without a role for read-only. The name of a project may contain colons.
+        parts = ((text, *text.rpartition(":")) for text in given["projects"])
+        grants = ((project, role) if role in ("ro", "rw") else (text, "ro") for text, project, _colon, role in parts)
+        given["projects"] = tuple(grants)
     return given
-
-
-def _grant(text: str) -> tuple[str, str]:
-    """`GROUP/PROJECT:rw` as project and role; without a role, read-only. A project may have colons in its name."""
-    project, _colon, role = text.rpartition(":")
-    return (project, role) if role in ("ro", "rw") else (text, "ro")
 
 
 commands = (peer, refused)

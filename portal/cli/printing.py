@@ -1,4 +1,4 @@
-"""How a command's answer is printed: one JSON value, or lines for a person."""
+"""The printed answer of a command: one JSON value, or text for a person."""
 
 import json
 import sys
@@ -11,28 +11,28 @@ from portal.quantities import size
 
 View = Mapping[str, Any]
 BYTE_FIELDS = ("bytes", "bytes_done", "size", "rate")
-"""Fields that count bytes: a person reads 1.4 MB, `--json` has the number."""
+"""Fields that count bytes: printed as 1.4 MB, and as a number with `--json`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a command has to say: the view for `--json`, and what a person reads instead."""
+    """The result of a command: the view for `--json`, and the text for a person."""
 
     view: View | Sequence[View]
     message: str = ""
-    """Printed in place of the view's fields where a person reads, unless the command failed."""
+    """Printed instead of the view's fields for a person, unless the command failed."""
     report: str = ""
-    """As `sentence`, and printed whether the command failed or not."""
+    """As `message`, but printed even if the command failed."""
     columns: tuple[str, ...] = ()
-    """Keys of the view that a person's table shows; without them, all."""
+    """Keys of the view that the table shows; empty for all."""
     empty: str = "Nothing yet."
-    """What stands in place of a table without rows."""
+    """Printed instead of a table without rows."""
     failure: str = ""
-    """Why the command ends with exit code 1 although it answered; printed on stderr, in place of the sentence."""
+    """Why the command ends with exit code 1 despite an answer; printed on stderr instead of the message."""
 
 
 def print_answer(given: Answer, *, as_json: bool) -> int:
-    """Print it, and return the exit code that goes with it."""
+    """Print the answer and return the exit code."""
     if as_json:
         print(json.dumps(given.view, default=_plain, indent=2))
     else:
@@ -51,23 +51,21 @@ def print_error(message: str) -> None:
 
 
 def printable(text: str) -> str:
-    """The text on one line and without control characters: titles and names of peers reach a terminal here."""
+    """The text on one line, without control characters: AE titles from the network reach the terminal here."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def _lines(given: Answer) -> list[str]:
-    said = given.report or given.message
-    if given.failure:
-        return [printable(line) for line in given.report.splitlines()]
-    if said:
-        return [printable(line) for line in said.splitlines()]
+    text = given.report if given.failure else given.report or given.message
+    if text or given.failure:
+        return [printable(line) for line in text.splitlines()]
     if isinstance(given.view, Mapping):
         return _fields(given.view)
     return _table(given.view, given.columns) or [given.empty]
 
 
 def _fields(view: View, indent: str = "") -> list[str]:
-    """A line a field; what is nested stands below its name, further in."""
+    """One line for each field; nested fields are indented below their name."""
     width = max((len(key) for key in view), default=0)
     lines = []
     for key, value in view.items():
@@ -106,7 +104,7 @@ def _cell(key: str, value: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Moments as ISO 8601 to the second; whatever else has no JSON form as its text."""
+    """Timestamps in ISO 8601 to the second; other values without a JSON form as text."""
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
     return value.isoformat() if isinstance(value, date) else str(value)

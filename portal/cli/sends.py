@@ -12,12 +12,12 @@ from portal.exports.request import Options
 
 @click.command("send")
 @click.argument("project", metavar="GROUP/PROJECT")
-@click.option("--peer", required=True, metavar="LABEL", help="The peer.")
-@click.option("--study", default="", metavar="UID", help="Only the study of this Study Instance UID.")
-@click.option("--wait", is_flag=True, help="Return when it is over.")
+@click.option("--peer", required=True, metavar="LABEL", help="The label of the peer.")
+@click.option("--study", default="", metavar="UID", help="Only the study with this Study Instance UID.")
+@click.option("--wait", is_flag=True, help="Wait for the end.")
 @on_site
 def send(project: str, peer: str, study: str, wait: bool) -> Answer:
-    """Send the instances of a project to a DICOM peer (C-STORE), each with its outcome."""
+    """Send the instances of a project to a DICOM peer (C-STORE)."""
     to = f"{request.PEER_PREFIX}{peer}"
     job = exports.start(project, to=to, actor=operator(), options=Options(study=study))
     if wait:

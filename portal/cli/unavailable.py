@@ -1,4 +1,4 @@
-"""Commands of the fixed command line that this release does not have; each says so and changes nothing."""
+"""Documented commands that this release does not have; each says so and changes nothing."""
 
 import click
 
@@ -8,7 +8,7 @@ ANYTHING = {"ignore_unknown_options": True}
 
 
 def _later(words: str) -> click.Command:
-    """A command that takes what its later form will take."""
+    """A command that accepts any options, as a later release will have some."""
 
     @click.command(words.split()[-1], context_settings=ANYTHING, help="Not available yet.")
     @click.argument("rest", nargs=-1, type=click.UNPROCESSED, metavar="")

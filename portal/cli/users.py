@@ -1,4 +1,4 @@
-"""`portal user`: people who sign in."""
+"""`portal user`: user accounts and their access."""
 
 import sys
 from typing import Any
@@ -17,20 +17,20 @@ MAX_PASSWORD_BYTES = 4096
 
 @click.group("user")
 def user() -> None:
-    """People who sign in with an e-mail address and a password."""
+    """Users who sign in with an e-mail address and a password."""
 
 
 @user.command("add")
 @click.argument("email")
-@click.option("--admin", "is_admin", is_flag=True, help="A site admin: may change everything.")
+@click.option("--admin", "is_admin", is_flag=True, help="Make the user a site admin.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from the first line of standard input.")
 @on_site
 def add(email: str, is_admin: bool, password_stdin: bool) -> Answer:
-    """Add a user; without --password-stdin, with a random password that is printed this once."""
+    """Create a user. Without --password-stdin, a random password is generated and shown only once."""
     password = first_line("password") if password_stdin else None
     added, generated = users.add(email, password, is_admin, actor=operator())
     view: dict[str, Any] = {"id": added.id, "email": added.email, "admin": added.is_admin}
-    message = f"{'Admin' if added.is_admin else 'User'} {added.email} added."
+    message = f"{'Admin' if added.is_admin else 'User'} {added.email} created."
     if generated:
         view["password"] = generated
         message += f"\nPassword, shown this once: {generated}"
@@ -40,11 +40,11 @@ def add(email: str, is_admin: bool, password_stdin: bool) -> Answer:
 @user.command("list")
 @on_site
 def list_() -> Answer:
-    """List the users, by e-mail address."""
+    """List the users by e-mail address."""
     return Answer(
         view=[_view(row) for row in users.list_all()],
         columns=("email", "admin", "disabled", "access", "last_seen"),
-        empty="No user yet. Add one with: portal user add EMAIL --admin",
+        empty="No users yet. Create one with: portal user add EMAIL --admin",
     )
 
 
@@ -53,9 +53,9 @@ def list_() -> Answer:
 @click.option("--password-stdin", is_flag=True, help="Read the password from the first line of standard input.")
 @on_site
 def password(email: str, password_stdin: bool) -> Answer:
-    """Give a user a new password and end their sessions; without --password-stdin it is random and printed this once.
+    """Reset a user's password and end their sessions. Without --password-stdin, a random one is shown only once.
 
-    This is the way back in for a site's only admin who has lost the password.
+    It also lets the only admin of a site back in after losing the password.
     """
     chosen = first_line("password") if password_stdin else None
     changed, generated = users.reset_password(users.by_email(email).id, chosen, actor=operator())
@@ -94,7 +94,7 @@ def enable(email: str) -> Answer:
 @click.option("--role", default="ro", metavar="ROLE", help="ro: read; rw: read and store. Default: ro.")
 @on_site
 def grant(email: str, place: str, role: str) -> Answer:
-    """Let a user into PLACE: a group ID, GROUP/PROJECT, or '*' for the whole site; again, to change the role."""
+    """Grant a user access to PLACE: a group ID, GROUP/PROJECT, or '*' for the whole site. Also changes the role."""
     row = users.by_email(email)
     given = grants.add(row.id, place, role, actor=operator())
     return Answer(view=_view(row), message=f"User {row.email} has {given.role} access to {given.place}.")
@@ -105,7 +105,7 @@ def grant(email: str, place: str, role: str) -> Answer:
 @click.argument("place", metavar="PLACE")
 @on_site
 def revoke(email: str, place: str) -> Answer:
-    """Take a user's access to PLACE away, as `portal user list` names it."""
+    """Remove a user's access to PLACE, as shown by `portal user list`."""
     row = users.by_email(email)
     grants.remove_by_place(row.id, place, actor=operator())
     return Answer(view=_view(row), message=f"User {row.email} no longer has access to {place}.")
@@ -124,12 +124,12 @@ def _view(row: User) -> dict[str, Any]:
 
 
 def first_line(what: str) -> str:
-    """A secret from standard input, without the line's end. Raises BadValue where there is none."""
+    """The first line of standard input, without the line end. Raises BadValue if there is none."""
     line = sys.stdin.buffer.readline(MAX_PASSWORD_BYTES + 1)
     try:
         text = line.decode().rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise BadValue(f"The {what} on standard input is no UTF-8 text.") from error
+        raise BadValue(f"The {what} on standard input is not UTF-8 text.") from error
     if not text or len(line) > MAX_PASSWORD_BYTES:
         raise BadValue(f"Standard input has no {what} of 1 to {MAX_PASSWORD_BYTES} characters on its first line.")
     return text

@@ -1,4 +1,4 @@
-"""Waiting for a job's end on the command line."""
+"""Waiting for the end of a job, with its progress on a terminal."""
 
 import sys
 import time
@@ -15,16 +15,16 @@ from portal.models import Job
 
 POLL_SECONDS = 0.1
 NOTICE_SECONDS = 1.0
-"""Seconds between two looks at what it waits for."""
+"""How often the reason for waiting is checked."""
 
 
 def wait_for_job(job_id: int, *, patience: float | None = None) -> Job:
-    """The job's row once it is over. Raises Unreachable if it is not after `patience` seconds; None: however long.
+    """Wait for a job and return its row. Raises Unreachable after `patience` seconds; None waits without limit.
 
-    On a terminal a line of stderr shows how far it is; a pipe gets nothing of that.
+    Progress is shown on stderr if that is a terminal.
     """
-    begun = looked = time.monotonic()
-    told = ""
+    begun = checked = time.monotonic()
+    last_reason = ""
     with _progress() as show:
         while (job := jobs.get(job_id)).state not in progress.ENDED_STATES:
             show(job)
@@ -32,18 +32,13 @@ def wait_for_job(job_id: int, *, patience: float | None = None) -> Job:
             if patience is not None and moment - begun > patience:
                 still = f"Job {job_id} is still {job.state} after {patience:.0f} s."
                 raise Unreachable(f"{still} {lanes.wait_reason(job)}".strip())
-            if moment - looked > NOTICE_SECONDS:
-                told, looked = _tell(job, told), moment
+            if moment - checked > NOTICE_SECONDS:
+                reason, checked = lanes.wait_reason(job), moment
+                if reason and reason not in (last_reason, lanes.WORKER_FREE):
+                    print_error(f"Job {job.id}: {reason}")
+                last_reason = reason or last_reason
             time.sleep(POLL_SECONDS)
     return job
-
-
-def _tell(job: Job, told: str) -> str:
-    """Say on stderr what it waits for, where that is not what was told last; returns what has been told."""
-    reason = lanes.wait_reason(job)
-    if reason and reason not in (told, lanes.WORKER_FREE):
-        print_error(f"Job {job.id}: {reason}")
-    return reason or told
 
 
 @contextmanager

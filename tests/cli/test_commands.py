@@ -56,7 +56,7 @@ def test_a_user_gets_a_random_password_that_is_printed_once(portal: Portal) -> N
 def test_a_password_comes_by_standard_input(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"correct horse battery\n")))
     ended = portal("user", "add", "ada@site.example", "--password-stdin")
-    assert (ended.code, ended.out) == (0, "User ada@site.example added.\n")
+    assert (ended.code, ended.out) == (0, "User ada@site.example created.\n")
 
 
 def test_an_admin_who_lost_the_password_gets_another_by_one_command(portal: Portal) -> None:
@@ -95,7 +95,7 @@ def test_users_are_disabled_enabled_and_given_access(portal: Portal) -> None:
 
 
 def test_groups_and_projects_are_listed(portal: Portal) -> None:
-    assert portal("group", "list").out == "No group yet. Add one with: portal group add ID\n"
+    assert portal("group", "list").out == "No groups yet. Create one with: portal group add ID\n"
     portal.ok("group", "add", "neuro", "--label", "Neurology")
     portal.ok("project", "add", "neuro/Brain", "--ae-title", "BRAIN")
     assert [(row["id"], row["label"]) for row in portal.ok("group", "list")] == [("neuro", "Neurology")]
@@ -238,7 +238,7 @@ def test_an_export_of_which_the_objects_are_counted_later_says_so(portal: Portal
     portal.ok("project", "add", "neuro/Study A")
     portal.ok("storage", "add", "Disk", "--provider", "fs", "--path", str(portal.data / "storage" / "disk"))
     ended = portal("export", "start", "neuro/Study A", "--to", "Disk", "--exclude", "modality is MR")
-    assert (ended.code, ended.out) == (0, "Export 1 of objects that are not counted yet: waiting.\n")
+    assert (ended.code, ended.out) == (0, "Export 1 of objects not counted yet: waiting.\n")
 
 
 def test_an_empty_site_has_nothing_to_list_reindex_or_unpack(portal: Portal, tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_an_empty_site_has_nothing_to_list_reindex_or_unpack(portal: Portal, tmp
 
 
 def test_lists_tell_a_person_what_to_do_first(portal: Portal) -> None:
-    assert portal("peer", "list").out == "No peer yet. Register one with: portal peer add\n"
+    assert portal("peer", "list").out == "No peers yet. Register one with: portal peer add\n"
 
 
 def test_the_data_folder_comes_from_the_environment(

@@ -399,7 +399,7 @@ def test_the_command_line_purges_one_the_old_or_all(
 ) -> None:
     portal = Portal(site.data, capsys)
     numbers = [throw("file", file.id, admin) for file in File.select().order_by(File.id)]
-    assert "Nothing has been in the trash for 30 days" in portal("trash", "purge").out
+    assert "No item is older than 30 days" in portal("trash", "purge").out
     assert portal.ok("trash", "purge", str(numbers[0]))["files"] == 1
     with writing():
         Trash.update(created=now() - timedelta(days=31)).where(Trash.id == numbers[1]).execute()

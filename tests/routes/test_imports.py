@@ -76,7 +76,7 @@ def test_an_import_that_ends_with_a_conflict_leads_to_it(visitor: Visitor, inbox
         ({"of": "nothing"}, "There is no storage"),
         ({"to": "neuro/none"}, "There is no project"),
         ({"prefix": "/abs"}, "The prefix must not begin with a slash"),
-        ({"by": "path", "path": "{file}/{subject}"}, "The path ends with"),
+        ({"by": "path", "path": "{file}/{subject}"}, "The path must end with"),
     ],
 )
 def test_a_bad_import_is_refused_and_none_begins(
