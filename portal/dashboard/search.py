@@ -8,7 +8,7 @@ from typing import Any
 from peewee import SQL, Expression, NodeList
 
 from portal.access.rights import Scope
-from portal.devices import api_keys
+from portal.devices import key_format
 from portal.dicom import person_names
 from portal.listing import contains, starts_with, starts_with_ignoring_case
 from portal.models import (
@@ -78,7 +78,7 @@ def find_sessions(text: str, project_id: int, limit: int) -> list[int]:
 
 
 def _groups(text: str, scope: Scope, *, is_admin: bool) -> Iterator[HitGroup]:
-    if key_id := api_keys.key_id_in(text):
+    if key_id := key_format.key_id_in(text):
         if is_admin:
             yield _group("key", _keys(key_id))
         return

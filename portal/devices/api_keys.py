@@ -1,13 +1,8 @@
-"""Device API keys: issued once, recognised by a digest, revoked."""
+"""API keys of devices: issued, authenticated by a digest, revoked."""
 
-import contextlib
 import hmac
 import ipaddress
 import logging
-import re
-import secrets
-import string
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,33 +11,28 @@ from typing import Any, NoReturn
 from portal import runtime
 from portal.access import audit, rights
 from portal.access.actors import Actor
+from portal.devices import key_format
 from portal.errors import BadValue, Missing, NotSignedIn
 from portal.models import ApiKey, Device, now, skip_if_disk_full, writing
 from portal.tree import labels
 
 log = logging.getLogger(__name__)
 
-KEY_LENGTH = 57
-"""Characters of a whole key; clients tell by it that they have to send `Bearer` (fw-client 2.3)."""
 MAX_LIVE_KEYS = 5
 LIVE_STATES = ("live", "expires soon")
-"""States of a key that is good."""
+"""States of a key that is accepted."""
 DEFAULT_LIFETIME = timedelta(days=365)
 MAX_LIFETIME = timedelta(days=732)
 """Two years, with a leap day and the rest of the last day."""
 EXPIRY_NOTICE = timedelta(days=30)
 ENDED_KEYS_LISTED = timedelta(days=365)
-"""How long expired and revoked keys stay in the list."""
-_NOTED_EACH = timedelta(minutes=1)
-"""How often a key's use is written down: a write for each request would be the slowest part of it."""
+"""How long expired and revoked keys remain listed."""
+_RECORD_INTERVAL = timedelta(minutes=1)
+"""How often a key's use is recorded: a write would be the slowest part of a request."""
 
-_PREFIX = "ptk_"
-_ID_SIGNS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's: no I, L, O, U
-_SIGNS = string.digits + string.ascii_letters
-_ID_LENGTH, _SECRET_LENGTH, _CHECK_LENGTH = 6, 41, 6
-_FORM = re.compile(rf"({_PREFIX}[{_ID_SIGNS}]{{{_ID_LENGTH}}})[0-9A-Za-z]{{{_SECRET_LENGTH + _CHECK_LENGTH}}}")
-_NOBODYS = "0" * 64
-_UNKNOWN = "This is no key of this site. Copy the whole key again, or ask a site admin for a new one."
+_NO_DIGEST = "0" * 64
+"""Compared with where the key id is unknown, so that the time of an answer tells nothing."""
+_INVALID = "Invalid API key. Copy the whole key again, or ask a site admin for a new one."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,23 +55,23 @@ def issue(
     after: str | None = None,
     actor: Actor,
 ) -> IssuedKey:
-    """A new key of a device, for a year unless told otherwise. Raises BadValue, also where five are live.
+    """A new key of a device, for a year by default. Raises BadValue, also if five keys are live.
 
-    `after` is the key that was the `newest` when it was asked for: where it is not any more, the same was asked twice.
+    `after` is the id of the newest key when the form was opened, so that a form sent twice makes one key.
     """
     rights.require_admin(actor)
-    name, moment = labels.clean(name, field="name"), now()
-    expires = _expiry(moment + DEFAULT_LIFETIME if expires is None else expires, moment)
-    ranges = [_range(text) for text in addresses]
+    name = labels.clean(name, field="name")
+    expires, ranges = _checked_terms(expires, addresses)
     with writing():
-        if after is not None and (made := newest_id(owner)) not in ("", after):
-            raise BadValue(
-                f"Key {made} was made since this page was opened, so no other one was made now. Revoke it if nobody has"
-                " stored it, and generate a key again."
-            )
+        if after is not None and (latest := newest_id(owner)) not in ("", after):
+            message = f"Key {latest} was created after this page was opened, so no other key was created."
+            raise BadValue(f"{message} If nobody has stored it, revoke it and generate a key again.")
         if count_live(owner) >= MAX_LIVE_KEYS:
-            raise BadValue(f"{owner.label} has {MAX_LIVE_KEYS} live keys, the most there may be. Revoke one first.")
-        key_id, secret = _generate()
+            raise BadValue(f"{owner.label} has {MAX_LIVE_KEYS} live keys, the maximum. Revoke one first.")
+        while True:
+            key_id, secret = key_format.generate()
+            if not ApiKey.select().where(ApiKey.key_id == key_id).exists():
+                break
         row = ApiKey.create(
             key_id=key_id,
             owner_type="device",
@@ -98,30 +88,39 @@ def issue(
 
 
 def revoke(owner: Device, key_id: str, *, actor: Actor) -> None:
-    """Refuse a key from now on; a revoked one stays as it is. Raises Missing where the device has no such key."""
+    """Refuse a key from now on. Raises Missing if the device has no such key."""
     rights.require_admin(actor)
     with writing():
-        row: ApiKey | None = _of(owner).where(ApiKey.key_id == key_id).get_or_none()
+        row: ApiKey | None = _keys_of(owner).where(ApiKey.key_id == key_id).get_or_none()
         if row is None:
-            raise Missing(f"{owner.label} has no key {key_id[:20]!r}. Its keys begin with {_PREFIX}.", field="key_id")
+            raise Missing(
+                f"{owner.label} has no key {key_id[:20]!r}. Its keys begin with {key_format.PREFIX}.", field="key_id"
+            )
         if row.revoked is None:
             ApiKey.update(revoked=now()).where(ApiKey.id == row.id).execute()
             audit.record(actor, "key:revoked", "key", key_id, device=owner.label)
 
 
 def authenticate(secret: str, *, address: str, program: str) -> Actor:
-    """The device whose key this is, noted as seen. Raises NotSignedIn; only who has the whole key is told why."""
-    form = _FORM.fullmatch(secret)
-    if form is None or secret[-_CHECK_LENGTH:] != _check_digits(secret[:-_CHECK_LENGTH]):
-        _refuse("of no known form", address, _UNKNOWN)
-    row: ApiKey | None = ApiKey.get_or_none(ApiKey.key_id == form[1], ApiKey.owner_type == "device")
-    known = hmac.compare_digest(_digest(secret), row.hmac if row else _NOBODYS)
-    if row is None or not known:
-        _refuse(form[1], address, _UNKNOWN)
+    """The device whose key this is, recorded as seen. Raises NotSignedIn; the reason is told only to a valid key."""
+    key_id = key_format.key_id_of(secret)
+    if key_id is None:
+        _refuse("of unknown format", address, _INVALID)
+    row: ApiKey | None = ApiKey.get_or_none(ApiKey.key_id == key_id, ApiKey.owner_type == "device")
+    is_known = hmac.compare_digest(_digest(secret), row.hmac if row else _NO_DIGEST)
+    if row is None or not is_known:
+        _refuse(key_id, address, _INVALID)
     device: Device = Device.get_by_id(row.owner_id)
-    if why := _why_not(row, device, address):
-        _refuse(form[1], address, why)
-    _note(row, device, address, program)
+    if reason := _refusal_reason(row, device, address):
+        _refuse(key_id, address, reason)
+
+    moment = now()
+    if row.last_used is None or moment - row.last_used >= _RECORD_INTERVAL:
+        shown = "".join(character for character in program if character.isprintable())[:100]
+        used = {"last_used": moment, "last_address": address, "last_program": shown}
+        with skip_if_disk_full(f"a use of key {row.key_id}"), writing():
+            ApiKey.update(used).where(ApiKey.id == row.id).execute()
+            Device.update(last_seen=moment, last_address=address).where(Device.id == device.id).execute()
     return Actor(
         type="device",
         id=str(device.id),
@@ -134,27 +133,25 @@ def authenticate(secret: str, *, address: str, program: str) -> Actor:
 
 
 def for_device(owner: Device) -> list[ApiKey]:
-    """The keys of a device, newest first; those that ended more than a year ago are left out."""
+    """The keys of a device, newest first, without those that ended more than a year ago."""
     since = now() - ENDED_KEYS_LISTED
-    listed = _of(owner).where(ApiKey.expires > since, ApiKey.revoked.is_null() | (ApiKey.revoked > since))
+    listed = _keys_of(owner).where(ApiKey.expires > since, ApiKey.revoked.is_null() | (ApiKey.revoked > since))
     return list(listed.order_by(ApiKey.id.desc()))
 
 
 def newest_id(owner: Device) -> str:
-    """The id of the key that was made last; empty where none ever was."""
-    row: ApiKey | None = _of(owner).order_by(ApiKey.id.desc()).first()
+    """The id of the latest key; empty if there never was one."""
+    row: ApiKey | None = _keys_of(owner).order_by(ApiKey.id.desc()).first()
     return "" if row is None else row.key_id
 
 
-def key_id_in(text: str) -> str:
-    """The key id that a text begins with, or a part of it; of a whole key no more than that. Empty where it is none."""
-    if not text.lower().startswith(_PREFIX):
-        return ""
-    return _PREFIX + text[len(_PREFIX) : len(_PREFIX) + _ID_LENGTH].upper()
-
-
 def count_live(owner: Device) -> int:
-    return int(_of(owner).where(ApiKey.revoked.is_null(), ApiKey.expires > now()).count())
+    return int(_keys_of(owner).where(is_live()).count())
+
+
+def is_live() -> Any:
+    """The SQL condition that a key is neither revoked nor expired."""
+    return ApiKey.revoked.is_null() & (ApiKey.expires > now())
 
 
 def state(row: ApiKey) -> str:
@@ -185,83 +182,51 @@ def view(row: ApiKey) -> dict[str, Any]:
     }
 
 
-def _of(owner: Device) -> Any:
+def _keys_of(owner: Device) -> Any:
     return ApiKey.select().where(ApiKey.owner_type == "device", ApiKey.owner_id == owner.id)
 
 
-def _expiry(expires: datetime, moment: datetime) -> datetime:
+def _checked_terms(expires: datetime | None, addresses: Sequence[str]) -> tuple[datetime, list[str]]:
+    """The expiry and the address ranges of a new key. Raises BadValue."""
+    moment = now()
+    expires = moment + DEFAULT_LIFETIME if expires is None else expires
     if expires <= moment:
-        raise BadValue("The expiry date is in the past; choose a later one.", field="expires")
+        raise BadValue("The expiry date is in the past. Choose a later one.", field="expires")
     if expires > moment + MAX_LIFETIME:
-        raise BadValue("A key lives for two years at most; choose an earlier expiry date.", field="expires")
-    return expires
-
-
-def _range(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text, strict=False))
-    except ValueError as error:
-        message = f"{text[:64]!r} is no address range; write one like 10.0.0.0/24."
-        raise BadValue(message, field="addresses") from error
-
-
-def _generate() -> tuple[str, str]:
-    """A key id that was never used, and the whole key: id, 244 random bits, check digits."""
-    while True:
-        key_id = _PREFIX + _random(_ID_SIGNS, _ID_LENGTH)
-        if not ApiKey.select().where(ApiKey.key_id == key_id).exists():
-            body = key_id + _random(_SIGNS, _SECRET_LENGTH)
-            return key_id, body + _check_digits(body)
-
-
-def _random(signs: str, length: int) -> str:
-    return "".join(secrets.choice(signs) for _ in range(length))
-
-
-def _check_digits(body: str) -> str:
-    """CRC-32 in base 62: a key that was cut or mistyped is seen without a look into the database."""
-    number, digits = zlib.crc32(body.encode()), ""
-    for _ in range(_CHECK_LENGTH):
-        number, rest = divmod(number, len(_SIGNS))
-        digits = _SIGNS[rest] + digits
-    return digits
+        raise BadValue("A key is valid for at most two years. Choose an earlier expiry date.", field="expires")
+    ranges = []
+    for text in addresses:
+        try:
+            ranges.append(str(ipaddress.ip_network(text, strict=False)))
+        except ValueError as error:
+            message = f"{text[:64]!r} is not an address range. Write it like 10.0.0.0/24."
+            raise BadValue(message, field="addresses") from error
+    return expires, ranges
 
 
 def _digest(secret: str) -> str:
     return runtime.secrets().digest("api-key", secret)
 
 
-def _why_not(row: ApiKey, device: Device, address: str) -> str:
-    """Why a key whose secret is right is refused, or nothing."""
+def _refusal_reason(row: ApiKey, device: Device, address: str) -> str:
+    """Why a key with the right secret is refused; empty if it is accepted."""
     if row.revoked is not None:
         return f"The key {row.key_id} was revoked. Ask a site admin for a new one."
     if row.expires <= now():
         return f"The key {row.key_id} expired on {row.expires:%Y-%m-%d}. Ask a site admin for a new one."
     if device.disabled:
         return f"The device {device.label} is disabled. Ask a site admin to enable it."
-    if row.addresses and not _within(address, row.addresses):
-        return f"The key {row.key_id} may not be used from {address}."
-    return ""
-
-
-def _within(address: str, ranges: list[str]) -> bool:
-    with contextlib.suppress(ValueError):
+    if not row.addresses:
+        return ""
+    try:
         caller = ipaddress.ip_address(address)
         caller = getattr(caller, "ipv4_mapped", None) or caller
-        return any(caller in ipaddress.ip_network(text) for text in ranges)
-    return False
+        is_allowed = any(caller in ipaddress.ip_network(text) for text in row.addresses)
+    except ValueError:
+        is_allowed = False
+    return "" if is_allowed else f"The key {row.key_id} may not be used from {address}."
 
 
 def _refuse(key: str, address: str, message: str) -> NoReturn:
     log.warning("key %s refused from %s", key, address)
     raise NotSignedIn(message)
-
-
-def _note(row: ApiKey, device: Device, address: str, program: str) -> None:
-    moment = now()
-    if row.last_used is not None and moment - row.last_used < _NOTED_EACH:
-        return
-    shown = "".join(character for character in program if character.isprintable())[:100]
-    with skip_if_disk_full(f"a use of key {row.key_id}"), writing():
-        ApiKey.update(last_used=moment, last_address=address, last_program=shown).where(ApiKey.id == row.id).execute()
-        Device.update(last_seen=moment, last_address=address).where(Device.id == device.id).execute()

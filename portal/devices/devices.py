@@ -1,14 +1,14 @@
 """Devices: machines and programs that use the REST interface with a key."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from peewee import SQL
 
 from portal.access import audit, rights
 from portal.access.actors import Actor
-from portal.devices import api_keys
+from portal.devices import api_keys, device_status
 from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.models import ApiKey, Blob, Device, File, User, now, writing
 from portal.tree import labels, rest_ids
@@ -22,18 +22,19 @@ RECENT_FILES = 5
 
 
 def add(label: str, type: str | None = None, *, actor: Actor) -> Device:
-    """A new device; the user who adds it answers for it. It can do nothing before it has a key."""
+    """A new device, owned by the user who adds it. It has no access until it has a key."""
     rights.require_admin(actor)
     label, kind = labels.clean(label), _type(type)
     with writing():
         _refuse_taken(label)
-        row = Device.create(label=label, type=kind, sponsor=_sponsor(actor), **actor.origin.fields)
+        owner = User.get_or_none(User.id == int(actor.id)) if actor.type == "user" else None
+        row = Device.create(label=label, type=kind, sponsor=owner, **actor.origin.fields)
         audit.record(actor, "device:added", "device", row.id, label=label, type=kind)
     return row
 
 
 def rename(device: str | int, label: str, *, actor: Actor) -> Device:
-    """Give a device another label; its keys and its origin on data stay its own."""
+    """Change the label of a device; its keys, and its origin on data, remain."""
     rights.require_admin(actor)
     label = labels.clean(label)
     with writing():
@@ -46,7 +47,7 @@ def rename(device: str | int, label: str, *, actor: Actor) -> Device:
 
 
 def change(device: str | int, *, label: str | None, disabled: bool | None, actor: Actor) -> Device:
-    """Rename, disable or enable in one act; None leaves as it is."""
+    """Rename, disable or enable a device in one transaction; None changes nothing."""
     rights.require_admin(actor)
     with writing():
         row = get(device)
@@ -58,7 +59,7 @@ def change(device: str | int, *, label: str | None, disabled: bool | None, actor
 
 
 def disable(device: str | int, *, actor: Actor) -> Device:
-    """Refuse all keys of a device, without revoking them."""
+    """Refuse all keys of a device without revoking them."""
     return _switch(device, disabled=True, actor=actor)
 
 
@@ -67,7 +68,7 @@ def enable(device: str | int, *, actor: Actor) -> Device:
 
 
 def remove(device: str | int, *, actor: Actor) -> None:
-    """Take a device and its keys away; its number is never used again, so what it brought in keeps its origin."""
+    """Remove a device and its keys. Its id is never used again, so the data that it stored keeps its origin."""
     rights.require_admin(actor)
     with writing():
         row = get(device)
@@ -77,18 +78,18 @@ def remove(device: str | int, *, actor: Actor) -> None:
 
 
 def get(device: str | int) -> Device:
-    """By label (text) or row number. Raises Missing."""
-    wanted = Device.id == device if isinstance(device, int) else Device.label == device
-    row: Device | None = Device.select(Device, User).left_outer_join(User).where(wanted).get_or_none()
+    """By label (text) or id. Raises Missing."""
+    condition = Device.id == device if isinstance(device, int) else Device.label == device
+    row: Device | None = Device.select(Device, User).left_outer_join(User).where(condition).get_or_none()
     if row is None:
         raise Missing(f"There is no device {str(device)[:64]!r}.", field="device")
     return row
 
 
 def recent_files(device: Device) -> list[File]:
-    """The files that it wrote last and that are still there, the last first; by an index."""
-    found = File.select(File, Blob).join(Blob).where(File.origin_type == SQL("'device'"), File.deleted_at.is_null())
-    return list(found.where(File.origin_id == str(device.id)).order_by(File.id.desc()).limit(RECENT_FILES))
+    """The latest files of a device that still exist, newest first."""
+    files = File.select(File, Blob).join(Blob).where(File.origin_type == SQL("'device'"), File.deleted_at.is_null())
+    return list(files.where(File.origin_id == str(device.id)).order_by(File.id.desc()).limit(RECENT_FILES))
 
 
 def list_all() -> list[Device]:
@@ -96,20 +97,22 @@ def list_all() -> list[Device]:
     return list(Device.select().order_by(Device.label))
 
 
-def record_report(told: Mapping[str, Any], *, actor: Actor) -> Device:
-    """What a device says of itself: any of type, version, interval (seconds), errors and info. Raises BadValue.
+def record_report(report: Mapping[str, Any], *, actor: Actor) -> Device:
+    """Record what a device reports: any of type, version, interval (seconds), errors and info. Raises BadValue.
 
-    Errors stay until the device sends another list. The type can be told once.
+    Errors remain until the device sends another list. The type can be set once.
     """
     if actor.type != "device":
         raise NotAllowed("Only a device may report as a device. Use its key.")
-    values = {name: _TOLD[name](value) for name, value in told.items() if name != "type"}
+    values = {name: value for name, value in report.items() if name != "type"}
+    for name, value in values.items():
+        _require_valid(name, value)
     with writing():
         row = get(int(actor.id))
-        if "type" in told and told["type"] != row.type:
+        if "type" in report and report["type"] != row.type:
             if row.type is not None:
                 raise BadValue("Cannot change device type", field="type")
-            values["type"] = _type(told["type"])
+            values["type"] = _type(report["type"])
             audit.record(actor, "device:type_set", "device", row.id, type=values["type"])
         changed = {"modified": now()} if values else {}
         fresh = {"last_seen": now(), "last_address": actor.address} | changed | values
@@ -117,37 +120,15 @@ def record_report(told: Mapping[str, Any], *, actor: Actor) -> Device:
     return get(row.id)
 
 
-def status(device: Device) -> str:
-    """disabled, or else how it fares: error | unknown | missing | ok."""
-    return "disabled" if device.disabled else health(device)
-
-
-def state(device: Device) -> str:
-    """`status` as pages say it: in place of unknown, seen (it reports no interval) or never (it was not seen yet)."""
-    found = status(device)
-    if found != "unknown":
-        return found
-    return "never" if device.last_seen is None else "seen"
-
-
-def health(device: Device) -> str:
-    """error: it reported errors. unknown: it was never seen or told no interval. missing: silent for longer. ok."""
-    if device.errors:
-        return "error"
-    if device.interval is None or device.last_seen is None:
-        return "unknown"
-    return "missing" if (now() - device.last_seen).total_seconds() > device.interval else "ok"
-
-
 def view(device: Device) -> dict[str, Any]:
-    """One device for `--json` and pages; `keys` counts the live ones."""
+    """One device for `--json` and pages; `keys` counts the live keys."""
     listed = [api_keys.view(row) for row in api_keys.for_device(device)]
     live = sorted(key["expires_at"] for key in listed if key["state"] in api_keys.LIVE_STATES)
     return {
         "id": rest_ids.encode("device", device.id),
         "label": device.label,
         "type": device.type,
-        "status": status(device),
+        "status": device_status.status(device),
         "version": device.version,
         "interval": device.interval,
         "errors": device.errors,
@@ -177,52 +158,28 @@ def _refuse_taken(label: str) -> None:
         raise Taken(f"There is a device {label} already. Choose another label.", field="label")
 
 
-def _sponsor(actor: Actor) -> User | None:
-    return User.get_or_none(User.id == int(actor.id)) if actor.type == "user" else None
-
-
 def _type(value: Any) -> str | None:
     if value is not None and value not in TYPES:
         raise BadValue(f"The type of a device is one of: {', '.join(TYPES)}.", field="type")
     return str(value) if value else None
 
 
-def _version(value: Any) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str) or not 1 <= len(value) <= MAX_VERSION_LENGTH or not value.isprintable():
-        raise BadValue(f"The version is a text of 1 to {MAX_VERSION_LENGTH} visible characters.", field="version")
-    return value
-
-
-def _interval(value: Any) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_INTERVAL:
-        raise BadValue(f"The interval is a number of seconds from 1 to {MAX_INTERVAL}.", field="interval")
-    return value
-
-
-def _errors(value: Any) -> list[str]:
-    if not isinstance(value, list) or len(value) > MAX_ERRORS or not all(map(_is_error, value)):
+def _require_valid(name: str, value: Any) -> None:
+    """Raise BadValue unless a device may report this value; None resets the version or the interval."""
+    if name == "version":
+        message = f"The version is a text of 1 to {MAX_VERSION_LENGTH} visible characters."
+        is_text = isinstance(value, str) and 1 <= len(value) <= MAX_VERSION_LENGTH and value.isprintable()
+        is_valid = value is None or is_text
+    elif name == "interval":
+        message = f"The interval is a number of seconds from 1 to {MAX_INTERVAL}."
+        is_number = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_INTERVAL
+        is_valid = value is None or is_number
+    elif name == "errors":
         message = f"The errors are a list of at most {MAX_ERRORS} texts of {MAX_ERROR_LENGTH} characters each."
-        raise BadValue(message, field="errors")
-    return value
-
-
-def _is_error(text: Any) -> bool:
-    return isinstance(text, str) and len(text) <= MAX_ERROR_LENGTH
-
-
-def _info(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict) or len(json.dumps(value)) > MAX_INFO_LENGTH:
-        raise BadValue(f"The info is an object of at most {MAX_INFO_LENGTH} characters.", field="info")
-    return value
-
-
-_TOLD: dict[str, Callable[[Any], Any]] = {
-    "version": _version,
-    "interval": _interval,
-    "errors": _errors,
-    "info": _info,
-}
+        texts = value if isinstance(value, list) and len(value) <= MAX_ERRORS else [None]
+        is_valid = all(isinstance(text, str) and len(text) <= MAX_ERROR_LENGTH for text in texts)
+    else:
+        message = f"The info is an object of at most {MAX_INFO_LENGTH} characters."
+        is_valid = isinstance(value, dict) and len(json.dumps(value)) <= MAX_INFO_LENGTH
+    if not is_valid:
+        raise BadValue(message, field=name)

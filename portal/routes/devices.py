@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 
 from portal import hourly_charts
 from portal.access import audit_entries
-from portal.devices import api_keys, devices
+from portal.devices import api_keys, device_status, devices
 from portal.devices.lists import DEVICES
 from portal.errors import Missing
 from portal.web import formats
@@ -155,7 +155,7 @@ def _page(device_id: int, form: KeyForm, *, status: int = 200, issued: Any = Non
     return render(
         "devices/show.html",
         device=device,
-        state=devices.state(device),
+        state=device_status.state(device),
         keys=key_states,
         live=sum(state in api_keys.LIVE_STATES for _, state in key_states),
         most=api_keys.MAX_LIVE_KEYS,

@@ -6,7 +6,7 @@ from flask import Blueprint, redirect, url_for
 from werkzeug.wrappers import Response
 
 from portal.dashboard import search
-from portal.devices import api_keys
+from portal.devices import key_format
 from portal.web.render import query_value, render
 from portal.web.sign_in import current_scope, is_admin, signed_in_required
 
@@ -46,7 +46,7 @@ KINDS = {
 @signed_in_required
 def index() -> Response:
     text = query_value("q", 200)
-    key_id = api_keys.key_id_in(text)
+    key_id = key_format.key_id_in(text)
     if key_id and key_id != text:  # the secret of a key must not stay in the address or on the page
         return redirect(url_for(".index", q=key_id), 303)
     found = search.find(text, current_scope(), is_admin=is_admin()) if text else []

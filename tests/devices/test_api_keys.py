@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from portal.access.actors import Actor, operator
-from portal.devices import api_keys, devices
+from portal.devices import api_keys, devices, key_format
 from portal.errors import BadValue, Missing, NotAllowed, NotSignedIn
 from portal.models import ApiKey, Audit, Device, now
 from portal.settings import Settings
@@ -29,7 +29,7 @@ def show(secret: str, address: str = "10.0.0.9", program: str = "importer/2.0") 
 
 
 def test_a_key_has_57_characters_no_colon_and_begins_with_its_id(issued: api_keys.IssuedKey) -> None:
-    assert len(issued.secret) == api_keys.KEY_LENGTH == 57
+    assert len(issued.secret) == key_format.KEY_LENGTH == 57
     assert issued.secret.isascii()
     assert issued.secret.replace("_", "").isalnum()
     assert issued.secret.startswith(issued.key_id)
@@ -37,7 +37,7 @@ def test_a_key_has_57_characters_no_colon_and_begins_with_its_id(issued: api_key
 
 
 def test_a_thousand_secrets_differ_in_every_place_and_fit_their_check_digits() -> None:
-    secrets = [api_keys._generate()[1] for _ in range(1000)]
+    secrets = [key_format.generate()[1] for _ in range(1000)]
     random = [secret[10:51] for secret in secrets]
     assert len(set(secrets)) == 1000
     assert all(len({text[place] for text in random}) == 62 for place in range(41))
@@ -68,7 +68,7 @@ def test_neither_the_database_nor_the_log_holds_the_secret(
     "secret", ["", "x", "a" * 57, "a" * 56, "é" * 57, "ptk_" + "0" * 53, "\0" * 57, "' OR 1=1 --", "x" * 1_000_000]
 )
 def test_what_is_no_key_is_refused(issued: api_keys.IssuedKey, secret: str) -> None:
-    with pytest.raises(NotSignedIn, match="no key of this site"):
+    with pytest.raises(NotSignedIn, match="Invalid API key"):
         show(secret)
 
 
@@ -85,8 +85,8 @@ def test_the_right_id_with_another_secret_is_refused_and_logged_by_id(
     issued: api_keys.IssuedKey, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = issued.key_id + "A" * 41
-    with pytest.raises(NotSignedIn, match="no key of this site"):
-        show(body + api_keys._check_digits(body))
+    with pytest.raises(NotSignedIn, match="Invalid API key"):
+        show(body + key_format._check_digits(body))
     assert f"key {issued.key_id} refused from 10.0.0.9" in caplog.text
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from portal.access.actors import Actor, operator
-from portal.devices import api_keys, devices
+from portal.devices import api_keys, device_status, devices
 from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.models import ApiKey, Audit, Device, User, now
 
@@ -26,7 +26,7 @@ def test_a_new_device_is_known_by_label_and_by_number(device: Device) -> None:
     assert devices.get("importer-east") == device
     assert devices.get(device.id) == device
     assert devices.list_all() == [device]
-    assert devices.status(device) == "unknown"
+    assert device_status.status(device) == "unknown"
 
 
 @pytest.mark.parametrize("label", ["", " ", "a/b", "a\0", "x" * 65, "\u202ea"])
@@ -83,7 +83,7 @@ def test_a_device_is_renamed_and_keeps_its_number(device: Device) -> None:
 def test_disabling_twice_is_one_act(device: Device) -> None:
     devices.disable("importer-east", actor=operator())
     devices.disable("importer-east", actor=operator())
-    assert devices.status(devices.get(device.id)) == "disabled"
+    assert device_status.status(devices.get(device.id)) == "disabled"
     devices.enable("importer-east", actor=operator())
     acts = [row.action for row in Audit.select().order_by(Audit.id)]
     assert acts == ["device:added", "device:disabled", "device:enabled"]
@@ -101,7 +101,7 @@ def test_a_device_reports_what_it_is(device: Device) -> None:
     row = devices.record_report(told, actor=itself(device))
     assert (row.version, row.interval, row.errors, row.info) == ("2.0.3", 900, [], {"host": "a"})
     assert row.last_address == "10.0.0.9"
-    assert devices.status(row) == "ok"
+    assert device_status.status(row) == "ok"
 
 
 def test_an_empty_report_updates_last_seen_alone(device: Device) -> None:
@@ -176,12 +176,12 @@ def test_the_status_goes_by_error_then_unknown_then_missing(
     device.last_seen = None if silent is None else now() - silent
     device.save()
     row = devices.get(device.id)
-    assert devices.status(row) == expected
+    assert device_status.status(row) == expected
     word = "seen" if row.last_seen else "never"
-    assert devices.state(row) == (word if expected == "unknown" else expected)
+    assert device_status.state(row) == (word if expected == "unknown" else expected)
     row.disabled = True
-    assert devices.status(row) == "disabled"
-    assert devices.health(row) == expected
+    assert device_status.status(row) == "disabled"
+    assert device_status.health(row) == expected
 
 
 def test_a_view_counts_live_keys_and_names_the_next_expiry(device: Device) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from portal import hourly_charts
 from portal.access.actors import Actor
-from portal.devices import api_keys, devices
+from portal.devices import api_keys, devices, key_format
 from portal.models import ApiKey, Audit, Device, DeviceHour, File, now
 from tests.fixtures.archive import a_project, an_object, store
 from tests.fixtures.web import MOST_STATEMENTS, Visitor, refusal, statements, text_of
@@ -53,7 +53,7 @@ def test_a_key_is_shown_once_and_works(visitor: Visitor, admin: Actor) -> None:
 
     assert answer.status_code == 201
     secret = answer.text.split('id="secret">')[1].split("<")[0]
-    assert len(secret) == api_keys.KEY_LENGTH
+    assert len(secret) == key_format.KEY_LENGTH
     assert api_keys.authenticate(secret, address="10.0.0.1", program="curl").id == str(device.id)
     page = visitor.get(f"/interfaces/devices/{device.id}").text
     assert secret not in page
@@ -69,8 +69,8 @@ def test_a_key_is_shown_once_and_works(visitor: Visitor, admin: Actor) -> None:
         ("key", "", "Choose a day."),
         ("key", "tomorrow", "write a moment like"),
         ("key", "2020-01-01", "The expiry date is in the past"),
-        ("key", "2099-01-01", "A key lives for two years at most"),
-        ("key", "9999-12-31", "A key lives for two years at most"),
+        ("key", "2099-01-01", "A key is valid for at most two years"),
+        ("key", "9999-12-31", "A key is valid for at most two years"),
         ("key", "2027-02-30", "write a moment like"),
     ],
 )
@@ -96,7 +96,7 @@ def test_a_form_that_is_sent_twice_makes_one_key(visitor: Visitor, admin: Actor)
 
     again = visitor.post(f"{path}/keys", typed)
 
-    refusal(again, f"Key {made.key_id} was made since this page was opened, so no other one was made now.")
+    refusal(again, f"Key {made.key_id} was created after this page was opened, so no other key was created.")
     assert api_keys.for_device(device) == [made]
     typed["newest"] = made.key_id  # as the refusal's own form has it
     assert f'value="{made.key_id}"' in again.text

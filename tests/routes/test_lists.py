@@ -10,7 +10,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from portal.access.actors import Actor
-from portal.devices import api_keys, devices
+from portal.devices import api_keys, device_status, devices
 from portal.models import Association, Caller, Device, Job, Peer, Storage, now
 from portal.peers import peers
 from portal.users import users
@@ -108,7 +108,7 @@ def test_each_word_of_a_filter_is_what_the_row_says(visitor: Visitor, admin: Act
     Device.update(last_seen=now()).where(Device.id == seen.id).execute()
 
     for label in ("quiet", "lively", "broken", "silent", "seen"):
-        state = devices.state(devices.get(label))
+        state = device_status.state(devices.get(label))
         assert first_cells(visitor.get(f"/interfaces/devices/?only={state}").text) == [label]
 
 

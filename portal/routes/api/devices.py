@@ -6,7 +6,7 @@ from flask import Blueprint, jsonify
 from werkzeug.wrappers import Response
 
 from portal import timestamps
-from portal.devices import api_keys, devices
+from portal.devices import api_keys, device_status, devices
 from portal.errors import NotAllowed
 from portal.routes.api import answers, authentication, bodies
 from portal.tree import rest_ids
@@ -41,7 +41,7 @@ def report() -> Response:
 def status() -> Response:
     statuses = {}
     for row in devices.list_all():
-        fields = {"status": devices.health(row), "last_seen": answers.moment(row.last_seen)}
+        fields = {"status": device_status.health(row), "last_seen": answers.moment(row.last_seen)}
         statuses[rest_ids.encode("device", row.id)] = fields | ({"errors": row.errors} if row.errors else {})
     return jsonify(statuses)
 
