@@ -1,4 +1,4 @@
-"""What a peer or a user may see in fact: the grants, resolved to projects in their order."""
+"""The effective access of a peer or a user: the grants, resolved to projects in order of precedence."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ MAX_PROJECTS_SHOWN = 100
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectAccess:
-    """A project that somebody sees, or may only store to."""
+    """A project that somebody may read, store to, or both."""
 
     path: str
     reads: bool
@@ -24,19 +24,19 @@ class ProjectAccess:
 
 @dataclass(frozen=True, kw_only=True)
 class EffectiveAccess:
-    """The first hundred projects, in the order in which they answer, and how many there are."""
+    """The first hundred projects, in the order in which queries use them, and the total number."""
 
     projects: tuple[ProjectAccess, ...]
     total: int
 
 
 def for_peer(peer: Peer) -> EffectiveAccess:
-    """What its next query would be answered from."""
+    """The projects that a query by the peer reads."""
     return _of(Actor(type="peer", id=str(peer.id)))
 
 
 def for_user(user: User) -> EffectiveAccess:
-    """What the user's pages show of Data."""
+    """The projects that the user sees under Data."""
     return _of(Actor(type="user", id=str(user.id), is_admin=bool(user.is_admin)))
 
 

@@ -1,4 +1,4 @@
-"""What is granted to people: a group, a project or the whole site, to read or to store too."""
+"""The grants of users: a group, a project or the whole site, read-only or read-write."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from portal.tree import projects
 from portal.users import users
 
 EVERYTHING = "*"
-"""In place of a group or a project: the whole site, with what it will have."""
+"""Instead of a group or a project: the whole site, including future projects."""
 ROLES = ("ro", "rw")
 MAX_PLACES = 500
 
@@ -29,7 +29,7 @@ class UserGrant:
 
 
 def for_user(user_id: int) -> list[UserGrant]:
-    """The grants of one user in their order, which is that of precedence."""
+    """The grants of one user in their order of precedence."""
     owner = Group.alias()
     rows: Any = (
         Grant.select(Grant.id, Grant.role, Group.code, owner.code, Project.label)
@@ -48,51 +48,51 @@ def for_user(user_id: int) -> list[UserGrant]:
 
 
 def add(user_id: int, place: str, role: str, *, actor: Actor) -> UserGrant:
-    """Let a user into a group, a project or everything; the same place again only changes the role.
+    """Grant a user access to a group, a project or everything; for the same place again, change the role.
 
     Raises BadValue with its field, Missing.
     """
     rights.require_admin(actor)
     user = users.get(user_id)
     if role not in ROLES:
-        raise BadValue(f"{role[:16]!r} is no role. A role is ro (read) or rw (read and store).", field="role")
+        raise BadValue(f"{role[:16]!r} is not a role. A role is ro (read) or rw (read and store).", field="role")
     name = place.strip()
     target = _target(name)
     with writing():
-        there = next((grant for grant in for_user(user.id) if grant.place == name), None)
-        if there is None:
+        existing = next((grant for grant in for_user(user.id) if grant.place == name), None)
+        if existing is None:
             row = Grant.create(who_type="user", who_id=user.id, role=role, **target)
             audit.record(actor, "grant:given", "user", user.id, place=name, role=role)
             return UserGrant(id=row.id, place=name, role=role)
-        if there.role != role:
-            Grant.update(role=role).where(Grant.id == there.id).execute()
-            before, after = ({"place": name, "role": one} for one in (there.role, role))
+        if existing.role != role:
+            Grant.update(role=role).where(Grant.id == existing.id).execute()
+            before, after = ({"place": name, "role": either} for either in (existing.role, role))
             audit.record(actor, "grant:changed", "user", user.id, before=before, after=after)
-    return UserGrant(id=there.id, place=name, role=role)
+    return UserGrant(id=existing.id, place=name, role=role)
 
 
 def remove(user_id: int, grant_id: int, *, actor: Actor) -> UserGrant:
-    """Take one grant away; the user's next page knows. Raises Missing."""
+    """Remove one grant, effective from the user's next request. Raises Missing."""
     rights.require_admin(actor)
     with writing():
-        there = next((grant for grant in for_user(user_id) if grant.id == grant_id), None)
-        if there is None:
-            raise Missing("This was taken away already.")
+        existing = next((grant for grant in for_user(user_id) if grant.id == grant_id), None)
+        if existing is None:
+            raise Missing("This access has already been removed.")
         Grant.delete().where(Grant.id == grant_id).execute()
-        audit.record(actor, "grant:taken", "user", user_id, place=there.place, role=there.role)
-    return there
+        audit.record(actor, "grant:taken", "user", user_id, place=existing.place, role=existing.role)
+    return existing
 
 
 def remove_by_place(user_id: int, place: str, *, actor: Actor) -> UserGrant:
-    """As `take`, for the grant of a place by its name. Raises Missing."""
-    there = next((grant for grant in for_user(user_id) if grant.place == place.strip()), None)
-    if there is None:
-        raise Missing(f"The user has no access of its own to {place[:130]!r}. `portal user list` shows what there is.")
-    return remove(user_id, there.id, actor=actor)
+    """As `remove`, for the grant of a place by its name. Raises Missing."""
+    existing = next((grant for grant in for_user(user_id) if grant.place == place.strip()), None)
+    if existing is None:
+        raise Missing(f"The user has no grant for {place[:130]!r}. `portal user list` shows the grants.")
+    return remove(user_id, existing.id, actor=actor)
 
 
 def grantable_places() -> list[str]:
-    """What may be granted, for a list to choose from: everything, and each group before its projects; at most 500."""
+    """The places to choose from: everything, and each group before its projects; at most 500."""
     rows: Any = (
         Group.select(Group.code, Project.label)
         .join(Project, JOIN.LEFT_OUTER)
@@ -100,32 +100,28 @@ def grantable_places() -> list[str]:
         .order_by(Group.code, Project.label)
         .limit(MAX_PLACES)
     )
-    found = {EVERYTHING: None}
+    places = {EVERYTHING: None}
     for code, label in rows.tuples():
-        found.setdefault(code)
+        places.setdefault(code)
         if label:
-            found[f"{code}/{label}"] = None
-    return list(found)[:MAX_PLACES]
+            places[f"{code}/{label}"] = None
+    return list(places)[:MAX_PLACES]
 
 
 def _target(place: str) -> dict[str, Group | Project]:
-    """The columns of a grant. Raises BadValue for what is not there, or is for admins only."""
+    """The columns of a grant. Raises BadValue for a place that does not exist, or is for admins only."""
     if place == EVERYTHING:
         return {}
     if not place:
-        raise BadValue("Name a group, a project as GROUP/PROJECT, or * for everything.", field="place")
+        raise BadValue("Enter a group, a project as GROUP/PROJECT, or * for everything.", field="place")
     if place.partition("/")[0] == UNKNOWN_GROUP:
         raise BadValue(f"The group {UNKNOWN_GROUP} is for site admins only.", field="place")
     if "/" not in place:
-        return {"group": _group(place)}
+        group: Group | None = Group.get_or_none(Group.code == place)
+        if group is None:
+            raise BadValue(f"There is no group {place[:64]!r}. A project is written GROUP/PROJECT.", field="place")
+        return {"group": group}
     try:
         return {"project": projects.get_by_path(place)}
     except PortalError as error:
         raise BadValue(error.message, field="place") from error
-
-
-def _group(code: str) -> Group:
-    found: Group | None = Group.get_or_none(Group.code == code)
-    if found is None:
-        raise BadValue(f"There is no group {code[:64]!r}. A project is written GROUP/PROJECT.", field="place")
-    return found

@@ -1,29 +1,29 @@
-"""How long somebody stays signed in: since the last page that they asked for, and in all."""
+"""The limits of a session: idle timeout and maximum length."""
 
 from typing import Any
 
 from portal.models import now
 
 LAST_SEEN_INTERVAL = 60
-"""Seconds after which it is noted again that somebody is there."""
+"""Seconds between two records of when a user was last seen."""
 MINUTES_PER_DAY, MINUTES_PER_HOUR = 24 * 60, 60
 
 
 def timestamp() -> int:
-    """What a session keeps of now: whole seconds since 1970."""
+    """The current time as sessions store it: whole seconds since 1970."""
     return int(now().timestamp())
 
 
 def expiry_message(began: object, seen: object, options: dict[str, Any]) -> str:
-    """Why a session that began and was last used then is over, in a sentence; empty while it holds."""
+    """Why a session with these timestamps has ended; empty while it is valid."""
     if not isinstance(began, int) or not isinstance(seen, int):
-        return "Sign in again: Portico has changed how long a session lasts."
-    here, idle, longest = timestamp(), options["session.idle"], options["session.longest"]
-    if here - began >= longest * 3600:
+        return "Your session has expired because the session limits changed. Sign in again."
+    current, idle, longest = timestamp(), options["session.idle"], options["session.longest"]
+    if current - began >= longest * 3600:
         hours = format_minutes(longest * MINUTES_PER_HOUR)
-        return f"You were signed in for {hours}, the longest that this site allows. Sign in again."
-    if here - seen >= idle * 60:
-        return f"You were away for more than {format_minutes(idle)}, so you were signed out. Sign in again."
+        return f"Your session reached its maximum length of {hours}. Sign in again."
+    if current - seen >= idle * 60:
+        return f"You were signed out after {format_minutes(idle)} without activity. Sign in again."
     return ""
 
 

@@ -1,9 +1,9 @@
-"""People who sign in: their accounts, passwords and sessions."""
+"""User accounts: passwords, roles and sessions."""
 
 import logging
 import secrets
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
@@ -18,13 +18,15 @@ from portal.models import User, now, skip_if_disk_full, writing
 log = logging.getLogger(__name__)
 
 MIN_PASSWORD_LENGTH, MAX_PASSWORD_LENGTH = 8, 200
-SIGN_IN_REFUSED = (
-    "This address and this password do not belong together. Check both, or ask a site admin for a new password."
-)
+SIGN_IN_REFUSED = "Wrong e-mail address or password. Check both, or ask a site admin for a new password."
+
+# Argon2id with 32 MiB: above the minimum of OWASP, and affordable when ten people sign in at once.
+_HASHER = PasswordHasher(time_cost=3, memory_cost=32 * 1024, parallelism=1)
+_CHEAP_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 def add(email: str, password: str | None = None, is_admin: bool = False, *, actor: Actor) -> tuple[User, str | None]:
-    """A new account; without a password one is made and returned, this once. Raises BadValue, Taken."""
+    """A new account, and the password that was generated for it if none was given. Raises BadValue, Taken."""
     rights.require_admin(actor)
     address = _email(email)
     generated = secrets.token_urlsafe(15) if password is None else None
@@ -33,41 +35,44 @@ def add(email: str, password: str | None = None, is_admin: bool = False, *, acto
         try:
             user = User.create(email=address, password=hashed, is_admin=is_admin)
         except IntegrityError as error:
-            raise Taken(f"{address} has an account already.", field="email") from error
+            raise Taken(f"{address} already has an account.", field="email") from error
         audit.record(actor, "user:added", "user", user.id, email=address, is_admin=is_admin)
     return user, generated
 
 
 def sign_in(email: str, password: str, *, address: str) -> User:
-    """The user whom this password belongs to. Raises NotSignedIn, after the same time whatever is wrong."""
+    """The user with this password. Raises NotSignedIn, after the same time whatever is wrong."""
     user: User | None = User.get_or_none(User.email == _normal(email))
-    decoy = _decoy()
-    known = _matches(user.password if user else decoy, password)
-    if user is None or not known or user.disabled:
-        _refuse(user, address)
-    fresh = {User.password: _hasher().hash(password)} if _hasher().check_needs_rehash(user.password) else {}
-    with (
-        skip_if_disk_full(f"the sign-in of user {user.id}"),
-        writing(),
-    ):  # else nobody could sign in who can free some space
-        User.update({User.last_seen: now(), **fresh}).where(User.id == user.id).execute()
+    decoy = _decoy(_hasher())
+    is_known = _matches(user.password if user else decoy, password)
+    if user is None or not is_known or user.disabled:
+        # What was typed is not recorded without an account: it may be a password.
+        log.warning("sign-in refused from %s", address)
+        if user is not None:
+            with skip_if_disk_full(f"a refused sign-in of user {user.id}"), writing():
+                audit.record(actor(user, address), "user:sign_in_refused", "user", user.id)
+        raise NotSignedIn(SIGN_IN_REFUSED)
+    rehashed = {User.password: _hasher().hash(password)} if _hasher().check_needs_rehash(user.password) else {}
+    # On a full disk the sign-in is not recorded, so that an admin can still sign in to free some space.
+    with skip_if_disk_full(f"the sign-in of user {user.id}"), writing():
+        User.update({User.last_seen: now(), **rehashed}).where(User.id == user.id).execute()
         audit.record(actor(user, address), "user:signed_in", "user", user.id)
     return user
 
 
 def sign_out(user: User, *, address: str) -> None:
-    """End every session of this user, so that a copied cookie is worth nothing afterwards."""
+    """End every session of this user, so that a copied cookie no longer works."""
     with writing():
         _end_sessions(user.id)
         audit.record(actor(user, address), "user:signed_out", "user", user.id)
 
 
 def change_password(user: User, old: str, new: str, *, address: str) -> User:
-    """The user with the new password; all sessions that there were have ended. Raises BadValue."""
+    """Change the password and end all sessions of the user. Raises BadValue."""
     if not _matches(user.password, old):
-        raise BadValue("This is not your password of now. Nothing was changed.", field="old")
+        raise BadValue("Wrong current password. Nothing was changed.", field="old")
     if old == new:
-        raise BadValue("The new password is the old one. Choose another.", field="new")
+        raise BadValue("The new password is the same as the current one. Choose another.", field="new")
     hashed = _hasher().hash(_password(new, user.email, field="new"))
     with writing():
         User.update(password=hashed).where(User.id == user.id).execute()
@@ -77,7 +82,7 @@ def change_password(user: User, old: str, new: str, *, address: str) -> User:
 
 
 def change_time_zone(user: User, name: str, *, address: str) -> User:
-    """The user with another time zone to read times in; an empty name is the site's. Raises BadValue."""
+    """Change the time zone in which the user reads times; empty for the site's. Raises BadValue."""
     cleaned = site_settings.clean_time_zone(name.strip()) if name.strip() else ""
     with writing():
         if User.update(time_zone=cleaned).where(User.id == user.id, User.time_zone != cleaned).execute():
@@ -87,9 +92,9 @@ def change_time_zone(user: User, name: str, *, address: str) -> User:
 
 
 def reset_password(user_id: int, password: str | None = None, *, actor: Actor) -> tuple[User, str]:
-    """Give a user who cannot sign in another password, and return it; their sessions end. Without one it is random.
+    """Set a new password, random if none is given, and return it; the user's sessions end.
 
-    Raises Missing, and BadValue for a password that may not be one.
+    Raises Missing, and BadValue for an invalid password.
     """
     rights.require_admin(actor)
     user = get(user_id)
@@ -103,7 +108,7 @@ def reset_password(user_id: int, password: str | None = None, *, actor: Actor) -
 
 
 def disable(user_id: int, *, actor: Actor) -> None:
-    """End the sessions of a user and refuse new ones. Raises NotAllowed for oneself and for the last admin."""
+    """End the sessions of a user and refuse new ones. Raises NotAllowed for the actor and for the last admin."""
     rights.require_admin(actor)
     user = get(user_id)
     if actor.type == "user" and actor.id == str(user.id):
@@ -124,7 +129,7 @@ def enable(user_id: int, *, actor: Actor) -> None:
 
 
 def end_all_sessions(*, actor: Actor) -> int:
-    """End every session of every user, the actor's own too; returns how many accounts there are."""
+    """End every session of every user, including the actor's; returns the number of accounts."""
     rights.require_admin(actor)
     with writing():
         count: int = User.update(session_epoch=User.session_epoch + 1).execute()
@@ -133,13 +138,13 @@ def end_all_sessions(*, actor: Actor) -> int:
 
 
 def set_admin(user_id: int, is_admin: bool, *, actor: Actor) -> None:
-    """Make a user a site admin, or one no longer. Raises NotAllowed for oneself and for the last admin."""
+    """Grant or remove the site admin role. Raises NotAllowed for the actor and for the last admin."""
     rights.require_admin(actor)
     user = get(user_id)
     if user.is_admin == is_admin:
         return
     if not is_admin and actor.type == "user" and actor.id == str(user.id):
-        raise NotAllowed("You cannot take your own rights away. Ask another site admin.")
+        raise NotAllowed("You cannot remove your own admin role. Ask another site admin.")
     with writing():
         if not is_admin:
             _refuse_last_admin(user)
@@ -154,7 +159,7 @@ def _role(is_admin: bool) -> str:
 def _refuse_last_admin(user: User) -> None:
     others = User.select().where(User.is_admin, ~User.disabled, User.id != user.id)
     if user.is_admin and not others.exists():
-        raise NotAllowed(f"{user.email} is the last site admin. Make another one first.")
+        raise NotAllowed(f"{user.email} is the last site admin. Create another one first.")
 
 
 def get(user_id: int) -> User:
@@ -166,7 +171,7 @@ def get(user_id: int) -> User:
 
 
 def by_email(email: str) -> User:
-    """The user with this e-mail address, in upper or lower case. Raises Missing."""
+    """The user with this e-mail address, ignoring case. Raises Missing."""
     user: User | None = User.get_or_none(User.email == _normal(email))
     if user is None:
         raise Missing(f"There is no user {email[:254]!r}. `portal user list` shows them.")
@@ -174,30 +179,30 @@ def by_email(email: str) -> User:
 
 
 def find_id(email: str) -> int | None:
-    """The number of the account of this address; None where there is none."""
+    """The id of the user with this address; None if there is none."""
     user: User | None = User.get_or_none(User.email == _normal(email))
     return None if user is None else user.id
 
 
 def list_all() -> list[User]:
-    """All users by address."""
+    """All users by e-mail address."""
     return list(User.select().order_by(User.email))
 
 
 def counts() -> dict[str, int]:
-    """How many users there are: admin, user, disabled."""
+    """The number of users by kind: admin, user, disabled."""
     kind = Case(None, [(User.disabled, "disabled"), (User.is_admin, "admin")], "user")
     rows: Any = User.select(kind, fn.COUNT(User.id)).group_by(kind)
     return dict(rows.tuples())
 
 
 def session_id(user: User) -> str:
-    """What a session cookie says: it holds until the user's sessions are ended."""
+    """The content of a session cookie, valid until the user's sessions are ended."""
     return f"{user.id}.{user.session_epoch}"
 
 
 def for_session(session: str) -> User | None:
-    """The user of a session that still holds."""
+    """The user of a session that is still valid."""
     number, _, epoch = session.partition(".")
     if not (number.isdecimal() and epoch.isdecimal()):
         return None
@@ -206,19 +211,10 @@ def for_session(session: str) -> User | None:
 
 
 def actor(user: User, address: str) -> Actor:
-    """The user as the one who asks for something in the browser."""
+    """The user as the actor of a request from the browser."""
     return Actor(
         type="user", id=str(user.id), name=user.email, via="web", address=address, is_admin=bool(user.is_admin)
     )
-
-
-def _refuse(user: User | None, address: str) -> NoReturn:
-    """What was typed is not kept where no account has it: it may well be a password."""
-    log.warning("sign-in refused from %s", address)
-    if user is not None:
-        with skip_if_disk_full(f"a refused sign-in of user {user.id}"), writing():
-            audit.record(actor(user, address), "user:sign_in_refused", "user", user.id)
-    raise NotSignedIn(SIGN_IN_REFUSED)
 
 
 def _end_sessions(user_id: int) -> None:
@@ -255,25 +251,10 @@ def _matches(hashed: str, password: str) -> bool:
 
 
 def _hasher() -> PasswordHasher:
-    return _cheap() if runtime.current().cheap_passwords else _dear()
-
-
-@lru_cache(maxsize=1)
-def _dear() -> PasswordHasher:
-    """Argon2id with 32 MiB, above the least that OWASP names, and bearable where ten people sign in at once."""
-    return PasswordHasher(time_cost=3, memory_cost=32 * 1024, parallelism=1)
-
-
-@lru_cache(maxsize=1)
-def _cheap() -> PasswordHasher:
-    return PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-
-
-def _decoy() -> str:
-    """A hash that nobody's password fits; an unknown address takes as long as a wrong password by it."""
-    return _decoy_of(_hasher())
+    return _CHEAP_HASHER if runtime.current().cheap_passwords else _HASHER
 
 
 @lru_cache(maxsize=2)
-def _decoy_of(hasher: PasswordHasher) -> str:
+def _decoy(hasher: PasswordHasher) -> str:
+    """A hash that no password matches, so that an unknown address takes as long as a wrong password."""
     return hasher.hash(secrets.token_urlsafe(15))

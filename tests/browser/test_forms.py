@@ -71,7 +71,7 @@ WALKS = (
         "",
         {"E-mail address": EMAIL, "Password": PASSWORD},
         {"Password": "wrong"},
-        message="do not belong together",
+        message="Wrong e-mail address or password",
         code=401,
         who="",
     ),

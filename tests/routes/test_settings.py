@@ -239,7 +239,7 @@ def test_somebody_who_is_away_too_long_is_signed_out_and_told_why(
     later(timedelta(minutes=6))
     told = visitor.get("/profile", follow_redirects=True).text
 
-    assert "You were away for more than 30 minutes, so you were signed out. Sign in again." in told
+    assert "You were signed out after 30 minutes without activity. Sign in again." in told
     assert visitor.sign_in().status_code == 303
     assert visitor.get("/profile").status_code == 200
 
@@ -254,7 +254,7 @@ def test_nobody_is_signed_in_for_longer_than_the_site_allows(
 
     later(timedelta(minutes=25))
 
-    assert "You were signed in for 2 hours" in visitor.get("/profile", follow_redirects=True).text
+    assert "Your session reached its maximum length of 2 hours." in visitor.get("/profile", follow_redirects=True).text
 
 
 def test_everybody_is_signed_out_but_who_asked_for_it(visitor: Visitor, reader: Visitor, app: Flask) -> None:

@@ -38,7 +38,7 @@ def test_an_address_has_one_account(visitor: Visitor) -> None:
     answer = visitor.post("/users/new", {"email": visitor.email.upper()})
 
     assert answer.status_code == 422
-    assert "has an account already" in answer.text
+    assert "already has an account" in answer.text
 
 
 def test_nobody_disables_their_own_account_nor_the_last_admin(visitor: Visitor) -> None:
@@ -155,7 +155,7 @@ def test_the_same_place_again_only_changes_the_role_and_each_act_is_audited(
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("", "Name a group, a project as GROUP/PROJECT, or * for everything."),
+        ("", "Enter a group, a project as GROUP/PROJECT, or * for everything."),
         ("nowhere", "There is no group 'nowhere'."),
         ("neuro/Nothing", "neuro/Nothing"),
         ("unknown", "The group unknown is for site admins only."),
@@ -176,7 +176,7 @@ def test_a_place_that_is_none_is_refused_beside_its_field(
 def test_a_role_that_is_none_and_a_grant_of_somebody_else_are_refused(
     visitor: Visitor, reader: Visitor, places: None, admin: Actor
 ) -> None:
-    refusal(visitor.post(f"/users/{account(reader).id}/grants", {"place": "neuro", "role": "admin"}), "is no role.")
+    refusal(visitor.post(f"/users/{account(reader).id}/grants", {"place": "neuro", "role": "admin"}), "is not a role.")
     given = grants.add(account(reader).id, "neuro", "ro", actor=admin)
     with pytest.raises(Missing):
         grants.remove(account(visitor).id, given.id, actor=admin)

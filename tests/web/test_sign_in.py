@@ -256,12 +256,12 @@ def test_a_new_password_works_the_old_one_does_not_and_other_sessions_end(visito
 @pytest.mark.parametrize(
     ("old", "new", "again", "message"),
     [
-        ("wrong", "another sentence", "another sentence", "This is not your password of now."),
+        ("wrong", "another sentence", "another sentence", "Wrong current password."),
         (PASSWORD, "short", "short", "A password has at least 8 characters."),
         (PASSWORD, "x" * 201, "x" * 201, "A password has at most 200 characters."),
-        (PASSWORD, "another sentence", "another", "Enter the new password twice."),
-        (PASSWORD, PASSWORD, PASSWORD, "The new password is the old one."),
-        ("", "", "", "This is not your password of now."),
+        (PASSWORD, "another sentence", "another", "Type the new password twice."),
+        (PASSWORD, PASSWORD, PASSWORD, "The new password is the same as the current one."),
+        ("", "", "", "Wrong current password."),
     ],
 )
 def test_a_bad_new_password_is_refused_beside_its_field(
