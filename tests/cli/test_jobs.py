@@ -23,7 +23,7 @@ def test_jobs_are_listed_without_what_peers_retrieve_unless_that_is_asked_for(po
     table = portal("job", "list").out.splitlines()
     assert table[0].split() == ["ID", "LABEL", "WHAT", "STATE", "DONE", "TOTAL", "STARTED", "BY", "CREATED"]
     assert "lab/Trial to mirror" in table[1]
-    assert portal("job", "list", "--state", "cancelled").out == "No such job.\n"
+    assert portal("job", "list", "--state", "cancelled").out == "No jobs found.\n"
 
 
 def test_a_job_is_shown_with_what_it_waits_for_and_cancelled(portal: Portal) -> None:
