@@ -259,7 +259,7 @@ def test_a_new_password_works_the_old_one_does_not_and_other_sessions_end(visito
         ("wrong", "another sentence", "another sentence", "Wrong current password."),
         (PASSWORD, "short", "short", "A password has at least 8 characters."),
         (PASSWORD, "x" * 201, "x" * 201, "A password has at most 200 characters."),
-        (PASSWORD, "another sentence", "another", "Type the new password twice."),
+        (PASSWORD, "another sentence", "another", "Enter the new password twice."),
         (PASSWORD, PASSWORD, PASSWORD, "The new password is the same as the current one."),
         ("", "", "", "Wrong current password."),
     ],
