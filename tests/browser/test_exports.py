@@ -76,7 +76,7 @@ def test_an_export_by_rules_is_tried_mended_confirmed_and_done(admin: Page, pers
     page.get_by_label("Path template").nth(1).fill("{modality}/{file}")
     _press(page, "Dry run")
     expect(page.get_by_text("4 of 4 objects and sidecars would be sent.").first).to_be_visible(timeout=PATIENCE)
-    page.get_by_role("link", name="1 object left here").press("Enter")
+    page.get_by_role("link", name="1 object skipped").press("Enter")
     expect(page.get_by_role("heading", name="1 item found")).to_be_visible()
     person.allowed = {422}
     _press(page, "Start export of 2 objects")
@@ -135,7 +135,7 @@ def _repeat(page: Page) -> None:
     _press(page, "Run now")
     expect(page.get_by_text("5 of 6 objects arrived whole. 1 did not.").first).to_be_visible(timeout=PATIENCE)
     page.get_by_role("link", name=re.compile("^Schedule ")).press("Enter")
-    expect(page.get_by_role("heading", name="1 time")).to_be_visible()
+    expect(page.get_by_role("heading", name="1 run")).to_be_visible()
     _read(page)
 
 

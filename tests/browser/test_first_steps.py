@@ -56,7 +56,7 @@ def test_a_step_waits_until_it_has_worked(visitor: Visitor, admin: Actor, dimse:
 
     knock()
     assert states()["peer"] == "waiting"
-    assert "VIEWER3 knocked from 10.0.4.17" in text_of(visitor.get("/").text)
+    assert "Connection attempt from VIEWER3 at 10.0.4.17" in text_of(visitor.get("/").text)
     peers.register("CT1", ae_title="CT1", actor=admin)
     assert "CT1 is registered. It has not called yet, nor answered." in text_of(visitor.get("/").text)
     Peer.update(last_answered=now()).execute()
@@ -196,7 +196,7 @@ def test_the_first_run_leads_through_four_steps_and_tells_live_when_each_has_wor
     expect(home.locator("#step-dimse")).to_contain_text(f"PORTICO listens on 127.0.0.1:{empty.dimse_port}, since")
 
     assert not calls(empty, "VIEWER3")
-    expect(home.locator("#step-peer")).to_contain_text("VIEWER3 knocked from 127.0.0.1")
+    expect(home.locator("#step-peer")).to_contain_text("Connection attempt from VIEWER3 at 127.0.0.1")
     _take_the_picture(person, empty.data)
     _leave_and_take_up(home)
     home.get_by_role("link", name="Register VIEWER3").press("Enter")
@@ -226,7 +226,7 @@ def test_the_first_run_leads_through_four_steps_and_tells_live_when_each_has_wor
 
 def _enable_dimse_by_keyboard(page: Page, up: Up) -> None:
     page.goto(f"{up.url}/")
-    page.get_by_role("link", name="Enable it in Settings").press("Enter")
+    page.get_by_role("link", name="Enable in Settings").press("Enter")
     page.get_by_label("DIMSE service enabled").press("Space")
     page.get_by_label("Address to listen on").fill("127.0.0.1")
     page.get_by_label("Port", exact=True).fill(str(up.dimse_port))
