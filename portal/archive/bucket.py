@@ -51,7 +51,7 @@ class Bucket:
         with self._lock:
             if key not in self._opened:
                 chosen = self._chosen
-                limits: dict[str, Any] = {"limits": Timeouts(CONNECT_SECONDS, READ_SECONDS), "tries": TRIES}
+                limits: dict[str, Any] = {"timeouts": Timeouts(CONNECT_SECONDS, READ_SECONDS), "tries": TRIES}
                 limits = limits if hasty else {}
                 self._opened[key] = s3.open_destination(chosen.config, chosen.prefix, chosen.secret, **limits)
             return self._opened[key]

@@ -147,7 +147,7 @@ def _given(provider: str, before: dict[str, Any], options: dict[str, Any]) -> tu
         fields["ca"] = _text(Path(fields["ca"]), "CA certificate") if fields["ca"] else ""
     if not from_stdin and not file:
         return fields, {}
-    return fields, {kind.asks_for({**before, **fields}): _text(Path(file) if file else None, "secret")}
+    return fields, {kind.required_secret({**before, **fields}): _text(Path(file) if file else None, "secret")}
 
 
 def _text(file: Path | None, what: str) -> str:

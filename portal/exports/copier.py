@@ -83,7 +83,7 @@ def settle(run: Run) -> None:
 def _at_once(run: Run, destination: "Destination", threads: int) -> int:
     """How many objects go there at once now, and how many parts of the large ones."""
     share = run.share(threads)
-    destination.share(share)
+    destination.limit_parts(share)
     return share
 
 
@@ -139,7 +139,7 @@ class _Sender:
         self._is_empty = run.job.attempts == 1 and not run.job.done and _is_empty(run.job, destination)
         self._rate = rate = run.job.params.get("bandwidth", 0)
         self._sending, self._reading = Bandwidth(rate), Bandwidth(rate)  # a line has room in each direction
-        self.together = 1 if rate else destination.together
+        self.together = 1 if rate else destination.batch_size
 
     def attempt(self, bundle: Sequence[Task], check: Check) -> list[Outcome]:
         """Bring some items as far as they get; each says how far: pending → sent → verified."""
@@ -182,13 +182,13 @@ class _Sender:
             digest=item.digest,
             chunks=lambda: self._chunks(task, check, reader),
             source=_source(task, reader),
-            came=self._came(item.size, check),
+            on_read=self._came(item.size, check),
         )
 
     def _is_whole(self, item: Item, size: int, check: Check) -> bool:
         """Whether the storage gives back the item's bytes. Raises Missing."""
         held, came = self._destination.holds, self._came(item.size, check)
-        return size == item.size and held(item.key, size=size, digest=item.digest, came=came)
+        return size == item.size and held(item.key, size=size, digest=item.digest, on_read=came)
 
     def _came(self, size: int, check: Check) -> Callable[[int], None]:
         leave = check if self._is_long(size) else _go_on

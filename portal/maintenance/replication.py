@@ -47,7 +47,7 @@ class Replicator:
     def begin(self) -> None:
         """What a killed run left: parts at the store, and segments that it has and no row knows."""
         try:
-            self._bucket.destination().tidy(segment_copies.is_here, older=timedelta(0))
+            self._bucket.destination().abort_unfinished(segment_copies.is_here, older=timedelta(0))
             segment_copies.adopt_unknown(self._bucket)
             self._has_begun = True
         except PortalError as error:

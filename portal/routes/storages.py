@@ -69,7 +69,7 @@ def show(storage_id: int) -> Response:
         credentials=credentials.describe(row),
         holds=history.job_totals([row.id]).get(row.id, history.NO_TOTALS),
         month=history.last_30_days(row.id, row.mode, formats.zone()),
-        last=[jobs.view(one) for one in history.recent_transfers(row.id, most=MAX_LISTED)],
+        last=[jobs.view(one) for one in history.recent_transfers(row.id, limit=MAX_LISTED)],
         schedules=schedules.for_storage(row.id),
         acts=audit_entries.for_target("storage", row.id),
     )

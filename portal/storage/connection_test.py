@@ -1,4 +1,4 @@
-"""Save and test: a storage is tried step by step, under a random name that nothing has, and each step is said."""
+"""Save and test: the steps that try a storage, with a test object under a random name."""
 
 import contextlib
 import hashlib
@@ -20,7 +20,7 @@ from portal.storage_drivers.store import StepWarning
 
 TEST_OBJECT_SIZE = 64 * 1024
 VALID_FOR = timedelta(minutes=5)
-"""How long a test that went well holds for an export that begins."""
+"""How long an export that begins relies on a test that succeeded."""
 
 
 @dataclass(kw_only=True)
@@ -33,11 +33,10 @@ class Step:
     ms: int | None = None
 
 
-class _Trial:
-    """One climb: the object that is tried with, and the storage."""
+class _TestObject:
+    """The object that one test writes to a storage, and the steps around it."""
 
     def __init__(self, storage: Storage) -> None:
-        self.storage = storage
         self.content = os.urandom(TEST_OBJECT_SIZE)
         self.digest = hashlib.sha256(self.content).hexdigest()
         self.key = f"portico-test-{secrets.token_hex(8)}"
@@ -45,55 +44,55 @@ class _Trial:
         self.create_only: bool | None = None
         self.is_written = False
 
-    def reading(self) -> list[store.NamedStep]:
-        return [*self.destination.steps(), ("Listed", self.listed)]
+    def read_steps(self) -> list[store.NamedStep]:
+        return [*self.destination.steps(), ("Listed", self.count_objects)]
 
-    def writing(self) -> list[store.NamedStep]:
+    def write_steps(self) -> list[store.NamedStep]:
         return [
-            ("Wrote a random name", self.wrote),
+            ("Test object written", self.write),
             ("Read back", self.read_back),
-            ("Overwriting refused", self.kept),
-            ("Deleted", self.deleted),
+            ("Overwriting refused", self.try_overwrite),
+            ("Deleted", self.delete),
         ]
 
-    def listed(self) -> str:
-        count = sum(1 for _found in itertools.islice(self.destination.list(), 1000))
-        return f"{'1,000 or more' if count == 1000 else count} objects lie there now."
+    def count_objects(self) -> str:
+        count = sum(1 for _object in itertools.islice(self.destination.list(), 1000))
+        return f"Objects there now: {'1,000 or more' if count == 1000 else count}."
 
-    def wrote(self) -> str:
+    def write(self) -> str:
         if self.destination.stat(self.key) is not None:
-            raise Taken(f"{self.key} is there already, though nobody can know that name. Test again.")
+            raise Taken(f"An object with the random name {self.key} already exists. Test again.")
         self.is_written = True
         self.destination.put(self.key, [self.content], size=TEST_OBJECT_SIZE, digest=self.digest)
-        return f"{TEST_OBJECT_SIZE // 1024} kB under the name {self.key}, which nothing had."
+        return f"{TEST_OBJECT_SIZE // 1024} kB under the new name {self.key}."
 
     def read_back(self) -> str:
         if self.destination.digest(self.key) != (TEST_OBJECT_SIZE, self.digest):
-            raise PortalError("It gives back other bytes than were written. Do not use it.")
+            raise PortalError("The storage returned different bytes than were written. Do not use it.")
         return "The same bytes, by their SHA-256."
 
-    def kept(self) -> str:
-        self.create_only = self.destination.refuses(self.key, os.urandom(TEST_OBJECT_SIZE))
+    def try_overwrite(self) -> str:
+        self.create_only = self.destination.refuses_overwrite(self.key, os.urandom(TEST_OBJECT_SIZE))
         if self.create_only:
-            return "It refused to write over an object that is there."
+            return "The storage refused to overwrite an existing object."
         raise StepWarning(
-            "It replaced an object under its name: of two writers at the same moment, the later one wins. Exports look "
-            "before they write."
+            "The storage replaced an existing object: of two writers at the same moment, the later one wins. Exports "
+            "look before they write."
         )
 
-    def deleted(self) -> str:
+    def delete(self) -> str:
         try:
             self.destination.delete(self.key)
         except Missing:
             raise
         except PortalError as error:
             self.is_written = False
-            raise StepWarning(f"It keeps what was written ({self.key} stays): {error.message}") from error
+            raise StepWarning(f"The test object {self.key} cannot be deleted and stays: {error.message}") from error
         self.is_written = False
-        return "Nothing of the test is left."
+        return "The test object was deleted."
 
-    def clear(self) -> None:
-        """Take the trial's object away, wherever the climb ended."""
+    def clean_up(self) -> None:
+        """Delete the test object, wherever the test ended."""
         if self.is_written:
             with contextlib.suppress(PortalError):
                 self.destination.delete(self.key)
@@ -103,26 +102,36 @@ class _Trial:
 class _Outcome:
     error: PortalError | None
     uploads: dict[str, int] = field(default_factory=dict)
-    """Unfinished ones: see `leftovers.tidy`."""
+    """Unfinished uploads: see `unfinished_uploads.abort_abandoned`."""
 
 
 def run_test(run: Run) -> RunEnd:
-    """Try the storage of a job; the steps stand in the job's result as they go, the outcome on the storage."""
+    """Test the storage of a job; the job's result has the steps as they go, the storage the outcome."""
     steps: list[Step] = []
-    outcome = _climb(storages.by_id(run.job.params["storage"]), steps, lambda: _report(run, steps))
+
+    def report() -> None:
+        run.check()
+        run.write(
+            total=len(steps),
+            done=sum(step.state in ("ok", "warn", "skip") for step in steps),
+            failed=sum(step.state == "bad" for step in steps),
+            result={"steps": [asdict(step) for step in steps]},
+        )
+
+    outcome = _test(storages.by_id(run.job.params["storage"]), steps, report)
     state = "failed" if _state(steps) == "failed" else "done"
     return RunEnd(state=state, message=_message(steps), result={"uploads": outcome.uploads})
 
 
 def require_passed(run: Run, storage: Storage) -> None:
-    """Try a storage that an export begins to write to, unless that was done just now. Raises what fails there.
+    """Test a storage that an export begins to write to, unless that was done just now. Raises what fails.
 
-    The steps stand in the export's result as `tested`, for the page of the storage.
+    The export's result has the steps as `tested`, for the page of the storage.
     """
     if storage.state in ("ok", "degraded") and storage.tested > now() - VALID_FOR:
         return
     steps: list[Step] = []
-    outcome = _climb(storage, steps, run.check)
+    outcome = _test(storage, steps, run.check)
     tested = {
         "at": now().isoformat(),
         "state": "failed" if outcome.error else "done",
@@ -132,89 +141,78 @@ def require_passed(run: Run, storage: Storage) -> None:
     }
     run.write(result={**run.job.result, "tested": tested})
     if outcome.error:
-        raise Outage(outcome.error.message) if _is_away(outcome.error) else outcome.error
+        raise Outage(outcome.error.message) if _is_temporary(outcome.error) else outcome.error
 
 
 def require_reachable(destination: Destination) -> None:
-    """Ask for a name that nothing has. Raises Away where not even that is answered: no object of a job is at fault.
+    """Look up a random name. Raises Outage where even that fails for now: no object of a job is at fault then.
 
-    What will not pass is left to the job's own requests.
+    Permanent errors are left to the job's own requests.
     """
     try:
         destination.stat(f"portico-test-{secrets.token_hex(8)}")
     except PortalError as error:
-        if _is_away(error):
+        if _is_temporary(error):
             raise Outage(error.message) from error
 
 
-def _is_away(error: PortalError) -> bool:
+def _is_temporary(error: PortalError) -> bool:
     """Whether a storage that failed a test may pass it later without being changed."""
     return isinstance(error, Unreachable) and not error.permanent
 
 
-def _climb(storage: Storage, steps: list[Step], report: Callable[[], None]) -> _Outcome:
-    """Fill in the steps, and keep the outcome on the storage; `report` is called before and after each."""
+def _test(storage: Storage, steps: list[Step], report: Callable[[], None]) -> _Outcome:
+    """Fill in the steps, and record the outcome on the storage; `report` is called before and after each step."""
     try:
-        trial = _Trial(storage)
-        attempts = trial.reading() + trial.writing()
+        test_object = _TestObject(storage)
+        named_steps = test_object.read_steps() + test_object.write_steps()
     except PortalError as error:
         steps.append(Step(name="Settings", state="bad", message=error.message))
         report()
         storages.record_test(storage.id, state="failed", message=_message(steps))
         return _Outcome(error=error)
-    steps += [Step(name=name) for name, _attempt in attempts]
-    for step in steps[-len(trial.writing()) :] if storage.mode == "import" else ():
-        step.state, step.message = "skip", "For import, reading is enough."
+
+    steps += [Step(name=name) for name, _call in named_steps]
+    for step in steps[-len(test_object.write_steps()) :] if storage.mode == "import" else ():
+        step.state, step.message = "skip", "Not needed for import."
     try:
-        failed = _take_each(steps, attempts, report)
-        is_tidied = failed is None and storage.mode != "import"
-        uploads = unfinished_uploads.abort_abandoned(storage, trial.destination) if is_tidied else {}
+        failure = _run_steps(steps, named_steps, report)
+        uploads: dict[str, int] = {}
+        if failure is None and storage.mode != "import":
+            uploads = unfinished_uploads.abort_abandoned(storage, test_object.destination)
     finally:
-        trial.clear()
-    mount = trial.destination.mount or None
-    kept = {"state": _state(steps), "message": _message(steps)}
-    storages.record_test(storage.id, **kept, create_only=trial.create_only, mount=mount)
-    return _Outcome(error=failed, uploads=uploads)
+        test_object.clean_up()
+
+    mount = test_object.destination.mount or None
+    outcome = {"state": _state(steps), "message": _message(steps)}
+    storages.record_test(storage.id, **outcome, create_only=test_object.create_only, mount=mount)
+    return _Outcome(error=failure, uploads=uploads)
 
 
-def _take_each(
-    steps: list[Step], attempts: Sequence[store.NamedStep], report: Callable[[], None]
+def _run_steps(
+    steps: list[Step], named_steps: Sequence[store.NamedStep], report: Callable[[], None]
 ) -> PortalError | None:
-    """Take the steps up to the first that fails, and return why."""
-    for step, (_name, attempt) in zip(steps, attempts, strict=True):
+    """Run the steps up to the first that fails, and return its error."""
+    for step, (_name, call) in zip(steps, named_steps, strict=True):
         if step.state != "off":
             continue
         step.state = "run"
         report()
-        error = _take(step, attempt)
+        failure = None
+        began = time.monotonic()
+        try:
+            step.state, step.message = "ok", call()
+        except StepWarning as warning:
+            step.state, step.message = "warn", str(warning)
+        except PortalError as error:
+            step.state, step.message = "bad", error.message
+            failure = error
+        finally:
+            step.ms = round((time.monotonic() - began) * 1000)
         report()
-        if error:
-            return error
+        if failure:
+            return failure
     return None
-
-
-def _take(step: Step, attempt: Callable[[], str]) -> PortalError | None:
-    began = time.monotonic()
-    try:
-        step.state, step.message = "ok", attempt()
-    except StepWarning as remark:
-        step.state, step.message = "warn", str(remark)
-    except PortalError as error:
-        step.state, step.message = "bad", error.message
-        return error
-    finally:
-        step.ms = round((time.monotonic() - began) * 1000)
-    return None
-
-
-def _report(run: Run, steps: list[Step]) -> None:
-    run.check()
-    run.write(
-        total=len(steps),
-        done=sum(step.state in ("ok", "warn", "skip") for step in steps),
-        failed=sum(step.state == "bad" for step in steps),
-        result={"steps": [asdict(step) for step in steps]},
-    )
 
 
 def _state(steps: list[Step]) -> str:
@@ -223,7 +221,7 @@ def _state(steps: list[Step]) -> str:
 
 
 def _message(steps: list[Step]) -> str:
-    """The failure with the name of its step; else what was remarked."""
+    """The failure with the name of its step, else the warnings."""
     for step in steps:
         if step.state == "bad":
             return f"{step.name}: {step.message}"

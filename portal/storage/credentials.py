@@ -1,4 +1,4 @@
-"""Secrets of storages: sealed for their row, write-only; a page learns when they were set and by whom, never what."""
+"""Secrets of storages, sealed for their row; a page gets when and by whom they were set, never the secrets."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ from portal.models import Secret, Storage, now
 
 
 def replace(storage_id: int, secret: dict[str, str], *, actor: Actor) -> None:
-    """Seal the secrets of a storage in place of those before; none forgets them. Inside the caller's write block."""
+    """Seal the secrets of a storage in place of those before; none deletes them. Inside the caller's write block."""
     delete(storage_id)
     if secret:
         row = _row(storage_id)
@@ -22,18 +22,18 @@ def delete(storage_id: int) -> None:
 
 
 def reveal(row: Storage) -> dict[str, str]:
-    """The secrets in clear, for the driver alone. Raises Damaged where another key file sealed them."""
-    kept = Secret.get_or_none(Secret.row == _row(row.id))
-    if kept is None:
+    """The secrets in clear, only for the driver. Raises Damaged where another key file sealed them."""
+    secret_row = Secret.get_or_none(Secret.row == _row(row.id))
+    if secret_row is None:
         return {}
-    opened: dict[str, str] = json.loads(runtime.secrets().unseal(bytes(kept.sealed), row=_row(row.id)))
-    return opened
+    secrets: dict[str, str] = json.loads(runtime.secrets().unseal(bytes(secret_row.sealed), row=_row(row.id)))
+    return secrets
 
 
 def describe(row: Storage) -> dict[str, Any]:
     """When and by whom the secrets were set; both empty where there are none."""
-    kept = Secret.get_or_none(Secret.row == _row(row.id))
-    return {"set_at": kept and kept.set_at, "set_by": kept.set_by if kept else ""}
+    secret_row = Secret.get_or_none(Secret.row == _row(row.id))
+    return {"set_at": secret_row and secret_row.set_at, "set_by": secret_row.set_by if secret_row else ""}
 
 
 def _row(storage_id: int) -> str:

@@ -1,4 +1,4 @@
-"""The fields of a storage as they come from a form or a command, made clean, or refused all at once."""
+"""The fields of a storage as they come from a form or a command: cleaned, or all refused at once."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,19 +13,19 @@ from portal.tree import labels
 
 MODES = ("export", "import", "both")
 COMMON_FIELDS = ("label", "mode", "visible", "prefix", "threads")
-"""What each storage has, whoever provides it."""
+"""The fields of each storage, whatever its provider."""
 
 
 def clean_new(
     provider: str, config: dict[str, Any], given: Mapping[str, Any], secret: dict[str, str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Columns and secrets of a new one; `given` has all of OF_ALL.
+    """Columns and secrets of a new storage; `given` has all of COMMON_FIELDS.
 
     Raises BadValue or Taken, with the field; BadValues where several do not fit.
     """
     cleaned = config
     with ErrorCollector() as refusals:
-        values = _each_cleaned(given, refusals)
+        values = _clean_common(given, refusals)
         with refusals.kept():
             refuse_taken_label(values.get("label", ""))
         with refusals.kept():
@@ -39,12 +39,18 @@ def clean_new(
 def clean_changes(
     row: Storage, changes: dict[str, Any], secret: dict[str, str]
 ) -> tuple[dict[str, Any], dict[str, str] | None]:
-    """What changes of one that is there, as columns, and its secrets; None: those before. Raises as `of_new`."""
+    """The columns that change, and the secrets; None: those before. Raises as `clean_new`."""
     given = {name: changes[name] for name in COMMON_FIELDS if name in changes}
-    place = _changed_place(row, {name: value for name, value in changes.items() if name not in COMMON_FIELDS})
+    config = {name: value for name, value in changes.items() if name not in COMMON_FIELDS}
+    provider = config.pop("provider", row.provider)
+    place: dict[str, Any] = {}
+    if config or provider != row.provider:
+        # What a form does not name stays, if the provider does.
+        place = {"provider": provider, "config": {**(row.config if provider == row.provider else {}), **config}}
+
     before = {"provider": row.provider, "config": row.config, "prefix": row.prefix}
     with ErrorCollector() as refusals:
-        values = _each_cleaned(given, refusals)
+        values = _clean_common(given, refusals)
         with refusals.kept():
             if values.get("label", row.label) != row.label:
                 refuse_taken_label(values["label"])
@@ -54,56 +60,46 @@ def clean_changes(
             after = {**before, **values, **place}
             providers.refuse_archive_bucket(after["provider"], after["config"], after["prefix"])
         with refusals.kept():
-            secrets = _changed_secrets(row, place, secret)
+            secrets = _clean_changed_secrets(row, place, secret)
     return {**values, **place}, secrets
 
 
 def refuse_taken_label(label: str) -> None:
-    """Raises Taken; once more within the write that uses it."""
+    """Raises Taken; to be called again within the write that uses the label."""
     if Storage.select().where(Storage.label == label).exists():
-        raise Taken(f"There is a storage {label} already.", field="label")
+        raise Taken(f"A storage {label} already exists.", field="label")
 
 
-def _each_cleaned(given: Mapping[str, Any], refusals: ErrorCollector) -> dict[str, Any]:
-    """The fields of the form that each storage has, checked; without those that are refused."""
+def _clean_common(given: Mapping[str, Any], refusals: ErrorCollector) -> dict[str, Any]:
+    """The fields that each storage has, checked; without those that are refused."""
     values = {}
     for name, value in given.items():
         with refusals.kept():
-            values[name] = _cleaned(name, value)
+            values[name] = _clean_field(name, value)
     return values
 
 
-def _cleaned(name: str, value: Any) -> Any:
-    """One field of the form, checked."""
+def _clean_field(name: str, value: Any) -> Any:
     if name == "label":
         return labels.clean(value)
     if name == "prefix":
         return object_keys.clean_prefix(value)
-    if name == "threads":
-        return _threads(str(value).strip())
-    return _mode(value) if name == "mode" else _visible(value)
+    if name == "visible":
+        return _clean_visible(value)
+    if name == "mode":
+        if value not in MODES:
+            raise BadValue(f"{value[:40]!r} is not a mode. Choose one of: {', '.join(MODES)}.", field="mode")
+        return value
 
-
-def _threads(text: str) -> int:
+    text, highest = str(value).strip(), site_settings.MAX_EXPORT_THREADS
     if text in ("", "0"):
         return 0
-    if (
-        not (text.isascii() and text.isdecimal())
-        or len(text) > 9
-        or not 1 <= int(text) <= site_settings.MAX_EXPORT_THREADS
-    ):
-        message = f"{text[:16]} objects at once do not fit: from 1 to {site_settings.MAX_EXPORT_THREADS}, or nothing."
-        raise BadValue(message, field="threads")
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not 1 <= int(text) <= highest:
+        raise BadValue(f"Objects at once must be from 1 to {highest}, or empty; {text[:16]} is not.", field="threads")
     return int(text)
 
 
-def _mode(text: str) -> str:
-    if text not in MODES:
-        raise BadValue(f"{text[:40]!r} is no mode. Choose one of: {', '.join(MODES)}.", field="mode")
-    return text
-
-
-def _visible(text: str) -> str:
+def _clean_visible(text: str) -> str:
     kind, _colon, name = text.partition(":")
     code, _slash, label = name.partition("/")
     if text == "site":
@@ -115,31 +111,20 @@ def _visible(text: str) -> str:
         return text
     if kind in ("group", "project"):
         raise BadValue(f"There is no {kind} {name[:100]!r} to make it visible to.", field="visible")
-    raise BadValue("Visible is one of: site, group:ID, project:GROUP/PROJECT.", field="visible")
+    raise BadValue("Visible must be one of: site, group:ID, project:GROUP/PROJECT.", field="visible")
 
 
-def _changed_place(row: Storage, changes: dict[str, Any]) -> dict[str, Any]:
-    """Provider and configuration, unchecked: what a form does not name stays, if the provider does."""
-    provider = changes.pop("provider", row.provider)
-    if not changes and provider == row.provider:
-        return {}
-    kept = row.config if provider == row.provider else {}
-    return {"provider": provider, "config": {**kept, **changes}}
-
-
-def _changed_secrets(row: Storage, place: dict[str, Any], given: dict[str, str]) -> dict[str, str] | None:
+def _clean_changed_secrets(row: Storage, place: dict[str, Any], given: dict[str, str]) -> dict[str, str] | None:
     """The secrets to be kept from now on; None: those before. `place` may be one that was refused."""
-    provider: str = place.get("provider", row.provider)
+    provider = providers.get(place.get("provider", row.provider))
     config: dict[str, Any] = place.get("config") or row.config
-    if given or (place and _asks_again(row, place)):
-        return providers.clean_secret(provider, config, given)
+    name: str = place.get("provider", row.provider)
+
+    # A secret that was set for another place or account must be entered again.
+    relevant = (*provider.place, *provider.account)
+    is_elsewhere = name != row.provider or any(
+        (row.config.get(key) or "") != (config.get(key) or "") for key in relevant
+    )
+    if given or (place and is_elsewhere):
+        return providers.clean_secret(name, config, given)
     return None
-
-
-def _asks_again(row: Storage, place: dict[str, Any]) -> bool:
-    """Whether a secret that was set is of another place or account now."""
-    provider = providers.get(place["provider"])
-    before, after = row.config, place["config"]
-    decides = (*provider.place, *provider.account)
-    is_changed = any((before.get(name) or "") != (after.get(name) or "") for name in decides)
-    return is_changed or bool(place["provider"] != row.provider)

@@ -1,4 +1,4 @@
-"""Whether storages still work: each that was tried once is tried again every four hours."""
+"""Whether storages still work: each that was tested once is tested again every four hours."""
 
 from datetime import datetime, timedelta
 
@@ -12,20 +12,20 @@ _SYSTEM = Actor(type="system", name="Portico", via="portal")
 
 
 def next_test(storage: Storage) -> datetime | None:
-    """When the next test begins by itself; none where there was no first one."""
+    """When the next automatic test begins; None where there was no first test."""
     tested: datetime | None = storage.tested
     return tested and tested + TEST_INTERVAL
 
 
 def enqueue_due_tests() -> int:
-    """Have the workers test what was last tested too long ago; returns how many. Of two sweeps at once, one does it."""
+    """Enqueue a test of each storage whose last one is too old; returns how many. One of two callers does it."""
     if not storages.untested_since(now() - TEST_INTERVAL):
         return 0
     with writing():
         due = storages.untested_since(now() - TEST_INTERVAL)
-        made: list[Job] = [
+        tests: list[Job] = [
             jobs.create("storage_test", actor=_SYSTEM, params={"storage": row.id}, what=row.label) for row in due
         ]
-    for job in made:
+    for job in tests:
         jobs.enqueue(job)
-    return len(made)
+    return len(tests)

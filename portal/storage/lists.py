@@ -14,7 +14,7 @@ from portal.storage import health, history, storages
 
 @dataclass(frozen=True, kw_only=True)
 class StorageRow:
-    """A storage with what it holds of ours, and when the next test begins."""
+    """A storage with the totals of its exports, and when the next test begins."""
 
     view: dict[str, Any]
     holds: history.JobTotals
@@ -22,9 +22,11 @@ class StorageRow:
 
 
 def _storage_rows(rows: Sequence[Storage]) -> list[StorageRow]:
-    held = history.job_totals([row.id for row in rows])
+    totals = history.job_totals([row.id for row in rows])
     return [
-        StorageRow(view=storages.view(row), holds=held.get(row.id, history.NO_TOTALS), next_test=health.next_test(row))
+        StorageRow(
+            view=storages.view(row), holds=totals.get(row.id, history.NO_TOTALS), next_test=health.next_test(row)
+        )
         for row in rows
     ]
 

@@ -1,4 +1,4 @@
-"""The kinds of external storage, one row each: what its form is checked by, and which module opens it."""
+"""The providers of external storage, one row each: what checks its form, and which module opens it."""
 
 import importlib
 from collections.abc import Callable
@@ -35,45 +35,45 @@ def _nothing(_config: Config) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Provider:
-    """What a new kind needs: a module that checks its form, and one that opens it (recipe in CONTRIBUTING.md)."""
+    """What a provider consists of: a module that checks its form, and one that opens it (recipe in CONTRIBUTING.md)."""
 
     label: str
     about: str
-    """What it is, for who chooses."""
+    """One sentence for the person who chooses."""
     form: tuple[Field, ...]
-    """What is asked for, beside what each storage has."""
-    asks_for: Callable[[Config], str] = _nothing
-    """Which of the secrets a configuration wants."""
+    """Its fields, besides those of each storage."""
+    required_secret: Callable[[Config], str] = _nothing
+    """The name of the secret that a configuration needs."""
     clean: Callable[[Config], Config]
     """The configuration, checked."""
     clean_secret: Callable[[Config, Secrets], Secrets] = _no_secret
     """The secrets, checked against a clean configuration. Raises BadValue where one is missing."""
-    in_words: Callable[[Config], str] = _nothing
-    """The place in a list: a path, or a bucket and its host."""
+    describe: Callable[[Config], str] = _nothing
+    """The place as lists show it: a path, or a bucket and its host."""
     module: str = ""
     """Has `open_destination(config, prefix, secret)`; imported when a storage is opened, so that no web process loads
-    the drivers. `config["create_only"]` and `config["mount"]` say what the test has found."""
+    the drivers. `config["create_only"]` and `config["mount"]` are what the test has found."""
     options: Callable[[], dict[str, Any]] = dict
-    """What `open_destination` is told of the site."""
+    """Arguments of `open_destination` that depend on the site."""
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """What its configuration may have; all of it may be shown."""
+        """The fields of its configuration; all of them may be shown."""
         return form_fields.names(self.form)
 
     @property
     def place(self) -> tuple[str, ...]:
-        """Fields that say where objects lie: they stay once some were exported."""
+        """Fields that say where objects are stored: they cannot change once some were exported."""
         return form_fields.names(self.form, "place")
 
     @property
     def account(self) -> tuple[str, ...]:
-        """Fields whose change asks for the secrets again, beside `place`."""
+        """Fields whose change requires the secrets again, besides `place`."""
         return form_fields.names(self.form, "account")
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Names of its credentials that are sealed and never shown."""
+        """Names of its credentials, which are sealed and never shown."""
         return form_fields.secrets(self.form)
 
 
@@ -86,57 +86,57 @@ def allowed_folders() -> AllowedFolders:
 PROVIDERS = {
     "fs": Provider(
         label="File system",
-        about="A folder of this server, or one that is mounted there.",
+        about="A folder of this server, or a disk or share that is mounted there.",
         form=allowed_paths.FORM,
         clean=lambda config: allowed_paths.clean(config, allowed_folders()),
-        in_words=lambda config: str(config.get("path", "")),
+        describe=lambda config: str(config.get("path", "")),
         module="portal.storage_drivers.filesystem.destination",
         options=lambda: {"allowed": allowed_folders()},
     ),
     "s3": Provider(
         label="Amazon S3 and compatible",
-        about="Amazon, or a store on your own premises that speaks like it: MinIO, Ceph, NetApp, Dell and others.",
+        about="A bucket at Amazon, or in a compatible store of your own: MinIO, Ceph, NetApp, Dell and others.",
         form=s3_config.FORM,
-        asks_for=lambda _config: "secret_key",
+        required_secret=lambda _config: "secret_key",
         clean=s3_config.clean,
         clean_secret=s3_config.clean_secret,
-        in_words=s3_config.describe,
+        describe=s3_config.describe,
         module="portal.storage_drivers.s3.driver",
     ),
     "gcs": Provider(
         label="Google Cloud Storage",
         about="A bucket at Google.",
         form=gcs_config.FORM,
-        asks_for=gcs_config.required_secret,
+        required_secret=gcs_config.required_secret,
         clean=gcs_config.clean,
         clean_secret=gcs_config.clean_secret,
-        in_words=gcs_config.describe,
+        describe=gcs_config.describe,
         module="portal.storage_drivers.gcs.driver",
     ),
     "azure": Provider(
         label="Azure Blob Storage",
         about="A container of a storage account at Microsoft.",
         form=azure_config.FORM,
-        asks_for=azure_config.required_secret,
+        required_secret=azure_config.required_secret,
         clean=azure_config.clean,
         clean_secret=azure_config.clean_secret,
-        in_words=azure_config.describe,
+        describe=azure_config.describe,
         module="portal.storage_drivers.azure.driver",
     ),
 }
 
 
 def get(name: str) -> Provider:
-    """Raises BadValue for one that is not known."""
+    """Raises BadValue for an unknown provider."""
     provider = PROVIDERS.get(name)
     if provider is None:
         known = ", ".join(PROVIDERS)
-        raise BadValue(f"{name[:40]!r} is no kind of storage. Choose one of: {known}.", field="provider")
+        raise BadValue(f"{name[:40]!r} is not a storage provider. Choose one of: {known}.", field="provider")
     return provider
 
 
 def clean(name: str, config: Config) -> Config:
-    """The configuration of one provider, checked; what is empty may be a field of another. Raises BadValue or more."""
+    """The configuration of one provider, checked; empty fields may be another's. Raises BadValue, or BadValues."""
     provider = get(name)
     with ErrorCollector() as refusals:
         for field, value in config.items():
@@ -146,7 +146,7 @@ def clean(name: str, config: Config) -> Config:
 
 
 def clean_secret(name: str, config: Config, secret: Secrets) -> Secrets:
-    """The secrets for a clean configuration; what is empty is not given. Raises BadValue."""
+    """The secrets for a clean configuration; empty ones are ignored. Raises BadValue."""
     provider = get(name)
     given = {field: value for field, value in secret.items() if value}
     for field in given:
@@ -156,19 +156,19 @@ def clean_secret(name: str, config: Config, secret: Secrets) -> Secrets:
 
 
 def refuse_archive_bucket(name: str, config: Config, prefix: str) -> None:
-    """Raise BadValue where objects would lie among the segments of the site's own archive, or segments among them."""
+    """Raise BadValue where objects would be stored among the segments of the site's archive, or segments among them."""
     archive, url_of = runtime.current().bucket, {"s3": s3_config.endpoint_url, "gcs": gcs_config.endpoint_url}.get(name)
     if archive is None or url_of is None or config["bucket"] != archive.config["bucket"]:
         return
     mine, other = f"{prefix}/".lstrip("/"), f"{archive.prefix}/".lstrip("/")
     is_within = mine.startswith(other) or other.startswith(mine)
     if is_within and same_server.is_same(url_of(config), s3_config.endpoint_url(archive.config)):
-        message = "Portico's own archive lies in this bucket, and within this prefix or around it."
+        message = "Portico's own archive uses this bucket, within this prefix or around it."
         raise BadValue(f"{message} Choose another bucket, or a prefix beside it.", field="bucket")
 
 
-def open_destination(storage: Storage, secret: Secrets, *, lanes: int) -> "Destination":
-    """The storage; nothing is reached for yet. `lanes`: how many parts of large objects it is sent at once.
+def open_destination(storage: Storage, secret: Secrets, *, threads: int) -> "Destination":
+    """The storage; nothing is connected yet. `threads`: how many objects, or parts of large ones, it gets at once.
 
     Raises BadValue where the site no longer allows its place.
     """
@@ -176,5 +176,5 @@ def open_destination(storage: Storage, secret: Secrets, *, lanes: int) -> "Desti
     provider = get(storage.provider)
     module = importlib.import_module(provider.module)
     config = {**storage.config, "create_only": storage.create_only, "mount": storage.mount}
-    opened: Destination = module.open_destination(config, storage.prefix, secret, lanes=lanes, **provider.options())
+    opened: Destination = module.open_destination(config, storage.prefix, secret, threads=threads, **provider.options())
     return opened

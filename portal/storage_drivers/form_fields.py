@@ -14,10 +14,10 @@ class Field:
     label: str
     hint: str
     kind: Kind = "text"
-    """A secret is sealed, and never shown; whatever else there is may be shown."""
+    """A secret is encrypted and never shown; all others may be shown."""
     role: Role = ""
-    """`place`: it says where objects lie, and stays once some were exported. A change of it, or of one with the role
-    `account`, asks for the secrets again."""
+    """`place`: it says where objects are stored, and cannot change once some were exported. A change of it, or of a
+    field with the role `account`, requires the secrets again."""
     choices: tuple[tuple[str, str], ...] = ()
     is_wide: bool = False
 
@@ -40,7 +40,5 @@ def endpoint(hint: str) -> Field:
 
 
 def ca(whose: str = "the endpoint") -> Field:
-    hint = (
-        f"PEM, where the certificate of {whose} is from a CA of your own: then only what that CA has issued is trusted."
-    )
+    hint = f"PEM, if the certificate of {whose} is from your own CA: then only what that CA has issued is trusted."
     return Field(name="ca", label="CA certificate", hint=hint, kind="lines", is_wide=True)

@@ -1,21 +1,23 @@
-"""What each provider gives: one place outside for one thread, a request a call, with its errors in words."""
+"""What each provider implements: one container for one thread, one request per call, with its errors translated."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from portal.errors import BadValue, Damaged, Outage, Unreachable
+from portal.errors import BadValue, Damaged, NotAllowed, Outage, Unreachable
 
 MIB = 1 << 20
 Body = bytes | bytearray | memoryview
-"""What goes to a store by one request."""
+"""What one request sends to a store."""
 CHUNK_SIZE = MIB // 4
-"""Bytes of one piece of what is read: they are hashed, and copied, while the processor still has them in its cache."""
+"""Bytes read at a time: small enough to be hashed and copied while they are in the processor's cache."""
+NAME_TAKEN = "An object with this name already exists."
+ENDLESS_LIST = "The listing of this storage repeats itself and does not end. The storage cannot be listed."
 
 
 class Part(NamedTuple):
-    """A part of an object, counted from 0; `digest` is its SHA-256 in hex, where the store signs each (`signs`)."""
+    """A part of an object, counted from 0; `digest` is its SHA-256 in hex, for stores with `needs_part_digest`."""
 
     number: int
     offset: int
@@ -24,36 +26,40 @@ class Part(NamedTuple):
 
 
 class Interrupted(Unreachable):
-    """No answer, half an answer, or a server that asks for patience: the same request may succeed a moment later.
+    """No answer, half an answer, or a server that asks to wait: the same request may succeed a moment later.
 
-    Whether the request was carried out is not known. `after` is for how many seconds the server asked.
+    Whether the request was carried out is not known. `retry_after` is the number of seconds that the server asked for.
     """
 
-    def __init__(self, message: str, *, after: float = 0.0) -> None:
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
         super().__init__(message)
-        self.after = after
+        self.retry_after = retry_after
 
 
 class ContainerMissing(Outage):
-    """The bucket, container or folder itself is not there, and with it no object. Only a mount comes back by itself."""
+    """The bucket, container or folder does not exist, and so none of its objects. Only a mount may come back."""
 
     permanent = True
 
 
+class CredentialsRefused(NotAllowed):
+    """The store, or the server that issues its tokens, does not accept the credentials, whatever they are used for."""
+
+
 class ObjectLost(Unreachable):
-    """The store took an object, or parts of one, and does not have them: of this object alone, which is sent anew."""
+    """The store accepted an object, or parts of one, and does not have them. Only this object has to be sent again."""
 
 
 class Unsupported(BadValue):
-    """The store does not know something that was asked of it."""
+    """The store does not support a request."""
 
 
 class StepWarning(Exception):
-    """A step of the test that went well, but not in every way that we should like."""
+    """A step of the connection test succeeded, with a restriction that an admin should know."""
 
 
 class ReadBackDiffers(BadValue):
-    """The store gives back other bytes than were sent."""
+    """The store returns other bytes than were sent."""
 
 
 class FileExtent(NamedTuple):
@@ -63,13 +69,9 @@ class FileExtent(NamedTuple):
     offset: int
 
 
-def _ignore(_length: int) -> None:
-    pass
-
-
 @dataclass(kw_only=True)
 class Content:
-    """An object that is to be brought to a store, and read back there."""
+    """An object that is to be written to a store and read back there."""
 
     key: str
     size: int
@@ -77,12 +79,12 @@ class Content:
     """SHA-256 in hex."""
     chunks: Callable[[], Iterable[bytes]]
     """Its bytes; may raise on the way."""
-    came: Callable[[int], None] = _ignore
-    """Hears of each piece, in bytes, that is read back; may wait, or raise."""
+    on_read: Callable[[int], None] = lambda _length: None
+    """Called with the length of each chunk that is read back; may wait, or raise."""
     source: "bytes | FileExtent | None" = None
-    """The same bytes for another process of ours; None where they come by `chunks` alone."""
+    """The same bytes for another process of ours; None where only `chunks` gives them."""
     sent: bool = False
-    """Whether the store has said that it took it, which proves nothing yet."""
+    """Whether the store has said that it accepted the object, which proves nothing yet."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Stat:
 
 @dataclass
 class Upload:
-    """An upload by parts that is not finished. A provider may keep more of its own in a child."""
+    """A multipart upload that is not finished. A provider may keep more of its own in a child class."""
 
     name: str
     id: str
@@ -105,83 +107,83 @@ class Upload:
     overwrite: bool = False
     parts: dict[int, str] = field(default_factory=dict)
     """What the store answered to each part, by its number."""
+    started: datetime | None = None
 
     @property
-    def answers(self) -> list[str]:
-        """The same in the order of the parts."""
+    def part_answers(self) -> list[str]:
+        """The answers in the order of the parts."""
         return [self.parts[number] for number in sorted(self.parts)]
-
-    since: datetime | None = None
 
 
 class ListProgress:
-    """What one list has brought so far, of which nothing may come twice: else it would go round for ever.
+    """What one listing has returned so far: a page without anything new would repeat for ever.
 
-    It keeps a number of each, not the thing, so that a list of any length takes little memory.
+    It keeps a hash of each item instead of the item, so that a listing of any length takes little memory.
     """
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
 
-    def require(self, *things: object) -> None:
+    def require(self, *items: object) -> None:
         """Raise Damaged where none of these is new."""
         before = len(self._seen)
-        self._seen.update(map(hash, things))
+        self._seen.update(map(hash, items))
         if len(self._seen) == before:
-            raise Damaged("The storage says again and again that its list goes on. It cannot be listed.")
+            raise Damaged(ENDLESS_LIST)
 
 
 NamedStep = tuple[str, Callable[[], str]]
-"""A step of the test: its name, and what it does. That returns a sentence, or raises PortalError or Remark."""
+"""A step of the connection test: its name and its function, which returns a sentence, or raises PortalError or
+StepWarning."""
 
 
 class Store(Protocol):
-    """One bucket, container or folder; names are whole, with the storage's prefix. A thread has its own.
+    """One bucket, container or folder; names are whole, with the storage's prefix. Each thread has its own.
 
-    Nothing here tries twice or looks before it writes: `Destination` does, the same way for all. Every method raises
-    Interrupted where another try may help, and else NotAllowed (credentials, rights), NoSpace, NoPlace, Unreachable
-    (`permanent` for what waits for a person: TLS) or Damaged, with one sentence. Missing is never the place itself.
+    Nothing here is retried or looked up before it is written: `Destination` does that, the same way for all. Every
+    method raises Interrupted where a retry may help, and else NotAllowed (credentials, rights), NoSpace,
+    ContainerMissing, Unreachable (`permanent` for what waits for a person: TLS) or Damaged, with one sentence. Missing
+    never means the container itself.
     """
 
     create_only: bool | None
-    """Whether the place refuses to write over an object. None: not tried yet. False: its refusal is not asked for."""
+    """Whether the store refuses to overwrite an object. None: not tested yet. False: no refusal is requested."""
     mount: str
-    """Where its disk is mounted, once it was reached; empty for that of the system, and for what is no folder."""
-    by_name: bool
+    """Where its disk is mounted, once it was opened; empty for the system's own disk, and for what is no folder."""
+    lists_by_name: bool
     """Whether every list is in the order of the names, each of which is Unicode."""
-    longest: int
-    """Bytes that a name may have."""
+    max_name_bytes: int
+
+    def steps(self) -> Sequence[NamedStep]:
+        """The first steps of the connection test, up to: the bucket is found."""
+
+    def stat(self, name: str) -> Stat | None: ...
 
     def read(self, name: str, offset: int, size: int | None) -> Iterator[bytes]:
         """A range of an object, to its end if no size is given. Raises Missing."""
 
-    def stat(self, name: str) -> Stat | None: ...
-
-    def delete(self, name: str) -> None:
-        """Raises Missing, where the store tells."""
-
     def pages(self, prefix: str, after: str) -> Iterator[Sequence[Stat]]:
         """Objects whose names begin with `prefix` and come after `after`, in the order of their UTF-8 bytes."""
 
-    def steps(self) -> Sequence[NamedStep]:
-        """The first steps of the test, up to: the bucket is found."""
+    def delete(self, name: str) -> None:
+        """Raises Missing, where the store reports it."""
 
 
 class ObjectStore(Store, Protocol):
-    """One that takes an object by a request, or by several for a large one."""
+    """A store that accepts an object in one request, or in several for a large one."""
 
-    small: int
-    """Bytes up to which an object is sent by one request."""
-    part: int
-    """Bytes of each part of a larger one, at least."""
-    any_order: bool
+    max_put_size: int
+    """Bytes up to which an object is sent in one request."""
+    min_part_size: int
+    """Bytes of each part of a larger one, but for the last."""
+    max_parts: int
+    any_part_order: bool
     """Whether the parts of one object may come in any order, and several at once from different threads."""
-    signs: bool
-    """Whether a part goes with its SHA-256."""
-    most_parts: int
+    needs_part_digest: bool
+    """Whether a part is sent with its SHA-256."""
 
     def put(self, name: str, body: bytes, *, digest: str, overwrite: bool) -> None:
-        """Write a whole object durably. Raises Taken where one is there and `overwrite` is not asked for."""
+        """Write a whole object durably. Raises Taken where one exists, unless `overwrite`."""
 
     def begin(self, name: str, *, size: int, overwrite: bool) -> Upload: ...
 
@@ -197,5 +199,6 @@ class ObjectStore(Store, Protocol):
     def abort(self, upload: Upload) -> None:
         """Forget an upload and free its parts; one that is unknown is no error."""
 
-    def unfinished(self, prefix: str) -> Iterator[Upload]:
-        """Uploads that were begun under the prefix and not finished, where the store can tell; `since` is set."""
+    def unfinished_uploads(self, prefix: str) -> Iterator[Upload]:
+        """Uploads that were started under the prefix and not finished, where the store can list them; `started` is
+        set."""

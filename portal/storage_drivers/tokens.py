@@ -1,4 +1,4 @@
-"""Bearer tokens of cloud providers: fetched within our own time-outs, kept in memory alone, renewed before they end."""
+"""Bearer tokens of cloud providers: fetched with our own time-outs, kept in memory only, renewed before they expire."""
 
 import json
 import threading
@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from portal.errors import NotAllowed, PortalError, Unreachable
-from portal.storage_drivers import connect, http
+from portal.errors import PortalError, Unreachable
+from portal.storage_drivers import connect, http, http_session
 from portal.storage_drivers.http import Timeouts
 from portal.storage_drivers.store import Interrupted
 
@@ -20,10 +20,7 @@ MIN_AGE_TO_RENEW = 60.0
 """Seconds within which a token that is refused would be no better if it were fetched anew."""
 MAX_ANSWER_SIZE = 64 * 1024
 FetchedToken = tuple[str, float]
-
-
-class CredentialsRefused(NotAllowed):
-    """The store, or who signs in for it, does not take the credentials."""
+"""A token, and for how many seconds it is valid."""
 
 
 class TokenCache:
@@ -36,7 +33,7 @@ class TokenCache:
         self._fetched = self._until = 0.0
 
     def value(self) -> str:
-        """A token that is good for some minutes. Raises NotSignedIn, or as a store does where none is to be had."""
+        """A token that is valid for some minutes. Raises CredentialsRefused, or as a store where none is issued."""
         with self._lock:
             now = time.monotonic()
             if not self._token or now > self._until - RENEW_BEFORE_END:
@@ -44,8 +41,8 @@ class TokenCache:
                 self._fetched, self._until = now, now + max(seconds, RENEW_BEFORE_END + MIN_AGE_TO_RENEW)
             return self._token
 
-    def forget(self, token: str) -> bool:
-        """A store refused this token: whether another one may do better."""
+    def discard(self, token: str) -> bool:
+        """A store refused this token: whether another one may be accepted."""
         with self._lock:
             if token != self._token:
                 return True
@@ -58,36 +55,33 @@ class TokenCache:
 def fetch(
     url: str,
     form: Mapping[str, str],
-    explain: Callable[[str, Mapping[str, Any]], PortalError],
+    refusal: Callable[[str, Mapping[str, Any]], PortalError],
     *,
     ca: str = "",
-    limits: Timeouts,
+    timeouts: Timeouts,
 ) -> FetchedToken:
-    """A token and for how many seconds it is good (RFC 6749, 4.4 and RFC 7523, 2.1); `explain` puts a refusal in words.
+    """Request a token (RFC 6749, 4.4 and RFC 7523, 2.1); `refusal` makes the error of what the server refuses.
 
-    What is sent and what comes back never stands in an error.
+    No error contains what is sent or what comes back.
     """
     parts = urlsplit(url)
-    place = connect.endpoint(f"{parts.scheme}://{parts.netloc}", ca=ca, limits=limits)
+    endpoint = connect.endpoint(f"{parts.scheme}://{parts.netloc}", ca=ca, timeouts=timeouts)
     request = requests.Request("POST", url, data=dict(form), headers={"Accept": "application/json"})
-    with http.open_session(ca, limits, secure=place.secure) as session:
-        answer = http.send(session, request, limits)
-        content = http.read_body(answer, limits, MAX_ANSWER_SIZE)
+    with http_session.open_session(ca, timeouts, secure=endpoint.secure) as session:
+        answer = http.send(session, request, timeouts)
+        content = http.read_body(answer, timeouts, MAX_ANSWER_SIZE)
     if answer.status_code >= 500 or answer.status_code == 429:
-        message = f"{place.host}, which signs in, cannot just now (HTTP {answer.status_code})."
-        raise Interrupted(message, after=http.retry_after(answer))
-    said = _said(content)
-    token, seconds = said.get("access_token"), said.get("expires_in", 3600)
+        message = f"{endpoint.host}, which issues the tokens, is temporarily unavailable (HTTP {answer.status_code})."
+        raise Interrupted(message, retry_after=http.retry_after(answer))
+
+    try:
+        document = json.loads(content)
+    except ValueError:
+        document = {}
+    fields: Mapping[str, Any] = document if isinstance(document, dict) else {}
+    token, seconds = fields.get("access_token"), fields.get("expires_in", 3600)
     if answer.status_code == 200 and isinstance(token, str) and token.isascii() and str(seconds).isdigit():
         return token, float(seconds)
-    if isinstance(said.get("error"), str):
-        raise explain(place.host, said)
-    raise Unreachable(f"{place.host} answers, but not as a server that signs in. Check its address.", permanent=True)
-
-
-def _said(content: bytes) -> Mapping[str, Any]:
-    try:
-        found = json.loads(content)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    if isinstance(fields.get("error"), str):
+        raise refusal(endpoint.host, fields)
+    raise Unreachable(f"{endpoint.host} answers, but not like a token server. Check its address.", permanent=True)

@@ -1,4 +1,4 @@
-"""What stores say, as XML and numbers. What a document may do beyond saying, such as naming entities, makes it none."""
+"""XML and numbers in the answers of stores; a document that declares entities is refused."""
 
 from typing import Any
 from xml.etree import ElementTree
@@ -7,14 +7,14 @@ MAX_BYTE_COUNT = 1 << 62
 
 
 def byte_count(text: str) -> int | None:
-    """Bytes as a store tells them; None for what is no number, or beyond all that there is."""
+    """A number of bytes from an answer; None for what is no number, or larger than any storage."""
     if not (text.isascii() and text.isdigit()) or len(text) > len(str(MAX_BYTE_COUNT)) or int(text) > MAX_BYTE_COUNT:
         return None
     return int(text)
 
 
 def parse(content: bytes) -> ElementTree.Element | None:
-    """The root of a document of bounded size; None for what is no document, or has a type of its own."""
+    """The root of a document of bounded size; None for what is no document, or has a document type."""
     parser = ElementTree.XMLParser(target=_Builder())  # noqa: S314 (without entities, and of bounded size)
     try:
         parser.feed(content.strip())

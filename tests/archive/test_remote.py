@@ -195,7 +195,7 @@ def test_while_the_bucket_is_away_all_is_taken_in_and_what_waits_goes_up_when_it
             page = text_of(visitor.get(path).text)
         assert len(sent) <= MOST_STATEMENTS
     assert "1 segment waits for the archive's bucket, the first closed" in page
-    assert "cut the connection" in page
+    assert "closed the connection" in page
     assert visitor.get(f"/data/file/{numbers[0]}/download").status_code == 503
     assert "cannot be used" in health.report()["archive"]["problem"]
 
@@ -334,7 +334,7 @@ def test_a_segment_that_the_bucket_keeps_back_takes_no_other_one_away(
     back = Blob.get_by_id(File.get_by_id(study[1][0]).blob_id).segment
     kept = Answer(403, b"<Error><Code>InvalidObjectState</Code></Error>")
     shop.front.rule = lambda request: kept if back in request.path else None
-    with pytest.raises(Unreachable, match="lies in an archive class"):
+    with pytest.raises(Unreachable, match="is in an archive class"):
         content(study[1][0], admin)
     assert content(other, admin) == b"other"
 
@@ -517,7 +517,7 @@ def test_a_killed_upload_is_done_again_and_nothing_is_there_twice(
     until(lambda: shop.names() == [name] and not copies_waiting(), process=process)
     process.send(signal.SIGTERM)
     assert process.wait() == 0
-    assert list(shop.destination.leftovers(timedelta(0))) == []
+    assert list(shop.destination.unfinished_uploads(timedelta(0))) == []
     assert shop.settings.bucket is not None
     assert shop.settings.bucket.secret["secret_key"] not in process.said()
     assert {file.name: content(file.id, admin) for file in File.select()} == contents

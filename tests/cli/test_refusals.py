@@ -117,7 +117,7 @@ def site_of_each(portal: Portal) -> Portal:
         (REFUSED, "storage add Two --provider azure --account hospital --container data --tenant t", "tenant"),
         (USAGE, "storage add Two --provider azure --bucket bucket", "--bucket"),
         (REFUSED, "storage add Two --provider s3", "bucket"),
-        (REFUSED, "storage add Two --provider s3 --bucket bucket --endpoint s3.site.example", "no endpoint"),
+        (REFUSED, "storage add Two --provider s3 --bucket bucket --endpoint s3.site.example", "not a valid endpoint"),
         (REFUSED, "storage add Two --provider s3 --bucket bucket --endpoint http://169.254.169.254", "link-local"),
         (REFUSED, "storage add Two --provider s3 --bucket bucket --access-key K", "secret of the access key"),
         (REFUSED, "storage add Two --provider s3 --bucket bucket --ca DATA/portal.db", "CA certificate"),

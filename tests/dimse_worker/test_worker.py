@@ -52,7 +52,7 @@ def test_a_storage_is_tested_step_by_step(mirror: Storage, folder: Path, worker:
         ("Folder allowed", "ok"),
         ("Folder found", "ok"),
         ("Listed", "ok"),
-        ("Wrote a random name", "ok"),
+        ("Test object written", "ok"),
         ("Read back", "ok"),
         ("Overwriting refused", "ok"),
         ("Deleted", "ok"),
@@ -73,7 +73,8 @@ def test_a_test_stops_at_the_first_failure_and_names_it(
     assert [step["state"] for step in job.result["steps"]] == ["ok", "bad", "off", "off", "off", "off", "off"]
     assert job.state == "failed"
     assert (
-        job.message == f"Folder found: The folder {folder} is not there. Mount its disk or create it, then test again."
+        job.message
+        == f"Folder found: The folder {folder} does not exist. Mount its disk or create it, then test again."
     )
     row = storages.get("mirror")
     assert (row.state, row.message) == ("failed", job.message)

@@ -241,7 +241,7 @@ def test_a_storage_that_refuses_everything_fails_the_run_and_not_each_object(
     with contextlib.closing(Front("127.0.0.1:9")) as refusing:
         refusing.rule = only_lists
         config = {"endpoint": refusing.url, "bucket": "taken", "access_key": "key"}
-        bucket = s3.open_destination(config, "", {"secret_key": "secret"}, lanes=1)
+        bucket = s3.open_destination(config, "", {"secret_key": "secret"}, threads=1)
         runs.perform(job.id, lambda this: exports.run(this, destination=bucket))
     job = jobs.get(job.id)
     assert job.state == "failed"

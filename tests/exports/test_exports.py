@@ -133,7 +133,7 @@ def test_an_export_of_which_nothing_arrived_has_failed(
     job = run(exports.start("lab/Trial", to="mirror", actor=admin))
     assert job.state == "failed"
     assert "2 objects did not arrive." in job.message
-    assert "a file or a link stands where a folder should be" in job.message
+    assert "there is a file or a link in place of a folder" in job.message
 
 
 def flip(blob: Blob) -> None:
@@ -145,11 +145,11 @@ def flip(blob: Blob) -> None:
         segment.write(bytes([byte[0] ^ 1]))
 
 
-@pytest.mark.parametrize("number", [3, 40], ids=["few", "by scribes"])
+@pytest.mark.parametrize("number", [3, 40], ids=["few", "by writers"])
 @pytest.mark.parametrize(
     ("segment", "message"),
     [
-        ("", "not those that were taken in"),
+        ("", "differ from those that were received"),
         ("gone.seg", "Segment gone.seg cannot be read: No such file or directory."),
         ("../../../etc/passwd", "which is no segment of the archive"),
     ],
@@ -343,7 +343,7 @@ def test_a_prefix_stands_before_each_key_and_stays_once_something_was_exported(
     job = run(exports.start("lab/Trial", to="mirror", actor=admin))
     assert all(path.startswith("research/2027/") for path in files_below(folder))
     assert manifest_of(job, folder)["items"][0]["key"] == "research/2027/Trial/S-01/Visit 1/T1/0000.bin"
-    with pytest.raises(NotAllowed, match="so its prefix stays"):
+    with pytest.raises(NotAllowed, match="so its prefix cannot change"):
         storages.edit("mirror", prefix="other", actor=admin)
 
 
@@ -371,7 +371,7 @@ def test_a_storage_that_is_gone_for_a_while_makes_the_export_wait_not_fail(
     folder.parent.rmdir()
     job = run(job)
     assert (job.state, job.done) == ("waiting", 0)
-    assert "is not there. Mount its disk" in job.message
+    assert "does not exist. Mount its disk" in job.message
     assert "It is tried again until " in job.message
     folder.mkdir(parents=True)
     Job.update(due=now()).execute()
@@ -386,7 +386,7 @@ def test_a_storage_that_is_gone_for_a_while_makes_the_export_wait_not_fail(
         ("lab/Trial", "nowhere", Missing, "There is no storage 'nowhere'"),
         ("lab/Trial", "", Missing, "There is no storage"),
         ("lab/Trial", "inbox", NotAllowed, "inbox is for import only"),
-        ("lab/Trial", "theirs", NotAllowed, "theirs is only for group:other"),
+        ("lab/Trial", "theirs", NotAllowed, "theirs is visible only to group:other"),
     ],
 )
 def test_an_export_that_cannot_be_is_refused_in_a_sentence_and_makes_no_job(

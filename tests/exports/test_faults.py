@@ -17,7 +17,7 @@ from portal.jobs import jobs, progress, runs
 from portal.models import Acquisition, Job, JobItem, now
 from portal.storage import storages
 from tests.fixtures.faults import FAULTS, Faulty, a_promise, objects
-from tests.fixtures.stores import SHORT, Answer, Front, Place, Request
+from tests.fixtures.stores import SHORT_TIMEOUTS, Answer, Front, Place, Request
 from tests.fixtures.work import add_copies, add_file
 
 pytestmark = pytest.mark.xdist_group("stores")
@@ -30,7 +30,7 @@ LARGE = 9 << 20
 
 def run(job: Job, place: Place) -> Job:
     """What workers do with an export until it is over, without its waits."""
-    destination = place.open(job.params["to"], create_only=place.create_only, options={"limits": SHORT})
+    destination = place.open(job.params["to"], create_only=place.create_only, options={"timeouts": SHORT_TIMEOUTS})
     while True:
         Job.update(due=now()).where(Job.id == job.id).execute()
         runs.perform(job.id, lambda this: exports.run(this, destination=destination))

@@ -107,7 +107,7 @@ class Forgetting:
         self.times += 1
         if self._place.provider == "azure":  # Azurite forgets none, in whichever way one asks it to
             return Answer(400, b"<Error><Code>InvalidBlockList</Code></Error>")
-        self._place.open("forgetting").tidy(lambda key: key == self._name, older=timedelta(days=-1))
+        self._place.open("forgetting").abort_unfinished(lambda key: key == self._name, older=timedelta(days=-1))
         return None
 
 
@@ -143,7 +143,7 @@ def test_a_mount_that_goes_and_comes_back_in_the_middle_is_waited_for(
     job = run_once(exports.start("lab/Trial", to="mirror", actor=admin, options=slowly), place)
     other.join()
     assert (job.state, job.failed) == ("waiting", 0)
-    assert "is not there. Mount its disk" in job.message
+    assert "does not exist. Mount its disk" in job.message
     assert 0 < job.done < NUMBER
     elsewhere.rename(folder)
     Job.update(params={**job.params, "bandwidth": 0}).where(Job.id == job.id).execute()

@@ -58,12 +58,12 @@ def kill_in_turn(
     for moment, together in zip(sorted(random.sample(range(len(expected) // 2), 2)), victims[:-1], strict=True):
         until(lambda least=moment: jobs.get(job.id).done >= least)
         kill(together, job)
-    until(lambda: any(store.leftovers(ANY_AGE)))
+    until(lambda: any(store.unfinished_uploads(ANY_AGE)))
     kill(victims[-1], job)
     until(lambda: jobs.get(job.id).state in progress.ENDED_STATES, seconds=180)
     failed, _manifest = check_that_it_is_true(jobs.get(job.id), place, expected)
     assert not failed
-    assert list(store.leftovers(ANY_AGE)) == []
+    assert list(store.unfinished_uploads(ANY_AGE)) == []
     until(web.answers, process=web)
 
 

@@ -287,4 +287,4 @@ def test_a_schedule_goes_on_for_a_project_that_was_renamed_and_its_storage_alone
     clock(day(4))
     schedules.sweep()
     assert len(made()) == 1
-    assert "is only for project:lab/Trial" in schedules.get(nightly.id).message
+    assert "is visible only to project:lab/Trial" in schedules.get(nightly.id).message

@@ -165,7 +165,7 @@ def patient(job: Job, folder: Path, clock: Clock) -> Job:
         clock.after(days=30 * job.id, hours=hours)
         waiting = run(job)
         assert (waiting.state, waiting.attempts) == ("waiting", 0)
-        assert "is not there. Mount its disk" in waiting.message
+        assert "does not exist. Mount its disk" in waiting.message
     elsewhere.rename(folder)
     ended = run(job)
     assert ended.state in ("done", "failed"), ended.message
@@ -180,7 +180,7 @@ def test_a_storage_that_answers_nothing_but_errors_is_away_and_one_that_refuses_
     front = make_front(place)
     destination = place.behind(front).open()
     front.rule = lambda _request: Answer(503)
-    with pytest.raises(Outage, match="cannot just now"):
+    with pytest.raises(Outage, match="is temporarily unavailable"):
         connection_test.require_reachable(destination)
     for code in (403, 404):
         front.rule = lambda _request, code=code: Answer(code)  # type: ignore[misc]

@@ -185,7 +185,7 @@ def test_where_objects_were_exported_the_place_stays_and_the_form_says_so(visito
     for field, value in (("prefix", "new"), ("bucket", "other"), ("provider", "gcs")):
         change = {"service_account": ""} if field == "provider" else {}
         answer = visitor.post(path, {**S3, **change, field: value, "access_key": "GOOGX", "secret_key": "x"})
-        refusal(answer, f"so its {field} stays.")
+        refusal(answer, f"so its {field} cannot change.")
         assert f'id="{field}-e"' in answer.text
         assert f'value="{bucket.config["bucket"]}"' in answer.text
         assert f'name="prefix" type="text" value="{bucket.prefix}"' in answer.text
@@ -206,7 +206,7 @@ def furnish(storage: Storage, actor: Actor) -> None:
 
 
 def end_at(job: Job, state: str, moment: object, **sums: int) -> None:
-    result = {"steps": [{"name": "Listed", "state": "ok", "message": "7 objects lie there now.", "ms": 3}]}
+    result = {"steps": [{"name": "Listed", "state": "ok", "message": "Objects there now: 7.", "ms": 3}]}
     Job.update(state=state, ended=moment, message="Every step.", result=result, **sums).where(
         Job.id == job.id
     ).execute()
@@ -229,7 +229,7 @@ def test_the_page_tells_what_its_jobs_were_by_few_statements_on_an_index(
         in said
     )
     assert "Next test in" in said
-    assert "7 objects lie there now." in said
+    assert "Objects there now: 7." in said
     assert "n39" in said
     tests, exports = storage_history.last_30_days(bucket.id, "export", ZoneInfo("UTC")).rows
     assert sum(tests.all) in range(87, 91)
@@ -245,7 +245,7 @@ def test_what_a_storage_holds_and_its_last_month_are_found_by_an_index(bucket: S
         lambda: storage_history.last_test(bucket.id),
         lambda: storage_history.export_that_tested(tested, None),
         lambda: storage_history.job_totals([bucket.id], "import"),
-        lambda: storage_history.recent_transfers(bucket.id, most=8),
+        lambda: storage_history.recent_transfers(bucket.id, limit=8),
         lambda: storage_history.last_30_days(bucket.id, "both", ZoneInfo("UTC")),
     )
     for ask in asked:

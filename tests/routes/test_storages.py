@@ -79,19 +79,19 @@ def test_a_storage_is_saved_without_a_test_if_one_wants(visitor: Visitor, root: 
     ("field", "value", "message"),
     [
         ("label", "", "The label needs at least one visible character."),
-        ("label", "taken", "There is a storage taken already."),
+        ("label", "taken", "A storage taken already exists."),
         ("path", "/etc", "/etc"),
         ("path", "", ""),
         ("path", "relative/folder", ""),
         ("path", "ROOT/../../etc", ""),
         ("prefix", "../up", ""),
         ("prefix", "a//b", ""),
-        ("mode", "steal", "'steal' is no mode."),
-        ("visible", "everybody", "Visible is one of"),
+        ("mode", "steal", "'steal' is not a mode."),
+        ("visible", "everybody", "Visible must be one of"),
         ("visible", "group:none", "There is no group 'none'"),
         ("visible", "project:a/b", "There is no project 'a/b'"),
-        ("threads", "33", "33 objects at once do not fit: from 1 to 32, or nothing."),
-        ("threads", "two", "two objects at once do not fit"),
+        ("threads", "33", "Objects at once must be from 1 to 32, or empty; 33 is not."),
+        ("threads", "two", "Objects at once must be from 1 to 32, or empty; two is not"),
     ],
 )
 def test_a_bad_storage_is_refused_beside_its_field(
@@ -128,7 +128,7 @@ def test_a_storage_is_edited(visitor: Visitor, admin: Actor, root: str) -> None:
     }
 
     visitor.post(f"/interfaces/storages/{storage.id}/edit", form)
-    refusal(visitor.post(f"/interfaces/storages/{storage.id}/edit", {**form, "mode": "x"}), "is no mode")
+    refusal(visitor.post(f"/interfaces/storages/{storage.id}/edit", {**form, "mode": "x"}), "is not a mode")
 
     view = storages.view(storages.by_id(storage.id))
     assert (view["label"], view["prefix"], view["mode"]) == ("vault", "p", "both")
@@ -162,7 +162,7 @@ def test_a_storage_in_use_is_not_removed(visitor: Visitor, admin: Actor, root: s
 
     answer = visitor.post(f"/interfaces/storages/{storage.id}/remove", {"sure": "mirror"})
 
-    refusal(answer, "Cancel it or wait for its end")
+    refusal(answer, "Cancel it or wait until it ends")
 
 
 def test_an_export_needs_a_storage_and_says_so(visitor: Visitor) -> None:

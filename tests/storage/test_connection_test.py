@@ -29,12 +29,12 @@ from tests.fixtures.work import Process, add_file
 pytestmark = pytest.mark.xdist_group("stores")
 
 READING = ["Name resolved", "Connected", "TLS", "Signed in", "Bucket found", "Listed"]
-WRITING = ["Wrote a random name", "Read back", "Overwriting refused", "Deleted"]
+WRITING = ["Test object written", "Read back", "Overwriting refused", "Deleted"]
 
 
 @pytest.fixture
-def juicefs(running: Running) -> Place:
-    return running["juicefs"]
+def juicefs(stores: Running) -> Place:
+    return stores["juicefs"]
 
 
 def add(place: Place, admin: Actor, **changes: object) -> Storage:
@@ -92,7 +92,7 @@ def test_a_bucket_for_import_is_only_read(
 @pytest.mark.parametrize(
     ("change", "step", "words"),
     [
-        ({"endpoint": "http://nothing.invalid"}, "Name resolved", "is not known here"),
+        ({"endpoint": "http://nothing.invalid"}, "Name resolved", "cannot be resolved"),
         ({"endpoint": "http://127.0.0.1:1"}, "Connected", "refuses connections on port 1"),
         ({"secret": {"secret_key": "wrong"}}, "Signed in", "refuses the secret"),
         ({"access_key": "AKIAOTHER"}, "Signed in", "does not know the access key"),
@@ -120,7 +120,7 @@ def test_a_store_that_keeps_everything_is_no_failure(
     front = make_front(juicefs, lambda request: denied if request.method == "DELETE" else None)
     job = test(add(juicefs.behind(front), admin), admin)
     assert (job.state, states(job)["Deleted"]) == ("done", "warn")
-    assert "It keeps what was written" in job.message
+    assert "cannot be deleted and stays" in job.message
     for found in juicefs.open("portico").list("portico-test-"):
         juicefs.open("portico").delete(found.key)
 
@@ -145,8 +145,8 @@ def test_the_policy_of_the_guide_is_enough_under_the_prefix_and_nowhere_else(
     ("right", "step", "state", "words"),
     [
         ("s3:ListBucket", "Listed", "bad", "may not list the bucket"),
-        ("s3:PutObject", "Wrote a random name", "bad", "may not write objects to the bucket"),
-        ("s3:GetObject", "Wrote a random name", "bad", "may not look at objects of the bucket"),
+        ("s3:PutObject", "Test object written", "bad", "may not write objects to the bucket"),
+        ("s3:GetObject", "Test object written", "bad", "may not look at objects of the bucket"),
         ("s3:DeleteObject", "Deleted", "warn", "may not delete objects of the bucket"),
         ("s3:ListBucketMultipartUploads", "Deleted", "ok", ""),
     ],
@@ -272,12 +272,12 @@ def test_an_account_of_the_environment_needs_no_secret(
     [
         ({"bucket": ""}, "A bucket has a name", "bucket"),
         ({"bucket": "a/b"}, "A bucket has a name", "bucket"),
-        ({"endpoint": "s3.site.example"}, "is no endpoint", "endpoint"),
-        ({"endpoint": "ftp://s3.site.example"}, "is no endpoint", "endpoint"),
-        ({"endpoint": "https://s3.site.example/path"}, "is no endpoint", "endpoint"),
-        ({"endpoint": "https://user:word@s3.site.example"}, "is no endpoint", "endpoint"),
-        ({"endpoint": "https://s3.site.example:99999"}, "is no endpoint", "endpoint"),
-        ({"endpoint": "https://a b"}, "is no endpoint", "endpoint"),
+        ({"endpoint": "s3.site.example"}, "is not a valid endpoint", "endpoint"),
+        ({"endpoint": "ftp://s3.site.example"}, "is not a valid endpoint", "endpoint"),
+        ({"endpoint": "https://s3.site.example/path"}, "is not a valid endpoint", "endpoint"),
+        ({"endpoint": "https://user:word@s3.site.example"}, "is not a valid endpoint", "endpoint"),
+        ({"endpoint": "https://s3.site.example:99999"}, "is not a valid endpoint", "endpoint"),
+        ({"endpoint": "https://a b"}, "is not a valid endpoint", "endpoint"),
         ({"region": "eu central"}, "A region has a name", "region"),
         ({"access_key": "a b"}, "An access key has", "access_key"),
         ({"access_key": ""}, "A secret needs its access key", "access_key"),
@@ -365,7 +365,7 @@ def test_an_export_to_a_storage_that_fails_its_test_copies_nothing(
     runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))
     assert storages.by_id(mirror.id).state == "failed"
     assert not JobItem.select().exists()
-    assert "is not there" in jobs.get(job.id).message
+    assert "does not exist" in jobs.get(job.id).message
 
 
 @pytest.mark.parametrize("place", ["juicefs", "rgw"], indirect=True)
@@ -447,7 +447,7 @@ def test_the_bucket_of_the_archive_is_no_storage(
         lambda: storages.edit("beside", bucket="images", secret=IMAGES.secret, actor=admin),
         lambda: storages.open(before),
     ):
-        with pytest.raises(BadValue, match="own archive lies in this bucket") as caught:
+        with pytest.raises(BadValue, match="own archive uses this bucket") as caught:
             attempt()
         assert caught.value.field == "bucket"
     storages.open(beside)
@@ -456,7 +456,7 @@ def test_the_bucket_of_the_archive_is_no_storage(
 def test_a_storage_at_google_is_not_the_archive_by_another_way(site: Settings, admin: Actor) -> None:
     with_archive(site, "s3://images/a?endpoint=https://storage.googleapis.com")
     fields = {"bucket": "images", "access_key": "GOOG1", "secret": {"secret_key": "s"}, "actor": admin}
-    with pytest.raises(BadValue, match="own archive lies in this bucket"):
+    with pytest.raises(BadValue, match="own archive uses this bucket"):
         storages.add("google", "gcs", prefix="a/b", **fields)
     storages.add("google", "gcs", prefix="b", **fields)
 

@@ -8,15 +8,15 @@ from email.utils import format_datetime
 import pytest
 
 from portal.errors import BadValue, Damaged, Missing, NoSpace, NotAllowed, PortalError, Taken, Unreachable
+from portal.storage_drivers import http
 from portal.storage_drivers.azure import config as azure_config
 from portal.storage_drivers.azure import driver as azure
 from portal.storage_drivers.azure.driver import AzureStore
 from portal.storage_drivers.connect import endpoint
 from portal.storage_drivers.destination import Destination
-from portal.storage_drivers.store import ContainerMissing, Interrupted, Part
-from portal.storage_drivers.tokens import CredentialsRefused
+from portal.storage_drivers.store import ContainerMissing, CredentialsRefused, Interrupted, Part
 from tests.fixtures.cloud_stores import ACCOUNT, ACCOUNT_KEY, CLIENT, Entra, answering, make_container
-from tests.fixtures.stores import LIMITS, Answer, Front, Place, Request, Running
+from tests.fixtures.stores import TIMEOUTS, Answer, Front, Place, Request, Running
 
 PLACE = {"account": "hospital", "container": "research-2027"}
 CLIENT_FIELDS = {"tenant": "hospital.example", "client": CLIENT}
@@ -44,7 +44,7 @@ def store(place: Place) -> AzureStore:
 def scripted(front: Front) -> Destination:
     config = azure_config.clean({"account": ACCOUNT, "container": "research-2027", "endpoint": front.url})
     tested = {**config, "create_only": True}
-    return azure.open_destination(tested, "", {"account_key": ACCOUNT_KEY}, limits=LIMITS, tries=1)
+    return azure.open_destination(tested, "", {"account_key": ACCOUNT_KEY}, timeouts=TIMEOUTS, tries=1)
 
 
 def test_the_public_cloud_is_the_endpoint_where_none_is_given() -> None:
@@ -116,16 +116,16 @@ def test_bytes_that_change_on_the_way_are_refused_by_the_store(
     store: AzureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload = store.begin("changed", size=4, overwrite=False)
-    monkeypatch.setattr(azure, "_md5", lambda _body: "AAAAAAAAAAAAAAAAAAAAAA==")
-    with pytest.raises(Interrupted, match="other bytes"):
+    monkeypatch.setattr(http, "content_md5", lambda _body: "AAAAAAAAAAAAAAAAAAAAAA==")
+    with pytest.raises(Interrupted, match="different bytes"):
         store.send(upload, Part(0, 0, memoryview(b"abcd")))
-    with pytest.raises(Interrupted, match="other bytes"):
+    with pytest.raises(Interrupted, match="different bytes"):
         store.put("changed", b"abcd", digest="", overwrite=False)
     assert store.stat("changed") is None
 
 
 def test_a_list_goes_on_after_a_page_or_after_any_key(place: Place) -> None:
-    store = place.open(options={"page": 2})._store
+    store = place.open(options={"page_size": 2})._store
     names = [f"pages/{number}" for number in range(7)]
     for name in names:
         store.put(name, b"x", digest="", overwrite=True)
@@ -189,19 +189,19 @@ def refusal(status: int, code: str, headers: dict[str, str] | None = None) -> Ca
             NotAllowed,
             r"may not write in the container research-2027.*blobs/write",
         ),
-        (403, "KeyBasedAuthenticationNotPermitted", CredentialsRefused, "takes no account keys"),
+        (403, "KeyBasedAuthenticationNotPermitted", CredentialsRefused, "accepts no account keys"),
         (403, "AccountIsDisabled", CredentialsRefused, "disabled"),
         (404, "ContainerNotFound", ContainerMissing, "no container research-2027"),
-        (409, "BlobAlreadyExists", Taken, "that name"),
+        (409, "BlobAlreadyExists", Taken, "already exists"),
         (409, "BlobImmutableDueToPolicy", NotAllowed, "policy"),
         (412, "LeaseIdMissing", NotAllowed, "lease"),
         (400, "InvalidHeaderValue", Unreachable, "InvalidHeaderValue"),
-        (500, "InternalError", Interrupted, "cannot just now"),
+        (500, "InternalError", Interrupted, "is temporarily unavailable"),
         (507, "", NoSpace, "no room"),
         (400, "InvalidBlockList", Missing, "no longer known"),
         (400, "InvalidBlobOrBlock", NotAllowed, "Another program"),
-        (400, "Md5Mismatch", Interrupted, "other bytes"),
-        (302, "", Unreachable, "not as Azure"),
+        (400, "Md5Mismatch", Interrupted, "different bytes"),
+        (302, "", Unreachable, "not like Azure"),
     ],
 )
 def test_each_refusal_to_write_is_said_in_words(status: int, code: str, kind: type[PortalError], said: str) -> None:
@@ -221,7 +221,7 @@ def test_a_denied_delete_names_the_right_that_is_lacking() -> None:
 def test_a_busy_store_is_waited_for_as_long_as_it_asks() -> None:
     with answering(refusal(503, "ServerBusy", {"Retry-After": "7"})) as front, pytest.raises(Interrupted) as raised:
         put(scripted(front), "object", b"x")
-    assert raised.value.after == 7
+    assert raised.value.retry_after == 7
 
 
 def test_clocks_that_differ_are_named_as_the_cause() -> None:
@@ -233,7 +233,7 @@ def test_clocks_that_differ_are_named_as_the_cause() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"<Other/>", b"<!DOCTYPE x><EnumerationResults/>"])
 def test_a_list_that_is_none_is_refused(body: bytes) -> None:
-    with answering(lambda _request: Answer(200, body)) as front, pytest.raises(Unreachable, match="not as Azure"):
+    with answering(lambda _request: Answer(200, body)) as front, pytest.raises(Unreachable, match="not like Azure"):
         list(scripted(front).list())
 
 
@@ -250,7 +250,7 @@ def test_a_list_that_goes_in_circles_is_refused_and_nothing_of_it_comes_twice(
         return Answer(200, f"<EnumerationResults><Blobs>{blobs}</Blobs>{mark}</EnumerationResults>".encode())
 
     found: list[str] = []
-    with answering(turn) as front, pytest.raises(Damaged, match="again and again"):
+    with answering(turn) as front, pytest.raises(Damaged, match="does not end"):
         found.extend(stat.key for stat in scripted(front).list())
     assert found == list("".join(pages))[: len(found)]
 
@@ -322,11 +322,11 @@ def test_a_client_that_is_refused_is_told_why(
 def test_a_client_whose_container_is_missing_is_told_so(secure_azurite: Place, entra: tuple[Entra, str]) -> None:
     destination = by_client(secure_azurite, entra[1], container="nowhere")
     steps = dict(destination.steps())
-    assert steps["Signed in"]() == "The client is known, and its secret fits."
+    assert steps["Signed in"]() == "The client is known, and its secret is correct."
     with pytest.raises(ContainerMissing, match="no container nowhere"):
         steps["Container found"]()
     make_container(secure_azurite, "nowhere")
-    assert steps["Container found"]() == "The container nowhere is there."
+    assert steps["Container found"]() == "The container nowhere exists."
 
 
 def test_an_account_in_the_host_name_does_not_stand_in_the_path() -> None:

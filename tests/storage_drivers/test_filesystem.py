@@ -125,7 +125,7 @@ def test_a_source_that_breaks_off_leaves_nothing(destination: Destination, folde
 
 
 def test_bytes_that_are_not_what_was_announced_never_appear(destination: Destination, folder: Path) -> None:
-    with pytest.raises(Damaged, match="not those that were taken in"):
+    with pytest.raises(Damaged, match="differ from those that were received"):
         destination.put("object", [CONTENT], size=len(CONTENT), digest=hashlib.sha256(b"other").hexdigest())
     with pytest.raises(Damaged):
         destination.put("object", [CONTENT], size=3, digest=hashlib.sha256(CONTENT).hexdigest())
@@ -168,10 +168,10 @@ def test_of_objects_that_are_delivered_together_each_ends_for_itself(destination
     errors = destination.deliver(contents, overwrite=False)
     assert len(os.listdir("/proc/self/fd")) == open_before
     told = {content.key: error.message for content, error in zip(contents, errors, strict=True) if error}
-    assert told.pop("a/other").startswith("Other content lies under this key")
+    assert told.pop("a/other").startswith("An object with different content has this key")
     assert told.pop("../evil").endswith("cannot be the name of an object.")
     assert told.pop("b/damaged") == told.pop("b/short") == SOURCE_DAMAGED
-    assert "a link stands where a folder should be" in told.pop("a/other/below a file")
+    assert "a link in place of a folder" in told.pop("a/other/below a file")
     assert told == {}
     arrived = files_below(folder)
     assert arrived.pop("a/other") == hashlib.sha256(b"other").hexdigest()
@@ -244,7 +244,7 @@ def test_a_link_within_a_key_is_never_followed(
     (folder / "a").mkdir()
     (folder / "a/link2").symlink_to(outside)
     for attempt in (lambda: put(destination, key), lambda: list(destination.read(key)), lambda: destination.stat(key)):
-        with pytest.raises(BadValue, match="a link stands where a folder should be"):
+        with pytest.raises(BadValue, match="a link in place of a folder"):
             attempt()
     with pytest.raises(BadValue):
         destination.delete(key)
@@ -257,7 +257,7 @@ def test_a_link_at_the_place_of_an_object_is_neither_read_nor_overwritten(
 ) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
     (folder / "object").symlink_to(tmp_path / "secret")
-    with pytest.raises(BadValue, match="is there, but is no file"):
+    with pytest.raises(BadValue, match="exists, but is not a file"):
         destination.digest("object")
     with pytest.raises(Taken):
         put(destination, "object")
@@ -271,7 +271,7 @@ def test_a_link_that_replaces_the_storages_own_folder_is_not_followed(
     outside = tmp_path / "outside"
     folder.rename(outside)
     folder.symlink_to(outside)
-    with pytest.raises(PortalError, match="link stands where a folder should be"):
+    with pytest.raises(PortalError, match="link in place of a folder"):
         put(destination, "second")
     assert list(files_below(outside)) == ["object"]
 
@@ -375,17 +375,17 @@ def test_a_storage_stands_in_the_list_with_what_was_given(mirror: Storage, folde
 @pytest.mark.parametrize(
     ("change", "error", "words", "field"),
     [
-        ({"label": "mirror"}, Taken, "There is a storage mirror already", "label"),
+        ({"label": "mirror"}, Taken, "A storage mirror already exists", "label"),
         ({"label": ""}, BadValue, "at least one visible character", "label"),
         ({"label": "x" * 65}, BadValue, "more than 64 characters", "label"),
         ({"provider": "gcs"}, BadValue, "has no path", "path"),
-        ({"provider": "ftp"}, BadValue, "is no kind of storage", "provider"),
+        ({"provider": "ftp"}, BadValue, "is not a storage provider", "provider"),
         ({"path": ""}, BadValue, "needs the path of a folder", "path"),
         ({"path": "relative/folder"}, BadValue, "begins with a slash", "path"),
         ({"path": "/etc"}, BadValue, "outside the folders that this site allows", "path"),
         ({"path": "/"}, BadValue, "outside the folders", "path"),
         ({"path": "{root}/../../.."}, BadValue, "outside the folders", "path"),
-        ({"path": "{root}/a\0b"}, BadValue, "no whole path", "path"),
+        ({"path": "{root}/a\0b"}, BadValue, "not an absolute path", "path"),
         ({"path": "{root}/leak"}, BadValue, "outside the folders", "path"),
         ({"path": "{root}/file"}, BadValue, "is a file", "path"),
         ({"path": "{root}/" + "x" * 300}, BadValue, "File name too long", "path"),
@@ -393,12 +393,12 @@ def test_a_storage_stands_in_the_list_with_what_was_given(mirror: Storage, folde
         ({"prefix": "/absolute"}, BadValue, "begins with a slash", "prefix"),
         ({"prefix": "a//b"}, BadValue, "empty part", "prefix"),
         ({"prefix": "a" * 256}, BadValue, "more than 255 bytes", "prefix"),
-        ({"prefix": "a:b"}, BadValue, "Not every store takes", "prefix"),
-        ({"mode": "write"}, BadValue, "is no mode", "mode"),
-        ({"visible": "everyone"}, BadValue, "Visible is one of", "visible"),
+        ({"prefix": "a:b"}, BadValue, "Not every store accepts", "prefix"),
+        ({"mode": "write"}, BadValue, "is not a mode", "mode"),
+        ({"visible": "everyone"}, BadValue, "Visible must be one of", "visible"),
         ({"visible": "group:nothing"}, BadValue, "There is no group", "visible"),
         ({"visible": "project:a/b"}, BadValue, "There is no project", "visible"),
-        ({"visible": "site:"}, BadValue, "Visible is one of", "visible"),
+        ({"visible": "site:"}, BadValue, "Visible must be one of", "visible"),
     ],
 )
 def test_a_form_that_does_not_fit_is_refused_at_its_field_and_changes_nothing(
@@ -427,7 +427,7 @@ def test_the_sites_own_folders_are_no_storage_whatever_the_operator_allows(
 ) -> None:
     runtime.start(replace(site, storage_roots=(site.data.parent,)))
     path = site.data.parent / below.replace("data", site.data.name)
-    with pytest.raises(BadValue, match="holds Portico's own data") as caught:
+    with pytest.raises(BadValue, match="contains Portico's own data") as caught:
         storages.add("second", "fs", path=str(path), mode="both", actor=admin)
     assert caught.value.field == "path"
 

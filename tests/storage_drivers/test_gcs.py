@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from portal.errors import BadValue, Damaged, NoSpace, NotAllowed, PortalError, Taken, Unreachable
-from portal.storage_drivers import tokens
+from portal.storage_drivers import http, tokens
 from portal.storage_drivers.destination import Destination
 from portal.storage_drivers.gcs import config as gcs_config
-from portal.storage_drivers.gcs import driver as gcs
 from portal.storage_drivers.gcs.driver import GCSStore
-from portal.storage_drivers.store import ContainerMissing, Interrupted, Upload
-from portal.storage_drivers.tokens import CredentialsRefused, TokenCache
+from portal.storage_drivers.gcs.resumable_upload import ResumableUpload
+from portal.storage_drivers.store import ContainerMissing, CredentialsRefused, Interrupted, Upload
+from portal.storage_drivers.tokens import TokenCache
 from tests.fixtures.cloud_stores import GoogleAccount, answering
 from tests.fixtures.stores import Answer, Front, Place, Request, Running
 
@@ -90,9 +90,9 @@ def test_a_form_that_does_not_fit_is_refused_with_its_field(change: dict[str, st
         ({"private_key": ""}, "lacks private_key"),
         ({"private_key": "-----BEGIN PRIVATE KEY-----\nplanted\n"}, "private_key cannot be read"),
         ({"type": "authorized_user"}, "type 'authorized_user'"),
-        ({"client_email": "nobody"}, "client_email is no address"),
+        ({"client_email": "nobody"}, "client_email is not the address"),
         ({"token_uri": "http://oauth2.example/token"}, "token_uri is not https"),
-        ({"token_uri": "nowhere"}, "token_uri is no address"),
+        ({"token_uri": "nowhere"}, "token_uri is not an address"),
     ],
 )
 def test_a_key_that_lacks_something_is_refused_with_its_name(
@@ -168,13 +168,13 @@ def test_a_token_is_renewed_before_it_ends_and_when_a_store_refuses_it(monkeypat
     numbers = iter("1234")
     held = TokenCache(lambda: (next(numbers), 3600.0))
     assert (held.value(), held.value()) == ("1", "1")
-    assert not held.forget("1"), "a fresh one that is refused would be refused again"
+    assert not held.discard("1"), "a fresh one that is refused would be refused again"
     clock[0] += 3301
     assert held.value() == "2"
     clock[0] += 61
-    assert held.forget("2")
+    assert held.discard("2")
     assert held.value() == "3"
-    assert held.forget("2"), "another thread has renewed it meanwhile"
+    assert held.discard("2"), "another thread has renewed it meanwhile"
     assert held.value() == "3"
 
 
@@ -200,10 +200,10 @@ def test_an_account_that_is_refused_is_told_why(
 @pytest.mark.parametrize(
     ("answer", "kind", "said"),
     [
-        (Answer(500), Interrupted, "cannot just now"),
-        (Answer(200, b"<html>"), Unreachable, "not as a server that signs in"),
-        (Answer(200, b'{"access_token": 7}'), Unreachable, "not as a server that signs in"),
-        (Answer(302, b"", {"Location": "http://169.254.169.254/"}), Unreachable, "not as a server that signs in"),
+        (Answer(500), Interrupted, "is temporarily unavailable"),
+        (Answer(200, b"<html>"), Unreachable, "not like a token server"),
+        (Answer(200, b'{"access_token": 7}'), Unreachable, "not like a token server"),
+        (Answer(302, b"", {"Location": "http://169.254.169.254/"}), Unreachable, "not like a token server"),
     ],
 )
 def test_a_server_that_signs_nobody_in_is_named(
@@ -236,13 +236,13 @@ def refusal(status: int, reason: str, message: str = "") -> Callable[[Request], 
         (403, "retentionPolicyNotMet", NotAllowed, "policy"),
         (403, "accountDisabled", NotAllowed, "billing"),
         (403, "quotaExceeded", NoSpace, "no quota left"),
-        (403, "rateLimitExceeded", Interrupted, "cannot just now"),
+        (403, "rateLimitExceeded", Interrupted, "is temporarily unavailable"),
         (404, "notFound", ContainerMissing, "no bucket research-2027"),
-        (412, "conditionNotMet", Taken, "that name"),
-        (429, "rateLimitExceeded", Interrupted, "cannot just now"),
+        (412, "conditionNotMet", Taken, "already exists"),
+        (429, "rateLimitExceeded", Interrupted, "is temporarily unavailable"),
         (400, "invalidParameter", Unreachable, "invalidParameter"),
-        (503, "backendError", Interrupted, "cannot just now"),
-        (302, "", Unreachable, "not as Google"),
+        (503, "backendError", Interrupted, "is temporarily unavailable"),
+        (302, "", Unreachable, "not like Google"),
     ],
 )
 def test_each_refusal_to_write_is_said_in_words(
@@ -270,7 +270,7 @@ def test_an_object_of_a_bucket_that_is_gone_is_no_missing_object(scripted: Calla
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"items": [{"name": 1}]}'])
 def test_a_list_that_is_none_is_refused(body: bytes, scripted: Callable[[Front], Destination]) -> None:
-    with answering(lambda _request: Answer(200, body)) as front, pytest.raises(Unreachable, match="not as Google"):
+    with answering(lambda _request: Answer(200, body)) as front, pytest.raises(Unreachable, match="not like Google"):
         list(scripted(front).list())
 
 
@@ -313,7 +313,7 @@ def test_an_object_that_a_store_kept_wrongly_is_taken_back(size: int, scripted: 
         return made(b"other", generation="17")
 
     with answering(google) as front:
-        with pytest.raises(Damaged, match="other bytes"):
+        with pytest.raises(Damaged, match="different bytes"):
             put(scripted(front), "object", os.urandom(size))
         assert (front.seen[-1].method, front.seen[-1].path) == (
             "DELETE",
@@ -326,10 +326,10 @@ def test_bytes_that_change_on_the_way_are_refused(
     size: int, emulator: Place, monkeypatch: pytest.MonkeyPatch, make_front: Callable[..., Front]
 ) -> None:
     """The emulator compares the MD5 of one request; that of several is compared by us."""
-    monkeypatch.setattr(gcs, "_md5", lambda _body: base64.b64encode(bytes(16)).decode())
-    monkeypatch.setattr(gcs._Session, "add", lambda *_part: None)
+    monkeypatch.setattr(http, "content_md5", lambda _body: base64.b64encode(bytes(16)).decode())
+    monkeypatch.setattr(ResumableUpload, "add", lambda *_part: None)
     destination = emulator.open(f"changed-{size}", options={"tries": 1})
-    with pytest.raises(Interrupted if size == 100 else Damaged, match="other bytes"):
+    with pytest.raises(Interrupted if size == 100 else Damaged, match="different bytes"):
         put(destination, "object", os.urandom(size))
     assert destination.stat("object") is None
 

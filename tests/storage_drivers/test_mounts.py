@@ -101,7 +101,7 @@ def test_a_test_without_the_disk_fails_and_still_knows_of_it(mirror: Storage, fo
     without_its_disk(mirror, folder)
     row = row_after_test(admin)
     assert (row.state, row.mount) == ("failed", str(folder))
-    assert "save the storage again as it is" in row.message
+    assert "save the storage again without a change" in row.message
 
 
 def test_a_storage_that_is_saved_as_it_is_needs_its_disk_no_more(mirror: Storage, folder: Path, admin: Actor) -> None:
@@ -150,7 +150,7 @@ def test_the_disk_of_a_folder_is_found(mounts: str, expected: str, tmp_path: Pat
     folder.mkdir(parents=True)
     look = (
         "import os, sys; from portal.storage_drivers.filesystem import mounts;"
-        "print(mounts.point(mounts.number(os.open(sys.argv[2], os.O_RDONLY))))"
+        "print(mounts.mount_point(mounts.mount_id(os.open(sys.argv[2], os.O_RDONLY))))"
     )
     script = f'{mounts or "true"} && exec "$3" -c "$4" "$1" "$2"'
     command = [*OWN, "sh", "-c", script, "sh", str(base), str(folder), sys.executable, look]

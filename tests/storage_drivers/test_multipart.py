@@ -51,7 +51,7 @@ def test_the_last_part_is_given_only_once_the_chunks_have_ended_well() -> None:
         next(parts)
 
 
-def test_as_many_parts_go_at_once_as_there_are_lanes_and_no_more_are_made() -> None:
+def test_as_many_parts_are_sent_at_once_as_there_are_threads_and_no_more_are_made() -> None:
     made = itertools.count()
     gone: list[int] = []
     together, go_on = threading.Barrier(4), threading.Semaphore(0)
@@ -62,7 +62,7 @@ def test_as_many_parts_go_at_once_as_there_are_lanes_and_no_more_are_made() -> N
         go_on.acquire()
         gone.append(part)
 
-    sending = threading.Thread(target=PartSender(3).send, args=(itertools.islice(made, 10), send))
+    sending = threading.Thread(target=PartSender(3).send_all, args=(itertools.islice(made, 10), send))
     sending.start()
     together.wait(20)
     assert next(made) == 3  # and one of them was ours: the fourth part was not made yet
@@ -72,15 +72,15 @@ def test_as_many_parts_go_at_once_as_there_are_lanes_and_no_more_are_made() -> N
     assert sorted(gone) == [0, 1, 2, *range(4, 11)]
 
 
-def test_lanes_are_closed_and_opened_while_parts_are_under_way() -> None:
+def test_the_limit_changes_while_parts_are_under_way() -> None:
     made = itertools.count()
     go_on = threading.Semaphore(0)
-    lanes = PartSender(3)
-    lanes.open(1)
-    sending = threading.Thread(target=lanes.send, args=(itertools.islice(made, 10), lambda _part: go_on.acquire()))
+    sender = PartSender(3)
+    sender.limit(1)
+    sending = threading.Thread(target=sender.send_all, args=(itertools.islice(made, 10), lambda _part: go_on.acquire()))
     sending.start()
     until(lambda: repr(made) == "count(1)")
-    lanes.open(3)
+    sender.limit(3)
     until(lambda: repr(made) == "count(3)")
     for _part in range(10):
         go_on.release()
@@ -102,7 +102,7 @@ def test_what_a_part_meets_is_raised_when_none_is_under_way_any_more() -> None:
         ended.append(part)
 
     with pytest.raises(Unreachable):
-        PartSender(2).send(iter(range(1000)), send)
+        PartSender(2).send_all(iter(range(1000)), send)
     assert len(begun) < 1000
     assert sorted([*ended, 1]) == sorted(begun)
 

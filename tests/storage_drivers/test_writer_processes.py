@@ -32,10 +32,10 @@ def has_open(process: int, folder: Path) -> bool:
 
 @pytest.fixture
 def destination(mirror: Storage) -> Iterator[Destination]:
-    """A folder, in a process that has no scribe: a test before this one may have left some at rest."""
+    """A folder, in a process that has no writer: a test before this one may have left some at rest."""
     writer_processes.stop_all()
     yield filesystem_destination.open_destination(
-        mirror.config, mirror.prefix, {}, lanes=4, allowed=providers.allowed_folders()
+        mirror.config, mirror.prefix, {}, threads=4, allowed=providers.allowed_folders()
     )
     writer_processes.stop_all()
 
@@ -48,7 +48,7 @@ def segment(tmp_path: Path) -> Path:
     return path
 
 
-def lying(segment: Path, key: str, offset: int, size: int = 3000) -> Content:
+def on_disk(segment: Path, key: str, offset: int, size: int = 3000) -> Content:
     """An object whose bytes lie in the segment, and come from nowhere else."""
     body = segment.read_bytes()[offset : offset + size]
     return replace(content_of(key, body), source=FileExtent(str(segment), offset), chunks=unasked)
@@ -59,7 +59,7 @@ def unasked() -> Iterator[bytes]:
 
 
 def children(process: int | str = "self") -> set[int]:
-    """Scribes of a process."""
+    """Writers of a process."""
     tasks = Path(f"/proc/{process}/task").iterdir()
     found = {int(child) for task in tasks for child in (task / "children").read_text().split()}
     return {child for child in found if b"writer_processes" in command_of(child)}
@@ -72,14 +72,14 @@ def command_of(process: int) -> bytes:
         return b""
 
 
-def test_what_lies_on_a_disk_is_written_by_scribes_whichever_thread_brings_it(
+def test_content_on_a_disk_is_written_by_writers_whichever_thread_brings_it(
     destination: Destination, segment: Path, folder: Path
 ) -> None:
     bundles = [
         [
-            *(lying(segment, f"{thread}/a/{number}", number * 1000) for number in range(20)),
+            *(on_disk(segment, f"{thread}/a/{number}", number * 1000) for number in range(20)),
             replace(content_of(f"{thread}/b/text", b"its own bytes"), source=b"its own bytes", chunks=unasked),
-            lying(segment, f"{thread}/b/empty", 0, size=0),
+            on_disk(segment, f"{thread}/b/empty", 0, size=0),
         ]
         for thread in range(4)
     ]
@@ -92,12 +92,12 @@ def test_what_lies_on_a_disk_is_written_by_scribes_whichever_thread_brings_it(
     assert children() == set()
 
 
-def test_what_a_scribe_cannot_write_says_why_not_and_the_others_are_there(
+def test_what_a_writer_cannot_write_says_why_not_and_the_others_are_there(
     destination: Destination, segment: Path, folder: Path
 ) -> None:
     other = b"other"
     destination.put("a/other", [other], size=5, digest=hashlib.sha256(other).hexdigest())
-    destination.put("a/same", [segment.read_bytes()[:3000]], size=3000, digest=lying(segment, "", 0).digest)
+    destination.put("a/same", [segment.read_bytes()[:3000]], size=3000, digest=on_disk(segment, "", 0).digest)
     body = segment.read_bytes()[:3000]
     gone = FileExtent(str(segment.with_name("gone")), 0)
     odd = [
@@ -109,11 +109,11 @@ def test_what_a_scribe_cannot_write_says_why_not_and_the_others_are_there(
         replace(content_of("b/moved away", body), source=gone),
         replace(content_of("../evil", body), source=FileExtent(str(segment), 0)),
     ]
-    contents = [*odd, *(lying(segment, f"c/{number}", number * 1000) for number in range(20))]
+    contents = [*odd, *(on_disk(segment, f"c/{number}", number * 1000) for number in range(20))]
     errors = destination.deliver(contents, overwrite=False)
     told = {content.key: error.message for content, error in zip(contents, errors, strict=True) if error}
-    assert told.pop("a/other").startswith("Other content lies under this key")
-    assert "a link stands where a folder should be" in told.pop("a/other/below a file")
+    assert told.pop("a/other").startswith("An object with different content has this key")
+    assert "a link in place of a folder" in told.pop("a/other/below a file")
     assert told.pop("b/damaged") == SOURCE_DAMAGED
     assert told.pop("../evil").endswith("cannot be the name of an object.")
     assert told == {}
@@ -123,19 +123,19 @@ def test_what_a_scribe_cannot_write_says_why_not_and_the_others_are_there(
     assert arrived == {content.key: content.digest for content in contents if content.key in arrived}
 
 
-def test_a_scribe_writes_in_place_of_what_is_there_where_it_shall(
+def test_a_writer_writes_in_place_of_what_is_there_where_it_shall(
     destination: Destination, segment: Path, folder: Path
 ) -> None:
     for offset in (0, 50_000):
-        contents = [lying(segment, f"a/{number}", offset + number * 1000) for number in range(20)]
+        contents = [on_disk(segment, f"a/{number}", offset + number * 1000) for number in range(20)]
         assert destination.deliver(contents, overwrite=True) == [None] * 20
         assert files_below(folder) == {content.key: content.digest for content in contents}
 
 
-def test_a_few_objects_or_one_that_must_be_fetched_start_no_scribe(
+def test_a_few_objects_or_one_that_must_be_fetched_start_no_writer(
     destination: Destination, segment: Path, folder: Path
 ) -> None:
-    few = [replace(lying(segment, f"few/{n}", 0), chunks=lambda: [segment.read_bytes()[:3000]]) for n in range(3)]
+    few = [replace(on_disk(segment, f"few/{n}", 0), chunks=lambda: [segment.read_bytes()[:3000]]) for n in range(3)]
     many = [content_of(f"many/{number}", b"from afar") for number in range(100)]
     assert destination.deliver(few, overwrite=False) == [None] * 3
     assert destination.deliver(many, overwrite=False) == [None] * 100
@@ -143,7 +143,7 @@ def test_a_few_objects_or_one_that_must_be_fetched_start_no_scribe(
     assert children() == set()
 
 
-def test_scribes_begin_before_many_objects_come_and_not_before_a_few(
+def test_writers_begin_before_many_objects_come_and_not_before_a_few(
     destination: Destination, segment: Path, folder: Path
 ) -> None:
     destination.expect(999)
@@ -151,7 +151,7 @@ def test_scribes_begin_before_many_objects_come_and_not_before_a_few(
     destination.expect(1000)
     until(lambda: len(children()) == writer_processes.MAX_WRITERS)
     begun = children()
-    contents = [lying(segment, f"a/{number}", number * 1000) for number in range(20)]
+    contents = [on_disk(segment, f"a/{number}", number * 1000) for number in range(20)]
     assert destination.deliver(contents, overwrite=False) == [None] * 20
     destination.expect(1000)
     assert children() == begun
@@ -159,12 +159,12 @@ def test_scribes_begin_before_many_objects_come_and_not_before_a_few(
 
 
 def bundle(segment: Path, name: str) -> list[Content]:
-    """Objects whose bytes a scribe has, and the thread too."""
+    """Objects whose bytes a writer has, and the thread too."""
     bodies = [segment.read_bytes()[number * 1000 :][:3000] for number in range(20)]
     return [replace(content_of(f"{name}/{number}", body), source=body) for number, body in enumerate(bodies)]
 
 
-def test_a_scribe_that_is_killed_in_the_middle_of_its_work_costs_nothing(
+def test_a_writer_that_is_killed_in_the_middle_of_its_work_costs_nothing(
     destination: Destination, segment: Path, folder: Path, tmp_path: Path
 ) -> None:
     endless = tmp_path / "endless"
@@ -182,7 +182,7 @@ def test_a_scribe_that_is_killed_in_the_middle_of_its_work_costs_nothing(
     assert files_below(folder) == {content.key: content.digest for content in contents}
 
 
-def test_where_scribes_are_killed_their_threads_write_what_is_left(
+def test_where_writers_are_killed_their_threads_write_what_is_left(
     destination: Destination, segment: Path, folder: Path
 ) -> None:
     bundles = [bundle(segment, str(number)) for number in range(3 * writer_processes.MAX_WRITERS)]
@@ -197,35 +197,35 @@ def test_where_scribes_are_killed_their_threads_write_what_is_left(
 
 PARENT = """
 import os, sys, time
-from portal.storage_drivers.filesystem import writer_processes as scribes
+from portal.storage_drivers.filesystem import writer_processes
 from portal.storage_drivers.store import Content
-from portal.storage_drivers.store import Extent
+from portal.storage_drivers.store import FileExtent
 folder, digest, *files = sys.argv[1:]
-lying = lambda file: Content(key=file, size=3000, digest=digest, chunks=tuple, source=Extent(file, 0))
-objects = [(str(number), lying(file)) for number, file in enumerate(files)]
-print(scribes.write(os.open(folder, os.O_RDONLY), objects, overwrite=False), flush=True)
+on_disk = lambda file: Content(key=file, size=3000, digest=digest, chunks=tuple, source=FileExtent(file, 0))
+objects = [(str(number), on_disk(file)) for number, file in enumerate(files)]
+print(writer_processes.write(os.open(folder, os.O_RDONLY), objects, overwrite=False), flush=True)
 time.sleep(600)
 """
 """A process that has a bundle written, and waits."""
 
 
-def test_a_scribe_ends_with_the_process_that_it_writes_for_however_that_ends(segment: Path, folder: Path) -> None:
+def test_a_writer_ends_with_the_process_that_it_writes_for_however_that_ends(segment: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
     files = [str(segment)] * writer_processes.MIN_OBJECTS
-    command = [sys.executable, "-c", PARENT, str(folder), lying(segment, "", 0).digest, *files]
+    command = [sys.executable, "-c", PARENT, str(folder), on_disk(segment, "", 0).digest, *files]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
             assert process.stdout.readline().decode().strip() == str([True] * writer_processes.MIN_OBJECTS)
-            [scribe] = children(process.pid)
+            [writer] = children(process.pid)
         finally:
             process.kill()
-    until(lambda: b"writer_processes" not in command_of(scribe))
+    until(lambda: b"writer_processes" not in command_of(writer))
     assert len(files_below(folder)) == writer_processes.MIN_OBJECTS
 
 
-@pytest.mark.parametrize("begun", ["", "scribes.begin()\n"], ids=["at once", "begun before"])
-def test_where_no_scribe_can_be_started_nothing_is_said_to_be_there(begun: str, segment: Path, folder: Path) -> None:
+@pytest.mark.parametrize("begun", ["", "writer_processes.start_all()\n"], ids=["at once", "begun before"])
+def test_where_no_writer_can_be_started_nothing_is_said_to_be_there(begun: str, segment: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
     full = "import resource, socket\nresource.setrlimit(resource.RLIMIT_NOFILE, (4, 4))\n"
     program = PARENT.replace("print(", f"base = os.open(folder, os.O_RDONLY)\n{full}{begun}print(").replace(
@@ -243,16 +243,16 @@ def test_an_orphan_names_nothing_any_more(segment: Path, folder: Path, tmp_path:
     endless = tmp_path / "endless"
     os.mkfifo(endless)
     files = [str(segment)] * writer_processes.MIN_OBJECTS + [str(endless)]
-    command = [sys.executable, "-c", PARENT, str(folder), lying(segment, "", 0).digest, *files]
+    command = [sys.executable, "-c", PARENT, str(folder), on_disk(segment, "", 0).digest, *files]
     with subprocess.Popen(command) as process:
         try:
             until(lambda: any(has_open(child, folder) for child in children(process.pid)))
-            [scribe] = children(process.pid)
+            [writer] = children(process.pid)
         finally:
             process.kill()
     with endless.open("wb"):  # what it has waited for
         pass
-    until(lambda: b"writer_processes" not in command_of(scribe))
+    until(lambda: b"writer_processes" not in command_of(writer))
     assert files_below(folder) == {}
 
 
@@ -261,20 +261,20 @@ child = os.fork()
 mine = [(f"of {child}/{name}", content) for name, content in objects]
 if child:
     assert os.waitpid(child, 0)[1] == 0
-print(scribes.write(base, mine, overwrite=False), flush=True)
+print(writer_processes.write(base, mine, overwrite=False), flush=True)
 if not child:
     with open("/proc/thread-self/children") as own:
         os._exit(0 if own.read() else 1)
 """
-"""What a process that was forked has written by a scribe of its own, and then its parent by the one it had."""
+"""What a process that was forked has written by a writer of its own, and then its parent by the one it had."""
 
 
-def test_a_process_that_was_forked_leaves_the_scribes_of_its_parent_alone(segment: Path, folder: Path) -> None:
+def test_a_process_that_was_forked_leaves_the_writers_of_its_parent_alone(segment: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
-    begun = "base = os.open(folder, os.O_RDONLY)\nscribes.begin()\nprint("
+    begun = "base = os.open(folder, os.O_RDONLY)\nwriter_processes.start_all()\nprint("
     program = PARENT.replace("print(", begun, 1).replace("time.sleep(600)", FORKED)
     files = [str(segment)] * writer_processes.MIN_OBJECTS
-    command = [sys.executable, "-c", program, str(folder), lying(segment, "", 0).digest, *files]
+    command = [sys.executable, "-c", program, str(folder), on_disk(segment, "", 0).digest, *files]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     answers = [str([True] * writer_processes.MIN_OBJECTS)] * 3
     assert (ended.returncode, ended.stdout.splitlines()) == (0, answers), ended.stderr

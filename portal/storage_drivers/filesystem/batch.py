@@ -12,78 +12,72 @@ TranslateError = Callable[[OSError], PortalError]
 
 
 class Batch:
-    """Some files below the folder `base`; each goes on for as long as it has met no error.
+    """Some files below the folder `base`; each is written on until it has an error.
 
-    `in_words` says what an error of the file system means. `unnamed` and `together` say what it can: files without a
-    name, and one sync for all of them.
+    `translate_error` says what an error of the file system means. `unnamed` and `together` say what the file system
+    supports: files without a name, and one sync for all of them.
     """
 
-    def __init__(self, base: int, in_words: TranslateError, *, unnamed: bool, together: bool) -> None:
+    def __init__(self, base: int, translate_error: TranslateError, *, unnamed: bool, together: bool) -> None:
         self._base = base
-        self._in_words = in_words
+        self._translate_error = translate_error
         self._unnamed, self._together = unnamed, together
-        self._drafts: list[TemporaryFile] = []
+        self._files: list[TemporaryFile] = []
         self._errors: dict[TemporaryFile, PortalError] = {}
         self._folders: dict[tuple[str, ...], int] = {}
 
     def write(self, objects: Sequence[tuple[str, Content]], *, overwrite: bool) -> list[PortalError | None]:
-        """For each object, by its name, what it met, or None where it is there, whole and durable."""
-        self._drafts = [TemporaryFile(name, content) for name, content in objects]
+        """For each object, by its name, its error, or None where it is there, whole and durable."""
+        self._files = [TemporaryFile(name, content) for name, content in objects]
         try:
-            self._each(self._lay_down)
+            self._each(self._write_one)
             self._sync()
             self._each(TemporaryFile.compare)
-            self._each(lambda draft: draft.appear(overwrite=overwrite))
+            self._each(lambda file: file.appear(overwrite=overwrite))
             self._sync_folders()
         finally:
-            self._close()
-        return [self._errors.get(draft) for draft in self._drafts]
+            for file in self._files:
+                file.close()
+            for folder in self._folders.values():
+                os.close(folder)
+        return [self._errors.get(file) for file in self._files]
 
     def _each(self, step: Callable[[TemporaryFile], None]) -> None:
-        for draft in self._left():
+        for file in self._without_error():
             try:
-                step(draft)
+                step(file)
             except (PortalError, OSError) as error:
-                self._note(error, [draft])
+                self._record(error, [file])
 
-    def _left(self) -> list[TemporaryFile]:
-        return [draft for draft in self._drafts if draft not in self._errors]
+    def _without_error(self) -> list[TemporaryFile]:
+        return [file for file in self._files if file not in self._errors]
 
-    def _note(self, error: PortalError | OSError, concerned: Iterable[TemporaryFile]) -> None:
-        """What a step has met is kept with those that it concerns."""
-        said = self._in_words(error) if isinstance(error, OSError) else error
-        self._errors.update(dict.fromkeys(concerned, said))
+    def _record(self, error: PortalError | OSError, files: Iterable[TemporaryFile]) -> None:
+        translated = self._translate_error(error) if isinstance(error, OSError) else error
+        self._errors.update(dict.fromkeys(files, translated))
 
-    def _lay_down(self, draft: TemporaryFile) -> None:
-        draft.begin(self._folder(tuple(draft.folders)), unnamed=self._unnamed)
-        draft.write()
-
-    def _folder(self, path: tuple[str, ...]) -> int:
+    def _write_one(self, file: TemporaryFile) -> None:
+        path = tuple(file.folders)
         if path not in self._folders:
-            self._folders[path] = open_folder.descend(self._base, path, make=True)
-        return self._folders[path]
+            self._folders[path] = open_folder.descend(self._base, path, create=True)
+        file.begin(self._folders[path], unnamed=self._unnamed)
+        file.write()
 
     def _sync(self) -> None:
-        drafts = self._left()
-        if not self._together or len(drafts) < 2:
+        files = self._without_error()
+        if not self._together or len(files) < 2:
             self._each(TemporaryFile.sync)
             return
         try:
             sync_file_system(self._base)
         except OSError as error:
-            self._note(error, drafts)
+            self._record(error, files)
 
     def _sync_folders(self) -> None:
         for folder in self._folders.values():
-            concerned = [draft for draft in self._left() if draft.folder == folder]
+            files = [file for file in self._without_error() if file.folder == folder]
             try:
-                if concerned:
+                if files:
                     os.fsync(folder)
             except OSError as error:
-                self._note(error, concerned)
-
-    def _close(self) -> None:
-        for draft in self._drafts:
-            draft.close()
-        for folder in self._folders.values():
-            os.close(folder)
+                self._record(error, files)

@@ -1,22 +1,21 @@
 """A folder as a destination: objects are files, and small ones are written together."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
-from portal.errors import PortalError, Taken
-from portal.storage_drivers.destination import ABANDONED_AFTER, Destination, checked_chunks
+from portal.errors import BadValue, PortalError, Taken
+from portal.storage_drivers.destination import ABANDONED_AFTER, KEY_HAS_OTHER_CONTENT, Destination, checked_chunks
 from portal.storage_drivers.filesystem import allowed_paths, writer_processes
 from portal.storage_drivers.filesystem.allowed_paths import AllowedFolders
 from portal.storage_drivers.filesystem.driver import FileSystemStore
 from portal.storage_drivers.store import Content, ReadBackDiffers, Upload
 
 BATCH_SIZE = 320
-"""Objects of one bundle, which is brought to its end also where its run is to stop."""
-
+"""Objects of one batch, which is finished also where its run is to stop."""
 MIN_OBJECTS_TO_PRESTART = 1000
-"""Objects for which scribes are started before there is anything to write."""
+"""Objects for which writer processes are started before there is anything to write."""
 
 
 def open_destination(
@@ -25,93 +24,88 @@ def open_destination(
     _secret: dict[str, str],
     *,
     allowed: AllowedFolders,
-    lanes: int = 1,
+    threads: int = 1,
     unnamed: bool = True,
     together: bool = True,
     **options: Any,
 ) -> Destination:
-    """The destination in a folder that the site still allows, for `lanes` threads. Raises BadValue.
+    """The destination in a folder that the site still allows, for so many threads. Raises BadValue.
 
-    Without `unnamed` or `together` its files are written as on a file system that has none without a name, or of which
-    each must be synced by itself.
+    Without `unnamed` or `together` its files are written as on a file system that has no files without a name, or on
+    which each must be synced by itself.
     """
     folder, root = allowed_paths.resolve(config["path"], allowed)
     mount = config.get("mount") or ""
     if mount and allowed.data.resolve().is_relative_to(mount):
-        mount = ""  # the site itself lies on that disk and runs, or it moved to a machine of other disks
+        mount = ""  # the site itself is on that disk and runs, or it moved to a machine with other disks
     abilities = {"unnamed": unnamed, "together": together}
-    open_store = lambda: FileSystemStore(folder, root, mount, allowed=allowed, lanes=lanes, **abilities)  # noqa: E731
+    open_store = lambda: FileSystemStore(folder, root, mount, allowed=allowed, threads=threads, **abilities)  # noqa: E731
     return FolderDestination(open_store, prefix=prefix, **options)
 
 
 class FolderDestination(Destination):
-    """Objects as files. Nothing is tried again here: a file system that fails does not do so for a moment."""
+    """Objects as files. Nothing is retried here: a file system that fails does not fail for a moment."""
 
-    together = BATCH_SIZE
+    batch_size = BATCH_SIZE
 
     def expect(self, objects: int) -> None:
         if objects >= MIN_OBJECTS_TO_PRESTART:
             writer_processes.start_all()
 
     def put(self, key: str, chunks: Iterable[bytes], *, size: int, digest: str, overwrite: bool = False) -> None:
-        content = Content(
-            key=key, size=size, digest=digest, chunks=lambda: checked_chunks(chunks, size=size, digest=digest)
-        )
+        checked = lambda: checked_chunks(chunks, size=size, digest=digest)  # noqa: E731
+        content = Content(key=key, size=size, digest=digest, chunks=checked)
         [error] = self._store.write([(self._name(key), content)], overwrite=overwrite)
         if error is not None:
             raise error
 
     def deliver(self, contents: Sequence[Content], *, overwrite: bool) -> list[PortalError | None]:
-        """The content is hashed once, as it lies there: where it is right, what was sent was right too."""
-        names = [self._named(content.key) for content in contents]
-        objects = [(name, content) for name, content in zip(names, contents, strict=True) if isinstance(name, str)]
-        found = iter(self._written(objects, overwrite=overwrite))
-        errors = [next(found) if isinstance(name, str) else name for name in names]
-        return [error and self._judged(content, error) for content, error in zip(contents, errors, strict=True)]
-
-    def _written(self, objects: Sequence[tuple[str, Content]], *, overwrite: bool) -> Sequence[PortalError | None]:
+        """The content is hashed once, as it is on the disk: where that is right, what was sent was right too."""
+        errors: dict[int, PortalError | None] = {}
+        objects: dict[int, tuple[str, Content]] = {}
+        for index, content in enumerate(contents):
+            try:
+                objects[index] = self._name(content.key), content
+            except PortalError as error:
+                errors[index] = error
         try:
-            return self._store.write(objects, overwrite=overwrite)
+            errors.update(zip(objects, self._store.write(list(objects.values()), overwrite=overwrite), strict=True))
         except PortalError as error:
-            return [error] * len(objects)
+            errors.update(dict.fromkeys(objects, error))
+        return [self._final_error(content, errors[index]) for index, content in enumerate(contents)]
 
-    def _named(self, key: str) -> str | PortalError:
-        try:
-            return self._name(key)
-        except PortalError as error:
-            return error
-
-    def _judged(self, content: Content, error: PortalError) -> PortalError | None:
-        """What an error means, once the object that is there, or the one that was sent, was looked at."""
+    def _final_error(self, content: Content, error: PortalError | None) -> PortalError | None:
+        """What an error means, after a look at the object that exists, or the one that was sent."""
         try:
             if isinstance(error, Taken):
-                self._require_ours(content, error)
+                # An earlier run of ours may have written it.
+                if not self.holds(content.key, size=content.size, digest=content.digest, on_read=content.on_read):
+                    raise BadValue(KEY_HAS_OTHER_CONTENT) from error
                 return None
             if isinstance(error, ReadBackDiffers):
                 for _chunk in checked_chunks(content.chunks(), size=content.size, digest=content.digest):
-                    pass
-        except PortalError as found:
-            return found
+                    pass  # raises where the source is damaged
+        except PortalError as other:
+            return other
         return error
 
-    def refuses(self, key: str, body: bytes) -> bool:
+    def refuses_overwrite(self, key: str, body: bytes) -> bool:
         try:
             self.put(key, [body], size=len(body), digest=hashlib.sha256(body).hexdigest())
         except Taken:
             return True
         return False
 
-    def share(self, number: int) -> None:
+    def limit_parts(self, number: int) -> None:
         """Nothing: each object is written by the thread that brings it."""
 
-    def leftovers(self, older: timedelta = ABANDONED_AFTER) -> Iterator[tuple[str, Upload]]:  # noqa: ARG002 (others need it)
-        """None: a file without a name goes with its writer, and another with the next look at its object."""
+    def unfinished_uploads(self, older: timedelta = ABANDONED_AFTER) -> Iterator[tuple[str, Upload]]:  # noqa: ARG002 (others need it)
+        """None: a file without a name disappears with its writer, another with the next look at its object."""
         return iter(())
 
-    def _abort(self, upload: Upload) -> None:
-        raise NotImplementedError(upload)
+    def abort_unfinished(self, is_ours: Callable[[str], bool], older: timedelta = ABANDONED_AFTER) -> int:  # noqa: ARG002 (others need them)
+        return 0
 
     @property
     def _store(self) -> FileSystemStore:
-        store: FileSystemStore = self._of_this_thread()
-        return store
+        return cast(FileSystemStore, super()._store)

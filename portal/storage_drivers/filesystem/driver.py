@@ -14,9 +14,9 @@ from portal.storage_drivers.filesystem.allowed_paths import AllowedFolders
 from portal.storage_drivers.filesystem.batch import Batch
 from portal.storage_drivers.filesystem.listing import walk
 from portal.storage_drivers.filesystem.open_folder import FOLDER_FLAGS, descend
-from portal.storage_drivers.store import CHUNK_SIZE, ContainerMissing, Content, NamedStep, Stat
+from portal.storage_drivers.store import CHUNK_SIZE, NAME_TAKEN, ContainerMissing, Content, NamedStep, Stat
 
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DENIED = {
     errno.EACCES: "may not be changed by the account that runs Portico; give it the right to write there",
     errno.EPERM: "may not be changed by the account that runs Portico, or its file system has no hard links",
@@ -32,14 +32,14 @@ process of a small machine may have 1,024 open."""
 class FileSystemStore:
     """An object's name is a path below one folder, of which no part is followed as a link.
 
-    The folder itself is reached the same way from `root`, which the operator allowed: a link that somebody puts into
-    the path later leads nowhere. Where a disk is mounted above it (`mount`, or as the first look finds), nothing is
-    read or written without it: the bare folder in its place is on another disk, and is hidden once it is back.
+    The folder itself is reached the same way from `root`, which the operator allowed: a link that is put into the path
+    later leads nowhere. Where a disk is mounted above it (`mount`, or as found when it is opened first), nothing is
+    read or written without it: the bare folder in its place is on another disk, and is hidden once the disk is back.
     """
 
     create_only: bool | None = True
-    by_name = False  # by bytes, which need be no Unicode
-    longest = 4000
+    lists_by_name = False  # by bytes, which need not be Unicode
+    max_name_bytes = 4000
 
     def __init__(
         self,
@@ -48,63 +48,63 @@ class FileSystemStore:
         mount: str = "",
         *,
         allowed: AllowedFolders | None = None,
-        lanes: int = 1,
+        threads: int = 1,
         unnamed: bool = True,
         together: bool = True,
     ) -> None:
+        self.mount = ""
         self._path = folder
         self._root = root
         self._allowed_folders = allowed or AllowedFolders(data=root, roots=(root,))
-        self.mount = ""
-        self._needed = mount
+        self._required_mount = mount
         self._device = -1
-        self._at_once = max(1, MAX_OPEN_FILES // lanes)
+        self._files_per_batch = max(1, MAX_OPEN_FILES // threads)
         self._unnamed, self._together = unnamed, together
-        self._syncs_together = False
+        self._syncs_whole_file_system = False
 
     def steps(self) -> Sequence[NamedStep]:
-        return [("Folder allowed", self._allowed), ("Folder found", self._found)]
+        return [("Folder allowed", self._check_allowed), ("Folder found", self._check_found)]
 
-    def write(self, objects: Sequence[tuple[str, Content]], *, overwrite: bool) -> list[PortalError | None]:
-        """Write objects durably; each is read back before it has its name. For each its error, or None.
+    def _check_allowed(self) -> str:
+        allowed_paths.resolve(str(self._path), self._allowed_folders)
+        return f"{self._path} is in a folder that this site allows."
 
-        The disk is waited for once for all of them: that, and not the bytes, is what small ones take. What a scribe
-        could not write is written here, and says what it met.
-        """
-        with self._explained(), self._base() as base:
-            together = self._together and self._syncs_together
-            is_usual = together and self._unnamed
-            there = writer_processes.write(base, objects, overwrite=overwrite) if is_usual else [False] * len(objects)
-            left = [each for each, is_there in zip(objects, there, strict=True) if not is_there]
-            errors: list[PortalError | None] = []
-            for some in (left[at : at + self._at_once] for at in range(0, len(left), self._at_once)):
-                batch = Batch(base, self._in_words, unnamed=self._unnamed, together=together)
-                errors += batch.write(some, overwrite=overwrite)
-            told = iter(errors)
-            return [None if is_there else next(told) for is_there in there]
+    def _check_found(self) -> str:
+        with self._translated_errors(), self._folder(()):
+            disk = f", on the disk mounted at {self.mount}" if self.mount else ""
+            return f"It exists{disk}, and no part of its path is a link."
 
     def stat(self, name: str) -> Stat | None:
         *above, last = open_folder.split_name(name)
-        with self._explained():
+        with self._translated_errors():
             try:
                 with self._folder(above) as folder:
-                    found = os.stat(last, dir_fd=folder, follow_symlinks=False)
+                    status = os.stat(last, dir_fd=folder, follow_symlinks=False)
                     # A writer that was killed between link and unlink left its other name; no writer can need it now.
-                    # It stays on a disk that is mounted read-only: that can be read all the same.
-                    if found.st_nlink > 1:
+                    # It stays on a disk that is mounted read-only, which can be read all the same.
+                    if status.st_nlink > 1:
                         with contextlib.suppress(OSError):
                             temporary_files.remove(temporary_files.temporary_name(last), folder)
             except FileNotFoundError:
                 return None
-        if not stat.S_ISREG(found.st_mode):
-            raise BadValue(f"{name} is there, but is no file.")
-        return Stat(name, found.st_size)
+        if not stat.S_ISREG(status.st_mode):
+            raise BadValue(f"{name} exists, but is not a file.")
+        return Stat(name, status.st_size)
 
     def read(self, name: str, offset: int, size: int | None) -> Iterator[bytes]:
-        file = self._open(name)
+        *above, last = open_folder.split_name(name)
+        with self._translated_errors():
+            try:
+                with self._folder(above) as folder:
+                    if not stat.S_ISREG(os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode):
+                        raise BadValue(f"{name} exists, but is not a file.")
+                    file = os.open(last, _FILE_FLAGS, dir_fd=folder)
+            except FileNotFoundError:
+                raise Missing(f"There is no object {name}.") from None
+
         try:
             while size is None or size > 0:
-                with self._explained():
+                with self._translated_errors():
                     chunk = os.pread(file, CHUNK_SIZE if size is None else min(CHUNK_SIZE, size), offset)
                 if not chunk:
                     return
@@ -114,50 +114,45 @@ class FileSystemStore:
         finally:
             os.close(file)
 
-    def _open(self, name: str) -> int:
-        """A descriptor of a file. Raises Missing, and BadValue for what is none."""
-        *above, last = open_folder.split_name(name)
-        with self._explained():
-            try:
-                with self._folder(above) as folder:
-                    if not stat.S_ISREG(os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode):
-                        raise BadValue(f"{name} is there, but is no file.")
-                    return os.open(last, _FILE, dir_fd=folder)
-            except FileNotFoundError:
-                raise Missing(f"There is no object {name}.") from None
-
-    def delete(self, name: str) -> None:
-        self._require(name)
-        *above, last = open_folder.split_name(name)
-        with self._explained(), self._folder(above) as folder:
-            os.unlink(last, dir_fd=folder)
-            os.fsync(folder)
-
     def pages(self, prefix: str, after: str) -> Iterator[Sequence[Stat]]:
         above = prefix.rpartition("/")[0]
-        inner = open_folder.split_name(above) if above else ()
-        with self._explained(), contextlib.suppress(FileNotFoundError), self._folder(inner) as folder:
+        parts = open_folder.split_name(above) if above else ()
+        with self._translated_errors(), contextlib.suppress(FileNotFoundError), self._folder(parts) as folder:
             for found in walk(folder, f"{above}/" if above else "", prefix, os.fsencode(after)):
                 yield (found,)
 
-    def _allowed(self) -> str:
-        allowed_paths.resolve(str(self._path), self._allowed_folders)
-        return f"{self._path} lies in a folder that this site allows."
-
-    def _found(self) -> str:
-        with self._explained(), self._folder(()):
-            disk = f", on the disk mounted at {self.mount}" if self.mount else ""
-            return f"It is there{disk}, and no part of its path is a link."
-
-    def _require(self, name: str) -> None:
+    def delete(self, name: str) -> None:
         if self.stat(name) is None:
             raise Missing(f"There is no object {name}.")
+        *above, last = open_folder.split_name(name)
+        with self._translated_errors(), self._folder(above) as folder:
+            os.unlink(last, dir_fd=folder)
+            os.fsync(folder)
+
+    def write(self, objects: Sequence[tuple[str, Content]], *, overwrite: bool) -> list[PortalError | None]:
+        """Write objects durably; each is read back before it has its name. For each its error, or None.
+
+        The disk is waited for once for all of them: that, and not the bytes, is what small ones cost. What a writer
+        process could not write is written here, and its error reported.
+        """
+        with self._translated_errors(), self._base() as base:
+            together = self._together and self._syncs_whole_file_system
+            written: Sequence[bool] = [False] * len(objects)
+            if together and self._unnamed:
+                written = writer_processes.write(base, objects, overwrite=overwrite)
+            left = [each for each, is_written in zip(objects, written, strict=True) if not is_written]
+            errors: list[PortalError | None] = []
+            for start in range(0, len(left), self._files_per_batch):
+                batch = Batch(base, self._translate_error, unnamed=self._unnamed, together=together)
+                errors += batch.write(left[start : start + self._files_per_batch], overwrite=overwrite)
+            left_errors = iter(errors)
+            return [None if is_written else next(left_errors) for is_written in written]
 
     @contextlib.contextmanager
-    def _folder(self, parts: Iterable[str], *, make: bool = False) -> Iterator[int]:
+    def _folder(self, parts: Iterable[str]) -> Iterator[int]:
         """A descriptor of a folder below ours, reached step by step from the root."""
         with self._base() as base:
-            descriptor = descend(base, parts, make=make)
+            descriptor = descend(base, parts, create=False)
         try:
             yield descriptor
         finally:
@@ -165,14 +160,15 @@ class FileSystemStore:
 
     @contextlib.contextmanager
     def _base(self) -> Iterator[int]:
+        """A descriptor of our folder."""
         try:
             root = os.open(self._root, FOLDER_FLAGS)
             try:
-                descriptor = descend(root, self._path.relative_to(self._root).parts, make=False)
+                descriptor = descend(root, self._path.relative_to(self._root).parts, create=False)
             finally:
                 os.close(root)
         except FileNotFoundError as error:
-            message = f"The folder {self._path} is not there. Mount its disk or create it, then test again."
+            message = f"The folder {self._path} does not exist. Mount its disk or create it, then test again."
             raise ContainerMissing(message, permanent=False) from error
         try:
             self._require_disk(descriptor)
@@ -181,40 +177,40 @@ class FileSystemStore:
             os.close(descriptor)
 
     def _require_disk(self, folder: int) -> None:
-        """Raises NoPlace for the bare folder that stands where a disk was mounted."""
+        """Raises ContainerMissing for the bare folder that is in the place of a disk that is not mounted."""
         device = os.fstat(folder).st_dev
         if device == self._device:
             return
-        number = mounts.mount_id(folder)
-        found = mounts.mount_point(number)
-        if self._needed and not Path(found).is_relative_to(self._needed):
-            message = f"The disk of {self._needed} is not mounted. Mount it, then test again."
-            meant = f"If {self._path} is meant to lie on another disk from now on, save the storage again as it is."
-            raise ContainerMissing(f"{message} {meant}", permanent=False)
-        self.mount = self._needed = found
+        mount = mounts.mount_id(folder)
+        mount_point = mounts.mount_point(mount)
+        if self._required_mount and not Path(mount_point).is_relative_to(self._required_mount):
+            message = f"The disk of {self._required_mount} is not mounted. Mount it, then test again."
+            moved = f"If {self._path} is on another disk from now on, save the storage again without a change."
+            raise ContainerMissing(f"{message} {moved}", permanent=False)
+        self.mount = self._required_mount = mount_point
         self._device = device
-        self._syncs_together = temporary_files.syncs_whole_file_system(
-            mounts.file_system_type(number), platform.release()
+        self._syncs_whole_file_system = temporary_files.syncs_whole_file_system(
+            mounts.file_system_type(mount), platform.release()
         )
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """The file system's errors in words."""
+    def _translated_errors(self) -> Iterator[None]:
+        """Raise the file system's errors as ours."""
         try:
             yield
         except OSError as error:
-            raise self._in_words(error) from error
+            raise self._translate_error(error) from error
 
-    def _in_words(self, error: OSError) -> PortalError:
+    def _translate_error(self, error: OSError) -> PortalError:
         number = error.errno
         if number == errno.EEXIST:
-            return Taken("Something has that name there already.")
+            return Taken(NAME_TAKEN)
         if number in (errno.ENOTDIR, errno.ELOOP, errno.EISDIR):
-            return BadValue(f"In {self._path} a file or a link stands where a folder should be; nothing was written.")
+            return BadValue(f"In {self._path} there is a file or a link in place of a folder; nothing was written.")
         if number == errno.ENAMETOOLONG:
-            return BadValue(f"A name is longer than the file system of {self._path} takes.")
+            return BadValue(f"A name is longer than the file system of {self._path} accepts.")
         if number in _DENIED:
             return NotAllowed(f"The folder {self._path} {_DENIED[number]}.")
         if number == errno.ENOSPC:
             return NoSpace(f"The disk of {self._path} is full. Free some space there.")
-        return Unreachable(f"The file system of {self._path} answers: {error.strerror}.")
+        return Unreachable(f"The file system of {self._path} reports: {error.strerror}.")

@@ -1,4 +1,4 @@
-"""The files below a folder as a list of objects, without what is being written."""
+"""The files below a folder as a list of objects, without temporary files."""
 
 import contextlib
 import os
@@ -10,33 +10,33 @@ from portal.storage_drivers.filesystem.open_folder import FOLDER_FLAGS
 from portal.storage_drivers.filesystem.temporary_files import is_temporary
 from portal.storage_drivers.store import Stat
 
-_DEEPEST = 200
+_MAX_DEPTH = 200
 """Folders within each other that are listed."""
 
 
 def walk(folder: int, above: str, prefix: str, after: bytes) -> Iterator[Stat]:
-    """The files below in the order of their paths, without what is being written; links are not followed."""
+    """The files below an open folder in the order of their paths; links are not followed."""
     for key, is_folder in _entries(folder, above):
         name = key.removeprefix(above).rstrip("/")
         if not (key.startswith(prefix) or (is_folder and prefix.startswith(key))):
             continue
         with contextlib.suppress(FileNotFoundError):  # it was deleted meanwhile
             if is_folder and (os.fsencode(key) > after or after.startswith(os.fsencode(key))):
-                if key.count("/") > _DEEPEST:
-                    raise BadValue(f"{key[:60]}… lies more than {_DEEPEST} folders deep. Move it, or choose a prefix.")
+                if key.count("/") > _MAX_DEPTH:
+                    raise BadValue(f"{key[:60]}… is more than {_MAX_DEPTH} folders deep. Move it, or choose a prefix.")
                 descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
                 try:
                     yield from walk(descriptor, key, prefix, after)
                 finally:
                     os.close(descriptor)
             elif not is_folder and os.fsencode(key) > after:
-                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if stat.S_ISREG(found.st_mode):
-                    yield Stat(key, found.st_size)
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):
+                    yield Stat(key, status.st_size)
 
 
 def _entries(folder: int, above: str) -> list[tuple[str, bool]]:
-    """Path and kind of what lies in a folder, in order; a folder's path ends with a slash."""
+    """Path, and whether it is a folder, of what a folder contains, in order; a folder's path ends with a slash."""
     found = []
     with os.scandir(folder) as entries:
         for entry in entries:

@@ -1,39 +1,39 @@
-"""Where a folder's disk is mounted: by that a bare folder is told from the disk that should stand there."""
+"""Where a folder's disk is mounted: that tells a bare folder from the disk that should be mounted in its place."""
 
 import os
 import re
 
 
 def mount_id(folder: int) -> bytes:
-    """The number of the mount through which an open folder was reached; it may be another mount's later."""
+    """The id of the mount through which an open folder was reached; another mount may have it later."""
     with open(f"/proc/self/fdinfo/{folder}", "rb") as lines:
         fields = (line.split() for line in lines)
         return next((value for name, value, *_rest in fields if name == b"mnt_id:"), b"")
 
 
 def mount_point(mount: bytes) -> str:
-    """The folder at which the disk of a mount is mounted; empty where it is that of the system, or cannot be told.
+    """The folder at which the disk of a mount is mounted; empty for the system's own disk, or where it is unknown.
 
-    A mount of a folder of the disk that is there anyway is none of a disk: a service manager makes one of each folder
+    A mount of a folder of the disk that is there anyway does not count: a service manager makes one for each folder
     that its service may write to, whether a disk is mounted there or not.
     """
-    mounts = _all()
+    mounts = _all_mounts()
     while mount in mounts:
-        above, device, place, _kind = mounts.pop(mount)
+        above, device, place, _type = mounts.pop(mount)
         if above in mounts and mounts[above][1] != device:
-            return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), place))
+            return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), place))
         mount = above
     return ""
 
 
 def file_system_type(mount: bytes) -> str:
-    """The kind of file system of a mount, such as ext4; empty where it cannot be told."""
-    found = _all().get(mount)
-    return os.fsdecode(found[3]) if found else ""
+    """The file system of a mount, such as ext4; empty where it is unknown."""
+    fields = _all_mounts().get(mount)
+    return os.fsdecode(fields[3]) if fields else ""
 
 
-def _all() -> dict[bytes, tuple[bytes, bytes, bytes, bytes]]:
-    """By number: the mount on which it stands, its device, its folder as the kernel writes it, its kind (proc(5))."""
+def _all_mounts() -> dict[bytes, tuple[bytes, bytes, bytes, bytes]]:
+    """By id: the parent mount, its device, its folder as the kernel writes it, its file system (proc(5))."""
     with open("/proc/self/mountinfo", "rb") as lines:
         fields = (line.split(b" ", 5) for line in lines)
         return {

@@ -1,4 +1,4 @@
-"""Folders that are reached step by step, so that no part of a path is followed as a link."""
+"""Folders that are opened step by step, so that no part of a path is followed as a link."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from portal.storage_drivers import object_keys
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def descend(start: int, parts: Iterable[str], *, make: bool) -> int:
+def descend(start: int, parts: Iterable[str], *, create: bool) -> int:
     """A new descriptor of the folder below; no part is followed as a link."""
     descriptor = os.dup(start)
     try:
@@ -18,9 +18,11 @@ def descend(start: int, parts: Iterable[str], *, make: bool) -> int:
             try:
                 deeper = os.open(part, FOLDER_FLAGS, dir_fd=descriptor)
             except FileNotFoundError:
-                if not make:
+                if not create:
                     raise
-                _make(part, descriptor)
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, 0o700, dir_fd=descriptor)
+                    os.fsync(descriptor)
                 deeper = os.open(part, FOLDER_FLAGS, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = deeper
@@ -30,17 +32,13 @@ def descend(start: int, parts: Iterable[str], *, make: bool) -> int:
     return descriptor
 
 
-def _make(name: str, folder: int) -> None:
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, 0o700, dir_fd=folder)
-        os.fsync(folder)
-
-
 def split_name(name: str) -> list[str]:
     """The segments of an object's name. Raises BadValue for one that could lead out of the folder."""
-    found = name.split("/")
-    is_long = len(os.fsencode(name)) > object_keys.MAX_SEGMENT_BYTES
-    is_too_long = is_long and any(len(os.fsencode(part)) > object_keys.MAX_SEGMENT_BYTES for part in found)
-    if is_too_long or "\0" in name or not object_keys.FORBIDDEN_SEGMENTS.isdisjoint(found):
+    segments = name.split("/")
+    may_be_too_long = len(os.fsencode(name)) > object_keys.MAX_SEGMENT_BYTES
+    is_too_long = may_be_too_long and any(
+        len(os.fsencode(segment)) > object_keys.MAX_SEGMENT_BYTES for segment in segments
+    )
+    if is_too_long or "\0" in name or not object_keys.FORBIDDEN_SEGMENTS.isdisjoint(segments):
         raise BadValue(f"{name[:200]!r} cannot be the name of an object.")
-    return found
+    return segments

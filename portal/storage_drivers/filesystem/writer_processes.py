@@ -1,9 +1,8 @@
 """Processes that write small files: threads of one process take Python's lock from each other at each system call.
 
 `python -m portal.storage_drivers.filesystem.writer_processes` is one of them. Its standard input is a socket: a message
-brings a folder and what is to lie in it, the answer says of each object whether it is there. They spare time, and
-nothing depends on them: what one did not do, or where it has ended, the thread that asked does by itself, and then
-hears why not.
+brings a folder and the files to write there, the answer says of each whether it is written. They save time, and nothing
+depends on them: what a writer did not do, or where it has ended, the calling thread writes itself, and gets the error.
 """
 
 import atexit
@@ -17,18 +16,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Sequence
-from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
 
 from portal.errors import PortalError
 from portal.storage_drivers.filesystem.batch import Batch
-from portal.storage_drivers.store import Content, FileExtent
+from portal.storage_drivers.store import Content
 
 log = logging.getLogger(__name__)
 
 MAX_WRITERS = 3
-"""Scribes of one process of ours, each of 22 MiB: also on two processors, for one of them mostly waits for the disk."""
+"""Writers of one process of ours, each of 22 MiB: also on two processors, for one of them mostly waits for the disk."""
 MIN_OBJECTS = 16
 """Objects that are worth a message."""
 
@@ -38,45 +36,45 @@ Task = tuple[str, int, str, bytes | tuple[str, int]]
 
 
 def write(base: int, objects: Sequence[tuple[str, Content]], *, overwrite: bool) -> Sequence[bool]:
-    """Whether each object is in the folder `base` now, by its name: whole, compared and durable, by a scribe's hand.
+    """Whether each object is in the folder `base` now, by its name: whole, compared and durable, written by a writer.
 
-    Waits for a scribe that is free. None is there where they are too few, or where the bytes of one must come by its
-    chunks.
+    Waits for a writer that is free. Writes none where they are too few, or where one has no `source`.
     """
-    tasks = [_task(name, each, each.source) for name, each in objects if each.source is not None]
+    tasks: list[Task] = []
+    for name, content in objects:
+        if (source := content.source) is not None:
+            place = source if isinstance(source, bytes) else (source.file, source.offset)
+            tasks.append((name, content.size, content.digest, place))
     if len(tasks) < max(MIN_OBJECTS, len(objects)):
         return [False] * len(objects)
-    scribes = _scribes()
-    scribe = scribes.get()
+
+    writers = _free_writers()
+    writer = writers.get()
     try:
-        return scribe.write(base, tasks, overwrite=overwrite)
+        return writer.write(base, tasks, overwrite=overwrite)
     finally:
-        scribes.put(scribe)
-
-
-def _task(name: str, content: Content, source: bytes | FileExtent) -> Task:
-    return name, content.size, content.digest, source if isinstance(source, bytes) else (source.file, source.offset)
+        writers.put(writer)
 
 
 def start_all() -> None:
-    """Start those that are free and not started yet: for who will need them soon."""
-    scribes = _scribes()
+    """Start the writers that are free and not started yet, for who will need them soon."""
+    writers = _free_writers()
     with contextlib.suppress(queue.Empty):
         for _number in range(MAX_WRITERS):
-            scribe = scribes.get_nowait()
-            scribe.begin()
-            scribes.put(scribe)
+            writer = writers.get_nowait()
+            writer.start()
+            writers.put(writer)
 
 
 def stop_all() -> None:
-    """End the scribes of this process, when none is at work; the next call starts others."""
+    """End the writers of this process, when none is at work; the next call starts others."""
     with _lock:
-        scribes = _all.pop(os.getpid(), None)
-    while scribes is not None and not scribes.empty():
-        scribes.get().close()
+        writers = _writers_by_process.pop(os.getpid(), None)
+    while writers is not None and not writers.empty():
+        writers.get().stop()
 
 
-class _Scribe:
+class _Writer:
     """One child process, started when it is first needed, or soon will be."""
 
     def __init__(self) -> None:
@@ -84,26 +82,26 @@ class _Scribe:
         self._connection: Connection | None = None
         self._has_failed = False
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Where that fails, its first task finds it ended."""
         if self._connection is None and not self._has_failed:
             with contextlib.suppress(OSError):
                 self._start()
 
     def write(self, base: int, tasks: Sequence[Task], *, overwrite: bool) -> Sequence[bool]:
-        """One that has ended is not started again: what killed it would kill the next one too."""
+        """A writer that has ended is not started again: what killed it would kill the next one too."""
         if not self._has_failed:
             self._has_failed = True  # until it has answered: a late answer must never be taken for that to another task
             try:
-                there = self._ask(base, tasks, overwrite=overwrite)
+                written = self._request(base, tasks, overwrite=overwrite)
                 self._has_failed = False
-                return there
+                return written
             except (OSError, EOFError) as error:
-                log.warning("a process that writes files has ended (%s); it is done without it", type(error).__name__)
-                self.close()
+                log.warning("a writer process has ended (%s); files are written without it", type(error).__name__)
+                self.stop()
         return [False] * len(tasks)
 
-    def _ask(self, base: int, tasks: Sequence[Task], *, overwrite: bool) -> Sequence[bool]:
+    def _request(self, base: int, tasks: Sequence[Task], *, overwrite: bool) -> Sequence[bool]:
         connection = self._connection or self._start()
         connection.send((tasks, overwrite))
         send_handle(connection, base, 0)
@@ -113,7 +111,7 @@ class _Scribe:
         return [byte == 1 for byte in answer]
 
     def _start(self) -> Connection:
-        """It hears that it is to end by the end of its input, however this process ends."""
+        """It ends when its input does, and thus however this process ends."""
         ours, theirs = socket.socketpair()
         self._connection = Connection(ours.detach())
         command = [sys.executable, "-P", "-m", "portal.storage_drivers.filesystem.writer_processes"]
@@ -123,7 +121,7 @@ class _Scribe:
             )
         return self._connection
 
-    def close(self) -> None:
+    def stop(self) -> None:
         if self._connection is not None:
             self._connection.close()
         if self._process is not None:
@@ -131,27 +129,27 @@ class _Scribe:
         self._connection = self._process = None
 
 
-_all: dict[int, "queue.SimpleQueue[_Scribe]"] = {}
+_writers_by_process: dict[int, "queue.SimpleQueue[_Writer]"] = {}
 _lock = threading.Lock()
 
 
-def _scribes() -> "queue.SimpleQueue[_Scribe]":
-    """This process's own that are free: one that was forked leaves its parent's alone."""
+def _free_writers() -> "queue.SimpleQueue[_Writer]":
+    """The free writers of this process: one that was forked does not use its parent's."""
     with _lock:
-        if os.getpid() not in _all:
-            _all[os.getpid()] = queue.SimpleQueue()
+        if os.getpid() not in _writers_by_process:
+            _writers_by_process[os.getpid()] = queue.SimpleQueue()
             for _number in range(MAX_WRITERS):
-                _all[os.getpid()].put(_Scribe())
-        return _all[os.getpid()]
+                _writers_by_process[os.getpid()].put(_Writer())
+        return _writers_by_process[os.getpid()]
 
 
 atexit.register(stop_all)
 
 
 def _serve(connection: Connection) -> None:
-    """Write what is asked for until nobody asks any more."""
+    """Write what is requested until the connection ends."""
     gc.freeze()
-    files = _Files()
+    sources = _Sources()
     while True:
         try:
             tasks, overwrite = connection.recv()
@@ -159,7 +157,7 @@ def _serve(connection: Connection) -> None:
         except EOFError:
             return
         try:
-            objects = [(task[0], files.content(task)) for task in tasks]
+            objects = [(task[0], sources.content(task)) for task in tasks]
             batch = Batch(base, lambda error: PortalError(str(error)), unnamed=True, together=True)
             errors = batch.write(objects, overwrite=overwrite)
         finally:
@@ -167,8 +165,8 @@ def _serve(connection: Connection) -> None:
         connection.send_bytes(bytes(error is None for error in errors))
 
 
-class _Files:
-    """Where the bytes lie: the file that was read last stays open, since the next ones mostly lie in it too."""
+class _Sources:
+    """The files that contain the bytes: the last one stays open, since the next objects are mostly in it too."""
 
     def __init__(self) -> None:
         self._parent = os.getppid()
@@ -177,8 +175,14 @@ class _Files:
 
     def content(self, task: Task) -> Content:
         name, size, digest, source = task
-        chunks = partial(self._chunks, size, source)
-        return Content(key=name, size=size, digest=digest, chunks=chunks, came=self._require_parent)
+
+        def chunks() -> Iterable[bytes]:
+            if isinstance(source, bytes):
+                return (source,)
+            file, offset = source
+            return (os.pread(self._open(file), size, offset),)
+
+        return Content(key=name, size=size, digest=digest, chunks=chunks, on_read=self._require_parent)
 
     def _require_parent(self, _length: int) -> None:
         """End here, before anything has its name, where the parent has ended while the disk was waited for.
@@ -188,13 +192,7 @@ class _Files:
         if os.getppid() != self._parent:
             sys.exit()
 
-    def _chunks(self, size: int, source: bytes | tuple[str, int]) -> Iterable[bytes]:
-        if isinstance(source, bytes):
-            return (source,)
-        file, offset = source
-        return (os.pread(self._opened(file), size, offset),)
-
-    def _opened(self, path: str) -> int:
+    def _open(self, path: str) -> int:
         if path != self._path:
             if self._file >= 0:
                 os.close(self._file)

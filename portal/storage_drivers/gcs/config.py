@@ -1,8 +1,9 @@
-"""What the form of a Google Cloud storage may say; loaded by the web, so nothing here loads a driver."""
+"""What the form of a Google Cloud storage may contain; loaded by the web, so it loads no driver."""
 
 import ipaddress
 import json
 import re
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,11 +17,17 @@ from portal.storage_drivers import endpoints, form_fields
 from portal.storage_drivers.form_fields import Field
 
 FORM = (
-    Field(name="bucket", label="Bucket", hint="It exists already, such as research-2027.", role="place", is_wide=True),
+    Field(
+        name="bucket",
+        label="Bucket",
+        hint="Must already exist, such as research-2027.",
+        role="place",
+        is_wide=True,
+    ),
     Field(
         name="service_account",
-        label="Key of a service account",
-        hint="The JSON file that Google hands out, whole. It is sealed, and never shown again.",
+        label="Service account key",
+        hint="The whole JSON file that Google issues. Encrypted, and never shown again.",
         kind="secret_lines",
         is_wide=True,
     ),
@@ -31,7 +38,10 @@ FORM = (
         role="account",
     ),
     Field(
-        name="secret_key", label="Secret", hint="Of the access key. It is sealed, and never shown again.", kind="secret"
+        name="secret_key",
+        label="Secret",
+        hint="The secret of the access key. Encrypted, and never shown again.",
+        kind="secret",
     ),
     form_fields.endpoint("Empty: Google's own."),
     form_fields.ca(),
@@ -39,16 +49,16 @@ FORM = (
 FIELDS = form_fields.names(FORM)
 DEFAULT_ENDPOINT = "https://storage.googleapis.com"
 DEFAULT_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 (an address)
-_NEEDED = ("client_email", "private_key")
+_REQUIRED = ("client_email", "private_key")
 _KEPT = ("client_email", "private_key_id", "private_key", "token_uri")
 _BUCKET = re.compile(r"(?=.{3,222}$)[a-z0-9]([a-z0-9._-]*[a-z0-9])")
 _HMAC = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _EMAIL = re.compile(r"[\x21-\x7e]+@[\x21-\x7e]+")
-_LONGEST = 100_000
+_MAX_KEY_FILE_LENGTH = 100_000
 
 
 def endpoint_url(config: dict[str, Any]) -> str:
-    """The endpoint: the one that was given, else Google's own."""
+    """The endpoint that was entered, else Google's own."""
     return str(config.get("endpoint") or DEFAULT_ENDPOINT)
 
 
@@ -58,7 +68,7 @@ def describe(config: dict[str, Any]) -> str:
 
 
 def required_secret(config: dict[str, Any]) -> str:
-    """Which of the secrets a configuration wants."""
+    """The name of the secret that a configuration needs."""
     return "secret_key" if config.get("access_key") else "service_account"
 
 
@@ -67,10 +77,10 @@ def clean(config: dict[str, Any]) -> dict[str, Any]:
     given = {name: str(config.get(name) or "").strip() for name in FIELDS}
     with ErrorCollector() as refusals:
         if not _BUCKET.fullmatch(given["bucket"]) or ".." in given["bucket"]:
-            message = "A bucket has a name of 3 to 222 small letters, digits, dots, dashes and underscores."
+            message = "A bucket has a name of 3 to 222 lower-case letters, digits, dots, dashes and underscores."
             refusals.add(BadValue(message, field="bucket"))
         if given["access_key"] and not _HMAC.fullmatch(given["access_key"]):
-            message = "The access key of an HMAC key has letters and digits alone; it begins with GOOG."
+            message = "The access key of an HMAC key has only letters and digits; it begins with GOOG."
             refusals.add(BadValue(message, field="access_key"))
         with refusals.kept():
             given["endpoint"] = endpoints.clean(given["endpoint"])
@@ -80,7 +90,7 @@ def clean(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def clean_secret(config: dict[str, Any], secret: dict[str, str]) -> dict[str, str]:
-    """The credentials to be sealed: the one that the configuration asks for. Raises BadValue."""
+    """The credentials to be sealed: the one that the configuration needs. Raises BadValue."""
     account, hmac = (secret.get(name, "").strip() for name in ("service_account", "secret_key"))
     if account and (hmac or config.get("access_key")):
         message = "Enter the service account, or access key and secret; not both."
@@ -89,7 +99,7 @@ def clean_secret(config: dict[str, Any], secret: dict[str, str]) -> dict[str, st
         if not hmac:
             raise BadValue("Enter the secret of the access key.", field="secret_key")
         if len(hmac) > 256 or not hmac.isascii() or not hmac.isprintable() or " " in hmac:
-            raise BadValue("The secret has up to 256 letters without spaces or line breaks.", field="secret_key")
+            raise BadValue("The secret has up to 256 characters without spaces or line breaks.", field="secret_key")
         return {"secret_key": hmac}
     if hmac:
         raise BadValue("A secret needs its access key; enter both, or a service account.", field="access_key")
@@ -100,62 +110,54 @@ def clean_secret(config: dict[str, Any], secret: dict[str, str]) -> dict[str, st
 
 
 def parse_service_account(text: str) -> dict[str, str]:
-    """What is needed of the JSON key that Google hands out. Raises BadValue, which names what is missing."""
-    found = _loaded(text)
-    kind = found.get("type", "service_account")
+    """What is needed of the JSON key that Google issues. Raises BadValue, which names what is missing."""
+    if len(text) > _MAX_KEY_FILE_LENGTH:
+        raise _invalid_key(f"It has more than {_MAX_KEY_FILE_LENGTH:,} characters.")
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _invalid_key("It is not JSON; copy the whole file.") from error
+    if not isinstance(fields, dict):
+        raise _invalid_key("It is not a JSON object; copy the whole file.")
+
+    kind = fields.get("type", "service_account")
     if kind != "service_account":
-        raise _unfit(f"It is of the type {str(kind)[:40]!r}; make a key of a service account.")
-    for name in _NEEDED:
-        if not isinstance(found.get(name), str) or not found[name].strip():
-            raise _unfit(f"It lacks {name}; copy the whole file.")
-    if not _EMAIL.fullmatch(found["client_email"]):
-        raise _unfit("Its client_email is no address of an account.")
-    load_private_key(found["private_key"])
-    found.setdefault("token_uri", DEFAULT_TOKEN_URI)
-    _check_token_uri(str(found["token_uri"]))
-    return {name: str(found[name]) for name in _KEPT if name in found}
+        raise _invalid_key(f"It is of the type {str(kind)[:40]!r}; create a key of a service account.")
+    for name in _REQUIRED:
+        if not isinstance(fields.get(name), str) or not fields[name].strip():
+            raise _invalid_key(f"It lacks {name}; copy the whole file.")
+    if not _EMAIL.fullmatch(fields["client_email"]):
+        raise _invalid_key("Its client_email is not the address of an account.")
+    load_private_key(fields["private_key"])
+    fields.setdefault("token_uri", DEFAULT_TOKEN_URI)
+    _check_token_uri(str(fields["token_uri"]))
+    return {name: str(fields[name]) for name in _KEPT if name in fields}
 
 
 def load_private_key(pem: str, *, is_checked: bool = False) -> RSAPrivateKey:
-    """Raises BadValue. To check its numbers takes 50 ms, which a key that was taken once need not be again."""
+    """Raises BadValue. Checking its numbers takes 50 ms, which is not needed for a key that was accepted before."""
     try:
         key = load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=is_checked)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise _unfit("Its private_key cannot be read; copy the file again.") from error
+        raise _invalid_key("Its private_key cannot be read; copy the file again.") from error
     if not isinstance(key, RSAPrivateKey):
-        raise _unfit("Its private_key is not for RSA, which Google's are.")
+        raise _invalid_key("Its private_key is not for RSA, as Google's are.")
     return key
 
 
-def _loaded(text: str) -> dict[str, Any]:
-    if len(text) > _LONGEST:
-        raise _unfit(f"It has more than {_LONGEST:,} letters.")
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _unfit("It is no JSON; copy the whole file.") from error
-    if not isinstance(found, dict):
-        raise _unfit("It is no JSON object; copy the whole file.")
-    return found
-
-
 def _check_token_uri(uri: str) -> None:
-    """A signed request for a token goes there, with which whoever reads it signs in: never over a network in clear."""
+    """Raises BadValue for an address without TLS: whoever reads the signed request that is sent there can sign in."""
     parts = urlsplit(uri)
     try:
         host, _port, is_secure = endpoints.parse(f"{parts.scheme}://{parts.netloc}")
     except BadValue as error:
-        raise _unfit("Its token_uri is no address; copy the file again.") from error
-    if not is_secure and not _is_loopback(host):
-        raise _unfit("Its token_uri is not https.")
+        raise _invalid_key("Its token_uri is not an address; copy the file again.") from error
+    is_loopback = False
+    with suppress(ValueError):
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    if not is_secure and not is_loopback:
+        raise _invalid_key("Its token_uri is not https.")
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _unfit(message: str) -> BadValue:
-    return BadValue(f"This is no key of a service account. {message}", field="service_account")
+def _invalid_key(reason: str) -> BadValue:
+    return BadValue(f"This is not the key of a service account. {reason}", field="service_account")
