@@ -17,7 +17,18 @@ from portal.jobs.queue import LANES
 
 def main(arguments: list[str]) -> int:
     """Run until SIGTERM; 1 with one line on stderr if the process cannot start."""
-    options = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="python -m dimse_worker", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    listen = commands.add_parser("listen", help="answer DICOM peers")
+    listen.add_argument("--children", default="1", help="processes that accept associations")
+    work = commands.add_parser("work", help="run jobs")
+    work.add_argument("--lane", choices=LANES, help="only the short or only the long ones; default: all")
+    for command in (listen, work):
+        command.add_argument("--data", type=Path, help="the site's folder; default: PORTAL_DATA, else ./data")
+    options = parser.parse_args(arguments)
+    if options.command == "listen" and not (options.children.isdecimal() and 1 <= int(options.children) <= 64):
+        listen.error("argument --children: a number from 1 to 64")
+
     os.umask(0o077)
     _configure_logging()
     try:
@@ -25,7 +36,7 @@ def main(arguments: list[str]) -> int:
         if options.command == "listen":
             from dimse_worker import listener
 
-            listener.main(chosen, options.children)
+            listener.main(chosen, int(options.children))
         else:
             from dimse_worker import worker
 
@@ -36,26 +47,8 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dimse_worker", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    listen = commands.add_parser("listen", help="answer DICOM peers")
-    listen.add_argument("--children", type=_at_least_one, default=1, help="processes that accept associations")
-    work = commands.add_parser("work", help="run jobs")
-    work.add_argument("--lane", choices=LANES, help="only the short or only the long ones; default: all")
-    for command in (listen, work):
-        command.add_argument("--data", type=Path, help="the site's folder; default: PORTAL_DATA, else ./data")
-    return parser
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 64:
-        raise argparse.ArgumentTypeError("a number from 1 to 64")
-    return int(text)
-
-
 def _configure_logging() -> None:
-    """One line an event on stderr: JSON, or in colour where a person watches. Never what a data set holds."""
+    """One line for each event on stderr: JSON, or in colour on a terminal. Never a value of a data set."""
     render: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     )
@@ -71,11 +64,8 @@ def _configure_logging() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    _silence_what_quotes_values()
 
-
-def _silence_what_quotes_values() -> None:
-    """pydicom's warnings and pynetdicom's errors quote values of data sets, names of patients among them."""
+    # pydicom's warnings and pynetdicom's errors quote values of data sets, names of patients among them.
     config.settings.reading_validation_mode = config.IGNORE
     config.settings.writing_validation_mode = config.IGNORE
     warnings.filterwarnings("ignore", module="pydicom")

@@ -7,7 +7,7 @@ from portal.peers.associations import Counts, Progress
 
 
 class AssociationCounts:
-    """Counted by the association's thread, read by the one that keeps the rows."""
+    """Written by the association's thread, read by the one that refreshes the rows."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -21,7 +21,7 @@ class AssociationCounts:
         self._count(operation, "failed", *outcomes, size=0)
 
     def progress(self, association_id: int) -> Progress:
-        """The counts of this moment, for the association's row."""
+        """The current counts, for the association's row."""
         with self._lock:
             counts: Counts = {operation: dict(counter) for operation, counter in self._counts.items()}
             return Progress(association_id=association_id, counts=counts, size=self._size)

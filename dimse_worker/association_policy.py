@@ -1,4 +1,4 @@
-"""The gate: who may associate with us, and as whom (design decisions 1, 2 and 9)."""
+"""Decides about association requests: who may associate with us, and as which peer."""
 
 from dataclasses import dataclass
 
@@ -21,14 +21,14 @@ LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
 
 @dataclass(frozen=True, kw_only=True)
 class AssociationRequest:
-    """Who calls whom from where: titles without padding, addresses as text."""
+    """What an A-ASSOCIATE-RQ says: titles without padding, addresses as text."""
 
     calling: str
     called: str
     address: str
-    reached: str
-    """The address of ours that was called."""
-    wanted: frozenset[str] = frozenset()
+    local_address: str
+    """The address of ours that the peer connected to."""
+    services: frozenset[str] = frozenset()
     """The services whose SOP Classes it proposes."""
 
 
@@ -36,15 +36,15 @@ class AssociationRequest:
 class AssociationGrant:
     """What an association may do; read once, at its request."""
 
-    knock: AssociationRequest
+    request: AssociationRequest
     peer: Peer | None
     services: frozenset[str]
     actor: Actor
     scope: Scope
     project_id: int | None
-    """The project whose title was called; None for the site's own."""
-    is_ours: bool = False
-    """`portal status` asks whether we answer; that is no association that an admin looks for."""
+    """The project whose AE title was called; None for the site's own title."""
+    is_self_echo: bool = False
+    """The echo by which `portal status` checks the listener; it gets no row among the associations."""
 
 
 class AssociationRejected(Exception):
@@ -55,56 +55,87 @@ class AssociationRejected(Exception):
         self.code, self.reason, self.message = code, reason, message
 
 
-def decide(knock: AssociationRequest) -> AssociationGrant:
-    """Decide about one association request. Raises Refused, and keeps it under Refused callers."""
+def decide(request: AssociationRequest) -> AssociationGrant:
+    """Decide about one association request. Raises AssociationRejected, and keeps it under Refused callers."""
     try:
-        admission = _admit(knock)
-    except AssociationRejected as refusal:
-        record_refusal(knock, refusal.reason, refusal.message)
+        grant = _decide(request)
+    except AssociationRejected as rejection:
+        record_refusal(request, rejection.reason, rejection.message)
         raise
-    if admission.peer is not None:
-        refused_callers.resolve(calling=knock.calling, address=knock.address)
-    return admission
+    if grant.peer is not None:
+        refused_callers.resolve(calling=request.calling, address=request.address)
+    return grant
 
 
-def record_refusal(knock: AssociationRequest, reason: Reason, message: str) -> None:
-    """Keep that something was refused to a caller, for the list that an admin looks at."""
+def record_refusal(request: AssociationRequest, reason: Reason, message: str) -> None:
+    """Add the refusal to the list of refused callers."""
     refused_callers.record(
-        calling=_shown(knock.calling),
-        called=_shown(knock.called),
-        address=knock.address,
+        calling=_printable(request.calling),
+        called=_printable(request.called),
+        address=request.address,
         reason=reason,
         message=message,
-        wanted=knock.wanted,
+        wanted=request.services,
     )
 
 
-def _admit(knock: AssociationRequest) -> AssociationGrant:
+def _decide(request: AssociationRequest) -> AssociationGrant:
     options = site_settings.get_all()
-    known = peers.with_ae_title(knock.calling) if _is_title(knock.calling) else []
+    calling, called, address = request.calling, request.called, request.address
+    try:
+        known = peers.with_ae_title(ae_titles.clean(calling))
+    except BadValue:  # what is no AE title belongs to no peer
+        known = []
     ours: str = options["dimse.ae_title"]
-    if not known and knock.called == ours and (options["dimse.echo_anyone"] or _is_ours(knock)):
-        return _guest(knock)
+    is_self_echo = calling == called and address == request.local_address
+    if not known and called == ours and (options["dimse.echo_anyone"] or is_self_echo):
+        return _grant_echo(request, is_self_echo=is_self_echo)
+
     enabled = [peer for peer in known if peer.enabled]
+    if not enabled and known:
+        message = f"The peer {calling} is disabled. Enable it to accept its associations."
+        raise AssociationRejected(CALLING_AE_TITLE_UNKNOWN, "disabled", message)
     if not enabled:
-        raise _not_registered(knock, disabled=bool(known))
-    project_id = None if knock.called == ours else peers.project_with_ae_title(knock.called)
-    if project_id is None and knock.called != ours:
-        message = f"It called us {_shown(knock.called)}; our AE title is {ours}. Set that on its side."
+        message = f"No peer has the AE title {_printable(calling)}. Add one."
+        raise AssociationRejected(CALLING_AE_TITLE_UNKNOWN, "unknown", message)
+
+    project_id = None if called == ours else peers.project_with_ae_title(called)
+    if project_id is None and called != ours:
+        message = f"It called us {_printable(called)}; our AE title is {ours}. Correct it in the peer's configuration."
         raise AssociationRejected(CALLED_AE_TITLE_UNKNOWN, "called", message)
-    peer = _at(knock.address, enabled)
-    return _admission(knock, peer, project_id)
+
+    # At most one peer: two with the same title and overlapping addresses are refused when they are saved.
+    peer = next((peer for peer in enabled if peer_fields.allows_address(peer.addresses, address)), None)
+    if peer is None:
+        labels = ", ".join(peer.label for peer in enabled)
+        message = f"{labels} may not call from {address}. Add the address to the peer if it has moved."
+        raise AssociationRejected(REJECTED_TRANSIENT, "address", message)
+    return _grant_peer(request, peer, project_id)
 
 
-def _admission(knock: AssociationRequest, peer: Peer, project_id: int | None) -> AssociationGrant:
-    via = f"{knock.calling} {knock.address}"
-    actor = Actor(type="peer", id=str(peer.id), name=peer.label, via=via, address=knock.address)
+def _grant_echo(request: AssociationRequest, *, is_self_echo: bool) -> AssociationGrant:
+    """C-ECHO alone, for the site itself, and for everybody where the site allows that."""
+    actor = Actor(type="peer", via=f"{request.calling} {request.address}", address=request.address)
+    return AssociationGrant(
+        request=request,
+        peer=None,
+        services=frozenset({"echo"}),
+        actor=actor,
+        scope=NO_ACCESS,
+        project_id=None,
+        is_self_echo=is_self_echo,
+    )
+
+
+def _grant_peer(request: AssociationRequest, peer: Peer, project_id: int | None) -> AssociationGrant:
+    via = f"{request.calling} {request.address}"
+    actor = Actor(type="peer", id=str(peer.id), name=peer.label, via=via, address=request.address)
     scope = rights.scope(actor, project_id)
     if project_id is not None and not scope.projects and not scope.stores:
-        message = f"{peer.label} has no grant for the project {knock.called} that it called. Grant it the project."
+        message = f"{peer.label} called the project {request.called}, to which it has no access. Give it access."
         raise AssociationRejected(CALLED_AE_TITLE_UNKNOWN, "grant", message)
     return AssociationGrant(
-        knock=knock,
+        request=request,
         peer=peer,
         services=frozenset(peer.services),
         actor=actor,
@@ -113,52 +144,6 @@ def _admission(knock: AssociationRequest, peer: Peer, project_id: int | None) ->
     )
 
 
-def _is_ours(knock: AssociationRequest) -> bool:
-    """The site's own echo to itself, from this machine."""
-    return knock.calling == knock.called and knock.address == knock.reached
-
-
-def _guest(knock: AssociationRequest) -> AssociationGrant:
-    """Anyone may echo where the site says so, and the site itself."""
-    actor = Actor(type="peer", via=f"{knock.calling} {knock.address}", address=knock.address)
-    return AssociationGrant(
-        knock=knock,
-        peer=None,
-        services=frozenset({"echo"}),
-        actor=actor,
-        scope=NO_ACCESS,
-        project_id=None,
-        is_ours=_is_ours(knock),
-    )
-
-
-def _not_registered(knock: AssociationRequest, *, disabled: bool) -> AssociationRejected:
-    if disabled:
-        return AssociationRejected(
-            CALLING_AE_TITLE_UNKNOWN, "disabled", f"The peer {knock.calling} is disabled. Enable it to let it in."
-        )
-    return AssociationRejected(
-        CALLING_AE_TITLE_UNKNOWN, "unknown", f"No peer has the AE title {_shown(knock.calling)}. Register it."
-    )
-
-
-def _at(address: str, candidates: list[Peer]) -> Peer:
-    """The peer of a title that may call from this address; two of them were refused at save."""
-    for peer in candidates:
-        if peer_fields.allows_address(peer.addresses, address):
-            return peer
-    labels = ", ".join(peer.label for peer in candidates)
-    message = f"{labels} may not call from {address}: held. Add the address to the peer if it has moved."
-    raise AssociationRejected(REJECTED_TRANSIENT, "address", message)
-
-
-def _is_title(text: str) -> bool:
-    try:
-        return ae_titles.clean(text) == text
-    except BadValue:
-        return False
-
-
-def _shown(title: str) -> str:
-    """A title from the wire as it may be shown: what cannot be seen is a question mark."""
-    return "".join(character if character.isprintable() else "?" for character in title)
+def _printable(ae_title: str) -> str:
+    """A title from the network with a question mark for each character that cannot be shown."""
+    return "".join(character if character.isprintable() else "?" for character in ae_title)

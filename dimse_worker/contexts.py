@@ -1,6 +1,6 @@
-"""Presentation contexts: what we offer to whom, and which transfer syntax we take (PS3.8 7.1.1.13, PS3.4 B.4, C.5)."""
+"""Presentation contexts: what each peer is offered, and in which transfer syntax (PS3.8 7.1.1.13, PS3.4 B.4, C.5)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -13,7 +13,7 @@ Roles = Mapping[str, tuple[bool, bool]]
 """SOP Class UID → whether the requestor proposed to be SCU, and SCP (PS3.7 D.3.3.4)."""
 
 MAX_PDU_LENGTH = 262_144
-"""Bytes of the largest P-DATA-TF that we ask for."""
+"""Bytes of the longest P-DATA-TF that we announce to receive."""
 MAX_CONTEXTS = 128
 """Presentation contexts that fit in one association: odd ids from 1 to 255."""
 
@@ -28,15 +28,15 @@ IDENTIFIER_TRANSFER_SYNTAXES = (
     "1.2.840.10008.1.2.1.99",
     "1.2.840.10008.1.2.2",
 )
-"""Transfer syntaxes of identifiers: there are no pixels in them to compress."""
+"""Transfer syntaxes of identifiers, which have no pixels to compress."""
 LEAST_PREFERRED = (str(ImplicitVRLittleEndian), str(ExplicitVRBigEndian))
-"""Taken only where nothing else is proposed: one loses the VRs, the other is retired."""
+"""Accepted only if nothing else is proposed: the first loses the VRs, the second is retired."""
 TRANSCODING_TARGETS = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
-"""What we can make of whatever is stored, the better one first."""
+"""Transfer syntaxes that every stored object can be transcoded to, the preferred one first."""
 
 
 def service_of(sop_class: str) -> str | None:
-    """The name of the service that a SOP Class belongs to; None for what we do not offer to anyone."""
+    """The name of the service that a SOP Class belongs to; None for one that we do not support."""
     if sop_class == VERIFICATION:
         return "echo"
     for service, classes in (("find", FIND_ROOTS), ("move", MOVE_ROOTS), ("get", GET_ROOTS)):
@@ -46,7 +46,7 @@ def service_of(sop_class: str) -> str | None:
 
 
 def services_of(proposed: Iterable[PresentationContext]) -> frozenset[str]:
-    """The services that a request is about. Objects proposed beside C-GET are to be fetched, not stored."""
+    """The services that a request proposes. Storage classes beside C-GET are for retrieving, not for storing."""
     found = {service_of(str(context.abstract_syntax)) for context in proposed} - {None}
     if "get" in found:
         found.discard("store")
@@ -56,65 +56,49 @@ def services_of(proposed: Iterable[PresentationContext]) -> frozenset[str]:
 def supported(
     proposed: Iterable[PresentationContext], roles: Roles, services: frozenset[str]
 ) -> list[PresentationContext]:
-    """What we support of a request, for a peer that may use `services`: one context a SOP Class.
+    """The contexts of a request that we support for a peer that may use `services`: one for each SOP Class.
 
-    pynetdicom takes the first of the acceptor's transfer syntaxes that the requestor proposed, so they are put in the
-    order in which we want them.
+    pynetdicom takes the first of the acceptor's transfer syntaxes that the requestor proposed, so they are in our order
+    of preference.
     """
     syntaxes: dict[str, list[str]] = {}
     for context in proposed:
         asked = syntaxes.setdefault(str(context.abstract_syntax), [])
         asked.extend(str(syntax) for syntax in context.transfer_syntax)
-    built = (_supported(sop_class, asked, roles.get(sop_class), services) for sop_class, asked in syntaxes.items())
-    return [context for context in built if context is not None]
 
-
-def _supported(
-    sop_class: str, asked: Sequence[str], role: tuple[bool, bool] | None, services: frozenset[str]
-) -> PresentationContext | None:
-    service = service_of(sop_class)
-    retrieving = service == "store" and role is not None and role[1] and "get" in services
-    if service is None or (service not in services and not retrieving):
-        return None
-    known = [
-        syntax
-        for syntax in asked
-        if syntax in (sop_classes.TRANSFER_SYNTAXES if service == "store" else IDENTIFIER_TRANSFER_SYNTAXES)
-    ]
-    context = build_context(
-        sop_class, (_as_scu(known) if retrieving else _as_scp(known)) or [IDENTIFIER_TRANSFER_SYNTAXES[0]]
-    )
-    if service == "store":
-        context.scu_role, context.scp_role = "store" in services, "get" in services
-    return context
-
-
-def _as_scp(syntaxes: Sequence[str]) -> list[str]:
-    """For what is sent to us: the requestor's first, unless it is one of LAST."""
-    return sorted(dict.fromkeys(syntaxes), key=lambda syntax: syntax in LEAST_PREFERRED)
-
-
-def _as_scu(syntaxes: Sequence[str]) -> list[str]:
-    """For what we send by C-GET: one that whatever is stored can be sent in; else the requestor's first."""
-    asked = dict.fromkeys(syntaxes)
-    return [
-        *(syntax for syntax in TRANSCODING_TARGETS if syntax in asked),
-        *(s for s in asked if s not in TRANSCODING_TARGETS),
-    ]
+    found = []
+    for sop_class, asked in syntaxes.items():
+        service, role = service_of(sop_class), roles.get(sop_class)
+        is_retrieved = service == "store" and role is not None and role[1] and "get" in services
+        if service is None or (service not in services and not is_retrieved):
+            continue
+        supported_syntaxes = sop_classes.TRANSFER_SYNTAXES if service == "store" else IDENTIFIER_TRANSFER_SYNTAXES
+        known = dict.fromkeys(syntax for syntax in asked if syntax in supported_syntaxes)
+        if is_retrieved:
+            # First those in which every stored object can be sent by C-GET, then the others as the requestor has them.
+            targets = [syntax for syntax in TRANSCODING_TARGETS if syntax in known]
+            ordered = [*targets, *(syntax for syntax in known if syntax not in targets)]
+        else:
+            ordered = sorted(known, key=lambda syntax: syntax in LEAST_PREFERRED)
+        context = build_context(sop_class, ordered or [IDENTIFIER_TRANSFER_SYNTAXES[0]])
+        if service == "store":
+            context.scu_role, context.scp_role = "store" in services, "get" in services
+        found.append(context)
+    return found
 
 
 def for_sending(pairs: Iterable[tuple[str, str]]) -> list[list[PresentationContext]]:
-    """The contexts to propose for (SOP Class, transfer syntax) pairs that are to be sent, a list an association.
+    """The contexts to propose for sending (SOP Class, transfer syntax) pairs, one list for each association.
 
-    One transfer syntax a context, so that the acceptor cannot take one that we have not; beside what is stored those
-    that it can be transcoded to. A class is never split over two associations.
+    Each context has one transfer syntax, so that the acceptor cannot choose one that we do not have: the stored ones,
+    and those that they can be transcoded to. A class is never split over two associations.
     """
     stored: dict[str, dict[str, None]] = {}
     for sop_class, syntax in pairs:
         stored.setdefault(sop_class, {})[syntax] = None
     batches: list[list[PresentationContext]] = [[]]
     for sop_class, syntaxes in stored.items():
-        valid = (syntax for syntax in syntaxes if UID(syntax).is_valid)  # an uploaded file names what it likes
+        valid = (syntax for syntax in syntaxes if UID(syntax).is_valid)  # an uploaded file may name any text
         contexts = [build_context(sop_class, syntax) for syntax in dict.fromkeys((*valid, *TRANSCODING_TARGETS))]
         if len(batches[-1]) + len(contexts) > MAX_CONTEXTS:
             batches.append([])
@@ -138,7 +122,7 @@ def choose(
 
 
 def describe(context: PresentationContext) -> dict[str, str | int | None]:
-    """A negotiated context as an association's row keeps it; result 0 is accepted (PS3.8 9.3.3.2)."""
+    """A negotiated context as the association's row stores it; result 0 is accepted (PS3.8 9.3.3.2)."""
     return {
         "sop_class": str(context.abstract_syntax),
         "transfer_syntax": str(context.transfer_syntax[0]) if context.transfer_syntax else "",

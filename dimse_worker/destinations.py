@@ -1,4 +1,4 @@
-"""Where a job's objects go: the storage, or the peer, that its row names."""
+"""The storage or the peer that a job's row names, opened for its objects."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,12 +15,17 @@ from portal.storage_drivers.destination import Destination
 
 
 def open_storage(job: Job) -> Destination:
-    """The storage of a job, ready for use. Raises Missing or BadValue where it is gone or no longer allowed."""
+    """The storage of a job, ready for use. Raises Missing or BadValue if it was removed or is no longer allowed."""
     return storages.open(storages.by_id(job.params["storage"]))
 
 
+def open_storage_unless_peer(job: Job) -> Destination | None:
+    """The storage of a dry run; None for the dry run of a send, which asks the peer nothing."""
+    return None if "peer" in job.params else open_storage(job)
+
+
 def peer_for(job: Job) -> "PeerDestination":
-    """The peer of a job. Raises Missing or NotAllowed where it is gone or may not be called now."""
+    """The peer of a job. Raises Missing or NotAllowed if it was removed or may not be called now."""
     peer = peers.require_sendable(peers.by_id(job.params["peer"]).label)
     return PeerDestination(peer=peer, label=peer.label, rate=job.params.get("bandwidth", 0))
 
@@ -35,24 +40,26 @@ class PeerDestination:
     """Bytes a second; 0 for no limit."""
 
     @contextmanager
-    def open(self, classes: Sequence[tuple[str, str]], *, check: Callable[[], None]) -> Iterator["_Taker"]:
+    def open(self, classes: Sequence[tuple[str, str]], *, check: Callable[[], None]) -> Iterator["_ObjectSender"]:
         bandwidth = Bandwidth(self.rate) if self.rate else None
         sender = scu.Sender(self.peer, classes, waiting=check, bandwidth=bandwidth)
         try:
-            yield _Taker(sender)
+            yield _ObjectSender(sender)
         finally:
             sender.close()
 
 
-class _Taker:
+class _ObjectSender:
+    """Sends objects one by one; `send` returns the peer's warning, or an empty text."""
+
     def __init__(self, sender: scu.Sender) -> None:
         self._sender = sender
 
     def send(self, outgoing: Outgoing) -> str:
-        answer = self._sender.send(outgoing)
-        if answer.status == status.SUCCESS:
+        response = self._sender.send(outgoing)
+        if response.status == status.SUCCESS:
             return ""
-        message = status.describe(answer.status, answer.comment)
-        if status.is_warning(answer.status):
+        message = status.describe(response.status, response.comment)
+        if status.is_warning(response.status):
             return message
-        raise PortalError(message, permanent=not status.is_transient(answer.status))
+        raise PortalError(message, permanent=not status.is_transient(response.status))

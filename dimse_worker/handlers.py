@@ -1,102 +1,110 @@
-"""C-ECHO, C-STORE and C-FIND as pynetdicom's events: thin callers of the domain."""
+"""pynetdicom's events: an association's life, and C-ECHO, C-STORE and C-FIND as thin callers of the operations."""
 
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any, cast
 
 from pydicom.dataset import Dataset
-from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_FIND
 from pynetdicom.events import Event
+from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
 
-from dimse_worker import contexts, status
+from dimse_worker import association_policy, contexts, operations, status
 from dimse_worker.receiving import ReceivedDataSet
-from portal.errors import NotAllowed, NotDicom
-from portal.ingest import incoming as ingest
-from portal.ingest.placement import Placement
-from portal.ingest.register import Stored
-from portal.query import find as query
-from portal.query import identifiers
+from dimse_worker.sending import MAX_QUEUED_PDUS, is_open
+from dimse_worker.sockets import disable_delays
 
-MAX_QUEUED_PDUS = 64
-"""P-DATA-TFs that wait to be sent: a slow reader is waited for, so that memory does not grow with the answer."""
+log = logging.getLogger(__name__)
+
+
+def connection_opened(event: Event) -> None:
+    assoc = acceptor_of(event)
+    assoc.connected(assoc.dul.socket.socket.getsockname()[0])
+    disable_delays(event)
+
+
+def connection_closed(event: Event) -> None:
+    """Free the two threads of a peer that leaves without a request: they would wait until the request's timeout."""
+    assoc = acceptor_of(event)
+    if not assoc.has_begun:
+        assoc.stop_waiting()
+
+
+def association_requested(event: Event) -> None:
+    """Decide about the request. pynetdicom accepts after an error in a notification handler, so none may leave here."""
+    assoc = acceptor_of(event)
+    try:
+        assoc.negotiate()
+    except Exception:
+        log.exception("an association request could not be decided")
+        assoc.reject(association_policy.REJECTED_TRANSIENT)
+
+
+def acse_sent(event: Any) -> None:
+    primitive = event.primitive
+    if isinstance(primitive, A_ASSOCIATE) and primitive.result == 0:
+        acceptor_of(event).before_accept(primitive.presentation_context_definition_results_list)
+
+
+def acse_received(event: Any) -> None:
+    assoc, primitive = acceptor_of(event), event.primitive
+    if isinstance(primitive, A_ABORT):
+        assoc.set_end_reason("The peer aborted it.")
+    elif isinstance(primitive, A_P_ABORT):
+        assoc.set_end_reason("The connection was closed without a release.")
 
 
 def echo(event: Event) -> int:
-    _acceptor(event).tally.done("echo")
+    acceptor_of(event).counts.done("echo")
     return status.SUCCESS
 
 
 def store(event: Event) -> int | Dataset:
     """Answer success only when the instance is durable and indexed (PS3.4 B.2.3)."""
-    assoc = _acceptor(event)
-    request: Any = event.request
+    assoc, request, context = acceptor_of(event), cast(Any, event.request), event.context
     try:
-        stored = _take(assoc.admission, request, event.context)
+        with operations.open_store(
+            assoc.grant,
+            sop_class_uid=str(request.AffectedSOPClassUID),
+            sop_instance_uid=str(request.AffectedSOPInstanceUID),
+            abstract_syntax_uid=str(context.abstract_syntax),
+            transfer_syntax_uid=str(context.transfer_syntax),
+        ) as incoming:
+            content: ReceivedDataSet = request.DataSet
+            for chunk in content.chunks():
+                incoming.write(chunk)
+            content.close()
+            stored = incoming.commit()
     except Exception as error:  # noqa: BLE001 (whatever happened, the sender needs a status)
-        assoc.tally.failed("store", "refused")
+        assoc.counts.failed("store", "refused")
         return status.for_error(error)
-    assoc.tally.done("store", "reencoded" if stored.is_reencoded else stored.outcome, size=stored.size)
+    assoc.counts.done("store", "reencoded" if stored.is_reencoded else stored.outcome, size=stored.size)
     return status.SUCCESS
 
 
 def find(event: Event) -> Iterator[tuple[int | Dataset, Dataset | None]]:
-    """Pending with each match; pynetdicom adds the final success. C-CANCEL is looked at before each answer."""
-    assoc = _acceptor(event)
+    """Pending with each match; pynetdicom adds the final success. C-CANCEL is looked at before each response."""
+    assoc, request, context = acceptor_of(event), cast(C_FIND, event.request), event.context
     try:
-        for match in _matches(event, assoc.admission):
+        root = contexts.FIND_ROOTS[context.abstract_syntax]
+        encoded = request.Identifier.getvalue() if request.Identifier else b""
+        for match in operations.find(assoc.grant, encoded, str(context.transfer_syntax), root=root):
             if event.is_cancelled:
-                assoc.tally.failed("find", "cancelled")
+                assoc.counts.failed("find", "cancelled")
                 yield status.CANCEL, None
                 return
-            wait_for_send_queue(assoc)
+            # A slow reader is waited for, so that memory does not grow with the number of matches.
+            while assoc.dul.to_provider_queue.qsize() > MAX_QUEUED_PDUS and is_open(assoc):
+                time.sleep(0.001)
             yield (status.PENDING_UNMATCHED_KEYS if match.unmatched_keys else status.PENDING), match.identifier
     except Exception as error:  # noqa: BLE001 (whatever happened, the requestor needs a status)
-        assoc.tally.failed("find")
+        assoc.counts.failed("find")
         yield status.for_error(error), None
         return
-    assoc.tally.done("find")
+    assoc.counts.done("find")
 
 
-def wait_for_send_queue(assoc: Association) -> None:
-    """Return when what is queued for the peer is short, or nothing can be sent any more."""
-    while assoc.dul.to_provider_queue.qsize() > MAX_QUEUED_PDUS and is_open(assoc):
-        time.sleep(0.001)
-
-
-def is_open(assoc: Association) -> bool:
-    """Whether an association is still there, as the thread that serves it can see."""
-    return assoc.is_established and assoc.dul.is_alive() and not assoc.acse.is_aborted()
-
-
-def _take(admission: Any, request: Any, context: Any) -> Stored:
-    if "store" not in admission.services:
-        raise NotAllowed("This peer may not store here.")
-    if request.AffectedSOPClassUID != context.abstract_syntax:
-        raise NotDicom("The command names another SOP Class than its presentation context.")
-    content: ReceivedDataSet = request.DataSet
-    with ingest.open(
-        scope=admission.scope,
-        origin=admission.actor.origin,
-        placement=Placement(called_project=admission.project_id, store_to=admission.peer.store_to_id),
-        sop_class_uid=str(request.AffectedSOPClassUID),
-        sop_instance_uid=str(request.AffectedSOPInstanceUID),
-        transfer_syntax_uid=str(context.transfer_syntax),
-    ) as incoming:
-        for chunk in content.chunks():
-            incoming.write(chunk)
-        content.close()
-        return incoming.commit()
-
-
-def _matches(event: Event, admission: Any) -> Iterator[query.Match]:
-    """What the requestor would retrieve a match from is the title that it called."""
-    root = contexts.FIND_ROOTS[event.context.abstract_syntax]
-    encoded = cast(C_FIND, event.request).Identifier
-    request = identifiers.decode(encoded.getvalue() if encoded else b"", str(event.context.transfer_syntax))
-    return query.find(request, admission.scope, root=root, retrieve_ae_title=admission.knock.called)
-
-
-def _acceptor(event: Event) -> Any:
-    """The association: an `acceptor.Acceptor`, which binds these handlers."""
+def acceptor_of(event: Event) -> Any:
+    """The event's association: an `acceptor.Acceptor`, which binds these handlers."""
     return event.assoc

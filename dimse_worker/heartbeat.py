@@ -1,4 +1,4 @@
-"""A sign of life that a process leaves in memory that it shares with its parent."""
+"""A heartbeat in memory that a process shares with its parent."""
 
 import mmap
 import struct
@@ -8,7 +8,7 @@ _FORMAT = "d"
 
 
 class Heartbeat:
-    """Made by the parent before the fork. The clock is that of the machine, the same in both."""
+    """Created by the parent before the fork. Both processes read the same monotonic clock."""
 
     def __init__(self) -> None:
         self._shared = mmap.mmap(-1, struct.calcsize(_FORMAT))
@@ -18,6 +18,6 @@ class Heartbeat:
 
     @property
     def silence(self) -> float:
-        """Seconds since the last beat; none before the first, while the process starts."""
+        """Seconds since the last beat; 0 before the first one, while the process starts."""
         (last,) = struct.unpack_from(_FORMAT, self._shared)
         return time.monotonic() - last if last else 0.0

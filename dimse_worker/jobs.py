@@ -1,4 +1,7 @@
-"""What the job runner runs: one function a kind of job, which its namesake in `portal/jobs/jobs.py` rings for."""
+"""What the job runner runs: one function for each kind of job, which its namesake in `portal/jobs/jobs.py` enqueues."""
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from dimse_worker import destinations, scu
 from portal import runtime
@@ -9,9 +12,18 @@ from portal.ingest import alternates
 from portal.jobs import runs
 from portal.jobs.runs import Run, RunEnd
 from portal.maintenance import purge
+from portal.models import Job
 from portal.peers import peers
 from portal.storage import connection_test
 from portal.trash import move, restore
+
+Opened = TypeVar("Opened", contravariant=True)
+
+
+class RunWithDestination(Protocol[Opened]):
+    """The runner of a kind of job that reads from a destination or writes to it."""
+
+    def __call__(self, run: Run, /, *, destination: Opened) -> RunEnd: ...
 
 
 def run_echo(job_id: int) -> None:
@@ -25,33 +37,27 @@ def run_storage_test(job_id: int) -> None:
 
 
 def run_export(job_id: int) -> None:
-    with runtime.connection():
-        runs.perform(job_id, _export)
+    _perform(job_id, exports.run, destinations.open_storage)
 
 
 def run_send(job_id: int) -> None:
-    with runtime.connection():
-        runs.perform(job_id, _send)
+    _perform(job_id, send.run, destinations.peer_for)
 
 
 def run_dry_run(job_id: int) -> None:
-    with runtime.connection():
-        runs.perform(job_id, _dry_run)
+    _perform(job_id, dry_run.run, destinations.open_storage_unless_peer)
 
 
 def run_verification(job_id: int) -> None:
-    with runtime.connection():
-        runs.perform(job_id, _verification)
+    _perform(job_id, verify.run, destinations.open_storage)
 
 
 def run_import(job_id: int) -> None:
-    with runtime.connection():
-        runs.perform(job_id, _import)
+    _perform(job_id, imports.run, destinations.open_storage)
 
 
 def run_import_dry_run(job_id: int) -> None:
-    with runtime.connection():
-        runs.perform(job_id, _import_dry_run)
+    _perform(job_id, imports.run_dry_run, destinations.open_storage)
 
 
 def run_comparison(job_id: int) -> None:
@@ -74,6 +80,12 @@ def run_purge(job_id: int) -> None:
         runs.perform(job_id, purge.run)
 
 
+def _perform(job_id: int, run_job: RunWithDestination[Opened], open_destination: Callable[[Job], Opened]) -> None:
+    """Run a job with the destination that its row names, which is opened as a part of the run."""
+    with runtime.connection():
+        runs.perform(job_id, lambda run: run_job(run, destination=open_destination(run.job)))
+
+
 def _echo(run: Run) -> RunEnd:
     peer = peers.by_id(run.job.params["peer"])
     try:
@@ -83,28 +95,3 @@ def _echo(run: Run) -> RunEnd:
         raise
     peers.record_echo(peer.id, ok=True, message=message)
     return RunEnd(message=message)
-
-
-def _export(run: Run) -> RunEnd:
-    return exports.run(run, destination=destinations.open_storage(run.job))
-
-
-def _send(run: Run) -> RunEnd:
-    return send.run(run, destination=destinations.peer_for(run.job))
-
-
-def _dry_run(run: Run) -> RunEnd:
-    to_peer = "peer" in run.job.params
-    return dry_run.run(run, destination=None if to_peer else destinations.open_storage(run.job))
-
-
-def _verification(run: Run) -> RunEnd:
-    return verify.run(run, destination=destinations.open_storage(run.job))
-
-
-def _import(run: Run) -> RunEnd:
-    return imports.run(run, destination=destinations.open_storage(run.job))
-
-
-def _import_dry_run(run: Run) -> RunEnd:
-    return imports.run_dry_run(run, destination=destinations.open_storage(run.job))

@@ -25,7 +25,7 @@ POLL_SECONDS = 1.0
 LISTEN_BACKLOG = 256
 CHILD_STOP_SECONDS = DRAIN_SECONDS + 3.0
 HANGING_SECONDS = 20.0
-"""A child that has not looked for associations for so long hangs; it does five times a second."""
+"""Seconds without a heartbeat after which a child is killed; it gives five a second."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,19 @@ class BoundSocket:
     address: Address
     listening: socket.socket
     children: set[int] = field(default_factory=set)
-    beats: dict[int, Heartbeat] = field(default_factory=dict)
-    """The heartbeat of each child, by its process id."""
+    heartbeats: dict[int, Heartbeat] = field(default_factory=dict)
+    """By the child's process id."""
 
 
 class Listener:
-    """The parent: one thread, no database connection across a fork, no socket while DIMSE is disabled."""
+    """The parent process: one thread, no database connection across a fork, no socket while DIMSE is disabled."""
 
     def __init__(self, children: int) -> None:
         self._wanted_children = children
         self._bound: BoundSocket | None = None
         self._draining: dict[int, float] = {}
-        self._complained: Address | None = None
+        self._failed: Address | None = None
+        """Where listening failed, which is reported once."""
 
     def __enter__(self) -> Self:
         listener_status.record()
@@ -61,28 +62,37 @@ class Listener:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Have every child drain, and wait for them."""
+        """Let every child finish its associations, and wait for all of them."""
         self._release()
         while self._draining:
             signal.sigtimedwait({signal.SIGCHLD}, POLL_SECONDS)
             self._reap()
 
     def follow(self) -> None:
-        """One look at the settings and at the children."""
+        """Check the settings and the children once: bind, release, and start children as needed."""
         listener_status.beat()
         self._reap()
-        self._end_hanging()
-        wanted = self._look()
+        for child, heartbeat in self._bound.heartbeats.items() if self._bound else ():
+            if heartbeat.silence > HANGING_SECONDS:
+                log.error("process %d has not accepted anything for %.0f s; it is killed", child, heartbeat.silence)
+                os.kill(child, signal.SIGKILL)  # `_reap` sees that it ended, and another one takes its place
+
+        wanted = self._read_settings()
         if self._bound is not None and wanted != self._bound.address:
             self._release()
         if self._bound is None and wanted is not None:
             self._bind(wanted)
         if self._bound is not None:
             while len(self._bound.children) < self._wanted_children:
-                self._fork(self._bound)
+                parent, heartbeat = os.getpid(), Heartbeat()
+                child = os.fork()
+                if child == 0:
+                    os._exit(_serve(parent, self._bound.listening, heartbeat))
+                self._bound.children.add(child)
+                self._bound.heartbeats[child] = heartbeat
 
-    def _look(self) -> Address | None:
-        """Where the site wants us to listen; as before where the database cannot be read now."""
+    def _read_settings(self) -> Address | None:
+        """The address that the site wants us to listen on; unchanged while the database cannot be read."""
         try:
             with runtime.connection():
                 associations.mark_lost()
@@ -93,22 +103,23 @@ class Listener:
         return Address(options["dimse.host"], options["dimse.port"]) if options["dimse.enabled"] else None
 
     def _bind(self, address: Address) -> None:
-        """Listen; where that fails, say so once and try again with the next look."""
+        """Listen. After a failure, which is reported once, the next `follow` tries again."""
         try:
-            bound = _listen(address)
+            family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
+            listening = socket.create_server((address.host, address.port), family=family, backlog=LISTEN_BACKLOG)
         except (OSError, UnicodeError) as error:
-            if self._complained != address:
+            if self._failed != address:
                 log.error("cannot listen on %s port %d: %s", address.host, address.port, error)
                 listener_status.record(address.host, address.port, error)
-            self._complained = address
+            self._failed = address
             return
-        self._complained = None
+        self._failed = None
         log.info("listening on %s port %d", address.host, address.port)
-        self._bound = BoundSocket(address, bound)
+        self._bound = BoundSocket(address, listening)
         listener_status.record(address.host, address.port)
 
     def _release(self) -> None:
-        """Close the socket, and have its processes drain."""
+        """Close the socket, and let its children finish their associations."""
         if self._bound is None:
             return
         log.info("no longer listening on %s port %d", self._bound.address.host, self._bound.address.port)
@@ -119,24 +130,8 @@ class Listener:
         self._bound = None
         listener_status.record()
 
-    def _fork(self, bound: BoundSocket) -> None:
-        parent = os.getpid()
-        heartbeat = Heartbeat()
-        child = os.fork()
-        if child == 0:
-            os._exit(_serve(parent, bound.listening, heartbeat))
-        bound.children.add(child)
-        bound.beats[child] = heartbeat
-
-    def _end_hanging(self) -> None:
-        """Kill children that no longer accept; others take their place."""
-        for child, heartbeat in self._bound.beats.items() if self._bound else ():
-            if heartbeat.silence > HANGING_SECONDS:
-                log.error("process %d has not accepted anything for %.0f s; it is killed", child, heartbeat.silence)
-                os.kill(child, signal.SIGKILL)
-
     def _reap(self) -> None:
-        """Take note of children that ended; kill those that do not end."""
+        """Forget children that have ended; kill those that have not ended in time."""
         serving = self._bound.children if self._bound else set()
         for child in [*serving, *self._draining]:
             ended, code = os.waitpid(child, os.WNOHANG)
@@ -146,7 +141,7 @@ class Listener:
                 log.error("process %d ended by itself (%d)", child, os.waitstatus_to_exitcode(code))
             serving.discard(child)
             if self._bound:
-                self._bound.beats.pop(child, None)
+                self._bound.heartbeats.pop(child, None)
             self._draining.pop(child, None)
         for child, deadline in self._draining.items():
             if time.monotonic() > deadline:
@@ -154,10 +149,10 @@ class Listener:
 
 
 def main(settings: Settings, children: int = 1) -> None:
-    """Listen as the site's settings say, until SIGTERM or SIGINT; then drain."""
+    """Listen as the site's settings say, until SIGTERM or SIGINT; then finish what runs."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     runtime.start(settings)
-    gc.freeze()  # a child need not look through what was loaded before its fork, which would copy it, too
+    gc.freeze()  # the collector of a child would look through all that is loaded here, and thereby copy it
     with Listener(children) as listener:
         while True:
             listener.follow()
@@ -166,13 +161,8 @@ def main(settings: Settings, children: int = 1) -> None:
                 break
 
 
-def _listen(address: Address) -> socket.socket:
-    family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
-    return socket.create_server((address.host, address.port), family=family, backlog=LISTEN_BACKLOG)
-
-
 def _serve(parent: int, listening: socket.socket, heartbeat: Heartbeat) -> int:
-    """The child; returns its exit code. It is killed when its parent ends, so that the next one finds the port free."""
+    """The child's main function; returns its exit code. The child is killed when its parent ends, to free the port."""
     try:
         parent_death.die_with_parent(parent)
         serve(listening, heartbeat)

@@ -1,4 +1,4 @@
-"""Pausing a requestor's own thread before a request is sent, so that it cannot take the answer away."""
+"""Pauses a requestor's own thread before a request is sent, so that it cannot take the response off the queue."""
 
 import threading
 
@@ -8,17 +8,17 @@ POLL_SECONDS = 0.05
 
 
 class ReactorPause(threading.Event):
-    """pynetdicom's pause, which waits until the other thread really stands still.
+    """pynetdicom's pause, which returns only once the other thread has really stopped.
 
-    pynetdicom 3.0.4 takes `_is_paused` for that, which is also true for a moment in each round of the thread: under
-    load it went on, took the answer off the queue, and the request waited in vain (pynetdicom issue 435).
+    pynetdicom 3.0.4 checks `_is_paused` for that, which is also true for a moment in each round of the thread: under
+    load the thread went on, took the response off the queue, and the request timed out (pynetdicom issue 435).
     """
 
     def __init__(self, assoc: Association) -> None:
         super().__init__()
         self._assoc = assoc
         self._change = threading.Condition()
-        self._parked = False
+        self._paused = False
         super().set()
 
     def set(self) -> None:
@@ -27,23 +27,23 @@ class ReactorPause(threading.Event):
             self._change.notify_all()
 
     def clear(self) -> None:
-        """Return when the association's thread stands still, or is no more."""
+        """Return when the association's thread is paused or has ended."""
         with self._change:
             super().clear()
-            while not self._parked and self._assoc.is_alive() and threading.current_thread() is not self._assoc:
+            while not self._paused and self._assoc.is_alive() and threading.current_thread() is not self._assoc:
                 self._change.wait(POLL_SECONDS)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """The association's thread stands still here, until it is to go on."""
+        """Where the association's thread is paused, until `set`."""
         with self._change:
             while not self.is_set():
-                self._parked = True
+                self._paused = True
                 self._change.notify_all()
                 self._change.wait(timeout)
-            self._parked = False
+            self._paused = False
         return True
 
 
 def install(assoc: Association) -> None:
-    """Give an association that we have requested a pause that holds; before its first request."""
+    """Replace the pause of an association that we have requested; call it before its first request."""
     assoc._reactor_checkpoint = ReactorPause(assoc)

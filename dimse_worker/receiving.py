@@ -1,4 +1,4 @@
-"""What a peer sends, bounded while it arrives: pynetdicom would keep a message of any size in memory."""
+"""Limits on received messages while they arrive: pynetdicom would keep a message of any size in memory."""
 
 import tempfile
 from collections.abc import Iterator
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
     from pynetdicom.pdu_primitives import P_DATA
 
 MAX_IN_MEMORY = 8 << 20
-"""Bytes of a data set up to which it waits in memory; a larger one waits in a file without a name."""
+"""Bytes of a data set that is kept in memory; a larger one is kept in an unnamed temporary file."""
 MAX_COMMAND_SIZE = 64 << 10
 MAX_IDENTIFIER_SIZE = 1 << 20
-"""Bytes of whatever comes with a command that is no C-STORE: a list of 15,000 UIDs has as many."""
+"""Bytes of the data set of a command other than C-STORE: enough for a list of 15,000 UIDs."""
 MAX_WAITING_REQUESTS = 8
-"""Requests that a peer may send before the first one is answered; without negotiation it is one (PS3.7 D.3.3.3)."""
+"""Requests that a peer may send before it has a response; without negotiation it is one (PS3.7 D.3.3.3)."""
 CHUNK_SIZE = 1 << 20
 DISK_CHECK_BYTES = 16 << 20
 
 
 class MessageTooLarge(Exception):
-    """A message has more bytes than are taken, or too many of them wait.
+    """A message has too many bytes, or too many messages wait.
 
-    It ends the thread that reads, and with that the association.
+    It ends the thread that reads, and with it the association.
     """
 
 
 class ReceivedDataSet(BytesIO):
     """The encoded data set of a message, as pynetdicom writes it.
 
-    What cannot be kept is let go, so that the association stands: `chunks` then says why.
+    Bytes that cannot be kept are dropped, so that the association goes on: `chunks` then raises the reason.
     """
 
     def __init__(self) -> None:
@@ -52,15 +52,23 @@ class ReceivedDataSet(BytesIO):
         if self._file is None and self.size <= MAX_IN_MEMORY:
             return super().write(data)
         try:
-            self._write_through(data)
+            if self._file is None:
+                folder = runtime.current().archive
+                self._file = cast(BinaryIO, tempfile.TemporaryFile(dir=folder, buffering=0))  # noqa: SIM115
+                self._file.write(self.getbuffer())
+                self.seek(0)
+                self.truncate()
+            if self.size // DISK_CHECK_BYTES != (self.size - len(data)) // DISK_CHECK_BYTES:
+                disk_reserve.check_without_database()
+            self._file.write(data)
         except PortalError as error:
             self._fail(error)
         except OSError as error:
-            self._fail(NoSpace(f"The disk takes no more ({error.strerror}), so the object is not taken in."))
+            self._fail(NoSpace(f"The disk cannot be written ({error.strerror}), so the object is not stored."))
         return len(data)
 
     def chunks(self) -> Iterator[bytes]:
-        """All bytes. Raises NoSpace where they were not kept."""
+        """All bytes. Raises NoSpace if they were not kept."""
         if self._failure is not None:
             raise self._failure
         if self._file is not None:
@@ -77,16 +85,6 @@ class ReceivedDataSet(BytesIO):
             self._file.close()
         super().close()
 
-    def _write_through(self, data: bytes) -> None:
-        if self._file is None:
-            self._file = cast(BinaryIO, tempfile.TemporaryFile(dir=runtime.current().archive, buffering=0))  # noqa: SIM115
-            self._file.write(self.getbuffer())
-            self.seek(0)
-            self.truncate()
-        if self.size // DISK_CHECK_BYTES != (self.size - len(data)) // DISK_CHECK_BYTES:
-            disk_reserve.check_without_database()
-        self._file.write(data)
-
     def _fail(self, failure: PortalError) -> None:
         self._failure = failure
         if self._file is not None:
@@ -94,7 +92,7 @@ class ReceivedDataSet(BytesIO):
 
 
 class BoundedMessages(DIMSEServiceProvider):
-    """pynetdicom's receiver of messages, with bounds."""
+    """pynetdicom's receiver of messages, with limits."""
 
     def receive_primitive(self, primitive: "P_DATA") -> None:
         """Take the next fragments. Raises MessageTooLarge."""
@@ -104,13 +102,10 @@ class BoundedMessages(DIMSEServiceProvider):
         message = self.message
         super().receive_primitive(primitive)
         if self.message is message:  # it is not complete yet
-            _check(message)
+            command_size = message.encoded_command_set.tell()
+            size = cast(ReceivedDataSet, message.data_set).size
+            too_large = size > MAX_IDENTIFIER_SIZE and not isinstance(message, C_STORE_RQ)
+            if command_size > MAX_COMMAND_SIZE or too_large:
+                raise MessageTooLarge(f"{command_size} and {size} bytes")
         if self.msg_queue.qsize() > MAX_WAITING_REQUESTS:
             raise MessageTooLarge(f"more than {MAX_WAITING_REQUESTS} requests that wait")
-
-
-def _check(message: DIMSEMessage) -> None:
-    command_size = message.encoded_command_set.tell()
-    size = cast(ReceivedDataSet, message.data_set).size
-    if command_size > MAX_COMMAND_SIZE or (size > MAX_IDENTIFIER_SIZE and not isinstance(message, C_STORE_RQ)):
-        raise MessageTooLarge(f"{command_size} and {size} bytes")

@@ -1,7 +1,7 @@
-"""The sample site's peer: a plain SCU and SCP that knows nothing of the site but its address.
+"""The sample site's peer: a plain SCU and SCP that knows only the site's address.
 
 `python -m dimse_worker.sample_peer send|find|get|move` reads one JSON request on stdin and answers with one on stdout;
-`serve TITLE HOST PORT` answers C-ECHO and C-STORE until it is stopped, and keeps nothing of what it gets.
+`serve TITLE HOST PORT` answers C-ECHO and C-STORE until it is stopped, and discards the objects that it receives.
 """
 
 import hashlib
@@ -36,14 +36,14 @@ from dimse_worker import pause_reader
 
 SUCCESS, PENDING = 0x0000, (0xFF00, 0xFF01)
 ANSWER_SECONDS = 120
-"""Seconds that an answer may take: the first start of a small machine writes much at once."""
+"""Seconds that a response may take: during its first start a small machine writes much at once."""
 CONTEXT_REFUSED = "context refused"
 RETIRED_ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6"
 UNCOMPRESSED = (ExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian)
 COMPRESSED_FIRST = [*(syntax for syntax in AllTransferSyntaxes if syntax not in UNCOMPRESSED), *UNCOMPRESSED]
-"""pynetdicom takes the first of its own list: what is compressed comes as such if it is offered so."""
+"""pynetdicom accepts the first of this list that is proposed: a compressed object is received compressed."""
 
-_config.STORE_SEND_CHUNKED_DATASET = True  # a file's data set is sent as it lies, and not encoded anew
+_config.STORE_SEND_CHUNKED_DATASET = True  # a file's data set is sent as it is stored, not encoded anew
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +58,12 @@ class Site:
 
 @dataclass
 class ReceivedObjects:
-    """What an SCP of ours got: digest of the data set by SOP Instance UID."""
+    """What an SCP of ours received: the digest of each data set by its SOP Instance UID."""
 
     digests: dict[str, str] = field(default_factory=dict)
 
     def handle(self, event: evt.Event) -> int:
-        """Answer a C-STORE after its digest was noted."""
+        """Keep the digest of a C-STORE, and answer it with success."""
         request: Any = event.request
         digest = hashlib.sha256(request.DataSet.getvalue()).hexdigest()
         self.digests[str(request.AffectedSOPInstanceUID)] = digest
@@ -71,15 +71,24 @@ class ReceivedObjects:
 
 
 def send(site: Site, paths: list[str]) -> list[dict[str, Any]]:
-    """C-STORE each file as it lies, over one association; in this order."""
+    """C-STORE each file as it is stored, in this order, over one association."""
     with tempfile.TemporaryDirectory() as folder:
         objects = [_object(Path(path), Path(folder)) for path in paths]
         ae = AE(ae_title=site.calling)
-        for sop_class, transfer_syntax in _contexts(objects):
+        for sop_class, transfer_syntax in sorted(
+            {(sent["sop_class_uid"], sent["transfer_syntax_uid"]) for sent in objects}
+        ):
             ae.add_requested_context(sop_class, transfer_syntax)
         with _associated(ae, site) as assoc:
             for number, sent in enumerate(objects):
-                sent["status"] = _store(assoc, sent, number)
+                try:
+                    status = _status(assoc.send_c_store(sent["path"], msg_id=number % 65535 + 1))
+                except ValueError:
+                    sent["status"] = CONTEXT_REFUSED
+                    continue
+                if status is None:
+                    raise ConnectionError("The site ended the association in the middle of the C-STOREs.")
+                sent["status"] = status
     return [{name: value for name, value in sent.items() if name != "path"} for sent in objects]
 
 
@@ -99,30 +108,30 @@ def find(site: Site) -> dict[str, Any]:
 
 
 def get(site: Site, studies: list[str], contexts: list[tuple[str, str]]) -> dict[str, Any]:
-    """C-GET each study; returns the digests of what came and the final statuses."""
-    arrived = ReceivedObjects()
+    """C-GET each study; returns the digests of the received objects and the final statuses."""
+    received = ReceivedObjects()
     ae = AE(ae_title=site.calling)
     ae.add_requested_context(StudyRootQueryRetrieveInformationModelGet)
     for sop_class, transfer_syntax in contexts:
         ae.add_requested_context(sop_class, transfer_syntax)
     roles = [build_role(sop_class, scp_role=True) for sop_class in sorted({pair[0] for pair in contexts})]
-    with _associated(ae, site, roles=roles, handlers=[(evt.EVT_C_STORE, arrived.handle)]) as assoc:
+    with _associated(ae, site, roles=roles, handlers=[(evt.EVT_C_STORE, received.handle)]) as assoc:
         finals = [
             _final(assoc.send_c_get(_query(StudyInstanceUID=uid), StudyRootQueryRetrieveInformationModelGet))
             for uid in studies
         ]
-    return {"digests": arrived.digests, "statuses": finals}
+    return {"digests": received.digests, "statuses": finals}
 
 
 def move(site: Site, studies: list[str], own_port: int) -> dict[str, Any]:
-    """C-MOVE each study to ourselves on `own_port`; returns the digests of what came and the final statuses."""
-    arrived = ReceivedObjects()
+    """C-MOVE each study to ourselves on `own_port`; returns the same as `get`."""
+    received = ReceivedObjects()
     ae = AE(ae_title=site.calling)
     ae.add_requested_context(StudyRootQueryRetrieveInformationModelMove)
-    with _serving(site.calling, "127.0.0.1", own_port, arrived), _associated(ae, site) as assoc:
+    with _serving(site.calling, "127.0.0.1", own_port, received), _associated(ae, site) as assoc:
         model = StudyRootQueryRetrieveInformationModelMove
         finals = [_final(assoc.send_c_move(_query(StudyInstanceUID=uid), site.calling, model)) for uid in studies]
-    return {"digests": arrived.digests, "statuses": finals}
+    return {"digests": received.digests, "statuses": finals}
 
 
 def serve(title: str, host: str, port: int) -> None:
@@ -137,8 +146,8 @@ def serve(title: str, host: str, port: int) -> None:
 def _object(path: Path, folder: Path) -> dict[str, Any]:
     """What the C-STORE of a file says about it.
 
-    The UIDs of its data set count. Where its file meta says others, a copy in `folder` with those of the data set is
-    sent, because that is where pynetdicom takes them from.
+    The UIDs of its data set count. pynetdicom takes them from the file meta: where that has others, a copy in `folder`
+    with those of the data set is sent.
     """
     ds = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
     meta, offset = split_dataset(path)
@@ -159,21 +168,6 @@ def _object(path: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def _contexts(objects: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    return sorted({(sent["sop_class_uid"], sent["transfer_syntax_uid"]) for sent in objects})
-
-
-def _store(assoc: Association, sent: dict[str, Any], number: int) -> int | str:
-    """The status of one C-STORE; the data set crosses the wire as it lies."""
-    try:
-        status = _status(assoc.send_c_store(sent["path"], msg_id=number % 65535 + 1))
-    except ValueError:
-        return CONTEXT_REFUSED
-    if status is None:
-        raise ConnectionError("The site ended the association in the middle of the C-STOREs.")
-    return status
-
-
 def _query(**keys: str) -> Dataset:
     query = Dataset()
     query.QueryRetrieveLevel = "STUDY"
@@ -188,7 +182,7 @@ def _final(answers: Iterator[tuple[Dataset, Dataset | None]]) -> int | None:
 
 
 def _status(answer: Dataset) -> int | None:
-    """The status; None if the association ended without one."""
+    """The status; None if the association ended without a response."""
     return int(answer.Status) if "Status" in answer else None
 
 
@@ -196,7 +190,7 @@ def _status(answer: Dataset) -> int | None:
 def _associated(
     ae: AE, site: Site, roles: list[Any] | None = None, handlers: list[Any] | None = None
 ) -> Iterator[Association]:
-    """An association that is released at the end. Raises ConnectionError if it is not accepted."""
+    """An association that is released afterwards. Raises ConnectionError if it is not accepted."""
     ae.acse_timeout = ae.dimse_timeout = ANSWER_SECONDS
     assoc = ae.associate(
         site.host,
@@ -215,14 +209,14 @@ def _associated(
 
 
 @contextmanager
-def _serving(title: str, host: str, port: int, arrived: ReceivedObjects) -> Iterator[None]:
-    """An SCP of echo and of every storage class, which takes a data set as it is if it is offered so."""
+def _serving(title: str, host: str, port: int, received: ReceivedObjects) -> Iterator[None]:
+    """An SCP of echo and of every storage class, which accepts a compressed transfer syntax where one is proposed."""
     ae = AE(ae_title=title)
     ae.add_supported_context(Verification)
     for context in AllStoragePresentationContexts:
         ae.add_supported_context(str(context.abstract_syntax), COMPRESSED_FIRST)
     ae.add_supported_context(RETIRED_ULTRASOUND, COMPRESSED_FIRST)
-    handlers: list[Any] = [(evt.EVT_C_STORE, arrived.handle), (evt.EVT_CONN_OPEN, _without_delay)]
+    handlers: list[Any] = [(evt.EVT_C_STORE, received.handle), (evt.EVT_CONN_OPEN, _without_delay)]
     server = ae.start_server((host, port), block=False, evt_handlers=handlers)
     try:
         yield
@@ -242,7 +236,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {"send": send, "find": find, "get": ge
 
 
 def main(arguments: list[str]) -> int:
-    """Run one step; 1 with a sentence on stderr if the network failed."""
+    """Run one command; 1 with a message on stderr if the network failed."""
     try:
         if arguments[0] == "serve":
             serve(arguments[1], arguments[2], int(arguments[3]))

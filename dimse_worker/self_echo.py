@@ -13,7 +13,7 @@ TIMEOUT_SECONDS = 5
 
 
 def echo() -> str:
-    """What went wrong; empty if the listener answered 0000. The gate lets our own title in, from this machine."""
+    """What went wrong; empty if the listener answered 0000. Our own AE title is accepted from this machine."""
     with runtime.connection():
         options = site_settings.get_all()
     host, port, title = health.reachable_host(options["dimse.host"]), options["dimse.port"], options["dimse.ae_title"]
@@ -27,13 +27,13 @@ def echo() -> str:
         return f"Nothing answers as {title} on {host}:{port}. See logs/listen.log in the data folder."
     status = assoc.send_c_echo()
     assoc.release()
-    return (
-        "" if "Status" in status and status.Status == 0 else f"The C-ECHO on {host}:{port} was not answered with 0000."
-    )
+    if "Status" in status and status.Status == 0:
+        return ""
+    return f"The C-ECHO on {host}:{port} was not answered with 0000."
 
 
 def main(arguments: list[str]) -> int:
-    """1, with the sentence on stdout, if the listener does not answer."""
+    """1, with the message on stdout, if the listener does not answer."""
     runtime.start(settings.load(Path(arguments[0])))
     message = echo()
     if message:

@@ -1,4 +1,4 @@
-"""One C-STORE request with the stored bytes as they are, over an association that stands (PS3.7 9.1.1)."""
+"""One C-STORE request over an open association, with the stored bytes as they are (PS3.7 9.1.1)."""
 
 import os
 import queue
@@ -16,27 +16,28 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
 
-from dimse_worker.handlers import MAX_QUEUED_PDUS, is_open
 from portal.errors import Damaged, PortalError, Unreachable
 from portal.jobs.bandwidth import Bandwidth
 from portal.query import retrieve
 from portal.query.retrieve import Outgoing
 
 ANSWER_SECONDS = 300.0
-"""How long the other side may take to answer one C-STORE."""
+"""How long the peer may take to answer one C-STORE."""
 MAX_FRAGMENT_LENGTH = 131_072
+MAX_QUEUED_PDUS = 64
+"""P-DATA-TFs that may wait to be sent, so that a slow reader does not fill the memory."""
 POLL_SECONDS = 0.25
 MAX_INLINE_CHECK = 16 << 20
-"""Bytes whose digest takes no longer than one look."""
+"""Bytes whose digest takes no longer than POLL_SECONDS, so that no thread is needed for it."""
 
 Result = TypeVar("Result")
 WaitCallback = Callable[[], None]
-"""Called several times a second while something is waited for; it may raise to end the wait."""
+"""Called several times a second during a wait; it may raise to end the wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MoveOriginator:
-    """Who asked for a C-MOVE: goes along with each sub-operation (PS3.7 9.3.1.1)."""
+    """The requestor of a C-MOVE, which each of its sub-operations names (PS3.7 9.3.1.1)."""
 
     ae_title: str
     message_id: int
@@ -49,22 +50,27 @@ class StoreResponse:
     size: int
 
 
+def is_open(assoc: Association) -> bool:
+    """Whether an association still exists, as far as the thread that serves it can see."""
+    return assoc.is_established and assoc.dul.is_alive() and not assoc.acse.is_aborted()
+
+
 @contextmanager
 def open_data_set(outgoing: Outgoing, syntax: str, *, waiting: WaitCallback) -> Iterator[tuple[BinaryIO, int]]:
-    """The bytes of the data set in a transfer syntax, and how many: as they are stored, or transcoded.
+    """The bytes of the data set in a transfer syntax, and their number: as they are stored, or transcoded.
 
-    Raises the PortalError of the transcoding, Damaged where the stored bytes are gone or changed, and Unreachable while
-    the archive's bucket is away.
+    Raises the PortalError of the transcoding, Damaged if the stored bytes are missing or changed, and Unreachable while
+    the archive's bucket cannot be reached.
     """
     if outgoing.length > MAX_INLINE_CHECK or not outgoing.is_here:
-        _patiently(outgoing.check, waiting)
+        _run_in_thread(outgoing.check, waiting)
     else:
         outgoing.check()
     if syntax != outgoing.transfer_syntax_uid:
-        with _patiently(lambda: retrieve.transcode(outgoing, syntax), waiting) as made:
-            length = made.seek(0, os.SEEK_END)
-            made.seek(0)
-            yield made, length
+        with _run_in_thread(lambda: retrieve.transcode(outgoing, syntax), waiting) as transcoded:
+            length = transcoded.seek(0, os.SEEK_END)
+            transcoded.seek(0)
+            yield transcoded, length
         return
     with outgoing.open() as stored:
         yield cast(BinaryIO, stored), outgoing.length
@@ -79,40 +85,44 @@ def send_object(
     while_sending: WaitCallback,
     waiting: WaitCallback,
 ) -> StoreResponse:
-    """Send one object over an accepted context, and wait for the answer.
+    """Send one object over an accepted context, and wait for the response.
 
-    The caller has paused the association's own reactor. Raises Unreachable if the association ends or no answer comes;
-    that, and what the two waits raise in the middle, leaves the association unusable.
+    The caller has paused the association's own reactor. Raises Unreachable if the association ends or no response
+    arrives. After that, and after an exception of one of the two callbacks, the association is unusable.
     """
     file, length = data
     for fragment in _fragments(assoc, request, context.context_id or 0, file, length):
-        _wait_for_room(assoc, while_sending)
+        while assoc.dul.to_provider_queue.qsize() > MAX_QUEUED_PDUS:
+            if not is_open(assoc):
+                raise Unreachable("The association ended in the middle of an object.")
+            while_sending()
+            time.sleep(0.001)
         assoc.dul.send_pdu(fragment)
-    response = _answer(assoc, request.MessageID or 0, waiting)
+    response = _wait_for_response(assoc, request.MessageID or 0, waiting)
     return StoreResponse(status=response.Status or 0, comment=str(response.ErrorComment or ""), size=length)
 
 
 def throttled(data: tuple[BinaryIO, int], bandwidth: Bandwidth, waiting: WaitCallback) -> tuple[BinaryIO, int]:
-    """The same bytes, read no faster than that."""
+    """The same bytes, read no faster than `bandwidth` allows."""
     file, length = data
-    return cast(BinaryIO, _Slow(file, bandwidth, waiting)), length
+    return cast(BinaryIO, _ThrottledFile(file, bandwidth, waiting)), length
 
 
-class _Slow:
-    """What is read of a file while it is sent."""
+class _ThrottledFile:
+    """A file whose `read` waits for its share of the bandwidth."""
 
     def __init__(self, file: BinaryIO, bandwidth: Bandwidth, waiting: WaitCallback) -> None:
         self._file, self._bandwidth, self._waiting = file, bandwidth, waiting
 
     def read(self, size: int) -> bytes:
         piece = self._bandwidth.piece(size)
-        chunk = self._file.read(size if piece >= size else piece & ~1)  # only the last fragment may be odd
+        chunk = self._file.read(size if piece >= size else piece & ~1)  # only the last fragment may have an odd length
         self._bandwidth.wait(len(chunk), self._waiting)
         return chunk
 
 
 def store_request(outgoing: Outgoing, message_id: int, originator: MoveOriginator | None = None) -> C_STORE:
-    """The command of a C-STORE; its data set is framed by `send`."""
+    """The command of a C-STORE; `send_object` splits its data set into fragments."""
     command = C_STORE()
     command.MessageID = message_id
     command.AffectedSOPClassUID = outgoing.sop_class_uid
@@ -121,17 +131,17 @@ def store_request(outgoing: Outgoing, message_id: int, originator: MoveOriginato
     if originator is not None:
         command.MoveOriginatorApplicationEntityTitle = originator.ae_title
         command.MoveOriginatorMessageID = originator.message_id
-    command.DataSet = BytesIO()  # empty, but there: the command says that a data set follows
+    command.DataSet = BytesIO()  # empty, but not None: the command says that a data set follows
     return command
 
 
 def _fragments(assoc: Association, request: C_STORE, context_id: int, file: BinaryIO, length: int) -> Iterator[P_DATA]:
-    """Command and data set as P-DATA of at most the length that the other side takes (PS3.8 D.1, E.2)."""
-    most = assoc.dimse.maximum_pdu_size
+    """Command and data set as P-DATA of at most the length that the peer accepts (PS3.8 D.1, E.2)."""
+    max_length = assoc.dimse.maximum_pdu_size
     message = C_STORE_RQ()
     message.primitive_to_message(request)
-    yield from message.encode_msg(context_id, most)
-    step = min(most - 6, MAX_FRAGMENT_LENGTH) & ~1 if most else MAX_FRAGMENT_LENGTH
+    yield from message.encode_msg(context_id, max_length)
+    step = min(max_length - 6, MAX_FRAGMENT_LENGTH) & ~1 if max_length else MAX_FRAGMENT_LENGTH
     left = length
     while left > 0:
         try:
@@ -141,33 +151,25 @@ def _fragments(assoc: Association, request: C_STORE, context_id: int, file: Bina
             raise
         if not chunk:
             assoc.abort()
-            raise Damaged("The archive's file of this object is shorter than it was.")
+            raise Damaged("The archive's file of this object is shorter than expected.")
         left -= len(chunk)
         fragment = P_DATA()
         fragment.presentation_data_value_list.append((context_id, (b"\x00" if left else b"\x02") + chunk))
         yield fragment
 
 
-def _wait_for_room(assoc: Association, waiting: WaitCallback) -> None:
-    while assoc.dul.to_provider_queue.qsize() > MAX_QUEUED_PDUS:
-        if not is_open(assoc):
-            raise Unreachable("The association ended in the middle of an object.")
-        waiting()
-        time.sleep(0.001)
-
-
-def _patiently(make: Callable[[], Result], waiting: WaitCallback) -> Result:
-    """What `make` returns; while it works, in a thread of its own, `waiting` is called."""
+def _run_in_thread(function: Callable[[], Result], waiting: WaitCallback) -> Result:
+    """The result of `function`, which runs in a thread of its own; `waiting` is called until it returns."""
     with ThreadPoolExecutor(max_workers=1) as pool:
-        made = pool.submit(make)
-        while not made.done():
+        future = pool.submit(function)
+        while not future.done():
             waiting()
-            wait([made], timeout=POLL_SECONDS)
-        return made.result()
+            wait([future], timeout=POLL_SECONDS)
+        return future.result()
 
 
-def _answer(assoc: Association, message_id: int, waiting: WaitCallback) -> C_STORE:
-    """The C-STORE response of this message; what else the other side sends meanwhile is not for us."""
+def _wait_for_response(assoc: Association, message_id: int, waiting: WaitCallback) -> C_STORE:
+    """The C-STORE response to this message; other messages that the peer sends meanwhile are dropped."""
     deadline = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < deadline:
         waiting()
@@ -178,5 +180,5 @@ def _answer(assoc: Association, message_id: int, waiting: WaitCallback) -> C_STO
         if isinstance(message, C_STORE) and message.MessageIDBeingRespondedTo == message_id:
             return message
         if message is None and not is_open(assoc):
-            raise Unreachable("The association ended before the object was answered.")
-    raise Unreachable(f"No answer came within {ANSWER_SECONDS:.0f} s.")
+            raise Unreachable("The association ended before the peer answered the C-STORE.")
+    raise Unreachable(f"The peer did not answer the C-STORE within {ANSWER_SECONDS:.0f} s.")

@@ -1,4 +1,4 @@
-"""One listening process: accepts associations on a socket that it was given, and drains when it is told to."""
+"""One listening process: accepts associations on its parent's socket, and finishes them when it is told to stop."""
 
 import logging
 import os
@@ -31,11 +31,11 @@ DRAIN_SECONDS = 30.0
 NEGOTIATE_SECONDS = 30
 IDLE_SECONDS = 600
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
-"""Blocked in all threads and waited for: no handler runs in the middle of something."""
+"""Blocked in all threads and waited for, so that no signal handler interrupts anything."""
 
 
 class Server(ThreadedAssociationServer):
-    """pynetdicom's server on a socket that the parent has bound, with our association and our socket in each."""
+    """pynetdicom's server on a socket that the parent has bound, with our association and socket classes."""
 
     daemon_threads = True
 
@@ -51,28 +51,28 @@ class Server(ThreadedAssociationServer):
         self.server_address = self._listening.getsockname()
 
     def server_activate(self) -> None:
-        """The parent listens already, with a backlog of its own."""
+        """Does nothing: the parent listens already, with its own backlog."""
 
     def service_actions(self) -> None:
-        """Called several times a second by what accepts, as long as it does."""
+        """Called several times a second by the thread that accepts connections, as long as it runs."""
         self._heartbeat.beat()
 
     def shutdown(self) -> None:
-        """As socketserver has it; pynetdicom's also looks for itself among the servers that the AE started."""
+        """As in socketserver; pynetdicom's also looks for itself among the servers that the AE started."""
         BaseServer.shutdown(self)
         self.server_close()
 
     def server_close(self) -> None:
-        """Close our descriptor alone: a shutdown would reach the other processes that share the socket."""
+        """Close only our descriptor: a shutdown would affect the other processes that share the socket."""
         self._listening.close()
 
 
 class _Handler(RequestHandler):
     def _create_association(self) -> Association:
-        """As the parent, with our two classes, and without its copy of every supported context: the gate sets them."""
+        """As pynetdicom's, with our two classes, but without a copy of the contexts: `Acceptor.negotiate` sets them."""
         assoc = Acceptor(self.ae)
         assoc._server = self.server
-        assoc.name = f"AcceptorThread {self.client_address[0]}"  # pynetdicom finds its threads by that word
+        assoc.name = f"AcceptorThread {self.client_address[0]}"  # pynetdicom finds its threads by this name
         assoc.set_socket(PeerSocket(assoc, client_socket=self.request))
         assoc.acceptor.maximum_length = self.ae.maximum_pdu_size
         assoc.acceptor.ae_title = self.server.ae_title
@@ -84,59 +84,53 @@ class _Handler(RequestHandler):
 
 
 def serve(listening: socket.socket, heartbeat: Heartbeat) -> None:
-    """Serve until SIGTERM, then drain, at most DRAIN_SECONDS. The caller has blocked SIGNALS and opened no thread."""
+    """Serve until SIGTERM, then for at most DRAIN_SECONDS. The caller has blocked SIGNALS and started no thread."""
     configure_pynetdicom()
-    threading.excepthook = _thread_failed
+    threading.excepthook = handle_thread_failure
     with runtime.connection():
         recovery.recover()
+
     with runtime.held_open():
-        _serve(listening, heartbeat)
+        entity = ApplicationEntity(ae_title="PORTICO")
+        entity.add_supported_context(contexts.VERIFICATION)
+        entity.maximum_associations = 2 * MAX_ASSOCIATIONS  # `Acceptor.negotiate` has the limit that is recorded
+        entity.maximum_pdu_size = contexts.MAX_PDU_LENGTH
+        entity.acse_timeout = NEGOTIATE_SECONDS
+        entity.network_timeout = entity.dimse_timeout = IDLE_SECONDS
+        entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        entity.implementation_version_name = IMPLEMENTATION_VERSION.decode().strip()
+
+        server = Server(entity, listening, heartbeat)
+        accepting = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
+        accepting.start()
+        log.info("process %d accepts associations on %s port %d", os.getpid(), *listening.getsockname()[:2])
+        while (caught := signal.sigtimedwait(SIGNALS, associations.REFRESH_SECONDS)) is None or (
+            caught.si_signo == signal.SIGCHLD
+        ):
+            _refresh(entity)
+
+        server.shutdown()
+        _drain(entity)
+        runtime.archive().close()
 
 
-def _serve(listening: socket.socket, heartbeat: Heartbeat) -> None:
-    entity = _entity()
-    server = Server(entity, listening, heartbeat)
-    accepting = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
-    accepting.start()
-    log.info("process %d accepts associations on %s port %d", os.getpid(), *listening.getsockname()[:2])
-    while (caught := signal.sigtimedwait(SIGNALS, associations.REFRESH_SECONDS)) is None or (
-        caught.si_signo == signal.SIGCHLD
-    ):
-        _refresh(entity)
-    server.shutdown()
-    _drain(entity)
-    runtime.archive().close()
-
-
-def _thread_failed(failure: threading.ExceptHookArgs) -> None:
-    """pynetdicom lets what it cannot decode end the thread of its protocol machine, and the association hang."""
+def handle_thread_failure(failure: threading.ExceptHookArgs) -> None:
+    """Abort the association of a protocol machine whose thread ended on what it cannot decode; it would hang."""
     thread = failure.thread
     name = failure.exc_type.__name__
     if isinstance(thread, DULServiceProvider) and isinstance(thread.assoc, Acceptor):
-        log.warning("aborted %s: what it sent cannot be decoded (%s)", thread.assoc.requestor.address, name)
+        log.warning("aborted %s: it sent data that cannot be decoded (%s)", thread.assoc.requestor.address, name)
         thread.assoc.fail()
     elif failure.exc_value is not None:
         log.error("a thread ended", exc_info=failure.exc_value)
 
 
 def configure_pynetdicom() -> None:
-    """pynetdicom's settings of a process: it checks no titles and UIDs for us, and logs nothing of what is sent."""
+    """pynetdicom's settings of a process: it logs no data, and does not check AE titles and UIDs."""
     _config.LOG_HANDLER_LEVEL = "none"
     _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
-    # The gate and the domain decide about them, with an answer that the peer understands instead of an abort.
+    # The association policy and the domain check them, and answer with a status or rejection instead of an abort.
     _config.VALIDATORS["AE"] = _config.VALIDATORS["UI"] = lambda _value: (True, "")
-
-
-def _entity() -> ApplicationEntity:
-    entity = ApplicationEntity(ae_title="PORTICO")
-    entity.add_supported_context(contexts.VERIFICATION)
-    entity.maximum_associations = 2 * MAX_ASSOCIATIONS  # the gate has a limit of its own, which is written down
-    entity.maximum_pdu_size = contexts.MAX_PDU_LENGTH
-    entity.acse_timeout = NEGOTIATE_SECONDS
-    entity.network_timeout = entity.dimse_timeout = IDLE_SECONDS
-    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    entity.implementation_version_name = IMPLEMENTATION_VERSION.decode().strip()
-    return entity
 
 
 def _running(entity: ApplicationEntity) -> list[Acceptor]:
@@ -144,8 +138,8 @@ def _running(entity: ApplicationEntity) -> list[Acceptor]:
 
 
 def _refresh(entity: ApplicationEntity) -> None:
-    """Write the counts of what runs, so that a kill leaves them; a database that is busy is asked again next time."""
-    progress = [assoc.tally.progress(assoc.row_id) for assoc in _running(entity) if assoc.row_id is not None]
+    """Write the counts of running associations, so that a kill does not lose them. A busy database is not an error."""
+    progress = [assoc.counts.progress(assoc.row_id) for assoc in _running(entity) if assoc.row_id is not None]
     if not progress:
         return
     try:
@@ -156,7 +150,7 @@ def _refresh(entity: ApplicationEntity) -> None:
 
 
 def _drain(entity: ApplicationEntity) -> None:
-    """Let what has begun end; abort what has not after DRAIN_SECONDS."""
+    """Wait for the associations that have begun; abort those that run for longer than DRAIN_SECONDS."""
     deadline = time.monotonic() + DRAIN_SECONDS
     refreshed = time.monotonic()
     while (running := [assoc for assoc in _running(entity) if assoc.has_begun]) and time.monotonic() < deadline:
@@ -165,7 +159,7 @@ def _drain(entity: ApplicationEntity) -> None:
             _refresh(entity)
         time.sleep(0.05)
     for assoc in running:
-        assoc.ended_by(f"We stopped, and it did not end within {DRAIN_SECONDS:.0f} s.")
+        assoc.set_end_reason(f"The listener stopped, and it did not end within {DRAIN_SECONDS:.0f} s.")
         threading.Thread(target=assoc.abort, daemon=True).start()
     for assoc in running:
         cast(Any, assoc).join(2.0)

@@ -1,4 +1,4 @@
-"""DIMSE status codes: what each of our errors is answered with (PS3.4 B.2.3, C.4; PS3.7 C)."""
+"""DIMSE status codes: the one for each of our errors, and the meanings of a peer's (PS3.4 B.2.3, C.4; PS3.7 C)."""
 
 import logging
 
@@ -32,7 +32,7 @@ MAX_COMMENT_LENGTH = 64
 
 
 class UnknownDestination(PortalError):
-    """A move destination that is not registered, has no address, or that the peer may not name."""
+    """A move destination that is no peer, has no address, or that the requestor may not name."""
 
 
 CODE_BY_ERROR: dict[type[BaseException], int] = {
@@ -49,13 +49,13 @@ CODE_BY_ERROR: dict[type[BaseException], int] = {
     PortalError: 0xC000,
     BaseException: 0xC000,
 }
-"""Error → status. A700 makes a sender try again, so it is for what passes: a full disk, a database that is away."""
+"""Error → status. A700 makes a sender try again, so it stands for temporary causes: a full disk, a busy database."""
 
 
 def for_error(error: BaseException) -> Dataset:
-    """The status of the answer to what raised `error`, with its sentence as Error Comment.
+    """The status of the response to a request that raised `error`, with its message as Error Comment.
 
-    What is no PortalError is a defect or a machine in trouble: it is logged, and the peer is told no details.
+    Any other error than a PortalError is logged as an internal one, and the peer gets no details.
     """
     code = next(CODE_BY_ERROR[kind] for kind in type(error).__mro__ if kind in CODE_BY_ERROR)
     if isinstance(error, PortalError):
@@ -63,16 +63,16 @@ def for_error(error: BaseException) -> Dataset:
         return answer(code, error.message)
     if models.is_full(error):
         log.warning("answered %04X: %s", code, error)
-        return answer(code, "The disk is full. Nothing is taken in until some is freed.")
+        return answer(code, "The disk is full. Objects are stored again once space is freed.")
     if models.is_busy(error):
         log.warning("answered %04X: %s", code, error)
         return answer(code, "The database is busy. Try again in a minute.")
     log.error("answered %04X", code, exc_info=error)
-    return answer(code, "Not done for a reason within this system; see its log.")
+    return answer(code, "Failed with an internal error of this system; see its log.")
 
 
 def answer(code: int, comment: str = "") -> Dataset:
-    """A status with its Error Comment, in the ASCII that an LO of a command set may hold."""
+    """A status with its Error Comment, in ASCII because a command set has no other character set."""
     status = Dataset()
     status.Status = code
     if comment:
@@ -82,11 +82,11 @@ def answer(code: int, comment: str = "") -> Dataset:
 
 FAILURE_MEANINGS = {
     0x0110: "processing failure",
-    0x0111: "it says that it has such an object already",
+    0x0111: "it already has an object with this SOP Instance UID",
     0x0112: "no such object instance",
-    0x0117: "it takes the UID for none",
+    0x0117: "it finds the UID invalid",
     0x0122: "it does not support the SOP Class",
-    0x0124: "it does not allow us this",
+    0x0124: "it does not authorize us",
     0x0210: "duplicate invocation",
     0x0211: "unrecognized operation",
     0x0212: "mistyped argument",
@@ -102,27 +102,23 @@ WARNING_MEANINGS = {
 
 
 def describe(code: int, comment: str = "") -> str:
-    """What a peer answered to a C-STORE, in words (PS3.4 B.2.3, PS3.7 C)."""
-    words = _words_of(code)
-    said = f" It said: {comment}." if comment else ""
-    what = "Taken with warning" if is_warning(code) else "Refused with status"
-    return f"{what} {code:04X}{f' ({words})' if words else ''}.{said}"
-
-
-def _words_of(code: int) -> str:
+    """A peer's response to a C-STORE in words (PS3.4 B.2.3, PS3.7 C)."""
     if is_warning(code):
-        return WARNING_MEANINGS.get(code, "")
-    families = {0xA7: "out of resources", 0xA9: "the data set does not fit its SOP Class"}
-    if code >> 12 == 0xC:
-        return "it cannot understand the data set"
-    return FAILURE_MEANINGS.get(code) or families.get(code >> 8, "")
+        outcome, meaning = "Accepted with warning", WARNING_MEANINGS.get(code, "")
+    elif code >> 12 == 0xC:
+        outcome, meaning = "Refused with status", "it cannot understand the data set"
+    else:
+        families = {0xA7: "out of resources", 0xA9: "the data set does not fit its SOP Class"}
+        outcome, meaning = "Refused with status", FAILURE_MEANINGS.get(code) or families.get(code >> 8, "")
+    told = f" Its comment: {comment}." if comment else ""
+    return f"{outcome} {code:04X}{f' ({meaning})' if meaning else ''}.{told}"
 
 
 def is_transient(code: int) -> bool:
-    """Whether the same object may be taken later: the other side is out of something (A7xx, 0213)."""
+    """Whether the peer may accept the same object later: it is out of resources now (A7xx, 0213)."""
     return code >> 8 == 0xA7 or code == 0x0213
 
 
 def is_warning(code: int) -> bool:
-    """Whether a C-STORE status says that the object was taken, but (PS3.7 C.4: 0001, Bxxx, 0107, 0116)."""
+    """Whether a C-STORE status says that the object was accepted with a warning (PS3.7 C.4: 0001, Bxxx, 0107, 0116)."""
     return code in (0x0001, 0x0107, 0x0116) or 0xB000 <= code <= 0xBFFF

@@ -1,10 +1,10 @@
-"""The sub-operations of one C-MOVE or C-GET: their counts, the answers to the requestor, and the ledger."""
+"""The sub-operations of one C-MOVE or C-GET: their counts, the responses to the requestor, and the job's rows."""
 
 import logging
 import time
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 from peewee import PeeweeException
 from pydicom.dataset import Dataset
@@ -13,8 +13,7 @@ from pynetdicom.dsutils import encode
 from pynetdicom.presentation import PresentationContext
 
 from dimse_worker import status
-from dimse_worker.handlers import is_open
-from dimse_worker.sending import StoreResponse
+from dimse_worker.sending import StoreResponse, is_open
 from portal import models
 from portal.errors import PortalError
 from portal.query import retrieve_jobs
@@ -25,11 +24,11 @@ log = logging.getLogger(__name__)
 
 PENDING_SECONDS = 0.9
 MAX_COUNT = 65_535
-"""The counts of an answer are 16 bit: they saturate; the ledger has the truth."""
+"""The counts of a response have 16 bit: above that they stay at the maximum; the job's row has the exact ones."""
 
 
 class RequestorGone(Exception):
-    """Who asked has left: nobody is there to be answered."""
+    """The requestor ended the association, so that there is nobody to respond to."""
 
 
 class Responses:
@@ -43,38 +42,36 @@ class Responses:
         return self._request.MessageID in self._assoc.dimse.cancel_req
 
     def refuse(self, reason: Dataset) -> None:
-        """The final answer of a request that was not begun."""
+        """The final response to a request that was not started."""
         response = self._response(reason.Status)
         response.ErrorComment = reason.get("ErrorComment")
         self._send(response)
 
-    def pending(self, run: "SubOperations") -> None:
-        self._send(self._counted(status.PENDING, run, remaining=True))
+    def pending(self, suboperations: "SubOperations") -> None:
+        self._send(self._with_counts(status.PENDING, suboperations, remaining=True))
 
-    def final(self, code: int, run: "SubOperations", comment: str = "") -> None:
-        """Remaining only where it was cancelled; what failed by its UIDs (PS3.4 C.4.2.1.4.2)."""
-        response = self._counted(code, run, remaining=code == status.CANCEL)
+    def final(self, code: int, suboperations: "SubOperations", comment: str = "") -> None:
+        """The number of remaining ones only after a cancel; the UIDs of the failed ones (PS3.4 C.4.2.1.4.2)."""
+        response = self._with_counts(code, suboperations, remaining=code == status.CANCEL)
         if comment:
             response.ErrorComment = status.answer(code, comment).ErrorComment
-        if run.failed_uids:
-            response.Identifier = BytesIO(self._failed_list(run.failed_uids))
+        if suboperations.failed_uids:
+            # pydicom writes a list of more than 65,534 bytes as UN, with a warning (PS3.5 6.2.2).
+            identifier = Dataset()
+            identifier.FailedSOPInstanceUIDList = suboperations.failed_uids
+            syntax = self._context.transfer_syntax[0]
+            encoded = encode(identifier, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated)
+            response.Identifier = BytesIO(encoded or b"")
         self._send(response)
 
-    def _counted(self, code: int, run: "SubOperations", *, remaining: bool) -> Any:
+    def _with_counts(self, code: int, suboperations: "SubOperations", *, remaining: bool) -> Any:
         response = self._response(code)
         if remaining:
-            response.NumberOfRemainingSuboperations = min(run.remaining, MAX_COUNT)
-        response.NumberOfCompletedSuboperations = min(run.completed, MAX_COUNT)
-        response.NumberOfFailedSuboperations = min(run.failed, MAX_COUNT)
-        response.NumberOfWarningSuboperations = min(run.warned, MAX_COUNT)
+            response.NumberOfRemainingSuboperations = min(suboperations.remaining, MAX_COUNT)
+        response.NumberOfCompletedSuboperations = min(suboperations.completed, MAX_COUNT)
+        response.NumberOfFailedSuboperations = min(suboperations.failed, MAX_COUNT)
+        response.NumberOfWarningSuboperations = min(suboperations.warned, MAX_COUNT)
         return response
-
-    def _failed_list(self, sop_instance_uids: list[str]) -> bytes:
-        """pydicom makes a list of more than 65,534 bytes UN, with a warning (PS3.5 6.2.2)."""
-        ds = Dataset()
-        ds.FailedSOPInstanceUIDList = sop_instance_uids
-        syntax = self._context.transfer_syntax[0]
-        return encode(ds, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated) or b""
 
     def _response(self, code: int) -> Any:
         response = type(self._request)()
@@ -89,76 +86,86 @@ class Responses:
 
 
 class SubOperations:
-    """The sub-operations of one request: counts, pending answers, ledger."""
+    """Runs the sub-operations of one request: counts them, sends the pending responses, and keeps the job's rows."""
 
-    def __init__(self, assoc: Any, answers: Responses, plan: Plan, described: dict[str, Any]) -> None:
+    def __init__(self, assoc: Any, responses: Responses, plan: Plan, described: dict[str, Any]) -> None:
         self.plan = plan
         self.total = plan.total
         self.completed = self.failed = self.warned = 0
         self.failed_uids: list[str] = []
-        self._assoc, self._answers = assoc, answers
+        self._assoc, self._responses = assoc, responses
         self._size = 0
-        self._blemishes: list[SubOperationFailure] = []
-        self._answered = time.monotonic()
+        self._failures: list[SubOperationFailure] = []
+        self._responded = time.monotonic()
         self._operation: Any = described["kind"]
         self._job = retrieve_jobs.start(
-            **described, actor=assoc.admission.actor, total=plan.total, association_id=assoc.row_id
+            **described, actor=assoc.grant.actor, total=plan.total, association_id=assoc.row_id
         )
 
     @property
     def remaining(self) -> int:
         return max(self.total - self.completed - self.failed - self.warned, 0)
 
-    def each(self, send: Callable[[Outgoing], StoreResponse]) -> None:
-        """One sub-operation after the other, until all are done or the requestor cancels."""
+    def run(self, send: Callable[[Outgoing], StoreResponse]) -> None:
+        """Run one sub-operation after the other, until all are done or the requestor cancels."""
         for outgoing in self.plan:
             self.tick()
-            if self._answers.cancelled:
+            if self._responses.cancelled:
                 return
             try:
-                answer = send(outgoing)
+                response = send(outgoing)
             except PortalError as error:
                 self._add_failure(outgoing, error.message)
+                continue
+            comment = f": {response.comment}" if response.comment else "."
+            if response.status == status.SUCCESS:
+                self.completed += 1
+                self._size += response.size
+            elif status.is_warning(response.status):
+                self.warned += 1
+                self._size += response.size
+                message = f"Accepted with warning {response.status:04X}{comment}"
+                self._failures.append(self._failure(outgoing, message, warned=True))
             else:
-                self._add(outgoing, answer)
-        self.failed += self.remaining  # gone from the archive since they were counted
+                self._add_failure(outgoing, f"Refused with status {response.status:04X}{comment}")
+        self.failed += self.remaining  # those that were deleted from the archive since they were counted
 
     def tick(self) -> None:
-        """Called several times a second: a pending answer and a line in the ledger, about every second."""
+        """Called several times a second: sends a pending response and writes the job's row about every second."""
         self.check()
-        if time.monotonic() - self._answered >= PENDING_SECONDS:
-            self._answered = time.monotonic()
-            self._answers.pending(self)
-            self._note()
+        if time.monotonic() - self._responded >= PENDING_SECONDS:
+            self._responded = time.monotonic()
+            self._responses.pending(self)
+            self._write_progress()
 
     def check(self) -> None:
-        """Raises RequestorGone if nobody is there to be answered."""
+        """Raise RequestorGone if the association has ended."""
         if not is_open(self._assoc):
             raise RequestorGone
 
     def finish(self) -> None:
-        self._note()
-        code, state = self._outcome()
+        """End the job, and send the final response with its status (PS3.4 C.4.2.1.5)."""
+        self._write_progress()
+        code: int
+        state: Literal["done", "errors", "failed", "cancelled"]
+        if self.remaining:
+            code, state = status.CANCEL, "cancelled"
+        elif self.failed and self.failed == self.total:
+            code, state = status.SUBOPERATIONS_FAILED, "failed"
+        elif self.failed or self.warned:
+            code, state = status.SOME_SUBOPERATIONS_FAILED, "errors"
+        else:
+            code, state = status.SUCCESS, "done"
         _is_written(lambda: retrieve_jobs.finish(self._job, state=state, message=self._message(), status=code))
         self._count(state)
-        self._answers.final(code, self, "" if code in (status.SUCCESS, status.CANCEL) else self._message())
+        self._responses.final(code, self, "" if code in (status.SUCCESS, status.CANCEL) else self._message())
 
     def abandon(self) -> None:
-        """End it without an answer."""
-        self._note()
+        """End the job without a response."""
+        self._write_progress()
         message = f"The requestor ended the association. {self._message()}"
         retrieve_jobs.finish(self._job, state="failed", message=message, status=status.SUBOPERATIONS_FAILED)
         self._count("failed")
-
-    def _outcome(self) -> tuple[int, Any]:
-        """Status of the final answer (PS3.4 C.4.2.1.5) and state of the job."""
-        if self.remaining:
-            return status.CANCEL, "cancelled"
-        if self.failed and self.failed == self.total:
-            return status.SUBOPERATIONS_FAILED, "failed"
-        if self.failed or self.warned:
-            return status.SOME_SUBOPERATIONS_FAILED, "errors"
-        return status.SUCCESS, "done"
 
     def _message(self) -> str:
         if not self.total:
@@ -169,54 +176,40 @@ class SubOperations:
                 parts.append(f"{count} {word}")
         return ", ".join(parts) + "."
 
-    def _add(self, outgoing: Outgoing, answer: StoreResponse) -> None:
-        comment = f": {answer.comment}" if answer.comment else "."
-        if answer.status == status.SUCCESS:
-            self.completed += 1
-            self._size += answer.size
-        elif status.is_warning(answer.status):
-            self.warned += 1
-            self._size += answer.size
-            self._add_blemish(outgoing, f"Taken with warning {answer.status:04X}{comment}", warned=True)
-        else:
-            self._add_failure(outgoing, f"Refused with status {answer.status:04X}{comment}")
-
     def _add_failure(self, outgoing: Outgoing, message: str) -> None:
         self.failed += 1
         self.failed_uids.append(outgoing.sop_instance_uid)
-        self._add_blemish(outgoing, message, warned=False)
+        self._failures.append(self._failure(outgoing, message, warned=False))
 
-    def _add_blemish(self, outgoing: Outgoing, message: str, *, warned: bool) -> None:
-        self._blemishes.append(
-            SubOperationFailure(
-                sop_instance_uid=outgoing.sop_instance_uid, file_id=outgoing.file_id, warned=warned, message=message
-            )
+    def _failure(self, outgoing: Outgoing, message: str, *, warned: bool) -> SubOperationFailure:
+        return SubOperationFailure(
+            sop_instance_uid=outgoing.sop_instance_uid, file_id=outgoing.file_id, warned=warned, message=message
         )
 
-    def _note(self) -> None:
-        blemishes, self._blemishes = self._blemishes, []
+    def _write_progress(self) -> None:
+        failures, self._failures = self._failures, []
         done = self.completed + self.warned
         written = _is_written(
-            lambda: retrieve_jobs.record_progress(self._job, blemishes, done=done, failed=self.failed, size=self._size)
+            lambda: retrieve_jobs.record_progress(self._job, failures, done=done, failed=self.failed, size=self._size)
         )
         if not written:
-            self._blemishes = blemishes + self._blemishes
+            self._failures = failures + self._failures
 
     def _count(self, state: str) -> None:
         if state == "done":
-            self._assoc.tally.done(self._operation, size=self._size)
+            self._assoc.counts.done(self._operation, size=self._size)
         else:
-            self._assoc.tally.failed(self._operation, *(("cancelled",) if state == "cancelled" else ()))
+            self._assoc.counts.failed(self._operation, *(("cancelled",) if state == "cancelled" else ()))
 
 
 def _is_written(write: Callable[[], None]) -> bool:
-    """Whether the ledger could be written. While the database is busy, who asked gets the objects and the answer all
-    the same; what went wrong is written with the next line."""
+    """Whether `write` succeeded. While the database is busy the retrieval goes on: the requestor gets its objects and
+    responses, and the failures are written with the next progress."""
     try:
         write()
     except PeeweeException as error:
         if not models.is_busy(error):
             raise
-        log.warning("the ledger of a retrieve could not be written: %s", error)
+        log.warning("the progress of a retrieval could not be written: %s", error)
         return False
     return True

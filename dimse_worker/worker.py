@@ -1,4 +1,4 @@
-"""The job runner: an RQ worker that forks one work-horse a job, sweeps the rows, and outlives its queue."""
+"""The job runner: an RQ worker that forks one process for each job, sweeps the rows, and outlives its queue."""
 
 import contextlib
 import gc
@@ -16,10 +16,10 @@ from redis.exceptions import RedisError
 from rq import Queue, Worker
 from rq.exceptions import StopRequested
 from rq.executions import Execution
-from rq.job import Job as Bell
+from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
-import dimse_worker.jobs  # noqa: F401 (loaded once, not by each horse)
+import dimse_worker.jobs  # noqa: F401 (loaded once, not by each forked process)
 from portal import parent_death, runtime, segment_checks
 from portal.dashboard import disk_usage, overview
 from portal.exports import schedules
@@ -38,18 +38,18 @@ log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 10.0
 ARCHIVE_SWEEP_SECONDS = 300.0
-"""Between two looks for what killed processes left in the archive."""
+"""Between two sweeps of the archive, which recover what killed processes have left there."""
 SEGMENT_CHECK_SECONDS = 3 * 3600.0
-"""Between two looks whether all segments are there."""
+"""Between two checks that no segment is missing."""
 MONITOR_SECONDS = 5
 QUEUE_RETRY_SECONDS = 1.0
 WORKER_TTL = 20
 
 
 class JobWorker(Worker):
-    """RQ's forking worker, with what its defaults get wrong for us (stack.md, "RQ").
+    """RQ's forking worker, with other defaults where RQ's do not fit.
 
-    The sweep runs in the thread that forks, between forks, so that no database connection is ever open across one.
+    The sweep runs in the thread that forks, between forks, so that no database connection is open across a fork.
     """
 
     max_connection_wait_time = 2.0
@@ -69,19 +69,19 @@ class JobWorker(Worker):
         self._retention = Retention()
         self.is_stopping = False
         self._swept = 0.0
-        self._looked_through = self._checked = time.monotonic()
+        self._archive_swept = self._segments_checked = time.monotonic()
 
     def answer_signals(self) -> None:
-        """Stop in order from now on. RQ does this only after the worker has become known to others."""
+        """Handle SIGTERM and SIGINT from now on. RQ does so only after it has registered the worker."""
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
 
-    def get_heartbeat_ttl(self, job: Bell, working_time: float = 0.0) -> int:  # noqa: ARG002 (RQ calls it so)
+    def get_heartbeat_ttl(self, job: RqJob, working_time: float = 0.0) -> int:  # noqa: ARG002 (RQ calls it so)
         return MONITOR_SECONDS + 10
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Register again with a queue that has lost its memory.
+        """Register again with a queue that has lost its data.
 
-        RQ itself may have written half of the worker's hash since then, its state alone.
+        RQ may have written a part of the worker's hash since then: only its state.
         """
         if pipeline is None and not self.connection.sismember(self.redis_workers_keys, self.key):
             self.connection.delete(self.key)
@@ -91,25 +91,25 @@ class JobWorker(Worker):
     @property
     def should_run_maintenance_tasks(self) -> bool:
         self._sweep()
-        if self.is_stopping:  # what the signal raised may have been caught by whoever was at work then
+        if self.is_stopping:  # the exception of the signal handler may have been caught by the code that ran then
             raise StopRequested
         return bool(super().should_run_maintenance_tasks)
 
-    def maintain_heartbeats(self, job: Bell, execution: Execution) -> None:
-        """A queue that is gone ends no run: the row is held by its lease, not by RQ."""
+    def maintain_heartbeats(self, job: RqJob, execution: Execution) -> None:
+        """A lost queue does not end a run: the job's row is held by its lease, not by RQ."""
         with contextlib.suppress(RedisError):
             self.heartbeat()
             super().maintain_heartbeats(job, execution)
         self._sweep()
 
-    def fork_work_horse(self, job: Bell, queue: Queue) -> None:
+    def fork_work_horse(self, job: RqJob, queue: Queue) -> None:
         self._parent = os.getpid()
         super().fork_work_horse(job, queue)
         if self.is_stopping:
             self._interrupt_horse()
 
     def setup_work_horse_signals(self) -> None:
-        """In the horse: die with the worker (an orphan would go on beside its successor), stop in order on SIGTERM."""
+        """In the forked process: end with the worker, as an orphan would run beside its successor; stop on SIGTERM."""
         parent_death.die_with_parent(self._parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda _number, _frame: runs.interrupt())
@@ -117,16 +117,16 @@ class JobWorker(Worker):
             runs.interrupt()
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Stop warm: the job at hand ends at its next step and goes on in another worker, where this one left it."""
+        """Stop warm: the running job stops at its next step, and another worker continues it from there."""
         self.is_stopping = True
         self._interrupt_horse()
         with contextlib.suppress(RedisError):
             super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
-        if not self.horse_pid:  # RQ asks the queue first whether a job is at hand, which may not answer now
+        if not self.horse_pid:  # RQ asks the queue first whether a job runs, and the queue may not answer
             raise StopRequested
 
     def teardown(self) -> None:
-        """Leave no thread behind, also where there is no queue to say goodbye to."""
+        """End all threads, also while the queue does not answer."""
         with contextlib.suppress(RedisError):
             super().teardown()  # type: ignore[no-untyped-call]
         thread: Any = self.pubsub_thread
@@ -148,7 +148,13 @@ class JobWorker(Worker):
                 container_sizes.refresh()
                 descriptions.refresh()
                 health.enqueue_due_tests()
-                self._look_through_archive()
+                if time.monotonic() - self._archive_swept >= ARCHIVE_SWEEP_SECONDS:
+                    self._archive_swept = time.monotonic()
+                    recovery.sweep()
+                    trash.sweep()
+                    if time.monotonic() - self._segments_checked > SEGMENT_CHECK_SECONDS:
+                        self._segments_checked = time.monotonic()
+                        segment_checks.check_all()
                 overview.refresh()
                 disk_usage.take_sample()
                 if "short" in self._lanes:
@@ -157,21 +163,11 @@ class JobWorker(Worker):
             log.warning("the sweep could not be done: %s", error)
         self._swept = time.monotonic()
 
-    def _look_through_archive(self) -> None:
-        if time.monotonic() - self._looked_through < ARCHIVE_SWEEP_SECONDS:
-            return
-        self._looked_through = time.monotonic()
-        recovery.sweep()
-        trash.sweep()
-        if time.monotonic() - self._checked > SEGMENT_CHECK_SECONDS:
-            self._checked = time.monotonic()
-            segment_checks.check_all()
-
 
 def main(settings: Settings, lanes: Sequence[Lane]) -> None:
-    """Run the jobs of some lanes until SIGTERM or SIGINT; a queue that is not there is waited for."""
+    """Run the jobs of some lanes until SIGTERM or SIGINT; waits for a queue that does not answer."""
     runtime.start(settings)
-    gc.freeze()  # a horse need not look through what was loaded before its fork, which would copy it, too
+    gc.freeze()  # the collector of a forked process would look through all that is loaded here, and thereby copy it
     while not _work(lanes):
         time.sleep(QUEUE_RETRY_SECONDS)
 
@@ -185,7 +181,7 @@ def _work(lanes: Sequence[Lane]) -> bool:
         worker.work(logging_level="WARNING")
     except RedisError as error:
         log.warning("the queue does not answer (%s); waiting for it", type(error).__name__)
-    except StopRequested:  # before its loop, which would have cleaned up
+    except StopRequested:  # raised before RQ's loop, which would have cleaned up
         if worker is not None:
             worker.teardown()
         return True

@@ -127,7 +127,10 @@ def test_a_service_that_is_not_allowed_has_its_contexts_refused(listener: Listen
         worklist: 3,
     }
     (row,) = refused_callers.list_all()
-    assert (row.reason, row.message) == ("service", "SCANNER may not get, move, store; allow it if it should.")
+    assert (row.reason, row.message) == (
+        "service",
+        "SCANNER is not allowed to get, move, store. Allow it under Allowed services.",
+    )
 
 
 def test_a_new_peer_may_only_echo(listener: Listener) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pynetdicom import AE
 
-from dimse_worker import contexts, scu
+from dimse_worker import contexts, requestor, scu
 from portal.dicom import sop_classes
 from portal.errors import Unreachable
 from portal.models import Peer
@@ -58,7 +58,7 @@ def test_an_echo_to_a_peer_that_says_nothing_ends_within_the_time_of_an_echo(mon
         started = time.monotonic()
         with pytest.raises(Unreachable):
             scu.echo(peer_at(silent.getsockname()[1]))
-    assert time.monotonic() - started < scu.NEGOTIATE_SECONDS / 2
+    assert time.monotonic() - started < requestor.NEGOTIATE_SECONDS / 2
 
 
 def test_an_echo_that_is_answered_leaves_a_row(site_with_dimse: Settings) -> None:
@@ -98,7 +98,7 @@ def test_a_peer_with_another_title() -> None:
 
 def test_a_peer_that_knows_no_verification() -> None:
     with picky(context=CT) as port:
-        assert refusal(peer_at(port)) == "VIEWER accepted the association, but nothing that was proposed."
+        assert refusal(peer_at(port)) == "VIEWER accepted the association, but none of the proposed contexts."
 
 
 def test_a_port_that_is_not_dicom() -> None:

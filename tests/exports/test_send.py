@@ -95,7 +95,7 @@ def test_what_a_peer_takes_in_no_other_way_is_transcoded_and_what_it_takes_in_no
     assert job.state == "errors"
     assert (
         "failed",
-        "VIEWER takes CT Image Storage in none of: Explicit VR Little Endian, Implicit VR Little Endian.",
+        "VIEWER accepts CT Image Storage in none of: Explicit VR Little Endian, Implicit VR Little Endian.",
     ) in states(job)
     assert job.message.startswith("VIEWER took 1 of 2 instances. 1 was not taken. TRIAL1/")
 
@@ -121,10 +121,10 @@ def test_warnings_and_refusals_stand_on_their_instances(project: Project) -> Non
         job = run(start())
     assert states(job) == [
         ("stored", ""),
-        ("warned", "Taken with warning B000 (it changed elements of the data set)."),
+        ("warned", "Accepted with warning B000 (it changed elements of the data set)."),
         ("failed", "Refused with status A900 (the data set does not fit its SOP Class)."),
         ("failed", "Refused with status C123 (it cannot understand the data set)."),
-        ("failed", "Refused with status 0124 (it does not allow us this)."),
+        ("failed", "Refused with status 0124 (it does not authorize us)."),
     ]
     assert (job.state, job.done, job.failed, job.result["warned"]) == ("errors", 2, 3, 1)
     assert "VIEWER took 2 of 5 instances, 1 of them with a warning. 3 were not taken." in job.message
@@ -175,7 +175,7 @@ def test_objects_at_which_a_peer_always_aborts_do_not_keep_the_others_from_their
         assert (job.state, job.done) == ("waiting", 0)
         job = run(job)
         assert (job.state, job.done) == ("waiting", 3)
-    assert job.message.startswith("The association ended before the object was answered.")
+    assert job.message.startswith("The association ended before the peer answered the C-STORE.")
 
 
 def test_an_object_at_which_a_peer_dies_spends_an_attempt_though_the_peer_is_away_then(project: Project) -> None:
