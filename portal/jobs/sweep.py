@@ -42,6 +42,6 @@ def _end_abandoned() -> None:
         Job.update(state="cancelled", ended=moment, lease=None, message="Cancelled.").where(
             Job.state == "cancelling", silent
         ).execute()
-        Job.update(state="failed", ended=moment, lease=None, message="The listener stopped in the middle.").where(
+        Job.update(state="failed", ended=moment, lease=None, message="The listener ended unexpectedly.").where(
             Job.runner == "listener", Job.state == "running", silent
         ).execute()

@@ -1,4 +1,4 @@
-"""Associations: one row each from its accept, refreshed while it runs, so that a kill leaves what was known."""
+"""Associations: one row each, written when it is accepted and refreshed while it runs, so that a kill keeps it."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ Counts = dict[str, dict[str, int]]
 
 REFRESH_SECONDS = 5
 LOST_AFTER = timedelta(seconds=60)
-"""After this long without a refresh, a row of a process that we cannot look at is lost: it runs on another host."""
+"""After this long without a refresh, a row of a process on another host, which we cannot look up, is lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +33,19 @@ class Progress:
 
 
 def process_identity() -> str:
-    """This process by name: host, process id and the moment it started, so that a reused id is another process."""
+    """This process: host, process id and start time, so that another process with the same id differs."""
     return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
 
 
 def open(
     *, peer_id: int | None, role: Role, calling: str, called: str, address: str, contexts: Sequence[dict[str, Any]]
 ) -> int:
-    """Write the row of an association that this process has accepted or requested; returns its number.
+    """Write the row of an association that this process has accepted or requested; returns its id.
 
-    `contexts`: what was answered to each that was proposed; none of ours where the peer did not take the call.
-    Where the disk is full it is 0, which no row has: the association goes on without one.
+    `contexts`: the result of each proposed one; none if the peer did not accept our request. On a full disk the id is
+    0, which no row has, and the association goes on without a row.
     """
-    number = 0
+    row_id = 0
     with skip_if_disk_full(f"the association with {address}"):
         with writing():
             row = Association.create(
@@ -58,19 +58,18 @@ def open(
                 contexts=list(contexts),
             )
             if peer_id is not None and (role == "acceptor" or contexts):
-                heard = Peer.last_seen if role == "acceptor" else Peer.last_answered
-                Peer.update({heard: now()}).where(Peer.id == peer_id).execute()
-        number = int(row.id)  # once it is committed: the number of a row that was not is given out again
-    return number  # noqa: RET504 (the block above may have been left)
+                contact = Peer.last_seen if role == "acceptor" else Peer.last_answered
+                Peer.update({contact: now()}).where(Peer.id == peer_id).execute()
+        row_id = int(row.id)  # only after the commit: the id of a row that was rolled back is used again
+    return row_id  # noqa: RET504 (the block above may have been left)
 
 
 def refresh(running: Iterable[Progress]) -> None:
-    """Write how far running associations are, in one transaction; every REFRESH_SECONDS."""
-    with skip_if_disk_full("how far associations are"), writing():
-        for one in running:
-            Association.update(counts=one.counts, failures=one.failures, bytes=one.size, seen=now()).where(
-                Association.id == one.association_id
-            ).execute()
+    """Write the progress of running associations in one transaction; called every REFRESH_SECONDS."""
+    with skip_if_disk_full("the progress of associations"), writing():
+        for progress in running:
+            counted = {"counts": progress.counts, "failures": progress.failures, "bytes": progress.size}
+            Association.update(**counted, seen=now()).where(Association.id == progress.association_id).execute()
 
 
 def close(progress: Progress, *, outcome: Outcome, message: str = "") -> None:
@@ -89,31 +88,33 @@ def close(progress: Progress, *, outcome: Outcome, message: str = "") -> None:
 
 
 def mark_lost() -> int:
-    """End the rows of processes that are gone, and the moves and gets that they answered; returns how many rows."""
-    gone = [row for row in _open() if not _is_alive(row)]
-    if not gone:
+    """End the rows of processes that have ended, and the moves and gets that they served; returns how many rows."""
+    # The outcome has an index: this is asked each second, and there may be a million that have ended.
+    running = Association.select().where(Association.outcome == "open")
+    lost = [row for row in running if not _is_alive(row)]
+    if not lost:
         return 0
     with writing():
-        ids = [row.id for row in gone]
-        message = "Our process that held it ended in the middle."
-        for row in gone:
+        ids = [row.id for row in lost]
+        message = "The process that served it ended unexpectedly."
+        for row in lost:
             Association.update(outcome="lost", ended=row.seen, message=message).where(
                 Association.id == row.id, Association.ended.is_null()
             ).execute()
-        Job.update(state="failed", ended=now(), lease=None, message="The listener stopped in the middle.").where(
+        Job.update(state="failed", ended=now(), lease=None, message="The listener ended unexpectedly.").where(
             Job.association.in_(ids), Job.runner == "listener", Job.state == "running"
         ).execute()
-    return len(gone)
+    return len(lost)
 
 
 def list_recent(limit: int = 100, before: int | None = None) -> Sequence[Association]:
-    """Associations, newest first; `before` is the number of the last one seen."""
+    """Associations, newest first; `before` is the id of the last one of the page before."""
     rows = Association.select(Association, Peer).left_outer_join(Peer).order_by(Association.id.desc()).limit(limit)
     return list(rows if before is None else rows.where(Association.id < before))
 
 
 def view(row: Association) -> dict[str, Any]:
-    """The association as pages and `--json` show it; a process that is gone reads *lost* at once."""
+    """The association as pages and `--json` show it; *lost* as soon as its process has ended."""
     lost = row.ended is None and not _is_alive(row)
     names = ("id", "role", "calling", "called", "address", "tls", "started", "seen", "contexts", "counts", "bytes")
     return {name: getattr(row, name) for name in names} | {
@@ -122,11 +123,6 @@ def view(row: Association) -> dict[str, Any]:
         "ended": row.seen if lost else row.ended,
         "message": row.message,
     }
-
-
-def _open() -> Any:
-    """By the index of the outcome: this is asked each second, and there may be a million that have ended."""
-    return Association.select().where(Association.outcome == "open")
 
 
 def _is_alive(row: Association) -> bool:

@@ -1,4 +1,4 @@
-"""Whether the DIMSE listener listens: what it last said of itself, for the page that changes where it should."""
+"""Whether the DIMSE listener listens: the status that it writes, and its message for pages and commands."""
 
 import contextlib
 import errno
@@ -16,14 +16,14 @@ from portal.models import now
 log = logging.getLogger(__name__)
 
 STATUS_FILE_SIZE = 4096
-"""Bytes of the file: one block of the disk, which holds every sentence."""
+"""Bytes of the file: one block of the disk, which is enough for every message."""
 
 Kind = Literal["off", "on", "starting", "failed", "gone"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListenerStatus:
-    """How it stands, in a sentence; `since` belongs to *on* and *failed*."""
+    """The listener's status; `since` is set for *on* and *failed*."""
 
     kind: Kind
     message: str
@@ -31,90 +31,89 @@ class ListenerStatus:
 
     @property
     def is_settled(self) -> bool:
-        """Nothing more will come by itself."""
+        """Whether the status stays as it is unless somebody changes something."""
         return self.kind in ("on", "off")
 
 
 def record(host: str = "", port: int = 0, error: Exception | None = None) -> None:
-    """The listener says where it listens, or why it cannot; without a host, that it does not."""
-    said = {
+    """Called by the listener: write where it listens, or why it cannot; without a host, that it does not listen."""
+    status = {
         "pid": os.getpid(),
         "host": host,
         "port": port,
         "since": now().isoformat(),
         "problem": explain_failure(host, port, error) if error else "",
     }
+    content = json.dumps(status).encode().ljust(STATUS_FILE_SIZE)
     try:
-        _write(json.dumps(said))
-    except OSError as failure:  # peers are served all the same
-        log.warning("where the listener listens could not be written down: %s", failure.strerror)
+        # Written in place with the same length, because a full disk has no room for another file.
+        descriptor = os.open(_path(), os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(descriptor, content, 0)
+        finally:
+            os.close(descriptor)
+    except OSError as failure:  # the listener works without it
+        log.warning("the listener's status could not be written: %s", failure.strerror)
 
 
 def beat() -> None:
-    """The listener says that it lives, about once a second."""
+    """Called by the listener about once a second, as a sign that it runs."""
     with contextlib.suppress(FileNotFoundError):
         os.utime(_path())
 
 
 def last_beat(pid: int) -> int | None:
-    """What changes with each `beat` of the listener with this process id; None if it has not said anything."""
-    said = _said()
+    """A number that changes with each `beat` of the listener with this process id; None if it has written nothing."""
+    status = _read()
     with contextlib.suppress(FileNotFoundError):
-        return _path().stat().st_mtime_ns if said and said["pid"] == pid else None
+        return _path().stat().st_mtime_ns if status and status["pid"] == pid else None
     return None
 
 
 def current(options: dict[str, Any], *, listener: int | None = None) -> ListenerStatus:
-    """How it stands with what the site's options (`site.every`) want.
+    """The listener's status, compared with the site's options (`site_settings.get_all`).
 
-    `listener`: the one process whose word counts, where it is known: another may have been killed, and its id be in use
-    again.
+    `listener`: the process id that must have written it, if known: a killed listener's id may be in use by another
+    process.
     """
     if not options["dimse.enabled"]:
         return ListenerStatus(kind="off", message="No port is open.")
     wanted = (options["dimse.host"], options["dimse.port"])
-    said = _said()
-    if said is None or not _is_alive(said["pid"]):
-        return ListenerStatus(kind="gone", message="The listener does not run. See logs/listen.log in the data folder.")
-    if (said["host"], said["port"]) != wanted or listener not in (None, said["pid"]):
-        return ListenerStatus(kind="starting", message=f"About to listen on {_place(*wanted)}.")
-    since = datetime.fromisoformat(said["since"])
-    if said["problem"]:
-        return ListenerStatus(kind="failed", message=said["problem"], since=since)
-    return ListenerStatus(kind="on", message=f"Listening on {_place(*wanted)}", since=since)
+    status = _read()
+    if status is None or not _is_alive(status["pid"]):
+        return ListenerStatus(
+            kind="gone", message="The listener is not running. See logs/listen.log in the data folder."
+        )
+    if (status["host"], status["port"]) != wanted or listener not in (None, status["pid"]):
+        return ListenerStatus(kind="starting", message=f"Starting to listen on {_host_and_port(*wanted)}.")
+    since = datetime.fromisoformat(status["since"])
+    if status["problem"]:
+        return ListenerStatus(kind="failed", message=status["problem"], since=since)
+    return ListenerStatus(kind="on", message=f"Listening on {_host_and_port(*wanted)}", since=since)
 
 
 def explain_failure(host: str, port: int, error: Exception) -> str:
-    """Why nobody can listen there, and what to do."""
+    """Why listening there failed, and what to do."""
     number = getattr(error, "errno", None)
     if number == errno.EADDRINUSE:
-        return f"Port {port} is taken by another program. Choose another port, or stop that program."
+        return f"Port {port} is in use by another program. Choose another port, or stop that program."
     if number == errno.EACCES:
-        return f"Port {port} needs a right that Portico was not given. Choose one above 1023, or see deploy/README.md."
-    return f"{host[:253]} is no address of this machine. Write 0.0.0.0 for all that it has."
+        return f"Port {port} needs a permission that Portico lacks. Choose one above 1023, or see deploy/README.md."
+    return f"{host[:253]} is not an address of this machine. Enter 0.0.0.0 for all of its addresses."
 
 
-def _place(host: str, port: int) -> str:
+def _host_and_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _write(text: str) -> None:
-    """Over what stood there, by one write of the same length: on a full disk there is no room for another file."""
-    descriptor = os.open(_path(), os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        os.pwrite(descriptor, text.encode().ljust(STATUS_FILE_SIZE), 0)
-    finally:
-        os.close(descriptor)
 
 
 def _path() -> Path:
     return runtime.current().run / "listener.json"
 
 
-def _said() -> dict[str, Any] | None:
+def _read() -> dict[str, Any] | None:
     with contextlib.suppress(OSError, ValueError):
-        said: dict[str, Any] = json.loads(_path().read_text())
-        return said
+        status: dict[str, Any] = json.loads(_path().read_text())
+        return status
     return None
 
 

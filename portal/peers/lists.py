@@ -1,56 +1,30 @@
-"""The lists of peers, refused callers and associations."""
+"""The lists of peers, refused callers, associations, and associations by day."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from peewee import Case, fn
+from peewee import Case
 
 from portal import hourly_charts
 from portal.access import origins
 from portal.listing import LongList, contains, ordered
-from portal.models import (
-    Association,
-    AssociationDay,
-    Caller,
-    Grant,
-    Group,
-    Peer,
-    Project,
-    now,
-)
-from portal.peers import associations, peers, refused_callers
+from portal.models import Association, AssociationDay, Caller, Grant, Group, Peer, Project
+from portal.peers import associations, peer_status, refused_callers
 
 
 @dataclass(frozen=True, kw_only=True)
 class PeerRow:
-    """A peer with its state in a word, its last sign of life, and the projects that it sees (GROUP/PROJECT)."""
+    """A peer with its status, its last contact, and the projects that it may read (GROUP/PROJECT)."""
 
     peer: Peer
     state: str
-    heard: datetime | None
+    last_contact: datetime | None
     day: hourly_charts.Day
     projects: tuple[str, ...]
     all_projects: bool
     store_to: str
-
-
-def _heard() -> Any:
-    """`peers.heard` in SQL; null where there was never a sign of life."""
-    return fn.NULLIF(fn.MAX(fn.COALESCE(Peer.last_seen, ""), fn.COALESCE(Peer.last_answered, "")), "")
-
-
-def _peer_state() -> Any:
-    silent = _heard() <= Peer.last_seen.db_value(now() - peers.SILENT_AFTER)
-    return Case(None, [(~Peer.enabled, "disabled"), (silent, "silent")], Peer.state)
-
-
-def peer_state(peer: Peer) -> str:
-    """The word of its filter. Silence comes before a failed call, which is one reason for it."""
-    if not peer.enabled:
-        return "disabled"
-    return "silent" if peers.is_silent(peer) else str(peer.state)
 
 
 def _peer_rows(rows: Sequence[Peer]) -> list[PeerRow]:
@@ -61,24 +35,26 @@ def _peer_rows(rows: Sequence[Peer]) -> list[PeerRow]:
         .where(Grant.who_type == "peer", Grant.who_id.in_([row.id for row in rows]), Grant.role != "store")
         .order_by(Grant.id)
     )
-    sees: dict[int, list[str]] = {}
-    for who, _role, project, group, label in grants.tuples():
-        sees.setdefault(who, []).append(f"{group}/{label}" if project else "")
+    readable: dict[int, list[str]] = {}
+    for peer_id, _role, project, group, label in grants.tuples():
+        readable.setdefault(peer_id, []).append(f"{group}/{label}" if project else "")  # without a project: all of them
+
     days = hourly_charts.for_peers([row.id for row in rows])
-    return [_peer_row(row, sees.get(row.id, []), days[row.id]) for row in rows]
-
-
-def _peer_row(row: Peer, sees: list[str], day: hourly_charts.Day) -> PeerRow:
-    target = row.store_to
-    return PeerRow(
-        peer=row,
-        state=peer_state(row),
-        heard=peers.last_contact(row),
-        day=day,
-        projects=tuple(path for path in sees if path),
-        all_projects="" in sees,
-        store_to=f"{target.group.code}/{target.label}" if target else "",
-    )
+    views = []
+    for row in rows:
+        paths, target = readable.get(row.id, []), row.store_to
+        views.append(
+            PeerRow(
+                peer=row,
+                state=peer_status.current(row),
+                last_contact=peer_status.last_contact(row),
+                day=days[row.id],
+                projects=tuple(path for path in paths if path),
+                all_projects="" in paths,
+                store_to=f"{target.group.code}/{target.label}" if target else "",
+            )
+        )
+    return views
 
 
 PEERS = LongList(
@@ -86,30 +62,19 @@ PEERS = LongList(
     rows=lambda: Peer.select(Peer, Project, Group).left_outer_join(Project).left_outer_join(Group),
     counted=Peer.select,
     views=_peer_rows,
-    state=_peer_state,
+    state=peer_status.current_sql,
     searched=(Peer.label, Peer.ae_title, Peer.host, Peer.addresses.cast("TEXT")),
     sorts={
         "label": lambda: ordered(Peer.label),
         "title": lambda: Peer.ae_title,
-        "status": _peer_state,
-        "seen": _heard,
+        "status": peer_status.current_sql,
+        "seen": peer_status.last_contact_sql,
     },
     usual="label",
     heads=(
-        *(
-            "Label",
-            "AE title",
-            "Host",
-            "Port",
-            "Addresses",
-            "Status",
-            "Since",
-            "What happened",
-            "Last called us",
-            "Last answered us",
-            "May",
-        ),
-        *("Sees", "Stores to", "Registered", "Associations in 24 h", "Failed in 24 h"),
+        *("Label", "AE title", "Host", "Port", "Addresses", "Status", "Status since", "Message"),
+        *("Last called us", "Last answered us", "Allowed services", "Project access", "Default project", "Created"),
+        *("Associations in 24 h", "Failed in 24 h"),
     ),
     cells=lambda row: (
         *(row.peer.label, row.peer.ae_title, row.peer.host, row.peer.port, row.peer.addresses, row.state),
@@ -134,8 +99,8 @@ CALLERS = LongList(
     },
     usual="-last",
     heads=(
-        *("Calling AE title", "Called", "Address", "Reason", "What happened", "First", "Last", "Times", "Decision"),
-        *("Wanted", "Resolved"),
+        *("Calling AE title", "Called", "Address", "Reason", "Message", "First", "Last", "Times", "Decision"),
+        *("Requested services", "Resolved"),
     ),
     cells=lambda row: (
         *(row.calling, row.called, row.address, row.reason, row.message, row.first, row.last, row.count),
@@ -144,15 +109,15 @@ CALLERS = LongList(
 )
 
 
-def undecided_callers(most: int) -> tuple[list[Caller], int]:
-    """The refused callers that nobody has looked at, the latest first, and how many there are that are ignored."""
+def undecided_callers(limit: int) -> tuple[list[Caller], int]:
+    """The refused callers without a decision, the latest first, and the number of those that are ignored."""
     waiting = (Caller.decision == "") & Caller.resolved.is_null()
-    rows = Caller.select().where(waiting).order_by(Caller.last.desc(), Caller.id.desc()).limit(most)
+    rows = Caller.select().where(waiting).order_by(Caller.last.desc(), Caller.id.desc()).limit(limit)
     return list(rows), int(Caller.select().where(Caller.decision == refused_callers.IGNORED).count())
 
 
 def _peers(search: str) -> Any:
-    """Peers by a part of their label, or the one of a number (`peer 7`)."""
+    """Peers by a part of their label, or one by its number (`peer 7`)."""
     kind, number = origins.parse_reference(search) or ("", "")
     found = Peer.id == int(number) if kind == "peer" else contains(Peer.label, search)
     return Peer.select(Peer.id).where(found)
@@ -174,13 +139,18 @@ ASSOCIATIONS = LongList(
     },
     usual="-began",
     heads=(
-        *("Association", "Peer", "Calling", "Called", "Address", "Direction", "Outcome", "What happened"),
-        *("Operations", "Bytes", "Began", "Ended"),
+        *("Association", "Peer", "Calling", "Called", "Address", "Direction", "Outcome", "Message"),
+        *("Operations", "Bytes", "Started", "Ended"),
     ),
     cells=lambda row: (
         *(row["id"], row["peer"], row["calling"], row["called"], row["address"]),
         _direction(row["role"]),
-        *(row["outcome"], row["message"], _operations(row["counts"]), row["bytes"], row["started"], row["ended"]),
+        *(row["outcome"], row["message"]),
+        [
+            f"{name} {counted.get('done') or 0}" + (f" ({counted['failed']} failed)" if counted.get("failed") else "")
+            for name, counted in row["counts"].items()
+        ],
+        *(row["bytes"], row["started"], row["ended"]),
     ),
 )
 ASSOCIATION_DAYS = LongList(
@@ -197,7 +167,7 @@ ASSOCIATION_DAYS = LongList(
         "data": lambda: AssociationDay.bytes,
     },
     usual="-day",
-    heads=("Day", "Peer", "Direction", "Outcome", "Associations", "Operations that failed", "Objects", "Bytes"),
+    heads=("Day", "Peer", "Direction", "Outcome", "Associations", "Failed operations", "Objects", "Bytes"),
     cells=lambda row: (
         *(row.day, row.peer.label if row.peer else "", _direction(row.role), row.outcome, row.number),
         *(row.failures, row.stored, row.bytes),
@@ -207,11 +177,3 @@ ASSOCIATION_DAYS = LongList(
 
 def _direction(role: str) -> str:
     return "it called us" if role == "acceptor" else "we called it"
-
-
-def _operations(counts: dict[str, dict[str, int]]) -> list[str]:
-    """store 12, find 3 (1 failed)."""
-    return [
-        f"{name} {counted.get('done') or 0}" + (f" ({counted['failed']} failed)" if counted.get("failed") else "")
-        for name, counted in counts.items()
-    ]

@@ -1,4 +1,4 @@
-"""The fields of a peer as they come from a form or a command, made clean or refused in one sentence."""
+"""Checks the fields of a peer as a form or a command gives them."""
 
 import ipaddress
 import re
@@ -15,17 +15,17 @@ from portal.tree import labels, projects
 
 SERVICES = ("echo", "store", "find", "move", "get", "commit")
 ANY = "any"
-"""In place of a peer's label: every peer may be named as move destination."""
+"""In place of a peer's label: every peer may be named as C-MOVE destination."""
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9.])?")
-_MOST_ADDRESSES = 64
+_MAX_ADDRESSES = 64
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, kw_only=True)
 class PeerFields:
-    """What a peer is, checked. `grants` are (project, role) in the order of precedence."""
+    """The checked fields of a peer. `grants` are (project, role) in the order of precedence."""
 
     label: str
     ae_title: str
@@ -50,8 +50,8 @@ class PeerFields:
 def clean(values: dict[str, Any], *, peer_id: int | None) -> PeerFields:
     """Check all fields of one peer (`peer_id`: the one that is edited). Raises BadValue or Taken, with its field."""
     if values["tls"]:
-        raise BadValue("TLS is not available yet. Register the peer without it.", field="tls")
-    host, port = _where(values["host"], values["port"])
+        raise BadValue("TLS is not available yet. Add the peer without it.", field="tls")
+    host, port = _host_and_port(values["host"], values["port"])
     if values["all_projects"] and values["projects"]:
         raise BadValue("Give a peer either some projects or all of them, not both.", field="projects")
     return PeerFields(
@@ -74,7 +74,7 @@ def networks(addresses: Sequence[str]) -> list[Network]:
 
 
 def allows_address(addresses: Sequence[str], address: str) -> bool:
-    """Whether a list of ranges holds an address; an empty list holds every one."""
+    """Whether a list of ranges contains an address; an empty list contains every one."""
     if not addresses:
         return True
     caller = ipaddress.ip_address(address)
@@ -82,7 +82,7 @@ def allows_address(addresses: Sequence[str], address: str) -> bool:
 
 
 def overlap(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether some address is in both lists; an empty list holds every one."""
+    """Whether an address is in both lists; an empty list contains every one."""
     if not one or not other:
         return True
     return any(a.version == b.version and a.overlaps(b) for a in networks(one) for b in networks(other))
@@ -97,11 +97,15 @@ def _label(text: str, peer_id: int | None) -> str:
     return label
 
 
-def _where(host: Any, port: Any) -> tuple[str, int | None]:
-    """Where we call it: both or neither."""
+def _host_and_port(host: Any, port: Any) -> tuple[str, int | None]:
+    """Where we call the peer: both or neither."""
     name = str(host or "").strip()
-    if name and not _is_host(name):
-        raise BadValue(f"{name[:64]!r} is no host name and no IP address.", field="host")
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        only_numbers = set(name) <= set("0123456789.")
+        if name and (not _HOST.fullmatch(name) or only_numbers or ".." in name):
+            raise BadValue(f"{name[:64]!r} is not a host name or an IP address.", field="host") from None
     number = site_settings.clean_port(port, field="port") if port not in (None, "") else None
     if name and number is None:
         raise BadValue("A host needs a port too, such as 104 or 11112.", field="port")
@@ -110,52 +114,44 @@ def _where(host: Any, port: Any) -> tuple[str, int | None]:
     return name, number
 
 
-def _is_host(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        only_numbers = set(name) <= set("0123456789.")
-        return bool(_HOST.fullmatch(name)) and not only_numbers and ".." not in name
-    return True
-
-
 def _addresses(texts: Iterable[str]) -> tuple[str, ...]:
-    found = dict.fromkeys(_address(text.strip()) for text in texts)
-    if len(found) > _MOST_ADDRESSES:
-        raise BadValue(f"A peer has at most {_MOST_ADDRESSES} address ranges; use wider ones.", field="addresses")
-    return tuple(found)
-
-
-def _address(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text))
-    except ValueError:
-        pass
-    try:
-        meant = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        message = f"{text[:64]!r} is no address range. Write it like 10.0.0.7 or 10.0.0.0/24."
-        raise BadValue(message, field="addresses") from None
-    raise BadValue(f"{text} has bits beyond its mask. Write {meant} for the whole range.", field="addresses")
+    ranges: dict[str, None] = {}
+    for text in map(str.strip, texts):
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            message = f"{text[:64]!r} is not an address range. Write it like 10.0.0.7 or 10.0.0.0/24."
+            raise BadValue(message, field="addresses") from None
+        try:
+            ipaddress.ip_network(text)
+        except ValueError:
+            message = f"{text} has bits beyond its mask. Write {network} for the whole range."
+            raise BadValue(message, field="addresses") from None
+        ranges[str(network)] = None
+    if len(ranges) > _MAX_ADDRESSES:
+        raise BadValue(f"A peer has at most {_MAX_ADDRESSES} address ranges; use wider ones.", field="addresses")
+    return tuple(ranges)
 
 
 def _services(names: Iterable[str]) -> tuple[str, ...]:
     asked = set(names)
     if unknown := sorted(asked - set(SERVICES)):
-        raise BadValue(f"{unknown[0][:32]!r} is no service. Services are {', '.join(SERVICES)}.", field="services")
+        raise BadValue(f"{unknown[0][:32]!r} is not a service. Services are {', '.join(SERVICES)}.", field="services")
     return tuple(service for service in SERVICES if service in asked)
 
 
 def _grants(paths_and_roles: Iterable[tuple[str, str]]) -> tuple[tuple[Project, str], ...]:
-    found: dict[int, tuple[Project, str]] = {}
+    grants: dict[int, tuple[Project, str]] = {}
     for path, role in paths_and_roles:
         if role not in ("ro", "rw"):
-            raise BadValue(f"{role[:16]!r} is no role. A role is ro (read) or rw (read and store).", field="projects")
+            raise BadValue(
+                f"{role[:16]!r} is not a role. A role is ro (read) or rw (read and store).", field="projects"
+            )
         project = _project(path, "projects")
-        if project.id in found:
-            raise BadValue(f"{path[:100]} is named twice.", field="projects")
-        found[project.id] = (project, role)
-    return tuple(found.values())
+        if project.id in grants:
+            raise BadValue(f"{path[:100]} is listed twice.", field="projects")
+        grants[project.id] = (project, role)
+    return tuple(grants.values())
 
 
 def _project(path: str, field: str) -> Project:
@@ -164,7 +160,7 @@ def _project(path: str, field: str) -> Project:
     except PortalError as error:
         raise BadValue(error.message, field=field) from error
     if project.group.code == UNKNOWN_GROUP:
-        raise BadValue(f"The group {UNKNOWN_GROUP} is for admins only; no peer is given it.", field=field)
+        raise BadValue(f"The group {UNKNOWN_GROUP} is for admins only; no peer gets access to it.", field=field)
     return project
 
 
@@ -172,11 +168,10 @@ def _moves_to(names: Iterable[str]) -> tuple[int | str, ...]:
     wanted = list(dict.fromkeys(names))
     if ANY in wanted:
         return (ANY,)
-    return tuple(_peer_id(name) for name in wanted)
-
-
-def _peer_id(label: str) -> int:
-    row = Peer.get_or_none(Peer.label == label)
-    if row is None:
-        raise BadValue(f"There is no peer {label[:64]!r} to move to. Register it first.", field="moves_to")
-    return int(row.id)
+    peer_ids = []
+    for label in wanted:
+        row = Peer.get_or_none(Peer.label == label)
+        if row is None:
+            raise BadValue(f"There is no peer {label[:64]!r} to move to. Add it first.", field="moves_to")
+        peer_ids.append(int(row.id))
+    return tuple(peer_ids)

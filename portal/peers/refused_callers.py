@@ -1,4 +1,4 @@
-"""Refused callers: who knocked and was turned away, and why; one row for each title, address and reason."""
+"""Refused callers: who was rejected and why, one row for each AE title, address and reason."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -12,9 +12,9 @@ from portal.peers import peers
 Reason = Literal["unknown", "called", "address", "grant", "service", "destination", "disabled", "limit"]
 
 MAX_REFUSED_CALLERS = 1000
-"""Rows that are kept: whoever tries one title after the other fills no disk."""
+"""Rows that are kept, so that a caller that tries one title after the other does not fill the disk."""
 ASSOCIATION_REASONS: tuple[Reason, ...] = ("unknown", "called", "address", "grant", "disabled", "limit")
-"""Reasons for which a whole association is rejected: one that is accepted resolves them."""
+"""Reasons for rejecting a whole association; an accepted one resolves them."""
 IGNORED = "ignored"
 REGISTERED = "registered"
 
@@ -22,9 +22,9 @@ REGISTERED = "registered"
 def record(
     *, calling: str, called: str, address: str, reason: Reason, message: str, wanted: Iterable[str] = ()
 ) -> None:
-    """Keep that a caller was refused, and which services it wanted. The same one again only counts up.
+    """Record that a caller was refused, and which services it requested; a known one is only counted.
 
-    An ignored one stays ignored.
+    An ignored caller stays ignored.
     """
     with skip_if_disk_full(f"a refused caller at {address}"), writing():
         hourly_counts.add("refused")
@@ -36,9 +36,12 @@ def record(
         )
         row = Caller.get_or_none(same)
         if row is None:
-            asked = sorted(set(wanted))
-            Caller.create(calling=calling, called=called, address=address, reason=reason, message=message, wanted=asked)
-            _drop_oldest()
+            requested = sorted(set(wanted))
+            Caller.create(
+                calling=calling, called=called, address=address, reason=reason, message=message, wanted=requested
+            )
+            kept = Caller.select(Caller.id).order_by(Caller.last.desc(), Caller.id.desc()).limit(MAX_REFUSED_CALLERS)
+            Caller.delete().where(Caller.id.not_in(kept)).execute()
             return
         decision = IGNORED if row.decision == IGNORED else ""
         Caller.update(
@@ -52,20 +55,20 @@ def record(
 
 
 def resolve(*, calling: str, address: str) -> None:
-    """Note that a caller was let in: what it was refused for as a whole is resolved."""
-    settled = (
+    """Resolve the refusals of a caller whose association is accepted now."""
+    resolved = (
         (Caller.calling == calling)
         & (Caller.address == address)
         & Caller.reason.in_(ASSOCIATION_REASONS)
         & Caller.resolved.is_null()
     )
-    if Caller.select().where(settled).exists():
-        with skip_if_disk_full(f"that {address} was let in"), writing():
-            Caller.update(resolved=now()).where(settled).execute()
+    if Caller.select().where(resolved).exists():
+        with skip_if_disk_full(f"that {address} was accepted"), writing():
+            Caller.update(resolved=now()).where(resolved).execute()
 
 
 def list_all(*, decided: bool = True) -> Sequence[Caller]:
-    """Refused callers, the latest first; without `decided`, only those that nobody has looked at."""
+    """Refused callers, the latest first; without `decided`, only those without a decision."""
     rows = Caller.select().order_by(Caller.last.desc(), Caller.id.desc())
     return list(rows if decided else rows.where(Caller.decision == ""))
 
@@ -79,7 +82,7 @@ def get(caller_id: int) -> Caller:
 
 
 def ignore(caller_id: int, *, actor: Actor) -> Caller:
-    """Say that a caller is no concern; it is counted on, and shown as ignored. Raises Missing."""
+    """Mark a caller as ignored; further attempts are still counted. Raises Missing."""
     rights.require_admin(actor)
     with writing():
         row = get(caller_id)
@@ -98,7 +101,7 @@ def ignore(caller_id: int, *, actor: Actor) -> Caller:
 
 
 def suggested_fields(caller_id: int) -> dict[str, Any]:
-    """The fields of `peers.register` that would give a refused caller what it wanted. Raises Missing."""
+    """The fields of `peers.register` that give a refused caller what it requested. Raises Missing."""
     row = get(caller_id)
     project = Project.get_or_none(Project.ae_title == row.called) if row.called else None
     path = f"{project.group.code}/{project.label}" if project else ""
@@ -114,9 +117,9 @@ def suggested_fields(caller_id: int) -> dict[str, Any]:
 
 
 def register(caller_id: int, *, actor: Actor, **fields: Any) -> Peer:
-    """Make a peer of a refused caller. `fields`: as `peers.register` takes them.
+    """Add a refused caller as a peer. `fields`: as `peers.register` takes them.
 
-    Raises Missing, BadValue or Taken, as `peers.register` does.
+    Raises Missing, and BadValue or Taken as `peers.register` does.
     """
     rights.require_admin(actor)
     with writing():
@@ -132,8 +135,3 @@ def view(row: Caller) -> dict[str, Any]:
     """The caller as pages and `--json` show it."""
     names = ("id", "calling", "called", "address", "reason", "message", "first", "last", "count", "decision")
     return {name: getattr(row, name) for name in (*names, "wanted", "resolved")}
-
-
-def _drop_oldest() -> None:
-    kept = Caller.select(Caller.id).order_by(Caller.last.desc(), Caller.id.desc()).limit(MAX_REFUSED_CALLERS)
-    Caller.delete().where(Caller.id.not_in(kept)).execute()

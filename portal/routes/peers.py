@@ -9,8 +9,8 @@ from portal import hourly_charts
 from portal.access import audit_entries
 from portal.errors import Missing
 from portal.jobs import jobs
-from portal.peers import peers, refused_callers
-from portal.peers.lists import PEERS, peer_state, undecided_callers
+from portal.peers import peer_status, peers, refused_callers
+from portal.peers.lists import PEERS, undecided_callers
 from portal.tree import container_page
 from portal.users import effective_access
 from portal.web import sign_in
@@ -121,13 +121,13 @@ def show(peer_id: int) -> Response:
         "peers/show.html",
         partial="peers/_test.html",
         peer=peers.view(peer),
-        state=peer_state(peer),
+        state=peer_status.current(peer),
         job=job and jobs.view(job),
         ours=peer.our_ae_title or dimse["dimse.ae_title"],
         dimse=dimse,
         day=hourly_charts.associations(peer.id),
         access=effective_access.for_peer(peer),
-        heard=peers.last_contact(peer),
+        heard=peer_status.last_contact(peer),
         acts=audit_entries.for_target("peer", peer.id),
     )
 

@@ -111,7 +111,7 @@ def test_a_port_that_is_not_dicom() -> None:
 
         thread = threading.Thread(target=hang_up)
         thread.start()
-        assert "closed it without an answer" in refusal(peer_at(other.getsockname()[1]))
+        assert "closed it without a response" in refusal(peer_at(other.getsockname()[1]))
         thread.join()
 
 

@@ -159,7 +159,7 @@ def test_the_sweep_fails_what_a_dead_listener_left(queue: Valkey) -> None:
     assert jobs.get(job.id).state == "running"
     Job.update(**leases.columns(timedelta(seconds=-1))).execute()
     sweep.sweep()
-    assert (jobs.get(job.id).state, jobs.get(job.id).message) == ("failed", "The listener stopped in the middle.")
+    assert (jobs.get(job.id).state, jobs.get(job.id).message) == ("failed", "The listener ended unexpectedly.")
 
 
 def test_a_job_of_the_listener_runs_at_once_and_is_rung_for_by_nobody(queue: Valkey) -> None:

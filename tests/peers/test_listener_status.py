@@ -27,7 +27,7 @@ def test_the_listener_says_where_it_listens_why_it_cannot_and_that_it_is_gone(di
         enable(other.getsockname()[1])
         assert now().kind == "starting"
         until(lambda: now().kind == "failed", "it says that the port is taken")
-        assert "is taken by another program." in now().message
+        assert "is in use by another program." in now().message
 
         enable(free_port(), **{"dimse.host": "192.0.2.1"})
         until(lambda: now().kind == "failed" and "192.0.2.1" in now().message, "it says that the address is none")
@@ -42,7 +42,7 @@ def test_the_listener_says_where_it_listens_why_it_cannot_and_that_it_is_gone(di
 
 def test_why_nobody_can_listen_is_said_with_what_to_do() -> None:
     assert "deploy/README.md" in listener_status.explain_failure("0.0.0.0", 104, PermissionError(13, "no"))
-    assert "[::1]:104" in str(listener_status._place("::1", 104))
+    assert "[::1]:104" in str(listener_status._host_and_port("::1", 104))
 
 
 def test_a_listener_that_cannot_write_down_where_it_listens_goes_on(dimse_site: Settings) -> None:

@@ -8,8 +8,7 @@ import pytest
 from portal.access.actors import Actor
 from portal.jobs import jobs
 from portal.models import File, Job, Peer, now
-from portal.peers import associations, peers, refused_callers
-from portal.peers.lists import peer_state
+from portal.peers import associations, peer_status, peers, refused_callers
 from portal.tree import groups, projects
 from tests.fixtures.archive import a_project, an_object, store
 from tests.fixtures.web import MOST_STATEMENTS, SETTINGS, Visitor, refusal, statements, text_of
@@ -284,7 +283,7 @@ def test_a_peer_that_gave_no_sign_of_life_for_a_day_is_silent(visitor: Visitor, 
         peer = peers.register(label, ae_title=label.upper()[:16], addresses=("10.0.4.17",), actor=admin)
         seen, answered = (None if ago is None else now() - timedelta(hours=ago) for ago in hours[:2])
         Peer.update(last_seen=seen, last_answered=answered).where(Peer.id == peer.id).execute()
-    words = {label: peer_state(peers.get(label)) for label in HEARD}
+    words = {label: peer_status.current(peers.get(label)) for label in HEARD}
     assert words == {label: word for label, (_, _, word) in HEARD.items()}
 
     assert "All 5 Silent 2 Never tested 3" in text_of(visitor.get("/interfaces/peers/").text)
@@ -312,9 +311,9 @@ def test_only_a_call_that_was_taken_is_a_sign_of_life(admin: Actor, site: None) 
     call = {"peer_id": peer.id, "role": "requestor", "calling": "A", "called": "B", "address": "10.0.0.1"}
 
     associations.open(**call, contexts=[])
-    assert peers.last_contact(peers.get("Viewer")) is None
+    assert peer_status.last_contact(peers.get("Viewer")) is None
     associations.open(**call, contexts=[{"accepted": True}])
-    assert peers.last_contact(peers.get("Viewer")) is not None
+    assert peer_status.last_contact(peers.get("Viewer")) is not None
 
 
 def test_a_peer_leads_to_its_own_associations_and_conflicts(visitor: Visitor, dimse: None, admin: Actor) -> None:

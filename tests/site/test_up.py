@@ -177,8 +177,8 @@ def test_it_is_not_ready_while_another_portico_has_its_dimse_port(plain: Up, lis
     assert plain.portal("dimse", "enable", "--host", "127.0.0.1", "--port", str(listener.port)).returncode == 0
     plain.start()
     until(lambda: "Not ready yet" in plain.said)
-    assert f"Port {listener.port} is taken by another program." in plain.said
-    assert "is taken by another program." in plain.portal("status").stderr
+    assert f"Port {listener.port} is in use by another program." in plain.said
+    assert "is in use by another program." in plain.portal("status").stderr
     assert "Portico is ready" not in plain.said
     listener.stop()
     plain.ready()
