@@ -5,6 +5,7 @@ import pytest
 
 from portal.models import Peer, writing
 from portal.peers import peer_status
+from portal.settings import Settings
 
 MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STATES = ("unknown", "ok", "failed")
@@ -13,7 +14,7 @@ EDGES = (-timedelta.resolution, timedelta(), timedelta.resolution)
 
 
 @pytest.fixture
-def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+def stopped_clock(site: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peer_status, "now", lambda: MOMENT)
 
 
