@@ -1,4 +1,4 @@
-"""The identifier of a query or retrieve request: its level, its keys, and what the standard asks of them."""
+"""The identifier of a query or retrieve request: its level, its keys, and the checks that the standard requires."""
 
 import io
 import unicodedata
@@ -9,7 +9,6 @@ from typing import Literal
 
 from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
-from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from portal.dicom import datasets, raw_values
@@ -33,18 +32,18 @@ from portal.query.matching import Criterion
 Root = Literal["patient", "study"]
 
 MAX_IDENTIFIER_SIZE = 1 << 20
-"""Bytes of an identifier: a list of 15,000 UIDs has as many."""
+"""Bytes of an identifier: enough for a list of 15,000 UIDs."""
 MAX_IDENTIFIER_ELEMENTS = 5000
 
 NON_KEY_TAGS = frozenset(
     {SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY, TIMEZONE_OFFSET}
 )
-"""What an identifier may hold that nothing is matched by."""
+"""Elements that an identifier may have, but that are not used for matching."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """One key of a request; `listed` is None for what the index does not have."""
+    """One key of a request; `listed` is None for an attribute that the index does not have."""
 
     tag: int
     vr: str
@@ -58,7 +57,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Identifier:
-    """A request that has been read. Texts are in NFC."""
+    """A parsed request. Texts are in NFC."""
 
     dataset: Dataset
     root: Root
@@ -74,20 +73,19 @@ class Identifier:
     def above(self) -> Iterator[Criterion]:
         """One value of the unique key of each level above (PS3.4 C.4.1.2.2.1, C.4.2.2.1).
 
-        Raises BadIdentifier where one is missing, empty, a list or a pattern.
+        Raises BadIdentifier if one is missing, empty, a list or a pattern.
         """
         for level in levels(self.root):
-            if level < self.level:
-                yield self._single(UNIQUE_KEYS[level])
-
-    def _single(self, attribute: Attribute) -> Criterion:
-        key = self.by_tag.get(attribute.tag)
-        values = key.values if key else ()
-        found = matching.criterion(attribute, values)
-        if found is None or len(values) != 1 or matching.is_wild(values[0]):
-            name = keyword_for_tag(attribute.tag)
-            raise BadIdentifier(f"A request at {self.level.name} level needs exactly one value of {name}.")
-        return found
+            if level >= self.level:
+                continue
+            attribute = UNIQUE_KEYS[level]
+            key = self.by_tag.get(attribute.tag)
+            values = key.values if key else ()
+            found = matching.criterion(attribute, values)
+            if found is None or len(values) != 1 or matching.is_wild(values[0]):
+                name = keyword_for_tag(attribute.tag)
+                raise BadIdentifier(f"A request at {self.level.name} level needs exactly one value of {name}.")
+            yield found
 
 
 def levels(root: Root) -> tuple[Level, ...]:
@@ -98,7 +96,7 @@ def levels(root: Root) -> tuple[Level, ...]:
 def decode(data: bytes, transfer_syntax_uid: str) -> Dataset:
     """The data set of an encoded request. Raises BadIdentifier for one that is larger than any query needs."""
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-        # One byte more than is taken, which shows that there are more.
+        # One byte more than the limit shows that there are more.
         data = inflate(io.BytesIO(data), len(data), limit=MAX_IDENTIFIER_SIZE + 1).getvalue()
         transfer_syntax_uid = ExplicitVRLittleEndian
     if len(data) > MAX_IDENTIFIER_SIZE:
@@ -113,41 +111,34 @@ def decode(data: bytes, transfer_syntax_uid: str) -> Dataset:
     for _ in whole:
         pass
     if whole.stopped:
-        raise BadIdentifier(f"The identifier is no data set of at most {MAX_IDENTIFIER_ELEMENTS:,} elements.")
+        raise BadIdentifier(f"The identifier is not a data set of at most {MAX_IDENTIFIER_ELEMENTS:,} elements.")
     reader = ElementReader(io.BytesIO(data), size=len(data), transfer_syntax_uid=transfer_syntax_uid)
     return datasets.from_elements(reader, top_level_elements(reader), limit=MAX_IDENTIFIER_SIZE)
 
 
 def read(request: Dataset, *, root: Root) -> Identifier:
-    """Read a request. Raises BadIdentifier for an unknown level and for values that cannot be read."""
+    """Parse a request. Raises BadIdentifier for an unknown level and for values that cannot be read."""
+    keys, name = [], ""
     try:
         terms = raw_values.character_set_terms(request)
-        keys = tuple(_keys(request, terms))
-        level = _level(request, root)
+        for tag in sorted(request.keys()):
+            if tag.element == 0 or tag in NON_KEY_TAGS:
+                continue
+            listed = ATTRIBUTES.get(tag)
+            vr = listed.vr if listed else raw_values.vr_of(request, tag)
+            if vr == "SQ":
+                values = tuple("item" for item in request[tag].value or () if len(item))
+            else:
+                texts = raw_values.texts(request, tag, vr, terms)
+                values = tuple(unicodedata.normalize("NFC", text) for text in texts)
+            keys.append(Key(int(tag), vr, values, listed))
+        if QUERY_RETRIEVE_LEVEL in request:
+            name = "".join(raw_values.texts(request, QUERY_RETRIEVE_LEVEL, "CS", ()))
     except raw_values.PARSE_ERRORS as error:
         raise BadIdentifier("The identifier has a value that cannot be read.") from error
-    return Identifier(request, root, level, terms, keys)
 
-
-def _level(request: Dataset, root: Root) -> Level:
-    name = "".join(raw_values.texts(request, QUERY_RETRIEVE_LEVEL, "CS", ())) if QUERY_RETRIEVE_LEVEL in request else ""
     for level in levels(root):
         if level.name == name:
-            return level
+            return Identifier(request, root, level, terms, tuple(keys))
     known = ", ".join(level.name for level in levels(root))
-    raise BadIdentifier(f"{name[:16] or 'Nothing'} is no Query/Retrieve Level of this model, which has {known}.")
-
-
-def _keys(request: Dataset, terms: tuple[str, ...]) -> Iterator[Key]:
-    for tag in sorted(request.keys()):
-        if tag.element == 0 or tag in NON_KEY_TAGS:
-            continue
-        listed = ATTRIBUTES.get(tag)
-        vr = listed.vr if listed else raw_values.vr_of(request, tag)
-        yield Key(int(tag), vr, _values(request, tag, vr, terms), listed)
-
-
-def _values(request: Dataset, tag: BaseTag, vr: str, terms: tuple[str, ...]) -> tuple[str, ...]:
-    if vr == "SQ":
-        return tuple("item" for item in request[tag].value or () if len(item))
-    return tuple(unicodedata.normalize("NFC", text) for text in raw_values.texts(request, tag, vr, terms))
+    raise BadIdentifier(f"{name[:16] or 'Nothing'} is not a Query/Retrieve Level of this model, which has {known}.")

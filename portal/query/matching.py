@@ -1,4 +1,4 @@
-"""Which kind of matching a key asks for (PS3.4 C.2.2.2), by its VR and value."""
+"""The kind of matching that a key requests (PS3.4 C.2.2.2), by its VR and value."""
 
 import re
 from dataclasses import dataclass
@@ -23,34 +23,39 @@ class Criterion:
 
 
 def criterion(attribute: Attribute, values: tuple[str, ...]) -> Criterion | None:
-    """What the values ask of the attribute; None for universal matching, which an empty value is found by too."""
+    """What the values require of the attribute; None for universal matching, which also finds empty values."""
     if not any(values) or values == ("*",) or (attribute.vr == "PN" and not "".join(values).strip("^= ")):
         return None
-    return Criterion(attribute, _condition(attribute, values))
+    if attribute is MODALITIES_IN_STUDY:
+        return Criterion(attribute, AnyOf(tuple(_text(value) for value in values if value)))
+    if attribute.vr == "UI":
+        return Criterion(attribute, OneOf(tuple(value for value in values if value)))
+
+    # Several values of another VR are one value with backslashes in it: multiple value matching is not negotiated.
+    value = "\\".join(values)
+    condition: Condition
+    match attribute.vr:
+        case "DA":
+            condition = _date(value)
+        case "TM":  # PS3.4 C.2.2.2.1 and C.2.2.2.5.2
+            first, dash, last = (_plain_time(part) for part in value.partition("-"))
+            condition = Times(first, last) if dash and (first or last) else Time(_plain_time(value))
+        case "PN":  # by component group, ignoring case; a key of one group matches any group (PS3.4 C.2.2.2.1)
+            groups = person_names.fold(value).split("=")
+            if len(groups) == 1 and "=" not in value:
+                condition = PersonName((groups[0],), anywhere=True)
+            else:
+                condition = PersonName(tuple(group or None for group in groups[: person_names.COMPONENT_GROUPS]))
+        case "IS" | "US":  # at most 32 bits (PS3.5 6.2); nothing equals a value that is no such number
+            is_number = _NUMBER.fullmatch(value) and abs(int(value)) < 1 << 32
+            condition = Number(int(value)) if is_number else OneOf(())
+        case _:
+            condition = _text(value)
+    return Criterion(attribute, condition)
 
 
 def is_wild(value: str) -> bool:
     return _WILD.search(value) is not None
-
-
-def _condition(attribute: Attribute, values: tuple[str, ...]) -> Condition:
-    if attribute is MODALITIES_IN_STUDY:
-        return AnyOf(tuple(_text(value) for value in values if value))
-    if attribute.vr == "UI":
-        return OneOf(tuple(value for value in values if value))
-    # Several values of another VR are one value with backslashes in it: multiple value matching is not negotiated.
-    value = "\\".join(values)
-    match attribute.vr:
-        case "DA":
-            return _date(value)
-        case "TM":
-            return _time(value)
-        case "PN":
-            return _name(value)
-        case "IS" | "US":
-            return _number(value)
-        case _:
-            return _text(value)
 
 
 def _text(value: str) -> OneOf | Like:
@@ -70,26 +75,5 @@ def _plain_date(text: str) -> str:
     return "".join(found.groups()) if (found := _OLD_DATE.fullmatch(text)) else text
 
 
-def _time(value: str) -> Condition:
-    """PS3.4 C.2.2.2.1 and C.2.2.2.5.2."""
-    first, dash, last = (_plain_time(part) for part in value.partition("-"))
-    if dash and (first or last):
-        return Times(first, last)
-    return Time(_plain_time(value))
-
-
 def _plain_time(text: str) -> str:
     return text.strip().replace(":", "").replace(".", "")
-
-
-def _name(value: str) -> Condition:
-    """By component group, without regard to case; a key of one group may be any of them (PS3.4 C.2.2.2.1)."""
-    groups = person_names.fold(value).split("=")
-    if len(groups) == 1 and "=" not in value:
-        return PersonName((groups[0],), anywhere=True)
-    return PersonName(tuple(group or None for group in groups[: person_names.COMPONENT_GROUPS]))
-
-
-def _number(value: str) -> Condition:
-    """IS and US have at most 32 bits (PS3.5 6.2); nothing equals what is no such number."""
-    return Number(int(value)) if _NUMBER.fullmatch(value) and abs(int(value)) < 1 << 32 else OneOf(())

@@ -1,4 +1,4 @@
-"""One answer to a query: its values, and the identifier that carries them in a character set that has their letters."""
+"""One answer to a query: its values, and the identifier that encodes them in a character set that fits."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from portal.dicom.raw_values import TEXT_VRS, UNSPLIT_VRS
 
 @dataclass(frozen=True)
 class Value:
-    """What comes back for one key: text with backslashes between several values, or items, or numbers and bytes."""
+    """The value of one key: text with backslashes between several values, or items, or numbers and bytes."""
 
     vr: str
     text: str = ""
@@ -31,7 +31,7 @@ Answer = Mapping[int, Value]
 
 
 def to_dataset(answer: Answer, *, request: Sequence[str], stored: Sequence[str]) -> Dataset:
-    """The data set of an answer, ready to be encoded. Text outside ASCII stands in it as the bytes it is sent as.
+    """The data set of an answer, ready to be encoded. Its text outside ASCII is already encoded, as bytes.
 
     `request` and `stored` are the character sets of the request and of the object (`character_sets.choose`).
     """
@@ -44,7 +44,7 @@ def to_dataset(answer: Answer, *, request: Sequence[str], stored: Sequence[str])
 
 
 def can_encode(answer: Answer, terms: Sequence[str]) -> bool:
-    """Whether the answer can be written in these sets without a look at the object's own."""
+    """Whether the answer can be encoded in these character sets, without reading the object's own."""
     texts = [(text, person_name) for text, person_name in _texts(answer) if not text.isascii()]
     return all(character_sets.encode(text, terms, person_name=person_name) is not None for text, person_name in texts)
 
@@ -60,7 +60,7 @@ def _texts(answer: Answer) -> Iterator[tuple[str, bool]]:
 def _dataset(answer: Answer, terms: Sequence[str]) -> Dataset:
     dataset = Dataset()
     for tag, value in sorted(answer.items()):
-        # pydicom's own conversion and validation would refuse what vendors write, and cost most of the time.
+        # pydicom's conversion and validation would refuse values that vendors write, and take most of the time.
         dataset[Tag(tag)] = DataElement(tag, value.vr, _encoded(value, terms), already_converted=True)
     return dataset
 
@@ -72,15 +72,13 @@ def _encoded(value: Value, terms: Sequence[str]) -> Any:
         return value.other
     if value.vr not in TEXT_VRS:
         return value.text
-    parts = [value.text] if value.vr in UNSPLIT_VRS else value.text.split("\\")
-    encoded = [_encoded_text(part, value.vr, terms) for part in parts]
+    encoded: list[str | bytes | PersonName] = []
+    for text in [value.text] if value.vr in UNSPLIT_VRS else value.text.split("\\"):
+        raw = character_sets.encode(text, terms, person_name=value.vr == "PN")
+        if raw is None:
+            raise LookupError("the character sets were chosen for another answer")
+        if value.vr == "PN":
+            encoded.append(PersonName(raw, convert_encodings(list(terms)), validation_mode=IGNORE))
+        else:
+            encoded.append(text if text.isascii() else raw)
     return encoded[0] if len(encoded) == 1 else encoded
-
-
-def _encoded_text(text: str, vr: str, terms: Sequence[str]) -> str | bytes | PersonName:
-    raw = character_sets.encode(text, terms, person_name=vr == "PN")
-    if raw is None:
-        raise LookupError("the answer's character set was chosen for other texts")
-    if vr == "PN":
-        return PersonName(raw, convert_encodings(list(terms)), validation_mode=IGNORE)
-    return text if text.isascii() else raw

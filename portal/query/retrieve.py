@@ -1,4 +1,4 @@
-"""The one door for retrieval (PS3.4 C.4.2, C.4.3): which instances a C-MOVE or C-GET means, and where they lie."""
+"""Retrieval (PS3.4 C.4.2, C.4.3): which instances a C-MOVE or C-GET means, and where their bytes are stored."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,11 @@ from portal.models import retrieve_queries
 from portal.models.retrieve_queries import StoredInstance
 from portal.models.visibility import ROWS_PER_PAGE, Selection
 from portal.query import identifiers, matching
-from portal.query.identifiers import Identifier, Root
-from portal.query.matching import Criterion
+from portal.query.identifiers import Root
 from portal.query.transcoding import transcode
 
 VALUE_SEPARATOR = chr(92)
-"""The backslash that stands between values, and so between the modalities of a study."""
+"""The backslash between the values of an element, and so between the modalities of a study."""
 MAX_DESCRIPTION_LENGTH = 100
 
 __all__ = ["Outgoing", "Plan", "for_files", "plan", "transcode"]
@@ -29,7 +28,7 @@ __all__ = ["Outgoing", "Plan", "for_files", "plan", "transcode"]
 
 @dataclass(frozen=True)
 class Outgoing:
-    """One instance that is to be sent: its data set, without file meta, is `length` bytes of a segment."""
+    """One instance to send: its data set, without file meta, is `length` bytes of a segment."""
 
     file_id: int
     sop_class_uid: str
@@ -43,15 +42,15 @@ class Outgoing:
 
     @property
     def is_here(self) -> bool:
-        """Whether it can be read without waiting for anybody."""
+        """Whether it can be read from this machine's disk, without waiting for the bucket."""
         return runtime.archive().is_here(self.segment)
 
     def open(self) -> Slice:
-        """The data set. Raises Damaged where it is gone; while the bucket is away, reading raises Unreachable."""
+        """The data set. Raises Damaged if it is missing; reading raises Unreachable if the bucket is not reachable."""
         return runtime.archive().open(self.segment, self.offset, self.length)
 
     def check(self) -> None:
-        """Raise Damaged unless the stored bytes are those that were acknowledged: a changed byte is never sent."""
+        """Raise Damaged unless the stored bytes are those that were acknowledged, so that no changed byte is sent."""
         try:
             with self.open() as stored:
                 intact = stored.digest() == self.digest
@@ -63,24 +62,24 @@ class Outgoing:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a retrieve request means at the moment when it was planned; iterating reads it page by page.
+    """The instances that a retrieve request means when it is planned; iterating reads them page by page.
 
-    What arrives later is not part of it. What is taken away in between is left out: a caller that owes `total`
-    sub-operations counts the difference as failed. Needs a connection in the thread that iterates.
+    Instances that arrive later are not included. Those that are deleted in the meantime are left out: a caller that
+    owes `total` sub-operations counts the difference as failed. Needs a connection in the thread that iterates.
     """
 
     selection: Selection
     last: int
-    """Number of the newest instance at that moment."""
+    """Id of the newest instance at that moment."""
 
     @cached_property
     def total(self) -> int:
-        """How many instances: the sub-operations of the request."""
+        """The number of instances, which is that of the request's sub-operations."""
         return sum(count for _, _, count in self._counted)
 
     @property
     def classes(self) -> list[tuple[str, str]]:
-        """Each pair of SOP Class UID and transfer syntax UID in which something is stored."""
+        """Each pair of SOP Class UID and transfer syntax UID among the instances."""
         return [(sop_class, syntax) for sop_class, syntax, _ in self._counted]
 
     @cached_property
@@ -89,10 +88,10 @@ class Plan:
 
     @cached_property
     def words(self) -> str:
-        """The studies that something is sent of, as people call them: CT Thorax, P001 and 2 more studies."""
+        """The studies of the instances in words: CT Thorax, P001 and 2 more studies."""
         number, first = retrieve_queries.studies(self.selection, self.last) if self.total else (0, None)
         if first is None:
-            return "Nothing that is here"
+            return "No matching instances"
         modalities, description, patient_id = first
         parts = (modalities.strip(VALUE_SEPARATOR).replace(VALUE_SEPARATOR, "/"), description[:MAX_DESCRIPTION_LENGTH])
         name = " ".join(parts).strip() or "A study"
@@ -100,38 +99,26 @@ class Plan:
         return f"{name}, {patient_id or 'no Patient ID'}{more}"
 
     def __iter__(self) -> Iterator[Outgoing]:
-        """Series by series, each in the order of its instance numbers; no cursor is open between two of them."""
-        after, more = None, self.total > 0
-        while more and (page := retrieve_queries.series(self.selection, self.last, after)):
+        """Series by series, each in the order of its instance numbers; no cursor is open between two instances."""
+        after_series, more_series = None, self.total > 0
+        while more_series and (page := retrieve_queries.series(self.selection, self.last, after_series)):
             for series in page:
-                yield from self._series(series.id)
-            after, more = page[-1].key, len(page) == ROWS_PER_PAGE
-
-    def _series(self, series_id: int) -> Iterator[Outgoing]:
-        after, more = None, True
-        while more and (page := retrieve_queries.instances(self.selection, series_id, self.last, after)):
-            yield from (_outgoing(stored) for _, stored in page)
-            after, more = page[-1][0], len(page) == ROWS_PER_PAGE
+                after, more = None, True
+                while more and (rows := retrieve_queries.instances(self.selection, series.id, self.last, after)):
+                    yield from (_outgoing(stored) for _, stored in rows)
+                    after, more = rows[-1][0], len(rows) == ROWS_PER_PAGE
+            after_series, more_series = page[-1].key, len(page) == ROWS_PER_PAGE
 
 
 def plan(request: Dataset, scope: Scope, *, root: Root) -> Plan:
     """What the request means within the scope, by the unique keys alone; other keys are ignored (PS3.4 C.4.2.2.1).
 
-    Raises BadIdentifier for an unknown level, and where a unique key is missing, empty or a pattern (A900).
+    Raises BadIdentifier for an unknown level, and if a unique key is missing, empty or a pattern (A900).
     """
     identifier = identifiers.read(request, root=root)
-    wanted = [*identifier.above(), _wanted(identifier), *_issuer(identifier)]
-    conditions = tuple((each.attribute.table, each.attribute.column, each.condition) for each in wanted)
-    return Plan(Selection(scope.projects, conditions), retrieve_queries.last_instance())
+    criteria = list(identifier.above())
 
-
-def for_files(file_ids: Sequence[int]) -> dict[int, Outgoing]:
-    """Where the instances lie that are some files of their own, by these."""
-    return {stored.file_id: _outgoing(stored) for stored in retrieve_queries.instances_of_files(file_ids)}
-
-
-def _wanted(identifier: Identifier) -> Criterion:
-    """The unique key of the level itself: a UID or a list of them; at PATIENT level one ID."""
+    # The unique key of the level itself: a UID or a list of them; at PATIENT level one ID.
     attribute = UNIQUE_KEYS[identifier.level]
     key = identifier.by_tag.get(attribute.tag)
     values = key.values if key else ()
@@ -140,14 +127,21 @@ def _wanted(identifier: Identifier) -> Criterion:
     if found is None or several or any(matching.is_wild(value) for value in values):
         name = keyword_for_tag(attribute.tag)
         raise BadIdentifier(f"A retrieval at {identifier.level.name} level needs {name}, without wild cards.")
-    return found
+    criteria.append(found)
 
-
-def _issuer(identifier: Identifier) -> list[Criterion]:
-    """Whose number the Patient ID is, where the request says so."""
+    # The issuer of the Patient ID, if the request names it.
     key = identifier.by_tag.get(ISSUER_OF_PATIENT_ID.tag)
-    found = matching.criterion(ISSUER_OF_PATIENT_ID, key.values) if key and identifier.root == "patient" else None
-    return [found] if found else []
+    issuer = matching.criterion(ISSUER_OF_PATIENT_ID, key.values) if key and identifier.root == "patient" else None
+    if issuer:
+        criteria.append(issuer)
+
+    conditions = tuple((each.attribute.table, each.attribute.column, each.condition) for each in criteria)
+    return Plan(Selection(scope.projects, conditions), retrieve_queries.last_instance())
+
+
+def for_files(file_ids: Sequence[int]) -> dict[int, Outgoing]:
+    """The instances among these files, by file id; members of ZIP files are not included."""
+    return {stored.file_id: _outgoing(stored) for stored in retrieve_queries.instances_of_files(file_ids)}
 
 
 def _outgoing(stored: StoredInstance) -> Outgoing:

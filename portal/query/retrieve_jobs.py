@@ -1,4 +1,4 @@
-"""The ledger of incoming C-MOVEs and C-GETs: one job row each, and a row for each sub-operation that went wrong."""
+"""The jobs of incoming C-MOVEs and C-GETs: one row each, and an item for each sub-operation that failed or warned."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from portal.models import Association, Job, JobItem, skip_if_disk_full, writing
 
 @dataclass(frozen=True, kw_only=True)
 class SubOperationFailure:
-    """A sub-operation that failed, or that the other side took with a warning; `sentence` says why."""
+    """A sub-operation that failed, or that the recipient accepted with a warning; `message` says why."""
 
     sop_instance_uid: str
     file_id: int | None
@@ -28,38 +28,38 @@ def start(
     total: int,
     association_id: int | None,
 ) -> Job | None:
-    """The running job of one C-MOVE or C-GET. `params` says what was asked for and where it goes.
+    """Create the running job of one C-MOVE or C-GET. `params`: the requested UIDs and the destination.
 
-    None where the disk is full: what is asked for is read, and goes out without a row.
+    Returns None on a full disk, where the retrieval runs without a row.
     """
-    begun = None
+    running = None
     with skip_if_disk_full(f"a {kind} by {actor.name}"):
         with writing():
             association = Association.get_or_none(Association.id == association_id)
             job = jobs.create(kind, actor=actor, params=params, what=what, total=total, association=association)
-        begun = job
-    return begun  # noqa: RET504 (the block above may have been left)
+        running = job
+    return running  # noqa: RET504 (the block above may have been left)
 
 
 def record_progress(
-    job: Job | None, blemishes: Iterable[SubOperationFailure], *, done: int, failed: int, size: int
+    job: Job | None, failures: Iterable[SubOperationFailure], *, done: int, failed: int, size: int
 ) -> None:
-    """Write how far it is, and what went wrong since; `done` counts what arrived, with a warning or without."""
+    """Write the progress and the new failures; `done` counts what was accepted, with a warning or without."""
     if job is None:
         return
-    with skip_if_disk_full(f"how far job {job.id} is"), writing():
-        for one in blemishes:
-            outcome = {"state": "sent" if one.warned else "failed", "message": one.message}
-            mine = (JobItem.job == job) & (JobItem.key == one.sop_instance_uid)
+    with skip_if_disk_full(f"the progress of job {job.id}"), writing():
+        for failure in failures:
+            outcome = {"state": "sent" if failure.warned else "failed", "message": failure.message}
+            mine = (JobItem.job == job) & (JobItem.key == failure.sop_instance_uid)
             if not JobItem.update(**outcome).where(mine).execute():
-                JobItem.create(job=job, file=one.file_id, key=one.sop_instance_uid, **outcome)
+                JobItem.create(job=job, file=failure.file_id, key=failure.sop_instance_uid, **outcome)
         jobs.report_progress(job, done=done, failed=failed, size=size)
 
 
 def finish(
     job: Job | None, *, state: Literal["done", "errors", "failed", "cancelled"], message: str, status: int
 ) -> None:
-    """End the job; `status` is that of the final answer (PS3.4 C.4.2.1.5), kept as four hex digits."""
+    """End the job; `status` is that of the final response (PS3.4 C.4.2.1.5), stored as four hex digits."""
     if job is not None:
         with skip_if_disk_full(f"the end of job {job.id}"):
             jobs.finish(job, state, message, status=f"{status:04X}")

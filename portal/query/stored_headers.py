@@ -1,4 +1,4 @@
-"""What the index does not have: sequences, private elements and all else, from the stored header of an object."""
+"""Values that the index does not have, such as sequences and private elements, from an object's stored header."""
 
 import io
 import logging
@@ -22,16 +22,16 @@ from portal.query.responses import Answer, Value
 log = logging.getLogger(__name__)
 
 MAX_VALUE_SIZE = 64 << 10
-"""Bytes of a value that is still returned; a larger one comes back empty."""
+"""Bytes of a value; a larger one is returned empty."""
 
 
 def parse(header_bytes: bytes) -> Dataset:
-    """A header as the index keeps it (Explicit VR Little Endian); empty where it cannot be read."""
+    """A header as the index stores it (Explicit VR Little Endian); empty if it cannot be read."""
     return _read(io.BytesIO(header_bytes), len(header_bytes), ExplicitVRLittleEndian)
 
 
 def read_instance(stored: StoredInstance) -> Dataset:
-    """The elements of one instance before its pixels; empty where they cannot be read."""
+    """The elements of one instance before its pixels; empty if they cannot be read."""
     try:
         with runtime.archive().open(stored.segment, stored.offset, stored.size) as file:
             return _read(cast(BinaryIO, file), stored.size, stored.transfer_syntax)
@@ -46,7 +46,7 @@ def _read(source: BinaryIO, size: int, transfer_syntax_uid: str) -> Dataset:
 
 
 def values_for(header: Dataset, request: Dataset, tags: Sequence[int]) -> dict[int, Value]:
-    """The header's values of these keys of the request; empty ones where it has none."""
+    """The header's values for these keys of the request; empty for those that it does not have."""
     return dict(_values(header, request, tags, raw_values.character_set_terms(header)))
 
 
@@ -55,16 +55,12 @@ def _values(
 ) -> Iterator[tuple[int, Value]]:
     for tag in tags:
         if raw_values.is_private_creator(tag):
-            yield (
-                tag,
-                Value(
-                    "LO", text="".join(raw_values.texts(request, tag, "LO", raw_values.character_set_terms(request)))
-                ),
-            )
+            texts = raw_values.texts(request, tag, "LO", raw_values.character_set_terms(request))
+            yield tag, Value("LO", text="".join(texts))
             continue
-        there = _place(header, request, tag)
+        header_tag = _header_tag(header, request, tag)
         vr = raw_values.vr_of(request, tag)
-        yield tag, _value(header, there, request, tag, terms) if there in header else Value(vr)
+        yield tag, _value(header, header_tag, request, tag, terms) if header_tag in header else Value(vr)
         creator = _creator(tag)
         if creator and creator not in request and creator in header:
             yield creator, Value("LO", text="\\".join(raw_values.texts(header, creator, "LO", terms)))
@@ -76,55 +72,46 @@ def _creator(tag: int) -> int:
     return group << 16 | element >> 8 if group % 2 and element >= 0x1000 else 0
 
 
-def _place(header: Dataset, request: Dataset, tag: int) -> int:
-    """Where the header has this key: a private element may lie in another block than in the request."""
+def _header_tag(header: Dataset, request: Dataset, tag: int) -> int:
+    """The key's tag in the header, where a private element may be in another block than in the request; 0 if none."""
     creator = _creator(tag)
     if not creator or creator not in request:
         return tag
     wanted = raw_values.texts(request, creator, "LO", raw_values.character_set_terms(request))
     for block in range(0x10, 0x100):
-        here = creator & 0xFFFF0000 | block
-        if here in header and raw_values.texts(header, here, "LO", ()) == wanted:
+        header_creator = creator & 0xFFFF0000 | block
+        if header_creator in header and raw_values.texts(header, header_creator, "LO", ()) == wanted:
             return tag & 0xFFFF00FF | block << 8
     return 0
 
 
-def _value(header: Dataset, there: int, request: Dataset, tag: int, terms: Sequence[str]) -> Value:
-    vr = raw_values.vr_of(header, there)
+def _value(header: Dataset, header_tag: int, request: Dataset, tag: int, terms: Sequence[str]) -> Value:
+    """Text with its backslashes, items, or a number or bytes as pydicom takes them, in little endian order."""
+    vr = raw_values.vr_of(header, header_tag)
     try:
         if vr == "SQ":
-            return Value("SQ", items=tuple(_items(header, there, request, tag, terms)))
+            # Each item has the keys of the request's item or, if that is empty, all of its own (PS3.4 C.2.2.2.6).
+            requested = request[Tag(tag)].value if raw_values.vr_of(request, tag) == "SQ" else None
+            requested_item = requested[0] if requested else Dataset()
+            items: list[Answer] = []
+            for item in header[Tag(header_tag)].value or ():
+                keys = requested_item if len(requested_item) else item
+                # The whole answer is in one character set, which its top level names.
+                tags = [int(key) for key in sorted(keys.keys()) if key.element != 0 and key != SPECIFIC_CHARACTER_SET]
+                items.append(dict(_values(item, keys, tags, raw_values.character_set_terms(item, terms))))
+            return Value("SQ", items=tuple(items))
+
         if vr in raw_values.STRING_VRS:
-            return Value(vr, text="\\".join(raw_values.texts(header, there, vr, terms)))
-        return Value(vr, other=_other(header, there, vr))
+            return Value(vr, text="\\".join(raw_values.texts(header, header_tag, vr, terms)))
+        element = raw_values.stored_element(header, header_tag)
+        if not isinstance(element, RawDataElement):
+            return Value(vr, other=element.value)
+        if element.value is None:
+            return Value(vr)
+        if vr in raw_values.WORD_SIZES and vr.startswith("O"):
+            return Value(vr, other=raw_values.to_little_endian(element, vr))
+        header[Tag(header_tag)] = element._replace(VR=vr)
+        return Value(vr, other=header[Tag(header_tag)].value)
     except raw_values.PARSE_ERRORS:
-        log.warning("element %08x of a stored header cannot be read", there)
+        log.warning("element %08x of a stored header cannot be read", header_tag)
         return Value(vr)
-
-
-def _items(header: Dataset, there: int, request: Dataset, tag: int, terms: Sequence[str]) -> Iterator[Answer]:
-    """The items, each with the keys of the request's item, or with all that it has (PS3.4 C.2.2.2.6)."""
-    asked = request[Tag(tag)].value if raw_values.vr_of(request, tag) == "SQ" else None
-    item = asked[0] if asked else Dataset()
-    for found in header[Tag(there)].value or ():
-        wanted = item if len(item) else found
-        tags = [int(each) for each in sorted(wanted.keys()) if each.element != 0]
-        yield dict(_values(found, wanted, _without_character_set(tags), raw_values.character_set_terms(found, terms)))
-
-
-def _without_character_set(tags: Sequence[int]) -> list[int]:
-    """The whole answer is in one character set, which stands at its top."""
-    return [tag for tag in tags if tag != SPECIFIC_CHARACTER_SET]
-
-
-def _other(header: Dataset, tag: int, vr: str) -> object:
-    """A value that is no text, as pydicom takes it; bytes in little endian order."""
-    element = raw_values.stored_element(header, tag)
-    if not isinstance(element, RawDataElement):
-        return element.value
-    if element.value is None:
-        return None
-    if vr in raw_values.WORD_SIZES and vr.startswith("O"):
-        return raw_values.to_little_endian(element, vr)
-    header[Tag(tag)] = element._replace(VR=vr)
-    return header[Tag(tag)].value

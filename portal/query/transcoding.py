@@ -1,4 +1,4 @@
-"""Decoding on the way out, for a destination that takes only uncompressed syntaxes (PS3.5 A.1, A.2, 10)."""
+"""Transcoding for a destination that accepts only uncompressed transfer syntaxes (PS3.5 A.1, A.2, 10)."""
 
 import errno
 import logging
@@ -22,13 +22,13 @@ from portal.pixels import render_pool
 log = logging.getLogger(__name__)
 
 MAX_IN_MEMORY = 16 << 20
-"""Bytes up to which a result stays in memory; a larger one lies in a temporary file without a name."""
+"""Bytes of a result that is kept in memory; a larger one is kept in an unnamed temporary file."""
 MAX_INFLATED_SIZE = 4 << 30
 CHUNK_SIZE = 1 << 20
 
 
 class _Source(Protocol):
-    """What is read of an `Outgoing`."""
+    """The part of an `Outgoing` that is needed here."""
 
     @property
     def transfer_syntax_uid(self) -> str: ...
@@ -40,16 +40,15 @@ class _Source(Protocol):
 def transcode(outgoing: _Source, transfer_syntax_uid: str) -> BinaryIO:
     """The data set of an `Outgoing`, without file meta, in Explicit or Implicit VR Little Endian.
 
-    Returns a binary file that stands at its first byte; read it to its end in chunks and close it. The SOP Instance
-    UID stays; pixels that were compressed with loss keep LossyImageCompression 01. A process of its own decodes, frame
-    by frame, so a call may wait for others. Raises PortalError with the reason where it cannot be done, which fails
-    this one object alone.
+    Returns a binary file at its first byte, which the caller reads in chunks and closes. The SOP Instance UID stays the
+    same; pixels that were compressed with loss keep LossyImageCompression 01. A separate process decodes frame by
+    frame, so a call may wait for others. Raises PortalError with the reason if the object cannot be transcoded.
     """
     if transfer_syntax_uid not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
-        raise PortalError(f"Nothing is transcoded to {UID(transfer_syntax_uid).name}.")
+        raise PortalError(f"Objects are not transcoded to {UID(transfer_syntax_uid).name}.")
     source = UID(outgoing.transfer_syntax_uid)
     if source not in AllTransferSyntaxes:
-        raise PortalError(f"The transfer syntax {source} is not known here, so the object is sent in it or not at all.")
+        raise PortalError(f"The transfer syntax {source} is unknown, so the object can only be sent in it.")
     result = _temporary()
     try:
         with outgoing.open() as stored:
@@ -61,7 +60,7 @@ def transcode(outgoing: _Source, transfer_syntax_uid: str) -> BinaryIO:
     except OSError as error:
         result.close()
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        message = f"The decoded object cannot be kept on the disk while it is sent: {error.strerror}."
+        message = f"The decoded object cannot be written to the disk while it is sent: {error.strerror}."
         raise (NoSpace if full else PortalError)(message) from error
     except BaseException:
         result.close()
@@ -79,16 +78,12 @@ def _transcode(stored: BinaryIO, syntax: UID, result: BinaryIO, *, implicit: boo
         render_pool.transcode(stored, result, syntax=syntax, implicit=implicit)
         return
     with _temporary() as inflated:
-        _inflate(stored, inflated)
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        size = 0
+        while not inflater.eof and (packed := inflater.unconsumed_tail or stored.read(CHUNK_SIZE)):
+            part = inflater.decompress(packed, CHUNK_SIZE)
+            size += len(part)
+            if size > MAX_INFLATED_SIZE:
+                raise PortalError("The deflated data set is larger than 4 GB once inflated.")
+            inflated.write(part)
         render_pool.transcode(inflated, result, syntax=ExplicitVRLittleEndian, implicit=implicit)
-
-
-def _inflate(stored: BinaryIO, inflated: BinaryIO) -> None:
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    size = 0
-    while not inflater.eof and (packed := inflater.unconsumed_tail or stored.read(CHUNK_SIZE)):
-        part = inflater.decompress(packed, CHUNK_SIZE)
-        size += len(part)
-        if size > MAX_INFLATED_SIZE:
-            raise PortalError("The deflated data set is larger than 4 GB once inflated.")
-        inflated.write(part)

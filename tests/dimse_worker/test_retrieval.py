@@ -194,7 +194,7 @@ def test_what_a_peer_retrieves_is_named_by_study_and_patient(
         "CT Thorax, P001 to VIEWER",
         "OT, P1 and 1 more study to VIEWER",
         "1 instance of CT Thorax, P001 to SCANNER",
-        "Nothing that is here to SCANNER",
+        "No matching instances to SCANNER",
     ]
 
 

@@ -199,9 +199,9 @@ def test_large_pixels_are_copied_in_parts(tmp_path: Path) -> None:
     ("syntax", "words"),
     [
         ("1.2.840.10008.1.2.4.102", "MPEG-4 AVC/H.264 High Profile .* cannot be decoded"),
-        ("1.2.840.10008.1.2.4.94", "is not known here"),
-        ("1.2.3.4", "is not known here"),
-        ("", "is not known here"),
+        ("1.2.840.10008.1.2.4.94", "is unknown"),
+        ("1.2.3.4", "is unknown"),
+        ("", "is unknown"),
     ],
 )
 def test_what_cannot_be_decoded_fails_with_its_reason(tmp_path: Path, syntax: str, words: str) -> None:
@@ -214,7 +214,7 @@ def test_what_cannot_be_decoded_fails_with_its_reason(tmp_path: Path, syntax: st
 
 @pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEG2000Lossless, RLELossless, DeflatedExplicitVRLittleEndian])
 def test_nothing_is_transcoded_to_a_compressed_syntax(syntax: str) -> None:
-    with pytest.raises(PortalError, match="Nothing is transcoded to"):
+    with pytest.raises(PortalError, match="Objects are not transcoded to"):
         retrieve.transcode(of_file(vendor_file("CT_small.dcm")), syntax)
 
 
@@ -259,7 +259,7 @@ def test_a_disk_without_room_for_the_decoded_object_fails_it_in_words(tmp_path: 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
     try:
-        with pytest.raises(NoSpace, match="cannot be kept on the disk while it is sent"):
+        with pytest.raises(NoSpace, match="cannot be written to the disk while it is sent"):
             retrieve.transcode(source, ExplicitVRLittleEndian)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
