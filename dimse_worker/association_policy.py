@@ -84,7 +84,7 @@ def _decide(request: AssociationRequest) -> AssociationGrant:
     calling, called, address = request.calling, request.called, request.address
     try:
         known = peers.with_ae_title(ae_titles.clean(calling))
-    except BadValue:  # what is no AE title belongs to no peer
+    except BadValue:  # no peer has a title that the standard does not allow
         known = []
     ours: str = options["dimse.ae_title"]
     is_self_echo = calling == called and address == request.local_address

@@ -75,7 +75,7 @@ class Sender:
                 )
             except BaseException as error:  # after a part of an object the association is unusable
                 requestor.counts.failed("store")
-                self._requestors.pop(number).close(f"It ended in the middle of an object. {error}")
+                self._requestors.pop(number).close(f"An object could not be sent completely. {error}")
                 raise
 
         if response.status == status.SUCCESS or status.is_warning(response.status):

@@ -94,7 +94,7 @@ def send_object(
     for fragment in _fragments(assoc, request, context.context_id or 0, file, length):
         while assoc.dul.to_provider_queue.qsize() > MAX_QUEUED_PDUS:
             if not is_open(assoc):
-                raise Unreachable("The association ended in the middle of an object.")
+                raise Unreachable("The association ended before the object was sent completely.")
             while_sending()
             time.sleep(0.001)
         assoc.dul.send_pdu(fragment)

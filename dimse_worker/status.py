@@ -49,7 +49,7 @@ CODE_BY_ERROR: dict[type[BaseException], int] = {
     PortalError: 0xC000,
     BaseException: 0xC000,
 }
-"""Error → status. A700 makes a sender try again, so it stands for temporary causes: a full disk, a busy database."""
+"""Error → status. A700 makes a sender try again, so it is for temporary causes: a full disk, a busy database."""
 
 
 def for_error(error: BaseException) -> Dataset:
@@ -110,8 +110,8 @@ def describe(code: int, comment: str = "") -> str:
     else:
         families = {0xA7: "out of resources", 0xA9: "the data set does not fit its SOP Class"}
         outcome, meaning = "Refused with status", FAILURE_MEANINGS.get(code) or families.get(code >> 8, "")
-    told = f" Its comment: {comment}." if comment else ""
-    return f"{outcome} {code:04X}{f' ({meaning})' if meaning else ''}.{told}"
+    remark = f" Its comment: {comment}." if comment else ""
+    return f"{outcome} {code:04X}{f' ({meaning})' if meaning else ''}.{remark}"
 
 
 def is_transient(code: int) -> bool:

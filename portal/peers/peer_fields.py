@@ -91,7 +91,7 @@ def overlap(one: Sequence[str], other: Sequence[str]) -> bool:
 def _label(text: str, peer_id: int | None) -> str:
     label = labels.clean(text)
     if label == ANY:
-        raise BadValue(f"{ANY} stands for every peer; give this one a name of its own.", field="label")
+        raise BadValue(f"{ANY} means every peer; give this one another label.", field="label")
     if Peer.select().where(Peer.label == label, Peer.id != peer_id).exists():
         raise Taken(f"There is a peer {label} already.", field="label")
     return label

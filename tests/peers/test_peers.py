@@ -225,23 +225,23 @@ def test_how_the_last_call_ended_is_kept_with_its_moment() -> None:
     assert peers.get("CT1").since > first.since
 
 
-def knock(calling: str = "NOBODY", **fields: Any) -> None:
+def refuse(calling: str = "NOBODY", **fields: Any) -> None:
     values: dict[str, Any] = {"called": "PORTICO", "address": "10.0.0.9", "reason": "unknown", "message": "Unknown."}
     refused_callers.record(calling=calling, **{**values, **fields})
 
 
 def test_the_same_refusal_counts_up_and_another_reason_is_another_row() -> None:
-    knock()
-    knock()
-    knock(reason="called", called="OTHER")
+    refuse()
+    refuse()
+    refuse(reason="called", called="OTHER")
     assert [(row.reason, row.count) for row in refused_callers.list_all()] == [("called", 1), ("unknown", 2)]
 
 
 def test_an_ignored_caller_stays_ignored_and_is_counted() -> None:
-    knock()
+    refuse()
     (row,) = refused_callers.list_all()
     assert refused_callers.ignore(row.id, actor=ME).decision == "ignored"
-    knock()
+    refuse()
     assert [(row.decision, row.count) for row in refused_callers.list_all()] == [("ignored", 2)]
     assert refused_callers.list_all(decided=False) == []
     with pytest.raises(Missing):
@@ -249,13 +249,13 @@ def test_an_ignored_caller_stays_ignored_and_is_counted() -> None:
 
 
 def test_a_registered_caller_that_is_refused_again_is_shown_again() -> None:
-    knock()
+    refuse()
     (row,) = refused_callers.list_all()
     peer = refused_callers.register(row.id, actor=ME, **{**refused_callers.suggested_fields(row.id), "label": "MR 1"})
     assert (peer.label, peer.ae_title, peer.addresses, peer.services) == ("MR 1", "NOBODY", ["10.0.0.9/32"], ["echo"])
     assert refused_callers.list_all(decided=False) == []
     peers.remove("MR 1", actor=ME)
-    knock()
+    refuse()
     assert [row.calling for row in refused_callers.list_all(decided=False)] == ["NOBODY"]
 
 
@@ -264,7 +264,7 @@ def test_who_tries_many_titles_fills_no_disk() -> None:
     Caller.insert_many(
         [{"calling": f"T{number}", **same} for number in range(refused_callers.MAX_REFUSED_CALLERS + 5)]
     ).execute()
-    knock()
+    refuse()
     assert Caller.select().count() == refused_callers.MAX_REFUSED_CALLERS
     assert refused_callers.list_all()[0].calling == "NOBODY"
 

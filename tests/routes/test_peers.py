@@ -69,7 +69,7 @@ def test_the_page_of_a_peer_says_once_what_it_may_do_in_each_project(
     [
         ("label", "", "The label needs at least one visible character."),
         ("label", "Taken", "There is a peer Taken already."),
-        ("label", "any", "any stands for every peer"),
+        ("label", "any", "any means every peer"),
         ("ae_title", "VIEWER ROOM THREE", "VIEWER ROOM THREE has 17 characters; an AE title has at most 16."),
         ("ae_title", "", "An AE title needs at least one character"),
         ("ae_title", "A\\B", "no backslash"),
