@@ -108,7 +108,7 @@ def test_a_peer_that_takes_no_class_at_all_is_asked_once_and_every_instance_says
     assert (job.state, job.failed) == ("failed", 4)
     assert job.message.startswith("VIEWER took none of 4 instances. ")
     assert {message.partition(" in none of")[0] for _state, message in states(job)} == {
-        "VIEWER takes Secondary Capture Image Storage"
+        "VIEWER accepts Secondary Capture Image Storage"
     }
     assert Association.select().where(Association.role == "requestor").count() == 1
 

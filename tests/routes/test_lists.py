@@ -207,9 +207,9 @@ def test_a_download_says_moments_in_utc_and_lists_with_commas(visitor: Visitor, 
     heads, row = table_in(visitor.get("/interfaces/peers/?format=csv"))
     by_head = dict(zip(heads, row, strict=True))
 
-    assert by_head["May"] == "echo, find"
+    assert by_head["Allowed services"] == "echo, find"
     assert by_head["Addresses"] == "10.0.0.1/32"
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", by_head["Registered"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", by_head["Created"])
     assert by_head["Last called us"] == ""
 
 

@@ -205,7 +205,7 @@ def test_an_echo_without_a_host_says_what_is_missing(visitor: Visitor, dimse: No
     answer = visitor.post(f"/interfaces/peers/{peer.id}/echo")
 
     assert answer.status_code == 422
-    assert "Give it a host and a port." in answer.text
+    assert "Viewer has no host and port to call. Add them to the peer." in answer.text
     assert not Job.select().exists()
 
 
