@@ -257,7 +257,7 @@ def test_each_level_is_thrown_and_restored_from_its_pages(
     assert answer.status_code == 200
     assert "is moved to trash" in text_of(answer.text)
     assert visitor.get(address).status_code == 404
-    assert "1 thing" in visitor.get("/data/trash").text
+    assert "1 item" in visitor.get("/data/trash").text
     thrown = trash.list_newest()[0]
     answer = visitor.post(f"/data/trash/{thrown.id}/restore", follow_redirects=True)
     assert "restored." in text_of(answer.text)
