@@ -1,7 +1,7 @@
-"""The ballast: a file that takes room as long as there is some, and is given up piece by piece when a disk is full.
+"""The ballast: a file that occupies disk space while there is some, and is given up in pieces when the disk is full.
 
-Another program may fill the disk to the last byte. What then still has to be written (a sign-in, the trash, the audit)
-finds room in what the ballast gives up; see docs/decisions/0074.
+Another program may fill the disk to the last byte. The writes that are still needed then (a sign-in, the trash, the
+audit) find room in the pieces that the ballast gives up; see docs/decisions/0074.
 """
 
 import contextlib
@@ -21,16 +21,16 @@ FULL_SIZE = 64 * MEGABYTE
 DISK_SHARE = 8
 """On a small disk the ballast takes at most this part of it."""
 PIECE_SIZE = 8 * MEGABYTE
-"""What is given up at once: whoever fills the disk goes on, and takes no more than this each time."""
+"""Bytes given up at once: the program that fills the disk goes on, and takes no more than this each time."""
 LOW_SPACE = 4 * MEGABYTE
-"""With less than this free, a write may find no room."""
+"""With fewer bytes free than this, a write may find no room."""
 REFILL_FACTOR = 4
-"""What is missing of the ballast is made again once this many times as much is free."""
+"""The missing part of the ballast is made again once this many times as much is free."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ballast:
-    """Bytes of the ballast that are left, and how many it has where there is room."""
+    """Bytes of the ballast that are left, and how many it has when it is whole."""
 
     left: int
     whole: int
@@ -38,7 +38,7 @@ class Ballast:
 
     @property
     def is_given_up(self) -> bool:
-        """Whether some of it had to be given up. Where there never was one, other words tell how full the disk is."""
+        """Whether some of it had to be given up. Without a ballast, the disk's own figures say how full it is."""
         return self.was_made and self.left < self.whole
 
 
@@ -48,12 +48,12 @@ def state(chosen: Settings) -> Ballast:
     except FileNotFoundError:
         return Ballast(left=0, whole=_whole(chosen), was_made=False)
     if left == FULL_SIZE:
-        return Ballast(left=left, whole=left, was_made=True)  # at once: it is asked with each object that comes in
+        return Ballast(left=left, whole=left, was_made=True)  # no statvfs: this is asked for each incoming object
     return Ballast(left=left, whole=_whole(chosen), was_made=True)
 
 
 def refill(chosen: Settings) -> None:
-    """Make the ballast whole, as long as it takes no room that is needed. A failure is no error: it is tried again."""
+    """Make the ballast whole where the disk has room to spare. A failure is ignored: the next call tries again."""
     now = state(chosen)
     if now.left < now.whole and _free(chosen) >= REFILL_FACTOR * (now.whole - now.left):
         with contextlib.suppress(OSError), _locked(chosen, os.O_RDWR | os.O_CREAT) as descriptor:
@@ -65,19 +65,18 @@ def refill(chosen: Settings) -> None:
 
 
 def give_up_piece(chosen: Settings) -> None:
-    """Give up a piece of the ballast if the database's disk has hardly room for a write; called before each write."""
+    """Give up a piece of the ballast if the database's disk has hardly any room left; called before each write."""
     with contextlib.suppress(OSError):
-        if _free(chosen) < LOW_SPACE:
-            with _locked(chosen, os.O_RDWR) as descriptor:
-                _give(chosen, descriptor)
-
-
-def _give(chosen: Settings, descriptor: int) -> None:
-    left = os.fstat(descriptor).st_size
-    if left and _free(chosen) < LOW_SPACE:  # another process may have given some up while we waited for the lock
-        os.ftruncate(descriptor, max(0, left - PIECE_SIZE))
-        os.fsync(descriptor)  # some file systems give room back only with their next commit
-        log.info("the disk is full: a piece of the ballast is given up, %d bytes are left", max(0, left - PIECE_SIZE))
+        if _free(chosen) >= LOW_SPACE:
+            return
+        with _locked(chosen, os.O_RDWR) as descriptor:
+            left = os.fstat(descriptor).st_size
+            # Another process may have given up a piece while this one waited for the lock.
+            if left and _free(chosen) < LOW_SPACE:
+                remaining = max(0, left - PIECE_SIZE)
+                os.ftruncate(descriptor, remaining)
+                os.fsync(descriptor)  # some file systems free the blocks only with their next commit
+                log.info("the disk is full: a piece of the ballast was given up, %d bytes are left", remaining)
 
 
 def _whole(chosen: Settings) -> int:

@@ -1,4 +1,4 @@
-"""The bucket in which closed segments of the archive lie (`PORTAL_ARCHIVE`): what is there, and reading it."""
+"""The bucket that closed segments are replicated to (`PORTAL_ARCHIVE`): what it holds, and reading from it."""
 
 import os
 import threading
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from portal.storage_drivers.destination import Destination
 
 CONNECT_SECONDS, READ_SECONDS, TRIES = 3.0, 20.0, 2
-"""A person or a peer waits for what is read; an upload may take its time."""
+"""Limits of reads, for which a person or a peer waits; replication has longer ones."""
 MAX_KNOWN_SEGMENTS = 64
 KNOWN_SECONDS = 60.0
-"""For so long the digests of a segment are believed without a look: they change where a better copy came back here."""
+"""The digests of a segment are cached for this long: they change where a better copy came back to this disk."""
 
 
 class Bucket:
-    """Reached for only when something is needed of it; safe to use from any number of threads.
+    """Connects only when something is read or written; safe to use from any number of threads.
 
-    While it does not answer, every read raises Unreachable, whatever the reason: credentials and rights can be mended
-    without losing a byte. Damaged is said of what it has lost or changed.
+    While it does not answer, every read raises Unreachable, whatever the reason: wrong credentials or rights lose no
+    byte. Damaged is raised for what the bucket has lost or changed.
     """
 
     def __init__(self, chosen: settings.BucketSettings) -> None:
@@ -33,19 +33,19 @@ class Bucket:
         self._lock = threading.Lock()
         self._opened: dict[tuple[int, bool], Destination] = {}
         self._known: dict[str, tuple[float, KnownSegment]] = {}
-        self._silent_until, self._why = 0.0, ""
+        self._unreachable_until, self._reason = 0.0, ""
 
     @property
     def words(self) -> str:
-        """Where it is, as a person writes it."""
+        """Its address, as a person writes it."""
         config, prefix = self._chosen.config, self._chosen.prefix
-        where = config.get("endpoint") or f"Amazon S3 {config.get('region', '')}".strip()
-        return f"s3://{config['bucket']}/{prefix}".rstrip("/") + f" at {where}"
+        endpoint = config.get("endpoint") or f"Amazon S3 {config.get('region', '')}".strip()
+        return f"s3://{config['bucket']}/{prefix}".rstrip("/") + f" at {endpoint}"
 
     def destination(self, *, hasty: bool = False) -> "Destination":
-        """For uploads; in haste for what somebody waits for. Each process has its own."""
+        """For replication; `hasty`: with short limits, for reads that somebody waits for. Each process has its own."""
         from portal.storage_drivers.http import Timeouts
-        from portal.storage_drivers.s3 import driver as s3  # with Libcloud, which a site without a bucket need not load
+        from portal.storage_drivers.s3 import driver as s3  # loads Libcloud, only with a bucket
 
         key = (os.getpid(), hasty)
         with self._lock:
@@ -57,7 +57,7 @@ class Bucket:
             return self._opened[key]
 
     def known(self, segment: str) -> KnownSegment | None:
-        """What is known of a segment that was verified there."""
+        """Size and digests of a segment that was verified in the bucket, else None."""
         since, kept = self._known.get(segment, (-KNOWN_SECONDS, None))
         if kept is not None and time.monotonic() - since < KNOWN_SECONDS:
             return kept
@@ -66,7 +66,7 @@ class Bucket:
         if row is None:
             return None
         known = KnownSegment(size=row.size, digests=bytes(row.blocks))
-        if known.digests:  # else somebody may read it through meanwhile
+        if known.digests:  # without them, another process may write them at any moment
             with self._lock:
                 if len(self._known) >= MAX_KNOWN_SEGMENTS:
                     self._known.clear()
@@ -74,63 +74,64 @@ class Bucket:
         return known
 
     def fetch(self, segment: str, offset: int, size: int) -> bytes:
-        """Exactly these bytes of a segment. Raises Unreachable, and Damaged where the bucket has them no longer."""
-        if time.monotonic() < self._silent_until:
-            raise Unreachable(self._why)
+        """Exactly these bytes of a segment. Raises Unreachable, and Damaged where the bucket no longer has them."""
+        if time.monotonic() < self._unreachable_until:
+            raise Unreachable(self._reason)
         try:
-            found = b"".join(self.destination(hasty=True).read(segment, offset, size))
+            content = b"".join(self.destination(hasty=True).read(segment, offset, size))
         except Missing:
-            self._look_for_itself()
+            self._require_bucket()
             raise self._lost(segment, "is not in the bucket") from None
         except Damaged:
             raise
         except NotAllowed as error:
-            self._look_for_itself()  # where it can be listed, this is of one segment: others are read on
-            raise self._away(error) from error
+            self._require_bucket()  # where it can be listed, only this segment is refused: others are still read
+            raise self._unreachable(error) from error
         except PortalError as error:
-            raise self._silent(error) from error
-        if len(found) != size:
+            raise self._pause(error) from error
+        if len(content) != size:
             raise self._lost(segment, "is shorter in the bucket than it was")
-        return found
+        return content
 
     def has(self, segment: str, size: int) -> bool:
-        """Whether a segment lies there still, as far as its size tells; where not, that is written down.
+        """Whether the bucket still has a segment of this size; if not, the damage is recorded.
 
-        Raises as `Destination` does, and Unreachable where the bucket is gone as a whole.
+        Raises as `Destination` does, and Unreachable where the whole bucket is gone.
         """
-        there = self.destination().stat(segment)
-        if there is not None and there.size == size:
+        stored = self.destination().stat(segment)
+        if stored is not None and stored.size == size:
             return True
-        if there is None:
-            self._look_for_itself()
-        self.complain(segment, f"Segment {segment} is not in the bucket any more as it was; the copy here stays.")
+        if stored is None:
+            self._require_bucket()
+        self.record_damage(segment, f"Segment {segment} is missing or changed in the bucket; the local copy is kept.")
         return False
 
-    def complain(self, segment: str, message: str) -> None:
-        """Write down what the bucket has done to a segment; it is named on every page until it is mended."""
+    def record_damage(self, segment: str, message: str) -> None:
+        """Record what is wrong with a segment in the bucket; every page names it until it is repaired."""
         with connection():
             if Segment.select().where(Segment.name == segment, Segment.damage == message).exists():
                 return
             with writing():
                 Segment.update(damage=message).where(Segment.name == segment).execute()
 
-    def _look_for_itself(self) -> None:
-        """A bucket that is gone as a whole is away, and has lost nothing. Raises Unreachable."""
+    def _require_bucket(self) -> None:
+        """Raise Unreachable where the whole bucket is gone: then it is not known to have lost a segment."""
         try:
             next(self.destination(hasty=True).list(), None)
         except PortalError as error:
-            raise self._silent(error) from error
+            raise self._pause(error) from error
 
-    def _silent(self, error: PortalError) -> Unreachable:
-        away = self._away(error)
-        self._why = away.message
-        self._silent_until = time.monotonic() + self._chosen.silence
-        return away
+    def _pause(self, error: PortalError) -> Unreachable:
+        """Let reads fail at once for a while, so that not each of them waits for a bucket that does not answer."""
+        unreachable = self._unreachable(error)
+        self._reason = unreachable.message
+        self._unreachable_until = time.monotonic() + self._chosen.silence
+        return unreachable
 
-    def _away(self, error: PortalError) -> Unreachable:
-        return Unreachable(f"This part of the archive is in the bucket, which cannot be read just now. {error.message}")
+    def _unreachable(self, error: PortalError) -> Unreachable:
+        return Unreachable(f"This part of the archive is in the bucket, which cannot be read now. {error.message}")
 
     def _lost(self, segment: str, what: str) -> Damaged:
         message = f"Segment {segment} {what}."
-        self.complain(segment, message)
+        self.record_damage(segment, message)
         return Damaged(f"{message} Restore it there, or check that PORTAL_ARCHIVE names the right bucket.")

@@ -1,4 +1,4 @@
-"""Taking bytes out of a segment: a record is marked as purged, and the disk gets its blocks back."""
+"""Purging records in place: marking them in their segment, and giving their blocks back to the disk."""
 
 import ctypes
 import errno
@@ -12,40 +12,36 @@ _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 
 
 class Hole:
-    """A segment that is open for it. What it does a second time changes nothing."""
+    """A segment that is open for purging. Doing the same twice changes nothing."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     def mark(self, offset: int, size: int) -> bool:
-        """Mark the record whose content is `size` bytes from `offset`; False where no such record is there.
+        """Mark the record whose content is `size` bytes from `offset`; False if there is no such record.
 
-        One byte is written, so that a power cut leaves the record as it was or marked.
+        One byte changes, so that after a power cut the record is either as before or marked.
         """
         start = offset - records.HEADER_SIZE
-        found = os.pread(self._descriptor, records.HEADER_SIZE, start)
+        header = os.pread(self._descriptor, records.HEADER_SIZE, start)
         purged = records.PURGED_MAGIC + records.header(size)[len(records.PURGED_MAGIC) :]
-        if found not in (records.header(size), purged):
+        if header not in (records.header(size), purged):
             return False
         os.pwrite(self._descriptor, records.PURGED_MAGIC, start)
         return True
 
     def erase(self, offset: int, size: int) -> bool:
-        """Give the blocks of a marked record back, and blank its footer; its length stays, for what comes behind it.
+        """Free the blocks of a marked record and blank its footer. Its length stays: it says where the next one begins.
 
-        False where the file system makes no holes; then nothing was changed.
+        False if the file system cannot punch holes; then nothing was changed.
         """
-        if size and not self._punch(offset, size):
-            return False
+        # The kernel zeroes the part of a block that is not wholly in the record.
+        if size and _libc.fallocate(self._descriptor, KEEP_SIZE | PUNCH_HOLE, offset, size) != 0:
+            number = ctypes.get_errno()
+            if number in (errno.EOPNOTSUPP, errno.ENOSYS):
+                return False
+            raise OSError(number, os.strerror(number))
+
         start, length = records.footer_place(os.pread(self._descriptor, 4, offset + size), offset + size)
         os.pwrite(self._descriptor, b" " * length, start)
         return True
-
-    def _punch(self, offset: int, size: int) -> bool:
-        """Of blocks that are not wholly in it the kernel zeroes the part that is."""
-        if _libc.fallocate(self._descriptor, KEEP_SIZE | PUNCH_HOLE, offset, size) == 0:
-            return True
-        number = ctypes.get_errno()
-        if number in (errno.EOPNOTSUPP, errno.ENOSYS):
-            return False
-        raise OSError(number, os.strerror(number))

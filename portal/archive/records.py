@@ -4,10 +4,10 @@
     record  = b"PREC", content length (u64), CRC-32 of these 12 bytes (u32),
               content, footer length (u32), footer (JSON), CRC-32 of content, footer length and footer (u32)
 
-A record whose content was purged begins with b"PREc"; its content is zero and its footer blank once the disk has the
-bytes back.
+A record whose content was purged begins with b"PREc"; its content is zero and its footer blank once its blocks are
+free.
 
-All numbers are little endian. The header has a CRC of its own, so that a changed length is seen before it is believed.
+All numbers are little endian. The header has its own CRC, so that a changed length is detected before it is used.
 """
 
 import json
@@ -22,12 +22,12 @@ from portal.archive.slices import CHUNK, Slice
 SEGMENT_MAGIC = b"PORTSEG1"
 RECORD_MAGIC = b"PREC"
 PURGED_MAGIC = b"PREc"
-"""Of a record whose content is purged: one byte differs, which a disk writes whole or not at all. Check sums stay."""
+"""Begins a purged record. One byte differs, which a disk writes whole or not at all; the check sums stay."""
 _HEADER = struct.Struct("<4sQ")
 _CRC = struct.Struct("<I")
 HEADER_SIZE = _HEADER.size + _CRC.size
 UNKNOWN_LENGTH = 2**64 - 1
-"""Stands in the header of a record that is still being streamed."""
+"""Length in the header of a record that is still being streamed."""
 MAX_FOOTER_SIZE = 1 << 20
 
 Footer = dict[str, Any]
@@ -46,19 +46,19 @@ class Record:
 
 @dataclass(frozen=True)
 class Damage:
-    """A stretch of a segment in which no whole record could be read."""
+    """A part of a segment in which no whole record could be read."""
 
     segment: str
     offset: int
     end: int
     message: str
     torn: bool
-    """The record reaches past the end of the file: its write was cut off, and it was never acknowledged."""
+    """The record extends past the end of the file: its write was interrupted, and it was never acknowledged."""
 
 
 @dataclass(frozen=True)
 class Purged:
-    """A record whose content is no longer there, or no longer to be."""
+    """A record whose content is erased, or is to be erased."""
 
     segment: str
     offset: int
@@ -89,7 +89,7 @@ def content_crc(parts: Iterable[bytes | bytearray | memoryview]) -> int:
 
 
 def scan(file: Slice, segment: str, start: int = len(SEGMENT_MAGIC)) -> Iterator[Found]:
-    """Each record of a whole segment from `start`, whole ones and damage, in their order. Memory stays the same."""
+    """The records and the damage of a whole segment from `start`, in their order, in constant memory."""
     at = start
     while at < file.size:
         found = read(file, segment, at, file.size)
@@ -101,16 +101,16 @@ def scan(file: Slice, segment: str, start: int = len(SEGMENT_MAGIC)) -> Iterator
 
 
 def scan_unknown(file: Slice, segment: str, known: Iterator[tuple[int, int]]) -> Iterator[Found]:
-    """As `scan` of a whole segment, but what `known` names is passed over: of it only its mark and the footer's length
-    are read. What is known and marked as purged is yielded: who names it is to say what that means.
+    """As `scan` of a whole segment, but without the records in `known`, of which only magic and footer length are read.
 
-    `known` gives offset and size of contents, in the order of their offsets.
+    A known record that is marked as purged is yielded: its rows are older than its purge. `known` gives offset and size
+    of contents, in the order of their offsets.
     """
     at, place = len(SEGMENT_MAGIC), next(known, None)
     while at < file.size:
         while place is not None and place[0] < at + HEADER_SIZE:
             place = next(known, None)
-        if place is not None and place[0] == at + HEADER_SIZE and (end := _end_of(file, *place)) and _is_live(file, at):
+        if place is not None and place[0] == at + HEADER_SIZE and (end := _end_of_live(file, *place)):
             at = end
             continue
         found = next(scan(file, segment, at))
@@ -121,8 +121,8 @@ def scan_unknown(file: Slice, segment: str, known: Iterator[tuple[int, int]]) ->
 def read(file: Slice, segment: str, at: int, size: int) -> Found:
     """The record that begins at `at`, checked to its last byte.
 
-    Damage ends where to look for the next record: behind the content where its length is certain, so that bytes
-    inside an object are never taken for a record. (A footer cannot hold one: JSON escapes NUL.)
+    The end of damage is where to look for the next record: after the content where its length is certain, so that bytes
+    inside an object are never taken for a record. (A footer cannot contain one: JSON escapes NUL.)
     """
     file.seek(at)
     head = file.read(HEADER_SIZE)
@@ -143,7 +143,11 @@ def read(file: Slice, segment: str, at: int, size: int) -> Found:
 def _read_tail(file: Slice, segment: str, offset: int, length: int, size: int, *, is_purged: bool) -> Found:
     at = offset - HEADER_SIZE
     content_end = offset + length
-    crc = 0 if is_purged else _crc_of_file(file, length)
+    crc, left = 0, 0 if is_purged else length
+    while left > 0 and (chunk := file.read(min(CHUNK, left))):
+        crc = zlib.crc32(chunk, crc)
+        left -= len(chunk)
+
     file.seek(content_end)
     head = file.read(_CRC.size)
     (footer_size,) = _CRC.unpack(head)
@@ -159,43 +163,32 @@ def _read_tail(file: Slice, segment: str, offset: int, length: int, size: int, *
     return Record(segment, offset, length, json.loads(text), end)
 
 
-def _crc_of_file(file: Slice, length: int) -> int:
-    crc = 0
-    while length > 0:
-        chunk = file.read(min(CHUNK, length))
-        if not chunk:
-            break
-        crc = zlib.crc32(chunk, crc)
-        length -= len(chunk)
-    return crc
-
-
 def footer_place(head: bytes, at: int) -> tuple[int, int]:
-    """Where the text of a footer begins and its bytes, by its length `head`, which stands at `at`."""
+    """Offset and size of the footer's text; `head`: the four bytes of its length, which begin at `at`."""
     length = _CRC.unpack(head)[0] if len(head) == _CRC.size else 0
     return at + _CRC.size, length if length <= MAX_FOOTER_SIZE else 0
 
 
-def _end_of(file: Slice, offset: int, size: int) -> int:
-    """Where a record ends whose content lies there; 0 where that cannot be told. Its bytes are not checked."""
+def _end_of_live(file: Slice, offset: int, size: int) -> int:
+    """The end of the record with this content; 0 if it is unknown, or the record is marked as purged.
+
+    The record's bytes are not checked.
+    """
     file.seek(offset + size)
     head = file.read(_CRC.size)
     if len(head) < _CRC.size or _CRC.unpack(head)[0] > MAX_FOOTER_SIZE:
         return 0
     end = offset + size + _CRC.size + _CRC.unpack(head)[0] + _CRC.size
-    return end if end <= file.size else 0
-
-
-def _is_live(file: Slice, at: int) -> bool:
-    """Whether what begins there is not marked as purged."""
-    file.seek(at)
-    return file.read(len(PURGED_MAGIC)) != PURGED_MAGIC
+    if end > file.size:
+        return 0
+    file.seek(offset - HEADER_SIZE)
+    return 0 if file.read(len(PURGED_MAGIC)) == PURGED_MAGIC else end
 
 
 def _next_record(file: Slice, segment: str, at: int, size: int) -> int:
     """Where the next whole record begins after damage, or the end of the file.
 
-    A purged one is passed over: without a check sum of its content, what only looks like one could be inside an object.
+    Purged records are skipped: their content has no check sum, so bytes that look like one could be inside an object.
     """
     while at < size:
         file.seek(at)

@@ -1,4 +1,4 @@
-"""Closed segments that lie in a bucket alone: read by blocks, each compared with its digest before it is kept."""
+"""Reading closed segments that are only in a bucket: by blocks, each compared with its digest before it is cached."""
 
 import hashlib
 import threading
@@ -11,10 +11,11 @@ from portal.archive.block_cache import BlockCache
 from portal.archive.slices import Slice
 
 BLOCK_SIZE = 4 << 20
-"""Bytes that are read of the bucket at a time."""
+"""Bytes that one read of the bucket gets."""
 RECENT_BLOCKS = 4
-"""Blocks that a process keeps in memory: a series lies side by side, and each object is read twice."""
+"""Blocks that a process keeps in memory: objects of a series are neighbours, and each is read twice."""
 READ_LOCKS = 16
+"""Locks that the blocks share, so that two threads do not read the same block at once."""
 DIGEST_SIZE = hashlib.sha256().digest_size
 
 
@@ -24,11 +25,11 @@ class KnownSegment:
 
     size: int
     digests: bytes = b""
-    """SHA-256 of each block, one behind the other; empty for a segment that nobody has read through yet."""
+    """SHA-256 of each block, concatenated; empty for a segment that was not read through yet."""
     block: int = BLOCK_SIZE
 
     def span(self, number: int) -> tuple[int, int]:
-        """Where a block begins, and its bytes."""
+        """Offset and size of a block."""
         start = number * self.block
         return start, min(self.block, self.size - start)
 
@@ -36,85 +37,84 @@ class KnownSegment:
         return self.digests[number * DIGEST_SIZE : (number + 1) * DIGEST_SIZE]
 
     def fits(self, number: int, content: bytes) -> bool:
-        """Whether these are the block's bytes."""
+        """Whether the content has the digest of the block."""
         return hashlib.sha256(content).digest() == self.digest(number)
 
 
 class RemoteStore(Protocol):
-    """The bucket, as far as reading needs it."""
+    """The part of the bucket that reading needs."""
 
     def known(self, segment: str) -> KnownSegment | None: ...
 
     def fetch(self, segment: str, offset: int, size: int) -> bytes:
-        """Exactly these bytes. Raises Unreachable while it does not answer, Damaged where it has them no longer."""
+        """Exactly these bytes. Raises Unreachable while it does not answer, Damaged where it no longer has them."""
 
-    def complain(self, segment: str, message: str) -> None:
-        """Write down that the bucket gives other bytes than were stored there."""
+    def record_damage(self, segment: str, message: str) -> None:
+        """Record that the bucket returns other bytes than were stored there."""
 
 
 class Remote:
     """Reads segments of a bucket. Safe to use from any number of threads."""
 
-    def __init__(self, shelf: RemoteStore, blocks: BlockCache) -> None:
+    def __init__(self, store: RemoteStore, blocks: BlockCache) -> None:
         self.blocks = blocks
-        self._shelf = shelf
+        self._store = store
         self._lock = threading.Lock()
-        self._turns = [threading.Lock() for _ in range(READ_LOCKS)]
+        self._read_locks = [threading.Lock() for _ in range(READ_LOCKS)]
         self._recent: OrderedDict[tuple[str, int, bytes], bytes] = OrderedDict()
 
     def open(self, segment: str, offset: int, size: int) -> Slice | None:
-        """A stretch of a segment; None where the bucket is not known to have it. Nothing is read yet."""
-        known = self._shelf.known(segment)
+        """A part of a segment; None if the bucket is not known to have it. Nothing is read yet."""
+        known = self._store.known(segment)
         if known is None or known.size < offset + size:
             return None
         return Slice(_Source(self, segment, known), offset, size)
 
     def whole(self, segment: str) -> Slice | None:
-        known = self._shelf.known(segment)
+        known = self._store.known(segment)
         return None if known is None else Slice(_Source(self, segment, known), 0, known.size)
 
     def read(self, segment: str, known: KnownSegment, number: int) -> bytes:
-        """One block: from memory, from this disk, or from the bucket. Of two threads at once, one goes for it."""
+        """One block: from memory, from this disk, or from the bucket. Of two threads at once, only one reads it."""
         key = (segment, number, known.digest(number))
-        with self._turns[hash(key) % READ_LOCKS]:
+        with self._read_locks[hash(key) % READ_LOCKS]:
             with self._lock:
                 if key in self._recent:
                     self._recent.move_to_end(key)
                     return self._recent[key]
-            content, is_sure = self._find(segment, known, number)
-            if is_sure:
-                self._remember(key, content)
+            content, is_valid = self._find(segment, known, number)
+            if is_valid:
+                with self._lock:
+                    self._recent[key] = content
+                    while len(self._recent) > RECENT_BLOCKS:
+                        self._recent.popitem(last=False)
             return content
 
     def _find(self, segment: str, known: KnownSegment, number: int) -> tuple[bytes, bool]:
-        """A block, and whether it is what it was. What is not is handed out all the same and kept nowhere: the
-        object's own digest decides what is served, so that one changed byte takes one object away and not its
-        neighbours."""
+        """A block, and whether its digest is right.
+
+        A wrong block is returned too, but cached nowhere: the digest of each object decides what is served, so that one
+        changed byte makes one object unreadable and not its neighbours.
+        """
         start, size = known.span(number)
         if not known.digests:
-            return self._shelf.fetch(segment, start, size), True
-        kept = self.blocks.get(segment, number)
-        if kept is not None:
-            if known.fits(number, kept):
-                return kept, True
-            self.blocks.drop(segment, number)
-        for _ in range(2):  # the way may have changed it, not the store
-            content = self._shelf.fetch(segment, start, size)
+            return self._store.fetch(segment, start, size), True
+        cached = self.blocks.get(segment, number)
+        if cached is not None:
+            if known.fits(number, cached):
+                return cached, True
+            self.blocks.remove(segment, number)
+        for _ in range(2):  # the network may have changed the bytes, not the store
+            content = self._store.fetch(segment, start, size)
             if known.fits(number, content):
                 self.blocks.put(segment, number, content)
                 return content, True
-        self._shelf.complain(segment, f"The bucket gives other bytes than were stored there, from byte {start:,} on.")
+        self._store.record_damage(segment, f"The bucket returns other bytes than were stored, from byte {start:,} on.")
         return content, False
-
-    def _remember(self, key: tuple[str, int, bytes], content: bytes) -> None:
-        with self._lock:
-            self._recent[key] = content
-            while len(self._recent) > RECENT_BLOCKS:
-                self._recent.popitem(last=False)
 
 
 class _Source:
-    """One segment, of which the block at hand is in memory."""
+    """One segment, of which the current block is in memory."""
 
     def __init__(self, remote: Remote, segment: str, known: KnownSegment) -> None:
         self._remote, self._segment, self._known = remote, segment, known
@@ -137,5 +137,5 @@ class _Source:
 
 
 def block_spans(size: int, block: int = BLOCK_SIZE) -> Iterator[tuple[int, int]]:
-    """Where each block of a segment begins, and its bytes."""
+    """Offset and size of each block of a segment."""
     return ((start, min(block, size - start)) for start in range(0, size, block))

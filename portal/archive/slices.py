@@ -1,4 +1,4 @@
-"""A stretch of a segment, read as a file of its own: of a file here, or of blocks that lie elsewhere."""
+"""A part of a segment, read like a file: from this disk, or from blocks of the bucket."""
 
 import hashlib
 import io
@@ -13,10 +13,10 @@ class Source(Protocol):
     """What a slice reads from."""
 
     def read(self, size: int, at: int) -> bytes:
-        """Some of the `size` bytes from `at`, at least one; none where nothing is there."""
+        """Some of the `size` bytes from `at`, at least one; none at the end."""
 
     def size(self) -> int:
-        """Bytes that it has, from its first one on."""
+        """All bytes of the source."""
 
     def close(self) -> None: ...
 
@@ -36,9 +36,9 @@ class _File:
 
 
 class Slice(io.RawIOBase):
-    """`size` bytes from `offset` of a file. Any number of readers may share the file; none moves another's place.
+    """`size` bytes from `offset` of a file. Any number of slices may share the file: each has its own position.
 
-    Of a segment that lies in the bucket alone, reading raises Unreachable while that does not answer.
+    For a segment that is only in the bucket, reading raises Unreachable while the bucket does not answer.
     """
 
     def __init__(self, source: Path | Source, offset: int, size: int) -> None:
@@ -48,7 +48,7 @@ class Slice(io.RawIOBase):
         self._at = 0
 
     def is_whole(self) -> bool:
-        """Whether what is read from has all of it."""
+        """Whether the source has all bytes of the slice."""
         return self._source.size() >= self._offset + self.size
 
     def readable(self) -> bool:
@@ -63,12 +63,12 @@ class Slice(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
         if base + offset < 0:
-            raise ValueError("a place before the first byte")
+            raise ValueError("a position before the first byte")
         self._at = base + offset
         return self._at
 
     def read(self, size: int | None = -1) -> bytes:
-        """Up to `size` bytes; fewer only at the end, unlike a raw file's read, which may be cut short."""
+        """Up to `size` bytes; fewer only at the end, unlike the read of a raw file, which may return less."""
         left = max(0, self.size - self._at)
         wanted = left if size is None or size < 0 else min(size, left)
         parts = []
@@ -82,7 +82,7 @@ class Slice(io.RawIOBase):
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def digest(self) -> str:
-        """SHA-256 in hex of everything from here on."""
+        """SHA-256 in hex of everything from the current position on."""
         digest = hashlib.sha256()
         while chunk := self.read(CHUNK):
             digest.update(chunk)
@@ -92,7 +92,7 @@ class Slice(io.RawIOBase):
         return self.read()
 
     def close(self) -> None:
-        # One whose file could not be opened has no source, and is closed all the same when it is collected.
+        # The garbage collector also closes a slice whose file could not be opened: it has no source.
         if not self.closed and hasattr(self, "_source"):
             self._source.close()
         super().close()

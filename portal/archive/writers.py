@@ -1,4 +1,4 @@
-"""Appending to one segment: records as they come, or one that is streamed."""
+"""Appending to one segment: whole records, or a single record that is streamed."""
 
 import contextlib
 import errno
@@ -19,7 +19,7 @@ Part = bytes | bytearray | memoryview
 
 @dataclass(frozen=True)
 class Place:
-    """Where a record's content lies: `size` bytes from `offset` of the segment's file."""
+    """Where the content of a record is: `size` bytes from `offset` of the segment's file."""
 
     segment: str
     offset: int
@@ -27,7 +27,7 @@ class Place:
 
 
 class Writer:
-    """One file that this process alone appends to; it stays locked (flock) for as long as it is open."""
+    """One file that only this process appends to; it stays locked (flock) while it is open."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,34 +35,40 @@ class Writer:
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         self._syncing = threading.Lock()
         self.end = 0
-        """Behind the last record that was written whole."""
+        """The end of the last record that was written whole."""
         self._synced = 0
         self._failed: OSError | None = None
         self.write([records.SEGMENT_MAGIC])
         sync_folder(path.parent)
 
     def write(self, parts: list[Part]) -> int:
-        """Write at the end and return where that began. On failure nothing stays of it."""
+        """Write at the end and return the offset of the first byte. After a failure nothing of it is left."""
         start = at = self.end
         try:
             left = [memoryview(part) for part in parts]
             while left:
-                at += _advance(left, os.pwritev(self._descriptor, left[: os.sysconf("SC_IOV_MAX")], at))
+                written = os.pwritev(self._descriptor, left[: os.sysconf("SC_IOV_MAX")], at)
+                at += written
+                # The kernel may have taken less than all: drop from the front what was written.
+                while left and written >= len(left[0]):
+                    written -= len(left.pop(0))
+                if written:
+                    left[0] = left[0][written:]
         except OSError:
             os.ftruncate(self._descriptor, start)
             raise
-        self.end = at  # not before: a sync meanwhile would count as synced what another record may yet stand in
+        self.end = at  # only now: a concurrent sync must not count bytes as synced that are still being written
         return start
 
     def overwrite(self, data: bytes, offset: int) -> None:
-        """Replace bytes that are there already; on the disk when this returns."""
+        """Replace bytes that were written before; on the disk when this returns."""
         os.pwrite(self._descriptor, data, offset)
         os.fdatasync(self._descriptor)
 
     def sync(self, end: int) -> None:
-        """Return when all bytes before `end` are on the disk. Callers that come together share one fdatasync.
+        """Return when all bytes before `end` are on the disk. Concurrent callers share one fdatasync.
 
-        Once that failed it fails for all who come later: the kernel tells of lost pages once, and calls them clean.
+        Once it failed, it fails for all later callers: the kernel reports lost pages once, and then marks them clean.
         """
         with self._syncing:
             if self._synced >= end:
@@ -85,7 +91,7 @@ class Writer:
 
 
 class Stream:
-    """One record that is written as it arrives; it is there when `commit` returns, and gone after `abort`."""
+    """One record that is written as it arrives: durable when `commit` returns, deleted by `abort`."""
 
     def __init__(self, segment: Writer) -> None:
         self._segment = segment
@@ -109,10 +115,11 @@ class Stream:
         self.size += len(chunk)
 
     def commit(self, footer: Footer) -> Place:
-        """Close the record; it is on the disk when this returns. The length goes in last; before, it reads as torn."""
+        """Close the record; it is on the disk when this returns."""
         with disk_errors():
             self._segment.write([records.tail(self._crc, footer)])
             self._segment.sync(self._segment.end)
+            # The length is written last: until then the record counts as torn.
             self._segment.overwrite(records.header(self.size), self._start)
         self._segment.close()
         return Place(self.path.name, self.offset, self.size)
@@ -138,13 +145,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _advance(parts: list[memoryview], written: int) -> int:
-    """Drop from the front what has been written; the kernel may have taken less than all."""
-    left = written
-    while parts and left >= len(parts[0]):
-        left -= len(parts.pop(0))
-    if left:
-        parts[0] = parts[0][left:]
-    return written

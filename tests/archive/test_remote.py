@@ -173,7 +173,7 @@ def test_a_peer_gets_what_lies_in_the_bucket_and_a_failure_while_it_is_away(
         assert (len(came), status.Status, len(identifier.FailedSOPInstanceUIDList)) == (0, 0xA702, 3)
         shop.front.rule = lambda _request: None
         until(lambda: get(listener.port, keys("STUDY", StudyInstanceUID=uid))[1].Status == 0)
-    assert all("cannot be read just now" in item.message for item in models.JobItem.select())
+    assert all("cannot be read now" in item.message for item in models.JobItem.select())
 
 
 def test_while_the_bucket_is_away_all_is_taken_in_and_what_waits_goes_up_when_it_is_back(
@@ -185,7 +185,7 @@ def test_while_the_bucket_is_away_all_is_taken_in_and_what_waits_goes_up_when_it
     late = store(an_object(SOPInstanceUID="1.2.3.9"), project)
     assert shop.move() == 0
     assert content(late.file_id, admin)
-    with pytest.raises(Unreachable, match="in the bucket, which cannot be read just now"):
+    with pytest.raises(Unreachable, match="in the bucket, which cannot be read now"):
         content(numbers[0], admin)
     job = exports.start("neuro/trial", to="mirror", actor=admin)
     runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))

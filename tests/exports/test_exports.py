@@ -151,7 +151,7 @@ def flip(blob: Blob) -> None:
     [
         ("", "differ from those that were received"),
         ("gone.seg", "Segment gone.seg cannot be read: No such file or directory."),
-        ("../../../etc/passwd", "which is no segment of the archive"),
+        ("../../../etc/passwd", "which is not a segment of the archive"),
     ],
     ids=["a byte", "its segment", "its row"],
 )
