@@ -43,6 +43,11 @@ class Record:
     footer: Footer
     end: int
 
+    @property
+    def received_at(self) -> str:
+        """When it arrived, by its footer; empty where that does not say."""
+        return str(self.footer.get("received_at", "")) if isinstance(self.footer, dict) else ""
+
 
 @dataclass(frozen=True)
 class Damage:

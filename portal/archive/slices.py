@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -87,6 +88,12 @@ class Slice(io.RawIOBase):
         while chunk := self.read(CHUNK):
             digest.update(chunk)
         return digest.hexdigest()
+
+    def chunks(self) -> Iterator[bytes]:
+        """Everything from the current position on; the slice is closed afterwards, also if the reader stops."""
+        with self:
+            while chunk := self.read(CHUNK):
+                yield chunk
 
     def readall(self) -> bytes:
         return self.read()

@@ -1,4 +1,4 @@
-"""Whole records of the archive that cannot be indexed: kept, named to an admin, and tried again by `portal reindex`."""
+"""Whole records of the archive that cannot be indexed: kept, listed for admins, retried by `portal reindex`."""
 
 import contextlib
 import logging
@@ -9,8 +9,7 @@ from typing import Any
 from portal import runtime
 from portal.access import audit
 from portal.access.actors import Actor
-from portal.archive import Record, Slice
-from portal.archive.slices import CHUNK
+from portal.archive import Record
 from portal.errors import Missing, PortalError
 from portal.models import QuarantinedRecord, now, writing
 
@@ -20,34 +19,36 @@ MAX_TEXT_LENGTH = 300
 
 
 def add(record: Record, error: Exception) -> None:
-    """Write down why a record has no rows; a second time the newer reason stands."""
-    # What the error says may hold a value of the object: its kind and where it was raised are enough.
+    """Record why a record has no rows; a newer reason replaces the older one."""
+    # The text of an error may contain values of the object: log only its kind and where it was raised.
     where = "" if isinstance(error, PortalError) else "\n" + "".join(traceback.format_tb(error.__traceback__))
     log.error("segment %s at %d is quarantined (%s)%s", record.segment, record.offset, type(error).__name__, where)
     footer: dict[str, Any] = record.footer if isinstance(record.footer, dict) else {}
-    told = {
+    # The same holds for what pages show: the text is kept only where it was written for people.
+    message = error.message if isinstance(error, PortalError) else f"Reading it failed ({type(error).__name__})."
+    columns = {
         "size": record.size,
         "digest": _text(footer.get("digest")),
         "project": _text(footer.get("project")),
         "name": _text(footer.get("name")),
-        "received": _text(footer.get("received_at")),
-        "message": _message(error),
+        "received": _text(record.received_at),
+        "message": _text(message),
     }
     place = {"segment": record.segment, "offset": record.offset}
     keys = [QuarantinedRecord.segment, QuarantinedRecord.offset]
     with writing():
-        QuarantinedRecord.insert(**place, **told).on_conflict(conflict_target=keys, update=told).execute()
+        QuarantinedRecord.insert(**place, **columns).on_conflict(conflict_target=keys, update=columns).execute()
 
 
 def remove(record: Record) -> None:
-    """Forget that a record could not be indexed, inside the caller's write block: it has its rows now."""
+    """Remove a record that has its rows now, inside the caller's write block."""
     QuarantinedRecord.delete().where(
         QuarantinedRecord.segment == record.segment, QuarantinedRecord.offset == record.offset
     ).execute()
 
 
 def list_all(limit: int = 100, before: int | None = None) -> list[QuarantinedRecord]:
-    """The last found first; page on with the last one's id."""
+    """The newest first; `before`: the id of the last one of the previous page."""
     query = QuarantinedRecord.select()
     if before is not None:
         query = query.where(QuarantinedRecord.id < before)
@@ -63,20 +64,20 @@ def get(record_id: int) -> QuarantinedRecord:
 
 
 def download(row: QuarantinedRecord, *, actor: Actor) -> Iterator[bytes]:
-    """The bytes as they were received, and a row of the audit log that they left. Raises Damaged."""
+    """The bytes as they were received; the download is written to the audit log. Raises Damaged."""
     content = runtime.archive().open(row.segment, row.offset, row.size)
     with writing():
         audit.record(actor, "record:downloaded", "record", row.id, segment=row.segment, offset=row.offset)
-    return _read(content)
+    return content.chunks()
 
 
 def file_name(row: QuarantinedRecord) -> str:
-    """A name for its bytes outside."""
+    """The file name for a download."""
     return row.name or f"{row.segment.removesuffix('.seg')}-{row.offset}.bin"
 
 
 def acknowledge(record_id: int, *, actor: Actor) -> None:
-    """An admin knows of it: pages no longer name it as something that waits. Raises Missing."""
+    """Record that an admin knows of it: pages no longer ask for attention. Raises Missing."""
     with writing():
         row = get(record_id)
         row.noted = now()
@@ -85,7 +86,7 @@ def acknowledge(record_id: int, *, actor: Actor) -> None:
 
 
 def count_unacknowledged() -> int:
-    """How many nobody has looked at yet."""
+    """How many no admin has acknowledged yet."""
     return int(QuarantinedRecord.select().where(QuarantinedRecord.noted.is_null()).count())
 
 
@@ -104,21 +105,8 @@ def view(row: QuarantinedRecord) -> dict[str, Any]:
     }
 
 
-def _read(content: Slice) -> Iterator[bytes]:
-    with content:
-        while chunk := content.read(CHUNK):
-            yield chunk
-
-
-def _message(error: Exception) -> str:
-    """What a defect of ours says may hold values of the object: only its kind is kept."""
-    if isinstance(error, PortalError):
-        return _text(error.message)
-    return f"Reading it failed ({type(error).__name__})."
-
-
 def _text(value: object) -> str:
-    """A text from a record: bounded, and one that the database takes."""
+    """A text of limited length that the database accepts; empty if the value is no text."""
     text = value if isinstance(value, str) else ""
     with contextlib.suppress(UnicodeEncodeError):
         text.encode()

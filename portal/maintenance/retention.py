@@ -1,12 +1,12 @@
-"""What has happened is kept by its age (Settings, History); what is older is dropped, some rows at a time.
+"""Deletion of history that is older than the site keeps it (Settings, History), in small batches.
 
-The audit log is never dropped. Nor are jobs that have not ended, the last test of a storage, the last time that a
-schedule was due, and which objects an export has left in a storage that is still there: verifications ask for that.
+Never deleted: the audit log, unfinished jobs, the last test of a storage, the last run of a schedule, and the list of
+objects that an export left in a storage that still exists, which verifications need.
 """
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,25 +31,25 @@ from portal.models import (
 from portal.models.compiled import is_one_of, raw_rows
 
 SWEEP_SECONDS = 1.0
-"""Seconds that one sweep takes; the next one goes on where it was."""
+"""Seconds that one sweep takes; the next one continues where it stopped."""
 PAUSE_SECONDS = 600.0
-"""Seconds until the next look, once nothing is left to drop."""
+"""Seconds until the next sweep, once nothing is left to delete."""
 ROWS_PER_PAGE = 500
 JOBS_AT_ONCE = 100
 MAX_LATER_EXPORTS = 20
-"""Exports to one storage, the latest ones, of which it is known that they have brought an object anew."""
+"""The latest exports to a storage: an object that one of them verified need not be kept in an older list."""
 TRANSFER_KINDS = ("export", "send", "import")
-"""Kinds of jobs that say what left the site or came in: their rows have an age of their own."""
+"""Kinds of jobs that record what left the site or came in: they are kept for another time than other kinds."""
 
 Steps = Iterator[None]
 
 
-class AlreadyDropped(Exception):
-    """Another process has dropped some of these rows meanwhile."""
+class AlreadyDeleted(Exception):
+    """Another process has deleted some of these rows meanwhile."""
 
 
 class Retention:
-    """The dropping of one process; a sweep goes on where the last one stopped."""
+    """The deletion by one process; a sweep continues where the last one stopped."""
 
     def __init__(self) -> None:
         self._steps: Steps | None = None
@@ -62,163 +62,147 @@ class Retention:
                 return
             self._steps = steps()
         for _write in self._steps:
-            time.sleep(
-                batched_writes.TARGET_SECONDS
-            )  # for who waits for the lock: SQLite looks only now and then whether it is free
+            # Leave the lock free for others: a process that waits for it asks SQLite only now and then.
+            time.sleep(batched_writes.TARGET_SECONDS)
             if time.monotonic() - begun > SWEEP_SECONDS:
                 return
         self._steps, self._due = None, time.monotonic() + PAUSE_SECONDS
 
 
 def steps() -> Steps:
-    """Drop all that is old, one short write for each step."""
+    """Delete all that is old, one short transaction for each step."""
     options = site_settings.get_all()
     before = {
         key.removeprefix("history."): now() - timedelta(days=value)
         for key, value in options.items()
         if key.startswith("history.")
     }
-    yield from _drop(Hourly, Hourly.hour < before["hourly"])
-    yield from _drop(Caller, Caller.last < before["callers"])
+    yield from _delete(Hourly, Hourly.hour < before["hourly"])
+    yield from _delete(Caller, Caller.last < before["callers"])
     yield from _sum_associations(before["associations"])
-    yield from _drop(ScheduleRun, _old_times(before["jobs"]))
-    yield from _drop_lists(_ended(before["jobs"]) & Job.kind.in_(TRANSFER_KINDS) & (Job.items_kept != "some"))
-    yield from _drop_jobs(_ended(before["jobs"]) & Job.kind.not_in(TRANSFER_KINDS) & Job.id.not_in(_last_tests()))
+
+    last_runs = ScheduleRun.select(fn.MAX(ScheduleRun.id)).group_by(ScheduleRun.schedule)
+    is_running = ScheduleRun.job.in_(Job.select(Job.id).where(Job.state.in_(ACTIVE_STATES)))
+    is_over = ScheduleRun.job.is_null() | ~is_running
+    yield from _delete(ScheduleRun, (ScheduleRun.due < before["jobs"]) & is_over & ScheduleRun.id.not_in(last_runs))
+
+    yield from _delete_lists(_ended(before["jobs"]) & Job.kind.in_(TRANSFER_KINDS) & (Job.items_kept != "some"))
+    # The page of a storage shows its last test.
+    is_test = (Job.kind == "storage_test") & Job.storage.in_(Storage.select(Storage.id))
+    tests: Any = Job.select(fn.MAX(Job.id)).where(is_test).group_by(Job.storage).tuples()
+    last_tests = [job_id for (job_id,) in tests]
+    yield from _delete_jobs(_ended(before["jobs"]) & Job.kind.not_in(TRANSFER_KINDS) & Job.id.not_in(last_tests))
+
     listed = JobItem.select(JobItem.id).where(JobItem.job == Job.id)
     of_no_storage = Job.storage.is_null(False) & Job.storage.not_in(Storage.select(Storage.id)) & fn.EXISTS(listed)
-    yield from _drop_lists(_ended(before["jobs"]) & (Job.kind == "export") & of_no_storage)
-    yield from _drop_jobs(_ended(before["exports"]) & Job.kind.in_(TRANSFER_KINDS) & ~fn.EXISTS(listed))
+    yield from _delete_lists(_ended(before["jobs"]) & (Job.kind == "export") & of_no_storage)
+    yield from _delete_jobs(_ended(before["exports"]) & Job.kind.in_(TRANSFER_KINDS) & ~fn.EXISTS(listed))
 
 
 def _ended(before: datetime) -> Any:
     return Job.state.in_(ENDED_STATES) & (Job.ended < before)
 
 
-def _last_tests() -> list[int]:
-    """The last test of each storage, which its page shows."""
-    tests = (Job.kind == "storage_test") & Job.storage.in_(Storage.select(Storage.id))
-    newest: Any = Job.select(fn.MAX(Job.id)).where(tests).group_by(Job.storage).tuples()
-    return [number for (number,) in newest]
-
-
-def _old_times(before: datetime) -> Any:
-    newest = ScheduleRun.select(fn.MAX(ScheduleRun.id)).group_by(ScheduleRun.schedule)
-    going_on = ScheduleRun.job.in_(Job.select(Job.id).where(Job.state.in_(ACTIVE_STATES)))
-    over = ScheduleRun.job.is_null() | ~going_on
-    return (ScheduleRun.due < before) & over & ScheduleRun.id.not_in(newest)
-
-
-def _drop(table: type[Table], condition: Any) -> Steps:
-    spell = batched_writes.BatchWriter()
+def _delete(table: type[Table], condition: Any) -> Steps:
+    batch = batched_writes.BatchWriter()
     while True:
-        asked = spell.rows
-        with spell.writing():
-            some = table.select(table.id).where(condition).limit(asked)
+        limit = batch.rows
+        with batch.writing():
+            some = table.select(table.id).where(condition).limit(limit)
             number = table.delete().where(table.id.in_(some)).execute()
-        if number < asked:
+        if number < limit:
             return
         yield
 
 
-def _drop_jobs(condition: Any) -> Steps:
-    """The items first, so that no write has more rows than some hundred; a job is marked, so that nobody retries it."""
+def _delete_jobs(condition: Any) -> Steps:
+    """Delete jobs, items first, so that no transaction is long; jobs are marked, so that nobody retries them."""
     while ids := _marked(condition):
         yield
-        yield from _drop(JobItem, JobItem.job.in_(ids))
+        yield from _delete(JobItem, JobItem.job.in_(ids))
         with writing():
             Job.delete().where(Job.id.in_(ids), condition).execute()
         yield
 
 
-def _drop_lists(condition: Any) -> Steps:
+def _delete_lists(condition: Any) -> Steps:
     while ids := _marked(condition):
         yield
-        for number in ids:
-            yield from _drop_items(Job.get_by_id(number))
+        for job_id in ids:
+            yield from _delete_items(Job.get_by_id(job_id))
         with writing():
             Job.update(items_kept="some").where(Job.id.in_(ids)).execute()
         yield
 
 
 def _marked(condition: Any) -> list[int]:
-    """Some of the jobs, whose lists are whole no longer from now on."""
+    """Ids of the next jobs, whose lists are marked as incomplete from now on."""
     rows: Any = Job.select(Job.id).where(condition).order_by(Job.ended).limit(JOBS_AT_ONCE).tuples()
-    if not (found := [number for (number,) in rows]):
+    if not (job_ids := [job_id for (job_id,) in rows]):
         return []
     with writing():
-        Job.update(items_kept="dropping").where(Job.id.in_(found), condition).execute()
-        left: Any = Job.select(Job.id).where(Job.id.in_(found), condition).tuples()
-        return [number for (number,) in left]
+        Job.update(items_kept="dropping").where(Job.id.in_(job_ids), condition).execute()
+        marked: Any = Job.select(Job.id).where(Job.id.in_(job_ids), condition).tuples()
+        return [job_id for (job_id,) in marked]
 
 
-def _drop_items(job: Job) -> Steps:
-    later = _later_exports(job)
+def _delete_items(job: Job) -> Steps:
+    """Delete the list of a job, except objects in a storage that still exists which no later export has verified."""
+    later_exports = None
+    if job.kind == "export" and Storage.select().where(Storage.id == job.storage).exists():
+        is_later = (Job.storage == job.storage) & (Job.kind == "export") & (Job.id > job.id)
+        rows: Any = Job.select(Job.id).where(is_later).order_by(Job.id.desc()).limit(MAX_LATER_EXPORTS).tuples()
+        later_exports = [job_id for (job_id,) in rows]
+
+    items = JobItem.select(JobItem.id, JobItem.key, JobItem.state).where(JobItem.job == job)
     after = 0
-    columns = (JobItem.id, JobItem.key, JobItem.state)
-    while page := raw_rows(
-        JobItem.select(*columns).where(JobItem.job == job, JobItem.id > after).order_by(JobItem.id).limit(ROWS_PER_PAGE)
-    ):
+    while page := raw_rows(items.where(JobItem.id > after).order_by(JobItem.id).limit(ROWS_PER_PAGE)):
         after = page[-1][0]
-        kept = _kept(page, later)
-        if dropped := [number for number, _key, _state in page if number not in kept]:
+        kept: set[int] = set()
+        if later_exports is not None:
+            verified = [(item_id, key) for item_id, key, state in page if state == "verified"]
+            keys = [key for _item_id, key in verified]
+            again = JobItem.job.in_(later_exports) & JobItem.key.in_(keys) & (JobItem.state == "verified")
+            known = {key for (key,) in raw_rows(JobItem.select(JobItem.key).where(again))} if later_exports else set()
+            kept = {item_id for item_id, key in verified if key not in known}
+        if deleted := [item_id for item_id, _key, _state in page if item_id not in kept]:
             with writing():
-                JobItem.delete().where(is_one_of(JobItem.id, dropped)).execute()
+                JobItem.delete().where(is_one_of(JobItem.id, deleted)).execute()
         yield
 
 
-def _later_exports(job: Job) -> list[int] | None:
-    """The latest exports to the storage of this one; None where nobody asks any more what it left there."""
-    if job.kind != "export" or not Storage.select().where(Storage.id == job.storage).exists():
-        return None
-    later = (Job.storage == job.storage) & (Job.kind == "export") & (Job.id > job.id)
-    rows: Any = Job.select(Job.id).where(later).order_by(Job.id.desc()).limit(MAX_LATER_EXPORTS).tuples()
-    return [number for (number,) in rows]
-
-
-def _kept(page: Sequence[tuple[Any, ...]], later: list[int] | None) -> set[int]:
-    """What lies there by this export alone."""
-    if later is None:
-        return set()
-    keys = [key for _number, key, state in page if state == "verified"]
-    named = (JobItem.job.in_(later)) & JobItem.key.in_(keys) & (JobItem.state == "verified")
-    again = {key for (key,) in raw_rows(JobItem.select(JobItem.key).where(named))} if later else set()
-    return {number for number, key, state in page if state == "verified" and key not in again}
-
-
 def _sum_associations(before: datetime) -> Steps:
-    """Associations become sums of their day, each once: its row goes with the same write."""
+    """Replace associations by sums of their day. A row is deleted in the transaction that adds it to its sum."""
     old = Association.ended.is_null(False) & (Association.started < before)
     while rows := list(Association.select().where(old).order_by(Association.started).limit(ROWS_PER_PAGE)):
         sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         for row in rows:
-            kept = sums[f"{row.started:%Y-%m-%d}", row.peer_id, row.role, row.outcome]
+            figures = sums[f"{row.started:%Y-%m-%d}", row.peer_id, row.role, row.outcome]
             stored = row.counts.get("store", {}).get("done", 0)
-            kept[:] = [a + b for a, b in zip(kept, (1, row.failures, stored, row.bytes), strict=True)]
+            figures[:] = [a + b for a, b in zip(figures, (1, row.failures, stored, row.bytes), strict=True)]
         try:
-            _replace([row.id for row in rows], sums)
-        except AlreadyDropped:
+            add_to_days([row.id for row in rows], sums)
+        except AlreadyDeleted:
             return
         yield
 
 
-def _replace(ids: list[int], sums: dict[tuple[Any, ...], list[int]]) -> None:
+def add_to_days(ids: list[int], sums: dict[tuple[Any, ...], list[int]]) -> None:
+    """Replace associations by their sums in one transaction. Raises AlreadyDeleted if another process was faster."""
+    columns = (AssociationDay.day, AssociationDay.peer, AssociationDay.role, AssociationDay.outcome)
+    figure_columns = (AssociationDay.number, AssociationDay.failures, AssociationDay.stored, AssociationDay.bytes)
     with writing():
         if Association.delete().where(is_one_of(Association.id, ids)).execute() != len(ids):
-            raise AlreadyDropped
-        for (day, peer, role, outcome), figures in sums.items():
-            _add(figures, day=day, peer=peer, role=role, outcome=outcome)
-
-
-def _add(figures: list[int], **of: Any) -> None:
-    """A peer that was removed may have left several rows of a day: one of them is added to."""
-    names = ("number", "failures", "stored", "bytes")
-    same = [
-        getattr(AssociationDay, name).is_null() if value is None else getattr(AssociationDay, name) == value
-        for name, value in of.items()
-    ]
-    row = AssociationDay.select(AssociationDay.id).where(*same).first()
-    if row is None:
-        AssociationDay.create(**of, **dict(zip(names, figures, strict=True)))
-        return
-    more = {name: getattr(AssociationDay, name) + figure for name, figure in zip(names, figures, strict=True)}
-    AssociationDay.update(**more).where(AssociationDay.id == row.id).execute()
+            raise AlreadyDeleted
+        for key, figures in sums.items():
+            # Peers that were deleted may have left several rows of a day: the first of them is added to.
+            same = [
+                column.is_null() if value is None else column == value
+                for column, value in zip(columns, key, strict=True)
+            ]
+            row = AssociationDay.select(AssociationDay.id).where(*same).first()
+            if row is None:
+                AssociationDay.insert(dict(zip((*columns, *figure_columns), (*key, *figures), strict=True))).execute()
+            else:
+                more = {column: column + figure for column, figure in zip(figure_columns, figures, strict=True)}
+                AssociationDay.update(more).where(AssociationDay.id == row.id).execute()

@@ -1,4 +1,4 @@
-"""What of the archive is here, what lies in the bucket alone, and what of it this disk keeps for a while."""
+"""Which segments are on this disk, which are only in the bucket, and which copies this disk caches."""
 
 import hashlib
 import logging
@@ -15,20 +15,20 @@ from portal.archive import Damage
 from portal.archive.block_cache import BlockCache
 from portal.archive.bucket import Bucket
 from portal.archive.remote import block_spans
+from portal.archive.segments import SEGMENT_SUFFIX
 from portal.errors import BadSetting, Damaged, NoSpace
 from portal.ingest import disk_reserve
 from portal.models import Segment, now, writing
 
 log = logging.getLogger(__name__)
 
-ENDING = ".seg"
 MAX_NAMED_SEGMENTS = 20
-"""Damaged segments that the disk's page names."""
+"""Damaged segments that the disk page lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BucketState:
-    """How the archive stands to its bucket; sizes in bytes."""
+    """What is replicated to the bucket, and what waits for it; sizes in bytes."""
 
     words: str
     there: int
@@ -36,17 +36,17 @@ class BucketState:
     waiting: int
     waiting_size: int
     since: datetime | None
-    """When the first of those that wait was found closed."""
+    """When the first of the waiting segments was closed."""
     message: str
-    """Why they wait, if one was tried."""
+    """Why they wait, if replicating one has failed."""
     damaged: tuple[tuple[str, str], ...]
-    """Some segments, with what the bucket has done to them."""
+    """Names of some damaged segments, each with what is wrong."""
     cache: int
     limit: int
 
     @property
     def problem(self) -> str:
-        """Empty where all is well; waiting for its turn is no problem."""
+        """Empty if there is none; a segment that only waits for its turn is no problem."""
         if self.damaged:
             return f"The archive's bucket has damaged segments. {self.damaged[0][1]}"
         return f"Segments of the archive wait for the bucket. {self.message}" if self.message else ""
@@ -57,7 +57,7 @@ def has_bucket() -> bool:
 
 
 def bucket_state() -> BucketState | None:
-    """For pages and `portal status`; None without a bucket. Four statements, and a look at the cache's folder."""
+    """For pages and `portal status`; None without a bucket. Costs four queries and one listing of the cache folder."""
     bucket = runtime.bucket()
     if bucket is None:
         return None
@@ -83,7 +83,7 @@ def bucket_state() -> BucketState | None:
 
 
 def count_late_and_damaged(patience: timedelta) -> tuple[int, datetime | None, int]:
-    """How many segments wait that were tried in vain, or for so long; the first one's moment; how many are damaged."""
+    """How many segments failed or wait for longer than `patience`, since when, and how many are damaged."""
     late = Segment.verified.is_null() & ((Segment.message != "") | (Segment.since < now() - patience))
     damaged = fn.COUNT(Case(None, [(Segment.damage != "", 1)]))
     columns = fn.COUNT(Case(None, [(late, 1)])), fn.MIN(Case(None, [(late, Segment.since)])), damaged
@@ -93,22 +93,22 @@ def count_late_and_damaged(patience: timedelta) -> tuple[int, datetime | None, i
 
 
 def only_in_bucket() -> list[str]:
-    """Segments that lie in the bucket alone."""
+    """Segments that are only in the bucket."""
     rows: Any = Segment.select(Segment.name).where(Segment.verified.is_null(False)).order_by(Segment.name).tuples()
     return [name for (name,) in rows if not is_here(name)]
 
 
 def require_bucket() -> None:
-    """Raise BadSetting where no bucket is named, and parts of the archive lie in one alone."""
+    """Raise BadSetting if no bucket is configured although some segments are only in one."""
     if runtime.bucket() is None and (names := only_in_bucket()):
-        number = "1 segment of the archive lies" if len(names) == 1 else f"{len(names):,} segments of the archive lie"
+        number = "1 segment of the archive is" if len(names) == 1 else f"{len(names):,} segments of the archive are"
         raise BadSetting(
-            f"{number} in a bucket alone. Set PORTAL_ARCHIVE again; to go without, first run: portal archive fetch"
+            f"{number} only in a bucket. Set PORTAL_ARCHIVE again, or run `portal archive fetch` before removing it."
         )
 
 
 def adopt_unknown(bucket: Bucket) -> int:
-    """Write down the segments that the bucket has and no row knows: the database was lost, or is an older one."""
+    """Add rows for segments in the bucket that have none: the database was lost, or is an older one."""
     adopted = 0
     rows: Any = Segment.select(Segment.name).tuples()
     known = {name for (name,) in rows}
@@ -121,7 +121,7 @@ def adopt_unknown(bucket: Bucket) -> int:
 
 
 def read_digests(bucket: Bucket, name: str, check: Callable[[], None] = lambda: None) -> None:
-    """Read a segment through that lies in the bucket alone and whose digests nobody knows. Raises as reading does."""
+    """Read a segment that is only in the bucket once, if its digests are unknown. Raises as reading does."""
     row = Segment.get_or_none(Segment.name == name)
     if row is None or row.digest:
         return
@@ -137,59 +137,79 @@ def read_digests(bucket: Bucket, name: str, check: Callable[[], None] = lambda: 
 
 
 def read_next_digests(bucket: Bucket, check: Callable[[], None]) -> None:
-    """Read one of the segments through that were adopted and that nobody knows yet, if there is one."""
+    """Read one of the adopted segments whose digests are unknown, if there is one."""
     row = Segment.select(Segment.name).where(Segment.digest == "", Segment.verified.is_null(False)).first()
     if row is not None:
         read_digests(bucket, row.name, check)
 
 
 def fetch_all(bucket: Bucket) -> int:
-    """Copy all segments that lie in the bucket alone to this disk again; returns how many. A second run goes on.
+    """Copy all segments that are only in the bucket to this disk; returns how many. A second run continues.
 
-    Raises NoSpace before the first byte where they do not fit, Unreachable, and Damaged after all that are whole.
+    Raises NoSpace before the first byte if they do not fit, Unreachable, and Damaged after all intact ones are copied.
     """
     names, room = only_in_bucket(), disk_reserve.archive_space()
     size = sum(Segment.select(Segment.size).where(Segment.name == name).scalar() for name in names)
     if names and room.free - size < room.floor:
-        raise NoSpace(f"{size:,} bytes lie in the bucket alone, and do not fit on this disk. Free some space.")
-    damaged = []
+        raise NoSpace(f"{size:,} bytes are only in the bucket, and do not fit on this disk. Free some space.")
+
+    archive, damaged = runtime.archive(), []
     for name in names:
+        row, whole = Segment.get(Segment.name == name), hashlib.sha256()
         try:
-            _fetch(bucket, Segment.get(Segment.name == name))
+            path = archive.path(name)
+            part = path.with_suffix(".part")
+            with part.open("wb") as file:
+                for start, length in block_spans(row.size):
+                    content = bucket.fetch(name, start, length)
+                    whole.update(content)
+                    file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
         except Damaged as error:
-            damaged.append(error)
+            damaged.append(error.message)
+            continue
+        if row.digest not in ("", whole.hexdigest()):
+            part.unlink()
+            damaged.append(
+                f"The bucket returns other bytes of segment {name} than were stored there. Restore it there."
+            )
+            continue
+        # The segment gets its name only when all its bytes are on the disk.
+        part.replace(path)
+        archive.sync()
     if damaged:
-        raise Damaged(f"{len(names) - len(damaged):,} of {len(names):,} segments fetched. {damaged[0].message}")
+        raise Damaged(f"{len(names) - len(damaged):,} of {len(names):,} segments fetched. {damaged[0]}")
     return len(names)
 
 
 def trim(bucket: Bucket) -> int:
-    """Drop copies of segments that were verified, and blocks, those first that were read longest ago.
+    """Delete cached blocks and local copies of verified segments, the least recently read first.
 
-    Each half of the cache is held; where the disk nears its reserve, both give way to what comes in. Returns how many
-    segments lie in the bucket alone now. Raises as the bucket does: while it is away no copy goes.
+    Each may take half of the cache, and less where the disk nears its reserve. Returns how many copies were deleted.
+    Raises as the bucket does: while it does not answer, no copy is deleted.
     """
     half, room, blocks = runtime.current().archive_cache // 2, disk_reserve.archive_space(), _blocks()
     short = max(0, 2 * room.floor - room.free)
     blocks.trim(max(0, min(half, blocks.size() - short)))
     copies = sorted(_copies())
-    left, gone = sum(size for _, size, _ in copies), 0
+    left, deleted = sum(size for _, size, _ in copies), 0
     limit = max(0, min(half, left - short))
     for _, size, name in copies:
         if left <= limit:
             break
-        if _drop(bucket, name, size):
-            left, gone = left - size, gone + 1
-    return gone
+        if _delete_copy(bucket, name, size):
+            left, deleted = left - size, deleted + 1
+    return deleted
 
 
 def is_intact(name: str) -> bool:
-    """Whether each record of a segment that is here is as it was written, by its own check sum."""
+    """Whether each record of a segment on this disk is unchanged, by its own check sum."""
     return not any(isinstance(found, Damage) for found in runtime.archive().scan(name))
 
 
 def mark_for_replication(name: str) -> None:
-    """Take a segment that is here for one that is still to be brought to the bucket, and read its digests anew."""
+    """Have a segment on this disk replicated again, with digests that are read from it again."""
     with writing():
         Segment.update(verified=None, damage="", digest="", blocks=b"").where(Segment.name == name).execute()
 
@@ -199,7 +219,7 @@ def is_here(name: str) -> bool:
 
 
 def stat(name: str) -> os.stat_result | None:
-    """Size and times of a segment's file; None where it is not here."""
+    """Size and times of a segment's file; None if it is not on this disk."""
     try:
         return (runtime.archive().root / name).stat()
     except OSError:
@@ -207,60 +227,38 @@ def stat(name: str) -> os.stat_result | None:
 
 
 def _is_ours(key: str) -> bool:
-    return key.endswith(ENDING) and "/" not in key
-
-
-def _fetch(bucket: Bucket, row: Segment) -> None:
-    archive = runtime.archive()
-    path = archive.path(row.name)
-    part, whole = path.with_suffix(".part"), hashlib.sha256()
-    with part.open("wb") as file:
-        for start, size in block_spans(row.size):
-            content = bucket.fetch(row.name, start, size)
-            whole.update(content)
-            file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    if row.digest not in ("", whole.hexdigest()):
-        part.unlink()
-        raise Damaged(f"The bucket gives other bytes of segment {row.name} than were stored there. Restore it there.")
-    part.replace(path)
-    archive.sync()
+    return key.endswith(SEGMENT_SUFFIX) and "/" not in key
 
 
 def _copies() -> Iterator[tuple[float, int, str]]:
-    """Segments that are here and, whole, in the bucket: when they were read last, size and name.
+    """Local copies of segments that are intact in the bucket: time of the last read, size and name.
 
-    One that was found there (`adopt`) and whose copy came back here later has not been compared with it yet.
+    Adopted segments without digests are left out: their copy was not compared with the bucket yet.
     """
     proved = Segment.verified.is_null(False), Segment.damage == "", Segment.digest != ""
     rows: Any = Segment.select(Segment.name, Segment.size).where(*proved).tuples()
     sizes: dict[str, int] = dict(rows)
     for name in runtime.archive().segments() if sizes else ():
-        told = stat(name)
-        if told is not None and sizes.get(name) == told.st_size:
-            yield told.st_atime, told.st_size, name
+        status = stat(name)
+        if status is not None and sizes.get(name) == status.st_size:
+            yield status.st_atime, status.st_size, name
 
 
-def _drop(bucket: Bucket, name: str, size: int) -> bool:
-    """Drop the copy here of a segment, unless somebody holds it, or the bucket has not the same any more."""
+def _delete_copy(bucket: Bucket, name: str, size: int) -> bool:
+    """Delete the local copy of a segment, unless it is in use, or the bucket does not have the same bytes."""
     archive = runtime.archive()
     with archive.at_rest(name) as resting:
         if not resting or not bucket.has(name, size):
             return False
-        if not _is_as_there(name):
+        with archive.path(name).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        # A copy that differs and is damaged is deleted; one that differs and is intact is the better one.
+        if Segment.get(Segment.name == name).digest != digest and is_intact(name):
             mark_for_replication(name)
             return False
         archive.path(name).unlink()
-    log.info("segment %s (%d bytes) lies in the bucket alone now", name, size)
+    log.info("segment %s (%d bytes) is only in the bucket now", name, size)
     return True
-
-
-def _is_as_there(name: str) -> bool:
-    """Whether the copy here has the bytes that the bucket has, or worse ones."""
-    with runtime.archive().path(name).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Segment.get(Segment.name == name).digest == digest or not is_intact(name)
 
 
 def _blocks() -> BlockCache:

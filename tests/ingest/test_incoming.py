@@ -403,7 +403,7 @@ def test_an_archive_without_its_database_comes_back_with_places_and_origins(
 ) -> None:
     def tree() -> set[tuple[str, ...]]:
         return {
-            (str(file.parent_type), *unpack._parts(file)[:2], file.name, file.origin_type, file.blob.digest)
+            (str(file.parent_type), *unpack.path_parts(file)[:2], file.name, file.origin_type, file.blob.digest)
             for file in File.select()
         }
 

@@ -286,7 +286,7 @@ def test_much_is_purged_by_a_job_some_files_at_a_time(project: Project, admin: A
     with pytest.raises(Busy, match=r"works on it \(purge\)"):
         trash.restore(thrown.id, actor=admin)
     runs.perform(job.id, purge.run)
-    assert Job.get_by_id(job.id).message.startswith(f"{trash.MAX_FILES_PURGED_NOW + 2:,} files are purged")
+    assert Job.get_by_id(job.id).message.startswith(f"{trash.MAX_FILES_PURGED_NOW + 2:,} files purged")
     assert File.select().count() == 0
 
 
@@ -391,7 +391,7 @@ def test_a_person_is_asked_and_told(visitor: Visitor, reader: Visitor, study: Se
     assert "nobody can restore them" in asked
     assert reader.post(f"/data/trash/{number}/purge").status_code == 403
     told = visitor.post(f"/data/trash/{number}/purge", follow_redirects=True).text
-    assert "3 files are purged" in text_of(told)
+    assert "3 files purged" in text_of(told)
 
 
 def test_the_command_line_purges_one_the_old_or_all(

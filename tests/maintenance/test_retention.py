@@ -87,9 +87,9 @@ def test_associations_become_sums_of_their_day_and_peer_once() -> None:
 def test_a_sum_that_another_process_has_made_meanwhile_is_not_made_again() -> None:
     row = a_call(91)
     sums = {("2026-01-01", None, "acceptor", "released"): [1, 0, 0, 0]}
-    retention._replace([row.id], sums)
-    with pytest.raises(retention.AlreadyDropped):
-        retention._replace([row.id], sums)
+    retention.add_to_days([row.id], sums)
+    with pytest.raises(retention.AlreadyDeleted):
+        retention.add_to_days([row.id], sums)
     assert [row.number for row in AssociationDay.select()] == [1]
 
 
