@@ -44,8 +44,8 @@ def up(data: Path | None, rebuild: bool, **options: object) -> int:
     startup.open_folder(chosen)
     with startup.lock(chosen, plan.url):
         startup.check_port(plan.host, plan.port)
-        startup.open_site(chosen, anew=rebuild)
-        startup.prepare(chosen, click.echo, anew=rebuild)
+        startup.open_site(chosen, rebuild=rebuild)
+        startup.prepare(chosen, click.echo, rebuild=rebuild)
         Supervisor(chosen, plan, click.echo, sample_peer=setup.peer_address).run()
     return 0
 

@@ -189,8 +189,13 @@ def _sum_associations(before: datetime) -> Steps:
 
 def add_to_days(ids: list[int], sums: dict[tuple[Any, ...], list[int]]) -> None:
     """Replace associations by their sums in one transaction. Raises AlreadyDeleted if another process was faster."""
-    columns = (AssociationDay.day, AssociationDay.peer, AssociationDay.role, AssociationDay.outcome)
-    figure_columns = (AssociationDay.number, AssociationDay.failures, AssociationDay.stored, AssociationDay.bytes)
+    columns: tuple[Any, ...] = (AssociationDay.day, AssociationDay.peer, AssociationDay.role, AssociationDay.outcome)
+    figure_columns: tuple[Any, ...] = (
+        AssociationDay.number,
+        AssociationDay.failures,
+        AssociationDay.stored,
+        AssociationDay.bytes,
+    )
     with writing():
         if Association.delete().where(is_one_of(Association.id, ids)).execute() != len(ids):
             raise AlreadyDeleted

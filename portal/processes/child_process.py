@@ -12,32 +12,32 @@ from portal.processes.logs import LogFile
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 SERVING_PAUSE = 5.0
-"""The longest pause of a process that others wait for at a port: after several kills it is back at once."""
+"""The longest pause of a process that serves a port: others wait for it, so it is back soon after several kills."""
 STEADY_SECONDS = 60.0
-"""Seconds after which a process counts as well: its next end is a first one."""
+"""Seconds after which a process counts as healthy: after its next end the pause is short again."""
 START_SECONDS = 1.0
-"""Seconds within which a process that cannot start has ended."""
+"""Seconds within which a process that cannot start exits."""
 READ_SIZE = 65536
 MAX_LAST_LINE_LENGTH = 300
 
 
 @dataclass
 class Child:
-    """A process that runs until it is stopped. Its output goes to its log file, by the supervisor's hand."""
+    """A process that runs until it is stopped. The supervisor reads its output and writes it to its log file."""
 
     name: str
     arguments: list[str]
     log: LogFile | None
-    """Where what it says is kept; None: it is printed instead, because it may hold what is shown once."""
+    """Where its output goes; None: it is printed instead, because it may contain a secret that is shown only once."""
     patience: float = 10.0
-    """Seconds that it has to stop by itself."""
+    """Seconds that it has to exit after SIGTERM."""
     longest_pause: float = LONGEST_PAUSE
-    """Seconds after which it is started again, however often it has ended."""
+    """The longest pause before it is restarted, however often it has exited."""
     once: bool = False
-    """It is not started again after its end."""
+    """It is not restarted after its end."""
     process: subprocess.Popen[bytes] | None = None
     due: float | None = 0.0
-    """When it is to be started, by the monotonic clock; None while it runs, and for good after its stop."""
+    """When it is to be started, by the monotonic clock; None while it runs, and after it was stopped."""
     failures: int = 0
     started: float = 0.0
     last_line: str = field(default="", init=False)
@@ -59,7 +59,7 @@ class Child:
         return reader
 
     def read(self, descriptor: int) -> bytes | None:
-        """What it has said since, logged; None once it and its children have closed the pipe."""
+        """Its new output, which is logged; None once it and its children have closed the pipe."""
         try:
             content = os.read(descriptor, READ_SIZE)
         except BlockingIOError:
@@ -75,19 +75,21 @@ class Child:
         return content
 
     def ended(self) -> int | None:
-        """Its exit code, once: afterwards it is due again, or over."""
+        """Its exit code, once; None while it runs. Afterwards a restart is due, unless it runs only once."""
         code = self.process.poll() if self.process else None
         if code is None:
             return None
         self.process = None
         self.due = None
         if not self.once:
-            self._back_off()
+            now = time.monotonic()
+            self.failures = 0 if now - self.started > STEADY_SECONDS else self.failures + 1
+            self.due = now + min(FIRST_PAUSE * 2 ** max(0, self.failures - 1), self.longest_pause)
         return code
 
     @property
     def is_up(self) -> bool:
-        """Whether it runs, and has for longer than a failed start takes."""
+        """Whether it has run for longer than a failed start takes."""
         return self.process is not None and time.monotonic() - self.started > START_SECONDS
 
     def signal(self, number: signal.Signals) -> None:
@@ -96,11 +98,6 @@ class Child:
                 self.process.send_signal(number)
 
     def ask_to_end(self) -> None:
-        """SIGTERM, and no start afterwards."""
+        """Send SIGTERM, and do not restart it."""
         self.due, self.once = None, True
         self.signal(signal.SIGTERM)
-
-    def _back_off(self) -> None:
-        now = time.monotonic()
-        self.failures = 0 if now - self.started > STEADY_SECONDS else self.failures + 1
-        self.due = now + min(FIRST_PAUSE * 2 ** max(0, self.failures - 1), self.longest_pause)

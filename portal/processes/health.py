@@ -1,10 +1,9 @@
-"""Whether the processes of a site answer: asked each time, nothing is kept."""
+"""Whether the processes of a site answer; nothing is cached."""
 
 import contextlib
 import http.client
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,9 +24,16 @@ QUEUE_DOWN = "The queue (Valkey) does not answer. See logs/valkey.log, or PORTAL
 
 
 def report() -> dict[str, Any]:
-    """What runs and what it answers; `problems` says in a sentence each what is down."""
+    """The state of each part; `problems` has a sentence for each that does not work."""
     chosen = runtime.current()
-    parts = {"web": _web(chosen), "queue": _queue(), "dimse": _dimse(chosen), "disk": _disk(chosen)}
+    holder, answers = startup.holder(chosen), False
+    if holder is None:
+        problem = f"Portico does not run on {chosen.data}. Start it: portal up"
+    else:
+        answers = web_answers(holder["url"])
+        problem = "" if answers else _web_problem(holder["url"])
+    web = {"url": holder["url"] if holder else None, "answers": answers, "problem": problem}
+    parts = {"web": web, "queue": _queue(), "dimse": _dimse(chosen), "disk": _disk(chosen)}
     parts["archive"] = _archive()
     parts["segments"] = _segments()
     return {
@@ -39,28 +45,28 @@ def report() -> dict[str, Any]:
 
 
 def problems(url: str, *, listener: int | None) -> list[str]:
-    """A sentence for each part that cannot be used yet; the costly question is asked last.
+    """A sentence for each part that does not work yet; the costly check comes last.
 
-    `listener`: the process id of the site's own: another Portico on its port would answer a C-ECHO as well.
+    `listener`: the process id of the site's own listener: another Portico on its port would answer a C-ECHO, too.
     """
-    found = [] if web_answers(url) else [_web_silent(url)]
-    found += [] if queue.is_reachable() else [QUEUE_DOWN]
-    if found:
-        return found
+    sentences = [] if web_answers(url) else [_web_problem(url)]
+    sentences += [] if queue.is_reachable() else [QUEUE_DOWN]
+    if sentences:
+        return sentences
     with models.connection():
         problem = _dimse(runtime.current(), listener)["problem"]
     return [problem] if problem else []
 
 
 def web_answers(url: str) -> bool:
-    """Whether the web server at this address answers at all."""
+    """Whether the web server at this address answers without a server error."""
     with contextlib.suppress(OSError, http.client.HTTPException):
         return http_status(url, HTTP_SECONDS) < 500
     return False
 
 
 def http_status(url: str, seconds: float) -> int:
-    """The HTTP status of a small request. Raises OSError and HTTPException if there is none."""
+    """The HTTP status of a small request. Raises OSError and HTTPException if there is no response."""
     parts = urlsplit(url)
     with contextlib.closing(
         http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
@@ -74,15 +80,7 @@ def reachable_host(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
 
 
-def _web(chosen: Settings) -> dict[str, Any]:
-    held = startup.holder(chosen)
-    if held is None:
-        return {"url": None, "answers": False, "problem": f"Portico does not run on {chosen.data}. Start it: portal up"}
-    answers = web_answers(held["url"])
-    return {"url": held["url"], "answers": answers, "problem": "" if answers else _web_silent(held["url"])}
-
-
-def _web_silent(url: str) -> str:
+def _web_problem(url: str) -> str:
     return f"The web server (web) does not answer at {url}. See logs/web.log."
 
 
@@ -96,62 +94,62 @@ def _queue() -> dict[str, Any]:
         problem = f"No worker for {without} jobs has registered with the queue."
     elif answers and (silent := queue.silent_workers()):
         numbers = " and ".join(str(pid) for pid in silent)
-        problem = f"A worker (process {numbers}) does not answer. If it goes on, `portal up` starts it again."
+        problem = f"A worker (process {numbers}) does not answer. If this goes on, `portal up` restarts it."
     return {"answers": answers, "workers": workers, "lanes": lanes, **jobs.queue_lengths(), "problem": problem}
 
 
 def _dimse(chosen: Settings, listener: int | None = None) -> dict[str, Any]:
-    """Whether the site's own listener holds the port, and then whether it answers."""
+    """Whether the site's own listener has the port, and if so, whether it answers a C-ECHO."""
     options = site_settings.get_all()
     view = {name: options[f"dimse.{name}"] for name in ("enabled", "ae_title", "host", "port")}
     state = listener_status.current(options, listener=listener)
-    problem = "" if state.kind == "off" else _echo(chosen) if state.kind == "on" else state.message
+    problem = state.message
+    if state.kind == "off":
+        problem = ""
+    elif state.kind == "on":
+        # The network part of a C-ECHO is the worker's: `portal` does not import pynetdicom.
+        command = [sys.executable, "-P", "-m", "dimse_worker.self_echo", str(chosen.data)]
+        try:
+            echo = subprocess.run(command, capture_output=True, text=True, timeout=ECHO_SECONDS, check=False)
+            problem = echo.stdout.strip() if echo.returncode else ""
+        except subprocess.TimeoutExpired:
+            problem = f"The listener (listen) did not answer a C-ECHO within {ECHO_SECONDS:.0f} s. See logs/listen.log."
     return {**view, "answers": bool(view["enabled"] and not problem), "problem": problem}
 
 
-def _echo(chosen: Settings) -> str:
-    """What is wrong with a C-ECHO to our own listener; empty if it succeeds. The network part is the worker's."""
-    command = [sys.executable, "-P", "-m", "dimse_worker.self_echo", str(chosen.data)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ECHO_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        return f"The listener (listen) did not answer a C-ECHO within {ECHO_SECONDS:.0f} s. See logs/listen.log."
-    return done.stdout.strip() if done.returncode else ""
-
-
 def _disk(chosen: Settings) -> dict[str, Any]:
-    """The disk of the archive; below `disks`, each disk that the site writes to."""
+    """The disk of the archive; `disks`: each disk that the site writes to."""
     disks = disk_reserve.disks()
     problems = [disk_reserve.ballast_warning(), *(disk.problem for disk in disks)]
-    told = {"free": disks[0].room.free, "reserve": disks[0].room.floor, "archive": sum(_sizes(chosen))}
-    return {**told, "disks": [disk.view() for disk in disks], "problem": " ".join(filter(None, problems))}
+    archive_size = 0
+    for segment in chosen.archive.glob("*.seg"):
+        with contextlib.suppress(FileNotFoundError):
+            archive_size += segment.stat().st_blocks * 512  # without the holes that purged records left
+    figures = {"free": disks[0].room.free, "reserve": disks[0].room.floor, "archive": archive_size}
+    return {**figures, "disks": [disk.view() for disk in disks], "problem": " ".join(filter(None, problems))}
 
 
 def _segments() -> dict[str, Any]:
-    """Whether the archive has all that rows name, and what the last `portal reindex` found damaged."""
+    """Segments that are missing, and those that the last `portal reindex` found damaged."""
     missing = [problem.message for problem in segment_checks.find_problems()]
     damaged = [row.message for row in segment_checks.known_problems() if row.kind == segment_checks.DAMAGED]
-    told = [*missing, *damaged]
-    problem = "" if not told else told[0] if len(told) == 1 else f"{told[0]} {len(told):,} segments have problems."
+    problems = [*missing, *damaged]
+    problem = problems[0] if problems else ""
+    if len(problems) > 1:
+        problem += f" {len(problems):,} segments have problems."
     named = {"missing": missing[: segment_checks.MAX_PROBLEMS_SHOWN], "damaged": damaged}
     return {**named, "quarantined": quarantine.count_unacknowledged(), "problem": problem}
 
 
 def _archive() -> dict[str, Any]:
-    """Where closed segments lie; whether their bucket answers is asked, and what waits or is damaged is told."""
-    bucket, standing = runtime.bucket(), segment_copies.bucket_state()
-    if bucket is None or standing is None:
+    """The bucket of closed segments: whether it answers, what waits for it, and what is damaged in it."""
+    bucket, state = runtime.bucket(), segment_copies.bucket_state()
+    if bucket is None or state is None:
         return {"bucket": None, "problem": ""}
-    problem = standing.problem
+    problem = state.problem
     try:
         next(bucket.destination(hasty=True).list(), None)
     except PortalError as error:
         problem = f"The archive's bucket cannot be used. {error.message}"
-    told = {name: getattr(standing, name) for name in ("there", "there_size", "waiting", "waiting_size")}
-    return {"bucket": bucket.words, **told, "cache": standing.cache, "cache_limit": standing.limit, "problem": problem}
-
-
-def _sizes(chosen: Settings) -> Iterator[int]:
-    for segment in chosen.archive.glob("*.seg"):
-        with contextlib.suppress(FileNotFoundError):
-            yield segment.stat().st_blocks * 512  # what was purged is no longer there, though its place is
+    figures = {name: getattr(state, name) for name in ("there", "there_size", "waiting", "waiting_size")}
+    return {"bucket": bucket.words, **figures, "cache": state.cache, "cache_limit": state.limit, "problem": problem}

@@ -1,8 +1,7 @@
-"""Beginning anew with another site key: what only the lost key could open is marked as lost, and listed."""
+"""Replacing a lost site key: what only the old key could decrypt is marked as lost, and listed."""
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from portal import site_key, vault
 from portal.access import audit
@@ -16,30 +15,30 @@ STORAGE_MESSAGE = "The site's key was replaced, so its credential is lost. Enter
 
 @dataclass(frozen=True, kw_only=True)
 class Losses:
-    """What cannot be used any more without the key that is gone."""
+    """What can no longer be used without the old key."""
 
     device_keys: int
     storages: tuple[str, ...]
     """Labels of the storages whose credentials are lost."""
     users: int
-    """Accounts whose sessions end; passwords stay."""
+    """Accounts whose sessions end; passwords stay valid."""
     exports: int
     """Finished exports whose manifests this site can no longer prove to be its own."""
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What is lost, a line each, with what to do about it."""
+        """One line for each kind of loss, with what to do about it."""
         labels = f" ({', '.join(self.storages)})" if self.storages else ""
         return (
-            f"Device keys: {self.device_keys:,} are revoked. Generate new ones, and give them to the devices.",
-            f"Credentials of storages: {len(self.storages):,} are lost{labels}. Enter each secret again.",
-            f"Sessions: {self.users:,} users have to sign in again. Passwords stay as they are.",
+            f"Device keys: {self.device_keys:,} revoked. Generate new ones, and give them to the devices.",
+            f"Credentials of storages: {len(self.storages):,} lost{labels}. Enter each secret again.",
+            f"Sessions: {self.users:,} users have to sign in again. Passwords stay valid.",
             f"Exports: the manifests of {self.exports:,} are no longer recognised as this site's own.",
         )
 
 
 def require_lost_key(chosen: Settings) -> None:
-    """Raise BadValue where the key file is there and belongs to the database."""
+    """Raise BadValue if the key file exists and belongs to the database."""
     if chosen.site_key.exists() and site_key.matches_database(vault.open_vault(chosen.site_key)):
         raise BadValue(f"The key file {chosen.site_key} belongs to this site's database. Nothing was replaced.")
 
@@ -58,40 +57,32 @@ def losses() -> Losses:
 
 
 def replace(chosen: Settings, *, actor: Actor) -> Losses:
-    """Give the site a new key and mark what is lost. Safe to run again after a stop at any line.
-
-    The database names the new key before the file has its name: in between, the site refuses to start, and says so.
-    """
+    """Give the site a new key and mark what is lost. Safe to run again after an interruption at any line."""
     lost = losses()
-    fresh = chosen.site_key.with_name("site.key.new")
-    vault.create_key_file(fresh)
-    fingerprint = vault.open_vault(fresh).fingerprint
+    new_key = chosen.site_key.with_name("site.key.new")
+    vault.create_key_file(new_key)
+    fingerprint = vault.open_vault(new_key).fingerprint
+
+    # The database names the new key before the file is renamed: in between, the site refuses to start, and says why.
     with connection(), writing():
-        _mark()
+        ApiKey.update(revoked=now()).where(ApiKey.owner_type == "device", ApiKey.revoked.is_null()).execute()
+        for row in Secret.select():
+            kind, _, number = row.row.partition(":")
+            if kind == "storage":
+                failed = {"state": "failed", "since": now(), "message": STORAGE_MESSAGE}
+                Storage.update(failed).where(Storage.id == int(number)).execute()
+        Secret.delete().execute()
+        User.update(session_epoch=User.session_epoch + 1).execute()
         SiteKey.create(fingerprint=fingerprint)
         audit.record(actor, "site_key:replaced", "site", "", device_keys=lost.device_keys, storages=len(lost.storages))
-    _put_in_place(fresh, chosen.site_key)
-    return lost
 
-
-def _mark() -> None:
-    ApiKey.update(revoked=now()).where(ApiKey.owner_type == "device", ApiKey.revoked.is_null()).execute()
-    for row in Secret.select():
-        kind, _, number = row.row.partition(":")
-        if kind == "storage":
-            failed = {"state": "failed", "since": now(), "message": STORAGE_MESSAGE}
-            Storage.update(failed).where(Storage.id == int(number)).execute()
-    Secret.delete().execute()
-    User.update(session_epoch=User.session_epoch + 1).execute()
-
-
-def _put_in_place(fresh: Path, path: Path) -> None:
-    """The key before is kept beside the new one, if there was one: it may be the key of another site."""
-    if path.exists():
-        path.rename(path.with_name(f"site.key.replaced-{now():%Y%m%dT%H%M%S}"))
-    fresh.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    # An existing key file is kept: it may be the key of another site.
+    if chosen.site_key.exists():
+        chosen.site_key.rename(chosen.site_key.with_name(f"site.key.replaced-{now():%Y%m%dT%H%M%S}"))
+    new_key.rename(chosen.site_key)
+    folder = os.open(chosen.site_key.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+    return lost

@@ -1,7 +1,7 @@
-"""When each process of a site last gave a sign of life: `portal up` ends those that hang.
+"""When each process of a site last gave a sign of life: `portal up` kills those that hang.
 
-A process that runs may still do nothing for ever. The web server is asked over HTTP, Valkey by PING; the listener
-leaves a heartbeat in a file each second, and a worker one in the queue.
+The web server is asked over HTTP, Valkey by PING; the listener writes a heartbeat to a file each second, and a worker
+one to the queue.
 """
 
 import contextlib
@@ -16,11 +16,11 @@ from portal.peers import listener_status
 from portal.processes import health
 
 LOOK_SECONDS = 5.0
-"""Seconds between two looks."""
+"""Seconds between two rounds."""
 MAX_GAP_SECONDS = 30.0
-"""If two looks lie further apart, it was this process that stood still, and no other is blamed for it."""
+"""If two rounds are further apart, this process itself was suspended, and no other counts as hanging."""
 MAX_SILENCE_SECONDS = {"web": 45.0, "valkey": 30.0, "listen": 30.0, "work": 120.0}
-"""Seconds without a sign after which a process hangs, by how its name begins. A worker gives none during its sweep."""
+"""Seconds without a sign after which a process hangs, by the start of its name. A worker gives none in its sweep."""
 HTTP_SECONDS = 10.0
 
 
@@ -33,7 +33,7 @@ class Liveness:
         self._looked = monotonic()
 
     def start(self, running: Callable[[], Mapping[str, int]]) -> None:
-        """Ask every few seconds; `running`: the process id of each by its name."""
+        """Ask every few seconds; `running` gives the process id of each by its name."""
 
         def keep_looking() -> None:
             pause = threading.Event()
@@ -49,38 +49,30 @@ class Liveness:
             self._signs = {pid: (sign, now) for pid, (sign, _since) in self._signs.items()}
         beats = queue.heartbeats()
         for name, pid in running.items():
-            sign = self._sign(name, pid, beats)
+            sign: Any = None  # what differs from the last sign while the process lives
+            if name == "web":
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    health.http_status(self._url, HTTP_SECONDS)  # an error status is an answer, too
+                    sign = monotonic()
+            elif name == "valkey":
+                sign = monotonic() if queue.is_reachable() else None
+            elif name == "listen":
+                sign = listener_status.last_beat(pid)
+            elif name.startswith("work"):
+                # A worker is not to blame for a queue that does not answer.
+                sign = monotonic() if beats is None else beats.get(pid)
             if sign is not None and sign != self._signs.get(pid, (None, 0.0))[0]:
                 self._signs[pid] = sign, monotonic()
         self._signs = {pid: known for pid, known in self._signs.items() if pid in running.values()}
         self._looked = monotonic()
 
     def silence(self, name: str, pid: int) -> float | None:
-        """For how many seconds a process that hangs has given no sign; None for any other.
+        """For how many seconds a hanging process has given no sign; None for any other.
 
-        One that has not given its first sign is starting, and takes the time that it needs.
+        Before its first sign a process is starting, which may take any time.
         """
         patience = next((MAX_SILENCE_SECONDS[word] for word in MAX_SILENCE_SECONDS if name.startswith(word)), None)
         known, now = self._signs.get(pid), monotonic()
         if patience is None or known is None or now - self._looked > MAX_GAP_SECONDS:
             return None
         return now - known[1] if now - known[1] > patience else None
-
-    def _sign(self, name: str, pid: int, beats: dict[int, Any] | None) -> Any:
-        """What differs from the sign before as long as the process lives; None if it gave none."""
-        if name == "web":
-            return monotonic() if _answers(self._url) else None
-        if name == "valkey":
-            return monotonic() if queue.is_reachable() else None
-        if name == "listen":
-            return listener_status.last_beat(pid)
-        if name.startswith("work"):  # who is not to blame for a queue that does not answer
-            return monotonic() if beats is None else beats.get(pid)
-        return None
-
-
-def _answers(url: str) -> bool:
-    """Whether there is any answer at all: an error is one, too."""
-    with contextlib.suppress(OSError, http.client.HTTPException):
-        return health.http_status(url, HTTP_SECONDS) > 0
-    return False

@@ -1,4 +1,4 @@
-"""Log files of the processes: bounded, so that years of them fill no disk, and one line for each message."""
+"""Log files of the processes: limited in size, with one line for each message."""
 
 import contextlib
 import logging
@@ -13,9 +13,9 @@ _BREAKS |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
 class OneLineFormatter(logging.Formatter):
-    """Time, level, logger and message in one line: a path or a title from outside cannot begin a line of its own.
+    """Time, level, logger and message in one line, so that text from outside cannot forge a line of its own.
 
-    The lines of a stack stand indented below it.
+    The lines of a stack trace are indented below it.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ def start() -> None:
 
 
 class LogFile:
-    """What one process says, in `NAME.log`; at 5 MB it becomes `NAME.log.1`, and the fourth is dropped."""
+    """The output of one process in `NAME.log`; at 5 MB it becomes `NAME.log.1`, and the fourth file is deleted."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -44,24 +44,22 @@ class LogFile:
         self._size = os.fstat(self._descriptor).st_size
 
     def write(self, content: bytes) -> None:
-        """Append. A full disk drops the lines, not the process."""
+        """Append. On a full disk the lines are lost, but the process goes on."""
         with contextlib.suppress(OSError):
             os.write(self._descriptor, content)
             self._size += len(content)
-            if self._size > MAX_FILE_SIZE:
-                self._rotate()
+            if self._size <= MAX_FILE_SIZE:
+                return
+            for number in range(KEPT_FILES - 1, 0, -1):
+                with contextlib.suppress(FileNotFoundError):
+                    self._numbered(number).rename(self._numbered(number + 1))
+            self._path.rename(self._numbered(1))
+            os.close(self._descriptor)
+            self._descriptor = self._open()
+            self._size = 0
 
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-
-    def _rotate(self) -> None:
-        for number in range(KEPT_FILES - 1, 0, -1):
-            with contextlib.suppress(FileNotFoundError):
-                self._numbered(number).rename(self._numbered(number + 1))
-        self._path.rename(self._numbered(1))
-        os.close(self._descriptor)
-        self._descriptor = self._open()
-        self._size = 0
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")

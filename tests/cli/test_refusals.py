@@ -191,7 +191,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, capsys
     tmp_path.chmod(0o755)
     (tmp_path / "thesis.txt").write_text("mine")
     assert cli.run(["up", "--data", str(tmp_path)]) == REFUSED
-    assert "holds other things" in capsys.readouterr().err
+    assert "contains other files" in capsys.readouterr().err
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

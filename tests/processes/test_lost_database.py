@@ -91,7 +91,7 @@ def test_an_archive_without_its_database_is_no_new_site(
     ended = full(*command.split(), *(("--port", str(free_port())) if command == "up" else ()))
     assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
     assert f"The database {database} is " in ended.err
-    assert "the archive beside it holds 1 segment." in ended.err
+    assert "the archive beside it has 1 segment." in ended.err
     assert "portal up --rebuild" in ended.err
     assert sorted(path.name for path in full.data.rglob("*") if "run" not in path.parts) == before
 
@@ -114,7 +114,7 @@ def test_a_damaged_database_is_refused_at_the_start_with_what_to_restore(
 def test_a_whole_database_is_not_made_anew(full: Portal) -> None:
     before = full.dump()
     ended = full("up", "--rebuild", "--port", str(free_port()))
-    assert (ended.code, "is whole, so it is not made anew" in ended.err) == (1, True)
+    assert (ended.code, "is intact, so it is not rebuilt" in ended.err) == (1, True)
     assert full.dump() == before
 
 
@@ -142,11 +142,11 @@ def test_what_the_archive_recorded_comes_back_once(full: Portal, capsys: pytest.
     remove(full.data / "portal.db")
     chosen = settings.load(full.data)
     for anew in (True, False):
-        startup.open_site(chosen, anew=anew)
-        startup.prepare(chosen, print, anew=anew)
+        startup.open_site(chosen, rebuild=anew)
+        startup.prepare(chosen, print, rebuild=anew)
         assert (count(chosen.database, "instance"), count(chosen.database, "file")) == (len(OBJECTS), len(OBJECTS))
     said = capsys.readouterr().out
-    assert said.count(f"Archive: {len(OBJECTS)} objects indexed anew from what the archive recorded.") == 1
+    assert said.count(f"Archive: {len(OBJECTS)} objects indexed from what the archive recorded.") == 1
     assert "To be set up again: peers, device keys, users, storages, settings." in said
 
 

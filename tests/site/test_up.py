@@ -34,7 +34,7 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     up.start("--sample")
     try:
         up.ready()
-        assert "not as it should be" not in up.said, up.said
+        assert "The sample site is incomplete" not in up.said, up.said
         yield up
     finally:
         up.end()
@@ -129,7 +129,7 @@ def test_a_web_server_and_a_listener_that_hang_are_killed_and_come_back(sampled:
         os.kill(pid, signal.SIGSTOP)
     until(lambda: not any(is_alive(pid) for pid in hanging))
     for name in ("web", "listen"):
-        assert re.search(rf"^{name} \(process \d+\) has not answered for \d\d s\. It is killed\.$", sampled.said, re.M)
+        assert re.search(rf"^{name} \(process \d+\) has not answered for \d\d s\. Killing it\.$", sampled.said, re.M)
     until(lambda: sampled.portal("status").returncode == 0, 60, pause=1)
 
 
