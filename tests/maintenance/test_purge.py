@@ -227,7 +227,7 @@ def test_what_a_job_that_goes_on_lists_stays_until_it_is_over(study: Session, ad
     number = throw("session", study.id, admin)
     outcome = trash.purge(number, actor=admin)
     assert (outcome.files, outcome.stayed) == (2, 1)
-    assert "1 file stays in the trash: a job that is not over lists it." in outcome.message
+    assert "1 file stays in the trash: an unfinished job lists it." in outcome.message
     with writing():
         Job.update(state="done").execute()
     assert trash.purge(number, actor=admin).files == 1
@@ -251,7 +251,7 @@ def test_by_its_age_a_thing_is_purged_and_its_bytes_go_seven_days_later(study: S
 
     done = Job.get_by_id(job.id)
     assert (done.state, done.done, File.select().count(), Trash.select().count()) == ("done", 3, 0, 0)
-    assert f"back on {now() + timedelta(days=7):%Y-%m-%d}" in done.message
+    assert f"freed on {now() + timedelta(days=7):%Y-%m-%d}" in done.message
     assert {row.state for row in PurgedRecord.select()} == {"marked"}
     with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
         assert content.digest() == blob.digest  # a database of yesterday finds it
