@@ -50,8 +50,8 @@ def _problem(chosen: Settings) -> str:
             return f"The database {chosen.database} is missing, but the archive's bucket {bucket.words} has segments."
     if not has_content(chosen.database):
         return ""
-    complaint = integrity.complaint(chosen.database, seconds=CHECK_SECONDS)
-    return f"The database {chosen.database} is damaged ({' '.join(complaint.split())[:200]})." if complaint else ""
+    damage = integrity.find_damage(chosen.database, seconds=CHECK_SECONDS)
+    return f"The database {chosen.database} is damaged ({' '.join(damage.split())[:200]})." if damage else ""
 
 
 def _has_tables(chosen: Settings) -> bool:

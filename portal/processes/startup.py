@@ -143,8 +143,8 @@ def prepare(chosen: Settings, say: Callable[[str], None], *, rebuild: bool = Fal
         if problems := segment_checks.check_all():
             say(f"Archive: {problems[0].message} See portal status.")
         if not users.list_all():
-            email = settings.value(os.environ, "PORTAL_ADMIN_EMAIL") or FIRST_ADMIN
-            password = settings.value(os.environ, "PORTAL_ADMIN_PASSWORD")
+            email = settings.read_variable(os.environ, "PORTAL_ADMIN_EMAIL") or FIRST_ADMIN
+            password = settings.read_variable(os.environ, "PORTAL_ADMIN_PASSWORD")
             admin, generated = users.add(email, password, True, actor=operator())
             if generated:
                 say(f"First admin: {admin.email}  Password (shown only once): {generated}")

@@ -113,7 +113,7 @@ class Supervisor:
         children = []
         if not self._chosen.redis_url:
             # A killed run may have left its socket. Nobody uses it: this process holds the site's lock.
-            socket = Path(runtime.socket(self._chosen))
+            socket = Path(runtime.valkey_socket(self._chosen))
             socket.unlink(missing_ok=True)
             children.append(self._child("valkey", valkey.command(str(socket))))
         children.append(
