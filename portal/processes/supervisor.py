@@ -98,7 +98,7 @@ class Supervisor:
 
             # The web server first, so that no new work arrives; Valkey last, so that the workers can sign off.
             self._say("Stopping. Press Ctrl-C again to stop at once.")
-            for prefixes in (("web", "sample"), ("listen", "work", "upload"), ("valkey",)):
+            for prefixes in (("web", "sample"), ("listen", "work", "replicate"), ("valkey",)):
                 self._stop_group([child for child in self._children if child.name.startswith(prefixes)])
             self._say("Stopped.")
 
@@ -128,7 +128,7 @@ class Supervisor:
             for number in range(1, self._plan.workers + 1):
                 children.append(self._child(f"work-{lane}-{number}", work, patience=20))
         if self._chosen.bucket:
-            children.append(self._child("upload", [*python, "portal.processes.replication_process", data], patience=20))
+            children.append(self._child("replicate", [*python, "portal.processes.replication_process", data], patience=20))
         return children
 
     def _child(

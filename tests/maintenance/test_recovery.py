@@ -227,12 +227,12 @@ sys.stdin.read()
 """
     site = runtime.current().data
     command = [sys.executable, "-c", code, str(site)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as upload_process:
-        assert upload_process.stdout is not None
-        name = upload_process.stdout.readline().strip()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as stopped:
+        assert stopped.stdout is not None
+        name = stopped.stdout.readline().strip()
         assert recovery.sweep() == 0
         assert name in runtime.archive().segments()  # somebody is at it
-        upload_process.kill()
+        stopped.kill()
     recovery.sweep()
     assert name in runtime.archive().segments()  # written to just now: its rows might be under way
     long_ago = time.time() - 2 * recovery.SETTLED_SECONDS
@@ -261,7 +261,7 @@ with models.connection():
         store(an_object(SOPInstanceUID="1.2.3.2"), project)
         models.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         with models.writing():
-            filing.enter(arrival, place)
+            filing.write_rows(arrival, place)
     print("acknowledged", flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
