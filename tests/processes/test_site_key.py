@@ -77,7 +77,7 @@ def test_a_new_key_needs_consent_and_says_first_what_is_lost(furnished: Portal) 
     before = furnished.dump()
     ended = furnished("key", "replace")
     assert ended.code == 1
-    for words in ("Device keys: 1 revoked", "Credentials of storages: 1 are lost (Bucket)", "Sessions: 1 users"):
+    for words in ("Device keys: 1 revoked", "Credentials of storages: 1 lost (Bucket)", "Sessions: 1 users"):
         assert words in ended.out
     assert "portal key replace --i-know" in ended.err
     assert not key_of(furnished.data).exists()
