@@ -128,7 +128,8 @@ class Supervisor:
             for number in range(1, self._plan.workers + 1):
                 children.append(self._child(f"work-{lane}-{number}", work, patience=20))
         if self._chosen.bucket:
-            children.append(self._child("replicate", [*python, "portal.processes.replication_process", data], patience=20))
+            replicate = [*python, "portal.processes.replication_process", data]
+            children.append(self._child("replicate", replicate, patience=20))
         return children
 
     def _child(
