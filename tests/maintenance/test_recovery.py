@@ -257,7 +257,8 @@ with models.connection():
     with begin(project, sop_class=late.SOPClassUID, uid=late.SOPInstanceUID) as incoming:
         incoming.write(encode(late))
         arrival = incoming._arrival()
-        place = incoming._keep(ingest.footer_for(arrival))  # its record is there, before that of the other one
+        content = b"".join(incoming._chunks)
+        place = runtime.archive().append([content], ingest.footer_for(arrival))  # before the record of the other one
         store(an_object(SOPInstanceUID="1.2.3.2"), project)
         models.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         with models.writing():
