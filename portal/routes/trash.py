@@ -105,9 +105,9 @@ def _item(kind: str, number: int) -> _Item:
     if kind == "file":
         file = files.get(number, current_scope())
         here = container_page.get(file.parent_type, file.parent_id, current_scope())
-        label, page, parent = file.name, url_for("data.file", file_id=number), here.way[-1]
+        label, page, parent = file.name, url_for("data.file", file_id=number), here.steps[-1]
     else:
         here = container_page.get(kind, number, current_scope())
-        label, page, parent = here.label, url_for("data.place", level=kind, number=number), here.way[-2]
+        label, page, parent = here.label, url_for("data.place", level=kind, number=number), here.steps[-2]
     above = url_for("data.place", level=parent.level, number=parent.id)
-    return _Item(label=label, project=here.way[0].id, page=page, above=above)
+    return _Item(label=label, project=here.steps[0].id, page=page, above=above)

@@ -22,12 +22,12 @@ TRASH = LongList(
     state=lambda: Trash.kind,
     searched=(Trash.label, Project.label),
     sorts={
-        "thrown": lambda: Trash.id,
+        "deleted": lambda: Trash.id,
         "label": lambda: ordered(Trash.label),
         "files": lambda: Trash.files,
         "size": lambda: Trash.size,
     },
-    usual="-thrown",
+    usual="-deleted",
     heads=("Number", "Kind", "Name", "Project", "Files", "Bytes", "Deleted by", *ORIGIN_HEADS[1:-1], "When"),
     cells=lambda listed: (
         *(

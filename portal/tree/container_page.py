@@ -41,7 +41,7 @@ class ContainerPage:
     label: str
     path: str
     """GROUP/PROJECT of its project."""
-    way: tuple[PathStep, ...]
+    steps: tuple[PathStep, ...]
     origin: origins.NamedOrigin
     via: str
     created: datetime
@@ -72,7 +72,7 @@ def get(level: str, number: int, scope: Scope) -> ContainerPage:
         id=row.id,
         label=row.label,
         path=path,
-        way=(PathStep(level="project", id=project.id, label=path), *steps),
+        steps=(PathStep(level="project", id=project.id, label=path), *steps),
         origin=origins.name(row) if level == "project" else origins.without_name(row),
         via=row.origin_via,
         created=row.created,
