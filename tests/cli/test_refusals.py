@@ -154,7 +154,7 @@ def site_of_each(portal: Portal) -> Portal:
         (REFUSED, "trash restore 77", "77"),
         (USAGE, "trash restore x", "x"),
         (REFUSED, "archive save 77 DATA/x", "No record with the number 77"),
-        (REFUSED, "trash purge 7", "Nothing in the trash has the number 7"),
+        (REFUSED, "trash purge 7", "No item in the trash has the number 7"),
         (REFUSED, "trash purge 7 --all", "not both"),
         (REFUSED, "verify", "Not available yet"),
         (REFUSED, "backup file", "Not available yet"),
