@@ -176,4 +176,4 @@ ASSOCIATION_DAYS = LongList(
 
 
 def _direction(role: str) -> str:
-    return "it called us" if role == "acceptor" else "we called it"
+    return "incoming" if role == "acceptor" else "outgoing"

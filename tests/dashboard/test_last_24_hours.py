@@ -57,8 +57,8 @@ def test_each_outcome_and_the_refused_callers_have_their_hours_by_one_statement(
 
     page = visitor.get("/activity/").text
     said = text_of(page)
-    assert "Released 3 most at" in said
-    assert "Refused 3 most at" in said
+    assert "Released 3 peak at" in said
+    assert "Refused 3 peak at" in said
     assert "None in the last 24 h: open, rejected, lost, failed." in said
     assert re.search(r"<th scope=\"row\">\d\d:00</th><td class=\"num\">2</td><td class=\"num\">0</td>", page)
     assert 'style="' not in page
@@ -105,12 +105,12 @@ def test_what_an_export_brings_is_counted_by_the_hour_and_sampled_on_the_way(vis
     assert (objects.counts[-1], data.counts[-1], data.unit) == (4, 4000, "size")
     samples = jobs.get(job.id).samples
     assert [size for _, size in samples][-1] == 4000
-    assert "4.0 kB most at" in text_of(visitor.get("/exports/").text)
+    assert "4.0 kB peak at" in text_of(visitor.get("/exports/").text)
 
     Job.update(samples=[[1, 1000], [2, 3000], [4, 4000]]).where(Job.id == job.id).execute()
     for path in (f"/jobs/{job.id}", f"/jobs/{job.id}/progress"):
         page = visitor.get(path).text
-        assert "Throughput over 4.0 s of work: 1.0 kB/s on average" in page
+        assert "Throughput over 4.0 s of activity: 1.0 kB/s on average" in page
         assert page.count('class="part-1"') == 3
 
 

@@ -98,7 +98,7 @@ def test_the_sums_of_days_have_a_page(visitor: Visitor) -> None:
     a_call(91, peer=Peer.create(label="Scanner 1", ae_title="CT1"), bytes=5_000_000)
     drop()
     assert "Scanner 1 Incoming Released 1 0 5.0 MB" in text_of(visitor.get("/activity/days").text)
-    assert '"Scanner 1","it called us","released",1,0,0,5000000' in visitor.get("/activity/days?format=csv").text
+    assert '"Scanner 1","incoming","released",1,0,0,5000000' in visitor.get("/activity/days?format=csv").text
 
 
 @pytest.mark.usefixtures("site")
