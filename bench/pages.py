@@ -270,7 +270,17 @@ def job(number: int) -> tuple[Any, ...]:
     what = f"bench/p1 to mirror {number}" if kind == "export" else f"Peer {number}"
     params = '{"path": "bench/p1", "to": "mirror"}'
     head = (number, kind, "worker", what, EMAIL, params, state, NOW, 1, "", NOW)
-    return (*head, 100, 90, 10, 10**6, "90 of 100 objects arrived whole.", '{"bytes": 1000000}', SAMPLES, *OWNER)
+    return (
+        *head,
+        100,
+        90,
+        10,
+        10**6,
+        "90 of 100 objects exported and verified.",
+        '{"bytes": 1000000}',
+        SAMPLES,
+        *OWNER,
+    )
 
 
 def association(number: int, peers: int) -> tuple[Any, ...]:

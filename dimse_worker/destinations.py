@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from dimse_worker import scu, status
 from portal.errors import PortalError
+from portal.exports.params import ExportParams
 from portal.jobs.bandwidth import Bandwidth
+from portal.jobs.records import JobParams
 from portal.models import Job, Peer
 from portal.peers import peers
 from portal.query.retrieve import Outgoing
@@ -16,18 +18,19 @@ from portal.storage_drivers.destination import Destination
 
 def open_storage(job: Job) -> Destination:
     """The storage of a job, ready for use. Raises Missing or BadValue if it was removed or is no longer allowed."""
-    return storages.open(storages.by_id(job.params["storage"]))
+    return storages.open(storages.by_id(JobParams.load(job.params).storage_id))
 
 
 def open_storage_unless_peer(job: Job) -> Destination | None:
     """The storage of a dry run; None for the dry run of a send, which asks the peer nothing."""
-    return None if "peer" in job.params else open_storage(job)
+    return None if JobParams.load(job.params).peer_id else open_storage(job)
 
 
 def peer_for(job: Job) -> "PeerDestination":
     """The peer of a job. Raises Missing or NotAllowed if it was removed or may not be called now."""
-    peer = peers.require_sendable(peers.by_id(job.params["peer"]).label)
-    return PeerDestination(peer=peer, label=peer.label, rate=job.params.get("bandwidth", 0))
+    params = ExportParams.load(job.params)
+    peer = peers.require_sendable(peers.by_id(params.peer_id).label)
+    return PeerDestination(peer=peer, label=peer.label, rate=params.bandwidth)
 
 
 @dataclass(kw_only=True)

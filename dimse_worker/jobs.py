@@ -1,4 +1,4 @@
-"""What the job runner runs: one function for each kind of job, which its namesake in `portal/jobs/jobs.py` enqueues."""
+"""What the job runner runs: one function for each kind of job, which its row in `portal/jobs/kinds.py` names."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -10,6 +10,7 @@ from portal.exports import dry_run, exports, send, verify
 from portal.imports import imports
 from portal.ingest import alternates
 from portal.jobs import runs
+from portal.jobs.records import JobParams
 from portal.jobs.runs import Run, RunEnd
 from portal.maintenance import purge
 from portal.models import Job
@@ -87,7 +88,7 @@ def _perform(job_id: int, run_job: RunWithDestination[Opened], open_destination:
 
 
 def _echo(run: Run) -> RunEnd:
-    peer = peers.by_id(run.job.params["peer"])
+    peer = peers.by_id(JobParams.load(run.job.params).peer_id)
     try:
         message = scu.echo(peer)
     except PortalError as error:

@@ -115,7 +115,7 @@ class _ThrottledFile:
         self._file, self._bandwidth, self._waiting = file, bandwidth, waiting
 
     def read(self, size: int) -> bytes:
-        piece = self._bandwidth.piece(size)
+        piece = self._bandwidth.piece_size(size)
         chunk = self._file.read(size if piece >= size else piece & ~1)  # only the last fragment may have an odd length
         self._bandwidth.wait(len(chunk), self._waiting)
         return chunk

@@ -16,6 +16,8 @@ from portal.exports import exports, request
 from portal.exports import verify as export_verify
 from portal.exports.request import Options
 from portal.jobs import jobs
+from portal.jobs.kinds import KINDS
+from portal.jobs.records import JobResult
 from portal.models import Job
 
 SELECTION_LEVELS = ("subject", "session", "search")
@@ -64,7 +66,7 @@ def start(project: str, to: str, dry_run: bool, wait: bool, **given: Any) -> Ans
         job = wait_for_job(job.id)
     view = exports.view(job)
     what = "Dry run" if dry_run else "Export"
-    is_counted = view["items"] or job.result.get("planned")
+    is_counted = view["items"] or JobResult.load(job.result).is_planned
     of = exports.objects_in_words(view["items"]) if is_counted else "objects not counted yet"
     message = f"{what} {job.id} of {of}: {job.state}. {job.message}".strip()
     return Answer(view=view, message=message, failure=_failure(job) if wait else "")
@@ -153,7 +155,7 @@ def verify(job_id: int, wait: bool) -> Answer:
 def _failure(job: Job) -> str:
     if job.state == "done":
         return ""
-    return f"{jobs.KINDS[job.kind].label} {job.id} ended {job.state}: {job.message or 'see portal export show'}"
+    return f"{KINDS[job.kind].label} {job.id} ended {job.state}: {job.message or 'see portal export show'}"
 
 
 commands = (export,)

@@ -12,6 +12,7 @@ from portal.cli.waiting import wait_for_job
 from portal.imports import imports, request
 from portal.imports.request import ImportRequest
 from portal.jobs import jobs
+from portal.jobs.kinds import KINDS
 
 
 @click.group("import")
@@ -41,7 +42,7 @@ def start(storage: str, dry_run: bool, wait: bool, **given: Any) -> Answer:
     job = begin(ImportRequest(of=storage, **given), actor=operator())
     if wait:
         job = wait_for_job(job.id)
-    title = f"{jobs.KINDS[job.kind].label} {job.id}"
+    title = f"{KINDS[job.kind].label} {job.id}"
     failure = f"{title} ended {job.state}: {job.message or 'see portal import show'}"
     return Answer(
         view=imports.view(job),

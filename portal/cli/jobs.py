@@ -8,11 +8,11 @@ from portal.access.actors import operator
 from portal.cli.context import ROW_ID, on_site
 from portal.cli.printing import Answer
 from portal.jobs import jobs, lanes
-from portal.jobs.jobs import RETRIEVAL_KINDS
+from portal.jobs.kinds import KINDS, RETRIEVAL_KINDS
 from portal.jobs.progress import ACTIVE_STATES, ENDED_STATES
 from portal.models import Job
 
-DEFAULT_KINDS = tuple(kind for kind in jobs.KINDS if kind not in RETRIEVAL_KINDS)
+DEFAULT_KINDS = tuple(kind for kind in KINDS if kind not in RETRIEVAL_KINDS)
 
 
 @click.group("job")
@@ -62,7 +62,7 @@ def show(job_id: int) -> Answer:
 def cancel(job_id: int) -> Answer:
     """Cancel a job after its current object. What it has done remains."""
     row = jobs.cancel(job_id, actor=operator())
-    return Answer(view=_view(row, ""), message=f"{jobs.KINDS[row.kind].label} {job_id}: {row.state}.")
+    return Answer(view=_view(row, ""), message=f"{KINDS[row.kind].label} {job_id}: {row.state}.")
 
 
 def _view(row: Job, waits_for: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from portal.cli.printing import print_error, printable
 from portal.errors import Unreachable
 from portal.jobs import jobs, lanes, progress
+from portal.jobs.kinds import KINDS
 from portal.models import Job
 
 POLL_SECONDS = 0.1
@@ -51,7 +52,7 @@ def _progress() -> Iterator[Callable[[Job], None]]:
         task = bar.add_task("")
 
         def show(job: Job) -> None:
-            label = f"{jobs.KINDS[job.kind].label} {job.id}, {job.state}"
+            label = f"{KINDS[job.kind].label} {job.id}, {job.state}"
             bar.update(task, description=printable(label), total=job.total or None, completed=job.done + job.failed)
 
         yield show

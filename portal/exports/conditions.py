@@ -41,7 +41,7 @@ _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """One line: parts joined by `and`, each a field and what its value is to be."""
+    """One line: parts joined by `and`, each a field and the test of its value."""
 
     text: str
     parts: tuple[tuple[str, Test], ...]
@@ -58,78 +58,61 @@ def parse(line: str, *, field: str) -> Condition:
             f"A condition has at most {MAX_CONDITION_LENGTH} characters; split {text[:40]!r}… in two.", field=field
         )
     parts = _AND.split(text)
-    # The pattern of what follows has groups of its own, which split puts between the parts.
+    # The pattern has groups of its own, which split puts between the parts.
     return Condition(text=text, parts=tuple(_part(part, field) for part in parts[:: 1 + _AND.groups]))
 
 
 def _part(text: str, field: str) -> tuple[str, Test]:
+    """The field that a part is about, and the test of its value."""
     found = _HEAD.match(text)
     if found is None:
-        raise BadValue(_what_is_missing(text), field=field)
+        words = fields.normalize(text)
+        name = max((name for name in FIELDS if f"{words} ".startswith(f"{name} ")), key=len, default="")
+        message = f"{text[:80]!r} does not begin with a field. The fields are: {fields.all_names()}."
+        if name:
+            message = f"After {name} comes one of: {', '.join(OPERATORS)}. {text[:80]!r} has none of them."
+        raise BadValue(message, field=field)
     name = fields.normalize(found[1])
     operator = " ".join(found[2].casefold().split())
     operator = _ALIASES.get(operator, operator)
-    values = _values(text[found.end() :])
+    rest = text[found.end() :]
+    # The values between each `or`, without their quotes.
+    values = [(match[1] if match[1] is not None else match[2]).strip() for match in _VALUE.finditer(rest) if match[0]]
+    if rest.casefold().endswith(" or"):
+        values.append("")
+
     if operator in _EMPTY:
         if values:
             raise BadValue(f"{text[:80]!r} ends with {operator!r}; write nothing after it.", field=field)
         return name, bool if operator == "is not empty" else lambda value: not value
     if not values or not all(values):
-        raise BadValue(
-            f"{text[:80]!r} has no value after {operator!r}. Write one, such as: modality is MR", field=field
-        )
+        message = f"{text[:80]!r} has no value after {operator!r}. Write one, such as: modality is MR"
+        raise BadValue(message, field=field)
     if len(values) > MAX_VALUES:
         raise BadValue(f"A condition has at most {MAX_VALUES} values; split this one in two.", field=field)
     if operator in _ORDER:
-        return name, _ordered(name, operator, values, text, field)
+        return name, _order_test(name, operator, values, text, field)
     if FIELDS[name] == "size":
-        raise BadValue(
-            f"A size is compared with over or under, such as: size over 10 MB. {text[:80]!r} is not.", field=field
-        )
-    return name, _worded(name, operator, values)
+        message = f"A size is compared with over or under, such as: size over 10 MB. {text[:80]!r} is not."
+        raise BadValue(message, field=field)
+    return name, _text_test(name, operator, values)
 
 
-def _what_is_missing(text: str) -> str:
-    words = fields.normalize(text)
-    begun = [name for name in FIELDS if words == name or words.startswith(f"{name} ")]
-    if begun:
-        name = max(begun, key=len)
-        return f"After {name} comes one of: {', '.join(OPERATORS)}. {text[:80]!r} has none of them."
-    return f"{text[:80]!r} does not begin with a field. The fields are: {fields.all_names()}."
-
-
-def _values(text: str) -> list[str]:
-    """The values that stand between `or`, each without its quotes."""
-    found, at = [], 0
-    while at < len(text):
-        match = _VALUE.match(text, at)
-        if match is None or match.end() == at:
-            break
-        found.append((match[1] if match[1] is not None else match[2]).strip())
-        at = match.end()
-    return [*found, ""] if text.casefold().endswith(" or") else found
-
-
-def _worded(name: str, operator: str, values: Sequence[str]) -> Test:
-    plain = _NOT.get(operator, operator)
-    compare = _WORDS[plain]
-    wanted = [_plain(name, value) for value in values]
+def _text_test(name: str, operator: str, values: Sequence[str]) -> Test:
+    positive = _NOT.get(operator, operator)
+    compare = _WORDS[positive]
+    wanted = [value.casefold() for value in values]
+    if FIELDS[name] == "date":  # a date is recorded without dashes
+        wanted = [re.sub(r"^(\d{4})-(\d{2})-(\d{2})$", r"\1\2\3", value) for value in wanted]
 
     def test(text: str) -> bool:
         folded = text.casefold()
         return any(compare(folded, value) for value in wanted)
 
-    return test if plain == operator else lambda text: not test(text)
+    return test if positive == operator else lambda text: not test(text)
 
 
-def _plain(name: str, value: str) -> str:
-    """A date is recorded without dashes."""
-    if FIELDS[name] == "date" and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
-        return value.replace("-", "")
-    return value.casefold()
-
-
-def _ordered(name: str, operator: str, values: Sequence[str], text: str, field: str) -> Test:
+def _order_test(name: str, operator: str, values: Sequence[str], text: str, field: str) -> Test:
     kind = FIELDS[name]
     if kind == "text" or len(values) > 1:
         ordered = ", ".join(word for word, is_what in FIELDS.items() if is_what != "text")
@@ -148,7 +131,7 @@ def _ordered(name: str, operator: str, values: Sequence[str], text: str, field: 
 
 
 def comparable_number(kind: str, value: str) -> float | None:
-    """A date, time, size or number as one that can be compared; None if it is none."""
+    """The number by which a date, time, size or number is compared; None if it is none."""
     text = value.strip().casefold()
     if kind == "date":
         text = text.replace("-", "")

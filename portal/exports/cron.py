@@ -1,4 +1,4 @@
-"""When something is repeated: a line of cron, in UTC, and the same in words."""
+"""When a schedule is due: a cron line, in UTC, and the same in words."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,16 +10,16 @@ from portal.errors import BadValue
 
 MAX_LINE_LENGTH = 100
 MIN_INTERVAL = timedelta(minutes=10)
-"""How close to each other two times may be."""
+"""The shortest time between two runs."""
 CHECKED_TIMES = 200
-"""Times that are looked at for the closest two."""
+"""Times of which the interval is checked."""
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 LAST_DAY = "L"
 """The last day of a month."""
 
 
 def parse(line: str) -> str:
-    """The line with single spaces. Raises BadValue where it is no time, one that never comes, or too often."""
+    """The line with single spaces. Raises BadValue where it is invalid, never due, or due too often."""
     words = line.split()
     text = " ".join(words)
     if len(words) != 5 or len(text) > MAX_LINE_LENGTH:
@@ -38,10 +38,15 @@ def parse(line: str) -> str:
 
 
 def from_form(*, every: str, at: str, weekday: str = "1", day: str = "1", line: str = "") -> str:
-    """The line of what a form says: `every` day, week or month `at` HH:MM, or a line of cron. Raises BadValue."""
+    """The cron line for a form: `every` day, week or month `at` HH:MM, or the line itself. Raises BadValue."""
     if every == "cron":
         return parse(line)
-    minute, hour = _clock(at)
+    hour_text, colon, minute_text = at.strip().partition(":")
+    parts = (hour_text, minute_text)
+    is_clock = colon and all(part.isascii() and part.isdecimal() and len(part) <= 2 for part in parts)
+    if not is_clock or int(hour_text) > 23 or int(minute_text) > 59:
+        raise BadValue(f"{at[:40]!r} is no time of the day. Write it like 02:30.", field="at")
+    hour, minute = int(hour_text), int(minute_text)
     if every == "day":
         return parse(f"{minute} {hour} * * *")
     if every == "week":
@@ -68,12 +73,3 @@ def times(line: str, moment: datetime) -> Iterator[datetime]:
 def in_words(line: str) -> str:
     """At 02:00 on Monday (UTC)."""
     return f"{CronSim(line, datetime.now(UTC)).explain()} (UTC)"
-
-
-def _clock(text: str) -> tuple[int, int]:
-    """Minute and hour of HH:MM."""
-    hour, colon, minute = text.strip().partition(":")
-    plain = colon and all(part.isascii() and part.isdecimal() and len(part) <= 2 for part in (hour, minute))
-    if not plain or int(hour) > 23 or int(minute) > 59:
-        raise BadValue(f"{text[:40]!r} is no time of the day. Write it like 02:30.", field="at")
-    return int(minute), int(hour)

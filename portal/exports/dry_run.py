@@ -1,13 +1,14 @@
-"""Dry runs: what an export would do, found out by its own plan and a look at the storage; nothing is written there."""
+"""Dry runs: what an export would do, by its own plan and a look at the storage; nothing is written there."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
-
-from peewee import fn
+from typing import TYPE_CHECKING
 
 from portal.errors import BadValue, Missing, PortalError
-from portal.exports import earlier_exports, plan, send_plan, sidecars
-from portal.jobs import jobs
+from portal.exports import plan, send_plan, sidecars
+from portal.exports.earlier_exports import EarlierExports
+from portal.exports.params import ExportParams
+from portal.exports.results import DryRunResult, PlanResult
+from portal.jobs import item_row, jobs
 from portal.jobs.runs import Run, RunEnd
 from portal.models import Job, JobItem, writing
 from portal.tree.batches import batched
@@ -16,27 +17,43 @@ if TYPE_CHECKING:
     from portal.storage_drivers.destination import Destination, Stat
 
 MAX_STAT_REQUESTS = 1000
-"""Objects that are asked for one by one; of more, what lies there is listed."""
+"""Objects up to which each is asked for; for more, the storage's objects are listed."""
 ITEMS_PER_PAGE = 200
+_ALSO_SENT = {"never": (), "different": ("other",), "always": ("other", "same")}
+"""States of objects that are there already and would be sent too, by what is written over."""
 
 
 def run(this: Run, *, destination: "Destination | None", asked_for: int = MAX_STAT_REQUESTS) -> RunEnd:
-    """Plan the export, and look at what is there already; run twice it goes on with what is left.
+    """Plan the export, and compare it with what is there already; a second run does only what is left.
 
-    No destination: what goes to a peer, which cannot be asked.
+    There is no destination for an export to a peer, which cannot be asked.
     """
-    plan.plan(this)
-    if destination is not None:
-        plan.mark_collisions(this, "collides")
-        _look(this, destination, asked_for)
-    found = _sums(this.job.id)
+    params = ExportParams.load(this.job.params)
+    plan.plan(this, collision_state="collides" if destination is not None else "")
+    if destination is not None and this.job.total:
+        if this.job.total <= asked_for:
+            _compare(this, destination, _stat_each(this, destination), params.storage_id)
+        else:
+            this.write(message="Lists what is there already.")
+            # A store that takes two names for one lists the other name: only asking for each object would find it.
+            _compare(this, destination, destination.list(plan.common_key_prefix(this.job)), params.storage_id)
+            this.write(message="")
+    found = item_row.sum_by_state(this.job)
     sidecars.delete_contents(this)
     this.write(done=this.job.total)
-    sends = _sends(this.job, found)
-    result: dict[str, Any] = {"found": found, "sends": sends}
-    if destination is None:
-        result["classes"] = send_plan.count_by_class(this.job)
-    return RunEnd(message=_in_words(this.job, found, sends), result=result)
+
+    result = DryRunResult(
+        found=found,
+        to_send=sum(found.get(state, (0, 0))[0] for state in ("pending", *_ALSO_SENT[params.existing])),
+        sop_classes=send_plan.count_by_class(this.job) if destination is None else None,
+    )
+    if not this.job.total:
+        return RunEnd(message="Nothing would be exported.", result=result.dump())
+    nouns = "objects and sidecars" if PlanResult.load(this.job.result).sidecars else "objects"
+    message = f"{result.to_send:,} of {this.job.total:,} {nouns} would be sent."
+    if collisions := result.count("collides"):
+        message += f" {collisions:,} share a path with another one: change the paths."
+    return RunEnd(message=message, result=result.dump())
 
 
 def get(job_id: int) -> Job:
@@ -48,112 +65,59 @@ def get(job_id: int) -> Job:
 
 
 def require_startable(job: Job, *, confirmed: bool) -> None:
-    """Raise BadValue unless the export that was tried may be started."""
+    """Raise BadValue unless the export of a dry run may be started."""
     if job.state != "done":
-        raise BadValue(f"The dry run is {job.state}; only after one that is done can its export be started.")
-    if number := count_items(job, "collides"):
+        raise BadValue(f"The dry run is {job.state}; its export can be started once it is done.")
+    if number := DryRunResult.load(job.result).count("collides"):
         raise BadValue(f"{number:,} objects would get a path that another one has. Change the paths, and try again.")
-    if job.result.get("patients") and not confirmed:
-        raise BadValue("Identifiable patients leave the site: tick that this is allowed.", field="confirmed")
+    if PlanResult.load(job.result).patients and not confirmed:
+        raise BadValue("Identifiable patients leave the site: confirm that this is authorised.", field="confirmed")
 
 
-def count_items(job: Job, state: str) -> int:
-    """How many objects of a dry run came out like that."""
-    return int(job.result.get("found", {}).get(state, [0, 0])[0])
-
-
-def _sums(job_id: int) -> dict[str, list[int]]:
-    """Number and bytes of the objects of each state."""
-    rows: Any = JobItem.select(JobItem.state, fn.COUNT(JobItem.id), fn.SUM(JobItem.size)).where(JobItem.job == job_id)
-    return {state: [number, size or 0] for state, number, size in rows.group_by(JobItem.state).tuples()}
-
-
-def _look(this: Run, destination: "Destination", asked_for: int) -> None:
-    """Compare what is planned with what is there."""
-    if not this.job.total:
-        return
-    if this.job.total <= asked_for:
-        _compare(this, destination, _asked(this, destination))
-        return
-    this.write(message="Lists what is there already.")
-    # A store that takes two names for one has what another name lists: only a look at each would find it.
-    _compare(this, destination, destination.list(plan.common_key_prefix(this.job)))
-    this.write(message="")
-
-
-def _asked(this: Run, destination: "Destination") -> Iterable["Stat"]:
+def _stat_each(this: Run, destination: "Destination") -> Iterable["Stat"]:
     after = 0
-    while page := _open(this.job.id, after):
+    while True:
+        pending = (JobItem.job == this.job) & (JobItem.state == "pending") & (JobItem.id > after)
+        page = list(JobItem.select().where(pending).order_by(JobItem.id).limit(ITEMS_PER_PAGE))
+        if not page:
+            return
         after = page[-1].id
         for item in page:
             this.check()
             try:
-                found = destination.stat(item.key)
+                stat = destination.stat(item.key)
             except PortalError as error:
                 if not error.permanent:
                     raise
-                _mark(item, "failed", error.message)
+                with writing():
+                    JobItem.update(state="failed", message=error.message).where(JobItem.id == item.id).execute()
                 continue
-            if found is not None:
-                yield found
+            if stat is not None:
+                yield stat
 
 
-def _open(job_id: int, after: int) -> list[JobItem]:
-    wanted = (JobItem.job == job_id) & (JobItem.state == "pending") & (JobItem.id > after)
-    return list(JobItem.select().where(wanted).order_by(JobItem.id).limit(ITEMS_PER_PAGE))
-
-
-def _compare(this: Run, destination: "Destination", stats: Iterable["Stat"]) -> None:
-    known = earlier_exports.EarlierExports(this.job.params["storage"])
-    for some in batched(stats, ITEMS_PER_PAGE):
+def _compare(this: Run, destination: "Destination", stats: Iterable["Stat"], storage_id: int) -> None:
+    """Mark the planned objects that are there already: the same, or with other content."""
+    earlier = EarlierExports(storage_id)
+    for page in batched(stats, ITEMS_PER_PAGE):
         this.check()
-        sizes = {stat.key: stat.size for stat in some}
-        wanted = (JobItem.job == this.job) & (JobItem.state == "pending") & JobItem.key.in_(list(sizes))
-        items = list(JobItem.select().where(wanted))
-        digests = known.digests([item.key for item in items])
-        changed = []
+        sizes = {stat.key: stat.size for stat in page}
+        is_planned = (JobItem.job == this.job) & (JobItem.state == "pending") & JobItem.key.in_(list(sizes))
+        items = list(JobItem.select().where(is_planned))
+        digests = earlier.digests([item.key for item in items])
+        ids: dict[str, list[int]] = {"same": [], "other": []}
         for item in items:
             this.check()
-            same = sizes[item.key] == item.size and _is_same(destination, item, digests.get(item.key))
-            item.state = "same" if same else "other"
-            changed.append(item)
-        _write(changed)
-
-
-def _is_same(destination: "Destination", item: JobItem, known: str | None) -> bool:
-    """By what an earlier export read back; else by reading it back now."""
-    if known is not None:
-        return known == item.digest
-    try:
-        return destination.digest(item.key) == (item.size, item.digest)
-    except Missing:
-        return False
-
-
-def _write(items: list[JobItem]) -> None:
-    with writing():
-        for state in ("same", "other"):
-            ids = [item.id for item in items if item.state == state]
-            if ids:
-                JobItem.update(state=state).where(JobItem.id.in_(ids)).execute()
-
-
-def _mark(item: JobItem, state: str, message: str) -> None:
-    with writing():
-        JobItem.update(state=state, message=message).where(JobItem.id == item.id).execute()
-
-
-def _sends(job: Job, found: dict[str, list[int]]) -> int:
-    """How many objects the export would send, by what it does with those that are there already."""
-    also = {"never": (), "different": ("other",), "always": ("other", "same")}[job.params.get("existing", "never")]
-    return sum(found.get(state, [0, 0])[0] for state in ("pending", *also))
-
-
-def _in_words(job: Job, found: dict[str, list[int]], sends: int) -> str:
-    if not job.total:
-        return "Nothing would be exported."
-    what = "objects and sidecars" if job.result.get("sidecars") else "objects"
-    words = [f"{sends:,} of {job.total:,} {what} would be sent."]
-    if collide := found.get("collides", [0, 0])[0]:
-        words.append(f"{collide:,} share a path with another one: change the paths.")
-    return " ".join(words)
+            is_same = sizes[item.key] == item.size
+            if is_same and item.key in digests:  # as an earlier export read it back
+                is_same = digests[item.key] == item.digest
+            elif is_same:
+                try:
+                    is_same = destination.digest(item.key) == (item.size, item.digest)
+                except Missing:
+                    is_same = False
+            ids["same" if is_same else "other"].append(item.id)
+        with writing():
+            for state in ids:
+                if ids[state]:
+                    JobItem.update(state=state).where(JobItem.id.in_(ids[state])).execute()

@@ -1,13 +1,14 @@
 """The list of exports."""
 
 from portal.exports import exports
+from portal.jobs.kinds import EXPORT_KINDS
 from portal.jobs.lists import OBJECT_JOB_SORTS, SEARCHED_COLUMNS, state_expression, with_wait_reasons
 from portal.listing import LongList
 from portal.models import Job
 
 EXPORTS = LongList(
     table=Job,
-    rows=lambda: Job.select().where(Job.kind.in_(exports.EXPORT_KINDS)),
+    rows=lambda: Job.select().where(Job.kind.in_(EXPORT_KINDS)),
     views=lambda rows: with_wait_reasons(exports.views, rows),
     state=state_expression,
     searched=SEARCHED_COLUMNS,

@@ -1,4 +1,4 @@
-"""Reading a manifest back, line by line as `manifests.make` writes it: constant memory, whatever it names."""
+"""Reading a manifest back, line by line as `manifest.build` writes it, in constant memory."""
 
 import hashlib
 import hmac
@@ -18,11 +18,11 @@ NOT_A_MANIFEST = "It is no manifest of Portico, or it was cut off."
 
 Entry = dict[str, Any]
 TEXT_KEYS = {"key": None, "sha256": None, "sidecar_of": "", "name": ""}
-"""What of an entry is text, and what stands for it where it is left out."""
+"""Keys of an entry whose values are text, each with its default."""
 
 
 class ManifestReader:
-    """`entries` once; what the others say is known when it has ended."""
+    """Call `entries` once; the other attributes are known when it has ended."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = chunks
@@ -31,7 +31,7 @@ class ManifestReader:
         self.head: dict[str, Any] = {}
         self.size = 0
         self.is_ours = False
-        """Whether it bears this site's signature."""
+        """Whether it has this site's signature."""
         self._is_over = False
 
     @property
@@ -39,9 +39,10 @@ class ManifestReader:
         return self._whole.hexdigest()
 
     def entries(self) -> Iterator[Entry]:
-        """Each object that it says has arrived. Raises BadValue where it is no manifest."""
+        """Each object that the manifest lists as arrived. Raises BadValue where it is no manifest."""
         lines = self._lines()
-        if self._value(f"{{{self._head(lines)}}}") != {"format": FORMAT}:
+        first = next(lines, b"").decode(errors="replace").removeprefix("{").removesuffix(",")
+        if self._value(f"{{{first}}}") != {"format": FORMAT}:
             raise BadValue(NOT_A_MANIFEST)
         for _number, line in zip(range(MAX_HEAD_LINES), lines, strict=False):
             if line == b'"items": [':
@@ -49,9 +50,21 @@ class ManifestReader:
             self.head |= self._value(b"{%s}" % line.removesuffix(b","))
         else:
             raise BadValue(NOT_A_MANIFEST)
-        yield from self._items(lines)
+
+        for line in lines:
+            if line == b"],":
+                break
+            entry = self._value(line.removesuffix(b","))
+            if type(entry.get("size")) is not int or not 0 <= entry["size"] < MAX_OBJECT_BYTES:
+                raise BadValue(NOT_A_MANIFEST)
+            for name, default in TEXT_KEYS.items():
+                text = entry.get(name, default)
+                # A table takes no half of a character, which JSON can spell.
+                if not isinstance(text, str) or text != text.encode(errors="replace").decode():
+                    raise BadValue(NOT_A_MANIFEST)
+            yield entry
         for _line in lines:
-            pass  # what failed, and the signature
+            pass  # the failed objects, and the signature
         if not self._is_over:
             raise BadValue(NOT_A_MANIFEST)
 
@@ -59,20 +72,6 @@ class ManifestReader:
         """Read all of it. Raises BadValue where it is no manifest."""
         for _entry in self.entries():
             pass
-
-    def _head(self, lines: Iterator[bytes]) -> str:
-        return next(lines, b"").decode(errors="replace").removeprefix("{").removesuffix(",")
-
-    def _items(self, lines: Iterator[bytes]) -> Iterator[Entry]:
-        for line in lines:
-            if line == b"],":
-                return
-            entry = self._value(line.removesuffix(b","))
-            if type(entry.get("size")) is not int or not 0 <= entry["size"] < MAX_OBJECT_BYTES:
-                raise BadValue(NOT_A_MANIFEST)
-            if not all(_is_text(entry.get(name, default)) for name, default in TEXT_KEYS.items()):
-                raise BadValue(NOT_A_MANIFEST)
-            yield entry
 
     def _value(self, text: str | bytes) -> dict[str, Any]:
         try:
@@ -93,20 +92,12 @@ class ManifestReader:
             if len(waiting) > MAX_LINE_BYTES:
                 raise BadValue(NOT_A_MANIFEST)
             for line in lines:
-                if line.startswith(b'"signature": '):
-                    self._close(line)
-                else:
+                if not line.startswith(b'"signature": '):
                     self._signed.update(line + b"\n")
                     yield line
-
-    def _close(self, line: bytes) -> None:
-        signature = self._value(b"{" + line).get("signature")
-        self._is_over = True
-        self.is_ours = isinstance(signature, str) and hmac.compare_digest(
-            signature.encode(errors="replace"), self._signed.hexdigest().encode()
-        )
-
-
-def _is_text(value: Any) -> bool:
-    """Whether it is text that a table takes: JSON can spell half of a character."""
-    return isinstance(value, str) and value == value.encode(errors="replace").decode()
+                    continue
+                signature = self._value(b"{" + line).get("signature")
+                self._is_over = True
+                self.is_ours = isinstance(signature, str) and hmac.compare_digest(
+                    signature.encode(errors="replace"), self._signed.hexdigest().encode()
+                )

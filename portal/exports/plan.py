@@ -1,4 +1,4 @@
-"""The snapshot of an export: each object that is to be copied, as a row with key, size and digest."""
+"""The plan of an export: each object that is to be copied, as an item with key, size and digest."""
 
 import itertools
 from collections.abc import Iterator
@@ -7,10 +7,15 @@ from typing import Any
 
 from peewee import fn
 
-from portal.exports import request, send_plan, sidecars
 from portal.exports import rules as export_rules
+from portal.exports import send_plan, sidecars
+from portal.exports.params import ExportParams
+from portal.exports.results import PlanResult
+from portal.jobs.item_runner import add_items
+from portal.jobs.records import JobResult
 from portal.jobs.runs import Run
 from portal.models import Job, JobItem, batched_writes, writing
+from portal.models.compiled import raw_rows
 from portal.tree.project_part import ProjectPart, container_queries, live_files, older_versions
 from portal.tree.walk import Walk, WalkedFile
 
@@ -22,25 +27,25 @@ MAX_COUNTED_OBJECTS = 10_000
 
 @dataclass(kw_only=True)
 class PlanCounts:
-    """What a plan came to."""
+    """Counts of the objects that the plan has written so far."""
 
     objects: int = 0
     size: int = 0
     unmatched: int = 0
     patients: int = 0
-    """Subjects of which something is taken that names them."""
-    _last: int = field(default=0, repr=False)
+    """Subjects with at least one planned object that identifies the patient."""
+    _last_subject: int = field(default=0, repr=False)
 
     def add(self, subject: int, size: int, *, identified: bool) -> None:
         self.objects += 1
         self.size += size
-        if identified and subject != self._last:
+        if identified and subject != self._last_subject:
             self.patients += 1
-            self._last = subject
+            self._last_subject = subject
 
 
 def count_objects(part: ProjectPart) -> tuple[int, int] | None:
-    """How many objects of how many bytes lie there now; None if there are too many to count at once."""
+    """How many objects of how many bytes the part holds now; None if they are too many to count at once."""
     number = size = 0
     queries = (query(kind, ids) for kind, ids in container_queries(part) for query in (live_files, older_versions))
     for query in queries:
@@ -51,79 +56,67 @@ def count_objects(part: ProjectPart) -> tuple[int, int] | None:
     return number, size
 
 
-def plan(run: Run) -> None:
-    """Write the items, unless that is done; begun anew where a run was killed in the middle, for no byte has moved yet.
+def plan(run: Run, *, collision_state: str = "") -> None:
+    """Write the items, unless that is done; begun anew where a run was killed in the middle, since nothing is sent yet.
 
-    Files that came after the start (`last_file`) are not among them, nor what is held for a conflict or superseded.
+    Files that came after the start are left out, and objects held for a conflict or superseded. Items of which several
+    have one key, also where a store ignores case, get `collision_state`, where one is given.
     """
-    if run.job.result.get("planned"):
+    params = ExportParams.load(run.job.params)
+    rules = export_rules.parse(params.rules)
+    if not JobResult.load(run.job.result).is_planned:
+        _write_items(run, params, rules)
+    if not collision_state or not rules.may_collide:
         return
-    delete_items(run)
-    rules = request.rules(run.job)
-    # A peer takes DICOM objects, which have no versions.
-    walk = Walk(request.part(run.job), run.job.params["last_file"], with_versions="peer" not in run.job.params)
-    tally = PlanCounts()
-    spell = batched_writes.BatchWriter()
-    for chunk in spell.chunks(_rows(run.job, walk, rules, tally)):
-        run.check()
-        with spell.writing():
-            JobItem.add(chunk, "version")
-            run.write_within(total=tally.objects, message="Lists the objects; nothing has been sent yet.")
-    beside, size = sidecars.plan(run) if run.job.params.get("sidecars") else (0, 0)
-    result = {
-        **run.job.result,
-        "planned": True,
-        "bytes": tally.size + size,
-        "sidecars": beside,
-        "held_back": walk.hidden,
-        "unmatched": tally.unmatched,
-        "patients": tally.patients,
-    }
-    run.write(total=tally.objects + beside, result=result, message="")
-
-
-def _rows(job: Job, walk: Walk, rules: export_rules.Rules, tally: PlanCounts) -> Iterator[tuple[Any, ...]]:
-    """Rows as `JobItem.add` takes them, with the version; also what no rule or no peer takes, with the reason."""
-    for found, why_not in _sifted(job, walk):
-        key, message = ("", why_not) if why_not else rules.place(found)
-        if key:
-            tally.add(found.folder.subject, found.size, identified=found.folder.identified)
-            yield job.id, found.id, key, found.size, found.digest, "pending", "", False, 0, found.version
-        else:
-            tally.unmatched += 1
-            yield job.id, found.id, found.path, found.size, found.digest, "unmatched", message, False, 0, found.version
-
-
-def _sifted(job: Job, walk: Walk) -> Iterator[tuple[WalkedFile, str]]:
-    if "peer" in job.params:
-        return send_plan.with_refusals(walk.files(), job.params.get("study", ""))
-    return ((found, "") for found in walk.files())
-
-
-def mark_collisions(run: Run, state: str) -> None:
-    """Give a state of their own to objects of which two have one key, also where a store ignores case.
-
-    Before each run that sends something: who tries the failed ones again must not send one of two.
-    """
-    if not request.rules(run.job).may_collide:
-        return
+    # Before each run that sends something: a retry of the failed items must not send one of two.
     folded: Any = fn.folded(JobItem.key)
-    mine = (JobItem.job == run.job) & (JobItem.state == "pending")
-    twice = JobItem.select(folded).where(mine).group_by(folded).having(fn.COUNT(JobItem.id) > 1).tuples()
+    pending = (JobItem.job == run.job) & (JobItem.state == "pending")
+    twice = JobItem.select(folded).where(pending).group_by(folded).having(fn.COUNT(JobItem.id) > 1).tuples()
     shared = {hash(row[0]) for row in twice.iterator()}
     after = 0
-    while shared and (page := _page(mine & (JobItem.id > after))):
+    items = JobItem.select(JobItem.id, JobItem.key).order_by(JobItem.id).limit(ITEMS_PER_PAGE)
+    while shared and (page := raw_rows(items.where(pending & (JobItem.id > after)))):
         run.check()
         after = page[-1][0]
         ids = [number for number, key in page if hash(key.casefold()) in shared]
         if ids:
             with writing():
-                JobItem.update(state=state, message=SHARED_KEY, permanent=True).where(JobItem.id.in_(ids)).execute()
+                JobItem.update(state=collision_state, message=SHARED_KEY, permanent=True).where(
+                    JobItem.id.in_(ids)
+                ).execute()
 
 
-def _page(condition: Any) -> list[tuple[int, str]]:
-    rows: Any = JobItem.select(JobItem.id, JobItem.key).where(condition)
-    return list(rows.order_by(JobItem.id).limit(ITEMS_PER_PAGE).tuples())
+def _write_items(run: Run, params: ExportParams, rules: export_rules.Rules) -> None:
+    delete_items(run)
+    walk = Walk(params.part, params.last_file_id, with_versions=not params.is_to_peer)  # DICOM knows no versions
+    counts = PlanCounts()
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        """With the version of each file; also of those that no rule or no peer takes."""
+        files: Iterator[tuple[WalkedFile, str]] = ((file, "") for file in walk.files())
+        if params.is_to_peer:
+            files = send_plan.with_refusals(walk.files(), params.study_instance_uid)
+        for file, refusal in files:
+            key, message = ("", refusal) if refusal else rules.place(file)
+            if key:
+                counts.add(file.folder.subject, file.size, identified=file.folder.identified)
+                state = "pending"
+            else:
+                counts.unmatched += 1
+                key, state = file.path, "unmatched"
+            yield run.job.id, file.id, key, file.size, file.digest, state, message, False, 0, file.version
+
+    message = "Lists the objects; nothing has been sent yet."
+    add_items(run, rows(), "version", progress=lambda _number: {"total": counts.objects, "message": message})
+    number, size = sidecars.plan(run) if params.sidecars else (0, 0)
+    result = PlanResult(
+        size=counts.size + size,
+        sidecars=number,
+        held_back=walk.hidden,
+        unmatched=counts.unmatched,
+        patients=counts.patients,
+    )
+    run.write(total=counts.objects + number, result={**run.job.result, **result.dump()}, message="")
 
 
 def common_key_prefix(job: Job) -> str:
@@ -140,5 +133,5 @@ def common_prefix(first: str, last: str) -> str:
 
 
 def delete_items(run: Run) -> None:
-    """Take away what a killed run has planned."""
+    """Delete what a killed run has planned."""
     batched_writes.delete(JobItem, JobItem.job == run.job, check=run.check)

@@ -1,47 +1,44 @@
-"""A look at what an export would do with some real objects, while its form is still being written."""
+"""A preview of an export: what it would do with some real objects, while its form is being filled in."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from portal.errors import PortalError
 from portal.exports import request, samples, selection, send_plan
 from portal.exports import rules as export_rules
 from portal.exports.request import PEER_PREFIX, Options
-from portal.exports.rules import Rules
 from portal.models import Storage
 from portal.storage import storages
 from portal.tree import projects
-from portal.tree.walk import WalkedFile
 
 MAX_LINES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One object: its key, or why it stays here; `name` is what it is called here."""
+    """One object: its key, or why it is skipped; `name` is its name here."""
 
     name: str
     key: str
     message: str
     sop_class: str = ""
-    """Of what would be sent to a peer."""
+    """Of an object that would be sent to a peer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
     lines: tuple[Line, ...] = ()
     before: str = ""
-    """What stands before each key: the storage and its prefix."""
+    """The storage and its prefix, before each key."""
     peer: str = ""
-    """Its label: it gets objects, not paths."""
+    """The label of the peer that gets the objects; it gets no paths."""
     of: str = ""
-    """What of the project these are from, in words; empty for all of it."""
+    """The part of the project in words; empty for all of it."""
     refusal: str = ""
-    """What is not right yet, in a sentence."""
+    """What is not valid yet."""
 
 
 def build(path: str, to: str, options: Options) -> Preview:
-    """Some objects of the project under the rules as they are now; a refusal where these cannot be."""
+    """Some objects of the project under the present rules; a refusal where the rules cannot be read."""
     try:
         options = request.options_for(to, options)
         project = projects.get_by_path(path)
@@ -49,27 +46,21 @@ def build(path: str, to: str, options: Options) -> Preview:
         rules = export_rules.parse(options.rules)
     except PortalError as error:
         return Preview(refusal=error.message)
-    some = samples.sample(part, MAX_LINES)
+    files = samples.sample(part, MAX_LINES)
     of = selection.title(part, options.level, options.only)
-    if to.startswith(PEER_PREFIX):
-        return Preview(lines=_objects(some, rules), peer=to.removeprefix(PEER_PREFIX), of=of)
-    placed = ((found.path, *rules.place(found)) for found in some)
-    lines = tuple(Line(name=name, key=key, message=message) for name, key, message in placed)
-    return Preview(lines=lines, before=_before(to), of=of)
-
-
-def _objects(some: Sequence[WalkedFile], rules: Rules) -> tuple[Line, ...]:
-    """What a peer would be sent, and why the others stay here."""
-    classes = send_plan.sop_classes([found.id for found in some])
     lines = []
-    for found, why in send_plan.with_refusals(some):
-        _key, left_out = rules.place(found)
-        message = left_out or why
-        sop_class = "" if message else classes.get(found.id, "")
-        lines.append(Line(name=found.path, key="", message=message, sop_class=sop_class))
-    return tuple(lines)
+    if to.startswith(PEER_PREFIX):
+        classes = send_plan.sop_classes([file.id for file in files])
+        for file, refusal in send_plan.with_refusals(files):
+            _key, reason = rules.place(file)
+            message = reason or refusal
+            sop_class = "" if message else classes.get(file.id, "")
+            lines.append(Line(name=file.path, key="", message=message, sop_class=sop_class))
+        return Preview(lines=tuple(lines), peer=to.removeprefix(PEER_PREFIX), of=of)
 
-
-def _before(to: str) -> str:
-    row: Storage | None = next((row for row in storages.list_all() if row.label == to), None)
-    return "/".join(part for part in (row.label, row.prefix) if part) + "/" if row else ""
+    for file in files:
+        key, message = rules.place(file)
+        lines.append(Line(name=file.path, key=key, message=message))
+    storage: Storage | None = next((row for row in storages.list_all() if row.label == to), None)
+    before = "/".join(filter(None, (storage.label, storage.prefix))) + "/" if storage else ""
+    return Preview(lines=tuple(lines), before=before, of=of)

@@ -1,4 +1,4 @@
-"""The rules of an export: which objects it takes, and where each goes. The first rule that takes an object decides."""
+"""The rules of an export: which objects it takes, and with which keys. The first rule that takes an object decides."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ MAX_RULES = 10
 MAX_CONDITIONS = 20
 """Conditions of one rule that include, and as many that exclude."""
 WrittenRule = Mapping[str, Any]
-"""A rule as it is kept: level, include and exclude (lines), path."""
+"""A rule as a job keeps it: level, include and exclude (lines), path."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     level: str
     include: tuple[Condition, ...]
-    """One of them is enough; without any, everything of that level."""
+    """One match is enough; without any condition, everything of that level."""
     exclude: tuple[Condition, ...]
     template: Template
 
@@ -33,7 +33,7 @@ class Rule:
             return False
         return not self.include or any(condition.holds(facts) for condition in self.include)
 
-    def leaves_out(self, facts: Facts) -> Condition | None:
+    def exclusion(self, facts: Facts) -> Condition | None:
         return next((condition for condition in self.exclude if condition.holds(facts)), None)
 
 
@@ -42,30 +42,30 @@ class Rules:
     rules: tuple[Rule, ...]
 
     @cached_property
-    def are_usual(self) -> bool:
-        """Everything, each object at its usual path."""
+    def are_default(self) -> bool:
+        """Whether they take everything, each object at its default path."""
         first = self.rules[0]
-        return first.level == "all" and not first.include and not first.exclude and first.template.is_usual
+        return first.level == "all" and not first.include and not first.exclude and first.template.is_default
 
     @property
     def may_collide(self) -> bool:
-        """Whether two objects may get one key: not by the usual path alone, which tells names apart."""
-        return any(not rule.template.is_usual for rule in self.rules)
+        """Whether two objects may get one key: not by the default path alone, which tells equal names apart."""
+        return any(not rule.template.is_default for rule in self.rules)
 
     def place(self, found: WalkedFile) -> tuple[str, str]:
-        """The key of an object; or no key, and a sentence that says why no rule takes it."""
-        if self.are_usual:
+        """The key of an object; or no key, and why no rule takes it."""
+        if self.are_default:
             return found.path, ""
         facts = found.facts
-        why = "No rule takes it."
+        reason = "No rule takes it."
         for number, rule in enumerate(self.rules, 1):
             if not rule.takes(facts):
                 continue
-            left_out = rule.leaves_out(facts)
-            if left_out is None:
-                return (found.path if rule.template.is_usual else found.key(rule.template.path(facts))), ""
-            why = f"Rule {number} leaves it out: {left_out.text}"
-        return "", why
+            exclusion = rule.exclusion(facts)
+            if exclusion is None:
+                return (found.path if rule.template.is_default else found.key(rule.template.path(facts))), ""
+            reason = f"Rule {number} excludes it: {exclusion.text}"
+        return "", reason
 
     def written(self) -> list[dict[str, Any]]:
         """The rules as they are kept in a job, and as `parse` takes them."""
@@ -81,25 +81,23 @@ class Rules:
 
 
 def parse(rules: Sequence[WrittenRule]) -> Rules:
-    """The rules as somebody wrote them; without any: everything, each object at its usual path.
+    """The rules as they are written; without any: everything, each object at its default path.
 
     Raises BadValue with the field of the form: `include_2` is that of the second rule.
     """
     if len(rules) > MAX_RULES:
         raise BadValue(f"An export has at most {MAX_RULES} rules.", field=f"level_{MAX_RULES}")
-    return Rules(rules=tuple(_rule(rule, number) for number, rule in enumerate(rules or ({},), 1)))
-
-
-def _rule(rule: WrittenRule, number: int) -> Rule:
-    level = str(rule.get("level") or "all")
-    if level not in LEVELS:
-        raise BadValue(f"{level[:40]!r} is no level. Choose one of: {', '.join(LEVELS)}.", field=f"level_{number}")
-    return Rule(
-        level=level,
-        include=_conditions(rule.get("include") or (), f"include_{number}"),
-        exclude=_conditions(rule.get("exclude") or (), f"exclude_{number}"),
-        template=key_template.parse(str(rule.get("path") or key_template.DEFAULT_TEMPLATE), field=f"path_{number}"),
-    )
+    parsed = []
+    for number, rule in enumerate(rules or ({},), 1):
+        level = str(rule.get("level") or "all")
+        if level not in LEVELS:
+            raise BadValue(f"{level[:40]!r} is no level. Choose one of: {', '.join(LEVELS)}.", field=f"level_{number}")
+        include = _conditions(rule.get("include") or (), f"include_{number}")
+        exclude = _conditions(rule.get("exclude") or (), f"exclude_{number}")
+        path = str(rule.get("path") or key_template.DEFAULT_TEMPLATE)
+        template = key_template.parse(path, field=f"path_{number}")
+        parsed.append(Rule(level=level, include=include, exclude=exclude, template=template))
+    return Rules(rules=tuple(parsed))
 
 
 def _conditions(lines: Any, field: str) -> tuple[Condition, ...]:

@@ -1,8 +1,7 @@
-"""Some files of a project, to show what would become of all."""
+"""A sample of the files of a project, for previews."""
 
 import itertools
 from array import array
-from collections.abc import Sequence
 from typing import Any
 
 from peewee import fn
@@ -15,15 +14,15 @@ from portal.tree.project_part import ProjectPart
 from portal.tree.walk import Walk, WalkedFile
 
 SAMPLED_SUBJECTS, MAX_CONTAINERS = 6, 40
-"""Subjects that are looked at for a sample, and containers of each."""
+"""Subjects of a sample, and containers of each."""
 LAST_FILE_ID = 2**63 - 1
 LEVELS: dict[str, Any] = {"project": Project, "subject": Subject, "session": Session, "acquisition": Acquisition}
 
 
 def sample(part: ProjectPart, most: int) -> list[WalkedFile]:
-    """Some files of a part, as different as a quick look finds them: other levels, modalities and subjects first.
+    """Some files of a part, as different as a few statements find them: other levels, modalities and subjects first.
 
-    Names are not told apart from siblings that are not among them.
+    Equal names are told apart only within the sample.
     """
     top = tree_folders.of_project(part.project)
     walk = Walk(part, LAST_FILE_ID)
@@ -31,7 +30,18 @@ def sample(part: ProjectPart, most: int) -> list[WalkedFile]:
     for number, label, patient_id in _some_subjects(part):
         below = walk.below([tree_folders.of_subject(top, number, label, patient_id)])
         folders += itertools.islice(below, MAX_CONTAINERS)
-    firsts = _first_files(folders)
+
+    # The number of one live file in each container that has any.
+    firsts: dict[tuple[str, int], array[int]] = {}
+    for level in dict.fromkeys(folder.level for folder in folders):
+        table = LEVELS[level]
+        held = Instance.select(Instance.id).where(Instance.file == File.id, Instance.state.in_((HELD, SUPERSEDED)))
+        is_child = (File.parent_type == level) & (File.parent_id == table.id) & File.deleted_at.is_null()
+        first = File.select(File.id).where(is_child, ~fn.EXISTS(held)).limit(1)
+        ids = [folder.id for folder in folders if folder.level == level]
+        rows = table.select(table.id, first).where(is_one_of(table.id, ids))
+        firsts |= {(level, number): array("q", [file]) for number, file in raw_rows(rows) if file is not None}
+
     filled = [folder for folder in folders if (folder.level, folder.id) in firsts]
     seen: set[tuple[str, ...]] = set()
     other: list[Folder] = []
@@ -44,7 +54,7 @@ def sample(part: ProjectPart, most: int) -> list[WalkedFile]:
 
 
 def _some_subjects(part: ProjectPart) -> list[tuple[Any, ...]]:
-    """The first, the last and some subjects between them that are meant."""
+    """The first, the last and some subjects between them."""
     meant = Subject.select(Subject.id).where(Subject.project == part.project, Subject.trash.is_null())
     if part.level == "subject":
         meant = meant.where(Subject.id.in_(part.ids))
@@ -60,17 +70,3 @@ def _some_subjects(part: ProjectPart) -> list[tuple[Any, ...]]:
         )
         found |= {row[0]: row for row in raw_rows(rows)}
     return list(found.values())
-
-
-def _first_files(folders: Sequence[Folder]) -> dict[tuple[str, int], "array[int]"]:
-    """The number of one live file in each of some containers that has any."""
-    found: dict[tuple[str, int], array[int]] = {}
-    for level in dict.fromkeys(folder.level for folder in folders):
-        table = LEVELS[level]
-        held = Instance.select(Instance.id).where(Instance.file == File.id, Instance.state.in_((HELD, SUPERSEDED)))
-        lying = (File.parent_type == level) & (File.parent_id == table.id) & File.deleted_at.is_null()
-        one = File.select(File.id).where(lying, ~fn.EXISTS(held))
-        ids = [folder.id for folder in folders if folder.level == level]
-        rows = table.select(table.id, one.limit(1)).where(is_one_of(table.id, ids))
-        found |= {(level, number): array("q", [file]) for number, file in raw_rows(rows) if file is not None}
-    return found

@@ -1,5 +1,6 @@
 """The lists of schedules, and of what one was due for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -47,11 +48,19 @@ SCHEDULES = LongList(
 
 
 def times_for(schedule: Schedule) -> LongList:
-    """When a schedule was due, and what came of it."""
+    """The times that a schedule was due, each with its export."""
+
+    def views(rows: Sequence[ScheduleRun]) -> list[ScheduledTime]:
+        exported = [exports.view(row.job) if row.job else None for row in rows]
+        return [
+            ScheduledTime(id=row.id, due=row.due, message=row.message, export=export)
+            for row, export in zip(rows, exported, strict=True)
+        ]
+
     return LongList(
         table=ScheduleRun,
         rows=lambda: ScheduleRun.select(ScheduleRun, Job).left_outer_join(Job).where(ScheduleRun.schedule == schedule),
-        views=lambda rows: [_time(row) for row in rows],
+        views=views,
         state=lambda: Case(None, [(Job.id.is_null(), "out"), (Job.state.in_(ACTIVE_STATES), "active")], Job.state),
         searched=(ScheduleRun.message, Job.message),
         sorts={"due": lambda: ScheduleRun.id},
@@ -64,7 +73,3 @@ def times_for(schedule: Schedule) -> LongList:
             *(time.export[name] if time.export else None for name in ("items", "bytes")),
         ),
     )
-
-
-def _time(row: ScheduleRun) -> ScheduledTime:
-    return ScheduledTime(id=row.id, due=row.due, message=row.message, export=exports.view(row.job) if row.job else None)

@@ -1,4 +1,4 @@
-"""The snapshot of what goes to a peer: single DICOM instances, each where its bytes lie; everything else stays here."""
+"""What goes to a peer: single DICOM instances, each with the place of its bytes; everything else is skipped."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -21,39 +21,32 @@ OTHER_STUDY = "This is of another study."
 GONE = "The archive no longer has this object."
 
 
-def with_refusals(found: Iterable[WalkedFile], study: str = "") -> Iterator[tuple[WalkedFile, str]]:
-    """Each file, and why it is not sent; an empty sentence for an instance that is. `study` leaves out all others."""
-    for some in batched(found, FILES_PER_PAGE):
-        known = _instances([one.id for one in some])
-        for one in some:
-            yield one, _why_not(known.get(one.id), study)
-
-
-def _instances(file_ids: Sequence[int]) -> dict[int, tuple[bool, str]]:
-    """Of the instances that are files of their own: whether it is another form of one that is sent, and the study."""
-    rows: Any = (
-        Instance.select(Instance.file, Instance.state, Instance.reason, Study.study_uid)
-        .join(Series)
-        .join(Study)
-        .where(Instance.file.in_(file_ids), Instance.member == "", Instance.state.in_((CURRENT, ALTERNATE)))
-    )
-    return {
-        file: (state == ALTERNATE and reason != index.IN_TWO_PLACES, study)
-        for file, state, reason, study in rows.tuples()
-    }
-
-
-def _why_not(known: tuple[bool, str] | None, study: str) -> str:
-    if known is None:
-        return OTHER_FILE
-    is_other_form, study_uid = known
-    if study and study_uid != study:
-        return OTHER_STUDY
-    return OTHER_FORM if is_other_form else ""
+def with_refusals(files: Iterable[WalkedFile], study_instance_uid: str = "") -> Iterator[tuple[WalkedFile, str]]:
+    """Each file, and why it is not sent; empty for an instance that is. With a study, only its instances are sent."""
+    for page in batched(files, FILES_PER_PAGE):
+        instances: Any = (
+            Instance.select(Instance.file, Instance.state, Instance.reason, Study.study_uid)
+            .join(Series)
+            .join(Study)
+            .where(Instance.file.in_([file.id for file in page]), Instance.member == "")
+            .where(Instance.state.in_((CURRENT, ALTERNATE)))
+        )
+        by_file = {row[0]: row[1:] for row in instances.tuples()}
+        for file in page:
+            if file.id not in by_file:
+                yield file, OTHER_FILE
+                continue
+            state, reason, study_uid = by_file[file.id]
+            if study_instance_uid and study_uid != study_instance_uid:
+                yield file, OTHER_STUDY
+            elif state == ALTERNATE and reason != index.IN_TWO_PLACES:
+                yield file, OTHER_FORM
+            else:
+                yield file, ""
 
 
 def classes(job: Job) -> list[tuple[str, str]]:
-    """Each SOP Class and transfer syntax of what is still to be sent."""
+    """Each SOP Class and transfer syntax of the instances that are still to be sent."""
     rows: Any = (
         Instance.select(Instance.sop_class, Instance.transfer_syntax)
         .join(JobItem, on=(JobItem.file == Instance.file))
@@ -71,7 +64,7 @@ def sop_classes(file_ids: Sequence[int]) -> dict[int, str]:
 
 
 def count_by_class(job: Job) -> dict[str, int]:
-    """How many objects of each SOP Class are still to be sent, the most first."""
+    """How many objects of each SOP Class are still to be sent, the most frequent first."""
     number = fn.COUNT(JobItem.id)
     rows: Any = (
         JobItem.select(Instance.sop_class, number)
@@ -82,22 +75,16 @@ def count_by_class(job: Job) -> dict[str, int]:
 
 
 def unfinished_items(job: Job) -> Iterator[tuple[Item, Outgoing | None]]:
-    """The items that are not over, in their order, and where each one's bytes lie; None where they are gone.
+    """The unfinished items in their order, each with the place of its bytes; None where they are gone.
 
-    Those that were tried before come last: three that end each association must not keep the others from their turn.
+    Items that were tried before come last: three of them that end each association must not keep back the others.
     """
-    yield from _pages(job, JobItem.attempts == 0)
-    yield from _pages(job, JobItem.attempts > 0)
-
-
-def _pages(job: Job, which: Any) -> Iterator[tuple[Item, Outgoing | None]]:
-    after = 0
-    while True:
-        mine = (JobItem.job == job) & (JobItem.state == "pending") & which & (JobItem.id > after)
-        page = item_row.select_first(mine, FILES_PER_PAGE)
-        if not page:
-            return
-        found = retrieve.for_files([item.file_id for item in page if item.file_id is not None])
-        for item in page:
-            yield item, found.get(item.file_id or 0)
-        after = page[-1].id
+    pending = (JobItem.job == job) & (JobItem.state == "pending")
+    for is_first_try in (True, False):
+        tried = JobItem.attempts == 0 if is_first_try else JobItem.attempts > 0
+        after = 0
+        while page := item_row.select_first(pending & tried & (JobItem.id > after), FILES_PER_PAGE):
+            outgoing = retrieve.for_files([item.file_id for item in page if item.file_id is not None])
+            for item in page:
+                yield item, outgoing.get(item.file_id or 0)
+            after = page[-1].id

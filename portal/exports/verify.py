@@ -1,7 +1,7 @@
-"""Verifications: an export that ended is read back, and compared with its manifest; nothing is written there.
+"""Verifications: an ended export is read back and compared with its manifest; nothing is written there.
 
-Its own folder is the deepest one that holds all of its objects; where there is none, the first folder of each. What
-lies in there and is named by no export of ours to this storage was added by somebody else.
+The export's own folder is the deepest one that holds all of its objects; if there is none, the first folder of each
+object. What is in there, but in no export of this site to this storage, was added by somebody else.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,10 +14,13 @@ from portal.access.actors import Actor
 from portal.errors import BadValue, Missing, PortalError
 from portal.exports import exports, plan
 from portal.exports.manifest_reader import ManifestReader
-from portal.jobs import item_failures, item_runner, jobs
+from portal.exports.params import ExportParams, VerificationParams
+from portal.exports.results import DryRunResult, ManifestRecord
+from portal.jobs import item_failures, item_row, item_runner, jobs
 from portal.jobs.item_failures import Outcome
 from portal.jobs.item_row import Item
 from portal.jobs.item_runner import Check, ProgressWriter
+from portal.jobs.records import JobResult
 from portal.jobs.runs import Run, RunEnd
 from portal.models import Job, JobItem, Storage, batched_writes, writing
 from portal.models.compiled import raw_rows
@@ -32,26 +35,31 @@ MAX_SHOWN = 10
 """Verifications of one export that its page shows."""
 DIFFERENCE_STATES = ("changed", "missing", "added")
 OK_STATES, BAD_STATES = ("ok",), (*DIFFERENCE_STATES, "failed")
-CHANGED = "Other bytes lie there than those that were sent and proved."
-MISSING = "Nothing lies there any more."
-ADDED = "No export of this site to this storage names it."
-UNSIGNED = "It does not bear this site's signature."
+STATE_TEXTS = {"changed": "changed", "missing": "missing", "added": "added by somebody else", "failed": "not readable"}
+CHANGED = "It has other bytes than those that were sent and verified."
+MISSING = "It is no longer there."
+ADDED = "No export of this site to this storage wrote it."
+UNSIGNED = "It does not have this site's signature."
 PlannedItem = tuple[str, int, str]
+"""Key, size and digest."""
 
 
 def start(export_id: int, *, actor: Actor) -> Job:
     """Verify an export later on. Raises Missing, NotAllowed, or BadValue where it has no manifest yet."""
     rights.require_admin(actor)
     export = exports.get(export_id)
-    if export.kind != "export" or not (export.result.get("manifest") or {}).get("sha256"):
+    if export.kind != "export" or not ManifestRecord.load(export.result).sha256:
         raise BadValue(f"Export {export_id} has no manifest, so there is nothing to compare with. Run it to its end.")
+    exported = ExportParams.load(export.params)
+    params = VerificationParams(
+        export_id=export.id, path=exported.path, storage_id=exported.storage_id, to=exported.to
+    ).dump()
     with writing():
-        storages.by_id(export.params["storage"])
-        params = {name: export.params[name] for name in ("storage", "path", "to")} | {"export": export.id}
+        storages.by_id(exported.storage_id)
         job = jobs.create("verification", actor=actor, params=params, what=export.what, total=export.done + 1)
         job.parent = export.id
         job.save()
-        audit.record(actor, "export:verified", "job", job.id, export=export.id, storage=export.params["to"])
+        audit.record(actor, "export:verified", "job", job.id, export=export.id, storage=exported.to)
     jobs.enqueue(job)
     return job
 
@@ -64,21 +72,35 @@ def for_export(export_id: int) -> Sequence[Job]:
 
 def view(job: Job) -> dict[str, Any]:
     """The verification for pages and `--json`: how many objects are ok, changed, missing or added."""
-    found = job.result.get("found", {})
-    counts = {state: found.get(state, [0, 0])[0] for state in ("ok", *DIFFERENCE_STATES, "failed")}
-    told = {"project": job.params["path"], "storage": job.params["to"], "export": job.params["export"]}
-    return {**jobs.view(job), **told, **counts}
+    params, found = VerificationParams.load(job.params), DryRunResult.load(job.result)
+    counts = {state: found.count(state) for state in (*OK_STATES, *BAD_STATES)}
+    return {**jobs.view(job), "project": params.path, "storage": params.to, "export": params.export_id, **counts}
 
 
 def run(this: Run, *, destination: "Destination") -> RunEnd:
-    """Compare what is not compared yet; what differed before is looked at again."""
-    export = jobs.get(this.job.params["export"])
-    storage = storages.by_id(this.job.params["storage"])
+    """Compare what is not compared yet; what differed before is compared again."""
+    params = VerificationParams.load(this.job.params)
+    export = jobs.get(params.export_id)
+    storage = storages.by_id(params.storage_id)
     connection_test.require_reachable(destination)
-    _Verification(this, export, storage, destination).run()
-    found = _sums(this.job.id)
-    differs = sum(found.get(state, (0, 0))[0] for state in BAD_STATES)
-    return RunEnd(state="errors" if differs else "done", message=_in_words(this.job, found), result={"found": found})
+    verification = _Verification(this, export, storage, destination)
+    if not JobResult.load(this.job.result).is_planned:
+        verification.plan()
+    verification.reopen_differences()
+    verification.compare_items()
+    verification.find_added()
+    found = item_row.sum_by_state(this.job)
+
+    number = this.job.total - 1
+    objects = exports.objects_in_words(number)
+    if found.keys().isdisjoint(BAD_STATES):
+        verb = "is" if number == 1 else "are"
+        message = f"{objects} {verb} as sent, and so is the manifest; nothing was added."
+        return RunEnd(message=message, result={"found": found})
+    differences = ", ".join(f"{found[state][0]:,} {STATE_TEXTS[state]}" for state in BAD_STATES if state in found)
+    reason = item_runner.first_reason(this.job, BAD_STATES)
+    message = f"Of {objects} and the manifest: {differences}. {reason}"
+    return RunEnd(state="errors", message=message, result={"found": found})
 
 
 class _Verification:
@@ -87,58 +109,41 @@ class _Verification:
     def __init__(self, run: Run, export: Job, storage: Storage, destination: "Destination") -> None:
         self._run = run
         self._export = export
-        self._prefix = f"{storage.prefix}/" if storage.prefix else ""
-        self._manifest: dict[str, Any] = export.result["manifest"]
+        self._manifest = ManifestRecord.load(export.result)
         self._storage = storage
         self._destination = destination
 
-    def run(self) -> None:
-        self._plan()
-        self._forget_differences()
-        tasks = (item for page in item_runner.unfinished_pages(self._run.job) for item in page)
-        tally = ProgressWriter(self._run, well=OK_STATES, badly=BAD_STATES)
-        threads = storages.threads(self._storage)
-        item_runner.run_items(self._run, tasks, self._compare, tally, at_once=lambda: self._run.share(threads))
-        self._run.write(failed=self._run.job.failed + item_runner.settle_unfinished(self._run, "are left"))
-        self._look_for_more()
-
-    def _plan(self) -> None:
-        """Write what is to be compared: the manifest itself, and what it names."""
-        if self._run.job.result.get("planned"):
-            return
+    def plan(self) -> None:
+        """Write what is to be compared: the manifest itself, and the objects that it lists."""
         plan.delete_items(self._run)
-        size = total = 0
-        spell = batched_writes.BatchWriter()
-        for chunk in spell.chunks(self._wanted()):
-            self._run.check()
-            rows = [(self._run.job.id, None, *planned, "pending", "", False, 0) for planned in chunk]
-            total, size = total + len(rows), size + sum(planned[1] for planned in chunk)
-            with spell.writing():
-                JobItem.add(rows)
-                self._run.write_within(total=total, message="Lists what was sent.")
+        job_id = self._run.job.id
+        rows = ((job_id, None, *planned, "pending", "", False, 0) for planned in self._planned_items())
+        message = "Lists what was sent."
+        item_runner.add_items(self._run, rows, progress=lambda number: {"total": number, "message": message})
+        size = sum(size for _number, size in item_row.sum_by_state(self._run.job).values())
         self._run.write(result={**self._run.job.result, "planned": True, "bytes": size}, message="")
 
-    def _wanted(self) -> Iterator[PlannedItem]:
-        """By the manifest if it is the one that was written, else by our own rows."""
-        yield self._manifest["name"], self._manifest["size"], self._manifest["sha256"]
+    def _planned_items(self) -> Iterator[PlannedItem]:
+        """By the manifest if it is the one that was written, else by the items of the export."""
+        yield self._manifest.name, self._manifest.size, self._manifest.sha256 or ""
         if not self._manifest_error(self._run.check):
-            entries = self._reader(self._run.check).entries()
-            yield from ((entry["key"].removeprefix(self._prefix), entry["size"], entry["sha256"]) for entry in entries)
+            prefix = f"{self._storage.prefix}/" if self._storage.prefix else ""
+            for entry in self._manifest_reader(self._run.check).entries():
+                yield entry["key"].removeprefix(prefix), entry["size"], entry["sha256"]
             return
         if self._export.items_kept != "all":
-            raise BadValue("The manifest is missing or changed, and the site's own list was dropped by its age.")
+            raise BadValue("The manifest is missing or changed, and this site's own list was deleted by its age.")
+        verified = JobItem.select(JobItem.id, JobItem.key, JobItem.size, JobItem.digest)
+        verified = verified.where(JobItem.job == self._export, JobItem.state == "verified")
+        page = verified.order_by(JobItem.id).limit(ITEMS_PER_PAGE)
         after = 0
-        while page := self._sent(JobItem.id > after, JobItem.id, JobItem.key, JobItem.size, JobItem.digest):
-            after = page[-1][0]
-            yield from (row[1:] for row in page)
+        while rows := raw_rows(page.where(JobItem.id > after)):
+            after = rows[-1][0]
+            yield from (row[1:] for row in rows)
 
-    def _sent(self, condition: Any, *columns: Any) -> list[Any]:
-        mine = (JobItem.job == self._export) & (JobItem.state == "verified")
-        return raw_rows(JobItem.select(*columns).where(mine & condition).order_by(JobItem.id).limit(ITEMS_PER_PAGE))
-
-    def _reader(self, check: Check) -> ManifestReader:
+    def _manifest_reader(self, check: Check) -> ManifestReader:
         def chunks() -> Iterator[bytes]:
-            for chunk in self._destination.read(self._manifest["name"]):
+            for chunk in self._destination.read(self._manifest.name):
                 check()
                 yield chunk
 
@@ -146,85 +151,86 @@ class _Verification:
 
     def _manifest_error(self, check: Check) -> str:
         """Why the manifest is not the one that was written; empty where it is."""
-        reader = self._reader(check)
+        reader = self._manifest_reader(check)
         try:
             reader.check()
         except Missing:
             return MISSING
         except BadValue:
             return CHANGED
-        if (reader.size, reader.digest) != (self._manifest["size"], self._manifest["sha256"]):
+        if (reader.size, reader.digest) != (self._manifest.size, self._manifest.sha256):
             return CHANGED
         return "" if reader.is_ours else UNSIGNED
 
-    def _forget_differences(self) -> None:
-        """What differed for a run before this one is compared again, and what was added is looked for again."""
+    def reopen_differences(self) -> None:
+        """Have what differed in an earlier run compared again, and what was added looked for again."""
         mine = JobItem.job == self._run.job
         batched_writes.delete(JobItem, mine & (JobItem.state == "added"), check=self._run.check)
-        again = mine & JobItem.state.in_(("changed", "missing"))
-        batched_writes.update(JobItem, again, state="pending", message="", check=self._run.check)
-        compared = JobItem.select(fn.COUNT(JobItem.id), fn.COALESCE(fn.SUM(JobItem.size), 0))
-        done, size = compared.where(mine, JobItem.state == "ok").tuples()[0]
-        self._run.write(done=done, failed=0, bytes=size)
+        differed = mine & JobItem.state.in_(("changed", "missing"))
+        batched_writes.update(JobItem, differed, state="pending", message="", check=self._run.check)
+        item_runner.recount(self._run, OK_STATES)
+
+    def compare_items(self) -> None:
+        tasks = (item for page in item_row.unfinished_pages(self._run.job) for item in page)
+        writer = ProgressWriter(self._run, done_states=OK_STATES, failed_states=BAD_STATES)
+        threads = storages.threads(self._storage)
+        item_runner.run_items(self._run, tasks, self._compare, writer, threads=lambda: self._run.share(threads))
+        item_runner.settle_unfinished(self._run, "are left")
 
     def _compare(self, item: Item, check: Check) -> list[Outcome]:
         try:
-            item.state, item.message = self._compared(item, check)
+            if item.key == self._manifest.name:
+                item.message = self._manifest_error(check)
+                item.state = "missing" if item.message == MISSING else "changed" if item.message else "ok"
+                return [(item, None)]
+            stat = self._destination.stat(item.key)
+            if stat is None:
+                item.state, item.message = "missing", MISSING
+            elif stat.size != item.size:
+                item.state, item.message = "changed", f"It has {stat.size:,} bytes, and had {item.size:,}."
+            else:
+                try:
+                    is_same = self._destination.digest(item.key, check) == (item.size, item.digest)
+                    item.state, item.message = ("ok", "") if is_same else ("changed", CHANGED)
+                except Missing:
+                    item.state, item.message = "missing", MISSING
         except PortalError as error:
             return [item_failures.note_error(item, error)]
         return [(item, None)]
 
-    def _compared(self, item: Item, check: Check) -> tuple[str, str]:
-        if item.key == self._manifest["name"]:
-            error = self._manifest_error(check)
-            return ("missing" if error == MISSING else "changed" if error else "ok"), error
-        found = self._destination.stat(item.key)
-        if found is None:
-            return "missing", MISSING
-        if found.size != item.size:
-            return "changed", f"It has {found.size:,} bytes, and had {item.size:,}."
-        try:
-            is_same = self._destination.digest(item.key, check) == (item.size, item.digest)
-        except Missing:
-            return "missing", MISSING
-        return ("ok", "") if is_same else ("changed", CHANGED)
-
-    def _look_for_more(self) -> None:
-        """Write as items what was added."""
+    def find_added(self) -> None:
+        """Write an item for each object that was added."""
         self._run.write(message="Looks for what was added.")
-        folder, firsts = self._own_folders()
-        others: list[int] | None = None
-        added = 0
-        for some in batched(self._destination.list(folder), ITEMS_PER_PAGE):
+        # The deepest folder that holds every object; if there is none, the first folder of each.
+        objects = JobItem.select().where(JobItem.job == self._run.job, JobItem.key != self._manifest.name)
+        first, last = objects.select(fn.MIN(JobItem.key), fn.MAX(JobItem.key)).tuples()[0]
+        folder = plan.common_prefix(first or "", last or "").rpartition("/")[0]
+        folder = f"{folder}/" if folder else ""
+        first_folder = fn.SUBSTR(JobItem.key, 1, fn.INSTR(JobItem.key, "/"))
+        rows: Any = () if folder else objects.select(first_folder).distinct().tuples()
+        first_folders = {row[0] for row in rows}
+
+        other_exports: list[int] | None = None
+        for page in batched(self._destination.list(folder), ITEMS_PER_PAGE):
             self._run.check()
-            unknown = self._unnamed([stat for stat in some if _is_own(stat.key, folder, firsts)], [self._run.job.id])
-            if unknown and others is None:
-                others = _exports_to(self._storage.id)
-            for ids in batched(others or (), ITEMS_PER_PAGE):
-                unknown = self._unnamed(unknown, ids)
-            rows = [
-                (self._run.job.id, None, _text(stat.key), stat.size, "", "added", ADDED, False, 0) for stat in unknown
-            ]
-            added += len(rows)
-            if rows:
-                with writing():
-                    JobItem.add(rows)
-                    self._run.write_within(failed=self._run.job.failed + len(rows))
+            own = [stat for stat in page if folder or stat.key[: stat.key.find("/") + 1] in first_folders]
+            unknown = self._not_in_jobs(own, [self._run.job.id])
+            if unknown and other_exports is None:
+                to_storage = (Job.storage == self._storage.id) & (Job.kind == "export")
+                other_exports = [row[0] for row in raw_rows(Job.select(Job.id).where(to_storage))]
+            for ids in batched(other_exports or (), ITEMS_PER_PAGE):
+                unknown = self._not_in_jobs(unknown, ids)
+            if not unknown:
+                continue
+            job_id = self._run.job.id
+            added = [(job_id, None, _text(stat.key), stat.size, "", "added", ADDED, False, 0) for stat in unknown]
+            with writing():
+                JobItem.add(added)
+                self._run.write_within(failed=self._run.job.failed + len(added))
         self._run.write(message="")
 
-    def _own_folders(self) -> tuple[str, set[str]]:
-        """The deepest folder that holds every object, and if there is none the first folder of each."""
-        mine = JobItem.select().where(JobItem.job == self._run.job, JobItem.key != self._manifest["name"])
-        first, last = mine.select(fn.MIN(JobItem.key), fn.MAX(JobItem.key)).tuples()[0]
-        folder, slash, _name = plan.common_prefix(first or "", last or "").rpartition("/")
-        if slash:
-            return f"{folder}/", set()
-        parted = fn.SUBSTR(JobItem.key, 1, fn.INSTR(JobItem.key, "/"))
-        firsts: Any = mine.select(parted).distinct().tuples()
-        return "", {row[0] for row in firsts}
-
-    def _unnamed(self, stats: Sequence["Stat"], job_ids: list[int]) -> list["Stat"]:
-        """Those that no item of some jobs names."""
+    def _not_in_jobs(self, stats: Sequence["Stat"], job_ids: list[int]) -> list["Stat"]:
+        """The objects that none of these jobs has as an item."""
         if not stats:
             return []
         keys = [_text(stat.key) for stat in stats]
@@ -235,36 +241,6 @@ class _Verification:
         return [stat for stat, key in zip(stats, keys, strict=True) if key not in known]
 
 
-def _is_own(key: str, folder: str, firsts: set[str]) -> bool:
-    return bool(folder) or key[: key.find("/") + 1] in firsts
-
-
 def _text(key: str) -> str:
-    """A name as the table takes it: one that is no UTF-8 has its strange bytes as question marks."""
+    """A key as the table takes it: bytes that are no UTF-8 become question marks."""
     return key.encode(errors="replace").decode()
-
-
-def _exports_to(storage_id: int) -> list[int]:
-    rows = raw_rows(Job.select(Job.id).where(Job.storage == storage_id, Job.kind == "export"))
-    return [row[0] for row in rows]
-
-
-def _sums(job_id: int) -> dict[str, list[int]]:
-    rows: Any = JobItem.select(JobItem.state, fn.COUNT(JobItem.id), fn.SUM(JobItem.size)).where(JobItem.job == job_id)
-    return {state: [number, size or 0] for state, number, size in rows.group_by(JobItem.state).tuples()}
-
-
-def _in_words(job: Job, found: dict[str, list[int]]) -> str:
-    numbers = {state: found.get(state, [0, 0])[0] for state in BAD_STATES}
-    if not any(numbers.values()):
-        number = job.total - 1
-        return (
-            f"{_objects(number)} {'is' if number == 1 else 'are'} as sent, and so is the manifest; nothing was added."
-        )
-    words = {"changed": "changed", "missing": "missing", "added": "added by somebody else", "failed": "not readable"}
-    told = ", ".join(f"{numbers[state]:,} {words[state]}" for state in BAD_STATES if numbers[state])
-    return f"Of {_objects(job.total - 1)} and the manifest: {told}. {item_runner.first_reason(job, BAD_STATES)}"
-
-
-def _objects(number: int) -> str:
-    return "1 object" if number == 1 else f"{number:,} objects"

@@ -10,10 +10,11 @@ from portal.access.actors import NOTHING_RECORDED, Actor, ActorType, Origin
 from portal.errors import Damaged, Missing, NotDicom, PortalError
 from portal.exports.manifest_reader import Entry
 from portal.imports import path_template, plan, recorded_metadata, targets
+from portal.imports.params import ImportParams, ImportPlan
 from portal.imports.recorded_metadata import Columns, Document
 from portal.ingest import incoming as ingest
 from portal.ingest.placement import Placement
-from portal.jobs import item_failures, item_runner
+from portal.jobs import item_failures, item_row
 from portal.jobs.item_failures import Outcome
 from portal.jobs.item_row import Item
 from portal.jobs.item_runner import Check
@@ -55,8 +56,9 @@ class Target:
 
 def tasks(job: Job) -> Iterator[Task]:
     """The unfinished objects of an import, read page by page."""
-    for page in item_runner.unfinished_pages(job):
-        entries = plan.manifest_entries([item.id for item in page]) if job.params["by"] == "manifest" else {}
+    params = ImportParams.load(job.params)
+    for page in item_row.unfinished_pages(job):
+        entries = plan.manifest_entries([item.id for item in page]) if params.by == "manifest" else {}
         for item in page:
             entry, sidecar = entries.get(item.id, (None, None))
             yield Task(item=item, entry=entry, sidecar=sidecar)
@@ -66,20 +68,18 @@ class Importer:
     """Imports objects; used by several threads at once."""
 
     def __init__(self, job: Job, destination: "Destination") -> None:
-        self._params = job.params
-        self._signed = [manifest["signed"] for manifest in job.result.get("manifests", ())]
+        self._params = params = ImportParams.load(job.params)
+        self._signed = [manifest.signed for manifest in ImportPlan.load(job.result).manifests]
         self._destination = destination
-        self._project: int = job.params["project"]
-        self._origin = Origin(
-            type=cast(ActorType, job.origin_type), id=job.origin_id, via=f"import {job.id} from {job.params['of']}"
-        )
+        self._project = params.project_id
+        via = f"import {job.id} from {params.storage_label}"
+        self._origin = Origin(type=cast(ActorType, job.origin_type), id=job.origin_id, via=via)
         actor = Actor(type="job", id=str(job.id), name=f"import {job.id}", is_admin=True)
         self._scope = rights.scope(actor, project=self._project)
         if not self._scope.writes(self._project):
-            raise Missing(f"The project {job.params['path']} no longer exists.")
-        by_headers = job.params["by"] == "headers"
-        template = job.params["template"] or path_template.EXPORTED_PATH
-        self._template = None if by_headers else path_template.parse(template)
+            raise Missing(f"The project {params.path} no longer exists.")
+        template = params.template or path_template.EXPORTED_PATH
+        self._template = None if params.by == "headers" else path_template.parse(template)
 
     def attempt(self, task: Task, check: Check) -> list[Outcome]:
         """Import one object; its item records the outcome and the file."""
@@ -125,10 +125,10 @@ class Importer:
         origin = document.origin if document else self._origin
         if document and document.name:
             return Target(origin=origin, document=document, containers=document.containers, name=document.name)
-        if self._template is None or (self._params["by"] == "manifest" and is_dicom()):
+        if self._template is None or (self._params.by == "manifest" and is_dicom()):
             return Target(origin=origin, document=document, containers=None, name=None)
 
-        prefix = self._params["prefix"]
+        prefix = self._params.prefix
         folder = f"{prefix}/" if prefix else ""
         path = str(task.entry["below"]) if task.entry is not None else task.item.key.removeprefix(folder)
         parsed = self._template.match(path)

@@ -1,6 +1,7 @@
 """Imports as jobs: started, run through the one ingest, and shown with the outcome of each object."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from portal.access import audit, rights
@@ -11,9 +12,12 @@ from portal.imports import plan, request
 from portal.imports.dry_run import DryRun
 from portal.imports.duplicates import DuplicateTracker
 from portal.imports.importer import Importer
+from portal.imports.params import ImportParams, ImportPlan, ImportResult
 from portal.imports.request import CheckedRequest, ImportRequest
-from portal.jobs import item_runner, jobs
+from portal.jobs import item_row, item_runner, jobs
 from portal.jobs.item_runner import ProgressWriter
+from portal.jobs.kinds import IMPORT_KINDS, KINDS
+from portal.jobs.records import StateSums
 from portal.jobs.runs import Run, RunEnd
 from portal.models import Job, writing
 from portal.storage import connection_test, storages
@@ -21,7 +25,6 @@ from portal.storage import connection_test, storages
 if TYPE_CHECKING:
     from portal.storage_drivers.destination import Destination
 
-KINDS = ("import", "import_dry_run")
 MAX_THREADS = 4
 """Objects at once: each may wait in memory up to `ingest.IN_MEMORY`."""
 IMPORTED_STATES = ("stored", "version", "alternate", "conflict", "same")
@@ -57,19 +60,20 @@ def start_from_dry_run(dry_run_id: int, *, actor: Actor) -> Job:
     tried = get(dry_run_id)
     if tried.kind != "import_dry_run" or tried.state not in ("done", "errors"):
         raise BadValue(f"Job {dry_run_id} is not a finished dry run. An import is started from a finished one only.")
-    storage = storages.by_id(tried.params["storage"])
-    storages.require_import(storage, *tried.params["path"].split("/", 1))
-    checked = CheckedRequest(params={**tried.params, "dry_run": tried.id}, what=tried.what)
+    params = ImportParams.load(tried.params)
+    storages.require_import(storages.by_id(params.storage_id), *params.path.split("/", 1))
+    checked = CheckedRequest(params=replace(params, dry_run_id=tried.id), what=tried.what)
     return _create("import", checked, actor=actor)
 
 
 def _create(kind: str, checked: CheckedRequest, *, actor: Actor) -> Job:
+    params = checked.params
     with writing():
-        storages.by_id(checked.params["storage"])
-        job = jobs.create(kind, actor=actor, params=checked.params, what=checked.what)
+        storages.by_id(params.storage_id)
+        job = jobs.create(kind, actor=actor, params=params.dump(), what=checked.what)
         action = "import:started" if kind == "import" else "import:tried"
-        named = {name: checked.params[name] for name in ("path", "prefix", "by")}
-        audit.record(actor, action, "job", job.id, storage=checked.params["of"], **named)
+        named = {"path": params.path, "prefix": params.prefix, "by": params.by}
+        audit.record(actor, action, "job", job.id, storage=params.storage_label, **named)
     jobs.enqueue(job)
     return job
 
@@ -82,77 +86,74 @@ def run(this: Run, *, destination: "Destination") -> RunEnd:
     _run_items(this, importer.attempt, IMPORTED_STATES)
 
     job = this.job
-    found = plan.count_by_state(job)
+    found = item_row.sum_by_state(job)
     # The imported objects keep the origin that their sidecars record, so the audit entry says who imported them.
     by = Actor(type=cast(ActorType, job.origin_type), id=job.origin_id, name=job.started_by, via=job.origin_via)
     numbers = {state: number for state, (number, _size) in found.items()}
-    manifests = [manifest["sha256"] for manifest in job.result.get("manifests", ())][:20]
+    manifests = [manifest.sha256 for manifest in ImportPlan.load(job.result).manifests][:20]
+    project = ImportParams.load(job.params).path
     with writing():
-        audit.record(by, "import:ended", "job", job.id, project=job.params["path"], found=numbers, manifests=manifests)
+        audit.record(by, "import:ended", "job", job.id, project=project, found=numbers, manifests=manifests)
 
     state = "done" if not job.failed else "failed" if job.failed == job.total else "errors"
-    return RunEnd(state=state, message=_end_message(job, found, IMPORTED_STATES), result={"found": found})
+    message = _end_message(job, found, IMPORTED_STATES)
+    return RunEnd(state=state, message=message, result=ImportResult(found=found).dump())
 
 
 def run_dry_run(this: Run, *, destination: "Destination") -> RunEnd:
     """Find out what an import would do with each object."""
     plan.create_items(this, destination)
     importer = Importer(this.job, destination)
-    only_dicom = this.job.params["by"] == "headers"
+    params = ImportParams.load(this.job.params)
     duplicates = DuplicateTracker()
-    trial = DryRun(importer, destination, this.job.params["project"], duplicates, only_dicom=only_dicom)
-    is_resumed = not plan.count_by_state(this.job).keys().isdisjoint(DRY_RUN_STATES)
+    trial = DryRun(importer, destination, params.project_id, duplicates, only_dicom=params.by == "headers")
+    is_resumed = not item_row.sum_by_state(this.job).keys().isdisjoint(DRY_RUN_STATES)
     _run_items(this, trial.attempt, DRY_RUN_STATES)
 
-    found = plan.count_by_state(this.job)
-    result = {"found": found, "uncompared": duplicates.is_full or is_resumed}
-    return RunEnd(message=_end_message(this.job, found, DRY_RUN_STATES), result=result)
+    found = item_row.sum_by_state(this.job)
+    result = ImportResult(found=found, is_incomplete=duplicates.is_full or is_resumed)
+    return RunEnd(message=_end_message(this.job, found, DRY_RUN_STATES), result=result.dump())
 
 
 def _run_items(this: Run, attempt: Any, good_states: Sequence[str]) -> None:
-    # A retry has changed the states of rows, so the job's own counts are set from them first.
-    found = plan.count_by_state(this.job)
-    done = [found[state] for state in good_states if state in found]
-    size = sum(size for _number, size in done)
-    this.write(done=sum(number for number, _size in done), failed=found.get("failed", [0])[0], bytes=size)
-
-    threads = min(MAX_THREADS, storages.threads(storages.by_id(this.job.params["storage"])))
-    writer = ProgressWriter(this, well=good_states, more=("digest", "size", "file_id"))
-    item_runner.run_items(this, import_importer.tasks(this.job), attempt, writer, at_once=lambda: this.share(threads))
-    this.write(failed=this.job.failed + item_runner.settle_unfinished(this, "remain"))
+    item_runner.recount(this, good_states)
+    storage = storages.by_id(ImportParams.load(this.job.params).storage_id)
+    threads = min(MAX_THREADS, storages.threads(storage))
+    writer = ProgressWriter(this, done_states=good_states, columns=("digest", "size", "file_id"))
+    item_runner.run_items(this, import_importer.tasks(this.job), attempt, writer, threads=lambda: this.share(threads))
+    item_runner.settle_unfinished(this, "remain")
 
 
 def get(job_id: int) -> Job:
     """An import, or the dry run of one. Raises Missing."""
     job = jobs.get(job_id)
-    if job.kind not in KINDS:
+    if KINDS[job.kind].family != "import":
         raise Missing(f"There is no import {job_id}; job {job_id} is another kind of job.")
     return job
 
 
 def list_all(limit: int = 100, before: int | None = None) -> Sequence[Job]:
     """Imports, newest first; see `jobs.list_recent`."""
-    return jobs.list_recent(limit, before, kinds=("import",))
+    return jobs.list_recent(limit, before, kinds=IMPORT_KINDS)
 
 
 def view(job: Job) -> dict[str, Any]:
     """The import as pages and `--json` show it."""
-    found = job.result.get("found", {})
-    params = job.params
+    params = ImportParams.load(job.params)
     return {
         **jobs.view(job),
-        "storage": params["of"],
-        "project": params["path"],
-        "prefix": params["prefix"],
-        "by": params["by"],
+        "storage": params.storage_label,
+        "project": params.path,
+        "prefix": params.prefix,
+        "by": params.by,
         "items": job.total,
-        "unmatched": job.result.get("unmatched", 0),
-        "found": {state: number for state, (number, _size) in found.items()},
+        "unmatched": ImportPlan.load(job.result).unmatched,
+        "found": {state: number for state, (number, _size) in ImportResult.load(job.result).found.items()},
     }
 
 
-def _end_message(job: Job, found: dict[str, list[int]], states: Sequence[str]) -> str:
-    unmatched = job.result.get("unmatched", 0)
+def _end_message(job: Job, found: StateSums, states: Sequence[str]) -> str:
+    unmatched = ImportPlan.load(job.result).unmatched
     skipped = f" {unmatched:,} skipped." if unmatched else ""
     if not job.total:
         return f"No objects to import were found.{skipped}"

@@ -12,11 +12,13 @@ from portal.errors import BadValue
 from portal.exports import plan as export_plan
 from portal.exports import sidecars
 from portal.exports.manifest_reader import Entry, ManifestReader
+from portal.imports.params import ImportParams, ImportPlan, ReadManifest
 from portal.imports.request import KeyFilter
 from portal.ingest import disk_reserve
+from portal.jobs import item_runner
+from portal.jobs.records import JobResult
 from portal.jobs.runs import Run
 from portal.models import Job, JobItem, Sidecar, batched_writes, writing
-from portal.models.compiled import raw_rows
 from portal.tree.batches import batched
 from portal.tree.folders import MANIFESTS_FOLDER
 
@@ -35,20 +37,17 @@ IS_MANIFEST = "The manifest of an export."
 
 def create_items(run: Run, destination: "Destination") -> None:
     """Create the items, unless that is done. A run that was killed midway starts over: nothing is imported yet."""
-    if run.job.result.get("planned"):
+    if JobResult.load(run.job.result).is_planned:
         return
+    params = ImportParams.load(run.job.params)
     export_plan.delete_items(run)
-    writer = batched_writes.BatchWriter()
-    number = 0
-    for chunk in writer.chunks(_item_rows(run.job, destination)):
-        run.check()
-        disk_reserve.check()  # a listing may be endless
-        number += len(chunk)
-        with writer.writing():
-            JobItem.add(chunk)
-            run.write_within(message=f"Listing the storage: {number:,} objects so far.")
+    item_runner.add_items(
+        run,
+        _item_rows(run.job, params, destination),
+        progress=lambda number: {"message": f"Listing the storage: {number:,} objects so far."},
+    )
 
-    if run.job.params["by"] == "headers":
+    if params.by == "headers":
         # The sidecars of an export get a state of their own: by their headers they would all fail.
         waiting = (JobItem.job == run.job) & (JobItem.state == "pending") & JobItem.key.endswith(sidecars.SUFFIX)
         after = 0
@@ -60,14 +59,14 @@ def create_items(run: Run, destination: "Destination") -> None:
             ids = [row.id for row in page if row.key.removesuffix(sidecars.SUFFIX) in objects]
             with writing():
                 JobItem.update(state="sidecar", message=IS_SIDECAR).where(JobItem.id.in_(ids)).execute()
-    signed = _read_manifests(run, destination) if run.job.params["by"] == "manifest" else []
+    manifests = _read_manifests(run, params.prefix, destination) if params.by == "manifest" else []
 
     wanted = JobItem.state.in_(("pending", "failed"))
     sums: Any = JobItem.select(fn.COUNT(JobItem.id), fn.SUM(JobItem.size)).where(JobItem.job == run.job, wanted)
     total, size = sums.tuples()[0]
     unmatched = JobItem.select().where(JobItem.job == run.job, JobItem.state == "unmatched").count()
-    result = {**run.job.result, "planned": True, "bytes": size or 0, "unmatched": unmatched, "manifests": signed}
-    run.write(total=total, result=result, message="")
+    result = ImportPlan(size=size or 0, unmatched=unmatched, manifests=manifests)
+    run.write(total=total, result={**run.job.result, **result.dump()}, message="")
 
 
 def manifest_entries(item_ids: Sequence[int]) -> dict[int, tuple[Entry, JobItem | None]]:
@@ -79,17 +78,13 @@ def manifest_entries(item_ids: Sequence[int]) -> dict[int, tuple[Entry, JobItem 
     }
 
 
-def count_by_state(job: Job) -> dict[str, list[int]]:
-    """Number and bytes of the items of each state."""
-    rows: Any = JobItem.select(JobItem.state, fn.COUNT(JobItem.id), fn.SUM(JobItem.size)).where(JobItem.job == job)
-    return {state: [number, size or 0] for state, number, size in raw_rows(rows.group_by(JobItem.state))}
-
-
-def _item_rows(job: Job, destination: "Destination") -> Iterator[tuple[Any, ...]]:
+def _item_rows(job: Job, params: ImportParams, destination: "Destination") -> Iterator[tuple[Any, ...]]:
     """Rows as `JobItem.add` takes them, one for each object of the storage."""
-    prefix = _folder(job.params["prefix"])
-    key_filter = KeyFilter(job.params)
-    for stat in destination.list(prefix):
+    prefix = _folder(params.prefix)
+    key_filter = KeyFilter(params)
+    for number, stat in enumerate(destination.list(prefix)):
+        if number % ITEMS_PER_PAGE == 0:
+            disk_reserve.check()  # a listing may be endless
         if not stat.size and stat.key.endswith("/"):
             continue  # some programs store folders as empty objects
         key = stat.key.encode(errors="replace").decode()
@@ -105,9 +100,8 @@ def _item_rows(job: Job, destination: "Destination") -> Iterator[tuple[Any, ...]
         yield job.id, None, key, stat.size, "", state, message, state == "failed", 0
 
 
-def _read_manifests(run: Run, destination: "Destination") -> list[dict[str, Any]]:
+def _read_manifests(run: Run, prefix: str, destination: "Destination") -> list[ReadManifest]:
     """Record what each manifest says of the objects; those that none of them lists are skipped."""
-    prefix = run.job.params["prefix"]
     parts = prefix.split("/") if prefix else []
     # The folder that the export wrote to is the prefix or lies above it.
     for depth in range(len(parts), -1, -1):
@@ -120,24 +114,23 @@ def _read_manifests(run: Run, destination: "Destination") -> list[dict[str, Any]
         place = f"at {prefix} or above it" if prefix else "in the storage"
         raise BadValue(f"There is no manifest of Portico {place}. Import by headers or by path instead.")
 
-    signed = []
+    manifests = []
     for number, name in enumerate(names):
         run.write(message=f"Reading {name}.")
         reader = ManifestReader(destination.read(name))
         try:
-            _record_manifest(run, base, reader, number)
+            _record_manifest(run, _folder(prefix), base, reader, number)
         except BadValue as error:
             message = f"{name}: {error.message} Choose a prefix without it, or import by headers."
             raise BadValue(message) from error
-        signed.append({"name": name, "sha256": reader.digest, "signed": reader.is_ours})
+        manifests.append(ReadManifest(name=name, sha256=reader.digest, signed=reader.is_ours))
     rest = (JobItem.job == run.job) & (JobItem.state == "pending") & (JobItem.digest == "")
     batched_writes.update(JobItem, rest, state="unmatched", message=NOT_IN_MANIFEST, check=run.check)
-    return signed
+    return manifests
 
 
-def _record_manifest(run: Run, base: str, reader: ManifestReader, number: int) -> None:
+def _record_manifest(run: Run, prefix: str, base: str, reader: ManifestReader, number: int) -> None:
     """Record the entries of one manifest; `base` is the folder that its export wrote to."""
-    prefix = _folder(run.job.params["prefix"])
     for page in batched(reader.entries(), ITEMS_PER_PAGE):
         run.check()
         disk_reserve.check()

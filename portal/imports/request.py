@@ -2,12 +2,12 @@
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from portal.errors import BadValue
 from portal.imports import path_template
+from portal.imports.params import ImportParams
 from portal.storage import storages
 from portal.storage_drivers import object_keys
 from portal.tree import projects
@@ -39,7 +39,7 @@ class ImportRequest:
 class CheckedRequest:
     """The parameters of an import job, and its title."""
 
-    params: dict[str, Any]
+    params: ImportParams
     what: str
 
 
@@ -63,29 +63,29 @@ def check(requested: ImportRequest) -> CheckedRequest:
         message = f"The prefix has more than {MAX_PREFIX_BYTES:,} bytes or an invisible character."
         raise BadValue(message, field="prefix")
 
-    params = {
-        "storage": storage.id,
-        "of": storage.label,
-        "project": project.id,
-        "path": f"{group}/{label}",
-        "prefix": prefix,
-        "by": requested.by,
-        "template": str(path_template.parse(requested.path)) if requested.by == "path" else "",
-        "include": _patterns(requested.include, "include"),
-        "exclude": _patterns(requested.exclude, "exclude"),
-    }
+    params = ImportParams(
+        storage_id=storage.id,
+        storage_label=storage.label,
+        project_id=project.id,
+        path=f"{group}/{label}",
+        prefix=prefix,
+        by=requested.by,
+        template=str(path_template.parse(requested.path)) if requested.by == "path" else "",
+        include=_patterns(requested.include, "include"),
+        exclude=_patterns(requested.exclude, "exclude"),
+    )
     folder = f"/{prefix}" if prefix else ""
-    return CheckedRequest(params=params, what=f"{storage.label}{folder} to {params['path']}"[:300])
+    return CheckedRequest(params=params, what=f"{storage.label}{folder} to {params.path}"[:300])
 
 
 class KeyFilter:
     """Which keys below the prefix an import takes; its patterns are compiled once for a whole listing."""
 
-    def __init__(self, params: Mapping[str, Any]) -> None:
-        self._folder = f"{params['prefix']}/"
+    def __init__(self, params: ImportParams) -> None:
+        self._folder = f"{params.prefix}/"
         self._include, self._exclude = (
-            {pattern: re.compile(fnmatch.translate(pattern), re.IGNORECASE) for pattern in params[name]}
-            for name in ("include", "exclude")
+            {pattern: re.compile(fnmatch.translate(pattern), re.IGNORECASE) for pattern in patterns}
+            for patterns in (params.include, params.exclude)
         )
 
     def exclusion_reason(self, key: str) -> str:

@@ -1,27 +1,27 @@
-"""A limit on how much is sent, or read, in a second; shared by the threads of one run."""
+"""A limit on the bytes sent, or read, a second; the threads of one run share it."""
 
 import threading
 import time
 from collections.abc import Callable
 
 MAX_SLEEP_SECONDS = 0.2
-"""Seconds between two looks whether the run is to end."""
+"""Seconds between two checks whether the run is to end."""
 
 
 class Bandwidth:
-    """Bytes a second; 0 for no limit. Nobody is ahead of it by more than the one piece that each thread has in hand."""
+    """Bytes a second; 0 for no limit. No thread is ahead of the limit by more than the piece that it sends."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
         self._lock = threading.Lock()
         self._free = time.monotonic()
 
-    def piece(self, most: int) -> int:
-        """Bytes that are best sent at once: a quarter of a second's."""
+    def piece_size(self, most: int) -> int:
+        """Bytes that are best sent at once: those of a quarter of a second."""
         return min(most, max(1024, self._rate // 4)) if self._rate else most
 
     def wait(self, size: int, check: Callable[[], None]) -> None:
-        """Return when these bytes may be sent, or more be read after them; `check` may raise meanwhile."""
+        """Return once these bytes may be sent, or more bytes may be read after them; `check` may raise meanwhile."""
         if not self._rate:
             return
         with self._lock:

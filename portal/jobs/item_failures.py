@@ -1,4 +1,4 @@
-"""What keeps an item of a job from its end: something of its own, or of the other place as a whole."""
+"""Why an item of a job is not done: an error of its own, or one of the storage as a whole."""
 
 from portal.errors import NoSpace, NotAllowed, PortalError, Unreachable
 from portal.jobs.item_row import Item
@@ -6,16 +6,16 @@ from portal.jobs.runs import Run
 from portal.storage_drivers.store import ContainerMissing, ObjectLost
 
 MAX_FAILURES_IN_A_ROW = 3
-"""Failures one after the other that are taken for one of the place as a whole: the job waits, or fails."""
+"""After as many failures one after the other the storage or peer as a whole is at fault: the job waits, or fails."""
 STORAGE_WIDE_ERRORS = NotAllowed, NoSpace, Unreachable
 """Errors that another object would meet too."""
 
 Outcome = tuple[Item, PortalError | None]
-"""An item as far as it got, and why it got no further."""
+"""An item after an attempt, and the error that it met."""
 
 
 def note_error(item: Item, error: PortalError) -> Outcome:
-    """The outcome of an item that met an error: it has failed, or waits; it waits where the place is missing."""
+    """The outcome of an item that met an error: failed, or waiting; where the container is missing it waits."""
     item.message, item.attempts = error.message, item.attempts + 1
     item.permanent = error.permanent and not isinstance(error, ContainerMissing)
     if item.permanent:
@@ -24,22 +24,24 @@ def note_error(item: Item, error: PortalError) -> Outcome:
 
 
 class FailureStreak:
-    """Those of one run, one after the other."""
+    """The failures of one run, one after the other."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._in_a_row = 0
 
-    def take(self, error: PortalError | None) -> None:
-        """What became of the next item. Raises what the place as a whole answers.
+    def record(self, error: PortalError | None) -> None:
+        """Count the error of the next item, or None. Raises it where the storage as a whole is at fault.
 
-        That is its own word that it is not there, or some errors in a row. The last run names each object that was
-        not kept, so those do not end it.
+        That is so where the container is missing, or after some errors in a row. In the last run of a job an object
+        that the storage did not keep does not end the run, so that each such object gets its message.
         """
         if error is None:
             self._in_a_row = 0
             return
         self._in_a_row = self._in_a_row + 1 if isinstance(error, STORAGE_WIDE_ERRORS) or not error.permanent else 0
-        of_all = self._in_a_row >= MAX_FAILURES_IN_A_ROW and not (self._run.is_last and isinstance(error, ObjectLost))
-        if of_all or isinstance(error, ContainerMissing):
+        is_streak = self._in_a_row >= MAX_FAILURES_IN_A_ROW and not (
+            self._run.is_last and isinstance(error, ObjectLost)
+        )
+        if is_streak or isinstance(error, ContainerMissing):
             raise error

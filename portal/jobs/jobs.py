@@ -1,10 +1,6 @@
-"""Jobs: what runs in the background. The row is the truth; RQ is only the doorbell (`job_queue`).
+"""Jobs: the rows of what runs in the background, which decide; RQ only wakes a worker (`queue`)."""
 
-`run_echo` and its neighbours enqueue their namesakes in `dimse_worker/jobs.py`; `runs.py` is what those run in.
-"""
-
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,108 +9,15 @@ from portal.access import audit, rights
 from portal.access.actors import Actor
 from portal.errors import BadValue, Missing
 from portal.jobs import leases, progress
+from portal.jobs.kinds import KINDS
 from portal.jobs.leases import LISTENER_LEASE
 from portal.jobs.progress import ACTIVE_STATES, ENDED_STATES
-from portal.jobs.queue import Lane, enqueue_function
+from portal.jobs.queue import enqueue_function
+from portal.jobs.records import JobParams
 from portal.models import Association, Job, now, writing
 
 MAX_DUE_AHEAD = timedelta(minutes=15)
-"""No moment that a row waits for lies farther ahead, unless the clock has been set back since it was written."""
-
-
-def run_echo(job_id: int) -> None:
-    """C-ECHO to one peer."""
-    enqueue_function("run_echo", job_id, "short", seconds=120)
-
-
-def run_storage_test(job_id: int) -> None:
-    """Test one storage, step by step."""
-    enqueue_function("run_storage_test", job_id, "short", seconds=300)
-
-
-def run_export(job_id: int) -> None:
-    """Copy what an export lists to its storage."""
-    enqueue_function("run_export", job_id, "long")
-
-
-def run_send(job_id: int) -> None:
-    """Send what an export lists to its DICOM peer."""
-    enqueue_function("run_send", job_id, "long")
-
-
-def run_dry_run(job_id: int) -> None:
-    """Find out what an export would do."""
-    enqueue_function("run_dry_run", job_id, "long")
-
-
-def run_verification(job_id: int) -> None:
-    """Compare what an export left in its storage with its manifest."""
-    enqueue_function("run_verification", job_id, "long")
-
-
-def run_import(job_id: int) -> None:
-    """Take in what lies in a storage."""
-    enqueue_function("run_import", job_id, "long")
-
-
-def run_import_dry_run(job_id: int) -> None:
-    """Find out what an import would do."""
-    enqueue_function("run_import_dry_run", job_id, "long")
-
-
-def run_comparison(job_id: int) -> None:
-    """Compare the alternates that nobody has compared."""
-    enqueue_function("run_comparison", job_id, "short")
-
-
-def run_throw(job_id: int) -> None:
-    """Hide what was put into the trash, some files at a time."""
-    enqueue_function("run_throw", job_id, "short")
-
-
-def run_restore(job_id: int) -> None:
-    """Restore what was put into the trash, some files at a time."""
-    enqueue_function("run_restore", job_id, "short")
-
-
-def run_purge(job_id: int) -> None:
-    """Purge what was put into the trash, some files at a time."""
-    enqueue_function("run_purge", job_id, "short")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    label: str
-    run: Callable[[int], None] | None
-    """None: the listener does it itself, within an association."""
-    lane: Lane = "long"
-    """Whose workers run it."""
-    attempts: int = 1
-    """Runs without any progress after which the job has failed."""
-    takes_turns: bool = False
-    """Whether it may take long although its lane is the short one: it lets others that wait go first, now and then."""
-    is_patient: bool = False
-    """Whether it waits for a storage or peer that is away: such runs are no attempts (`absences`)."""
-
-
-KINDS = {
-    "echo": Kind(label="Echo", run=run_echo, lane="short"),
-    "storage_test": Kind(label="Storage test", run=run_storage_test, lane="short"),
-    "export": Kind(label="Export", run=run_export, attempts=8, is_patient=True),
-    "send": Kind(label="Send (C-STORE)", run=run_send, attempts=8, is_patient=True),
-    "dry_run": Kind(label="Dry run", run=run_dry_run, attempts=8),
-    "verification": Kind(label="Verification", run=run_verification, attempts=8, is_patient=True),
-    "import": Kind(label="Import", run=run_import, attempts=8, is_patient=True),
-    "import_dry_run": Kind(label="Dry run of an import", run=run_import_dry_run, attempts=8),
-    "comparison": Kind(label="Comparison", run=run_comparison, lane="short", takes_turns=True, attempts=3),
-    "throw": Kind(label="Move to the trash", run=run_throw, lane="short", takes_turns=True, attempts=3),
-    "restore": Kind(label="Restore", run=run_restore, lane="short", takes_turns=True, attempts=3),
-    "purge": Kind(label="Purge", run=run_purge, lane="short", takes_turns=True, attempts=3),
-    "move": Kind(label="Move (C-MOVE)", run=None),
-    "get": Kind(label="Get (C-GET)", run=None),
-}
-RETRIEVAL_KINDS = tuple(name for name, kind in KINDS.items() if kind.run is None)
-"""What peers ask for, beside what people start."""
+"""No row waits longer than this: one that seems to was written before the clock was set back."""
 
 
 def create(
@@ -126,14 +29,14 @@ def create(
     total: int = 0,
     association: Association | None = None,
 ) -> Job:
-    """Write the row of a job, inside the write block of what it belongs to; `ring(job)` after the commit.
+    """Write the row of a job, inside the write block of what it belongs to; call `enqueue` after the commit.
 
-    `what` says in words what it works on; `params` holds row numbers, never a secret. A job of the listener begins as
-    running: it calls `advance` while it works and `finish` at its end.
+    `what` says in words what it works on; `params` holds row numbers, never a secret. A job of the listener starts as
+    running: the listener calls `report_progress` while it works, and `finish` at the end.
     """
     if not models.database.in_transaction():
         raise RuntimeError("jobs.create belongs inside models.writing()")
-    by_listener = KINDS[kind].run is None
+    by_listener = not KINDS[kind].runner
     running = {"state": "running", "started": now(), **leases.columns(LISTENER_LEASE)} if by_listener else {}
     return Job.create(
         kind=kind,
@@ -141,7 +44,7 @@ def create(
         what=what,
         started_by=actor.name or actor.type,
         params=params,
-        storage=params.get("storage"),
+        storage=JobParams.load(params).storage_id or None,
         total=total,
         association=association,
         **running,
@@ -150,14 +53,14 @@ def create(
 
 
 def enqueue(job: Job) -> None:
-    """Tell the workers that the job is due."""
-    run = KINDS[job.kind].run
-    if run is not None:
-        run(job.id)
+    """Tell the workers that the job is due; the listener's own jobs need none."""
+    kind = KINDS[job.kind]
+    if kind.runner:
+        enqueue_function(kind.runner, job.id, kind.lane, seconds=kind.max_seconds)
 
 
 def try_now(job_id: int, *, actor: Actor) -> None:
-    """Have a job that waits for its time run now; one that runs is at it already.
+    """Run a job that waits for its time now; one that is running goes on as it is.
 
     Raises Missing, NotAllowed, and BadValue for a job that is over.
     """
@@ -171,7 +74,7 @@ def try_now(job_id: int, *, actor: Actor) -> None:
 
 
 def report_progress(job: Job, *, done: int, failed: int, size: int = 0) -> None:
-    """Write how far a job of the listener is, and that it lives."""
+    """Write how far a job of the listener is, and renew its lease."""
     with writing():
         Job.update(done=done, failed=failed, bytes=size, **leases.columns(LISTENER_LEASE)).where(
             Job.id == job.id
@@ -179,7 +82,7 @@ def report_progress(job: Job, *, done: int, failed: int, size: int = 0) -> None:
 
 
 def finish(job: Job, state: str, message: str, **result: Any) -> None:
-    """End a job, whatever it was; `result` is added to what the row holds."""
+    """End a job in any state; `result` is added to what the row holds."""
     with writing():
         row = Job.get_by_id(job.id)
         Job.update(
@@ -188,9 +91,9 @@ def finish(job: Job, state: str, message: str, **result: Any) -> None:
 
 
 def cancel(job_id: int, *, actor: Actor) -> Job:
-    """Stop a job: at once if it waits, else as soon as its run looks (within seconds). Twice is once.
+    """Cancel a job: at once if it waits, else at the next check of its run (within seconds). Repeating it is harmless.
 
-    Raises Missing, NotAllowed, and BadValue for a job that is over or that only its peer can end.
+    Raises Missing, NotAllowed, and BadValue for a job that has ended or that only its peer can end.
     """
     rights.require_admin(actor)
     with writing():
@@ -200,28 +103,32 @@ def cancel(job_id: int, *, actor: Actor) -> Job:
         if job.state in ENDED_STATES:
             raise BadValue(f"Job {job_id} has ended already ({job.state}).")
         if job.state != "cancelling":
-            _cancel(job, actor)
+            changed: dict[str, Any] = {"state": "cancelling"}
+            if job.state == "waiting":
+                message = f"Cancelled by {actor.name or actor.type} before it began."
+                changed = {"state": "cancelled", "ended": now(), "message": message}
+            Job.update(**changed).where(Job.id == job_id).execute()
             audit.record(actor, "job:cancelled", "job", job_id, kind=job.kind)
     return get(job_id)
 
 
 def retry(job_id: int, *, actor: Actor) -> Job:
-    """Run an ended job again: what failed is tried anew, what is done stays done.
+    """Run an ended job again: what failed is tried again, what is done stays done.
 
-    Raises Missing, NotAllowed, and BadValue for a job that is not over or that went well.
+    Raises Missing, NotAllowed, and BadValue for a job that has not ended or that succeeded.
     """
     rights.require_admin(actor)
     with writing():
         job = get(job_id)
         if job.state not in ("errors", "failed", "cancelled"):
             raise BadValue(f"Job {job_id} is {job.state}; only one that failed or was cancelled is run again.")
-        if KINDS[job.kind].run is None:
+        if not KINDS[job.kind].runner:
             raise BadValue("This job belongs to an association of a peer; the peer asks again.")
         if job.items_kept != "all":
             raise BadValue("The list of its objects was dropped by its age. Start it anew.")
         again = {"state": "waiting", "due": now(), "attempts": 0, "failed": 0, "ended": None, "message": ""}
         kept = {name: value for name, value in job.result.items() if name != "away"}
-        result = {**kept, "reopen": True}  # the items that failed are a run's to change: there may be a million
+        result = {**kept, "reopen": True}  # the next run changes the failed items: there may be a million
         Job.update(**again, result=result).where(Job.id == job_id).execute()
         audit.record(actor, "job:retried", "job", job_id, kind=job.kind)
     job = get(job_id)
@@ -267,17 +174,9 @@ def queue_lengths() -> dict[str, int]:
 
 def view(job: Job) -> dict[str, Any]:
     """The job as pages and `--json` show it."""
-    return progress.view(job, KINDS[job.kind].label)
-
-
-def _cancel(job: Job, actor: Actor) -> None:
-    if job.state == "running":
-        Job.update(state="cancelling").where(Job.id == job.id).execute()
-        return
-    message = f"Cancelled by {actor.name or actor.type} before it began."
-    Job.update(state="cancelled", ended=now(), message=message).where(Job.id == job.id).execute()
+    return progress.view(job)
 
 
 def is_due(awaited: Any, moment: datetime) -> Any:
-    """Whether a moment that a row waits for has come; for a column too. One that is too far ahead has."""
+    """Whether a moment that a row waits for has come; `awaited` may be a column. One that is too far ahead has, too."""
     return (awaited <= moment) | (awaited > moment + MAX_DUE_AHEAD)

@@ -1,7 +1,7 @@
-"""Leases: until when a run that holds a job's row is believed alive, by the time since this machine's boot.
+"""Leases: until when a run that holds a job's row counts as alive, by the time since this machine's boot.
 
 The wall clock may be set while a job runs; the time since boot only goes forward, also while the machine sleeps. A
-lease of another boot has run out: what ran then is gone.
+lease of another boot has expired: what ran then is gone.
 """
 
 import time
@@ -13,13 +13,13 @@ from typing import Any
 from portal.models import Job
 
 LEASE = timedelta(seconds=15)
-"""How long a run may be silent before another may take its row."""
+"""How long a run may be silent before another may claim its row."""
 LISTENER_LEASE = timedelta(minutes=5)
 """The same for a C-MOVE or C-GET that the listener answers: one sub-operation may take that long."""
 
 
 def columns(span: timedelta = LEASE) -> dict[str, Any]:
-    """The columns of a row whose run is believed alive for so long."""
+    """The columns of a row whose run counts as alive for so long."""
     return {"boot": boot_id(), "lease": milliseconds_since_boot() + round(span / timedelta(milliseconds=1))}
 
 

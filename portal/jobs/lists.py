@@ -8,7 +8,7 @@ from peewee import Case
 
 from portal.access import origins
 from portal.jobs import jobs, lanes
-from portal.jobs.jobs import RETRIEVAL_KINDS
+from portal.jobs.kinds import KINDS, RETRIEVAL_KINDS
 from portal.jobs.progress import ACTIVE_STATES
 from portal.listing import LongList
 from portal.models import Job
@@ -20,7 +20,7 @@ JOB_SORTS: dict[str, Callable[[], Any]] = {
     "state": lambda: Job.state,
 }
 OBJECT_JOB_SORTS = {**JOB_SORTS, "objects": lambda: Job.total}
-"""Of jobs that copy objects: exports and imports."""
+"""For jobs that copy objects: exports and imports."""
 JOB_CELLS = (
     *("id", "label", "what", "state", "message", "done", "failed", "total", "started_by", "created", "started"),
     *("ended", "attempts"),
@@ -34,20 +34,11 @@ class JobRow:
     view: dict[str, Any]
     who: origins.NamedOrigin
     waits_for: str
-    """What holds it up where only busy workers do."""
+    """Why it waits, where only busy workers hold it up."""
 
 
 def state_expression() -> Any:
     return Case(None, [(Job.state.in_(ACTIVE_STATES), "active")], Job.state)
-
-
-def _job_rows(rows: Sequence[Job]) -> list[JobRow]:
-    names = origins.names((row.origin_type, row.origin_id) for row in rows)
-    reasons = lanes.wait_reasons(rows)
-    return [
-        JobRow(view=jobs.view(row), who=names[row.origin_type, row.origin_id], waits_for=reasons.get(row.id, ""))
-        for row in rows
-    ]
 
 
 def with_wait_reasons(
@@ -60,26 +51,35 @@ def with_wait_reasons(
 
 KIND_FILTERS = (
     ("", "All but what peers retrieve"),
-    *((name, kind.label) for name, kind in jobs.KINDS.items() if kind.run is not None),
+    *((name, kind.label) for name, kind in KINDS.items() if kind.runner),
     ("retrieval", "Retrievals by peers"),
 )
 """What the list of jobs may be narrowed to: the word in the address, and what people read."""
 
 
-def _kind(name: str) -> Callable[[], Any]:
-    if name == "retrieval":
-        return lambda: Job.kind.in_(RETRIEVAL_KINDS)
-    if name:
-        return lambda: Job.kind == name
-    return lambda: Job.kind.in_([one for one in jobs.KINDS if one not in RETRIEVAL_KINDS])
+def _is_one_of(kinds: Sequence[str]) -> Callable[[], Any]:
+    return lambda: Job.kind.in_(kinds)
+
+
+def _rows(rows: Sequence[Job]) -> list[JobRow]:
+    names = origins.names((row.origin_type, row.origin_id) for row in rows)
+    reasons = lanes.wait_reasons(rows)
+    return [
+        JobRow(view=jobs.view(row), who=names[row.origin_type, row.origin_id], waits_for=reasons.get(row.id, ""))
+        for row in rows
+    ]
 
 
 JOBS = LongList(
     table=Job,
     rows=Job.select,
-    views=_job_rows,
+    views=_rows,
     state=state_expression,
-    kinds={name: _kind(name) for name, _words in KIND_FILTERS},
+    kinds={
+        "": _is_one_of([name for name, kind in KINDS.items() if kind.runner]),
+        **{name: _is_one_of([name]) for name, kind in KINDS.items() if kind.runner},
+        "retrieval": _is_one_of(RETRIEVAL_KINDS),
+    },
     searched=(*SEARCHED_COLUMNS, Job.kind),
     sorts={
         **JOB_SORTS,
@@ -88,7 +88,7 @@ JOBS = LongList(
     },
     usual="-number",
     heads=(
-        *("Job", "Kind", "What", "State", "What happened", "Done", "Failed", "Of", "Started by", "Asked for", "Began"),
+        *("Job", "Kind", "What", "State", "Message", "Done", "Failed", "Total", "Started by", "Requested", "Began"),
         *("Ended", "Attempts"),
     ),
     cells=lambda row: tuple(row.view[name] for name in JOB_CELLS),

@@ -1,4 +1,4 @@
-"""Absences: a storage or peer that is away is waited for, a day from when its job last got something done."""
+"""Outages: a job waits for a storage or peer that is away, up to a day from when it last got something done."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,16 +12,16 @@ MAX_WAIT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outage:
-    """Kept on a job from the first run that found the place away; what a later run gets done begins another one."""
+class JobOutage:
+    """Kept on a job from the first run that found its storage or peer away until a later run gets something done."""
 
     since: datetime
     tries: int
     """Runs that found it away."""
     done: int
-    """How far the job was."""
+    """How many items the job had done by then."""
     message: str
-    """What the last of them was told."""
+    """The error of the last of these runs."""
 
     @property
     def until(self) -> datetime:
@@ -29,25 +29,27 @@ class Outage:
         return self.since + MAX_OUTAGE
 
     def next_try(self, moment: datetime) -> datetime:
-        """After as long again as it has lasted, within bounds."""
+        """After as long again as the outage has lasted, within bounds."""
         wait = min(max(moment - self.since, FIRST_WAIT), MAX_WAIT)
         return min(moment + wait, self.until)
 
-    def as_row(self) -> dict[str, Any]:
-        """What the job's result keeps of it."""
+    def dump(self) -> dict[str, Any]:
+        """As the job's result keeps it."""
         return {**vars(self), "since": self.since.isoformat()}
 
 
-def for_job(job: Job) -> Outage | None:
-    """The one that a job has met and not got over."""
+def for_job(job: Job) -> JobOutage | None:
+    """The outage that the job has met, and has got nothing done since."""
     kept = job.result.get("away")
     if kept is None or kept["done"] < job.done:
         return None
-    return Outage(**{**kept, "since": datetime.fromisoformat(kept["since"])})
+    return JobOutage(**{**kept, "since": datetime.fromisoformat(kept["since"])})
 
 
-def extend(job: Job, message: str, moment: datetime) -> Outage:
-    """The one that a run has met just now: the same one still, or the first. The clock may have been set back."""
+def extend(job: Job, message: str, moment: datetime) -> JobOutage:
+    """The outage of a run that found the storage or peer away just now: the job's last one goes on, or one begins."""
     before = for_job(job)
-    since, tries = (min(before.since, moment), before.tries) if before else (moment, 0)
-    return Outage(since=since, tries=tries + 1, done=job.done, message=message)
+    if before is None:
+        return JobOutage(since=moment, tries=1, done=job.done, message=message)
+    since = min(before.since, moment)  # the clock may have been set back
+    return JobOutage(since=since, tries=before.tries + 1, done=job.done, message=message)

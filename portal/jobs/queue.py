@@ -1,4 +1,4 @@
-"""The queues of the job runner: RQ is the doorbell, the fork and the stop signal; the rows are the truth."""
+"""The queues of the job runner: RQ wakes, forks and stops runs; the rows of the jobs decide what is to run."""
 
 import logging
 import time
@@ -26,12 +26,12 @@ LANES: tuple[Lane, ...] = ("short", "long")
 TimedOut = JobTimeoutException
 """What RQ raises in the middle of a run that takes longer than its kind may."""
 FAILURE_TTL_SECONDS = 60
-"""How long RQ keeps what it knows of a run that raised; our row keeps it for ever."""
+"""How long RQ keeps a run that raised; the job's row keeps how it ended."""
 HEARTBEAT_TIMEOUT = timedelta(seconds=15)
-"""Without a heartbeat for so long, what RQ believes running is dead."""
+"""Without a heartbeat for so long, a run or worker that RQ lists is dead."""
 
 SILENT_QUEUE_RETRY_SECONDS = 15.0
-"""Seconds after which a queue that did not answer is asked again how many workers it has."""
+"""Seconds until a queue that did not answer is asked again how many workers it has."""
 _silent: list[tuple[Any, float]] = []
 """The queue that did not answer last, and until when it is not asked."""
 
@@ -90,7 +90,7 @@ def is_reachable() -> bool:
 
 
 def count_workers() -> int:
-    """How many workers the queue believes alive, by their heartbeats. Raises RedisError if there is no queue."""
+    """How many workers are alive according to the queue. Raises RedisError if there is no queue."""
     return len(Worker.all(connection=runtime.redis()))
 
 
@@ -104,16 +104,18 @@ def heartbeats() -> dict[int, datetime] | None:
 
 
 def silent_workers() -> list[int]:
-    """Process ids of workers of this machine that run, and whose heart has not beaten for long.
+    """Process ids of workers of this machine that run, but have sent no heartbeat for long.
 
-    The queue names a worker that was killed for another minute or so: that one is gone, and another has its work.
+    A killed worker stays in the queue for a minute or so; its process is gone, and another worker has its work.
     """
     return [pid for pid, beat in (heartbeats() or {}).items() if not _beats(beat) and Path(f"/proc/{pid}").exists()]
 
 
 def count_lane_workers(lane: Lane) -> int | None:
-    """How many of them take the jobs of a lane; None if there is no queue, which is not asked again for some seconds:
-    each page with a job that waits would wait for its answer."""
+    """How many workers take the jobs of a lane; None if there is no queue.
+
+    A queue that did not answer is not asked again for some seconds: each page with a waiting job would wait for it.
+    """
     server = runtime.redis()
     if any(asked is server and time.monotonic() < until for asked, until in _silent):
         return None
@@ -125,8 +127,8 @@ def count_lane_workers(lane: Lane) -> int | None:
 
 
 def _beats(beat: datetime | None) -> bool:
-    """Whether a heart still beats. A beat that lies ahead is from before the clock was set back: a live worker's next
-    one is seconds later."""
+    """Whether the last heartbeat is recent. One from the future was sent before the clock was set back: a live worker
+    sends the next one within seconds."""
     return beat is not None and abs(now() - beat) < HEARTBEAT_TIMEOUT
 
 

@@ -1,4 +1,4 @@
-"""One run of a job: it takes the row by a lease, beats while it works, and writes how it ended."""
+"""One run of a job: it claims the row, renews its lease while it works, and writes how it ended."""
 
 import logging
 import threading
@@ -14,9 +14,10 @@ from peewee import DatabaseError
 from portal import models
 from portal.errors import Outage, PortalError
 from portal.jobs import lanes, leases, outages, throughput
-from portal.jobs.claims import claim, held_by_run, with_attempt_end
-from portal.jobs.jobs import KINDS
+from portal.jobs.claims import cancelled_message, claim, held_by_run, release
+from portal.jobs.kinds import EXPORT_KINDS, KINDS, SHARING_KINDS
 from portal.jobs.queue import TimedOut
+from portal.jobs.records import JobResult
 from portal.models import Job, JobItem, batched_writes, hourly_counts, now, writing
 
 log = logging.getLogger(__name__)
@@ -27,31 +28,29 @@ MAX_WAIT = timedelta(minutes=10)
 TURN_SECONDS = 10.0
 """Seconds after which a run that takes turns lets others go first."""
 SHORTER_JOBS_FIRST = "Shorter jobs go first; it goes on after them."
-SHARING = ("export", "verification", "import", "import_dry_run")
-"""Kinds whose runs do several objects of a storage at once: those that work there now share its threads."""
 
 _interrupted: list[int] = []
 """Not empty: this process has been asked to stop. A list, since a signal handler must not take a lock."""
 
 
 class Stopped(Exception):
-    """The run ends here; what it has done stays done."""
+    """The run ends here; what is done stays done."""
 
 
 class Cancelled(Stopped):
-    """Somebody wants the job to end."""
+    """Somebody has cancelled the job."""
 
 
 class Interrupted(Stopped):
-    """The process is to stop; the job goes on in another one."""
+    """The process is to stop; the job continues in another one."""
 
 
 class Yielded(Stopped):
-    """Others of the short lane wait; the job goes on after them."""
+    """Others of the short lane wait; the job continues after them."""
 
 
 class LeaseLost(Stopped):
-    """Another run has the row: this one was silent for too long."""
+    """Another run has claimed the row: this one did not renew its lease in time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,27 +63,27 @@ class RunEnd:
 
 
 class Run:
-    """The row while it is held. Only `check` and `write` touch it, and both raise Stopped once it is time to end."""
+    """The row while this run holds it. Only `check` and `write` touch it; both raise Stopped once the run is to end."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self._among = 0, 1
         self._asked: type[Stopped] | None = None
         self._until = job.lease or 0
-        """Until when the row is this run's without a look at it."""
+        """Until when the row is this run's without a look, in milliseconds since boot."""
         self._worked_before = job.samples[-1][0] if job.samples else 0.0
         self._began = time.monotonic()
 
     @property
     def is_last(self) -> bool:
-        """Whether the job fails for good if this run does."""
+        """Whether the job has failed if this run fails."""
         return bool(self.job.attempts >= KINDS[self.job.kind].attempts)
 
     def share(self, threads: int) -> int:
-        """How many of a storage's threads are this run's: as many as each other that works there now has, and one at
-        least; what is left over is for the first of them.
+        """How many of a storage's threads this run may use: an equal share with the other runs on it, at least one; the
+        oldest jobs get what is left over.
 
-        It changes within a beat when others begin or end. Costs nothing.
+        It changes within a heartbeat after others begin or end. Costs nothing.
         """
         place, number = self._among
         return max(1, threads // number + (place < threads % number))
@@ -95,22 +94,19 @@ class Run:
         After a stop of the process that was longer than the lease, it looks first whether the row is still this run's.
         """
         if leases.milliseconds_since_boot() >= self._until:
-            self._look()
+            with models.connection():
+                is_ours = Job.select().where(held_by_run(self.job)).exists()
+            if not is_ours:
+                self._asked = LeaseLost
+            # The heartbeat renews the lease; until then the next look is a second later.
+            self._until = leases.milliseconds_since_boot() + 1000
         if self._asked:
             raise self._asked
         if _interrupted:
             raise Interrupted
 
-    def _look(self) -> None:
-        """The beat renews the lease; until then each further look is a second later."""
-        with models.connection():
-            is_ours = Job.select().where(held_by_run(self.job)).exists()
-        if not is_ours:
-            self._asked = LeaseLost
-        self._until = leases.milliseconds_since_boot() + 1000
-
     def write(self, **columns: Any) -> None:
-        """Write progress in one short transaction: where another run would go on. Progress forgives attempts."""
+        """Write progress, from which the next run continues, in one short transaction. Progress resets the attempts."""
         with writing():
             self.write_within(**columns)
 
@@ -118,7 +114,11 @@ class Run:
         """The same inside a write block of the caller, so that rows of its own change with it."""
         if columns.get("done", 0) > self.job.done:
             columns["attempts"] = 1
-        columns |= self._moved(columns)
+        if (size := columns.get("bytes", 0) - self.job.bytes) > 0:
+            if self.job.kind in EXPORT_KINDS:
+                hourly_counts.add("exported", max(0, columns.get("done", 0) - self.job.done), size)
+            seconds = round(self._worked_before + time.monotonic() - self._began, 3)
+            columns["samples"] = throughput.add_sample(self.job.samples, (seconds, columns["bytes"]))
         granted = leases.columns()
         is_ours = Job.update(**granted, **columns).where(held_by_run(self.job)).execute()
         if not is_ours:
@@ -127,22 +127,20 @@ class Run:
         for name, value in columns.items():
             setattr(self.job, name, value)
 
-    def _moved(self, columns: dict[str, Any]) -> dict[str, Any]:
-        """What the bytes that are done now add to the pictures of throughput."""
-        size = columns.get("bytes", 0) - self.job.bytes
-        if size <= 0:
-            return {}
-        if self.job.kind in ("export", "send"):
-            hourly_counts.add("exported", max(0, columns.get("done", 0) - self.job.done), size)
-        seconds = self._worked_before + time.monotonic() - self._began
-        return {"samples": throughput.add_sample(self.job.samples, (round(seconds, 3), columns["bytes"]))}
-
     @contextmanager
     def beating(self, every: float) -> Iterator[None]:
-        """Renew the lease in a thread of its own, whatever the work is at; `every` so many seconds."""
+        """Renew the lease every so many seconds in a thread of its own, whatever the work does."""
         self._among = self._find_place()
         done = threading.Event()
-        beat = lambda: self._beat(done, every)  # noqa: E731
+
+        def beat() -> None:
+            while not done.wait(every):
+                try:
+                    with models.connection():
+                        self._asked = self._renew()
+                except DatabaseError as error:
+                    log.warning("the lease of job %d could not be renewed: %s", self.job.id, error)
+
         thread = threading.Thread(target=beat, name=f"lease of job {self.job.id}", daemon=True)
         thread.start()
         try:
@@ -151,15 +149,8 @@ class Run:
             done.set()
             thread.join()
 
-    def _beat(self, done: threading.Event, every: float) -> None:
-        while not done.wait(every):
-            try:
-                with models.connection():
-                    self._asked = self._renew()
-            except DatabaseError as error:
-                log.warning("the lease of job %d could not be renewed: %s", self.job.id, error)
-
     def _renew(self) -> type[Stopped] | None:
+        """Renew the lease; returns why the run is to end, if it is."""
         granted = leases.columns()
         with writing():
             is_ours = Job.update(**granted).where(held_by_run(self.job)).execute()
@@ -174,9 +165,9 @@ class Run:
 
     def _find_place(self) -> tuple[int, int]:
         """This run's place among those that work on its storage now, from 0, and how many they are."""
-        if self.job.storage is None or self.job.kind not in SHARING:
+        if self.job.storage is None or self.job.kind not in SHARING_KINDS:
             return 0, 1
-        theirs = (Job.storage == self.job.storage) & Job.kind.in_(SHARING) & (Job.id != self.job.id)
+        theirs = (Job.storage == self.job.storage) & Job.kind.in_(SHARING_KINDS) & (Job.id != self.job.id)
         rows = Job.select(Job.id).where(theirs & Job.ended.is_null() & leases.live())
         others = [row.id for row in rows]
         return sum(other < self.job.id for other in others), len(others) + 1
@@ -188,11 +179,11 @@ def interrupt() -> None:
 
 
 def perform(job_id: int, work: Callable[[Run], RunEnd], *, beat: float = HEARTBEAT_SECONDS) -> None:
-    """Run a job once, if it is due and nobody else does; running it twice does nothing twice.
+    """Run a job once, if it is due and no other run holds it; running it twice does nothing twice.
 
-    A PortalError that is not permanent puts it back with a growing wait; for a place that is away, for a day. A defect
-    fails it, and is raised; so is an error of the database, after which the row cannot be written: its lease runs out,
-    and the sweep rings again.
+    After a PortalError that is not permanent the job waits, each time longer; during an outage for up to a day. A
+    defect fails the job, and is raised. A database error is raised, too: the row cannot be written, so its lease
+    expires, and the sweep enqueues the job again.
     """
     job = claim(job_id)
     if job is None:
@@ -200,90 +191,63 @@ def perform(job_id: int, work: Callable[[Run], RunEnd], *, beat: float = HEARTBE
     run = Run(job)
     try:
         with run.beating(beat):
-            _reopen(run)
+            if JobResult.load(job.result).is_reopened:
+                _reopen_failed(run)
             end = work(run)
     except LeaseLost:
         log.warning("job %d has been taken by another run", job_id)
     except Interrupted:
-        _leave(job, state="waiting", due=now(), attempts=max(job.attempts - 1, 0))
+        release(job, state="waiting", due=now(), attempts=max(job.attempts - 1, 0))
     except Yielded:
-        job.result.pop("began", None)  # this was no attempt that anybody would want to read of
-        _leave(job, state="waiting", due=now(), attempts=max(job.attempts - 1, 0), message=SHORTER_JOBS_FIRST)
+        job.result.pop("began", None)  # so that it is not listed as an attempt
+        release(job, state="waiting", due=now(), attempts=max(job.attempts - 1, 0), message=SHORTER_JOBS_FIRST)
     except Cancelled:
-        _over(job, RunEnd(state="cancelled", message=_cancelled(job)))
+        _finish(job, RunEnd(state="cancelled", message=cancelled_message(job)))
     except PortalError as error:
-        _failed(run, error)
+        _put_back(run, error)
     except TimedOut:
-        _over(job, RunEnd(state="failed", message="It took longer than such a job may. Run it again."))
+        _finish(job, RunEnd(state="failed", message="It took longer than such a job may. Run it again."))
     except DatabaseError:
         raise
     except Exception as error:
         name = type(error).__name__
-        _over(job, RunEnd(state="failed", message=f"It stopped on a defect of ours ({name}). See the log."))
+        _finish(job, RunEnd(state="failed", message=f"It stopped on a defect of ours ({name}). See the log."))
         raise
     else:
-        _over(job, end)
+        _finish(job, end)
 
 
-def _reopen(run: Run) -> None:
-    """Give the items that failed another try, where somebody asked for that."""
-    if run.job.result.get("reopen"):
-        failed = (JobItem.job == run.job) & (JobItem.state == "failed")
-        batched_writes.update(
-            JobItem, failed, state="pending", message="", permanent=False, attempts=0, check=run.check
-        )
-        run.write(result={name: value for name, value in run.job.result.items() if name != "reopen"})
+def _reopen_failed(run: Run) -> None:
+    """Give the failed items another try: somebody has retried the job."""
+    failed = (JobItem.job == run.job) & (JobItem.state == "failed")
+    batched_writes.update(JobItem, failed, state="pending", message="", permanent=False, attempts=0, check=run.check)
+    run.write(result={name: value for name, value in run.job.result.items() if name != "reopen"})
 
 
-def _failed(run: Run, error: PortalError) -> None:
-    job = run.job
-    if isinstance(error, Outage) and not error.permanent and KINDS[job.kind].is_patient:
-        _wait_for_place(job, error)
-        return
-    if error.permanent or run.is_last:
+def _put_back(run: Run, error: PortalError) -> None:
+    """Have the job wait for its next attempt, or fail it where there is none."""
+    job, moment = run.job, now()
+    if isinstance(error, Outage) and not error.permanent and KINDS[job.kind].waits_out_outages:
+        outage = outages.extend(job, error.message, moment)
+        # An outage costs no attempt: nothing that the job works on was at fault.
+        kept = {"attempts": max(job.attempts - 1, 0), "result": {**job.result, "away": outage.dump()}}
+        if moment < outage.until:
+            message = f"{error.message} It is tried again until {outage.until:%Y-%m-%d %H:%M} UTC."
+            due = outage.next_try(moment)
+            release(job, error.message, state="waiting", due=due, message=message, **kept)
+        else:
+            hours = outages.MAX_OUTAGE // timedelta(hours=1)
+            message = f"{error.message} Given up after {hours} hours. Run it again once that is mended."
+            release(job, error.message, state="failed", ended=moment, message=message, **kept)
+    elif error.permanent or run.is_last:
         tried = f" Given up after {job.attempts} attempts." if job.attempts > 1 else ""
-        _over(job, RunEnd(state="failed", message=f"{error.message}{tried}"))
-        return
-    wait = min(FIRST_WAIT * 2 ** (job.attempts - 1), MAX_WAIT)
-    seconds = round(wait.total_seconds())
-    message = f"{error.message} Attempt {job.attempts} of {KINDS[job.kind].attempts}; the next one in {seconds} s."
-    _leave(job, state="waiting", due=now() + wait, message=message)
-
-
-def _wait_for_place(job: Job, error: Outage) -> None:
-    """Of the job's attempts none is spent: nothing that it is about was at fault."""
-    moment = now()
-    absence = outages.extend(job, error.message, moment)
-    kept: dict[str, Any] = {"attempts": max(job.attempts - 1, 0), "result": {**job.result, "away": absence.as_row()}}
-    if moment < absence.until:
-        message = f"{error.message} It is tried again until {absence.until:%Y-%m-%d %H:%M} UTC."
-        _leave(job, error.message, state="waiting", due=absence.next_try(moment), message=message, **kept)
+        _finish(job, RunEnd(state="failed", message=f"{error.message}{tried}"))
     else:
-        hours = outages.MAX_OUTAGE // timedelta(hours=1)
-        message = f"{error.message} Given up after {hours} hours. Run it again once that is mended."
-        _leave(job, state="failed", ended=moment, message=message, **kept)
+        wait = min(FIRST_WAIT * 2 ** (job.attempts - 1), MAX_WAIT)
+        attempt = f"Attempt {job.attempts} of {KINDS[job.kind].attempts}"
+        message = f"{error.message} {attempt}; the next one in {round(wait.total_seconds())} s."
+        release(job, state="waiting", due=moment + wait, message=message)
 
 
-def _over(job: Job, end: RunEnd) -> None:
-    result = {**job.result, **end.result}
-    _leave(job, state=end.state, message=end.message, result=result, ended=now())
-
-
-def _leave(job: Job, said: str = "", **columns: Any) -> None:
-    """Give the row back, unless another run has it. A cancel that came in the last moment loses against the end.
-
-    `said` is how this run ended, where that is not the job's sentence.
-    """
-    with writing():
-        if columns["state"] == "waiting" and Job.get_by_id(job.id).state == "cancelling":
-            columns = {"state": "cancelled", "ended": now(), "message": _cancelled(job)}
-        job.result = columns.pop("result", job.result)
-        said = said or columns.get("message", "Stopped with its process; another one goes on.")
-        tried = with_attempt_end(job, said)
-        Job.update(lease=None, holder="", result=tried, **columns).where(held_by_run(job)).execute()
-
-
-def _cancelled(job: Job) -> str:
-    if not job.total:
-        return "Cancelled."
-    return f"Cancelled after {job.done:,} of {job.total:,}; what is done stays."
+def _finish(job: Job, end: RunEnd) -> None:
+    release(job, state=end.state, message=end.message, result={**job.result, **end.result}, ended=now())

@@ -205,7 +205,7 @@ def _row_with_digests(name: str, path: Path, check: Check) -> Segment:
 def _chunks(path: Path, bandwidth: Bandwidth, check: Check) -> Iterator[bytes]:
     """The bytes of a file, no faster than the bandwidth allows."""
     with path.open("rb") as file:
-        while chunk := file.read(bandwidth.piece(CHUNK)):
+        while chunk := file.read(bandwidth.piece_size(CHUNK)):
             check()
             bandwidth.wait(len(chunk), check)
             yield chunk

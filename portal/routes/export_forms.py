@@ -6,6 +6,7 @@ from typing import Any
 
 from portal.exports import key_template, selection
 from portal.exports import rules as export_rules
+from portal.exports.params import ExportParams
 from portal.exports.request import PEER_PREFIX, Options
 from portal.web.forms import Form, checkbox, choice, lines, split, text
 
@@ -103,21 +104,19 @@ def options_of(form: Mapping[str, str]) -> Options:
     )
 
 
-def form_values(params: Mapping[str, Any]) -> tuple[dict[str, str], list[Rule]]:
+def form_values(params: ExportParams) -> tuple[dict[str, str], list[Rule]]:
     """Values and rules of the form that has these parameters of a job as its result."""
     level, only = selection.form_values(params)
-    speed = params.get("bandwidth") or 0
     values = {
-        "project": params["path"],
-        "to": f"{PEER_PREFIX}{params['to']}" if "peer" in params else params["to"],
+        "project": params.path,
+        "to": f"{PEER_PREFIX}{params.to}" if params.is_to_peer else params.to,
         "level": level,
         "only": only,
-        "existing": params.get("existing", "never"),
-        "sidecars": "y" if params.get("sidecars") else "",
-        "bandwidth": f"{speed / 1_000_000:g} MB" if speed else "",
+        "existing": params.existing,
+        "sidecars": "y" if params.sidecars else "",
+        "bandwidth": f"{params.bandwidth / 1_000_000:g} MB" if params.bandwidth else "",
     }
     rules = [
-        {**rule, "include": "\n".join(rule["include"]), "exclude": "\n".join(rule["exclude"])}
-        for rule in params.get("rules") or ()
+        {**rule, "include": "\n".join(rule["include"]), "exclude": "\n".join(rule["exclude"])} for rule in params.rules
     ]
     return values, rules or [empty_rule()]

@@ -11,6 +11,7 @@ from portal.exports import preview as export_preview
 from portal.exports import rules as export_rules
 from portal.exports import verify as export_verify
 from portal.exports.lists import EXPORTS
+from portal.exports.params import ExportParams
 from portal.exports.request import PEER_PREFIX
 from portal.peers import peers
 from portal.routes.export_forms import (
@@ -62,7 +63,7 @@ def index() -> Response:
 def new() -> Response:
     like = query_row("like")
     if like is not None:
-        values, rules = form_values(exports.get(like).params)
+        values, rules = form_values(ExportParams.load(exports.get(like).params))
     else:
         values, rules = {name: query_value(name, 300) for name in ("project", "to", "level", "only")}, [empty_rule()]
         values["only"] = selection.with_label(values["project"], values["level"], values["only"])

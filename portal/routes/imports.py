@@ -7,6 +7,7 @@ from werkzeug.wrappers import Response
 
 from portal.imports import imports, path_template
 from portal.imports.lists import IMPORTS
+from portal.imports.params import ImportParams
 from portal.imports.request import ImportRequest
 from portal.routes.exports import STATES
 from portal.storage import storages
@@ -54,11 +55,11 @@ def index() -> Response:
 def new() -> Response:
     like = query_row("like")
     if like is not None:
-        params = imports.get(like).params
-        patterns = {name: "\n".join(params[name]) for name in ("include", "exclude")}
-        places = {"of": params["of"], "to": params["path"], "path": params["template"]}
-        same = {name: params[name] for name in ("prefix", "by")}
-        return _page(ImportForm(formdata=None, data={**places, **patterns, **same}))
+        params = ImportParams.load(imports.get(like).params)
+        values = {"of": params.storage_label, "to": params.path, "prefix": params.prefix}
+        values |= {"by": params.by, "path": params.template}
+        values |= {"include": "\n".join(params.include), "exclude": "\n".join(params.exclude)}
+        return _page(ImportForm(formdata=None, data=values))
     return _page(ImportForm(of=query_value("of", 300), to=query_value("to", 300), prefix=query_value("prefix", 1000)))
 
 

@@ -8,8 +8,13 @@ from werkzeug.wrappers import Response
 from portal.access import origins
 from portal.dashboard import last_24_hours
 from portal.exports import selection, verify
+from portal.exports.params import ExportParams
+from portal.exports.results import DryRunResult, ManifestRecord, PlanResult
+from portal.imports.params import ImportParams, ImportPlan, ImportResult
 from portal.jobs import item_list, jobs, lanes, throughput
+from portal.jobs.kinds import KINDS
 from portal.jobs.lists import JOBS, KIND_FILTERS
+from portal.jobs.records import JobResult
 from portal.routes.export_forms import StartForm
 from portal.web.render import as_csv, as_json_lines, list_page, query_value, render, wants_csv
 from portal.web.sign_in import current_actor, site_admin_required
@@ -23,56 +28,6 @@ STATES = (
     ("done", "Done"),
     ("cancelled", "Cancelled"),
 )
-ITEM_STATES = (
-    ("failed", "Failed"),
-    ("pending", "Waiting"),
-    ("sent", "Sent"),
-    ("verified", "Verified"),
-    ("unmatched", "Skipped"),
-)
-DRY_RUN_STATES = (
-    ("pending", "To send"),
-    ("other", "Different content"),
-    ("same", "Already there"),
-    ("collides", "Duplicate path"),
-    ("failed", "Cannot be sent"),
-    ("unmatched", "Skipped"),
-)
-VERIFIED_STATES = (
-    ("changed", "Changed"),
-    ("missing", "Missing"),
-    ("added", "Added"),
-    ("failed", "Not readable"),
-    ("pending", "Waiting"),
-    ("ok", "Unchanged"),
-)
-SENT_STATES = (
-    ("failed", "Not stored"),
-    ("warned", "Stored with warning"),
-    ("pending", "Waiting"),
-    ("stored", "Stored"),
-    ("unmatched", "Skipped"),
-)
-IMPORTED_STATES = (
-    ("failed", "Refused"),
-    ("conflict", "In conflict"),
-    ("alternate", "Other transfer syntax"),
-    ("version", "New version"),
-    ("stored", "Imported"),
-    ("new", "To import"),
-    ("same", "Already here"),
-    ("pending", "Waiting"),
-    ("sidecar", "Sidecar"),
-    ("manifest", "Manifest"),
-    ("unmatched", "Skipped"),
-)
-STATES_BY_KIND = {
-    "dry_run": DRY_RUN_STATES,
-    "send": SENT_STATES,
-    "verification": VERIFIED_STATES,
-    "import": IMPORTED_STATES,
-    "import_dry_run": IMPORTED_STATES,
-}
 
 
 @bp.get("/")
@@ -111,19 +66,31 @@ def job_page(job_id: int, *, form: StartForm, status: int = 200) -> Response:
         form=form,
         listing=list_page(items),
         sorts=items.sorts,
-        states=STATES_BY_KIND.get(job.kind, ITEM_STATES),
+        states=KINDS[job.kind].item_states,
         verifications=[jobs.view(row) for row in verify.for_export(job_id)] if job.kind == "export" else (),
     )
 
 
 def _progress(job: Any) -> dict[str, Any]:
     """The context of jobs/_progress.html."""
-    of = {**job.params, "only": selection.in_words(job.params)}
+    kind, result = KINDS[job.kind], JobResult.load(job.result)
+    params: Any = ImportParams.load(job.params) if kind.family == "import" else None
+    if kind.family == "export":
+        params = ExportParams.load(job.params)
     return {
         "job": jobs.view(job),
+        "kind": kind,
+        "params": params,
+        "only": selection.in_words(params) if kind.family == "export" else "",
+        "is_planned": result.is_planned,
+        "planned": PlanResult.load(job.result),
+        "dry_run": DryRunResult.load(job.result),
+        "imported": ImportResult.load(job.result),
+        "import_plan": ImportPlan.load(job.result),
+        "manifest": ManifestRecord.load(job.result),
+        "ended_runs": result.ended_runs,
         "who": origins.name(job),
         "throughput": throughput.from_samples(job.samples),
-        "of": of,
         "waits_for": lanes.wait_reason(job),
     }
 

@@ -9,6 +9,7 @@ from portal import hourly_charts
 from portal.access import audit_entries
 from portal.errors import Missing
 from portal.jobs import jobs
+from portal.jobs.records import JobParams
 from portal.peers import peer_status, peers, refused_callers
 from portal.peers.lists import PEERS, undecided_callers
 from portal.tree import container_page
@@ -114,7 +115,7 @@ def show(peer_id: int) -> Response:
     peer = peers.by_id(peer_id)
     dimse, job_id = sign_in.site_options(), query_row("job")
     job = jobs.get(job_id) if job_id is not None else None
-    if job is not None and not (job.kind == "echo" and job.params.get("peer") == peer.id):
+    if job is not None and not (job.kind == "echo" and JobParams.load(job.params).peer_id == peer.id):
         job = None
 
     return render(

@@ -7,6 +7,7 @@ from werkzeug.wrappers import Response
 
 from portal.errors import Missing
 from portal.exports import cron, exports, schedules
+from portal.exports.params import ExportParams
 from portal.exports.schedule_lists import SCHEDULES, times_for
 from portal.web.forms import Form, checkbox, choice, text
 from portal.web.render import as_csv, list_page, query_row, render, wants_csv
@@ -134,5 +135,6 @@ def _export() -> Any:
 
 
 def _view(row: Any) -> dict[str, Any]:
-    places = {"project_id": row.params["project"], "is_lasting": schedules.can_continue(row)}
+    project_id = ExportParams.load(row.params).project_id
+    places = {"project_id": project_id, "is_lasting": schedules.can_continue(row)}
     return {**schedules.view(row, schedules.last_runs([row]).get(row.id)), **places}

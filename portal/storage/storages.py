@@ -10,6 +10,7 @@ from portal.access import audit, rights
 from portal.access.actors import Actor
 from portal.errors import Busy, Missing, NotAllowed
 from portal.jobs import jobs
+from portal.jobs.kinds import KINDS
 from portal.jobs.progress import ACTIVE_STATES
 from portal.models import Job, Storage, now, writing
 from portal.storage import credentials, fields, providers
@@ -90,7 +91,7 @@ def remove(label: str, *, actor: Actor) -> None:
     with writing():
         row = get(label)
         for job in active_jobs(row):
-            message = f"Job {job.id} uses {row.label} ({jobs.KINDS[job.kind].label.lower()}, {job.state})."
+            message = f"Job {job.id} uses {row.label} ({KINDS[job.kind].label.lower()}, {job.state})."
             raise Busy(f"{message} Cancel it or wait until it ends, then remove the storage.")
         credentials.delete(row.id)
         row.delete_instance()

@@ -12,7 +12,7 @@ from portal.access.actors import Actor
 from portal.access.rights import Scope
 from portal.errors import BadValue, Busy, Missing, NotAllowed
 from portal.ingest import descriptions, placement
-from portal.jobs import jobs
+from portal.jobs import jobs, kinds
 from portal.jobs.progress import ACTIVE_STATES
 from portal.maintenance import purge as maintenance_purge
 from portal.maintenance import release
@@ -230,7 +230,7 @@ def _idle(trash_id: int) -> Trash:
     job = active_jobs([entry]).get(trash_id)
     if job is not None:
         raise Busy(
-            f"Job {job.id} works on it ({jobs.KINDS[job.kind].label.lower()}). Wait until it is over, or cancel it."
+            f"Job {job.id} works on it ({kinds.KINDS[job.kind].label.lower()}). Wait until it is over, or cancel it."
         )
     return entry
 

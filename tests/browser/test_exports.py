@@ -80,12 +80,12 @@ def test_an_export_by_rules_is_tried_mended_confirmed_and_done(admin: Page, pers
     expect(page.get_by_role("heading", name="1 item found")).to_be_visible()
     person.allowed = {422}
     _press(page, "Start export of 2 objects")
-    expect(page.get_by_text("tick that this is allowed")).to_be_visible()
+    expect(page.get_by_text("confirm that this is authorised")).to_be_visible()
     person.allowed = set()
     page.get_by_label("I confirm that this disclosure is authorised").press("Space")
     _press(page, "Start export of 2 objects")
 
-    done = "2 objects arrived whole, each with its sidecar. 1 that no rule takes stayed here."
+    done = "2 objects exported and verified, each with its sidecar. 1 skipped by the rules."
     expect(page.get_by_text(done).first).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_role("link", name="Export again…")).to_be_visible()
 
@@ -109,7 +109,7 @@ def test_an_export_is_stopped_tried_anew_mended_verified_and_repeated(admin: Pag
     _press(page, "Dry run")
     expect(page.get_by_role("link", name="1 object with different content there")).to_be_visible(timeout=PATIENCE)
     _start(page)
-    expect(page.get_by_text("5 of 6 objects arrived whole. 1 did not.").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("5 of 6 objects exported and verified. 1 failed.").first).to_be_visible(timeout=PATIENCE)
     in_the_way.unlink()
     _press(page, "Retry 1 failed")
     expect(page.locator(".head .st-ok")).to_have_text("Done", timeout=PATIENCE)
@@ -133,7 +133,7 @@ def _repeat(page: Page) -> None:
     _press(page, "Resume")
     expect(page.locator(".head .st-ok")).to_have_text("On")
     _press(page, "Run now")
-    expect(page.get_by_text("5 of 6 objects arrived whole. 1 did not.").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("5 of 6 objects exported and verified. 1 failed.").first).to_be_visible(timeout=PATIENCE)
     page.get_by_role("link", name=re.compile("^Schedule ")).press("Enter")
     expect(page.get_by_role("heading", name="1 run")).to_be_visible()
     _read(page)

@@ -234,7 +234,7 @@ WALKS = (
         {"I confirm that this disclosure is authorised": "x"},
         {"I confirm that this disclosure is authorised": ""},
         "confirmed",
-        "tick that this is allowed",
+        "confirm that this is authorised",
     ),
     Walk(
         "schedules.add",
@@ -430,10 +430,12 @@ def _work(actor: Actor) -> dict[str, object]:
         JobItem.create(job=failed, key="one", state="failed", message="It was refused.")
     find_away(away, "Nobody answers.")
     jobs.report_progress(failed, done=0, failed=1)
-    jobs.finish(failed, "errors", "1 object did not arrive.")
+    jobs.finish(failed, "errors", "1 object failed.")
     with writing():
         proved = jobs.create("export", actor=actor, params={**params, "storage": storages.get("mirror").id})
-    jobs.finish(proved, "done", "1 object arrived whole.", manifest={"name": "m", "sha256": "0" * 64, "size": 1})
+    jobs.finish(
+        proved, "done", "1 object exported and verified.", manifest={"name": "m", "sha256": "0" * 64, "size": 1}
+    )
     with writing():
         place = {"storage": storages.get("mirror").id, "project": 2, "rules": [], "only": "", "level": "project"}
         tried = jobs.create("dry_run", actor=actor, params={**params, **place}, what="lab/trial to mirror", total=1)

@@ -74,7 +74,7 @@ def test_which_key_expires_next(asking: Asking) -> None:
 def test_did_last_nights_export_arrive_whole(asking: Asking) -> None:
     asking.link("Exports", within=".side")
     last = row(asking.page, "neuro/Brain")
-    expect(last).to_contain_text("objects arrived whole.")
+    expect(last).to_contain_text("objects exported and verified.")
     expect(last.get_by_text("Done", exact=True)).to_be_visible()
     expect(last).to_contain_text("9 h ago")
 

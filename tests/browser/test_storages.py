@@ -61,7 +61,7 @@ def test_a_bucket_is_added_mended_tested_and_exported_to_and_its_secret_is_nowhe
     page.get_by_role("link", name="minio", exact=True).press("Enter")
     expect(page.get_by_label("Exported objects")).to_contain_text("Exports1Objects6")
     expect(page.get_by_label("Exports and imports", exact=True)).to_contain_text(
-        "3 objects arrived whole, each with its sidecar."
+        "3 objects exported and verified, each with its sidecar."
     )
     expect(page.get_by_label("History")).to_contain_text("Changed, with new credentials")
     _everybody_can_read(page)
@@ -113,7 +113,9 @@ def _export(page: Page) -> None:
     expect(page.get_by_text("6 of 6 objects and sidecars would be sent.").first).to_be_visible(timeout=PATIENCE)
     page.get_by_label("I confirm that this disclosure is authorised").press("Space")
     page.get_by_role("button", name="Start export of 3 objects").press("Enter")
-    expect(page.get_by_text("3 objects arrived whole, each with its sidecar.").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("3 objects exported and verified, each with its sidecar.").first).to_be_visible(
+        timeout=PATIENCE
+    )
     _says_nothing(page)
 
 

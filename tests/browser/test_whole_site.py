@@ -114,7 +114,9 @@ def _export_until_it_ends(person: Person) -> None:
     expect(page.get_by_text("6 of 6 objects and sidecars would be sent.").first).to_be_visible(timeout=60_000)
     page.get_by_label("I confirm that this disclosure is authorised").check()
     page.get_by_role("button", name="Start export of 3 objects").click()
-    expect(page.get_by_text("3 objects arrived whole, each with its sidecar.").first).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("3 objects exported and verified, each with its sidecar.").first).to_be_visible(
+        timeout=60_000
+    )
     expect(page.locator(".head .st-ok")).to_have_text("Done")
     expect(page.get_by_text("SHA-256 of the manifest")).to_be_visible()
 

@@ -97,7 +97,7 @@ def test_what_an_export_brings_is_counted_by_the_hour_and_sampled_on_the_way(vis
         for number in range(1, 5):
             run.write(done=number, bytes=1000 * number)
         run.write(done=4, bytes=4000)
-        return RunEnd(message="4 objects arrived whole.")
+        return RunEnd(message="4 objects exported and verified.")
 
     runs.perform(job.id, work)
 

@@ -145,7 +145,7 @@ def test_sigterm_stops_a_worker_in_the_middle_and_another_one_goes_on(
     successor.start()
     until(lambda: is_over(job.id), process=successor)
     successor.stop()
-    assert jobs.get(job.id).message == "10,000 objects arrived whole."
+    assert jobs.get(job.id).message == "10,000 objects exported and verified."
 
 
 def test_a_running_export_is_cancelled_within_seconds(

@@ -10,6 +10,7 @@ from dimse_worker import destinations
 from portal.access.actors import Actor
 from portal.errors import BadValue, Missing
 from portal.exports import dry_run, exports, selection
+from portal.exports.params import ExportParams
 from portal.exports.request import Options
 from portal.jobs import jobs, runs
 from portal.jobs.runs import Run, RunEnd
@@ -93,7 +94,7 @@ def test_the_export_of_a_dry_run_is_of_the_moment_of_that_and_by_its_rules(
     add_file(acquisition, "later.bin", b"later", admin)
     export = run(exports.start_after_dry_run(job.id, confirmed=False, actor=admin))
     assert states(export) == {"S-01/0000.bin": "verified", "Trial/S-01/Visit 1/T1/0001.bin": "unmatched"}
-    assert export.message == "1 object arrived whole. 1 that no rule takes stayed here."
+    assert export.message == "1 object exported and verified. 1 skipped by the rules."
     assert [key for key in files_below(folder) if not key.startswith("manifests/")] == ["S-01/0000.bin"]
     assert Audit.select().where(Audit.action == "export:tried").count() == 1
 
@@ -103,7 +104,7 @@ def test_patients_that_leave_are_counted_and_confirmed(project: Project, mirror:
     add_file(project, "protocol.pdf", b"x", admin)
     job = tried(exports.dry_run("lab/Trial", to="mirror", actor=admin))
     assert job.result["patients"] == 1
-    with pytest.raises(BadValue, match="tick that this is allowed") as refused:
+    with pytest.raises(BadValue, match="confirm that this is authorised") as refused:
         exports.start_after_dry_run(job.id, confirmed=False, actor=admin)
     assert refused.value.field == "confirmed"
     assert run(exports.start_after_dry_run(job.id, confirmed=True, actor=admin)).done == 2
@@ -158,7 +159,7 @@ def test_the_first_rule_that_takes_an_object_decides_and_exclude_wins(
         "Trial/protocol.pdf": "unmatched",
     }
     reasons = {item.key.rpartition("/")[2]: item.message for item in exports.items(job.id, "unmatched")}
-    assert reasons == {"odd.tmp": "Rule 1 leaves it out: file begins odd", "protocol.pdf": "No rule takes it."}
+    assert reasons == {"odd.tmp": "Rule 1 excludes it: file begins odd", "protocol.pdf": "No rule takes it."}
 
 
 def test_a_part_of_a_project_gets_the_paths_that_it_has_in_the_whole(
@@ -259,8 +260,8 @@ def test_a_storage_that_refuses_everything_fails_the_run_and_not_each_object(
         (Options(level="subject"), "only", "Write the subject's label"),
         (Options(level="subject", only="S-99"), "only", "There is no subject 'S-99'"),
         (Options(existing="perhaps"), "existing", "is none of: never"),
-        (Options(bandwidth="fast"), "bandwidth", "is no speed"),
-        (Options(bandwidth="1"), "bandwidth", "is no speed"),
+        (Options(bandwidth="fast"), "bandwidth", "is no bandwidth"),
+        (Options(bandwidth="1"), "bandwidth", "is no bandwidth"),
         (Options(rules=[{"path": "{colour}"}]), "path_1", "There is no field"),
     ],
 )
@@ -281,15 +282,15 @@ def test_what_an_export_is_of_is_said_by_its_label_of_now(
     options = Options(level="session", only=f"#{session.id}")
     job = exports.dry_run("lab/Trial", to="mirror", actor=admin, options=options)
 
-    assert (job.params["only"], selection.in_words(job.params)) == ("session S-01/Visit 1",) * 2
-    assert selection.form_values(job.params) == ("session", "S-01/Visit 1")
+    assert (job.params["only"], selection.in_words(ExportParams.load(job.params))) == ("session S-01/Visit 1",) * 2
+    assert selection.form_values(ExportParams.load(job.params)) == ("session", "S-01/Visit 1")
     Session.update(label="Baseline").where(Session.id == session.id).execute()
     assert exports.views([job])[0]["only"] == exports.view(job)["only"] == "session S-01/Baseline"
     containers.add_session(session.subject_id, "Baseline", actor=admin)
-    assert selection.form_values(job.params) == ("session", f"#{session.id}")
+    assert selection.form_values(ExportParams.load(job.params)) == ("session", f"#{session.id}")
     trash.move_to_trash("session", session.id, actor=admin)
-    assert selection.in_words(job.params) == "session S-01/Visit 1, which is no longer there"
-    assert selection.form_values(job.params) == ("session", f"#{session.id}")
+    assert selection.in_words(ExportParams.load(job.params)) == "session S-01/Visit 1, which is no longer there"
+    assert selection.form_values(ExportParams.load(job.params)) == ("session", f"#{session.id}")
 
 
 def test_what_was_kept_by_number_is_said_by_label(acquisition: Acquisition, admin: Actor) -> None:
@@ -298,7 +299,7 @@ def test_what_was_kept_by_number_is_said_by_label(acquisition: Acquisition, admi
     gone = {**kept, "only": "subject #4711", "part": {"level": "subject", "ids": [4711]}}
     study, searched = {"only": "study 1.2.840"}, {"only": "search 4711", "part": {"level": "session", "ids": [1, 2]}}
 
-    assert selection.all_in_words([kept, gone, study, searched, {}]) == [
+    assert selection.all_in_words([ExportParams.load(row) for row in (kept, gone, study, searched, {})]) == [
         *("subject S-01", "subject #4711, which is no longer there", "study 1.2.840", "studies of 4711", "")
     ]
     assert selection.with_label("lab/Trial", "subject", f"#{subject}") == "S-01"

@@ -46,7 +46,7 @@ def test_an_export_copies_every_file_and_ends_with_a_manifest_that_names_each(
     contents = add_files(acquisition, 5, 1000, admin)
     job = run(exports.start("lab/Trial", to="mirror", actor=admin))
     assert (job.state, job.total, job.done, job.failed, job.bytes) == ("done", 5, 5, 0, 5000)
-    assert job.message == "5 objects arrived whole."
+    assert job.message == "5 objects exported and verified."
     expected = {f"Trial/S-01/Visit 1/T1/{name}": hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     found = files_below(folder)
     manifest_key = job.result["manifest"]["key"]
@@ -102,7 +102,9 @@ def test_other_content_under_a_key_is_never_overwritten_and_named_in_the_end(
     (place / "0001.bin").write_bytes(b"somebody else's")
     job = run(exports.start("lab/Trial", to="mirror", actor=admin))
     assert (job.state, job.done, job.failed) == ("errors", 2, 1)
-    assert job.message.startswith("2 of 3 objects arrived whole. 1 did not. Trial/S-01/Visit 1/T1/0001.bin: Other")
+    assert job.message.startswith(
+        "2 of 3 objects exported and verified. 1 failed. Trial/S-01/Visit 1/T1/0001.bin: Other"
+    )
     assert (place / "0001.bin").read_bytes() == b"somebody else's"
     manifest = manifest_of(job, folder)
     assert [entry["key"] for entry in manifest["failed"]] == ["Trial/S-01/Visit 1/T1/0001.bin"]
@@ -132,7 +134,7 @@ def test_an_export_of_which_nothing_arrived_has_failed(
     (folder / "Trial").write_bytes(b"a file where the project's folder should be")
     job = run(exports.start("lab/Trial", to="mirror", actor=admin))
     assert job.state == "failed"
-    assert "2 objects did not arrive." in job.message
+    assert "2 objects failed." in job.message
     assert "there is a file or a link in place of a folder" in job.message
 
 
@@ -296,7 +298,7 @@ def test_held_objects_stay_here_and_the_export_says_so(
     assert store(an_object(PatientName="Somebody^Else"), project).outcome == "conflict"
     job = run(exports.start("lab/Trial", to="mirror", actor=admin))
     assert (job.state, job.total, job.result["held_back"]) == ("done", 1, 1)
-    assert job.message.endswith("1 that conflict with another object, or gave way to one, stayed here.")
+    assert job.message.endswith("1 skipped (in conflict or replaced).")
     (item,) = manifest_of(job, folder)["items"]
     assert item["sop_instance_uid"] == an_object().SOPInstanceUID
     assert item["origin"]["type"] == "peer"

@@ -116,7 +116,7 @@ def test_a_path_that_cannot_be_is_refused_in_a_sentence(template: str, words: st
 def test_rules_are_bounded_and_kept_as_they_were_written() -> None:
     rule = {"level": "acquisition", "include": ["modality is MR"], "exclude": [], "path": "{subject}/{file}"}
     assert rules.parse([rule]).written() == [rule]
-    assert rules.parse(()).are_usual
+    assert rules.parse(()).are_default
     with pytest.raises(BadValue, match="at most 10 rules"):
         rules.parse([rule] * 11)
     with pytest.raises(BadValue, match="at most 20 conditions"):

@@ -143,7 +143,7 @@ def test_a_time_at_which_the_last_run_still_goes_on_is_left_out_and_says_so(nigh
     assert schedules.sweep() == 0
     row = schedules.get(nightly.id)
     assert (row.state, row.due) == ("on", day(5))
-    assert row.message == f"Left out: export {made()[0].id} of the time before was still going on."
+    assert row.message == f"Skipped: export {made()[0].id} of the time before was still running."
     run(made()[0])
     clock(day(5))
     assert (schedules.sweep(), schedules.get(nightly.id).message) == (1, "")
@@ -159,7 +159,7 @@ def test_it_stops_itself_when_its_storage_is_gone(nightly: Schedule, clock: Cloc
     assert (row.state, row.due, row.message) == (
         "stopped",
         None,
-        "Stopped by itself: The storage mirror has been removed.",
+        "Stopped automatically: The storage mirror has been removed.",
     )
     with pytest.raises(Missing):
         schedules.resume(nightly.id, actor=admin)
@@ -172,7 +172,7 @@ def test_it_stops_itself_when_its_storage_is_for_import_only(nightly: Schedule, 
     storages.edit("mirror", mode="import", actor=admin)
     clock(day(3))
     schedules.sweep()
-    assert schedules.get(nightly.id).message.startswith("Stopped by itself: mirror is for import only.")
+    assert schedules.get(nightly.id).message.startswith("Stopped automatically: mirror is for import only.")
     storages.edit("mirror", mode="both", actor=admin)
     assert schedules.resume(nightly.id, actor=admin).due == day(4)
 
@@ -192,7 +192,7 @@ def test_while_it_is_paused_nothing_starts_but_what_somebody_starts(
     clock(day(8))
     assert schedules.sweep() == 0
     job = schedules.run_now(nightly.id, actor=admin)
-    with pytest.raises(Busy, match=f"Export {job.id} of this schedule still goes on"):
+    with pytest.raises(Busy, match=f"Export {job.id} of this schedule is still running"):
         schedules.run_now(nightly.id, actor=admin)
     assert schedules.resume(nightly.id, actor=admin).due == day(9)
 
@@ -219,7 +219,7 @@ def test_somebody_has_to_confirm_that_patients_leave_and_is_named(
 ) -> None:
     assert (nightly.confirmed_by, nightly.confirmed.date()) == (admin.name, models.now().date())
     tried = Job.get()
-    with pytest.raises(BadValue, match="tick that this is allowed") as refused:
+    with pytest.raises(BadValue, match="confirm that this is authorised") as refused:
         schedules.add(tried.id, NIGHTLY, confirmed=False, actor=admin)
     assert refused.value.field == "confirmed"
     with pytest.raises(NotAllowed):

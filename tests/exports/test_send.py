@@ -74,7 +74,7 @@ def test_each_instance_arrives_at_dcmtk_as_it_is_stored_and_other_files_stay(pro
         job = run(start())
     assert (job.state, job.message) == (
         "done",
-        "VIEWER took 3 instances. 1 that no peer takes, or no rule, stayed here.",
+        "VIEWER took 3 instances. 1 skipped (not taken by peers, or by the rules).",
     )
     assert data_sets(taken) == {row.sop_uid: row.dataset_digest for row in Instance.select()}
     assert (job.total, job.done, job.failed, exports.view(job)["arrived"], job.result["unmatched"]) == (3, 3, 0, 3, 1)
@@ -97,7 +97,7 @@ def test_what_a_peer_takes_in_no_other_way_is_transcoded_and_what_it_takes_in_no
         "failed",
         "VIEWER accepts CT Image Storage in none of: Explicit VR Little Endian, Implicit VR Little Endian.",
     ) in states(job)
-    assert job.message.startswith("VIEWER took 1 of 2 instances. 1 was not taken. TRIAL1/")
+    assert job.message.startswith("VIEWER took 1 of 2 instances. 1 failed. TRIAL1/")
 
 
 def test_a_peer_that_takes_no_class_at_all_is_asked_once_and_every_instance_says_why(project: Project) -> None:
@@ -127,7 +127,7 @@ def test_warnings_and_refusals_stand_on_their_instances(project: Project) -> Non
         ("failed", "Refused with status 0124 (it does not authorize us)."),
     ]
     assert (job.state, job.done, job.failed, job.result["warned"]) == ("errors", 2, 3, 1)
-    assert "VIEWER took 2 of 5 instances, 1 of them with a warning. 3 were not taken." in job.message
+    assert "VIEWER took 2 of 5 instances, 1 of them with a warning. 3 failed." in job.message
 
 
 def test_what_may_pass_is_tried_again_and_only_what_is_left(project: Project) -> None:
@@ -302,7 +302,7 @@ def test_nothing_is_sent_while_dimse_is_off_or_the_peer_is_disabled_or_gone(proj
     with pytest.raises(NotAllowed, match="The DIMSE service is off"):
         start()
     assert not peers.sendable_labels()
-    with pytest.raises(BadValue, match="What goes to a peer is not repeated"):
+    with pytest.raises(BadValue, match="An export to a peer is not repeated"):
         schedules.add(job.id, "0 2 * * *", confirmed=True, actor=operator())
     peers.remove("VIEWER", actor=operator())
     assert run(jobs.retry(job.id, actor=operator())).message == "The peer has been removed."

@@ -34,7 +34,7 @@ def test_each_object_has_a_document_beside_it_that_tells_where_it_was_and_how_it
         "done",
         2,
         2,
-        "1 object arrived whole, each with its sidecar.",
+        "1 object exported and verified, each with its sidecar.",
     )
     file = File.get()
     [key] = [name for name in files_below(folder) if name.endswith(".dcm.json")]

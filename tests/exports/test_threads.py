@@ -71,7 +71,7 @@ def gate() -> Iterator[Gate]:
 
 
 @pytest.mark.usefixtures("site")
-def test_a_crew_grows_and_shrinks_while_it_works(gate: Gate) -> None:
+def test_a_thread_pool_grows_and_shrinks_while_it_works(gate: Gate) -> None:
     size = [4]
     ended: list[int] = []
 
@@ -80,8 +80,8 @@ def test_a_crew_grows_and_shrinks_while_it_works(gate: Gate) -> None:
         return task
 
     def all_of_it() -> None:
-        with ThreadPool(lambda: size[0], work) as crew:
-            ended.extend(crew.outcomes(iter(range(40)), lambda: None))
+        with ThreadPool(lambda: size[0], work) as pool:
+            ended.extend(pool.outcomes(iter(range(40)), lambda: None))
 
     thread = threading.Thread(target=all_of_it, daemon=True)
     thread.start()
@@ -107,8 +107,8 @@ def test_who_waits_hears_of_a_thread_without_a_database(site: Settings) -> None:
     assert Job.select().count() == 0  # the connection of this thread is open
     site.database.rename(site.database.with_suffix(".away"))
     site.database.mkdir()
-    with ThreadPool(lambda: 2, str) as crew, pytest.raises(OperationalError, match="unable to open"):
-        list(crew.outcomes(iter(range(10)), lambda: None))
+    with ThreadPool(lambda: 2, str) as pool, pytest.raises(OperationalError, match="unable to open"):
+        list(pool.outcomes(iter(range(10)), lambda: None))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from portal.access.actors import Actor
 from portal.cli.waiting import wait_for_job
 from portal.errors import Unreachable
 from portal.jobs import jobs, lanes, runs
+from portal.jobs.kinds import KINDS
 from portal.jobs.leases import LEASE
 from portal.jobs.queue import SILENT_QUEUE_RETRY_SECONDS, count_lane_workers
 from portal.jobs.runs import SHORTER_JOBS_FIRST, TURN_SECONDS, Run, RunEnd
@@ -65,7 +66,7 @@ def test_a_full_short_lane_goes_on_beside_an_export_that_takes_hours(
     until(lambda: jobs.get(export.id).done > 0, process=long_worker)
     short = short_jobs(acquisition, mirror, admin)
     until(lambda: all(map(is_over, short)), process=short_worker)
-    assert {jobs.KINDS[jobs.get(number).kind].lane for number in short} == {"short"}
+    assert {KINDS[jobs.get(number).kind].lane for number in short} == {"short"}
     assert jobs.get(export.id).state == "running"
 
 

@@ -14,6 +14,7 @@ from portal.exports import exports, verify
 from portal.imports import imports
 from portal.imports.request import ImportRequest
 from portal.jobs import claims, item_runner, jobs, runs
+from portal.jobs.kinds import KINDS
 from portal.jobs.runs import Run, RunEnd
 from portal.models import Acquisition, Job, JobItem, Storage, writing
 from portal.settings import Settings
@@ -119,7 +120,7 @@ def test_a_clock_that_is_set_back_does_not_make_the_wait_longer(site: Settings, 
 @pytest.mark.parametrize("kind", ["echo", "storage_test", "dry_run", "import_dry_run"])
 def test_what_somebody_looks_on_at_does_not_wait_a_day(kind: str, site: Settings, clock: Clock) -> None:
     job = a_job(kind)
-    for _attempt in range(jobs.KINDS[kind].attempts):
+    for _attempt in range(KINDS[kind].attempts):
         job = attempt(job, away, clock)
     assert job.state == "failed"
 

@@ -151,7 +151,7 @@ def test_an_old_export_stays_as_a_record_without_its_list(
     drop()
 
     page = text_of(visitor.get(f"/jobs/{export.id}").text)
-    assert "3 objects arrived whole." in page
+    assert "3 objects exported and verified." in page
     assert "The list of its 3 objects was deleted because of its age" in page
     assert visitor.get(f"/jobs/{export.id}/report.jsonl").status_code == 404
     assert visitor.get(f"/jobs/{export.id}?format=csv").status_code == 404

@@ -200,7 +200,7 @@ def test_an_export_is_tried_confirmed_and_started(visitor: Visitor, admin: Actor
     assert "1 identifiable patient leaves the site." in page
     assert "1 object to send" in page
 
-    refusal(visitor.post(f"/exports/{job.id}/start"), "tick that this is allowed")
+    refusal(visitor.post(f"/exports/{job.id}/start"), "confirm that this is authorised")
     assert exports.list_recent() == []
     answer = visitor.post(f"/exports/{job.id}/start", {"confirmed": "y"}, follow_redirects=True)
 
@@ -344,7 +344,7 @@ def test_the_preview_shows_where_real_objects_would_go(visitor: Visitor, admin: 
 
     assert "mirror/nightly/ CT/" in text_of(visitor.post("/exports/preview", form).text)
     left = visitor.post("/exports/preview", {**form, "exclude_1": "modality is CT"}).text
-    assert "Rule 1 leaves it out: modality is CT" in left
+    assert "Rule 1 excludes it: modality is CT" in left
     assert "There is no subject" in visitor.post("/exports/preview", {**form, "level": "subject", "only": "?"}).text
     assert visitor.post("/exports/preview", {}).status_code == 200
 

@@ -140,4 +140,4 @@ def test_an_export_that_has_begun_sends_what_is_thrown_meanwhile(
         return exports.run(this, destination=destinations.open_storage(this.job))
 
     runs.perform(job.id, begun_then_thrown)
-    assert jobs.get(job.id).message == "2 objects arrived whole."
+    assert jobs.get(job.id).message == "2 objects exported and verified."
