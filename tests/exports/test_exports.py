@@ -103,7 +103,7 @@ def test_other_content_under_a_key_is_never_overwritten_and_named_in_the_end(
     job = run(exports.start("lab/Trial", to="mirror", actor=admin))
     assert (job.state, job.done, job.failed) == ("errors", 2, 1)
     assert job.message.startswith(
-        "2 of 3 objects exported and verified. 1 failed. Trial/S-01/Visit 1/T1/0001.bin: Other"
+        "2 of 3 objects exported and verified. 1 failed. Trial/S-01/Visit 1/T1/0001.bin: An object with different"
     )
     assert (place / "0001.bin").read_bytes() == b"somebody else's"
     manifest = manifest_of(job, folder)
@@ -252,7 +252,7 @@ def test_a_run_that_dies_while_it_plans_plans_anew(
 class _Gated:
     """A destination that takes one object a call, and none whose key ends so until it is opened."""
 
-    together = 1
+    batch_size = 1
 
     def __init__(self, destination: Destination, ending: str) -> None:
         self._destination = destination

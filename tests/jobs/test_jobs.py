@@ -1,11 +1,9 @@
-import inspect
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-import dimse_worker.jobs
 from portal import models, runtime
 from portal.access.actors import Actor
 from portal.errors import BadValue, Damaged, Missing, NotAllowed, Unreachable
@@ -43,11 +41,6 @@ def fail(error: Exception) -> Callable[[Run], RunEnd]:
         raise error
 
     return work
-
-
-def test_each_kind_of_job_names_the_function_of_the_worker_that_runs_it() -> None:
-    found = {name for name, _function in inspect.getmembers(dimse_worker.jobs, inspect.isfunction)}
-    assert {kind.runner for kind in KINDS.values() if kind.runner} == {name for name in found if name[:4] == "run_"}
 
 
 @pytest.mark.parametrize("kind", [name for name, kind in KINDS.items() if kind.runner])
