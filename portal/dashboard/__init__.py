@@ -1,1 +1,1 @@
-"""How the site stands: figures, charts, alerts, the search."""
+"""The state of the site: figures, charts, alerts, search."""

@@ -1,8 +1,6 @@
-"""The projects by what they take of the disk."""
+"""The list of projects by their disk usage."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from portal.listing import LongList, ordered
 from portal.models import Group, Project
@@ -11,7 +9,7 @@ from portal.tree import container_sizes
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One project with its live files; `path` is GROUP/PROJECT."""
+    """One project with the size of its files; `path` is GROUP/PROJECT."""
 
     id: int
     path: str
@@ -20,13 +18,17 @@ class Row:
     size: int
 
 
-def _rows() -> Any:
-    held = container_sizes.size_columns("project")
-    return Project.select(Project, Group, held.files.alias("files"), held.size.alias("size")).join(Group)
+_PATH = Group.code.concat("/").concat(Project.label)
 
-
-def _views(found: Sequence[Any]) -> list[Row]:
-    return [
+PROJECTS = LongList(
+    table=Project,
+    rows=lambda: Project.select(
+        Project,
+        Group,
+        *(column.alias(name) for name, column in container_sizes.size_columns("project")._asdict().items()),
+    ).join(Group),
+    counted=lambda: Project.select().join(Group),
+    views=lambda rows: [
         Row(
             id=row.id,
             path=f"{row.group.code}/{row.label}",
@@ -34,17 +36,8 @@ def _views(found: Sequence[Any]) -> list[Row]:
             files=row.files or 0,
             size=row.size or 0,
         )
-        for row in found
-    ]
-
-
-_PATH = Group.code.concat("/").concat(Project.label)
-
-PROJECTS = LongList(
-    table=Project,
-    rows=_rows,
-    counted=lambda: Project.select().join(Group),
-    views=_views,
+        for row in rows
+    ],
     searched=(_PATH, Project.ae_title),
     sorts={
         "label": lambda: ordered(_PATH),
@@ -55,4 +48,4 @@ PROJECTS = LongList(
     heads=("Project", "AE title", "Files", "Bytes"),
     cells=lambda row: (row.path, row.ae_title, row.files, row.size),
 )
-"""Of the whole site: for site admins."""
+"""All projects of the site, for site admins."""

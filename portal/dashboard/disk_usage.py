@@ -1,4 +1,4 @@
-"""The archive's disk: how full it is, what fills it, and when it will be full."""
+"""Disk usage: how full the archive's disk is, what fills it, and when it will be full."""
 
 import logging
 import os
@@ -18,23 +18,23 @@ from portal.models import Blob, DiskDay, File, Trash, now, writing
 log = logging.getLogger(__name__)
 
 SAMPLE_INTERVAL = timedelta(minutes=10)
-"""How often the worker looks; of each day the last look is kept."""
+"""How often the worker samples; the last sample of each day is kept."""
 SMALL_SITE_INTERVAL = timedelta(seconds=10)
 SMALL_SITE_BYTES = 1_000_000_000
-"""Bytes of a site that is looked at that often: a new one shall see its first objects count."""
+"""A smaller site is sampled more often, so that the first objects of a new site show."""
 HISTORY_KEPT = timedelta(days=400)
 FORECAST_WINDOW = timedelta(days=30)
-"""Whose growth the forecast goes on."""
+"""The days whose growth the forecast continues."""
 MIN_FORECAST_HISTORY = timedelta(days=7)
-"""With less than this it says nothing."""
+"""Without this much history there is no forecast."""
 FORECAST_HORIZON = timedelta(days=3650)
 FULL_SOON = timedelta(days=60)
 MIN_DAYS_SHOWN, MAX_DAYS_SHOWN = 14, 90
-"""Days in the picture."""
+"""Days in the chart."""
 MAX_FILES_SAMPLED = 200_000
-"""Files outside the archive that are looked at: an export to this disk may have more, which then count as others'."""
+"""Files outside the archive that are measured; further ones, of an export to this disk, count as everything else."""
 LATEST_FILES, WRITERS_SHOWN = 5_000, 8
-"""Files among which the page says who wrote most, and how many of these it names."""
+"""The latest files, by whose size the page ranks writers, and the number of writers that it shows."""
 
 PARTS = ("Archive", "Database", "Other files of Portico", "Everything else")
 
@@ -48,7 +48,7 @@ class DiskSpace:
     total: int
     free: int
     floor: int
-    """What stays free: with less, nothing is taken in."""
+    """The reserve: with less free, uploads and C-STORE stop."""
 
     @property
     def used(self) -> int:
@@ -56,25 +56,25 @@ class DiskSpace:
 
     @property
     def left(self) -> int:
-        """What can still be taken in; negative below the floor."""
+        """What can still be stored; negative below the reserve."""
         return self.free - self.floor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """When nothing more can be taken in, if the disk goes on as in the last 30 days."""
+    """When the disk will be full, if it grows as in the last 30 days."""
 
     kind: ForecastKind
     a_day: int = 0
     """Bytes of growth."""
     moment: datetime | None = None
     known: int = 0
-    """Days that are known."""
+    """Days of history."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DayColumn:
-    """One day of the picture."""
+    """One day of the chart."""
 
     begin: datetime
     row: DiskDay | None
@@ -82,7 +82,7 @@ class DayColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class DiskStatus:
-    """What Home and the disk's page show of the disk; `last` is when the worker last looked at what fills it."""
+    """What Home and the disk page show; `last` is the latest sample of what fills the disk."""
 
     room: DiskSpace
     forecast: Forecast
@@ -94,29 +94,34 @@ class DiskStatus:
 
     @property
     def soon(self) -> bool:
-        """Whether it will be full before the next disk could be bought."""
+        """Whether it will be full before a new disk could be bought."""
         moment = self.forecast.moment
         return moment is not None and moment < now() + FULL_SOON
 
     @property
     def columns(self) -> tuple[DayColumn, ...]:
-        """The days of the picture, the last one today; those that nobody looked at have no row."""
+        """The days of the chart, up to today; those without a sample have no row."""
         if not self.days:
             return ()
         top = now().replace(hour=0, minute=0, second=0, microsecond=0)
         known = {row.day: row for row in self.days}
-        number = min(MAX_DAYS_SHOWN, max(MIN_DAYS_SHOWN, (top - _midnight(self.days[0])).days + 1))
+        first = datetime.fromisoformat(f"{self.days[0].day}T00:00:00+00:00")
+        number = min(MAX_DAYS_SHOWN, max(MIN_DAYS_SHOWN, (top - first).days + 1))
         begins = (top - timedelta(days=back) for back in range(number - 1, -1, -1))
         return tuple(DayColumn(begin=begin, row=known.get(f"{begin:%Y-%m-%d}")) for begin in begins)
 
     @property
     def stacks(self) -> tuple[tuple[int, ...], ...]:
-        """The same as sizes from the foot up, in the order of `PARTS`."""
-        return tuple(_stack(one.row) if one.row else () for one in self.columns)
+        """The columns as sizes from bottom to top, in the order of `PARTS`."""
+        stacks = []
+        for row in (column.row for column in self.columns):
+            ours = (row.segments, row.database, row.rest) if row else ()
+            stacks.append((*ours, max(0, row.used - sum(ours))) if row else ())
+        return tuple(stacks)
 
     @property
     def parts(self) -> tuple[tuple[str, int], ...]:
-        """What takes the used part; one part until the worker has looked."""
+        """What fills the used space; a single part until the first sample."""
         if self.last is None:
             return (("In use", self.room.used),)
         ours = (self.last.segments, self.last.database, self.last.rest)
@@ -126,7 +131,7 @@ class DiskStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Writer:
-    """Who wrote some of the latest files."""
+    """One writer of the latest files."""
 
     origin: origins.NamedOrigin
     files: int
@@ -135,7 +140,7 @@ class Writer:
 
 @dataclass(frozen=True, kw_only=True)
 class LatestWriters:
-    """Who wrote the latest files, and since when these are."""
+    """The writers of the latest files, and the age of the oldest of these files."""
 
     files: int
     since: datetime | None
@@ -152,31 +157,35 @@ def disk_space() -> DiskSpace:
 
 def current_status() -> DiskStatus:
     """The disk now, its days and its forecast; one statement."""
-    here, moment = disk_space(), now()
+    space, moment = disk_space(), now()
     first, last = f"{moment - HISTORY_KEPT:%Y-%m-%d}", f"{moment:%Y-%m-%d}"
     days = tuple(DiskDay.select().where(DiskDay.day >= first, DiskDay.day <= last).order_by(DiskDay.day))
     known = [(day.at, day.total - day.free) for day in days if moment - FORECAST_WINDOW <= day.at <= moment]
-    return DiskStatus(room=here, forecast=forecast([*known, (moment, here.used)], here, moment), days=days)
+    return DiskStatus(room=space, forecast=forecast([*known, (moment, space.used)], space, moment), days=days)
 
 
-def forecast(known: Sequence[tuple[datetime, int]], here: DiskSpace, moment: datetime) -> Forecast:
-    """The straight line through the bytes in use of some moments, drawn on until only the floor is left."""
+def forecast(known: Sequence[tuple[datetime, int]], space: DiskSpace, moment: datetime) -> Forecast:
+    """The least-squares line through the used bytes over time, continued until only the reserve is free."""
     span = moment - min(at for at, _ in known)
-    if here.left <= 0:
+    if space.left <= 0:
         return Forecast(kind="full", known=span.days)
     if span < MIN_FORECAST_HISTORY:
         return Forecast(kind="short", known=span.days)
-    a_day = _slope([((at - moment) / timedelta(days=1), used) for at, used in known])
+    points = [((at - moment) / timedelta(days=1), used) for at, used in known]
+    middle = sum(day for day, _ in points) / len(points)
+    level = sum(used for _, used in points) / len(points)
+    spread = sum((day - middle) ** 2 for day, _ in points)
+    a_day = sum((day - middle) * (used - level) for day, used in points) / spread if spread else 0.0
     if a_day < 1:
         return Forecast(kind="still", known=span.days)
-    away = here.left / a_day
-    if away > FORECAST_HORIZON.days:
+    days_left = space.left / a_day
+    if days_left > FORECAST_HORIZON.days:
         return Forecast(kind="far", a_day=round(a_day), known=span.days)
-    return Forecast(kind="date", a_day=round(a_day), moment=moment + timedelta(days=away), known=span.days)
+    return Forecast(kind="date", a_day=round(a_day), moment=moment + timedelta(days=days_left), known=span.days)
 
 
 def latest_writers() -> LatestWriters:
-    """By two statements on the newest rows, whatever the size of the site."""
+    """Two statements on the newest rows, whatever the size of the site."""
     newest = File.select(File.origin_type, File.origin_id, File.created, File.blob).order_by(File.id.desc())
     some = newest.limit(LATEST_FILES).alias("some")
     begin = fn.MIN(some.c.created).coerce(False)
@@ -198,19 +207,21 @@ def trash_totals() -> tuple[int, int]:
 
 
 def take_sample() -> bool:
-    """Look at the disk if the last look is long ago, and keep it as this day's; whether that was done.
+    """Sample the disk if that is due, and keep the sample as this day's; returns whether it was due.
 
-    A folder that cannot be read counts nothing.
+    A folder that cannot be read counts as empty.
     """
     moment = now()
     last = DiskDay.select().order_by(DiskDay.day.desc()).first()
-    if last is not None and moment - _pause(last) < last.at <= moment:
-        return False
-    here, chosen = disk_space(), runtime.current()
+    if last is not None:
+        is_small = last.segments + last.rest < SMALL_SITE_BYTES
+        if moment - (SMALL_SITE_INTERVAL if is_small else SAMPLE_INTERVAL) < last.at <= moment:
+            return False
+    space, chosen = disk_space(), runtime.current()
     segments = sum(_sizes(chosen.archive, MAX_FILES_SAMPLED * 100))
     database = sum(_size(path) for path in chosen.data.glob(f"{chosen.database.name}*"))
     whole = sum(_sizes(chosen.data, MAX_FILES_SAMPLED, leave=chosen.archive))
-    row = {"at": moment, "total": here.total, "free": here.free, "segments": segments, "database": database}
+    row = {"at": moment, "total": space.total, "free": space.free, "segments": segments, "database": database}
     row["rest"] = max(0, whole - database)
     with writing():
         DiskDay.insert(day=f"{moment:%Y-%m-%d}", **row).on_conflict(conflict_target=[DiskDay.day], update=row).execute()
@@ -218,36 +229,15 @@ def take_sample() -> bool:
     return True
 
 
-def _pause(last: DiskDay) -> timedelta:
-    return SMALL_SITE_INTERVAL if last.segments + last.rest < SMALL_SITE_BYTES else SAMPLE_INTERVAL
-
-
-def _stack(row: DiskDay) -> tuple[int, ...]:
-    ours = (row.segments, row.database, row.rest)
-    return (*ours, max(0, row.used - sum(ours)))
-
-
-def _midnight(row: DiskDay) -> datetime:
-    return datetime.fromisoformat(f"{row.day}T00:00:00+00:00")
-
-
-def _slope(points: Sequence[tuple[float, int]]) -> float:
-    """Of the least-squares line."""
-    middle = sum(x for x, _ in points) / len(points)
-    level = sum(y for _, y in points) / len(points)
-    spread = sum((x - middle) ** 2 for x, _ in points)
-    return sum((x - middle) * (y - level) for x, y in points) / spread if spread else 0.0
-
-
 def _sizes(folder: Path, most: int, leave: Path | None = None) -> Iterator[int]:
-    """What each file in a folder takes, at whatever depth, without other disks that are mounted there."""
+    """The disk usage of each file below a folder, without other disks that are mounted there."""
     waiting, seen = [folder], 0
     device = _device(folder)
     while waiting and seen < most:
         try:
             entries = os.scandir(waiting.pop())
         except OSError as error:
-            log.warning("a folder cannot be looked at for its size: %s", error)
+            log.warning("a folder cannot be measured: %s", error)
             continue
         with entries:
             for entry in entries:

@@ -1,4 +1,4 @@
-"""What expires soon: the keys of devices, in their order and day by day."""
+"""Device keys that expire soon, in order and day by day."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,13 +9,12 @@ from peewee import fn
 from portal.models import ApiKey, Device, now
 
 DAYS_AHEAD = 90
-"""Days."""
 KEYS_SHOWN = 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expiry:
-    """One key that expires, and the device that it belongs to."""
+    """One key that expires, and its device."""
 
     device_id: int
     device: str
@@ -25,7 +24,7 @@ class Expiry:
 
 @dataclass(frozen=True, kw_only=True)
 class UpcomingExpiries:
-    """How many expire on each of the days ahead, the first of which is today, and the first of them by name."""
+    """The number of expiries on each day from today, and the first of them by name."""
 
     days: tuple[int, ...]
     first: tuple[Expiry, ...]
@@ -36,12 +35,12 @@ class UpcomingExpiries:
 
     @property
     def marks(self) -> tuple[tuple[int, int], ...]:
-        """The days on which any expires, with how many."""
+        """The days with expiries, and their number."""
         return tuple((day, number) for day, number in enumerate(self.days) if number)
 
 
 def upcoming() -> UpcomingExpiries:
-    """The live keys of devices that are not disabled, by two statements on an index."""
+    """The live keys of devices that are not disabled; two statements on an index."""
     moment = now()
     end = moment + timedelta(days=DAYS_AHEAD)
     live = (ApiKey.owner_type == "device") & (ApiKey.expires > moment) & (ApiKey.expires < end)
@@ -50,9 +49,9 @@ def upcoming() -> UpcomingExpiries:
     day = fn.SUBSTR(ApiKey.expires, 1, 10).coerce(False)
     counted = dict(found.select(day, fn.COUNT(ApiKey.id)).group_by(day).tuples())
     rows = found.select(Device.id, Device.label, ApiKey.name, ApiKey.expires).order_by(ApiKey.expires, ApiKey.id)
-    every = (moment + timedelta(days=number) for number in range(DAYS_AHEAD + 1))
+    moments = (moment + timedelta(days=number) for number in range(DAYS_AHEAD + 1))
     return UpcomingExpiries(
-        days=tuple(counted.get(f"{one:%Y-%m-%d}", 0) for one in every),
+        days=tuple(counted.get(f"{one:%Y-%m-%d}", 0) for one in moments),
         first=tuple(
             Expiry(device_id=number, device=label, key=name, moment=expires)
             for number, label, name, expires in (rows.limit(KEYS_SHOWN).tuples() if counted else ())

@@ -1,4 +1,4 @@
-"""The last 24 hours by the hour, kind by kind, as figures; each by one statement on an index."""
+"""The last 24 hours, hour by hour and kind by kind; each by one statement on an index."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from portal.models import Association, Hourly, Job, hourly_counts, now
 
 HOURS = 24
 ASSOCIATION_OUTCOMES = ("released", "open", "aborted", "rejected", "lost", "failed", "refused")
-"""How associations end, and `refused`: callers that were turned away before there was one."""
+"""How associations end; `refused` are callers that were refused before one began."""
 JOB_OUTCOMES = ("done", "errors", "failed", "cancelled")
 
 Unit = Literal["number", "size"]
@@ -19,7 +19,7 @@ Unit = Literal["number", "size"]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One kind of thing in each of the hours."""
+    """The counts of one kind in each hour."""
 
     kind: str
     counts: tuple[int, ...]
@@ -36,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Day:
-    """24 hours in their order, the last one still running."""
+    """24 hours in order; the last one is not over."""
 
     begins: tuple[datetime, ...]
     rows: tuple[Row, ...]
@@ -47,7 +47,7 @@ class Day:
 
     @property
     def seen(self) -> tuple[Row, ...]:
-        """The kinds that there were."""
+        """The kinds that occurred."""
         return tuple(row for row in self.rows if row.all)
 
     @property
@@ -59,7 +59,7 @@ class Day:
 
 
 def associations() -> Day:
-    """Associations that began in each hour by how they ended, and refused callers."""
+    """Associations that began in each hour, by outcome, and refused callers."""
     begins = _begins()
     hour = _hour(Association.started)
     began: Any = Association.select(hour, Association.outcome, fn.COUNT(Association.id)).where(
@@ -80,7 +80,7 @@ def jobs() -> Day:
 
 
 def exported_objects() -> Day:
-    """Objects that exports brought in each hour, and their bytes."""
+    """Objects exported in each hour, and their bytes."""
     begins = _begins()
     found: Any = Hourly.select(_hour(Hourly.hour), Hourly.number, Hourly.bytes).where(
         Hourly.kind == "exported", Hourly.hour >= begins[0]

@@ -1,4 +1,4 @@
-"""How much the whole site holds: counted when it is shown, or before on a large site."""
+"""The totals of the whole site: counted live, or in the background on a large site."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,13 +9,13 @@ from peewee import fn
 from portal.models import File, Instance, Study, Total, now, writing
 
 MAX_FILES_COUNTED_LIVE = 20_000
-"""Files of a site that are counted while the page waits."""
+"""A site with at most so many files is counted while the page waits."""
 COUNT_INTERVAL = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """None where a large site has not been counted yet; `counted` is None where it was counted just now."""
+    """Each number is None until a large site has been counted; `counted` is None if it was counted live."""
 
     studies: int | None
     instances: int | None
@@ -24,7 +24,7 @@ class Totals:
 
 
 def get(*, at_once: int = MAX_FILES_COUNTED_LIVE) -> Totals:
-    """By two statements."""
+    """Two statements."""
     if not _is_large(at_once):
         return Totals(counted=None, **_counted())
     rows = list(Total.select())
@@ -36,7 +36,7 @@ def get(*, at_once: int = MAX_FILES_COUNTED_LIVE) -> Totals:
 
 
 def refresh(*, at_once: int = MAX_FILES_COUNTED_LIVE) -> bool:
-    """Count a large site anew where the last time is long ago; whether that was done."""
+    """Count a large site again if that is due; returns whether it was."""
     last = Total.select(Total.counted).order_by(Total.counted).first()
     if not _is_large(at_once) or (last is not None and last.counted > now() - COUNT_INTERVAL):
         return False
@@ -52,7 +52,7 @@ def _is_large(at_once: int) -> bool:
 
 
 def _counted() -> dict[str, int]:
-    """What can be seen: files in the trash do not count, nor studies without an instance."""
+    """What is visible: without files in the trash and studies without instances."""
     studies = Study.select(fn.COUNT(Study.id)).where(Study.n_instances > 0)
     files = File.select(fn.COUNT(File.id)).where(File.deleted_at.is_null())
     row: Any = Instance.select(studies, fn.COUNT(Instance.id), files).tuples().get()

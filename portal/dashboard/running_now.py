@@ -1,4 +1,4 @@
-"""What goes on: the figures of the first page and of the shell."""
+"""The figures of Home and of the page layout."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,19 +10,19 @@ from portal.models import Job
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """The first page: where peers reach us, and what is here."""
+    """The head of Home: the address of the DIMSE service, and the totals."""
 
     dimse: dict[str, Any]
     held: dashboard_overview.Totals
 
 
 def count_active_jobs() -> int:
-    """Jobs that run or are about to."""
+    """The number of jobs that have not ended."""
     return int(Job.select().where(Job.state.in_(ACTIVE_STATES)).count())
 
 
 def overview(options: dict[str, Any]) -> Overview:
-    """Of a site with these options (`site.every`)."""
+    """Of a site with these options (`site_settings.get_all`)."""
     return Overview(
         dimse={key: options[f"dimse.{key}"] for key in ("enabled", "ae_title", "host", "port")},
         held=dashboard_overview.get(),

@@ -1,7 +1,7 @@
-"""The one search box: a thing is found by the beginning of any name that a machine or a person gives it."""
+"""The search box: things are found by the beginning of any of their names, labels and UIDs."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from portal.models import (
 )
 
 MAX_HITS = 10
-"""Hits of one kind; whoever needs more types more, or searches the list of that kind."""
+"""Hits of one kind; for others, one types more of the name or searches the list of that kind."""
 _UID = re.compile(r"[0-9]+(\.[0-9]*)+")
 _ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{0,3}){1,3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*")
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -37,22 +37,22 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 
 @dataclass(frozen=True, kw_only=True)
 class Hit:
-    """One thing that was found: its row number for the address of its page, and two lines about it."""
+    """One thing that was found: its id for the address of its page, and two lines about it."""
 
     id: int
     title: str
     second: str = ""
     level: str = ""
-    """For what lies in the tree: the level of the container whose page shows it; else empty."""
+    """Of what is in the tree: the level of the container whose page shows it; otherwise empty."""
     day: str = ""
-    """The date of a study, as its objects have it."""
+    """The Study Date, as in the objects."""
     project: str = ""
-    """GROUP/PROJECT of what can be exported by itself."""
+    """GROUP/PROJECT, if the thing can be exported on its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HitGroup:
-    """The hits of one kind; `more` says that there are others."""
+    """The hits of one kind; `more` if there are others."""
 
     kind: str
     hits: tuple[Hit, ...]
@@ -60,59 +60,138 @@ class HitGroup:
 
 
 def find(text: str, scope: Scope, *, is_admin: bool) -> list[HitGroup]:
-    """What begins with this text, kind by kind; the interfaces, users and jobs only for site admins.
+    """What begins with this text, kind by kind; interfaces, users and jobs only for site admins.
 
-    Each kind is one indexed look-up, or a look through a table of some thousand rows.
+    Each kind is one indexed look-up, or a scan of a table of some thousand rows.
     """
-    return [group for group in _groups(text, scope, is_admin=is_admin) if group.hits]
+    if key_id := key_format.key_id_in(text):
+        if not is_admin:
+            return []
+        keys: Any = ApiKey.select(ApiKey.key_id, ApiKey.name, Device.id, Device.label)
+        keys = keys.join(Device, on=(ApiKey.owner_id == Device.id), attr="device").order_by(ApiKey.key_id)
+        keys = keys.where(ApiKey.owner_type == "device", starts_with(ApiKey.key_id, key_id)).limit(MAX_HITS + 1)
+        hits = [
+            Hit(id=row.device.id, title=row.key_id, second=f"{row.name}, key of {row.device.label}") for row in keys
+        ]
+        return [_group("key", hits)] if hits else []
+
+    is_uid = bool(_UID.fullmatch(text))
+    groups = []
+    if is_admin and _NUMBER.fullmatch(text):
+        rows = Job.select().where(Job.id == int(text))
+        hits = [Hit(id=row.id, title=f"Job {row.id}", second=f"{row.what or row.kind}, {row.state}") for row in rows]
+        groups.append(_group("job", hits))
+    groups += _by_uid(text, scope) if is_uid else _by_name(text, scope)
+    if is_admin and (_ADDRESS.fullmatch(text) or not is_uid):
+        groups += _interfaces(text, only_address=is_uid)
+    return [group for group in groups if group.hits]
 
 
 def find_sessions(text: str, project_id: int, limit: int) -> list[int]:
-    """The sessions of a project whose studies are found by this text, as the search box finds studies."""
-    found = starts_with(Study.study_uid, text) if _UID.fullmatch(text) else _of_patient(text)
+    """The sessions of a project whose studies match this text, as in the search box."""
+    matches = starts_with(Study.study_uid, text) if _UID.fullmatch(text) else _of_patient(text)
     only = Scope(projects=(project_id,), stores=frozenset())
     rows = Study.select(Study.session).where(
-        found, Study.session.is_null(False), Study.n_instances > 0, _in(Study.project, only)
+        matches, Study.session.is_null(False), Study.n_instances > 0, _in(Study.project, only)
     )
     return sorted({row.session_id or 0 for row in rows.limit(limit)})
 
 
-def _groups(text: str, scope: Scope, *, is_admin: bool) -> Iterator[HitGroup]:
-    if key_id := key_format.key_id_in(text):
-        if is_admin:
-            yield _group("key", _keys(key_id))
-        return
-    is_address = bool(_ADDRESS.fullmatch(text))
-    is_uid = bool(_UID.fullmatch(text))
-    if is_admin and _NUMBER.fullmatch(text):
-        yield _group("job", _jobs(int(text)))
-    if is_uid:
-        yield from _by_uid(text, scope)
-    if is_address or not is_uid:
-        yield from _by_name(text, scope, only_address=is_uid, is_admin=is_admin)
-
-
 def _by_uid(uid: str, scope: Scope) -> Iterator[HitGroup]:
     yield _group("study", _studies(starts_with(Study.study_uid, uid), scope))
-    yield _group("series", _series(uid, scope))
-    yield _group("instance", _instances(uid, scope))
+
+    query: Any = (
+        Series.select(Series, Study)
+        .join(Study)
+        .where(starts_with(Series.series_uid, uid), Series.n_instances > 0, _in(Study.project, scope))
+    )
+    hits = [
+        Hit(
+            id=row.acquisition_id,
+            level="acquisition",
+            title=" ".join(part for part in (row.modality, row.number, row.description) if part) or row.series_uid,
+            second=_labelled(("Patient ID", row.study.patient_id), ("series", row.series_uid)),
+        )
+        for row in query.limit(MAX_HITS + 1)
+        if row.acquisition_id
+    ]
+    yield _group("series", hits)
+
+    query = (
+        Instance.select(Instance.id, Instance.sop_uid, Instance.state, File.id, File.name)
+        .join(File)
+        .where(starts_with(Instance.sop_uid, uid), File.deleted_at.is_null(), _in(Instance.project, scope))
+    )
+    hits = [
+        Hit(id=row.file.id, title=row.file.name, second=_labelled(("object", row.sop_uid), ("", row.state)))
+        for row in query.limit(MAX_HITS + 1)
+    ]
+    yield _group("instance", hits)
 
 
-def _by_name(text: str, scope: Scope, *, only_address: bool, is_admin: bool) -> Iterator[HitGroup]:
+def _by_name(text: str, scope: Scope) -> Iterator[HitGroup]:
+    yield _group("study", _studies(_of_patient(text), scope))
+
+    # Subjects project by project, which is the order of the index.
+    query: Any = (
+        Subject.select(Subject, Project, Group)
+        .join(Project)
+        .join(Group)
+        .where(
+            Subject.project.in_(scope.projects), Subject.trash.is_null(), starts_with_ignoring_case(Subject.label, text)
+        )
+    )
+    hits = [
+        Hit(id=row.id, level="subject", title=row.label, second=_path(row.project), project=_path(row.project))
+        for row in query.limit(MAX_HITS + 1)
+    ]
+    yield _group("subject", hits)
+
+    named = contains(Project.label, text) | contains(Project.ae_title, text) | contains(Group.code, text)
+    path = contains(Group.code.concat("/").concat(Project.label), text)
+    query = Project.select(Project, Group).join(Group).where(Project.id.in_(scope.projects), named | path)
+    hits = [
+        Hit(id=row.id, level="project", title=_path(row), second=row.ae_title or "", project=_path(row))
+        for row in query.order_by(Group.code, Project.label).limit(MAX_HITS + 1)
+    ]
+    yield _group("project", hits)
+
+
+def _interfaces(text: str, *, only_address: bool) -> Iterator[HitGroup]:
+    """What site admins also search: interfaces and users; of an address only what has one."""
+    devices = Device.select().where(contains(Device.label, text) | contains(Device.last_address, text))
+    hits = [
+        Hit(
+            id=row.id,
+            title=row.label,
+            second=_labelled(("", (row.type or "").capitalize()), ("", row.last_address or "")),
+        )
+        for row in devices.order_by(Device.label).limit(MAX_HITS + 1)
+    ]
+    yield _group("device", hits)
+
+    named = contains(Peer.label, text) | contains(Peer.ae_title, text) | contains(Peer.host, text)
+    peers = Peer.select().where(named | contains(Peer.addresses.cast("TEXT"), text)).order_by(Peer.label)
+    hits = [
+        Hit(id=row.id, title=row.label, second=_labelled(("", row.ae_title), ("at", row.host)))
+        for row in peers.limit(MAX_HITS + 1)
+    ]
+    yield _group("peer", hits)
+
+    callers = Caller.select().where(contains(Caller.calling, text) | contains(Caller.address, text))
+    hits = [
+        Hit(id=row.id, title=row.calling, second=f"{row.message} Called {row.called} from {row.address}.")
+        for row in callers.order_by(Caller.last.desc()).limit(MAX_HITS + 1)
+    ]
+    yield _group("caller", hits)
+
     if not only_address:
-        yield _group("study", _studies(_of_patient(text), scope))
-        yield _group("subject", _subjects(text, scope))
-        yield _group("project", _projects(text, scope))
-    if not is_admin:
-        return
-    looks: tuple[tuple[str, Callable[[str], list[Hit]]], ...]
-    looks = (("device", _devices), ("peer", _peers), ("caller", _callers))
-    if not only_address:
-        looks += (("storage", _storages),)
+        storages = Storage.select().where(contains(Storage.label, text)).order_by(Storage.label).limit(MAX_HITS + 1)
+        yield _group("storage", [Hit(id=row.id, title=row.label, second=row.message) for row in storages])
     if not only_address and not text.isdecimal():
-        looks += (("user", _users),)
-    for kind, look in looks:
-        yield _group(kind, look(text))
+        users = User.select().where(contains(User.email, text)).order_by(User.email).limit(MAX_HITS + 1)
+        roles = [(row, "site admin" if row.is_admin else "") for row in users]
+        yield _group("user", [Hit(id=row.id, title=row.email, second=role) for row, role in roles])
 
 
 def _group(kind: str, hits: Sequence[Hit]) -> HitGroup:
@@ -120,18 +199,16 @@ def _group(kind: str, hits: Sequence[Hit]) -> HitGroup:
 
 
 def _of_patient(text: str) -> Any:
-    """The beginning of a name, of a Patient ID or of an accession number, whatever its case."""
+    """A name, a Patient ID or an accession number begins with the text, ignoring case."""
     named = starts_with(Study.patient_name_folded, person_names.fold(text) or text)
     return named | starts_with_ignoring_case(Study.patient_id, text) | starts_with_ignoring_case(Study.accession, text)
 
 
 def _studies(condition: Any, scope: Scope) -> list[Hit]:
-    """Without an order: each index stops at the first rows, whatever the number of those that fit.
-
-    The outer joins keep SQLite from beginning with a project.
-    """
+    """Without an order, so that each index stops at the first rows, whatever the number of matches."""
     names = (Study.id, Study.session, Study.patient_name, Study.patient_id, Study.accession, Study.date)
     query: Any = Study.select(*names, Study.description, Study.study_uid, Project.label, Group.code)
+    # The outer joins keep SQLite from beginning with a project.
     query = query.left_outer_join(Project).left_outer_join(Group)
     rows = list(query.where(condition, Study.n_instances > 0, _in(Study.project, scope)).limit(MAX_HITS + 1))
     return [
@@ -151,126 +228,12 @@ def _studies(condition: Any, scope: Scope) -> list[Hit]:
     ]
 
 
-def _series(uid: str, scope: Scope) -> list[Hit]:
-    query: Any = (
-        Series.select(Series, Study)
-        .join(Study)
-        .where(starts_with(Series.series_uid, uid), Series.n_instances > 0, _in(Study.project, scope))
-    )
-    return [
-        Hit(
-            id=row.acquisition_id,
-            level="acquisition",
-            title=" ".join(part for part in (row.modality, row.number, row.description) if part) or row.series_uid,
-            second=_labelled(("Patient ID", row.study.patient_id), ("series", row.series_uid)),
-        )
-        for row in query.limit(MAX_HITS + 1)
-        if row.acquisition_id
-    ]
-
-
-def _instances(uid: str, scope: Scope) -> list[Hit]:
-    query: Any = (
-        Instance.select(Instance.id, Instance.sop_uid, Instance.state, File.id, File.name)
-        .join(File)
-        .where(starts_with(Instance.sop_uid, uid), File.deleted_at.is_null(), _in(Instance.project, scope))
-    )
-    return [
-        Hit(id=row.file.id, title=row.file.name, second=_labelled(("object", row.sop_uid), ("", row.state)))
-        for row in query.limit(MAX_HITS + 1)
-    ]
-
-
-def _subjects(text: str, scope: Scope) -> list[Hit]:
-    """By label; project by project, for that is how the index has them."""
-    query: Any = (
-        Subject.select(Subject, Project, Group)
-        .join(Project)
-        .join(Group)
-        .where(
-            Subject.project.in_(scope.projects), Subject.trash.is_null(), starts_with_ignoring_case(Subject.label, text)
-        )
-    )
-    return [
-        Hit(id=row.id, level="subject", title=row.label, second=_path(row.project), project=_path(row.project))
-        for row in query.limit(MAX_HITS + 1)
-    ]
-
-
-def _projects(text: str, scope: Scope) -> list[Hit]:
-    named = contains(Project.label, text) | contains(Project.ae_title, text) | contains(Group.code, text)
-    path = contains(Group.code.concat("/").concat(Project.label), text)
-    query: Any = Project.select(Project, Group).join(Group).where(Project.id.in_(scope.projects), named | path)
-    return [
-        Hit(id=row.id, level="project", title=_path(row), second=row.ae_title or "", project=_path(row))
-        for row in query.order_by(Group.code, Project.label).limit(MAX_HITS + 1)
-    ]
-
-
-def _devices(text: str) -> list[Hit]:
-    query = Device.select().where(contains(Device.label, text) | contains(Device.last_address, text))
-    return [
-        Hit(
-            id=row.id,
-            title=row.label,
-            second=_labelled(("", (row.type or "").capitalize()), ("", row.last_address or "")),
-        )
-        for row in query.order_by(Device.label).limit(MAX_HITS + 1)
-    ]
-
-
-def _keys(begin: str) -> list[Hit]:
-    query: Any = (
-        ApiKey.select(ApiKey.key_id, ApiKey.name, Device.id, Device.label)
-        .join(Device, on=(ApiKey.owner_id == Device.id), attr="device")
-        .where(ApiKey.owner_type == "device", starts_with(ApiKey.key_id, begin))
-    )
-    return [
-        Hit(id=row.device.id, title=row.key_id, second=f"{row.name}, key of {row.device.label}")
-        for row in query.order_by(ApiKey.key_id).limit(MAX_HITS + 1)
-    ]
-
-
-def _peers(text: str) -> list[Hit]:
-    named = contains(Peer.label, text) | contains(Peer.ae_title, text) | contains(Peer.host, text)
-    query = Peer.select().where(named | contains(Peer.addresses.cast("TEXT"), text)).order_by(Peer.label)
-    return [
-        Hit(id=row.id, title=row.label, second=_labelled(("", row.ae_title), ("at", row.host)))
-        for row in query.limit(MAX_HITS + 1)
-    ]
-
-
-def _callers(text: str) -> list[Hit]:
-    query = Caller.select().where(contains(Caller.calling, text) | contains(Caller.address, text))
-    return [
-        Hit(id=row.id, title=row.calling, second=f"{row.message} Called {row.called} from {row.address}.")
-        for row in query.order_by(Caller.last.desc()).limit(MAX_HITS + 1)
-    ]
-
-
-def _storages(text: str) -> list[Hit]:
-    query = Storage.select().where(contains(Storage.label, text)).order_by(Storage.label).limit(MAX_HITS + 1)
-    return [Hit(id=row.id, title=row.label, second=row.message) for row in query]
-
-
-def _users(text: str) -> list[Hit]:
-    query = User.select().where(contains(User.email, text)).order_by(User.email).limit(MAX_HITS + 1)
-    return [Hit(id=row.id, title=row.email, second="site admin" if row.is_admin else "") for row in query]
-
-
-def _jobs(number: int) -> list[Hit]:
-    return [
-        Hit(id=row.id, title=f"Job {row.id}", second=_labelled(("", row.what or row.kind), ("", row.state)))
-        for row in Job.select().where(Job.id == number)
-    ]
-
-
 def _path(project: Project) -> str:
     return f"{project.group.code}/{project.label}"
 
 
 def _in(project: Any, scope: Scope) -> Any:
-    """In the scope; the plus keeps SQLite from going through a project where another index finds the few."""
+    """In the scope. The plus keeps SQLite from using the index of projects, as another one finds fewer rows."""
     return Expression(NodeList((SQL("+"), project), glue=""), "IN", scope.projects)
 
 

@@ -37,7 +37,7 @@ def skip(name: str) -> Response:
 @bp.post("/<name>/take-up")
 @site_admin_required
 def resume(name: str) -> Response:
-    first_steps.skip(name, is_left=False, actor=current_actor())
+    first_steps.skip(name, is_skipped=False, actor=current_actor())
     return _back()
 
 

@@ -58,7 +58,7 @@ def test_a_step_waits_until_it_has_worked(visitor: Visitor, admin: Actor, dimse:
     assert states()["peer"] == "waiting"
     assert "Connection attempt from VIEWER3 at 10.0.4.17" in text_of(visitor.get("/").text)
     peers.register("CT1", ae_title="CT1", actor=admin)
-    assert "CT1 is registered. It has not called yet, nor answered." in text_of(visitor.get("/").text)
+    assert "CT1 is registered. It has neither called nor answered yet." in text_of(visitor.get("/").text)
     Peer.update(last_answered=now()).execute()
     assert "CT1 answered our call. It has not called us yet." in text_of(visitor.get("/").text)
     Peer.update(last_seen=now(), services=["echo", "store"]).execute()
@@ -76,7 +76,7 @@ def test_a_step_waits_until_it_has_worked(visitor: Visitor, admin: Actor, dimse:
     assert "The key first of importer was used just now" in text_of(visitor.get("/").text)
 
     storages.add("mirror", "fs", path=str(runtime.current().storage_roots[0] / "m"), actor=admin)
-    assert "mirror was not tested yet." in text_of(visitor.get("/").text)
+    assert "mirror has not been tested yet." in text_of(visitor.get("/").text)
     storages.record_test(1, state="failed", message="The folder is not there.")
     assert "mirror: The folder is not there." in text_of(visitor.get("/").text)
     Storage.update(state="ok", since=now()).execute()
@@ -240,7 +240,7 @@ def _leave_and_take_up(home: Page) -> None:
     home.get_by_role("button", name="Skip: Add an external storage").press("Enter")
     expect(home.locator("#step-storage")).to_contain_text("Skipped.")
     home.get_by_role("button", name="Resume: Add an external storage").press("Enter")
-    expect(home.locator("#step-storage")).to_contain_text("Only if you want copies elsewhere.")
+    expect(home.locator("#step-storage")).to_contain_text("Needed only for copies in external storage.")
 
 
 def _new_key(page: Page, up: Up) -> str:

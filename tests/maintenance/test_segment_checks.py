@@ -54,7 +54,7 @@ def test_a_segment_that_is_gone_is_named_until_it_is_back(segments: list[Path], 
     assert told() == [expected]
     assert health.report()["segments"]["problem"] == expected
     assert [(need.kind, need.message, need.urgent) for need in alerts.list_all()] == [
-        ("segments", "1 segment of the archive is gone, cut off or damaged", True)
+        ("segments", "1 segment of the archive is missing, truncated or damaged", True)
     ]
     found = SegmentProblem.get().found
 
@@ -138,7 +138,7 @@ def test_an_admin_is_led_to_what_cannot_be_indexed_and_gets_its_bytes(
     segment_checks.check_all()
     (row,) = quarantine.list_all()
     page = text_of(visitor.get("/disk/problems").text)
-    assert "1 object was received and cannot be indexed" in page
+    assert "1 received object cannot be indexed" in page
     assert "is gone: 1 file lies in it" in page
     assert "odd <b>.bin" in text_of(visitor.get("/disk/problems").text)
     assert visitor.get(f"/disk/records/{row.id}/download").data == b"what it is"

@@ -171,7 +171,7 @@ def test_a_reserve_that_an_admin_sets_refuses_objects_and_is_told(
         store(an_object(SOPInstanceUID="1.2.4"), project)
     assert File.select().count() == 1
     page = text_of(visitor.get("/settings/").text)
-    assert "The disk is full up to the reserve: nothing is taken in" in page
+    assert "The disk is full up to the reserve: uploads and C-STORE are refused" in page
     assert "Uploads and C-STORE are stopped." in page
     visitor.post("/settings/disk", {"floor": ""})
     store(an_object(SOPInstanceUID="1.2.4"), project)
