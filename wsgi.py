@@ -1,4 +1,4 @@
-"""For a WSGI server of your own: `gunicorn wsgi:app`. `portal up` starts one by itself."""
+"""The application for a WSGI server of your own: `gunicorn wsgi:app`. `portal up` starts its own server."""
 
 from portal import runtime, settings
 from portal.app import create_app

@@ -1,7 +1,6 @@
-"""The web: one Flask application made of the tabs and the REST interface."""
+"""The Flask application: all tabs and the REST interface."""
 
 from contextlib import ExitStack
-from typing import Any
 
 from flask import Flask, g, request
 from werkzeug.routing import IntegerConverter
@@ -37,7 +36,7 @@ from portal.settings import Settings
 from portal.web import error_pages, layout, proxy_headers, security_headers, sign_in, template_macros
 
 MAX_FORM_BYTES = 1_000_000
-"""Bytes of a page's form. The REST interface takes more, and sets its own limit for each request."""
+"""The largest form of a page. The REST interface sets its own limit for each request."""
 
 TABS = (
     home,
@@ -65,16 +64,31 @@ TABS = (
 
 
 class RowNumber(IntegerConverter):
-    """A row number in an address: what no database can hold is no such page, rather than an error."""
+    """A row id in an address: a number too large for the database is Not Found rather than an error."""
 
     regex = r"[1-9][0-9]{0,17}"
 
 
 def create_app(settings: Settings) -> Flask:
-    """The application of a site that is migrated, in a process that has called `runtime.start`."""
+    """The application of a migrated site, in a process that has called `runtime.start`."""
     app = Flask("portal")
     app.url_map.converters["row"] = RowNumber
-    app.config.update(_config(settings))
+    app.config.update(
+        {
+            "SECRET_KEY": runtime.secrets().derive("session"),
+            "SESSION_COOKIE_NAME": "portico",
+            "SESSION_COOKIE_SAMESITE": "Lax",
+            "SESSION_COOKIE_SECURE": settings.cookie_secure,
+            "SESSION_REFRESH_EACH_REQUEST": False,  # otherwise a page that polls would renew its session for ever
+            # The site's own limits are shorter: see `sessions`.
+            "PERMANENT_SESSION_LIFETIME": site_settings.MAX_SESSION_HOURS * 3600,
+            "MAX_CONTENT_LENGTH": MAX_FORM_BYTES,
+            "MAX_FORM_MEMORY_SIZE": MAX_FORM_BYTES,
+            "WTF_CSRF_TIME_LIMIT": None,  # otherwise a page that is open for an hour could not be sent
+            "RATELIMIT_STORAGE_URI": settings.redis_url or f"redis+unix://{runtime.valkey_socket(settings)}",
+            "RATELIMIT_IN_MEMORY_FALLBACK_ENABLED": True,  # otherwise nobody could sign in while Valkey is down
+        }
+    )
     proxy_headers.install(app, settings.trusted_proxies)
     _connect_each_request(app)
     sign_in.install(app)
@@ -84,29 +98,17 @@ def create_app(settings: Settings) -> Flask:
     template_macros.install(app)
     for tab in TABS:
         app.register_blueprint(tab.bp)
-    _mount_rest(app)
+
+    # A device sends its key with each request and never a cookie, so there is nothing for CSRF to forge.
+    pages = set(app.blueprints)
+    api.register(app)
+    for name in set(app.blueprints) - pages:
+        sign_in.csrf.exempt(app.blueprints[name])
     return app
 
 
-def _config(settings: Settings) -> dict[str, Any]:
-    return {
-        "SECRET_KEY": runtime.secrets().derive("session"),
-        "SESSION_COOKIE_NAME": "portico",
-        "SESSION_COOKIE_SAMESITE": "Lax",
-        "SESSION_COOKIE_SECURE": settings.cookie_secure,
-        "SESSION_REFRESH_EACH_REQUEST": False,  # else a page that polls renews its session for ever
-        "PERMANENT_SESSION_LIFETIME": site_settings.MAX_SESSION_HOURS
-        * 3600,  # the site's own limits are shorter: see `sessions`
-        "MAX_CONTENT_LENGTH": MAX_FORM_BYTES,
-        "MAX_FORM_MEMORY_SIZE": MAX_FORM_BYTES,
-        "WTF_CSRF_TIME_LIMIT": None,  # else a page that stays open for an hour cannot be sent any more
-        "RATELIMIT_STORAGE_URI": settings.redis_url or f"redis+unix://{runtime.valkey_socket(settings)}",
-        "RATELIMIT_IN_MEMORY_FALLBACK_ENABLED": True,  # else nobody signs in while Valkey is down
-    }
-
-
 def _connect_each_request(app: Flask) -> None:
-    """One database connection a request, also for an error page; none for a static file."""
+    """Open one database connection for each request, error pages included, but not for a static file."""
 
     @app.before_request
     def connect() -> None:
@@ -118,11 +120,3 @@ def _connect_each_request(app: Flask) -> None:
     def close(_error: BaseException | None) -> None:
         if opened := g.pop("connection", None):
             opened.close()
-
-
-def _mount_rest(app: Flask) -> None:
-    """A device shows its key with each request and never a cookie, so that there is nothing for CSRF to forge."""
-    ours = set(app.blueprints)
-    api.register(app)
-    for name in set(app.blueprints) - ours:
-        sign_in.csrf.exempt(app.blueprints[name])

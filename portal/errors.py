@@ -1,14 +1,14 @@
-"""One tree of errors; each carries a sentence for the person or the peer that reads it."""
+"""The tree of errors; each has a message for the person or the peer that reads it."""
 
 from collections.abc import Sequence
 
 
 class PortalError(Exception):
-    """Something went wrong in a way that we can put in words.
+    """The base of all errors that are shown to people.
 
-    `str(error)` is one sentence that says what happened and what to do. `permanent` says that the same call
-    would fail again unless somebody changes something, so that a job is not retried. `field` names the form
-    field that the sentence belongs to, where there is one.
+    `message` says what happened and what to do. `permanent` means that the same call would fail again unless
+    somebody changes something, so that a job is not retried. `field` names the form field that the message
+    belongs to, if there is one.
     """
 
     permanent = True
@@ -26,11 +26,11 @@ class BadSetting(PortalError):
 
 
 class BadValue(PortalError):
-    """A value from outside does not fit; nothing was changed."""
+    """A value from outside is invalid; nothing was changed."""
 
 
 class BadValues(BadValue):
-    """Several values do not fit: each of `errors` has its sentence, and the field that it belongs to."""
+    """Several values are invalid: each of `errors` has a message and the field that it belongs to."""
 
     def __init__(self, errors: Sequence[PortalError]) -> None:
         super().__init__(" ".join(error.message for error in errors), field=errors[0].field)
@@ -38,7 +38,7 @@ class BadValues(BadValue):
 
 
 class Missing(PortalError):
-    """What was asked for does not exist, or the actor may not know that it does."""
+    """The thing does not exist, or the actor may not know that it does."""
 
 
 class Taken(PortalError):
@@ -46,15 +46,15 @@ class Taken(PortalError):
 
 
 class NotAllowed(PortalError):
-    """The actor is known, but has no right to do this."""
+    """The actor is authenticated, but has no right to do this."""
 
 
 class NotSignedIn(PortalError):
-    """The caller has shown no credentials, or wrong ones."""
+    """The caller sent no credentials, or invalid ones."""
 
 
 class NotDicom(BadValue):
-    """The bytes are no DICOM data set that can be indexed (PS3.4 B.2.3: A900 or C000)."""
+    """The bytes are not a DICOM data set that can be indexed (PS3.4 B.2.3: A900 or C000)."""
 
 
 class BadIdentifier(BadValue):
@@ -62,23 +62,23 @@ class BadIdentifier(BadValue):
 
 
 class Conflicting(PortalError):
-    """Other content under a SOP Instance UID that is already here, on a site that refuses it."""
+    """Different content under a SOP Instance UID that is already here, on a site that refuses it."""
 
 
 class NoSpace(PortalError):
-    """Less disk is free than the site keeps in reserve."""
+    """Less disk space is free than the site's reserve."""
 
     permanent = False
 
 
 class Unreachable(PortalError):
-    """A peer, a storage or a service of ours does not answer; trying again may help."""
+    """A peer, a storage or a service of ours does not answer; a retry may help."""
 
     permanent = False
 
 
 class Outage(Unreachable):
-    """It is not there as a whole, whatever is asked of it: a job waits for a day for what is not `permanent`."""
+    """A whole service is down, whatever the request; unless it is `permanent`, a job waits for a day."""
 
 
 class Damaged(PortalError):
@@ -86,10 +86,10 @@ class Damaged(PortalError):
 
 
 class Purged(Damaged):
-    """Stored bytes were purged, and the database is older than that."""
+    """Stored bytes were purged after this copy of the database was made."""
 
 
 class Busy(PortalError):
-    """The thing is in use by a run that is not over."""
+    """The thing is in use by a run that has not ended."""
 
     permanent = False

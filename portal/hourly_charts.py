@@ -1,4 +1,4 @@
-"""What pictures show: the last 24 hours by hour, as figures and as shapes. Templates draw them."""
+"""The figures and shapes of charts: the last 24 hours of peers and devices, hour by hour."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ HOURS, DAYS = 24, 7
 SUCCESSFUL_OUTCOMES = ("open", "released")
 
 Figures = tuple[int, int]
-"""All, and the failed ones among them."""
+"""All, and how many of them failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hour:
-    """One hour from its first moment (UTC); `failed` are among `all`."""
+    """One hour from its beginning (UTC); `failed` are included in `all`."""
 
     begin: datetime
     all: int = 0
@@ -28,7 +28,7 @@ class Hour:
 
 @dataclass(frozen=True, kw_only=True)
 class DailyRequests:
-    """What a device asked for on one day, and the bytes that it brought in."""
+    """The requests of a device on one day, and the bytes that it uploaded."""
 
     day: date
     all: int
@@ -38,7 +38,7 @@ class DailyRequests:
 
 @dataclass(frozen=True, kw_only=True)
 class BarPaths:
-    """The bars of a day as data of three paths: all, the failed ones at the foot, and a stub for each silent hour."""
+    """The bars of a day as three SVG paths: all, the failed ones at the bottom, and a stub for each empty hour."""
 
     bars: str
     bad: str
@@ -47,7 +47,7 @@ class BarPaths:
 
 @dataclass(frozen=True, kw_only=True)
 class Day:
-    """24 hours in their order, the last one still running."""
+    """24 hours in order; the last one is not over."""
 
     hours: tuple[Hour, ...]
 
@@ -68,7 +68,7 @@ class Day:
         return max(self.hours, key=lambda hour: hour.all).begin if self.all else None
 
     def shapes(self, width: int, height: int) -> BarPaths:
-        """A path for each kind of bar: a list of fifty days is then three shapes a day rather than 24."""
+        """One path for each kind of bar, so that a list of fifty days has three shapes a day rather than 24."""
         most, step = self.most, width / HOURS
         bars, bad, stubs = [], [], []
         for number, hour in enumerate(self.hours):
@@ -83,7 +83,7 @@ class Day:
 
 
 def associations(peer_id: int | None = None) -> Day:
-    """Associations that began in each hour, of one peer or of all; one statement, from an index."""
+    """Associations that began in each hour, of one peer or of all; one statement on an index."""
     begins = _begins()
     found = _associations(begins)
     if peer_id is not None:
@@ -92,14 +92,14 @@ def associations(peer_id: int | None = None) -> Day:
 
 
 def for_peers(peer_ids: Sequence[int]) -> dict[int, Day]:
-    """The associations of some peers by hour; one statement, from an index."""
+    """The associations of some peers by hour; one statement on an index."""
     begins = _begins()
     found = _associations(begins, Association.peer).where(Association.peer.in_(peer_ids))
     return _days(begins, peer_ids, found.tuples())
 
 
 def for_devices(device_ids: Sequence[int]) -> dict[int, Day]:
-    """The requests of some devices by hour; one statement, by an index."""
+    """The requests of some devices by hour; one statement on an index."""
     begins = _begins()
     hour: Any = fn.SUBSTR(DeviceHour.hour, 1, 13).coerce(False)
     found: Any = DeviceHour.select(DeviceHour.device, hour, DeviceHour.requests, DeviceHour.failures)
@@ -108,10 +108,10 @@ def for_devices(device_ids: Sequence[int]) -> dict[int, Day]:
 
 
 def week_for_device(device_id: int, zone: ZoneInfo) -> tuple[DailyRequests, ...]:
-    """Its requests of the last seven days of that time zone, today last; one statement.
+    """Its requests on the last seven days in that time zone, today last; one statement.
 
-    What is counted is UTC's hours, each of the day in which it begins: where a zone is half an hour off, the first
-    half hour after midnight stands under the day before.
+    Hours of UTC are counted, each on the day in which it begins: in a zone that is half an hour off, the first half
+    hour after midnight belongs to the day before.
     """
     today = now().astimezone(zone).date()
     days = [today - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
@@ -126,7 +126,7 @@ def week_for_device(device_id: int, zone: ZoneInfo) -> tuple[DailyRequests, ...]
 
 
 def _associations(begins: Sequence[datetime], *key: Any) -> Any:
-    """A peer fails where its association did, and where operations within it did."""
+    """An association counts as failed if it, or an operation within it, failed."""
     hour: Any = fn.SUBSTR(Association.started, 1, 13).coerce(False)
     wrong = Association.outcome.not_in(SUCCESSFUL_OUTCOMES) | (Association.failures > 0)
     found = Association.select(*key, hour, fn.COUNT(Association.id), fn.SUM(Case(None, [(wrong, 1)], 0)))
@@ -147,12 +147,8 @@ def _days(begins: Sequence[datetime], keys: Sequence[int], rows: Iterable[tuple[
 
 
 def _day(begins: Sequence[datetime], counted: dict[str, Figures]) -> Day:
-    return Day(hours=tuple(_hour(begin, counted) for begin in begins))
-
-
-def _hour(begin: datetime, counted: dict[str, Figures]) -> Hour:
-    every, failed = counted.get(f"{begin:%Y-%m-%d %H}", (0, 0))
-    return Hour(begin=begin, all=every, failed=failed)
+    figures = [counted.get(f"{begin:%Y-%m-%d %H}", (0, 0)) for begin in begins]
+    return Day(hours=tuple(Hour(begin=begin, all=n, failed=m) for begin, (n, m) in zip(begins, figures, strict=True)))
 
 
 def _bar(left: float, step: float, height: int, tall: float) -> str:

@@ -1,5 +1,7 @@
-"""Long lists: a part of one, searched, filtered and sorted by the database."""
+"""Long lists: pages of rows, searched, filtered and sorted by the database."""
 
+import functools
+import operator
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,16 +14,16 @@ from portal.errors import BadValue
 from portal.models import Table
 
 MAX_ROWS = 10_000
-"""Rows that a list without a limit may have; a longer one is asked for in parts."""
+"""A longer list must be requested page by page."""
 ROWS_PER_CHUNK = 500
-"""Rows that a whole list is read in, so that no cursor is open while a network is slow."""
+"""A whole list is read in chunks, so that no cursor is open while the network is slow."""
 
 Row = TypeVar("Row", bound=Table)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PageRequest:
-    """`after` is a row number, for lists in the order of their rows; `sort` names fields, True for descending."""
+    """`after` is a row id, for lists in the order of ids; `sort` has names of fields, and True for descending."""
 
     limit: int | None = None
     skip: int = 0
@@ -36,16 +38,18 @@ WHOLE_LIST = PageRequest()
 class RowPage(Generic[Row]):
     rows: list[Row]
     total: int
-    """How many rows the whole list has."""
+    """The rows of the whole list."""
 
 
 def fetch_page(query: "ModelSelect[Row]", table: type[Row], page: PageRequest) -> RowPage[Row]:
-    """The rows of one page. Raises BadValue for a list that is too long to be given at once, never cuts it short."""
+    """The rows of one page. Raises BadValue, rather than truncating, if the list is too long for one page."""
     if page.after is not None and page.sort:
-        raise BadValue("after_id goes through a list in the order of its ids: leave out sort.", field="after_id")
+        raise BadValue("after_id works in the order of ids only. Leave out sort.", field="after_id")
     total = query.count()
     if page.limit is None and total - page.skip > MAX_ROWS:
-        raise BadValue(f"The list has {total} entries; ask for it in parts, with limit and after_id.", field="limit")
+        raise BadValue(
+            f"The list has {total} entries. Request it page by page, with limit and after_id.", field="limit"
+        )
     if page.after is not None:
         query = query.where(table.id > page.after)
     fields = {**table._meta.fields}
@@ -56,37 +60,37 @@ def fetch_page(query: "ModelSelect[Row]", table: type[Row], page: PageRequest) -
 
 @dataclass(frozen=True, kw_only=True)
 class LongList:
-    """One list of the site as its page shows it. Nothing is read before `find` or `cells`."""
+    """The definition of one list as its page shows it. Nothing is read before `find` or `iter_cells`."""
 
     table: type[Table]
     rows: Callable[[], Any]
     """The select with its joins, without order."""
     counted: Callable[[], Any] | None = None
-    """The same rows without joins that only show: to count them by an index."""
+    """The same rows without the joins for display, to count them by an index."""
     counts: Callable[[str], Mapping[str, int]] | None = None
-    """How many rows of each word of the filter meet a search, where that is known without counting them."""
+    """The number of rows for each filter word and a search, if known without counting."""
     views: Callable[[Sequence[Any]], Sequence[Any]]
-    """What the page shows of some rows, by a fixed number of statements."""
+    """What the page shows of some rows, with a fixed number of statements."""
     state: Callable[[], Any] | None = None
-    """The expression whose value is the word of the filter that a row belongs to; None where it has no filter."""
+    """The SQL expression of a row's filter word; None for a list without a filter."""
     kinds: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
-    """Word in the address → condition on the rows; the one of the empty word holds where nobody asks for another."""
+    """Word in the address → condition on the rows; the empty word is the default."""
     searched: tuple[Any, ...]
-    """The columns in which a part of the text may stand."""
+    """The columns that are searched for a part of the text."""
     also: Callable[[str], Sequence[Any]] = lambda _search: ()
-    """Further conditions, one of which is enough."""
+    """Further conditions for a search; one of them is enough."""
     sorts: Mapping[str, Callable[[], Any]]
-    """Name in the address → what it sorts by."""
+    """Name in the address → SQL expression."""
     usual: str
-    """How it is sorted where nobody asks: a name of `sorts`, with - for descending."""
+    """The default order: a name of `sorts`, with - for descending."""
     heads: tuple[str, ...]
-    """Column heads of the whole list as a table, and below what stands in its cells."""
+    """The column heads of the list as CSV; `cells` are the values of a row."""
     cells: Callable[[Any], Sequence[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListRequest:
-    """What somebody wants of a list. `only` is a word of its filter, `kind` one of its kinds, `sort` a name with - for
+    """A request for a page of a list. `only` is a filter word, `kind` one of its kinds, `sort` a name with - for
     descending."""
 
     search: str = ""
@@ -99,7 +103,7 @@ class ListRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ListResult:
-    """`counts` has how many rows of each filter word meet the search; `sort` is what they are sorted by in fact."""
+    """`counts` are the rows of each filter word that match the search; `sort` is the order that was used."""
 
     rows: Sequence[Any]
     total: int
@@ -108,7 +112,7 @@ class ListResult:
 
 
 def find(whole: LongList, asked: ListRequest) -> ListResult:
-    """One page of a list: two statements, and those of its `views`. What it does not know it leaves out."""
+    """One page of a list: two statements, and those of its `views`. Unknown words are ignored."""
     counts = _counts(whole, asked)
     total = counts.get(asked.only, 0) if asked.only and whole.state else sum(counts.values())
     sort = asked.sort if asked.sort.removeprefix("-") in whole.sorts else whole.usual
@@ -117,14 +121,14 @@ def find(whole: LongList, asked: ListRequest) -> ListResult:
 
 
 def count_rows(whole: LongList) -> int:
-    """How many rows a list has."""
+    """The number of rows of a list."""
     return sum(_counts(whole, ListRequest()).values())
 
 
 def iter_cells(whole: LongList, asked: ListRequest) -> Iterator[Sequence[Any]]:
-    """Heads and cells of all rows that meet search and filter, in their order; opens a connection for each chunk.
+    """Heads and cells of all rows that match search and filter; opens a connection for each chunk.
 
-    The order is that of the moment when it begins: a row that is removed meanwhile is left out.
+    The order is fixed at the beginning; rows that are removed meanwhile are left out.
     """
     yield whole.heads
     with models.connection():
@@ -132,14 +136,12 @@ def iter_cells(whole: LongList, asked: ListRequest) -> Iterator[Sequence[Any]]:
         ordered = _ordered(whole, asked, sort).select(whole.table.id).tuples()
         numbers = array("q", (row[0] for row in ordered.iterator()))
     for begin in range(0, len(numbers), ROWS_PER_CHUNK):
+        ids = list(numbers[begin : begin + ROWS_PER_CHUNK])
         with models.connection():
-            chunk = _these(whole, numbers[begin : begin + ROWS_PER_CHUNK])
+            rows = {row.id: row for row in whole.rows().where(whole.table.id.in_(ids))}
+            views = whole.views([rows[row_id] for row_id in ids if row_id in rows])
+            chunk = [whole.cells(view) for view in views]
         yield from chunk
-
-
-def _these(whole: LongList, numbers: "array[int]") -> list[Sequence[Any]]:
-    rows = {row.id: row for row in whole.rows().where(whole.table.id.in_(list(numbers)))}
-    return [whole.cells(view) for view in whole.views([rows[number] for number in numbers if number in rows])]
 
 
 def _ordered(whole: LongList, asked: ListRequest, sort: str) -> Any:
@@ -160,9 +162,8 @@ def _counts(whole: LongList, asked: ListRequest) -> Mapping[str, int]:
     if whole.state is None:
         return {"": query.count()}
     state = whole.state()
-    if (
-        asked.search
-    ):  # else SQLite walks the index of the state, and fetches each row by its number to look into its texts
+    if asked.search:
+        # Otherwise SQLite would walk the index of the state, and fetch each row by its id to search its texts.
         state = fn.COALESCE(state, "")
     return dict(query.select(state, fn.COUNT(whole.table.id)).group_by(state).tuples())
 
@@ -172,34 +173,27 @@ def _narrowed(whole: LongList, query: Any, asked: ListRequest) -> Any:
         query = query.where(kind())
     if not asked.search:
         return query
-    found = [contains(column, asked.search) for column in whole.searched]
-    return query.where(_any([*found, *whole.also(asked.search)]))
+    conditions = [*(contains(column, asked.search) for column in whole.searched), *whole.also(asked.search)]
+    return query.where(functools.reduce(operator.or_, conditions))
 
 
-def ordered(text: Any) -> Any:
-    """A label to sort by, as people do: case does not count."""
+def ignoring_case(text: Any) -> Any:
+    """An expression to sort labels by, ignoring case."""
     return text.collate("NOCASE")
 
 
 def contains(column: Any, text: str) -> Any:
-    """Whether a text stands somewhere in a column, upper and lower case alike, in every script."""
+    """The column contains the text, ignoring case in every script."""
     if text.isascii():
         return column.contains(text)
     return fn.INSTR(fn.folded(column), text.casefold()) > 0
 
 
 def starts_with(column: Any, text: str) -> Any:
-    """Whether a column begins with a text, exactly: as a range, which an index answers."""
+    """The column begins with exactly this text: a range, which an index answers."""
     return (column >= text) & (column < text + chr(0x10FFFF))
 
 
 def starts_with_ignoring_case(column: Any, text: str) -> Any:
-    """The same, but for upper and lower case of A to Z, by an index of that collation."""
+    """As `starts_with`, ignoring the case of A to Z, by an index of that collation."""
     return (column.collate("NOCASE") >= text) & (column.collate("NOCASE") < text + chr(0x10FFFF))
-
-
-def _any(conditions: Sequence[Any]) -> Any:
-    whole = conditions[0]
-    for condition in conditions[1:]:
-        whole = whole | condition
-    return whole

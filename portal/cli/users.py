@@ -33,7 +33,7 @@ def add(email: str, is_admin: bool, password_stdin: bool) -> Answer:
     message = f"{'Admin' if added.is_admin else 'User'} {added.email} created."
     if generated:
         view["password"] = generated
-        message += f"\nPassword, shown this once: {generated}"
+        message += f"\nPassword (shown only once): {generated}"
     return Answer(view=view, message=message)
 
 
@@ -61,7 +61,7 @@ def password(email: str, password_stdin: bool) -> Answer:
     changed, generated = users.reset_password(users.by_email(email).id, chosen, actor=operator())
     message = f"The password of {changed.email} was changed."
     if chosen is None:
-        message += f"\nPassword, shown this once: {generated}"
+        message += f"\nPassword (shown only once): {generated}"
     if changed.disabled:
         message += f"\nThe account is disabled. Enable it with: portal user enable {changed.email}"
     view = _view(changed)

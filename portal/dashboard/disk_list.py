@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from portal.listing import LongList, ordered
+from portal.listing import LongList, ignoring_case
 from portal.models import Group, Project
 from portal.tree import container_sizes
 
@@ -40,7 +40,7 @@ PROJECTS = LongList(
     ],
     searched=(_PATH, Project.ae_title),
     sorts={
-        "label": lambda: ordered(_PATH),
+        "label": lambda: ignoring_case(_PATH),
         "files": lambda: container_sizes.size_columns("project").files,
         "size": lambda: container_sizes.size_columns("project").size,
     },

@@ -9,7 +9,7 @@ from peewee import Case, fn
 
 from portal import hourly_charts
 from portal.devices import api_keys, device_status, key_format
-from portal.listing import LongList, ordered, starts_with
+from portal.listing import LongList, ignoring_case, starts_with
 from portal.models import ApiKey, Device, User, now
 
 
@@ -77,13 +77,13 @@ DEVICES = LongList(
     searched=(Device.label, Device.type, Device.last_address, Device.version, User.email),
     also=_with_key,
     sorts={
-        "label": lambda: ordered(Device.label),
+        "label": lambda: ignoring_case(Device.label),
         "status": device_status.state_expression,
         "seen": lambda: Device.last_seen,
         "expires": lambda: ApiKey.select(fn.MIN(ApiKey.expires)).where(
             ApiKey.owner_type == "device", ApiKey.owner_id == Device.id, api_keys.is_live()
         ),
-        "sponsor": lambda: ordered(User.email),
+        "sponsor": lambda: ignoring_case(User.email),
     },
     usual="label",
     heads=(

@@ -9,7 +9,7 @@ from peewee import fn
 from portal import timestamps
 from portal.access import origins
 from portal.ingest import conflicts
-from portal.listing import LongList, contains, ordered
+from portal.listing import LongList, contains, ignoring_case
 from portal.models import Blob, Conflict, File, Group, Instance, Project, Series, Study
 
 
@@ -93,7 +93,7 @@ CONFLICTS = LongList(
             _Other.sop_uid == Conflict.sop_uid, _Other.project == Conflict.project
         ),
         "what": lambda: Conflict.differs,
-        "project": lambda: ordered(Project.label),
+        "project": lambda: ignoring_case(Project.label),
         "state": lambda: Conflict.choice,
     },
     usual="-came",

@@ -9,7 +9,7 @@ from peewee import Case
 
 from portal import hourly_charts
 from portal.access import origins
-from portal.listing import LongList, contains, ordered
+from portal.listing import LongList, contains, ignoring_case
 from portal.models import Association, AssociationDay, Caller, Grant, Group, Peer, Project
 from portal.peers import associations, peer_status, refused_callers
 
@@ -65,7 +65,7 @@ PEERS = LongList(
     state=peer_status.current_sql,
     searched=(Peer.label, Peer.ae_title, Peer.host, Peer.addresses.cast("TEXT")),
     sorts={
-        "label": lambda: ordered(Peer.label),
+        "label": lambda: ignoring_case(Peer.label),
         "title": lambda: Peer.ae_title,
         "status": peer_status.current_sql,
         "seen": peer_status.last_contact_sql,

@@ -1,1 +1,1 @@
-"""`portal up --sample`: a site with something in it, made by going once through every way in and out."""
+"""`portal up --sample`: a site with sample data, which comes in and goes out once through every interface."""

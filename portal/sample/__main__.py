@@ -1,4 +1,4 @@
-"""`python -m portal.sample DATA URL`: started by `portal up --sample` once the site answers."""
+"""`python -m portal.sample DATA URL`: run by `portal up --sample` once the site answers."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ from portal.sample import steps
 
 
 def main(arguments: list[str]) -> int:
-    """1, with the sentence printed, if a step was not as it must be."""
+    """Returns 1 and prints the message if a step failed."""
     data, url = arguments
     warnings.simplefilter("ignore")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # some of the vendor files are odd on purpose

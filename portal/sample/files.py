@@ -1,6 +1,5 @@
-"""The vendor files that the pydicom wheel ships: what the sample site is fed with."""
+"""The sample data: vendor files that the pydicom wheel ships."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ FOLDERS = {"vendor files": "test_files", "files in odd character sets": "charset
 
 @dataclass(frozen=True, kw_only=True)
 class SampleFile:
-    """A file that a C-STORE can carry: its data set has a class and the UIDs of all three levels."""
+    """A file that can be sent by C-STORE: its data set has a SOP Class and the UIDs of all levels."""
 
     path: Path
     kind: str
@@ -22,20 +21,17 @@ class SampleFile:
 
 
 def list_all() -> list[SampleFile]:
-    """All of them: first one for each SOP Instance UID, then the rest, each part by path."""
-    found = [one for kind, folder in FOLDERS.items() for one in _in_folder(kind, folder)]
-    first = {one.sop_instance_uid: one for one in reversed(found)}
-    return sorted(found, key=lambda one: first[one.sop_instance_uid] is not one)
-
-
-def _in_folder(kind: str, folder: str) -> Iterator[SampleFile]:
-    root = Path(pydicom.__file__).parent / "data" / folder
-    for path in sorted(path for path in root.rglob("*") if path.is_file()):
-        try:
-            ds = pydicom.dcmread(path, specific_tags=list(REQUIRED_ATTRIBUTES), stop_before_pixels=True)
-        except InvalidDicomError:
-            continue
-        if all(ds.get(keyword) for keyword in REQUIRED_ATTRIBUTES) and ds.file_meta.get("TransferSyntaxUID"):
-            yield SampleFile(
-                path=path, kind=kind, sop_class_uid=str(ds.SOPClassUID), sop_instance_uid=str(ds.SOPInstanceUID)
-            )
+    """All sample files: first one for each SOP Instance UID, then the others, each part by path."""
+    files = []
+    for kind, folder in FOLDERS.items():
+        root = Path(pydicom.__file__).parent / "data" / folder
+        for path in sorted(path for path in root.rglob("*") if path.is_file()):
+            try:
+                ds = pydicom.dcmread(path, specific_tags=list(REQUIRED_ATTRIBUTES), stop_before_pixels=True)
+            except InvalidDicomError:
+                continue
+            if all(ds.get(keyword) for keyword in REQUIRED_ATTRIBUTES) and ds.file_meta.get("TransferSyntaxUID"):
+                sop_class, sop_instance = str(ds.SOPClassUID), str(ds.SOPInstanceUID)
+                files.append(SampleFile(path=path, kind=kind, sop_class_uid=sop_class, sop_instance_uid=sop_instance))
+    first = {file.sop_instance_uid: file for file in reversed(files)}
+    return sorted(files, key=lambda file: first[file.sop_instance_uid] is not file)

@@ -1,7 +1,8 @@
-"""What the sample's steps need: projects, the DIMSE service, a peer, a device, a storage. What is there stays."""
+"""What the sample steps need: projects, the DIMSE service, a peer, a device, a storage. Existing ones are kept."""
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from portal import runtime, site_settings
@@ -23,16 +24,16 @@ PORTS_TRIED = 50
 
 
 def create_missing(say: Callable[[str], None]) -> None:
-    """Make what is missing, and say what there is."""
+    """Create what is missing, and print what there is."""
     actor = operator()
     _ensure(lambda: groups.get(GROUP, actor=actor), lambda: groups.add(GROUP, "Sample", actor=actor))
-    for path in AE_TITLES:
-        _ensure_project(path)
+    for path, title in AE_TITLES.items():
+        _ensure(partial(projects.get_by_path, path), partial(projects.add, path, title, actor=actor))
     say(f"Projects: {', '.join(f'{path} (AE title {title})' for path, title in AE_TITLES.items())}.")
     _ensure_dimse(say)
     _ensure(lambda: peers.get(PEER), _register_peer)
-    if here := peer():
-        say(f"Peer: {here.label} (AE title {here.ae_title}, {here.host}:{here.port}).")
+    if row := peer():
+        say(f"Peer: {row.label} (AE title {row.ae_title}, {row.host}:{row.port}).")
     _ensure(lambda: devices.get(DEVICE), lambda: devices.add(DEVICE, "importer", actor=actor))
     folder = runtime.current().storage_roots[0] / "sample"
     _ensure(lambda: storages.get(STORAGE), lambda: storages.add(STORAGE, "fs", path=str(folder), actor=actor))
@@ -46,17 +47,13 @@ def _ensure(get: Callable[[], Any], add: Callable[[], Any]) -> None:
         add()
 
 
-def _ensure_project(path: str) -> None:
-    _ensure(lambda: projects.get_by_path(path), lambda: projects.add(path, AE_TITLES[path], actor=operator()))
-
-
 def _ensure_dimse(say: Callable[[str], None]) -> None:
-    """Enable the service for this machine alone, unless it is enabled; on the next port if its own is taken."""
+    """Enable the service for this machine only, unless it is enabled; on the next free port if its own is taken."""
     if not site_settings.get("dimse.enabled"):
         wanted = site_settings.get("dimse.port")
         port = next((port for port in range(wanted, min(wanted + PORTS_TRIED, 65536)) if _is_free(port)), None)
         if port is None:
-            raise BadValue(f"No port from {wanted} on is free. Name one: portal dimse enable --port P")
+            raise BadValue(f"No port from {wanted} on is free. Choose one: portal dimse enable --port P")
         site_settings.change({"dimse.enabled": True, "dimse.host": LOOPBACK, "dimse.port": port}, actor=operator())
     options = site_settings.get_all()
     say(f"DIMSE: {options['dimse.ae_title']} on {options['dimse.host']}:{options['dimse.port']}.")
@@ -77,20 +74,20 @@ def _register_peer() -> None:
 
 
 def peer() -> Peer | None:
-    """The sample's peer with a port that can be listened on; None if an admin has removed it or moved it elsewhere."""
-    found = next((peer for peer in peers.list_all() if peer.label == PEER), None)
-    if found is None or found.port is None or found.host != LOOPBACK:
+    """The sample peer with a port that is free to listen on; None if an admin has removed or moved it."""
+    row = next((peer for peer in peers.list_all() if peer.label == PEER), None)
+    if row is None or row.port is None or row.host != LOOPBACK:
         return None
-    if not _is_free(found.port):  # another program has taken it since the last start
-        return peers.edit(found.label, port=_some_port(), actor=operator())
-    return found
+    if not _is_free(row.port):  # another program has taken it since the last start
+        return peers.edit(row.label, port=_some_port(), actor=operator())
+    return row
 
 
 def peer_address() -> list[str] | None:
-    """Title, host and port that the sample's peer serves on; None where it has none."""
+    """AE title, host and port of the sample peer; None if it cannot be served."""
     with runtime.connection():
-        found = peer()
-    return [found.ae_title, found.host, str(found.port)] if found else None
+        row = peer()
+    return [row.ae_title, row.host, str(row.port)] if row else None
 
 
 def _is_free(port: int) -> bool:

@@ -1,4 +1,4 @@
-"""The sample's device: a program that uses the REST interface with its key, and nothing else of the site."""
+"""The sample device: a client of the REST interface with its own key."""
 
 import hashlib
 from typing import Any
@@ -12,16 +12,16 @@ TIMEOUT = 60.0
 
 
 class RestClient:
-    """Puts files into one acquisition and takes them out again, over HTTP."""
+    """Uploads files into one acquisition and downloads them again."""
 
     def __init__(self, url: str, secret: str) -> None:
         self._url = f"{url}/api"
         self._session = requests.Session()
-        self._session.trust_env = False  # a proxy of the machine has no business between the site and itself
+        self._session.trust_env = False  # the site is on this machine, whatever proxy is configured
         self._session.headers["Authorization"] = f"Bearer {secret}"
 
     def acquisition(self, group: str, project: str, labels: tuple[str, str, str]) -> str:
-        """The id of the acquisition that a subject's, a session's and its own label name; what is missing is made."""
+        """The id of the acquisition with these labels of subject, session and acquisition; missing ones are created."""
         parent = self._named(f"groups/{group}/projects", project)
         for noun, above, label in zip(
             ("subjects", "sessions", "acquisitions"), ("project", "subject", "session"), labels, strict=True
@@ -34,13 +34,13 @@ class RestClient:
         """Upload a file and download it; whether both digests are the file's own."""
         path = f"acquisitions/{acquisition}/files"
         with file.path.open("rb") as content:
-            [told] = self._call("POST", path, files={"file": (file.path.name, content)}).json()
-        got = self._call("GET", f"{path}/{file.path.name}").content
+            [uploaded] = self._call("POST", path, files={"file": (file.path.name, content)}).json()
+        downloaded = self._call("GET", f"{path}/{file.path.name}").content
         own = hashlib.sha256(file.path.read_bytes()).hexdigest()
-        return bool(told["hash"].endswith(own)) and hashlib.sha256(got).hexdigest() == own
+        return bool(uploaded["hash"].endswith(own)) and hashlib.sha256(downloaded).hexdigest() == own
 
     def _named(self, path: str, label: str) -> str:
-        """The id of the one in a list that has this label; empty if none has."""
+        """The id of the container with this label in a list; empty if there is none."""
         rows = self._call("GET", path).json()
         return next((str(row["_id"]) for row in rows if row["label"] == label), "")
 

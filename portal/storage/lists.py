@@ -7,7 +7,7 @@ from typing import Any
 
 from peewee import fn
 
-from portal.listing import LongList, ordered
+from portal.listing import LongList, ignoring_case
 from portal.models import Storage
 from portal.storage import health, history, storages
 
@@ -44,7 +44,7 @@ STORAGES = LongList(
         ),
     ),
     sorts={
-        "label": lambda: ordered(Storage.label),
+        "label": lambda: ignoring_case(Storage.label),
         "status": lambda: Storage.state,
         "provider": lambda: Storage.provider,
         "mode": lambda: Storage.mode,

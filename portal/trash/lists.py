@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from portal.listing import LongList, ordered
+from portal.listing import LongList, ignoring_case
 from portal.models import Group, Project, Trash
 from portal.trash import trash
 from portal.tree.lists import ORIGIN_HEADS, RowWithOrigin, origin_cells, project_path, with_origins
@@ -23,7 +23,7 @@ TRASH = LongList(
     searched=(Trash.label, Project.label),
     sorts={
         "deleted": lambda: Trash.id,
-        "label": lambda: ordered(Trash.label),
+        "label": lambda: ignoring_case(Trash.label),
         "files": lambda: Trash.files,
         "size": lambda: Trash.size,
     },

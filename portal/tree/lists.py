@@ -9,7 +9,7 @@ from peewee import ModelSelect, fn
 
 from portal.access import origins
 from portal.access.rights import Scope
-from portal.listing import LongList, contains, ordered
+from portal.listing import LongList, contains, ignoring_case
 from portal.models import (
     CURRENT,
     Acquisition,
@@ -72,7 +72,7 @@ def projects(scope: Scope) -> LongList:
         ),
         searched=(Project.label, Group.code, Project.ae_title, Group.code.concat("/").concat(Project.label)),
         sorts={
-            "label": lambda: ordered(Group.code.concat("/").concat(Project.label)),
+            "label": lambda: ignoring_case(Group.code.concat("/").concat(Project.label)),
             "subjects": lambda: _number_inside(Subject, Subject.project, Project),
             "files": lambda: container_sizes.size_columns("project").files,
             "size": lambda: container_sizes.size_columns("project").size,
@@ -116,7 +116,7 @@ def _subjects(project_id: int) -> LongList:
         rows=lambda: Subject.select().where(Subject.project == project_id, Subject.trash.is_null()),
         views=lambda rows: _container_rows(rows, "subject", Subject.patient_id, _inside(Session, "subject", rows)),
         searched=(Subject.label, Subject.patient_id),
-        sorts={"label": lambda: ordered(Subject.label), "since": lambda: Subject.created},
+        sorts={"label": lambda: ignoring_case(Subject.label), "since": lambda: Subject.created},
         usual="label",
         heads=("Subject", "Patient ID", "Sessions", "Files", "Bytes", *ORIGIN_HEADS),
         cells=lambda row: (row.label, row.second, row.inside, row.files, row.size, *_origin_cells(row)),
@@ -133,7 +133,7 @@ def _sessions(subject_id: int) -> LongList:
             fn.EXISTS(Study.select(Study.id).where(Study.session == Session.id, contains(Study.accession, text))),
         ),
         sorts={
-            "label": lambda: ordered(Session.label),
+            "label": lambda: ignoring_case(Session.label),
             "acquisitions": lambda: _number_inside(Acquisition, Acquisition.session, Session),
             "files": lambda: container_sizes.size_columns("session").files,
             "size": lambda: container_sizes.size_columns("session").size,
@@ -158,7 +158,7 @@ def _acquisitions(session_id: int) -> LongList:
             _series_of(contains(Series.modality, text)),
         ),
         sorts={
-            "number": lambda: ordered(fn.PRINTF("%012d", label.cast("INTEGER")).concat(label)),
+            "number": lambda: ignoring_case(fn.PRINTF("%012d", label.cast("INTEGER")).concat(label)),
             "modality": lambda: Series.select(fn.MIN(Series.modality)).where(Series.acquisition == Acquisition.id),
             "files": lambda: container_sizes.size_columns("acquisition").files,
             "size": lambda: container_sizes.size_columns("acquisition").size,

@@ -4,7 +4,7 @@ from typing import Any
 
 from peewee import Case
 
-from portal.listing import LongList, ordered
+from portal.listing import LongList, ignoring_case
 from portal.models import User
 
 
@@ -19,7 +19,7 @@ USERS = LongList(
     state=_user_kind,
     searched=(User.email,),
     sorts={
-        "email": lambda: ordered(User.email),
+        "email": lambda: ignoring_case(User.email),
         "state": _user_kind,
         "seen": lambda: User.last_seen,
         "since": lambda: User.created,

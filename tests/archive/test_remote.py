@@ -194,7 +194,7 @@ def test_while_the_bucket_is_away_all_is_taken_in_and_what_waits_goes_up_when_it
         with statements() as sent:
             page = text_of(visitor.get(path).text)
         assert len(sent) <= MOST_STATEMENTS
-    assert "1 segment waits for the archive's bucket, the first closed" in page
+    assert "1 segment waits to be replicated to the bucket, the oldest closed" in page
     assert "closed the connection" in page
     assert visitor.get(f"/data/file/{numbers[0]}/download").status_code == 503
     assert "cannot be used" in health.report()["archive"]["problem"]

@@ -127,7 +127,10 @@ def test_a_schedule_that_stopped_waits_for_an_admin_and_goes_on_only_where_it_ca
 
 def test_a_disk_that_fills_is_told_before_and_when_it_is_full(app: Flask, site: Settings, visitor: Visitor) -> None:
     free = shutil.disk_usage(site.data).free
-    for reserve, message in ((free * 2, "uploads and C-STORE are refused"), (int(free / 1.5), "The disk is nearly full")):
+    for reserve, message in (
+        (free * 2, "uploads and C-STORE are refused"),
+        (int(free / 1.5), "The disk is nearly full"),
+    ):
         runtime.start(replace(site, min_free=reserve))
         assert message in visitor.get("/jobs/").text
     runtime.start(site)
