@@ -1,4 +1,4 @@
-"""Ties a process to its parent's life: `python -m portal.parent_death PARENT COMMAND …` becomes the command."""
+"""Processes that die with their parent: `python -m portal.parent_death PARENT COMMAND …` becomes the command."""
 
 import ctypes
 import os
@@ -9,10 +9,10 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(parent: int) -> None:
-    """Have this process killed when the thread of `parent` that started it ends; end at once if it is gone already.
+    """Have this process killed when the thread of `parent` that started it ends; exit if it has ended already.
 
-    SIGKILL, because a process that drains would outlive the supervisor: nothing acknowledged is lost by a kill.
-    The tie survives exec and ends at fork: a process that forks ties its children itself.
+    By SIGKILL, as a process that drains would outlive the supervisor; nothing acknowledged is lost by a kill.
+    This survives exec but not fork: a process that forks calls it in its children.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -21,7 +21,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def wrap_command(arguments: list[str]) -> list[str]:
-    """The command line that runs `arguments` tied to the process that calls this."""
+    """The command line that runs `arguments` until the calling process ends."""
     return [sys.executable, "-P", "-m", "portal.parent_death", str(os.getpid()), *arguments]
 
 

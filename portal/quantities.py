@@ -1,4 +1,4 @@
-"""Quantities as people read them, on pages and on the command line."""
+"""Byte counts as text, for pages and the command line."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
 def size(count: Any) -> str:
-    """512 kB, 1.4 GB: decimal units, two figures where the first is small."""
+    """512 kB, 1.4 GB: decimal units, with one decimal below 10."""
     value = float(count or 0)
     for unit in UNITS:
         if value < 1000 or unit == UNITS[-1]:

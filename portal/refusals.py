@@ -1,4 +1,4 @@
-"""Refusals: what is wrong with several values, gathered, so that all of it is said at once."""
+"""Errors of several values, collected so that a form shows all of them at once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from portal.errors import BadValues, PortalError
 
 
 class ErrorCollector:
-    """Raises at the end of its block what was added, or what was raised in it: one error as it is, more as BadValues.
+    """Raises the collected errors at the end of its block: one as it is, several as BadValues.
 
     with Refusals() as refusals:
         with refusals.kept():
@@ -17,17 +17,17 @@ class ErrorCollector:
     """
 
     def __init__(self) -> None:
-        self._found: list[PortalError] = []
+        self._errors: list[PortalError] = []
 
     def add(self, error: PortalError) -> None:
-        """One more; what was said beside its field already is not said again."""
-        for one in error.errors if isinstance(error, BadValues) else (error,):
-            if (one.message, one.field) not in [(known.message, known.field) for known in self._found]:
-                self._found.append(one)
+        """Add an error, unless its field already has the same message."""
+        for new in error.errors if isinstance(error, BadValues) else (error,):
+            if (new.message, new.field) not in [(known.message, known.field) for known in self._errors]:
+                self._errors.append(new)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """What is raised within is added."""
+        """Add a PortalError that is raised in the block."""
         try:
             yield
         except PortalError as error:
@@ -41,7 +41,7 @@ class ErrorCollector:
             self.add(raised)
         elif raised is not None:
             return
-        if len(self._found) == 1:
-            raise self._found[0]
-        if self._found:
-            raise BadValues(self._found) from raised
+        if len(self._errors) == 1:
+            raise self._errors[0]
+        if self._errors:
+            raise BadValues(self._errors) from raised

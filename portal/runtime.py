@@ -1,8 +1,9 @@
-"""What a process works with: its settings, archive, vault and queue, bound once at its start."""
+"""What every process uses: settings, database, archive, vault and queue, bound once at its start."""
 
 import os
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -32,7 +33,7 @@ _running: list[_Runtime] = []
 
 
 def start(chosen: settings.Settings) -> None:
-    """Bind database, archive and queue to the settings; leaves no connection open. Once a process, before it forks.
+    """Bind database, archive and queue to the settings, once per process and before it forks; opens no connection.
 
     Raises Damaged for a database without its own key file. Only a site without a database gets a new key.
     """
@@ -44,13 +45,20 @@ def start(chosen: settings.Settings) -> None:
     models.bind(chosen.database, make_room=make_room)
     secrets = _open_vault(chosen)
     bucket = Bucket(chosen.bucket) if chosen.bucket else None
+    # One retry and no waiting: a request must not stall because the queue is down, as jobs are enqueued again later.
+    options: dict[str, Any] = {"socket_connect_timeout": 2, "socket_timeout": 5, "retry": Retry(NoBackoff(), 1)}
+    redis_client = (
+        Redis.from_url(chosen.redis_url, **options)
+        if chosen.redis_url
+        else Redis(unix_socket_path=valkey_socket(chosen), **options)
+    )
     _running[:] = [
         _Runtime(
             settings=chosen,
             archive=Archive(chosen.archive, remote=_remote(chosen, bucket) if bucket else None),
             bucket=bucket,
             vault=secrets,
-            redis=_redis(chosen),
+            redis=redis_client,
         )
     ]
 
@@ -64,7 +72,7 @@ def archive() -> Archive:
 
 
 def bucket() -> Bucket | None:
-    """Where closed segments lie; None where the whole archive is in the data folder."""
+    """The bucket of closed segments; None if the whole archive is in the data folder."""
     return _bound().bucket
 
 
@@ -77,9 +85,9 @@ def redis() -> "Redis":
 
 
 def valkey_socket(chosen: settings.Settings) -> str:
-    """Path of the private Valkey's socket: in the data folder, or in /tmp where that cannot be.
+    """The path of the private Valkey's socket: in the data folder, or in /tmp if that path does not work.
 
-    A socket's path may have at most 107 bytes, and redis-py cannot read a CLIENT INFO in which it has a blank or a "=".
+    The path of a socket has at most 107 bytes, and redis-py cannot parse a CLIENT INFO with a blank or a "=" in it.
     """
     path = str(chosen.run / "valkey.sock")
     if len(path.encode()) < 107 and "=" not in path and len(path.split()) == 1:
@@ -98,7 +106,7 @@ def _open_vault(chosen: settings.Settings) -> vault.Vault:
 
 
 def _remote(chosen: settings.Settings, bucket: Bucket) -> Remote:
-    """Blocks of the bucket are kept as long as the disk has twice its reserve: what comes in needs the room more."""
+    """Blocks of the bucket are cached while twice the reserve is free, as incoming objects need the space more."""
 
     def has_room() -> bool:
         disk = os.statvfs(chosen.archive)
@@ -106,14 +114,6 @@ def _remote(chosen: settings.Settings, bucket: Bucket) -> Remote:
 
     folder = chosen.data / "cache" / "segments"
     return Remote(bucket, BlockCache(folder, chosen.archive_cache // 2, block=BLOCK_SIZE, has_room=has_room))
-
-
-def _redis(chosen: settings.Settings) -> "Redis":
-    """One more try and no waiting: a request must not stand still because the queue is gone (jobs are rung again)."""
-    once_more = Retry(NoBackoff(), 1)
-    if chosen.redis_url:
-        return Redis.from_url(chosen.redis_url, socket_connect_timeout=2, socket_timeout=5, retry=once_more)
-    return Redis(unix_socket_path=valkey_socket(chosen), socket_connect_timeout=2, socket_timeout=5, retry=once_more)
 
 
 def _bound() -> _Runtime:

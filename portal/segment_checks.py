@@ -1,4 +1,4 @@
-"""Whether each segment that files lie in is there, and as long as its last record: one look at each file's size."""
+"""Segments that are missing, too short or damaged: found by the sizes of their files, and recorded for status."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -15,52 +15,56 @@ ROWS_AT_ONCE = 200
 DAMAGED = "damaged"
 ARCHIVE_KINDS = ("gone", "short")
 MAX_PROBLEMS_SHOWN = 20
-"""Problems that the disk's page and `portal status` name."""
+"""Problems that the disk page and `portal status` show."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A segment that is not as the rows say."""
+    """A segment that differs from its rows."""
 
     segment: str
     kind: str
     """gone | short."""
     size: int
-    """Bytes that are there."""
+    """Bytes of the file."""
     files: int
-    """How many files have bytes that are not."""
+    """How many files have missing bytes."""
 
     @property
     def message(self) -> str:
         if not self.files:
-            return f"archive/{self.segment} is cut off: its last record lacks its end. Restore it from a backup."
-        files = "1 file lies" if self.files == 1 else f"{self.files:,} files lie"
-        where = "in it" if self.kind == "gone" else f"behind its end at byte {self.size:,}"
-        what = "is gone" if self.kind == "gone" else "is cut off"
-        return f"archive/{self.segment} {what}: {files} {where}. Restore it from a backup."
+            return f"archive/{self.segment} is truncated: its last record is incomplete. Restore it from a backup."
+        files = "1 file is" if self.files == 1 else f"{self.files:,} files are"
+        problem = "is missing" if self.kind == "gone" else f"is truncated at byte {self.size:,}"
+        return f"archive/{self.segment} {problem}: {files} affected. Restore it from a backup."
 
 
 def find_problems() -> Iterator[Problem]:
-    """Each segment that is gone or too short. Reads only; what the bucket has, is there."""
+    """Each segment that is missing or too short, and not in the bucket. Changes nothing."""
     after = ""
     while page := archive_rows.minimum_sizes(after, SEGMENTS_AT_ONCE):
         after = page[-1][0]
         for segment, end in page:
-            if (size := _size(segment)) < end and not _is_in_bucket(segment, end):
-                files = archive_rows.count_beyond(segment, size)
-                if archive_rows.last_offset(segment) >= 0:  # else it was purged between the two looks
-                    yield Problem(segment=segment, kind="short" if size else "gone", size=size, files=files)
+            if (size := _size(segment)) >= end:
+                continue
+            # A copy that the bucket has lost or changed is reported on its own.
+            copy = Segment.get_or_none(Segment.name == segment, Segment.verified.is_null(False))
+            if copy is not None and copy.size >= end:
+                continue
+            files = archive_rows.count_beyond(segment, size)
+            if archive_rows.last_offset(segment) >= 0:  # otherwise it was purged in the meantime
+                yield Problem(segment=segment, kind="short" if size else "gone", size=size, files=files)
 
 
 def check_all() -> list[Problem]:
-    """Find them, and write them down for status and pages; what is as it should be again is forgotten."""
+    """Find the problems and record them for status and pages; solved ones are deleted."""
     problems = list(find_problems())
     _put([(problem.segment, problem.kind, problem.message) for problem in problems], ARCHIVE_KINDS)
     return problems
 
 
 def record_damaged_places(damage: dict[str, int]) -> None:
-    """Write down how many places are damaged in each segment, after all of the archive was read."""
+    """Record how many places are damaged in each segment, after the whole archive was read."""
     rows = []
     for segment, places in damage.items():
         number = "1 place is" if places == 1 else f"{places:,} places are"
@@ -70,14 +74,14 @@ def record_damaged_places(damage: dict[str, int]) -> None:
 
 
 def record_damage(segment: str) -> None:
-    """Write down that bytes of a segment are not those that were received, as somebody met who was to get them."""
-    _note(segment, f"archive/{segment}: bytes have changed. portal reindex names each file; restore it from a backup.")
+    """Record that bytes of a segment differ from those received, as a reader noticed."""
+    _note(segment, f"archive/{segment}: bytes have changed. Restore it from a backup; portal reindex lists the files.")
 
 
 def record_purged(segment: str) -> None:
-    """Write down that rows name what was purged from a segment: an older database was put back."""
-    message = f"archive/{segment}: files in it were purged, and the database is older than that."
-    _note(segment, f"{message} Run portal reindex, which takes them out of the lists.")
+    """Record that rows refer to purged files of a segment, as an older database was restored."""
+    message = f"archive/{segment}: files in it were purged after this database was backed up."
+    _note(segment, f"{message} Run portal reindex to remove them from the lists.")
 
 
 def _note(segment: str, message: str) -> None:
@@ -89,26 +93,26 @@ def _note(segment: str, message: str) -> None:
 
 
 def damage_error(segment: str, offset: int) -> Damaged:
-    """What to raise where the content in which that byte lies is not what was received; status says so from here on."""
+    """The error to raise if the content at this byte differs from what was received; also records it for status."""
     with connection():
         begin = archive_rows.content_offset_at(segment, offset)
     if runtime.archive().is_purged(segment, begin):
         record_purged(segment)
         return Purged(
-            "This was purged from the trash, and its bytes are gone; the database is older than that. portal reindex "
-            "takes it out of the lists."
+            "This file was purged after this database was backed up, so its bytes are gone. Run portal reindex to "
+            "remove it from the lists."
         )
     record_damage(segment)
-    return Damaged("The file's stored bytes are not those that were received. Restore its segment from a backup.")
+    return Damaged("The stored bytes of this file differ from those received. Restore its segment from a backup.")
 
 
 def known_problems() -> list[SegmentProblem]:
-    """What the last looks found, the first of it."""
+    """The first of the recorded problems."""
     return list(SegmentProblem.select().order_by(SegmentProblem.id).limit(MAX_PROBLEMS_SHOWN))
 
 
 def _put(rows: Sequence[tuple[str, str, str]], kinds: Sequence[str]) -> None:
-    """Have exactly these rows of these kinds; a problem that was known keeps its moment."""
+    """Replace the rows of these kinds; a known problem keeps its time."""
     moment = now()
     keys: Any = [SegmentProblem.segment, SegmentProblem.kind]
     for begin in range(0, len(rows), ROWS_AT_ONCE):
@@ -127,14 +131,8 @@ def _put(rows: Sequence[tuple[str, str, str]], kinds: Sequence[str]) -> None:
 
 
 def _size(segment: str) -> int:
-    """Bytes of a segment's file; 0 where it is not here."""
+    """The bytes of a segment's file; 0 if it is missing."""
     try:
-        return os.stat(f"{runtime.archive().root}/{segment}").st_size  # of 100,000: a Path for each costs seconds
+        return os.stat(f"{runtime.archive().root}/{segment}").st_size  # a Path for each of 100,000 would take seconds
     except OSError:
         return 0
-
-
-def _is_in_bucket(segment: str, end: int) -> bool:
-    """Whether the bucket has it, as far as is known; what it has lost or changed is told for itself."""
-    row = Segment.get_or_none(Segment.name == segment, Segment.verified.is_null(False))
-    return row is not None and row.size >= end

@@ -1,4 +1,4 @@
-"""What a process needs to start, from the environment; what an admin changes lives in the database (`site`)."""
+"""What a process needs to start, from the environment; what an admin changes is in `site_settings`."""
 
 import os
 from collections.abc import Mapping
@@ -13,42 +13,43 @@ from portal.errors import BadSetting, PortalError
 
 GIGABYTE = 1_000_000_000
 Network = IPv4Network | IPv6Network
+SECRET_VARIABLES = {"access_key": "PORTAL_ARCHIVE_ACCESS_KEY", "secret_key": "PORTAL_ARCHIVE_SECRET"}
 BUCKET_OPTIONS = ("endpoint", "region", "path_style", "ca", "bandwidth")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BucketSettings:
-    """Where closed segments of the archive lie, as `portal.storage_drivers.s3.driver` takes it."""
+    """The bucket of closed segments of the archive, as `portal.storage_drivers.s3.driver` takes it."""
 
     config: dict[str, Any]
     prefix: str
     secret: dict[str, str] = field(repr=False)
     bandwidth: int = 0
-    """Bytes a second that go there, and that come back to be compared; 0 for no limit."""
+    """Limit in bytes per second for replicating, and for reading back to compare; 0 for none."""
     silence: float = 5.0
-    """Seconds after it did not answer in which nobody waits for it again."""
+    """Seconds after a failed request in which no other request waits for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where things lie and what they may take. All paths are absolute; each is made once: it is asked for often."""
+    """Paths, limits and addresses. All paths are absolute, and cached, as they are used often."""
 
     data: Path
     redis_url: str | None
     storage_roots: tuple[Path, ...]
     min_free: int
-    """Bytes that stay free on the archive's disk (design decision 10)."""
+    """The reserve: bytes that stay free on the archive's disk (docs/decisions/0087)."""
     max_upload: int
-    """Bytes of the largest upload by REST."""
+    """The largest upload by REST, in bytes."""
     cheap_passwords: bool
-    """Least argon2 cost: for tests only."""
+    """Minimum cost of argon2, for tests only."""
     cookie_secure: bool
     trusted_proxies: tuple[Network, ...]
-    """Whose X-Forwarded-For and X-Forwarded-Proto are believed; empty: nobody's."""
+    """Proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted; empty for none."""
     bucket: BucketSettings | None = None
-    """None: the whole archive lies in the data folder."""
+    """None: the whole archive is in the data folder."""
     archive_cache: int = 0
-    """Bytes of this disk for what lies in the bucket as well: half for segments, half for blocks that were read."""
+    """Bytes on this disk for copies of what is in the bucket: half for segments, half for blocks that were read."""
 
     @cached_property
     def database(self) -> Path:
@@ -74,29 +75,29 @@ class Settings:
 
 
 def load(data: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Settings of this process. Raises BadSetting with the variable's name where a value cannot be used."""
+    """The settings of this process. Raises BadSetting with the variable's name for an invalid value."""
     folder = (data or Path(read_variable(environ, "PORTAL_DATA") or "data")).expanduser().resolve()
     return Settings(
         data=folder,
         redis_url=read_variable(environ, "PORTAL_REDIS_URL"),
         storage_roots=_roots(read_variable(environ, "PORTAL_STORAGE_ROOTS"), folder),
-        min_free=_size(environ, "PORTAL_MIN_FREE", default=0) or _default_min_free(folder),
+        min_free=_size(environ, "PORTAL_MIN_FREE", default=0) or min(_disk(folder) // 20, 10 * GIGABYTE),
         max_upload=_size(environ, "PORTAL_MAX_UPLOAD", default=64 * GIGABYTE),
         cheap_passwords=_flag(environ, "PORTAL_CHEAP_PASSWORDS"),
         cookie_secure=_flag(environ, "PORTAL_COOKIE_SECURE"),
         trusted_proxies=_networks(environ, "PORTAL_TRUSTED_PROXIES"),
         bucket=_bucket(environ),
-        archive_cache=_size(environ, "PORTAL_ARCHIVE_CACHE", default=_default_cache(folder)),
+        archive_cache=_size(environ, "PORTAL_ARCHIVE_CACHE", default=min(_disk(folder) // 10, 100 * GIGABYTE)),
     )
 
 
 def has_content(path: Path) -> bool:
-    """Whether a file is there and not empty: SQLite makes an empty one before its first table."""
+    """Whether a file exists and is not empty: SQLite creates an empty one before its first table."""
     return path.is_file() and path.stat().st_size > 0
 
 
 def read_variable(environ: Mapping[str, str], name: str) -> str | None:
-    """The variable's text; NAME_FILE beats NAME, so that a secret need not stand in the environment."""
+    """The value of a variable; NAME_FILE overrides NAME, so that a secret need not be in the environment."""
     if path := environ.get(f"{name}_FILE"):
         try:
             return Path(path).read_text().strip() or None
@@ -120,19 +121,19 @@ def _size(environ: Mapping[str, str], name: str, *, default: int) -> int:
     if text is None:
         return default
     if not text.isdecimal():
-        raise BadSetting(f"{name} is {text!r}; it must be a number of bytes.")
+        raise BadSetting(f"{name} is {text!r}. It must be a number of bytes.")
     return int(text)
 
 
 def _flag(environ: Mapping[str, str], name: str) -> bool:
     text = read_variable(environ, name)
     if text not in (None, "0", "1"):
-        raise BadSetting(f"{name} is {text!r}; it must be 0 or 1.")
+        raise BadSetting(f"{name} is {text!r}. It must be 0 or 1.")
     return text == "1"
 
 
 def _networks(environ: Mapping[str, str], name: str) -> tuple[Network, ...]:
-    """Addresses and networks, with commas between them."""
+    """Addresses and networks, separated by commas."""
     parts = [part.strip() for part in (read_variable(environ, name) or "").split(",")]
     try:
         return tuple(ip_network(part) for part in parts if part)
@@ -143,7 +144,7 @@ def _networks(environ: Mapping[str, str], name: str) -> tuple[Network, ...]:
 def _bucket(environ: Mapping[str, str]) -> BucketSettings | None:
     """`s3://BUCKET/PREFIX?endpoint=…&region=…&path_style=1&ca=FILE&bandwidth=…`.
 
-    No sentence repeats what was written: it may hold what belongs into another variable.
+    No message repeats the value, as it may contain a secret by mistake.
     """
     url = read_variable(environ, "PORTAL_ARCHIVE")
     if url is None:
@@ -161,7 +162,16 @@ def _bucket(environ: Mapping[str, str]) -> BucketSettings | None:
         secret = s3_config.clean_secret(config, {"secret_key": read_variable(environ, "PORTAL_ARCHIVE_SECRET") or ""})
         prefix = object_keys.clean_prefix(prefix)
     except (PortalError, ValueError) as error:
-        raise BadSetting(f"{_variable(error)} cannot be used. {_reason(error)}") from None
+        field = getattr(error, "field", None) or ""
+        variable = SECRET_VARIABLES.get(field, "PORTAL_ARCHIVE")
+        if field == "endpoint":
+            reason = "Its endpoint must be like https://s3.site.example:9000, without a path."
+        elif isinstance(error, PortalError):
+            reason = error.message
+        else:
+            options = ", ".join(BUCKET_OPTIONS)
+            reason = f"Write it like s3://BUCKET/PREFIX?endpoint=https://s3.site.example ({options} are known)."
+        raise BadSetting(f"{variable} cannot be used. {reason}") from None
     if not secret and not (environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY")):
         raise BadSetting("PORTAL_ARCHIVE needs PORTAL_ARCHIVE_ACCESS_KEY and PORTAL_ARCHIVE_SECRET.")
     return BucketSettings(config=config, prefix=prefix, secret=secret, bandwidth=bandwidth)
@@ -184,31 +194,8 @@ def _place(url: str) -> tuple[dict[str, Any], str]:
     return {**config, "bucket": parts.netloc}, parts.path.removeprefix("/")
 
 
-def _variable(error: Exception) -> str:
-    named = {"access_key": "PORTAL_ARCHIVE_ACCESS_KEY", "secret_key": "PORTAL_ARCHIVE_SECRET"}
-    return named.get(getattr(error, "field", None) or "", "PORTAL_ARCHIVE")
-
-
-def _reason(error: Exception) -> str:
-    if getattr(error, "field", None) == "endpoint":
-        return "Its endpoint must be like https://s3.site.example:9000, without a path."
-    if isinstance(error, PortalError):
-        return error.message
-    return f"Write it like s3://BUCKET/PREFIX?endpoint=https://s3.site.example ({', '.join(BUCKET_OPTIONS)} are known)."
-
-
-def _default_cache(folder: Path) -> int:
-    """10 % of the disk, at most 100 GB."""
-    return min(_disk(folder) // 10, 100 * GIGABYTE)
-
-
-def _default_min_free(folder: Path) -> int:
-    """5 % of the disk, at most 10 GB."""
-    return min(_disk(folder) // 20, 10 * GIGABYTE)
-
-
 def _disk(folder: Path) -> int:
-    """Bytes of the disk that the folder lies on, or will."""
+    """The size of the disk that the folder is on, or will be."""
     place = next(path for path in (folder, *folder.parents) if path.exists())
     disk = os.statvfs(place)
     return disk.f_frsize * disk.f_blocks

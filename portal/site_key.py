@@ -1,4 +1,4 @@
-"""Which key file belongs to the database: its fingerprint is a row, and another or a missing key file is refused."""
+"""The key file of the database, checked by its recorded fingerprint: another or a missing file is refused."""
 
 from pathlib import Path
 
@@ -9,29 +9,29 @@ from portal.models import Secret, SiteKey, connection, database, writing
 from portal.vault import Vault
 
 REMEDY = (
-    "Bring that file back from a backup, or begin with a new key and lose what the old one sealed: portal key replace"
+    "Restore the key file from a backup, or create a new key and lose what the old one encrypted: portal key replace"
 )
 
 
 def require_file(path: Path) -> None:
-    """Raise Damaged unless the key file is there. Called where the database exists: a new key would open nothing."""
+    """Raise Damaged unless the key file exists. Called if the database exists, as a new key could decrypt nothing."""
     if not path.exists():
-        message = f"The key file {path} is missing, and the device keys and credentials of this site depend on it."
+        message = f"The key file {path} is missing. The device keys and credentials of this site depend on it."
         raise Damaged(f"{message} {REMEDY}")
 
 
 def require(opened: Vault, path: Path) -> None:
-    """Raise Damaged unless the key of this file is the one that the database was used with."""
+    """Raise Damaged unless this is the key that the database was used with."""
     try:
         if matches_database(opened):
             return
-    except DatabaseError:  # a database that cannot be read says so wherever it is read next, and in better words
+    except DatabaseError:  # the next read of a damaged database gives a better message
         return
     raise Damaged(f"The key file {path} is not the one that belongs to this site's database. {REMEDY}")
 
 
 def matches_database(opened: Vault) -> bool:
-    """Whether this is the database's key. Before the first fingerprint was recorded, a sealed secret tells."""
+    """Whether this is the database's key, by its fingerprint or, before one was recorded, by a sealed secret."""
     with connection():
         recorded = _recorded()
         if recorded:
@@ -41,7 +41,7 @@ def matches_database(opened: Vault) -> bool:
 
 
 def record_fingerprint(opened: Vault) -> None:
-    """Keep the fingerprint of a site that has none yet: a new one, or one of an earlier release."""
+    """Record the fingerprint of a site that has none: a new one, or one of an earlier release."""
     with connection():
         if _recorded() is None:
             with writing():
@@ -49,7 +49,7 @@ def record_fingerprint(opened: Vault) -> None:
 
 
 def _recorded() -> str | None:
-    """The fingerprint of the key in use; None where none was recorded yet."""
+    """The fingerprint of the key in use; None if none is recorded."""
     if not database.table_exists("site_key"):
         return None
     row = SiteKey.select().order_by(SiteKey.id.desc()).first()

@@ -1,4 +1,4 @@
-"""What an admin changes about the site; kept in the database, read where it is used."""
+"""The settings of the site that an admin changes, kept in the database."""
 
 import math
 import os
@@ -17,14 +17,13 @@ from portal.models import Project, Setting, now, writing
 
 GIGABYTE = 1_000_000_000
 CACHE_SECONDS = 1.0
-"""Seconds for which `recent` may answer as before."""
+"""How old an answer of `get_cached` may be."""
 MIN_IDLE_MINUTES, MAX_IDLE_MINUTES = 5, 7 * 24 * 60
-"""Minutes without a page after which a session may end."""
 MAX_SESSION_HOURS = 30 * 24
 FIRST_STEPS = ("dimse", "peer", "key", "storage")
 MAX_EXPORT_THREADS = 32
 MIN_HISTORY_DAYS, MAX_HISTORY_DAYS = 7, 36500
-"""Of what has happened: pages show the last days by the hour, and a century is for ever."""
+"""Pages show the last days by the hour, and a century is for ever."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,14 @@ class Option:
 def _text(value: Any) -> str:
     text = str(value).strip()
     if not 1 <= len(text) <= 100:
-        raise BadValue("The name has between 1 and 100 characters.", field="name")
+        raise BadValue("The name must have 1 to 100 characters.", field="name")
     return text
 
 
 def clean_time_zone(value: Any) -> str:
     """The name of a time zone. Raises BadValue."""
     if value not in zoneinfo.available_timezones():
-        raise BadValue(f"{str(value)[:64]} is no time zone. Write it like Europe/Zurich.", field="time_zone")
+        raise BadValue(f"{str(value)[:64]} is not a time zone. Write it like Europe/Zurich.", field="time_zone")
     return str(value)
 
 
@@ -51,48 +50,45 @@ def clean_port(value: Any, *, field: str = "port") -> int:
     """A TCP port. Raises BadValue unless it is a number from 1 to 65535."""
     text = str(value).strip()
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise BadValue(f"{text[:16] or 'Nothing'} is no port. A port is a number from 1 to 65535.", field=field)
+        raise BadValue(f"{text[:16] or 'Nothing'} is not a port. A port is a number from 1 to 65535.", field=field)
     return int(text)
 
 
 def _host(value: Any) -> str:
     text = str(value).strip()
     if not text or len(text) > 253 or any(character.isspace() for character in text):
-        raise BadValue("The address is a host name or an IP address, such as 0.0.0.0 for all.", field="host")
+        raise BadValue("Enter a host name or an IP address, such as 0.0.0.0 for all addresses.", field="host")
     return text
 
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise BadValue("This is either on or off.")
+        raise BadValue("The value must be on or off.")
     return value
 
 
-def _duplicates(value: Any) -> str:
-    if value not in ("hold", "refuse", "replace"):
-        raise BadValue("Other content under a known UID is one of: hold, refuse, replace.", field="duplicates")
-    return str(value)
+def _one_of(choices: tuple[str, ...], what: str, field: str) -> Callable[[Any], str]:
+    def clean(value: Any) -> str:
+        if value not in choices:
+            raise BadValue(f"{what} must be one of: {', '.join(choices)}.", field=field)
+        return str(value)
 
-
-def _who(value: Any) -> str:
-    if value not in ("admins", "users", "nobody"):
-        raise BadValue("Who may throw things away is one of: admins, users, nobody.", field="who")
-    return str(value)
+    return clean
 
 
 def _floor(value: Any) -> float:
-    """Gigabytes to keep free; 0 is what the machine keeps in any case."""
+    """Gigabytes to keep free; 0 for the reserve of the environment."""
     text = str(value).strip().replace(",", ".") or "0"
     try:
         number = float(text)
     except ValueError:
         number = -1
     if not math.isfinite(number) or number < 0:
-        raise BadValue(f"{text[:16]} is no number of gigabytes. Write it like 20, or 0.5.", field="floor")
+        raise BadValue(f"{text[:16]} is not a number of gigabytes. Write it like 20 or 0.5.", field="floor")
     disk = os.statvfs(runtime.current().data)
     whole = disk.f_frsize * disk.f_blocks
     if number * GIGABYTE >= whole:
-        message = f"The disk has {whole / GIGABYTE:,.0f} GB in all: with {text[:16]} GB kept free nothing would fit."
+        message = f"The disk has {whole / GIGABYTE:,.0f} GB. With {text[:16]} GB kept free nothing could be stored."
         raise BadValue(message, field="floor")
     return number
 
@@ -102,7 +98,7 @@ def _between(least: int, most: int, unit: str, field: str) -> Callable[[Any], in
         text = str(value).strip()
         if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not least <= int(text) <= most:
             given = text[:16] or "Nothing"
-            raise BadValue(f"{given} does not fit: from {least:,} to {most:,} {unit}.", field=field)
+            raise BadValue(f"{given} is out of range. Enter {least:,} to {most:,} {unit}.", field=field)
         return int(text)
 
     return clean
@@ -123,8 +119,8 @@ OPTIONS: dict[str, Option] = {
     "dimse.port": Option(11112, clean_port),
     "dimse.echo_anyone": Option(False, _flag),
     "exports.threads": Option(4, _between(1, MAX_EXPORT_THREADS, "objects at once", "threads")),
-    "archive.duplicates": Option("hold", _duplicates),
-    "trash.who": Option("admins", _who),
+    "archive.duplicates": Option("hold", _one_of(("hold", "refuse", "replace"), "Duplicates", "duplicates")),
+    "trash.who": Option("admins", _one_of(("admins", "users", "nobody"), "Who can move items to trash", "who")),
     "trash.days": Option(30, _between(0, 3650, "days", "days")),
     "disk.floor": Option(0.0, _floor),
     "history.jobs": Option(90, _between(MIN_HISTORY_DAYS, MAX_HISTORY_DAYS, "days", "jobs")),
@@ -139,7 +135,7 @@ OPTIONS: dict[str, Option] = {
 }
 
 _recent: list[tuple[Any, float, dict[str, Any]]] = []
-"""The site that was read last, until when it may be taken for true, and its options."""
+"""The site that was read last, until when its options may be used, and the options."""
 
 
 def get(key: str) -> Any:
@@ -149,7 +145,7 @@ def get(key: str) -> Any:
 
 
 def get_cached(key: str) -> Any:
-    """The value of one option as it was at most a second ago: for what is asked with each object that comes in."""
+    """The value of one option at most a second ago, for what is read with each incoming object."""
     for here, until, values in _recent:
         if here is runtime.current() and time.monotonic() < until:
             return values[key]
@@ -157,7 +153,7 @@ def get_cached(key: str) -> Any:
 
 
 def time_zones() -> list[str]:
-    """The names that `site.time_zone` may have."""
+    """The valid values of `site.time_zone`."""
     return sorted(zoneinfo.available_timezones())
 
 
@@ -170,15 +166,18 @@ def get_all() -> dict[str, Any]:
 
 
 def change(values: dict[str, Any], *, actor: Actor) -> dict[str, tuple[Any, Any]]:
-    """Change some options; returns what changed, as before and after.
+    """Change some options; returns those that changed, as before and after.
 
-    Raises BadValue, and changes nothing, if one of them does not fit.
+    Raises BadValue, and changes nothing, if one of them is invalid.
     """
     cleaned = {key: OPTIONS[key].clean(value) for key, value in values.items()}
     with writing():
         before = get_all()
         changed = {key: value for key, value in cleaned.items() if before[key] != value}
-        _refuse_projects_title(changed.get("dimse.ae_title"))
+        title = changed.get("dimse.ae_title")
+        if title is not None and Project.select().where(Project.ae_title == title).exists():
+            # A called AE title selects the site or one project, so each needs its own (docs/decisions/0081).
+            raise Taken(f"A project has the AE title {title} already. Choose another one.", field="ae_title")
         for key, value in changed.items():
             Setting.insert(key=key, value=value).on_conflict(
                 conflict_target=[Setting.key], update={Setting.value: value}
@@ -195,9 +194,3 @@ def change(values: dict[str, Any], *, actor: Actor) -> dict[str, tuple[Any, Any]
             )
     _recent.clear()
     return {key: (before[key], value) for key, value in changed.items()}
-
-
-def _refuse_projects_title(title: str | None) -> None:
-    """A called title selects the site or one project (design decision 1)."""
-    if title is not None and Project.select().where(Project.ae_title == title).exists():
-        raise Taken(f"A project has the AE title {title} already; the site needs another one.", field="ae_title")

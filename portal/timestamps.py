@@ -1,4 +1,4 @@
-"""Moments that come from outside as text: ISO 8601, and as DICOM has them."""
+"""Timestamps from outside: parsed from ISO 8601, and formatted from DICOM."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -8,19 +8,19 @@ from portal.errors import BadValue
 
 
 def parse(text: str, *, field: str, zone: ZoneInfo | None = None) -> datetime:
-    """The moment in UTC. A text without an offset is meant in `zone`, or the site's; a date is its first moment."""
+    """The time in UTC. Without an offset, the text is in `zone` or the site's time zone; a date means its midnight."""
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=zone or ZoneInfo(site_settings.get("site.time_zone")))
         return moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        message = f"The {field} is {text[:40]!r}; write a moment like 2027-01-31T12:00:00Z or 2027-01-31."
+        message = f"The {field} is {text[:40]!r}; write a time like 2027-01-31T12:00:00Z or 2027-01-31."
         raise BadValue(message, field=field) from error
 
 
 def format_dicom(date: str | None, time: str | None = "") -> str:
-    """A DA and a TM value (PS3.5 6.2) as 2020-05-05 11:27:49; whatever else stands there as it is."""
+    """A DA and a TM value (PS3.5 6.2) as 2020-05-05 11:27:49; other text unchanged."""
     date, time = date or "", time or ""
     if len(date) == 8 and date.isdecimal():
         date = f"{date[:4]}-{date[4:6]}-{date[6:]}"

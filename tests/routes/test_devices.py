@@ -67,11 +67,11 @@ def test_a_key_is_shown_once_and_works(visitor: Visitor, admin: Actor) -> None:
     [
         ("", "2027-06-30", "The name needs at least one visible character."),
         ("key", "", "Choose a day."),
-        ("key", "tomorrow", "write a moment like"),
+        ("key", "tomorrow", "write a time like"),
         ("key", "2020-01-01", "The expiry date is in the past"),
         ("key", "2099-01-01", "A key is valid for at most two years"),
         ("key", "9999-12-31", "A key is valid for at most two years"),
-        ("key", "2027-02-30", "write a moment like"),
+        ("key", "2027-02-30", "write a time like"),
     ],
 )
 def test_a_bad_key_is_refused_and_none_is_made(

@@ -154,8 +154,8 @@ def test_a_key_is_shown_once(api: Api, device: Device) -> None:
     [
         ({}, "lacks the field label"),
         ({"label": ""}, "visible character"),
-        ({"label": "k", "expires_at": "soon"}, "write a moment like"),
-        ({"label": "k", "expires_at": "0001-01-01T00:00:00+14:00"}, "write a moment like"),
+        ({"label": "k", "expires_at": "soon"}, "write a time like"),
+        ({"label": "k", "expires_at": "0001-01-01T00:00:00+14:00"}, "write a time like"),
         ({"label": "k", "expires_at": "2020-01-01"}, "in the past"),
         ({"label": "k", "expires_at": "9999-12-31"}, "at most two years"),
         ({"label": "k", "expires_at": 5}, "must be a string"),
