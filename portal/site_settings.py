@@ -50,7 +50,9 @@ def clean_port(value: Any, *, field: str = "port") -> int:
     """A TCP port. Raises BadValue unless it is a number from 1 to 65535."""
     text = str(value).strip()
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise BadValue(f"{text[:16] or 'Nothing'} is not a port. A port is a number from 1 to 65535.", field=field)
+        raise BadValue(
+            f"{text[:16] or 'An empty value'} is not a port. A port is a number from 1 to 65535.", field=field
+        )
     return int(text)
 
 
@@ -97,7 +99,7 @@ def _between(least: int, most: int, unit: str, field: str) -> Callable[[Any], in
     def clean(value: Any) -> int:
         text = str(value).strip()
         if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not least <= int(text) <= most:
-            given = text[:16] or "Nothing"
+            given = text[:16] or "An empty value"
             raise BadValue(f"{given} is out of range. Enter {least:,} to {most:,} {unit}.", field=field)
         return int(text)
 

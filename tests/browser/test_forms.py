@@ -288,7 +288,9 @@ WALKS = (
         "time_zone",
         "Mars/Base",
     ),
-    Walk("settings.save", "/settings/", "Save DIMSE", "to 104", {"Port": "104"}, {"Port": "0"}, "port", "0 is no port"),
+    Walk(
+        "settings.save", "/settings/", "Save DIMSE", "to 104", {"Port": "104"}, {"Port": "0"}, "port", "0 is not a port"
+    ),
     Walk(
         "settings.save",
         "/settings/",

@@ -260,7 +260,7 @@ def test_a_byte_that_changed_in_the_archive_is_not_sent(project: Project, dimse_
         viewer_at(viewer.port)
         job = run(start())
     assert [state for state, _message in states(job)] == ["failed", "stored"]
-    assert "stored bytes are not those that were received." in states(job)[0][1]
+    assert "differ from those received." in states(job)[0][1]
     assert len(viewer.requests) == 1
 
 

@@ -50,7 +50,7 @@ def test_a_whole_archive_has_no_problems(segments: list[Path]) -> None:
 def test_a_segment_that_is_gone_is_named_until_it_is_back(segments: list[Path], tmp_path: Path) -> None:
     recovery.recover()
     kept = shutil.move(segments[1], tmp_path)
-    expected = f"archive/{segments[1].name} is gone: 3 files lie in it. Restore it from a backup."
+    expected = f"archive/{segments[1].name} is missing: 3 files are affected. Restore it from a backup."
     assert told() == [expected]
     assert health.report()["segments"]["problem"] == expected
     assert [(need.kind, need.message, need.urgent) for need in alerts.list_all()] == [
@@ -77,7 +77,7 @@ def test_a_segment_that_is_cut_off_is_named_with_each_file_that_it_lacks(segment
     second = File.get(File.name == "1.2.3.2.dcm").blob
     recovery.recover()
     os.truncate(segments[1], second.offset + second.size - 1)
-    expected = f"is cut off: 2 files lie behind its end at byte {second.offset + second.size - 1:,}."
+    expected = f"is truncated at byte {second.offset + second.size - 1:,}: 2 files are affected."
     assert expected in told()[0]
     report = reindex.run()
     assert sorted(place["name"] for place in report.damaged) == ["1.2.3.2.dcm", "1.2.3.3.dcm"]
@@ -88,7 +88,7 @@ def test_a_segment_whose_last_footer_is_cut_off_is_too_short(segments: list[Path
     recovery.recover()
     os.truncate(segments[2], segments[2].stat().st_size - 1)
     assert told() == [
-        f"archive/{segments[2].name} is cut off: its last record lacks its end. Restore it from a backup."
+        f"archive/{segments[2].name} is truncated: its last record is incomplete. Restore it from a backup."
     ]
 
 
@@ -125,7 +125,7 @@ def test_the_command_line_names_what_is_gone_and_saves_what_is_quarantined(
     segments[0].unlink()
     ended = portal("reindex")
     assert ended.code == 1
-    assert "is gone: 1 file lies in it" in ended.err
+    assert "is missing: 1 file is affected" in ended.err
 
 
 def test_an_admin_is_led_to_what_cannot_be_indexed_and_gets_its_bytes(
@@ -139,7 +139,7 @@ def test_an_admin_is_led_to_what_cannot_be_indexed_and_gets_its_bytes(
     (row,) = quarantine.list_all()
     page = text_of(visitor.get("/disk/problems").text)
     assert "1 received object cannot be indexed" in page
-    assert "is gone: 1 file lies in it" in page
+    assert "is missing: 1 file is affected" in page
     assert "odd <b>.bin" in text_of(visitor.get("/disk/problems").text)
     assert visitor.get(f"/disk/records/{row.id}/download").data == b"what it is"
     assert reader.get(f"/disk/records/{row.id}/download").status_code == 403

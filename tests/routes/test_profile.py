@@ -40,7 +40,7 @@ def test_a_user_reads_times_in_a_zone_of_his_own(visitor: Visitor, admin: Actor)
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "../../etc/passwd", "x" * 900, "europe/zurich"])
 def test_a_zone_that_is_none_is_refused_beside_its_field(visitor: Visitor, name: str) -> None:
-    refusal(visitor.post("/profile", {"time_zone": name}), "is no time zone. Write it like Europe/Zurich.")
+    refusal(visitor.post("/profile", {"time_zone": name}), "is not a time zone. Write it like Europe/Zurich.")
     assert account(visitor).time_zone == ""
 
 

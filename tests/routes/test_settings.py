@@ -86,27 +86,27 @@ def test_what_changed_is_told_audited_and_listed_with_before_and_after(visitor: 
 @pytest.mark.parametrize(
     ("section", "field", "value", "message"),
     [
-        ("site", "name", "", "The name has between 1 and 100 characters."),
-        ("site", "name", "x" * 101, "The name has between 1 and 100 characters."),
-        ("site", "time_zone", "Mars/Olympus", "Mars/Olympus is no time zone."),
-        ("site", "time_zone", "../../etc/passwd", "is no time zone."),
+        ("site", "name", "", "The name must have 1 to 100 characters."),
+        ("site", "name", "x" * 101, "The name must have 1 to 100 characters."),
+        ("site", "time_zone", "Mars/Olympus", "Mars/Olympus is not a time zone."),
+        ("site", "time_zone", "../../etc/passwd", "is not a time zone."),
         ("dimse", "ae_title", "x" * 17, "has 17 characters"),
         ("dimse", "host", "", "The address is a host name"),
         ("dimse", "host", "a b", "The address is a host name"),
-        ("dimse", "port", "0", "0 is no port."),
-        ("dimse", "port", "", "is no port."),
-        ("dimse", "port", "1e3", "1e3 is no port."),
-        ("archive", "duplicates", "ignore", "is one of: hold, refuse, replace."),
-        ("trash", "who", "everybody", "is one of: admins, users, nobody."),
-        ("trash", "days", "-1", "-1 does not fit: from 0 to 3,650 days."),
-        ("disk", "floor", "-1", "-1 is no number of gigabytes."),
-        ("disk", "floor", "nan", "nan is no number of gigabytes."),
-        ("exports", "threads", "0", "0 does not fit: from 1 to 32 objects at once."),
-        ("disk", "floor", "1e9", "GB in all: with 1e9 GB kept free nothing would fit."),
-        ("session", "idle", "4", "4 does not fit: from 5 to 10,080 minutes."),
-        ("session", "idle", "²", "² does not fit"),
-        ("session", "longest", "", "Nothing does not fit: from 1 to 720 hours."),
-        ("session", "longest", "721", "721 does not fit"),
+        ("dimse", "port", "0", "0 is not a port."),
+        ("dimse", "port", "", "is not a port."),
+        ("dimse", "port", "1e3", "1e3 is not a port."),
+        ("archive", "duplicates", "ignore", "must be one of: hold, refuse, replace."),
+        ("trash", "who", "everybody", "must be one of: admins, users, nobody."),
+        ("trash", "days", "-1", "-1 is out of range. Enter 0 to 3,650 days."),
+        ("disk", "floor", "-1", "-1 is not a number of gigabytes."),
+        ("disk", "floor", "nan", "nan is not a number of gigabytes."),
+        ("exports", "threads", "0", "0 is out of range. Enter 1 to 32 objects at once."),
+        ("disk", "floor", "1e9", "GB. With 1e9 GB kept free nothing could be stored."),
+        ("session", "idle", "4", "4 is out of range. Enter 5 to 10,080 minutes."),
+        ("session", "idle", "²", "² is out of range"),
+        ("session", "longest", "", "An empty value is out of range. Enter 1 to 720 hours."),
+        ("session", "longest", "721", "721 is out of range"),
     ],
 )
 def test_a_bad_setting_is_refused_beside_its_field_and_none_is_changed(
@@ -275,7 +275,7 @@ def test_everybody_is_signed_out_but_who_asked_for_it(visitor: Visitor, reader: 
 def test_where_nothing_listens_the_page_says_so_and_asks_again(visitor: Visitor, dimse: None) -> None:
     page = visitor.get("/settings/").text
 
-    assert "The listener does not run." in page
+    assert "The listener is not running." in page
     assert 'hx-get="/settings/"' in page
     visitor.post("/settings/dimse", {**SETTINGS})
     part = visitor.get("/settings/", headers=HTMX).text
