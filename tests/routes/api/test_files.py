@@ -346,7 +346,7 @@ def damage(settings: Settings, offset: int) -> None:
 def test_a_small_damaged_file_is_named_instead_of_given(api: Api, acquisition: str, site_settings: Settings) -> None:
     api.upload(acquisition, "a.txt", b"hello")
     damage(site_settings, 2)
-    assert_refused(api.get(f"/api/acquisitions/{acquisition}/files/a.txt"), 503, "not those that were received")
+    assert_refused(api.get(f"/api/acquisitions/{acquisition}/files/a.txt"), 503, "differ from those received")
 
 
 def test_a_large_damaged_file_breaks_off_before_its_end(api: Api, acquisition: str, site_settings: Settings) -> None:
