@@ -353,7 +353,7 @@ WALKS = (
     ),
     Walk("trash.move", "/data/file/{spare}/trash", "Move 1 file to trash", "is moved to trash."),
     Walk("disk.note_record", "/disk/problems", "Acknowledge odd.bin", "It stays listed here"),
-    Walk("trash.purge", "/data/trash/{purged}/purge", "Purge 1 file", "1 file is purged"),
+    Walk("trash.purge", "/data/trash/{purged}/purge", "Purge 1 file", "1 file purged"),
     Walk("trash.restore", "/data/trash", "Restore {thrown}", "1 file restored."),
 )
 
