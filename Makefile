@@ -49,7 +49,7 @@ tests:
 
 # The packages whose tests need neither a browser nor another server.
 quick:
-	$(PYTEST) -n 2 $(addprefix tests/,access devices dicom models peers test_structure.py test_architecture.py)
+	$(PYTEST) -n 2 --dist loadgroup $(addprefix tests/,access devices dicom models peers test_structure.py test_architecture.py)
 
 prove: prepared
 	$(PYTEST) -m prove -n 6 --maxschedchunk 1 --timeout 3600 -p tests.proof $(if $(ONLY),-k '$(ONLY)')

@@ -1,4 +1,4 @@
-"""Timestamps from outside: parsed from ISO 8601, and formatted from DICOM."""
+"""Timestamps as text: parsed from ISO 8601, formatted from DICOM and for people."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -28,3 +28,11 @@ def format_dicom(date: str | None, time: str | None = "") -> str:
     if len(whole) in (4, 6) and whole.isdecimal():
         time = ":".join(whole[place : place + 2] for place in range(0, len(whole), 2))
     return " ".join(part for part in (date, time) if part)
+
+
+def in_site_zone(moment: datetime | None) -> str:
+    """2026-11-25 03:00 Europe/Zurich; empty for none."""
+    if moment is None:
+        return ""
+    zone = site_settings.get("site.time_zone")
+    return f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M} {zone}"

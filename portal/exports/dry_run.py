@@ -1,11 +1,10 @@
 """Dry runs: what an export would do, by its own plan and a look at the storage; nothing is written there."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from portal.errors import BadValue, Missing, PortalError
 from portal.exports import plan, send_plan, sidecars
-from portal.exports.earlier_exports import EarlierExports
 from portal.exports.params import ExportParams
 from portal.exports.results import DryRunResult, PlanResult
 from portal.jobs import item_row, jobs
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_STAT_REQUESTS = 1000
 """Objects up to which each is asked for; for more, the storage's objects are listed."""
+MAX_EARLIER_EXPORTS = 20
+"""Exports to one storage that are looked at, the latest ones."""
 ITEMS_PER_PAGE = 200
 _ALSO_SENT = {"never": (), "different": ("other",), "always": ("other", "same")}
 """States of objects that are there already and would be sent too, by what is written over."""
@@ -121,3 +122,20 @@ def _compare(this: Run, destination: "Destination", stats: Iterable["Stat"], sto
             for state in ids:
                 if ids[state]:
                     JobItem.update(state=state).where(JobItem.id.in_(ids[state])).execute()
+
+
+class EarlierExports:
+    """What the latest exports to one storage have verified there."""
+
+    def __init__(self, storage_id: int) -> None:
+        to_storage = (Job.storage == storage_id) & (Job.kind == "export") & (Job.done > 0)
+        rows = Job.select(Job.id).where(to_storage).order_by(Job.id.desc()).limit(MAX_EARLIER_EXPORTS)
+        self._jobs = [row.id for row in rows]
+
+    def digests(self, keys: Sequence[str]) -> dict[str, str]:
+        """The digest of each object as it was last read back; objects that no export of ours wrote are left out."""
+        if not self._jobs or not keys:
+            return {}
+        wanted = JobItem.job.in_(self._jobs), JobItem.key.in_(list(keys)), JobItem.state == "verified"
+        rows: Any = JobItem.select(JobItem.key, JobItem.digest).where(*wanted).order_by(JobItem.job)
+        return dict(rows.tuples())

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from portal.errors import PortalError
-from portal.exports import request, samples, selection, send_plan
+from portal.exports import request, selection, send_plan
 from portal.exports import rules as export_rules
 from portal.exports.request import PEER_PREFIX, Options
 from portal.models import Storage
 from portal.storage import storages
-from portal.tree import projects
+from portal.tree import projects, samples
 
 MAX_LINES = 10
 

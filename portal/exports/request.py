@@ -65,11 +65,6 @@ def check(path: str, to: str, options: Options) -> ExportRequest:
     rules = export_rules.parse(options.rules)
     if options.existing not in EXISTING:
         raise BadValue(f"{options.existing[:40]!r} is none of: {', '.join(EXISTING)}.", field="existing")
-    text = options.bandwidth.strip().removesuffix("/s").strip()
-    bandwidth = conditions.comparable_number("size", text or "0")
-    if bandwidth is None or (text and bandwidth < MIN_BANDWIDTH):
-        raise BadValue(f"{text[:40]!r} is no bandwidth. Write a size per second, like 10 MB.", field="bandwidth")
-
     if to.startswith(PEER_PREFIX):
         peer = peers.require_sendable(to.removeprefix(PEER_PREFIX))
         target: dict[str, Any] = {"peer_id": peer.id, "to": peer.label}
@@ -87,13 +82,22 @@ def check(path: str, to: str, options: Options) -> ExportRequest:
         study_instance_uid=study_instance_uid,
         rules=rules.written(),
         existing=options.existing,
-        bandwidth=int(bandwidth),
+        bandwidth=bandwidth_of(options.bandwidth),
         sidecars=options.sidecars,
     )
     if options.label.strip():
         return ExportRequest(params=params, what=labels.clean(options.label))
     of = ", ".join(filter(None, (params.path, selection.title(part, level, only))))
     return ExportRequest(params=params, what=f"{of} to {params.to}")
+
+
+def bandwidth_of(text: str) -> int:
+    """Bytes per second of a text like 10 MB/s; 0, which is no limit, for an empty one. Raises BadValue."""
+    size = text.strip().removesuffix("/s").strip()
+    bandwidth = conditions.comparable_number("size", size or "0")
+    if bandwidth is None or (size and bandwidth < MIN_BANDWIDTH):
+        raise BadValue(f"{size[:40]!r} is no bandwidth. Write a size per second, like 10 MB.", field="bandwidth")
+    return int(bandwidth)
 
 
 def last_file_id() -> int:

@@ -5,11 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from peewee import fn
 
-from portal import site_settings
+from portal import timestamps
 from portal.access import audit, rights
 from portal.access.actors import Actor
 from portal.errors import BadValue, Busy, Missing, NotAllowed, PortalError
@@ -194,7 +193,7 @@ def view(row: Schedule, last: LastRun | None, only: str | None = None) -> dict[s
         "state": row.state,
         "message": row.message,
         "next": row.due,
-        "next_site": in_site_time(row.due),
+        "next_site": timestamps.in_site_zone(row.due),
         "last": last.due if last else None,
         "last_job": last.job.id if last and last.job else None,
         "last_state": last.job.state if last and last.job else "",
@@ -219,14 +218,6 @@ def can_continue(row: Schedule) -> bool:
     except PortalError as error:
         return not isinstance(error, Missing)
     return True
-
-
-def in_site_time(moment: datetime | None) -> str:
-    """2026-11-25 03:00 Europe/Zurich; empty for none."""
-    if moment is None:
-        return ""
-    zone = site_settings.get("site.time_zone")
-    return f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M} {zone}"
 
 
 def _start_due(schedule_id: int, moment: datetime) -> Job | None:
