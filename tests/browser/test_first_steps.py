@@ -60,7 +60,7 @@ def test_a_step_waits_until_it_has_worked(visitor: Visitor, admin: Actor, dimse:
     peers.register("CT1", ae_title="CT1", actor=admin)
     assert "CT1 is registered. It has neither called nor answered yet." in text_of(visitor.get("/").text)
     Peer.update(last_answered=now()).execute()
-    assert "CT1 answered our call. It has not called us yet." in text_of(visitor.get("/").text)
+    assert "CT1 answered our C-ECHO. It has not called yet." in text_of(visitor.get("/").text)
     Peer.update(last_seen=now(), services=["echo", "store"]).execute()
     assert "CT1 has called. Now send a study from it." in text_of(visitor.get("/").text)
     an_association({"echo": {"done": 1, "failed": 0}})
@@ -204,7 +204,7 @@ def test_the_first_run_leads_through_four_steps_and_tells_live_when_each_has_wor
     home.get_by_role("button", name="Register peer").press("Enter")
     expect(home.get_by_role("heading", name="VIEWER3", level=1)).to_be_visible()
     person.goes("/")
-    expect(home.locator("#step-peer")).to_contain_text("It has not called yet")
+    expect(home.locator("#step-peer")).to_contain_text("It has neither called nor answered yet")
     assert calls(empty, "VIEWER3")
     expect(home.locator("#step-peer")).to_contain_text("VIEWER3 called us with an echo")
 
