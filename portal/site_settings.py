@@ -120,7 +120,7 @@ OPTIONS: dict[str, Option] = {
     "dimse.host": Option("0.0.0.0", _host),  # noqa: S104 (a DIMSE service is for the hospital's network)
     "dimse.port": Option(11112, clean_port),
     "dimse.echo_anyone": Option(False, _flag),
-    "exports.threads": Option(4, _between(1, MAX_EXPORT_THREADS, "objects at once", "threads")),
+    "exports.threads": Option(4, _between(1, MAX_EXPORT_THREADS, "parallel transfers", "threads")),
     "archive.duplicates": Option("hold", _one_of(("hold", "refuse", "replace"), "Duplicates", "duplicates")),
     "trash.who": Option("admins", _one_of(("admins", "users", "nobody"), "Who can move items to trash", "who")),
     "trash.days": Option(30, _between(0, 3650, "days", "days")),

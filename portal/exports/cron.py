@@ -28,7 +28,7 @@ def parse(line: str) -> str:
     try:
         times = list(islice(CronSim(text, datetime.now(UTC)), CHECKED_TIMES))
     except CronSimError as error:
-        raise BadValue(f"{text!r} is no line of cron: {str(error).lower()}.", field="line") from error
+        raise BadValue(f"{text!r} is not a cron expression: {str(error).lower()}.", field="line") from error
     if not times:
         raise BadValue(f"{text!r} never comes. Choose a day that there is.", field="line")
     if any(later - earlier < MIN_INTERVAL for earlier, later in pairwise(times)):

@@ -132,7 +132,9 @@ class _Verification:
                 yield entry["key"].removeprefix(prefix), entry["size"], entry["sha256"]
             return
         if self._export.items_kept != "all":
-            raise BadValue("The manifest is missing or changed, and this site's own list was deleted by its age.")
+            raise BadValue(
+                "The manifest is missing or changed, and this site's own list was deleted because of its age."
+            )
         verified = JobItem.select(JobItem.id, JobItem.key, JobItem.size, JobItem.digest)
         verified = verified.where(JobItem.job == self._export, JobItem.state == "verified")
         page = verified.order_by(JobItem.id).limit(ITEMS_PER_PAGE)

@@ -63,7 +63,7 @@ def release(job: Job, ended_message: str = "", **columns: Any) -> None:
         if columns["state"] == "waiting" and Job.get_by_id(job.id).state == "cancelling":
             columns = {"state": "cancelled", "ended": now(), "message": cancelled_message(job)}
         job.result = columns.pop("result", job.result)
-        ended_message = ended_message or columns.get("message", "Stopped with its process; another one goes on.")
+        ended_message = ended_message or columns.get("message", "Stopped with its process; another one continues.")
         result = with_attempt_end(job, ended_message)
         Job.update(lease=None, holder="", result=result, **columns).where(held_by_run(job)).execute()
 

@@ -125,7 +125,7 @@ def retry(job_id: int, *, actor: Actor) -> Job:
         if not KINDS[job.kind].runner:
             raise BadValue("This job belongs to an association of a peer; the peer asks again.")
         if job.items_kept != "all":
-            raise BadValue("The list of its objects was dropped by its age. Start it anew.")
+            raise BadValue("The list of its objects was deleted because of its age. Start it again.")
         again = {"state": "waiting", "due": now(), "attempts": 0, "failed": 0, "ended": None, "message": ""}
         kept = {name: value for name, value in job.result.items() if name != "away"}
         result = {**kept, "reopen": True}  # the next run changes the failed items: there may be a million

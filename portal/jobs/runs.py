@@ -27,7 +27,7 @@ FIRST_WAIT = timedelta(seconds=10)
 MAX_WAIT = timedelta(minutes=10)
 TURN_SECONDS = 10.0
 """Seconds after which a run that takes turns lets others go first."""
-SHORTER_JOBS_FIRST = "Shorter jobs go first; it goes on after them."
+SHORTER_JOBS_FIRST = "Shorter jobs go first; it continues after them."
 
 _interrupted: list[int] = []
 """Not empty: this process has been asked to stop. A list, since a signal handler must not take a lock."""

@@ -94,7 +94,7 @@ def _queue() -> dict[str, Any]:
         problem = f"No worker for {without} jobs has registered with the queue."
     elif answers and (silent := queue.silent_workers()):
         numbers = " and ".join(str(pid) for pid in silent)
-        problem = f"A worker (process {numbers}) does not answer. If this goes on, `portal up` restarts it."
+        problem = f"A worker (process {numbers}) does not answer. If this continues, `portal up` restarts it."
     return {"answers": answers, "workers": workers, "lanes": lanes, **jobs.queue_lengths(), "problem": problem}
 
 

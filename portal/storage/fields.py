@@ -95,7 +95,9 @@ def _clean_field(name: str, value: Any) -> Any:
     if text in ("", "0"):
         return 0
     if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not 1 <= int(text) <= highest:
-        raise BadValue(f"Objects at once must be from 1 to {highest}, or empty; {text[:16]} is not.", field="threads")
+        raise BadValue(
+            f"Parallel transfers must be from 1 to {highest}, or empty; {text[:16]} is not.", field="threads"
+        )
     return int(text)
 
 

@@ -243,8 +243,8 @@ def test_what_was_exported_stays_when_a_schedule_is_removed(nightly: Schedule, c
     [
         ("0 2 * *", "Write five fields"),
         ("* * * * * *", "Write five fields"),
-        ("61 2 * * *", "is no line of cron: bad minute"),
-        ("0 2 30 2 *", "is no line of cron: bad day-of-month"),
+        ("61 2 * * *", "is not a cron expression: bad minute"),
+        ("0 2 30 2 *", "is not a cron expression: bad day-of-month"),
         ("*/5 * * * *", "comes too often: leave 10 minutes"),
         ("58 23,0 * * * " + "*" * 90, "Write five fields"),
     ],

@@ -156,7 +156,7 @@ def test_an_old_export_stays_as_a_record_without_its_list(
     assert visitor.get(f"/jobs/{export.id}/report.jsonl").status_code == 404
     assert visitor.get(f"/jobs/{export.id}?format=csv").status_code == 404
     assert items(failed) == []
-    with pytest.raises(BadValue, match="dropped by its age"):
+    with pytest.raises(BadValue, match="deleted because of its age"):
         jobs.retry(failed.id, actor=admin)
     assert history.job_totals([mirror.id])[mirror.id].objects == 3
 
@@ -205,7 +205,7 @@ def test_without_its_list_and_its_manifest_an_export_cannot_be_verified_and_says
     check = verify.start(export.id, actor=admin)
     run(check)
     assert jobs.get(check.id).message == (
-        "The manifest is missing or changed, and the site's own list was dropped by its age."
+        "The manifest is missing or changed, and this site's own list was deleted because of its age."
     )
 
 

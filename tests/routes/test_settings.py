@@ -101,7 +101,7 @@ def test_what_changed_is_told_audited_and_listed_with_before_and_after(visitor: 
         ("trash", "days", "-1", "-1 is out of range. Enter 0 to 3,650 days."),
         ("disk", "floor", "-1", "-1 is not a number of gigabytes."),
         ("disk", "floor", "nan", "nan is not a number of gigabytes."),
-        ("exports", "threads", "0", "0 is out of range. Enter 1 to 32 objects at once."),
+        ("exports", "threads", "0", "0 is out of range. Enter 1 to 32 parallel transfers."),
         ("disk", "floor", "1e9", "GB. With 1e9 GB kept free nothing could be stored."),
         ("session", "idle", "4", "4 is out of range. Enter 5 to 10,080 minutes."),
         ("session", "idle", "²", "² is out of range"),

@@ -90,8 +90,8 @@ def test_a_storage_is_saved_without_a_test_if_one_wants(visitor: Visitor, root: 
         ("visible", "everybody", "Visible must be one of"),
         ("visible", "group:none", "There is no group 'none'"),
         ("visible", "project:a/b", "There is no project 'a/b'"),
-        ("threads", "33", "Objects at once must be from 1 to 32, or empty; 33 is not."),
-        ("threads", "two", "Objects at once must be from 1 to 32, or empty; two is not"),
+        ("threads", "33", "Parallel transfers must be from 1 to 32, or empty; 33 is not."),
+        ("threads", "two", "Parallel transfers must be from 1 to 32, or empty; two is not"),
     ],
 )
 def test_a_bad_storage_is_refused_beside_its_field(
