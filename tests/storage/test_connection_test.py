@@ -406,7 +406,7 @@ def test_a_worker_tests_a_bucket_for_the_command_line_which_tells_each_step(
     assert cli.run(["storage", "test", "bucket", *data]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line[10:31].strip() for line in lines] == READING + WRITING
-    assert {line[:10].strip() for line in lines} == {"ok", "remark"}
+    assert {line[:10].strip() for line in lines} == {"ok", "warning"}
     assert cli.run(["storage", "test", "closed", *data]) == 1
     said = capsys.readouterr()
     assert "FAILED    Connected" in said.out
