@@ -13,7 +13,7 @@ from portal.cli.printing import Answer
 from portal.cli.waiting import wait_for_job
 from portal.errors import BadValue
 from portal.jobs import jobs
-from portal.storage import providers, storages
+from portal.storage import providers, step_results, storages
 from portal.storage.fields import COMMON_FIELDS
 
 TEST_TIMEOUT = 300
@@ -115,9 +115,9 @@ def test(label: str) -> Answer:
     job = wait_for_job(storages.request_test(label, actor=operator()), patience=TEST_TIMEOUT)
     failure = "" if job.state == "done" else job.message
     lines = []
-    for step in job.result.get("steps", ()):
-        message = "" if step["message"] == failure else step["message"]  # the failure is printed at the end
-        lines.append(f"{STEP_STATES[step['state']]:<10}{step['name']:<21}{message}".rstrip())
+    for step in step_results.load_steps(job.result):
+        message = "" if step.message == failure else step.message  # the failure is printed at the end
+        lines.append(f"{STEP_STATES[step.state]:<10}{step.name:<21}{message}".rstrip())
     return Answer(view=jobs.view(job), message=job.message, report="\n".join(lines), failure=failure)
 
 

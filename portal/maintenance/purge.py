@@ -13,6 +13,7 @@ from portal.ingest import descriptions, index, succession
 from portal.jobs.progress import ACTIVE_STATES
 from portal.jobs.runs import Run, RunEnd
 from portal.maintenance import release
+from portal.maintenance.trash_params import TrashParams
 from portal.models import (
     Acquisition,
     Blob,
@@ -79,12 +80,13 @@ class Outcome:
 def run(job_run: Run) -> RunEnd:
     """The job: purges one row of the trash, or all that are older than the site keeps them."""
     job = job_run.job
-    if "before" in job.params:
+    params = TrashParams.load(job.params)
+    if params.before:
         due = now() + BYTES_KEPT_FOR
-        rows = list(expired(datetime.fromisoformat(job.params["before"])))
+        rows = list(expired(params.before))
     else:
         due = None
-        rows = list(Trash.select().where(Trash.id == job.params["trash"]))
+        rows = list(Trash.select().where(Trash.id == params.trash_id))
 
     kind = cast(ActorType, job.origin_type)
     actor = Actor(type=kind, id=job.origin_id, name=job.started_by, via=job.origin_via, is_admin=True)

@@ -7,13 +7,15 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from portal.errors import Missing, Outage, PortalError, Taken, Unreachable
+from portal.jobs.records import JobParams
 from portal.jobs.runs import Run, RunEnd
 from portal.models import Storage, now
-from portal.storage import storages, unfinished_uploads
+from portal.storage import step_results, storages, unfinished_uploads
+from portal.storage.step_results import ExportTest, Step
 from portal.storage_drivers import store
 from portal.storage_drivers.destination import Destination
 from portal.storage_drivers.store import StepWarning
@@ -21,16 +23,6 @@ from portal.storage_drivers.store import StepWarning
 TEST_OBJECT_SIZE = 64 * 1024
 VALID_FOR = timedelta(minutes=5)
 """How long an export that begins relies on a test that succeeded."""
-
-
-@dataclass(kw_only=True)
-class Step:
-    """`state` is off (not tried), run, ok, warn, bad or skip (not used)."""
-
-    name: str
-    state: str = "off"
-    message: str = ""
-    ms: int | None = None
 
 
 class _TestObject:
@@ -115,10 +107,10 @@ def run_test(run: Run) -> RunEnd:
             total=len(steps),
             done=sum(step.state in ("ok", "warn", "skip") for step in steps),
             failed=sum(step.state == "bad" for step in steps),
-            result={"steps": [asdict(step) for step in steps]},
+            result=step_results.dump_steps(steps),
         )
 
-    outcome = _test(storages.by_id(run.job.params["storage"]), steps, report)
+    outcome = _test(storages.by_id(JobParams.load(run.job.params).storage_id), steps, report)
     state = "failed" if _state(steps) == "failed" else "done"
     return RunEnd(state=state, message=_message(steps), result={"uploads": outcome.uploads})
 
@@ -132,14 +124,14 @@ def require_passed(run: Run, storage: Storage) -> None:
         return
     steps: list[Step] = []
     outcome = _test(storage, steps, run.check)
-    tested = {
-        "at": now().isoformat(),
-        "state": "failed" if outcome.error else "done",
-        "message": _message(steps),
-        "steps": [asdict(step) for step in steps],
-        "uploads": outcome.uploads,
-    }
-    run.write(result={**run.job.result, "tested": tested})
+    test = ExportTest(
+        at=now().isoformat(),
+        state="failed" if outcome.error else "done",
+        message=_message(steps),
+        steps=steps,
+        uploads=outcome.uploads,
+    )
+    run.write(result={**run.job.result, **test.dump()})
     if outcome.error:
         raise Outage(outcome.error.message) if _is_temporary(outcome.error) else outcome.error
 

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 from peewee import fn
 
 from portal.models import Job, Storage, now
+from portal.storage import step_results
+from portal.storage.step_results import ExportTest
 
 DAYS_SHOWN = 30
 SUCCEEDED_STATES, FAILED_STATES = ("done",), ("errors", "failed")
@@ -86,9 +88,9 @@ def export_that_tested(storage: Storage, test: Job | None) -> Job | None:
 
 def export_test_view(export: Job) -> dict[str, Any]:
     """The test that an export made, in the shape of the view of a test job; `export` is the export's number."""
-    tested = export.result["tested"]
-    result = {"steps": tested["steps"], "uploads": tested["uploads"]}
-    outcome = {"state": tested["state"], "message": tested["message"], "ended": tested["at"], "is_over": True}
+    test = ExportTest.load(export.result)
+    result = {**step_results.dump_steps(test.steps), "uploads": test.uploads}
+    outcome = {"state": test.state, "message": test.message, "ended": test.at, "is_over": True}
     return {"id": export.id, "export": export.id, "result": result, **outcome}
 
 

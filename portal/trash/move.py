@@ -8,6 +8,7 @@ from peewee import fn
 
 from portal.ingest import descriptions, index
 from portal.jobs.runs import Run, RunEnd
+from portal.maintenance.trash_params import TrashParams
 from portal.models import Acquisition, Blob, File, Session, Subject, Trash, now, writing
 from portal.tree import container_sizes
 
@@ -23,10 +24,11 @@ def file_ids(kind: str, row_id: int) -> "array[int]":
 
 def run(this: Run) -> RunEnd:
     """The job: hide the files that were in the container when the job was created, then the containers left empty."""
-    entry = Trash.get_or_none(Trash.id == this.job.params["trash"])
+    params = TrashParams.load(this.job.params)
+    entry = Trash.get_or_none(Trash.id == params.trash_id)
     if entry is None:
         return RunEnd(message="It has been restored meanwhile.")
-    numbers = [number for number in file_ids(entry.kind, entry.target) if number <= this.job.params["last_file"]]
+    numbers = [number for number in file_ids(entry.kind, entry.target) if number <= params.last_file_id]
     done = this.job.total - len(numbers)
     for block in _blocks(numbers):
         this.check()

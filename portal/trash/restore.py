@@ -15,6 +15,7 @@ from portal.ingest import alternates, conflicts, descriptions, duplicates, index
 from portal.ingest.duplicates import DuplicateComparison
 from portal.ingest.index import SAME
 from portal.jobs.runs import Run, RunEnd
+from portal.maintenance.trash_params import TrashParams
 from portal.models import CURRENT, HELD, SUPERSEDED, Blob, Conflict, File, Instance, Trash, writing
 from portal.trash.move import CONTAINER_TABLES
 
@@ -61,7 +62,7 @@ class _Read(NamedTuple):
 
 def run(this: Run) -> RunEnd:
     """The job: files that are restored stay so if the run ends early."""
-    entry = Trash.get_or_none(Trash.id == this.job.params["trash"])
+    entry = Trash.get_or_none(Trash.id == TrashParams.load(this.job.params).trash_id)
     if entry is None:
         return RunEnd(message="It is no longer in the trash.")
     job = this.job

@@ -16,6 +16,7 @@ from portal.jobs import jobs, kinds
 from portal.jobs.progress import ACTIVE_STATES
 from portal.maintenance import purge as maintenance_purge
 from portal.maintenance import release
+from portal.maintenance.trash_params import TrashParams
 from portal.models import Blob, File, Group, Job, Project, Trash, now, writing
 from portal.trash import move
 from portal.trash import restore as trash_restore
@@ -73,7 +74,7 @@ def move_to_trash(kind: str, row_id: int, *, actor: Actor) -> Trash:
         job = None
         if needs_job(number):
             newest: int = File.select(fn.MAX(File.id)).scalar() or 0
-            job = _create_job("throw", entry, project, number, {"last_file": newest}, actor=actor)
+            job = _create_job("throw", entry, project, number, newest, actor=actor)
         else:
             move.hide_files(entry, move.file_ids(kind, row_id))
             move.hide_empty_containers(entry)
@@ -143,7 +144,7 @@ def request_restore(trash_id: int, *, actor: Actor) -> RestoreOutcome | Job:
         return restore(trash_id, actor=actor)
     with writing():
         entry = _restorable(trash_id)
-        job = _create_job("restore", entry, entry.project, entry.files, {}, actor=actor)
+        job = _create_job("restore", entry, entry.project, entry.files, actor=actor)
     jobs.enqueue(job)
     return job
 
@@ -166,7 +167,7 @@ def request_purge(trash_id: int, *, actor: Actor) -> maintenance_purge.Outcome |
         return purge(trash_id, actor=actor)
     with writing():
         entry = _idle(trash_id)
-        job = _create_job("purge", entry, entry.project, entry.files, {}, actor=actor)
+        job = _create_job("purge", entry, entry.project, entry.files, actor=actor)
     jobs.enqueue(job)
     return job
 
@@ -205,15 +206,16 @@ def sweep() -> None:
         total = sum(entry.files for entry in old)
         what = f"Items in the trash for {days:,} days"
         job = jobs.create(
-            "purge", actor=maintenance_purge.SYSTEM, params={"before": before.isoformat()}, what=what, total=total
+            "purge", actor=maintenance_purge.SYSTEM, params=TrashParams(before=before).dump(), what=what, total=total
         )
     jobs.enqueue(job)
 
 
-def _create_job(kind: str, entry: Trash, project: Project, files: int, params: dict[str, int], *, actor: Actor) -> Job:
+def _create_job(kind: str, entry: Trash, project: Project, files: int, last_file_id: int = 0, *, actor: Actor) -> Job:
     # The label of an item may be a patient's name: it stays out of the jobs.
     what = f"{entry.kind.capitalize()} of {project.group.code}/{project.label}"
-    job = jobs.create(kind, actor=actor, params={"trash": entry.id, **params}, what=what, total=files)
+    params = TrashParams(trash_id=entry.id, last_file_id=last_file_id).dump()
+    job = jobs.create(kind, actor=actor, params=params, what=what, total=files)
     Trash.update(job=job.id).where(Trash.id == entry.id).execute()
     return job
 
