@@ -66,12 +66,12 @@ def test_a_step_waits_until_it_has_worked(visitor: Visitor, admin: Actor, dimse:
     an_association({"echo": {"done": 1, "failed": 0}})
     assert states()["peer"] == "waiting"
     an_association({"store": {"done": 3, "failed": 0}})
-    assert "CT1 sent us objects just now" in text_of(visitor.get("/").text)
+    assert "CT1 sent objects just now" in text_of(visitor.get("/").text)
 
     device = devices.add("importer", actor=admin)
     assert "importer has no key yet." in text_of(visitor.get("/").text)
     api_keys.issue(device, name="first", actor=admin)
-    assert "The key first of importer was not used yet." in text_of(visitor.get("/").text)
+    assert "The key first of importer has not been used yet." in text_of(visitor.get("/").text)
     ApiKey.update(last_used=now()).execute()
     assert "The key first of importer was used just now" in text_of(visitor.get("/").text)
 
@@ -206,7 +206,7 @@ def test_the_first_run_leads_through_four_steps_and_tells_live_when_each_has_wor
     person.goes("/")
     expect(home.locator("#step-peer")).to_contain_text("It has neither called nor answered yet")
     assert calls(empty, "VIEWER3")
-    expect(home.locator("#step-peer")).to_contain_text("VIEWER3 called us with an echo")
+    expect(home.locator("#step-peer")).to_contain_text("VIEWER3 sent a C-ECHO")
 
     secret = _new_key(acting, empty)
     expect(home.locator("#step-key")).to_contain_text("was not used yet")
