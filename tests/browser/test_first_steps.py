@@ -209,7 +209,7 @@ def test_the_first_run_leads_through_four_steps_and_tells_live_when_each_has_wor
     expect(home.locator("#step-peer")).to_contain_text("VIEWER3 sent a C-ECHO")
 
     secret = _new_key(acting, empty)
-    expect(home.locator("#step-key")).to_contain_text("was not used yet")
+    expect(home.locator("#step-key")).to_contain_text("has not been used yet")
     answer = requests.get(f"{empty.url}/api/auth/status", headers={"Authorization": f"Bearer {secret}"}, timeout=10)
     assert answer.status_code == 200
     expect(home.locator("#step-key")).to_contain_text("The key first of importer was used")
