@@ -66,7 +66,7 @@ def run_comparison(job_id: int) -> None:
         runs.perform(job_id, alternates.run)
 
 
-def run_throw(job_id: int) -> None:
+def run_trash(job_id: int) -> None:
     with runtime.connection():
         runs.perform(job_id, move.run)
 

@@ -137,7 +137,7 @@ KINDS: dict[str, Kind] = {
         item_states=IMPORT_STATES,
     ),
     "comparison": Kind(label="Comparison", runner="run_comparison", lane="short", takes_turns=True, attempts=3),
-    "throw": Kind(label="Move to the trash", runner="run_throw", lane="short", takes_turns=True, attempts=3),
+    "trash": Kind(label="Move to the trash", runner="run_trash", lane="short", takes_turns=True, attempts=3),
     "restore": Kind(label="Restore", runner="run_restore", lane="short", takes_turns=True, attempts=3),
     "purge": Kind(label="Purge", runner="run_purge", lane="short", takes_turns=True, attempts=3),
     "move": Kind(label="Move (C-MOVE)"),

@@ -74,7 +74,7 @@ def move_to_trash(kind: str, row_id: int, *, actor: Actor) -> Trash:
         job = None
         if needs_job(number):
             newest: int = File.select(fn.MAX(File.id)).scalar() or 0
-            job = _create_job("throw", entry, project, number, newest, actor=actor)
+            job = _create_job("trash", entry, project, number, newest, actor=actor)
         else:
             move.hide_files(entry, move.file_ids(kind, row_id))
             move.hide_empty_containers(entry)

@@ -115,7 +115,7 @@ def test_a_command_that_waits_says_on_stderr_what_for(site: Settings, capsys: py
 def test_a_long_job_of_the_short_lane_lets_others_go_first_and_goes_on(
     site: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = a_job("throw", total=2)
+    job = a_job("trash", total=2)
     real = time.monotonic
 
     def work(run: Run) -> RunEnd:

@@ -70,7 +70,7 @@ def blocks() -> int:
     return sum(path.stat().st_blocks * 512 for path in runtime.archive().root.iterdir())
 
 
-def throw(kind: str, row_id: int, admin: Actor) -> int:
+def move_to_trash(kind: str, row_id: int, admin: Actor) -> int:
     return int(trash.move_to_trash(kind, row_id, actor=admin).id)
 
 
@@ -88,7 +88,7 @@ def acquisition_in(project: Project) -> Acquisition:
 
 
 def purge_file(file: File, admin: Actor) -> purge.Outcome:
-    return trash.purge(throw("file", file.id, admin), actor=admin)
+    return trash.purge(move_to_trash("file", file.id, admin), actor=admin)
 
 
 def test_what_is_purged_has_no_row_and_no_block_of_the_disk_and_its_neighbours_are_whole(
@@ -114,13 +114,13 @@ def test_what_is_purged_has_no_row_and_no_block_of_the_disk_and_its_neighbours_a
 
 
 def test_a_purged_patient_leaves_no_row_that_names_it(study: Session, admin: Actor) -> None:
-    trash.purge(throw("subject", study.subject_id, admin), actor=admin)
+    trash.purge(move_to_trash("subject", study.subject_id, admin), actor=admin)
     for table in (File, Blob, Instance, Series, Study, Acquisition, Session, Subject, Trash):
         assert table.select().count() == 0, table
 
 
 def test_what_is_sent_again_is_stored_anew(study: Session, project: Project, admin: Actor) -> None:
-    trash.purge(throw("session", study.id, admin), actor=admin)
+    trash.purge(move_to_trash("session", study.id, admin), actor=admin)
     assert store(an_object(SOPInstanceUID="1.2.3.0"), project).outcome == "stored"
     wanted = Dataset()
     wanted.QueryRetrieveLevel, wanted.StudyInstanceUID = "STUDY", ""
@@ -129,7 +129,7 @@ def test_what_is_sent_again_is_stored_anew(study: Session, project: Project, adm
 
 
 def test_recovery_and_reindex_index_no_purged_object_again(study: Session, admin: Actor) -> None:
-    trash.purge(throw("session", study.id, admin), actor=admin)
+    trash.purge(move_to_trash("session", study.id, admin), actor=admin)
     with writing():
         PurgedRecord.update(state="marked", due=now() + timedelta(days=7)).execute()
     runtime.archive().close()
@@ -142,7 +142,7 @@ def test_recovery_and_reindex_index_no_purged_object_again(study: Session, admin
 def test_a_database_that_is_made_anew_indexes_no_purged_object(
     site: Settings, study: Session, admin: Actor, make_site: Callable[[Path], Settings]
 ) -> None:
-    trash.purge(throw("file", File.get(File.name == "1.2.3.1.dcm").id, admin), actor=admin)
+    trash.purge(move_to_trash("file", File.get(File.name == "1.2.3.1.dcm").id, admin), actor=admin)
     runtime.archive().close()
     make_site(site.archive)
     report = reindex.run()
@@ -156,7 +156,7 @@ def test_a_segment_from_a_backup_brings_no_purged_object_back(study: Session, ad
     path = runtime.archive().path(Blob.get().segment)
     runtime.archive().close()
     before = path.read_bytes()
-    trash.purge(throw("file", File.get(File.name == "1.2.3.1.dcm").id, admin), actor=admin)
+    trash.purge(move_to_trash("file", File.get(File.name == "1.2.3.1.dcm").id, admin), actor=admin)
     path.write_bytes(before)
     assert (reindex.run().recovered, Instance.select().count()) == (0, 2)
 
@@ -168,7 +168,7 @@ def test_a_segment_of_which_all_is_purged_is_deleted_and_stays_away(
     runtime.archive().close()
     recovery.recover()
     before = path.read_bytes()
-    trash.purge(throw("session", study.id, admin), actor=admin)
+    trash.purge(move_to_trash("session", study.id, admin), actor=admin)
     assert not path.exists()
     assert PurgedRecord.select().count() == 0
     assert segment_checks.check_all() == []
@@ -179,7 +179,7 @@ def test_a_segment_of_which_all_is_purged_is_deleted_and_stays_away(
 
 def test_a_segment_that_closes_after_its_last_purge_goes_then(study: Session, admin: Actor) -> None:
     path = runtime.archive().path(Blob.get().segment)
-    trash.purge(throw("session", study.id, admin), actor=admin)
+    trash.purge(move_to_trash("session", study.id, admin), actor=admin)
     assert path.exists()
     runtime.archive().close()
     recovery.recover()
@@ -193,7 +193,7 @@ def test_a_segment_with_a_record_that_nobody_knows_stays(study: Session, admin: 
     runtime.archive().close()
     with writing():
         ClosedSegment.create(name=blob.segment, size=runtime.archive().path(blob.segment).stat().st_size)
-    trash.purge(throw("session", study.id, admin), actor=admin)
+    trash.purge(move_to_trash("session", study.id, admin), actor=admin)
     assert runtime.archive().path(blob.segment).exists()
     assert [type(found).__name__ for found in runtime.archive().scan(blob.segment)] == ["Purged"] * 3 + ["Record"]
 
@@ -224,7 +224,7 @@ def test_what_a_job_that_goes_on_lists_stays_until_it_is_over(study: Session, ad
     with writing():
         job = jobs.create("export", actor=admin, params={})
         JobItem.add([(job.id, listed.id, "a", 1, "", "pending", "", False, 0)])
-    number = throw("session", study.id, admin)
+    number = move_to_trash("session", study.id, admin)
     outcome = trash.purge(number, actor=admin)
     assert (outcome.files, outcome.stayed) == (2, 1)
     assert "1 file stays in the trash: an unfinished job lists it." in outcome.message
@@ -237,7 +237,7 @@ def test_what_a_job_that_goes_on_lists_stays_until_it_is_over(study: Session, ad
 
 def test_by_its_age_a_thing_is_purged_and_its_bytes_go_seven_days_later(study: Session, admin: Actor) -> None:
     blob = Blob.get()
-    throw("session", study.id, admin)
+    move_to_trash("session", study.id, admin)
     trash.sweep()
     assert Job.select().count() == 0
     with writing():
@@ -267,7 +267,7 @@ def test_by_its_age_a_thing_is_purged_and_its_bytes_go_seven_days_later(study: S
 def test_a_site_that_purges_nothing_by_itself_never_does(
     study: Session, admin: Actor, values: dict[str, object]
 ) -> None:
-    throw("session", study.id, admin)
+    move_to_trash("session", study.id, admin)
     with writing():
         Trash.update(created=now() - timedelta(days=4000)).execute()
     site_settings.change(values, actor=admin)
@@ -291,7 +291,7 @@ def test_much_is_purged_by_a_job_some_files_at_a_time(project: Project, admin: A
 
 
 def test_a_purge_that_was_cut_short_goes_on_and_is_never_restored(study: Session, admin: Actor) -> None:
-    number = throw("session", study.id, admin)
+    number = move_to_trash("session", study.id, admin)
     with writing():
         Trash.update(purging=now()).execute()
     with pytest.raises(Busy, match="is being purged"):
@@ -302,7 +302,7 @@ def test_a_purge_that_was_cut_short_goes_on_and_is_never_restored(study: Session
 
 
 def test_a_restore_leaves_out_what_was_purged_meanwhile(study: Session, admin: Actor) -> None:
-    thrown = trash.get(throw("session", study.id, admin))
+    thrown = trash.get(move_to_trash("session", study.id, admin))
     first, *others = [file.id for file in File.select().order_by(File.id)]
     run = runs.Run(Job(total=3))
 
@@ -318,7 +318,7 @@ def test_a_restore_leaves_out_what_was_purged_meanwhile(study: Session, admin: A
 
 
 def test_a_purge_reads_no_whole_table(study: Session, admin: Actor) -> None:
-    number = throw("session", study.id, admin)
+    number = move_to_trash("session", study.id, admin)
     with statements() as sent:
         trash.purge(number, actor=admin)
     about_files = [found for found in map(ast.literal_eval, sent) if 'FROM "audit"' not in found[0]]
@@ -334,7 +334,7 @@ def _plan(sql: str, values: list[object]) -> list[str]:
 
 
 def test_a_purge_that_is_killed_before_its_bytes_go_leaves_them_to_the_next_one(study: Session, admin: Actor) -> None:
-    thrown = trash.get(throw("file", File.get(File.name == "1.2.3.1.dcm").id, admin))
+    thrown = trash.get(move_to_trash("file", File.get(File.name == "1.2.3.1.dcm").id, admin))
     blob = File.get(File.name == "1.2.3.1.dcm").blob
     purge.purge(thrown, due=None, actor=admin)
     runtime.archive().close()
@@ -350,7 +350,7 @@ def test_a_purge_that_is_killed_before_its_bytes_go_leaves_them_to_the_next_one(
 
 
 def test_only_who_may_throw_purges(study: Session, admin: Actor) -> None:
-    number = throw("session", study.id, admin)
+    number = move_to_trash("session", study.id, admin)
     somebody = Actor(type="user", id="2", name="reader@site.example", via="web")
     with pytest.raises(NotAllowed):
         trash.purge(number, actor=somebody)
@@ -385,7 +385,7 @@ def test_a_large_object_gives_its_whole_segment_back(project: Project, admin: Ac
 
 
 def test_a_person_is_asked_and_told(visitor: Visitor, reader: Visitor, study: Session, admin: Actor) -> None:
-    number = throw("session", study.id, admin)
+    number = move_to_trash("session", study.id, admin)
     asked = text_of(visitor.get(f"/data/trash/{number}/purge").text)
     assert "Purge 3 files" in asked
     assert "nobody can restore them" in asked
@@ -398,7 +398,7 @@ def test_the_command_line_purges_one_the_old_or_all(
     site: Settings, study: Session, admin: Actor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     portal = Portal(site.data, capsys)
-    numbers = [throw("file", file.id, admin) for file in File.select().order_by(File.id)]
+    numbers = [move_to_trash("file", file.id, admin) for file in File.select().order_by(File.id)]
     assert "No item is older than 30 days" in portal("trash", "purge").out
     assert portal.ok("trash", "purge", str(numbers[0]))["files"] == 1
     with writing():

@@ -117,7 +117,7 @@ def test_a_person_is_told_beforehand_and_led_to_the_job(visitor: Visitor, much: 
     address = f"/data/subject/{Subject.get().id}/trash"
     assert "step by step, by a job" in text_of(visitor.get(address).text)
     answer = visitor.post(address)
-    job = Job.get(Job.kind == "throw")
+    job = Job.get(Job.kind == "trash")
     assert answer.headers["Location"] == f"/jobs/{job.id}"
     assert "1 subject" in text_of(visitor.get(f"/data/project/{Project.get().id}").text)
     assert "Moving" in text_of(visitor.get("/data/trash").text)
