@@ -35,7 +35,7 @@ def run(this: Run, *, destination: "Destination | None", asked_for: int = MAX_ST
         if this.job.total <= asked_for:
             _compare(this, destination, _stat_each(this, destination), params.storage_id)
         else:
-            this.write(message="Lists what is there already.")
+            this.write(message="Listing what is there already.")
             # A store that takes two names for one lists the other name: only asking for each object would find it.
             _compare(this, destination, destination.list(plan.common_key_prefix(this.job)), params.storage_id)
             this.write(message="")

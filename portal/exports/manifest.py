@@ -88,7 +88,7 @@ def write(run: Run, destination: "Destination", storage: Storage) -> ManifestRec
         try:
             is_stored = destination.holds(record.name, size=manifest.size, digest=manifest.digest)
         except Missing as error:  # the next run writes it
-            raise Unreachable("The storage said that it took the manifest, but does not have it.") from error
+            raise Unreachable("The storage accepted the manifest, but does not have it.") from error
         if is_stored:
             key = f"{storage.prefix}/{record.name}" if storage.prefix else record.name
             return replace(record, key=key, size=manifest.size, sha256=manifest.digest)

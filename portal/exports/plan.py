@@ -106,7 +106,7 @@ def _write_items(run: Run, params: ExportParams, rules: export_rules.Rules) -> N
                 key, state = file.path, "unmatched"
             yield run.job.id, file.id, key, file.size, file.digest, state, message, False, 0, file.version
 
-    message = "Lists the objects; nothing has been sent yet."
+    message = "Listing the objects; nothing has been sent yet."
     add_items(run, rows(), "version", progress=lambda _number: {"total": counts.objects, "message": message})
     number, size = sidecars.plan(run) if params.sidecars else (0, 0)
     result = PlanResult(

@@ -118,7 +118,7 @@ class _Verification:
         plan.delete_items(self._run)
         job_id = self._run.job.id
         rows = ((job_id, None, *planned, "pending", "", False, 0) for planned in self._planned_items())
-        message = "Lists what was sent."
+        message = "Listing what was sent."
         item_runner.add_items(self._run, rows, progress=lambda number: {"total": number, "message": message})
         size = sum(size for _number, size in item_row.sum_by_state(self._run.job).values())
         self._run.write(result={**self._run.job.result, "planned": True, "bytes": size}, message="")
@@ -202,7 +202,7 @@ class _Verification:
 
     def find_added(self) -> None:
         """Write an item for each object that was added."""
-        self._run.write(message="Looks for what was added.")
+        self._run.write(message="Looking for added objects.")
         # The deepest folder that holds every object; if there is none, the first folder of each.
         objects = JobItem.select().where(JobItem.job == self._run.job, JobItem.key != self._manifest.name)
         first, last = objects.select(fn.MIN(JobItem.key), fn.MAX(JobItem.key)).tuples()[0]

@@ -71,7 +71,7 @@ def release(job: Job, ended_message: str = "", **columns: Any) -> None:
 def cancelled_message(job: Job) -> str:
     if not job.total:
         return "Cancelled."
-    return f"Cancelled after {job.done:,} of {job.total:,}; what is done stays."
+    return f"Cancelled after {job.done:,} of {job.total:,}; completed items are kept."
 
 
 def held_by_run(job: Job) -> Any:

@@ -27,7 +27,7 @@ FIRST_WAIT = timedelta(seconds=10)
 MAX_WAIT = timedelta(minutes=10)
 TURN_SECONDS = 10.0
 """Seconds after which a run that takes turns lets others go first."""
-SHORTER_JOBS_FIRST = "Shorter jobs go first; it continues after them."
+SHORTER_JOBS_FIRST = "Shorter jobs run first; it continues after them."
 
 _interrupted: list[int] = []
 """Not empty: this process has been asked to stop. A list, since a signal handler must not take a lock."""
@@ -206,12 +206,12 @@ def perform(job_id: int, work: Callable[[Run], RunEnd], *, beat: float = HEARTBE
     except PortalError as error:
         _put_back(run, error)
     except TimedOut:
-        _finish(job, RunEnd(state="failed", message="It took longer than such a job may. Run it again."))
+        _finish(job, RunEnd(state="failed", message="It exceeded its time limit. Run it again."))
     except DatabaseError:
         raise
     except Exception as error:
         name = type(error).__name__
-        _finish(job, RunEnd(state="failed", message=f"It stopped on a defect of ours ({name}). See the log."))
+        _finish(job, RunEnd(state="failed", message=f"It failed because of a defect in Portico ({name}). See the log."))
         raise
     else:
         _finish(job, end)
@@ -232,12 +232,12 @@ def _put_back(run: Run, error: PortalError) -> None:
         # An outage costs no attempt: nothing that the job works on was at fault.
         kept = {"attempts": max(job.attempts - 1, 0), "result": {**job.result, "away": outage.dump()}}
         if moment < outage.until:
-            message = f"{error.message} It is tried again until {outage.until:%Y-%m-%d %H:%M} UTC."
+            message = f"{error.message} Retrying until {outage.until:%Y-%m-%d %H:%M} UTC."
             due = outage.next_try(moment)
             release(job, error.message, state="waiting", due=due, message=message, **kept)
         else:
             hours = outages.MAX_OUTAGE // timedelta(hours=1)
-            message = f"{error.message} Given up after {hours} hours. Run it again once that is mended."
+            message = f"{error.message} Given up after {hours} hours. Run it again once that is fixed."
             release(job, error.message, state="failed", ended=moment, message=message, **kept)
     elif error.permanent or run.is_last:
         tried = f" Given up after {job.attempts} attempts." if job.attempts > 1 else ""

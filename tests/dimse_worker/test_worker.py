@@ -159,7 +159,7 @@ def test_a_running_export_is_cancelled_within_seconds(
     assert job.state == "cancelled"
     there = [path for path in folder.rglob("*") if path.is_file()]
     assert len(there) == job.done < job.total
-    assert job.message == f"Cancelled after {job.done:,} of 2,000; what is done stays."
+    assert job.message == f"Cancelled after {job.done:,} of 2,000; completed items are kept."
 
 
 def test_no_work_horse_outlives_its_worker(

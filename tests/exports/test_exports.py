@@ -374,7 +374,7 @@ def test_a_storage_that_is_gone_for_a_while_makes_the_export_wait_not_fail(
     job = run(job)
     assert (job.state, job.done) == ("waiting", 0)
     assert "does not exist. Mount its disk" in job.message
-    assert "It is tried again until " in job.message
+    assert "Retrying until " in job.message
     folder.mkdir(parents=True)
     Job.update(due=now()).execute()
     assert run(job).state == "done"

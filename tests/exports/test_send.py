@@ -202,7 +202,7 @@ def test_a_peer_that_is_away_is_waited_for_and_one_that_turns_us_away_is_not(pro
     job = run(run(start()))
     assert (job.state, job.attempts, jobs.view(job)["attempts"]) == ("waiting", 0, 2)
     assert "refuses connections" in job.message
-    assert "It is tried again until " in job.message
+    assert "Retrying until " in job.message
     ae = AE(ae_title="VIEWER")
     ae.require_calling_aet = ["SOMEBODY"]
     ae.add_supported_context(SECONDARY_CAPTURE)

@@ -221,13 +221,16 @@ def test_a_defect_of_ours_fails_the_job_and_is_not_swallowed(site: Settings) -> 
     with pytest.raises(ZeroDivisionError):
         runs.perform(job.id, fail(ZeroDivisionError("secret detail")))
     job = jobs.get(job.id)
-    assert (job.state, job.message) == ("failed", "It stopped on a defect of ours (ZeroDivisionError). See the log.")
+    assert (job.state, job.message) == (
+        "failed",
+        "It failed because of a defect in Portico (ZeroDivisionError). See the log.",
+    )
 
 
 def test_a_run_that_takes_too_long_says_so(site: Settings) -> None:
     job = a_job("echo")
     runs.perform(job.id, fail(job_queue.TimedOut("RQ's words")))
-    assert jobs.get(job.id).message == "It took longer than such a job may. Run it again."
+    assert jobs.get(job.id).message == "It exceeded its time limit. Run it again."
 
 
 def test_a_job_whose_runs_die_without_a_word_is_given_up(site: Settings) -> None:
@@ -279,7 +282,7 @@ def test_a_running_job_is_cancelled_when_its_run_looks(site: Settings, admin: Ac
 
     runs.perform(job.id, work)
     cancelled = jobs.get(job.id)
-    assert (cancelled.state, cancelled.message) == ("cancelled", "Cancelled after 4 of 10; what is done stays.")
+    assert (cancelled.state, cancelled.message) == ("cancelled", "Cancelled after 4 of 10; completed items are kept.")
     assert Audit.select().where(Audit.action == "job:cancelled").count() == 1
 
 

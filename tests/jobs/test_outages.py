@@ -76,12 +76,12 @@ def test_a_place_that_is_away_is_tried_less_and_less_often_and_given_up_after_a_
 ) -> None:
     job, waits = a_job(), []
     while (job := attempt(job, away, clock)).state == "waiting":
-        assert job.message == f"{SAID} It is tried again until 2026-03-03 20:00 UTC."
+        assert job.message == f"{SAID} Retrying until 2026-03-03 20:00 UTC."
         waits.append(round((job.due - clock.moment).total_seconds()))
     assert waits[:8] == [10, 10, 20, 40, 80, 160, 320, 600]
     assert max(waits) == 600
     assert (job.state, clock.moment) == ("failed", EVENING + timedelta(hours=24))
-    assert job.message == f"{SAID} Given up after 24 hours. Run it again once that is mended."
+    assert job.message == f"{SAID} Given up after 24 hours. Run it again once that is fixed."
     assert jobs.view(job)["attempts"] == len(waits) + 1
 
 
