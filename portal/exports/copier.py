@@ -14,7 +14,7 @@ from portal.jobs import item_runner
 from portal.jobs.bandwidth import Bandwidth
 from portal.jobs.item_failures import Outcome, note_error
 from portal.jobs.item_row import Item
-from portal.jobs.item_runner import Check, ProgressWriter
+from portal.jobs.item_runner import Check
 from portal.jobs.runs import Run
 from portal.jobs.thread_pool import TASKS_PER_THREAD
 from portal.models import Job
@@ -37,7 +37,6 @@ def copy_items(run: Run, destination: "Destination", *, threads: int) -> None:
     Raises the errors of the storage as a whole. An item with an error of its own keeps its message, and the others go
     on: if it may succeed later, the job comes back for it, and after its last attempt the item has failed.
     """
-    item_runner.recount(run, ("verified",))
     copier = _Copier(run.job, destination)
 
     def share_threads() -> int:
@@ -46,16 +45,17 @@ def copy_items(run: Run, destination: "Destination", *, threads: int) -> None:
         destination.limit_parts(share)
         return share
 
-    item_runner.run_items(
+    given_up = item_runner.run_items(
         run,
         copy_tasks.batches(run.job, copier.objects_per_call, has_sidecars=copier.params.sidecars),
         copier.copy,
-        ProgressWriter(run, done_states=("verified",)),
+        done_states=("verified",),
         threads=share_threads,
         # A batch is work enough for its thread: no second one waits for it.
         tasks_per_thread=TASKS_PER_THREAD if copier.objects_per_call == 1 else 1,
+        unfinished="could not be sent yet",
     )
-    if item_runner.settle_unfinished(run, "could not be sent yet"):
+    if given_up:
         run.write(attempts=1)  # what follows, such as a manifest that lists the failed items, has attempts of its own
 
 

@@ -19,7 +19,7 @@ from portal.exports.results import DryRunResult, ManifestRecord
 from portal.jobs import item_failures, item_row, item_runner, jobs
 from portal.jobs.item_failures import Outcome
 from portal.jobs.item_row import Item
-from portal.jobs.item_runner import Check, ProgressWriter
+from portal.jobs.item_runner import Check
 from portal.jobs.records import JobResult
 from portal.jobs.runs import Run, RunEnd
 from portal.models import Job, JobItem, Storage, batched_writes, writing
@@ -170,14 +170,19 @@ class _Verification:
         batched_writes.delete(JobItem, mine & (JobItem.state == "added"), check=self._run.check)
         differed = mine & JobItem.state.in_(("changed", "missing"))
         batched_writes.update(JobItem, differed, state="pending", message="", check=self._run.check)
-        item_runner.recount(self._run, OK_STATES)
 
     def compare_items(self) -> None:
         tasks = (item for page in item_row.unfinished_pages(self._run.job) for item in page)
-        writer = ProgressWriter(self._run, done_states=OK_STATES, failed_states=BAD_STATES)
         threads = storages.threads(self._storage)
-        item_runner.run_items(self._run, tasks, self._compare, writer, threads=lambda: self._run.share(threads))
-        item_runner.settle_unfinished(self._run, "are left")
+        item_runner.run_items(
+            self._run,
+            tasks,
+            self._compare,
+            done_states=OK_STATES,
+            failed_states=BAD_STATES,
+            threads=lambda: self._run.share(threads),
+            unfinished="are left",
+        )
 
     def _compare(self, item: Item, check: Check) -> list[Outcome]:
         try:

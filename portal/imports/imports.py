@@ -15,7 +15,6 @@ from portal.imports.importer import Importer
 from portal.imports.params import ImportParams, ImportPlan, ImportResult
 from portal.imports.request import CheckedRequest, ImportRequest
 from portal.jobs import item_row, item_runner, jobs
-from portal.jobs.item_runner import ProgressWriter
 from portal.jobs.kinds import IMPORT_KINDS, KINDS
 from portal.jobs.records import StateSums
 from portal.jobs.runs import Run, RunEnd
@@ -116,12 +115,17 @@ def run_dry_run(this: Run, *, destination: "Destination") -> RunEnd:
 
 
 def _run_items(this: Run, attempt: Any, good_states: Sequence[str]) -> None:
-    item_runner.recount(this, good_states)
     storage = storages.by_id(ImportParams.load(this.job.params).storage_id)
     threads = min(MAX_THREADS, storages.threads(storage))
-    writer = ProgressWriter(this, done_states=good_states, columns=("digest", "size", "file_id"))
-    item_runner.run_items(this, import_importer.tasks(this.job), attempt, writer, threads=lambda: this.share(threads))
-    item_runner.settle_unfinished(this, "remain")
+    item_runner.run_items(
+        this,
+        import_importer.tasks(this.job),
+        attempt,
+        done_states=good_states,
+        columns=("digest", "size", "file_id"),
+        threads=lambda: this.share(threads),
+        unfinished="remain",
+    )
 
 
 def get(job_id: int) -> Job:

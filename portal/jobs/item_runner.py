@@ -37,29 +37,27 @@ def add_items(run: Run, rows: Iterable[tuple[Any, ...]], *more: str, progress: C
             run.write_within(**progress(number))
 
 
-def recount(run: Run, done_states: Collection[str]) -> None:
-    """Set the job's counts by its items, which a retry changed."""
-    sums = item_row.sum_by_state(run.job)
-    done = [sums[state] for state in done_states if state in sums]
-    failed, _size = sums.get("failed", (0, 0))
-    run.write(done=sum(number for number, _size in done), failed=failed, bytes=sum(size for _number, size in done))
-
-
 def run_items(
     run: Run,
     tasks: Iterator[Task],
     attempt: Callable[[Task, Check], Sequence[Outcome]],
-    writer: "ProgressWriter",
     *,
+    done_states: Collection[str],
+    failed_states: Collection[str] = ("failed",),
+    columns: Collection[str] = (),
     threads: Callable[[], int],
     tasks_per_thread: int = TASKS_PER_THREAD,
-) -> None:
-    """Attempt each task, as many at once as `threads` says at that moment.
+    unfinished: str,
+) -> int:
+    """Attempt each task, as many at once as `threads` says at that moment; then settle what is unfinished.
 
     The outcomes of `attempt` are the task's items, done, failed or still waiting. The function that it gets raises
-    Stopped where a long attempt is to be left. Raises the errors of the storage as a whole.
+    Stopped where a long attempt is to be left. For the other parameters see `ProgressWriter` and `settle_unfinished`.
+    Raises the errors of the storage as a whole.
     """
+    recount(run, done_states)
     failures = FailureStreak(run)
+    writer = ProgressWriter(run, done_states=done_states, failed_states=failed_states, columns=columns)
 
     def check() -> None:
         run.check()
@@ -80,6 +78,15 @@ def run_items(
             for outcomes in pool.stop():
                 writer.add(*(item for item, _error in outcomes))
             writer.flush()
+    return settle_unfinished(run, unfinished)
+
+
+def recount(run: Run, done_states: Collection[str]) -> None:
+    """Set the job's counts by its items, which a retry changed."""
+    sums = item_row.sum_by_state(run.job)
+    done = [sums[state] for state in done_states if state in sums]
+    failed, _size = sums.get("failed", (0, 0))
+    run.write(done=sum(number for number, _size in done), failed=failed, bytes=sum(size for _number, size in done))
 
 
 def settle_unfinished(run: Run, what: str) -> int:
