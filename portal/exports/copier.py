@@ -29,7 +29,7 @@ FINISH_SECONDS = 10.0
 _UNREADABLE = "The archive cannot be read: {}."
 
 
-def copy_items(run: Run, destination: "Destination", *, threads: int) -> None:
+def copy_items(run: Run, params: ExportParams, destination: "Destination", *, threads: int) -> None:
     """Send and verify each unfinished item, several at once.
 
     `threads` are those of the storage, which this run shares with others that work on it.
@@ -37,7 +37,7 @@ def copy_items(run: Run, destination: "Destination", *, threads: int) -> None:
     Raises the errors of the storage as a whole. An item with an error of its own keeps its message, and the others go
     on: if it may succeed later, the job comes back for it, and after its last attempt the item has failed.
     """
-    copier = _Copier(run.job, destination)
+    copier = _Copier(run.job, params, destination)
 
     def share_threads() -> int:
         """How many objects are sent at once now, and how many parts of the large ones."""
@@ -47,7 +47,7 @@ def copy_items(run: Run, destination: "Destination", *, threads: int) -> None:
 
     given_up = item_runner.run_items(
         run,
-        copy_tasks.batches(run.job, copier.objects_per_call, has_sidecars=copier.params.sidecars),
+        copy_tasks.batches(run.job, copier.objects_per_call, has_sidecars=params.sidecars),
         copier.copy,
         done_states=("verified",),
         threads=share_threads,
@@ -62,12 +62,12 @@ def copy_items(run: Run, destination: "Destination", *, threads: int) -> None:
 class _Copier:
     """Copies batches of items to the storage; several threads use it at once."""
 
-    def __init__(self, job: Job, destination: "Destination") -> None:
-        self.params = ExportParams.load(job.params)
+    def __init__(self, job: Job, params: ExportParams, destination: "Destination") -> None:
+        self._params = params
         self._destination = destination
-        is_new = job.attempts == 1 and not job.done and self.params.existing == "never"
+        is_new = job.attempts == 1 and not job.done and self._params.existing == "never"
         self._is_empty = is_new and _is_empty(job, destination)
-        rate = self.params.bandwidth
+        rate = self._params.bandwidth
         # A line has room in each direction.
         self._sending, self._reading = Bandwidth(rate), Bandwidth(rate)
         self.objects_per_call = 1 if rate else destination.batch_size
@@ -101,7 +101,7 @@ class _Copier:
                     on_read=self._on_read(task.item.size, check),
                 )
                 contents.append(content)
-            failures = self._destination.deliver(contents, overwrite=self.params.existing != "never")
+            failures = self._destination.deliver(contents, overwrite=self._params.existing != "never")
         for task, content, failure in zip(missing, contents, failures, strict=True):
             task.item.state = "sent" if content.sent else task.item.state
             if failure and failure.message == SOURCE_DAMAGED and task.location:
@@ -117,11 +117,11 @@ class _Copier:
         stat = None if self._is_empty else self._destination.stat(item.key)
         if stat is None:
             return False
-        if self.params.existing != "always" and stat.size == item.size:
+        if self._params.existing != "always" and stat.size == item.size:
             on_read = self._on_read(item.size, check)
             if self._destination.holds(item.key, size=item.size, digest=item.digest, on_read=on_read):
                 return True
-        if self.params.existing == "never":
+        if self._params.existing == "never":
             raise BadValue(KEY_HAS_OTHER_CONTENT)
         return False
 
@@ -170,7 +170,7 @@ class _Copier:
 
         A short one is finished, so that the storage holds what the row says.
         """
-        return size > SMALL_OBJECT_BYTES or size > FINISH_SECONDS * (self.params.bandwidth or size)
+        return size > SMALL_OBJECT_BYTES or size > FINISH_SECONDS * (self._params.bandwidth or size)
 
 
 def _verified(item: Item) -> Outcome:

@@ -95,7 +95,7 @@ def run(this: Run, *, destination: "Destination") -> RunEnd:
     if JobResult.load(this.job.result).ended_runs:
         connection_test.require_reachable(destination)
         unfinished_uploads.abort_of_job(this.job, storage, destination)
-    copier.copy_items(this, destination, threads=storages.threads(storage))
+    copier.copy_items(this, params, destination, threads=storages.threads(storage))
 
     failed, total = this.job.failed, this.job.total
     why = item_runner.first_reason(this.job, ("failed",))

@@ -5,18 +5,21 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from portal.errors import Unreachable
+from portal.errors import NoSpace, NotAllowed, PortalError, Unreachable
 from portal.jobs import item_row
-from portal.jobs.item_failures import FailureStreak, Outcome
+from portal.jobs.item_failures import MAX_FAILURES_IN_A_ROW, Outcome
 from portal.jobs.item_row import UNFINISHED_STATES, Item
 from portal.jobs.runs import Run, Stopped
 from portal.jobs.thread_pool import TASKS_PER_THREAD, ThreadPool
 from portal.models import Job, JobItem, batched_writes, writing
 from portal.models.compiled import is_one_of
+from portal.storage_drivers.store import ContainerMissing, ObjectLost
 
 FLUSH_ITEMS = 50
 FLUSH_SUCCEEDED_ITEMS = 500
 FLUSH_SECONDS = 0.5
+STORAGE_WIDE_ERRORS = NotAllowed, NoSpace, Unreachable
+"""Errors that another object would meet too."""
 
 Check = Callable[[], None]
 Task = TypeVar("Task")
@@ -49,14 +52,13 @@ def run_items(
     tasks_per_thread: int = TASKS_PER_THREAD,
     unfinished: str,
 ) -> int:
-    """Attempt each task, as many at once as `threads` says at that moment; then settle what is unfinished.
+    """Attempt each task, as many at once as `threads` says at that moment; then settle what is `unfinished`.
 
-    The outcomes of `attempt` are the task's items, done, failed or still waiting. The function that it gets raises
-    Stopped where a long attempt is to be left. For the other parameters see `ProgressWriter` and `settle_unfinished`.
-    Raises the errors of the storage as a whole.
+    `attempt` returns the task's items, done, failed or still waiting; its function raises Stopped where a long attempt
+    is to be left. Raises the errors of the storage as a whole.
     """
     recount(run, done_states)
-    failures = FailureStreak(run)
+    failures = _FailureStreak(run)
     writer = ProgressWriter(run, done_states=done_states, failed_states=failed_states, columns=columns)
 
     def check() -> None:
@@ -75,8 +77,7 @@ def run_items(
                 for _item, error in outcomes:
                     failures.record(error)
         finally:
-            for outcomes in pool.stop():
-                writer.add(*(item for item, _error in outcomes))
+            writer.add(*(item for outcomes in pool.stop() for item, _error in outcomes))
             writer.flush()
     return settle_unfinished(run, unfinished)
 
@@ -109,6 +110,30 @@ def first_reason(job: Job, states: Collection[str]) -> str:
     wanted = JobItem.state.in_(list(states)) & (JobItem.message != "")
     item = JobItem.select().where(JobItem.job == job, wanted).order_by(JobItem.id).first()
     return f"{item.key[:200]}: {item.message}" if item is not None else ""
+
+
+class _FailureStreak:
+    """The failures of one run, one after the other."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._in_a_row = 0
+
+    def record(self, error: PortalError | None) -> None:
+        """Count the error of the next item, or None. Raises it where the storage as a whole is at fault.
+
+        That is so where the container is missing, or after some errors in a row. In the last run of a job an object
+        that the storage did not keep does not end the run, so that each such object gets its message.
+        """
+        if error is None:
+            self._in_a_row = 0
+            return
+        self._in_a_row = self._in_a_row + 1 if isinstance(error, STORAGE_WIDE_ERRORS) or not error.permanent else 0
+        is_streak = self._in_a_row >= MAX_FAILURES_IN_A_ROW and not (
+            self._run.is_last and isinstance(error, ObjectLost)
+        )
+        if is_streak or isinstance(error, ContainerMissing):
+            raise error
 
 
 class ProgressWriter:
