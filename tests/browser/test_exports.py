@@ -186,7 +186,7 @@ def test_an_import_is_tried_started_done_and_told_of(admin: Page, mirror: Path) 
 
     _press(page, "Start import of 2 objects")
     expect(page.locator(".head .st-warn")).to_have_text("Done with errors", timeout=PATIENCE)
-    expect(page.locator(".note-warn")).to_contain_text("2 new, 1 refused.")
+    expect(page.locator(".note-warn")).to_contain_text("2 new, 1 failed.")
     _read(page)
     with page.expect_download() as download:
         page.get_by_role("link", name="JSONL").press("Enter")
