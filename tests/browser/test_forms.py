@@ -249,7 +249,9 @@ WALKS = (
     Walk("schedules.pause", "/exports/schedules/{nightly}", "Pause", "is paused. A running export continues."),
     Walk("schedules.resume", "/exports/schedules/{paused}", "Resume", "is resumed."),
     Walk("schedules.run", "/exports/schedules/{pressed}", "Run now", "pressed"),
-    Walk("schedules.remove", "/exports/schedules/{paused}/remove", "Delete schedule", "is deleted. Its exports are kept."),
+    Walk(
+        "schedules.remove", "/exports/schedules/{paused}/remove", "Delete schedule", "is deleted. Its exports are kept."
+    ),
     Walk("jobs.cancel", "/jobs/{waiting}", "Cancel export", "The job is cancelled."),
     Walk("jobs.try_now", "/jobs/{away}", "Try now", "The job is retried now."),
     Walk("jobs.retry", "/jobs/{failed}", "Retry 1 failed", "The job runs again."),
