@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import socket
@@ -43,10 +44,12 @@ def listening_sockets(listener: Listener) -> list[str]:
     """Local addresses on which a process of the listener listens (proc(5), net/tcp: state 0A)."""
     inodes = set()
     for pid in [listener.process.pid, *children(listener)]:
-        for descriptor in os.listdir(f"/proc/{pid}/fd"):
-            target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
+        # A process that ends meanwhile, and a descriptor that is closed, hold no socket.
+        with contextlib.suppress(FileNotFoundError):
+            for descriptor in os.listdir(f"/proc/{pid}/fd"):
+                target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+                if target.startswith("socket:["):
+                    inodes.add(target[8:-1])
     found = []
     with open("/proc/net/tcp") as file:
         for line in list(file)[1:]:
