@@ -87,7 +87,7 @@ def test_the_start_says_that_an_older_database_names_what_was_purged(
     put_back()
     assert ClosedSegment.select().count() == 0
     recovery.recover()
-    assert "the database is older" in segment_checks.known_problems()[0].message
+    assert "purged after this database was backed up" in segment_checks.known_problems()[0].message
     assert "portal reindex" in health.report()["segments"]["problem"]
     assert [need.kind for need in alerts.list_all() if need.urgent] == ["segments"]
     reindex.run()
@@ -102,11 +102,11 @@ def test_a_download_of_what_was_purged_says_so_and_status_too(
     for page in ("download", "header"):
         answer = visitor.get(f"/data/file/{the_file().id}/{page}")
         assert answer.status_code == 410
-        assert "purged from the trash" in answer.text
+        assert "was purged after this database was backed up" in answer.text
         assert "Internal error" not in answer.text
     with connection(), pytest.raises(Purged, match="portal reindex"):
         files.open_content(files.get(the_file().id, rights.scope(admin)))
-    assert "the database is older" in segment_checks.known_problems()[0].message
+    assert "purged after this database was backed up" in segment_checks.known_problems()[0].message
 
 
 def test_a_retrieval_of_what_was_purged_fails_with_what_to_do(put_back: Callable[[], None], admin: Actor) -> None:
@@ -116,7 +116,7 @@ def test_a_retrieval_of_what_was_purged_fails_with_what_to_do(put_back: Callable
     outgoing = retrieve.for_files([number])[number]
     with pytest.raises(Purged, match="portal reindex"):
         outgoing.check()
-    assert "the database is older" in segment_checks.known_problems()[0].message
+    assert "purged after this database was backed up" in segment_checks.known_problems()[0].message
 
 
 def test_what_is_sent_again_is_whole_and_stays_so(put_back: Callable[[], None], project: Project, admin: Actor) -> None:

@@ -159,15 +159,17 @@ def test_the_cache_drops_the_oldest_pictures_first_by_their_bytes_and_by_their_n
 
 def test_a_picture_that_is_written_holds_its_folder_to_the_bounds(site: Settings, admin: Actor) -> None:
     blob = files.get(store_vendor_file("MR_small.dcm", a_project(actor=admin)).file_id, rights.scope(admin)).blob
-    folder = thumbnails._path(blob, 0, "thumbnail").parent
-    folder.mkdir(parents=True)
+    thumbnails.picture(blob, 0, "thumbnail")
+    [image] = (site.data / "cache" / "thumbnails").glob("*/*.png")
+    folder = image.parent
+    image.unlink()
     for number in range(thumbnails.MAX_FOLDER_FILES):
         (folder / f"{number}.txt").touch()
         os.utime(folder / f"{number}.txt", (number, number))
     thumbnails.picture(blob, 0, "thumbnail")
     kept = {path.name for path in folder.iterdir()}
     assert len(kept) == thumbnails.MAX_FOLDER_FILES * 4 // 5
-    assert thumbnails._path(blob, 0, "thumbnail").name in kept
+    assert image.name in kept
 
 
 def test_a_frame_that_does_not_exist_is_404_and_leaves_nothing_in_the_cache(
