@@ -27,7 +27,7 @@ class AssociationRequest:
     called: str
     address: str
     local_address: str
-    """The address of ours that the peer connected to."""
+    """The local address that the peer connected to."""
     services: frozenset[str] = frozenset()
     """The services whose SOP Classes it proposes."""
 
@@ -44,7 +44,7 @@ class AssociationGrant:
     project_id: int | None
     """The project whose AE title was called; None for the site's own title."""
     is_self_echo: bool = False
-    """The echo by which `portal status` checks the listener; it gets no row among the associations."""
+    """The echo by which `portal status` checks the listener; it is not recorded as an association."""
 
 
 class AssociationRejected(Exception):
@@ -56,7 +56,7 @@ class AssociationRejected(Exception):
 
 
 def decide(request: AssociationRequest) -> AssociationGrant:
-    """Decide about one association request. Raises AssociationRejected, and keeps it under Refused callers."""
+    """Decide about one association request. Raises AssociationRejected, and records the refused caller."""
     try:
         grant = _decide(request)
     except AssociationRejected as rejection:
@@ -101,7 +101,9 @@ def _decide(request: AssociationRequest) -> AssociationGrant:
 
     project_id = None if called == ours else peers.project_with_ae_title(called)
     if project_id is None and called != ours:
-        message = f"It called us {_printable(called)}; our AE title is {ours}. Correct it in the peer's configuration."
+        message = (
+            f"The called AE title {_printable(called)} is not ours, {ours}. Correct it in the peer's configuration."
+        )
         raise AssociationRejected(CALLED_AE_TITLE_UNKNOWN, "called", message)
 
     # At most one peer: two with the same title and overlapping addresses are refused when they are saved.
@@ -114,7 +116,7 @@ def _decide(request: AssociationRequest) -> AssociationGrant:
 
 
 def _grant_echo(request: AssociationRequest, *, is_self_echo: bool) -> AssociationGrant:
-    """C-ECHO alone, for the site itself, and for everybody where the site allows that."""
+    """Grant C-ECHO only: to the site itself, or to any caller where the site allows that."""
     actor = Actor(type="peer", via=f"{request.calling} {request.address}", address=request.address)
     return AssociationGrant(
         request=request,

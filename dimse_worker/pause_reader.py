@@ -11,7 +11,7 @@ class ReactorPause(threading.Event):
     """pynetdicom's pause, which returns only once the other thread has really stopped.
 
     pynetdicom 3.0.4 checks `_is_paused` for that, which is also true for a moment in each round of the thread: under
-    load the thread went on, took the response off the queue, and the request timed out (pynetdicom issue 435).
+    load the thread continued, took the response off the queue, and the request timed out (pynetdicom issue 435).
     """
 
     def __init__(self, assoc: Association) -> None:
@@ -34,7 +34,7 @@ class ReactorPause(threading.Event):
                 self._change.wait(POLL_SECONDS)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Where the association's thread is paused, until `set`."""
+        """Block the association's thread until `set`."""
         with self._change:
             while not self.is_set():
                 self._paused = True

@@ -43,7 +43,7 @@ UNCOMPRESSED = (ExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEnd
 COMPRESSED_FIRST = [*(syntax for syntax in AllTransferSyntaxes if syntax not in UNCOMPRESSED), *UNCOMPRESSED]
 """pynetdicom accepts the first of this list that is proposed: a compressed object is received compressed."""
 
-_config.STORE_SEND_CHUNKED_DATASET = True  # a file's data set is sent as it is stored, not encoded anew
+_config.STORE_SEND_CHUNKED_DATASET = True  # a file's data set is sent as it is stored, not re-encoded
 
 
 @dataclass(frozen=True, kw_only=True)

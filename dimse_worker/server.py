@@ -1,4 +1,4 @@
-"""One listening process: accepts associations on its parent's socket, and finishes them when it is told to stop."""
+"""One listening process: accepts associations on its parent's socket, and finishes them on SIGTERM."""
 
 import logging
 import os
@@ -115,7 +115,7 @@ def serve(listening: socket.socket, heartbeat: Heartbeat) -> None:
 
 
 def handle_thread_failure(failure: threading.ExceptHookArgs) -> None:
-    """Abort the association of a protocol machine whose thread ended on what it cannot decode; it would hang."""
+    """Abort an association whose protocol thread ended on data that it cannot decode; otherwise it would hang."""
     thread = failure.thread
     name = failure.exc_type.__name__
     if isinstance(thread, DULServiceProvider) and isinstance(thread.assoc, Acceptor):

@@ -83,7 +83,7 @@ def name(row: Any) -> NamedOrigin:
 
 
 def without_name(row: Any) -> NamedOrigin:
-    """The origin of one row as recorded, where nobody reads its name."""
+    """The origin of one row as recorded, without looking up its name."""
     return _recorded((row.origin_type, row.origin_id))
 
 

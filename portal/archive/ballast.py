@@ -21,7 +21,7 @@ FULL_SIZE = 64 * MEGABYTE
 DISK_SHARE = 8
 """On a small disk the ballast takes at most this part of it."""
 PIECE_SIZE = 8 * MEGABYTE
-"""Bytes given up at once: the program that fills the disk goes on, and takes no more than this each time."""
+"""Bytes released at a time: the program that fills the disk can take no more than this each time."""
 LOW_SPACE = 4 * MEGABYTE
 """With fewer bytes free than this, a write may find no room."""
 REFILL_FACTOR = 4

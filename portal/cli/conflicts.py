@@ -38,7 +38,7 @@ def show(conflict_id: int) -> Answer:
 @click.argument("choice", type=click.Choice(("keep", "replace", "separate")))
 @on_site
 def resolve(conflict_id: int, choice: str) -> Answer:
-    """Keep the object that is here, replace it by the held one, or separate the two. No bytes are deleted."""
+    """Keep the current object, replace it by the held one, or separate the two. No bytes are deleted."""
     conflicts.resolve(conflict_id, choice, actor=operator())
     row = conflicts.get(conflict_id)
     return Answer(view=conflicts.view(row), message=f"Conflict {conflict_id} resolved: {choice}.")

@@ -31,7 +31,7 @@ def add(label: str, device_type: str | None) -> Answer:
 
 @device.command("key")
 @click.argument("label")
-@click.option("--name", required=True, help="What the key is for.")
+@click.option("--name", required=True, help="The purpose of the key.")
 @click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help="The expiry date.")
 @click.option("--days", type=click.IntRange(-(10**6), 10**6), metavar="N", help="Expire in N days. Default: 365.")
 @on_site

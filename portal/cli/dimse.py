@@ -22,7 +22,7 @@ def dimse() -> None:
 @click.option("--tls-port", metavar="P", help="The port for TLS. Not available yet.")
 @on_site
 def enable(tls_port: str | None, **options: str | None) -> Answer:
-    """Enable the service or change its address. The listener follows within seconds."""
+    """Enable the service or change its address. Takes effect within seconds."""
     if tls_port is not None:
         raise NotAvailable("Not available yet: --tls-port.")
     given = {f"dimse.{name}": value for name, value in options.items() if value is not None}

@@ -55,8 +55,8 @@ def export() -> None:
     help="A sidecar beside each object, so that an import loses no metadata.",
 )
 @click.option("--label", default="", help="The name of the export.")
-@click.option("--dry-run", is_flag=True, help="Find out what it would do, without writing anything.")
-@click.option("--wait", is_flag=True, help="Wait for the end.")
+@click.option("--dry-run", is_flag=True, help="Show what it would do, without writing anything.")
+@click.option("--wait", is_flag=True, help="Wait until the job has ended.")
 @on_site
 def start(project: str, to: str, dry_run: bool, wait: bool, **given: Any) -> Answer:
     """Export what the project holds now."""

@@ -33,7 +33,7 @@ def import_() -> None:
 @click.option("--path", default="", metavar="TEMPLATE", help="With --by path: {subject}/{session}/{acquisition}/{file}")
 @click.option("--include", multiple=True, metavar="PATTERN", help="Include if any matches, such as *.dcm")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Exclude if any matches.")
-@click.option("--dry-run", is_flag=True, help="Find out what it would do, without importing anything.")
+@click.option("--dry-run", is_flag=True, help="Show what it would do, without importing anything.")
 @click.option("--wait", is_flag=True, help="Wait for the end; exit code 1 if any object failed.")
 @on_site
 def start(storage: str, dry_run: bool, wait: bool, **given: Any) -> Answer:

@@ -60,7 +60,7 @@ def show(job_id: int) -> Answer:
 @click.argument("job_id", metavar="ID", type=ROW_ID)
 @on_site
 def cancel(job_id: int) -> Answer:
-    """Cancel a job after its current object. What it has done remains."""
+    """Cancel a job after its current object. Completed objects are kept."""
     row = jobs.cancel(job_id, actor=operator())
     return Answer(view=_view(row, ""), message=f"{KINDS[row.kind].label} {job_id}: {row.state}.")
 

@@ -66,7 +66,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
 @_options
 @on_site
 def add(label: str, **options: Any) -> Answer:
-    """Register a peer. By default it may echo and has no access to projects."""
+    """Register a peer. By default it may only send C-ECHO and has no access to projects."""
     added = peers.register(label, **_given(options), actor=operator())
     return Answer(view=peers.view(added), message=f"Peer {added.label} registered.")
 

@@ -14,7 +14,7 @@ from portal.exports.request import Options
 @click.argument("project", metavar="GROUP/PROJECT")
 @click.option("--peer", required=True, metavar="LABEL", help="The label of the peer.")
 @click.option("--study", default="", metavar="UID", help="Only the study with this Study Instance UID.")
-@click.option("--wait", is_flag=True, help="Wait for the end.")
+@click.option("--wait", is_flag=True, help="Wait until the job has ended.")
 @on_site
 def send(project: str, peer: str, study: str, wait: bool) -> Answer:
     """Send the instances of a project to a DICOM peer (C-STORE)."""

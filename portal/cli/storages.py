@@ -52,7 +52,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--secret-file", metavar="FILE", help="Read the secret from a file."),
             click.option("--prefix", metavar="P", help="The prefix of every object key."),
             click.option("--mode", metavar="MODE", help="import, export or both. Default: both."),
-            click.option("--threads", metavar="N", help="Objects written at once. Default: the site setting."),
+            click.option("--threads", metavar="N", help="Parallel transfers. Default: the site setting."),
             click.option(
                 "--visible", metavar="WHO", help="Access: site, group:ID or project:GROUP/PROJECT. Default: site."
             ),

@@ -31,7 +31,7 @@ def list_() -> Answer:
 @click.argument("trash_id", metavar="ID", type=ROW_ID)
 @on_site
 def restore(trash_id: int) -> Answer:
-    """Restore an item to its place. Objects that contradict newer ones are held as conflicts."""
+    """Restore an item to its original location. Objects that contradict newer ones are held as conflicts."""
     outcome = bin_.restore(trash_id, actor=operator())
     view = {
         "id": trash_id,

@@ -24,7 +24,7 @@ class Totals:
 
 
 def get(*, at_once: int = MAX_FILES_COUNTED_LIVE) -> Totals:
-    """Two statements."""
+    """The totals, read by two SQL statements."""
     if not _is_large(at_once):
         return Totals(counted=None, **_counted())
     rows = list(Total.select())

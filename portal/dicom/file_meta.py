@@ -19,7 +19,7 @@ MAX_SIZE = 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class FileMeta:
-    """Of the file meta information: where the data set begins, and how it is encoded."""
+    """Where the data set begins and how it is encoded, from the file meta information."""
 
     dataset_offset: int
     transfer_syntax_uid: str
@@ -48,7 +48,7 @@ def read(file: BinaryIO) -> FileMeta:
 
 
 def write(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
-    """An empty preamble and the meta: before a data set received by C-STORE they make a Part 10 file of it."""
+    """Empty preamble and meta information: prepended to a data set, they make a Part 10 file (PS3.10 7.1)."""
     elements = b"".join(
         (
             _element(0x0001, "OB", b"\x00\x01"),

@@ -51,7 +51,7 @@ class Condition:
 
 
 def parse(line: str, *, field: str) -> Condition:
-    """Raises BadValue, with the field of the form that it stands in."""
+    """Raises BadValue with `field`, the form field that contains the text."""
     text = " ".join(line.split())
     if len(text) > MAX_CONDITION_LENGTH:
         raise BadValue(

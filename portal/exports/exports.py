@@ -41,7 +41,7 @@ def dry_run(path: str, *, to: str, actor: Actor, options: Options = DEFAULT_OPTI
 
 
 def start_after_dry_run(dry_run_id: int, *, confirmed: bool, actor: Actor) -> Job:
-    """Start the export of a dry run, with the objects of its moment, so that only confirmed patients leave the site.
+    """Start the export of exactly the objects that the dry run listed, so that only confirmed patients leave the site.
 
     Raises Missing; BadValue where the dry run found collisions, or where patients leave and nobody has confirmed that;
     NotAllowed where the storage may no longer be used.
@@ -84,7 +84,7 @@ def create_job(kind: str, checked: ExportRequest, size: tuple[int, int], *, acto
 
 
 def run(this: Run, *, destination: "Destination") -> RunEnd:
-    """Do what of an export is not done yet: plan it, copy and verify each item, write the manifest."""
+    """Run or continue an export: plan it, copy and verify each item, write the manifest."""
     params = ExportParams.load(this.job.params)
     storage = storages.by_id(params.storage_id)
     connection_test.require_passed(this, storage)

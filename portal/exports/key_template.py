@@ -50,7 +50,7 @@ class Template:
 
 
 def parse(text: str, *, field: str = "path") -> Template:
-    """Raises BadValue, with the field of the form that it stands in."""
+    """Raises BadValue with `field`, the form field that contains the text."""
     text = text.strip()
     if not 1 <= len(text) <= MAX_TEMPLATE_LENGTH:
         message = f"A path has between 1 and {MAX_TEMPLATE_LENGTH} characters, such as {DEFAULT_TEMPLATE}"

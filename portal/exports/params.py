@@ -98,7 +98,7 @@ class ExportParams:
         }
 
     def dump_for_schedule(self) -> dict[str, Any]:
-        """What a schedule keeps: a search is made anew each time, a subject or session stays the same one."""
+        """What a schedule keeps: a search is repeated at each run, a subject or session is fixed."""
         dropped = (*ONE_TIME_KEYS, "part") if self.search else ONE_TIME_KEYS
         return {key: value for key, value in self.dump().items() if key not in dropped}
 

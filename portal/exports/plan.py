@@ -57,7 +57,7 @@ def count_objects(part: ProjectPart) -> tuple[int, int] | None:
 
 
 def plan(run: Run, *, collision_state: str = "") -> None:
-    """Write the items, unless that is done; begun anew where a run was killed in the middle, since nothing is sent yet.
+    """Write the items, unless that is done; restarted if a run was killed while planning, since nothing is sent yet.
 
     Files that came after the start are left out, and objects held for a conflict or superseded. Items of which several
     have one key, also where a store ignores case, get `collision_state`, where one is given.

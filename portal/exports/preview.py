@@ -34,7 +34,7 @@ class Preview:
     of: str = ""
     """The part of the project in words; empty for all of it."""
     refusal: str = ""
-    """What is not valid yet."""
+    """Why the form is not valid yet."""
 
 
 def build(path: str, to: str, options: Options) -> Preview:

@@ -15,8 +15,8 @@ from portal.tree.batches import batched
 from portal.tree.walk import WalkedFile
 
 FILES_PER_PAGE = 200
-OTHER_FILE = "This is no single DICOM object; a peer takes only those."
-OTHER_FORM = "This is another form of an object that is sent: a peer keeps one of each."
+OTHER_FILE = "Not a single DICOM object; only those can be sent to a peer."
+OTHER_FORM = "An alternate of an object that is sent; a peer keeps one object per SOP Instance UID."
 OTHER_STUDY = "This is of another study."
 GONE = "The archive no longer has this object."
 
@@ -77,7 +77,7 @@ def count_by_class(job: Job) -> dict[str, int]:
 def unfinished_items(job: Job) -> Iterator[tuple[Item, Outgoing | None]]:
     """The unfinished items in their order, each with the place of its bytes; None where they are gone.
 
-    Items that were tried before come last: three of them that end each association must not keep back the others.
+    Items that failed before come last, so that three that fail again do not block the others.
     """
     pending = (JobItem.job == job) & (JobItem.state == "pending")
     for is_first_try in (True, False):

@@ -78,7 +78,7 @@ def view(job: Job) -> dict[str, Any]:
 
 
 def run(this: Run, *, destination: "Destination") -> RunEnd:
-    """Compare what is not compared yet; what differed before is compared again."""
+    """Compare the remaining items; those that differed before are compared again."""
     params = VerificationParams.load(this.job.params)
     export = jobs.get(params.export_id)
     storage = storages.by_id(params.storage_id)

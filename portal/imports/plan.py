@@ -103,7 +103,7 @@ def _item_rows(job: Job, params: ImportParams, destination: "Destination") -> It
 def _read_manifests(run: Run, prefix: str, destination: "Destination") -> list[ReadManifest]:
     """Record what each manifest says of the objects; those that none of them lists are skipped."""
     parts = prefix.split("/") if prefix else []
-    # The folder that the export wrote to is the prefix or lies above it.
+    # The folder that the export wrote to is the prefix or a parent of it.
     for depth in range(len(parts), -1, -1):
         base = _folder("/".join(parts[:depth]))
         listed = (stat.key for stat in destination.list(f"{base}{MANIFESTS_FOLDER}/"))

@@ -33,7 +33,7 @@ Pixels = Literal["equal", "differs", "none", "unknown"]
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedElement:
-    """One element. `state` says whether it differs, or which of the two objects alone has it."""
+    """One element. `state` says whether it differs, or which object has it if only one does."""
 
     tag: str
     name: str
@@ -136,7 +136,7 @@ def _read(file: File) -> _Side:
         if len(head) < 12 or length == 0xFFFFFFFF:
             length = size
         values = elements.display_values(cast(BinaryIO, content), blob.size)
-        # Group lengths and padding say nothing of the object.
+        # Group lengths and padding do not describe the object.
         meant = {key for key in values if key[-1][0] & 0xFFFF and key[-1][0] != TRAILING_PADDING}
         return _Side(
             values={key: value for key, value in values.items() if key in meant},

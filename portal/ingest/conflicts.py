@@ -38,7 +38,7 @@ DECISION_MESSAGES: dict[str, str] = {
     "open": "Held until an admin decides.",
     "keep": "Decided: the existing object stays. This object is kept and hidden.",
     "replace": "Decided: this object is shown. The object that it replaced is kept and hidden.",
-    "separate": "Decided: this object is shown in a project of its own.",
+    "separate": "Decided: this object is shown in a separate project.",
 }
 
 
@@ -119,7 +119,7 @@ def resolve(conflict_id: int | str, choice: str, *, actor: Actor) -> Conflict:
     """Decide a conflict, or change the decision: each can be reverted by another one.
 
     keep: the existing object stays. replace: the held object is shown, and the existing one hidden. separate: the held
-    object is shown in a project of its own. Raises BadValue, Missing or NotAllowed.
+    object is shown in a separate project. Raises BadValue, Missing or NotAllowed.
     """
     rights.require_admin(actor)
     if choice not in get_args(Choice):

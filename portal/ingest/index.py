@@ -46,8 +46,8 @@ SAME = "same"
 DIFFERENT_CONTENT = "Different content, same SOP Instance UID."
 _DIFFERS = {"class": "SOPClassUID", "study": "StudyInstanceUID", "patient": "PatientID"}
 SHOWN_AGAIN = "It arrived again when nothing else was shown under its UID."
+# Rows are found by these three texts, also those of earlier releases: a change needs a migration.
 IN_TWO_PLACES = "The same object is also elsewhere in this project: peers see it once."
-# Rows are found by these two texts, also those of earlier releases: they must not change.
 UNCOMPARED = "The same SOP Instance UID in another transfer syntax, not compared yet."
 UNCOMPARED_BYTES = "The same SOP Instance UID in other bytes, not compared yet."
 PENDING_COMPARISON = (UNCOMPARED, UNCOMPARED_BYTES)
@@ -160,7 +160,7 @@ def change_state(instance: Instance, state: str, reason: str) -> None:
 def remove_all(files: Sequence[int]) -> None:
     """Remove the instances of some files from the index, inside the caller's write block: they are no longer shown.
 
-    The oldest remaining alternate of an object that was shown is shown instead: its sender got a success, too.
+    The oldest remaining alternate of an object that was shown is shown instead: its sender received a success as well.
     """
     of_files = Instance.select().where(Instance.file.in_(list(files)))
     shown = list(of_files.where(Instance.state == CURRENT))

@@ -7,7 +7,7 @@ from portal.storage_drivers.store import ContainerMissing
 MAX_FAILURES_IN_A_ROW = 3
 """After as many failures one after the other the storage or peer as a whole is at fault: the job waits, or fails."""
 Outcome = tuple[Item, PortalError | None]
-"""An item after an attempt, and the error that it met."""
+"""An item after an attempt, and its error."""
 
 
 def note_error(item: Item, error: PortalError) -> Outcome:

@@ -61,7 +61,7 @@ class Kind:
     lane: Lane = "long"
     """Whose workers run it."""
     max_seconds: int = -1
-    """After which RQ stops a run; -1 for any time."""
+    """RQ stops a run after this; -1 for never."""
     attempts: int = 1
     """Runs without any progress after which the job has failed."""
     takes_turns: bool = False
@@ -137,7 +137,7 @@ KINDS: dict[str, Kind] = {
         item_states=IMPORT_STATES,
     ),
     "comparison": Kind(label="Comparison", runner="run_comparison", lane="short", takes_turns=True, attempts=3),
-    "trash": Kind(label="Move to the trash", runner="run_trash", lane="short", takes_turns=True, attempts=3),
+    "trash": Kind(label="Move to trash", runner="run_trash", lane="short", takes_turns=True, attempts=3),
     "restore": Kind(label="Restore", runner="run_restore", lane="short", takes_turns=True, attempts=3),
     "purge": Kind(label="Purge", runner="run_purge", lane="short", takes_turns=True, attempts=3),
     "move": Kind(label="Move (C-MOVE)"),
@@ -145,7 +145,7 @@ KINDS: dict[str, Kind] = {
 }
 """By the name that a job's row has."""
 RETRIEVAL_KINDS = tuple(name for name, kind in KINDS.items() if not kind.runner)
-"""What peers ask for; all other kinds people start."""
+"""Started by peers; all other kinds are started by users."""
 EXPORT_KINDS = tuple(name for name, kind in KINDS.items() if kind.family == "export" and not kind.is_dry_run)
 IMPORT_KINDS = tuple(name for name, kind in KINDS.items() if kind.family == "import" and not kind.is_dry_run)
 SHARING_KINDS = tuple(name for name, kind in KINDS.items() if kind.shares_storage)

@@ -19,7 +19,7 @@ LISTENER_LEASE = timedelta(minutes=5)
 
 
 def columns(span: timedelta = LEASE) -> dict[str, Any]:
-    """The columns of a row whose run counts as alive for so long."""
+    """The columns of a row whose run counts as alive for `span`."""
     return {"boot": boot_id(), "lease": milliseconds_since_boot() + round(span / timedelta(milliseconds=1))}
 
 

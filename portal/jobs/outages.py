@@ -1,4 +1,4 @@
-"""Outages: a job waits for a storage or peer that is away, up to a day from when it last got something done."""
+"""Outages: a job waits for a storage or peer that is unreachable, for up to a day after its last finished item."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,11 +13,11 @@ MAX_WAIT = timedelta(minutes=10)
 
 @dataclass(frozen=True, kw_only=True)
 class JobOutage:
-    """Kept on a job from the first run that found its storage or peer away until a later run gets something done."""
+    """Kept on a job from the first run that could not reach its storage or peer until a later run finishes an item."""
 
     since: datetime
     tries: int
-    """Runs that found it away."""
+    """Runs that could not reach it."""
     done: int
     """How many items the job had done by then."""
     message: str
@@ -25,11 +25,11 @@ class JobOutage:
 
     @property
     def until(self) -> datetime:
-        """When it is tried for the last time."""
+        """The time of the final attempt."""
         return self.since + MAX_OUTAGE
 
     def next_try(self, moment: datetime) -> datetime:
-        """After as long again as the outage has lasted, within bounds."""
+        """Wait as long as the outage has lasted, between `FIRST_WAIT` and `MAX_WAIT`."""
         wait = min(max(moment - self.since, FIRST_WAIT), MAX_WAIT)
         return min(moment + wait, self.until)
 
@@ -39,7 +39,7 @@ class JobOutage:
 
 
 def for_job(job: Job) -> JobOutage | None:
-    """The outage that the job has met, and has got nothing done since."""
+    """The job's outage; None if an item has been finished since it began."""
     kept = job.result.get("away")
     if kept is None or kept["done"] < job.done:
         return None
@@ -47,7 +47,7 @@ def for_job(job: Job) -> JobOutage | None:
 
 
 def extend(job: Job, message: str, moment: datetime) -> JobOutage:
-    """The outage of a run that found the storage or peer away just now: the job's last one goes on, or one begins."""
+    """The outage after a run that could not reach the storage or peer: the present one continues, or one begins."""
     before = for_job(job)
     if before is None:
         return JobOutage(since=moment, tries=1, done=job.done, message=message)

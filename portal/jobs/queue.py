@@ -28,7 +28,7 @@ TimedOut = JobTimeoutException
 FAILURE_TTL_SECONDS = 60
 """How long RQ keeps a run that raised; the job's row keeps how it ended."""
 HEARTBEAT_TIMEOUT = timedelta(seconds=15)
-"""Without a heartbeat for so long, a run or worker that RQ lists is dead."""
+"""A run or worker that RQ lists and that sends no heartbeat for this time is dead."""
 
 SILENT_QUEUE_RETRY_SECONDS = 15.0
 """Seconds until a queue that did not answer is asked again how many workers it has."""

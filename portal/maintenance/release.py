@@ -27,7 +27,7 @@ Check = Callable[[], None]
 
 
 def no_check() -> None:
-    """For work that nobody stops."""
+    """The check of work that cannot be cancelled."""
 
 
 def release_purged(check: Check = no_check) -> None:

@@ -103,7 +103,7 @@ class Schedule(Owned):
     params = JsonField(default=dict)
     """Those of the repeated export, without those that apply to one run only."""
     state = CharField(default="on")
-    """on | paused | stopped (by itself, for the reason in `message`)."""
+    """on | paused | stopped (automatically, for the reason in `message`)."""
     message = TextField(default="")
     due = UtcField(null=True)
     """The time of the next run; empty while it is not on."""

@@ -1,1 +1,1 @@
-"""`portal up --sample`: a site with sample data, which comes in and goes out once through every interface."""
+"""`portal up --sample`: a site with sample data, which is received and sent once through each interface."""

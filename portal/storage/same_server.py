@@ -6,7 +6,7 @@ import socket
 from portal.storage_drivers import endpoints
 
 AMAZON_DOMAINS = ("amazonaws.com", "amazonaws.com.cn")
-"""In each of them a bucket's name is unique, in whatever region."""
+"""In each of them a bucket's name is unique across all regions."""
 THIS_HOST = "this host"
 
 

@@ -89,7 +89,7 @@ def refuse_address(address: str, host: str) -> None:
 
 
 def _contained_ipv4(ip: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
-    """The IPv4 addresses that an IPv6 address may stand for."""
+    """The IPv4 addresses that an IPv6 address may embed."""
     yield from (address for address in (ip.ipv4_mapped, ip.sixtofour) if address)
     number = int(ip)
     if any(ip in network for network in _ENDING_WITH_IPV4):

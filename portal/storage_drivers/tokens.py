@@ -17,7 +17,7 @@ from portal.storage_drivers.store import Interrupted
 RENEW_BEFORE_END = 300.0
 """Seconds before its end at which a token is no longer used."""
 MIN_AGE_TO_RENEW = 60.0
-"""Seconds within which a token that is refused would be no better if it were fetched anew."""
+"""A refused token that is younger than this many seconds is not fetched again."""
 MAX_ANSWER_SIZE = 64 * 1024
 FetchedToken = tuple[str, float]
 """A token, and for how many seconds it is valid."""

@@ -37,7 +37,7 @@ class FileSources:
     files: int
     size: int
     beside: int
-    """Of the files those directly in the container."""
+    """Files directly in the container."""
 
 
 NO_SOURCES = FileSources(shown=(), total=0, files=0, size=0, beside=0)

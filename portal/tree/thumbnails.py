@@ -27,8 +27,8 @@ RETRY_AFTER = 3600.0
 
 
 def picture(blob: Blob, frame: int, size: Size) -> bytes:
-    """A PNG of one frame, from 0. Raises Unshowable or Busy, as `render_pool.render`."""
-    # By content: equal bytes have the same image, whoever has access to them.
+    """A PNG of one frame, from 0. Raises Unrenderable or Busy, as `render_pool.render`."""
+    # By content: equal bytes have the same image for every user.
     name = f"{blob.digest}-{frame}-{size}.png"
     folder = f"{zlib.crc32(name.encode()) % FOLDER_COUNT:02x}"
     path = runtime.current().data / "cache" / "thumbnails" / folder / name
@@ -61,7 +61,7 @@ def remove_orphaned() -> int:
 
 
 def _read_cached(path: Path) -> bytes | None:
-    """The image, if it is cached. Raises Unshowable where rendering failed less than `RETRY_AFTER` ago."""
+    """The image, if it is cached. Raises Unrenderable where rendering failed less than `RETRY_AFTER` ago."""
     with contextlib.suppress(OSError):
         png = path.read_bytes()
         if png:

@@ -79,7 +79,7 @@ def test_each_instance_arrives_at_dcmtk_as_it_is_stored_and_other_files_stay(pro
     assert data_sets(taken) == {row.sop_uid: row.dataset_digest for row in Instance.select()}
     assert (job.total, job.done, job.failed, exports.view(job)["arrived"], job.result["unmatched"]) == (3, 3, 0, 3, 1)
     assert sorted({state for state, _message in states(job)}) == ["stored", "unmatched"]
-    assert ("unmatched", "This is no single DICOM object; a peer takes only those.") in states(job)
+    assert ("unmatched", "Not a single DICOM object; only those can be sent to a peer.") in states(job)
     row = newest_association()
     assert (row.role, row.outcome, row.counts["store"]["done"]) == ("requestor", "released", 3)
 

@@ -2,15 +2,18 @@ import hashlib
 import tarfile
 import threading
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from playhouse.migrate import SqliteMigrator
 from playhouse.schema_diff import diff_models
 
 from portal import migrations, models, runtime, settings
 from portal.devices import api_keys
 from portal.errors import BadSetting
 from portal.ingest import conflicts
+from portal.ingest.index import IN_TWO_PLACES
 
 WRITTEN_OUT = {"study_name_groups", "study_patient_id_typed", "study_accession_typed", "subject_live_label"}
 """Indexes over an expression or with a collation, which Peewee cannot compare."""
@@ -46,6 +49,30 @@ def test_the_tables_are_those_of_the_models() -> None:
 @pytest.mark.usefixtures("first_release")
 def test_a_database_of_the_first_release_gets_the_tables_of_the_models() -> None:
     assert_tables_are_those_of_the_models()
+
+
+@pytest.mark.usefixtures("first_release")
+@pytest.mark.parametrize(
+    ("step", "table", "column", "old", "new"),
+    [
+        ("0060_messages", "job", "result", '{"tries": [{"sentence": "Full."}]}', '{"tries": [{"message": "Full."}]}'),
+        ("0061_kind_of_trash_jobs", "job", "kind", "throw", "trash"),
+        (
+            "0062_reason_of_a_second_place",
+            "instance",
+            "reason",
+            "The same object stands elsewhere in this project too: peers see it once.",
+            IN_TWO_PLACES,
+        ),
+    ],
+)
+def test_what_an_earlier_release_wrote_into_rows_is_in_the_words_of_this_one(
+    step: str, table: str, column: str, old: str, new: str
+) -> None:
+    database = models.database.obj
+    database.execute_sql(f"UPDATE {table} SET {column} = ?", (old,))
+    import_module(f"portal.migrations.{step}").up(SqliteMigrator(database), database)
+    assert set(database.execute_sql(f"SELECT {column} FROM {table}")) == {(new,)}
 
 
 @pytest.mark.usefixtures("first_release")

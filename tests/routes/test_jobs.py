@@ -104,7 +104,7 @@ def test_a_job_that_waits_says_why_and_until_when_and_is_tried_now(visitor: Visi
     runs.perform(job.id, finds_nobody)
     page = text_of(visitor.get(f"/jobs/{job.id}").text)
     assert "The NAS refuses connections. No progress since" in page
-    assert re.search(r"Next attempt (in \d+ s|just now) ?; last attempt in 23 h", page)
+    assert re.search(r"Next attempt (in \d+ s|just now) ?; final attempt in 23 h", page)
     assert "Cancel export" in page
 
     answer = visitor.post(f"/jobs/{job.id}/hasten")
