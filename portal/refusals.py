@@ -9,11 +9,11 @@ from portal.errors import BadValues, PortalError
 class ErrorCollector:
     """Raises the collected errors at the end of its block: one as it is, several as BadValues.
 
-    with Refusals() as refusals:
-        with refusals.kept():
+    with ErrorCollector() as errors:
+        with errors.kept():
             label = labels.clean(label)
         if not port:
-            refusals.add(BadValue("Enter a port.", field="port"))
+            errors.add(BadValue("Enter a port.", field="port"))
     """
 
     def __init__(self) -> None:

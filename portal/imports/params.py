@@ -79,7 +79,15 @@ class ImportPlan:
         return cls(
             size=row.get("bytes", 0),
             unmatched=row.get("unmatched", 0),
-            manifests=[ReadManifest(**manifest) for manifest in row.get("manifests") or ()],
+            # A row of another release may have more keys, or fewer.
+            manifests=[
+                ReadManifest(
+                    name=str(manifest.get("name", "")),
+                    sha256=str(manifest.get("sha256", "")),
+                    signed=bool(manifest.get("signed")),
+                )
+                for manifest in row.get("manifests") or ()
+            ],
         )
 
     def dump(self) -> dict[str, Any]:

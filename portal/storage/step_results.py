@@ -16,8 +16,16 @@ class Step:
 
 
 def load_steps(row: Mapping[str, Any]) -> list[Step]:
-    """The steps in the result of a test job."""
-    return [Step(**step) for step in row.get("steps") or ()]
+    """The steps in the result of a test job; a row of another release may have more keys, or fewer."""
+    return [
+        Step(
+            name=str(step.get("name", "")),
+            state=step.get("state", "off"),
+            message=step.get("message", ""),
+            ms=step.get("ms"),
+        )
+        for step in row.get("steps") or ()
+    ]
 
 
 def dump_steps(steps: Sequence[Step]) -> dict[str, Any]:

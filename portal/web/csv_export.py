@@ -19,7 +19,6 @@ def lines(rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
     for row in rows:
         text = io.StringIO()
         # Each text is quoted, since some programs split at semicolons.
-        # Each text is quoted, since some programs split at semicolons.
         csv.writer(text, quoting=csv.QUOTE_NONNUMERIC).writerow([cell(value) for value in row])
         yield ((BYTE_ORDER_MARK if first else "") + text.getvalue()).encode("utf-8", errors="replace")
         first = False
