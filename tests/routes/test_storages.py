@@ -359,7 +359,7 @@ def test_the_preview_of_what_goes_to_a_peer_shows_objects_and_no_paths(visitor: 
 
     said = text_of(part)
     assert "CT Image Storage trial/" in said
-    assert "protocol.pdf Skipped This is no single DICOM object" in said
+    assert "protocol.pdf Skipped Not a single DICOM object" in said
     assert "A peer receives objects, not paths" in said
     assert "<mark>" not in part
     of_one = visitor.post("/exports/preview", {**form, "level": "session", "only": "#1"}).text
