@@ -15,6 +15,18 @@ MAX_ENTRIES = 8
 _NO_CHANGE = ("peer:echoed", "storage:tested")
 
 
+_WORDS = {
+    "all_ended": "ended for all users",
+    "echoed": "tested by C-ECHO",
+    "given": "added",
+    "mended": "repaired",
+    "noted": "acknowledged",
+    "taken": "removed",
+    "tried": "dry run started",
+}
+"""What people read for actions whose stored names, which stay, are not plain."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Change:
     """A field with its values as recorded; `name` is empty where the event changed only one value."""
@@ -38,14 +50,15 @@ class AuditEntry:
     @property
     def verb(self) -> str:
         """Edited, Signed in."""
-        words = str(self.row.action).partition(":")[2].replace("_", " ")
+        recorded = str(self.row.action).partition(":")[2]
+        words = _WORDS.get(recorded, recorded.replace("_", " "))
         if self.noun == "storage" and self.row.detail.get("secret"):
             words += ", with new credentials"
         return words.capitalize()
 
     @property
     def what(self) -> str:
-        """Key revoked, Grant given."""
+        """Key revoked, Grant added."""
         return f"{self.noun} {self.verb}".replace("_", " ").capitalize()
 
     @property

@@ -75,7 +75,7 @@ def test_what_is_damaged_is_whole_again_when_the_same_object_comes_again(
     assert b"".join(files.open_content(after)[0]).endswith(sent[1].raw)
     assert (after.blob.digest, after.created, after.version) == (before.blob.digest, before.created, before.version)
     assert Blob.select().count() == len(sent) + (len(sent) if gone else 1)
-    assert [act.verb for act in audit_entries.for_target("file", before.id)] == ["Mended"]
+    assert [act.verb for act in audit_entries.for_target("file", before.id)] == ["Repaired"]
 
 
 def test_a_changed_byte_is_never_downloaded(damaged: tuple[Listener, str, list[Encoded]]) -> None:
