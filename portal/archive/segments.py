@@ -237,12 +237,13 @@ class Reader:
     def file(self, segment: str) -> str:
         """The path of a segment, for a reader in another process; empty if it is not on this disk."""
         if segment not in self._files:
-            self._files[segment] = ""
+            found = ""
             with contextlib.suppress(Damaged):
                 path = self._archive.path(segment)
                 if path.exists():
                     self._archive.note_read(path)
-                    self._files[segment] = str(path)
+                    found = str(path)
+            self._files[segment] = found  # only once it is known: an error of the disk is asked for again
         return self._files[segment]
 
     def read(self, segment: str, offset: int, size: int) -> bytes:
