@@ -23,8 +23,6 @@ from portal.models import Job, JobItem, batched_writes, hourly_counts, now, writ
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 3.0
-FIRST_WAIT = timedelta(seconds=10)
-MAX_WAIT = timedelta(minutes=10)
 TURN_SECONDS = 10.0
 """Seconds after which a run that takes turns lets others go first."""
 SHORTER_JOBS_FIRST = "Shorter jobs run first; it continues after them."
@@ -243,7 +241,7 @@ def _put_back(run: Run, error: PortalError) -> None:
         tried = f" Given up after {job.attempts} attempts." if job.attempts > 1 else ""
         _finish(job, RunEnd(state="failed", message=f"{error.message}{tried}"))
     else:
-        wait = min(FIRST_WAIT * 2 ** (job.attempts - 1), MAX_WAIT)
+        wait = min(outages.FIRST_WAIT * 2 ** (job.attempts - 1), outages.MAX_WAIT)
         attempt = f"Attempt {job.attempts} of {KINDS[job.kind].attempts}"
         message = f"{error.message} {attempt}; the next one in {round(wait.total_seconds())} s."
         release(job, state="waiting", due=moment + wait, message=message)
