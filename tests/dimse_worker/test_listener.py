@@ -31,19 +31,13 @@ from tests.fixtures.dimse import (
     until,
 )
 from tests.fixtures.free_ports import free_port
-
-
-def children(listener: Listener) -> list[int]:
-    """Process ids of what the listener has forked."""
-    path = f"/proc/{listener.process.pid}/task/{listener.process.pid}/children"
-    with open(path) as file:
-        return [int(word) for word in file.read().split()]
+from tests.fixtures.process_tree import children
 
 
 def listening_sockets(listener: Listener) -> list[str]:
     """Local addresses on which a process of the listener listens (proc(5), net/tcp: state 0A)."""
     inodes = set()
-    for pid in [listener.process.pid, *children(listener)]:
+    for pid in [listener.process.pid, *children(listener.process.pid)]:
         # A process that ends meanwhile, and a descriptor that is closed, hold no socket.
         with contextlib.suppress(FileNotFoundError):
             for descriptor in os.listdir(f"/proc/{pid}/fd"):
@@ -69,7 +63,7 @@ def test_while_dimse_is_disabled_no_socket_is_held_and_enabling_needs_no_restart
     options.change({"dimse.enabled": False}, actor=operator())
     until(lambda: not listening_sockets(listener), "the socket is closed")
     assert not accepts(listener.port)
-    until(lambda: not children(listener), "the process that accepted has ended")
+    until(lambda: not children(listener.process.pid), "the process that accepted has ended")
     options.change({"dimse.enabled": True}, actor=operator())
     until(lambda: accepts(listener.port), "it listens again")
     assert echoes(listener.port)
@@ -120,7 +114,7 @@ def test_when_the_parent_is_killed_its_children_are_gone_and_the_next_listener_m
 ) -> None:
     register()
     with listening(dimse_site) as listener, associated(listener.port, [build_context(VERIFICATION)]):
-        (child,) = children(listener)
+        (child,) = children(listener.process.pid)
         listener.stop(signal.SIGKILL)
         until(lambda: not os.path.exists(f"/proc/{child}"), "the child is gone")
         assert associations.view(newest_association())["outcome"] == "lost"
@@ -131,18 +125,18 @@ def test_when_the_parent_is_killed_its_children_are_gone_and_the_next_listener_m
 
 def test_a_child_that_is_killed_is_replaced(listener: Listener) -> None:
     register()
-    (child,) = until(lambda: children(listener), "the listener has forked")
+    (child,) = until(lambda: children(listener.process.pid), "the listener has forked")
     os.kill(child, signal.SIGKILL)
-    until(lambda: children(listener) and children(listener) != [child], "there is another one")
+    until(lambda: children(listener.process.pid) not in ([], [child]), "there is another one")
     assert until(lambda: echoes(listener.port), "it echoes")
 
 
 def test_a_child_that_hangs_is_killed_and_replaced(listener: Listener) -> None:
     register()
     assert until(lambda: echoes(listener.port), "it echoes")
-    (child,) = children(listener)
+    (child,) = children(listener.process.pid)
     os.kill(child, signal.SIGSTOP)
-    until(lambda: children(listener) and children(listener) != [child], "there is another one", 60)
+    until(lambda: children(listener.process.pid) not in ([], [child]), "there is another one", 60)
     assert f"process {child} has not accepted anything for" in listener.log.read_text()
     assert until(lambda: echoes(listener.port), "it echoes")
 
@@ -224,5 +218,5 @@ def test_who_connects_and_says_nothing_holds_no_thread_for_long(listener: Listen
 
 
 def threads(listener: Listener) -> int:
-    (child,) = until(lambda: children(listener), "the listener has forked")
+    (child,) = until(lambda: children(listener.process.pid), "the listener has forked")
     return len(os.listdir(f"/proc/{child}/task"))

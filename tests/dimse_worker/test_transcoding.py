@@ -12,6 +12,7 @@ from portal.models import JobItem, Study
 from tests.fixtures.archive import encode
 from tests.fixtures.dimse import STUDY_GET, Encoded, Listener, associated, image, register, store, until
 from tests.fixtures.hostile import pixels as hostile_pixels
+from tests.fixtures.process_tree import children
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 
@@ -33,10 +34,6 @@ def peak(pid: int) -> int:
     """The most memory that a process has had, in bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) << 10
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_pixels_that_break_a_decoder_fail_their_own_sub_operation_and_the_listener_lives_on(listener: Listener) -> None:

@@ -15,15 +15,12 @@ from portal.jobs import queue as job_queue
 from portal.models import Acquisition, Job, Storage, writing
 from portal.settings import Settings
 from portal.storage import storages
+from tests.fixtures.process_tree import children
 from tests.fixtures.work import Process, Valkey, add_copies, until, work_process
 
 
 def is_over(job_id: int) -> bool:
     return jobs.view(jobs.get(job_id))["is_over"] is True
-
-
-def children(process: Process) -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
 def is_alive(pid: int) -> bool:
@@ -167,7 +164,7 @@ def test_no_work_horse_outlives_its_worker(
 ) -> None:
     job = a_long_job(acquisition, admin, SLOWLY)
     until(lambda: jobs.get(job.id).done > 0, process=worker)
-    horses = children(worker)
+    horses = children(worker.pid)
     assert len(horses) == 1
     worker.kill()
     until(lambda: not is_alive(horses[0]), seconds=5)
@@ -179,7 +176,7 @@ def test_a_work_horse_that_is_killed_costs_its_lease_and_nothing_else(
 ) -> None:
     job = a_long_job(acquisition, admin, number=10_000)
     until(lambda: jobs.get(job.id).done > 0, process=worker)
-    os.kill(children(worker)[0], signal.SIGKILL)
+    os.kill(children(worker.pid)[0], signal.SIGKILL)
     until(lambda: is_over(job.id), process=worker)
     assert (jobs.get(job.id).state, jobs.get(job.id).done) == ("done", 10_000)
 

@@ -22,6 +22,7 @@ from portal.pixels.render_pool import Undecodable
 from portal.settings import Settings
 from tests.fixtures.archive import encode, vendor_file
 from tests.fixtures.hostile import pixels as hostile_pixels
+from tests.fixtures.process_tree import command_of, descendants
 
 
 @pytest.fixture(autouse=True)
@@ -82,12 +83,7 @@ def _error_of(call: Callable[[], object]) -> BaseException | None:
 
 def decoders(of: int | None = None) -> list[int]:
     """The decoding processes below a process, each after the one that forked it."""
-    found: list[int] = []
-    children = Path(f"/proc/{of or os.getpid()}/task").glob("*/children")
-    for child in (int(pid) for path in children for pid in path.read_text().split()):
-        if b"portal.pixels.process" in Path(f"/proc/{child}/cmdline").read_bytes():
-            found += [child, *decoders(child)]
-    return found
+    return [child for child in descendants(of or "self") if b"portal.pixels.process" in command_of(child)]
 
 
 def test_a_decoding_process_has_nothing_open_but_its_socket_and_knows_no_path(

@@ -31,6 +31,7 @@ from tests.fixtures.dimse import (
     store,
     until,
 )
+from tests.fixtures.process_tree import children
 
 RECORDED = re.compile(r"(?P<pid>\d+) +(?P<resumed><\.\.\. )?(?P<call>\w+)(\((?P<file>\d+<[^>]*>)?)?")
 STORE_RESPONSE = "".join(rf"\x{byte:02x}" for byte in (0, 0, 0, 1, 2, 0, 0, 0, 1, 0x80))
@@ -62,7 +63,7 @@ def send_until_killed(listener: Listener, objects: list[Encoded], after: int, wa
     def kill() -> None:
         until(lambda: len(sender.sent) >= after or done.is_set(), "enough objects are sent")
         threading.Event().wait(wait)
-        for process in [listener.process.pid, *children_of(listener.process.pid)]:
+        for process in [listener.process.pid, *children(listener.process.pid)]:
             os.kill(process, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
@@ -85,10 +86,6 @@ def send_until_killed(listener: Listener, objects: list[Encoded], after: int, wa
     listener.process.wait()
     until(lambda: not accepts(listener.port), "the killed processes let go of the port")
     return {sent.sop_instance: sent.digest for sent in sender.sent if sent.status == 0}
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def fetch_back(port: int, study_uid: str, viewer: Destination) -> dict[str, str]:
@@ -152,7 +149,7 @@ def test_segment_and_log_are_on_the_disk_before_each_success(dimse_site: Setting
         until(lambda: accepts(port) or process.poll() is not None, "the listener accepts under strace", 60)
         sent = store(port, a_study(20)[1])
     finally:
-        for child in children_of(process.pid):
+        for child in children(process.pid):
             os.kill(child, signal.SIGTERM)
         process.wait(timeout=60)
     assert [one.status for one in sent] == [0] * 20

@@ -19,6 +19,7 @@ from portal.storage_drivers.destination import SOURCE_DAMAGED, Content, Destinat
 from portal.storage_drivers.filesystem import destination as filesystem_destination
 from portal.storage_drivers.filesystem import writer_processes
 from portal.storage_drivers.store import FileExtent
+from tests.fixtures.process_tree import children, command_of
 from tests.fixtures.work import content_of, files_below, until
 
 
@@ -58,18 +59,8 @@ def unasked() -> Iterator[bytes]:
     raise AssertionError("the thread has written it")
 
 
-def children(process: int | str = "self") -> set[int]:
-    """Writers of a process."""
-    tasks = Path(f"/proc/{process}/task").iterdir()
-    found = {int(child) for task in tasks for child in (task / "children").read_text().split()}
-    return {child for child in found if b"writer_processes" in command_of(child)}
-
-
-def command_of(process: int) -> bytes:
-    try:
-        return Path(f"/proc/{process}/cmdline").read_bytes()
-    except FileNotFoundError:
-        return b""
+def writers_of(process: int | str = "self") -> set[int]:
+    return {child for child in children(process) if b"writer_processes" in command_of(child)}
 
 
 def test_content_on_a_disk_is_written_by_writers_whichever_thread_brings_it(
@@ -87,9 +78,9 @@ def test_content_on_a_disk_is_written_by_writers_whichever_thread_brings_it(
         outcomes = list(pool.map(lambda bundle: destination.deliver(bundle, overwrite=False), bundles))
     assert outcomes == [[None] * 22] * 4
     assert files_below(folder) == {content.key: content.digest for bundle in bundles for content in bundle}
-    assert 1 <= len(children()) <= writer_processes.MAX_WRITERS
+    assert 1 <= len(writers_of()) <= writer_processes.MAX_WRITERS
     writer_processes.stop_all()
-    assert children() == set()
+    assert writers_of() == set()
 
 
 def test_what_a_writer_cannot_write_says_why_not_and_the_others_are_there(
@@ -140,21 +131,21 @@ def test_a_few_objects_or_one_that_must_be_fetched_start_no_writer(
     assert destination.deliver(few, overwrite=False) == [None] * 3
     assert destination.deliver(many, overwrite=False) == [None] * 100
     assert len(files_below(folder)) == 103
-    assert children() == set()
+    assert writers_of() == set()
 
 
 def test_writers_begin_before_many_objects_come_and_not_before_a_few(
     destination: Destination, segment: Path, folder: Path
 ) -> None:
     destination.expect(999)
-    assert children() == set()
+    assert writers_of() == set()
     destination.expect(1000)
-    until(lambda: len(children()) == writer_processes.MAX_WRITERS)
-    begun = children()
+    until(lambda: len(writers_of()) == writer_processes.MAX_WRITERS)
+    begun = writers_of()
     contents = [on_disk(segment, f"a/{number}", number * 1000) for number in range(20)]
     assert destination.deliver(contents, overwrite=False) == [None] * 20
     destination.expect(1000)
-    assert children() == begun
+    assert writers_of() == begun
     assert len(files_below(folder)) == 20
 
 
@@ -173,10 +164,10 @@ def test_a_writer_that_is_killed_in_the_middle_of_its_work_costs_nothing(
     contents[10].source = FileExtent(str(endless), 0)
     with ThreadPoolExecutor(1) as pool:
         delivered = pool.submit(destination.deliver, contents, overwrite=False)
-        until(lambda: any(has_open(child, folder) for child in children()))
+        until(lambda: any(has_open(child, folder) for child in writers_of()))
         assert not delivered.done()
         assert files_below(folder) == {}
-        for child in children():
+        for child in writers_of():
             os.kill(child, signal.SIGKILL)
         assert delivered.result() == [None] * 20
     assert files_below(folder) == {content.key: content.digest for content in contents}
@@ -188,11 +179,11 @@ def test_where_writers_are_killed_their_threads_write_what_is_left(
     bundles = [bundle(segment, str(number)) for number in range(3 * writer_processes.MAX_WRITERS)]
     assert destination.deliver(bundles[0], overwrite=False) == [None] * 20
     for each in bundles[1:]:
-        for child in children():
+        for child in writers_of():
             os.kill(child, signal.SIGKILL)
         assert destination.deliver(each, overwrite=False) == [None] * 20
     assert files_below(folder) == {content.key: content.digest for each in bundles for content in each}
-    assert children() == set()
+    assert writers_of() == set()
 
 
 PARENT = """
@@ -217,7 +208,7 @@ def test_a_writer_ends_with_the_process_that_it_writes_for_however_that_ends(seg
         assert process.stdout is not None
         try:
             assert process.stdout.readline().decode().strip() == str([True] * writer_processes.MIN_OBJECTS)
-            [writer] = children(process.pid)
+            [writer] = writers_of(process.pid)
         finally:
             process.kill()
     until(lambda: b"writer_processes" not in command_of(writer))
@@ -246,8 +237,8 @@ def test_an_orphan_names_nothing_any_more(segment: Path, folder: Path, tmp_path:
     command = [sys.executable, "-c", PARENT, str(folder), on_disk(segment, "", 0).digest, *files]
     with subprocess.Popen(command) as process:
         try:
-            until(lambda: any(has_open(child, folder) for child in children(process.pid)))
-            [writer] = children(process.pid)
+            until(lambda: any(has_open(child, folder) for child in writers_of(process.pid)))
+            [writer] = writers_of(process.pid)
         finally:
             process.kill()
     with endless.open("wb"):  # what it has waited for
