@@ -66,6 +66,14 @@ NOTHING_RECORDED = RecordedMetadata()
 
 
 @dataclass(frozen=True, kw_only=True)
+class Narrowing:
+    """The group or the project to which an API key is limited, as row numbers: one of them is set."""
+
+    group_id: int | None = None
+    project_id: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Actor:
     """Who makes a request. Only `rights` decides what the actor may do."""
 
@@ -77,6 +85,8 @@ class Actor:
     is_admin: bool = False
     read_only: bool = False
     """An API key limited to reading: the actor changes nothing, whatever its other rights."""
+    narrowed: Narrowing | None = None
+    """An API key limited to one group or project: the actor reaches nothing else, whatever its other rights."""
 
     @property
     def origin(self) -> Origin:

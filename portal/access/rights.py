@@ -1,8 +1,9 @@
-"""Which projects an actor may read and store to: the one place that joins grants."""
+"""Which projects an actor may read, store to and manage: the one place that joins grants."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from portal.access.actors import Actor
+from portal.access.actors import Actor, Narrowing
 from portal.errors import NotAllowed
 from portal.models import Grant, Group, Project
 
@@ -12,7 +13,7 @@ UNKNOWN_GROUP = "unknown"
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """The projects whose rows an actor may read, in order of precedence, and those that it may store to.
+    """The projects whose rows an actor may read, in order of precedence, and those that it may store to and manage.
 
     Where a Study Instance UID is in two projects of a scope, the first project hides the whole study in the others, at
     every level (docs/decisions/0081). Every query, page and REST call takes its rows from here.
@@ -20,6 +21,8 @@ class Scope:
 
     projects: tuple[int, ...]
     stores: frozenset[int]
+    manages: frozenset[int] = frozenset()
+    """The projects of which the actor is an admin: by its own role, that of its group, or that of the site."""
 
     def reads(self, project_id: int) -> bool:
         return project_id in self.projects
@@ -27,33 +30,105 @@ class Scope:
     def writes(self, project_id: int) -> bool:
         return project_id in self.stores
 
+    def limited_to(self, is_within: Callable[[int], bool]) -> "Scope":
+        """The same rights in those projects alone."""
+        return Scope(
+            projects=tuple(filter(is_within, self.projects)),
+            stores=frozenset(filter(is_within, self.stores)),
+            manages=frozenset(filter(is_within, self.manages)),
+        )
+
 
 NO_ACCESS = Scope(projects=(), stores=frozenset())
 
 
 def scope(actor: Actor, project: int | None = None) -> Scope:
-    """What this actor may read and store; with a project (that of the called title), limited to it."""
-    if actor.is_admin:
+    """What this actor may read, store and manage; with a project (that of the called title), limited to it."""
+    if actor.is_admin or (actor.type == "device" and actor.narrowed):
         every = tuple(row.id for row in Project.select(Project.id).order_by(Project.id))
-        full = Scope(projects=every, stores=frozenset(every))
+        full = Scope(projects=every, stores=frozenset(every), manages=frozenset(every))
     else:
         full = _granted(actor)
+    if actor.narrowed is not None:
+        full = _narrowed(full, actor.narrowed)
     if actor.read_only:
         full = Scope(projects=full.projects, stores=frozenset())
-    if project is None:
-        return full
-    return Scope(
-        projects=(project,) if full.reads(project) else (),
-        stores=frozenset({project}) if full.writes(project) else frozenset(),
-    )
+    return full if project is None else full.limited_to(lambda number: number == project)
+
+
+def is_site_admin(actor: Actor) -> bool:
+    """Whether the actor sees everything of the site: a narrowed key of an admin does not."""
+    return actor.is_admin and actor.narrowed is None
+
+
+def require_site_wide(actor: Actor) -> None:
+    """Raise NotAllowed for a narrowed key: what is asked for belongs to no project."""
+    if actor.narrowed is not None:
+        raise NotAllowed("This API key is limited to one group or project. Use one that is not.")
 
 
 def require_admin(actor: Actor) -> None:
-    """Raise NotAllowed unless the actor is a site admin who may write."""
+    """Raise NotAllowed unless the actor is a site admin who may write, and everywhere."""
+    require_site_wide(actor)
     if not actor.is_admin:
         raise NotAllowed("Only a site admin may do this. Ask one of your site admins.")
+    require_may_write(actor)
+
+
+def require_may_write(actor: Actor) -> None:
+    """Raise NotAllowed for a read-only key."""
     if actor.read_only:
         raise NotAllowed("This API key is read-only. Use one that may write.")
+
+
+def require_manager(actor: Actor, project_id: int) -> None:
+    """Raise NotAllowed unless the actor is an admin of this project: by its role there, in its group or of the site."""
+    require_may_write(actor)
+    if project_id not in scope(actor).manages:
+        raise NotAllowed("Only an admin of the project may do this. Ask one of them, or a site admin.")
+
+
+def require_group_admin(actor: Actor, group_id: int) -> None:
+    """Raise NotAllowed unless the actor is an admin of this group, or of the site.
+
+    A device key that is narrowed to a group may create projects in it, as it would everywhere without the narrowing.
+    """
+    require_may_write(actor)
+    if is_site_admin(actor):
+        return
+    if actor.type == "device" and actor.narrowed == Narrowing(group_id=group_id):
+        return
+    if actor.type == "user" and actor.id and actor.narrowed is None:
+        ours = Grant.select().where(Grant.who_type == "user", Grant.who_id == int(actor.id), Grant.role == "admin")
+        whole = Grant.project.is_null() & (Grant.group.is_null() | (Grant.group == group_id))
+        is_unknown = Group.select().where(Group.id == group_id, Group.code == UNKNOWN_GROUP).exists()
+        if ours.where(whole).exists() and not is_unknown:
+            return
+    raise NotAllowed("Only an admin of the group may do this. Ask one of them, or a site admin.")
+
+
+def require_delete(actor: Actor, project_id: int, *, original: bool) -> None:
+    """Raise NotAllowed unless the actor may delete in this project.
+
+    Whoever may store there deletes what users made; what came from elsewhere (`original`) needs an admin of the project
+    (docs/decisions/0098).
+    """
+    require_may_write(actor)
+    found = scope(actor)
+    if project_id in found.manages:
+        return
+    if not found.writes(project_id):
+        raise NotAllowed("You may read this project, but delete nothing in it. Ask an admin of the project.")
+    if original:
+        raise NotAllowed("This came from a device or a peer: only an admin of the project may delete it.")
+
+
+def _narrowed(full: Scope, to: Narrowing) -> Scope:
+    """The data of one group or project: a narrowed key manages none (docs/decisions/0098)."""
+    is_inside = Project.id == to.project_id if to.project_id is not None else Project.group == to.group_id
+    inside = {row.id for row in Project.select(Project.id).where(is_inside)}
+    limited = full.limited_to(inside.__contains__)
+    return Scope(projects=limited.projects, stores=limited.stores)
 
 
 def _granted(actor: Actor) -> Scope:
@@ -68,6 +143,7 @@ def _granted(actor: Actor) -> Scope:
 
     reads: dict[int, None] = {}
     stores: set[int] = set()
+    manages: set[int] = set()
     for grant in grants:
         # A grant names a project or a group; with neither it is for the whole site.
         for project in projects:
@@ -79,4 +155,6 @@ def _granted(actor: Actor) -> Scope:
                 reads.setdefault(project.id)
             if grant.role != "ro":
                 stores.add(project.id)
-    return Scope(projects=tuple(reads), stores=frozenset(stores))
+            if grant.role == "admin" and actor.type == "user":
+                manages.add(project.id)
+    return Scope(projects=tuple(reads), stores=frozenset(stores), manages=frozenset(manages))

@@ -81,7 +81,7 @@ class Grant(Table):
     project = ForeignKeyField(Project, null=True, backref="+", on_delete="CASCADE")
     project_id: int | None
     role = CharField(default="ro")
-    """ro: read. rw: read and store. store: store only."""
+    """ro: read. rw: read and store. admin: rw, and manage; users alone. store: store only; peers alone."""
 
     class Meta:
         table_name = "access_grant"

@@ -64,7 +64,7 @@ def list_all(page: PageRequest = WHOLE_LIST, *, actor: Actor) -> RowPage[Group]:
 
 
 def _readable(actor: Actor) -> "ModelSelect[Group]":
-    if actor.is_admin:
+    if rights.is_site_admin(actor):
         return Group.select()
     readable = Project.select(Project.group).where(Project.id.in_(rights.scope(actor).projects))
     return Group.select().where(Group.id.in_(readable))
