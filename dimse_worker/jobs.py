@@ -16,6 +16,7 @@ from portal.maintenance import purge
 from portal.models import Job
 from portal.peers import peers
 from portal.storage import connection_test
+from portal.storage_drivers.destination import Destination
 from portal.trash import move, restore
 
 Opened = TypeVar("Opened", contravariant=True)
@@ -38,7 +39,7 @@ def run_storage_test(job_id: int) -> None:
 
 
 def run_export(job_id: int) -> None:
-    _perform(job_id, exports.run, destinations.open_storage)
+    _perform(job_id, _test_and_export, destinations.open_storage)
 
 
 def run_send(job_id: int) -> None:
@@ -85,6 +86,11 @@ def _perform(job_id: int, run_job: RunWithDestination[Opened], open_destination:
     """Run a job with the destination that its row names, which is opened as a part of the run."""
     with runtime.connection():
         runs.perform(job_id, lambda run: run_job(run, destination=open_destination(run.job)))
+
+
+def _test_and_export(run: Run, *, destination: Destination) -> RunEnd:
+    connection_test.require_passed(run)
+    return exports.run(run, destination=destination)
 
 
 def _echo(run: Run) -> RunEnd:

@@ -29,8 +29,8 @@ FINISH_SECONDS = 10.0
 _UNREADABLE = "The archive cannot be read: {}."
 
 
-def copy_items(run: Run, params: ExportParams, destination: "Destination", *, threads: int) -> None:
-    """Send and verify each unfinished item, several at once.
+def copy_items(run: Run, params: ExportParams, destination: "Destination", *, threads: int) -> str:
+    """Send and verify each unfinished item, several at once; returns why the first failed item failed, or nothing.
 
     `threads` are those of the storage, which this run shares with others that work on it.
 
@@ -57,6 +57,7 @@ def copy_items(run: Run, params: ExportParams, destination: "Destination", *, th
     )
     if given_up:
         run.write(attempts=1)  # what follows, such as a manifest that lists the failed items, has attempts of its own
+    return item_runner.first_reason(run.job, ("failed",))
 
 
 class _Copier:

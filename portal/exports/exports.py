@@ -13,7 +13,7 @@ from portal.exports import manifest as export_manifest
 from portal.exports.params import ExportParams
 from portal.exports.request import DEFAULT_OPTIONS, ExportRequest, Options
 from portal.exports.results import DryRunResult, ManifestRecord, PlanResult
-from portal.jobs import item_runner, jobs
+from portal.jobs import jobs
 from portal.jobs.kinds import EXPORT_KINDS, KINDS
 from portal.jobs.records import JobResult
 from portal.jobs.runs import Run, RunEnd
@@ -84,29 +84,31 @@ def create_job(kind: str, checked: ExportRequest, size: tuple[int, int], *, acto
 
 
 def run(this: Run, *, destination: "Destination") -> RunEnd:
-    """Run or continue an export: plan it, copy and verify each item, write the manifest."""
+    """Run or continue an export: plan it, copy and verify each item, write the manifest.
+
+    The storage has passed `connection_test.require_passed`.
+    """
     params = ExportParams.load(this.job.params)
-    storage = storages.by_id(params.storage_id)
-    connection_test.require_passed(this, storage)
     # A total of 0 is not counted yet: there are more objects than are counted at once, or rules choose among them.
     destination.expect(this.job.total or plan.MAX_COUNTED_OBJECTS)
     plan.plan(this, collision_state="failed")
+    storage = storages.by_id(params.storage_id)
     storages.lock_place(storage)
     if JobResult.load(this.job.result).ended_runs:
         connection_test.require_reachable(destination)
         unfinished_uploads.abort_of_job(this.job, storage, destination)
-    copier.copy_items(this, params, destination, threads=storages.threads(storage))
+    why = copier.copy_items(this, params, destination, threads=storages.threads(storage))
 
     failed, total = this.job.failed, this.job.total
-    why = item_runner.first_reason(this.job, ("failed",))
+    planned, record = PlanResult.load(this.job.result), ManifestRecord.load(this.job.result)
     if failed and failed == total:
         return RunEnd(state="failed", message=f"{objects_in_words(total)} failed. {why}")
-    manifest = export_manifest.write(this, destination, storage).dump()
+    record = export_manifest.write(this, destination, storage, record, path=params.path, held_back=planned.held_back)
+    manifest = record.dump()
     if failed:
         message = f"{total - failed:,} of {objects_in_words(total)} exported and verified. {failed:,} failed. {why}"
         return RunEnd(state="errors", message=message, result=manifest)
     sidecars.delete_contents(this)
-    planned = PlanResult.load(this.job.result)
     skipped = f" {planned.unmatched:,} skipped by the rules." if planned.unmatched else ""
     skipped += f" {planned.held_back:,} skipped (in conflict or replaced)." if planned.held_back else ""
     if not total:

@@ -16,8 +16,7 @@ from peewee import JOIN, Case, fn
 from portal import runtime, site_settings
 from portal.errors import Damaged, Missing, Taken, Unreachable
 from portal.exports import sidecars
-from portal.exports.params import ExportParams
-from portal.exports.results import ManifestRecord, PlanResult
+from portal.exports.results import ManifestRecord
 from portal.jobs.runs import Run
 from portal.models import ALTERNATE, CURRENT, File, FileVersion, Instance, Job, JobItem, Storage, now
 from portal.models.compiled import is_one_of, raw_rows
@@ -64,13 +63,14 @@ class _Row(NamedTuple):
     created: str
 
 
-def write(run: Run, destination: "Destination", storage: Storage) -> ManifestRecord:
-    """Write the manifest under a name of its own, and read it back.
+def write(
+    run: Run, destination: "Destination", storage: Storage, record: ManifestRecord, *, path: str, held_back: int
+) -> ManifestRecord:
+    """Write the manifest under a name of its own, and read it back; `record` is what an earlier run has begun.
 
     Its moment is on the row before it is written, so that a run after a kill makes the same bytes, and finds them.
     """
     while True:
-        record = ManifestRecord.load(run.job.result)
         if not record.name or record.sha256 is not None:  # none is begun; a finished one is never written over
             number, moment = record.number + 1, now()
             again = f"-{number}" if number > 1 else ""
@@ -78,7 +78,8 @@ def write(run: Run, destination: "Destination", storage: Storage) -> ManifestRec
             record = ManifestRecord(name=name, ended=moment.isoformat(), number=number)
             run.write(result={**run.job.result, **record.dump()})
 
-        manifest = build(_head(run.job, storage, record.ended), run.job.id, storage.prefix)
+        head = _head(run.job, storage, record.ended, path=path, held_back=held_back)
+        manifest = build(head, run.job.id, storage.prefix)
         with manifest.file:
             is_new = True
             try:
@@ -94,16 +95,15 @@ def write(run: Run, destination: "Destination", storage: Storage) -> ManifestRec
             return replace(record, key=key, size=manifest.size, sha256=manifest.digest)
         if is_new:
             raise Damaged("The storage gives back another manifest than was sent. Check it, and do not rely on it.")
-        # Another object has this name: write the manifest under the next one.
-        run.write(result={**run.job.result, **replace(record, sha256="").dump()})
+        record = replace(record, sha256="")  # another object has this name: the manifest gets the next one
 
 
-def _head(job: Job, storage: Storage, ended: str) -> dict[str, Any]:
+def _head(job: Job, storage: Storage, ended: str, *, path: str, held_back: int) -> dict[str, Any]:
     started: datetime = job.started or job.created
     return {
         "export": {"id": job.id, "started": started.isoformat(), "ended": ended, "started_by": job.started_by},
         "site": site_settings.get("site.name"),
-        "project": ExportParams.load(job.params).path,
+        "project": path,
         "storage": storage.label,
         "prefix": storage.prefix,
         "software": f"portico {metadata.version('portico')}",
@@ -112,7 +112,7 @@ def _head(job: Job, storage: Storage, ended: str) -> dict[str, Any]:
             "verified": job.done,
             "failed": job.failed,
             "bytes": job.bytes,
-            "held_back": PlanResult.load(job.result).held_back,
+            "held_back": held_back,
         },
     }
 

@@ -46,7 +46,6 @@ def run(this: Run, *, destination: Destination) -> RunEnd:
     An instance that the peer took is done: nothing is read back, its answer is all that is known (PS3.4 B.2.3).
     """
     plan.plan(this)
-    item_runner.recount(this, TAKEN_STATES)
     _send_items(this, destination)
     if item_runner.settle_unfinished(this, "could not be sent yet"):
         this.write(attempts=1)

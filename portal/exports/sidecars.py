@@ -82,16 +82,20 @@ def plan(run: Run) -> tuple[int, int]:
         contents = documents.for_items(page)
         rows = []
         for item, content in zip(page, contents, strict=True):
-            folder, slash, name = item.key.rpartition("/")
-            segment = object_keys.shorten(name + SUFFIX)
-            if segment != name + SUFFIX:  # a shortened name may be that of another sidecar
-                segment = object_keys.with_row_number(segment, item.id)
-            while hash(object_keys.case_folded(key := f"{folder}{slash}{segment}")) in taken:
-                segment = object_keys.with_row_number(segment, item.id)
-            rows.append((item, key, content))
+            rows.append((item, _free_key(item, taken), content))
         number, size = number + len(rows), size + sum(map(len, contents))
         with writer.writing():
-            _add_items(run.job.id, rows)
+            last_before = JobItem.select(fn.MAX(JobItem.id)).scalar() or 0
+            digests = [hashlib.sha256(content).hexdigest() for _item, _key, content in rows]
+            JobItem.add(
+                (run.job.id, None, key, len(content), digest, "pending", "", False, 0)
+                for (_item, key, content), digest in zip(rows, digests, strict=True)
+            )
+            added = JobItem.select(JobItem.id).where(mine, JobItem.id > last_before).order_by(JobItem.id)
+            Sidecar.insert_many(
+                {"job": run.job.id, "item": added_id, "of": item.id, "content": zlib.compress(content)}
+                for (added_id,), (item, _key, content) in zip(raw_rows(added), rows, strict=True)
+            ).execute()
             run.write_within(total=run.job.total + len(rows))
 
 
@@ -112,19 +116,15 @@ def delete_contents(run: Run) -> None:
     batched_writes.delete(Sidecar, Sidecar.job == run.job.id, check=run.check)
 
 
-def _add_items(job_id: int, rows: Sequence[tuple[JobItem, str, bytes]]) -> None:
-    """Write the items of sidecars, and their bytes, inside the caller's write block."""
-    last = JobItem.select(fn.MAX(JobItem.id)).scalar() or 0
-    digests = [hashlib.sha256(content).hexdigest() for _item, _key, content in rows]
-    JobItem.add(
-        (job_id, None, key, len(content), digest, "pending", "", False, 0)
-        for (_item, key, content), digest in zip(rows, digests, strict=True)
-    )
-    added = raw_rows(JobItem.select(JobItem.id).where(JobItem.id > last, JobItem.job == job_id).order_by(JobItem.id))
-    Sidecar.insert_many(
-        {"job": job_id, "item": number, "of": item.id, "content": zlib.compress(content)}
-        for (number,), (item, _key, content) in zip(added, rows, strict=True)
-    ).execute()
+def _free_key(item: JobItem, taken: set[int]) -> str:
+    """The key of the sidecar of an object, which no object has; `taken` are the hashes of keys, in one case."""
+    folder, slash, name = item.key.rpartition("/")
+    segment = object_keys.shorten(name + SUFFIX)
+    if segment != name + SUFFIX:  # a shortened name may be that of another sidecar
+        segment = object_keys.with_row_number(segment, item.id)
+    while hash(object_keys.case_folded(key := f"{folder}{slash}{segment}")) in taken:
+        segment = object_keys.with_row_number(segment, item.id)
+    return key
 
 
 class _Documents:

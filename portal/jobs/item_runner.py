@@ -57,8 +57,7 @@ def run_items(
     `attempt` returns the task's items, done, failed or still waiting; its function raises Stopped where a long attempt
     is to be left. Raises the errors of the storage as a whole.
     """
-    recount(run, done_states)
-    failures = _FailureStreak(run)
+    failures = _FailureStreak(is_last_run=run.is_last)
     writer = ProgressWriter(run, done_states=done_states, failed_states=failed_states, columns=columns)
 
     def check() -> None:
@@ -80,14 +79,6 @@ def run_items(
             writer.add(*(item for outcomes in pool.stop() for item, _error in outcomes))
             writer.flush()
     return settle_unfinished(run, unfinished)
-
-
-def recount(run: Run, done_states: Collection[str]) -> None:
-    """Set the job's counts by its items, which a retry changed."""
-    sums = item_row.sum_by_state(run.job)
-    done = [sums[state] for state in done_states if state in sums]
-    failed, _size = sums.get("failed", (0, 0))
-    run.write(done=sum(number for number, _size in done), failed=failed, bytes=sum(size for _number, size in done))
 
 
 def settle_unfinished(run: Run, what: str) -> int:
@@ -115,8 +106,8 @@ def first_reason(job: Job, states: Collection[str]) -> str:
 class _FailureStreak:
     """The failures of one run, one after the other."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, *, is_last_run: bool) -> None:
+        self._is_last_run = is_last_run
         self._in_a_row = 0
 
     def record(self, error: PortalError | None) -> None:
@@ -129,9 +120,8 @@ class _FailureStreak:
             self._in_a_row = 0
             return
         self._in_a_row = self._in_a_row + 1 if isinstance(error, STORAGE_WIDE_ERRORS) or not error.permanent else 0
-        is_streak = self._in_a_row >= MAX_FAILURES_IN_A_ROW and not (
-            self._run.is_last and isinstance(error, ObjectLost)
-        )
+        is_object_alone = self._is_last_run and isinstance(error, ObjectLost)
+        is_streak = self._in_a_row >= MAX_FAILURES_IN_A_ROW and not is_object_alone
         if is_streak or isinstance(error, ContainerMissing):
             raise error
 
@@ -139,6 +129,7 @@ class _FailureStreak:
 class ProgressWriter:
     """Writes outcomes of items in batches, and the job's counts with them in the same transaction.
 
+    The counts begin with those of the items, which a retry changed.
     Items in `done_states` count as done, those in `failed_states` as failed; `columns` are written besides the state.
     """
 
@@ -153,12 +144,15 @@ class ProgressWriter:
         self._run = run
         self._done_states, self._failed_states, self._columns = done_states, failed_states, columns
         self._begin_batch()
+        sums = item_row.sum_by_state(run.job)
+        done = [sums[state] for state in done_states if state in sums]
+        self._done, self._size = sum(number for number, _size in done), sum(size for _number, size in done)
+        self._failed = sum(sums[state][0] for state in failed_states if state in sums)
 
     def _begin_batch(self) -> None:
         self._succeeded: dict[str, list[int]] = defaultdict(list)
         """Ids by state of items of which only the state has changed: one statement writes them all."""
         self._others: list[Item] = []
-        self._done = self._failed = self._size = 0
         self._since = time.monotonic()
 
     def add(self, *items: Item) -> None:
@@ -186,11 +180,10 @@ class ProgressWriter:
             self.flush()
 
     def flush(self) -> None:
-        job, run = self._run.job, self._run
         with writing():
             for item in self._others:
                 item_row.save(item, ("state", "message", "permanent", "attempts", *self._columns))
             for state, ids in self._succeeded.items():
                 JobItem.update(state=state, message="", permanent=False).where(is_one_of(JobItem.id, ids)).execute()
-            run.write_within(done=job.done + self._done, failed=job.failed + self._failed, bytes=job.bytes + self._size)
+            self._run.write_within(done=self._done, failed=self._failed, bytes=self._size)
         self._begin_batch()

@@ -115,11 +115,12 @@ def run_test(run: Run) -> RunEnd:
     return RunEnd(state=state, message=_message(steps), result={"uploads": outcome.uploads})
 
 
-def require_passed(run: Run, storage: Storage) -> None:
-    """Test a storage that an export begins to write to, unless that was done just now. Raises what fails.
+def require_passed(run: Run) -> None:
+    """Test the storage that an export begins to write to, unless that was done just now. Raises what fails.
 
     The export's result has the steps as `tested`, for the page of the storage.
     """
+    storage = storages.by_id(JobParams.load(run.job.params).storage_id)
     if storage.state in ("ok", "degraded") and storage.tested > now() - VALID_FOR:
         return
     steps: list[Step] = []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dimse_worker import destinations
+from dimse_worker.jobs import run_export
 from portal import runtime
 from portal.access.actors import Actor
 from portal.exports import dry_run, exports, schedules
@@ -316,7 +317,7 @@ def test_the_test_that_an_export_made_stands_on_the_page_of_its_storage(
 
     def export() -> int:
         job = exports.start("neuro/trial", to="mirror", actor=admin)
-        runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))
+        run_export(job.id)
         return job.id
 
     first = export()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dimse_worker import destinations
+from dimse_worker.jobs import run_export
 from portal import cli, models, runtime, settings
 from portal.access.actors import Actor
 from portal.errors import BadValue, Damaged, NotAllowed
@@ -362,7 +363,7 @@ def test_an_export_to_a_storage_that_fails_its_test_copies_nothing(
     add_file(acquisition, "a.txt", b"a", admin)
     folder.rmdir()
     job = exports.start("lab/Trial", to="mirror", actor=admin)
-    runs.perform(job.id, lambda this: exports.run(this, destination=destinations.open_storage(this.job)))
+    run_export(job.id)
     assert storages.by_id(mirror.id).state == "failed"
     assert not JobItem.select().exists()
     assert "does not exist" in jobs.get(job.id).message
