@@ -22,10 +22,13 @@ class Vault:
 
     def __init__(self, site_key: bytes) -> None:
         self._site_key = site_key
+        self._derived: dict[str, bytes] = {}
 
     def derive(self, purpose: str) -> bytes:
         """32 bytes for one purpose (HKDF, RFC 5869); the same ones after each start."""
-        return HKDF(SHA256(), KEY_BYTES, salt=None, info=purpose.encode()).derive(self._site_key)
+        if purpose not in self._derived:
+            self._derived[purpose] = HKDF(SHA256(), KEY_BYTES, salt=None, info=purpose.encode()).derive(self._site_key)
+        return self._derived[purpose]
 
     def digest(self, purpose: str, text: str) -> str:
         """HMAC-SHA-256 in hex: what is stored of a secret that need only be recognised."""

@@ -1,62 +1,105 @@
-"""The audit log: append-only, each event chained to the one before by its digest."""
+"""The audit log: append-only, each entry chained to the one before it and authenticated with the site's key.
+
+docs/decisions/0099
+"""
 
 import hashlib
 import json
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
+from portal import runtime
 from portal.access.actors import Actor
-from portal.models import Audit, database, now
+from portal.models import Audit, append_only, database, now, writing
+from portal.models.append_only import LastEntry
+from portal.vault import Vault
 
 FIRST_PREVIOUS = "0" * 64
+CONTENT = (
+    *(Audit.at, Audit.actor_type, Audit.actor_id, Audit.via, Audit.action),
+    *(Audit.target_type, Audit.target_id, Audit.address, Audit.detail, Audit.session),
+)
+"""The columns of an entry's content, in the order of its digest."""
+_NOBODY = Actor(type="system", name="portal")
 
 
 def record(actor: Actor, action: str, target_type: str, target_id: object, **detail: Any) -> None:
-    """Write one event (`peer:registered`) in the same write block as the change: one is not written without the other.
+    """Write one entry (`peer:registered`) in the same write block as the change: one is not written without the other.
 
-    `detail` has the changed values, before and after; never a secret, never a patient's name.
+    `detail` has the changed values, before and after; never a secret, never a patient's name. Its `session` is the row
+    number of a session that was seen or fetched.
     """
+    record_with(runtime.secrets(), actor, action, target_type, target_id, **detail)
+
+
+def record_with(secrets: Vault, actor: Actor, action: str, target_type: str, target_id: object, **detail: Any) -> None:
+    """As `record`, with another key than that of this process: the one that the site is about to have."""
     if not database.in_transaction():
         raise RuntimeError("audit.record belongs inside models.writing()")
-    last = Audit.select(Audit.hash).order_by(Audit.id.desc()).first()
+    last = append_only.last_entry()
+    if _lacks(secrets, last):
+        last = _begin(secrets, last)
+    _append(secrets, last, actor, action, target_type, str(target_id), detail)
+
+
+def begin_key(secrets: Vault) -> None:
+    """Bind the entries that were written without this key by one that says so; does nothing if there are none.
+
+    From that entry on the key vouches for the content of all entries before it too, as its digest chains them.
+    """
+    if _lacks(secrets, append_only.last_entry()):
+        with writing():
+            _begin(secrets, append_only.last_entry())
+
+
+def digest(number: int, previous: str, content: Sequence[str | int | None]) -> str:
+    """SHA-256 of an entry's number, its predecessor's digest, and its content as the database has it."""
+    return hashlib.sha256(json.dumps([number, previous, *content], ensure_ascii=False).encode()).hexdigest()
+
+
+def hmac(secrets: Vault, entry_digest: str) -> str:
+    """What only the holder of the key can write beside a digest."""
+    return f"{key_name(secrets)}:{secrets.digest('audit', entry_digest)}"
+
+
+def key_name(secrets: Vault) -> str:
+    """A site's key as entries name it."""
+    return secrets.fingerprint[:8]
+
+
+def key_of(entry_hmac: str) -> str:
+    """The key that an entry names; empty if it is older than the HMAC."""
+    return entry_hmac.partition(":")[0]
+
+
+def _lacks(secrets: Vault, last: LastEntry) -> bool:
+    return last.number > 0 and key_of(last.hmac) != key_name(secrets)
+
+
+def _begin(secrets: Vault, last: LastEntry) -> LastEntry:
+    detail = {"entries_before": last.number, "hash": last.hash, "key": key_name(secrets)}
+    return _append(secrets, last, _NOBODY, "audit:key_began", "site", "", detail)
+
+
+def _append(
+    secrets: Vault, last: LastEntry, actor: Actor, action: str, target_type: str, target_id: str, detail: dict[str, Any]
+) -> LastEntry:
     row = Audit(
+        # Not the number after the last entry that is there: of removed entries, the gap remains.
+        id=max(last.given, last.number) + 1,
         at=now(),
         actor_type=actor.type,
         actor_id=actor.id or actor.name,
         via=actor.via,
         action=action,
         target_type=target_type,
-        target_id=str(target_id),
+        target_id=target_id,
         address=actor.address,
         detail=detail,
-        previous=last.hash if last else FIRST_PREVIOUS,
+        session=detail.get("session"),
+        previous=last.hash or FIRST_PREVIOUS,
     )
-    row.hash = _digest(row)
+    row.hash = digest(row.id, row.previous, [field.db_value(getattr(row, field.name)) for field in CONTENT])
+    row.hmac = hmac(secrets, row.hash)
     row.save(force_insert=True)
-
-
-def broken_links() -> Iterator[int]:
-    """Numbers of the rows whose content or predecessor was changed after they were written."""
-    previous = FIRST_PREVIOUS
-    for row in Audit.select().order_by(Audit.id).iterator():
-        if row.previous != previous or row.hash != _digest(row):
-            yield row.id
-        previous = row.hash
-
-
-def _digest(row: Audit) -> str:
-    at: datetime = row.at
-    content = [
-        row.previous,
-        at.isoformat(timespec="microseconds"),
-        row.actor_type,
-        row.actor_id,
-        row.via,
-        row.action,
-        row.target_type,
-        row.target_id,
-        row.address,
-        json.dumps(row.detail, sort_keys=True, ensure_ascii=False),
-    ]
-    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+    return LastEntry(given=row.id, number=row.id, hash=row.hash, hmac=row.hmac)

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from portal import migrations, runtime, settings, site_key
+from portal.access import audit
 from portal.cli.context import data_option, json_option, on_site
 from portal.cli.printing import Answer, print_answer
 from portal.processes import health, startup
@@ -68,6 +69,8 @@ def migrate(data: Path | None, as_json: bool) -> int:
     startup.open_site(chosen)
     applied = migrations.apply(runtime.current().run / "migrate.lock")
     site_key.record_fingerprint(runtime.secrets())
+    with runtime.connection():
+        audit.begin_key(runtime.secrets())
     message = f"Applied: {', '.join(applied)}." if applied else "Nothing to do: the database is up to date."
     return print_answer(Answer(view={"applied": applied}, message=message), as_json=as_json)
 

@@ -11,6 +11,7 @@ from playhouse.migrations import Runner
 
 from portal import models
 from portal.errors import BadSetting
+from portal.models import append_only
 
 HERE = Path(__file__).parent
 
@@ -27,6 +28,7 @@ def apply(lock: Path) -> list[str]:
             runner = _runner()
             _require_known(runner)
             steps = _apply(runner)
+            append_only.create_triggers()
             _require_columns()
             return steps
 

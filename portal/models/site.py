@@ -1,6 +1,6 @@
 """Settings that an admin changes, and the audit log."""
 
-from peewee import CharField, TextField
+from peewee import CharField, IntegerField, TextField
 
 from portal.models.base import JsonField, Table, UtcField, now
 
@@ -18,7 +18,10 @@ class SiteKey(Table):
 
 
 class Audit(Table):
-    """One row for each event, never changed; each has the digest of the row before it."""
+    """One entry for each event, never changed: its id is the next number, and it has the digest of the entry before it.
+
+    `access.audit` writes it, `access.audit_chain` verifies it, and triggers refuse to change it (`append_only`).
+    """
 
     at = UtcField(index=True)
     actor_type = CharField()
@@ -31,6 +34,10 @@ class Audit(Table):
     detail = JsonField(default=dict)
     previous = TextField()
     hash = TextField()
+    hmac = TextField(default="")
+    """The site's key, by eight digits of its fingerprint, and the HMAC of `hash` with it; empty in older entries."""
+    session = IntegerField(null=True, index=True)
+    """The session that was seen or fetched, or to which the target belongs."""
 
     class Meta:
         indexes = ((("target_type", "target_id"), False), (("actor_type", "actor_id"), False))

@@ -34,6 +34,7 @@ class Losses:
             f"Credentials of storages: {len(self.storages):,} lost{labels}. Enter each secret again.",
             f"Sessions: {self.users:,} users have to sign in again. Passwords stay valid.",
             f"Exports: the manifests of {self.exports:,} are no longer recognised as this site's own.",
+            "Audit log: goes on with the new key, which vouches for all entries so far as it finds them.",
         )
 
 
@@ -61,7 +62,7 @@ def replace(chosen: Settings, *, actor: Actor) -> Losses:
     lost = losses()
     new_key = chosen.site_key.with_name("site.key.new")
     vault.create_key_file(new_key)
-    fingerprint = vault.open_vault(new_key).fingerprint
+    secrets = vault.open_vault(new_key)
 
     # The database names the new key before the file is renamed: in between, the site refuses to start, and says why.
     with connection(), writing():
@@ -73,8 +74,9 @@ def replace(chosen: Settings, *, actor: Actor) -> Losses:
                 Storage.update(failed).where(Storage.id == int(number)).execute()
         Secret.delete().execute()
         User.update(session_epoch=User.session_epoch + 1).execute()
-        SiteKey.create(fingerprint=fingerprint)
-        audit.record(actor, "site_key:replaced", "site", "", device_keys=lost.device_keys, storages=len(lost.storages))
+        SiteKey.create(fingerprint=secrets.fingerprint)
+        detail = {"device_keys": lost.device_keys, "storages": len(lost.storages)}
+        audit.record_with(secrets, actor, "site_key:replaced", "site", "", **detail)
 
     # An existing key file is kept: it may be the key of another site.
     if chosen.site_key.exists():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from portal import migrations, models, runtime, segment_checks, settings, site_key
+from portal.access import audit
 from portal.access.actors import operator
 from portal.archive import ballast
 from portal.errors import BadValue, Busy
@@ -127,6 +128,8 @@ def prepare(chosen: Settings, say: Callable[[str], None], *, rebuild: bool = Fal
     for name in migrations.apply(chosen.run / "migrate.lock"):
         say(f"Database: {name} applied.")
     site_key.record_fingerprint(runtime.secrets())
+    with runtime.connection():
+        audit.begin_key(runtime.secrets())
     ballast.refill(chosen)
     with models.connection():
         segment_copies.require_bucket()

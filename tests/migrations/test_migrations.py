@@ -10,6 +10,7 @@ from playhouse.migrate import SqliteMigrator
 from playhouse.schema_diff import diff_models
 
 from portal import migrations, models, runtime, settings
+from portal.access import audit, audit_chain
 from portal.devices import api_keys
 from portal.errors import BadSetting
 from portal.ingest import conflicts
@@ -85,6 +86,14 @@ def test_a_site_of_the_first_release_keeps_its_rows_and_bytes() -> None:
             assert hashlib.sha256(content.read()).hexdigest() == file.blob.digest
     device = models.Device.get(models.Device.label == "Connector 1")
     assert [key.name for key in api_keys.for_device(device)] == ["first"]
+
+
+@pytest.mark.usefixtures("first_release")
+def test_the_audit_log_of_the_first_release_is_kept_and_verified() -> None:
+    audit.begin_key(runtime.secrets())
+    newest = models.Audit.select().order_by(models.Audit.id.desc()).first()
+    assert (newest.action, newest.detail["entries_before"] > 10) == ("audit:key_began", True)
+    assert list(audit_chain.verify()) == []
 
 
 def test_a_second_run_has_nothing_to_do(site: settings.Settings) -> None:
