@@ -8,6 +8,7 @@ from portal import listing
 from portal.access import origins
 from portal.dicom import elements
 from portal.errors import Missing
+from portal.trash import trash
 from portal.tree import container_page, file_sources, files, frames, zips
 from portal.tree import lists as tree_lists
 from portal.tree.container_page import ContainerPage
@@ -54,6 +55,7 @@ def place(level: str, number: int) -> Response:
         listing=list_page(children),
         beside=came.beside if level == "session" else listing.count_rows(tree_lists.files(here)),
         ways=came,
+        may_delete=_may_delete(here),
     )
 
 
@@ -78,6 +80,7 @@ def file(file_id: int) -> Response:
         who=origins.name(found),
         versions=container_page.older_versions(file_id),
         instances=objects,
+        may_delete=_may_delete(here, file_id),
     )
 
 
@@ -129,6 +132,14 @@ def session_zip(session_id: int) -> Response:
     return response
 
 
+def _may_delete(here: ContainerPage, file_id: int | None = None) -> bool:
+    """Whether the container, or a file in it, may be moved to the trash by the signed-in user."""
+    if here.level == "project" and file_id is None:
+        return False
+    kind, number = (here.level, here.id) if file_id is None else ("file", file_id)
+    return trash.is_movable(kind, number, here.steps[0].id, actor=current_actor(), scope=current_scope())
+
+
 def _files(here: ContainerPage) -> Response:
     whole = tree_lists.files(here)
     if wants_csv():
@@ -143,4 +154,5 @@ def _files(here: ContainerPage) -> Response:
         ways=file_sources.for_container(here.level, here.id)
         if here.level == "acquisition"
         else file_sources.NO_SOURCES,
+        may_delete=here.level == "acquisition" and _may_delete(here),
     )

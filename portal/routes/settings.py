@@ -26,8 +26,8 @@ DUPLICATE_POLICIES = [
     ("replace", "Replace (keep old version)"),
 ]
 TRASH_USERS = [
-    ("admins", "Site admins and devices"),
-    ("users", "Site admins only"),
+    ("admins", "Users and devices, by their rights"),
+    ("users", "Users only, by their rights"),
     ("nobody", "Nobody"),
 ]
 

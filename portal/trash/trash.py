@@ -18,7 +18,7 @@ from portal.maintenance import purge as maintenance_purge
 from portal.maintenance import release
 from portal.maintenance.trash_params import TrashParams
 from portal.models import Blob, File, Group, Job, Project, Trash, now, writing
-from portal.trash import move
+from portal.trash import move, original
 from portal.trash import restore as trash_restore
 from portal.trash.restore import RestoreOutcome
 from portal.tree import container_sizes, containers
@@ -44,13 +44,32 @@ def needs_job(files: int) -> bool:
 
 
 def require_trash_right(actor: Actor) -> None:
-    """Raise NotAllowed unless the site lets this actor move items to the trash."""
-    rights.require_admin(actor)
+    """Raise NotAllowed unless the site lets actors of this type move items to the trash."""
+    rights.require_may_write(actor)
     who = site_settings.get("trash.who")
     if who == "nobody":
         raise NotAllowed("This site moves nothing to the trash. A site admin can change that in Settings, under Trash.")
     if who == "users" and actor.type == "device":
         raise NotAllowed("On this site devices cannot move items to the trash, only users can. See Settings, Trash.")
+
+
+def require_movable(kind: str, row_id: int, *, actor: Actor) -> None:
+    """Raise NotAllowed unless the actor may move this file or container to the trash; Missing."""
+    require_trash_right(actor)
+    scope = rights.scope(actor)
+    project_id = _project_of(_row(kind, row_id, scope)).id
+    is_original = project_id not in scope.manages and original.is_live(kind, row_id)
+    rights.require_delete(actor, project_id, original=is_original)
+
+
+def is_movable(kind: str, row_id: int, project_id: int, *, actor: Actor, scope: Scope) -> bool:
+    """Whether `require_movable` would let the actor, whose scope this is, move what is in this project."""
+    who = site_settings.get("trash.who")
+    if actor.read_only or who == "nobody" or (who == "users" and actor.type == "device"):
+        return False
+    if project_id in scope.manages:
+        return True
+    return scope.writes(project_id) and not original.is_live(kind, row_id)
 
 
 def move_to_trash(kind: str, row_id: int, *, actor: Actor) -> Trash:
@@ -63,11 +82,9 @@ def move_to_trash(kind: str, row_id: int, *, actor: Actor) -> Trash:
     scope = rights.scope(actor)
     number, size = measure(kind, row_id, scope)
     with writing():
+        require_movable(kind, row_id, actor=actor)
         row = _row(kind, row_id, scope)
-        if isinstance(row, File):
-            label, project = row.name, Project.get_by_id(placement.project_id_of(row))
-        else:
-            label, project = row.label, containers.project_of(row)
+        label, project = row.name if isinstance(row, File) else row.label, _project_of(row)
         entry = Trash.create(
             kind=kind, target=row_id, project=project, label=label, files=0, size=0, **actor.origin.fields
         )
@@ -98,6 +115,14 @@ def get(trash_id: int) -> Trash:
     entry = Trash.get_or_none(Trash.id == trash_id)
     if entry is None:
         raise Missing(f"No item in the trash has the number {trash_id}. `portal trash list` shows them all.")
+    return entry
+
+
+def in_scope(trash_id: int, scope: Scope) -> Trash:
+    """The same, within a scope. Raises Missing."""
+    entry = Trash.get_or_none(Trash.id == trash_id, Trash.project.in_(scope.projects))
+    if entry is None:
+        raise Missing(f"No item in the trash has the number {trash_id}, or you do not have access to it.")
     return entry
 
 
@@ -133,13 +158,13 @@ def restore(trash_id: int, *, actor: Actor) -> RestoreOutcome:
 
     Some files at a time: after an interruption the next call continues. Raises Missing, NotAllowed, Busy.
     """
-    rights.require_admin(actor)
+    _require_restorable(trash_id, actor)
     return trash_restore.restore(_restorable(trash_id), actor=actor)
 
 
 def request_restore(trash_id: int, *, actor: Actor) -> RestoreOutcome | Job:
     """The same for a caller who waits: by a job where it takes longer. Raises Missing, NotAllowed, Busy."""
-    rights.require_admin(actor)
+    _require_restorable(trash_id, actor)
     if get(trash_id).files <= MAX_FILES_RESTORED_NOW:
         return restore(trash_id, actor=actor)
     with writing():
@@ -149,12 +174,18 @@ def request_restore(trash_id: int, *, actor: Actor) -> RestoreOutcome | Job:
     return job
 
 
+def require_purgeable(trash_id: int, *, actor: Actor) -> None:
+    """Raise NotAllowed unless the actor may delete this item for ever, as the admins of its project may; Missing."""
+    require_trash_right(actor)
+    rights.require_manager(actor, in_scope(trash_id, rights.scope(actor)).project_id)
+
+
 def purge(trash_id: int, *, actor: Actor) -> maintenance_purge.Outcome:
     """Delete an item permanently, and free its bytes on the disk, before this returns.
 
     Some files at a time: after an interruption the next call continues. Raises Missing, NotAllowed, Busy.
     """
-    require_trash_right(actor)
+    require_purgeable(trash_id, actor=actor)
     outcome = maintenance_purge.purge(_idle(trash_id), due=None, actor=actor)
     maintenance_purge.release_bytes()
     return outcome
@@ -162,7 +193,7 @@ def purge(trash_id: int, *, actor: Actor) -> maintenance_purge.Outcome:
 
 def request_purge(trash_id: int, *, actor: Actor) -> maintenance_purge.Outcome | Job:
     """The same for a caller who waits: by a job where it takes longer. Raises Missing, NotAllowed, Busy."""
-    require_trash_right(actor)
+    require_purgeable(trash_id, actor=actor)
     if get(trash_id).files <= MAX_FILES_PURGED_NOW:
         return purge(trash_id, actor=actor)
     with writing():
@@ -175,6 +206,7 @@ def request_purge(trash_id: int, *, actor: Actor) -> maintenance_purge.Outcome |
 def purge_many(days: int, *, actor: Actor) -> maintenance_purge.Outcome:
     """Purge all items that have been in the trash for this number of days, before this returns. Raises NotAllowed."""
     require_trash_right(actor)
+    rights.require_admin(actor)
     total = maintenance_purge.Outcome()
     for entry in list(maintenance_purge.expired(now() - timedelta(days=days))):
         if entry.id not in active_jobs([entry]):
@@ -218,6 +250,18 @@ def _create_job(kind: str, entry: Trash, project: Project, files: int, last_file
     job = jobs.create(kind, actor=actor, params=params, what=what, total=files)
     Trash.update(job=job.id).where(Trash.id == entry.id).execute()
     return job
+
+
+def _require_restorable(trash_id: int, actor: Actor) -> None:
+    """Raise NotAllowed unless the actor might have moved the item to the trash: that is undone by the same right."""
+    entry = in_scope(trash_id, rights.scope(actor))
+    rights.require_delete(actor, entry.project_id, original=original.is_in_trash(entry))
+
+
+def _project_of(row: Any) -> Project:
+    if isinstance(row, File):
+        return Project.get_by_id(placement.project_id_of(row))
+    return containers.project_of(row)
 
 
 def _restorable(trash_id: int) -> Trash:

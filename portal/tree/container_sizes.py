@@ -71,6 +71,12 @@ def file_ids(level: str, row_id: int) -> "array[int]":
     return array("q", sorted(row[0] for row in itertools.chain.from_iterable(rows)))
 
 
+def has_file(level: str, row_id: int, condition: Any) -> bool:
+    """Whether a live file in a container, at any depth below it, fulfils a condition."""
+    top = [name for name, _ in _LEVELS].index(level)
+    return any(_live_files(top, depth, [row_id]).where(condition).exists() for depth in range(top, len(_LEVELS)))
+
+
 def refresh(*, at_once: int = MAX_FILES_COUNTED_NOW) -> bool:
     """Count all projects again if the site is large and the last count is old; returns whether that was done."""
     last = Usage.select(Usage.counted).order_by(Usage.counted.desc()).first()

@@ -60,6 +60,9 @@ class RowWithOrigin:
     who: origins.NamedOrigin
     job: Job | None = None
     """The job that moves, restores or purges it at this moment."""
+    restorable: bool = False
+    purgeable: bool = False
+    """Of an item in the trash: whether the reader may restore it, and purge it."""
 
 
 def projects(scope: Scope) -> LongList:

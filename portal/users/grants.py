@@ -15,7 +15,7 @@ from portal.users import users
 
 EVERYTHING = "*"
 """Instead of a group or a project: the whole site, including future projects."""
-ROLES = ("ro", "rw")
+ROLES = ("ro", "rw", "admin")
 MAX_PLACES = 500
 
 
@@ -55,7 +55,7 @@ def add(user_id: int, place: str, role: str, *, actor: Actor) -> UserGrant:
     rights.require_admin(actor)
     user = users.get(user_id)
     if role not in ROLES:
-        raise BadValue(f"{role[:16]!r} is not a role. A role is ro (read) or rw (read and store).", field="role")
+        raise BadValue(f"{role[:16]!r} is not a role. A role is ro (read), rw (read and write) or admin.", field="role")
     name = place.strip()
     target = _target(name)
     with writing():

@@ -48,6 +48,7 @@ ALERT_PAGES = {
 
 def install(app: Flask) -> None:
     app.jinja_env.globals["current_user_is_admin"] = is_admin
+    app.jinja_env.globals["current_scope"] = sign_in.current_scope
 
     @app.context_processor
     def frame() -> dict[str, Any]:
