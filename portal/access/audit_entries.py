@@ -76,7 +76,7 @@ class AuditEntry:
 def for_target(target_type: str, target_id: object, *, limit: int = MAX_ENTRIES) -> list[AuditEntry]:
     """The changes of one thing, the latest first, of a device its keys too; by one statement."""
     actor_id = Audit.actor_id.cast("INTEGER")
-    query: Any = Audit.select(Audit, fn.COALESCE(User.email, Device.label, Peer.label, "").alias("name"))
+    query: Any = Audit.select(Audit, fn.COALESCE(User.email, origins.device_name(), Peer.label, "").alias("name"))
     for kind, table in (("user", User), ("device", Device), ("peer", Peer)):
         query = query.join_from(Audit, table, JOIN.LEFT_OUTER, on=(Audit.actor_type == kind) & (table.id == actor_id))
     query = query.where(concerns(target_type, target_id), Audit.action.not_in(_NO_CHANGE))

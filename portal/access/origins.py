@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from peewee import JOIN, Value
+from peewee import JOIN, Case, Value
 
 from portal.models import Device, Peer, User
 
@@ -59,7 +59,7 @@ def names(keys: Iterable[OriginKey]) -> dict[OriginKey, NamedOrigin]:
     selects = []
     for kind, table, columns in (
         ("user", User, (User.email, Value(""))),
-        ("device", Device, (Device.label, User.email)),
+        ("device", Device, (device_name(), User.email)),
         ("peer", Peer, (Peer.label, Value(""))),
     ):
         numbers = [int(text) for origin_type, text in wanted if origin_type == kind and text.isdecimal()]
@@ -74,6 +74,11 @@ def names(keys: Iterable[OriginKey]) -> dict[OriginKey, NamedOrigin]:
             for kind, number, name, sponsor in rows
         }
     return {key: found.get(key, _recorded(key)) for key in wanted}
+
+
+def device_name() -> Any:
+    """The label of a device in SQL, with a remark if it was removed: its label may be that of another one by now."""
+    return Case(None, [(Device.removed.is_null(), Device.label)], Device.label.concat(" (removed)"))
 
 
 def name(row: Any) -> NamedOrigin:

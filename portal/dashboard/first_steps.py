@@ -170,7 +170,7 @@ def _key() -> Step:
         if used is not None:
             return Step(name="key", state="done", message=f"{named} was used", moment=used, row=owner)
         return Step(name="key", state="waiting", message=f"{named} has not been used yet.", row=owner)
-    device: Device | None = Device.select().order_by(Device.id.desc()).first()
+    device: Device | None = Device.select().where(Device.removed.is_null()).order_by(Device.id.desc()).first()
     if device is not None:
         message = f"{device.label} has no key yet. Generate one on its page."
         return Step(name="key", state="waiting", message=message, row=device.id)

@@ -160,6 +160,7 @@ def _by_name(text: str, scope: Scope) -> Iterator[HitGroup]:
 def _interfaces(text: str, *, only_address: bool) -> Iterator[HitGroup]:
     """What site admins also search: interfaces and users; of an address only what has one."""
     devices = Device.select().where(contains(Device.label, text) | contains(Device.last_address, text))
+    devices = devices.where(Device.removed.is_null())
     hits = [
         Hit(
             id=row.id,

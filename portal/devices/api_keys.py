@@ -1,22 +1,19 @@
-"""API keys of devices: issued, authenticated by a digest, revoked."""
+"""API keys of devices and users: issued, rotated, revoked and listed."""
 
-import hmac
-import ipaddress
-import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any
 
 from portal import runtime
 from portal.access import audit, rights
 from portal.access.actors import Actor
-from portal.devices import key_format
-from portal.errors import BadValue, Missing, NotSignedIn
-from portal.models import ApiKey, Device, now, skip_if_disk_full, writing
+from portal.devices import key_format, key_narrowing
+from portal.devices.key_narrowing import NarrowingColumns
+from portal.errors import BadValue, Missing, NotAllowed
+from portal.models import ApiKey, Device, User, now, writing
+from portal.refusals import ErrorCollector
 from portal.tree import labels
-
-log = logging.getLogger(__name__)
 
 MAX_LIVE_KEYS = 5
 LIVE_STATES = ("live", "expires soon")
@@ -25,14 +22,11 @@ DEFAULT_LIFETIME = timedelta(days=365)
 MAX_LIFETIME = timedelta(days=732)
 """Two years, with a leap day and the rest of the last day."""
 EXPIRY_NOTICE = timedelta(days=30)
+URGENT_EXPIRY_NOTICE = timedelta(days=7)
 ENDED_KEYS_LISTED = timedelta(days=365)
 """How long expired and revoked keys remain listed."""
-_RECORD_INTERVAL = timedelta(minutes=1)
-"""How often a key's use is recorded: a write would be the slowest part of a request."""
 
-_NO_DIGEST = "0" * 64
-"""Compared with where the key id is unknown, so that the time of an answer tells nothing."""
-_INVALID = "Invalid API key. Copy the whole key again, or ask a site admin for a new one."
+Owner = Device | User
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,107 +40,103 @@ class IssuedKey:
 
 
 def issue(
-    owner: Device,
+    owner: Owner,
     *,
     name: str,
     expires: datetime | None = None,
     read_only: bool = False,
+    only: str = "",
     addresses: Sequence[str] = (),
     after: str | None = None,
     actor: Actor,
 ) -> IssuedKey:
-    """A new key of a device, for a year by default. Raises BadValue, also if five keys are live.
+    """A new key, for a year by default. Raises BadValue, also if five keys are live, and NotAllowed.
 
-    `after` is the id of the newest key when the form was opened, so that a form sent twice makes one key.
+    `only` is a group's id or GROUP/PROJECT, to which the key is limited. Where a key issues another one, that one does
+    not outlive it, and a narrowed key issues none. `after` is the id of the newest key when the form was opened, so
+    that a form sent twice makes one key.
     """
-    rights.require_admin(actor)
-    name = labels.clean(name, field="name")
-    expires, ranges = _checked_terms(expires, addresses)
-    with writing():
-        if after is not None and (latest := newest_id(owner)) not in ("", after):
-            message = f"Key {latest} was created after this page was opened, so no other key was created."
-            raise BadValue(f"{message} If nobody has stored it, revoke it and generate a key again.")
-        if count_live(owner) >= MAX_LIVE_KEYS:
-            raise BadValue(f"{owner.label} has {MAX_LIVE_KEYS} live keys, the maximum. Revoke one first.")
-        while True:
-            key_id, secret = key_format.generate()
-            if not ApiKey.select().where(ApiKey.key_id == key_id).exists():
-                break
-        row = ApiKey.create(
-            key_id=key_id,
-            owner_type="device",
-            owner_id=owner.id,
-            name=name,
-            hmac=_digest(secret),
-            expires=expires,
-            created_by=actor.name or actor.type,
-            read_only=read_only,
-            addresses=ranges,
-        )
-        audit.record(actor, "key:issued", "key", key_id, device=owner.label, name=name, expires=expires.isoformat())
-    return IssuedKey(key_id=key_id, secret=secret, expires_at=expires, row=row)
+    issuing = _issuing_key(owner, actor)
+    with ErrorCollector() as errors:
+        with errors.kept():
+            name = labels.clean(name, field="name")
+        with errors.kept():
+            expires = _checked_expiry(expires, issuing)
+        with errors.kept():
+            narrowing = key_narrowing.clean(read_only=read_only, only=only, addresses=addresses, actor=actor)
+    return _create(owner, name=name, expires=expires, narrowing=narrowing, after=after, actor=actor)
 
 
-def revoke(owner: Device, key_id: str, *, actor: Actor) -> None:
-    """Refuse a key from now on. Raises Missing if the device has no such key."""
-    rights.require_admin(actor)
+def rotate(
+    owner: Owner, key_id: str, *, name: str, expires: datetime | None = None, after: str | None = None, actor: Actor
+) -> IssuedKey:
+    """A new key with the narrowing of an existing one, which is accepted until it is revoked. As `issue`."""
+    issuing = _issuing_key(owner, actor)
+    old = get(owner, key_id)
+    if old.revoked is not None:
+        raise BadValue(f"Key {key_id} is revoked. Generate a new key instead.")
+    with ErrorCollector() as errors:
+        with errors.kept():
+            name = labels.clean(name, field="name")
+        with errors.kept():
+            expires = _checked_expiry(expires, issuing)
+    narrowing = NarrowingColumns(
+        read_only=old.read_only, group_id=old.group_id, project_id=old.project_id, addresses=old.addresses
+    )
+    return _create(owner, name=name, expires=expires, narrowing=narrowing, after=after, replaces=key_id, actor=actor)
+
+
+def revoke(owner: Owner, key_id: str, *, actor: Actor) -> None:
+    """Refuse a key from now on. Raises Missing if its owner has no such key."""
+    if not _is_own(owner, actor):
+        rights.require_admin(actor)
     with writing():
-        row: ApiKey | None = _keys_of(owner).where(ApiKey.key_id == key_id).get_or_none()
-        if row is None:
-            raise Missing(
-                f"{owner.label} has no key {key_id[:20]!r}. Its keys begin with {key_format.PREFIX}.", field="key_id"
-            )
+        row = get(owner, key_id)
         if row.revoked is None:
             ApiKey.update(revoked=now()).where(ApiKey.id == row.id).execute()
-            audit.record(actor, "key:revoked", "key", key_id, device=owner.label)
+            audit.record(actor, "key:revoked", "key", key_id, name=row.name, **_audited_owner(owner))
 
 
-def authenticate(secret: str, *, address: str, program: str) -> Actor:
-    """The device whose key this is, recorded as seen. Raises NotSignedIn; the reason is told only to a valid key."""
-    key_id = key_format.key_id_of(secret)
-    if key_id is None:
-        _refuse("of unknown format", address, _INVALID)
-    row: ApiKey | None = ApiKey.get_or_none(ApiKey.key_id == key_id, ApiKey.owner_type == "device")
-    is_known = hmac.compare_digest(_digest(secret), row.hmac if row else _NO_DIGEST)
-    if row is None or not is_known:
-        _refuse(key_id, address, _INVALID)
-    device: Device = Device.get_by_id(row.owner_id)
-    if reason := _refusal_reason(row, device, address):
-        _refuse(key_id, address, reason)
-
-    moment = now()
-    if row.last_used is None or moment - row.last_used >= _RECORD_INTERVAL:
-        shown = "".join(character for character in program if character.isprintable())[:100]
-        used = {"last_used": moment, "last_address": address, "last_program": shown}
-        with skip_if_disk_full(f"a use of key {row.key_id}"), writing():
-            ApiKey.update(used).where(ApiKey.id == row.id).execute()
-            Device.update(last_seen=moment, last_address=address).where(Device.id == device.id).execute()
-    return Actor(
-        type="device",
-        id=str(device.id),
-        name=device.label,
-        via=row.key_id,
-        address=address,
-        is_admin=True,
-        read_only=row.read_only,
-    )
+def revoke_all(owner: Owner) -> int:
+    """Refuse all keys of an owner, within the write block that removes it; returns their number."""
+    return int(ApiKey.update(revoked=now()).where(_belongs_to(owner), ApiKey.revoked.is_null()).execute())
 
 
-def for_device(owner: Device) -> list[ApiKey]:
-    """The keys of a device, newest first, without those that ended more than a year ago."""
-    since = now() - ENDED_KEYS_LISTED
-    listed = _keys_of(owner).where(ApiKey.expires > since, ApiKey.revoked.is_null() | (ApiKey.revoked > since))
-    return list(listed.order_by(ApiKey.id.desc()))
+def get(owner: Owner, key_id: str) -> ApiKey:
+    """Raises Missing if the owner has no such key."""
+    row: ApiKey | None = ApiKey.get_or_none(_belongs_to(owner), ApiKey.key_id == key_id)
+    if row is None:
+        message = f"{owner_name(owner)} has no key {key_id[:20]!r}. Its keys begin with {key_format.PREFIX}."
+        raise Missing(message, field="key_id")
+    return row
 
 
-def newest_id(owner: Device) -> str:
+def for_owner(owner: Owner) -> list[ApiKey]:
+    """The keys of an owner, newest first; of a device that is in use, without those that ended over a year ago."""
+    query = ApiKey.select().where(_belongs_to(owner))
+    if not (isinstance(owner, Device) and owner.removed):
+        query = query.where(_is_listed())
+    return list(query.order_by(ApiKey.id.desc()))
+
+
+def for_devices(devices: Iterable[Device]) -> dict[int, list[ApiKey]]:
+    """The keys of each device by its number, as `for_owner`; one statement."""
+    keys: dict[int, list[ApiKey]] = {device.id: [] for device in devices}
+    rows = ApiKey.select().where(ApiKey.owner_type == "device", _is_listed()).order_by(ApiKey.id.desc())
+    for row in rows:
+        if row.owner_id in keys:
+            keys[row.owner_id].append(row)
+    return keys
+
+
+def newest_id(owner: Owner) -> str:
     """The id of the latest key; empty if there never was one."""
-    row: ApiKey | None = _keys_of(owner).order_by(ApiKey.id.desc()).first()
+    row: ApiKey | None = ApiKey.select().where(_belongs_to(owner)).order_by(ApiKey.id.desc()).first()
     return "" if row is None else row.key_id
 
 
-def count_live(owner: Device) -> int:
-    return int(_keys_of(owner).where(is_live()).count())
+def count_live(owner: Owner) -> int:
+    return int(ApiKey.select().where(_belongs_to(owner), is_live()).count())
 
 
 def is_live() -> Any:
@@ -164,6 +154,19 @@ def state(row: ApiKey) -> str:
     return "expires soon" if left <= EXPIRY_NOTICE else "live"
 
 
+def owner_of(row: ApiKey) -> Owner:
+    owner: Owner = (Device if row.owner_type == "device" else User).get_by_id(row.owner_id)
+    return owner
+
+
+def owner_name(owner: Owner) -> str:
+    return owner.label if isinstance(owner, Device) else owner.email
+
+
+def digest(secret: str) -> str:
+    return runtime.secrets().digest("api-key", secret)
+
+
 def view(row: ApiKey) -> dict[str, Any]:
     """One key for `--json` and pages; nothing of its secret."""
     return {
@@ -178,55 +181,93 @@ def view(row: ApiKey) -> dict[str, Any]:
         "last_address": row.last_address,
         "last_program": row.last_program,
         "read_only": row.read_only,
+        "only": key_narrowing.place_names([row]).get(row.id),
         "addresses": row.addresses,
+        "replaces": row.replaces,
     }
 
 
-def _keys_of(owner: Device) -> Any:
-    return ApiKey.select().where(ApiKey.owner_type == "device", ApiKey.owner_id == owner.id)
+def _create(
+    owner: Owner,
+    *,
+    name: str,
+    expires: datetime,
+    narrowing: NarrowingColumns,
+    after: str | None,
+    replaces: str | None = None,
+    actor: Actor,
+) -> IssuedKey:
+    with writing():
+        if after is not None and (latest := newest_id(owner)) not in ("", after):
+            message = f"Key {latest} was created after this page was opened, so no other key was created."
+            raise BadValue(f"{message} If nobody has stored it, revoke it and generate a key again.")
+        if count_live(owner) >= MAX_LIVE_KEYS:
+            raise BadValue(f"{owner_name(owner)} has {MAX_LIVE_KEYS} live keys, the maximum. Revoke one first.")
+        while True:
+            key_id, secret = key_format.generate()
+            if not ApiKey.select().where(ApiKey.key_id == key_id).exists():
+                break
+        row = ApiKey.create(
+            key_id=key_id,
+            owner_type="device" if isinstance(owner, Device) else "user",
+            owner_id=owner.id,
+            name=name,
+            hmac=digest(secret),
+            expires=expires,
+            created_by=actor.name or actor.type,
+            replaces=replaces,
+            **asdict(narrowing),
+        )
+        words = key_narrowing.in_words(row, key_narrowing.place_names([row]).get(row.id, ""))
+        detail = {"name": name, "expires": expires.isoformat(), "narrowed": words, "replaces": replaces}
+        detail = {**_audited_owner(owner), **{field: value for field, value in detail.items() if value}}
+        audit.record(actor, "key:issued", "key", key_id, **detail)
+    return IssuedKey(key_id=key_id, secret=secret, expires_at=expires, row=row)
 
 
-def _checked_terms(expires: datetime | None, addresses: Sequence[str]) -> tuple[datetime, list[str]]:
-    """The expiry and the address ranges of a new key. Raises BadValue."""
+def _issuing_key(owner: Owner, actor: Actor) -> ApiKey | None:
+    """The key with which the actor issues another one; None where a person does. Raises NotAllowed."""
+    used: ApiKey | None = ApiKey.get_or_none(ApiKey.key_id == actor.via)
+    if isinstance(owner, User):
+        if not _is_own(owner, actor):
+            raise NotAllowed("Only the user can create a key for this account, on the profile page.")
+        return None
+    rights.require_admin(actor)
+    if used is not None and key_narrowing.is_narrowed(used):
+        raise NotAllowed("This API key is narrowed, so it issues no other key. Use one that is not.")
+    return used
+
+
+def _is_own(owner: Owner, actor: Actor) -> bool:
+    """Whether a user who is signed in, and not just a key of the user, handles the user's own keys."""
+    is_user = isinstance(owner, User) and actor.type == "user" and actor.id == str(owner.id)
+    return is_user and not key_format.is_key_id(actor.via)
+
+
+def _checked_expiry(expires: datetime | None, issuing: ApiKey | None) -> datetime:
     moment = now()
-    expires = moment + DEFAULT_LIFETIME if expires is None else expires
+    latest = moment + MAX_LIFETIME if issuing is None else min(moment + MAX_LIFETIME, issuing.expires)
+    if expires is None:
+        return min(moment + DEFAULT_LIFETIME, latest)
     if expires <= moment:
         raise BadValue("The expiry date is in the past. Choose a later one.", field="expires")
     if expires > moment + MAX_LIFETIME:
         raise BadValue("A key is valid for at most two years. Choose an earlier expiry date.", field="expires")
-    ranges = []
-    for text in addresses:
-        try:
-            ranges.append(str(ipaddress.ip_network(text, strict=False)))
-        except ValueError as error:
-            message = f"{text[:64]!r} is not an address range. Write it like 10.0.0.0/24."
-            raise BadValue(message, field="addresses") from error
-    return expires, ranges
+    if expires > latest:
+        message = f"The key that issues it expires on {latest:%Y-%m-%d}, and the new one cannot outlive it."
+        raise BadValue(f"{message} Choose an earlier expiry date.", field="expires")
+    return expires
 
 
-def _digest(secret: str) -> str:
-    return runtime.secrets().digest("api-key", secret)
+def _belongs_to(owner: Owner) -> Any:
+    kind = "device" if isinstance(owner, Device) else "user"
+    return (ApiKey.owner_type == kind) & (ApiKey.owner_id == owner.id)
 
 
-def _refusal_reason(row: ApiKey, device: Device, address: str) -> str:
-    """Why a key with the right secret is refused; empty if it is accepted."""
-    if row.revoked is not None:
-        return f"The key {row.key_id} was revoked. Ask a site admin for a new one."
-    if row.expires <= now():
-        return f"The key {row.key_id} expired on {row.expires:%Y-%m-%d}. Ask a site admin for a new one."
-    if device.disabled:
-        return f"The device {device.label} is disabled. Ask a site admin to enable it."
-    if not row.addresses:
-        return ""
-    try:
-        caller = ipaddress.ip_address(address)
-        caller = getattr(caller, "ipv4_mapped", None) or caller
-        is_allowed = any(caller in ipaddress.ip_network(text) for text in row.addresses)
-    except ValueError:
-        is_allowed = False
-    return "" if is_allowed else f"The key {row.key_id} may not be used from {address}."
+def _is_listed() -> Any:
+    since = now() - ENDED_KEYS_LISTED
+    return (ApiKey.expires > since) & (ApiKey.revoked.is_null() | (ApiKey.revoked > since))
 
 
-def _refuse(key: str, address: str, message: str) -> NoReturn:
-    log.warning("key %s refused from %s", key, address)
-    raise NotSignedIn(message)
+def _audited_owner(owner: Owner) -> dict[str, str]:
+    return {"device" if isinstance(owner, Device) else "user": owner_name(owner)}

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from peewee import EXCLUDED, PeeweeException, chunked
 
 from portal import models
+from portal.devices.key_uses import KeyUseCounter
 from portal.models import Device, DeviceHour, now, writing
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class UsageCounter:
     """The counts of one process that are not written yet. `count` never waits for the disk and never fails."""
 
     def __init__(self) -> None:
+        self.keys = KeyUseCounter()
         self._lock = threading.Lock()
         self._waiting: dict[_Key, _Counts] = {}
 
@@ -50,6 +52,7 @@ class UsageCounter:
 
     def flush(self) -> None:
         """Write the counts. Those that cannot be written now wait for the next time."""
+        self.keys.flush()
         with self._lock:
             taken, self._waiting = self._waiting, {}
         if not taken:

@@ -10,7 +10,7 @@ from portal.access import audit, rights
 from portal.access.actors import Actor
 from portal.devices import api_keys, device_status
 from portal.errors import BadValue, Missing, NotAllowed, Taken
-from portal.models import ApiKey, Blob, Device, File, User, now, writing
+from portal.models import Blob, Device, File, User, now, writing
 from portal.tree import labels, rest_ids
 
 TYPES = ("connector", "importer", "reaper")
@@ -21,15 +21,20 @@ RECENT_FILES = 5
 """Files that the page of a device shows."""
 
 
-def add(label: str, type: str | None = None, *, actor: Actor) -> Device:
-    """A new device, owned by the user who adds it. It has no access until it has a key."""
+def add(label: str, type: str | None = None, *, owner: str = "", actor: Actor) -> Device:
+    """A new device. It has no access until it has a key.
+
+    `owner` is the e-mail address of the user who is responsible for it; without one, it is the user who adds it, the
+    owner of the device that adds it, or the only site admin. Raises BadValue if none of them exists.
+    """
     rights.require_admin(actor)
     label, kind = labels.clean(label), _type(type)
     with writing():
         _refuse_taken(label)
-        owner = User.get_or_none(User.id == int(actor.id)) if actor.type == "user" else None
-        row = Device.create(label=label, type=kind, sponsor=owner, **actor.origin.fields)
-        audit.record(actor, "device:added", "device", row.id, label=label, type=kind)
+        sponsor = _owner(owner) if owner.strip() else _usual_owner(actor)
+        row = Device.create(label=label, type=kind, sponsor=sponsor, **actor.origin.fields)
+        named = {"owner": sponsor.email} if sponsor else {}
+        audit.record(actor, "device:added", "device", row.id, label=label, type=kind, **named)
     return row
 
 
@@ -46,13 +51,29 @@ def rename(device: str | int, label: str, *, actor: Actor) -> Device:
     return get(row.id)
 
 
-def change(device: str | int, *, label: str | None, disabled: bool | None, actor: Actor) -> Device:
-    """Rename, disable or enable a device in one transaction; None changes nothing."""
+def change_owner(device: str | int, owner: str, *, actor: Actor) -> Device:
+    """Name another user, by e-mail address, as responsible for a device. Raises BadValue."""
+    rights.require_admin(actor)
+    with writing():
+        row, chosen = get(device), _owner(owner)
+        if chosen.id != row.sponsor_id:
+            Device.update(sponsor=chosen, modified=now()).where(Device.id == row.id).execute()
+            before = row.sponsor.email if row.sponsor else None
+            audit.record(actor, "device:owner_changed", "device", row.id, before=before, after=chosen.email)
+    return get(row.id)
+
+
+def change(
+    device: str | int, *, label: str | None, disabled: bool | None, owner: str | None = None, actor: Actor
+) -> Device:
+    """Rename, disable, enable, or give another owner, in one transaction; None changes nothing."""
     rights.require_admin(actor)
     with writing():
         row = get(device)
         if label is not None:
             row = rename(row.id, label, actor=actor)
+        if owner is not None:
+            row = change_owner(row.id, owner, actor=actor)
         if disabled is not None:
             row = _switch(row.id, disabled=disabled, actor=actor)
     return row
@@ -68,21 +89,32 @@ def enable(device: str | int, *, actor: Actor) -> Device:
 
 
 def remove(device: str | int, *, actor: Actor) -> None:
-    """Remove a device and its keys. Its id is never used again, so the data that it stored keeps its origin."""
+    """Remove a device and revoke its keys; its label becomes free.
+
+    Its row and those of its keys stay, as what it uploaded names them.
+    """
     rights.require_admin(actor)
     with writing():
         row = get(device)
-        ApiKey.delete().where(ApiKey.owner_type == "device", ApiKey.owner_id == row.id).execute()
-        Device.delete().where(Device.id == row.id).execute()
-        audit.record(actor, "device:removed", "device", row.id, label=row.label)
+        revoked = api_keys.revoke_all(row)
+        Device.update(removed=now(), modified=now()).where(Device.id == row.id).execute()
+        audit.record(actor, "device:removed", "device", row.id, label=row.label, keys_revoked=revoked)
 
 
 def get(device: str | int) -> Device:
-    """By label (text) or id. Raises Missing."""
+    """By label (text) or id. Raises Missing, also for a device that was removed."""
     condition = Device.id == device if isinstance(device, int) else Device.label == device
-    row: Device | None = Device.select(Device, User).left_outer_join(User).where(condition).get_or_none()
+    row: Device | None = _with_owner().where(condition, Device.removed.is_null()).get_or_none()
     if row is None:
         raise Missing(f"There is no device {str(device)[:64]!r}.", field="device")
+    return row
+
+
+def get_even_removed(device_id: int) -> Device:
+    """Raises Missing if there never was one."""
+    row: Device | None = _with_owner().where(Device.id == device_id).get_or_none()
+    if row is None:
+        raise Missing(f"There is no device {device_id}.", field="device")
     return row
 
 
@@ -93,8 +125,8 @@ def recent_files(device: Device) -> list[File]:
 
 
 def list_all() -> list[Device]:
-    """All devices by label."""
-    return list(Device.select().order_by(Device.label))
+    """All devices by label, without those that were removed."""
+    return list(_with_owner().where(Device.removed.is_null()).order_by(Device.label))
 
 
 def record_report(report: Mapping[str, Any], *, actor: Actor) -> Device:
@@ -122,7 +154,7 @@ def record_report(report: Mapping[str, Any], *, actor: Actor) -> Device:
 
 def view(device: Device) -> dict[str, Any]:
     """One device for `--json` and pages; `keys` counts the live keys."""
-    listed = [api_keys.view(row) for row in api_keys.for_device(device)]
+    listed = [api_keys.view(row) for row in api_keys.for_owner(device)]
     live = sorted(key["expires_at"] for key in listed if key["state"] in api_keys.LIVE_STATES)
     return {
         "id": rest_ids.encode("device", device.id),
@@ -143,6 +175,35 @@ def view(device: Device) -> dict[str, Any]:
     }
 
 
+def _with_owner() -> Any:
+    return Device.select(Device, User).left_outer_join(User)
+
+
+def _owner(email: str) -> User:
+    row: User | None = User.get_or_none(User.email == email.strip().lower())
+    if row is None:
+        raise BadValue(f"There is no user {email.strip()[:254]!r}. Enter the e-mail address of a user.", field="owner")
+    if row.disabled:
+        raise BadValue(f"{row.email} is disabled. Choose a user who can sign in.", field="owner")
+    return row
+
+
+def _usual_owner(actor: Actor) -> User | None:
+    """The owner of a device for which none was named; None on a site that has no site admin yet. Raises BadValue."""
+    adding: User | None = None
+    if actor.type == "user":
+        adding = User.get_or_none(User.id == int(actor.id))
+    elif actor.type == "device":
+        adding = get(int(actor.id)).sponsor
+    if adding is not None and not adding.disabled:
+        return adding
+    admins = list(User.select().where(User.is_admin, ~User.disabled).limit(2))
+    if len(admins) > 1:
+        message = "Name the owner of the device, the user who is responsible for it, by e-mail address"
+        raise BadValue(f"{message} (--owner on the command line, sponsor by REST).", field="owner")
+    return admins[0] if admins else None
+
+
 def _switch(device: str | int, *, disabled: bool, actor: Actor) -> Device:
     rights.require_admin(actor)
     with writing():
@@ -154,7 +215,7 @@ def _switch(device: str | int, *, disabled: bool, actor: Actor) -> Device:
 
 
 def _refuse_taken(label: str) -> None:
-    if Device.select().where(Device.label == label).exists():
+    if Device.select().where(Device.label == label, Device.removed.is_null()).exists():
         raise Taken(f"There is a device {label} already. Choose another label.", field="label")
 
 

@@ -29,6 +29,11 @@ def key_id_of(key: str) -> str | None:
     return match[1]
 
 
+def is_key_id(text: str) -> bool:
+    """Whether a text has the form of a key id, as the `via` of an actor that used a key."""
+    return text.startswith(PREFIX) and len(text) == len(PREFIX) + _ID_LENGTH
+
+
 def key_id_in(text: str) -> str:
     """The key id, or the part of one, that a text begins with, without any more of the key; empty if there is none."""
     if not text.lower().startswith(PREFIX):

@@ -71,7 +71,7 @@ def _with_key(search: str) -> Sequence[Any]:
 
 DEVICES = LongList(
     table=Device,
-    rows=lambda: Device.select(Device, User).left_outer_join(User),
+    rows=lambda: Device.select(Device, User).left_outer_join(User).where(Device.removed.is_null()),
     views=_device_rows,
     state=device_status.state_expression,
     searched=(Device.label, Device.type, Device.last_address, Device.version, User.email),

@@ -16,7 +16,7 @@ from portal.models.index import (
     Study,
 )
 from portal.models.interfaces import Association, Caller, Peer, Storage
-from portal.models.people import ApiKey, Device, DeviceHour, Grant, Secret, User
+from portal.models.people import ApiKey, Device, DeviceHour, Grant, KeyUse, Secret, User
 from portal.models.site import Audit, Setting, SiteKey
 from portal.models.tree import (
     Acquisition,
@@ -58,6 +58,7 @@ TABLES: tuple[type[Table], ...] = (
     Device,
     DeviceHour,
     ApiKey,
+    KeyUse,
     Grant,
     Secret,
     Peer,
@@ -105,6 +106,7 @@ __all__ = [
     "Instance",
     "Job",
     "JobItem",
+    "KeyUse",
     "Owned",
     "Peer",
     "Project",

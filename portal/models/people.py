@@ -20,7 +20,8 @@ class User(Table):
 
 
 class Device(Owned):
-    label = CharField(unique=True)
+    label = CharField()
+    """Unique among the devices that are not removed."""
     type = CharField(null=True)
     version = CharField(null=True)
     interval = IntegerField(null=True)
@@ -32,6 +33,11 @@ class Device(Owned):
     disabled = BooleanField(default=False)
     last_seen = UtcField(null=True)
     last_address = CharField(null=True)
+    removed = UtcField(null=True)
+    """A removed device keeps its row and its keys: what it uploaded still names it and its owner."""
+
+
+Device.add_index(Device.index(Device.label, unique=True, name="device_label_in_use").where(Device.removed.is_null()))
 
 
 class DeviceHour(Table):
@@ -52,8 +58,11 @@ class DeviceHour(Table):
 
 
 class ApiKey(Table):
+    """A key of a device or a user. Its row is never deleted: origins name it."""
+
     key_id = CharField(unique=True)
     owner_type = CharField()
+    """device | user"""
     owner_id = IntegerField()
     name = CharField()
     hmac = CharField()
@@ -66,9 +75,31 @@ class ApiKey(Table):
     last_program = CharField(null=True)
     read_only = BooleanField(default=False)
     addresses = JsonField(default=list)
+    # No foreign keys: the key of a deleted project must reach nothing, where an emptied column would open it to all.
+    group_id = IntegerField(null=True)
+    """The group that it is limited to."""
+    project_id = IntegerField(null=True)
+    """The project that it is limited to."""
+    replaces = CharField(null=True)
+    """The id of the key that it was rotated from."""
 
     class Meta:
         indexes = ((("owner_type", "owner_id"), False), (("owner_type", "expires"), False))
+
+
+class KeyUse(Table):
+    """The requests with one key by one program at one address (`key_uses`)."""
+
+    key = ForeignKeyField(ApiKey, backref="+", on_delete="CASCADE", index=False)
+    key_id: int
+    address = CharField()
+    program = CharField()
+    first = UtcField()
+    last = UtcField(index=True)
+    count = IntegerField()
+
+    class Meta:
+        indexes = ((("key", "address", "program"), True),)
 
 
 class Grant(Table):

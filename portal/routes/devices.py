@@ -99,7 +99,7 @@ def issue(device_id: int) -> Response:
 @site_admin_required
 def ask_revoke(device_id: int, key_id: str) -> Response:
     device = devices.get(device_id)
-    key = next((row for row in api_keys.for_device(device) if row.key_id == key_id), None)
+    key = next((row for row in api_keys.for_owner(device) if row.key_id == key_id), None)
     if key is None:
         raise Missing(f"{device.label} has no such key.")
     return render("devices/revoke.html", device=device, key=key)
@@ -151,7 +151,7 @@ def enable(device_id: int) -> Response:
 def _page(device_id: int, form: KeyForm, *, status: int = 200, issued: Any = None) -> Response:
     device = devices.get(device_id)
     form.newest.data = api_keys.newest_id(device)
-    key_states = [(key, api_keys.state(key)) for key in api_keys.for_device(device)]
+    key_states = [(key, api_keys.state(key)) for key in api_keys.for_owner(device)]
     return render(
         "devices/show.html",
         device=device,

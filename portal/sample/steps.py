@@ -139,7 +139,7 @@ def retrieve(verb: str, sent: Sent, studies: dict[str, int], say: Say) -> None:
 def upload(url: str, say: Say) -> None:
     """Upload one file of each SOP Class into the second project with a device key, and find them by C-FIND."""
     device = devices.get(DEVICE)
-    for row in api_keys.for_device(device):
+    for row in api_keys.for_owner(device):
         if row.name == "sample" and row.revoked is None:
             api_keys.revoke(device, row.key_id, actor=operator())
     issued = api_keys.issue(device, name="sample", actor=operator())

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from portal.access.actors import Actor, operator
-from portal.devices import api_keys, devices, key_format
+from portal.devices import api_keys, devices, key_authentication, key_format
 from portal.errors import BadValue, Missing, NotAllowed, NotSignedIn
 from portal.models import ApiKey, Audit, Device, now
 from portal.settings import Settings
@@ -25,7 +25,7 @@ def issued(device: Device) -> api_keys.IssuedKey:
 
 
 def show(secret: str, address: str = "10.0.0.9", program: str = "importer/2.0") -> Actor:
-    return api_keys.authenticate(secret, address=address, program=program)
+    return key_authentication.authenticate(secret, address=address, program=program)
 
 
 def test_a_key_has_57_characters_no_colon_and_begins_with_its_id(issued: api_keys.IssuedKey) -> None:
@@ -211,5 +211,5 @@ def test_the_list_keeps_ended_keys_for_a_year(device: Device) -> None:
         "long revoked": {"revoked": moment - timedelta(days=400)},
     }.items():
         ApiKey.update(changes).where(ApiKey.name == name).execute()
-    states = {row.name: api_keys.state(row) for row in api_keys.for_device(device)}
+    states = {row.name: api_keys.state(row) for row in api_keys.for_owner(device)}
     assert states == {"revoked": "revoked", "expired": "expired", "soon": "expires soon", "live": "live"}

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from portal.access import origins
 from portal.access.actors import Actor, operator
-from portal.devices import api_keys, device_status, devices
-from portal.errors import BadValue, Missing, NotAllowed, Taken
+from portal.devices import api_keys, device_status, devices, key_authentication
+from portal.errors import BadValue, Missing, NotAllowed, NotSignedIn, Taken
 from portal.models import ApiKey, Audit, Device, User, now
 
 pytestmark = pytest.mark.usefixtures("site")
@@ -65,6 +66,7 @@ def test_only_an_admin_changes_devices(device: Device) -> None:
         lambda: devices.add("y", actor=user),
         lambda: devices.rename(device.id, "y", actor=user),
         lambda: devices.disable(device.id, actor=user),
+        lambda: devices.change_owner(device.id, "u@site.example", actor=user),
         lambda: devices.remove(device.id, actor=user),
     ):
         with pytest.raises(NotAllowed):
@@ -89,11 +91,86 @@ def test_disabling_twice_is_one_act(device: Device) -> None:
     assert acts == ["device:added", "device:disabled", "device:enabled"]
 
 
-def test_a_removed_device_takes_its_keys_along_and_its_number_is_not_used_again(device: Device) -> None:
-    api_keys.issue(device, name="k", actor=operator())
+def test_a_removed_device_stays_as_the_name_of_what_it_uploaded(device: Device) -> None:
+    issued = api_keys.issue(device, name="k", actor=operator())
     devices.remove("importer-east", actor=operator())
-    assert ApiKey.select().count() == 0
-    assert devices.add("next", actor=operator()).id > device.id
+
+    assert devices.list_all() == []
+    with pytest.raises(Missing):
+        devices.get("importer-east")
+    with pytest.raises(Missing):
+        devices.get(device.id)
+    with pytest.raises(NotSignedIn, match="The device importer-east was removed"):
+        key_authentication.authenticate(issued.secret, address="10.0.0.9", program="x")
+    assert origins.names([("device", str(device.id))])["device", str(device.id)].name == "importer-east (removed)"
+    gone = devices.get_even_removed(device.id)
+    assert gone.removed is not None
+    assert [(row.name, api_keys.state(row)) for row in api_keys.for_owner(gone)] == [("k", "revoked")]
+    with pytest.raises(Missing):
+        devices.remove(device.id, actor=operator())
+
+
+def test_the_label_of_a_removed_device_is_free_and_its_number_is_not_used_again(device: Device) -> None:
+    devices.remove("importer-east", actor=operator())
+    again = devices.add("importer-east", actor=operator())
+    assert again.id > device.id
+    assert devices.get("importer-east").id == again.id
+    names = origins.names([("device", str(device.id)), ("device", str(again.id))])
+    assert {name.name for name in names.values()} == {"importer-east (removed)", "importer-east"}
+    devices.remove("importer-east", actor=operator())
+    devices.add("importer-east", actor=operator())
+
+
+def test_the_keys_of_a_removed_device_stay_listed_for_good(device: Device) -> None:
+    api_keys.issue(device, name="k", actor=operator())
+    devices.remove(device.id, actor=operator())
+    ApiKey.update(revoked=now() - timedelta(days=4000), expires=now() - timedelta(days=3900)).execute()
+    assert [row.name for row in api_keys.for_owner(devices.get_even_removed(device.id))] == ["k"]
+
+
+def a_user(email: str, *, is_admin: bool = True, disabled: bool = False) -> User:
+    return User.create(email=email, password="-", is_admin=is_admin, disabled=disabled)
+
+
+def test_a_device_that_a_program_adds_has_an_owner() -> None:
+    first = a_user("one@site.example")
+    assert devices.add("by the only admin", actor=operator()).sponsor == first
+    a_user("gone@site.example", disabled=True)
+    a_user("reader@site.example", is_admin=False)
+    assert devices.add("the others are no admins", actor=operator()).sponsor == first
+
+    a_user("two@site.example")
+    with pytest.raises(BadValue, match=r"Name the owner of the device.*--owner") as caught:
+        devices.add("of whom?", actor=operator())
+    assert caught.value.field == "owner"
+    named = devices.add("named", owner=" Reader@site.example", actor=operator())
+    assert named.sponsor.email == "reader@site.example"
+    assert devices.add("by a device", actor=itself(named)).sponsor == named.sponsor
+    assert Device.select().count() == 4
+
+
+@pytest.mark.parametrize("email", ["nobody@site.example", "gone@site.example", pytest.param("x" * 10_000, id="long")])
+def test_an_owner_is_a_user_who_can_sign_in(device: Device, email: str) -> None:
+    a_user("gone@site.example", disabled=True)
+    for act in (
+        lambda: devices.add("x", owner=email, actor=operator()),
+        lambda: devices.change_owner(device.id, email, actor=operator()),
+    ):
+        with pytest.raises(BadValue) as caught:
+            act()
+        assert caught.value.field == "owner"
+
+
+def test_another_owner_is_named_and_the_log_has_both(device: Device) -> None:
+    for email in ("one@site.example", "two@site.example"):
+        a_user(email)
+        assert devices.change_owner(device.id, email, actor=operator()).sponsor.email == email
+    devices.change_owner(device.id, "two@site.example", actor=operator())
+    rows = Audit.select().where(Audit.action == "device:owner_changed").order_by(Audit.id)
+    assert [(row.detail["before"], row.detail["after"]) for row in rows] == [
+        (None, "one@site.example"),
+        ("one@site.example", "two@site.example"),
+    ]
 
 
 def test_a_device_reports_what_it_is(device: Device) -> None:

@@ -85,7 +85,7 @@ def test_a_site_of_the_first_release_keeps_its_rows_and_bytes() -> None:
         with runtime.archive().open(file.blob.segment, file.blob.offset, file.blob.size) as content:
             assert hashlib.sha256(content.read()).hexdigest() == file.blob.digest
     device = models.Device.get(models.Device.label == "Connector 1")
-    assert [key.name for key in api_keys.for_device(device)] == ["first"]
+    assert [key.name for key in api_keys.for_owner(device)] == ["first"]
 
 
 @pytest.mark.usefixtures("first_release")

@@ -8,7 +8,7 @@ import pytest
 
 from portal import hourly_charts
 from portal.access.actors import Actor
-from portal.devices import api_keys, devices, key_format
+from portal.devices import api_keys, devices, key_authentication, key_format
 from portal.models import ApiKey, Audit, Device, DeviceHour, File, now
 from tests.fixtures.archive import a_project, an_object, store
 from tests.fixtures.web import MOST_STATEMENTS, Visitor, refusal, statements, text_of
@@ -54,7 +54,7 @@ def test_a_key_is_shown_once_and_works(visitor: Visitor, admin: Actor) -> None:
     assert answer.status_code == 201
     secret = answer.text.split('id="secret">')[1].split("<")[0]
     assert len(secret) == key_format.KEY_LENGTH
-    assert api_keys.authenticate(secret, address="10.0.0.1", program="curl").id == str(device.id)
+    assert key_authentication.authenticate(secret, address="10.0.0.1", program="curl").id == str(device.id)
     page = visitor.get(f"/interfaces/devices/{device.id}").text
     assert secret not in page
     assert "rollout" in page
@@ -81,7 +81,7 @@ def test_a_bad_key_is_refused_and_none_is_made(
 
     refusal(visitor.post(f"/interfaces/devices/{device.id}/keys", {"name": name, "expires": expires}), message)
 
-    assert api_keys.for_device(device) == []
+    assert api_keys.for_owner(device) == []
 
 
 def test_a_form_that_is_sent_twice_makes_one_key(visitor: Visitor, admin: Actor) -> None:
@@ -92,12 +92,12 @@ def test_a_form_that_is_sent_twice_makes_one_key(visitor: Visitor, admin: Actor)
     assert shown
     typed["newest"] = shown[1]
     assert visitor.post(f"{path}/keys", typed).status_code == 201
-    [made] = api_keys.for_device(device)
+    [made] = api_keys.for_owner(device)
 
     again = visitor.post(f"{path}/keys", typed)
 
     refusal(again, f"Key {made.key_id} was created after this page was opened, so no other key was created.")
-    assert api_keys.for_device(device) == [made]
+    assert api_keys.for_owner(device) == [made]
     typed["newest"] = made.key_id  # as the refusal's own form has it
     assert f'value="{made.key_id}"' in again.text
     assert visitor.post(f"{path}/keys", typed).status_code == 201
@@ -121,7 +121,7 @@ def test_a_key_is_revoked_after_a_question(visitor: Visitor, admin: Actor) -> No
     assert "Cancel" in visitor.get(path).text
     visitor.post(path)
 
-    assert api_keys.state(api_keys.for_device(device)[0]) == "revoked"
+    assert api_keys.state(api_keys.for_owner(device)[0]) == "revoked"
     assert visitor.get(f"/interfaces/devices/{device.id}/keys/ptk_NONE00/revoke").status_code == 404
     assert visitor.post(f"/interfaces/devices/{device.id}/keys/ptk_NONE00/revoke").status_code == 404
 
@@ -209,7 +209,7 @@ def test_a_device_shows_who_did_what_to_it_and_its_keys(visitor: Visitor, admin:
 
     who = f"user {visitor.email} just now"
     renamed = f"Renamed importer → importer-east {who}"
-    revoked, issued = f"Key revoked {key_id} {who}", f"Key issued {key_id} rollout {who}"
+    revoked, issued = f"Key revoked {key_id} rollout {who}", f"Key issued {key_id} rollout {who}"
     assert f"Disabled {who} {renamed} {revoked} {issued} Added" in told
     assert "of another" not in told
     assert "5 events found" in text_of(visitor.get(f"/activity/audit?q=device+{device.id}").text)

@@ -1,4 +1,4 @@
-"""Authentication of the REST interface: a device by its API key, or, to read, a signed-in user."""
+"""Authentication of the REST interface: a device or a user by an API key, or, to read, a signed-in user."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 
 from portal.access import rights
 from portal.access.actors import Actor
-from portal.devices import api_keys
+from portal.devices import key_authentication, key_format
 from portal.devices.device_usage import UsageCounter
 from portal.errors import NotSignedIn
 from portal.routes.api import queries
@@ -30,6 +30,8 @@ def usage_counter(uses: UsageCounter) -> Callable[[Response], Response]:
 
     def count(response: Response) -> Response:
         caller: Actor | None = g.get("actor")
+        if caller is not None and key_format.is_key_id(caller.via):
+            uses.keys.count(caller.via, address=caller.address, program=request.user_agent.string)
         if caller is not None and caller.type == "device":
             failed = response.status_code >= 400
             uses.count(int(caller.id), failed=failed, size=0 if failed else request.content_length or 0)
@@ -56,19 +58,19 @@ def authenticate() -> None:
     """Set the actor of this request. Writing requires a key: a browser adds its cookie to a forged request."""
     header = request.headers.get("Authorization")
     if header is not None:
-        g.actor = _device(header)
+        g.actor = _by_key(header)
     elif request.method in SAFE_METHODS and current_user.is_authenticated:
         g.actor = sign_in.current_actor()
     else:
-        raise NotSignedIn("Send a device API key in the header Authorization: Bearer KEY.")
+        raise NotSignedIn("Send an API key in the header Authorization: Bearer KEY.")
 
 
-def _device(header: str) -> Actor:
+def _by_key(header: str) -> Actor:
     scheme, _, secret = header.partition(" ")
     try:
         if scheme.lower() not in SCHEMES:
             raise NotSignedIn("The header Authorization must have the form: Bearer KEY.")
-        return api_keys.authenticate(
+        return key_authentication.authenticate(
             secret.strip(), address=sign_in.client_address(), program=request.user_agent.string
         )
     except NotSignedIn:

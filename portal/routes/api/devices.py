@@ -102,7 +102,7 @@ def _shape(row: Any) -> dict[str, Any]:
         "info": row.info,
         "last_seen": answers.moment(row.last_seen),
         "disabled": row.disabled,
-        "api_keys": [_key(key) for key in api_keys.for_device(row)],
+        "api_keys": [_key(key) for key in api_keys.for_owner(row)],
         "created": answers.moment(row.created),
         "modified": answers.moment(row.modified),
         "origin": answers.origin(row),

@@ -1,0 +1,85 @@
+"""Authentication by an API key: whose it is, whether it is accepted, and that it was seen."""
+
+import hmac
+import logging
+from datetime import timedelta
+from typing import NoReturn
+
+from portal.access.actors import Actor
+from portal.devices import api_keys, key_format, key_narrowing, key_uses
+from portal.errors import NotSignedIn
+from portal.models import ApiKey, Device, User, now, skip_if_disk_full, writing
+
+log = logging.getLogger(__name__)
+
+_RECORD_INTERVAL = timedelta(minutes=1)
+"""How often a key's use is recorded: a write would be the slowest part of a request."""
+_NO_DIGEST = "0" * 64
+"""Compared with where the key id is unknown, so that the time of an answer tells nothing."""
+_INVALID = "Invalid API key. Copy the whole key again, or ask a site admin for a new one."
+
+
+def authenticate(secret: str, *, address: str, program: str) -> Actor:
+    """The device or user whose key this is. Raises NotSignedIn; the reason is told only to a valid key.
+
+    A device is an admin of the site, unless its key is limited to a group or project; a user has the user's own rights.
+    """
+    key_id = key_format.key_id_of(secret)
+    if key_id is None:
+        _refuse("of unknown format", address, _INVALID)
+    row: ApiKey | None = ApiKey.get_or_none(ApiKey.key_id == key_id)
+    is_known = hmac.compare_digest(api_keys.digest(secret), row.hmac if row else _NO_DIGEST)
+    if row is None or not is_known:
+        _refuse(key_id, address, _INVALID)
+    owner = api_keys.owner_of(row)
+    if reason := _refusal_reason(row, owner, address):
+        _refuse(key_id, address, reason)
+
+    _record_use(row, owner, address=address, program=key_uses.clean_program(program))
+    narrowed = key_narrowing.place_of(row)
+    return Actor(
+        type="device" if isinstance(owner, Device) else "user",
+        id=str(owner.id),
+        name=api_keys.owner_name(owner),
+        via=row.key_id,
+        address=address,
+        is_admin=narrowed is None if isinstance(owner, Device) else bool(owner.is_admin),
+        read_only=row.read_only,
+        narrowed=narrowed,
+    )
+
+
+def _refusal_reason(row: ApiKey, owner: Device | User, address: str) -> str:
+    """Why a key with the right secret is refused; empty if it is accepted."""
+    if isinstance(owner, Device):
+        renewal = "Ask a site admin for a new one."
+        if owner.removed is not None:
+            return f"The device {owner.label} was removed, and its keys with it."
+    else:
+        renewal = "Create a new one on your profile page."
+    if row.revoked is not None:
+        return f"The key {row.key_id} was revoked. {renewal}"
+    if row.expires <= now():
+        return f"The key {row.key_id} expired on {row.expires:%Y-%m-%d}. {renewal}"
+    if owner.disabled:
+        what = "device" if isinstance(owner, Device) else "user"
+        return f"The {what} {api_keys.owner_name(owner)} is disabled. Ask a site admin to enable it."
+    return "" if key_narrowing.allows(row, address) else f"The key {row.key_id} may not be used from {address}."
+
+
+def _record_use(row: ApiKey, owner: Device | User, *, address: str, program: str) -> None:
+    """At most once a minute; `key_uses` counts the other requests, and writes them later."""
+    moment = now()
+    if row.last_used is not None and moment - row.last_used < _RECORD_INTERVAL:
+        return
+    used = {"last_used": moment, "last_address": address, "last_program": program}
+    with skip_if_disk_full(f"a use of key {row.key_id}"), writing():
+        ApiKey.update(used).where(ApiKey.id == row.id).execute()
+        key_uses.note_first(row, address=address, program=program, at=moment)
+        if isinstance(owner, Device):
+            Device.update(last_seen=moment, last_address=address).where(Device.id == owner.id).execute()
+
+
+def _refuse(key: str, address: str, message: str) -> NoReturn:
+    log.warning("key %s refused from %s", key, address)
+    raise NotSignedIn(message)
