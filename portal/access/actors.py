@@ -47,7 +47,8 @@ class RecordedMetadata:
     @property
     def kind(self) -> dict[str, str]:
         """The known columns of a file that is not a DICOM object."""
-        known = {"type": self.type if self.type != "dicom" else None, "mimetype": self.mimetype}
+        was_object = self.mimetype == "application/dicom" or (self.type == "dicom" and not self.mimetype)
+        known = {} if was_object else {"type": self.type, "mimetype": self.mimetype}
         return {name: text for name, text in known.items() if text}
 
     def to_json(self) -> dict[str, Any]:

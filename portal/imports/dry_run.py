@@ -18,7 +18,7 @@ from portal.jobs import item_failures, item_row
 from portal.jobs.item_failures import Outcome
 from portal.jobs.item_row import Item
 from portal.jobs.item_runner import Check
-from portal.models import ALTERNATE, CURRENT, HELD, File, arrivals
+from portal.models import ALTERNATE, CURRENT, DICOM, HELD, File, arrivals
 from portal.tree import files, versions
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class DryRun:
             version = target.document.recorded.version if target.document else None
             if here is None:
                 item.state, item.message = "new", ""
-            elif here.type == "dicom":
+            elif here.mimetype == DICOM:
                 item.state, item.message = "new", "It gets another name: a DICOM object already has this one."
             elif versions.find_by_digest(here, item.digest or self._digest(item, 0, check), version) is not None:
                 item.state, item.message = "same", ""

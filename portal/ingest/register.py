@@ -16,7 +16,7 @@ from portal.errors import Conflicting, Damaged
 from portal.ingest import duplicates, index, placement
 from portal.ingest.duplicates import DuplicateComparison
 from portal.ingest.index import IN_TWO_PLACES, SAME, ContainerKey, Verdict
-from portal.models import ALTERNATE, CURRENT, HELD, Blob, File, Segment, arrivals, writing
+from portal.models import ALTERNATE, CURRENT, DICOM, HELD, Blob, File, Segment, arrivals, writing
 from portal.tree import versions
 
 log = logging.getLogger(__name__)
@@ -172,7 +172,8 @@ def write_rows(arrival: Arrival, place: Place) -> Stored:
         name=placement.free_name(container_type, container_id, name),
         blob=blob,
         type="dicom",
-        mimetype="application/dicom",
+        mimetype=DICOM,
+        modality=header.modality or None,
         **arrival.origin.fields,
         **arrival.recorded.timestamps,
     )
@@ -250,7 +251,7 @@ def _plain_file(arrival: Arrival) -> File | None:
     if arrival.container_type is None or arrival.container_id is None or arrival.name is None:
         return None
     file_id = arrivals.live_file(arrival.container_type, arrival.container_id, arrival.name)
-    file: File | None = File.get_or_none(File.id == file_id, File.type.is_null() | (File.type != "dicom"))
+    file: File | None = File.get_or_none(File.id == file_id, File.mimetype.is_null() | (File.mimetype != DICOM))
     return file
 
 

@@ -18,6 +18,7 @@ from portal.ingest.index import SAME
 from portal.maintenance import purge, recovery, release, segment_copies
 from portal.models import (
     ALTERNATE,
+    DICOM,
     Blob,
     Conflict,
     File,
@@ -171,7 +172,7 @@ def _index_files(report: Report) -> None:
         .join(Blob)
         .switch(File)
         .join(Instance, JOIN.LEFT_OUTER)
-        .where(File.type == "dicom", File.deleted_at.is_null(), Instance.id.is_null())
+        .where(File.mimetype == DICOM, File.deleted_at.is_null(), Instance.id.is_null())
         .order_by(File.id)
         .limit(FILES_PER_PAGE)
     )

@@ -16,9 +16,10 @@ from portal.models.index import (
     Study,
 )
 from portal.models.interfaces import Association, Caller, Peer, Storage
-from portal.models.people import ApiKey, Device, DeviceHour, Grant, KeyUse, Secret, User
+from portal.models.people import ApiKey, Device, DeviceHour, Grant, KeyUse, Secret, Ticket, User
 from portal.models.site import Audit, Setting, SiteKey
 from portal.models.tree import (
+    DICOM,
     Acquisition,
     Blob,
     File,
@@ -61,6 +62,7 @@ TABLES: tuple[type[Table], ...] = (
     KeyUse,
     Grant,
     Secret,
+    Ticket,
     Peer,
     Caller,
     Association,
@@ -82,6 +84,7 @@ TABLES: tuple[type[Table], ...] = (
 __all__ = [
     "ALTERNATE",
     "CURRENT",
+    "DICOM",
     "HELD",
     "SUPERSEDED",
     "TABLES",
@@ -126,6 +129,7 @@ __all__ = [
     "Study",
     "Subject",
     "Table",
+    "Ticket",
     "Total",
     "Trash",
     "Usage",

@@ -119,6 +119,22 @@ class Grant(Table):
         indexes = ((("who_type", "who_id"), False),)
 
 
+class Ticket(Table):
+    """What lets whoever has it download one thing for some minutes, with the rights of the actor that asked for it."""
+
+    digest = CharField(unique=True)
+    kind = CharField()
+    """file | containers."""
+    target = JsonField()
+    actor_type = CharField()
+    actor_id = CharField()
+    actor_via = CharField()
+    expires = UtcField(index=True)
+
+    class Meta:
+        indexes = ((("actor_type", "actor_id", "expires"), False),)
+
+
 class Secret(Table):
     """A sealed credential of one row (`vault.Vault.seal`); write-only for every page."""
 

@@ -2,7 +2,7 @@
 
 from peewee import SQL, BlobField, CharField, Check, ForeignKeyField, IntegerField
 
-from portal.models.base import Owned, Table, UtcField, now
+from portal.models.base import JsonField, Owned, Table, UtcField, now
 
 
 class Group(Owned):
@@ -140,8 +140,17 @@ class Segment(Table):
         indexes = ((("verified", "size"), False),)
 
 
+Session.add_index(Session.index(Session.uid, name="session_uid").where(Session.uid.is_null(False)))
+Acquisition.add_index(Acquisition.index(Acquisition.uid, name="acquisition_uid").where(Acquisition.uid.is_null(False)))
+"""To find by a UID alone what a reaper sends."""
+
+
 Segment.add_index(Segment.index(Segment.id, name="segment_damaged").where(Segment.damage != SQL("''")))
 Segment.add_index(Segment.index(Segment.verified, name="segment_unknown").where(Segment.digest == SQL("''")))
+
+
+DICOM = "application/dicom"
+"""The mimetype of each file that is one DICOM object, and of no other file."""
 
 
 class File(Owned):
@@ -153,6 +162,13 @@ class File(Owned):
     blob_id: int
     type = CharField(null=True)
     mimetype = CharField(null=True)
+    modality = CharField(null=True)
+    classification = JsonField(default=dict)
+    """Name → list of texts, as programs set it."""
+    info = JsonField(default=dict)
+    tags = JsonField(default=list)
+    notes = JsonField(default=list)
+    zip_member_count = IntegerField(null=True)
     deleted_at = UtcField(null=True)
     trash = IntegerField(null=True)
     """With `deleted_at`: number of the Trash row from which it can be restored."""

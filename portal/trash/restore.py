@@ -16,7 +16,7 @@ from portal.ingest.duplicates import DuplicateComparison
 from portal.ingest.index import SAME
 from portal.jobs.runs import Run, RunEnd
 from portal.maintenance.trash_params import TrashParams
-from portal.models import CURRENT, HELD, SUPERSEDED, Blob, Conflict, File, Instance, Trash, writing
+from portal.models import CURRENT, DICOM, HELD, SUPERSEDED, Blob, Conflict, File, Instance, Trash, writing
 from portal.trash.move import CONTAINER_TABLES
 
 REPLACED = "replaced"
@@ -84,7 +84,7 @@ def restore(entry: Trash, *, actor: Actor, this: Run | None = None) -> RestoreOu
     waiting = File.select(File, Blob).join(Blob).where(File.trash == entry.id).order_by(File.id).limit(FILES_PER_BLOCK)
     while block := list(waiting.where(File.id > after)):
         after, seen = block[-1].id, seen + len(block)
-        objects = {file.id: _read(entry.project_id, file) for file in block if file.type == "dicom"}
+        objects = {file.id: _read(entry.project_id, file) for file in block if file.mimetype == DICOM}
         if this:
             this.check()
         with writing():
