@@ -91,6 +91,8 @@ class Incoming:
         self._stream: Stream | None = None
         self._digest = hashlib.sha256()
         self._size = 0
+        self.memory_limit = MAX_BYTES_IN_MEMORY
+        """Bytes up to which it stays in memory; less for one of several objects that are received at once."""
         if command is not None:
             self.write(file_meta.write(**asdict(command)))
         self._meta_size = self._size
@@ -102,6 +104,10 @@ class Incoming:
         return self._size
 
     @property
+    def bytes_in_memory(self) -> int:
+        return 0 if self._stream is not None else self._size
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the bytes so far, in hex."""
         return self._digest.hexdigest()
@@ -111,8 +117,9 @@ class Incoming:
         with self._content() as content:
             return self._parse(content)[0] is not None
 
-    def place(self, wanted: Placement) -> None:
-        """Change the placement, before the commit. Raises as `open` does."""
+    def place(self, wanted: Placement, scope: Scope | None = None) -> None:
+        """Change the placement, before the commit, in another scope if one is given. Raises as `open` does."""
+        self._scope = scope or self._scope
         check_placement(wanted, self._scope)
         self._wanted = wanted
 
@@ -120,7 +127,7 @@ class Incoming:
         """Add the next bytes. Raises NoSpace where they no longer fit."""
         self._digest.update(chunk)
         self._size += len(chunk)
-        if self._stream is None and self._size > MAX_BYTES_IN_MEMORY:
+        if self._stream is None and self._size > self.memory_limit:
             self._stream = runtime.archive().stream()
             for waiting in self._chunks:
                 self._stream.write(waiting)
