@@ -36,6 +36,19 @@ def authenticate(secret: str, *, address: str, program: str) -> Actor:
         _refuse(key_id, address, reason)
 
     _record_use(row, owner, address=address, program=key_uses.clean_program(program))
+    return _actor(row, owner, address)
+
+
+def holder(key_id: str, *, address: str) -> Actor | None:
+    """The actor of a key that is accepted from this address, for what it asked for before; None of another key."""
+    row: ApiKey | None = ApiKey.get_or_none(ApiKey.key_id == key_id)
+    owner = None if row is None else api_keys.owner_of(row)
+    if row is None or owner is None or _refusal_reason(row, owner, address):
+        return None
+    return _actor(row, owner, address)
+
+
+def _actor(row: ApiKey, owner: Device | User, address: str) -> Actor:
     narrowed = key_narrowing.place_of(row)
     return Actor(
         type="device" if isinstance(owner, Device) else "user",

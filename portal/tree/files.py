@@ -15,7 +15,7 @@ from portal.dicom import elements
 from portal.dicom.elements import Element
 from portal.errors import BadValue, Missing, NotDicom
 from portal.listing import WHOLE_LIST, PageRequest, RowPage
-from portal.models import HELD, SUPERSEDED, Blob, File, FileVersion, Instance, writing
+from portal.models import HELD, SUPERSEDED, Acquisition, Blob, File, FileVersion, Instance, writing
 from portal.tree import containers
 
 log = logging.getLogger(__name__)
@@ -115,6 +115,14 @@ def header_elements(file: File) -> list[Element]:
         if runtime.archive().is_purged(blob.segment, blob.offset):
             raise segment_checks.damage_error(blob.segment, blob.offset) from error
         raise
+
+
+def session_of(kind: str, container_id: int) -> int | None:
+    """The row number of the session that a container is, or is in."""
+    if kind == "acquisition":
+        found: int = Acquisition.get_by_id(container_id).session_id
+        return found
+    return container_id if kind == "session" else None
 
 
 def record_download(file: File, *, version: int | None = None, actor: Actor) -> None:

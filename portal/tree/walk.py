@@ -163,8 +163,12 @@ def _file_rows(numbers: Sequence[int]) -> dict[int, tuple[Any, ...]]:
     return {row[0]: row[1:] for row in raw_rows(rows)}
 
 
+def newest_file() -> int:
+    """The row number of the newest file: where a walk of what there is now ends."""
+    return File.select(fn.MAX(File.id)).scalar() or 0
+
+
 def session_keys(session_id: int, label: str) -> list[tuple[str, int]]:
     """Key and row number of each file of a session at present, as an export would have them, below its label."""
-    newest = File.select(fn.MAX(File.id)).scalar() or 0
-    walk = Walk(ProjectPart(project=0), newest)
+    walk = Walk(ProjectPart(project=0), newest_file())
     return [(file.path, file.id) for file in walk.files_in(folders.of_session(session_id, label))]

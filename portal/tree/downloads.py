@@ -1,0 +1,224 @@
+"""What is downloaded in one go: the files of some containers, as a tar or a zip that is written while it is sent."""
+
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain, islice
+from typing import Any, NamedTuple, Self
+
+from portal import models
+from portal.access import audit
+from portal.access.actors import Actor
+from portal.access.rights import Scope
+from portal.errors import BadValue, Missing
+from portal.models import Blob, File, writing
+from portal.models.compiled import is_one_of
+from portal.storage_drivers import object_keys
+from portal.tree import container_sizes, containers, files, walk, zips
+from portal.tree.project_part import ProjectPart
+from portal.tree.walk import Walk, WalkedFile
+
+LEVELS = ("project", "subject", "session", "acquisition")
+FORMATS = ("tar", "zip")
+MAX_NODES = 1000
+MAX_FILES = 200_000
+MAX_BYTES = 1 << 40
+FILES_PER_PAGE = 500
+MAX_TEXTS = 100
+ROWS_PER_BLOCK = 100
+"""Audit rows of one write block."""
+
+
+class Node(NamedTuple):
+    """A container that is asked for."""
+
+    level: str
+    id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFilter:
+    """Which files are wanted: each condition must hold; an empty one always does."""
+
+    types: tuple[str, ...] = ()
+    no_types: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    no_tags: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        """From `{"types": {"plus": […], "minus": […]}, "tags": {…}}`. Raises BadValue."""
+        if not isinstance(value, dict):
+            raise BadValue("A filter must be an object.", field="filters")
+        parts = {}
+        for name in ("types", "tags"):
+            part = value.get(name) or {}
+            for sign, field in (("plus", name), ("minus", f"no_{name}")):
+                texts = (part.get(sign) or []) if isinstance(part, dict) else [None]
+                if not isinstance(texts, list) or len(texts) > MAX_TEXTS or not all(isinstance(x, str) for x in texts):
+                    raise BadValue(f"A filter's {name} has lists of at most {MAX_TEXTS} texts, plus and minus.")
+                parts[field] = tuple(texts)
+        return cls(**parts)
+
+    def takes(self, kind: str | None, tags: Sequence[str]) -> bool:
+        return (
+            (not self.types or kind in self.types)
+            and kind not in self.no_types
+            and (not self.tags or not set(self.tags).isdisjoint(tags))
+            and set(self.no_tags).isdisjoint(tags)
+        )
+
+
+class Member(NamedTuple):
+    """One file of a download."""
+
+    path: str
+    created: datetime
+    blob: Blob
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """The files of some containers; nothing is read before `members`."""
+
+    nodes: tuple[Node, ...]
+    filters: tuple[FileFilter, ...]
+    prefix: str
+    parts: tuple[tuple[str, ProjectPart, frozenset[int]], ...]
+    """Folder of the group, part of a project, and the acquisitions that are wanted of it; empty for all."""
+
+    def members(self) -> Iterator[Member]:
+        """Each file once, without those that are held or superseded; opens a connection for each page."""
+        walked, seen = self._walked(), set[int]()
+        while True:
+            with models.connection():
+                page = [(path, file.id) for path, file in islice(walked, FILES_PER_PAGE)]
+                rows = _rows([number for _, number in page])
+            if not page:
+                return
+            for path, number in page:
+                # Without those that came before, in another of the containers, or were purged since.
+                row = None if number in seen else rows.get(number)
+                seen.add(number)
+                if row is not None and (not self.filters or any(one.takes(row[1], row[2]) for one in self.filters)):
+                    yield Member(path, row[0], row[3])
+
+    def measure(self) -> tuple[int, int]:
+        """Number and bytes of the files. Raises BadValue for more than one download takes, and Missing for none."""
+        number = size = 0
+        for member in self.members():
+            number, size = number + 1, size + member.blob.size
+            if number > MAX_FILES or size > MAX_BYTES:
+                raise BadValue(
+                    f"One download takes at most {MAX_FILES:,} files and {MAX_BYTES >> 40} TiB. Ask for fewer"
+                    " containers, or export them."
+                )
+        if not number:
+            raise Missing("There are no such files in these containers.")
+        return number, size
+
+    def _walked(self) -> Iterator[tuple[str, WalkedFile]]:
+        with models.connection():
+            newest = walk.newest_file()
+        for group, part, acquisitions in self.parts:
+            for file in Walk(part, newest).files():
+                if not acquisitions or (file.folder.level == "acquisition" and file.folder.id in acquisitions):
+                    yield "/".join(filter(None, (self.prefix, group, file.path))), file
+
+
+def prepare(
+    nodes: Sequence[Node], filters: Sequence[FileFilter] = (), *, prefix: str = "", optional: bool = True, scope: Scope
+) -> Download:
+    """A download of these containers. Raises BadValue, and Missing for one that the scope does not reach.
+
+    With `optional`, such a one is left out if there is another.
+    """
+    if not 1 <= len(nodes) <= MAX_NODES:
+        raise BadValue(f"A download is of 1 to {MAX_NODES:,} containers.", field="nodes")
+    found: dict[tuple[str, int], dict[str, list[int]]] = {}
+    reached: list[Node] = []
+    for node in dict.fromkeys(nodes):
+        try:
+            row = containers.get(node.level, node.id, scope)
+        except Missing:
+            if optional:
+                continue
+            raise
+        reached.append(node)
+        project = containers.project_of(row)
+        of_project = found.setdefault(
+            (project.group.code, int(project.id)), {name: [] for name in (*LEVELS, "sessions")}
+        )
+        of_project[node.level].append(node.id)
+        if node.level == "acquisition":
+            of_project["sessions"].append(row.session_id)  # type: ignore[union-attr]
+    if not reached:
+        raise Missing("There is none of these containers, or you do not have access to them.")
+    parts = tuple(chain.from_iterable(_parts(*key, levels) for key, levels in found.items()))
+    for level in LEVELS:
+        ids = [node.id for node in reached if node.level == level]
+        counted = container_sizes.for_containers(level, ids) if ids else {}
+        if any(one.files > MAX_FILES or one.size > MAX_BYTES for one in counted.values()):
+            raise BadValue(f"One download takes at most {MAX_FILES:,} files. Ask for smaller containers, or export.")
+    folder = "/".join(object_keys.segment(part) for part in prefix.split("/") if part.strip())
+    return Download(nodes=tuple(reached), filters=tuple(filters), prefix=folder, parts=parts)
+
+
+def pack(download: Download, form: str) -> Iterator[bytes]:
+    """The tar or the zip. Raises Damaged before the last bytes of a damaged file: it ends there, incomplete."""
+    if form == "zip":
+        return zips.stream_zip((path, moment, blob.size, _content(blob)) for path, moment, blob in download.members())
+    return _stream_tar(download.members())
+
+
+def record(download: Download, form: str, *, actor: Actor) -> None:
+    """Audit a download: one row a container, of a session with its number."""
+    for begin in range(0, len(download.nodes), ROWS_PER_BLOCK):
+        with writing():
+            for level, number in download.nodes[begin : begin + ROWS_PER_BLOCK]:
+                session = files.session_of(level, number)
+                detail = {"format": form} | ({} if session is None else {"session": session})
+                audit.record(actor, "container:downloaded", level, number, **detail)
+
+
+def _parts(group: str, project: int, levels: dict[str, list[int]]) -> Iterable[tuple[str, ProjectPart, frozenset[int]]]:
+    folder = object_keys.segment(group)
+    if levels["project"]:
+        return [(folder, ProjectPart(project=project), frozenset())]
+    found: list[tuple[str, ProjectPart, frozenset[int]]] = []
+    for level in ("subject", "session"):
+        if levels[level]:
+            part = ProjectPart(project=project, level=level, ids=tuple(levels[level]))
+            found.append((folder, part, frozenset()))
+    if levels["acquisition"]:
+        part = ProjectPart(project=project, level="session", ids=tuple(dict.fromkeys(levels["sessions"])))
+        found.append((folder, part, frozenset(levels["acquisition"])))
+    return found
+
+
+def _rows(numbers: Sequence[int]) -> dict[int, tuple[datetime, str | None, list[str], Blob]]:
+    rows = File.select(File.id, File.created, File.type, File.tags, Blob).join(Blob)
+    live = rows.where(is_one_of(File.id, numbers), File.deleted_at.is_null())
+    return {row.id: (row.created, row.type, row.tags, row.blob) for row in live}
+
+
+def _content(blob: Blob) -> Iterator[bytes]:
+    with closing(files.open_blob(blob)[0]) as chunks:
+        yield from chunks
+
+
+def _stream_tar(members: Iterable[Member]) -> Iterator[bytes]:
+    size = 0
+    for member in members:
+        info = tarfile.TarInfo(member.path)
+        info.size, info.mode = member.blob.size, 0o600
+        info.mtime = int(member.created.astimezone(UTC).timestamp())
+        head = info.tobuf(tarfile.PAX_FORMAT)
+        yield head
+        yield from _content(member.blob)
+        yield bytes(-member.blob.size % tarfile.BLOCKSIZE)
+        size += len(head) + member.blob.size + -member.blob.size % tarfile.BLOCKSIZE
+    end = 2 * tarfile.BLOCKSIZE
+    yield bytes(end + -(size + end) % tarfile.RECORDSIZE)
