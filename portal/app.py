@@ -27,6 +27,7 @@ from portal.routes import (
     session,
     storages,
     trash,
+    user_keys,
     users,
 )
 from portal.routes import (
@@ -56,6 +57,7 @@ TABS = (
     peers,
     storages,
     users,
+    user_keys,
     settings_tab,
     session,
     search,

@@ -101,9 +101,9 @@ def with_names(rows: Iterable[Audit]) -> list[AuditEntry]:
 
 
 def concerns(target_type: str, target_id: object) -> Any:
-    """The condition that an event has this target, for an index; the API keys of a device count as the device."""
+    """Whether an event has this target, for an index; API keys count as the device or user that has them."""
     condition: Any = (Audit.target_type == target_type) & (Audit.target_id == str(target_id))
-    if target_type == "device":
+    if target_type in ("device", "user"):
         keys = ApiKey.select(ApiKey.key_id).where(ApiKey.owner_type == target_type, ApiKey.owner_id == target_id)
         condition = condition | ((Audit.target_type == "key") & Audit.target_id.in_(keys))
     return condition

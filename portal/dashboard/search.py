@@ -73,7 +73,14 @@ def find(text: str, scope: Scope, *, is_admin: bool) -> list[HitGroup]:
         hits = [
             Hit(id=row.device.id, title=row.key_id, second=f"{row.name}, key of {row.device.label}") for row in keys
         ]
-        return [_group("key", hits)] if hits else []
+        of_users: Any = ApiKey.select(ApiKey.key_id, ApiKey.name, User.id, User.email)
+        of_users = of_users.join(User, on=(ApiKey.owner_id == User.id)).where(ApiKey.owner_type == "user")
+        of_users = of_users.where(starts_with(ApiKey.key_id, key_id)).order_by(ApiKey.key_id).limit(MAX_HITS + 1)
+        user_hits = [
+            Hit(id=number, title=key, second=f"{name}, key of {email}")
+            for key, name, number, email in of_users.tuples()
+        ]
+        return [group for group in (_group("key", hits), _group("user_key", user_hits)) if group.hits]
 
     is_uid = bool(_UID.fullmatch(text))
     groups = []

@@ -8,7 +8,7 @@ from peewee import SQL
 
 from portal.access import audit, rights
 from portal.access.actors import Actor
-from portal.devices import api_keys, device_status
+from portal.devices import api_keys, device_status, key_uses
 from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.models import Blob, Device, File, User, now, writing
 from portal.tree import labels, rest_ids
@@ -17,11 +17,12 @@ TYPES = ("connector", "importer", "reaper")
 MAX_INTERVAL = 366 * 24 * 3600
 MAX_VERSION_LENGTH, MAX_ERROR_LENGTH = 100, 1000
 MAX_ERRORS, MAX_INFO_LENGTH = 100, 64_000
+OWNERS_OFFERED = 500
 RECENT_FILES = 5
 """Files that the page of a device shows."""
 
 
-def add(label: str, type: str | None = None, *, owner: str = "", actor: Actor) -> Device:
+def add(label: str, type: str | None = None, *, owner: str | None = None, actor: Actor) -> Device:
     """A new device. It has no access until it has a key.
 
     `owner` is the e-mail address of the user who is responsible for it; without one, it is the user who adds it, the
@@ -31,7 +32,7 @@ def add(label: str, type: str | None = None, *, owner: str = "", actor: Actor) -
     label, kind = labels.clean(label), _type(type)
     with writing():
         _refuse_taken(label)
-        sponsor = _owner(owner) if owner.strip() else _usual_owner(actor)
+        sponsor = _usual_owner(actor) if owner is None else _owner(owner)
         row = Device.create(label=label, type=kind, sponsor=sponsor, **actor.origin.fields)
         named = {"owner": sponsor.email} if sponsor else {}
         audit.record(actor, "device:added", "device", row.id, label=label, type=kind, **named)
@@ -124,6 +125,12 @@ def recent_files(device: Device) -> list[File]:
     return list(files.where(File.origin_id == str(device.id)).order_by(File.id.desc()).limit(RECENT_FILES))
 
 
+def possible_owners() -> list[str]:
+    """E-mail addresses to choose an owner from, site admins first; at most 500."""
+    rows = User.select(User.email).where(~User.disabled).order_by(User.is_admin.desc(), User.email)
+    return [row.email for row in rows.limit(OWNERS_OFFERED)]
+
+
 def list_all() -> list[Device]:
     """All devices by label, without those that were removed."""
     return list(_with_owner().where(Device.removed.is_null()).order_by(Device.label))
@@ -136,6 +143,8 @@ def record_report(report: Mapping[str, Any], *, actor: Actor) -> Device:
     """
     if actor.type != "device":
         raise NotAllowed("Only a device may report as a device. Use its key.")
+    if report:
+        rights.require_may_write(actor)
     values = {name: value for name, value in report.items() if name != "type"}
     for name, value in values.items():
         _require_valid(name, value)
@@ -154,7 +163,9 @@ def record_report(report: Mapping[str, Any], *, actor: Actor) -> Device:
 
 def view(device: Device) -> dict[str, Any]:
     """One device for `--json` and pages; `keys` counts the live keys."""
-    listed = [api_keys.view(row) for row in api_keys.for_owner(device)]
+    keys = api_keys.for_owner(device)
+    uses = key_uses.by_key(keys)
+    listed = [api_keys.view(key) | {"used_from": [key_uses.view(use) for use in uses.get(key.id, ())]} for key in keys]
     live = sorted(key["expires_at"] for key in listed if key["state"] in api_keys.LIVE_STATES)
     return {
         "id": rest_ids.encode("device", device.id),
@@ -180,6 +191,8 @@ def _with_owner() -> Any:
 
 
 def _owner(email: str) -> User:
+    if not email.strip():
+        raise BadValue("Enter the e-mail address of the user who is responsible for the device.", field="owner")
     row: User | None = User.get_or_none(User.email == email.strip().lower())
     if row is None:
         raise BadValue(f"There is no user {email.strip()[:254]!r}. Enter the e-mail address of a user.", field="owner")

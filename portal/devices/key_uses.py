@@ -89,6 +89,12 @@ def by_key(keys: Iterable[ApiKey]) -> dict[int, list[KeyUse]]:
     return uses
 
 
+def view(use: KeyUse) -> dict[str, Any]:
+    """One use for `--json`."""
+    times = {"first": use.first.isoformat(), "last": use.last.isoformat()}
+    return {"address": use.address, "program": use.program, "count": use.count, **times}
+
+
 def clean_program(text: str) -> str:
     """What a program says it is, without invisible characters."""
     return "".join(character for character in text if character.isprintable())[:MAX_PROGRAM_LENGTH]

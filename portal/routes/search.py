@@ -27,6 +27,7 @@ class ResultKind:
 KINDS = {
     "job": ResultKind(heading="Jobs", picture="list-check", one="jobs.show", number="job_id"),
     "key": ResultKind(heading="API keys", picture="key", one="devices.show", number="device_id", all="devices.index"),
+    "user_key": ResultKind(heading="API keys of users", picture="key", one="users.show", number="user_id"),
     "project": ResultKind(heading="Projects", picture="folders", all="data.projects"),
     "subject": ResultKind(heading="Subjects", picture="folder"),
     "study": ResultKind(heading="Studies", picture="folder"),

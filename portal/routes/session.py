@@ -8,7 +8,9 @@ from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from portal import site_settings
+from portal.devices import key_lists
 from portal.errors import BadValue
+from portal.routes import user_keys
 from portal.users import users
 from portal.web import known_browsers
 from portal.web import sign_in as web_sign_in
@@ -122,7 +124,8 @@ def save_profile() -> Response:
 
 def _profile(form: ProfileForm) -> Response:
     zones, usual = site_settings.time_zones(), site_settings.get("site.time_zone")
-    return render("session/profile.html", form=form, zones=zones, usual=usual, status=form.status)
+    keys, at = key_lists.of_owner(current_user.user), user_keys.own_pages()
+    return render("session/profile.html", form=form, zones=zones, usual=usual, keys=keys, at=at, status=form.status)
 
 
 @bp.get("/password")

@@ -4,6 +4,8 @@ from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
 from portal.access import audit_entries
+from portal.devices import key_lists
+from portal.routes import user_keys
 from portal.users import effective_access, grants, users
 from portal.users.lists import USERS
 from portal.web.forms import Form, checkbox, choice, text
@@ -135,6 +137,8 @@ def _page(user_id: int, form: GrantForm, status: int = 200) -> Response:
         roles=dict(ROLES),
         access=effective_access.for_user(account),
         acts=audit_entries.for_user(user_id, limit=MAX_EVENTS),
+        keys=key_lists.of_owner(account),
+        at=user_keys.pages_for_admins(user_id),
         status=status,
     )
 

@@ -25,7 +25,8 @@ from tests.fixtures.free_ports import free_port
 COMMANDS = """
 up, status, user add, user list, user password, user disable, user enable, user grant, user revoke, group add,
 group list, project add, project list, device add, device key, device list, device disable, device enable,
-device revoke, dimse enable, dimse disable, dimse show, peer add, peer list, peer show, peer edit, peer enable,
+device revoke, device rotate, device owner, device remove,
+dimse enable, dimse disable, dimse show, peer add, peer list, peer show, peer edit, peer enable,
 peer disable, peer remove, peer echo, refused list, refused ignore, storage add, storage edit, storage list,
 storage show, storage test, storage remove, export start, export list, export show, export verify, export cancel,
 job list, job show, job cancel, schedule add, schedule list, schedule remove, import start, import list, import show,
@@ -167,6 +168,39 @@ def test_a_device_lives_from_its_first_key_to_the_revocation(portal: Portal) -> 
     assert portal.ok("device", "disable", "Connector 1")["disabled"] is True
     assert portal.ok("device", "enable", "Connector 1")["disabled"] is False
     assert portal.ok("device", "revoke", "Connector 1", issued["key_id"])["keys"] == 0
+
+
+def test_a_key_is_limited_and_rotated_on_the_command_line(portal: Portal) -> None:
+    portal.ok("group", "add", "neuro")
+    portal.ok("project", "add", "neuro/Study A")
+    portal.ok("device", "add", "Connector 1")
+    limits = ("--read-only", "--only", "neuro/Study A", "--address", "10.0.4.0/24", "--address", "10.0.5.9")
+    old = portal.ok("device", "key", "Connector 1", "--name", "ward", *limits)
+    new = portal.ok("device", "rotate", "Connector 1", old["key_id"], "--days", "30")
+
+    [listed] = portal.ok("device", "list")
+    newest, oldest = listed["api_keys"]
+    for key in (newest, oldest):
+        assert (key["name"], key["read_only"], key["only"]) == ("ward", True, "neuro/Study A")
+        assert key["addresses"] == ["10.0.4.0/24", "10.0.5.9/32"]
+        assert key["used_from"] == []
+    assert (newest["key_id"], newest["replaces"], listed["keys"]) == (new["key_id"], old["key_id"], 2)
+
+
+def test_a_device_has_an_owner_and_is_removed_without_leaving_its_label(portal: Portal) -> None:
+    portal.ok("user", "add", "ada@site.example", "--admin")
+    assert portal.ok("device", "add", "Connector 1")["sponsor"] == "ada@site.example"
+    portal.ok("user", "add", "bob@site.example", "--admin")
+    ended = portal("device", "add", "Connector 2")
+    assert (ended.code, "--owner" in ended.err) == (1, True)
+    assert portal.ok("device", "add", "Connector 2", "--owner", "bob@site.example")["sponsor"] == "bob@site.example"
+    assert portal.ok("device", "owner", "Connector 2", "Ada@site.example")["sponsor"] == "ada@site.example"
+
+    secret = portal.ok("device", "key", "Connector 1", "--name", "first")["secret"]
+    portal.ok("device", "remove", "Connector 1")
+    assert [row["label"] for row in portal.ok("device", "list")] == ["Connector 2"]
+    portal.ok("device", "add", "Connector 1", "--owner", "ada@site.example")
+    assert secret[:10] in portal.dump()
 
 
 def test_the_sixth_live_key_is_refused(portal: Portal) -> None:

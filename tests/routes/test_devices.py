@@ -1,6 +1,9 @@
 """The tab Devices: what its forms change, and what they refuse."""
 
+import csv
+import io
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -9,9 +12,13 @@ import pytest
 from portal import hourly_charts
 from portal.access.actors import Actor
 from portal.devices import api_keys, devices, key_authentication, key_format
+from portal.devices.key_uses import KeyUseCounter
 from portal.models import ApiKey, Audit, Device, DeviceHour, File, now
+from portal.tree import projects
+from portal.users import users
 from tests.fixtures.archive import a_project, an_object, store
-from tests.fixtures.web import MOST_STATEMENTS, Visitor, refusal, statements, text_of
+from tests.fixtures.web import MOST_STATEMENTS, PASSWORD, Visitor, refusal, statements, text_of
+from tests.fixtures.work import add_file
 
 
 def test_a_new_device_names_who_added_it_and_can_do_nothing_yet(visitor: Visitor) -> None:
@@ -259,3 +266,116 @@ def test_a_page_of_a_device_asks_the_database_at_most_fifteen_times(visitor: Vis
 
     assert answer.status_code == 200
     assert len(sent) <= MOST_STATEMENTS, "\n".join(sent)
+
+
+def test_a_limited_key_says_what_it_may_and_asks_again_with_what_was_typed(visitor: Visitor, admin: Actor) -> None:
+    device = devices.add("importer", actor=admin)
+    projects.add_in_new_group("neuro", "Brain", actor=admin)
+    path = f"/interfaces/devices/{device.id}"
+    typed = {"name": "trial", "expires": "2027-06-30", "only": "neuro/Nothing", "addresses": "10.0.4.0/24\n10.0.5.9"}
+
+    answer = visitor.post(f"{path}/keys", {**typed, "read_only": "y"})
+    refusal(answer, "There is no 'neuro/Nothing'. Write a group's ID, or a project as GROUP/PROJECT.")
+    assert '<details class="more" open>' in answer.text
+    assert "10.0.4.0/24\n10.0.5.9</textarea>" in answer.text
+    assert '<details class="more">' in visitor.get(path).text
+
+    answer = visitor.post(f"{path}/keys", {**typed, "read_only": "y", "only": "neuro/Brain"})
+    assert answer.status_code == 201
+    words = "Read only, neuro/Brain, from 10.0.4.0/24, 10.0.5.9/32"
+    assert f"Access: {words}." in text_of(answer.text)
+    assert words in text_of(visitor.get(path).text)
+
+
+def test_a_key_is_rotated_and_its_page_shows_every_address_that_still_uses_it(visitor: Visitor, admin: Actor) -> None:
+    device = devices.add("importer", actor=admin)
+    old = api_keys.issue(device, name="first key", addresses=["10.0.0.0/24"], actor=admin)
+    path = f"/interfaces/devices/{device.id}"
+    asked = visitor.get(f"{path}/keys/{old.key_id}/rotate").text
+    assert "Its access is the same: from 10.0.0.0/24." in text_of(asked)
+    newest = re.findall(r'name="newest"[^>]*value="([^"]*)"', asked)[0]
+
+    answer = visitor.post(
+        f"{path}/keys/{old.key_id}/rotate", {"name": "rollout", "expires": "2027-06-30", "newest": newest}
+    )
+    assert answer.status_code == 201
+    assert f"The old key {old.key_id} works until it is revoked or expires." in text_of(answer.text)
+    assert "Not used since rollout was created" in text_of(visitor.get(f"{path}/keys/{old.key_id}").text)
+
+    uses = KeyUseCounter()
+    for host in (9, 10, 11):
+        key_authentication.authenticate(old.secret, address=f"10.0.0.{host}", program=f"importer/{host}")
+        uses.count(old.key_id, address=f"10.0.0.{host}", program=f"importer/{host}")
+    uses.flush()
+
+    page = text_of(visitor.get(f"{path}/keys/{old.key_id}").text)
+    assert "Still used just now from 10.0.0.11 and 2 more." in page
+    assert all(f"10.0.0.{host} importer/{host} 1" in page for host in (9, 10, 11))
+    assert "Still used just now from 10.0.0.11 and 2 more" in text_of(visitor.get(path).text)
+    new_id = api_keys.newest_id(device)
+    assert "was still used just now from 10.0.0.11 and 2 more" in text_of(visitor.get(f"{path}/keys/{new_id}").text)
+    assert visitor.get(f"{path}/keys/ptk_000000").status_code == 404
+
+
+def test_another_owner_is_chosen_and_one_who_is_disabled_is_a_warning(visitor: Visitor, admin: Actor) -> None:
+    device = devices.add("importer", owner=visitor.email, actor=admin)
+    users.add("colleague@site.example", PASSWORD, False, actor=admin)
+    path = f"/interfaces/devices/{device.id}"
+    assert '<option value="colleague@site.example">' in visitor.get(f"{path}/owner").text
+    for typed, message in (("", "Enter the e-mail address"), ("nobody@site.example", "There is no user")):
+        refusal(visitor.post(f"{path}/owner", {"owner": typed}), message)
+        refusal(visitor.post("/interfaces/devices/new", {"label": "x", "owner": typed}), message)
+
+    answer = visitor.post(f"{path}/owner", {"owner": "colleague@site.example"}, follow_redirects=True)
+    assert "colleague@site.example is the owner of importer." in text_of(answer.text)
+    assert "Owner colleague@site.example" in text_of(answer.text)
+
+    users.disable(users.by_email("colleague@site.example").id, actor=admin)
+    assert "The owner, colleague@site.example, is disabled." in text_of(visitor.get(path).text)
+    assert "colleague@site.example Disabled user" in text_of(visitor.get("/interfaces/devices/").text)
+
+
+def test_a_removed_device_has_a_page_without_actions_and_frees_its_label(visitor: Visitor, admin: Actor) -> None:
+    device = devices.add("importer", actor=admin)
+    issued = api_keys.issue(device, name="first key", actor=admin)
+    path = f"/interfaces/devices/{device.id}"
+    assert "1 live key is revoked." in text_of(visitor.get(f"{path}/remove").text)
+
+    answer = visitor.post(f"{path}/remove", follow_redirects=True)
+    assert "importer is removed, and its keys are revoked." in text_of(answer.text)
+    assert f'href="{path}"' not in visitor.get("/interfaces/devices/").text
+    page = visitor.get(path).text
+    assert "importer (removed)" in text_of(page)
+    assert issued.key_id in page
+    main = page.split("<main")[1]
+    assert not any(action in main for action in ("<form", "/rename", "/owner", "/rotate", "/revoke"))
+    assert visitor.get(f"{path}/keys/{issued.key_id}").status_code == 200
+    for action in ("rename", "owner", "remove", f"keys/{issued.key_id}/rotate"):
+        assert visitor.get(f"{path}/{action}").status_code == 404
+    assert visitor.post(f"{path}/keys", {"name": "k", "expires": "2027-06-30"}).status_code == 404
+    assert visitor.post("/interfaces/devices/new", {"label": "importer"}).status_code == 303
+
+
+def test_uploads_are_listed_by_time_and_key_and_as_csv(visitor: Visitor, admin: Actor) -> None:
+    device, other = devices.add("importer", actor=admin), devices.add("other", actor=admin)
+    project = projects.add_in_new_group("neuro", "Brain", actor=admin)
+    key = Actor(type="device", id=str(device.id), name="importer", via="ptk_AAAAAA", is_admin=True)
+    old = add_file(project, "old.txt", b"1", key)
+    File.update(created=now() - timedelta(days=3)).where(File.id == old).execute()
+    add_file(project, "new.txt", b"22", replace(key, via="ptk_BBBBBB"))
+    add_file(project, "foreign.txt", b"3", replace(key, id=str(other.id)))
+    path = f"/interfaces/devices/{device.id}/uploads"
+
+    def shown(query: str = "") -> list[str]:
+        return re.findall(r"(\w+)\.txt</a>", visitor.get(f"{path}{query}").text)
+
+    assert shown() == ["new", "old"]
+    assert shown("?kind=day") == ["new"]
+    assert shown("?kind=week&sort=name") == ["new", "old"]
+    assert shown("?q=ptk_AAAAAA") == ["old"]
+    assert "neuro/Brain" in text_of(visitor.get(path).text)
+    [only] = csv.DictReader(io.StringIO(visitor.get(f"{path}?format=csv&q=new").text.removeprefix("\ufeff")))
+    assert (only["File"], only["Project"], only["Key"], only["Bytes"]) == ("new.txt", "neuro/Brain", "ptk_BBBBBB", "2")
+    with statements() as sent:
+        visitor.get(path)
+    assert len(sent) <= MOST_STATEMENTS
