@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from portal.access import permissions
 from portal.access.actors import Actor, Narrowing
 from portal.errors import NotAllowed
 from portal.models import Grant, Group, Project
@@ -64,47 +65,70 @@ def is_site_admin(actor: Actor) -> bool:
 def require_site_wide(actor: Actor) -> None:
     """Raise NotAllowed for a narrowed key: what is asked for belongs to no project."""
     if actor.narrowed is not None:
-        raise NotAllowed("This API key is limited to one group or project. Use one that is not.")
+        raise NotAllowed(permissions.NARROWED_KEY)
+
+
+def require_may_write(actor: Actor) -> None:
+    """Raise NotAllowed for a read-only key."""
+    if actor.read_only:
+        raise NotAllowed(permissions.READ_ONLY_KEY)
 
 
 def require_admin(actor: Actor) -> None:
     """Raise NotAllowed unless the actor is a site admin who may write, and everywhere."""
     require_site_wide(actor)
     if not actor.is_admin:
-        raise NotAllowed("Only a site admin may do this. Ask one of your site admins.")
+        raise NotAllowed(permissions.ADMINISTER.refusal)
     require_may_write(actor)
 
 
-def require_may_write(actor: Actor) -> None:
-    """Raise NotAllowed for a read-only key."""
-    if actor.read_only:
-        raise NotAllowed("This API key is read-only. Use one that may write.")
+def require_store(actor: Actor, project_id: int) -> None:
+    """Raise NotAllowed unless the actor may add to and change what is in this project."""
+    require_may_write(actor)
+    if not scope(actor).writes(project_id):
+        raise NotAllowed(permissions.STORE.refusal)
 
 
 def require_manager(actor: Actor, project_id: int) -> None:
     """Raise NotAllowed unless the actor is an admin of this project: by its role there, in its group or of the site."""
     require_may_write(actor)
     if project_id not in scope(actor).manages:
-        raise NotAllowed("Only an admin of the project may do this. Ask one of them, or a site admin.")
+        raise NotAllowed(permissions.MANAGE.refusal)
+
+
+def require_project_creator(actor: Actor, group_id: int) -> None:
+    """Raise NotAllowed unless the actor may create projects in this group.
+
+    A device key that is narrowed to the group may, as it would everywhere without the narrowing.
+    """
+    if actor.type == "device" and actor.narrowed == Narrowing(group_id=group_id):
+        require_may_write(actor)
+        return
+    require_group_admin(actor, group_id)
 
 
 def require_group_admin(actor: Actor, group_id: int) -> None:
-    """Raise NotAllowed unless the actor is an admin of this group, or of the site.
-
-    A device key that is narrowed to a group may create projects in it, as it would everywhere without the narrowing.
-    """
+    """Raise NotAllowed unless the actor is an admin of this group, or of the site."""
     require_may_write(actor)
-    if is_site_admin(actor):
-        return
-    if actor.type == "device" and actor.narrowed == Narrowing(group_id=group_id):
-        return
-    if actor.type == "user" and actor.id and actor.narrowed is None:
-        ours = Grant.select().where(Grant.who_type == "user", Grant.who_id == int(actor.id), Grant.role == "admin")
-        whole = Grant.project.is_null() & (Grant.group.is_null() | (Grant.group == group_id))
-        is_unknown = Group.select().where(Group.id == group_id, Group.code == UNKNOWN_GROUP).exists()
-        if ours.where(whole).exists() and not is_unknown:
-            return
-    raise NotAllowed("Only an admin of the group may do this. Ask one of them, or a site admin.")
+    if not may_edit_group(actor, group_id):
+        raise NotAllowed(permissions.MANAGE_GROUP.refusal)
+
+
+def may_edit_group(actor: Actor, group_id: int) -> bool:
+    """Whether `require_group_admin` lets the actor through."""
+    return not actor.read_only and (is_site_admin(actor) or group_id in administered_groups(actor))
+
+
+def administered_groups(actor: Actor) -> frozenset[int]:
+    """The groups of which a user is an admin by a grant of the group, or of all of them; none of a narrowed key."""
+    if actor.type != "user" or not actor.id or actor.narrowed is not None or actor.read_only:
+        return frozenset()
+    ours = Grant.select(Grant.group).where(Grant.who_type == "user", Grant.who_id == int(actor.id))
+    granted = {row.group_id for row in ours.where(Grant.role == "admin", Grant.project.is_null())}
+    groups = Group.select(Group.id).where(Group.code != UNKNOWN_GROUP)
+    if granted and None not in granted:
+        groups = groups.where(Group.id.in_(granted))
+    return frozenset(row.id for row in groups) if granted else frozenset()
 
 
 def require_delete(actor: Actor, project_id: int, *, original: bool) -> None:
@@ -118,9 +142,9 @@ def require_delete(actor: Actor, project_id: int, *, original: bool) -> None:
     if project_id in found.manages:
         return
     if not found.writes(project_id):
-        raise NotAllowed("You may read this project, but delete nothing in it. Ask an admin of the project.")
+        raise NotAllowed(permissions.DELETE.refusal)
     if original:
-        raise NotAllowed("This came from a device or a peer: only an admin of the project may delete it.")
+        raise NotAllowed(permissions.DELETE_ORIGINAL.refusal)
 
 
 def _narrowed(full: Scope, to: Narrowing) -> Scope:

@@ -91,7 +91,9 @@ def enable(email: str) -> Answer:
 @user.command("grant")
 @click.argument("email")
 @click.argument("place", metavar="PLACE")
-@click.option("--role", default="ro", metavar="ROLE", help="ro: read; rw: read and store. Default: ro.")
+@click.option(
+    "--role", default="ro", metavar="ROLE", help="ro: read; rw: read and write; admin: rw, and manage. Default: ro."
+)
 @on_site
 def grant(email: str, place: str, role: str) -> Answer:
     """Grant a user access to PLACE: a group ID, GROUP/PROJECT, or '*' for the whole site. Also changes the role."""
@@ -117,6 +119,7 @@ def _view(row: User) -> dict[str, Any]:
         "email": row.email,
         "admin": row.is_admin,
         "disabled": row.disabled,
+        "must_change_password": row.must_change_password,
         "access": [f"{given.place}:{given.role}" for given in grants.for_user(row.id)],
         "created": row.created,
         "last_seen": row.last_seen,

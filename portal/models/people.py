@@ -13,6 +13,8 @@ class User(Table):
     disabled = BooleanField(default=False)
     session_epoch = IntegerField(default=0)
     """Increased when the password changes or the account is disabled: older sessions end."""
+    must_change_password = BooleanField(default=False)
+    """The password was generated: until another one is chosen, no other page answers."""
     time_zone = CharField(default="")
     """For the times on this user's pages; empty: that of the site."""
     created = UtcField(default=now)

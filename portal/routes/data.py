@@ -5,7 +5,7 @@ from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
 from portal import listing
-from portal.access import origins
+from portal.access import origins, rights
 from portal.dicom import elements
 from portal.errors import Missing
 from portal.trash import trash
@@ -14,7 +14,7 @@ from portal.tree import lists as tree_lists
 from portal.tree.container_page import ContainerPage
 from portal.web.render import Listing, as_csv, list_page, query_value, render, wants_csv
 from portal.web.security_headers import attachment
-from portal.web.sign_in import current_actor, current_scope, signed_in_required
+from portal.web.sign_in import current_actor, current_scope, is_admin, signed_in_required
 
 bp = Blueprint("data", __name__, url_prefix="/data")
 
@@ -33,7 +33,8 @@ def projects() -> Response:
     whole = tree_lists.projects(current_scope())
     if wants_csv():
         return as_csv(whole, "projects")
-    return render("data/projects.html", partial="data/_projects.html", listing=list_page(whole))
+    may_create = is_admin() or bool(rights.administered_groups(current_actor()))
+    return render("data/projects.html", partial="data/_projects.html", listing=list_page(whole), may_create=may_create)
 
 
 @bp.get("/<any(project, subject, session, acquisition):level>/<row:number>")

@@ -3,7 +3,7 @@
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
-from portal.access import audit_entries
+from portal.access import audit_entries, permissions
 from portal.devices import key_lists
 from portal.routes import user_keys
 from portal.users import effective_access, grants, users
@@ -17,7 +17,7 @@ bp = Blueprint("users", __name__, url_prefix="/users")
 KINDS = (("admin", "Site admins"), ("user", "Users"), ("disabled", "Disabled"))
 
 
-ROLES = [("ro", "Read"), ("rw", "Read and store")]
+ROLES = list(permissions.USER_ROLES.items())
 MAX_EVENTS = 15
 
 
@@ -69,7 +69,7 @@ def grant(user_id: int) -> Response:
     granted = form.attempt(lambda: grants.add(user_id, form.place.data, form.role.data or "", actor=current_actor()))
     if granted is None:
         return _page(user_id, form, status=422)
-    flash(f"{users.get(user_id).email} can now {_in_words(granted)}.")
+    flash(f"{users.get(user_id).email} can now {granted.in_words}.")
     return redirect(url_for(".show", user_id=user_id), 303)
 
 
@@ -77,7 +77,7 @@ def grant(user_id: int) -> Response:
 @site_admin_required
 def remove_grant(user_id: int, grant_id: int) -> Response:
     removed = grants.remove(user_id, grant_id, actor=current_actor())
-    flash(f"{users.get(user_id).email} can no longer {_in_words(removed)}.")
+    flash(f"{users.get(user_id).email} can no longer {removed.in_words}.")
     return redirect(url_for(".show", user_id=user_id), 303)
 
 
@@ -141,9 +141,3 @@ def _page(user_id: int, form: GrantForm, status: int = 200) -> Response:
         at=user_keys.pages_for_admins(user_id),
         status=status,
     )
-
-
-def _in_words(grant: grants.UserGrant) -> str:
-    """Read and store in neuro/Brain."""
-    where = "the whole site" if grant.place == grants.EVERYTHING else grant.place
-    return f"{dict(ROLES)[grant.role].lower()} in {where}"

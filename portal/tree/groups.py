@@ -5,7 +5,7 @@ import re
 from peewee import ModelSelect
 
 from portal import listing
-from portal.access import audit, rights
+from portal.access import audit, permissions, rights
 from portal.access.actors import Actor
 from portal.access.rights import UNKNOWN_GROUP
 from portal.errors import BadValue, Missing, NotAllowed, Taken
@@ -35,10 +35,10 @@ def add(code: str, label: str | None = None, *, actor: Actor) -> Group:
 
 def edit(code: str, *, label: str, actor: Actor) -> Group:
     """Give a group another label; its code stays, since peers and programs use it. Raises as `projects.edit`."""
-    rights.require_admin(actor)
     label = labels.clean(label, field="group_label")
     with writing():
         group = get(code, actor=actor)
+        rights.require_group_admin(actor, group.id)
         if code == UNKNOWN_GROUP:
             raise NotAllowed(RESERVED, field="group_label")
         if label != group.label:
@@ -59,12 +59,24 @@ def get(code: str, *, actor: Actor) -> Group:
 
 
 def list_all(page: PageRequest = WHOLE_LIST, *, actor: Actor) -> RowPage[Group]:
-    """All groups for an admin; for anybody else those with a project that they may read."""
+    """All groups for an admin; for anybody else those with a project to read, and those that they are admins of."""
     return listing.fetch_page(_readable(actor), Group, page)
+
+
+def where_projects_are_created(*, actor: Actor) -> list[Group]:
+    """The groups in which the actor may create projects, by their code. Raises NotAllowed where there are none."""
+    if rights.is_site_admin(actor):
+        rows = Group.select().where(Group.code != UNKNOWN_GROUP)
+    else:
+        rows = Group.select().where(Group.id.in_(rights.administered_groups(actor)))
+        if not rows.exists():
+            raise NotAllowed(permissions.CREATE_PROJECT.refusal)
+    return list(rows.order_by(Group.code))
 
 
 def _readable(actor: Actor) -> "ModelSelect[Group]":
     if rights.is_site_admin(actor):
         return Group.select()
     readable = Project.select(Project.group).where(Project.id.in_(rights.scope(actor).projects))
-    return Group.select().where(Group.id.in_(readable))
+    own = rights.administered_groups(actor) | {actor.narrowed.group_id if actor.narrowed else None}
+    return Group.select().where(Group.id.in_(readable) | Group.id.in_(own - {None}))

@@ -18,8 +18,7 @@ _SYSTEM = Actor(type="system", name="portico", via="portal", is_admin=True)
 
 
 def add(path: str, ae_title: str | None = None, *, actor: Actor) -> Project:
-    """Create a project by `GROUP/PROJECT`, with an AE title of its own if one is given."""
-    rights.require_admin(actor)
+    """Create a project by `GROUP/PROJECT`, with an AE title of its own if one is given, which site admins alone do."""
     code, label = _split(path)
     if code == UNKNOWN_GROUP:
         raise NotAllowed(f"{groups.RESERVED} Use another group.", field="group")
@@ -27,6 +26,9 @@ def add(path: str, ae_title: str | None = None, *, actor: Actor) -> Project:
     title = ae_titles.clean(ae_title) if ae_title else None
     with writing():
         group = groups.get(code, actor=actor)
+        rights.require_project_creator(actor, group.id)
+        if title:
+            rights.require_admin(actor)
         _refuse_taken_label(group, label)
         _refuse_taken_title(title)
         project = Project(group=group, label=label, ae_title=title, **actor.origin.fields)
@@ -42,12 +44,14 @@ def add_in_new_group(code: str, label: str, ae_title: str | None = None, *, acto
 
 
 def edit(project_id: int, *, label: str, ae_title: str, actor: Actor) -> Project:
-    """Give a project another label or AE title; an empty title removes the one it has.
+    """Give a project another label or AE title; an empty title removes the one it has. Site admins alone change titles.
 
     Storages that only this project may use follow its new path. Raises Missing, BadValue, Taken, and NotAllowed for a
     project of the reserved group.
     """
-    rights.require_admin(actor)
+    if not rights.scope(actor).reads(project_id):
+        raise Missing("There is no project with this number.")
+    rights.require_manager(actor, project_id)
     label = labels.clean(label)
     title = ae_titles.clean(ae_title) if ae_title.strip() else None
     with writing():
@@ -60,6 +64,7 @@ def edit(project_id: int, *, label: str, ae_title: str, actor: Actor) -> Project
         if "label" in changed:
             _refuse_taken_label(project.group, label)
         if "ae_title" in changed:
+            rights.require_admin(actor)
             _refuse_taken_title(title)
         Project.update(**changed, modified=now()).where(Project.id == project.id).execute()
         moved = Storage.update(visible=f"project:{code}/{label}", modified=now())

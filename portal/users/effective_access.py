@@ -20,6 +20,15 @@ class ProjectAccess:
     reads: bool
     stores: bool
     studies: int
+    manages: bool = False
+
+    @property
+    def in_words(self) -> str:
+        if self.manages:
+            return "admin"
+        if not self.reads:
+            return "store"
+        return "read and write" if self.stores else "read"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +57,13 @@ def _of(actor: Actor) -> EffectiveAccess:
     rows: Any = Project.select(Project.id, Group.code, Project.label, studies).join(Group).where(Project.id.in_(shown))
     known = {number: (f"{group}/{label}", counted) for number, group, label, counted in rows.tuples()}
     found = (
-        ProjectAccess(path=known[one][0], reads=scope.reads(one), stores=scope.writes(one), studies=known[one][1])
+        ProjectAccess(
+            path=known[one][0],
+            reads=scope.reads(one),
+            stores=scope.writes(one),
+            manages=one in scope.manages,
+            studies=known[one][1],
+        )
         for one in shown
         if one in known
     )

@@ -1,11 +1,11 @@
-"""The grants of users: a group, a project or the whole site, read-only or read-write."""
+"""The grants of users: a group, a project or the whole site, to read, to write or to manage."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from peewee import JOIN
 
-from portal.access import audit, rights
+from portal.access import audit, permissions, rights
 from portal.access.actors import Actor
 from portal.access.rights import UNKNOWN_GROUP
 from portal.errors import BadValue, Missing, PortalError
@@ -15,7 +15,7 @@ from portal.users import users
 
 EVERYTHING = "*"
 """Instead of a group or a project: the whole site, including future projects."""
-ROLES = ("ro", "rw", "admin")
+ROLES = tuple(permissions.USER_ROLES)
 MAX_PLACES = 500
 
 
@@ -26,6 +26,14 @@ class UserGrant:
     id: int
     place: str
     role: str
+
+    @property
+    def in_words(self) -> str:
+        """Read and write in neuro/Brain."""
+        where = "the whole site" if self.place == EVERYTHING else self.place
+        if self.role == "admin":
+            return f"read, write and manage {where}"
+        return f"{permissions.USER_ROLES[self.role].lower()} in {where}"
 
 
 def for_user(user_id: int) -> list[UserGrant]:
@@ -50,13 +58,14 @@ def for_user(user_id: int) -> list[UserGrant]:
 def add(user_id: int, place: str, role: str, *, actor: Actor) -> UserGrant:
     """Grant a user access to a group, a project or everything; for the same place again, change the role.
 
-    Raises BadValue with its field, Missing.
+    Admins of a group grant it and its projects, admins of a project that project. Raises BadValue with its field,
+    Missing, NotAllowed.
     """
-    rights.require_admin(actor)
+    name = place.strip()
+    _require_granter(name, actor)
     user = users.get(user_id)
     if role not in ROLES:
         raise BadValue(f"{role[:16]!r} is not a role. A role is ro (read), rw (read and write) or admin.", field="role")
-    name = place.strip()
     target = _target(name)
     with writing():
         existing = next((grant for grant in for_user(user.id) if grant.place == name), None)
@@ -71,13 +80,23 @@ def add(user_id: int, place: str, role: str, *, actor: Actor) -> UserGrant:
     return UserGrant(id=existing.id, place=name, role=role)
 
 
+def add_by_email(email: str, place: str, role: str, *, actor: Actor) -> UserGrant:
+    """As `add`, for the account with this address. Raises BadValue where there is none."""
+    _require_granter(place.strip(), actor)
+    user_id = users.find_id(email)
+    if user_id is None:
+        message = f"{email[:254]!r} has no account. A site admin creates accounts." if email else "Enter an address."
+        raise BadValue(message, field="email")
+    return add(user_id, place, role, actor=actor)
+
+
 def remove(user_id: int, grant_id: int, *, actor: Actor) -> UserGrant:
-    """Remove one grant, effective from the user's next request. Raises Missing."""
-    rights.require_admin(actor)
+    """Remove one grant, effective from the user's next request. Raises Missing, NotAllowed."""
     with writing():
         existing = next((grant for grant in for_user(user_id) if grant.id == grant_id), None)
         if existing is None:
             raise Missing("This access has already been removed.")
+        _require_granter(existing.place, actor)
         Grant.delete().where(Grant.id == grant_id).execute()
         audit.record(actor, "grant:taken", "user", user_id, place=existing.place, role=existing.role)
     return existing
@@ -106,6 +125,20 @@ def grantable_places() -> list[str]:
         if label:
             places[f"{code}/{label}"] = None
     return list(places)[:MAX_PLACES]
+
+
+def _require_granter(place: str, actor: Actor) -> None:
+    """Raise NotAllowed unless the actor may grant this place, whether it exists or not."""
+    if rights.is_site_admin(actor) or place == EVERYTHING:
+        rights.require_admin(actor)
+        return
+    code, is_project, label = place.partition("/")
+    group: Group | None = Group.get_or_none(Group.code == code)
+    if not is_project:
+        rights.require_group_admin(actor, group.id if group else 0)
+        return
+    project: Project | None = Project.get_or_none(Project.group == group, Project.label == label) if group else None
+    rights.require_manager(actor, project.id if project else 0)
 
 
 def _target(place: str) -> dict[str, Group | Project]:

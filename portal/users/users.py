@@ -26,14 +26,19 @@ _CHEAP_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 def add(email: str, password: str | None = None, is_admin: bool = False, *, actor: Actor) -> tuple[User, str | None]:
-    """A new account, and the password that was generated for it if none was given. Raises BadValue, Taken."""
+    """A new account, and the password that was generated for it if none was given. Raises BadValue, Taken.
+
+    A generated password must be changed at the first sign-in.
+    """
     rights.require_admin(actor)
     address = _email(email)
     generated = secrets.token_urlsafe(15) if password is None else None
     hashed = _hasher().hash(_password(generated or password or "", address))
     with writing():
         try:
-            user = User.create(email=address, password=hashed, is_admin=is_admin)
+            user = User.create(
+                email=address, password=hashed, is_admin=is_admin, must_change_password=generated is not None
+            )
         except IntegrityError as error:
             raise Taken(f"{address} already has an account.", field="email") from error
         audit.record(actor, "user:added", "user", user.id, email=address, is_admin=is_admin)
@@ -75,7 +80,7 @@ def change_password(user: User, old: str, new: str, *, address: str) -> User:
         raise BadValue("The new password is the same as the current one. Choose another.", field="new")
     hashed = _hasher().hash(_password(new, user.email, field="new"))
     with writing():
-        User.update(password=hashed).where(User.id == user.id).execute()
+        User.update(password=hashed, must_change_password=False).where(User.id == user.id).execute()
         _end_sessions(user.id)
         audit.record(actor(user, address), "user:password_changed", "user", user.id)
     return get(user.id)
@@ -94,14 +99,15 @@ def change_time_zone(user: User, name: str, *, address: str) -> User:
 def reset_password(user_id: int, password: str | None = None, *, actor: Actor) -> tuple[User, str]:
     """Set a new password, random if none is given, and return it; the user's sessions end.
 
-    Raises Missing, and BadValue for an invalid password.
+    A random one must be changed at the next sign-in. Raises Missing, and BadValue for an invalid password.
     """
     rights.require_admin(actor)
     user = get(user_id)
     chosen = secrets.token_urlsafe(15) if password is None else password
     hashed = _hasher().hash(_password(chosen, user.email))
     with writing():
-        User.update(password=hashed).where(User.id == user.id).execute()
+        must_change = password is None
+        User.update(password=hashed, must_change_password=must_change).where(User.id == user.id).execute()
         _end_sessions(user.id)
         audit.record(actor, "user:password_reset", "user", user.id)
     return user, chosen

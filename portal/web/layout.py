@@ -61,6 +61,8 @@ def install(app: Flask) -> None:
         if not current_user.is_authenticated:
             return {**site, "user": None}
         admin = is_admin()
+        if current_user.user.must_change_password:
+            return {**site, "user": current_user.user, "sections": (), "alerts": ()}
         return {
             **site,
             "user": current_user.user,

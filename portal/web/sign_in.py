@@ -36,6 +36,8 @@ class SessionUser(UserMixin):  # type: ignore[misc]
         return users.session_id(self.user)
 
 
+BEFORE_A_PASSWORD_IS_CHOSEN = ("session.password", "session.change_password", "session.sign_out")
+"""The pages of a user whose password was generated."""
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -110,10 +112,17 @@ def _send_to_sign_in() -> BaseResponse:
         session.clear()
         flash(message, "bad")
     if request.headers.get("HX-Request"):
-        current = _path_of(request.headers.get("HX-Current-URL", ""))
-        return Response(status=401, headers={"HX-Redirect": url_for("session.sign_in", next=current or None)})
-    wanted = request.full_path.rstrip("?") if request.method == "GET" else None
-    return redirect(url_for("session.sign_in", next=wanted if wanted != "/" else None), 303)
+        wanted: str | None = _path_of(request.headers.get("HX-Current-URL", ""))
+    else:
+        wanted = request.full_path.rstrip("?") if request.method == "GET" else None
+    return _send_to(url_for("session.sign_in", next=wanted if wanted != "/" else None))
+
+
+def _send_to(address: str) -> BaseResponse:
+    """Redirect the whole page, also where htmx asked for a part of it."""
+    if request.headers.get("HX-Request"):
+        return Response(status=401, headers={"HX-Redirect": address})
+    return redirect(address, 303)
 
 
 def signed_in_required(view: View) -> View:
@@ -121,6 +130,8 @@ def signed_in_required(view: View) -> View:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         if not current_user.is_authenticated:
             return _login.unauthorized()
+        if current_user.user.must_change_password and request.endpoint not in BEFORE_A_PASSWORD_IS_CHOSEN:
+            return _send_to(url_for("session.password"))
         return view(*args, **kwargs)
 
     return guarded  # type: ignore[return-value]

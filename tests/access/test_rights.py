@@ -147,10 +147,10 @@ def test_a_device_key_narrowed_to_a_group_creates_projects_in_that_group_alone(
     five_projects: dict[str, Project],
 ) -> None:
     alpha, beta = five_projects["alpha/a"].group, five_projects["beta/a"].group
-    rights.require_group_admin(narrowed(DEVICE, group=alpha), alpha.id)
+    rights.require_project_creator(narrowed(DEVICE, group=alpha), alpha.id)
     for key in (narrowed(DEVICE, group=beta), narrowed(DEVICE, project=five_projects["alpha/a"])):
         with pytest.raises(NotAllowed):
-            rights.require_group_admin(key, alpha.id)
+            rights.require_project_creator(key, alpha.id)
 
 
 def test_a_narrowed_key_of_a_user_has_what_both_allow(five_projects: dict[str, Project]) -> None:

@@ -4,6 +4,7 @@ import pytest
 from flask import Flask
 
 from portal.access.actors import Actor, operator
+from portal.devices import api_keys
 from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.models import Audit, Grant
 from portal.settings import Settings
@@ -176,7 +177,7 @@ def test_a_place_that_is_none_is_refused_beside_its_field(
 def test_a_role_that_is_none_and_a_grant_of_somebody_else_are_refused(
     visitor: Visitor, reader: Visitor, places: None, admin: Actor
 ) -> None:
-    refusal(visitor.post(f"/users/{account(reader).id}/grants", {"place": "neuro", "role": "admin"}), "is not a role.")
+    refusal(visitor.post(f"/users/{account(reader).id}/grants", {"place": "neuro", "role": "owner"}), "is not a role.")
     given = grants.add(account(reader).id, "neuro", "ro", actor=admin)
     with pytest.raises(Missing):
         grants.remove(account(visitor).id, given.id, actor=admin)
@@ -232,3 +233,60 @@ def test_a_user_who_is_disabled_says_so_on_the_page(visitor: Visitor, reader: Vi
     assert reader.sign_in().status_code == 401
     assert "is enabled." in visitor.post(f"/users/{number}/enable", follow_redirects=True).text
     assert visitor.get("/users/4000").status_code == 404
+
+
+def test_a_generated_password_is_changed_before_any_other_page_answers(app: Flask, visitor: Visitor) -> None:
+    _, generated = users.add("new@site.example", actor=operator())
+    person = Visitor(client=app.test_client(), email="new@site.example", address="10.9.8.7")
+    assert person.sign_in(generated or "").status_code == 303
+    for address in ("/", "/data/", "/profile", "/search?q=a", "/data/trash"):
+        assert person.get(address).headers["Location"] == "/password"
+    part = person.get("/data/", headers={"HX-Request": "true"})
+    assert (part.status_code, part.headers["HX-Redirect"]) == (401, "/password")
+    assert person.post("/profile", {"time_zone": "Asia/Tokyo"}).headers["Location"] == "/password"
+    page = text_of(person.get("/password").text)
+    assert "Your password was generated" in page
+    assert "Jobs" not in page
+    assert person.get("/help/").status_code == 200
+
+    changed = {"old": generated, "new": "of my own choice", "again": "of my own choice"}
+    assert person.post("/password", changed).status_code == 303
+    assert person.get("/data/").status_code == 200
+    assert "Your password was generated" not in person.get("/password").text
+
+
+def test_who_has_not_chosen_a_password_yet_can_sign_out(app: Flask, visitor: Visitor) -> None:
+    _, generated = users.add("new@site.example", actor=operator())
+    person = Visitor(client=app.test_client(), email="new@site.example", address="10.9.8.6")
+    person.sign_in(generated or "")
+    assert person.post("/sign-out").headers["Location"] == "/sign-in"
+    assert not person.is_signed_in()
+
+
+def test_after_an_admins_reset_the_password_is_changed_again_and_one_of_ones_own_is_not(
+    visitor: Visitor, reader: Visitor
+) -> None:
+    page = visitor.post(f"/users/{account(reader).id}/new-password")
+    shown = page.text.split('id="secret">')[1].split("<")[0]
+    assert reader.sign_in(shown).status_code == 303
+    assert reader.get("/data/").headers["Location"] == "/password"
+    assert "chooses another one at the next sign-in" in text_of(visitor.get(f"/users/{account(reader).id}").text)
+
+    users.reset_password(account(reader).id, "typed by an admin", actor=operator())
+    assert reader.sign_in("typed by an admin").status_code == 303
+    assert reader.get("/data/").status_code == 200
+
+
+def test_a_key_of_a_user_works_before_the_password_is_changed(app: Flask, visitor: Visitor) -> None:
+    user, _ = users.add("new@site.example", actor=operator())
+    key = api_keys.issue(user, name="script", actor=users.actor(user, "10.0.0.1"))
+    answer = app.test_client().get("/api/auth/status", headers={"Authorization": f"Bearer {key.secret}"})
+    assert answer.status_code == 200
+
+
+def test_a_role_is_changed_on_the_users_page_by_a_press(visitor: Visitor, reader: Visitor, places: None) -> None:
+    assert "read, write and manage neuro/Brain" in give(visitor, reader, "neuro/Brain", "admin")
+    page = visitor.get(f"/users/{account(reader).id}").text
+    assert "Change access to neuro/Brain to Read and write" in page
+    assert "neuro/Brain admin, 1 study" in text_of(page)
+    assert "can now read and write in neuro/Brain." in give(visitor, reader, "neuro/Brain", "rw")
