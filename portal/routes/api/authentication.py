@@ -11,11 +11,9 @@ from portal.access.actors import Actor
 from portal.devices import key_authentication, key_format
 from portal.devices.device_usage import UsageCounter
 from portal.errors import NotSignedIn
-from portal.routes.api import queries
+from portal.routes.api import queries, rate_limits
 from portal.web import sign_in
 
-REFUSAL_LIMIT = "60/minute"
-"""Limit of refused keys per address; beyond it the response is 429."""
 SCHEMES = ("bearer", "scitran-user")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -56,9 +54,11 @@ def scope() -> rights.Scope:
 
 def authenticate() -> None:
     """Set the actor of this request. Writing requires a key: a browser adds its cookie to a forged request."""
+    rate_limits.count_request()
     header = request.headers.get("Authorization")
     if header is not None:
         g.actor = _by_key(header)
+        rate_limits.count_request_of_key()
     elif request.method in SAFE_METHODS and current_user.is_authenticated:
         g.actor = sign_in.current_actor()
     else:
@@ -74,14 +74,5 @@ def _by_key(header: str) -> Actor:
             secret.strip(), address=sign_in.client_address(), program=request.user_agent.string
         )
     except NotSignedIn:
-        _count_refusal()
+        rate_limits.count_wrong_key()
         raise
-
-
-@sign_in.limiter.shared_limit(
-    REFUSAL_LIMIT,
-    scope="refused keys",
-    error_message="Too many invalid API keys from this address. Wait a minute; valid keys still work.",
-)
-def _count_refusal() -> None:
-    """Raise 429 beyond the limit."""

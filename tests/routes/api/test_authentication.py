@@ -9,9 +9,11 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from portal import runtime
 from portal.access.actors import operator
 from portal.devices import api_keys, devices
 from portal.models import ApiKey, Device, Group, now
+from portal.settings import Settings
 from portal.users import users
 from tests.fixtures.api import Api, assert_refused
 
@@ -37,7 +39,7 @@ def test_a_client_learns_the_release_and_what_the_site_can_do(api: Api) -> None:
 
 @pytest.mark.parametrize("path", ["/api/version", "/api/devices", "/api/groups", "/api/nonsense"])
 def test_without_a_key_nobody_gets_in(url: str, path: str) -> None:
-    assert_refused(requests.get(f"{url}{path}", timeout=9), 401, "Send a device API key")
+    assert_refused(requests.get(f"{url}{path}", timeout=9), 401, "Send an API key")
 
 
 @pytest.mark.parametrize(
@@ -66,8 +68,25 @@ def test_an_address_that_shows_many_wrong_keys_is_told_to_wait_and_a_good_key_st
     assert codes[-1] == 429
     last = wrong.get("/api/version")
     assert_refused(last, 429, "Too many invalid API keys")
-    assert last.headers["Retry-After"] == "60"
+    assert 1 <= int(last.headers["Retry-After"]) <= 61
     assert api.get("/api/version").status_code == 200
+
+
+@pytest.mark.parametrize("of", ["requests_per_key", "requests_per_address"])
+def test_a_key_and_an_address_have_a_budget_a_minute(
+    api: Api, device: Device, site_settings: Settings, of: str
+) -> None:
+    runtime.archive().close()
+    runtime.start(replace(site_settings, **{of: 5}))
+    one, two = (replace(api, key=api_keys.issue(device, name=name, actor=operator()).secret) for name in "ab")
+    answers = [one.get("/api/version") for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+    assert_refused(answers[-1], 429, "has sent too many requests")
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 61
+    upload = one.upload("0005" + "0" * 19 + "1", "a.bin", b"x" * 3_000_000)
+    assert upload.status_code == 429
+    # Another key has a budget of its own; another address would have one too.
+    assert two.get("/api/version").status_code == (200 if of == "requests_per_key" else 429)
 
 
 def test_a_narrowed_key_reads_and_does_not_write(api: Api, device: Device) -> None:
