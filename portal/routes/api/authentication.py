@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from flask import Blueprint, g, request
+from flask import Blueprint, current_app, g, request
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
@@ -11,7 +11,8 @@ from portal.access.actors import Actor
 from portal.devices import key_authentication, key_format
 from portal.devices.device_usage import UsageCounter
 from portal.errors import NotSignedIn
-from portal.routes.api import queries, rate_limits
+from portal.routes.api import rate_limits
+from portal.routes.api.noun import Noun
 from portal.web import sign_in
 
 SCHEMES = ("bearer", "scitran-user")
@@ -20,7 +21,6 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 def install(api: Blueprint) -> None:
     api.before_request(authenticate)
-    api.before_request(queries.check)
 
 
 def usage_counter(uses: UsageCounter) -> Callable[[Response], Response]:
@@ -61,8 +61,13 @@ def authenticate() -> None:
         rate_limits.count_request_of_key()
     elif request.method in SAFE_METHODS and current_user.is_authenticated:
         g.actor = sign_in.current_actor()
-    else:
+    elif not _is_for_everybody():
         raise NotSignedIn("Send an API key in the header Authorization: Bearer KEY.")
+
+
+def _is_for_everybody() -> bool:
+    noun = current_app.blueprints.get(request.blueprint or "")
+    return isinstance(noun, Noun) and noun.without_key
 
 
 def _by_key(header: str) -> Actor:
