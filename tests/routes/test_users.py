@@ -220,9 +220,9 @@ def test_a_users_page_asks_the_database_at_most_fifteen_times(
 ) -> None:
     for place in ("neuro", "cardio", "neuro/Brain"):
         grants.add(account(reader).id, place, "ro", actor=admin)
-    for person in (reader, visitor):
+    for number in (account(reader).id, account(visitor).id):
         with statements() as sent:
-            assert visitor.get(f"/users/{account(person).id}").status_code == 200
+            assert visitor.get(f"/users/{number}").status_code == 200
         assert len(sent) <= MOST_STATEMENTS, "\n".join(sent)
 
 
