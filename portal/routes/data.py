@@ -79,7 +79,7 @@ def file(file_id: int) -> Response:
         file=found,
         here=here,
         who=origins.name(found),
-        versions=container_page.older_versions(file_id),
+        versions=container_page.older_versions(found),
         instances=objects,
         may_delete=_may_delete(here, file_id),
     )

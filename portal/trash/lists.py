@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from portal.access.rights import Scope
+from portal.errors import NotAllowed
 from portal.listing import LongList, ignoring_case
 from portal.models import Group, Project, Trash
 from portal.trash import original, trash
@@ -11,7 +12,9 @@ from portal.tree.lists import ORIGIN_HEADS, RowWithOrigin, origin_cells, project
 
 
 def trash_of(scope: Scope) -> LongList:
-    """The items in the trash of the projects that somebody may delete in."""
+    """The items in the trash of the projects that somebody may delete in. Raises NotAllowed where there are none."""
+    if not scope.stores:
+        raise NotAllowed("You may read, and delete nothing: there is no trash of yours. Ask an admin of a project.")
     here = Trash.project.in_(scope.stores)
     return LongList(
         table=Trash,

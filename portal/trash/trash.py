@@ -64,7 +64,7 @@ def require_movable(kind: str, row_id: int, *, actor: Actor) -> None:
 
 def is_movable(kind: str, row_id: int, project_id: int, *, actor: Actor, scope: Scope) -> bool:
     """Whether `require_movable` would let the actor, whose scope this is, move what is in this project."""
-    who = site_settings.get("trash.who")
+    who = site_settings.get_cached("trash.who")
     if actor.read_only or who == "nobody" or (who == "users" and actor.type == "device"):
         return False
     if project_id in scope.manages:

@@ -10,6 +10,7 @@ from portal.access.rights import Scope
 from portal.models import (
     Acquisition,
     Blob,
+    File,
     FileVersion,
     Group,
     Instance,
@@ -34,7 +35,7 @@ class PathStep:
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerPage:
-    """A container with its path (itself last), its origin (of a project by name), and its DICOM attributes."""
+    """A container with its path (itself last), its origin by name, and its DICOM attributes."""
 
     level: str
     id: int
@@ -48,6 +49,16 @@ class ContainerPage:
     facts: tuple[tuple[str, str], ...]
     series: Series | None = None
     """Of an acquisition, where it has a series that is shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OlderVersion:
+    """An earlier version of a file: who sent it, and who sent the one after it."""
+
+    row: FileVersion
+    who: origins.NamedOrigin
+    replaced_by: origins.NamedOrigin
+    replaced_via: str
 
 
 def project_paths(scope: Scope) -> list[str]:
@@ -73,7 +84,7 @@ def get(level: str, number: int, scope: Scope) -> ContainerPage:
         label=row.label,
         path=path,
         steps=(PathStep(level="project", id=project.id, label=path), *steps),
-        origin=origins.name(row) if level == "project" else origins.without_name(row),
+        origin=origins.name(row),
         via=row.origin_via,
         created=row.created,
         facts=tuple((name, str(value)) for name, value in _facts(row, series) if value),
@@ -81,10 +92,20 @@ def get(level: str, number: int, scope: Scope) -> ContainerPage:
     )
 
 
-def older_versions(file_id: int) -> list[FileVersion]:
-    """The older versions of a file, the newest of them first."""
-    versions = FileVersion.select(FileVersion, Blob).join(Blob).where(FileVersion.file == file_id)
-    return list(versions.order_by(FileVersion.version.desc()))
+def older_versions(file: File) -> list[OlderVersion]:
+    """The older versions of a file, the newest of them first, with who sent each and who replaced it."""
+    query = FileVersion.select(FileVersion, Blob).join(Blob).where(FileVersion.file == file.id)
+    rows: list[Any] = list(query.order_by(FileVersion.version.desc()))
+    names = origins.names((row.origin_type, row.origin_id) for row in [file, *rows]) if rows else {}
+    return [
+        OlderVersion(
+            row=row,
+            who=names[row.origin_type, row.origin_id],
+            replaced_by=names[newer.origin_type, newer.origin_id],
+            replaced_via=newer.origin_via,
+        )
+        for newer, row in zip([file, *rows], rows, strict=False)
+    ]
 
 
 def instances(file_id: int) -> list[Instance]:

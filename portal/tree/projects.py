@@ -25,8 +25,9 @@ def add(path: str, ae_title: str | None = None, *, actor: Actor) -> Project:
     label = labels.clean(label)
     title = ae_titles.clean(ae_title) if ae_title else None
     with writing():
+        known: Group | None = Group.get_or_none(Group.code == code)
+        rights.require_project_creator(actor, known.id if known else 0)
         group = groups.get(code, actor=actor)
-        rights.require_project_creator(actor, group.id)
         if title:
             rights.require_admin(actor)
         _refuse_taken_label(group, label)

@@ -5,11 +5,12 @@ import pytest
 from portal import runtime
 from portal.access import rights
 from portal.access.actors import Actor
+from portal.devices import api_keys, devices, key_authentication
 from portal.ingest import conflicts
 from portal.models import Audit, File, Grant, writing
 from portal.tree import containers, files
 from portal.users import users
-from tests.fixtures.archive import a_project, an_object, store, store_vendor_file
+from tests.fixtures.archive import a_project, an_object, store, store_vendor_file, upload
 from tests.fixtures.web import Visitor, text_of
 from tests.fixtures.work import add_file
 
@@ -177,3 +178,40 @@ def test_damaged_bytes_are_told_as_such_and_not_as_a_mistake_of_ours(
     assert "Damaged data" in answer.text
     assert "from a backup" in answer.text
     assert visitor.get(f"/data/file/{File.get().id}/header").status_code in (200, 503)
+
+
+def test_each_page_says_who_created_what_it_shows_and_with_which_key(visitor: Visitor, admin: Actor) -> None:
+    project = a_project("trial", actor=admin)
+    device = devices.add("CT Connector", actor=admin)
+    issued = api_keys.issue(device, name="first", actor=admin)
+    program = key_authentication.authenticate(issued.secret, address="10.0.0.5", program="importer/1")
+    subject = containers.add_subject(project.id, "sub-01", actor=program)
+    session = containers.add_session(subject.id, "ses-01", actor=admin)
+    acquisition = containers.add_acquisition(session.id, "acq-01", actor=program)
+    upload(b"one", acquisition.id, "raw.dat", actor=program)
+
+    by_device = f"created by device CT Connector with key {issued.key_id}"
+    for level, number in (("subject", subject.id), ("acquisition", acquisition.id)):
+        assert by_device in text_of(visitor.get(f"/data/{level}/{number}").text)
+    assert f"created by user {visitor.email}" in text_of(visitor.get(f"/data/session/{session.id}").text)
+    file = File.get(File.name == "raw.dat")
+    assert f"device CT Connector with key {issued.key_id}" in text_of(visitor.get(f"/data/file/{file.id}").text)
+
+
+def test_a_new_version_says_who_sent_it_and_who_sent_the_one_before(visitor: Visitor, admin: Actor) -> None:
+    project = a_project("trial", actor=admin)
+    device = devices.add("CT Connector", actor=admin)
+    issued = api_keys.issue(device, name="first", actor=admin)
+    program = key_authentication.authenticate(issued.secret, address="10.0.0.5", program="importer/1")
+    session = containers.add_session(containers.add_subject(project.id, "s", actor=admin).id, "s", actor=admin)
+    acquisition = containers.add_acquisition(session.id, "a", actor=admin)
+    for content, actor in ((b"one", program), (b"two", admin), (b"three", program)):
+        upload(content, acquisition.id, "raw.dat", actor=actor)
+
+    page = text_of(visitor.get(f"/data/file/{File.get(File.name == 'raw.dat').id}").text)
+
+    with_key = f"device CT Connector with key {issued.key_id}"
+    assert "2 older versions" in page
+    second, first = page.partition("Replaced by 2 ")[2].partition(" 1 3 ")[::2]
+    assert second.index(f"user {visitor.email}") < second.index(with_key)
+    assert first.index(with_key) < first.index(f"user {visitor.email}"), page
