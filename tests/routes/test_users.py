@@ -244,6 +244,7 @@ def test_a_generated_password_is_changed_before_any_other_page_answers(app: Flas
     part = person.get("/data/", headers={"HX-Request": "true"})
     assert (part.status_code, part.headers["HX-Redirect"]) == (401, "/password")
     assert person.post("/profile", {"time_zone": "Asia/Tokyo"}).headers["Location"] == "/password"
+    assert person.get("/api/projects").status_code == 401
     page = text_of(person.get("/password").text)
     assert "Your password was generated" in page
     assert "Jobs" not in page
@@ -252,6 +253,7 @@ def test_a_generated_password_is_changed_before_any_other_page_answers(app: Flas
     changed = {"old": generated, "new": "of my own choice", "again": "of my own choice"}
     assert person.post("/password", changed).status_code == 303
     assert person.get("/data/").status_code == 200
+    assert person.get("/api/projects").status_code == 200
     assert "Your password was generated" not in person.get("/password").text
 
 

@@ -60,6 +60,8 @@ def authenticate() -> None:
         g.actor = _by_key(header)
         rate_limits.count_request_of_key()
     elif request.method in SAFE_METHODS and current_user.is_authenticated:
+        if current_user.user.must_change_password:
+            raise NotSignedIn("Your password was generated. Choose your own on the pages of this site first.")
         g.actor = sign_in.current_actor()
     elif not _is_for_everybody():
         raise NotSignedIn("Send an API key in the header Authorization: Bearer KEY.")
