@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import BinaryIO, cast
 
 from peewee import DoesNotExist
 from pydicom.uid import (
@@ -16,14 +15,14 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from portal import runtime
 from portal.access.actors import Actor
 from portal.errors import PortalError, Unreachable
 from portal.ingest import duplicates, index
 from portal.jobs import jobs
 from portal.jobs.runs import Run, RunEnd
-from portal.models import ALTERNATE, HELD, Blob, Conflict, File, Instance, Job, now, writing
+from portal.models import ALTERNATE, HELD, Blob, Conflict, File, Instance, Job, now, object_places, writing
 from portal.pixels import render_pool
+from portal.zip_members import object_content
 
 COMPARISON_DELAY = timedelta(seconds=20)
 """How long a comparison job waits, so that one job compares all alternates of a study."""
@@ -141,6 +140,7 @@ def _record(instance: Instance, current: Instance | None, message: str, differen
     index.change_state(instance, HELD, message)
     Conflict.create(
         file=instance.file_id,
+        member=instance.member,
         project=instance.project_id,
         sop_uid=instance.sop_uid,
         kind="content",
@@ -154,9 +154,13 @@ def _difference(current: Instance, alternate: Instance) -> str:
     """Keywords of the elements that differ; empty where none does."""
     same_syntax = current.transfer_syntax == alternate.transfer_syntax
     ignored = frozenset() if same_syntax else _MAY_DIFFER
+    data_sets = object_places.of_instances([current.id, alternate.id], object_places.data_set)
+    whole = object_places.of_instances([current.id, alternate.id])
+    if len(data_sets) < 2 or len(whole) < 2:
+        raise DoesNotExist
     differences = duplicates.differences(
-        (current.file.blob, current.transfer_syntax),
-        (alternate.file.blob, alternate.transfer_syntax),
+        (data_sets[current.id], current.transfer_syntax),
+        (data_sets[alternate.id], alternate.transfer_syntax),
         ignored=ignored,
         pixels=same_syntax,
     )
@@ -168,12 +172,11 @@ def _difference(current: Instance, alternate: Instance) -> str:
     comparable = current.rows is not None and (same_syntax or not (_is_lossy(current) or _is_lossy(alternate)))
     if not comparable:
         return ""
-    archive, one, other = runtime.archive(), current.file.blob, alternate.file.blob
     with (
-        archive.open(one.segment, one.offset, one.size) as first,
-        archive.open(other.segment, other.offset, other.size) as second,
+        object_content.open_to_seek(whole[current.id]) as first,
+        object_content.open_to_seek(whole[alternate.id]) as second,
     ):
-        same = render_pool.same_frames(cast(BinaryIO, first), cast(BinaryIO, second))
+        same = render_pool.same_frames(first, second)
     return "" if same else PIXEL_DATA
 
 

@@ -2,18 +2,19 @@
 
 import contextlib
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, cast
+from typing import Literal, NamedTuple
 
 from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from portal import runtime
 from portal.dicom import elements, header
 from portal.dicom.element_stream import TRAILING_PADDING
 from portal.dicom.elements import DisplayValue
 from portal.dicom.same_content import Differences, ElementPath
 from portal.errors import BadValue, NotDicom, PortalError
-from portal.ingest import duplicates
-from portal.models import File
+from portal.ingest import duplicates, succession
+from portal.models import CURRENT, Conflict, File, Instance, Series, Study, object_places
+from portal.models.object_places import ObjectPlace
+from portal.zip_members import object_content
 
 MAX_PIXEL_BYTES = 256_000_000
 """Bytes of pixels that a page compares; of larger ones it gives the sizes alone."""
@@ -85,18 +86,49 @@ class _Side:
     length: int
     """Value length of the pixel data; `size` where it is undefined, as for encapsulated frames."""
     transfer_syntax: str
+    data_set: ObjectPlace
 
 
-def compare(here: File, held: File, *, neighbours: bool = False) -> Comparison:
+class ComparedObjects(NamedTuple):
+    """The two sides of a conflict; `members`: their names, where the files are zips."""
+
+    here: File | None
+    held: File
+    same_uid: bool
+    members: tuple[str, str]
+
+
+def compared_objects(conflict: Conflict) -> ComparedObjects:
+    """The existing object and the held one, and whether they have the same UID.
+
+    Where no other object has the UID, the existing one is one of the study or series that the held one contradicts.
+    """
+    rival = succession.rival(conflict)
+    if rival is not None:
+        return ComparedObjects(rival.file, conflict.file, True, (rival.member, conflict.member))
+    held = Instance.get_or_none(succession.is_object_of(conflict))
+    if held is None:
+        return ComparedObjects(None, conflict.file, False, ("", conflict.member))
+
+    current = Instance.select().join(Series).join(Study).where(Instance.state == CURRENT)
+    others = current.where(Study.project == conflict.project_id, ~succession.is_object_of(conflict))
+    of_study = others.where(Study.study_uid == held.series.study.study_uid)
+    found = of_study.first() or others.where(Series.series_uid == held.series.series_uid).first()
+    neighbour, member = (None, "") if found is None else (found.file, found.member)
+    return ComparedObjects(neighbour, conflict.file, False, (member, conflict.member))
+
+
+def compare(here: File, held: File, *, neighbours: bool = False, members: tuple[str, str] = ("", "")) -> Comparison:
     """Compare the headers and pixels of two files. Raises BadValue, naming them, where one or both cannot be read.
 
+    `members`: names of the two objects, where the files are zips.
     `neighbours`: they are different objects of one study: only the elements that they must share are compared.
     """
     sides: list[_Side] = []
     errors: list[str] = []
-    for name, file in (("The existing object", here), ("The held object", held)):
+    for name, file, member in (("The existing object", here, members[0]), ("The held object", held, members[1])):
         try:
-            sides.append(_read(file))
+            sides.append(_read(object_places.of_object(file, member)))
         except PortalError as error:
             errors.append(f"{name} cannot be read: {error.message}")
     if errors:
@@ -107,8 +139,8 @@ def compare(here: File, held: File, *, neighbours: bool = False) -> Comparison:
     # As arriving objects are compared: elements that are only encoded differently are equal.
     with contextlib.suppress(NotDicom):
         differences = duplicates.differences(
-            (here.blob, one.transfer_syntax),
-            (held.blob, other.transfer_syntax),
+            (one.data_set, one.transfer_syntax),
+            (other.data_set, other.transfer_syntax),
             pixels=one.transfer_syntax == other.transfer_syntax and max(one.size, other.size) <= MAX_PIXEL_BYTES,
         )
     differing = None if differences is None else frozenset(differences.paths)
@@ -123,19 +155,18 @@ def compare(here: File, held: File, *, neighbours: bool = False) -> Comparison:
     return Comparison(rows=rows, pixels=pixels, pixels_message=message, sizes=sizes, neighbours=neighbours, cut=cut)
 
 
-def _read(file: File) -> _Side:
-    blob = file.blob
-    with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
-        parsed, _ = header.read_file(cast(BinaryIO, content), blob.size)
+def _read(place: ObjectPlace) -> _Side:
+    with object_content.open_to_seek(place) as content:
+        parsed, dataset_offset = header.read_file(content, place.size)
         begin = content.tell()
-        size = blob.size - begin
+        size = place.size - begin
         # The value length of the pixel data (PS3.5 7.1), if there is one and it is defined.
         head, syntax = content.read(12), parsed.transfer_syntax
         position = slice(4, 8) if syntax == ImplicitVRLittleEndian else slice(8, 12)
         length = int.from_bytes(head[position], "big" if syntax == ExplicitVRBigEndian else "little")
         if len(head) < 12 or length == 0xFFFFFFFF:
             length = size
-        values = elements.display_values(cast(BinaryIO, content), blob.size)
+        values = elements.display_values(content, place.size)
         # Group lengths and padding do not describe the object.
         meant = {key for key in values if key[-1][0] & 0xFFFF and key[-1][0] != TRAILING_PADDING}
         return _Side(
@@ -143,6 +174,7 @@ def _read(file: File) -> _Side:
             size=size,
             length=min(length, size),
             transfer_syntax=syntax,
+            data_set=object_places.behind(place, dataset_offset),
         )
 
 

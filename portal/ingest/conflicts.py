@@ -22,8 +22,6 @@ from portal.models import (
     Group,
     Instance,
     Project,
-    Series,
-    Study,
     now,
     writing,
 )
@@ -69,7 +67,7 @@ def get(conflict_id: int | str) -> Conflict:
 
 def view(conflict: Conflict) -> dict[str, Any]:
     """A conflict in plain values, for JSON and pages: the arrived object, and the existing one of its UID."""
-    rival = _rival(conflict)
+    rival = succession.rival(conflict)
     return {
         "id": conflict.id,
         "kind": conflict.kind,
@@ -79,28 +77,9 @@ def view(conflict: Conflict) -> dict[str, Any]:
         "decision": DECISION_MESSAGES[conflict.choice],
         "project": f"{conflict.project.group.code}/{conflict.project.label}",
         "sop_instance_uid": conflict.sop_uid,
-        "arrived": _side(conflict.file),
-        "here": None if rival is None else _side(rival.file),
+        "arrived": _side(conflict.file, conflict.member),
+        "here": None if rival is None else _side(rival.file, rival.member),
     }
-
-
-def compared_files(conflict: Conflict) -> tuple[File | None, File, bool]:
-    """The existing file, the held one, and whether they have the same UID.
-
-    Where no other object has the UID, the existing file is one of the study or series that the held one contradicts.
-    """
-    rival = _rival(conflict)
-    if rival is not None:
-        return rival.file, conflict.file, True
-    held = Instance.get_or_none(Instance.file == conflict.file_id)
-    if held is None:
-        return None, conflict.file, False
-
-    current = Instance.select().join(Series).join(Study).where(Instance.state == CURRENT)
-    others = current.where(Study.project == conflict.project_id, Instance.file != conflict.file_id)
-    of_study = others.where(Study.study_uid == held.series.study.study_uid)
-    neighbour = of_study.first() or others.where(Series.series_uid == held.series.series_uid).first()
-    return (None if neighbour is None else neighbour.file), conflict.file, False
 
 
 def next_open(conflict_id: int) -> int | None:
@@ -126,6 +105,8 @@ def resolve(conflict_id: int | str, choice: str, *, actor: Actor) -> Conflict:
         raise BadValue(f"{choice[:32]!r} is no decision. Choose keep, replace or separate.", field="choice")
     conflict = get(conflict_id)
     parsed: Header | None = None
+    if choice == "separate" and conflict.member:
+        raise BadValue("The object is a member of a zip, which stays one file. Choose keep or replace.", field="choice")
     if "separate" in (choice, conflict.choice):  # then it is placed by its header; else a damaged one will do
         blob = conflict.file.blob
         with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
@@ -183,13 +164,19 @@ def resolve_several(numbers: Sequence[str], choice: str, *, actor: Actor) -> Dec
     return DecidedConflicts(done=len(wanted) - len(refused), refused=tuple(refused))
 
 
-def apply_replace_policy(stored: Stored, parsed: Header) -> Stored:
+def apply_replace_policy(stored: Stored) -> Stored:
     """The site's policy *replace*: decide for the object that has just arrived, inside its write block."""
-    conflict = Conflict.get(Conflict.file == stored.file_id)
-    if conflict.kind != "content":
+    if not replace_by_policy(stored.file_id):
         return stored
-    _decide(conflict, "replace", parsed)
     return replace(stored, outcome="stored", message=REPLACED)
+
+
+def replace_by_policy(file_id: int, member: str = "") -> bool:
+    """The same for an object whose conflict is known; whether it is of the kind that the policy decides."""
+    conflict = Conflict.get(Conflict.file == file_id, Conflict.member == member)
+    if conflict.kind == "content":
+        _decide(conflict, "replace", None)
+    return bool(conflict.kind == "content")
 
 
 def hold_if_undecided(verdict: Verdict, conflict: Conflict | None) -> Verdict:
@@ -214,19 +201,11 @@ def reapply(conflict: Conflict, parsed: Header | None = None) -> None:
             _move(conflict, _separate_project(conflict).id, parsed, CURRENT)
 
 
-def _rival(conflict: Conflict) -> Instance | None:
-    """The object that is current, or would be if the conflict's object were hidden."""
-    rival = index.current_instance(conflict.project_id, conflict.sop_uid)
-    if rival is not None and rival.file_id == conflict.file_id:
-        return succession.successor(conflict)
-    return rival
-
-
 def _decide(conflict: Conflict, choice: str, parsed: Header | None) -> None:
     rival = index.current_instance(conflict.project_id, conflict.sop_uid)
-    is_other = rival is not None and rival.file_id != conflict.file_id
-    gave_way = rival.file if choice == "replace" and rival is not None and is_other else None
-    Decision.create(conflict=conflict, choice=choice, rival=gave_way)
+    is_other = rival is not None and not succession.is_of(conflict, rival)
+    gave_way = rival if choice == "replace" and is_other else None
+    Decision.create(conflict=conflict, choice=choice, **succession.rival_of(gave_way))
     if choice == "separate":
         succession.hide_if_replaceable(conflict, DECISION_MESSAGES["separate"])
         _move(conflict, _separate_project(conflict).id, parsed, CURRENT)
@@ -272,8 +251,9 @@ def _separate_project(conflict: Conflict) -> Project:
         number += 1
 
 
-def _side(file: File) -> dict[str, Any]:
+def _side(file: File, member: str) -> dict[str, Any]:
     return {
+        **({"member": member} if member else {}),
         "file": file.id,
         "name": file.name,
         "size": file.blob.size,

@@ -6,20 +6,47 @@ it. Rows that a kill leaves marked are refreshed by the worker's sweep.
 
 import logging
 from collections.abc import Sequence
-from typing import Any, BinaryIO, cast
+from typing import Any
 
-from portal import runtime
 from portal.dicom import header, person_names
 from portal.dicom.header import Header
 from portal.errors import PortalError, Unreachable
-from portal.models import CURRENT, Acquisition, File, Instance, Series, Study, writing
+from portal.models import CURRENT, Acquisition, File, Instance, Series, Study, arrivals, object_places, writing
 from portal.models.index import needs_refresh
+from portal.zip_members import object_content
 
 log = logging.getLogger(__name__)
 
 ROWS_PER_PAGE = 100
 MAX_SOURCES_TRIED = 3
 """Objects that are read for one row at most, where the first ones are damaged."""
+
+
+def ensure_series(project_id: int, header: Header, file: File, *, is_shown: bool) -> int:
+    """The row number of the object's series, created with its study where they are new.
+
+    The attributes of both come from their first current object, except for an issuer that is still missing.
+    """
+    known_study = arrivals.study(project_id, header.study_uid)
+    if known_study is not None and known_study.n_instances:
+        study_id = known_study.id
+        if header.issuer and not known_study.issuer and is_shown:
+            Study.update(issuer=header.issuer).where(Study.id == study_id).execute()
+    else:
+        study = (
+            Study.get_by_id(known_study.id) if known_study else Study(project=project_id, study_uid=header.study_uid)
+        )
+        describe_study(study, header, file)
+        study.save()
+        study_id = int(study.id)
+
+    known_series = arrivals.series(study_id, header.series_uid)
+    if known_series is not None and known_series.n_instances:
+        return known_series.id
+    series = Series.get_by_id(known_series.id) if known_series else Series(study=study_id, series_uid=header.series_uid)
+    describe_series(series, header, file)
+    series.save()
+    return int(series.id)
 
 
 def describe_study(study: Study, parsed: Header, file: File) -> None:
@@ -94,10 +121,10 @@ def _refresh_row(table: Any, row: Any) -> bool:
     # Candidates: the object that was named when the row was marked, then the oldest that are shown.
     within = Series.study == row.id if table is Study else Series.id == row.id
     series = Series.select(Series.id).where(Series.n_instances > 0, within).order_by(Series.id)
-    shown = File.select().join(Instance).where(Instance.state == CURRENT)
-    named = shown.where(File.id == row.next_source, Instance.series.in_(series))
-    oldest = shown.where(Instance.series == series.limit(1)).order_by(Instance.id).limit(MAX_SOURCES_TRIED)
-    read = _first_readable([*named, *(file for file in oldest if file.id != row.next_source)])
+    shown = Instance.select().where(Instance.state == CURRENT).order_by(Instance.id).limit(MAX_SOURCES_TRIED)
+    named = list(shown.where(Instance.file == row.next_source, Instance.series.in_(series)))
+    oldest = shown.where(Instance.series == series.limit(1), Instance.file != row.next_source)
+    read = _first_readable([*named, *oldest])
 
     with writing():
         known = table.get_or_none(table.id == row.id, table.next_source == row.next_source)
@@ -107,9 +134,10 @@ def _refresh_row(table: Any, row: Any) -> bool:
             log.warning("no object of %s %d can be read: its row stays as it is", table._meta.table_name, row.id)
             table.update(next_source=None).where(table.id == row.id).execute()
             return False
-        file, parsed = read
-        if not Instance.select().where(Instance.file == file, Instance.state == CURRENT).exists():
+        instance, parsed = read
+        if not Instance.select().where(Instance.id == instance.id, Instance.state == CURRENT).exists():
             return False  # hidden meanwhile: the next call reads another one
+        file = instance.file
         if isinstance(known, Study):
             describe_study(known, parsed, file)
             known.save()
@@ -122,17 +150,18 @@ def _refresh_row(table: Any, row: Any) -> bool:
     return True
 
 
-def _first_readable(files: Sequence[File]) -> tuple[File, Header] | None:
+def _first_readable(instances: Sequence[Instance]) -> tuple[Instance, Header] | None:
     """Raises Unreachable where the archive cannot be reached now; a damaged object is skipped."""
-    for file in files:
-        blob = file.blob
+    places = object_places.of_instances([instance.id for instance in instances])
+    for instance in instances:
+        place = places[instance.id]
         try:
-            with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
-                return file, header.read_file(cast(BinaryIO, content), blob.size)[0]
+            with object_content.open_to_seek(place) as content:
+                return instance, header.read_file(content, place.size)[0]
         except Unreachable:
             raise
         except PortalError as error:
-            log.warning("file %d cannot be read: %s", file.id, error.message)
+            log.warning("file %d cannot be read: %s", instance.file_id, error.message)
     return None
 
 

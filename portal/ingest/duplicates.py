@@ -4,15 +4,16 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, cast
 
 from portal import runtime
 from portal.dicom import same_content
 from portal.dicom.header import Header
 from portal.dicom.same_content import Differences, EncodedDataset
 from portal.errors import Damaged, NotDicom, Unreachable
-from portal.models import Blob, arrivals
-from portal.models.arrivals import Rival
+from portal.models import arrivals
+from portal.models.arrivals import Rival, SameObject
+from portal.models.object_places import ObjectPlace
+from portal.zip_members import object_content
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +22,8 @@ log = logging.getLogger(__name__)
 class DuplicateComparison:
     """An object compared with those of its SOP Instance UID in its transfer syntax."""
 
-    same: int | None = None
-    """The file with the same content in different bytes."""
+    same: SameObject | None = None
+    """The one with the same content in different bytes."""
     different: frozenset[int] = frozenset()
     """Files with different content."""
     differs: str = ""
@@ -33,7 +34,7 @@ class DuplicateComparison:
     @property
     def files(self) -> frozenset[int]:
         """All files that it was compared with."""
-        return self.different | self.undecided | ({self.same} if self.same is not None else set())
+        return self.different | self.undecided | ({self.same.file_id} if self.same is not None else set())
 
 
 def compare(project_id: int, header: Header, read: Callable[[], EncodedDataset]) -> DuplicateComparison:
@@ -44,12 +45,12 @@ def compare(project_id: int, header: Header, read: Callable[[], EncodedDataset])
     """
     different: set[int] = set()
     undecided: set[int] = set()
-    same: int | None = None
+    same: SameObject | None = None
     differs = ""
     for rival in arrivals.rivals(project_id, header.sop_uid, header.transfer_syntax):
         differences_here = _differences_here(rival, read)
         if differences_here is not None and not differences_here:
-            same = rival.file_id
+            same = SameObject(rival.file_id, rival.member)
             break
         if differences_here is None or (differences_here.compressed and not differences_here.paths):
             undecided.add(rival.file_id)
@@ -62,9 +63,9 @@ def compare(project_id: int, header: Header, read: Callable[[], EncodedDataset])
 
 
 def differences(
-    one: tuple[Blob, str], other: tuple[Blob, str], *, ignored: frozenset[int] = frozenset(), pixels: bool
+    one: tuple[ObjectPlace, str], other: tuple[ObjectPlace, str], *, ignored: frozenset[int] = frozenset(), pixels: bool
 ) -> Differences:
-    """How the data sets of two DICOM files differ by their encoded values; each is given with its transfer syntax.
+    """How two data sets differ by their encoded values; each is given with its place and transfer syntax.
 
     `pixels`: compare the encoded pixels too, for two files of one transfer syntax.
     """
@@ -73,26 +74,19 @@ def differences(
 
 
 @contextmanager
-def open_data_set(blob: Blob, transfer_syntax: str) -> Iterator[EncodedDataset]:
-    """The data set of a DICOM file in the archive, to be compared."""
-    begin = blob.dataset_offset or 0
-    with _open(blob.segment, blob.offset + begin, blob.size - begin, transfer_syntax) as known:
-        yield known
-
-
-@contextmanager
-def _open(segment: str, offset: int, size: int, transfer_syntax: str) -> Iterator[EncodedDataset]:
-    with runtime.archive().open(segment, offset, size) as content:
-        yield EncodedDataset(cast(BinaryIO, content), size, transfer_syntax)
+def open_data_set(place: ObjectPlace, transfer_syntax: str) -> Iterator[EncodedDataset]:
+    """A data set in the archive, to be compared."""
+    with object_content.open_to_seek(place) as content:
+        yield EncodedDataset(content, place.size, transfer_syntax)
 
 
 def _differences_here(rival: Rival, read: Callable[[], EncodedDataset]) -> Differences | None:
     """None where the two cannot be compared without the bucket."""
-    if not runtime.archive().is_here(rival.segment):
+    if not runtime.archive().is_here(rival.place.segment):
         return None
     arrived = read()
     try:
-        with _open(rival.segment, rival.offset, rival.size, arrived.transfer_syntax) as known:
+        with open_data_set(rival.place, arrived.transfer_syntax) as known:
             return same_content.differences(known, arrived, at_most=same_content.MAX_KEYWORDS)
     except Unreachable:
         return None

@@ -9,17 +9,28 @@ from typing import BinaryIO, Self, cast
 from portal import runtime, site_settings
 from portal.access.actors import NOTHING_RECORDED, Origin, RecordedMetadata
 from portal.access.rights import Scope
-from portal.archive import Footer, Place, Slice, Stream
+from portal.archive import Place, Slice, Stream
 from portal.archive.slices import CHUNK
 from portal.archive.writers import Part
 from portal.dicom import file_meta, header, uids
 from portal.dicom.header import Header
 from portal.errors import NotDicom
-from portal.ingest import alternates, conflicts, descriptions, disk_reserve, index, placement, register
+from portal.ingest import (
+    alternates,
+    conflicts,
+    descriptions,
+    disk_reserve,
+    index,
+    mending,
+    placement,
+    register,
+    zip_index,
+)
 from portal.ingest.placement import Placement
 from portal.ingest.placement import check as check_placement
 from portal.ingest.register import Arrival, Stored
-from portal.models import arrivals, now, writing
+from portal.models import writing
+from portal.zip_members import survey
 
 MAX_RECOMPARISONS = 2
 """Comparisons with objects that others store under the same UID at the same moment; later ones are left to a job."""
@@ -89,6 +100,7 @@ class Incoming:
         self._scope, self._origin, self._wanted, self._command = scope, origin, wanted, command
         self._chunks: list[bytes] = []
         self._stream: Stream | None = None
+        self._survey: survey.Survey | None = None
         self._digest = hashlib.sha256()
         self._size = 0
         self.memory_limit = MAX_BYTES_IN_MEMORY
@@ -150,9 +162,10 @@ class Incoming:
         try:
             arrival = self._arrival()
             known = register.find_stored(arrival)
-            if known is not None and register.is_intact(known):
+            if known is not None and mending.is_intact(known):
+                stored = zip_index.finish(register.show_again(arrival, known), self._survey)
                 self.abort()
-                return _with_descriptions(register.show_again(arrival, known))
+                return _with_descriptions(stored)
             if known is None:
                 arrival = register.compare(arrival, self._content)
                 same = register.find_reencoded(arrival)
@@ -160,7 +173,8 @@ class Incoming:
                     self.abort()
                     return _with_descriptions(register.show_again(arrival, same))
             register.check_policy(arrival, may_hold=self._may_hold)
-            footer = footer_for(arrival)
+            zip_index.check_policy(arrival, self._survey, self._content, may_hold=self._may_hold)
+            footer = register.footer_for(arrival)
             if self._stream is not None:
                 place = self._stream.commit(footer)
             else:
@@ -171,9 +185,9 @@ class Incoming:
             raise
         self._stream, self._chunks = None, []
         if known is None:
-            return _with_descriptions(_enter(arrival, place))
+            return _with_descriptions(zip_index.finish(_enter(arrival, place), self._survey))
         with writing():
-            stored = register.repair(arrival, place, known)
+            stored = mending.repair(arrival, place, known)
         return _with_descriptions(stored)
 
     def abort(self) -> None:
@@ -181,6 +195,8 @@ class Incoming:
         if self._stream is not None:
             self._stream.abort()
         self._stream, self._chunks = None, []
+        if self._survey is not None:
+            self._survey.close()
 
     def __enter__(self) -> Self:
         return self
@@ -200,6 +216,8 @@ class Incoming:
                 while chunk := content.read(CHUNK):
                     digest.update(chunk)
                 dataset_digest = digest.hexdigest()
+            elif self._survey is None:
+                self._survey = survey.of(content, self._size)
         return Arrival(
             size=self._size,
             digest=self._digest.hexdigest(),
@@ -213,6 +231,7 @@ class Incoming:
             name=self._wanted.name,
             also_here=self._wanted.also_here,
             recorded=self._recorded,
+            members=0 if self._survey is None else self._survey.count,
         )
 
     def _content(self) -> BinaryIO:
@@ -266,22 +285,7 @@ def _enter(arrival: Arrival, place: Place) -> Stored:
 def _write_rows(arrival: Arrival, place: Place) -> Stored:
     stored = register.write_rows(arrival, place)
     if stored.outcome == "conflict" and arrival.header and site_settings.get("archive.duplicates") == "replace":
-        return conflicts.apply_replace_policy(stored, arrival.header)
+        return conflicts.apply_replace_policy(stored)
     if stored.outcome == "alternate":
         alternates.request_comparison()
     return stored
-
-
-def footer_for(arrival: Arrival) -> Footer:
-    """The footer of the bytes in the archive: enough to place and index them without the database."""
-    return {
-        "received_at": now().isoformat(),
-        "digest": arrival.digest,
-        "dataset_digest": arrival.dataset_digest,
-        "dataset_offset": arrival.dataset_offset,
-        "project": arrivals.project_path(arrival.project_id),
-        "container": placement.container_path(arrival.container_type, arrival.container_id),
-        "name": arrival.name,
-        "origin": arrival.origin.fields,
-        **({} if arrival.recorded == NOTHING_RECORDED else {"recorded": arrival.recorded.to_json()}),
-    }

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from portal.access import audit
 from portal.access.actors import Actor
@@ -19,11 +20,9 @@ from portal.models import (
     Decision,
     File,
     Instance,
-    Series,
-    Study,
     arrivals,
 )
-from portal.models.arrivals import KnownObject, KnownStudy
+from portal.models.arrivals import KnownObject, KnownStudy, SameObject
 
 ContainerKey = tuple[str, int]
 """Type and row number of a container."""
@@ -40,6 +39,8 @@ class Verdict:
     differs: str = ""
     """Of one that is held: keywords of the elements that differ."""
     file_id: int | None = None
+    member: str = ""
+    """Of `same`: the member of that file, if it is a zip."""
 
 
 SAME = "same"
@@ -67,12 +68,39 @@ def judge(
     `compared`: its comparison with those of its UID; objects that it was not compared with are left to a job. None:
     different bytes are different content.
     """
-    file_id = find_same(project_id, header, dataset_digest, within)
-    if file_id is not None:
-        return Verdict(state=SAME, file_id=file_id)
+    same = find_same(project_id, header, dataset_digest, within)
+    if same is not None:
+        return Verdict(state=SAME, file_id=same.file_id, member=same.member)
     if within and arrivals.is_current_object(project_id, header.sop_uid, header.transfer_syntax, dataset_digest):
         return Verdict(state=ALTERNATE, message=IN_TWO_PLACES)
     current = arrivals.current_object(project_id, header.sop_uid)
+    return _judge_beside(current, project_id, header, compared)
+
+
+def judge_member(
+    project_id: int,
+    header: Header,
+    dataset_digest: str,
+    *,
+    compared: DuplicateComparison | None = None,
+    instead_of: int | None = None,
+) -> Verdict:
+    """Judge a member of a zip, which is kept whatever else has the object: it is never `same`, but an alternate.
+
+    `instead_of`: the file whose newer version the zip is; its objects are no longer there. Reads only.
+    """
+    current = arrivals.current_object(project_id, header.sop_uid)
+    if current is not None and current.file_id == instead_of:
+        current = None
+    known = arrivals.is_current_object(project_id, header.sop_uid, header.transfer_syntax, dataset_digest)
+    if current is not None and (known or (compared is not None and compared.same is not None)):
+        return Verdict(state=ALTERNATE, message=IN_TWO_PLACES)
+    return _judge_beside(current, project_id, header, compared)
+
+
+def _judge_beside(
+    current: KnownObject | None, project_id: int, header: Header, compared: DuplicateComparison | None
+) -> Verdict:
     kind, message = _difference(project_id, header, current)
     differs = compared.differs if compared else ""
     if kind:
@@ -86,20 +114,26 @@ def judge(
     return Verdict(state=HELD, kind="content", message=DIFFERENT_CONTENT, differs=differs)
 
 
-def find_same(project_id: int, header: Header, dataset_digest: str, within: ContainerKey | None = None) -> int | None:
-    """The file with exactly this object, in any state: of a container, or of the project. Reads only."""
+def find_same(
+    project_id: int, header: Header, dataset_digest: str, within: ContainerKey | None = None
+) -> SameObject | None:
+    """Exactly this object, in any state: a file of a container, or a file or member of the project. Reads only."""
     if within is not None:
         known = project_id, header.sop_uid, header.transfer_syntax, dataset_digest
-        return arrivals.same_object_in(within, *known)
+        file_id = arrivals.same_object_in(within, *known)
+        return None if file_id is None else SameObject(file_id, "")
     return arrivals.same_object(project_id, header.sop_uid, header.transfer_syntax, dataset_digest)
 
 
-def add(project_id: int, file: File, header: Header, dataset_digest: str, verdict: Verdict) -> Instance:
-    """Write the rows of one object, inside the caller's write block."""
+def add(
+    project_id: int, file: File, header: Header, dataset_digest: str, verdict: Verdict, *, member: str = ""
+) -> Instance:
+    """Write the rows of one object, inside the caller's write block; `member`: its name, where the file is a zip."""
     instance = Instance.create(
         project=project_id,
-        series=_ensure_series(project_id, header, file, verdict),
+        series=descriptions.ensure_series(project_id, header, file, is_shown=verdict.state == CURRENT),
         file=file,
+        member=member,
         sop_uid=header.sop_uid,
         sop_class=header.sop_class,
         transfer_syntax=header.transfer_syntax,
@@ -115,9 +149,10 @@ def add(project_id: int, file: File, header: Header, dataset_digest: str, verdic
     )
     if verdict.state == CURRENT:
         _count(instance.series_id, 1)
-    elif verdict.state == HELD and Conflict.get_or_none(Conflict.file == file) is None:
+    elif verdict.state == HELD and conflict_of(file.id, member) is None:
         Conflict.create(
             file=file,
+            member=member,
             project=project_id,
             sop_uid=header.sop_uid,
             kind=verdict.kind,
@@ -125,6 +160,12 @@ def add(project_id: int, file: File, header: Header, dataset_digest: str, verdic
             differs=verdict.differs,
         )
     return instance
+
+
+def conflict_of(file_id: int, member: str = "") -> Conflict | None:
+    """The conflict of a file's object, or of a member's."""
+    conflict: Conflict | None = Conflict.get_or_none(Conflict.file == file_id, Conflict.member == member)
+    return conflict
 
 
 def change_state(instance: Instance, state: str, reason: str) -> None:
@@ -158,13 +199,17 @@ def change_state(instance: Instance, state: str, reason: str) -> None:
 
 
 def remove_all(files: Sequence[int]) -> None:
-    """Remove the instances of some files from the index, inside the caller's write block: they are no longer shown.
+    """Remove the instances of some files, as `remove` does. Those of a zip may be too many for one write block."""
+    remove(Instance.file.in_(list(files)))
+
+
+def remove(condition: Any) -> None:
+    """Remove the instances that meet a condition, inside the caller's write block: they are no longer shown.
 
     The oldest remaining alternate of an object that was shown is shown instead: its sender received a success as well.
     """
-    of_files = Instance.select().where(Instance.file.in_(list(files)))
-    shown = list(of_files.where(Instance.state == CURRENT))
-    Instance.delete().where(Instance.file.in_(list(files))).execute()
+    shown = list(Instance.select().where(condition, Instance.state == CURRENT))
+    Instance.delete().where(condition).execute()
     for series_id, number in Counter(instance.series_id for instance in shown).items():
         _count(series_id, -number)
     descriptions.mark_hidden([instance.series_id for instance in shown], [instance.file_id for instance in shown])
@@ -180,18 +225,18 @@ def remove_all(files: Sequence[int]) -> None:
         change_state(alternate, CURRENT, "")
 
 
-def show_again(project_id: int, file_id: int, header: Header, *, actor: Actor) -> bool:
+def show_again(project_id: int, file_id: int, header: Header, *, actor: Actor, member: str = "") -> bool:
     """Show an object that arrived again while nothing is shown under its UID, unless it contradicts its study.
 
     Inside the caller's write block; returns whether it is shown now. A conflict of the object is decided as *replace*
     by the actor who sent it again, since the object that it conflicted with is no longer there.
     """
-    instance = Instance.get_or_none(Instance.project == project_id, Instance.file == file_id)
+    instance = Instance.get_or_none(Instance.project == project_id, Instance.file == file_id, Instance.member == member)
     if instance is None or not is_hidden(project_id, header) or _difference(project_id, header, None)[0]:
         return False
     change_state(instance, CURRENT, SHOWN_AGAIN)
-    conflict = Conflict.get_or_none(Conflict.file == file_id, Conflict.project == project_id)
-    if conflict is not None:
+    conflict = conflict_of(file_id, member)
+    if conflict is not None and conflict.project_id == project_id:
         before, conflict.choice = conflict.choice, "replace"
         Decision.create(conflict=conflict, choice=conflict.choice, rival=None)
         conflict.save(only=[Conflict.choice])
@@ -229,33 +274,6 @@ def _difference(project_id: int, header: Header, current: KnownObject | None) ->
 
 def _patient(row: Header | KnownStudy) -> Patient:
     return Patient(row.patient_id, row.issuer)
-
-
-def _ensure_series(project_id: int, header: Header, file: File, verdict: Verdict) -> int:
-    """The row number of the object's series, created with its study where they are new.
-
-    The attributes of both come from their first current object, except for an issuer that is still missing.
-    """
-    known_study = arrivals.study(project_id, header.study_uid)
-    if known_study is not None and known_study.n_instances:
-        study_id = known_study.id
-        if header.issuer and not known_study.issuer and verdict.state == CURRENT:
-            Study.update(issuer=header.issuer).where(Study.id == study_id).execute()
-    else:
-        study = (
-            Study.get_by_id(known_study.id) if known_study else Study(project=project_id, study_uid=header.study_uid)
-        )
-        descriptions.describe_study(study, header, file)
-        study.save()
-        study_id = int(study.id)
-
-    known_series = arrivals.series(study_id, header.series_uid)
-    if known_series is not None and known_series.n_instances:
-        return known_series.id
-    series = Series.get_by_id(known_series.id) if known_series else Series(study=study_id, series_uid=header.series_uid)
-    descriptions.describe_series(series, header, file)
-    series.save()
-    return int(series.id)
 
 
 def _count(series_id: int, by: int) -> None:

@@ -4,23 +4,35 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from portal import runtime, site_settings
-from portal.access import audit
+from portal import site_settings
 from portal.access.actors import NOTHING_RECORDED, Actor, Origin, RecordedMetadata
-from portal.archive import Place
+from portal.archive import Footer, Place
 from portal.dicom.header import Header
 from portal.dicom.same_content import EncodedDataset
-from portal.errors import Conflicting, Damaged
+from portal.errors import Conflicting
 from portal.ingest import duplicates, index, placement
 from portal.ingest.duplicates import DuplicateComparison
 from portal.ingest.index import IN_TWO_PLACES, SAME, ContainerKey, Verdict
-from portal.models import ALTERNATE, CURRENT, DICOM, HELD, Blob, File, Segment, arrivals, writing
+from portal.models import (
+    ALTERNATE,
+    CURRENT,
+    DICOM,
+    HELD,
+    Blob,
+    DicomZip,
+    File,
+    arrivals,
+    now,
+    writing,
+)
 from portal.tree import versions
 
 log = logging.getLogger(__name__)
 
+ZIP = "application/zip"
+"""The MIME type of a zip with DICOM objects; its type is `dicom`, as that of a single object."""
 OUTCOME_BY_STATE = {CURRENT: "stored", ALTERNATE: "alternate", HELD: "conflict"}
 
 
@@ -45,6 +57,14 @@ class Arrival:
     """Its comparison with those of its UID; None where it was not compared: different bytes are different content."""
     also_here: bool = False
     """Whether it is kept in the container even if the same object is elsewhere in the project."""
+    members: int = 0
+    """DICOM objects among the members of a file that is a zip."""
+
+    @property
+    def kind(self) -> dict[str, str | None]:
+        """Type and MIME type of a file that is not itself a DICOM object."""
+        known: dict[str, str | None] = {"type": "dicom", "mimetype": ZIP}
+        return known if self.members else dict(self.recorded.kind)
 
     @property
     def within(self) -> ContainerKey | None:
@@ -65,21 +85,25 @@ class Stored:
     message: str = ""
     version: int | None = None
     """The version of the file with the same content, where that is an older one."""
+    member: str = ""
+    """Of `same`: the member of the file that is the object."""
     is_reencoded: bool = False
     """Of `same`: the bytes that arrived differ from those that are kept."""
+    is_unsettled: bool = False
+    """The file is or was a zip whose members are still to be indexed."""
 
 
 def find_stored(arrival: Arrival) -> Stored | None:
     """The result for content that is stored already under the same UID or name, or None. Reads only."""
     if arrival.header is None:
-        file = _plain_file(arrival)
+        file = plain_file(arrival)
         row = None if file is None else versions.find_by_digest(file, arrival.digest, arrival.recorded.version)
         if file is None or row is None:
             return None
         same = _same(arrival, file.id)
         return same if row is file else replace(same, version=row.version)
-    file_id = index.find_same(arrival.project_id, arrival.header, arrival.dataset_digest or "", arrival.within)
-    return None if file_id is None else _same(arrival, file_id)
+    known = index.find_same(arrival.project_id, arrival.header, arrival.dataset_digest or "", arrival.within)
+    return None if known is None else _same(arrival, *known)
 
 
 def compare(arrival: Arrival, content: Callable[[], BinaryIO]) -> Arrival:
@@ -100,42 +124,14 @@ def compare(arrival: Arrival, content: Callable[[], BinaryIO]) -> Arrival:
 
 def find_reencoded(arrival: Arrival) -> Stored | None:
     """The result for an object that is stored already in a different encoding, or None. Reads only."""
-    file_id = arrival.compared.same if arrival.compared else None
-    if file_id is None:
+    known = arrival.compared.same if arrival.compared else None
+    if known is None:
         return None
     if arrival.within is not None:
-        file = File.get_by_id(file_id)
-        if (file.parent_type, file.parent_id) != arrival.within:
-            return None  # it is kept in both containers
-    return replace(_same(arrival, file_id), is_reencoded=True)
-
-
-def is_intact(stored: Stored) -> bool:
-    """Whether the archive still has the bytes of an object that is stored already.
-
-    Segments that are only in the bucket are trusted unless marked damaged: checking them would block the sender.
-    """
-    blob, archive = _row(stored).blob, runtime.archive()
-    try:
-        with archive.open(blob.segment, blob.offset, blob.size) as content:
-            if archive.is_here(blob.segment):
-                return content.digest() == str(blob.digest)
-    except (Damaged, OSError):
-        return False
-    return not Segment.select().where(Segment.name == blob.segment, Segment.damage != "").exists()
-
-
-def repair(arrival: Arrival, place: Place, known: Stored) -> Stored:
-    """Point a file whose bytes are damaged to the record of the same object that arrived again; its row stays.
-
-    Inside the caller's write block.
-    """
-    row = _row(known)
-    log.warning("file %d was damaged in segment %s: the same object arrived again", known.file_id, row.blob.segment)
-    row.blob = _blob(arrival, place)
-    row.save(only=["blob"])
-    audit.record(_actor(arrival), "file:mended", "file", known.file_id, version=row.version)
-    return _again(arrival, known)
+        file = File.get_by_id(known.file_id)
+        if (file.parent_type, file.parent_id) != arrival.within or known.member:
+            return None  # it is kept in both containers, and beside a zip that has it
+    return replace(_same(arrival, *known), is_reencoded=True)
 
 
 def show_again(arrival: Arrival, known: Stored) -> Stored:
@@ -143,7 +139,7 @@ def show_again(arrival: Arrival, known: Stored) -> Stored:
     if arrival.header is None or not index.is_hidden(arrival.project_id, arrival.header):
         return known
     with writing():
-        return _again(arrival, known)
+        return again(arrival, known)
 
 
 def write_rows(arrival: Arrival, place: Place) -> Stored:
@@ -154,12 +150,12 @@ def write_rows(arrival: Arrival, place: Place) -> Stored:
     """
     header = arrival.header
     if header is None:
-        return find_stored(arrival) or _write_plain_file(arrival, _blob(arrival, place))
+        return find_stored(arrival) or _write_plain_file(arrival, create_blob(arrival, place))
     verdict = judge(arrival, header)
     if verdict.state == SAME:
-        return _again(arrival, _same(arrival, verdict.file_id))
+        return again(arrival, _same(arrival, verdict.file_id, verdict.member))
 
-    blob = _blob(arrival, place)
+    blob = create_blob(arrival, place)
     container_type, container_id = arrival.container_type, arrival.container_id
     if container_type is None or container_id is None:
         container_type = "acquisition"
@@ -209,7 +205,7 @@ def is_overtaken(arrival: Arrival) -> bool:
     return current.file_id not in arrival.compared.files and find_stored(arrival) is None
 
 
-def _blob(arrival: Arrival, place: Place) -> Blob:
+def create_blob(arrival: Arrival, place: Place) -> Blob:
     return Blob.create(
         digest=arrival.digest,
         dataset_digest=arrival.dataset_digest,
@@ -222,7 +218,7 @@ def _blob(arrival: Arrival, place: Place) -> Blob:
 
 def _write_plain_file(arrival: Arrival, blob: Blob) -> Stored:
     """A file that is not indexed; with different content and an existing name it is the next version of that file."""
-    file = _plain_file(arrival)
+    file = plain_file(arrival)
     placement.take_out_of_trash(arrival.container_type or "project", arrival.container_id or 0)
     if file is None:
         file = File.create(
@@ -233,20 +229,23 @@ def _write_plain_file(arrival: Arrival, blob: Blob) -> Stored:
             version=arrival.recorded.version or 1,
             **arrival.origin.fields,
             **arrival.recorded.timestamps,
-            **arrival.recorded.kind,
+            **arrival.kind,
         )
-        return Stored(file_id=file.id, outcome="stored", size=arrival.size, digest=arrival.digest)
-    versions.add(file, blob, recorded=arrival.recorded, origin=arrival.origin)
-    return Stored(file_id=file.id, outcome="version", size=arrival.size, digest=arrival.digest)
+        stored = Stored(file_id=file.id, outcome="stored", size=arrival.size, digest=arrival.digest)
+    else:
+        versions.add(file, blob, recorded=arrival.recorded, origin=arrival.origin)
+        stored = Stored(file_id=file.id, outcome="version", size=arrival.size, digest=arrival.digest)
+    was_zip = stored.outcome == "version" and DicomZip.select().where(DicomZip.file == file.id).exists()
+    if file.blob_id != blob.id or not (arrival.members or was_zip):
+        return stored  # an older version is no part of the index
+    File.update({"type": None, "mimetype": None} | arrival.kind).where(File.id == file.id).execute()
+    DicomZip.insert(file=file, objects=arrival.members).on_conflict(
+        conflict_target=[DicomZip.file], update={"objects": arrival.members, "is_settled": False, "since": now()}
+    ).execute()
+    return replace(stored, is_unsettled=True)
 
 
-def _row(stored: Stored) -> Any:
-    """The row with the stored bytes: the file, or one of its older versions."""
-    file: File = File.get_by_id(stored.file_id)
-    return file if stored.version is None else versions.get(file, stored.version)
-
-
-def _plain_file(arrival: Arrival) -> File | None:
+def plain_file(arrival: Arrival) -> File | None:
     """The live plain file of the arrival's name in its container; DICOM objects never share a name."""
     if arrival.container_type is None or arrival.container_id is None or arrival.name is None:
         return None
@@ -255,18 +254,34 @@ def _plain_file(arrival: Arrival) -> File | None:
     return file
 
 
-def _again(arrival: Arrival, known: Stored) -> Stored:
+def again(arrival: Arrival, known: Stored) -> Stored:
     """As `show_again`, inside the caller's write block."""
     if arrival.header is not None and index.show_again(
-        arrival.project_id, known.file_id, arrival.header, actor=_actor(arrival)
+        arrival.project_id, known.file_id, arrival.header, actor=actor_of(arrival), member=known.member
     ):
         return replace(known, message=index.SHOWN_AGAIN)
     return known
 
 
-def _actor(arrival: Arrival) -> Actor:
+def actor_of(arrival: Arrival) -> Actor:
     return Actor(type=arrival.origin.type, id=arrival.origin.id, name="", via=arrival.origin.via)
 
 
-def _same(arrival: Arrival, file_id: int | None) -> Stored:
-    return Stored(file_id=file_id or 0, outcome=SAME, size=arrival.size, digest=arrival.digest)
+def _same(arrival: Arrival, file_id: int | None, member: str = "") -> Stored:
+    return Stored(file_id=file_id or 0, outcome=SAME, size=arrival.size, digest=arrival.digest, member=member)
+
+
+def footer_for(arrival: Arrival) -> Footer:
+    """The footer of the bytes in the archive: enough to place and index them without the database."""
+    return {
+        "received_at": now().isoformat(),
+        "digest": arrival.digest,
+        "dataset_digest": arrival.dataset_digest,
+        "dataset_offset": arrival.dataset_offset,
+        "project": arrivals.project_path(arrival.project_id),
+        "container": placement.container_path(arrival.container_type, arrival.container_id),
+        "name": arrival.name,
+        "origin": arrival.origin.fields,
+        **({"members": arrival.members} if arrival.members else {}),
+        **({} if arrival.recorded == NOTHING_RECORDED else {"recorded": arrival.recorded.to_json()}),
+    }

@@ -38,11 +38,11 @@ def show_unless_overruled(conflict: Conflict, reason: str, *, note: bool) -> Non
     if held is None:
         return
     if current is not None and current.id != held.id:
-        if (_claim(current.file_id) or 0) > (_claim(held.file_id) or 0):
+        if (_claim(current) or 0) > (_claim(held) or 0):
             index.change_state(held, SUPERSEDED, REPLACED)
             return
         if note:
-            Decision.create(conflict=conflict, choice="replace", rival=current.file_id)
+            Decision.create(conflict=conflict, choice="replace", **rival_of(current))
     show(conflict, reason)
 
 
@@ -73,16 +73,26 @@ def successor(conflict: Conflict) -> Instance | None:
         Instance.project == conflict.project_id,
         Instance.sop_uid == conflict.sop_uid,
         Instance.state.in_((SUPERSEDED, ALTERNATE)),
-        Instance.file != conflict.file_id,
+        ~is_object_of(conflict),
     )
     held = instance_of(conflict)
     ranked = []
     for one in others:
-        claim, is_same = _claim(one.file_id), held is not None and _content(one) == _content(held)
+        claim, is_same = _claim(one), held is not None and _content(one) == _content(held)
         if claim or (claim is not None and one.state == SUPERSEDED and not is_same):
-            replaced = _last(Decision.rival == one.file_id)  # the last decision that hid it; 0 for none
+            replaced = _last(
+                (Decision.rival == one.file_id) & (Decision.rival_member == one.member)
+            )  # the last decision that hid it; 0 for none
             ranked.append((max(claim, replaced), claim, one.id, one))
     return max(ranked, key=lambda row: row[:3])[3] if ranked else None
+
+
+def rival(conflict: Conflict) -> Instance | None:
+    """The object that is current, or would be if the conflict's object were hidden."""
+    current = index.current_instance(conflict.project_id, conflict.sop_uid)
+    if current is not None and is_of(conflict, current):
+        return successor(conflict)
+    return current
 
 
 def successors_after_purge(files: Sequence[int]) -> list[Instance]:
@@ -104,7 +114,7 @@ def show_after_purge(instances: Sequence[Instance]) -> None:
 def check_can_hide(conflict: Conflict) -> None:
     """Raise BadValue where *keep* would leave the UID without an object: the other one is in the trash, or purged."""
     current = index.current_instance(conflict.project_id, conflict.sop_uid)
-    is_alone = current is None or current.file_id == conflict.file_id
+    is_alone = current is None or is_of(conflict, current)
     if is_alone and conflict.kind in SAME_UID_KINDS and successor(conflict) is None:
         raise BadValue(
             "There is nothing to keep: no other object has this UID. Restore the other object from the trash, or "
@@ -114,10 +124,23 @@ def check_can_hide(conflict: Conflict) -> None:
 
 def instance_of(conflict: Conflict) -> Instance | None:
     """The object of a conflict; None if it is in another project or in the trash."""
-    instance: Instance | None = Instance.get_or_none(
-        Instance.file == conflict.file_id, Instance.project == conflict.project_id
-    )
+    instance: Instance | None = Instance.get_or_none(is_object_of(conflict), Instance.project == conflict.project_id)
     return instance
+
+
+def is_object_of(conflict: Conflict) -> Any:
+    """The condition for the instance of a conflict: a file, or a member of one."""
+    return (Instance.file == conflict.file_id) & (Instance.member == conflict.member)
+
+
+def is_of(conflict: Conflict, instance: Instance) -> bool:
+    """The same of one instance."""
+    return (instance.file_id, instance.member) == (conflict.file_id, conflict.member)
+
+
+def rival_of(instance: Instance | None) -> dict[str, Any]:
+    """The columns of a Decision that name the object that was replaced."""
+    return {} if instance is None else {"rival": instance.file_id, "rival_member": instance.member}
 
 
 def in_decision_order() -> Any:
@@ -130,9 +153,9 @@ def _content(one: Instance) -> tuple[str, str]:
     return one.transfer_syntax, one.dataset_digest
 
 
-def _claim(file_id: int) -> int | None:
+def _claim(one: Instance) -> int | None:
     """The number of the decision by which it is shown; 0 for an object without a conflict, None where none shows it."""
-    conflict = Conflict.get_or_none(Conflict.file == file_id)
+    conflict = index.conflict_of(one.file_id, one.member)
     if conflict is None:
         return 0
     if conflict.choice in NOT_SHOWN_CHOICES:

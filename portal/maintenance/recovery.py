@@ -6,6 +6,7 @@ Each record is handled alone: one that cannot be indexed is quarantined, and doe
 import contextlib
 import logging
 import time
+from datetime import timedelta
 from typing import Any, BinaryIO, cast
 
 from peewee import DatabaseError, OperationalError
@@ -15,7 +16,7 @@ from portal.access.actors import NOTHING_RECORDED, Origin, RecordedMetadata
 from portal.archive import Damage, Place, Purged, Record
 from portal.dicom import header
 from portal.errors import NotDicom, PortalError
-from portal.ingest import register
+from portal.ingest import register, zip_index
 from portal.ingest.register import Arrival
 from portal.maintenance import purge, quarantine, release
 from portal.models import Acquisition, ClosedSegment, Group, PurgedRecord, Session, Subject, writing
@@ -54,6 +55,7 @@ def recover(settled: float = 0.0) -> int:
                     indexed += finish_segment(segment)
         except (OSError, PortalError, DatabaseError) as error:  # one segment must not stop the start
             log.error("segment %s cannot be scanned: %s", segment, error)
+    zip_index.settle_all(timedelta(seconds=settled))
     return indexed
 
 
@@ -110,7 +112,7 @@ def index_record(record: Record) -> register.Stored | None:
                 return None
             stored = register.write_rows(_arrival(record, parsed), Place(record.segment, record.offset, record.size))
             quarantine.remove(record)
-            return stored
+        return zip_index.finish(stored, None)
     except TRANSIENT_ERRORS:
         raise
     except PortalError as error:
@@ -169,5 +171,6 @@ def _arrival(record: Record, parsed: header.Header | None) -> Arrival:
         container_id=int(parent.id) if container else None,
         name=footer["name"],
         also_here=container is not None,
+        members=footer.get("members", 0),
         recorded=RecordedMetadata.from_json(footer["recorded"]) if "recorded" in footer else NOTHING_RECORDED,
     )

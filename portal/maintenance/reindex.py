@@ -12,7 +12,7 @@ from peewee import JOIN, OperationalError
 from portal import runtime, segment_checks
 from portal.archive import Damage, Record
 from portal.errors import Damaged, PortalError
-from portal.ingest import alternates, conflicts, descriptions, index, placement, succession
+from portal.ingest import alternates, conflicts, descriptions, index, placement, succession, zip_index
 from portal.ingest.duplicates import DuplicateComparison
 from portal.ingest.index import SAME
 from portal.maintenance import purge, recovery, release, segment_copies
@@ -20,7 +20,7 @@ from portal.models import (
     ALTERNATE,
     DICOM,
     Blob,
-    Conflict,
+    DicomZip,
     File,
     Instance,
     QuarantinedRecord,
@@ -72,6 +72,7 @@ def run() -> Report:
             for table in (Instance, Series, Study):
                 restart_numbers(table)
         _index_files(report)
+        report.indexed += _index_zips()
 
         for record in sorted(unknown, key=attrgetter("received_at")):
             stored = recovery.index_record(record)
@@ -194,13 +195,25 @@ def _index_files(report: Report) -> None:
                 report.not_restored.append({"file": file.id, "name": file.name, "message": message})
 
 
+def _index_zips() -> int:
+    """Index the members of zips of which not all are indexed; returns how many there are now."""
+    added = 0
+    for row in list(DicomZip.select(DicomZip.file, DicomZip.objects)):
+        if Instance.select().where(Instance.file == row.file_id).count() == row.objects:
+            continue
+        with writing():
+            zip_index.unsettle([row.file_id])
+        added += zip_index.settle(row.file_id).total()
+    return added
+
+
 def _index(file: File, report: Report) -> str:
     """Write the index rows of a file; returns why it is left out, empty if it is indexed."""
     parsed = recovery.read_header(file.blob.segment, file.blob.offset, file.blob.size)
     project_id = placement.project_id_of(file)
     dataset_digest = file.blob.dataset_digest or ""
     with writing():
-        conflict = Conflict.get_or_none(Conflict.file == file)
+        conflict = index.conflict_of(file.id)
         # An alternate with the same pixels in another compression was never a conflict.
         compared = DuplicateComparison() if conflict is None else None
         container = file.parent_type, file.parent_id

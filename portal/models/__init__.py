@@ -11,9 +11,11 @@ from portal.models.index import (
     SUPERSEDED,
     Conflict,
     Decision,
+    DicomZip,
     Instance,
     Series,
     Study,
+    ZipMember,
 )
 from portal.models.interfaces import Association, Caller, Peer, Storage
 from portal.models.people import ApiKey, Device, DeviceHour, Grant, KeyUse, Secret, Ticket, User
@@ -53,6 +55,8 @@ TABLES: tuple[type[Table], ...] = (
     Study,
     Series,
     Instance,
+    ZipMember,
+    DicomZip,
     Conflict,
     Decision,
     User,
@@ -100,6 +104,7 @@ __all__ = [
     "Decision",
     "Device",
     "DeviceHour",
+    "DicomZip",
     "DiskDay",
     "File",
     "FileVersion",
@@ -134,6 +139,7 @@ __all__ = [
     "Trash",
     "Usage",
     "User",
+    "ZipMember",
     "bind",
     "connection",
     "database",

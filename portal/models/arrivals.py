@@ -2,9 +2,11 @@
 
 from typing import Any, NamedTuple
 
+from portal.models import object_places
 from portal.models.compiled import Statement, number, text
 from portal.models.index import CURRENT, Instance, Series, Study
-from portal.models.tree import Acquisition, Blob, File, Group, Project, Session, Subject
+from portal.models.object_places import ObjectPlace
+from portal.models.tree import Acquisition, File, Group, Project, Session, Subject
 
 MAX_RIVALS = 4
 """Objects of one UID with which an arriving one is compared."""
@@ -27,13 +29,19 @@ class KnownObject(NamedTuple):
     study_uid: str
 
 
-class Rival(NamedTuple):
-    """An object with the same UID: its file, and the place of its data set."""
+class SameObject(NamedTuple):
+    """Where exactly an object is already: a file, or a member of one."""
 
     file_id: int
-    segment: str
-    offset: int
-    size: int
+    member: str
+
+
+class Rival(NamedTuple):
+    """An object with the same UID: its file, or the member of one, and the place of its data set."""
+
+    file_id: int
+    member: str
+    place: ObjectPlace
 
 
 class KnownSeries(NamedTuple):
@@ -42,7 +50,7 @@ class KnownSeries(NamedTuple):
 
 
 _same = Statement(
-    lambda: Instance.select(Instance.file).where(
+    lambda: Instance.select(Instance.file, Instance.member).where(
         Instance.project == number(0),
         Instance.sop_uid == text(1),
         Instance.transfer_syntax == text(2),
@@ -60,6 +68,7 @@ _same_in = Statement(
             Instance.dataset_digest == text(3),
             File.parent_type == text(4),
             File.parent_id == number(5),
+            Instance.member == "",
         )
     )
 )
@@ -82,14 +91,11 @@ _current = Statement(
 )
 _rivals = Statement(
     lambda: (
-        Instance.select(Instance.file, Blob.segment, Blob.offset + Blob.dataset_offset, Blob.size - Blob.dataset_offset)
-        .join(File)
-        .join(Blob)
+        object_places.join(Instance.select(Instance.file, Instance.member, *object_places.COLUMNS))
         .where(
             Instance.project == number(0),
             Instance.sop_uid == text(1),
             Instance.transfer_syntax == text(2),
-            Instance.member == "",
         )
         .order_by(Instance.state != CURRENT, Instance.id.desc())
         .limit(MAX_RIVALS)
@@ -163,15 +169,16 @@ _count_study = Statement(lambda: Study.update(n_instances=Study.n_instances + nu
 _series_counts = Statement(lambda: Series.select(Series.study, Series.n_instances).where(Series.id == number(0)))
 
 
-def same_object(project_id: int, sop_uid: str, transfer_syntax: str, dataset_digest: str) -> int | None:
-    """The file with exactly this object, in any state."""
-    return _number(_same.first(project_id, sop_uid, transfer_syntax, dataset_digest))
+def same_object(project_id: int, sop_uid: str, transfer_syntax: str, dataset_digest: str) -> SameObject | None:
+    """The file, or the member of one, with exactly this object, in any state."""
+    row = _same.first(project_id, sop_uid, transfer_syntax, dataset_digest)
+    return SameObject(*row) if row else None
 
 
 def same_object_in(
     container: tuple[str, int], project_id: int, sop_uid: str, transfer_syntax: str, dataset_digest: str
 ) -> int | None:
-    """The file of this container with exactly this object, in any state."""
+    """The file of this container that is exactly this object, in any state."""
     return _number(_same_in.first(project_id, sop_uid, transfer_syntax, dataset_digest, *container))
 
 
@@ -187,7 +194,8 @@ def current_object(project_id: int, sop_uid: str) -> KnownObject | None:
 
 def rivals(project_id: int, sop_uid: str, transfer_syntax: str) -> list[Rival]:
     """Objects of this UID in this transfer syntax, in any state: the current one first, then the newest."""
-    return [Rival(*row) for row in _rivals.rows(project_id, sop_uid, transfer_syntax)]
+    rows = _rivals.rows(project_id, sop_uid, transfer_syntax)
+    return [Rival(row[0], row[1], object_places.data_set(row[2:])) for row in rows]
 
 
 def study(project_id: int, study_uid: str) -> KnownStudy | None:

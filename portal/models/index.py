@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from peewee import SQL, BlobField, CharField, ForeignKeyField, IntegerField, TextField
+from peewee import SQL, BlobField, BooleanField, CharField, ForeignKeyField, IntegerField, TextField
 
-from portal.models.base import Table
-from portal.models.tree import Acquisition, File, Project, Session
+from portal.models.base import Table, UtcField, now
+from portal.models.tree import Acquisition, Blob, File, Project, Session
 
 CURRENT = "current"
 ALTERNATE = "alternate"
@@ -123,11 +123,51 @@ Instance.add_index(
 )
 
 
-class Conflict(Table):
-    """An object in conflict, hidden from peers until an admin decides (docs/decisions/0083)."""
+class ZipMember(Table):
+    """Where an instance is that is a member of a zip; an instance that is a file of its own has no row here."""
+
+    instance = ForeignKeyField(Instance, unique=True, backref="+", on_delete="CASCADE")
+    instance_id: int
+    blob = ForeignKeyField(Blob, backref="+")
+    """The zip: that of the file, or until the file is settled that of the version before."""
+    blob_id: int
+    offset = IntegerField()
+    """Offset of the member's packed bytes in the zip."""
+    packed_size = IntegerField()
+    size = IntegerField()
+    is_deflated = BooleanField()
+    dataset_offset = IntegerField()
+    """Offset of the data set in the member."""
+
+
+class DicomZip(Table):
+    """A file that is a zip with DICOM objects, each of which is an instance once the zip is settled."""
 
     file = ForeignKeyField(File, unique=True, backref="+", on_delete="CASCADE")
     file_id: int
+    objects = IntegerField()
+    """Members that are DICOM objects; 0 once a newer version of the file has none."""
+    is_settled = BooleanField(default=False)
+    """Whether its instances are those of its members; a kill leaves it unsettled (docs/decisions/0094)."""
+    since = UtcField(default=now)
+    """When somebody last worked on it."""
+
+
+DicomZip.add_index(DicomZip.index(DicomZip.id, name="dicom_zip_unsettled").where(DicomZip.is_settled == SQL("0")))
+
+
+def is_held_back(instance: Any) -> Any:
+    """Whether its file is left out of exports: of a zip, only if a member waits for an admin."""
+    return (instance.state == HELD) | ((instance.state == SUPERSEDED) & (instance.member == ""))
+
+
+class Conflict(Table):
+    """An object in conflict, hidden from peers until an admin decides (docs/decisions/0083)."""
+
+    file = ForeignKeyField(File, backref="+", on_delete="CASCADE")
+    file_id: int
+    member = CharField(default="")
+    """Name of the object's member, where the file is a zip."""
     project = ForeignKeyField(Project, backref="+")
     project_id: int
     sop_uid = CharField()
@@ -140,7 +180,7 @@ class Conflict(Table):
     """open | keep | replace | separate."""
 
     class Meta:
-        indexes = ((("sop_uid", "project"), False),)
+        indexes = ((("sop_uid", "project"), False), (("file", "member"), True))
 
 
 class Decision(Table):
@@ -152,3 +192,5 @@ class Decision(Table):
     rival = ForeignKeyField(File, null=True, backref="+", on_delete="SET NULL")
     rival_id: int | None
     """The file that was replaced, where the choice was replace."""
+    rival_member = CharField(default="")
+    """The member that was replaced, where that file is a zip."""

@@ -6,9 +6,10 @@ from typing import Any
 
 from peewee import Tuple, fn
 
+from portal.models import object_places
 from portal.models.conditions import all_of
 from portal.models.index import CURRENT, Instance, Series, Study
-from portal.models.tree import Blob, File
+from portal.models.object_places import ObjectPlace
 from portal.models.visibility import ROWS_PER_PAGE, Row, Selection, conditions, matching, page
 
 
@@ -18,42 +19,45 @@ class StoredInstance:
 
     instance_id: int
     file_id: int
+    member: str
+    """Its name in a zip; empty for an instance that is a file of its own."""
     sop_class: str
     sop_uid: str
     transfer_syntax: str
-    segment: str
-    offset: int
-    """Of the data set's first byte in the segment's file."""
-    size: int
     digest: str
     """SHA-256 of the data set, in hex."""
+    place: ObjectPlace
+    """Of the data set."""
 
 
 _STORED = (
     Instance.id,
     Instance.file,
+    Instance.member,
     Instance.sop_class,
     Instance.sop_uid,
     Instance.transfer_syntax,
-    Blob.segment,
-    (Blob.offset + Blob.dataset_offset).alias("begin"),
-    (Blob.size - Blob.dataset_offset).alias("length"),
     Instance.dataset_digest,
+    *object_places.COLUMNS,
 )
+
+
+def _stored(row: tuple[Any, ...]) -> StoredInstance:
+    instance_id, file_id, member, sop_class, sop_uid, syntax, digest, *columns = row
+    place = object_places.data_set(tuple(columns))
+    return StoredInstance(instance_id, file_id, member, sop_class, sop_uid, syntax, digest, place)
 
 
 def stored_instances(ids: Sequence[int]) -> dict[int, StoredInstance]:
     """By number of the instance."""
-    query: Any = Instance.select(*_STORED).join(File).join(Blob).where(Instance.id.in_(list(ids)))
-    return {row[0]: StoredInstance(*row) for row in query.tuples()}
+    query: Any = object_places.join(Instance.select(*_STORED)).where(Instance.id.in_(list(ids)))
+    return {row[0]: _stored(row) for row in query.tuples()}
 
 
 def instances_of_files(file_ids: Sequence[int]) -> list[StoredInstance]:
     """The instances of some files, without those that are members of a ZIP file."""
-    query: Any = Instance.select(*_STORED).join(File).join(Blob)
-    return [
-        StoredInstance(*row) for row in query.where(Instance.file.in_(list(file_ids)), Instance.member == "").tuples()
-    ]
+    query: Any = object_places.join(Instance.select(*_STORED))
+    return [_stored(row) for row in query.where(Instance.file.in_(list(file_ids)), Instance.member == "").tuples()]
 
 
 def last_instance() -> int:
@@ -92,11 +96,11 @@ def instances(
 ) -> list[tuple[tuple[int, int], StoredInstance]]:
     """A page of one series by instance number, each with the key after which the next page begins."""
     order = (Instance.number.cast("INTEGER"), Instance.id)
-    query = _instances(selection, last, order[0], *_STORED).where(Instance.series == series_id).join(File).join(Blob)
+    query = object_places.join(_instances(selection, last, order[0], *_STORED)).where(Instance.series == series_id)
     if after is not None:
         query = query.where(Tuple(*order) > after)
     rows = query.order_by(*order).limit(ROWS_PER_PAGE).tuples()
-    return [((row[0], row[1]), StoredInstance(*row[1:])) for row in rows]
+    return [((row[0], row[1]), _stored(row[1:])) for row in rows]
 
 
 def _instances(selection: Selection, last: int, *columns: Any) -> Any:

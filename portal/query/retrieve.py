@@ -13,11 +13,14 @@ from portal.archive import Slice
 from portal.dicom.query_attributes import ISSUER_OF_PATIENT_ID, UNIQUE_KEYS, Level
 from portal.errors import BadIdentifier, Damaged
 from portal.models import retrieve_queries
+from portal.models.object_places import ObjectPlace
 from portal.models.retrieve_queries import StoredInstance
 from portal.models.visibility import ROWS_PER_PAGE, Selection
 from portal.query import identifiers, matching
 from portal.query.identifiers import Root
 from portal.query.transcoding import transcode
+from portal.zip_members import object_content
+from portal.zip_members.inflated import Inflated
 
 VALUE_SEPARATOR = chr(92)
 """The backslash between the values of an element, and so between the modalities of a study."""
@@ -28,26 +31,31 @@ __all__ = ["Outgoing", "Plan", "for_files", "plan", "transcode"]
 
 @dataclass(frozen=True)
 class Outgoing:
-    """One instance to send: its data set, without file meta, is `length` bytes of a segment."""
+    """One instance to send: its data set, without file meta, at a place of the archive."""
 
     file_id: int
+    member: str
+    """Its name in a zip; empty for an instance that is a file of its own."""
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    segment: str
-    offset: int
-    length: int
+    place: ObjectPlace
     digest: str
     """SHA-256 of the data set, in hex."""
 
     @property
+    def length(self) -> int:
+        """Bytes of the data set."""
+        return self.place.size
+
+    @property
     def is_here(self) -> bool:
         """Whether it can be read from this machine's disk, without waiting for the bucket."""
-        return runtime.archive().is_here(self.segment)
+        return runtime.archive().is_here(self.place.segment)
 
-    def open(self) -> Slice:
+    def open(self) -> Slice | Inflated:
         """The data set. Raises Damaged if it is missing; reading raises Unreachable if the bucket is not reachable."""
-        return runtime.archive().open(self.segment, self.offset, self.length)
+        return object_content.open_place(self.place)
 
     def check(self) -> None:
         """Raise Damaged unless the stored bytes are those that were acknowledged, so that no changed byte is sent."""
@@ -57,7 +65,7 @@ class Outgoing:
         except OSError as error:
             raise Damaged("The archive's file of this object cannot be read. Restore it from a backup.") from error
         if not intact:
-            raise segment_checks.damage_error(self.segment, self.offset)
+            raise segment_checks.damage_error(self.place.segment, self.place.offset)
 
 
 @dataclass(frozen=True)
@@ -147,11 +155,10 @@ def for_files(file_ids: Sequence[int]) -> dict[int, Outgoing]:
 def _outgoing(stored: StoredInstance) -> Outgoing:
     return Outgoing(
         file_id=stored.file_id,
+        member=stored.member,
         sop_class_uid=stored.sop_class,
         sop_instance_uid=stored.sop_uid,
         transfer_syntax_uid=stored.transfer_syntax,
-        segment=stored.segment,
-        offset=stored.offset,
-        length=stored.size,
+        place=stored.place,
         digest=stored.digest,
     )

@@ -10,7 +10,6 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
-from portal import runtime
 from portal.dicom import datasets, raw_values
 from portal.dicom.element_reader import ElementReader
 from portal.dicom.header import top_level_elements
@@ -18,6 +17,7 @@ from portal.dicom.query_attributes import SPECIFIC_CHARACTER_SET
 from portal.errors import Damaged, Unreachable
 from portal.models.retrieve_queries import StoredInstance
 from portal.query.responses import Answer, Value
+from portal.zip_members import object_content
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,8 @@ def parse(header_bytes: bytes) -> Dataset:
 def read_instance(stored: StoredInstance) -> Dataset:
     """The elements of one instance before its pixels; empty if they cannot be read."""
     try:
-        with runtime.archive().open(stored.segment, stored.offset, stored.size) as file:
-            return _read(cast(BinaryIO, file), stored.size, stored.transfer_syntax)
+        with object_content.open_place(stored.place) as file:
+            return _read(cast(BinaryIO, file), stored.place.size, stored.transfer_syntax)
     except (Damaged, Unreachable):
         log.warning("the header of instance %s cannot be read", stored.sop_uid)
         return Dataset()

@@ -18,6 +18,8 @@ from portal import runtime
 from portal.archive import Slice
 from portal.errors import NoSpace, PortalError
 from portal.pixels import render_pool
+from portal.zip_members import object_content
+from portal.zip_members.inflated import Inflated
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ class _Source(Protocol):
     def transfer_syntax_uid(self) -> str: ...
     @property
     def sop_instance_uid(self) -> str: ...
-    def open(self) -> Slice: ...
+    def open(self) -> Slice | Inflated: ...
 
 
 def transcode(outgoing: _Source, transfer_syntax_uid: str) -> BinaryIO:
@@ -51,8 +53,8 @@ def transcode(outgoing: _Source, transfer_syntax_uid: str) -> BinaryIO:
         raise PortalError(f"The transfer syntax {source} is unknown, so the object can only be sent in it.")
     result = _temporary()
     try:
-        with outgoing.open() as stored:
-            _transcode(cast(BinaryIO, stored), source, result, implicit=transfer_syntax_uid == ImplicitVRLittleEndian)
+        with object_content.to_seek(outgoing.open()) as stored:
+            _transcode(stored, source, result, implicit=transfer_syntax_uid == ImplicitVRLittleEndian)
     except (render_pool.Undecodable, zlib.error) as error:
         result.close()
         log.warning("instance %s cannot be decoded from %s: %s", outgoing.sop_instance_uid, source, error)

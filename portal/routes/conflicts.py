@@ -97,11 +97,11 @@ def decide() -> Response:
 @site_admin_required
 def show(conflict_id: int) -> Response:
     conflict = conflicts.get(conflict_id)
-    here, held, same_uid = conflicts.compared_files(conflict)
+    here, held, same_uid, members = comparison.compared_objects(conflict)
     compared, trouble = None, ""
     if here is not None:
         try:
-            compared = comparison.compare(here, held, neighbours=not same_uid)
+            compared = comparison.compare(here, held, neighbours=not same_uid, members=members)
         except PortalError as error:
             trouble = error.message
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from peewee import fn
 
-from portal.ingest import descriptions, index
+from portal.ingest import descriptions, index, zip_index
 from portal.jobs.runs import Run, RunEnd
 from portal.maintenance.trash_params import TrashParams
 from portal.models import Acquisition, Blob, File, Session, Subject, Trash, now, writing
@@ -34,8 +34,11 @@ def run(this: Run) -> RunEnd:
         this.check()
         done += len(block)
         with writing():
-            hide_files(entry, block)
+            zips = hide_files(entry, block)
             this.write_within(done=done)
+        for file_id in zips:
+            this.check()
+            zip_index.settle(file_id)
     for table, level in _container_levels(entry):
         for block in _blocks(level):
             this.check()
@@ -51,15 +54,20 @@ def run(this: Run) -> RunEnd:
     return RunEnd(message=f"{files:,} {'file' if files == 1 else 'files'} moved to the trash.")
 
 
-def hide_files(entry: Trash, numbers: Sequence[int]) -> None:
-    """Hide those of some files that are still live, and count them in the entry, inside the caller's write block."""
+def hide_files(entry: Trash, numbers: Sequence[int]) -> list[int]:
+    """Hide those of some files that are still live, and count them in the entry, inside the caller's write block.
+
+    Returns the zips among them, which the caller settles then: one may have more members than a write block takes.
+    """
     live = File.select(File.id, Blob.size).join(Blob).where(File.id.in_(list(numbers)), File.deleted_at.is_null())
     sizes: dict[int, int] = dict(cast(Any, live.tuples()))
     File.update(deleted_at=now(), trash=entry.id).where(File.id.in_(list(sizes))).execute()
-    index.remove_all(list(sizes))
+    zips = zip_index.unsettle(list(sizes))
+    index.remove_all(list(sizes.keys() - set(zips)))
     Trash.update(files=Trash.files + len(sizes), size=Trash.size + sum(sizes.values())).where(
         Trash.id == entry.id
     ).execute()
+    return zips
 
 
 def hide_empty_containers(entry: Trash) -> None:

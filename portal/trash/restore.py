@@ -11,12 +11,12 @@ from portal.access.actors import Actor, ActorType
 from portal.dicom import header
 from portal.dicom.header import Header
 from portal.errors import BadValue, Damaged
-from portal.ingest import alternates, conflicts, descriptions, duplicates, index, placement
+from portal.ingest import alternates, conflicts, descriptions, duplicates, index, placement, zip_index
 from portal.ingest.duplicates import DuplicateComparison
 from portal.ingest.index import SAME
 from portal.jobs.runs import Run, RunEnd
 from portal.maintenance.trash_params import TrashParams
-from portal.models import CURRENT, DICOM, HELD, SUPERSEDED, Blob, Conflict, File, Instance, Trash, writing
+from portal.models import CURRENT, DICOM, HELD, SUPERSEDED, Blob, File, Instance, Trash, object_places, writing
 from portal.trash.move import CONTAINER_TABLES
 
 REPLACED = "replaced"
@@ -88,17 +88,19 @@ def restore(entry: Trash, *, actor: Actor, this: Run | None = None) -> RestoreOu
         if this:
             this.check()
         with writing():
-            # Without the files that were purged meanwhile.
             left = File.select(File.id).where(File.id.in_([file.id for file in block]), File.trash == entry.id)
             numbers = {row.id for row in left}
             files = [file for file in block if file.id in numbers]
             outcomes = [_restore_file(entry.project_id, file, objects.get(file.id)) for file in files]
+            zips = zip_index.unsettle([file.id for file in files])
             sizes = [file.blob.size for file, state in zip(files, outcomes, strict=True) if state is not None]
             remaining = Trash.update(files=Trash.files - len(sizes), size=Trash.size - sum(sizes))
             remaining.where(Trash.id == entry.id).execute()
             if this:
                 this.write_within(done=begun + seen)
         states.update(state for state in outcomes if state is not None)
+        with_held = sum(zip_index.settle(file_id)[HELD] > 0 for file_id in zips)
+        states.update({HELD: with_held, CURRENT: -with_held})
     descriptions.refresh()
     back, held, replaced, hidden = states.total(), states[HELD], states[REPLACED], states[SUPERSEDED]
     with writing():
@@ -136,12 +138,12 @@ def _restore_file(project_id: int, file: File, read: _Read | None) -> str | None
         return None
     if compared.same is not None:
         # The same object, encoded differently: it has arrived again if it is in this very container.
-        same = File.get_by_id(compared.same)
-        if (same.parent_type, same.parent_id) == container:
+        same = File.get_by_id(compared.same.file_id)
+        if (same.parent_type, same.parent_id) == container and not compared.same.member:
             return None
 
     _show(file)
-    decided = Conflict.get_or_none(Conflict.file == file)
+    decided = index.conflict_of(file.id)
     verdict = conflicts.hold_if_undecided(verdict, decided)
     index.add(project_id, file, parsed, dataset_digest, verdict)
     if decided is not None:
@@ -161,6 +163,7 @@ def _show(file: File) -> None:
 def _read(project_id: int, file: File) -> _Read | None:
     """The header of an object, compared with those that have arrived under its UID; None where it cannot be read."""
     blob = file.blob
+    place = object_places.behind(object_places.of_blob(blob), blob.dataset_offset or 0)
     try:
         with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
             parsed = header.read_file(cast(BinaryIO, content), blob.size)[0]
@@ -168,7 +171,7 @@ def _read(project_id: int, file: File) -> _Read | None:
                 compared = duplicates.compare(
                     project_id,
                     parsed,
-                    lambda: opened.enter_context(duplicates.open_data_set(blob, parsed.transfer_syntax)),
+                    lambda: opened.enter_context(duplicates.open_data_set(place, parsed.transfer_syntax)),
                 )
             return _Read(parsed, compared)
     except (BadValue, Damaged):

@@ -11,7 +11,7 @@ from portal.access import audit, rights
 from portal.access.actors import Actor
 from portal.access.rights import Scope
 from portal.errors import BadValue, Busy, Missing, NotAllowed
-from portal.ingest import descriptions, placement
+from portal.ingest import descriptions, placement, zip_index
 from portal.jobs import jobs, kinds
 from portal.jobs.progress import ACTIVE_STATES
 from portal.maintenance import purge as maintenance_purge
@@ -88,16 +88,18 @@ def move_to_trash(kind: str, row_id: int, *, actor: Actor) -> Trash:
         entry = Trash.create(
             kind=kind, target=row_id, project=project, label=label, files=0, size=0, **actor.origin.fields
         )
-        job = None
+        job, zips = None, []
         if needs_job(number):
             newest: int = File.select(fn.MAX(File.id)).scalar() or 0
             job = _create_job("trash", entry, project, number, newest, actor=actor)
         else:
-            move.hide_files(entry, move.file_ids(kind, row_id))
+            zips = move.hide_files(entry, move.file_ids(kind, row_id))
             move.hide_empty_containers(entry)
         audit.record(actor, f"{kind}:trashed", kind, row_id, files=number, bytes=size, trash=entry.id)
     if job is not None:
         jobs.enqueue(job)
+    for file_id in zips:
+        zip_index.settle(file_id)
     descriptions.refresh()
     return get(entry.id)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from peewee import fn
 
-from portal.models import HELD, SUPERSEDED, Acquisition, Blob, File, FileVersion, Instance, Session, Subject
+from portal.models import Acquisition, Blob, File, FileVersion, Instance, Session, Subject
+from portal.models.index import is_held_back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ def container_queries(part: ProjectPart) -> Iterable[tuple[str, Any]]:
 
 def live_files(kind: str, parents: Any) -> Any:
     """Row number and size of the live files of some containers, without those that are held or superseded."""
-    hidden = Instance.select(Instance.id).where(Instance.file == File.id, Instance.state.in_((HELD, SUPERSEDED)))
+    hidden = Instance.select(Instance.id).where(Instance.file == File.id, is_held_back(Instance))
     files = File.select(File.id, Blob.size).join(Blob)
     live = files.where(File.parent_type == kind, File.parent_id.in_(parents), File.deleted_at.is_null())
     return live.where(~fn.EXISTS(hidden))

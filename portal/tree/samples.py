@@ -6,8 +6,9 @@ from typing import Any
 
 from peewee import fn
 
-from portal.models import HELD, SUPERSEDED, Acquisition, File, Instance, Project, Session, Subject
+from portal.models import Acquisition, File, Instance, Project, Session, Subject
 from portal.models.compiled import is_one_of, raw_rows
+from portal.models.index import is_held_back
 from portal.tree import folders as tree_folders
 from portal.tree.folders import Folder
 from portal.tree.project_part import ProjectPart
@@ -35,7 +36,7 @@ def sample(part: ProjectPart, most: int) -> list[WalkedFile]:
     firsts: dict[tuple[str, int], array[int]] = {}
     for level in dict.fromkeys(folder.level for folder in folders):
         table = LEVELS[level]
-        held = Instance.select(Instance.id).where(Instance.file == File.id, Instance.state.in_((HELD, SUPERSEDED)))
+        held = Instance.select(Instance.id).where(Instance.file == File.id, is_held_back(Instance))
         is_child = (File.parent_type == level) & (File.parent_id == table.id) & File.deleted_at.is_null()
         first = File.select(File.id).where(is_child, ~fn.EXISTS(held)).limit(1)
         ids = [folder.id for folder in folders if folder.level == level]

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from peewee import JOIN, fn
 
-from portal.models import HELD, SUPERSEDED, Blob, File, Instance, Session, Subject
+from portal.models import Blob, File, Instance, Session, Subject
 from portal.models.compiled import is_one_of, raw_rows
+from portal.models.index import is_held_back
 from portal.storage_drivers import object_keys
 from portal.tree import folders, versions
 from portal.tree.batches import batched
@@ -151,7 +152,7 @@ def _file_rows(numbers: Sequence[int]) -> dict[int, tuple[Any, ...]]:
     """By row number of a live file: name, size, digest, whether it is hidden, version, and the details."""
     whole = (Instance.file == File.id) & (Instance.member == "")
     other = Instance.alias()
-    hidden = other.select(other.id).where(other.file == File.id, other.state.in_((HELD, SUPERSEDED)))
+    hidden = other.select(other.id).where(other.file == File.id, is_held_back(other))
     rows: Any = (
         File.select(File.id, File.name, Blob.size, Blob.digest, fn.EXISTS(hidden), File.version)
         .select_extend(File.type, File.origin_type, Instance.number, Instance.sop_uid)

@@ -258,7 +258,7 @@ with models.connection():
         incoming.write(encode(late))
         arrival = incoming._arrival()
         content = b"".join(incoming._chunks)
-        place = runtime.archive().append([content], ingest.footer_for(arrival))  # before the record of the other one
+        place = runtime.archive().append([content], filing.footer_for(arrival))  # before the record of the other one
         store(an_object(SOPInstanceUID="1.2.3.2"), project)
         models.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         with models.writing():
