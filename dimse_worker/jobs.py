@@ -18,6 +18,7 @@ from portal.peers import peers
 from portal.storage import connection_test
 from portal.storage_drivers.destination import Destination
 from portal.trash import move, restore
+from portal.verification import verification
 
 Opened = TypeVar("Opened", contravariant=True)
 
@@ -52,6 +53,11 @@ def run_dry_run(job_id: int) -> None:
 
 def run_verification(job_id: int) -> None:
     _perform(job_id, verify.run, destinations.open_storage)
+
+
+def run_site_verification(job_id: int) -> None:
+    with runtime.connection():
+        runs.perform(job_id, lambda run: verification.run(run, open_storage=destinations.open_storage))
 
 
 def run_import(job_id: int) -> None:

@@ -21,6 +21,7 @@ from rq.serializers import JSONSerializer
 
 import dimse_worker.jobs  # noqa: F401 (loaded once, not by each forked process)
 from portal import parent_death, runtime, segment_checks
+from portal.access import audit_anchors
 from portal.dashboard import disk_usage, overview
 from portal.exports import schedules
 from portal.ingest import descriptions
@@ -33,6 +34,7 @@ from portal.settings import Settings
 from portal.storage import health
 from portal.trash import trash
 from portal.tree import container_sizes
+from portal.verification import schedule as verification_schedule
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +154,8 @@ class JobWorker(Worker):
                     self._archive_swept = time.monotonic()
                     recovery.sweep()
                     trash.sweep()
+                    audit_anchors.add_if_due()
+                    verification_schedule.sweep()
                     if time.monotonic() - self._segments_checked > SEGMENT_CHECK_SECONDS:
                         self._segments_checked = time.monotonic()
                         segment_checks.check_all()

@@ -73,6 +73,16 @@ def record_damaged_places(damage: dict[str, int]) -> None:
     _put(rows, (DAMAGED,))
 
 
+def record_scan(segment: str, places: int) -> None:
+    """Record how many places are damaged in one segment, after all of it was read; none if it is intact."""
+    condition = (SegmentProblem.segment == segment) & (SegmentProblem.kind == DAMAGED)
+    if places:
+        record_damage(segment)
+    elif SegmentProblem.select().where(condition).exists():
+        with writing():
+            SegmentProblem.delete().where(condition).execute()
+
+
 def record_damage(segment: str) -> None:
     """Record that bytes of a segment differ from those received, as a reader noticed."""
     _note(segment, f"archive/{segment}: bytes have changed. Restore it from a backup; portal reindex lists the files.")

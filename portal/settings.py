@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from portal.errors import BadSetting, PortalError
 
 GIGABYTE = 1_000_000_000
+SYSLOG_PORT = 514
 Network = IPv4Network | IPv6Network
 SECRET_VARIABLES = {"access_key": "PORTAL_ARCHIVE_ACCESS_KEY", "secret_key": "PORTAL_ARCHIVE_SECRET"}
 BUCKET_OPTIONS = ("endpoint", "region", "path_style", "ca", "bandwidth")
@@ -50,6 +51,8 @@ class Settings:
     """None: the whole archive is in the data folder."""
     archive_cache: int = 0
     """Bytes on this disk for copies of what is in the bucket: half for segments, half for blocks that were read."""
+    audit_syslog: str | tuple[str, int] | None = None
+    """Where each anchor of the audit log is also sent: a socket's path, or host and UDP port; None for nowhere."""
 
     @cached_property
     def database(self) -> Path:
@@ -67,6 +70,10 @@ class Settings:
     def ballast(self) -> Path:
         """On the database's disk: see `ballast`."""
         return self.data / "ballast"
+
+    @cached_property
+    def audit_anchors(self) -> Path:
+        return self.data / "audit-anchors.jsonl"
 
     @cached_property
     def run(self) -> Path:
@@ -88,6 +95,7 @@ def load(data: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
         trusted_proxies=_networks(environ, "PORTAL_TRUSTED_PROXIES"),
         bucket=_bucket(environ),
         archive_cache=_size(environ, "PORTAL_ARCHIVE_CACHE", default=min(_disk(folder) // 10, 100 * GIGABYTE)),
+        audit_syslog=_syslog(read_variable(environ, "PORTAL_AUDIT_SYSLOG")),
     )
 
 
@@ -139,6 +147,19 @@ def _networks(environ: Mapping[str, str], name: str) -> tuple[Network, ...]:
         return tuple(ip_network(part) for part in parts if part)
     except ValueError as error:
         raise BadSetting(f"{name} must be addresses or networks such as 127.0.0.1 or 10.0.0.0/24: {error}.") from error
+
+
+def _syslog(text: str | None) -> str | tuple[str, int] | None:
+    """`/dev/log`, `HOST` or `HOST:PORT`."""
+    if text is None or text.startswith("/"):
+        return text
+    try:
+        parts = urlsplit(f"//{text}")
+        if parts.hostname and parts.netloc == text and "@" not in text:
+            return parts.hostname, parts.port or SYSLOG_PORT
+    except ValueError:
+        pass
+    raise BadSetting(f"PORTAL_AUDIT_SYSLOG is {text!r}. Write it like /dev/log, log.site.example or 10.0.0.5:514.")
 
 
 def _bucket(environ: Mapping[str, str]) -> BucketSettings | None:

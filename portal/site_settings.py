@@ -20,6 +20,8 @@ CACHE_SECONDS = 1.0
 """How old an answer of `get_cached` may be."""
 MIN_IDLE_MINUTES, MAX_IDLE_MINUTES = 5, 7 * 24 * 60
 MAX_SESSION_HOURS = 30 * 24
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+HOURS = tuple(f"{hour:02}:00" for hour in range(24))
 FIRST_STEPS = ("dimse", "peer", "key", "storage")
 MAX_EXPORT_THREADS = 32
 MIN_HISTORY_DAYS, MAX_HISTORY_DAYS = 7, 36500
@@ -125,6 +127,9 @@ OPTIONS: dict[str, Option] = {
     "trash.who": Option("admins", _one_of(("admins", "users", "nobody"), "Who can move items to trash", "who")),
     "trash.days": Option(30, _between(0, 3650, "days", "days")),
     "disk.floor": Option(0.0, _floor),
+    "verification.enabled": Option(True, _flag),
+    "verification.weekday": Option("sunday", _one_of(WEEKDAYS, "The weekday", "weekday")),
+    "verification.hour": Option("02:00", _one_of(HOURS, "The hour", "hour")),
     "history.jobs": Option(90, _between(MIN_HISTORY_DAYS, MAX_HISTORY_DAYS, "days", "jobs")),
     "history.exports": Option(3650, _between(MIN_HISTORY_DAYS, MAX_HISTORY_DAYS, "days", "exports")),
     "history.associations": Option(90, _between(MIN_HISTORY_DAYS, MAX_HISTORY_DAYS, "days", "associations")),

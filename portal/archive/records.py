@@ -10,6 +10,7 @@ free.
 All numbers are little endian. The header has its own CRC, so that a changed length is detected before it is used.
 """
 
+import hashlib
 import json
 import struct
 import zlib
@@ -42,6 +43,8 @@ class Record:
     size: int
     footer: Footer
     end: int
+    digest: str = ""
+    """SHA-256 of the content as it was read, in hex; empty where it was not asked for."""
 
     @property
     def received_at(self) -> str:
@@ -93,11 +96,11 @@ def content_crc(parts: Iterable[bytes | bytearray | memoryview]) -> int:
     return crc
 
 
-def scan(file: Slice, segment: str, start: int = len(SEGMENT_MAGIC)) -> Iterator[Found]:
+def scan(file: Slice, segment: str, start: int = len(SEGMENT_MAGIC), *, with_digests: bool = False) -> Iterator[Found]:
     """The records and the damage of a whole segment from `start`, in their order, in constant memory."""
     at = start
     while at < file.size:
-        found = read(file, segment, at, file.size)
+        found = read(file, segment, at, file.size, with_digest=with_digests)
         if isinstance(found, Damage):
             end = _next_record(file, segment, found.end, file.size)
             found = replace(found, end=end, torn=found.torn and end == file.size)
@@ -123,7 +126,7 @@ def scan_unknown(file: Slice, segment: str, known: Iterator[tuple[int, int]]) ->
         at = found.end
 
 
-def read(file: Slice, segment: str, at: int, size: int) -> Found:
+def read(file: Slice, segment: str, at: int, size: int, *, with_digest: bool = False) -> Found:
     """The record that begins at `at`, checked to its last byte.
 
     The end of damage is where to look for the next record: after the content where its length is certain, so that bytes
@@ -142,15 +145,27 @@ def read(file: Slice, segment: str, at: int, size: int) -> Found:
     offset = at + HEADER_SIZE
     if length == UNKNOWN_LENGTH or offset + length + 2 * _CRC.size > size:
         return Damage(segment, at, size, "The record is cut off.", torn=True)
-    return _read_tail(file, segment, offset, length, size, is_purged=is_purged)
+    digest = hashlib.sha256() if with_digest else None
+    return _read_rest(file, segment, offset, length, size, is_purged=is_purged, digest=digest)
 
 
-def _read_tail(file: Slice, segment: str, offset: int, length: int, size: int, *, is_purged: bool) -> Found:
+def _read_rest(
+    file: Slice,
+    segment: str,
+    offset: int,
+    length: int,
+    size: int,
+    *,
+    is_purged: bool,
+    digest: "hashlib._Hash | None",
+) -> Found:
     at = offset - HEADER_SIZE
     content_end = offset + length
     crc, left = 0, 0 if is_purged else length
     while left > 0 and (chunk := file.read(min(CHUNK, left))):
         crc = zlib.crc32(chunk, crc)
+        if digest is not None:
+            digest.update(chunk)
         left -= len(chunk)
 
     file.seek(content_end)
@@ -165,7 +180,7 @@ def _read_tail(file: Slice, segment: str, offset: int, length: int, size: int, *
     (written,) = _CRC.unpack(file.read(_CRC.size))
     if written != zlib.crc32(text, zlib.crc32(head, crc)):
         return Damage(segment, at, content_end, "The record's bytes are not those that were written.", torn=False)
-    return Record(segment, offset, length, json.loads(text), end)
+    return Record(segment, offset, length, json.loads(text), end, digest.hexdigest() if digest else "")
 
 
 def footer_place(head: bytes, at: int) -> tuple[int, int]:

@@ -33,7 +33,7 @@ COMMAND_MODULES = {
     "reindex": "archive",
     "unpack": "archive",
     "archive": "archive",
-    "verify": "unavailable",
+    "verify": "verification",
     "backup": "unavailable",
     "restore": "unavailable",
     "migrate": "site",

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from portal import migrations, runtime, settings, site_key
-from portal.access import audit
+from portal.access import audit, audit_anchors
 from portal.cli.context import data_option, json_option, on_site
 from portal.cli.printing import Answer, print_answer
 from portal.processes import health, startup
@@ -48,6 +48,7 @@ def up(data: Path | None, rebuild: bool, **options: object) -> int:
         startup.open_site(chosen, rebuild=rebuild)
         startup.prepare(chosen, click.echo, rebuild=rebuild)
         Supervisor(chosen, plan, click.echo, sample_peer=setup.peer_address).run()
+        audit_anchors.try_to_add("stop")
     return 0
 
 
@@ -98,6 +99,11 @@ def _report_lines(report: dict[str, Any]) -> str:
         waiting = f"{archive['waiting']:,} waiting ({size(archive['waiting_size'])})"
         cache = f"cache {size(archive['cache'])} of {size(archive['cache_limit'])}"
         lines["bucket"] = (not archive["problem"], f"{archive['bucket']}: {stored}, {waiting}, {cache}")
+    verified = report["verification"]
+    last = verified["last"]
+    ended = f"{last['ended']:%Y-%m-%d %H:%M} UTC, {last['findings']:,} problems" if last else "never"
+    due = f"{verified['next']:%Y-%m-%d %H:%M} UTC" if verified["next"] else "not scheduled"
+    lines["verified"] = (not verified["problem"], f"{ended}; next {due}")
     head = f"Portico {report['release']} on {report['data']}"
     parts = (f"{name:<8} {'ok' if is_ok else 'down':<5} {details}" for name, (is_ok, details) in lines.items())
     return "\n".join([head, *parts])

@@ -20,4 +20,4 @@ def _later(words: str) -> click.Command:
     return command
 
 
-commands = tuple(_later(name) for name in ("verify", "backup", "restore", "conformance"))
+commands = tuple(_later(name) for name in ("backup", "restore", "conformance"))

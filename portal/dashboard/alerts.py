@@ -15,6 +15,7 @@ from portal.models import (
     Conflict,
     Device,
     File,
+    Job,
     Peer,
     QuarantinedRecord,
     Schedule,
@@ -32,10 +33,14 @@ LOW_DISK_FACTOR = 2
 MAX_BUCKET_DELAY = timedelta(hours=1)
 """How long a segment of the archive may wait to be replicated without an error."""
 
+VERIFICATION = "site_verification"
+"""The kind of job that verifies the site."""
 MAX_ROWS = 1000
 """At most so many storages, peers and schedules are counted."""
 
-Kind = Literal["disk", "segments", "records", "archive", "storages", "peers", "schedules", "conflicts", "keys"]
+Kind = Literal[
+    "disk", "verification", "segments", "records", "archive", "storages", "peers", "schedules", "conflicts", "keys"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +76,28 @@ def list_all() -> list[Alert]:
         .join(File)
         .where(Conflict.choice == "open", File.deleted_at.is_null())
     )
-    kinds = ("storages", "peers", "schedules", "lost", "left", "conflicts")
+    ended = Job.select(fn.MAX(Job.id)).where(Job.kind == VERIFICATION, Job.state.in_(("done", "errors")))
+    verified = Job.select(Value("verification"), Job.failed, Value(""), Job.ended).where(
+        Job.id == ended, Job.state == "errors"
+    )
+    kinds = ("storages", "peers", "schedules", "lost", "left", "conflicts", "verification")
     rows: dict[str, list[Any]] = {kind: [] for kind in kinds}
     every_kind = problems.union_all(records).union_all(waiting).union_all(failed).union_all(stopped).union_all(silent)
-    for kind, *row in every_kind.limit(MAX_ROWS).tuples():
+    for kind, *row in every_kind.union_all(verified).limit(MAX_ROWS).tuples():
         rows[kind].append(row)
 
     lost, quarantined, conflicts = (rows[kind][0][0] for kind in ("lost", "left", "conflicts"))
-    return [*_disk_and_archive(lost, quarantined), *_interfaces(rows, conflicts)]
+    return [*_verification(rows["verification"]), *_disk_and_archive(lost, quarantined), *_interfaces(rows, conflicts)]
+
+
+def _verification(rows: list[Any]) -> Iterator[Alert]:
+    """That the last verification found something."""
+    for findings, _label, ended in rows:
+        problems = "1 problem" if findings == 1 else f"{findings:,} problems"
+        moment = Storage.since.python_value(ended)
+        yield Alert(
+            kind="verification", message=f"The verification of the site found {problems}", moment=moment, urgent=True
+        )
 
 
 def _disk_and_archive(lost: int, quarantined: int) -> Iterator[Alert]:

@@ -38,6 +38,13 @@ VERIFICATION_STATES: ItemStates = (
     ("pending", "Waiting"),
     ("ok", "Unchanged"),
 )
+FINDING_STATES: ItemStates = (
+    ("audit", "Audit log"),
+    ("archive", "Archive"),
+    ("files", "Files"),
+    ("index", "Index"),
+    ("manifests", "Manifests"),
+)
 IMPORT_STATES: ItemStates = (
     ("failed", "Refused"),
     ("conflict", "In conflict"),
@@ -65,7 +72,7 @@ class Kind:
     attempts: int = 1
     """Runs without any progress after which the job has failed."""
     takes_turns: bool = False
-    """Whether it may take long although its lane is the short one: it lets others that wait go first, now and then."""
+    """Whether it may take long, and lets others of its lane that wait go first, now and then."""
     waits_out_outages: bool = False
     """Whether it waits for a storage or peer that is away: such runs are no attempts (`outages`)."""
     shares_storage: bool = False
@@ -115,6 +122,14 @@ KINDS: dict[str, Kind] = {
         shares_storage=True,
         done_state="ok",
         item_states=VERIFICATION_STATES,
+    ),
+    "site_verification": Kind(
+        label="Site verification",
+        runner="run_site_verification",
+        attempts=8,
+        takes_turns=True,
+        done_state="",
+        item_states=FINDING_STATES,
     ),
     "import": Kind(
         label="Import",

@@ -44,7 +44,7 @@ class Interrupted(Stopped):
 
 
 class Yielded(Stopped):
-    """Others of the short lane wait; the job continues after them."""
+    """Others of its lane wait; the job continues after them."""
 
 
 class LeaseLost(Stopped):

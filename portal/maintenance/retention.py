@@ -1,7 +1,7 @@
 """Deletion of history that is older than the site keeps it (Settings, History), in small batches.
 
-Never deleted: the audit log, unfinished jobs, the last test of a storage, the last run of a schedule, and the list of
-objects that an export left in a storage that still exists, which verifications need.
+Never deleted: the audit log, unfinished jobs, the last test of a storage, the last verification of the site, the last
+run of a schedule, and the list of objects that an export left in a storage that still exists, which verifications need.
 """
 
 import time
@@ -90,8 +90,11 @@ def steps() -> Steps:
     # The page of a storage shows its last test.
     is_test = (Job.kind == "storage_test") & Job.storage.in_(Storage.select(Storage.id))
     tests: Any = Job.select(fn.MAX(Job.id)).where(is_test).group_by(Job.storage).tuples()
-    last_tests = [job_id for (job_id,) in tests]
-    yield from _delete_jobs(_ended(before["jobs"]) & Job.kind.not_in(TRANSFER_KINDS) & Job.id.not_in(last_tests))
+    # What the last verification of the site found stays until the next one has ended.
+    is_verification = (Job.kind == "site_verification") & Job.state.in_(("done", "errors"))
+    verifications: Any = Job.select(fn.MAX(Job.id)).where(is_verification).tuples()
+    last_ones = [job_id for (job_id,) in (*tests, *verifications) if job_id]
+    yield from _delete_jobs(_ended(before["jobs"]) & Job.kind.not_in(TRANSFER_KINDS) & Job.id.not_in(last_ones))
 
     listed = JobItem.select(JobItem.id).where(JobItem.job == Job.id)
     of_no_storage = Job.storage.is_null(False) & Job.storage.not_in(Storage.select(Storage.id)) & fn.EXISTS(listed)

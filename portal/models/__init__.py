@@ -19,7 +19,7 @@ from portal.models.index import (
 )
 from portal.models.interfaces import Association, Caller, Peer, Storage
 from portal.models.people import ApiKey, Device, DeviceHour, Grant, KeyUse, Secret, Ticket, User
-from portal.models.site import Audit, Setting, SiteKey
+from portal.models.site import Audit, AuditAnchor, Setting, SiteKey
 from portal.models.tree import (
     DICOM,
     Acquisition,
@@ -80,6 +80,7 @@ TABLES: tuple[type[Table], ...] = (
     Setting,
     SiteKey,
     Audit,
+    AuditAnchor,
     DiskDay,
     Hourly,
     Total,
@@ -97,6 +98,7 @@ __all__ = [
     "Association",
     "AssociationDay",
     "Audit",
+    "AuditAnchor",
     "Blob",
     "Caller",
     "ClosedSegment",

@@ -41,3 +41,15 @@ class Audit(Table):
 
     class Meta:
         indexes = ((("target_type", "target_id"), False), (("actor_type", "actor_id"), False))
+
+
+class AuditAnchor(Table):
+    """One row: the last anchor of the audit log that this database knows (`access.audit_anchors`)."""
+
+    place = IntegerField()
+    number = IntegerField()
+    """Number of the last entry at that time."""
+    mac = TextField()
+    at = UtcField(default=now)
+    began = UtcField(default=now)
+    """When the first anchor of this database was written."""

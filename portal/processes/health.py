@@ -17,6 +17,7 @@ from portal.maintenance import quarantine, segment_copies
 from portal.peers import listener_status
 from portal.processes import startup
 from portal.settings import Settings
+from portal.verification import schedule, verification
 
 HTTP_SECONDS = 2.0
 ECHO_SECONDS = 15.0
@@ -36,6 +37,7 @@ def report() -> dict[str, Any]:
     parts = {"web": web, "queue": _queue(), "dimse": _dimse(chosen), "disk": _disk(chosen)}
     parts["archive"] = _archive()
     parts["segments"] = _segments()
+    parts["verification"] = _verification()
     return {
         "release": metadata.version("portico"),
         "data": str(chosen.data),
@@ -139,6 +141,17 @@ def _segments() -> dict[str, Any]:
         problem += f" {len(problems):,} segments have problems."
     named = {"missing": missing[: segment_checks.MAX_PROBLEMS_SHOWN], "damaged": damaged}
     return {**named, "quarantined": quarantine.count_unacknowledged(), "problem": problem}
+
+
+def _verification() -> dict[str, Any]:
+    """The last verification of the site that came to its end, and when the next one is due."""
+    last, running = verification.latest(), verification.active()
+    ended = {"id": last.id, "ended": last.ended, "findings": last.failed} if last else None
+    problem = ""
+    if last and last.failed:
+        number = "1 problem" if last.failed == 1 else f"{last.failed:,} problems"
+        problem = f"The last verification of the site found {number}. See: portal job show {last.id}"
+    return {"last": ended, "running": running.id if running else None, "next": schedule.next_due(), "problem": problem}
 
 
 def _archive() -> dict[str, Any]:

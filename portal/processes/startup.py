@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from portal import migrations, models, runtime, segment_checks, settings, site_key
-from portal.access import audit
+from portal.access import audit, audit_anchors
 from portal.access.actors import operator
 from portal.archive import ballast
 from portal.errors import BadValue, Busy
@@ -21,7 +21,18 @@ from portal.processes import lost_database
 from portal.settings import Settings
 from portal.users import users
 
-SITE_ENTRIES = {"archive", "ballast", "cache", "keys", "logs", "lost+found", "portal.db", "run", "storage"}
+SITE_ENTRIES = {
+    "archive",
+    "audit-anchors.jsonl",
+    "ballast",
+    "cache",
+    "keys",
+    "logs",
+    "lost+found",
+    "portal.db",
+    "run",
+    "storage",
+}
 LOCK_TRIES, LOCK_PAUSE_SECONDS = 10, 0.02
 FIRST_ADMIN = "admin@portico.example"
 
@@ -153,6 +164,7 @@ def prepare(chosen: Settings, say: Callable[[str], None], *, rebuild: bool = Fal
                 say(f"First admin: {admin.email}  Password (shown only once): {generated}")
             else:
                 say(f"First admin: {admin.email}, with the password of PORTAL_ADMIN_PASSWORD.")
+        audit_anchors.try_to_add("start")
 
 
 def _lock_path(chosen: Settings) -> Path:

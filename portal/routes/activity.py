@@ -1,13 +1,19 @@
-"""Activity: associations, refused callers, and the audit log."""
+"""Activity: associations, refused callers, the audit log, and the verification of the site."""
 
-from flask import Blueprint
+from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
 from portal.access.lists import AUDIT
 from portal.dashboard import last_24_hours
+from portal.jobs import item_list, jobs, lanes
+from portal.jobs.kinds import FINDING_STATES
 from portal.peers.lists import ASSOCIATION_DAYS, ASSOCIATIONS, CALLERS
-from portal.web.render import as_csv, list_page, render, wants_csv
-from portal.web.sign_in import site_admin_required
+from portal.verification import schedule
+from portal.verification import verification as site_verification
+from portal.verification.recorder import State
+from portal.web.forms import Form, text
+from portal.web.render import as_csv, list_page, query_value, render, wants_csv
+from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("activity", __name__, url_prefix="/activity")
 
@@ -76,3 +82,71 @@ def audit() -> Response:
     found = list_page(AUDIT)
     nouns = [(noun, noun) for noun in sorted(found.counts)]
     return render("activity/audit.html", partial="activity/_audit.html", listing=found, nouns=nouns)
+
+
+class AcceptForm(Form):
+    reason = text("Reason")
+
+
+@bp.get("/verification/")
+@site_admin_required
+def verification() -> Response:
+    return _verification_page(AcceptForm(formdata=None))
+
+
+@bp.get("/verification/running")
+@site_admin_required
+def running_verification() -> Response:
+    job = site_verification.active()
+    response = render("verification/_running.html", job=jobs.view(job) if job else None, waits_for=_waits_for())
+    if job is None:
+        response.headers["HX-Refresh"] = "true"  # to show what it found
+    return response
+
+
+@bp.post("/verification/")
+@site_admin_required
+def verify() -> Response:
+    site_verification.start(actor=current_actor())
+    flash("The verification is started. You can close this page.")
+    return redirect(url_for(".verification"), 303)
+
+
+@bp.post("/verification/accept")
+@site_admin_required
+def accept_restore() -> Response:
+    form = AcceptForm()
+
+    def act() -> bool:
+        site_verification.accept_restore(form.reason.data, actor=current_actor())
+        return True
+
+    if form.attempt(act) is None:
+        return _verification_page(form, status=422)
+    site_verification.start(actor=current_actor())
+    flash("The restore is accepted and recorded in the audit log. The site is verified again.")
+    return redirect(url_for(".verification"), 303)
+
+
+def _verification_page(form: AcceptForm, status: int = 200) -> Response:
+    last, now_running = site_verification.latest(), site_verification.active()
+    return render(
+        "verification/show.html",
+        partial="verification/_findings.html",
+        status=status,
+        last=jobs.view(last) if last else None,
+        state=State.load(last.result) if last else State(),
+        listing=list_page(item_list.for_job(last, query_value("q", 200))) if last else None,
+        areas=FINDING_STATES,
+        form=form if last and site_verification.can_accept(last) else None,
+        job=jobs.view(now_running) if now_running else None,
+        waits_for=_waits_for(),
+        recent=[jobs.view(row) for row in site_verification.list_recent()],
+        next_due=schedule.next_due(),
+    )
+
+
+def _waits_for() -> str:
+    """Why the verification waits, if it does."""
+    job = site_verification.active()
+    return lanes.wait_reason(job) if job else ""

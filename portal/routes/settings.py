@@ -62,6 +62,12 @@ class ExportsForm(Form):
     threads = text("Parallel transfers per storage")
 
 
+class VerificationForm(Form):
+    enabled = checkbox("Verify the site each week")
+    weekday = choice("Weekday", [(day, day.capitalize()) for day in site_settings.WEEKDAYS])
+    hour = choice("Hour", [(hour, hour) for hour in site_settings.HOURS])
+
+
 class HistoryForm(Form):
     jobs = text("Keep jobs and item lists (days)")
     exports = text("Keep exports, sends and imports (days)")
@@ -82,6 +88,7 @@ SECTIONS: dict[str, type[Form]] = {
     "trash": TrashForm,
     "disk": DiskForm,
     "exports": ExportsForm,
+    "verification": VerificationForm,
     "history": HistoryForm,
     "session": SessionsForm,
 }

@@ -27,6 +27,7 @@ USER_SECTIONS = ("data",)
 
 ALERT_LISTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "disk": ("alert-triangle", "disk.index", {}),
+    "verification": ("alert-triangle", "activity.verification", {}),
     "segments": ("alert-triangle", "disk.problems", {}),
     "records": ("alert-triangle", "disk.problems", {}),
     "archive": ("cloud-off", "disk.index", {}),

@@ -26,6 +26,7 @@ SECTIONS = {
     "trash": {"who": "users", "days": "14"},
     "disk": {"floor": "0,5"},
     "exports": {"threads": "8"},
+    "verification": {"weekday": "wednesday", "hour": "23:00"},
     "history": {"jobs": "30", "exports": "400", "associations": "31", "callers": "32", "hourly": "33"},
     "session": {"idle": "30", "longest": "8"},
 }
@@ -53,6 +54,9 @@ def test_each_section_is_saved_by_itself_and_shown(visitor: Visitor) -> None:
         "trash.days": 14,
         "disk.floor": 0.5,
         "exports.threads": 8,
+        "verification.enabled": False,
+        "verification.weekday": "wednesday",
+        "verification.hour": "23:00",
         "history.jobs": 30,
         "history.exports": 400,
         "history.associations": 31,

@@ -1,0 +1,1 @@
+"""Verification of the whole site: audit log and anchors, archive, files, index, manifests."""
