@@ -1,8 +1,10 @@
 """The Flask application: all tabs and the REST interface."""
 
 from contextlib import ExitStack
+from importlib import metadata
 
 from flask import Flask, g, request
+from flask_openapi3 import OpenAPI
 from werkzeug.routing import IntegerConverter
 
 from portal import runtime, site_settings
@@ -33,6 +35,7 @@ from portal.routes import (
 from portal.routes import (
     settings as settings_tab,
 )
+from portal.routes.api.noun import make_app
 from portal.settings import Settings
 from portal.web import error_pages, layout, proxy_headers, security_headers, sign_in, template_macros
 
@@ -71,9 +74,9 @@ class RowNumber(IntegerConverter):
     regex = r"[1-9][0-9]{0,17}"
 
 
-def create_app(settings: Settings) -> Flask:
+def create_app(settings: Settings) -> OpenAPI:
     """The application of a migrated site, in a process that has called `runtime.start`."""
-    app = Flask("portal")
+    app = make_app("portal", metadata.version("portico"))
     app.url_map.converters["row"] = RowNumber
     app.config.update(
         {

@@ -42,6 +42,10 @@ class Settings:
     """The reserve: bytes that stay free on the archive's disk (docs/decisions/0087)."""
     max_upload: int
     """The largest upload by REST, in bytes."""
+    requests_per_key: int
+    """Requests a minute with one API key; more are answered 429."""
+    requests_per_address: int
+    """Requests a minute from one address to the REST interface."""
     cheap_passwords: bool
     """Minimum cost of argon2, for tests only."""
     cookie_secure: bool
@@ -90,6 +94,8 @@ def load(data: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
         storage_roots=_roots(read_variable(environ, "PORTAL_STORAGE_ROOTS"), folder),
         min_free=_size(environ, "PORTAL_MIN_FREE", default=0) or min(_disk(folder) // 20, 10 * GIGABYTE),
         max_upload=_size(environ, "PORTAL_MAX_UPLOAD", default=64 * GIGABYTE),
+        requests_per_key=_count(environ, "PORTAL_REQUESTS_PER_KEY", default=30_000),
+        requests_per_address=_count(environ, "PORTAL_REQUESTS_PER_ADDRESS", default=60_000),
         cheap_passwords=_flag(environ, "PORTAL_CHEAP_PASSWORDS"),
         cookie_secure=_flag(environ, "PORTAL_COOKIE_SECURE"),
         trusted_proxies=_networks(environ, "PORTAL_TRUSTED_PROXIES"),
@@ -130,6 +136,15 @@ def _size(environ: Mapping[str, str], name: str, *, default: int) -> int:
         return default
     if not text.isdecimal():
         raise BadSetting(f"{name} is {text!r}. It must be a number of bytes.")
+    return int(text)
+
+
+def _count(environ: Mapping[str, str], name: str, *, default: int) -> int:
+    text = read_variable(environ, name)
+    if text is None:
+        return default
+    if not text.isdecimal() or int(text) < 1:
+        raise BadSetting(f"{name} is {text!r}. It must be a number of requests a minute, at least 1.")
     return int(text)
 
 

@@ -2,9 +2,12 @@
 
 import hmac
 import logging
+import math
+import time
 from datetime import timedelta
 from typing import NoReturn
 
+from portal import runtime
 from portal.access.actors import Actor
 from portal.devices import api_keys, key_format, key_narrowing, key_uses
 from portal.errors import NotSignedIn
@@ -12,11 +15,37 @@ from portal.models import ApiKey, Device, User, now, skip_if_disk_full, writing
 
 log = logging.getLogger(__name__)
 
+MAX_REFUSALS_LOGGED = 200
+"""Refused keys that each process logs in a minute; the others are counted."""
 _RECORD_INTERVAL = timedelta(minutes=1)
 """How often a key's use is recorded: a write would be the slowest part of a request."""
 _NO_DIGEST = "0" * 64
 """Compared with where the key id is unknown, so that the time of an answer tells nothing."""
 _INVALID = "Invalid API key. Copy the whole key again, or ask a site admin for a new one."
+
+
+class _RefusalLog:
+    """Writes refused keys to the log, a bounded number a minute: a flood of wrong keys does not fill the disk."""
+
+    def __init__(self) -> None:
+        self._site: object = None
+        self._began = -math.inf
+        self._written = self._omitted = 0
+
+    def write(self, key: str, address: str) -> None:
+        moment = time.monotonic()
+        if moment - self._began >= 60 or self._site is not runtime.current():
+            if self._omitted:
+                log.warning("%d more keys were refused within a minute", self._omitted)
+            self._site, self._began, self._written, self._omitted = runtime.current(), moment, 0, 0
+        if self._written < MAX_REFUSALS_LOGGED:
+            self._written += 1
+            log.warning("key %s refused from %s", key, address)
+        else:
+            self._omitted += 1
+
+
+_refusals = _RefusalLog()
 
 
 def authenticate(secret: str, *, address: str, program: str) -> Actor:
@@ -94,5 +123,5 @@ def _record_use(row: ApiKey, owner: Device | User, *, address: str, program: str
 
 
 def _refuse(key: str, address: str, message: str) -> NoReturn:
-    log.warning("key %s refused from %s", key, address)
+    _refusals.write(key, address)
     raise NotSignedIn(message)

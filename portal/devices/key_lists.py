@@ -43,10 +43,12 @@ class KeyList:
 
 
 def of_owner(owner: api_keys.Owner) -> KeyList:
-    """The listed keys, newest first; at most four statements."""
-    keys = api_keys.for_owner(owner)
+    """The listed keys, live ones before the others, each newest first; at most four statements."""
+    keys = sorted(api_keys.for_owner(owner), key=lambda key: api_keys.state(key) not in api_keys.LIVE_STATES)
     places, uses = key_narrowing.place_names(keys), key_uses.by_key(keys)
-    successors = {key.replaces: key for key in reversed(keys) if key.replaces and key.revoked is None}
+    successors = {
+        key.replaces: key for key in sorted(keys, key=lambda key: key.id) if key.replaces and key.revoked is None
+    }
     return KeyList(
         rows=[
             KeyRow(

@@ -104,10 +104,9 @@ def list_all(kind: str, scope: Scope, page: PageRequest = WHOLE_LIST) -> RowPage
     return listing.fetch_page(in_scope(kind, scope), TABLES[kind], page)
 
 
-def children(kind: str, row_id: int, scope: Scope, page: PageRequest = WHOLE_LIST) -> RowPage[Any]:
-    """The containers directly in a container (`subject` → its sessions). Raises Missing as `get` does."""
-    parent = get(kind, row_id, scope)
-    below = _KINDS_FROM_TOP[_KINDS_FROM_TOP.index(kind_of(parent)) + 1]
+def list_below(kind: str, row_id: int, below: str, scope: Scope, page: PageRequest = WHOLE_LIST) -> RowPage[Any]:
+    """The containers of one kind that are in a container, at any depth. Raises Missing as `get` does."""
+    get(kind, row_id, scope)
     return listing.fetch_page(in_scope(below, scope).where(TABLES[kind].id == row_id), TABLES[below], page)
 
 

@@ -8,6 +8,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from portal import errors, runtime
+from portal.web import sign_in
 from portal.web.render import render
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,8 @@ def install(app: Flask) -> None:
         for name in ("Allow", "Retry-After"):
             if value := error.get_response().headers.get(name):
                 response.headers[name] = value
+        if code == 429:
+            response.headers["Retry-After"] = str(sign_in.seconds_to_wait())
         return response
 
     @app.errorhandler(Exception)

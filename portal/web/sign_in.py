@@ -1,5 +1,7 @@
 """Authentication of pages: sessions, the site admin role, CSRF protection and rate limits."""
 
+import math
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -164,6 +166,12 @@ def current_scope() -> rights.Scope:
         g.scope = rights.scope(current_actor())
     scope: rights.Scope = g.scope
     return scope
+
+
+def seconds_to_wait() -> int:
+    """Until the rate limit that this request has reached counts from zero again."""
+    limit = limiter.current_limit
+    return max(1, math.ceil(limit.reset_at - time.time())) if limit else 60
 
 
 def client_address() -> str:

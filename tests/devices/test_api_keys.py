@@ -90,6 +90,22 @@ def test_the_right_id_with_another_secret_is_refused_and_logged_by_id(
     assert f"key {issued.key_id} refused from 10.0.0.9" in caplog.text
 
 
+def test_a_flood_of_wrong_keys_is_counted_in_the_log_rather_than_written(
+    site: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(key_authentication, "_refusals", key_authentication._RefusalLog())
+    monkeypatch.setattr(key_authentication.time, "monotonic", lambda: clock[0])
+    for _ in range(1000):
+        with pytest.raises(NotSignedIn):
+            show("wrong")
+    assert len(caplog.records) == key_authentication.MAX_REFUSALS_LOGGED
+    clock[0] = 61.0
+    with pytest.raises(NotSignedIn):
+        show("wrong")
+    assert "800 more keys were refused within a minute" in caplog.text
+
+
 def test_a_revoked_key_is_refused_at_once_and_stays_revoked(device: Device, issued: api_keys.IssuedKey) -> None:
     api_keys.revoke(device, issued.key_id, actor=operator())
     at = ApiKey.get().revoked

@@ -1,21 +1,22 @@
 """The REST interface under /api: one module per noun; every response, also of an error, is JSON."""
 
-from flask import Blueprint, Flask
+from flask_openapi3 import OpenAPI
 
 from portal.devices.device_usage import UsageCounter
 from portal.routes.api import authentication, containers, devices, files, groups, problems, start, uploads
+from portal.routes.api.noun import Interface
 
-NOUNS = (start, devices, groups, containers, files, uploads)
+NOUNS = (start.bp, start.bp_of_key, devices.bp, groups.bp, containers.bp, files.bp, uploads.bp)
 
 
-def register(app: Flask) -> None:
-    """Register all blueprints of the interface, and the handlers that they share."""
-    api = Blueprint("api", __name__, url_prefix="/api")
+def register(app: OpenAPI) -> None:
+    """Register all nouns of the interface, and the handlers that they share."""
+    api = Interface("api", __name__, url_prefix="/api")
     authentication.install(api)
     problems.install(api)
     for noun in NOUNS:
-        api.register_blueprint(noun.bp)
-    app.register_blueprint(api)
+        api.register_api(noun)
+    app.register_api(api)
     app.extensions["uses"] = UsageCounter()
     app.after_request(authentication.usage_counter(app.extensions["uses"]))
     app.before_request(lambda: problems.unknown_address(authentication.authenticate))

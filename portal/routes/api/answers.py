@@ -3,37 +3,37 @@
 from collections.abc import Callable
 from typing import Any
 
-from flask import jsonify, request
+from flask import current_app, request
+from pydantic import BaseModel
 from werkzeug.wrappers import Response
 
 from portal.errors import BadValue
 from portal.listing import PageRequest, RowPage
+from portal.routes.api.schemas.containers import OriginShown
+from portal.routes.api.schemas.lists import DEFAULT_LIMIT, ListQuery
 from portal.tree import rest_ids
 
-DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
-_FARTHEST = 10**9
 SORTABLE = ("_id", "created", "modified")
 
 
-def page(table: str, *sortable: str) -> PageRequest:
-    """The part of a list that the query string requests. Raises BadValue."""
-    if request.args.get("filter"):
+def page(query: ListQuery, table: str, *sortable: str) -> PageRequest:
+    """The part of a list that a query requests. Raises BadValue."""
+    if query.filter:
         raise BadValue("The parameter filter is not supported.", field="filter")
-    limit = number("limit", 1, MAX_LIMIT)
+    limit = query.limit
     if limit is None and paginated():
         limit = DEFAULT_LIMIT
-    number_of_page, skip = number("page", 1, _FARTHEST), number("skip", 0, _FARTHEST)
-    if number_of_page is not None and skip is not None:
+    skip = query.skip
+    if query.page is not None and skip is not None:
         raise BadValue("Give either page or skip, not both.", field="page")
-    if number_of_page is not None:
+    if query.page is not None:
         limit = limit or DEFAULT_LIMIT
-        skip = (number_of_page - 1) * limit
-    after = request.args.get("after_id")
+        skip = (query.page - 1) * limit
     return PageRequest(
         limit=limit,
         skip=skip or 0,
-        after=None if after is None else rest_ids.row_id(after, table),
-        sort=_sort({*SORTABLE, *sortable}),
+        after=None if query.after_id is None else rest_ids.row_id(query.after_id, table),
+        sort=_sort(query.sort, {*SORTABLE, *sortable}),
     )
 
 
@@ -43,36 +43,27 @@ def paginated() -> bool:
     return "pagination" in (word.strip() for word in announced.split(","))
 
 
-def listed(part: RowPage[Any], shape: Callable[[Any], dict[str, Any]]) -> Response:
-    results = [shape(row) for row in part.rows]
+def listed(part: RowPage[Any], shape: Callable[[Any], BaseModel]) -> Response:
+    """A list in the form that the client announces (`schemas.lists.Listed`)."""
+    rows = b"[" + b",".join(as_json(shape(row)) for row in part.rows) + b"]"
     if paginated():
-        return jsonify(count=len(results), total=part.total, results=results)
-    return jsonify(results)
+        rows = b'{"count":%d,"total":%d,"results":%s}' % (len(part.rows), part.total, rows)
+    return current_app.response_class(rows, mimetype="application/json")
 
 
-def moment(value: Any) -> str | None:
-    return None if value is None else value.isoformat()
+def as_json(model: BaseModel) -> bytes:
+    """A model as the document describes it; fields that were not set are left out."""
+    return model.model_dump_json(by_alias=True, exclude_unset=True).encode()
 
 
-def origin(row: Any) -> dict[str, str]:
+def origin(row: Any) -> OriginShown:
     """Who created a row, and how; the IDs of users and devices as REST IDs."""
     kind, number = row.origin_type, row.origin_id
     shown = rest_ids.encode(kind, int(number)) if kind in ("user", "device") and number.isdecimal() else number
-    return {"type": kind, "id": shown, "via": row.origin_via}
+    return OriginShown(type=kind, id=shown, via=row.origin_via)
 
 
-def number(name: str, least: int, most: int) -> int | None:
-    """A number of the query string; None without it. Raises BadValue."""
-    text = request.args.get(name)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and least <= int(text) <= most):
-        raise BadValue(f"{name} is a number from {least} to {most}.", field=name)
-    return int(text)
-
-
-def _sort(sortable: set[str]) -> tuple[tuple[str, bool], ...]:
-    text = request.args.get("sort")
+def _sort(text: str, sortable: set[str]) -> tuple[tuple[str, bool], ...]:
     if not text:
         return ()
     keys = []

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from flask import Blueprint, g, request
+from flask import Blueprint, current_app, g, request
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
@@ -11,18 +11,16 @@ from portal.access.actors import Actor
 from portal.devices import key_authentication, key_format
 from portal.devices.device_usage import UsageCounter
 from portal.errors import NotSignedIn
-from portal.routes.api import queries
+from portal.routes.api import rate_limits
+from portal.routes.api.noun import Noun
 from portal.web import sign_in
 
-REFUSAL_LIMIT = "60/minute"
-"""Limit of refused keys per address; beyond it the response is 429."""
 SCHEMES = ("bearer", "scitran-user")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def install(api: Blueprint) -> None:
     api.before_request(authenticate)
-    api.before_request(queries.check)
 
 
 def usage_counter(uses: UsageCounter) -> Callable[[Response], Response]:
@@ -56,15 +54,22 @@ def scope() -> rights.Scope:
 
 def authenticate() -> None:
     """Set the actor of this request. Writing requires a key: a browser adds its cookie to a forged request."""
+    rate_limits.count_request()
     header = request.headers.get("Authorization")
     if header is not None:
         g.actor = _by_key(header)
+        rate_limits.count_request_of_key()
     elif request.method in SAFE_METHODS and current_user.is_authenticated:
         if current_user.user.must_change_password:
             raise NotSignedIn("Your password was generated. Choose your own on the pages of this site first.")
         g.actor = sign_in.current_actor()
-    else:
+    elif not _is_for_everybody():
         raise NotSignedIn("Send an API key in the header Authorization: Bearer KEY.")
+
+
+def _is_for_everybody() -> bool:
+    noun = current_app.blueprints.get(request.blueprint or "")
+    return isinstance(noun, Noun) and noun.without_key
 
 
 def _by_key(header: str) -> Actor:
@@ -76,14 +81,5 @@ def _by_key(header: str) -> Actor:
             secret.strip(), address=sign_in.client_address(), program=request.user_agent.string
         )
     except NotSignedIn:
-        _count_refusal()
+        rate_limits.count_wrong_key()
         raise
-
-
-@sign_in.limiter.shared_limit(
-    REFUSAL_LIMIT,
-    scope="refused keys",
-    error_message="Too many invalid API keys from this address. Wait a minute; valid keys still work.",
-)
-def _count_refusal() -> None:
-    """Raise 429 beyond the limit."""

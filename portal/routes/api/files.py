@@ -2,34 +2,35 @@
 
 from typing import Any
 
-from flask import Blueprint, request
 from flask import Response as FlaskResponse
+from flask import request
 from werkzeug.wrappers import Response
 
-from portal.routes.api import answers, authentication, queries
-from portal.routes.api.containers import ANY_KIND, KINDS
+from portal.routes.api import answers, authentication
+from portal.routes.api.containers import KINDS
+from portal.routes.api.noun import Noun
+from portal.routes.api.schemas.containers import ContainerPath
+from portal.routes.api.schemas.files import CONTENT, FilePath, FileShown, ParentRef, VersionQuery
+from portal.routes.api.schemas.lists import Listed, ListQuery
 from portal.tree import files, rest_ids
+from portal.tree.containers import Kind
 from portal.web.security_headers import attachment
 
-bp = Blueprint("files", __name__)
+bp = Noun("files", __name__, "The files of a container, and their bytes.")
 
 
-@bp.get(f"/<{ANY_KIND}:nouns>/<container_id>/files")
-@queries.accepts(*queries.LIST_PARAMETERS)
-def list_all(nouns: str, container_id: str) -> Response:
-    kind = KINDS[nouns]
-    page = answers.page("file", "name")
-    return answers.listed(
-        files.list_directly_in(kind, rest_ids.row_id(container_id, kind), authentication.scope(), page), shape
-    )
+@bp.each("get", "/{noun}/<container_id>/files", KINDS, lambda _kind: Listed[FileShown])
+def list_all(kind: Kind, path: ContainerPath, query: ListQuery) -> Response:
+    """List the files of one {kind}"""
+    row_id, page = rest_ids.row_id(path.container_id, kind), answers.page(query, "file", "name")
+    return answers.listed(files.list_directly_in(kind, row_id, authentication.scope(), page), shape)
 
 
-@bp.get(f"/<{ANY_KIND}:nouns>/<container_id>/files/<name>")
-@queries.accepts("version")
-def download(nouns: str, container_id: str, name: str) -> Response:
-    kind = KINDS[nouns]
-    file = files.get_by_name(kind, rest_ids.row_id(container_id, kind), name, authentication.scope())
-    version = answers.number("version", 1, files.MAX_VERSION_NUMBER) or file.version
+@bp.each("get", "/{noun}/<container_id>/files/<name>", KINDS, lambda _kind: CONTENT)
+def download(kind: Kind, path: FilePath, query: VersionQuery) -> Response:
+    """Download a file of one {kind}"""
+    file = files.get_by_name(kind, rest_ids.row_id(path.container_id, kind), path.name, authentication.scope())
+    version = query.version or file.version
     blob = files.blob_of_version(file, version)
     content, size = files.open_blob(blob)
     if request.method == "GET":
@@ -42,19 +43,19 @@ def download(nouns: str, container_id: str, name: str) -> Response:
     return response
 
 
-def shape(row: Any) -> dict[str, Any]:
+def shape(row: Any) -> FileShown:
     """A file; `hash` is the SHA-256 of its bytes in hex."""
-    return {
-        "_id": rest_ids.encode("file", row.id),
-        "file_id": rest_ids.encode("file", row.id),
-        "name": row.name,
-        "version": row.version,
-        "size": row.blob.size,
-        "hash": row.blob.digest,
-        "mimetype": row.mimetype,
-        "type": row.type,
-        "created": answers.moment(row.created),
-        "modified": answers.moment(row.modified),
-        "origin": answers.origin(row),
-        "parent_ref": {"type": row.parent_type, "id": rest_ids.encode(row.parent_type, row.parent_id)},
-    }
+    return FileShown(
+        id=rest_ids.encode("file", row.id),
+        file_id=rest_ids.encode("file", row.id),
+        name=row.name,
+        version=row.version,
+        size=row.blob.size,
+        hash=row.blob.digest,
+        mimetype=row.mimetype,
+        type=row.type,
+        created=row.created,
+        modified=row.modified,
+        origin=answers.origin(row),
+        parent_ref=ParentRef(type=row.parent_type, id=rest_ids.encode(row.parent_type, row.parent_id)),
+    )

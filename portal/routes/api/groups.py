@@ -2,46 +2,45 @@
 
 from typing import Any
 
-from flask import Blueprint, jsonify
 from werkzeug.wrappers import Response
 
-from portal.routes.api import answers, authentication, bodies, queries
+from portal.routes.api import answers, authentication
 from portal.routes.api.containers import shape as project_shape
+from portal.routes.api.noun import Noun
+from portal.routes.api.schemas.containers import Added, GroupAdded, GroupPath, GroupShown, ProjectShown
+from portal.routes.api.schemas.lists import Listed, ListQuery
 from portal.tree import groups, projects
 
-bp = Blueprint("groups", __name__, url_prefix="/groups")
+bp = Noun("groups", __name__, "Groups of projects.")
 
 
-@bp.get("")
-@queries.accepts(*queries.LIST_PARAMETERS)
-def list_all() -> Response:
-    return answers.listed(groups.list_all(answers.page("group", "label"), actor=authentication.actor()), _shape)
+@bp.get("/groups", responses={200: Listed[GroupShown]})
+def list_all(query: ListQuery) -> Response:
+    """List all groups"""
+    page = answers.page(query, "group", "label")
+    return answers.listed(groups.list_all(page, actor=authentication.actor()), _shape)
 
 
-@bp.post("")
-def add() -> Response:
-    body = bodies.read(_id=str, label=str)
-    row = groups.add(bodies.require(body, "_id"), body.get("label"), actor=authentication.actor())
-    return jsonify(_id=row.code)
+@bp.post("/groups", responses={200: Added})
+def add(body: GroupAdded) -> Added:
+    """Add a group"""
+    return Added(id=groups.add(body.id, body.label, actor=authentication.actor()).code)
 
 
-@bp.get("/<code>")
-def show(code: str) -> Response:
-    return jsonify(_shape(groups.get(code, actor=authentication.actor())))
+@bp.get("/groups/<code>", responses={200: GroupShown})
+def show(path: GroupPath) -> GroupShown:
+    """Show a group"""
+    return _shape(groups.get(path.code, actor=authentication.actor()))
 
 
-@bp.get("/<code>/projects")
-@queries.accepts(*queries.LIST_PARAMETERS)
-def list_projects(code: str) -> Response:
-    page = answers.page("project", "label")
-    return answers.listed(projects.list_in_group(code, page, actor=authentication.actor()), project_shape)
+@bp.get("/groups/<code>/projects", responses={200: Listed[ProjectShown]})
+def list_projects(path: GroupPath, query: ListQuery) -> Response:
+    """List the projects of a group"""
+    page = answers.page(query, "project", "label")
+    return answers.listed(projects.list_in_group(path.code, page, actor=authentication.actor()), project_shape)
 
 
-def _shape(row: Any) -> dict[str, Any]:
-    return {
-        "_id": row.code,
-        "label": row.label,
-        "created": answers.moment(row.created),
-        "modified": answers.moment(row.modified),
-        "origin": answers.origin(row),
-    }
+def _shape(row: Any) -> GroupShown:
+    return GroupShown(
+        id=row.code, label=row.label, created=row.created, modified=row.modified, origin=answers.origin(row)
+    )

@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.wrappers import Response
 
 from portal.errors import NotSignedIn, PortalError
+from portal.web import sign_in
 from portal.web.error_pages import BUSY_SECONDS, server_trouble, status_code
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def _http(error: HTTPException) -> Response:
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     if code == 429:
-        response.headers["Retry-After"] = "60"
+        response.headers["Retry-After"] = str(getattr(error, "retry_after", None) or sign_in.seconds_to_wait())
     return response
 
 

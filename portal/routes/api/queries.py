@@ -1,36 +1,34 @@
-"""Query parameters: unknown ones are refused, since the response would not be the requested one."""
+"""Query strings: each parameter once; those that clients send without need are left out."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-from flask import current_app, request
+from flask import request
 
 from portal.errors import BadValue
 
-View = TypeVar("View", bound=Callable[..., Any])
+IGNORED = frozenset(
+    {
+        "exhaustive",
+        "include_all_info",
+        "include_parent_info",
+        "join",
+        "join_avatars",
+        "join_files",
+        "join_keys",
+        "permissions",
+        "counts",
+        "stats",
+        "simple",
+    }
+)
+"""What the field's clients send to say how much of a thing to answer: here an answer always has all of it."""
 
-LIST_PARAMETERS = ("limit", "page", "skip", "after_id", "sort", "filter")
-_IGNORED_EMPTY = ("filter",)
-"""Some clients send these although they are empty."""
 
-
-def accepts(*names: str) -> Callable[[View], View]:
-    """Mark a view as reading these parameters."""
-
-    def mark(view: View) -> View:
-        view.query_parameters = names  # type: ignore[attr-defined]
-        return view
-
-    return mark
-
-
-def check() -> None:
-    """Raise BadValue for an unknown parameter, and for a repeated one."""
-    view = current_app.view_functions.get(request.endpoint or "")
-    known: tuple[str, ...] = getattr(view, "query_parameters", ())
+def read() -> dict[str, str]:
+    """The parameters of this request. Raises BadValue for a repeated one."""
+    parameters = {}
     for name, values in request.args.lists():
-        if name not in known and not (name in _IGNORED_EMPTY and values == [""]):
-            taken = f"accepts {', '.join(known)}" if known else "accepts none"
-            raise BadValue(f"Unknown parameter {name[:64]!r}; this address {taken}. Nothing was done.", field=name)
+        if name in IGNORED or (name == "filter" and values == [""]):
+            continue
         if len(values) > 1:
-            raise BadValue(f"The parameter {name} is given twice. Nothing was done.", field=name)
+            raise BadValue(f"The parameter {name[:64]} is given twice. Nothing was done.", field=name)
+        parameters[name] = values[0]
+    return parameters

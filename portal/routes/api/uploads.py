@@ -1,45 +1,40 @@
 """POST /api/{container}/{id}/files: one file, streamed through the same ingest as C-STORE."""
 
-from flask import Blueprint, jsonify, request
-from werkzeug.wrappers import Response
-
 from portal import runtime, site_settings
 from portal.errors import BadValue, Conflicting
 from portal.ingest import incoming as ingest
 from portal.ingest.incoming import Incoming
 from portal.ingest.placement import Placement
 from portal.ingest.register import Stored
-from portal.routes.api import authentication, multipart, queries
-from portal.routes.api.containers import ANY_KIND, KINDS
+from portal.routes.api import authentication, multipart
+from portal.routes.api.containers import KINDS
 from portal.routes.api.files import shape
+from portal.routes.api.noun import Noun
+from portal.routes.api.schemas.containers import ContainerPath
+from portal.routes.api.schemas.files import UPLOAD_BODY, Uploaded, UploadedFile, UploadQuery
 from portal.tree import files, rest_ids
 from portal.tree.containers import Kind
 
-bp = Blueprint("uploads", __name__)
-
+bp = Noun("uploads", __name__, "Uploads, streamed through the same ingest as C-STORE.")
 
 HOLD_HINT = "Or upload it with ?on_conflict=hold: it is then held, hidden from peers, until a site admin decides."
 
 
-@bp.post(f"/<{ANY_KIND}:nouns>/<container_id>/files")
-@queries.accepts("on_conflict")
-def upload(nouns: str, container_id: str) -> Response:
-    on_conflict = request.args.get("on_conflict", "refuse")
-    if on_conflict not in ("hold", "refuse"):
-        raise BadValue("on_conflict must be hold or refuse.", field="on_conflict")
-
+@bp.each("post", "/{noun}/<container_id>/files", KINDS, lambda _kind: Uploaded, openapi_extensions=UPLOAD_BODY)
+def upload(kind: Kind, path: ContainerPath, query: UploadQuery) -> Uploaded:
+    """Upload a file to one {kind}"""
     # By default a conflicting object is refused, since many clients read only the status code.
-    kind, may_hold = KINDS[nouns], on_conflict == "hold"
+    may_hold = query.on_conflict == "hold"
     try:
-        stored = _receive(kind, rest_ids.row_id(container_id, kind), may_hold=may_hold)
+        stored = _receive(kind, rest_ids.row_id(path.container_id, kind), may_hold=may_hold)
     except Conflicting as error:
         hint = "" if site_settings.get("archive.duplicates") == "refuse" else f" {HOLD_HINT}"
         raise Conflicting(f"{error.message}{hint}") from error
     hidden = files.hidden_reason(stored.file_id)
     if hidden and not may_hold:
         raise Conflicting(f"The object is already here, hidden from peers: {hidden}")
-    stored_file = shape(files.get(stored.file_id, authentication.scope()))
-    return jsonify([stored_file | {"outcome": stored.outcome, "message": hidden or stored.message}])
+    stored_file = shape(files.get(stored.file_id, authentication.scope())).model_dump()
+    return Uploaded([UploadedFile(**stored_file, outcome=stored.outcome, message=hidden or stored.message)])
 
 
 def _receive(kind: Kind, container_id: int, *, may_hold: bool) -> Stored:

@@ -9,9 +9,12 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from portal import runtime
 from portal.access.actors import operator
 from portal.devices import api_keys, devices
 from portal.models import ApiKey, Device, Group, now
+from portal.routes.api import queries
+from portal.settings import Settings
 from portal.users import users
 from tests.fixtures.api import Api, assert_refused
 
@@ -35,9 +38,9 @@ def test_a_client_learns_the_release_and_what_the_site_can_do(api: Api) -> None:
     assert config["site"]["api_url"] == f"{api.url}/api"
 
 
-@pytest.mark.parametrize("path", ["/api/version", "/api/devices", "/api/groups", "/api/nonsense"])
+@pytest.mark.parametrize("path", ["/api/auth/status", "/api/devices", "/api/groups", "/api/nonsense"])
 def test_without_a_key_nobody_gets_in(url: str, path: str) -> None:
-    assert_refused(requests.get(f"{url}{path}", timeout=9), 401, "Send a device API key")
+    assert_refused(requests.get(f"{url}{path}", timeout=9), 401, "Send an API key")
 
 
 @pytest.mark.parametrize(
@@ -66,8 +69,25 @@ def test_an_address_that_shows_many_wrong_keys_is_told_to_wait_and_a_good_key_st
     assert codes[-1] == 429
     last = wrong.get("/api/version")
     assert_refused(last, 429, "Too many invalid API keys")
-    assert last.headers["Retry-After"] == "60"
+    assert 1 <= int(last.headers["Retry-After"]) <= 61
     assert api.get("/api/version").status_code == 200
+
+
+@pytest.mark.parametrize("of", ["requests_per_key", "requests_per_address"])
+def test_a_key_and_an_address_have_a_budget_a_minute(
+    api: Api, device: Device, site_settings: Settings, of: str
+) -> None:
+    runtime.archive().close()
+    runtime.start(replace(site_settings, **{of: 5}))
+    one, two = (replace(api, key=api_keys.issue(device, name=name, actor=operator()).secret) for name in "ab")
+    answers = [one.get("/api/version") for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+    assert_refused(answers[-1], 429, "has sent too many requests")
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 61
+    upload = one.upload("0005" + "0" * 19 + "1", "a.bin", b"x" * 3_000_000)
+    assert upload.status_code == 429
+    # Another key has a budget of its own; another address would have one too.
+    assert two.get("/api/version").status_code == (200 if of == "requests_per_key" else 429)
 
 
 def test_a_narrowed_key_reads_and_does_not_write(api: Api, device: Device) -> None:
@@ -174,7 +194,6 @@ def test_a_body_of_nonsense_is_refused_in_one_sentence_and_changes_nothing(
         "sort=password",
         "sort=label:up",
         "filter=a",
-        "exhaustive=true",
         "label=x",
         "limit=1&limit=2",
         "sort=label&after_id=000200000000000000000001",
@@ -187,9 +206,20 @@ def test_a_page_that_cannot_be_is_refused(api: Api, query: str) -> None:
     assert_refused(answer, answer.status_code)
 
 
-@pytest.mark.parametrize("path", ["/api/version", "/api/devices", "/api/devices/self", "/api/groups/imaging"])
+@pytest.mark.parametrize("path", ["/api/version", "/api/devices", "/api/devices/self", "/api/auth/status"])
 def test_a_parameter_that_an_address_does_not_read_is_refused(api: Api, path: str) -> None:
-    assert_refused(api.get(f"{path}?join_keys=false"), 422, "Unknown parameter 'join_keys'")
+    assert_refused(api.get(f"{path}?colour=red"), 422, "Unknown parameter 'colour'")
+
+
+def test_the_release_the_features_and_the_document_need_no_key(url: str) -> None:
+    for path in ("/api/version", "/api/config", "/api/openapi.json"):
+        assert requests.get(f"{url}{path}", timeout=9).status_code == 200
+        assert_refused(requests.get(f"{url}{path}", headers={"Authorization": "Bearer x"}, timeout=9), 401)
+
+
+def test_what_clients_send_to_say_how_much_they_want_is_ignored(api: Api) -> None:
+    for name in queries.IGNORED:
+        assert api.get(f"/api/projects?{name}=true").json() == []
 
 
 def test_an_empty_filter_is_none(api: Api) -> None:

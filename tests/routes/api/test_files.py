@@ -226,7 +226,9 @@ def test_other_content_is_held_where_the_client_asks_for_that(
     assert (again["outcome"], again["file_id"]) == ("same", held["file_id"])
     assert "Different content" in again["message"]
     assert_refused(api.upload(acquisition, "ct.dcm", other), 409, "hidden from peers: Different content")
-    assert_refused(api.post(path.replace("hold", "drop"), files={"file": ("ct.dcm", other)}), 422, "hold or refuse")
+    assert_refused(
+        api.post(path.replace("hold", "drop"), files={"file": ("ct.dcm", other)}), 422, "on_conflict must be one of"
+    )
 
 
 def test_a_site_that_replaces_other_content_still_refuses_another_patients_object(

@@ -1,0 +1,1 @@
+"""The declarations of the REST interface: one model for each body, query, address and response, by noun."""
