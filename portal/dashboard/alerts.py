@@ -8,6 +8,7 @@ from typing import Any, Literal
 from peewee import Value, fn
 
 from portal import runtime
+from portal.devices import api_keys
 from portal.ingest import disk_reserve
 from portal.maintenance import segment_copies
 from portal.models import (
@@ -25,8 +26,6 @@ from portal.models import (
     now,
 )
 
-KEY_EXPIRY_NOTICE = timedelta(days=14)
-"""How long before its expiry a key should be replaced."""
 LOW_DISK_FACTOR = 2
 """Free space below this many times the reserve is low; below the reserve, uploads and C-STORE stop."""
 
@@ -143,19 +142,35 @@ def _interfaces(rows: dict[str, list[Any]], conflicts: int) -> Iterator[Alert]:
         waits = "1 conflict waits" if conflicts == 1 else f"{conflicts:,} conflicts wait"
         yield Alert(kind="conflicts", message=f"{waits} for a decision")
 
-    moment = now()
+    yield from _expiring_keys()
+
+
+def _expiring_keys() -> Iterator[Alert]:
+    """Of keys that expire within 30 days, urgent within 7; but for those that were rotated and are no longer used."""
+    moment, successor = now(), ApiKey.alias()
+    is_replaced = fn.EXISTS(
+        successor.select(Value(1)).where(
+            successor.owner_type == ApiKey.owner_type,
+            successor.owner_id == ApiKey.owner_id,
+            successor.replaces == ApiKey.key_id,
+            successor.revoked.is_null(),
+            successor.expires > moment,
+            ApiKey.last_used.is_null() | (ApiKey.last_used <= successor.created),
+        )
+    )
+    # SQLite takes the owner from the row with the least expiry.
     ending: Any = (
-        ApiKey.select(ApiKey.owner_id, ApiKey.expires)
+        ApiKey.select(fn.COUNT(ApiKey.id), fn.MIN(ApiKey.expires), ApiKey.owner_id)
         .join(Device, on=(ApiKey.owner_id == Device.id))
         .where(ApiKey.owner_type == "device", ApiKey.revoked.is_null(), ApiKey.expires > moment)
-        .where(ApiKey.expires < moment + KEY_EXPIRY_NOTICE, ~Device.disabled)
-        .order_by(ApiKey.expires)
+        .where(ApiKey.expires < moment + api_keys.EXPIRY_NOTICE, ~Device.disabled, ~is_replaced)
     )
-    keys = list(ending.tuples())
-    if len(keys) == 1:
-        yield Alert(kind="keys", message="1 device key expires", row=keys[0][0], moment=keys[0][1])
-    elif keys:
-        yield Alert(kind="keys", message=f"{len(keys):,} device keys expire, the first", moment=keys[0][1])
+    [(count, first, device)] = ending.tuples()
+    expires = ApiKey.expires.python_value(first)
+    if expires is not None:
+        message = "1 device key expires" if count == 1 else f"{count:,} device keys expire, the first"
+        is_urgent = expires < moment + api_keys.URGENT_EXPIRY_NOTICE
+        yield Alert(kind="keys", message=message, row=device if count == 1 else None, moment=expires, urgent=is_urgent)
 
 
 def _failed(kind: Kind, rows: list[Any], one: str, many: str) -> Iterator[Alert]:

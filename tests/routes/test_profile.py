@@ -10,7 +10,7 @@ from flask import Flask
 from portal import runtime, site_settings
 from portal.access.actors import Actor
 from portal.dashboard import alerts
-from portal.devices import api_keys, devices
+from portal.devices import api_keys, devices, key_authentication
 from portal.exports import exports, schedules
 from portal.jobs import jobs
 from portal.models import ApiKey, Audit, Device, Schedule, now, writing
@@ -64,21 +64,48 @@ def a_key_that_ends(device: Device, days: float, admin: Actor) -> None:
     api_keys.issue(device, name="k", expires=now() + timedelta(days=days), actor=admin)
 
 
-def test_a_key_that_ends_within_fourteen_days_waits_for_an_admin(visitor: Visitor, admin: Actor) -> None:
+def test_a_key_that_ends_within_thirty_days_waits_for_an_admin_and_within_seven_it_is_urgent(
+    visitor: Visitor, admin: Actor
+) -> None:
     device = devices.add("one", actor=admin)
-    a_key_that_ends(device, 15, admin)
+    a_key_that_ends(device, 31, admin)
     assert alerts.list_all() == []
+
+    a_key_that_ends(device, 29.5, admin)
+    page = visitor.get("/jobs/").text
+    assert "1 device key expires in 29 days" in text_of(page)
+    assert f'<a href="/interfaces/devices/{device.id}">' in page
 
     a_key_that_ends(device, 6.5, admin)
     page = visitor.get("/jobs/").text
-    assert "1 device key expires in 6 days" in text_of(page)
-    assert f'<a href="/interfaces/devices/{device.id}">' in page
-
-    a_key_that_ends(device, 3.5, admin)
-    page = visitor.get("/jobs/").text
-    assert "2 device keys expire, the first in 3 days" in text_of(page)
-    assert "/interfaces/devices/?sort=expires" in page
+    assert "2 device keys expire, the first in 6 days" in text_of(page)
+    assert '<a href="/interfaces/devices/?sort=expires" class="urgent">' in page
     devices.disable("one", actor=admin)
+    assert alerts.list_all() == []
+
+
+@pytest.mark.usefixtures("app")
+def test_a_rotated_key_that_expires_is_an_alert_only_while_it_is_used(admin: Actor) -> None:
+    device = devices.add("one", actor=admin)
+    old = api_keys.issue(device, name="old", expires=now() + timedelta(days=3), actor=admin)
+    new = api_keys.rotate(device, old.key_id, name="new", actor=admin)
+    assert alerts.list_all() == []
+    key_authentication.authenticate(old.secret, address="10.0.0.9", program="x")
+    assert [alert.message for alert in alerts.list_all()] == ["1 device key expires"]
+    ApiKey.update(last_used=None).where(ApiKey.key_id == old.key_id).execute()
+    api_keys.revoke(device, new.key_id, actor=admin)
+    assert [alert.kind for alert in alerts.list_all()] == ["keys"]
+
+
+@pytest.mark.usefixtures("app")
+@pytest.mark.parametrize("ended", ["revoked", "removed"])
+def test_a_key_that_nobody_can_use_is_no_alert(admin: Actor, ended: str) -> None:
+    device = devices.add("one", actor=admin)
+    issued = api_keys.issue(device, name="k", expires=now() + timedelta(days=3), actor=admin)
+    if ended == "revoked":
+        api_keys.revoke(device, issued.key_id, actor=admin)
+    else:
+        devices.remove(device.id, actor=admin)
     assert alerts.list_all() == []
 
 
