@@ -1,6 +1,6 @@
 """API keys of devices and users: issued, rotated, revoked and listed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +25,9 @@ EXPIRY_NOTICE = timedelta(days=30)
 URGENT_EXPIRY_NOTICE = timedelta(days=7)
 ENDED_KEYS_LISTED = timedelta(days=365)
 """How long expired and revoked keys remain listed."""
+
+FEW_OWNERS = 500
+"""Owners that a statement names one by one."""
 
 Owner = Device | User
 
@@ -119,10 +122,12 @@ def for_owner(owner: Owner) -> list[ApiKey]:
     return list(query.order_by(ApiKey.id.desc()))
 
 
-def for_devices(devices: Iterable[Device]) -> dict[int, list[ApiKey]]:
-    """The keys of each device by its number, as `for_owner`; one statement."""
+def for_devices(devices: Sequence[Device]) -> dict[int, list[ApiKey]]:
+    """The keys of each device by its number, newest first, without those that ended over a year ago; one statement."""
     keys: dict[int, list[ApiKey]] = {device.id: [] for device in devices}
     rows = ApiKey.select().where(ApiKey.owner_type == "device", _is_listed()).order_by(ApiKey.id.desc())
+    if len(keys) <= FEW_OWNERS:
+        rows = rows.where(ApiKey.owner_id.in_(list(keys)))
     for row in rows:
         if row.owner_id in keys:
             keys[row.owner_id].append(row)

@@ -1,9 +1,11 @@
 """/api/devices: devices, their reports, and their keys."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from portal import timestamps
-from portal.devices import api_keys, device_status, devices
+from portal.access import rights
+from portal.devices import api_keys, device_status, devices, key_narrowing
 from portal.errors import NotAllowed
 from portal.routes.api import answers, authentication
 from portal.routes.api.noun import Noun
@@ -30,13 +32,13 @@ bp = Noun("devices", __name__, "Machines and programs with keys of their own.")
 @bp.get("/devices", responses={200: Devices})
 def list_all() -> Devices:
     """List all devices"""
-    return Devices([_shape(row) for row in devices.list_all()])
+    return Devices(_shapes(devices.list_all()))
 
 
 @bp.post("/devices", responses={200: DeviceShown})
 def add(body: DeviceAdded) -> DeviceShown:
     """Add a device"""
-    return _shape(devices.add(body.label, body.type, actor=authentication.actor()))
+    return _shape(devices.add(body.label, body.type, owner=body.sponsor, actor=authentication.actor()))
 
 
 @bp.get("/devices/self", responses={200: DeviceShown})
@@ -78,14 +80,17 @@ def show(path: DevicePath) -> DeviceShown:
 
 @bp.put("/devices/<device_id>", responses={200: DeviceShown})
 def change(path: DevicePath, body: DeviceChanged) -> DeviceShown:
-    """Rename, disable or enable a device"""
-    row_id = rest_ids.row_id(path.device_id, "device")
-    return _shape(devices.change(row_id, label=body.label, disabled=body.disabled, actor=authentication.actor()))
+    """Rename, disable or enable a device, or name another owner"""
+    row_id, actor = rest_ids.row_id(path.device_id, "device"), authentication.actor()
+    return _shape(devices.change(row_id, label=body.label, disabled=body.disabled, owner=body.sponsor, actor=actor))
 
 
 @bp.delete("/devices/<device_id>", responses={200: Deleted})
 def remove(path: DevicePath) -> Deleted:
-    """Remove a device"""
+    """Remove a device and revoke its keys
+
+    What it uploaded still names it as its origin.
+    """
     devices.remove(rest_ids.row_id(path.device_id, "device"), actor=authentication.actor())
     return Deleted(deleted=1)
 
@@ -95,8 +100,16 @@ def issue(path: DevicePath, body: KeyIssued) -> NewKey:
     """Issue a key; its secret is shown this once"""
     owner = devices.get(rest_ids.row_id(path.device_id, "device"))
     expires = timestamps.parse(body.expires_at, field="expires_at") if body.expires_at else None
-    issued = api_keys.issue(owner, name=body.label, expires=expires, actor=authentication.actor())
-    return NewKey(**_key(issued.row).model_dump(), unencrypted_secret=issued.secret)
+    issued = api_keys.issue(
+        owner,
+        name=body.label,
+        expires=expires,
+        read_only=bool(body.read_only),
+        only=body.only or "",
+        addresses=body.addresses or (),
+        actor=authentication.actor(),
+    )
+    return NewKey(**_key(issued.row, body.only or None).model_dump(), unencrypted_secret=issued.secret)
 
 
 @bp.delete("/devices/<device_id>/key/<key_id>", responses={204: None})
@@ -115,25 +128,39 @@ def _own_number() -> int:
 
 
 def _shape(row: Any) -> DeviceShown:
-    return DeviceShown(
-        id=rest_ids.encode("device", row.id),
-        label=row.label,
-        name=row.label,
-        type=row.type,
-        version=row.version,
-        errors=row.errors,
-        interval=row.interval,
-        info=row.info,
-        last_seen=row.last_seen,
-        disabled=row.disabled,
-        api_keys=[_key(key) for key in api_keys.for_owner(row)],
-        created=row.created,
-        modified=row.modified,
-        origin=answers.origin(row),
-    )
+    return _shapes([row])[0]
 
 
-def _key(row: Any) -> KeyShown:
+def _shapes(rows: Sequence[Any]) -> list[DeviceShown]:
+    """With the keys of all devices, and their places, by three statements."""
+    actor = authentication.actor()
+    keys = api_keys.for_devices(rows)
+    # The name of a project is shown to those who see all of them, and to the key that is limited to it.
+    every = (key for found in keys.values() for key in found)
+    places = key_narrowing.place_names(key for key in every if rights.is_site_admin(actor) or key.key_id == actor.via)
+    return [
+        DeviceShown(
+            id=rest_ids.encode("device", row.id),
+            label=row.label,
+            name=row.label,
+            type=row.type,
+            version=row.version,
+            errors=row.errors,
+            interval=row.interval,
+            info=row.info,
+            last_seen=row.last_seen,
+            disabled=row.disabled,
+            sponsor=row.sponsor and row.sponsor.email,
+            api_keys=[_key(key, places.get(key.id)) for key in keys[row.id]],
+            created=row.created,
+            modified=row.modified,
+            origin=answers.origin(row),
+        )
+        for row in rows
+    ]
+
+
+def _key(row: Any, place: str | None) -> KeyShown:
     return KeyShown(
         label=row.name,
         key=row.key_id,
@@ -141,4 +168,8 @@ def _key(row: Any) -> KeyShown:
         created=row.created,
         last_used=row.last_used,
         expires_at=row.expires,
+        read_only=row.read_only,
+        only=place,
+        addresses=row.addresses,
+        replaces=row.replaces,
     )

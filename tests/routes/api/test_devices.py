@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
-from portal.devices import api_keys
+from portal.access.actors import operator
+from portal.devices import api_keys, devices
 from portal.models import ApiKey, Device, now
 from portal.tree import rest_ids
+from portal.users import users
 from tests.fixtures.api import Api, assert_refused
+from tests.fixtures.web import statements
 
 UNKNOWN = "0007" + "0" * 19 + "9"
 
@@ -164,6 +167,70 @@ def test_a_key_is_shown_once(api: Api, device: Device) -> None:
 def test_a_key_that_cannot_be_is_refused(api: Api, device: Device, body: dict[str, Any], words: str) -> None:
     assert_refused(api.post(f"/api/devices/{id_of(device)}/key", json=body), 422, words)
     assert ApiKey.select().count() == 1
+
+
+def test_a_key_is_narrowed_and_reaches_no_further(api: Api, device: Device) -> None:
+    acquisition = api.acquisition("imaging", "CT trial")
+    other = api.acquisition("other", "MR trial")
+    limits = {"read_only": True, "only": "imaging/CT trial", "addresses": ["127.0.0.0/8"]}
+    path = f"/api/devices/{id_of(device)}/key"
+    key = api.post(path, json={"label": "k", **limits}).json()
+    assert (key["read_only"], key["only"], key["addresses"]) == tuple(limits.values())
+
+    narrowed = replace(api, key=key["unencrypted_secret"])
+    assert narrowed.get(f"/api/acquisitions/{acquisition}").status_code == 200
+    assert_refused(narrowed.get(f"/api/acquisitions/{other}"), 404)
+    assert_refused(narrowed.post(path, json={"label": "wider"}), 403)
+    shown = {row["label"]: row["only"] for row in api.get("/api/devices/self").json()["api_keys"]}
+    assert shown == {"k": "imaging/CT trial", "test": None}
+    for body, words in (({"only": "imaging/none"}, "There is no"), ({"addresses": ["10.0.0.300"]}, "address range")):
+        assert_refused(api.post(path, json={"label": "k", **body}), 422, words)
+
+
+def test_the_place_of_a_key_is_told_to_site_admins_and_to_that_key_alone(api: Api, device: Device) -> None:
+    api.acquisition("imaging", "CT trial")
+    api.acquisition("other", "MR trial")
+    path = f"/api/devices/{id_of(device)}/key"
+    keys = {only: api.post(path, json={"label": "k", "only": only}).json() for only in ("imaging", "other")}
+    narrowed = replace(api, key=keys["imaging"]["unencrypted_secret"])
+    answer = narrowed.get("/api/devices/self")
+    assert {row["only"] for row in answer.json()["api_keys"]} == {"imaging", None}
+
+
+def test_a_key_issues_none_that_outlives_it(api: Api, device: Device) -> None:
+    path = f"/api/devices/{id_of(device)}/key"
+    soon = (now() + timedelta(days=5)).replace(microsecond=0)
+    short = api.post(path, json={"label": "short", "expires_at": soon.isoformat()}).json()
+    issuing = replace(api, key=short["unencrypted_secret"])
+    assert issuing.post(path, json={"label": "as long"}).json()["expires_at"] == soon.isoformat()
+    later = (soon + timedelta(seconds=1)).isoformat()
+    assert_refused(issuing.post(path, json={"label": "longer", "expires_at": later}), 422, "cannot outlive it")
+
+
+def test_a_device_has_an_owner_who_can_be_another_one(api: Api, device: Device) -> None:
+    for email in ("ada@site.example", "bob@site.example"):
+        users.add(email, "correct horse battery", True, actor=operator())
+    assert_refused(api.post("/api/devices", json={"label": "of whom?"}), 422, "Name the owner of the device")
+    made = api.post("/api/devices", json={"label": "new", "sponsor": "ada@site.example"}).json()
+    assert made["sponsor"] == "ada@site.example"
+    path = f"/api/devices/{made['_id']}"
+    assert api.put(path, json={"sponsor": "bob@site.example"}).json()["sponsor"] == "bob@site.example"
+    assert_refused(api.put(path, json={"sponsor": "nobody@site.example"}), 422, "There is no user")
+    assert api.put(path, json={"label": "newer"}).json()["sponsor"] == "bob@site.example"
+
+
+def test_twenty_devices_are_listed_by_as_many_statements_as_one(api: Api, device: Device) -> None:
+    def sent() -> int:
+        with statements() as found:
+            assert api.get("/api/devices").status_code == 200
+        return len(found)
+
+    api.get("/api/devices")
+    one = sent()
+    for number in range(19):
+        added = devices.add(f"device-{number}", actor=operator())
+        api_keys.issue(added, name="k", actor=operator())
+    assert sent() == one
 
 
 def test_a_sixth_live_key_is_refused(api: Api, device: Device) -> None:

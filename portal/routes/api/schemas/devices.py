@@ -7,6 +7,12 @@ from pydantic import Field, RootModel
 from portal.routes.api.schemas.containers import OriginShown
 from portal.routes.api.schemas.values import Body, Id, Label, Moment, Shown, Timestamp
 
+SPONSOR = (
+    "E-mail address of its owner. Without it: the user who adds it, the owner of the device that adds it, or the only "
+    "site admin."
+)
+NARROWED = "A limited key issues no other keys."
+
 
 class DevicePath(Shown):
     device_id: Id
@@ -19,10 +25,12 @@ class KeyPath(DevicePath):
 class DeviceAdded(Body):
     label: Label
     type: Annotated[str | None, Field(description="connector, importer or reaper.")] = None
+    sponsor: Annotated[str | None, Field(description=SPONSOR)] = None
 
 
 class DeviceChanged(Body):
     label: Label | None = None
+    sponsor: Annotated[str | None, Field(description="E-mail address of the user who becomes its owner.")] = None
     disabled: bool | None = None
 
 
@@ -37,8 +45,18 @@ class DeviceReport(Body):
 
 
 class KeyIssued(Body):
+    """What a key issues expires with it at the latest."""
+
     label: Label
     expires_at: Timestamp | None = None
+    read_only: Annotated[bool | None, Field(description=f"Whether every change is refused. {NARROWED}")] = None
+    only: Annotated[
+        str | None, Field(description=f"The group, or GROUP/PROJECT, to which it is limited. {NARROWED}")
+    ] = None
+    addresses: Annotated[
+        list[str] | None,
+        Field(description=f"Addresses and ranges from which it is accepted. {NARROWED}", max_length=50),
+    ] = None
 
 
 class KeyShown(Shown):
@@ -48,6 +66,10 @@ class KeyShown(Shown):
     created: Moment
     last_used: Moment | None
     expires_at: Moment
+    read_only: bool
+    only: str | None = Field(description="The group or GROUP/PROJECT to which it is limited, for site admins.")
+    addresses: list[str]
+    replaces: str | None = Field(description="The id of the key that it was rotated from.")
 
 
 class NewKey(KeyShown):
@@ -65,6 +87,7 @@ class DeviceShown(Shown):
     info: dict[str, Any]
     last_seen: Moment | None
     disabled: bool
+    sponsor: str | None = Field(description="E-mail address of the user who is responsible for it.")
     api_keys: list[KeyShown]
     created: Moment
     modified: Moment
