@@ -42,7 +42,11 @@ class Missing(PortalError):
 
 
 class Taken(PortalError):
-    """A name that must be unique is in use."""
+    """A name that must be unique is in use; `existing` is the REST id of what has it, where the actor may know it."""
+
+    def __init__(self, message: str, *, field: str | None = None, existing: str = "") -> None:
+        super().__init__(message, field=field)
+        self.existing = existing
 
 
 class NotAllowed(PortalError):

@@ -5,15 +5,25 @@ from peewee import SQL, BlobField, CharField, Check, ForeignKeyField, IntegerFie
 from portal.models.base import JsonField, Owned, Table, UtcField, now
 
 
+class Described(Owned):
+    """A container of which programs say more than its label; each column has its default in the table too."""
+
+    info = JsonField(default=dict, constraints=[SQL("DEFAULT '{}'")])
+    tags = JsonField(default=list, constraints=[SQL("DEFAULT '[]'")])
+    notes = JsonField(default=list, constraints=[SQL("DEFAULT '[]'")])
+    """Objects with _id, text, user, created and modified, the oldest first."""
+
+
 class Group(Owned):
     code = CharField(unique=True)
     label = CharField()
+    tags = JsonField(default=list, constraints=[SQL("DEFAULT '[]'")])
 
     class Meta:
         table_name = "container_group"
 
 
-class Project(Owned):
+class Project(Described):
     group = ForeignKeyField(Group, backref="projects")
     group_id: int
     label = CharField()
@@ -51,7 +61,7 @@ class Trash(Owned):
     """The start of its purge, after which it cannot be restored."""
 
 
-class Subject(Owned):
+class Subject(Described):
     trash = IntegerField(null=True)
     """Number of its Trash row. No foreign key: each arrival would have to update its index."""
     project = ForeignKeyField(Project, backref="subjects")
@@ -76,7 +86,7 @@ Subject.add_index(
 """To list, search and count the subjects of a project."""
 
 
-class Session(Owned):
+class Session(Described):
     trash = IntegerField(null=True)
     subject = ForeignKeyField(Subject, backref="sessions")
     subject_id: int
@@ -88,7 +98,7 @@ class Session(Owned):
         indexes = ((("subject", "uid"), True),)
 
 
-class Acquisition(Owned):
+class Acquisition(Described):
     trash = IntegerField(null=True)
     session = ForeignKeyField(Session, backref="acquisitions")
     session_id: int

@@ -1,7 +1,8 @@
 """Containers: projects, subjects, sessions and acquisitions, read within a scope; what is below a project is added."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from portal.dicom import uids
 from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.listing import WHOLE_LIST, PageRequest, RowPage
 from portal.models import Acquisition, Group, Project, Session, Subject, writing
-from portal.tree import labels, rest_ids
+from portal.tree import labels, metadata_values, rest_ids
 
 Kind = Literal["project", "subject", "session", "acquisition"]
 Container = Project | Subject | Session | Acquisition
@@ -28,43 +29,104 @@ TABLES: dict[str, type[Project] | type[Subject] | type[Session] | type[Acquisiti
 _KINDS_FROM_TOP: tuple[Kind, ...] = ("project", "subject", "session", "acquisition")
 
 
-def add_subject(project_id: int, label: str, *, actor: Actor) -> Subject:
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What a program says of a new container besides its label. Raises BadValue if it is too much."""
+
+    info: Mapping[str, Any] = field(default_factory=dict)
+    tags: Sequence[str] = ()
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        return {"info": metadata_values.info(dict(self.info)), "tags": metadata_values.tags(self.tags)}
+
+
+NOTHING_SAID = Said()
+
+
+def add_subject(project_id: int, label: str, *, said: Said = NOTHING_SAID, actor: Actor) -> Subject:
     """Create a subject in a project; its label is unique there."""
     label = labels.clean(label)
     with writing():
-        parent = _writable("project", project_id, actor)
-        same = Subject.select().where(Subject.project == parent, Subject.label == label, Subject.trash.is_null())
-        if same.exists():
-            raise Taken("There is a subject with this label in the project already.", field="label")
-        subject = Subject(project=parent, label=label, **actor.origin.fields)
+        parent = writable("project", project_id, actor)
+        same = find_subject(parent.id, label)
+        if same is not None:
+            raise Taken(
+                "There is a subject with this label in the project already.",
+                field="label",
+                existing=rest_ids.encode("subject", same.id),
+            )
+        subject = Subject(project=parent, label=label, **said.columns, **actor.origin.fields)
         insert(subject, "subject", actor)
     return subject
 
 
+def find_or_add_subject(project_id: int, label: str, *, said: Said = NOTHING_SAID, actor: Actor) -> int:
+    """The row number of the subject of this label in a project that the actor writes to. Raises Missing, NotAllowed."""
+    with writing():
+        parent = writable("project", project_id, actor)
+        found = find_subject(parent.id, labels.clean(label))
+        return int((found or add_subject(parent.id, label, said=said, actor=actor)).id)
+
+
+def find_subject(project_id: int, label: str) -> Subject | None:
+    """The subject of this label in a project; checks no rights."""
+    live = Subject.select().where(Subject.project == project_id, Subject.label == label, Subject.trash.is_null())
+    found: Subject | None = live.order_by(Subject.id).first()
+    return found
+
+
 def add_session(
-    subject_id: int, label: str, *, uid: str | None = None, timestamp: datetime | None = None, actor: Actor
+    subject_id: int,
+    label: str,
+    *,
+    uid: str | None = None,
+    timestamp: datetime | None = None,
+    said: Said = NOTHING_SAID,
+    actor: Actor,
 ) -> Session:
     """Create a session in a subject; `uid` is a Study Instance UID, unique in the subject."""
     label, uid = labels.clean(label), _clean_uid(uid)
     with writing():
-        parent = _writable("subject", subject_id, actor)
-        if uid and Session.select().where(Session.subject == parent, Session.uid == uid).exists():
-            raise Taken("There is a session with this UID in the subject already, or in the trash.", field="uid")
-        session = Session(subject=parent, label=label, uid=uid, timestamp=timestamp, **actor.origin.fields)
+        parent = writable("subject", subject_id, actor)
+        same: Session | None = Session.get_or_none(Session.subject == parent, Session.uid == uid) if uid else None
+        if same is not None:
+            raise Taken(
+                "There is a session with this UID in the subject already, or in the trash.",
+                field="uid",
+                existing="" if same.trash else rest_ids.encode("session", same.id),
+            )
+        session = Session(
+            subject=parent, label=label, uid=uid, timestamp=timestamp, **said.columns, **actor.origin.fields
+        )
         insert(session, "session", actor)
     return session
 
 
 def add_acquisition(
-    session_id: int, label: str, *, uid: str | None = None, timestamp: datetime | None = None, actor: Actor
+    session_id: int,
+    label: str,
+    *,
+    uid: str | None = None,
+    timestamp: datetime | None = None,
+    said: Said = NOTHING_SAID,
+    actor: Actor,
 ) -> Acquisition:
     """Create an acquisition in a session; `uid` is a Series Instance UID, unique in the session."""
     label, uid = labels.clean(label), _clean_uid(uid)
     with writing():
-        parent = _writable("session", session_id, actor)
-        if uid and Acquisition.select().where(Acquisition.session == parent, Acquisition.uid == uid).exists():
-            raise Taken("There is an acquisition with this UID in the session already, or in the trash.", field="uid")
-        acquisition = Acquisition(session=parent, label=label, uid=uid, timestamp=timestamp, **actor.origin.fields)
+        parent = writable("session", session_id, actor)
+        clash = (Acquisition.session == parent, Acquisition.uid == uid)
+        same: Acquisition | None = Acquisition.get_or_none(*clash) if uid else None
+        if same is not None:
+            raise Taken(
+                "There is an acquisition with this UID in the session already, or in the trash.",
+                field="uid",
+                existing="" if same.trash else rest_ids.encode("acquisition", same.id),
+            )
+        acquisition = Acquisition(
+            session=parent, label=label, uid=uid, timestamp=timestamp, **said.columns, **actor.origin.fields
+        )
         insert(acquisition, "acquisition", actor)
     return acquisition
 
@@ -82,6 +144,15 @@ def get(kind: str, row_id: int, scope: Scope) -> Container:
     row: Container | None = in_scope(kind, scope).where(table.id == row_id).get_or_none()
     if row is None:
         raise Missing(f"There is no {kind} with this id, or you do not have access to it.")
+    return row
+
+
+def writable(kind: str, row_id: int, actor: Actor) -> Container:
+    """The same for an actor who may change it. Raises Missing, NotAllowed."""
+    scope = rights.scope(actor)
+    row = get(kind, row_id, scope)
+    if not scope.writes(project_of(row).id):
+        raise NotAllowed("You can read this project but not write to it. Ask a site admin for write access.")
     return row
 
 
@@ -150,14 +221,6 @@ def view(row: Group | Container) -> dict[str, Any]:
         return own | {"path": f"{row.group.code}/{row.label}", "ae_title": row.ae_title}
     above = parent_of(row)
     return own | {kind_of(above): rest_ids.encode(kind_of(above), above.id)}
-
-
-def _writable(kind: Kind, row_id: int, actor: Actor) -> Container:
-    scope = rights.scope(actor)
-    row = get(kind, row_id, scope)
-    if not scope.writes(project_of(row).id):
-        raise NotAllowed("You can read this project but not write to it. Ask a site admin for write access.")
-    return row
 
 
 def _clean_uid(text: str | None) -> str | None:

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import unicodedata
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, BinaryIO, cast
 
 from portal import listing, runtime, segment_checks
@@ -81,6 +81,14 @@ def list_directly_in(kind: str, container_id: int, scope: Scope, page: PageReque
     """The live files directly in a container."""
     containers.get(kind, container_id, scope)
     return listing.fetch_page(_live_in(kind, container_id), File, page)
+
+
+def by_container(kind: str, row_ids: Sequence[int]) -> dict[int, list[File]]:
+    """The live files directly in some containers, which the caller has read within a scope, by one statement."""
+    found: dict[int, list[File]] = {row_id: [] for row_id in row_ids}
+    for file in _live().where(File.parent_type == kind, File.parent_id.in_(list(row_ids))).order_by(File.id):
+        found[file.parent_id].append(file)
+    return found
 
 
 def open_content(file: File) -> tuple[Generator[bytes], int]:

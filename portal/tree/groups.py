@@ -28,7 +28,7 @@ def add(code: str, label: str | None = None, *, actor: Actor) -> Group:
     group = Group(code=code, label=labels.clean(code if label is None else label), **actor.origin.fields)
     with writing():
         if Group.select().where(Group.code == code).exists():
-            raise Taken(f"There is a group {code} already.", field="code")
+            raise Taken(f"There is a group {code} already.", field="code", existing=code)
         containers.insert(group, "group", actor, code=code)
     return group
 

@@ -11,13 +11,14 @@ from portal.dicom import ae_titles
 from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.listing import WHOLE_LIST, PageRequest, RowPage
 from portal.models import Group, Project, Storage, now, writing
-from portal.tree import containers, groups, labels
+from portal.tree import containers, groups, labels, rest_ids
+from portal.tree.containers import NOTHING_SAID, Said
 
 UNSORTED = "Unsorted"
 _SYSTEM = Actor(type="system", name="portico", via="portal", is_admin=True)
 
 
-def add(path: str, ae_title: str | None = None, *, actor: Actor) -> Project:
+def add(path: str, ae_title: str | None = None, *, said: Said = NOTHING_SAID, actor: Actor) -> Project:
     """Create a project by `GROUP/PROJECT`, with an AE title of its own if one is given, which site admins alone do."""
     code, label = _split(path)
     if code == UNKNOWN_GROUP:
@@ -32,7 +33,7 @@ def add(path: str, ae_title: str | None = None, *, actor: Actor) -> Project:
             rights.require_admin(actor)
         _refuse_taken_label(group, label)
         _refuse_taken_title(title)
-        project = Project(group=group, label=label, ae_title=title, **actor.origin.fields)
+        project = Project(group=group, label=label, ae_title=title, **said.columns, **actor.origin.fields)
         containers.insert(project, "project", actor, path=f"{code}/{label}", ae_title=title)
     return project
 
@@ -148,8 +149,10 @@ def _editable(project_id: int) -> Project:
 
 
 def _refuse_taken_label(group: Group, label: str) -> None:
-    if Project.select().where(Project.group == group, Project.label == label).exists():
-        raise Taken(f"There is a project {group.code}/{label} already.", field="label")
+    same: Project | None = Project.get_or_none(Project.group == group, Project.label == label)
+    if same is not None:
+        message, existing = f"There is a project {group.code}/{label} already.", rest_ids.encode("project", same.id)
+        raise Taken(message, field="label", existing=existing)
 
 
 def _refuse_taken_title(title: str | None) -> None:

@@ -4,40 +4,39 @@ import itertools
 from datetime import datetime
 from typing import Any
 
+from pydantic import BaseModel
 from werkzeug.wrappers import Response
 
 from portal import timestamps
 from portal.errors import BadValue
 from portal.listing import PageRequest
-from portal.routes.api import answers, authentication
+from portal.routes.api import answers, authentication, shapes
+from portal.routes.api.ancestry import KINDS
 from portal.routes.api.noun import Noun
-from portal.routes.api.schemas.containers import (
-    AcquisitionAdded,
+from portal.routes.api.schemas.container_shapes import (
     AcquisitionShown,
-    Added,
-    ContainerPath,
     ContainerShown,
-    Parents,
-    ProjectAdded,
     ProjectShown,
-    SessionAdded,
     SessionShown,
-    SubjectAdded,
     SubjectShown,
+)
+from portal.routes.api.schemas.containers import (
+    NOT_KEPT,
+    AcquisitionAdded,
+    Added,
+    ContainerAdded,
+    ContainerPath,
+    ParentObject,
+    ProjectAdded,
+    SessionAdded,
+    SubjectAdded,
 )
 from portal.routes.api.schemas.lists import Listed, ListQuery
 from portal.tree import containers, projects, rest_ids
-from portal.tree.containers import Kind
+from portal.tree.containers import Kind, Said
 
 bp = Noun("containers", __name__, "Projects, subjects, sessions and acquisitions.")
 
-KINDS: tuple[Kind, ...] = ("project", "subject", "session", "acquisition")
-SHOWN: dict[str, type[ContainerShown]] = {
-    "project": ProjectShown,
-    "subject": SubjectShown,
-    "session": SessionShown,
-    "acquisition": AcquisitionShown,
-}
 LISTED: dict[str, Any] = {
     "project": Listed[ProjectShown],
     "subject": Listed[SubjectShown],
@@ -50,13 +49,13 @@ _MORE = {"session": ("label", "timestamp"), "acquisition": ("label", "timestamp"
 @bp.each("get", "/{noun}", KINDS, LISTED.__getitem__)
 def list_all(kind: Kind, query: ListQuery) -> Response:
     """List all {kind}s"""
-    return answers.listed(containers.list_all(kind, authentication.scope(), _page(kind, query)), shape)
+    return shapes.listed(containers.list_all(kind, authentication.scope(), _page(kind, query)))
 
 
-@bp.each("get", "/{noun}/<container_id>", KINDS, SHOWN.__getitem__)
+@bp.each("get", "/{noun}/<container_id>", KINDS, shapes.SHOWN.__getitem__)
 def show(kind: Kind, path: ContainerPath) -> ContainerShown:
     """Show one {kind}"""
-    return shape(containers.get(kind, rest_ids.row_id(path.container_id, kind), authentication.scope()))
+    return shapes.shape(containers.get(kind, rest_ids.row_id(path.container_id, kind), authentication.scope()))
 
 
 def _declare_list_below(kind: Kind, below: Kind) -> None:
@@ -68,7 +67,7 @@ def _declare_list_below(kind: Kind, below: Kind) -> None:
     )
     def list_below(path: ContainerPath, query: ListQuery) -> Response:
         row_id, page = rest_ids.row_id(path.container_id, kind), _page(below, query)
-        return answers.listed(containers.list_below(kind, row_id, below, authentication.scope(), page), shape)
+        return shapes.listed(containers.list_below(kind, row_id, below, authentication.scope(), page))
 
 
 for _kind, _below in itertools.combinations(KINDS, 2):
@@ -78,25 +77,31 @@ for _kind, _below in itertools.combinations(KINDS, 2):
 @bp.post("/projects", responses={200: Added})
 def add_project(body: ProjectAdded) -> Added:
     """Add a project to a group"""
-    return _added(projects.add(f"{body.group}/{body.label}", body.ae_title, actor=authentication.actor()))
+    path = f"{body.group}/{body.label}"
+    return _added(projects.add(path, body.ae_title, said=said(body), actor=authentication.actor()))
 
 
 @bp.post("/subjects", responses={200: Added})
 def add_subject(body: SubjectAdded) -> Added:
     """Add a subject to a project"""
-    project_id = rest_ids.row_id(body.project, "project")
-    return _added(containers.add_subject(project_id, body.label, actor=authentication.actor()))
+    label = body.label or body.code
+    if label is None:
+        raise BadValue("The body lacks the field label.", field="label")
+    extra = {} if body.code is None else {"code": body.code}
+    project_id = parent_id(body.project, "project")
+    return _added(containers.add_subject(project_id, label, said=said(body, extra), actor=authentication.actor()))
 
 
 @bp.post("/sessions", responses={200: Added})
 def add_session(body: SessionAdded) -> Added:
     """Add a session to a subject"""
-    subject_id = rest_ids.row_id(body.subject, "subject")
-    subject = containers.get("subject", subject_id, authentication.scope())
-    if body.project is not None and rest_ids.row_id(body.project, "project") != containers.project_of(subject).id:
-        raise BadValue("The subject is in another project.", field="project")
     row = containers.add_session(
-        subject_id, body.label, uid=body.uid, timestamp=_moment(body.timestamp), actor=authentication.actor()
+        _subject(body),
+        body.label,
+        uid=body.uid or None,
+        timestamp=moment(body.timestamp),
+        said=said(body),
+        actor=authentication.actor(),
     )
     return _added(row)
 
@@ -105,40 +110,52 @@ def add_session(body: SessionAdded) -> Added:
 def add_acquisition(body: AcquisitionAdded) -> Added:
     """Add an acquisition to a session"""
     row = containers.add_acquisition(
-        rest_ids.row_id(body.session, "session"),
+        parent_id(body.session, "session"),
         body.label,
-        uid=body.uid,
-        timestamp=_moment(body.timestamp),
+        uid=body.uid or None,
+        timestamp=moment(body.timestamp),
+        said=said(body),
         actor=authentication.actor(),
     )
     return _added(row)
 
 
-def shape(row: Any) -> ContainerShown:
-    """A container with the IDs of its ancestors, in `parents` and also under their kinds."""
-    kind, above = containers.kind_of(row), parents(row)
-    fields: dict[str, Any] = {
-        "id": rest_ids.encode(kind, row.id),
-        "label": row.label,
-        "created": row.created,
-        "modified": row.modified,
-        "origin": answers.origin(row),
-        "parents": Parents(**above),
-    }
-    if kind == "project":
-        fields["ae_title"] = row.ae_title
-    if kind in ("session", "acquisition"):
-        fields |= {"uid": row.uid, "timestamp": row.timestamp}
-    return SHOWN[kind](**fields, **above)
+def said(body: ContainerAdded, more: dict[str, Any] | None = None) -> Said:
+    """What a body says besides the fields that the tree has: its `info`, with the fields that we do not model."""
+    return Said(info={**(body.info or {}), **kept(body), **(more or {})}, tags=body.tags or ())
 
 
-def parents(row: Any) -> dict[str, str]:
-    """The ID of each ancestor of a container, by its kind."""
-    above: dict[str, str] = {}
-    while containers.kind_of(row) != "project":
-        row = containers.parent_of(row)
-        above[containers.kind_of(row)] = rest_ids.encode(containers.kind_of(row), row.id)
-    return above | {"group": row.group.code}
+def kept(body: BaseModel) -> dict[str, Any]:
+    """The fields of a body that no column has, without null and without what is not the client's to set."""
+    extra = body.model_extra or {}
+    return {name: value for name, value in extra.items() if value is not None and name not in NOT_KEPT}
+
+
+def parent_id(given: str | ParentObject, kind: Kind) -> int:
+    """The row number of a parent, given by its id or as an object with it. Raises BadValue, Missing."""
+    text = given if isinstance(given, str) else given.id
+    if text is None:
+        raise BadValue(f"The {kind} lacks its _id.", field=kind)
+    return rest_ids.row_id(text, kind)
+
+
+def moment(text: str | None) -> datetime | None:
+    return timestamps.parse(text, field="timestamp") if text else None
+
+
+def _subject(body: SessionAdded) -> int:
+    """The subject of a new session: by its id, or in the named project by its label, where it is created if missing."""
+    scope, given = authentication.scope(), body.subject
+    project_id = None if body.project is None else parent_id(body.project, "project")
+    if isinstance(given, ParentObject) and given.id is None and project_id is not None:
+        if (label := given.label or given.code) is None:
+            raise BadValue("The subject lacks its _id or label.", field="subject")
+        extra = kept(given) if given.code is None else {**kept(given), "code": given.code}
+        return containers.find_or_add_subject(project_id, label, said=Said(info=extra), actor=authentication.actor())
+    subject = containers.get("subject", parent_id(given, "subject"), scope)
+    if project_id not in (None, containers.project_of(subject).id):
+        raise BadValue("The subject is in another project.", field="project")
+    return int(subject.id)
 
 
 def _page(kind: str, query: ListQuery) -> PageRequest:
@@ -147,7 +164,3 @@ def _page(kind: str, query: ListQuery) -> PageRequest:
 
 def _added(row: Any) -> Added:
     return Added(id=rest_ids.encode(containers.kind_of(row), row.id))
-
-
-def _moment(text: str | None) -> datetime | None:
-    return timestamps.parse(text, field="timestamp") if text else None

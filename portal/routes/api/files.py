@@ -7,7 +7,7 @@ from flask import request
 from werkzeug.wrappers import Response
 
 from portal.routes.api import answers, authentication
-from portal.routes.api.containers import KINDS
+from portal.routes.api.ancestry import KINDS
 from portal.routes.api.noun import Noun
 from portal.routes.api.schemas.containers import ContainerPath
 from portal.routes.api.schemas.files import CONTENT, FilePath, FileShown, ParentRef, VersionQuery

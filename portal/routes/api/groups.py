@@ -4,10 +4,10 @@ from typing import Any
 
 from werkzeug.wrappers import Response
 
-from portal.routes.api import answers, authentication
-from portal.routes.api.containers import shape as project_shape
+from portal.routes.api import answers, authentication, shapes
 from portal.routes.api.noun import Noun
-from portal.routes.api.schemas.containers import Added, GroupAdded, GroupPath, GroupShown, ProjectShown
+from portal.routes.api.schemas.container_shapes import GroupShown, ProjectShown
+from portal.routes.api.schemas.containers import Added, GroupAdded, GroupPath
 from portal.routes.api.schemas.lists import Listed, ListQuery
 from portal.tree import groups, projects
 
@@ -37,10 +37,15 @@ def show(path: GroupPath) -> GroupShown:
 def list_projects(path: GroupPath, query: ListQuery) -> Response:
     """List the projects of a group"""
     page = answers.page(query, "project", "label")
-    return answers.listed(projects.list_in_group(path.code, page, actor=authentication.actor()), project_shape)
+    return shapes.listed(projects.list_in_group(path.code, page, actor=authentication.actor()))
 
 
 def _shape(row: Any) -> GroupShown:
     return GroupShown(
-        id=row.code, label=row.label, created=row.created, modified=row.modified, origin=answers.origin(row)
+        id=row.code,
+        label=row.label,
+        tags=row.tags,
+        created=row.created,
+        modified=row.modified,
+        origin=answers.origin(row),
     )

@@ -8,7 +8,7 @@ from flask import Blueprint, g, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.wrappers import Response
 
-from portal.errors import NotSignedIn, PortalError
+from portal.errors import NotSignedIn, PortalError, Taken
 from portal.web import sign_in
 from portal.web.error_pages import BUSY_SECONDS, server_trouble, status_code
 
@@ -43,14 +43,15 @@ def unknown_address(authenticate: Callable[[], None]) -> Response | None:
     return _http(problem)
 
 
-def answer(code: int, message: str) -> Response:
-    response = jsonify(message=message, status_code=code, request_id=_request_id())
+def answer(code: int, message: str, **more: str) -> Response:
+    response = jsonify(message=message, status_code=code, request_id=_request_id(), **more)
     response.status_code = code
     return _name(response)
 
 
 def _refused(error: PortalError) -> Response:
-    response = answer(status_code(error), error.message)
+    existing = error.existing if isinstance(error, Taken) else ""
+    response = answer(status_code(error), error.message, **({"_id": existing} if existing else {}))
     if isinstance(error, NotSignedIn):
         response.headers["WWW-Authenticate"] = "Bearer"
     return response

@@ -62,8 +62,12 @@ def checked_body(model: type[Model], values: dict[str, Any]) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first, *others = error.errors(include_url=False)
         name = ".".join(str(part) for part in first["loc"])[:64]
+        either = [first, *(other for other in others if other["loc"][:1] == first["loc"][:1])]
+        if len(first["loc"]) > 1 and len(either) > 1:  # a field that may be one of several things
+            name = str(first["loc"][0])
+            raise BadValue(f"The field {name} must be {' or '.join(map(_wanted, either))}.", field=name) from error
         if first["type"] == "extra_forbidden":
             known = ", ".join(names_of(model)) or "none"
             raise BadValue(f"The body has an unknown field {name!r}. Known fields: {known}.") from error

@@ -7,7 +7,7 @@ from portal.ingest.incoming import Incoming
 from portal.ingest.placement import Placement
 from portal.ingest.register import Stored
 from portal.routes.api import authentication, multipart
-from portal.routes.api.containers import KINDS
+from portal.routes.api.ancestry import KINDS
 from portal.routes.api.files import shape
 from portal.routes.api.noun import Noun
 from portal.routes.api.schemas.containers import ContainerPath

@@ -1,10 +1,10 @@
 """Groups, projects, subjects, sessions and acquisitions."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from portal.routes.api.schemas.values import Body, Id, Label, Moment, Shown, Timestamp
+from portal.routes.api.schemas.values import Id, Label, OpenBody, Shown, Timestamp
 
 Uid = Annotated[str, Field(max_length=64, description="A DICOM UID: of the study or of the series.")]
 
@@ -38,75 +38,62 @@ class Parents(Shown):
     session: str | None = None
 
 
-class GroupShown(Shown):
-    id: str = Field(alias="_id")
-    label: str
-    created: Moment
-    modified: Moment
-    origin: OriginShown
+NOT_KEPT = frozenset(
+    {
+        *("_id", "parents", "created", "modified", "origin", "files", "permissions", "analyses", "revision", "notes"),
+        *("info_exists", "group", "code_exists", "copy_of", "providers", "editions", "collections", "container_type"),
+    }
+)
+"""Fields of an answer that clients send back: they are not theirs to set, and are ignored."""
 
 
-class ContainerShown(Shown):
-    """What every container below a group has."""
+class ParentObject(OpenBody):
+    """A parent as an object, as its answer has it."""
 
-    id: str = Field(alias="_id")
-    label: str
-    created: Moment
-    modified: Moment
-    origin: OriginShown
-    parents: Parents
-    group: str
+    id: Annotated[Id | None, Field(alias="_id")] = None
+    label: str | None = None
+    code: str | None = None
 
 
-class ProjectShown(ContainerShown):
-    ae_title: str | None
+ParentGiven = Annotated[Id | ParentObject, Field(description="Its id, or an object with its id.")]
 
 
-class SubjectShown(ContainerShown):
-    project: str
-
-
-class SessionShown(ContainerShown):
-    project: str
-    subject: str
-    uid: str | None
-    timestamp: Moment | None
-
-
-class AcquisitionShown(ContainerShown):
-    project: str
-    subject: str
-    session: str
-    uid: str | None
-    timestamp: Moment | None
-
-
-class GroupAdded(Body):
+class GroupAdded(OpenBody):
     id: Annotated[str, Field(alias="_id", description="2 to 32 of the characters a-z 0-9 . _ -")]
     label: Label | None = None
 
 
-class ProjectAdded(Body):
+class ContainerAdded(OpenBody):
+    """What is said of a new container; further fields are kept in `info`."""
+
+    info: dict[str, Any] | None = None
+    tags: list[str] | None = None
+
+
+class ProjectAdded(ContainerAdded):
     group: str
     label: Label
     ae_title: Annotated[str | None, Field(description="An AE title of its own, for DICOM peers.")] = None
 
 
-class SubjectAdded(Body):
-    project: Id
-    label: Label
+class SubjectAdded(ContainerAdded):
+    project: ParentGiven
+    label: Annotated[Label | None, Field(description="Without it, the code.")] = None
+    code: str | None = None
 
 
-class SessionAdded(Body):
-    subject: Id
+class SessionAdded(ContainerAdded):
+    """With a project, a subject that is given by its label or code is created where it is missing."""
+
+    subject: ParentGiven
     label: Label
-    project: Annotated[Id | None, Field(description="If present, it must be the project of the subject.")] = None
+    project: Annotated[ParentGiven | None, Field(description="It must be the project of the subject.")] = None
     uid: Uid | None = None
     timestamp: Timestamp | None = None
 
 
-class AcquisitionAdded(Body):
-    session: Id
+class AcquisitionAdded(ContainerAdded):
+    session: ParentGiven
     label: Label
     uid: Uid | None = None
     timestamp: Timestamp | None = None

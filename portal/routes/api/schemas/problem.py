@@ -11,6 +11,7 @@ class Problem(BaseModel):
 
     message: str
     status_code: int
+    id: str | None = Field(default=None, alias="_id", description="With 409: the id of what exists, if there is one.")
     request_id: str = Field(description="The log of the server has the details under this id.")
 
 
