@@ -8,9 +8,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from peewee import chunked
+
 from portal import runtime
 from portal.access.actors import Actor
-from portal.models import Audit, append_only, database, now, writing
+from portal.models import Audit, AuditedSession, append_only, database, now, writing
 from portal.models.append_only import LastEntry
 from portal.vault import Vault
 
@@ -27,7 +29,7 @@ def record(actor: Actor, action: str, target_type: str, target_id: object, **det
     """Write one entry (`peer:registered`) in the same write block as the change: one is not written without the other.
 
     `detail` has the changed values, before and after; never a secret, never a patient's name. Its `session` is the row
-    number of a session that was seen or fetched.
+    number of a session that was seen or fetched, its `sessions` those of several.
     """
     record_with(runtime.secrets(), actor, action, target_type, target_id, **detail)
 
@@ -102,4 +104,6 @@ def _append(
     row.hash = digest(row.id, row.previous, [field.db_value(getattr(row, field.name)) for field in CONTENT])
     row.hmac = hmac(secrets, row.hash)
     row.save(force_insert=True)
+    for some in chunked(({"audit": row.id, "session": session} for session in detail.get("sessions", ())), 500):
+        AuditedSession.insert_many(some).execute()
     return LastEntry(given=row.id, number=row.id, hash=row.hash, hmac=row.hmac)

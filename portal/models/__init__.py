@@ -19,7 +19,7 @@ from portal.models.index import (
 )
 from portal.models.interfaces import Association, Caller, Peer, Storage
 from portal.models.people import ApiKey, Device, DeviceHour, Grant, KeyUse, Secret, Ticket, User
-from portal.models.site import Audit, AuditAnchor, Setting, SiteKey
+from portal.models.site import Audit, AuditAnchor, AuditedSession, Setting, SiteKey
 from portal.models.tree import (
     DICOM,
     Acquisition,
@@ -81,6 +81,7 @@ TABLES: tuple[type[Table], ...] = (
     SiteKey,
     Audit,
     AuditAnchor,
+    AuditedSession,
     DiskDay,
     Hourly,
     Total,
@@ -99,6 +100,7 @@ __all__ = [
     "AssociationDay",
     "Audit",
     "AuditAnchor",
+    "AuditedSession",
     "Blob",
     "Caller",
     "ClosedSegment",

@@ -30,7 +30,7 @@ class Audit(Table):
     action = CharField(index=True)
     target_type = CharField()
     target_id = CharField()
-    address = CharField(default="")
+    address = CharField(default="", index=True)
     detail = JsonField(default=dict)
     previous = TextField()
     hash = TextField()
@@ -40,7 +40,21 @@ class Audit(Table):
     """The session that was seen or fetched, or to which the target belongs."""
 
     class Meta:
-        indexes = ((("target_type", "target_id"), False), (("actor_type", "actor_id"), False))
+        indexes = (
+            (("target_type", "target_id"), False),
+            (("actor_type", "actor_id"), False),
+            (("actor_type", "actor_id", "action"), False),
+        )
+
+
+class AuditedSession(Table):
+    """The sessions of an entry about several: an export, say. An index: the entry itself lists them in its detail."""
+
+    audit = IntegerField()
+    session = IntegerField()
+
+    class Meta:
+        indexes = ((("session", "audit"), False),)
 
 
 class AuditAnchor(Table):

@@ -6,12 +6,13 @@ from flask import Blueprint, render_template, request
 from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
+from portal.access import readings
 from portal.errors import Busy, Damaged, Missing, PortalError
 from portal.tree import container_page, files, frames, thumbnails
 from portal.tree.frames import Frame
 from portal.tree.thumbnails import Size
 from portal.web.render import render
-from portal.web.sign_in import current_scope, signed_in_required
+from portal.web.sign_in import current_actor, current_scope, signed_in_required
 
 bp = Blueprint("frames", __name__, url_prefix="/data")
 
@@ -24,6 +25,7 @@ def series(series_id: int) -> Response:
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 1
     spot = frames.frame_of_series(row, number)
     here = container_page.get(spot.file.parent_type, spot.file.parent_id, current_scope())
+    readings.record_view_in(current_actor(), spot.file.parent_type, spot.file.parent_id)
     return render("data/series.html", partial="data/_frame.html", series=row, spot=spot, here=here)
 
 
@@ -54,6 +56,7 @@ def _picture(find: Callable[[], Frame], size: Size) -> Response:
         spot = find()
         if spot.kind != "picture":
             return _drawing(spot.kind, "")
+        readings.record_view_in(current_actor(), spot.file.parent_type, spot.file.parent_id)
         return FlaskResponse(thumbnails.picture(spot.file.blob, spot.frame, size), mimetype="image/png")
     except Missing:
         raise

@@ -9,14 +9,14 @@ from itertools import chain, islice
 from typing import Any, NamedTuple, Self
 
 from portal import models
-from portal.access import audit
+from portal.access import readings
 from portal.access.actors import Actor
 from portal.access.rights import Scope
 from portal.errors import BadValue, Missing
 from portal.models import Blob, File, writing
 from portal.models.compiled import is_one_of
 from portal.storage_drivers import object_keys
-from portal.tree import container_sizes, containers, files, walk, zips
+from portal.tree import container_sizes, containers, walk, zips
 from portal.tree.project_part import ProjectPart
 from portal.tree.walk import Walk, WalkedFile
 
@@ -174,13 +174,12 @@ def pack(download: Download, form: str) -> Iterator[bytes]:
 
 
 def record(download: Download, form: str, *, actor: Actor) -> None:
-    """Audit a download: one row a container, of a session with its number."""
+    """Audit a download: one entry a container, with the sessions in it."""
     for begin in range(0, len(download.nodes), ROWS_PER_BLOCK):
         with writing():
             for level, number in download.nodes[begin : begin + ROWS_PER_BLOCK]:
-                session = files.session_of(level, number)
-                detail = {"format": form} | ({} if session is None else {"session": session})
-                audit.record(actor, "container:downloaded", level, number, **detail)
+                sessions = readings.sessions_in(level, number)
+                readings.record_disclosure(actor, "container:downloaded", level, number, sessions, format=form)
 
 
 def _parts(group: str, project: int, levels: dict[str, list[int]]) -> Iterable[tuple[str, ProjectPart, frozenset[int]]]:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 from typing import Any, BinaryIO, cast
 
 from portal import listing, runtime, segment_checks
-from portal.access import audit
+from portal.access import readings
 from portal.access.actors import Actor
 from portal.access.rights import Scope
 from portal.archive import Slice
@@ -15,7 +15,7 @@ from portal.dicom import elements
 from portal.dicom.elements import Element
 from portal.errors import BadValue, Missing, NotDicom
 from portal.listing import WHOLE_LIST, PageRequest, RowPage
-from portal.models import HELD, SUPERSEDED, Acquisition, Blob, File, FileVersion, Instance, writing
+from portal.models import HELD, SUPERSEDED, Blob, File, FileVersion, Instance
 from portal.tree import containers
 
 log = logging.getLogger(__name__)
@@ -125,19 +125,9 @@ def header_elements(file: File) -> list[Element]:
         raise
 
 
-def session_of(kind: str, container_id: int) -> int | None:
-    """The row number of the session that a container is, or is in."""
-    if kind == "acquisition":
-        found: int = Acquisition.get_by_id(container_id).session_id
-        return found
-    return container_id if kind == "session" else None
-
-
 def record_download(file: File, *, version: int | None = None, actor: Actor) -> None:
     """Audit a download."""
-    # A file's name may be a patient's: the audit log has its row number alone.
-    with writing():
-        audit.record(actor, "file:downloaded", "file", file.id, version=version or file.version)
+    readings.record_file_download(actor, file, version or file.version)
 
 
 def _live() -> Any:

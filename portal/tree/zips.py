@@ -84,7 +84,8 @@ def prepare(session_id: int, scope: Scope) -> SessionZip:
 def record_download(session_id: int, packed: SessionZip, *, actor: Actor) -> None:
     """Audit a download of the files of a session."""
     with writing():
-        audit.record(actor, "session:downloaded", "session", session_id, files=len(packed.members), bytes=packed.size)
+        figures = {"files": len(packed.members), "bytes": packed.size}
+        audit.record(actor, "session:downloaded", "session", session_id, **figures, session=session_id)
 
 
 class _Sink:

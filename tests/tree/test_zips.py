@@ -76,7 +76,7 @@ def test_a_download_is_one_act_of_the_audit_log(project: Project, admin: Actor) 
     found = zips.prepare(Session.get().id, rights.scope(admin))
     zips.record_download(Session.get().id, found, actor=admin)
     act = Audit.get(Audit.action == "session:downloaded")
-    assert act.detail == {"files": 1, "bytes": Blob.get().size}
+    assert act.detail == {"files": 1, "bytes": Blob.get().size, "session": act.session}
 
 
 def test_a_zip_with_a_damaged_file_breaks_off(project: Project, admin: Actor) -> None:

@@ -1,0 +1,143 @@
+"""Who has seen or fetched data: what was viewed, downloaded, exported, and retrieved by peers, as audit entries.
+
+A view is one entry for each person, session and hour, however many pages and images it was; so is what a program gets
+file by file. All entries about a session are found by one index, also those of an export of many sessions.
+"""
+
+import threading
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from peewee import chunked
+
+from portal.access import audit, audit_entries
+from portal.access.actors import Actor
+from portal.access.audit_entries import AuditEntry
+from portal.models import (
+    Acquisition,
+    Audit,
+    AuditedSession,
+    File,
+    Session,
+    Subject,
+    database,
+    now,
+    skip_if_disk_full,
+    writing,
+)
+
+READINGS = (
+    *("session:viewed", "file:downloaded", "session:fetched", "session:downloaded", "container:downloaded"),
+    *("study:retrieved", "export:ended", "send:ended"),
+)
+"""Actions after which somebody has seen or fetched a session."""
+SESSIONS_PER_ENTRY = 5_000
+"""An export of more sessions has several entries, so that none is too large for a page."""
+MAX_REMEMBERED = 50_000
+
+_Key = tuple[str, ...]
+_lock = threading.Lock()
+_remembered: dict[datetime, set[_Key]] = {}
+"""Of this hour, what this process knows to be written: a page that is seen again asks the database for nothing."""
+
+
+def record_view(actor: Actor, session_id: int) -> None:
+    """Record that somebody sees a page or an image of a session. A full disk does not keep people from seeing it."""
+    record_once_an_hour(actor, "session:viewed", "session", session_id, session=session_id)
+
+
+def record_view_in(actor: Actor, kind: str, number: int) -> None:
+    """Record that somebody sees a container or a file in it: a view of its session, or of its subject."""
+    if kind == "subject":
+        record_once_an_hour(actor, "subject:viewed", "subject", number)
+    elif (session_id := session_of(kind, number)) is not None:
+        record_view(actor, session_id)
+
+
+def record_file_download(actor: Actor, file: File, version: int) -> None:
+    """Record a download of one file: each by a person, the first of the hour from a session by a program."""
+    # A file's name may be a patient's: the audit log has its row number alone.
+    session_id = session_of(file.parent_type, file.parent_id)
+    if actor.via != "web" and session_id is not None:
+        return record_once_an_hour(actor, "session:fetched", "session", session_id, session=session_id)
+    detail = {"version": version} | ({"session": session_id} if session_id is not None else {})
+    with writing():
+        return audit.record(actor, "file:downloaded", "file", file.id, **detail)
+
+
+def session_of(kind: str, number: int) -> int | None:
+    """The session that a container is in, or is; None above the sessions."""
+    if kind == "acquisition":
+        row = Acquisition.select(Acquisition.session).where(Acquisition.id == number).tuples().first()
+        return int(row[0]) if row else None
+    return number if kind == "session" else None
+
+
+def record_once_an_hour(actor: Actor, action: str, target_type: str, target_id: object, **detail: Any) -> None:
+    """Record an act unless the same actor did the same to the same target before in this hour.
+
+    For acts that change nothing: on a full disk the entry is left out.
+    """
+    hour = now().replace(minute=0, second=0, microsecond=0)
+    who = actor.id or actor.name
+    key = (str(database.obj.database), actor.type, who, actor.via, action, target_type, str(target_id))
+    with _lock:
+        if hour not in _remembered or len(_remembered[hour]) >= MAX_REMEMBERED:
+            _remembered.clear()
+            _remembered[hour] = set()
+        if key in _remembered[hour]:
+            return
+    same = (Audit.target_type == target_type) & (Audit.target_id == str(target_id)) & (Audit.action == action)
+    same &= (Audit.actor_type == actor.type) & (Audit.actor_id == who) & (Audit.via == actor.via)
+    with skip_if_disk_full(f"that {actor.type} {who} {action}"):
+        # Asked inside the write block: several processes may show the same page at once.
+        with writing():
+            latest = Audit.select(Audit.at).where(same).order_by(Audit.id.desc()).first()
+            if latest is None or latest.at < hour:
+                audit.record(actor, action, target_type, target_id, **detail)
+        with _lock:
+            _remembered.setdefault(hour, set()).add(key)
+
+
+def record_disclosure(
+    actor: Actor, action: str, target_type: str, target_id: object, sessions: Sequence[int], **detail: Any
+) -> None:
+    """Record an act by which sessions left the site; each of them finds it. Several entries if there are very many."""
+    if len(sessions) == 1:
+        parts: list[dict[str, Any]] = [{"session": sessions[0]}]
+    else:
+        parts = [{"sessions": list(part)} for part in chunked(sessions, SESSIONS_PER_ENTRY)] or [{}]
+    for number, part in enumerate(parts, 1):
+        of = {"part": number, "parts": len(parts)} if len(parts) > 1 else {}
+        with writing():
+            audit.record(actor, action, target_type, target_id, **detail, **of, **part)
+
+
+def sessions_in(kind: str, number: int) -> list[int]:
+    """The sessions that a container has, is, or is in, as row numbers."""
+    if kind not in ("project", "subject"):
+        session_id = session_of(kind, number)
+        return [] if session_id is None else [session_id]
+    live = Session.select(Session.id).where(Session.trash.is_null())
+    if kind == "subject":
+        live = live.where(Session.subject == number)
+    else:
+        live = live.join(Subject).where(Subject.project == number, Subject.trash.is_null())
+    rows: Any = live.order_by(Session.id).tuples()
+    return [session_id for (session_id,) in rows]
+
+
+def of_session(session_id: int, *, limit: int = 50, before: int | None = None) -> list[AuditEntry]:
+    """Who has seen or fetched a session, the latest first; `before` is the number of the last entry seen."""
+    return audit_entries.with_names(query_of_session(session_id, limit=limit, before=before))
+
+
+def query_of_session(session_id: int, *, limit: int, before: int | None = None) -> Any:
+    own = Audit.select(Audit.id).where(Audit.session == session_id, Audit.action.in_(READINGS))
+    among = AuditedSession.select(AuditedSession.audit).where(AuditedSession.session == session_id)
+    if before is not None:
+        own, among = own.where(Audit.id < before), among.where(AuditedSession.audit < before)
+    latest = (own.order_by(Audit.id.desc()).limit(limit), among.order_by(AuditedSession.audit.desc()).limit(limit))
+    rows = Audit.select().where(Audit.id.in_(latest[0]) | Audit.id.in_(latest[1]))
+    return rows.order_by(Audit.id.desc()).limit(limit)
