@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 
-from portal.peers.associations import Counts, Progress
+from portal.peers.associations import Counts, Progress, Retrieved
 
 
 class AssociationCounts:
@@ -13,6 +13,7 @@ class AssociationCounts:
         self._lock = threading.Lock()
         self._counts: dict[str, Counter[str]] = {}
         self._size = 0
+        self._retrieved: Counter[Retrieved] = Counter()
 
     def done(self, operation: str, *outcomes: str, size: int = 0) -> None:
         self._count(operation, "done", *outcomes, size=size)
@@ -20,11 +21,18 @@ class AssociationCounts:
     def failed(self, operation: str, *outcomes: str) -> None:
         self._count(operation, "failed", *outcomes, size=0)
 
+    def retrieved(self, what: Retrieved) -> None:
+        """Count an instance that the recipient of a C-MOVE or C-GET has accepted."""
+        with self._lock:
+            self._retrieved[what] += 1
+
     def progress(self, association_id: int) -> Progress:
         """The current counts, for the association's row."""
         with self._lock:
             counts: Counts = {operation: dict(counter) for operation, counter in self._counts.items()}
-            return Progress(association_id=association_id, counts=counts, size=self._size)
+            return Progress(
+                association_id=association_id, counts=counts, size=self._size, retrieved=dict(self._retrieved)
+            )
 
     def _count(self, operation: str, *names: str, size: int) -> None:
         with self._lock:

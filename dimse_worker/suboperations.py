@@ -16,6 +16,7 @@ from dimse_worker import status
 from dimse_worker.sending import StoreResponse, is_open
 from portal import models
 from portal.errors import PortalError
+from portal.peers.associations import Retrieved
 from portal.query import retrieve_jobs
 from portal.query.retrieve import Outgoing, Plan
 from portal.query.retrieve_jobs import SubOperationFailure
@@ -98,6 +99,7 @@ class SubOperations:
         self._failures: list[SubOperationFailure] = []
         self._responded = time.monotonic()
         self._operation: Any = described["kind"]
+        self._destination_id: int | None = described["params"]["destination"]
         self._job = retrieve_jobs.start(
             **described, actor=assoc.grant.actor, total=plan.total, association_id=assoc.row_id
         )
@@ -120,10 +122,10 @@ class SubOperations:
             comment = f": {response.comment}" if response.comment else "."
             if response.status == status.SUCCESS:
                 self.completed += 1
-                self._size += response.size
+                self._add_sent(outgoing, response)
             elif status.is_warning(response.status):
                 self.warned += 1
-                self._size += response.size
+                self._add_sent(outgoing, response)
                 message = f"Accepted with warning {response.status:04X}{comment}"
                 self._failures.append(self._failure(outgoing, message, warned=True))
             else:
@@ -175,6 +177,12 @@ class SubOperations:
             if count:
                 parts.append(f"{count} {word}")
         return ", ".join(parts) + "."
+
+    def _add_sent(self, outgoing: Outgoing, response: StoreResponse) -> None:
+        self._size += response.size
+        self._assoc.counts.retrieved(
+            Retrieved(study_id=outgoing.study_id, operation=self._operation, destination_id=self._destination_id)
+        )
 
     def _add_failure(self, outgoing: Outgoing, message: str) -> None:
         self.failed += 1

@@ -12,7 +12,10 @@ from portal.models import ApiKey, Audit, Device, Peer, User
 
 MAX_ENTRIES = 8
 """Entries that the page of a thing shows."""
-_NO_CHANGE = ("peer:echoed", "storage:tested")
+_NO_CHANGE = (
+    *("peer:echoed", "storage:tested"),
+    *(f"association:{outcome}" for outcome in ("released", "aborted", "rejected", "failed", "lost")),
+)
 
 
 _WORDS = {

@@ -2,21 +2,35 @@
 
 import os
 import socket
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from portal.models import Association, Job, Peer, now, skip_if_disk_full, writing
+from peewee import chunked
+
+from portal.access import audit
+from portal.access.actors import Actor
+from portal.models import Association, Job, Peer, Study, now, skip_if_disk_full, writing
 
 Role = Literal["acceptor", "requestor"]
 Outcome = Literal["released", "aborted", "rejected", "failed"]
 Counts = dict[str, dict[str, int]]
 
 REFRESH_SECONDS = 5
+STUDIES_AT_ONCE = 100
 LOST_AFTER = timedelta(seconds=60)
 """After this long without a refresh, a row of a process on another host, which we cannot look up, is lost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieved:
+    """What a peer has got of one study, and how; `destination_id` is the peer to which a C-MOVE has sent it."""
+
+    study_id: int
+    operation: Literal["move", "get"]
+    destination_id: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +40,8 @@ class Progress:
     association_id: int
     counts: Counts
     size: int
+    retrieved: Mapping[Retrieved, int] = field(default_factory=dict)
+    """The number of instances."""
 
     @property
     def failures(self) -> int:
@@ -73,8 +89,9 @@ def refresh(running: Iterable[Progress]) -> None:
 
 
 def close(progress: Progress, *, outcome: Outcome, message: str = "") -> None:
-    """Write how an association ended, and its last counts."""
+    """Write how an association ended, and its last counts, in the audit log too."""
     moment = now()
+    _audit_studies(progress)
     with skip_if_disk_full(f"the end of association {progress.association_id}"), writing():
         Association.update(
             counts=progress.counts,
@@ -85,6 +102,7 @@ def close(progress: Progress, *, outcome: Outcome, message: str = "") -> None:
             outcome=outcome,
             message=message,
         ).where(Association.id == progress.association_id).execute()
+        _audit_end(progress.association_id)
 
 
 def mark_lost() -> int:
@@ -101,6 +119,7 @@ def mark_lost() -> int:
             Association.update(outcome="lost", ended=row.seen, message=message).where(
                 Association.id == row.id, Association.ended.is_null()
             ).execute()
+            _audit_end(row.id)
         Job.update(state="failed", ended=now(), lease=None, message="The listener ended unexpectedly.").where(
             Job.association.in_(ids), Job.runner == "listener", Job.state == "running"
         ).execute()
@@ -123,6 +142,44 @@ def view(row: Association) -> dict[str, Any]:
         "ended": row.seen if lost else row.ended,
         "message": row.message,
     }
+
+
+def _audit_end(association_id: int) -> None:
+    """One audit entry for an association of a registered peer. A caller that may only echo is in the list alone, so
+    that strangers cannot fill the log."""
+    row = Association.get_or_none(Association.id == association_id)
+    if row is None or row.peer_id is None:
+        return
+    done = {name: {word: number for word, number in counted.items() if number} for name, counted in row.counts.items()}
+    detail = {"calling": row.calling, "called": row.called, "counts": done, "bytes": row.bytes, "message": row.message}
+    if row.role == "acceptor":
+        audit.record(_actor(row), f"association:{row.outcome}", "association", row.id, **detail)
+    else:
+        ours = Actor(type="system", name="portal", address=row.address)
+        audit.record(ours, f"association:{row.outcome}", "peer", row.peer_id, association=row.id, **detail)
+
+
+def _audit_studies(progress: Progress) -> None:
+    """One audit entry for each study that was retrieved, in short transactions."""
+    for part in chunked(sorted(progress.retrieved.items(), key=lambda item: item[0].study_id), STUDIES_AT_ONCE):
+        with skip_if_disk_full(f"what association {progress.association_id} retrieved"), writing():
+            row = Association.get_or_none(Association.id == progress.association_id)
+            if row is None:
+                return
+            numbers = [retrieved.study_id for retrieved, _count in part]
+            sessions = {study.id: study.session_id for study in Study.select().where(Study.id.in_(numbers))}
+            for retrieved, count in part:
+                detail = {"association": row.id, "operation": retrieved.operation, "instances": count}
+                if retrieved.destination_id is not None:
+                    detail["destination"] = retrieved.destination_id
+                if session_id := sessions.get(retrieved.study_id):
+                    detail["session"] = session_id
+                audit.record(_actor(row), "study:retrieved", "study", retrieved.study_id, **detail)
+
+
+def _actor(row: Association) -> Actor:
+    via = f"{row.calling} {row.address}"
+    return Actor(type="peer", id=str(row.peer_id or ""), name=row.calling, via=via, address=row.address)
 
 
 def _is_alive(row: Association) -> bool:

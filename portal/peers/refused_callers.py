@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from portal.access import audit, rights
+from portal.access import audit, readings, rights
 from portal.access.actors import Actor
 from portal.errors import Missing
-from portal.models import Caller, Peer, Project, hourly_counts, now, skip_if_disk_full, writing
+from portal.models import Audit, Caller, Peer, Project, hourly_counts, now, skip_if_disk_full, writing
 from portal.peers import peers
 
 Reason = Literal["unknown", "called", "address", "grant", "service", "destination", "disabled", "limit"]
@@ -15,6 +15,8 @@ MAX_REFUSED_CALLERS = 1000
 """Rows that are kept, so that a caller that tries one title after the other does not fill the disk."""
 ASSOCIATION_REASONS: tuple[Reason, ...] = ("unknown", "called", "address", "grant", "disabled", "limit")
 """Reasons for rejecting a whole association; an accepted one resolves them."""
+MAX_AUDITED_REFUSALS = 200
+"""Audit entries of one hour, for the same reason."""
 IGNORED = "ignored"
 REGISTERED = "registered"
 
@@ -26,6 +28,8 @@ def record(
 
     An ignored caller stays ignored.
     """
+    if reason in ASSOCIATION_REASONS:
+        _audit_refusal(calling=calling, called=called, address=address, reason=reason)
     with skip_if_disk_full(f"a refused caller at {address}"), writing():
         hourly_counts.add("refused")
         same = (
@@ -52,6 +56,18 @@ def record(
             wanted=sorted({*row.wanted, *wanted}),
             resolved=None,
         ).where(same).execute()
+
+
+def _audit_refusal(*, calling: str, called: str, address: str, reason: Reason) -> None:
+    """An audit entry for the first refusal of an address in each hour; the list of callers has how many there were."""
+    hour = now().replace(minute=0, second=0, microsecond=0)
+    refusals = Audit.select(Audit.at).where(Audit.action == "association:rejected").order_by(Audit.id.desc())
+    last_of_many = refusals.offset(MAX_AUDITED_REFUSALS - 1).first()
+    if last_of_many is not None and last_of_many.at >= hour:
+        return
+    listener = Actor(type="system", name="listener", address=address)
+    detail = {"calling": calling, "called": called, "reason": reason}
+    readings.record_once_an_hour(listener, "association:rejected", "address", address, **detail)
 
 
 def resolve(*, calling: str, address: str) -> None:

@@ -42,6 +42,8 @@ class Outgoing:
     place: ObjectPlace
     digest: str
     """SHA-256 of the data set, in hex."""
+    study_id: int = 0
+    """Number of its study, where it is part of a retrieval."""
 
     @property
     def length(self) -> int:
@@ -113,7 +115,7 @@ class Plan:
             for series in page:
                 after, more = None, True
                 while more and (rows := retrieve_queries.instances(self.selection, series.id, self.last, after)):
-                    yield from (_outgoing(stored) for _, stored in rows)
+                    yield from (_outgoing(stored, study_id=series.key[0]) for _, stored in rows)
                     after, more = rows[-1][0], len(rows) == ROWS_PER_PAGE
             after_series, more_series = page[-1].key, len(page) == ROWS_PER_PAGE
 
@@ -152,7 +154,7 @@ def for_files(file_ids: Sequence[int]) -> dict[int, Outgoing]:
     return {stored.file_id: _outgoing(stored) for stored in retrieve_queries.instances_of_files(file_ids)}
 
 
-def _outgoing(stored: StoredInstance) -> Outgoing:
+def _outgoing(stored: StoredInstance, *, study_id: int = 0) -> Outgoing:
     return Outgoing(
         file_id=stored.file_id,
         member=stored.member,
@@ -161,4 +163,5 @@ def _outgoing(stored: StoredInstance) -> Outgoing:
         transfer_syntax_uid=stored.transfer_syntax,
         place=stored.place,
         digest=stored.digest,
+        study_id=study_id,
     )
