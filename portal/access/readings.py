@@ -4,7 +4,7 @@ A view is one entry for each person, session and hour, however many pages and im
 file by file. All entries about a session are found by one index, also those of an export of many sessions.
 """
 
-import threading
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -36,10 +36,11 @@ SESSIONS_PER_ENTRY = 5_000
 """An export of more sessions has several entries, so that none is too large for a page."""
 MAX_REMEMBERED = 50_000
 
-_Key = tuple[str, ...]
-_lock = threading.Lock()
-_remembered: dict[datetime, set[_Key]] = {}
-"""Of this hour, what this process knows to be written: a page that is seen again asks the database for nothing."""
+MAX_FILES_AN_HOUR = 20
+"""Downloads of single files from one session, by one actor, that have an entry each."""
+
+_recorded: dict[tuple[str, datetime], Counter[tuple[str, ...]]] = {}
+"""Counts of this hour: a page that is seen again asks the database for nothing. Threads that miss a count ask it."""
 
 
 def record_view(actor: Actor, session_id: int) -> None:
@@ -47,19 +48,20 @@ def record_view(actor: Actor, session_id: int) -> None:
     record_once_an_hour(actor, "session:viewed", "session", session_id, session=session_id)
 
 
-def record_view_in(actor: Actor, kind: str, number: int) -> None:
-    """Record that somebody sees a container or a file in it: a view of its session, or of its subject."""
-    if kind == "subject":
-        record_once_an_hour(actor, "subject:viewed", "subject", number)
-    elif (session_id := session_of(kind, number)) is not None:
+def record_image_view(actor: Actor, file: File) -> None:
+    """Record that somebody sees an image of a file: a view of its session."""
+    if (session_id := session_of(file.parent_type, file.parent_id)) is not None:
         record_view(actor, session_id)
 
 
 def record_file_download(actor: Actor, file: File, version: int) -> None:
-    """Record a download of one file: each by a person, the first of the hour from a session by a program."""
+    """Record a download of one file; of many from one session, the rest of an hour is one entry.
+
+    Otherwise a program that fetches a million files one by one would write as many entries.
+    """
     # A file's name may be a patient's: the audit log has its row number alone.
     session_id = session_of(file.parent_type, file.parent_id)
-    if actor.via != "web" and session_id is not None:
+    if session_id is not None and _count_of_hour(actor, session_id) > MAX_FILES_AN_HOUR:
         return record_once_an_hour(actor, "session:fetched", "session", session_id, session=session_id)
     detail = {"version": version} | ({"session": session_id} if session_id is not None else {})
     with writing():
@@ -79,15 +81,11 @@ def record_once_an_hour(actor: Actor, action: str, target_type: str, target_id: 
 
     For acts that change nothing: on a full disk the entry is left out.
     """
-    hour = now().replace(minute=0, second=0, microsecond=0)
     who = actor.id or actor.name
-    key = (str(database.obj.database), actor.type, who, actor.via, action, target_type, str(target_id))
-    with _lock:
-        if hour not in _remembered or len(_remembered[hour]) >= MAX_REMEMBERED:
-            _remembered.clear()
-            _remembered[hour] = set()
-        if key in _remembered[hour]:
-            return
+    key = (actor.type, who, actor.via, action, target_type, str(target_id))
+    hour, counts = _this_hour()
+    if counts[key]:
+        return
     same = (Audit.target_type == target_type) & (Audit.target_id == str(target_id)) & (Audit.action == action)
     same &= (Audit.actor_type == actor.type) & (Audit.actor_id == who) & (Audit.via == actor.via)
     with skip_if_disk_full(f"that {actor.type} {who} {action}"):
@@ -96,8 +94,25 @@ def record_once_an_hour(actor: Actor, action: str, target_type: str, target_id: 
             latest = Audit.select(Audit.at).where(same).order_by(Audit.id.desc()).first()
             if latest is None or latest.at < hour:
                 audit.record(actor, action, target_type, target_id, **detail)
-        with _lock:
-            _remembered.setdefault(hour, set()).add(key)
+        counts[key] += 1
+
+
+def _count_of_hour(actor: Actor, session_id: int) -> int:
+    _hour, counts = _this_hour()
+    key = (actor.type, actor.id or actor.name, actor.via, "file:downloaded", str(session_id))
+    counts[key] += 1
+    return counts[key]
+
+
+def _this_hour() -> tuple[datetime, Counter[tuple[str, ...]]]:
+    """The beginning of this hour, and what this process has recorded in it, of this database."""
+    hour = now().replace(minute=0, second=0, microsecond=0)
+    name = (str(database.obj.database), hour)
+    counts = _recorded.get(name)
+    if counts is None or len(counts) >= MAX_REMEMBERED:
+        _recorded.clear()
+        counts = _recorded[name] = Counter()
+    return hour, counts
 
 
 def record_disclosure(

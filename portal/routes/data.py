@@ -5,7 +5,7 @@ from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
 from portal import listing
-from portal.access import origins, readings, rights
+from portal.access import origins, rights
 from portal.dicom import elements
 from portal.errors import Missing
 from portal.trash import trash
@@ -41,7 +41,7 @@ def projects() -> Response:
 @signed_in_required
 def place(level: str, number: int) -> Response:
     here = container_page.get(level, number, current_scope())
-    readings.record_view_in(current_actor(), level, number)
+    container_page.record_view(here, actor=current_actor())
     below = CHILD_LEVEL.get(level)
     if below is None:
         return _files(here)
@@ -66,7 +66,7 @@ def place(level: str, number: int) -> Response:
 def direct_files(level: str, number: int) -> Response:
     """The files that are attached to the container itself, not to its children."""
     here = container_page.get(level, number, current_scope())
-    readings.record_view_in(current_actor(), level, number)
+    container_page.record_view(here, actor=current_actor())
     return _files(here)
 
 
@@ -75,7 +75,7 @@ def direct_files(level: str, number: int) -> Response:
 def file(file_id: int) -> Response:
     found = files.get(file_id, current_scope())
     here = container_page.get(found.parent_type, found.parent_id, current_scope())
-    readings.record_view_in(current_actor(), found.parent_type, found.parent_id)
+    container_page.record_view(here, actor=current_actor())
     objects = container_page.instances(file_id)
     return render(
         "data/file.html",
@@ -94,7 +94,7 @@ def file(file_id: int) -> Response:
 def header(file_id: int) -> Response:
     found = files.get(file_id, current_scope())
     here = container_page.get(found.parent_type, found.parent_id, current_scope())
-    readings.record_view_in(current_actor(), found.parent_type, found.parent_id)
+    container_page.record_view(here, actor=current_actor())
     whole = files.header_elements(found)
     search = query_value("q", 200)
     rows = elements.matching(whole, search)

@@ -25,7 +25,7 @@ def series(series_id: int) -> Response:
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 1
     spot = frames.frame_of_series(row, number)
     here = container_page.get(spot.file.parent_type, spot.file.parent_id, current_scope())
-    readings.record_view_in(current_actor(), spot.file.parent_type, spot.file.parent_id)
+    container_page.record_view(here, actor=current_actor())
     return render("data/series.html", partial="data/_frame.html", series=row, spot=spot, here=here)
 
 
@@ -56,7 +56,7 @@ def _picture(find: Callable[[], Frame], size: Size) -> Response:
         spot = find()
         if spot.kind != "picture":
             return _drawing(spot.kind, "")
-        readings.record_view_in(current_actor(), spot.file.parent_type, spot.file.parent_id)
+        readings.record_image_view(current_actor(), spot.file)
         return FlaskResponse(thumbnails.picture(spot.file.blob, spot.frame, size), mimetype="image/png")
     except Missing:
         raise

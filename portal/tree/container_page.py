@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from portal import timestamps
-from portal.access import origins
+from portal.access import origins, readings
+from portal.access.actors import Actor
 from portal.access.rights import Scope
 from portal.models import (
     Acquisition,
@@ -90,6 +91,15 @@ def get(level: str, number: int, scope: Scope) -> ContainerPage:
         facts=tuple((name, str(value)) for name, value in _facts(row, series) if value),
         series=series,
     )
+
+
+def record_view(here: ContainerPage, *, actor: Actor) -> None:
+    """Audit that somebody sees a page of a subject, or of a session and what is in it."""
+    numbers = {step.level: step.id for step in here.steps}
+    if session_id := numbers.get("session"):
+        readings.record_view(actor, session_id)
+    elif subject_id := numbers.get("subject"):
+        readings.record_once_an_hour(actor, "subject:viewed", "subject", subject_id)
 
 
 def older_versions(file: File) -> list[OlderVersion]:

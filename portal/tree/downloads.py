@@ -16,7 +16,7 @@ from portal.errors import BadValue, Missing
 from portal.models import Blob, File, writing
 from portal.models.compiled import is_one_of
 from portal.storage_drivers import object_keys
-from portal.tree import container_sizes, containers, walk, zips
+from portal.tree import container_sizes, containers, files, walk, zips
 from portal.tree.project_part import ProjectPart
 from portal.tree.walk import Walk, WalkedFile
 

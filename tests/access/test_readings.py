@@ -9,7 +9,8 @@ import pytest
 from portal import models, settings
 from portal.access import audit_chain, readings
 from portal.access.actors import Actor
-from portal.models import Audit, AuditedSession
+from portal.models import Audit, AuditedSession, File
+from tests.fixtures.archive import a_project, an_object, store
 
 MORNING = datetime(2026, 11, 23, 9, 5, tzinfo=UTC)
 
@@ -48,7 +49,7 @@ def test_a_view_that_was_written_costs_no_statement_in_this_process_and_no_entry
     readings.record_view(admin, 7)
     with patch.object(models.database.obj, "execute_sql", side_effect=AssertionError):
         readings.record_view(admin, 7)
-    readings._remembered.clear()  # as another process of the web server begins
+    readings._recorded.clear()  # as another process of the web server begins
     readings.record_view(admin, 7)
     assert actions() == [("session:viewed", "7")]
 
@@ -58,8 +59,25 @@ def test_what_is_remembered_of_an_hour_stays_bounded(admin: Actor, monkeypatch: 
     monkeypatch.setattr(readings, "MAX_REMEMBERED", 5)
     for number in range(1, 20):
         readings.record_view(admin, number)
-    assert sum(map(len, readings._remembered.values())) <= 5
+    assert sum(map(len, readings._recorded.values())) <= 5
     assert len(actions()) == 19
+
+
+def test_many_files_of_one_session_in_an_hour_are_few_entries(
+    site: settings.Settings, admin: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readings, "MAX_FILES_AN_HOUR", 3)
+    project = a_project(actor=admin)
+    store(an_object(), project)
+    file = File.get()
+    session = readings.sessions_in("project", project.id)
+    for version in range(1, 11):
+        readings.record_file_download(admin, file, version)
+    assert [action for action, _ in actions() if action.endswith(("downloaded", "fetched"))] == [
+        *["file:downloaded"] * 3,
+        "session:fetched",
+    ]
+    assert len(readings.of_session(session[0])) == 4
 
 
 @pytest.mark.usefixtures("site")

@@ -141,7 +141,7 @@ def test_a_download_is_in_the_log_by_container_with_its_session(project: Project
     downloads.record(downloads.prepare(nodes, scope=rights.scope(admin)), "tar", actor=admin)
     acts = Audit.select().where(Audit.action == "container:downloaded").order_by(Audit.id)
     assert [(act.target_type, act.detail.get("session")) for act in acts] == [
-        ("project", None),
+        ("project", session),
         ("session", session),
         ("acquisition", session),
     ]
