@@ -80,6 +80,7 @@ def edit(project_id: int) -> Response:
 @signed_in_required
 def save(project_id: int) -> Response:
     project = _project(project_id)
+    rights.require_manager(current_actor(), project_id)
     form = EditForm()
     changed = form.attempt(
         lambda: projects.edit(
@@ -99,6 +100,7 @@ def save(project_id: int) -> Response:
 @signed_in_required
 def save_group(project_id: int) -> Response:
     project = _project(project_id)
+    rights.require_group_admin(current_actor(), project.group_id)
     form = GroupForm()
     group = form.attempt(lambda: groups.edit(project.group.code, label=form.group_label.data, actor=current_actor()))
     if group is None:

@@ -6,7 +6,7 @@ from typing import Any
 from portal import timestamps
 from portal.access import rights
 from portal.devices import api_keys, device_status, devices, key_narrowing
-from portal.errors import NotAllowed
+from portal.errors import Missing, NotAllowed
 from portal.routes.api import answers, authentication
 from portal.routes.api.noun import Noun
 from portal.routes.api.schemas.devices import (
@@ -32,7 +32,7 @@ bp = Noun("devices", __name__, "Machines and programs with keys of their own.")
 @bp.get("/devices", responses={200: Devices})
 def list_all() -> Devices:
     """List all devices"""
-    return Devices(_shapes(devices.list_all()))
+    return Devices(_shapes(_visible()))
 
 
 @bp.post("/devices", responses={200: DeviceShown})
@@ -67,7 +67,7 @@ def status() -> Statuses:
                 last_seen=row.last_seen,
                 **({"errors": row.errors} if row.errors else {}),
             )
-            for row in devices.list_all()
+            for row in _visible()
         }
     )
 
@@ -75,7 +75,10 @@ def status() -> Statuses:
 @bp.get("/devices/<device_id>", responses={200: DeviceShown})
 def show(path: DevicePath) -> DeviceShown:
     """Show a device"""
-    return _shape(devices.get(rest_ids.row_id(path.device_id, "device")))
+    number = rest_ids.row_id(path.device_id, "device")
+    if not _is_visible(number):
+        raise Missing(f"There is no device {path.device_id}.")
+    return _shape(devices.get(number))
 
 
 @bp.put("/devices/<device_id>", responses={200: DeviceShown})
@@ -125,6 +128,16 @@ def _own_number() -> int:
     if actor.type != "device":
         raise NotAllowed("Only devices can use this address. Use the device's API key.")
     return int(actor.id)
+
+
+def _visible() -> list[Any]:
+    return [row for row in devices.list_all() if _is_visible(row.id)]
+
+
+def _is_visible(number: int) -> bool:
+    """A key that is limited to a group or project sees no device but its own."""
+    actor = authentication.actor()
+    return actor.narrowed is None or (actor.type, actor.id) == ("device", str(number))
 
 
 def _shape(row: Any) -> DeviceShown:

@@ -9,7 +9,7 @@ import pytest
 from portal.access.actors import operator
 from portal.devices import api_keys, devices
 from portal.models import ApiKey, Device, now
-from portal.tree import rest_ids
+from portal.tree import groups, rest_ids
 from portal.users import users
 from tests.fixtures.api import Api, assert_refused
 from tests.fixtures.web import statements
@@ -254,3 +254,15 @@ def test_the_key_in_use_may_revoke_itself(api: Api, device: Device) -> None:
     assert api.delete(f"/api/devices/{id_of(device)}/key/{api.key[:10]}").status_code == 204
     assert_refused(api.get("/api/version"), 401, "revoked")
     assert api_keys.count_live(device) == 0
+
+
+def test_a_key_that_is_limited_to_a_project_sees_no_device_but_its_own(api: Api, url: str) -> None:
+    groups.add("neuro", actor=operator())
+    other, own = devices.add("Secret scanner", actor=operator()), devices.add("Importer", actor=operator())
+    caller = Api(url, api_keys.issue(own, name="limited", only="neuro", actor=operator()).secret)
+
+    assert [row["label"] for row in caller.get("/api/devices").json()] == ["Importer"]
+    assert list(caller.get("/api/devices/status").json()) == [rest_ids.encode("device", own.id)]
+    assert caller.get(f"/api/devices/{rest_ids.encode('device', own.id)}").status_code == 200
+    assert caller.get(f"/api/devices/{rest_ids.encode('device', other.id)}").status_code == 404
+    assert caller.get("/api/devices/self").json()["label"] == "Importer"
