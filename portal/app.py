@@ -35,6 +35,7 @@ from portal.routes import (
 from portal.routes import (
     settings as settings_tab,
 )
+from portal.routes.api import docs as api_docs
 from portal.routes.api.noun import make_app
 from portal.settings import Settings
 from portal.web import error_pages, layout, proxy_headers, security_headers, sign_in, template_macros
@@ -65,6 +66,7 @@ TABS = (
     session,
     search,
     help,
+    api_docs,
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask
 from markupsafe import Markup
 
-from portal.web import formats
+from portal.web import client_keys, formats
 
 STATIC = Path(__file__).parent.parent / "static"
 ICONS = STATIC / "vendor" / "tabler-icons"
@@ -22,6 +22,7 @@ def install(app: Flask) -> None:
     formats.install(app)
     app.jinja_env.finalize = visible_text
     app.jinja_env.globals["icon"] = icon
+    app.jinja_env.globals["client_keys"] = client_keys.lines
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
     for path in sorted(MACROS.glob("*.html")):

@@ -52,7 +52,7 @@ class Noun(APIBlueprint):
                     defaults={"kind": kind},
                     endpoint=f"{func.__name__}_{kind}",
                     summary=summary.format(kind=kind),
-                    description=details.format(kind=kind) or None,
+                    description=(details or summary).format(kind=kind),
                     responses={200: response(kind)},
                     **more,
                 )(func)
