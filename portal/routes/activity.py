@@ -91,6 +91,9 @@ class AcceptForm(Form):
 @bp.get("/verification/")
 @site_admin_required
 def verification() -> Response:
+    last = site_verification.latest()
+    if wants_csv() and last:
+        return as_csv(item_list.complete_list(last, query_value("q", 200)), f"verification-{last.id}")
     return _verification_page(AcceptForm(formdata=None))
 
 
@@ -135,7 +138,10 @@ def _verification_page(form: AcceptForm, status: int = 200) -> Response:
         partial="verification/_findings.html",
         status=status,
         last=jobs.view(last) if last else None,
-        state=State.load(last.result) if last else State(),
+        state=(state := State.load(last.result) if last else State()),
+        checked=[
+            (words, state.checked[name]) for name, words in site_verification.LABELS.items() if name in state.checked
+        ],
         listing=list_page(item_list.for_job(last, query_value("q", 200))) if last else None,
         areas=FINDING_STATES,
         form=form if last and site_verification.can_accept(last) else None,

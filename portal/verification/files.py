@@ -33,9 +33,9 @@ def check(recorder: Recorder) -> None:
         recorder.reached({"version": last}, steps=number)
 
 
-def ranges(table: Any, after: int) -> Iterator[tuple[int, int, int]]:
+def ranges(table: Any, after: int, limit: int = ROWS_AT_ONCE) -> Iterator[tuple[int, int, int]]:
     """Ranges of row numbers: the first and last number of each, and how many rows it has. No cursor stays open."""
-    numbers = table.select(table.id).order_by(table.id).limit(ROWS_AT_ONCE)
+    numbers = table.select(table.id).order_by(table.id).limit(limit)
     while rows := raw_rows(numbers.where(table.id > after)):
         (first,), (after,) = rows[0], rows[-1]
         yield first, after, len(rows)

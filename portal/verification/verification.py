@@ -27,15 +27,30 @@ AREA_TEXTS = {
     "index": "in the index",
     "manifests": "among the manifests",
 }
-ONE = {
-    "entries": "1 audit entry",
-    "anchors": "1 anchor",
-    "segments": "1 segment",
-    "files": "1 file",
-    "instances": "1 instance",
-    "manifests": "1 manifest",
+IN_SUMMARY = {
+    "entries": "audit entry",
+    "anchors": "anchor",
+    "segments": "segment",
+    "files": "file",
+    "instances": "instance",
+    "manifests": "manifest",
 }
-MANY = {**{name: name for name in ONE}, "entries": "audit entries"}
+"""What the summary counts, one of each in words."""
+LABELS = {
+    "entries": "Audit entries",
+    "anchors": "Anchors of the audit log",
+    "segments": "Segments",
+    "records": "Records in segments",
+    "copies": "Segments in the bucket",
+    "files": "Files",
+    "older versions": "Older versions of files",
+    "instances": "Instances",
+    "series of the index": "Series",
+    "studies of the index": "Studies",
+    "headers": "Headers compared",
+    "manifests": "Manifests",
+}
+"""What the page counts, in its order."""
 
 
 def start(*, actor: Actor, all_headers: bool = False, enqueue: bool = True) -> Job:
@@ -87,13 +102,14 @@ def _count_steps() -> int:
 
 
 def _summary(job: Job, state: State) -> str:
-    parts = [
-        ONE[name] if number == 1 else f"{number:,} {MANY[name]}"
-        for name in ONE
-        if (number := state.checked.get(name, 0)) or name != "anchors"
-    ]
+    parts = []
+    for name, one in IN_SUMMARY.items():
+        number = state.checked.get(name, 0)
+        many = f"{one.removesuffix('y')}ies" if one.endswith("y") else f"{one}s"
+        if number or name not in ("anchors", "manifests"):
+            parts.append(f"1 {one}" if number == 1 else f"{number:,} {many}")
     checked = f"{', '.join(parts[:-1])} and {parts[-1]}"
-    skipped = "".join(f" Not checked: {number:,} {reason}." for reason, number in state.skipped.items())
+    skipped = "".join(f" Not checked: {reason} ({number:,})." for reason, number in state.skipped.items())
     if not state.findings:
         return f"Nothing is wrong. Checked: {checked}.{skipped}"
     problems = "1 problem" if state.findings == 1 else f"{state.findings:,} problems"

@@ -16,11 +16,12 @@ from portal.dashboard import first_steps
 from portal.devices import api_keys, devices
 from portal.exports import exports, schedules
 from portal.jobs import jobs
-from portal.models import JobItem, QuarantinedRecord, writing
+from portal.models import AuditAnchor, JobItem, QuarantinedRecord, writing
 from portal.peers import peers, refused_callers
 from portal.storage import storages
 from portal.trash import trash
 from portal.users import grants, users
+from portal.verification import verification
 from tests.fixtures.archive import a_project, an_object, store
 from tests.fixtures.browser import EMAIL, PASSWORD, Person, person_at
 from tests.fixtures.pages import LEFT_ICON, Served, find_away, rules, serve, the_admin
@@ -313,6 +314,17 @@ WALKS = (
         "idle",
         "1 is out of range",
     ),
+    Walk("activity.verify", "/activity/verification/", "Verify now", "The verification is started."),
+    Walk(
+        "activity.accept_restore",
+        "/activity/verification/",
+        "Accept and verify again",
+        "The restore is accepted",
+        {"Reason": "Restored the backup of Monday"},
+        {"Reason": "x"},
+        "reason",
+        "Give the reason",
+    ),
     Walk("settings.sign_out_all", "/settings/sign-out-all", "Sign everybody out", "Everybody is signed out"),
     Walk("first_steps.skip", "/first-steps/", "Skip: Turn on DIMSE", "Skipped."),
     Walk(
@@ -435,6 +447,11 @@ def _work(actor: Actor) -> dict[str, object]:
     find_away(away, "Nobody answers.")
     jobs.report_progress(failed, done=0, failed=1)
     jobs.finish(failed, "errors", "1 object failed.")
+    verified = verification.start(actor=actor, enqueue=False)
+    JobItem.create(job=verified, key="anchors", state="audit", message="Lines 1 to 3 are missing.")
+    AuditAnchor.create(place=3, number=1, mac="0")  # of a file that is gone
+    jobs.report_progress(verified, done=1, failed=1)
+    jobs.finish(verified, "errors", "1 problem found.", verification={"found": {"audit": 1}})
     with writing():
         proved = jobs.create("export", actor=actor, params={**params, "storage": storages.get("mirror").id})
     jobs.finish(

@@ -125,3 +125,9 @@ def test_what_is_filling_the_disk(asking: Asking) -> None:
     first = asking.page.locator("#list").get_by_role("row").nth(1)
     expect(first).to_contain_text("neuro/Brain")
     expect(first).to_contain_text("kB")
+
+
+def test_was_anything_changed_or_lost_behind_our_back(asking: Asking) -> None:
+    asking.link("Activity", within=".side")
+    asking.link("Verification", within="main")
+    asking.reads("Last verification", "Next verification")

@@ -14,6 +14,7 @@ from portal.access import audit_anchors
 from portal.access.actors import Actor
 from portal.errors import BadValue
 from portal.models import Audit, AuditAnchor, now
+from portal.processes import key_replacement
 from portal.verification import verification
 from tests.verification.sites import Edit, Verify, anchor, write_entries
 
@@ -236,3 +237,18 @@ def test_a_syslog_that_is_away_keeps_nothing_from_being_anchored(log: settings.S
     runtime.start(replace(log, audit_syslog=str(tmp_path / "nobody")))
     models.database.connect(reuse_if_open=True)
     assert anchor().place == 2
+
+
+def test_a_log_and_anchors_of_before_the_sites_key_was_replaced_are_no_findings(
+    log: settings.Settings, verify: Verify, admin: Actor
+) -> None:
+    assert verify().found == []
+    key_replacement.replace(log, actor=admin)
+    runtime.start(log)
+    models.database.connect(reuse_if_open=True)
+    audit_anchors.add("start")
+    write_entries(admin, 3)
+    assert verify().found == []
+    text = log.audit_anchors.read_text()
+    log.audit_anchors.write_text(text.replace('"mac": "', '"mac": "0', 1))
+    assert "line 2, or the one before it, was changed" in verify().found[0][2]

@@ -60,8 +60,8 @@ def test_a_storage_that_was_removed_or_is_away_is_said_and_is_no_finding(
     folder.rename(folder.with_name("unplugged"))
     verified = verify()
     assert verified.found == []
-    assert "Not checked: 1 manifests in storage mirror, which cannot be read now." in verified.job.message
+    assert "Not checked: manifests in storage mirror, which cannot be read now (1)." in verified.job.message
     storages.remove("mirror", actor=admin)
     verified = verify()
     assert verified.found == []
-    assert "Not checked: 1 manifests in a storage that was removed." in verified.job.message
+    assert "Not checked: manifests in a storage that was removed (1)." in verified.job.message

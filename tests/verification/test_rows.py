@@ -5,7 +5,8 @@ import pytest
 from portal.access.actors import Actor
 from portal.models import File, Instance, Project
 from portal.settings import Settings
-from tests.fixtures.archive import an_object, store, upload, with_another_pixel
+from tests.fixtures.archive import an_object, store, upload, vendor_file, with_another_pixel
+from tests.fixtures.hostile.zips import a_zip, part_10
 from tests.fixtures.work import add_file
 from tests.verification.sites import Edit, Verify, verify_here
 
@@ -91,8 +92,6 @@ def test_all_headers_are_compared_if_that_is_asked_for(
 def test_conflicts_alternates_and_objects_in_two_places_are_no_findings(
     objects: list[int], project: Project, site: Settings, verify: Verify, admin: Actor
 ) -> None:
-    from tests.fixtures.archive import vendor_file
-
     content = vendor_file("CT_small.dcm").read_bytes()
     here, there = File.get_by_id(objects[0]).parent_id, File.get_by_id(objects[2]).parent_id
     upload(content, here, "a.dcm", actor=admin)
@@ -100,3 +99,22 @@ def test_conflicts_alternates_and_objects_in_two_places_are_no_findings(
     upload(with_another_pixel(content), here, "c.dcm", actor=admin)
     assert {row.state for row in Instance.select()} >= {"current", "alternate", "held"}
     assert verify().found == []
+
+
+def test_members_of_a_zip_are_compared_with_their_rows(
+    objects: list[int], verify: Verify, database: Edit, admin: Actor
+) -> None:
+    content = a_zip({f"{number}.dcm": part_10(an_object(SOPInstanceUID=f"1.2.9.{number}")) for number in range(3)})
+    upload(content, File.get_by_id(objects[0]).parent_id, "series.zip", actor=admin)
+    assert Instance.select().where(Instance.member != "").count() == 3
+    assert verify().found == []
+    last = Instance.select().count()
+    database(
+        f"UPDATE instance SET dataset_digest = 'aa' WHERE id = {last}",
+        f"DELETE FROM zip_member WHERE instance_id = {last - 1}",
+    )
+    found = verify().found
+    assert [(subject, message.partition(". ")[0]) for _area, subject, message in found] == [
+        (f"instance {last - 1}", "Its place in the zip is missing"),
+        (f"instance {last}", "The index says another digest than the object"),
+    ]
