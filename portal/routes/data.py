@@ -5,7 +5,7 @@ from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
 from portal import listing
-from portal.access import origins, rights
+from portal.access import origins, rights, session_readers
 from portal.dicom import elements
 from portal.errors import Missing
 from portal.trash import trash
@@ -136,6 +136,19 @@ def session_zip(session_id: int) -> Response:
     response = FlaskResponse(packed.chunks(), mimetype="application/zip", direct_passthrough=True)
     response.headers["Content-Disposition"] = attachment(packed.name)
     return response
+
+
+@bp.get("/session/<row:session_id>/readers")
+@signed_in_required
+def readers(session_id: int) -> Response:
+    here = container_page.get("session", session_id, current_scope())
+    ways = tuple(session_readers.WAYS.items())
+    if not current_scope().writes(here.steps[0].id):  # docs/decisions/0098: names are for who may write
+        return render("data/readers_in_numbers.html", here=here, ways=ways, found=session_readers.counts(session_id))
+    whole = session_readers.of_session(session_id)
+    if wants_csv():
+        return as_csv(whole, "readers")
+    return render("data/readers.html", partial="data/_readers.html", here=here, ways=ways, listing=list_page(whole))
 
 
 def _may_delete(here: ContainerPage, file_id: int | None = None) -> bool:

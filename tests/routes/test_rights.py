@@ -168,6 +168,8 @@ def value_of(placeholder: str, declared: str, names: Names) -> str:
             return "home"
         case "name" if rule.startswith("/help"):
             return "rights"
+        case "noun":
+            return "devices"
         case "name" if rule.startswith("/first-steps"):
             return "project"
         case "job_id" if rule.startswith("/imports"):
