@@ -88,7 +88,8 @@ def plan(run: Run, *, collision_state: str = "") -> None:
 
 def _write_items(run: Run, params: ExportParams, rules: export_rules.Rules) -> None:
     delete_items(run)
-    walk = Walk(params.part, params.last_file_id, with_versions=not params.is_to_peer)  # DICOM knows no versions
+    to_peer = params.is_to_peer
+    walk = Walk(params.part, params.last_file_id, with_versions=not to_peer, to_peer=to_peer)  # DICOM has no versions
     counts = PlanCounts()
 
     def rows() -> Iterator[tuple[Any, ...]]:
@@ -104,10 +105,12 @@ def _write_items(run: Run, params: ExportParams, rules: export_rules.Rules) -> N
             else:
                 counts.unmatched += 1
                 key, state = file.path, "unmatched"
-            yield run.job.id, file.id, key, file.size, file.digest, state, message, False, 0, file.version
+            place = run.job.id, file.id, key, file.size, file.digest
+            yield *place, state, message, False, 0, file.version, file.member
 
     message = "Listing the objects; nothing has been sent yet."
-    add_items(run, rows(), "version", progress=lambda _number: {"total": counts.objects, "message": message})
+    progress = {"message": message}
+    add_items(run, rows(), "version", "member", progress=lambda _number: {"total": counts.objects, **progress})
     number, size = sidecars.plan(run) if params.sidecars else (0, 0)
     result = PlanResult(
         size=counts.size + size,

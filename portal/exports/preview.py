@@ -1,5 +1,6 @@
 """A preview of an export: what it would do with some real objects, while its form is being filled in."""
 
+import itertools
 from dataclasses import dataclass
 
 from portal.errors import PortalError
@@ -50,11 +51,10 @@ def build(path: str, to: str, options: Options) -> Preview:
     of = selection.title(part, options.level, options.only)
     lines = []
     if to.startswith(PEER_PREFIX):
-        classes = send_plan.sop_classes([file.id for file in files])
-        for file, refusal in send_plan.with_refusals(files):
+        for file, refusal in itertools.islice(send_plan.with_refusals(files), MAX_LINES):
             _key, reason = rules.place(file)
             message = reason or refusal
-            sop_class = "" if message else classes.get(file.id, "")
+            sop_class = "" if message else send_plan.sop_class(file)
             lines.append(Line(name=file.path, key="", message=message, sop_class=sop_class))
         return Preview(lines=tuple(lines), peer=to.removeprefix(PEER_PREFIX), of=of)
 

@@ -90,12 +90,13 @@ class _Side:
 
 
 class ComparedObjects(NamedTuple):
-    """The two sides of a conflict; `members`: their names, where the files are zips."""
+    """The two sides of a conflict; of those that are in a zip, `members` are the names, `instances` the row numbers."""
 
     here: File | None
     held: File
     same_uid: bool
     members: tuple[str, str]
+    instances: tuple[int | None, int | None]
 
 
 def compared_objects(conflict: Conflict) -> ComparedObjects:
@@ -103,19 +104,28 @@ def compared_objects(conflict: Conflict) -> ComparedObjects:
 
     Where no other object has the UID, the existing one is one of the study or series that the held one contradicts.
     """
-    rival = succession.rival(conflict)
-    if rival is not None:
-        return ComparedObjects(rival.file, conflict.file, True, (rival.member, conflict.member))
-    held = Instance.get_or_none(succession.is_object_of(conflict))
-    if held is None:
-        return ComparedObjects(None, conflict.file, False, ("", conflict.member))
+    held: Instance | None = Instance.get_or_none(succession.is_object_of(conflict))
+    other, same_uid = succession.rival(conflict), True
+    if other is None:
+        other, same_uid = (None if held is None else _neighbour(conflict, held)), False
+    return ComparedObjects(
+        None if other is None else other.file,
+        conflict.file,
+        same_uid,
+        ("" if other is None else other.member, conflict.member),
+        (_number_in_zip(other), _number_in_zip(held)),
+    )
 
+
+def _neighbour(conflict: Conflict, held: Instance) -> Instance | None:
     current = Instance.select().join(Series).join(Study).where(Instance.state == CURRENT)
     others = current.where(Study.project == conflict.project_id, ~succession.is_object_of(conflict))
-    of_study = others.where(Study.study_uid == held.series.study.study_uid)
-    found = of_study.first() or others.where(Series.series_uid == held.series.series_uid).first()
-    neighbour, member = (None, "") if found is None else (found.file, found.member)
-    return ComparedObjects(neighbour, conflict.file, False, (member, conflict.member))
+    found: Instance | None = others.where(Study.study_uid == held.series.study.study_uid).first()
+    return found or others.where(Series.series_uid == held.series.series_uid).first()
+
+
+def _number_in_zip(instance: Instance | None) -> int | None:
+    return None if instance is None or not instance.member else int(instance.id)
 
 
 def compare(here: File, held: File, *, neighbours: bool = False, members: tuple[str, str] = ("", "")) -> Comparison:

@@ -40,17 +40,19 @@ def _matching(search: str) -> Sequence[Any]:
     if origin:
         return ((File.origin_type == origin[0]) & (File.origin_id == origin[1]),)
     columns = (Study.patient_name, Study.patient_id, Study.description, Study.accession)
-    of_study = Instance.select(Instance.id).join(Series).join(Study).where(Instance.file == Conflict.file)
+    of_study = Instance.select(Instance.id).join(Series).join(Study)
+    of_study = of_study.where(Instance.file == Conflict.file, Instance.member == Conflict.member)
     return tuple(fn.EXISTS(of_study.where(contains(column, search))) for column in columns)
 
 
 def _rows(conflict_rows: Sequence[Conflict]) -> list[ConflictRow]:
     names = origins.names((row.file.origin_type, row.file.origin_id) for row in conflict_rows)
-    by_file = {}
+    by_object = {}
     instances = Instance.select(Instance, Series, Study).join(Series).join(Study)
-    for instance in instances.where(Instance.file.in_([row.file_id for row in conflict_rows])):
+    files, members = [row.file_id for row in conflict_rows], [row.member for row in conflict_rows]
+    for instance in instances.where(Instance.file.in_(files), Instance.member.in_(members)):
         series, study = instance.series, instance.series.study
-        by_file[instance.file_id] = {
+        by_object[instance.file_id, instance.member] = {
             "patient": study.patient_name,
             "patient_id": study.patient_id,
             "study": ", ".join(filter(None, (study.description, timestamps.format_dicom(study.date)))),
@@ -63,11 +65,8 @@ def _rows(conflict_rows: Sequence[Conflict]) -> list[ConflictRow]:
         following = next((at for at in range(place, len(keys)) if keys[at] != keys[place]), len(keys))
         who = names[row.file.origin_type, row.file.origin_id]
         first = place == 0 or keys[place - 1] != keys[place]
-        rows.append(
-            ConflictRow(
-                row=row, who=who, first=first, alike=following - place - 1, **by_file.get(row.file_id, _NO_INDEX)
-            )
-        )
+        texts = by_object.get((row.file_id, row.member), _NO_INDEX)
+        rows.append(ConflictRow(row=row, who=who, first=first, alike=following - place - 1, **texts))
     return rows
 
 
@@ -118,7 +117,7 @@ CONFLICTS = LongList(
         *(
             listed.instance,
             listed.row.sop_uid,
-            listed.row.file.name,
+            "/".join(filter(None, (listed.row.file.name, listed.row.member))),
             listed.row.file.blob.size,
             listed.row.file.blob.digest,
         ),

@@ -28,6 +28,7 @@ class Item:
     message: str
     permanent: bool
     attempts: int
+    member: str | None
 
 
 _NAMES = tuple(field.name for field in fields(Item))

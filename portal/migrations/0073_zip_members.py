@@ -33,3 +33,5 @@ def up(migrator, db):
     db.execute_sql("DROP INDEX conflict_file_id")
     db.execute_sql("CREATE INDEX conflict_file_id ON conflict (file_id)")
     db.execute_sql("CREATE UNIQUE INDEX conflict_file_id_member ON conflict (file_id, member)")
+    # An item of a send is one object.
+    db.execute_sql("ALTER TABLE job_item ADD COLUMN member VARCHAR(255)")

@@ -54,10 +54,11 @@ def stored_instances(ids: Sequence[int]) -> dict[int, StoredInstance]:
     return {row[0]: _stored(row) for row in query.tuples()}
 
 
-def instances_of_files(file_ids: Sequence[int]) -> list[StoredInstance]:
-    """The instances of some files, without those that are members of a ZIP file."""
+def instances_of_files(file_ids: Sequence[int], members: Sequence[str] = ("",)) -> list[StoredInstance]:
+    """The instances of some files, and those of zips whose member has one of these names."""
     query: Any = object_places.join(Instance.select(*_STORED))
-    return [_stored(row) for row in query.where(Instance.file.in_(list(file_ids)), Instance.member == "").tuples()]
+    wanted = Instance.file.in_(list(file_ids)), Instance.member.in_(list(members))
+    return [_stored(row) for row in query.where(*wanted).tuples()]
 
 
 def last_instance() -> int:

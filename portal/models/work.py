@@ -72,6 +72,8 @@ class JobItem(Table):
     """Failed attempts."""
     version = IntegerField(null=True)
     """Of an export: the version of the file."""
+    member = CharField(null=True)
+    """Of a send: the name of the object in its file, where that is a zip."""
 
     class Meta:
         indexes = ((("job", "key"), False), (("job", "state"), False))

@@ -1,6 +1,6 @@
 """Retrieval (PS3.4 C.4.2, C.4.3): which instances a C-MOVE or C-GET means, and where their bytes are stored."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,7 +26,7 @@ VALUE_SEPARATOR = chr(92)
 """The backslash between the values of an element, and so between the modalities of a study."""
 MAX_DESCRIPTION_LENGTH = 100
 
-__all__ = ["Outgoing", "Plan", "for_files", "plan", "transcode"]
+__all__ = ["Outgoing", "Plan", "for_objects", "plan", "transcode"]
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,11 @@ def plan(request: Dataset, scope: Scope, *, root: Root) -> Plan:
     return Plan(Selection(scope.projects, conditions), retrieve_queries.last_instance())
 
 
-def for_files(file_ids: Sequence[int]) -> dict[int, Outgoing]:
-    """The instances among these files, by file id; members of ZIP files are not included."""
-    return {stored.file_id: _outgoing(stored) for stored in retrieve_queries.instances_of_files(file_ids)}
+def for_objects(wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], Outgoing]:
+    """Instances by their file and their member, which is empty for a file that is the object."""
+    members = list({member for _, member in wanted})
+    stored = retrieve_queries.instances_of_files(list({file_id for file_id, _ in wanted}), members)
+    return {(one.file_id, one.member): _outgoing(one) for one in stored}
 
 
 def _outgoing(stored: StoredInstance, *, study_id: int = 0) -> Outgoing:

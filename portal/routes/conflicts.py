@@ -97,7 +97,7 @@ def decide() -> Response:
 @site_admin_required
 def show(conflict_id: int) -> Response:
     conflict = conflicts.get(conflict_id)
-    here, held, same_uid, members = comparison.compared_objects(conflict)
+    here, held, same_uid, members, instances = comparison.compared_objects(conflict)
     compared, trouble = None, ""
     if here is not None:
         try:
@@ -113,8 +113,11 @@ def show(conflict_id: int) -> Response:
         held=held,
         same_uid=same_uid,
         who=[file and origins.name(file) for file in (here, held)],
+        members=members,
+        instances=instances,
         kinds=[
-            "other" if file is None or file.deleted_at else frames.frame_of_file(file).kind for file in (here, held)
+            "other" if file is None or file.deleted_at else frames.frame_of_file(file, instance_id=number).kind
+            for file, number in zip((here, held), instances, strict=True)
         ],
         comparison=compared,
         trouble=trouble,

@@ -85,23 +85,27 @@ def file(file_id: int) -> Response:
         who=origins.name(found),
         versions=container_page.older_versions(found),
         instances=objects,
+        n_instances=container_page.count_instances(file_id) if len(objects) > 1 else len(objects),
         may_delete=_may_delete(here, file_id),
     )
 
 
 @bp.get("/file/<row:file_id>/header")
+@bp.get("/file/<row:file_id>/instance/<row:instance_id>/header", endpoint="member_header")
 @signed_in_required
-def header(file_id: int) -> Response:
+def header(file_id: int, instance_id: int | None = None) -> Response:
     found = files.get(file_id, current_scope())
     here = container_page.get(found.parent_type, found.parent_id, current_scope())
     container_page.record_view(here, actor=current_actor())
-    whole = files.header_elements(found)
+    member = "" if instance_id is None else files.member_of(found, instance_id)
+    whole = files.header_elements(found, member)
     search = query_value("q", 200)
     rows = elements.matching(whole, search)
     return render(
         "data/header.html",
         partial="data/_elements.html",
         file=found,
+        name=member or found.name,
         here=here,
         listing=Listing(rows=rows, total=len(rows), number=1, search=search),
         cut=len(whole) >= elements.MAX_ROWS,

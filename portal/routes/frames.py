@@ -11,7 +11,7 @@ from portal.errors import Busy, Damaged, Missing, PortalError
 from portal.tree import container_page, files, frames, thumbnails
 from portal.tree.frames import Frame
 from portal.tree.thumbnails import Size
-from portal.web.render import render
+from portal.web.render import query_row, render
 from portal.web.sign_in import current_actor, current_scope, signed_in_required
 
 bp = Blueprint("frames", __name__, url_prefix="/data")
@@ -40,14 +40,15 @@ def series_thumbnail(series_id: int) -> Response:
 @signed_in_required
 def file_thumbnail(file_id: int) -> Response:
     file = files.get(file_id, current_scope())
-    return _picture(lambda: frames.frame_of_file(file), "thumbnail")
+    return _picture(lambda: frames.frame_of_file(file, instance_id=query_row("instance")), "thumbnail")
 
 
 @bp.get("/file/<row:file_id>/frame/<row:number>")
 @signed_in_required
 def frame(file_id: int, number: int) -> Response:
     file = files.get(file_id, current_scope())
-    return _picture(lambda: frames.frame_of_file(file, number - 1), "frame")
+    instance_id = query_row("instance")
+    return _picture(lambda: frames.frame_of_file(file, number - 1, instance_id=instance_id), "frame")
 
 
 def _picture(find: Callable[[], Frame], size: Size) -> Response:
@@ -57,7 +58,8 @@ def _picture(find: Callable[[], Frame], size: Size) -> Response:
         if spot.kind != "picture":
             return _drawing(spot.kind, "")
         readings.record_image_view(current_actor(), spot.file)
-        return FlaskResponse(thumbnails.picture(spot.file.blob, spot.frame, size), mimetype="image/png")
+        png = thumbnails.picture(spot.file.blob, spot.frame, size, instance=spot.instance)
+        return FlaskResponse(png, mimetype="image/png")
     except Missing:
         raise
     except (Busy, Damaged) as error:

@@ -118,6 +118,11 @@ def older_versions(file: File) -> list[OlderVersion]:
     ]
 
 
+def count_instances(file_id: int) -> int:
+    """Number of the SOP Instances in a file."""
+    return int(Instance.select().where(Instance.file == file_id).count())
+
+
 def instances(file_id: int) -> list[Instance]:
     """The SOP Instances in a file: one, or one for each member of a zip; the first `MAX_INSTANCES` of them."""
     rows = Instance.select(Instance, Series, Study).join(Series).join(Study).where(Instance.file == file_id)

@@ -15,8 +15,9 @@ from portal.dicom import elements
 from portal.dicom.elements import Element
 from portal.errors import BadValue, Missing, NotDicom
 from portal.listing import WHOLE_LIST, PageRequest, RowPage
-from portal.models import HELD, SUPERSEDED, Blob, File, FileVersion, Instance
+from portal.models import HELD, SUPERSEDED, Blob, File, FileVersion, Instance, object_places
 from portal.tree import containers
+from portal.zip_members import object_content
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,14 @@ def blob_of_version(file: File, number: int) -> Blob:
     return version.blob
 
 
+def member_of(file: File, instance_id: int) -> str:
+    """The name of an instance's member in a zip; empty where the file is the object. Raises Missing."""
+    instance: Instance | None = Instance.get_or_none(Instance.id == instance_id, Instance.file == file)
+    if instance is None:
+        raise Missing("The file has no such object.")
+    return instance.member
+
+
 def hidden_reason(file_id: int) -> str:
     """Why no peer sees a DICOM object, as a sentence; empty for one that is shown and for any other file."""
     hidden = Instance.state.in_((HELD, SUPERSEDED))
@@ -113,12 +122,16 @@ def open_blob(blob: Blob) -> tuple[Generator[bytes], int]:
     return joined(), blob.size
 
 
-def header_elements(file: File) -> list[Element]:
-    """The elements of a DICOM file for its header page, without pixels. Raises NotDicom for another file, and Gone."""
+def header_elements(file: File, member: str = "") -> list[Element]:
+    """The elements of a DICOM file, or of a member of a zip, for its header page, without pixels.
+
+    Raises NotDicom for another file, and Gone.
+    """
     blob = file.blob
     try:
-        with runtime.archive().open(blob.segment, blob.offset, blob.size) as source:
-            return elements.read(cast(BinaryIO, source), blob.size)
+        place = object_places.of_object(file, member)
+        with object_content.open_place(place) as source:
+            return elements.read(cast(BinaryIO, source), place.size)
     except NotDicom as error:
         if runtime.archive().is_purged(blob.segment, blob.offset):
             raise segment_checks.damage_error(blob.segment, blob.offset) from error

@@ -97,12 +97,13 @@ def middle_frame(series: Series) -> Frame:
     return _read(instance.id, (_frames(instance) - 1) // 2, 1, 1)
 
 
-def frame_of_file(file: File, frame: int | None = None) -> Frame:
-    """A frame of one file, from 0; without a number the middle one.
+def frame_of_file(file: File, frame: int | None = None, *, instance_id: int | None = None) -> Frame:
+    """A frame of one file, from 0; without a number the middle one. Of a zip, that of an instance, or of the first.
 
     Raises Missing for a file that is no DICOM object, and for a frame that it does not have.
     """
-    instance = Instance.select().where(Instance.file == file.id).order_by(Instance.id).first()
+    instances = Instance.select().where(Instance.file == file.id).order_by(Instance.id)
+    instance = (instances if instance_id is None else instances.where(Instance.id == instance_id)).first()
     if instance is None:
         raise Missing("The file is no DICOM object that is indexed.")
     total = _frames(instance)

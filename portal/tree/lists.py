@@ -12,6 +12,7 @@ from portal.access.rights import Scope
 from portal.listing import LongList, contains, ignoring_case
 from portal.models import (
     CURRENT,
+    HELD,
     Acquisition,
     Blob,
     File,
@@ -234,8 +235,10 @@ def _acquisition_rows(rows: Sequence[Acquisition]) -> list[TreeRow]:
 
 
 def _file_rows(rows: Sequence[File]) -> list[TreeRow]:
+    # Of a zip only that a member waits for an admin.
+    told = (Instance.state == HELD) | ((Instance.state != CURRENT) & (Instance.member == ""))
     not_current: ModelSelect[Any] = Instance.select(Instance.file, Instance.state).where(
-        Instance.file.in_(_numbers(rows)), Instance.state != CURRENT
+        Instance.file.in_(_numbers(rows)), told
     )
     states, names = dict(not_current.tuples()), _names(rows)
     return [

@@ -6,12 +6,13 @@ import secrets
 import time
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import Literal
 
 from portal import runtime
-from portal.models import Blob
+from portal.models import Blob, Instance, object_places
 from portal.pixels import render_pool
 from portal.pixels.render_pool import Unrenderable
+from portal.zip_members import object_content
 
 Size = Literal["thumbnail", "frame"]
 LONGER_SIDE: dict[Size, int] = {"thumbnail": 256, "frame": 1024}
@@ -22,14 +23,23 @@ MAX_FOLDER_BYTES = (1 << 30) // FOLDER_COUNT
 MAX_FOLDER_FILES = 100_000 // FOLDER_COUNT
 """Files in one folder."""
 DIGEST_LENGTH = 64
+MEMBER_DIGITS = 16
+"""Digits of a member's digest in the name of its picture, behind that of its zip."""
+MAX_INFLATED_SIZE = 512 << 20
+"""Bytes of a deflated member that is unpacked for a picture."""
 RETRY_AFTER = 3600.0
 """Seconds after which an object that could not be rendered is tried again."""
 
 
-def picture(blob: Blob, frame: int, size: Size) -> bytes:
-    """A PNG of one frame, from 0. Raises Unrenderable or Busy, as `render_pool.render`."""
+def picture(blob: Blob, frame: int, size: Size, *, instance: Instance | None = None) -> bytes:
+    """A PNG of one frame, from 0. Raises Unrenderable or Busy, as `render_pool.render`.
+
+    `instance`: that of the object, which may be a member of a zip.
+    """
     # By content: equal bytes have the same image for every user.
-    name = f"{blob.digest}-{frame}-{size}.png"
+    is_member = instance is not None and instance.member != ""
+    member = f"-{instance.dataset_digest[:MEMBER_DIGITS]}" if is_member and instance is not None else ""
+    name = f"{blob.digest}{member}-{frame}-{size}.png"
     folder = f"{zlib.crc32(name.encode()) % FOLDER_COUNT:02x}"
     path = runtime.current().data / "cache" / "thumbnails" / folder / name
     cached = _read_cached(path)
@@ -37,8 +47,13 @@ def picture(blob: Blob, frame: int, size: Size) -> bytes:
         return cached
 
     try:
-        with runtime.archive().open(blob.segment, blob.offset, blob.size) as content:
-            png = render_pool.render(cast(BinaryIO, content), frame=frame, side=LONGER_SIDE[size])
+        place = object_places.of_blob(blob)
+        if instance is not None and is_member:
+            place = object_places.of_instances([instance.id]).get(instance.id, place)
+        if place.packed_size is not None and place.size > MAX_INFLATED_SIZE:
+            raise Unrenderable("The object is too large to be unpacked for a picture. Download the file.")
+        with object_content.open_to_seek(place) as content:
+            png = render_pool.render(content, frame=frame, side=LONGER_SIDE[size])
     except Unrenderable as error:
         _write_cached(path.with_suffix(".txt"), error.message.encode())
         raise

@@ -34,6 +34,8 @@ class WalkedFile(NamedTuple):
     version: int = 1
     is_older: bool = False
     """Whether it is a version before the file's newest."""
+    member: str | None = None
+    """The name of one object of a zip, for a peer, which takes single objects."""
 
     def key(self, path: str) -> str:
         """The path that a template gives to the file, with the number of an older version."""
@@ -53,11 +55,14 @@ class Walk:
     """Through a part of a project, always in the same order; no row is read before it is needed.
 
     Left out are files that came after `last_file`, and objects that are held or superseded, which `hidden` counts.
-    `with_versions`: the older versions of a container's files come after all of these, so that the files have the same
-    names as without versions.
+    `to_peer`: a zip is not left out for one of its members, since those go alone. `with_versions`: the older versions
+    of a container's files come after all of these, so that the files have the same names as without versions.
     """
 
-    def __init__(self, part: ProjectPart, last_file: int, *, with_versions: bool = False) -> None:
+    def __init__(
+        self, part: ProjectPart, last_file: int, *, with_versions: bool = False, to_peer: bool = False
+    ) -> None:
+        self._to_peer = to_peer
         self._part = part
         self._last_file = last_file
         self._with_versions = with_versions and versions.any_exist()
@@ -105,7 +110,7 @@ class Walk:
         older_files: list[WalkedFile] = []
         for batch in batched(pairs, FILES_PER_PAGE):
             ids = [number for _folder, number in batch]
-            rows, older = _file_rows(ids), versions.older(ids) if self._with_versions else {}
+            rows, older = self._rows_of(ids), versions.older(ids) if self._with_versions else {}
             for folder, number in batch:
                 if older_files and older_files[0].folder is not folder:
                     yield from _with_names(older_files)
@@ -129,6 +134,24 @@ class Walk:
                         )
         yield from _with_names(older_files)
 
+    def _rows_of(self, numbers: Sequence[int]) -> dict[int, tuple[Any, ...]]:
+        """By row number of a live file: name, size, digest, whether it is hidden, version, and the details."""
+        whole = (Instance.file == File.id) & (Instance.member == "")
+        other = Instance.alias()
+        held = is_held_back(other)
+        if self._to_peer:
+            held = held & (other.member == "")
+        hidden = other.select(other.id).where(other.file == File.id, held)
+        rows: Any = (
+            File.select(File.id, File.name, Blob.size, Blob.digest, fn.EXISTS(hidden), File.version)
+            .select_extend(File.type, File.origin_type, Instance.number, Instance.sop_uid)
+            .join(Blob)
+            .switch(File)
+            .join(Instance, JOIN.LEFT_OUTER, on=whole)
+            .where(is_one_of(File.id, numbers), File.deleted_at.is_null())
+        )
+        return {row[0]: row[1:] for row in raw_rows(rows)}
+
     def _selected_subjects(self) -> set[int] | None:
         """Row numbers of the subjects that have something selected; None for all."""
         if self._part.level == "project":
@@ -146,22 +169,6 @@ def _with_names(older_files: Sequence[WalkedFile]) -> Iterator[WalkedFile]:
     for file in older_files:
         segment = file.folder.names.give(object_keys.versioned(file.name, file.version), file.id)
         yield file._replace(path=f"{file.folder.path}/{segment}")
-
-
-def _file_rows(numbers: Sequence[int]) -> dict[int, tuple[Any, ...]]:
-    """By row number of a live file: name, size, digest, whether it is hidden, version, and the details."""
-    whole = (Instance.file == File.id) & (Instance.member == "")
-    other = Instance.alias()
-    hidden = other.select(other.id).where(other.file == File.id, is_held_back(other))
-    rows: Any = (
-        File.select(File.id, File.name, Blob.size, Blob.digest, fn.EXISTS(hidden), File.version)
-        .select_extend(File.type, File.origin_type, Instance.number, Instance.sop_uid)
-        .join(Blob)
-        .switch(File)
-        .join(Instance, JOIN.LEFT_OUTER, on=whole)
-        .where(is_one_of(File.id, numbers), File.deleted_at.is_null())
-    )
-    return {row[0]: row[1:] for row in raw_rows(rows)}
 
 
 def newest_file() -> int:

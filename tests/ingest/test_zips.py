@@ -171,7 +171,7 @@ def test_held_objects_of_a_zip_are_decided_one_by_one(project: Project, acquisit
     first, second = Conflict.select().order_by(Conflict.id)
     assert (first.member, second.member) == ("0.dcm", "1.dcm")
     assert conflicts.view(first)["arrived"]["member"] == "0.dcm"
-    here, held, same_uid, members = comparison.compared_objects(first)
+    here, held, same_uid, members, _ = comparison.compared_objects(first)
     assert here is not None
     assert comparison.compare(here, held, members=members).different
     assert (same_uid, members) == (True, ("", "0.dcm"))

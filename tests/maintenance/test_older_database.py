@@ -113,7 +113,7 @@ def test_a_retrieval_of_what_was_purged_fails_with_what_to_do(put_back: Callable
     purge(admin)
     put_back()
     number = the_file().id
-    outgoing = retrieve.for_files([number])[number]
+    outgoing = retrieve.for_objects({(number, "")})[number, ""]
     with pytest.raises(Purged, match="portal reindex"):
         outgoing.check()
     assert "purged after this database was backed up" in segment_checks.known_problems()[0].message

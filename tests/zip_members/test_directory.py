@@ -59,10 +59,25 @@ def many_at_an_offset_behind_4_gb() -> bytes:
     )
 
 
-@pytest.mark.parametrize("make", [with_zip_64, with_descriptors, many_at_an_offset_behind_4_gb])
+def as_pyfilesystem_writes_it() -> bytes:
+    """Permissions without a kind of file, and a folder of its own: what `fw ingest` uploads."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in (("1.2.3/", b""), ("a.dcm", b"one" * 50), ("b.dcm", b"two" * 50)):
+            info = zipfile.ZipInfo(name)
+            info.external_attr, info.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
+            if name.endswith("/"):
+                info.external_attr |= 0x10
+            packed.writestr(info, content)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize(
+    "make", [as_pyfilesystem_writes_it, with_zip_64, with_descriptors, many_at_an_offset_behind_4_gb]
+)
 def test_what_programs_write_is_read(make: Callable[[], bytes]) -> None:
     content = make()
-    assert names(content) == ["a.dcm", "b.dcm"]
+    assert [name for name in names(content) if not name.endswith("/")] == ["a.dcm", "b.dcm"]
     with zipfile.ZipFile(io.BytesIO(content)) as packed:
         for member in read(content):
             info = packed.getinfo(member.name)
