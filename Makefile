@@ -58,6 +58,7 @@ bench: .venv/test
 	$(BIN)/python bench/pages.py $(BENCH)
 	$(BIN)/python bench/plans.py $(BENCH)-plans
 	$(BIN)/python bench/copies.py $(BENCH)-copies
+	$(BIN)/python bench/uploads.py $(BENCH)-uploads
 	$(BIN)/python bench/attack.py $(BENCH)-attack
 
 guide: .venv/test packages
