@@ -77,14 +77,15 @@ def parse(value: Any) -> SentHierarchy:
     )
 
 
-def find_or_add(sent: SentHierarchy, way: Way, *, actor: Actor) -> dict[Level, int]:
+def find_or_add(sent: SentHierarchy, way: Way, *, anywhere: bool = True, actor: Actor) -> dict[Level, int]:
     """The row number of each named container; what is missing is created, all of it or nothing.
 
-    A reaper's data whose UIDs are unknown, and whose group or project there is not, goes to `unknown/Unsorted`. Raises
-    Missing and NotAllowed where the actor may not store there, and BadValue for a container without a name.
+    Without `anywhere` a reaper's UIDs decide within the named project alone. A reaper's data whose UIDs are unknown,
+    and whose group or project there is not, goes to `unknown/Unsorted`. Raises Missing and NotAllowed where the actor
+    may not store there, and BadValue for a container without a name.
     """
     with writing():
-        known = _by_uid(sent, rights.scope(actor)) if way == "reaper" else {}
+        known = _by_uid(sent, rights.scope(actor)) if way == "reaper" and anywhere else {}
         if "session" in known or "acquisition" in known:
             project = containers.project_of(_row(*next(iter(known.items()))))
         else:

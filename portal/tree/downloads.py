@@ -13,7 +13,7 @@ from portal.access import readings
 from portal.access.actors import Actor
 from portal.access.rights import Scope
 from portal.errors import BadValue, Missing
-from portal.models import Blob, File, writing
+from portal.models import Blob, File
 from portal.models.compiled import is_one_of
 from portal.storage_drivers import object_keys
 from portal.tree import container_sizes, containers, files, walk, zips
@@ -27,8 +27,6 @@ MAX_FILES = 200_000
 MAX_BYTES = 1 << 40
 FILES_PER_PAGE = 500
 MAX_TEXTS = 100
-ROWS_PER_BLOCK = 100
-"""Audit rows of one write block."""
 
 
 class Node(NamedTuple):
@@ -174,12 +172,10 @@ def pack(download: Download, form: str) -> Iterator[bytes]:
 
 
 def record(download: Download, form: str, *, actor: Actor) -> None:
-    """Audit a download: one entry a container, with the sessions in it."""
-    for begin in range(0, len(download.nodes), ROWS_PER_BLOCK):
-        with writing():
-            for level, number in download.nodes[begin : begin + ROWS_PER_BLOCK]:
-                sessions = readings.sessions_in(level, number)
-                readings.record_disclosure(actor, "container:downloaded", level, number, sessions, format=form)
+    """Audit a download: an entry for each container, found by each of its sessions."""
+    for level, number in download.nodes:
+        sessions = readings.sessions_in(level, number)
+        readings.record_disclosure(actor, "container:downloaded", level, number, sessions, format=form)
 
 
 def _parts(group: str, project: int, levels: dict[str, list[int]]) -> Iterable[tuple[str, ProjectPart, frozenset[int]]]:

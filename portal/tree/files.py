@@ -1,7 +1,9 @@
 """Files of the archive: found within a scope, opened as a stream, and their DICOM header as rows."""
 
+import functools
 import hashlib
 import logging
+import operator
 import unicodedata
 from collections.abc import Generator, Sequence
 from typing import Any, BinaryIO, cast
@@ -15,7 +17,19 @@ from portal.dicom import elements
 from portal.dicom.elements import Element
 from portal.errors import BadValue, Missing, NotDicom
 from portal.listing import WHOLE_LIST, PageRequest, RowPage
-from portal.models import HELD, SUPERSEDED, Blob, File, FileVersion, Instance, object_places
+from portal.models import (
+    HELD,
+    SUPERSEDED,
+    Acquisition,
+    Blob,
+    File,
+    FileVersion,
+    Instance,
+    Project,
+    Session,
+    Subject,
+    object_places,
+)
 from portal.tree import containers
 from portal.zip_members import object_content
 
@@ -47,6 +61,12 @@ def get(file_id: int, scope: Scope) -> File:
     if file is None:
         raise Missing("There is no file with this id, or you do not have access to it.")
     containers.get(file.parent_type, file.parent_id, scope)
+    return file
+
+
+def get_stored(file_id: int) -> File:
+    """A live file that the caller has just stored, with its blob."""
+    file: File = _live().where(File.id == file_id).get()
     return file
 
 
@@ -100,6 +120,11 @@ def by_container(kind: str, row_ids: Sequence[int]) -> dict[int, list[File]]:
     return found
 
 
+def list_all(scope: Scope, page: PageRequest = WHOLE_LIST) -> RowPage[File]:
+    """The live files of all containers that the scope reads."""
+    return listing.fetch_page(_live().where(_is_in(scope)), File, page)
+
+
 def open_content(file: File) -> tuple[Generator[bytes], int]:
     """All bytes as they were received, in chunks, and their number.
 
@@ -145,6 +170,18 @@ def record_download(file: File, *, version: int | None = None, actor: Actor) -> 
 
 def _live() -> Any:
     return File.select(File, Blob).join(Blob).where(File.deleted_at.is_null())
+
+
+def _is_in(scope: Scope) -> Any:
+    """The condition that a file's project is read by the scope."""
+    below: Any = {"project": Project.select(Project.id).where(Project.id.in_(scope.projects))}
+    below["subject"] = Subject.select(Subject.id).where(Subject.project.in_(below["project"]), Subject.trash.is_null())
+    below["session"] = Session.select(Session.id).where(Session.subject.in_(below["subject"]), Session.trash.is_null())
+    below["acquisition"] = Acquisition.select(Acquisition.id).where(
+        Acquisition.session.in_(below["session"]), Acquisition.trash.is_null()
+    )
+    conditions = [(File.parent_type == kind) & File.parent_id.in_(rows) for kind, rows in below.items()]
+    return functools.reduce(operator.or_, conditions)
 
 
 def _live_in(kind: str, container_id: int) -> Any:

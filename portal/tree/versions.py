@@ -2,9 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 from portal.access.actors import Origin, RecordedMetadata
+from portal.errors import Missing
 from portal.models import Blob, File, FileVersion, now
 from portal.models.compiled import is_one_of, raw_rows
 
@@ -16,6 +19,18 @@ class OlderVersion(NamedTuple):
     size: int
     digest: str
     origin_type: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """One version of a file."""
+
+    number: int
+    blob: Blob
+    created: datetime
+    """When it became the newest one."""
+    row: File | FileVersion
+    """The row with its origin."""
 
 
 def any_exist() -> bool:
@@ -40,6 +55,26 @@ def get(file: File, number: int) -> File | FileVersion | None:
         return file
     row: FileVersion | None = FileVersion.get_or_none(FileVersion.file == file, FileVersion.version == number)
     return row
+
+
+def newest(file: File) -> Version:
+    """The newest version of a file."""
+    return Version(number=file.version, blob=file.blob, created=file.modified, row=file)
+
+
+def get_or_refuse(file: File, number: int) -> Version:
+    """One version of a file. Raises Missing where there is none."""
+    found = next((version for version in newest_first(file) if version.number == number), None)
+    if found is None:
+        raise Missing(f"The file has no version {number}; its newest is {file.version}.")
+    return found
+
+
+def newest_first(file: File) -> list[Version]:
+    """All versions of a file, each with its bytes and who sent it."""
+    rows = FileVersion.select(FileVersion, Blob).join(Blob).where(FileVersion.file == file)
+    found = [Version(number=row.version, blob=row.blob, created=row.created, row=row) for row in rows]
+    return sorted([newest(file), *found], key=lambda version: -version.number)
 
 
 def find_by_digest(file: File, digest: str, number: int | None) -> File | FileVersion | None:

@@ -37,12 +37,16 @@ BODIES: dict[str, Any] = {
     "POST /api/subjects": {"project": "{rest project}", "label": "new"},
     "POST /api/sessions": {"subject": "{rest subject}", "label": "new"},
     "POST /api/acquisitions": {"session": "{rest session}", "label": "new"},
+    "POST /api/download": {"nodes": [{"level": "project", "_id": "{rest project}"}]},
+    "PUT /api/files/<file_id>/tags": [],
+    "PATCH /api/files/<file_id>/tags": [],
     "POST /api/devices": {"label": "new", "type": "importer"},
     "PUT /api/devices/<device_id>": {"label": "new"},
     "POST /api/devices/<device_id>/key": {"label": "new"},
 }
 SEARCHES = {
     "GET /search": "?q=hid-",
+    "POST /api/storage/files": "?project_id={rest project}",
     "GET /data/": "?q=hid-",
     "GET /exports/schedules/new": "?job={job_id}",
     "POST /exports/schedules/new": "?job={job_id}",
@@ -86,7 +90,7 @@ def test_each_caller_is_let_through_where_it_is_declared_and_sees_nothing_else(s
     assert not wrong, "\n".join(wrong)
 
 
-OF_A_PROJECT = ("see", "store", "manage", "create project", "manage group")
+OF_A_PROJECT = ("see", "fetch", "store", "manage", "create project", "manage group")
 
 
 def may_use(name: str, who: str) -> bool:
@@ -136,9 +140,9 @@ def ask(site: RightsSite, caller: Caller, declared: str, place: str, headers: di
     sent: dict[str, Any] = {}
     if method in ("POST", "PUT") and not rule.startswith("/api/"):
         sent["data"] = {"csrf_token": caller.token, **FORMS.get(declared, {})}
-    elif rule.endswith("/files") and method == "POST":
+    elif (rule.endswith("/files") or rule.startswith("/api/upload/")) and method == "POST":
         sent["data"] = {"file": (io.BytesIO(b"new"), "new.txt")}
-    elif method in ("POST", "PUT"):
+    elif method in ("POST", "PUT", "PATCH"):
         text = json.dumps(BODIES.get(declared, {}))
         sent["json"] = json.loads(re.sub(r"\{([a-z ]+)\}", lambda found: str(names[found[1]]), text))
     client = site.app.test_client(use_cookies=False)
@@ -156,6 +160,10 @@ def value_of(placeholder: str, declared: str, names: Names) -> str:
             return str(names[LEVELS[declared]])
         case "number":
             return "1"
+        case "container_id" if rule.startswith("/api/containers/"):
+            return str(names["rest acquisition"])
+        case "file_id" if rule.startswith("/api/"):
+            return str(names["rest file"])
         case "container_id":
             return str(names[f"rest {rule.split('/')[2].rstrip('s')}"])
         case "device_id" if rule.startswith("/api/"):
@@ -176,6 +184,8 @@ def value_of(placeholder: str, declared: str, names: Names) -> str:
             return str(names["import"])
         case "job_id" if rule.endswith("/start"):
             return str(names["dry run"])
+        case "noun":
+            return "files"
         case "name":
             return "notes.txt"
     return str(names[placeholder])

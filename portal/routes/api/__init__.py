@@ -3,10 +3,10 @@
 from flask_openapi3 import OpenAPI
 
 from portal.devices.device_usage import UsageCounter
-from portal.routes.api import authentication, containers, devices, files, groups, problems, start, uploads
+from portal.routes.api import authentication, containers, contents, devices, files, groups, problems, start, uploads
 from portal.routes.api.noun import Interface
 
-NOUNS = (start.bp, start.bp_of_key, devices.bp, groups.bp, containers.bp, files.bp, uploads.bp)
+NOUNS = (start.bp, start.bp_of_key, devices.bp, groups.bp, containers.bp, files.bp, contents.bp, uploads.bp)
 
 
 def register(app: OpenAPI) -> None:

@@ -1,6 +1,7 @@
 """Authentication of the REST interface: a device or a user by an API key, or, to read, a signed-in user."""
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from flask import Blueprint, current_app, g, request
 from flask_login import current_user
@@ -10,10 +11,13 @@ from portal.access import rights
 from portal.access.actors import Actor
 from portal.devices import key_authentication, key_format
 from portal.devices.device_usage import UsageCounter
-from portal.errors import NotSignedIn
+from portal.errors import Missing, NotSignedIn
 from portal.routes.api import rate_limits
 from portal.routes.api.noun import Noun
+from portal.users import tickets
 from portal.web import sign_in
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 SCHEMES = ("bearer", "scitran-user")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -59,12 +63,34 @@ def authenticate() -> None:
     if header is not None:
         g.actor = _by_key(header)
         rate_limits.count_request_of_key()
+    elif request.args.get("ticket") and hasattr(_view(), "takes_ticket"):
+        g.ticket = tickets.redeem(request.args["ticket"], address=sign_in.client_address())
+        g.actor = g.ticket.actor
     elif request.method in SAFE_METHODS and current_user.is_authenticated:
         if current_user.user.must_change_password:
             raise NotSignedIn("Your password was generated. Choose your own on the pages of this site first.")
         g.actor = sign_in.current_actor()
     elif not _is_for_everybody():
         raise NotSignedIn("Send an API key in the header Authorization: Bearer KEY.")
+
+
+def takes_ticket(view: View) -> View:
+    """Mark a view to which a ticket lets whoever has it; the view calls `redeem`."""
+    view.takes_ticket = True  # type: ignore[attr-defined]
+    return view
+
+
+def redeem(secret: str, kind: str) -> dict[str, Any]:
+    """What a ticket is for. Raises Missing, also for the ticket of another actor than that of the key."""
+    found = g.get("ticket") or tickets.redeem(secret, address=sign_in.client_address())
+    if found.kind != kind or (found.actor.type, found.actor.id) != (actor().type, actor().id):
+        raise Missing(tickets.INVALID)
+    target: dict[str, Any] = found.target
+    return target
+
+
+def _view() -> Any:
+    return current_app.view_functions.get(request.endpoint or "")
 
 
 def _is_for_everybody() -> bool:

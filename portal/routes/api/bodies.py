@@ -1,28 +1,32 @@
 """JSON bodies: read completely, with limits of size, depth and numbers."""
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import request
 from werkzeug.exceptions import BadRequest
 
 from portal.errors import BadValue
 
+Json = TypeVar("Json", dict[str, Any], list[Any])
+
 MAX_BODY_BYTES = 1_000_000
 MAX_DEPTH = 20
 _LARGEST_NUMBER = 2**63
 
 
-def read() -> dict[str, Any]:
-    """The object that the body is; without a body the empty one. Raises 400 and BadValue."""
+def read(kind: type[Json] = dict) -> Json:  # type: ignore[assignment]
+    """The object, or the array, that the body is; without a body an empty one. Raises 400 and BadValue."""
     request.max_content_length = MAX_BODY_BYTES
     data = request.get_data(cache=False)
+    if not data:
+        return kind()
     try:
-        body = json.loads(data or b"{}", parse_constant=_refuse_constant)
+        body = json.loads(data, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise BadRequest("The body is not valid JSON.") from error
-    if not isinstance(body, dict):
-        raise BadValue("The body must be a JSON object.")
+    if not isinstance(body, kind):
+        raise BadValue(f"The body must be a JSON {'object' if kind is dict else 'array'}.")
     _check(body, 1)
     return body
 

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 from flask import current_app
 from flask_openapi3 import APIBlueprint, Info, OpenAPI, Tag
@@ -75,7 +75,7 @@ class Noun(APIBlueprint):
             if query is not None:
                 checked["query"] = asked
             if body is not None:
-                checked["body"] = refusals.checked_body(body, bodies.read())
+                checked["body"] = refusals.checked_body(body, bodies.read(_kind_of(body)))
             return _response(func(**checked, **address))
 
         return view
@@ -88,9 +88,14 @@ class Interface(APIBlueprint):
         before = dict(self.paths)
         super().register_api(api)
         for address, item in before.items():
-            for method in ("get", "post", "put", "delete"):
+            for method in ("get", "post", "put", "patch", "delete"):
                 if operation := getattr(item, method):
                     setattr(self.paths[address], method, operation)
+
+
+def _kind_of(body: type[BaseModel]) -> type[Any]:
+    root = body.model_fields.get("root")
+    return list if root is not None and get_origin(root.annotation) is list else dict
 
 
 def make_app(name: str, release: str) -> OpenAPI:

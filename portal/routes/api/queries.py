@@ -6,6 +6,11 @@ from portal.errors import BadValue
 
 IGNORED = frozenset(
     {
+        "id",
+        "job",
+        "level",
+        "view",
+        "evaluate_gear_rules",
         "exhaustive",
         "include_all_info",
         "include_parent_info",

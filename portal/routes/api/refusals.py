@@ -57,7 +57,7 @@ def checked_query(model: type[Model], values: dict[str, str]) -> Model:
         raise BadValue(f"The parameter {name} must be {_wanted(first)}.", field=name) from error
 
 
-def checked_body(model: type[Model], values: dict[str, Any]) -> Model:
+def checked_body(model: type[Model], values: Any) -> Model:
     """Raises BadValue; null is as good as nothing where the field is required."""
     try:
         return model.model_validate(values)

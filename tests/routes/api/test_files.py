@@ -41,6 +41,10 @@ def file_part(name: str | bytes, content: bytes = b"x") -> bytes:
     return part(b'Content-Disposition: form-data; name="file"; filename="' + name + b'"', content)
 
 
+def metadata_part(content: bytes) -> bytes:
+    return part('Content-Disposition: form-data; name="metadata"', content)
+
+
 END = f"--{BOUNDARY}--\r\n".encode()
 
 
@@ -154,8 +158,17 @@ def test_a_hostile_name_is_refused_and_nothing_is_kept(
         (END, 422, "has no file"),
         (file_part("a.txt"), 400, "incomplete"),
         (file_part("a.txt") + END[:-4], 400, "incomplete"),
-        (file_part("a.txt") + file_part("b.txt") + END, 422, "more than one file"),
-        (part('Content-Disposition: form-data; name="metadata"', b"{}") + file_part("a.txt") + END, 422, "'metadata'"),
+        (file_part("a.txt") + file_part("a.txt") + END, 422, "two files with the name"),
+        (metadata_part(b"{}") + file_part("a.txt") + metadata_part(b"{}") + END, 422, "two parts metadata"),
+        (metadata_part(b"{") + file_part("a.txt") + END, 400, "not valid JSON"),
+        (metadata_part(b"[" * 100_000) + file_part("a.txt") + END, 400, "not valid JSON"),
+        (metadata_part(b"\xff") + file_part("a.txt") + END, 400, "not valid JSON"),
+        (metadata_part(b'{"info": NaN}') + file_part("a.txt") + END, 400, "not valid JSON"),
+        (metadata_part(b"7") + file_part("a.txt") + END, 422, "must be an object"),
+        (metadata_part(b'{"tags": "x"}') + file_part("a.txt") + END, 422, "list of texts"),
+        (metadata_part(b'{"name": "b.txt", "type": "x"}') + file_part("a.txt") + END, 422, "no file of it"),
+        (metadata_part(b" " * 1_000_001) + file_part("a.txt") + END, 413, "too large"),
+        (b"".join(file_part(f"{number}.txt") for number in range(101)) + END, 413, "too large"),
         (file_part("a.txt") + part('Content-Disposition: form-data; name="m"') + END, 422, "'m'"),
         (part("Content-Type: text/plain") + END, 400, "malformed"),
         (part(b"Content-Disposition: form-data; filename=\xff\xfe") + END, 400, "malformed"),
@@ -280,8 +293,8 @@ def test_an_older_version_is_given_by_its_number(api: Api, acquisition: str) -> 
     assert [act.detail["version"] for act in downloads] == [1, 2, 3, 3]
 
 
-@pytest.mark.parametrize("query", ["member=a.dcm", "info=", "ticket=x", "version=1&version=2", "Version=1"])
-def test_what_is_not_served_yet_is_refused_rather_than_answered_with_something_else(
+@pytest.mark.parametrize("query", ["version=1&version=2", "Version=1", "hash=x&other=y"])
+def test_what_is_not_known_is_refused_rather_than_answered_with_something_else(
     api: Api, acquisition: str, query: str
 ) -> None:
     api.upload(acquisition, "dicom.zip", b"PK")
