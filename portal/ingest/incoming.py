@@ -124,6 +124,11 @@ class Incoming:
         """SHA-256 of the bytes so far, in hex."""
         return self._digest.hexdigest()
 
+    @property
+    def zip_member_count(self) -> int | None:
+        """After the commit: the members of a zip; None for any other file."""
+        return None if self._survey is None else self._survey.members
+
     def is_dicom(self) -> bool:
         """Whether the bytes so far are a DICOM object that can be indexed."""
         with self._content() as content:

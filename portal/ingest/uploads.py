@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -78,7 +79,10 @@ class Upload:
         stored = []
         for name, one in self._files.items():
             result = one.commit()
-            self._describe(result, by_name.get(name, NOTHING), preserve=preserve)
+            about = by_name.get(name, NOTHING)
+            if one.zip_member_count is not None:
+                about = replace(about, zip_member_count=one.zip_member_count)
+            self._describe(result, about, preserve=preserve)
             stored.append(result)
         return stored
 

@@ -19,7 +19,7 @@ _lock = threading.Lock()
 
 def open(blob: Blob, begin: int, end: int) -> Iterator[bytes]:
     """The bytes from `begin` up to `end`, in chunks. Raises Damaged before the first one."""
-    _check(blob)
+    check(blob)
     source = runtime.archive().open(blob.segment, blob.offset, blob.size)
 
     def chunks() -> Iterator[bytes]:
@@ -33,7 +33,8 @@ def open(blob: Blob, begin: int, end: int) -> Iterator[bytes]:
     return chunks()
 
 
-def _check(blob: Blob) -> None:
+def check(blob: Blob) -> None:
+    """Raise Damaged unless the digest of all bytes is right, or was less than `CHECK_SECONDS` ago."""
     key = blob.segment, blob.offset
     with _lock:
         if key in _checked and monotonic() - _checked[key] < CHECK_SECONDS:

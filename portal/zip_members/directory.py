@@ -10,6 +10,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import BinaryIO, NamedTuple
 
 from portal.errors import BadValue
@@ -49,6 +50,8 @@ class Member(NamedTuple):
     crc: int
     method: int
     is_encrypted: bool
+    modified: datetime | None = None
+    """As the zip has it, taken for UTC; None for a moment that there never was."""
 
     @property
     def is_folder(self) -> bool:
@@ -154,7 +157,7 @@ def _member(
     content: BinaryIO, entry: tuple[int, ...], raw_name: bytes, extra: bytes, limit: int
 ) -> tuple[Member, tuple[int, int]]:
     """The member of an entry, and where its local header begins and its packed bytes end, before `limit`."""
-    made_by, _, flags, method, _, _, crc, packed_size, size = entry[:9]
+    made_by, _, flags, method, time, date, crc, packed_size, size = entry[:9]
     disk, _, attributes, begin = entry[12:16]
     name = _checked_name(raw_name, extra)
     kind = stat.S_IFMT(attributes >> 16) if made_by >> 8 == _UNIX else 0
@@ -181,7 +184,16 @@ def _member(
     end = offset + packed_size
     if end > limit or (method == STORED and not is_encrypted and packed_size != size):
         raise BadValue(DAMAGED)
-    return Member(name, offset, packed_size, size, crc, method, is_encrypted), (begin, end)
+    return Member(name, offset, packed_size, size, crc, method, is_encrypted, _moment(date, time)), (begin, end)
+
+
+def _moment(date: int, time: int) -> datetime | None:
+    """A moment in the format of MS-DOS (APPNOTE 4.4.6)."""
+    try:
+        day = (date >> 9) + 1980, date >> 5 & 15, date & 31
+        return datetime(*day, time >> 11, time >> 5 & 63, 2 * (time & 31), tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def _sizes_64(extra: bytes, *fields: int) -> tuple[int, int, int]:

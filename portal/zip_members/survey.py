@@ -17,6 +17,8 @@ class Survey:
         members = directory.read(content, size)
         self.unread = sum(not member.is_readable for member in members)
         """Members that are encrypted, or compressed in a way that is not read: none of them is indexed."""
+        self.members = sum(not member.is_folder for member in members)
+        """Members of any kind, without folders."""
         self.count = 0
         self._objects = objects.temporary_file()
         try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from mimetypes import guess_type
 from typing import Any
 
 from flask import Response as FlaskResponse
@@ -20,10 +21,14 @@ from portal.routes.api.schemas.files import (
     DownloadAsked,
     DownloadQuery,
     DownloadTicketQuery,
+    FileIdPath,
     FilePath,
     TicketShown,
+    VersionQuery,
+    ZipMember,
+    ZipShown,
 )
-from portal.tree import checked_parts, downloads, files, rest_ids, versions
+from portal.tree import checked_parts, downloads, files, rest_ids, versions, zip_contents
 from portal.tree.downloads import Download, FileFilter, Node
 from portal.tree.versions import Version
 from portal.users import tickets
@@ -36,19 +41,30 @@ bp = Noun("downloads", __name__, "The bytes of files.")
 @takes_ticket
 def download(kind: str, path: FilePath, query: ContentQuery) -> Any:
     """Download a file of one {kind}, or a part of it"""
-    file, number = by_name(kind, path), query.version
+    file, number, member = by_name(kind, path), query.version, query.member
     if query.ticket:
         target = authentication.redeem(query.ticket, "file")
         if target["file"] != file.id:
             raise BadValue("The ticket is for another file. Nothing was sent.", field="ticket")
-        number = target["version"]
+        number, member = target["version"], target["member"]
     version = versions.newest(file) if number is None else versions.get_or_refuse(file, number)
     if query.hash is not None and query.hash != version.blob.digest:
         raise Conflicting("The file has another hash. Nothing was sent.")
     if query.ticket == "":
-        secret = tickets.issue("file", {"file": file.id, "version": version.number}, actor=authentication.actor())
+        target = {"file": file.id, "version": version.number, "member": member}
+        secret = tickets.issue("file", target, actor=authentication.actor())
         return TicketShown(ticket=secret, filename=file.name, file_cnt=1, size=version.blob.size)
-    return _send(file, version)
+    if query.info:
+        return zip_shape(version)
+    return _send_member(file, version, member) if member else _send(file, version)
+
+
+@bp.get("/files/<file_id>/zip_info", responses={200: ZipShown})
+def show_zip(path: FileIdPath, query: VersionQuery) -> ZipShown:
+    """List the members of a file that is a zip"""
+    file = files.get(rest_ids.row_id(path.file_id, "file"), authentication.scope())
+    number = query.version
+    return zip_shape(versions.newest(file) if number is None else versions.get_or_refuse(file, number))
 
 
 @bp.post("/download", responses={200: TicketShown})
@@ -116,6 +132,26 @@ def _part(ranges: Sequence[tuple[int, int | None]], size: int) -> tuple[int, int
         return 0, size
     [(begin, end)] = ranges
     return (max(0, size + begin), size) if begin < 0 else (begin, min(size, size if end is None else end))
+
+
+def _send_member(file: Any, version: Version, path: str) -> Response:
+    """One member of a zip, by the kind that its name has."""
+    name = path.rsplit("/", 1)[-1]
+    response = FlaskResponse(mimetype=guess_type(name)[0] or "application/octet-stream", direct_passthrough=True)
+    response.headers["Content-Disposition"] = attachment(name)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    content, response.content_length = zip_contents.open_member(version.blob, path)
+    if request.method == "GET":
+        response.response = content
+        files.record_download(file, version=version.number, actor=authentication.actor())
+    return response
+
+
+def zip_shape(version: Version) -> ZipShown:
+    """The members of a zip."""
+    members = zip_contents.list_members(version.blob)
+    shown = [ZipMember(path=one.name, size=one.size, timestamp=one.modified, comment="") for one in members]
+    return ZipShown(comment="", members=shown)
 
 
 def _is_current(digest: str, modified: datetime) -> bool:

@@ -142,6 +142,46 @@ def test_a_ticket_is_nothing_for_another_device_and_ends_with_its_key(api: Api, 
     assert_refused(Api(api.url).get(f"{path}?ticket={secret}"), 404, "ticket")
 
 
+def zipped(**members: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as whole:
+        for name, content in members.items():
+            whole.writestr(zipfile.ZipInfo(f"d/{name}.txt", (2026, 5, 4, 3, 2, 0)), content, zipfile.ZIP_DEFLATED)
+    return packed.getvalue()
+
+
+def test_the_members_of_a_zip_are_listed_and_given_one_by_one(api: Api, acquisition: str) -> None:
+    [told] = api.upload(acquisition, "x.zip", zipped(a=b"one" * 100_000, b=b"two", é=b"")).json()
+    assert told["zip_member_count"] == 3
+    path = f"/api/acquisitions/{acquisition}/files/x.zip"
+    shown = api.get(f"{path}?info=true").json()
+    assert [(one["path"], one["size"]) for one in shown["members"]] == [
+        ("d/a.txt", 300_000),
+        ("d/b.txt", 3),
+        ("d/é.txt", 0),
+    ]
+    assert shown["members"][0]["timestamp"].startswith("2026-05-04T03:02:00")
+    assert api.get(f"/api/files/{told['file_id']}/zip_info").json() == shown
+    got = api.get(f"{path}?member=d/a.txt")
+    assert (got.content, got.headers["Content-Type"]) == (b"one" * 100_000, "text/plain; charset=utf-8")
+    assert api.get(path, params={"member": "d/é.txt"}).content == b""
+    assert_refused(api.get(f"{path}?member=d"), 404, "no member")
+    secret = api.get(f"{path}?member=d/b.txt&ticket=").json()["ticket"]
+    assert Api(api.url).get(f"{path}?ticket={secret}").content == b"two"
+    api.upload(acquisition, "no.zip", b"plain")
+    assert_refused(api.get(path.replace("x.zip", "no.zip?info=true")), 422, "no zip")
+    assert_refused(api.get(path.replace("x.zip", "no.zip?member=a")), 422, "no zip")
+
+
+def test_no_member_of_a_damaged_zip_is_given(api: Api, acquisition: str, site_settings: Settings) -> None:
+    api.upload(acquisition, "x.zip", zipped(a=b"one" * 100_000, b=b"two"))
+    blob = Blob.get()
+    with (site_settings.archive / blob.segment).open("r+b") as file:
+        file.seek(blob.offset + 60)
+        file.write(b"\xff\xfe\xfd\xfc")
+    assert_refused(api.get(f"/api/acquisitions/{acquisition}/files/x.zip?member=d/b.txt"), 503, "differ from those")
+
+
 def ask(api: Api, *nodes: tuple[str, str], **more: object) -> requests.Response:
     return api.post("/api/download", json={"nodes": [{"level": level, "_id": one} for level, one in nodes], **more})
 

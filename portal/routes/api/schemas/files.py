@@ -31,10 +31,6 @@ class ContentQuery(VersionQuery):
     ] = None
 
 
-class ZipQuery(VersionQuery):
-    pass
-
-
 class DeleteQuery(Query):
     """Nothing of it is kept."""
 
