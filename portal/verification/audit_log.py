@@ -15,6 +15,11 @@ DATABASE, ANCHORS = "database", "anchors"
 ACCEPTABLE = (DATABASE, ANCHORS)
 """Subjects of findings that an admin can accept."""
 RESTORE = "Restore the database from a backup, or keep this one as evidence and find out who had access to this server."
+_CHANGED_FILE = "The file audit-anchors.jsonl was changed"
+FILE_REMEDY = (
+    "Restore it from a backup. If you know why, accept it: portal verify --accept-restore REASON. Otherwise find out "
+    "who had access to this server."
+)
 ACCEPT = (
     "If you restored or rebuilt the database yourself, accept it: portal verify --accept-restore REASON. Otherwise "
     "somebody exchanged it: keep a copy as evidence, and restore the newest backup."
@@ -32,7 +37,11 @@ def check(recorder: Recorder) -> None:
         recorder.count("entries", chunk.entries)
         after, is_end = chunk.last, chunk.is_end
         recorder.reached({"after": after, "is_end": is_end}, steps=chunk.entries)
-    contradictions = find_contradictions(recorder)
+    try:
+        contradictions = find_contradictions(recorder)
+    except OSError as error:
+        recorder.find(ANCHORS, f"The file audit-anchors.jsonl cannot be read: {error.strerror}. {FILE_REMEDY}")
+        return
     recorder.count("anchors", contradictions.anchors)
     for subject, message in contradictions.messages():
         recorder.find(subject, message)
@@ -138,19 +147,12 @@ class _Chain:
         if anchor.place > place + 1:
             return _missing(place + 1, anchor.place - 1)
         if anchor.place <= place:
-            return f"{_FILE}: line {anchor.place:,} is there twice, or in another place. {_FILE_REMEDY}"
+            return f"{_CHANGED_FILE}: line {anchor.place:,} is there twice, or in another place. {FILE_REMEDY}"
         if anchor.key not in self.own_keys:
-            return f"{_FILE}: line {anchor.place:,} was written with the key of another site. {_FILE_REMEDY}"
+            return f"{_CHANGED_FILE}: line {anchor.place:,} was written with the key of another site. {FILE_REMEDY}"
         if anchor.previous != mac or not _is_sound(anchor):
-            return f"{_FILE}: line {anchor.place:,}, or the one before it, was changed. {_FILE_REMEDY}"
+            return f"{_CHANGED_FILE}: line {anchor.place:,}, or the one before it, was changed. {FILE_REMEDY}"
         return ""
-
-
-_FILE = "The file audit-anchors.jsonl was changed"
-_FILE_REMEDY = (
-    "Restore it from a backup. If you know why, accept it: portal verify --accept-restore REASON. Otherwise find out "
-    "who had access to this server."
-)
 
 
 def _is_sound(anchor: Anchor) -> bool:
@@ -165,7 +167,7 @@ def _own_keys() -> frozenset[str]:
 
 def _missing(first: int, last: int) -> str:
     lines = f"line {first:,} is missing" if first == last else f"lines {first:,} to {last:,} are missing"
-    return f"{_FILE}: {lines}. {_FILE_REMEDY}"
+    return f"{_CHANGED_FILE}: {lines}. {FILE_REMEDY}"
 
 
 def _compare(page: list[Anchor], found: Contradictions) -> None:

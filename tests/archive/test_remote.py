@@ -37,6 +37,7 @@ from tests.fixtures.free_ports import free_port
 from tests.fixtures.stores import Answer, Front, Place, Running
 from tests.fixtures.web import MOST_STATEMENTS, Visitor, statements, text_of
 from tests.fixtures.work import Module, add_file, add_files, files_below, until
+from tests.verification.sites import verify_here
 
 pytestmark = pytest.mark.xdist_group("stores")
 GONE = "http://127.0.0.1:9"
@@ -156,6 +157,26 @@ def test_a_closed_segment_is_one_object_there_and_everything_is_read_from_it(
     assert set(files_below(tmp_path / "out").values()) <= set(files_below(folder).values())
     assert recovery.recover() == 0
     assert shop.upload() == 0
+
+
+def test_a_verification_compares_what_lies_in_the_bucket_by_its_size_and_names_what_is_missing_there(
+    shop: Shop, study: tuple[Project, list[int]], admin: Actor
+) -> None:
+    (name,) = shop.here()
+    shop.upload()
+    shop.front.seen.clear()
+    verified = verify_here(admin)
+    assert verified.found == []
+    assert "Not checked: segments that are only in the bucket were compared by their size alone (1)." in (
+        verified.job.message
+    )
+    assert {request.method for request in shop.front.seen} == {"HEAD"}
+    shop.front.rule = lambda _request: "cut"
+    verified = verify_here(admin)
+    assert (verified.found, "which does not answer" in verified.job.message) == ([], True)
+    shop.front.rule = lambda _request: None
+    shop.destination.delete(name)
+    assert verify_here(admin).subjects == [("archive", f"bucket, {name}")]
 
 
 def test_a_peer_gets_what_lies_in_the_bucket_and_a_failure_while_it_is_away(

@@ -2,5 +2,5 @@
 
 from tests.fixtures.cli import portal
 from tests.fixtures.web import app, reader, stranger, visitor
-from tests.fixtures.work import folder, mirror, queue
+from tests.fixtures.work import folder, mirror, queue, worker
 from tests.verification.sites import database, project, verify

@@ -161,6 +161,16 @@ def test_a_deleted_file_of_anchors_is_found(log: settings.Settings, verify: Veri
     assert "lines 1 to 2 are missing" in verify().found[0][2]  # also after a new file was begun
 
 
+def test_a_file_of_anchors_that_cannot_be_read_is_a_finding_and_stops_nothing(
+    log: settings.Settings, verify: Verify
+) -> None:
+    log.audit_anchors.unlink()
+    log.audit_anchors.mkdir()
+    verified = verify()
+    assert [(subject, "cannot be read" in message) for _area, subject, message in verified.found] == [("anchors", True)]
+    assert verified.job.state == "errors"
+
+
 def test_anchors_cut_off_at_the_end_are_found(log: settings.Settings, verify: Verify) -> None:
     anchor()
     anchor()

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from portal import models, site_settings
+from portal import models, settings, site_settings
 from portal.access import audit_anchors
 from portal.access.actors import Actor
 from portal.dashboard import alerts
 from portal.jobs import jobs, runs
-from portal.models import AuditAnchor, Blob, Job, JobItem, Project, now
+from portal.models import AuditAnchor, Blob, Job, JobItem, Project, now, writing
 from portal.processes import health
 from portal.settings import Settings
 from portal.verification import recorder, schedule, verification
 from tests.fixtures.archive import an_object, store
 from tests.fixtures.cli import Portal
-from tests.fixtures.work import add_file, until
+from tests.fixtures.work import Process, add_file, until
 from tests.verification.sites import Edit, Verify, edit, run, verify_here
 
 
@@ -78,6 +78,28 @@ def test_it_is_cancelled_between_two_records_and_run_again_from_there(
     jobs.retry(job.id, actor=admin)
     runs.perform(job.id, run)
     assert jobs.get(job.id).state == "done"
+
+
+def test_it_lets_another_long_job_go_first_and_continues_after_it(
+    files: int, admin: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "WRITE_SECONDS", 0.0)
+    monkeypatch.setattr(runs, "TURN_SECONDS", 0.0)
+    job = verification.start(actor=admin, enqueue=False)
+    with writing():
+        export = jobs.create("export", actor=admin, params={}, what="waits")
+    runs.perform(job.id, run, beat=0.01)
+    waiting = jobs.get(job.id)
+    assert (waiting.state, waiting.attempts, waiting.result["verification"]["area"] != "") == ("waiting", 0, True)
+    jobs.finish(export, "done", "")
+    runs.perform(job.id, run, beat=0.01)
+    assert jobs.get(job.id).state == "done"
+
+
+def test_a_worker_verifies_the_site(files: int, worker: Process, admin: Actor) -> None:
+    job = verification.start(actor=admin)
+    until(lambda: jobs.get(job.id).state == "done", process=worker)
+    assert jobs.get(job.id).message.startswith("Nothing is wrong. Checked: ")
 
 
 def test_one_that_has_ended_is_run_again_from_the_beginning(
@@ -172,8 +194,6 @@ def test_the_command_verifies_a_site_that_does_not_run(portal: Portal) -> None:
 def test_the_command_ends_with_1_and_names_each_finding(portal: Portal) -> None:
     portal.ok("group", "add", "lab")
     portal.ok("project", "add", "lab/One")
-    from portal import settings
-
     chosen = settings.load(portal.data)
     edit(chosen, "UPDATE audit SET detail = '{}' WHERE id = 2")
     ended = portal("verify", "--wait")
