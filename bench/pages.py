@@ -68,7 +68,7 @@ PAGES = (
     ("associations", "/activity/"),
     ("associations, searched", "/activity/?q=PEER77"),
     ("audit", "/activity/audit"),
-    ("audit, searched", "/activity/audit?q=key%3Aissued&only=device"),
+    ("audit, searched", "/activity/audit?kind=keys&who=device+7"),
     ("projects", "/data/"),
     ("projects, largest first", "/data/?sort=-size"),
     ("projects, most subjects first", "/data/?sort=-subjects"),

@@ -34,6 +34,7 @@ COMMAND_MODULES = {
     "unpack": "archive",
     "archive": "archive",
     "verify": "verification",
+    "audit": "audit",
     "backup": "unavailable",
     "restore": "unavailable",
     "migrate": "site",

@@ -18,7 +18,7 @@ HEAD_TOO_LARGE, UNAVAILABLE = "431 Request Header Fields Too Large", "503 Servic
 _TRANSFER_PATH = re.compile(r"/api/[^/]+/[^/]+/files(/.*)?|/data/.+/(download|zip)|.+\.jsonl", re.DOTALL)
 _HEX = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _MAX_SIZE_LINE = 1024
-_CSV = re.compile(r"(^|&)format=csv(&|$)")
+_CSV = re.compile(r"(^|&)format=(csv|jsonl)(&|$)")
 
 
 @dataclass(kw_only=True)

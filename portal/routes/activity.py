@@ -1,9 +1,10 @@
 """Activity: associations, refused callers, the audit log, and the verification of the site."""
 
-from flask import Blueprint, flash, redirect, url_for
+from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from portal.access.lists import AUDIT
+from portal.audit_log import entries, filters
+from portal.audit_log.kinds import KINDS
 from portal.dashboard import last_24_hours
 from portal.jobs import item_list, jobs, lanes
 from portal.jobs.kinds import FINDING_STATES
@@ -11,8 +12,9 @@ from portal.peers.lists import ASSOCIATION_DAYS, ASSOCIATIONS, CALLERS
 from portal.verification import schedule
 from portal.verification import verification as site_verification
 from portal.verification.recorder import State
+from portal.web import formats
 from portal.web.forms import Form, text
-from portal.web.render import as_csv, list_page, query_value, render, wants_csv
+from portal.web.render import as_csv, list_page, query_row, query_value, render, send_csv, send_json_lines, wants_csv
 from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("activity", __name__, url_prefix="/activity")
@@ -77,11 +79,22 @@ def refused() -> Response:
 @bp.get("/audit")
 @site_admin_required
 def audit() -> Response:
-    if wants_csv():
-        return as_csv(AUDIT, "audit")
-    found = list_page(AUDIT)
-    nouns = [(noun, noun) for noun in sorted(found.counts)]
-    return render("activity/audit.html", partial="activity/_audit.html", listing=found, nouns=nouns)
+    chosen = filters.parse(request.args, zone=formats.zone())
+    if request.args.get("format") == "csv":
+        return send_csv(entries.cells(chosen), "audit")
+    if request.args.get("format") == "jsonl":
+        return send_json_lines(entries.json_lines(chosen), "audit")
+    found = entries.find(chosen, before=query_row("before"), after=query_row("after"))
+    last = site_verification.latest()
+    return render(
+        "activity/audit.html",
+        partial="activity/_audit.html",
+        found=found,
+        kinds=KINDS,
+        days=filters.DAYS,
+        verified=jobs.view(last) if last else None,
+        problems=State.load(last.result).found.get("audit", 0) if last else 0,
+    )
 
 
 class AcceptForm(Form):

@@ -112,9 +112,14 @@ def send_csv(rows: Iterable[Sequence[Any]], name: str) -> Response:
     return _attached(csv_export.lines(rows), "text/csv", f"{name}-{_today()}.csv")
 
 
+def send_json_lines(lines: Iterable[bytes], name: str) -> Response:
+    """Lines of JSON as a file with the date in its name."""
+    return _attached(lines, "application/jsonl", f"{name}-{_today()}.jsonl")
+
+
 def as_json_lines(lines: Callable[[ListRequest], Iterable[bytes]], name: str) -> Response:
     """The rows that match the query string, as a streamed file with one JSON object per line."""
-    return _attached(lines(_list_request()), "application/jsonl", f"{name}-{_today()}.jsonl")
+    return send_json_lines(lines(_list_request()), name)
 
 
 def _attached(content: Iterable[bytes], kind: str, name: str) -> Response:

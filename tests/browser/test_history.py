@@ -41,7 +41,6 @@ LISTS = {
     "/jobs/{failed}": "many-1",
     "/activity/": "MANY1",
     "/activity/refused": "MANY1",
-    "/activity/audit": "127.0.0.1",
     "/interfaces/devices/": "many-1",
     "/interfaces/peers/": "many-1",
     "/interfaces/storages/": "many-1",

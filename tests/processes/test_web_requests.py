@@ -55,6 +55,7 @@ def test_a_peer_that_keeps_the_rate_may_take_as_long_as_it_needs(pair: tuple[Min
         ("GET /data/session/3/zip?x=1", True),
         ("GET /jobs/3/report.jsonl?q=a", True),
         ("GET /activity/audit?q=a&format=csv", True),
+        ("GET /activity/audit?format=jsonl&who=a", True),
         ("GET http://x/data/file/3/download", True),
         ("GET /data/file/3", False),
         ("GET /search?q=/download", False),

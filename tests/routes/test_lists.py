@@ -131,7 +131,7 @@ def test_a_column_sorts_both_ways_and_says_which(visitor: Visitor, admin: Actor)
         ]
 
 
-@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize("path", [path for path in LISTS if path != "/activity/audit"])  # always the latest first
 def test_every_column_that_offers_to_sort_does(visitor: Visitor, full: None, path: str) -> None:
     offered = set(re.findall(r'\?sort=([a-z-]+)"', visitor.get(path).text))
     assert offered
