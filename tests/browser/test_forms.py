@@ -128,6 +128,49 @@ WALKS = (
         "label",
         "connector",
     ),
+    Walk(
+        "devices.rotate",
+        "/interfaces/devices/2/keys/{key}/rotate",
+        "Generate API key",
+        "It is shown only once",
+        {"Name": "next"},
+        {"Name": " "},
+        "name",
+        "at least one visible character",
+    ),
+    Walk(
+        "devices.change_owner",
+        "/interfaces/devices/1/owner",
+        "Save owner",
+        "sees@site.example is the owner of connector.",
+        {"Owner": "sees@site.example"},
+        {"Owner": "nobody@site.example"},
+        "owner",
+        "There is no user 'nobody@site.example'",
+    ),
+    Walk("devices.remove", "/interfaces/devices/4/remove", "Remove device", "leaving is removed"),
+    Walk(
+        "user_keys.issue",
+        "/profile/keys",
+        "Generate API key",
+        "It is shown only once",
+        {"Name": "notebook"},
+        {"Name": " "},
+        "name",
+        "at least one visible character",
+    ),
+    Walk(
+        "user_keys.rotate",
+        "/profile/keys/{own_key}/rotate",
+        "Generate API key",
+        "It is shown only once",
+        {"Name": "next"},
+        {"Name": "a/b"},
+        "name",
+        "must not contain a slash",
+    ),
+    Walk("user_keys.revoke", "/profile/keys/{own_key}/revoke", "Revoke key", "is revoked."),
+    Walk("user_keys.revoke_of_user", "/users/{sees}/keys/{their_key}/revoke", "Revoke key", "is revoked."),
     Walk("devices.disable", "/interfaces/devices/1", "Disable device", "connector is disabled."),
     Walk("devices.enable", "/interfaces/devices/3", "Enable device", "stopped is enabled."),
     Walk("devices.revoke", "/interfaces/devices/2/keys/{key}/revoke", "Revoke key", "is revoked."),
@@ -419,10 +462,15 @@ def _data(actor: Actor) -> dict[str, object]:
 
 
 def _machines(actor: Actor) -> dict[str, object]:
-    for label in ("connector", "importer", "stopped"):
+    for label in ("connector", "importer", "stopped", "leaving"):
         devices.add(label, actor=actor)
     devices.disable("stopped", actor=actor)
     issued = api_keys.issue(devices.get("importer"), name="first", actor=actor)
+    people = {email: users.by_email(email) for email in (EMAIL, "sees@site.example")}
+    own_key, their_key = (
+        api_keys.issue(person, name="first", actor=users.actor(person, "127.0.0.1")).key_id
+        for person in people.values()
+    )
     for number, label in enumerate(("Reading room 1", "Scanner", "Archive", "Old one"), 1):
         peers.register(label, ae_title=f"AE{number}", host="127.0.0.1", port="11113", actor=actor)
     peers.disable("Archive", actor=actor)
@@ -434,7 +482,7 @@ def _machines(actor: Actor) -> dict[str, object]:
         folder = runtime.current().storage_roots[0] / label
         folder.mkdir(parents=True)
         storages.add(label, "fs", path=str(folder), mode=mode, actor=actor)
-    return {"key": issued.key_id}
+    return {"key": issued.key_id, "own_key": own_key, "their_key": their_key}
 
 
 def _work(actor: Actor) -> dict[str, object]:
@@ -526,6 +574,32 @@ def test_a_form_is_filled_refused_and_done_by_keyboard(
     assert [code for _, code in sent][:-1] == [walk.code] * (len(sent) - 1)
     assert sent[-1][1] in (201, 303)
     person.page.context.close()
+    assert person.complaints == []
+
+
+def test_a_key_is_limited_by_keyboard_and_a_wrong_limit_is_shown_where_it_was_typed(
+    browser: Browser, served: Served
+) -> None:
+    person = person_at(browser, served.url)
+    _is_signed_in(person, served, EMAIL)
+    person.allowed = {422}
+    page = person.page
+    person.goes("/interfaces/devices/3")
+    limits = {"Only in this group or project": "lab/trial", "Only from these addresses": "10.0.4.0/24"}
+    _fill(page, served, {"Name": "ward"})
+    _reach(page, page.locator("details.more > summary"))
+    page.keyboard.press("Enter")
+    _fill(page, served, {**limits, "Read only": "x", "Only in this group or project": "lab/none"})
+    _press(page, "Generate API key", "Enter")
+
+    field = _field(page, "Only in this group or project")
+    expect(field).to_be_focused()
+    expect(page.locator("#only-e")).to_contain_text("There is no 'lab/none'.")
+    expect(_field(page, "Read only")).to_be_checked()
+    _fill(page, served, limits)
+    _press(page, "Generate API key", "Enter")
+    expect(page.locator("main")).to_contain_text("Access: Read only, lab/trial, from 10.0.4.0/24.")
+    page.context.close()
     assert person.complaints == []
 
 

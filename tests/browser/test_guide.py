@@ -29,7 +29,8 @@ SHOWN = re.compile(r"!\[([^\]]*)\]\((?:docs/guide/)?pictures/([a-z-]+)\.png\)")
 @pytest.mark.timeout(300)
 def test_each_picture_of_the_guide_is_a_page_that_is_there(browser: Browser, hospital: Up) -> None:
     with models.connection():
-        names = {"key": ApiKey.get(ApiKey.owner_id == 1).key_id}
+        keys = {"key": ApiKey.get(ApiKey.owner_id == 1), "old_key": ApiKey.get(ApiKey.owner_id == 2)}
+        names = {name: key.key_id for name, key in keys.items()}
     for who in dict.fromkeys(stop.who for stop in STOPS):
         person = person_at(browser, hospital.url)
         if who != NOBODY:

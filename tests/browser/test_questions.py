@@ -71,6 +71,14 @@ def test_which_key_expires_next(asking: Asking) -> None:
     asking.reads("ct-connector", "first key", "in 8 days")
 
 
+def test_which_program_still_uses_the_old_key(asking: Asking) -> None:
+    asking.link("Interfaces", within=".side")
+    asking.link("trial-importer", within="#list")
+    expect(row(asking.page, "first key").first).to_contain_text("Still used 12 min ago from 10.0.4.30 and 1 more")
+    asking.link("first key", within="main")
+    asking.reads("Still used 12 min ago from 10.0.4.30 and 1 more.", "10.0.4.31", "nightly.sh")
+
+
 def test_did_last_nights_export_arrive_whole(asking: Asking) -> None:
     asking.link("Exports", within=".side")
     last = row(asking.page, "neuro/Brain")
