@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 from dimse_worker import destinations, scu
 from portal import runtime
 from portal.errors import PortalError
-from portal.exports import dry_run, exports, send, verify
+from portal.exports import disclosures, dry_run, exports, send, verify
 from portal.imports import imports
 from portal.ingest import alternates
 from portal.jobs import runs
@@ -41,10 +41,12 @@ def run_storage_test(job_id: int) -> None:
 
 def run_export(job_id: int) -> None:
     _perform(job_id, _test_and_export, destinations.open_storage)
+    _record_disclosure(job_id)
 
 
 def run_send(job_id: int) -> None:
     _perform(job_id, send.run, destinations.peer_for)
+    _record_disclosure(job_id)
 
 
 def run_dry_run(job_id: int) -> None:
@@ -92,6 +94,11 @@ def _perform(job_id: int, run_job: RunWithDestination[Opened], open_destination:
     """Run a job with the destination that its row names, which is opened as a part of the run."""
     with runtime.connection():
         runs.perform(job_id, lambda run: run_job(run, destination=open_destination(run.job)))
+
+
+def _record_disclosure(job_id: int) -> None:
+    with runtime.connection():
+        disclosures.record(job_id)
 
 
 def _test_and_export(run: Run, *, destination: Destination) -> RunEnd:
