@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from peewee import EXCLUDED, PeeweeException, chunked
 
 from portal import models
+from portal.access import upload_counts
 from portal.devices.key_uses import KeyUseCounter
 from portal.models import Device, DeviceHour, now, writing
 
@@ -45,10 +46,11 @@ class UsageCounter:
         threading.Thread(target=self.run, name="device usage", daemon=True).start()
 
     def run(self) -> None:
-        """Write every minute, for ever."""
+        """Write every minute, for ever; the audit entries of uploads too."""
         pause = threading.Event()
         while not pause.wait(WRITE_INTERVAL):
             self.flush()
+            upload_counts.flush()
 
     def flush(self) -> None:
         """Write the counts. Those that cannot be written now wait for the next time."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from portal.access import audit, rights
+from portal.access import audit, rights, upload_counts
 from portal.access.actors import Actor
 from portal.access.rights import Scope
 from portal.archive.writers import Part
@@ -83,6 +83,9 @@ class Upload:
             if one.zip_member_count is not None:
                 about = replace(about, zip_member_count=one.zip_member_count)
             self._describe(result, about, preserve=preserve)
+            placement = self._placement if places is None else places[name]
+            if result.outcome != "same" and placement.container_type and placement.container_id:
+                upload_counts.count(self._actor, placement.container_type, placement.container_id, result.size)
             stored.append(result)
         return stored
 

@@ -10,6 +10,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from portal import parent_death, runtime, settings
+from portal.access import upload_counts
 from portal.app import create_app
 from portal.processes import logs
 from portal.processes.web_worker import WebWorker
@@ -63,6 +64,7 @@ def worker_exit(_arbiter: Any, worker: Any) -> None:
     """gunicorn's hook: write what a worker has counted in its last minute, if it got as far as an application."""
     if worker.app.callable is not None:
         worker.app.callable.extensions["uses"].flush()
+        upload_counts.flush(everything=True)
 
 
 def main(arguments: list[str]) -> None:

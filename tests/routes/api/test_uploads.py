@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import EnvironBuilder
 
+from portal.access import upload_counts
 from portal.models import Acquisition, Audit, File, Instance
 from portal.routes.api import multipart
 from tests.fixtures.api import Api, assert_refused
@@ -153,3 +154,13 @@ def test_content_of_any_kind_is_read_whole_in_steps_of_any_size(monkeypatch: pyt
                 else:
                     got.append(b"")
         assert got == [content, b"second"]
+
+
+def test_what_was_uploaded_into_a_session_is_one_entry_of_the_audit_log(api: Api, acquisition: str) -> None:
+    for name in ("a.txt", "b.txt", "c.txt"):
+        api.upload(acquisition, name, name.encode())
+    api.upload(acquisition, "a.txt", b"a.txt")  # the same again adds nothing
+    upload_counts.flush(everything=True)
+    [entry] = Audit.select().where(Audit.action == "session:uploaded")
+    assert (entry.actor_type, entry.detail["files"], entry.detail["bytes"]) == ("device", 3, 15)
+    assert entry.via == api.key[:10]
