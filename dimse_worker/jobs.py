@@ -6,10 +6,10 @@ from typing import Protocol, TypeVar
 from dimse_worker import destinations, scu
 from portal import runtime
 from portal.errors import PortalError
-from portal.exports import disclosures, dry_run, exports, send, verify
+from portal.exports import dry_run, exports, send, verify
 from portal.imports import imports
 from portal.ingest import alternates
-from portal.jobs import runs
+from portal.jobs import disclosures, runs
 from portal.jobs.records import JobParams
 from portal.jobs.runs import Run, RunEnd
 from portal.maintenance import purge

@@ -3,7 +3,8 @@
 from portal.access import audit_chain, session_readers
 from portal.access.actors import Actor
 from portal.audit_log import entries, filters
-from portal.exports import disclosures, exports
+from portal.exports import exports
+from portal.jobs import disclosures
 from portal.models import Acquisition, Audit, AuditedSession, Job, JobItem, Session, Storage, Subject, now
 from portal.tree import containers
 from tests.exports.test_exports import run
@@ -22,7 +23,7 @@ def test_an_export_that_ended_is_one_entry_that_each_of_its_sessions_finds(
     disclosures.record(job.id)
 
     [entry] = Audit.select().where(Audit.action == "export:ended")
-    assert (entry.target_id, entry.actor_id, entry.detail["to"]) == (str(job.id), admin.id, "mirror")
+    assert (entry.target_id, entry.actor_id, entry.detail["what"]) == (str(job.id), admin.id, job.what)
     assert (entry.detail["state"], entry.detail["done"]) == ("done", 3)
     sessions = sorted(row.id for row in Session.select() if row.id != empty.id)
     assert sorted(row.session for row in AuditedSession.select()) == sessions

@@ -4,7 +4,6 @@ from typing import cast
 
 from portal.access import readings
 from portal.access.actors import Actor, ActorType
-from portal.exports.params import ExportParams
 from portal.models import Audit, File, Job, JobItem
 from portal.models.compiled import raw_rows
 
@@ -22,10 +21,9 @@ def record(job_id: int) -> None:
     same = (Audit.target_type == "job") & (Audit.target_id == str(job_id)) & (Audit.action == action)
     if Audit.select().where(same, Audit.at >= job.ended).exists():
         return
-    params = ExportParams.load(job.params)
     figures = {"state": job.state, "done": job.done, "failed": job.failed, "bytes": job.bytes}
     by = Actor(type=cast(ActorType, job.origin_type), id=job.origin_id, name=job.started_by, via=job.origin_via)
-    readings.record_disclosure(by, action, "job", job_id, _sessions(job), project=params.path, to=params.to, **figures)
+    readings.record_disclosure(by, action, "job", job_id, _sessions(job), what=job.what, **figures)
 
 
 def _sessions(job: Job) -> list[int]:
