@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from portal.access import audit, rights
+from portal.access import audit
 from portal.access.actors import Actor
 from portal.errors import Missing
 from portal.exports import copier, plan, request, rules, selection, sidecars
@@ -29,14 +29,14 @@ def start(path: str, *, to: str, actor: Actor, options: Options = DEFAULT_OPTION
 
     Raises Missing, NotAllowed or BadValue.
     """
-    rights.require_admin(actor)
+    request.require_exporter(path, to, actor)
     checked = request.check(path, to, options)
     return _create("send" if checked.params.is_to_peer else "export", checked, actor=actor)
 
 
 def dry_run(path: str, *, to: str, actor: Actor, options: Options = DEFAULT_OPTIONS) -> Job:
     """Find out what `start` would do, without writing anything there. Raises as `start` does."""
-    rights.require_admin(actor)
+    request.require_exporter(path, to, actor)
     return _create("dry_run", request.check(path, to, options), actor=actor)
 
 
@@ -46,7 +46,7 @@ def start_after_dry_run(dry_run_id: int, *, confirmed: bool, actor: Actor) -> Jo
     Raises Missing; BadValue where the dry run found collisions, or where patients leave and nobody has confirmed that;
     NotAllowed where the storage may no longer be used.
     """
-    rights.require_admin(actor)
+    jobs.get_own(dry_run_id, actor=actor)
     tried = export_dry_run.get(dry_run_id)
     export_dry_run.require_startable(tried, confirmed=confirmed)
     params = ExportParams.load(tried.params)

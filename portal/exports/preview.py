@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import dataclass
 
+from portal.access.actors import Actor
 from portal.errors import PortalError
 from portal.exports import request, selection, send_plan
 from portal.exports import rules as export_rules
@@ -38,9 +39,10 @@ class Preview:
     """Why the form is not valid yet."""
 
 
-def build(path: str, to: str, options: Options) -> Preview:
+def build(path: str, to: str, options: Options, *, actor: Actor) -> Preview:
     """Some objects of the project under the present rules; a refusal where the rules cannot be read."""
     try:
+        request.require_exporter(path, to, actor)
         options = request.options_for(to, options)
         project = projects.get_by_path(path)
         part = selection.resolve(project.id, options.level, options.only)

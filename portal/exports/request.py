@@ -6,12 +6,14 @@ from typing import Any
 
 from peewee import fn
 
-from portal.errors import BadValue
+from portal.access import permissions, rights
+from portal.access.actors import Actor
+from portal.errors import BadValue, NotAllowed
 from portal.exports import conditions, selection
 from portal.exports import rules as export_rules
 from portal.exports.params import ExportParams
 from portal.exports.rules import WrittenRule
-from portal.models import File
+from portal.models import File, Group, Project
 from portal.peers import peers
 from portal.storage import storages
 from portal.tree import labels, projects
@@ -89,6 +91,40 @@ def check(path: str, to: str, options: Options) -> ExportRequest:
         return ExportRequest(params=params, what=labels.clean(options.label))
     of = ", ".join(filter(None, (params.path, selection.title(part, level, only))))
     return ExportRequest(params=params, what=f"{of} to {params.to}")
+
+
+def require_exporter(path: str, to: str, actor: Actor) -> None:
+    """Raise NotAllowed unless the actor may export the project `GROUP/PROJECT` to this storage or `peer/LABEL`.
+
+    Admins of a project export it to storages; where they may, site admins have set. To peers only site admins send.
+    """
+    if rights.is_site_admin(actor):
+        rights.require_admin(actor)
+        return
+    managed = Project.select(Project, Group).join(Group).where(Project.id.in_(rights.scope(actor).manages))
+    if path not in {f"{row.group.code}/{row.label}" for row in managed}:
+        raise NotAllowed(permissions.MANAGE.refusal, field="project")
+    if to.startswith(PEER_PREFIX):
+        raise NotAllowed("Only site admins send to peers. Choose a storage.", field="to")
+
+
+def require_any_project(actor: Actor) -> None:
+    """Raise NotAllowed unless there is a project that the actor may export."""
+    if not rights.scope(actor).manages and not rights.is_site_admin(actor):
+        raise NotAllowed(permissions.MANAGE.refusal)
+
+
+def targets(actor: Actor) -> list[tuple[str, str]]:
+    """What the actor may export to, with its name: for admins of projects the storages that one of these may use."""
+    every = storages.list_all()
+    if rights.is_site_admin(actor):
+        to_peers = [(f"{PEER_PREFIX}{label}", f"{label} (DICOM peer)") for label in peers.sendable_labels()]
+        return [*((row.label, row.label) for row in every), *to_peers]
+    managed = Project.select(Project, Group).join(Group).where(Project.id.in_(rights.scope(actor).manages))
+    visible = {"site"}
+    for row in managed:
+        visible |= {f"group:{row.group.code}", f"project:{row.group.code}/{row.label}"}
+    return [(row.label, row.label) for row in every if row.mode != "import" and row.visible in visible]
 
 
 def bandwidth_of(text: str) -> int:

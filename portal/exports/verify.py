@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import fn
 
-from portal.access import audit, rights
+from portal.access import audit
 from portal.access.actors import Actor
 from portal.errors import BadValue, Missing, PortalError
 from portal.exports import exports, plan
@@ -46,7 +46,7 @@ PlannedItem = tuple[str, int, str]
 
 def start(export_id: int, *, actor: Actor) -> Job:
     """Verify an export later on. Raises Missing, NotAllowed, or BadValue where it has no manifest yet."""
-    rights.require_admin(actor)
+    jobs.get_own(export_id, actor=actor)
     export = exports.get(export_id)
     if export.kind != "export" or not ManifestRecord.load(export.result).sha256:
         raise BadValue(f"Export {export_id} has no manifest, so there is nothing to compare with. Run it to its end.")

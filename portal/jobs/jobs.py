@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from portal import models
-from portal.access import audit, rights
+from portal.access import audit, permissions, rights
 from portal.access.actors import Actor
-from portal.errors import BadValue, Missing
+from portal.errors import BadValue, Missing, NotAllowed
 from portal.jobs import leases, progress
 from portal.jobs.kinds import KINDS
 from portal.jobs.leases import LISTENER_LEASE
@@ -64,8 +64,7 @@ def try_now(job_id: int, *, actor: Actor) -> None:
 
     Raises Missing, NotAllowed, and BadValue for a job that is over.
     """
-    rights.require_admin(actor)
-    job = get(job_id)
+    job = get_own(job_id, actor=actor)
     if job.state in ENDED_STATES:
         raise BadValue(f"Job {job_id} has ended already ({job.state}).")
     with writing():
@@ -95,9 +94,8 @@ def cancel(job_id: int, *, actor: Actor) -> Job:
 
     Raises Missing, NotAllowed, and BadValue for a job that has ended or that only its peer can end.
     """
-    rights.require_admin(actor)
     with writing():
-        job = get(job_id)
+        job = get_own(job_id, actor=actor)
         if job.runner != "worker":
             raise BadValue("This job belongs to an association of a peer; the peer ends it.")
         if job.state in ENDED_STATES:
@@ -117,9 +115,8 @@ def retry(job_id: int, *, actor: Actor) -> Job:
 
     Raises Missing, NotAllowed, and BadValue for a job that has not ended or that succeeded.
     """
-    rights.require_admin(actor)
     with writing():
-        job = get(job_id)
+        job = get_own(job_id, actor=actor)
         if job.state not in ("errors", "failed", "cancelled"):
             raise BadValue(f"Job {job_id} is {job.state}; only one that failed or was cancelled is run again.")
         if not KINDS[job.kind].runner:
@@ -146,6 +143,19 @@ def get(job_id: int) -> Job:
     job = Job.get_or_none(Job.id == job_id)
     if job is None:
         raise Missing(f"There is no job {job_id}. One that has ended is kept for as long as Settings say (History).")
+    return job
+
+
+def get_own(job_id: int, *, actor: Actor) -> Job:
+    """A job that the actor may see and steer: site admins all, admins of a project its exports. Raises Missing."""
+    if rights.is_site_admin(actor):
+        rights.require_admin(actor)
+        return get(job_id)
+    job: Job | None = Job.get_or_none(Job.id == job_id)
+    export = job if job is None or job.kind != "verification" else Job.get_or_none(Job.id == job.parent_id)
+    if job is None or export is None or KINDS[export.kind].family != "export":
+        raise NotAllowed(permissions.ADMINISTER.refusal)
+    rights.require_manager(actor, export.params.get("project", 0))
     return job
 
 

@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping
 
-from flask import Blueprint, redirect, request, url_for
+from flask import Blueprint, redirect, url_for
+from flask import request as http_request
 from werkzeug.wrappers import Response
 
 from portal.dashboard import last_24_hours
-from portal.exports import exports, fields, selection
+from portal.exports import exports, fields, request, selection
 from portal.exports import preview as export_preview
 from portal.exports import rules as export_rules
 from portal.exports import verify as export_verify
-from portal.exports.lists import EXPORTS
+from portal.exports.lists import exports_of
 from portal.exports.params import ExportParams
-from portal.exports.request import PEER_PREFIX
-from portal.peers import peers
+from portal.jobs import jobs
 from portal.routes.export_forms import (
     ExportForm,
     StartForm,
@@ -26,11 +26,10 @@ from portal.routes.export_forms import (
     values_of,
 )
 from portal.routes.jobs import job_page
-from portal.storage import storages
 from portal.tree import container_page
 from portal.web.forms import select_choices
 from portal.web.render import as_csv, list_page, query_row, query_value, render, wants_csv
-from portal.web.sign_in import current_actor, current_scope, site_admin_required
+from portal.web.sign_in import current_actor, current_scope, is_admin, signed_in_required
 
 bp = Blueprint("exports", __name__, url_prefix="/exports")
 
@@ -44,25 +43,27 @@ STATES = (
 
 
 @bp.get("/")
-@site_admin_required
+@signed_in_required
 def index() -> Response:
+    whole = exports_of(current_actor())
     if wants_csv():
-        return as_csv(EXPORTS, "exports")
+        return as_csv(whole, "exports")
     return render(
         "exports/list.html",
         partial="exports/_list.html",
-        listing=list_page(EXPORTS),
+        listing=list_page(whole),
         states=STATES,
-        storages=storages.list_all(),
-        day=last_24_hours.exported_objects(),
+        targets=request.targets(current_actor()),
+        day=last_24_hours.exported_objects() if is_admin() else None,
     )
 
 
 @bp.get("/new")
-@site_admin_required
+@signed_in_required
 def new() -> Response:
     like = query_row("like")
     if like is not None:
+        jobs.get_own(like, actor=current_actor())
         values, rules = form_values(ExportParams.load(exports.get(like).params))
     else:
         values, rules = {name: query_value(name, 300) for name in ("project", "to", "level", "only")}, [empty_rule()]
@@ -72,13 +73,13 @@ def new() -> Response:
 
 
 @bp.post("/new")
-@site_admin_required
+@signed_in_required
 def dry_run() -> Response:
     """Start a dry run of the form, or add or remove a rule."""
-    act = request.form.get("act", "")
+    act = http_request.form.get("act", "")
     if act.startswith(("add", "remove-")):
         return _page(_with_changed_rules(act))
-    form, options = submitted(request.form), options_of(request.form)
+    form, options = submitted(http_request.form), options_of(http_request.form)
     project, to = form.project.data or "", form.to.data or ""
     job = form.attempt(lambda: exports.dry_run(project, to=to, actor=current_actor(), options=options))
     if job is None:
@@ -87,14 +88,15 @@ def dry_run() -> Response:
 
 
 @bp.post("/preview")
-@site_admin_required
+@signed_in_required
 def preview() -> Response:
     """The preview of the form as it is at the moment."""
-    return render("exports/_preview.html", preview=_preview(request.form))
+    request.require_any_project(current_actor())
+    return render("exports/_preview.html", preview=_preview(http_request.form))
 
 
 @bp.post("/<row:job_id>/start")
-@site_admin_required
+@signed_in_required
 def start(job_id: int) -> Response:
     """Start the export of a dry run."""
     form = StartForm()
@@ -106,7 +108,7 @@ def start(job_id: int) -> Response:
 
 
 @bp.post("/<row:job_id>/verify")
-@site_admin_required
+@signed_in_required
 def verify(job_id: int) -> Response:
     """Start a verification of an export against its manifest."""
     job = export_verify.start(job_id, actor=current_actor())
@@ -114,10 +116,11 @@ def verify(job_id: int) -> Response:
 
 
 def _page(form: ExportForm, status: int = 200) -> Response:
-    form.project.choices = select_choices((path, path) for path in container_page.project_paths(current_scope()))
-    to_storages = [(row.label, row.label) for row in storages.list_all()]
-    to_peers = [(f"{PEER_PREFIX}{label}", f"{label} (DICOM peer)") for label in peers.sendable_labels()]
-    form.to.choices = select_choices([*to_storages, *to_peers])
+    scope = current_scope()
+    request.require_any_project(current_actor())
+    managed = scope.limited_to(scope.manages.__contains__)
+    form.project.choices = select_choices((path, path) for path in container_page.project_paths(managed))
+    form.to.choices = select_choices(request.targets(current_actor()))
 
     values = {name: field.data or "" for name, field in form._fields.items()}
     for name in ("project", "to"):
@@ -135,17 +138,17 @@ def _page(form: ExportForm, status: int = 200) -> Response:
 
 
 def _preview(form: Mapping[str, str]) -> export_preview.Preview:
-    return export_preview.build(form.get("project", ""), form.get("to", ""), options_of(form))
+    return export_preview.build(form.get("project", ""), form.get("to", ""), options_of(form), actor=current_actor())
 
 
 def _with_changed_rules(act: str) -> ExportForm:
     """The submitted form with another rule at its end, or without one."""
-    rules = rules_of(request.form)
+    rules = rules_of(http_request.form)
     if act == "add" and len(rules) < export_rules.MAX_RULES:
         rules.append(empty_rule())
     number = act.removeprefix("remove-")
     if len(rules) > 1 and number.isdecimal() and 1 <= int(number[:3]) <= len(rules):
         del rules[int(number[:3]) - 1]
-    form = filled(values_of(request.form), rules)
+    form = filled(values_of(http_request.form), rules)
     form[f"level_{len(rules)}"].flags.focus = True
     return form

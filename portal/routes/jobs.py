@@ -17,7 +17,7 @@ from portal.jobs.lists import JOBS, KIND_FILTERS
 from portal.jobs.records import JobResult
 from portal.routes.export_forms import StartForm
 from portal.web.render import as_csv, as_json_lines, list_page, query_value, render, wants_csv
-from portal.web.sign_in import current_actor, site_admin_required
+from portal.web.sign_in import current_actor, signed_in_required, site_admin_required
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 
@@ -47,16 +47,17 @@ def index() -> Response:
 
 
 @bp.get("/<row:job_id>")
-@site_admin_required
+@signed_in_required
 def show(job_id: int) -> Response:
     if wants_csv():
+        jobs.get_own(job_id, actor=current_actor())
         return as_csv(item_list.complete_list(jobs.get(job_id), query_value("q", 200)), f"job-{job_id}")
     return job_page(job_id, form=StartForm())
 
 
 def job_page(job_id: int, *, form: StartForm, status: int = 200) -> Response:
     """The page of a job; `form` starts the export of a dry run."""
-    job = jobs.get(job_id)
+    job = jobs.get_own(job_id, actor=current_actor())
     items = item_list.for_job(job, query_value("q", 200))
     return render(
         "jobs/show.html",
@@ -96,18 +97,18 @@ def _progress(job: Any) -> dict[str, Any]:
 
 
 @bp.get("/<row:job_id>/report.jsonl")
-@site_admin_required
+@signed_in_required
 def report(job_id: int) -> Response:
     """The items that match the query string, one JSON object per line."""
-    job = jobs.get(job_id)
+    job = jobs.get_own(job_id, actor=current_actor())
     item_list.complete_list(job)
     return as_json_lines(lambda asked: item_list.json_lines(job, asked), f"job-{job_id}")
 
 
 @bp.get("/<row:job_id>/progress")
-@site_admin_required
+@signed_in_required
 def progress(job_id: int) -> Response:
-    job = jobs.get(job_id)
+    job = jobs.get_own(job_id, actor=current_actor())
     response = render("jobs/_progress.html", **_progress(job))
     if jobs.view(job)["is_over"]:
         response.headers["HX-Refresh"] = "true"  # to show the final state of the items
@@ -115,7 +116,7 @@ def progress(job_id: int) -> Response:
 
 
 @bp.post("/<row:job_id>/cancel")
-@site_admin_required
+@signed_in_required
 def cancel(job_id: int) -> Response:
     job = jobs.cancel(job_id, actor=current_actor())
     flash("The job is cancelled." if job.state == "cancelled" else "The job is being cancelled.")
@@ -123,7 +124,7 @@ def cancel(job_id: int) -> Response:
 
 
 @bp.post("/<row:job_id>/hasten")
-@site_admin_required
+@signed_in_required
 def try_now(job_id: int) -> Response:
     jobs.try_now(job_id, actor=current_actor())
     flash("The job is retried now.")
@@ -131,7 +132,7 @@ def try_now(job_id: int) -> Response:
 
 
 @bp.post("/<row:job_id>/retry")
-@site_admin_required
+@signed_in_required
 def retry(job_id: int) -> Response:
     jobs.retry(job_id, actor=current_actor())
     flash("The job runs again. Completed objects are kept.")

@@ -23,7 +23,8 @@ ADMIN_NAVIGATION = (
     ("settings", "Settings", "settings", "settings.edit"),
 )
 USER_SECTIONS = ("data",)
-"""Sections for users without the site admin role: the others are not filtered by access."""
+MANAGER_SECTIONS = ("data", "exports")
+"""Sections for users without the site admin role, and for admins of projects: the others are not filtered by access."""
 
 ALERT_LISTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "disk": ("alert-triangle", "disk.index", {}),
@@ -67,11 +68,15 @@ def install(app: Flask) -> None:
         return {
             **site,
             "user": current_user.user,
-            "sections": [entry for entry in NAVIGATION if admin or entry[0] in USER_SECTIONS],
+            "sections": [entry for entry in NAVIGATION if admin or entry[0] in _user_sections()],
             "admin_sections": ADMIN_NAVIGATION if admin else (),
             "alerts": [(alert, *_link(alert)) for alert in alerts.list_all()] if admin else (),
             "running_jobs": running_now.count_active_jobs() if admin else 0,
         }
+
+
+def _user_sections() -> tuple[str, ...]:
+    return MANAGER_SECTIONS if sign_in.current_scope().manages else USER_SECTIONS
 
 
 def _link(alert: Alert) -> tuple[str, str]:

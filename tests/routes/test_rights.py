@@ -29,6 +29,8 @@ FORMS: dict[str, Any] = {
     "POST /data/projects/<project_id>/access": {"email": "somebody@site.example", "role": "rw"},
     "POST /data/projects/<project_id>/edit": {"label": "new"},
     "POST /data/projects/<project_id>/group": {"group_label": "new"},
+    "POST /exports/new": {"project": "{path}", "to": "Disk", "level": "project"},
+    "POST /exports/preview": {"project": "{path}", "to": "Disk", "level": "project"},
     "POST /data/projects/new": {"group": "neuro", "label": "new"},
 }
 BODIES: dict[str, Any] = {
@@ -139,15 +141,19 @@ def ask(site: RightsSite, caller: Caller, declared: str, place: str, headers: di
     path += SEARCHES.get(declared, "").format_map(names)
     sent: dict[str, Any] = {}
     if method in ("POST", "PUT") and not rule.startswith("/api/"):
-        sent["data"] = {"csrf_token": caller.token, **FORMS.get(declared, {})}
+        sent["data"] = {"csrf_token": caller.token, **filled(FORMS.get(declared, {}), names)}
     elif (rule.endswith("/files") or rule.startswith("/api/upload/")) and method == "POST":
         sent["data"] = {"file": (io.BytesIO(b"new"), "new.txt")}
     elif method in ("POST", "PUT", "PATCH"):
-        text = json.dumps(BODIES.get(declared, {}))
-        sent["json"] = json.loads(re.sub(r"\{([a-z ]+)\}", lambda found: str(names[found[1]]), text))
+        sent["json"] = filled(BODIES.get(declared, {}), names)
     client = site.app.test_client(use_cookies=False)
     everything: dict[str, str] = {**caller.headers, **headers}
     return client.open(path, method=method, headers=everything, buffered=True, **sent)
+
+
+def filled(body: Any, names: Names) -> Any:
+    """The body with the values of what stands in braces."""
+    return json.loads(re.sub(r"\{([a-z ]+)\}", lambda found: str(names[found[1]]), json.dumps(body)))
 
 
 def value_of(placeholder: str, declared: str, names: Names) -> str:
