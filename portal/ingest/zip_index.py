@@ -50,8 +50,10 @@ def check_policy(arrival: Arrival, found: Survey | None, content: Callable[[], B
 
     `content` opens the zip, to compare its objects with those of their UIDs. Reads only.
     """
+    if found is None:
+        return
     policy = site_settings.get("archive.duplicates")
-    if found is None or (may_hold and policy != "refuse"):
+    if may_hold and policy != "refuse":
         return
     replaced = register.plain_file(arrival)
     own, held, message = _OwnObjects(), 0, ""
@@ -172,6 +174,7 @@ def _add(
         written = Instance.select(Instance.member).where(Instance.file == file_id, Instance.member.in_(names))
         done = {row.member for row in written}
         decided = {row.member: row for row in Conflict.select().where(Conflict.file == file_id)}
+        members: list[dict[str, Any]] = []
         for one, comparison in zip(batch, compared, strict=True):
             name = one.member.name
             if name in done:
@@ -179,7 +182,7 @@ def _add(
             verdict = index.judge_member(project_id, one.header, one.dataset_digest, compared=comparison)
             verdict = conflicts.hold_if_undecided(verdict, decided.get(name))
             instance = index.add(project_id, file, one.header, one.dataset_digest, verdict, member=name)
-            _create_member(instance, blob, one)
+            members.append(_member_row(instance, blob, one))
             if name in decided:
                 conflicts.reapply(decided[name])
             elif verdict.kind == "content" and replaces:
@@ -187,21 +190,23 @@ def _add(
             if verdict.message in index.PENDING_COMPARISON:
                 alternates.request_comparison()
             states[str(Instance.get_by_id(instance.id).state) if verdict.state == HELD else verdict.state] += 1
+        if members:
+            ZipMember.insert_many(members).execute()
         DicomZip.update(since=now()).where(DicomZip.file == file_id).execute()
     return states
 
 
-def _create_member(instance: Instance, blob: Blob, one: ZippedObject) -> None:
+def _member_row(instance: Instance, blob: Blob, one: ZippedObject) -> dict[str, Any]:
     member = one.member
-    ZipMember.create(
-        instance=instance,
-        blob=blob,
-        offset=member.offset,
-        packed_size=member.packed_size,
-        size=member.size,
-        is_deflated=member.method != directory.STORED,
-        dataset_offset=one.dataset_offset,
-    )
+    return {
+        "instance": instance.id,
+        "blob": blob.id,
+        "offset": member.offset,
+        "packed_size": member.packed_size,
+        "size": member.size,
+        "is_deflated": member.method != directory.STORED,
+        "dataset_offset": one.dataset_offset,
+    }
 
 
 def _judge(project_id: int, one: ZippedObject, content: BinaryIO, *, instead_of: File | None) -> Verdict:
