@@ -1,7 +1,7 @@
 """The index rows of a zip: one instance for each member that is a DICOM object (docs/decisions/0094).
 
-They are written in short write blocks after the file itself. A row of DicomZip says whether all are
-written, or all removed: whoever finds one that is not settled goes on from where a kill has stopped.
+They are written in short write blocks after the file itself. A row of DicomZip says whether all are written, or all
+removed: whoever finds one that is not settled goes on from where a kill has stopped.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from peewee import SQL, DatabaseError
 
@@ -33,7 +33,7 @@ from portal.ingest.patients import Patient
 from portal.ingest.register import Arrival, Stored
 from portal.models import HELD, Blob, Conflict, DicomZip, File, Instance, ZipMember, arrivals, now, writing
 from portal.models.batched_writes import BatchWriter
-from portal.zip_members import directory, object_content, objects
+from portal.zip_members import directory, object_content, objects, survey
 from portal.zip_members.objects import ZippedObject
 from portal.zip_members.survey import Survey
 
@@ -41,8 +41,6 @@ log = logging.getLogger(__name__)
 
 FIRST_BATCH_SIZE = 40
 """Members of the first write block; later ones take as many as 25 ms allow."""
-LEFT_ALONE = timedelta(seconds=30)
-"""How long nobody has worked on an unsettled zip before a sweep takes it up."""
 
 
 def check_policy(arrival: Arrival, found: Survey | None, content: Callable[[], BinaryIO], *, may_hold: bool) -> None:
@@ -126,6 +124,29 @@ def settle_all(left_alone: timedelta = timedelta()) -> None:
             log.error("file %d: its members cannot be indexed now: %s", row.file_id, error)
 
 
+def adopt(file_id: int) -> int:
+    """Index a plain file that came before zips were read; returns how many instances it has now.
+
+    A zip that would be refused today stays a plain file.
+    """
+    file = File.get_by_id(file_id)
+    with runtime.archive().open(file.blob.segment, file.blob.offset, file.blob.size) as stored:
+        try:
+            found = survey.of(cast(BinaryIO, stored), file.blob.size)
+        except (BadValue, Damaged) as error:
+            log.warning("file %d stays a plain file: %s", file_id, error.message)
+            return 0
+    if found is None:
+        return 0
+    with contextlib.closing(found):
+        if not found.count:
+            return 0
+        with writing():
+            File.update(type="dicom", mimetype=register.ZIP).where(File.id == file_id).execute()
+            DicomZip.insert(file=file_id, objects=found.count).on_conflict_ignore().execute()
+        return settle(file_id, found).total()
+
+
 def unsettle(file_ids: Sequence[int]) -> list[int]:
     """Note, inside the caller's write block, that zips among these files are shown or hidden now; returns those.
 
@@ -173,7 +194,8 @@ def _add(
         names = [one.member.name for one in batch]
         written = Instance.select(Instance.member).where(Instance.file == file_id, Instance.member.in_(names))
         done = {row.member for row in written}
-        decided = {row.member: row for row in Conflict.select().where(Conflict.file == file_id)}
+        known = Conflict.select().where(Conflict.file == file_id, Conflict.member.in_(names))
+        decided = {row.member: row for row in known}
         members: list[dict[str, Any]] = []
         for one, comparison in zip(batch, compared, strict=True):
             name = one.member.name

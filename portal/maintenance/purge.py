@@ -190,9 +190,10 @@ def _purge_files(trash_id: int, file_ids: list[int], due: datetime) -> int:
     # Series and studies without any object are deleted too: their rows contain names of patients.
     acquisitions = {row[3] for row in rows if row[2] == "acquisition"}
     instances = Instance.select(Instance.id).where(Instance.series == Series.id)
-    emptied: Any = Series.select(Series.id, Series.study).where(
-        Series.acquisition.in_(list(acquisitions)), ~fn.EXISTS(instances)
-    )
+    of_files = Series.acquisition.in_(list(acquisitions))
+    if len(acquisitions) < len({row[2:4] for row in rows}):  # a zip of a session or project is of no acquisition
+        of_files |= Series.acquisition.is_null()
+    emptied: Any = Series.select(Series.id, Series.study).where(of_files, ~fn.EXISTS(instances))
     emptied_series = list(emptied.tuples())
     Series.delete().where(Series.id.in_([series for series, _ in emptied_series])).execute()
     series = Series.select(Series.id).where(Series.study == Study.id)

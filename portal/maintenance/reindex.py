@@ -204,6 +204,13 @@ def _index_zips() -> int:
         with writing():
             zip_index.unsettle([row.file_id])
         added += zip_index.settle(row.file_id).total()
+    # Those that a release before has taken for plain files.
+    unread = File.select(File.id).where(File.deleted_at.is_null(), File.name.endswith(".zip"))
+    unread = unread.where(File.id.not_in(DicomZip.select(DicomZip.file))).order_by(File.id).limit(FILES_PER_PAGE)
+    last = 0
+    while page := list(unread.where(File.id > last)):
+        last = page[-1].id
+        added += sum(zip_index.adopt(file.id) for file in page)
     return added
 
 

@@ -267,6 +267,30 @@ def test_a_rebuilt_index_has_the_same_rows(project: Project, acquisition: int, a
     assert reindex.run().indexed == 0
 
 
+def test_a_rebuild_indexes_the_zips_of_a_release_that_did_not_read_them(acquisition: int, admin: Actor) -> None:
+    upload(a_zip(a_series(2)), acquisition, "dicom.zip", actor=admin)
+    upload(a_zip({"notes.txt": b"x" * 200}), acquisition, "notes.zip", actor=admin)
+    with writing():
+        for table in (Instance, Series, Study, DicomZip):
+            table.delete().execute()
+        File.update(type=None, mimetype=None).execute()
+    assert reindex.run().indexed == 2
+    assert states() == dict.fromkeys(("0.dcm", "1.dcm"), "current")
+    assert [row.type for row in File.select().order_by(File.id)] == ["dicom", None]
+
+
+def test_a_purge_leaves_no_name_of_a_patient_whose_zip_was_beside_the_acquisitions(
+    project: Project, acquisition: int, admin: Actor
+) -> None:
+    place = Placement(container_type="project", container_id=project.id, name="dicom.zip", also_here=True)
+    with ingest.open(scope=rights.scope(admin), origin=admin.origin, placement=place) as incoming:
+        incoming.write(a_zip(a_series(2)))
+        stored = incoming.commit()
+    assert Study.get().n_instances == 2
+    trash.purge(trash.move_to_trash("file", stored.file_id, actor=admin).id, actor=admin)
+    assert (Series.select().count(), Study.select().count()) == (0, 0)
+
+
 def test_trash_restore_and_purge_take_all_members(
     project: Project, acquisition: int, admin: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
