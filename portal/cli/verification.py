@@ -30,9 +30,16 @@ RETRY_SECONDS = 0.5
     metavar="REASON",
     help="First accept that the database was restored or rebuilt on purpose; the reason is kept in the audit log.",
 )
+@click.option(
+    "--anchor",
+    metavar="NUMBER:HASH",
+    help="First compare the audit log with an anchor that syslog received: its entries= and hash=.",
+)
 @on_site
-def verify_(wait: bool, all_headers: bool, accept_restore: str | None) -> Answer:
+def verify_(wait: bool, all_headers: bool, accept_restore: str | None, anchor: str | None) -> Answer:
     """Verify the site: audit log, archive, files, index and manifests. While the site is stopped, it runs here."""
+    if anchor is not None:
+        verification.require_anchor(anchor)
     if accept_restore is not None:
         verification.accept_restore(accept_restore, actor=operator())
     runs_here = startup.holder(runtime.current()) is None

@@ -1,6 +1,7 @@
 """The archive: each record of each segment by its check sums and digest, and beside the row that names it."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from portal.errors import PortalError
 from portal.maintenance import purge, recovery, release, segment_copies
 from portal.models import Blob, ClosedSegment, File, FileVersion, Instance, QuarantinedRecord, Segment
 from portal.models import archive as archive_rows
-from portal.models.compiled import raw_rows
+from portal.models.compiled import is_one_of, raw_rows
+from portal.tree.batches import batched
 from portal.verification.recorder import Recorder
 
 ROWS_PER_PAGE = 1000
 MAX_NAMED_FILES = 20
 BEGIN = len(records.SEGMENT_MAGIC)
+BEHIND_ANY_SEGMENT = 1 << 62
 RESTORE = "Restore the segment from a backup, then verify again."
 ROW_CHANGED = "The row was changed: restore the database from a backup."
 ONLY_SIZE = "segments that are only in the bucket were compared by their size alone"
@@ -87,32 +90,39 @@ class _SegmentCheck:
 
     def run(self, start: int) -> int:
         """Check it from an offset on; returns the number of its damaged places."""
-        path = runtime.archive().path(self._segment)
-        try:
-            source = _PacedFile(path, self._recorder.rest)
-        except FileNotFoundError:  # purged, or only in the bucket now
-            return self._places
         self._rows = _rows_from(self._segment, start)
         self._next = next(self._rows, None)
-        with Slice(source, 0, source.size()) as file:
-            if start == BEGIN and file.size >= BEGIN and file.read(BEGIN) != records.SEGMENT_MAGIC:
-                self._find(0, f"Its first bytes are not those of a segment. {RESTORE}")
-            for found in records.scan(file, self._segment, start, with_digests=True):
-                rows = self._rows_before(found.end if isinstance(found, Damage) else found.offset)
-                if isinstance(found, Damage):
-                    self._judge_damage(found, rows)
-                else:
-                    self._judge_missing(rows)
-                    rows = self._rows_before(found.offset + 1)
-                    self._judge(found, rows[0] if rows else None)
-                self._recorder.count("records")
-                position = {"segment": self._segment, "offset": found.end, "places": self._places}
-                size = 0 if isinstance(found, Damage) else found.size
-                self._recorder.reached(position, steps=len(rows), size=size)
-        self._judge_missing(self._rows_before(1 << 62))
+        try:
+            source = _PacedFile(runtime.archive().path(self._segment), self._recorder.rest)
+            with Slice(source, 0, source.size()) as file:
+                if start == BEGIN and file.size >= BEGIN and file.read(BEGIN) != records.SEGMENT_MAGIC:
+                    self._find(0, f"Its first bytes are not those of a segment. {RESTORE}")
+                for found in records.scan(file, self._segment, start, with_digests=True):
+                    self._judge(found)
+            self._judge_missing(self._rows_before(BEHIND_ANY_SEGMENT))
+        except FileNotFoundError:  # purged, or only in the bucket now
+            return self._places
+        except OSError as error:
+            rows = list(itertools.islice(self._rows, ROWS_PER_PAGE))
+            rows = [self._next, *rows] if self._next else rows
+            offset = rows[0].offset if rows else 0
+            self._find(offset, f"It cannot be read any further: {error.strerror}. Check the disk. {RESTORE}", rows)
         return self._places
 
-    def _judge(self, found: Record | Purged, row: _Row | None) -> None:
+    def _judge(self, found: Found) -> None:
+        if isinstance(found, Damage):
+            rows = self._rows_before(found.end)
+            self._judge_damage(found, rows)
+        else:
+            self._judge_missing(self._rows_before(found.offset))
+            rows = self._rows_before(found.offset + 1)
+            self._judge_record(found, rows[0] if rows else None)
+        self._recorder.count("records")
+        position = {"segment": self._segment, "offset": found.end, "places": self._places}
+        size = 0 if isinstance(found, Damage) else found.size
+        self._recorder.reached(position, steps=len(rows), size=size)
+
+    def _judge_record(self, found: Record | Purged, row: _Row | None) -> None:
         if isinstance(found, Purged):
             if row and _is_row(row) and not purge.is_intact(self._segment, found.offset):
                 message = "It was purged, but the database is older and still has its files."
@@ -221,10 +231,12 @@ def _is_row(row: _Row) -> bool:
 
 def _files_of(rows: Sequence[_Row]) -> list[int]:
     """The files of which some version has these rows."""
-    numbers = [row.id for row in rows]
-    files = File.select(File.id).where(File.blob.in_(numbers))
-    older = FileVersion.select(FileVersion.file).where(FileVersion.blob.in_(numbers))
-    return sorted({number for (number,) in (*raw_rows(files), *raw_rows(older))}) if numbers else []
+    found: set[int] = set()
+    for some in batched([row.id for row in rows], ROWS_PER_PAGE):
+        files = File.select(File.id).where(is_one_of(File.blob, some))
+        older = FileVersion.select(FileVersion.file).where(is_one_of(FileVersion.blob, some))
+        found |= {number for (number,) in (*raw_rows(files), *raw_rows(older))}
+    return sorted(found)
 
 
 def _check_copies(recorder: Recorder) -> None:

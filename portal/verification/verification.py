@@ -5,9 +5,10 @@ from typing import Any
 
 from peewee import fn
 
-from portal.access import audit, audit_anchors, rights
+from portal.access import audit, audit_anchors, audit_chain, rights
 from portal.access.actors import Actor
-from portal.errors import BadValue
+from portal.access.audit_chain import Head
+from portal.errors import BadValue, Damaged
 from portal.jobs import item_row, jobs
 from portal.jobs.progress import ACTIVE_STATES
 from portal.jobs.runs import Run, RunEnd
@@ -149,6 +150,21 @@ def view(job: Job) -> dict[str, Any]:
         "not_checked": state.skipped,
         "problems": [{"area": row.state, "subject": row.key, "message": row.message} for row in rows],
     }
+
+
+def require_anchor(text: str) -> None:
+    """Raise Damaged unless the audit log still has an entry that syslog received, given as `NUMBER:HASH`.
+
+    Raises BadValue for anything else.
+    """
+    number, _, digest = text.strip().partition(":")
+    if not (number.isascii() and number.isdecimal()) or len(number) > 18 or not digest:
+        raise BadValue("Write the anchor as NUMBER:HASH, such as entries= and hash= in syslog say.", field="anchor")
+    if not audit_chain.holds(Head(number=int(number), hash=digest)):
+        raise Damaged(
+            f"The audit log has no entry {int(number):,} with this digest: the database was exchanged, or entries were "
+            "removed. Keep a copy as evidence, and restore the newest backup."
+        )
 
 
 def can_accept(job: Job) -> bool:

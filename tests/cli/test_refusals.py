@@ -166,6 +166,7 @@ def site_of_each(portal: Portal) -> Portal:
         (REFUSED, "trash purge 7 --all", "not both"),
         (REFUSED, "verify --accept-restore moved", "nothing to accept"),
         (REFUSED, "verify --accept-restore x", "reason"),
+        (REFUSED, "verify --anchor twelve", "NUMBER:HASH"),
         (REFUSED, "backup file", "Not available yet"),
         (REFUSED, "restore file", "Not available yet"),
         (REFUSED, "conformance", "Not available yet"),

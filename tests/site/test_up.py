@@ -99,6 +99,13 @@ def test_status_finds_everything_up(sampled: Up) -> None:
     assert status["problems"] == []
 
 
+def test_the_sample_site_is_whole(sampled: Up) -> None:
+    ended = sampled.portal("verify", "--wait", "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    view = json.loads(ended.stdout)
+    assert (view["findings"], view["not_checked"], view["checked"]["manifests"]) == (0, {}, 1)
+
+
 def test_the_sample_peer_answers_an_echo(sampled: Up) -> None:
     def echo() -> Any:
         return sampled.portal("peer", "echo", "Sample workstation", "--json")
@@ -149,6 +156,8 @@ def test_a_terminated_site_leaves_nothing_behind(plain: Up) -> None:
     assert plain.stop() == 0
     assert not [pid for pid in children if is_alive(pid)]
     assert plain.lines[-1] == "Stopped."
+    anchors = [json.loads(line) for line in (plain.data / "audit-anchors.jsonl").read_text().splitlines()]
+    assert [anchor["reason"] for anchor in anchors] == ["start", "stop"]
 
 
 def test_a_killed_supervisor_leaves_no_process_within_five_seconds(plain: Up) -> None:

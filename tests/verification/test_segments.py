@@ -73,6 +73,17 @@ def test_a_segment_that_is_missing_is_named(objects: list[File], verify: Verify)
     assert (subject, "is missing: 1 file is affected" in message) == (f"archive/{objects[0].blob.segment}", True)
 
 
+def test_a_segment_that_cannot_be_read_is_named_and_stops_nothing(objects: list[File], verify: Verify) -> None:
+    path = path_of(objects[0])
+    path.unlink()
+    path.mkdir()
+    flip(path_of(objects[4]), objects[4].blob.offset + 20)
+    found = verify().found
+    assert any("cannot be read any further: Is a directory." in message for _area, _subject, message in found)
+    assert any(f"Affected: file {objects[0].id}." in message for _area, _subject, message in found)
+    assert any(f"Affected: file {objects[4].id}." in message for _area, _subject, message in found)
+
+
 def test_the_first_bytes_of_a_segment_are_checked(objects: list[File], verify: Verify) -> None:
     flip(path_of(objects[0]), 0)
     assert "first bytes" in verify().found[0][2]

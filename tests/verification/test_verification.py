@@ -1,5 +1,6 @@
 """A verification continues where it was stopped, ends in a sentence, is started each week, and tells what it found."""
 
+import json
 import os
 import signal
 from datetime import UTC, datetime, timedelta
@@ -211,6 +212,15 @@ def test_the_command_accepts_a_restore(portal: Portal) -> None:
     (portal.data / "audit-anchors.jsonl").unlink()
     assert portal("verify").code == 1
     assert portal("verify", "--accept-restore", "New server, the file was not copied").code == 0
+
+
+def test_the_command_compares_the_log_with_an_anchor_from_elsewhere(portal: Portal) -> None:
+    portal.ok("group", "add", "lab")
+    portal.ok("verify")
+    anchor = json.loads((portal.data / "audit-anchors.jsonl").read_text().splitlines()[-1])
+    assert portal("verify", "--anchor", f"{anchor['number']}:{anchor['hash']}").code == 0
+    ended = portal("verify", "--anchor", f"{anchor['number'] + 7}:{anchor['hash']}")
+    assert (ended.code, "the database was exchanged" in ended.err) == (1, True)
 
 
 def test_an_object_that_arrives_meanwhile_is_no_finding(
