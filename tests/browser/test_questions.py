@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.fixtures.browser import Person, person_at
-from tests.fixtures.hospital import ACCESSION, SERIES
+from tests.fixtures.hospital import ACCESSION, ANN, SERIES
 from tests.fixtures.up import Up
 
 pytestmark = [pytest.mark.xdist_group("hospital"), pytest.mark.timeout(300)]
@@ -124,6 +124,23 @@ def test_what_changed_in_the_settings_last_week(asking: Asking) -> None:
     changed = row(asking.page, "dimse.echo_anyone")
     expect(changed).to_contain_text("no → yes")
     expect(changed).to_contain_text("admin@site.example")
+
+
+def test_who_fetched_this_study_last_week(asking: Asking) -> None:
+    asking.searches(f"{SERIES}.1")
+    asking.clicks_on(asking.page.get_by_label("Studies", exact=True).get_by_role("link").first)
+    asking.link("Who has seen it")
+    fetched = row(asking.page, "Reading room 1")
+    expect(fetched).to_contain_text("6 instances by get")
+    expect(fetched).to_contain_text("10.0.4.12")
+    asking.reads(ANN)
+
+
+def test_what_did_ann_do_yesterday(asking: Asking) -> None:
+    asking.link("Users", within=".side")
+    asking.link(ANN, within="#list")
+    asking.link("yesterday", within="main", exact=True)
+    asking.reads("3 events found", "downloaded session", "6 files", "changed project Brain")
 
 
 def test_what_is_filling_the_disk(asking: Asking) -> None:
