@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.fixtures.browser import Person, person_at
-from tests.fixtures.hospital import ACCESSION, ANN, SERIES
+from tests.fixtures.hospital import ACCESSION, ANN, READER, SERIES
 from tests.fixtures.up import Up
 
 pytestmark = [pytest.mark.xdist_group("hospital"), pytest.mark.timeout(300)]
@@ -141,6 +141,13 @@ def test_what_did_ann_do_yesterday(asking: Asking) -> None:
     asking.link(ANN, within="#list")
     asking.link("yesterday", within="main", exact=True)
     asking.reads("3 events found", "downloaded session", "6 files", "changed project Brain")
+
+
+def test_who_may_see_this_project(asking: Asking) -> None:
+    asking.link("Data", within=".side")
+    asking.link("neuro/Brain", within="#list")
+    asking.link("Access", within="main")
+    asking.reads(READER, "Reading room 1", "CT room", ANN)
 
 
 def test_what_is_filling_the_disk(asking: Asking) -> None:
