@@ -52,8 +52,8 @@ class Reading:
             "session:downloaded": "the session as zip",
             "container:downloaded": f"a {detail.get('format', 'zip')} of {row.target_type} {row.target_id}",
             "study:retrieved": f"{instances} by {detail.get('operation', 'C-MOVE')}",
-            "export:ended": f"by export {row.target_id}",
-            "send:ended": f"to a peer by job {row.target_id}",
+            "export:ended": f"to {detail.get('to', 'a storage')}, by export {row.target_id}",
+            "send:ended": f"to {detail.get('to', 'a peer')}, by send {row.target_id}",
         }
         return words[str(row.action)]
 

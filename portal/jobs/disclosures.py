@@ -23,7 +23,9 @@ def record(job_id: int) -> None:
         return
     figures = {"state": job.state, "done": job.done, "failed": job.failed, "bytes": job.bytes}
     by = Actor(type=cast(ActorType, job.origin_type), id=job.origin_id, name=job.started_by, via=job.origin_via)
-    readings.record_disclosure(by, action, "job", job_id, _sessions(job), what=job.what, **figures)
+    # Not `job.what`: it may name a subject, whose label may be a patient's name.
+    of = {name: str(job.params.get(name, "")) for name in ("path", "to")}
+    readings.record_disclosure(by, action, "job", job_id, _sessions(job), **of, **figures)
 
 
 def _sessions(job: Job) -> list[int]:

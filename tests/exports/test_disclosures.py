@@ -23,7 +23,7 @@ def test_an_export_that_ended_is_one_entry_that_each_of_its_sessions_finds(
     disclosures.record(job.id)
 
     [entry] = Audit.select().where(Audit.action == "export:ended")
-    assert (entry.target_id, entry.actor_id, entry.detail["what"]) == (str(job.id), admin.id, job.what)
+    assert (entry.target_id, entry.actor_id, entry.detail["to"]) == (str(job.id), admin.id, job.params["to"])
     assert (entry.detail["state"], entry.detail["done"]) == ("done", 3)
     sessions = sorted(row.id for row in Session.select() if row.id != empty.id)
     assert sorted(row.session for row in AuditedSession.select()) == sessions

@@ -55,7 +55,9 @@ def test_views_downloads_retrievals_and_exports_are_listed_with_who_and_how(
     ann.get(f"/data/file/{File.get().id}/download")
     ann.get(f"/data/session/{session.id}/zip")
     retrieved(session)
-    readings.record_disclosure(admin, "export:ended", "job", 12, [session.id, session.id + 1])
+    readings.record_disclosure(
+        admin, "export:ended", "job", 12, [session.id, session.id + 1], path="neuro/trial", to="Disk"
+    )
 
     seen = page(visitor, session)
 
@@ -64,7 +66,7 @@ def test_views_downloads_retrievals_and_exports_are_listed_with_who_and_how(
     assert f"user {ann.email} from {ann.address} Downloaded file 1, version 1" in seen
     assert "Downloaded the session as zip" in seen
     assert "Retrieved 3 instances by C-GET" in seen
-    assert "Exported by export 12" in seen
+    assert "Exported to Disk, by export 12" in seen
     assert "1 event found" in page(visitor, session, "?only=retrieved")
     assert "3 events found" in page(visitor, session, f"?q={ann.email}")
     assert f'href="/data/session/{session.id}/readers"' in visitor.get(f"/data/session/{session.id}").text

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from flask import current_app, request
+from flask import current_app, g, request
 from pydantic import BaseModel
 from werkzeug.wrappers import Response
 
+from portal.access import origins
 from portal.errors import BadValue
 from portal.listing import PageRequest, RowPage
 from portal.routes.api.schemas.containers import OriginShown
@@ -57,10 +58,16 @@ def as_json(model: BaseModel) -> bytes:
 
 
 def origin(row: Any) -> OriginShown:
-    """Who created a row, and how; the IDs of users and devices as REST IDs."""
+    """Who created a row, and how; the IDs of users and devices as REST IDs. A name is read once a request."""
     kind, number = row.origin_type, row.origin_id
+    known: dict[tuple[str, str], str] = g.setdefault("origin_names", {})
+    if (kind, number) not in known:
+        known[kind, number] = origins.name(row).name
     shown = rest_ids.encode(kind, int(number)) if kind in ("user", "device") and number.isdecimal() else number
-    return OriginShown(type=kind, id=shown, via=row.origin_via)
+    found = OriginShown(type=kind, id=shown, via=row.origin_via)
+    if name := known[kind, number]:
+        found.name = name
+    return found
 
 
 def _sort(text: str, sortable: set[str]) -> tuple[tuple[str, bool], ...]:

@@ -21,7 +21,8 @@ def test_a_tree_is_built_and_read_from_group_to_acquisition(api: Api, device: De
     acquisition = api.acquisition()
     told = api.get(f"/api/acquisitions/{acquisition}").json()
     assert told["label"] == "T1"
-    assert told["origin"] == {"type": "device", "id": f"0007{device.id:020x}", "via": api.key[:10]}
+    number = f"0007{device.id:020x}"
+    assert told["origin"] == {"type": "device", "id": number, "via": api.key[:10], "name": device.label}
     parents = told["parents"]
     assert parents["group"] == "imaging"
     assert [row["_id"] for row in api.get(f"/api/sessions/{parents['session']}/acquisitions").json()] == [acquisition]
@@ -162,3 +163,11 @@ def test_a_list_that_is_too_long_is_refused_rather_than_cut(api: Api) -> None:
         Subject.insert_many(with_labels[start : start + 2000]).execute()
     assert_refused(api.get("/api/subjects"), 422, "10001 entries")
     assert len(api.get("/api/subjects?limit=1000").json()) == 1000
+
+
+def test_a_file_says_who_sent_it_by_type_id_key_and_name(api: Api, device: Device) -> None:
+    acquisition = api.acquisition()
+    api.upload(acquisition, "raw.dat", b"one")
+    origin = {"type": "device", "id": f"0007{device.id:020x}", "via": api.key[:10], "name": device.label}
+    assert api.get(f"/api/acquisitions/{acquisition}/files/raw.dat/info").json()["origin"] == origin
+    assert api.get(f"/api/acquisitions/{acquisition}/files").json()[0]["origin"] == origin

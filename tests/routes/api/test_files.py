@@ -74,7 +74,8 @@ def test_a_dicom_file_lands_shows_its_origin_and_comes_back_byte_for_byte(
     answer = api.upload(acquisition, "ct.dcm", ct)
     assert answer.status_code == 200, answer.text
     (told,) = answer.json()
-    assert told["origin"] == {"type": "device", "id": f"0007{device.id:020x}", "via": api.key[:10]}
+    origin = {"type": "device", "id": f"0007{device.id:020x}", "via": api.key[:10], "name": device.label}
+    assert told["origin"] == origin
     assert (told["name"], told["type"], told["outcome"], told["version"]) == ("ct.dcm", "dicom", "stored", 1)
     assert (told["size"], told["hash"]) == (len(ct), hashlib.sha256(ct).hexdigest())
     assert told["parent_ref"] == {"type": "acquisition", "id": acquisition}

@@ -29,6 +29,8 @@ class OriginShown(Shown):
     type: str
     id: str
     via: str
+    name: str | None = None
+    """Its present name, where it has one."""
 
 
 class Parents(Shown):
