@@ -12,7 +12,7 @@ from portal.archive import Footer, Place
 from portal.dicom.header import Header
 from portal.dicom.same_content import EncodedDataset
 from portal.errors import Conflicting
-from portal.ingest import duplicates, index, placement
+from portal.ingest import duplicates, file_types, index, placement
 from portal.ingest.duplicates import DuplicateComparison
 from portal.ingest.index import IN_TWO_PLACES, SAME, ContainerKey, Verdict
 from portal.models import (
@@ -61,10 +61,11 @@ class Arrival:
     """DICOM objects among the members of a file that is a zip."""
 
     @property
-    def kind(self) -> dict[str, str | None]:
-        """Type and MIME type of a file that is not itself a DICOM object."""
-        known: dict[str, str | None] = {"type": "dicom", "mimetype": ZIP}
-        return known if self.members else dict(self.recorded.kind)
+    def kind(self) -> dict[str, str]:
+        """Type and MIME type of a file that is not itself a DICOM object, as far as they are known."""
+        if self.members:
+            return {"type": "dicom", "mimetype": ZIP}
+        return file_types.by_name(self.name or "") | self.recorded.kind
 
     @property
     def within(self) -> ContainerKey | None:
@@ -238,7 +239,7 @@ def _write_plain_file(arrival: Arrival, blob: Blob) -> Stored:
     was_zip = stored.outcome == "version" and DicomZip.select().where(DicomZip.file == file.id).exists()
     if file.blob_id != blob.id or not (arrival.members or was_zip):
         return stored  # an older version is no part of the index
-    File.update({"type": None, "mimetype": None} | arrival.kind).where(File.id == file.id).execute()
+    File.update({"type": None, "mimetype": None, **arrival.kind}).where(File.id == file.id).execute()
     DicomZip.insert(file=file, objects=arrival.members).on_conflict(
         conflict_target=[DicomZip.file], update={"objects": arrival.members, "is_settled": False, "since": now()}
     ).execute()

@@ -88,7 +88,7 @@ def test_what_a_dicom_object_is_its_bytes_say(project: Project, admin: Actor) ->
     assert (file.type, file.mimetype, file.modality, file.tags) == ("dicom", "application/dicom", "CT", ["kept"])
     upload(project, {"x.zip": b"PK"}, [said(type="dicom", mimetype="application/dicom")], actor=admin)
     other = File.get(File.name == "x.zip")
-    assert (other.type, other.mimetype) == ("dicom", None)
+    assert (other.type, other.mimetype) == ("dicom", "application/zip")
     assert upload(project, {"x.zip": b"PK2"}, actor=admin)[0].outcome == "version"
 
 

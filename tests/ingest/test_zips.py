@@ -89,7 +89,7 @@ def test_the_same_zip_again_adds_nothing(acquisition: int, admin: Actor) -> None
 def test_a_zip_without_an_object_is_a_plain_file(acquisition: int, admin: Actor) -> None:
     nested = a_zip({"inner.zip": a_zip(a_series(1)), "notes.txt": b"x" * 500})
     assert upload(nested, acquisition, "notes.zip", actor=admin).outcome == "stored"
-    assert (File.get().type, Instance.select().count(), DicomZip.select().count()) == (None, 0, 0)
+    assert (File.get().type, Instance.select().count(), DicomZip.select().count()) == ("archive", 0, 0)
 
 
 def test_a_hostile_zip_is_refused_before_anything_is_kept(acquisition: int, admin: Actor) -> None:
@@ -216,7 +216,7 @@ def test_a_newer_version_of_a_zip_replaces_its_instances(acquisition: int, admin
     assert (Study.get().n_instances, Conflict.select().count()) == (2, 0)
 
     assert receive(b"text" * 100, acquisition, admin, may_hold=False).outcome == "version"
-    assert (states(), File.get().type, DicomZip.select().count()) == ({}, None, 0)
+    assert (states(), File.get().type, DicomZip.select().count()) == ({}, "archive", 0)
     assert receive(changed, acquisition, admin, may_hold=False).outcome == "version"
     assert states() == dict.fromkeys(("0.dcm", "1.dcm"), "current")
 

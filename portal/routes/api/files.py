@@ -5,6 +5,7 @@ from typing import Any
 
 from werkzeug.wrappers import Response
 
+from portal.errors import Missing
 from portal.routes.api import answers, authentication
 from portal.routes.api.ancestry import KINDS, parents
 from portal.routes.api.noun import Noun
@@ -185,8 +186,9 @@ def container(kind: str, container_id: str) -> tuple[str, int]:
     """Kind and row number of a container. Raises Missing."""
     if kind == "container":
         kind, number = rest_ids.decode(container_id)
-        if kind in KINDS:
-            return kind, number
+        if kind not in KINDS:
+            raise Missing(f"{container_id} is the id of a {kind}, which has no files of its own.")
+        return kind, number
     return kind, rest_ids.row_id(container_id, kind)
 
 

@@ -262,5 +262,5 @@ UPLOAD_BODY: dict[str, Any] = {
 }
 CONTENT: dict[str, Any] = {
     "description": "The bytes.",
-    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
 }
