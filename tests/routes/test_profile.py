@@ -1,5 +1,6 @@
 """One's own time zone, and the strip of what waits for an admin."""
 
+import ast
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,11 +14,11 @@ from portal.dashboard import alerts
 from portal.devices import api_keys, devices, key_authentication
 from portal.exports import exports, schedules
 from portal.jobs import jobs
-from portal.models import ApiKey, Audit, Device, Schedule, now, writing
+from portal.models import ApiKey, Audit, Device, Schedule, database, now, writing
 from portal.settings import Settings
 from portal.storage import storages
 from tests.fixtures.archive import a_project
-from tests.fixtures.web import Visitor, account, refusal, text_of
+from tests.fixtures.web import Visitor, account, refusal, statements, text_of
 
 
 def test_a_user_reads_times_in_a_zone_of_his_own(visitor: Visitor, admin: Actor) -> None:
@@ -95,6 +96,14 @@ def test_a_rotated_key_that_expires_is_an_alert_only_while_it_is_used(admin: Act
     ApiKey.update(last_used=None).where(ApiKey.key_id == old.key_id).execute()
     api_keys.revoke(device, new.key_id, actor=admin)
     assert [alert.kind for alert in alerts.list_all()] == ["keys"]
+
+
+def test_the_alert_looks_for_the_successor_of_a_key_among_those_of_its_device(visitor: Visitor) -> None:
+    with statements() as sent:
+        visitor.get("/jobs/")
+    sql, values = next(ast.literal_eval(one) for one in sent if "replaces" in one)
+    plan = [row[3] for row in database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert any("api_key_owner_type_owner_id (owner_type=? AND owner_id=?)" in step for step in plan), plan
 
 
 @pytest.mark.usefixtures("app")
