@@ -23,12 +23,16 @@ Row = TypeVar("Row", bound=Table)
 
 @dataclass(frozen=True, kw_only=True)
 class PageRequest:
-    """`after` is a row id, for lists in the order of ids; `sort` has names of fields, and True for descending."""
+    """`after` is a row id, for lists in the order of ids; `sort` has names of fields, and True for descending.
+
+    `where` has conditions on the rows (`portal.lookup.filters`).
+    """
 
     limit: int | None = None
     skip: int = 0
     after: int | None = None
     sort: tuple[tuple[str, bool], ...] = ()
+    where: tuple[Any, ...] = ()
 
 
 WHOLE_LIST = PageRequest()
@@ -45,6 +49,7 @@ def fetch_page(query: "ModelSelect[Row]", table: type[Row], page: PageRequest) -
     """The rows of one page. Raises BadValue, rather than truncating, if the list is too long for one page."""
     if page.after is not None and page.sort:
         raise BadValue("after_id works in the order of ids only. Leave out sort.", field="after_id")
+    query = query.where(*page.where) if page.where else query
     total = query.count()
     if page.limit is None and total - page.skip > MAX_ROWS:
         raise BadValue(

@@ -19,6 +19,7 @@ from portal.models.index import (
 )
 from portal.models.interfaces import Association, Caller, Peer, Storage
 from portal.models.people import ApiKey, Device, DeviceHour, Grant, KeyUse, Secret, Ticket, User
+from portal.models.row_functions import is_pattern
 from portal.models.site import Audit, AuditAnchor, AuditedSession, Setting, SiteKey
 from portal.models.tree import (
     DICOM,
@@ -151,6 +152,7 @@ __all__ = [
     "is_busy",
     "is_damaged",
     "is_full",
+    "is_pattern",
     "now",
     "restart_numbers",
     "skip_if_disk_full",

@@ -21,6 +21,8 @@ from peewee import (
     TextField,
 )
 
+from portal.models import row_functions
+
 if TYPE_CHECKING:  # Peewee's stubs make fields generic; the classes themselves are not.
     _DateTimeField = DateTimeField[Any]
     _TextField = TextField[Any]
@@ -59,7 +61,9 @@ def bind(path: Path, *, busy_ms: int = BUSY_MS, make_room: Callable[[], None] = 
         timeout=busy_ms / 1000,
         lock_type="IMMEDIATE",
     )
-    file.register_function(_casefold, "folded", 1)
+    file.register_function(row_functions.casefold, "folded", 1)
+    file.register_function(row_functions.has_item, "has_item", 2)
+    file.register_function(row_functions.matches, "matches", 2)
     if database.obj is not None:
         database.close()  # that of this thread, which nothing could close later
     database.initialize(file)
@@ -101,11 +105,6 @@ def held_open() -> Iterator[None]:
 def now() -> datetime:
     """This moment in UTC."""
     return datetime.now(UTC)
-
-
-def _casefold(text: str | None) -> str | None:
-    """For a search beyond ASCII: for SQLite's own LIKE, Ä and ä are different letters."""
-    return text.casefold() if isinstance(text, str) else None
 
 
 def restart_numbers(table: type["Table"]) -> None:

@@ -26,7 +26,7 @@ TABLES: dict[str, type[Project] | type[Subject] | type[Session] | type[Acquisiti
     "session": Session,
     "acquisition": Acquisition,
 }
-_KINDS_FROM_TOP: tuple[Kind, ...] = ("project", "subject", "session", "acquisition")
+KINDS_FROM_TOP: tuple[Kind, ...] = ("project", "subject", "session", "acquisition")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def add_session(
     actor: Actor,
 ) -> Session:
     """Create a session in a subject; `uid` is a Study Instance UID, unique in the subject."""
-    label, uid = labels.clean(label), _clean_uid(uid)
+    label, uid = labels.clean(label), clean_uid(uid)
     with writing():
         parent = writable("subject", subject_id, actor)
         same: Session | None = Session.get_or_none(Session.subject == parent, Session.uid == uid) if uid else None
@@ -113,7 +113,7 @@ def add_acquisition(
     actor: Actor,
 ) -> Acquisition:
     """Create an acquisition in a session; `uid` is a Series Instance UID, unique in the session."""
-    label, uid = labels.clean(label), _clean_uid(uid)
+    label, uid = labels.clean(label), clean_uid(uid)
     with writing():
         parent = writable("session", session_id, actor)
         clash = (Acquisition.session == parent, Acquisition.uid == uid)
@@ -160,9 +160,9 @@ def get_by_path(path: Sequence[str], scope: Scope) -> Container:
     """The container at [group, project, subject, session, acquisition], as far as given; of equal labels the first."""
     if not 2 <= len(path) <= 5:
         raise BadValue("A path names a group, a project and at most a subject, a session and an acquisition.")
-    kind = _KINDS_FROM_TOP[len(path) - 2]
+    kind = KINDS_FROM_TOP[len(path) - 2]
     query = in_scope(kind, scope).where(Group.code == path[0])
-    for level, label in zip(_KINDS_FROM_TOP, path[1:], strict=False):
+    for level, label in zip(KINDS_FROM_TOP, path[1:], strict=False):
         query = query.where(TABLES[level].label == unicodedata.normalize("NFC", label))
     row: Container | None = query.order_by(TABLES[kind].id).first()
     if row is None:
@@ -183,7 +183,7 @@ def list_below(kind: str, row_id: int, below: str, scope: Scope, page: PageReque
 
 def in_scope(kind: str, scope: Scope) -> "ModelSelect[Any]":
     """The query of the containers of one kind, each joined with those above it, so that a list costs one statement."""
-    above = (*reversed([TABLES[name] for name in _KINDS_FROM_TOP[: _KINDS_FROM_TOP.index(kind)]]), Group)
+    above = (*reversed([TABLES[name] for name in KINDS_FROM_TOP[: KINDS_FROM_TOP.index(kind)]]), Group)
     query: ModelSelect[Any] = TABLES[kind].select(TABLES[kind], *above)
     for table in above:
         query = query.join(table)
@@ -195,7 +195,7 @@ def in_scope(kind: str, scope: Scope) -> "ModelSelect[Any]":
 
 
 def kind_of(container: Container) -> Kind:
-    return next(kind for kind in _KINDS_FROM_TOP if isinstance(container, TABLES[kind]))
+    return next(kind for kind in KINDS_FROM_TOP if isinstance(container, TABLES[kind]))
 
 
 def project_of(container: Container) -> Project:
@@ -223,5 +223,6 @@ def view(row: Group | Container) -> dict[str, Any]:
     return own | {kind_of(above): rest_ids.encode(kind_of(above), above.id)}
 
 
-def _clean_uid(text: str | None) -> str | None:
+def clean_uid(text: str | None) -> str | None:
+    """The UID, none for an empty text. Raises BadValue."""
     return uids.clean(text, name="The uid") if text else None

@@ -5,7 +5,17 @@ import re
 from portal.errors import Missing
 
 # These numbers never change: clients keep the ids for years.
-_NUMBERS = {"group": 1, "project": 2, "subject": 3, "session": 4, "acquisition": 5, "file": 6, "device": 7, "user": 8}
+_NUMBERS = {
+    "group": 1,
+    "project": 2,
+    "subject": 3,
+    "session": 4,
+    "acquisition": 5,
+    "file": 6,
+    "device": 7,
+    "user": 8,
+    "job": 9,
+}
 _NAMES = {number: name for name, number in _NUMBERS.items()}
 _FORM = re.compile(r"[0-9a-f]{24}")
 _MOST = 2**63 - 1
@@ -14,6 +24,11 @@ _MOST = 2**63 - 1
 def encode(table: str, row: int) -> str:
     """Four digits of the table, four zeros, sixteen digits of the row number: ids of one table sort as its rows do."""
     return f"{_NUMBERS[table]:04x}{row:020x}"
+
+
+def is_id(text: str) -> bool:
+    """Whether a text has the form of an id."""
+    return _FORM.fullmatch(text) is not None
 
 
 def decode(text: str) -> tuple[str, int]:

@@ -42,10 +42,19 @@ BODIES: dict[str, Any] = {
     "POST /api/download": {"nodes": [{"level": "project", "_id": "{rest project}"}]},
     "PUT /api/files/<file_id>/tags": [],
     "PATCH /api/files/<file_id>/tags": [],
+    "POST /api/lookup": {"path": ["{code}", "<id:{rest project}>"]},
+    "POST /api/resolve": {"path": ["{code}", "<id:{rest project}>"]},
+    "POST /api/uids": {"sessions": ["1.2.1.1", "1.2.3.1"]},
+    "POST /api/dimse/projects": {"aet": "NEW", "project_id": "{rest project}"},
+    "POST /api/dimse/services": {"aet": "NEW", "host": "192.0.2.9", "port": 104},
+    "POST /api/projects/<container_id>/upsert-hierarchy": {"subject": {"label": "new"}},
+    "PUT /api/groups/<code>": {"label": "new"},
     "POST /api/devices": {"label": "new", "type": "importer"},
     "PUT /api/devices/<device_id>": {"label": "new"},
     "POST /api/devices/<device_id>/key": {"label": "new"},
 }
+SAID: dict[str, Any] = {"tags": {"value": "new"}, "notes": {"text": "new"}}
+"""Bodies of the addresses below those of containers, by their word."""
 SEARCHES = {
     "GET /search": "?q=hid-",
     "POST /api/storage/files": "?project_id={rest project}",
@@ -145,7 +154,9 @@ def ask(site: RightsSite, caller: Caller, declared: str, place: str, headers: di
     elif (rule.endswith("/files") or rule.startswith("/api/upload/")) and method == "POST":
         sent["data"] = {"file": (io.BytesIO(b"new"), "new.txt")}
     elif method in ("POST", "PUT", "PATCH"):
-        sent["json"] = filled(BODIES.get(declared, {}), names)
+        word = rule.rpartition(">/")[2].partition("/")[0]
+        usual = [] if (method, word) == ("PATCH", "tags") else SAID.get(word, {})
+        sent["json"] = filled(BODIES.get(declared, usual), names)
     client = site.app.test_client(use_cookies=False)
     everything: dict[str, str] = {**caller.headers, **headers}
     return client.open(path, method=method, headers=everything, buffered=True, **sent)
@@ -192,6 +203,12 @@ def value_of(placeholder: str, declared: str, names: Names) -> str:
             return str(names["dry run"])
         case "noun":
             return "files"
+        case "user_id" if rule.startswith("/api"):
+            return "somebody@site.example"
+        case "aet" if rule.startswith("/api/dimse/services"):
+            return "VIEWER"
+        case "role_id" | "value" | "note_id":
+            return {"role_id": "ro", "value": "tagged", "note_id": "0" * 24}[placeholder]
         case "name":
             return "notes.txt"
     return str(names[placeholder])

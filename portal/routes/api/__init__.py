@@ -3,10 +3,29 @@
 from flask_openapi3 import OpenAPI
 
 from portal.devices.device_usage import UsageCounter
-from portal.routes.api import authentication, containers, contents, devices, files, groups, problems, start, uploads
+from portal.routes.api import (
+    authentication,
+    changes,
+    containers,
+    contents,
+    devices,
+    dimse,
+    files,
+    foreign,
+    groups,
+    hierarchy,
+    lookups,
+    people,
+    problems,
+    start,
+    uploads,
+)
 from portal.routes.api.noun import Interface
 
-NOUNS = (start.bp, start.bp_of_key, devices.bp, groups.bp, containers.bp, files.bp, contents.bp, uploads.bp)
+NOUNS = (
+    *(start.bp, start.bp_of_key, people.bp, devices.bp, dimse.bp, lookups.bp),
+    *(groups.bp, containers.bp, changes.bp, hierarchy.bp, files.bp, contents.bp, uploads.bp, foreign.bp),
+)
 
 
 def register(app: OpenAPI) -> None:

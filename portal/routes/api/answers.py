@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response
 from portal.access import origins
 from portal.errors import BadValue
 from portal.listing import PageRequest, RowPage
+from portal.lookup import filters
 from portal.routes.api.schemas.containers import OriginShown
 from portal.routes.api.schemas.lists import DEFAULT_LIMIT, ListQuery
 from portal.tree import rest_ids
@@ -17,10 +18,11 @@ from portal.tree import rest_ids
 SORTABLE = ("_id", "created", "modified")
 
 
-def page(query: ListQuery, table: str, *sortable: str) -> PageRequest:
-    """The part of a list that a query requests. Raises BadValue."""
-    if query.filter:
-        raise BadValue("The parameter filter is not supported.", field="filter")
+def page(query: ListQuery, table: str, *sortable: str, after: Callable[[str], int] | None = None) -> PageRequest:
+    """The part of a list that a query requests, of rows of a table of `rest_ids`. Raises BadValue.
+
+    `after` finds the row number of an `after_id`, where its ids are not those of `rest_ids`.
+    """
     limit = query.limit
     if limit is None and paginated():
         limit = DEFAULT_LIMIT
@@ -30,11 +32,15 @@ def page(query: ListQuery, table: str, *sortable: str) -> PageRequest:
     if query.page is not None:
         limit = limit or DEFAULT_LIMIT
         skip = (query.page - 1) * limit
+    number = None
+    if query.after_id is not None:
+        number = after(query.after_id) if after else rest_ids.row_id(query.after_id, table)
     return PageRequest(
         limit=limit,
         skip=skip or 0,
-        after=None if query.after_id is None else rest_ids.row_id(query.after_id, table),
+        after=number,
         sort=_sort(query.sort, {*SORTABLE, *sortable}),
+        where=filters.compile(table, query.filter),
     )
 
 

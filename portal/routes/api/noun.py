@@ -9,7 +9,7 @@ from flask_openapi3 import APIBlueprint, Info, OpenAPI, Tag
 from pydantic import BaseModel
 from werkzeug.wrappers import Response
 
-from portal.routes.api import bodies, queries, refusals
+from portal.routes.api import refusals, request_values
 from portal.routes.api.schemas.problem import PROBLEMS, Problem
 from portal.routes.api.schemas.values import Query
 
@@ -71,11 +71,11 @@ class Noun(APIBlueprint):
             if path is not None:
                 fields = {name: address.pop(name) for name in path.model_fields if name in address}
                 checked["path"] = refusals.checked_path(path, fields)
-            asked = refusals.checked_query(query or Query, queries.read())
+            asked = refusals.checked_query(query or Query, request_values.read_query())
             if query is not None:
                 checked["query"] = asked
             if body is not None:
-                checked["body"] = refusals.checked_body(body, bodies.read(_kind_of(body)))
+                checked["body"] = refusals.checked_body(body, request_values.read_body(_kind_of(body)))
             return _response(func(**checked, **address))
 
         return view

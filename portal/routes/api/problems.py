@@ -14,8 +14,11 @@ from portal.web.error_pages import BUSY_SECONDS, server_trouble, status_code
 
 log = logging.getLogger(__name__)
 
+PREFIXES = ("/api/", "/xfer/", "/io-proxy/", "/snapshot/")
+"""Where programs ask, and only programs: whatever is not there is said in JSON."""
+
 MESSAGES = {
-    404: "The REST interface has no such address.",
+    404: "The REST interface has no such address: what it asks for is not part of Portico.",
     405: "Method not allowed. The header Allow lists the allowed methods.",
     413: "The request is too large for this address.",
     500: "Internal error. The log of the web server has the details under this request_id.",
@@ -30,9 +33,9 @@ def install(api: Blueprint) -> None:
 
 
 def unknown_address(authenticate: Callable[[], None]) -> Response | None:
-    """The response to an unknown address or method under /api, for authenticated callers only."""
+    """The response to an unknown address or method of programs, for authenticated callers only."""
     problem = request.routing_exception
-    if problem is None or (problem.code or 0) < 400 or not f"{request.path}/".startswith("/api/"):
+    if problem is None or (problem.code or 0) < 400 or not f"{request.path}/".startswith(PREFIXES):
         return None
     try:
         authenticate()

@@ -6,8 +6,9 @@ from typing import Any
 from flask import current_app, stream_with_context
 from werkzeug.wrappers import Response
 
+from portal.access import rights
 from portal.listing import RowPage
-from portal.routes.api import answers
+from portal.routes.api import answers, authentication
 from portal.routes.api import files as file_routes
 from portal.routes.api.ancestry import parents
 from portal.routes.api.schemas.container_shapes import (
@@ -15,7 +16,9 @@ from portal.routes.api.schemas.container_shapes import (
     SUBJECT_FIELDS,
     AcquisitionShown,
     ContainerShown,
+    GroupShown,
     NoteShown,
+    Permission,
     ProjectShown,
     SessionShown,
     SubjectShown,
@@ -49,8 +52,29 @@ def listed(part: RowPage[Any]) -> Response:
 
 def shape(row: Any) -> ContainerShown:
     """One container with its files."""
-    kind = containers.kind_of(row)
-    return _shape(row, files.by_container(kind, [row.id])[row.id])
+    [shown] = shapes([row])
+    return shown
+
+
+def shapes(rows: Sequence[Any]) -> list[ContainerShown]:
+    """Containers of one kind, each with its files."""
+    if not rows:
+        return []
+    found = files.by_container(containers.kind_of(rows[0]), [row.id for row in rows])
+    return [_shape(row, found[row.id]) for row in rows]
+
+
+def group_shape(row: Any) -> GroupShown:
+    return GroupShown(
+        id=row.code,
+        container_type="group",
+        label=row.label,
+        tags=row.tags,
+        permissions=_permissions("admin" if rights.may_edit_group(authentication.actor(), row.id) else "ro"),
+        created=row.created,
+        modified=row.modified,
+        origin=answers.origin(row),
+    )
 
 
 def subject_code(row: Any) -> str:
@@ -61,21 +85,21 @@ def subject_code(row: Any) -> str:
 
 def _chunks(rows: Sequence[Any]) -> Iterator[bytes]:
     for begin in range(0, len(rows), CONTAINERS_PER_CHUNK):
-        chunk = rows[begin : begin + CONTAINERS_PER_CHUNK]
-        found = files.by_container(containers.kind_of(chunk[0]), [row.id for row in chunk])
-        shown = (answers.as_json(_shape(row, found[row.id])) for row in chunk)
-        yield (b"," if begin else b"") + b",".join(shown)
+        shown = shapes(rows[begin : begin + CONTAINERS_PER_CHUNK])
+        yield (b"," if begin else b"") + b",".join(map(answers.as_json, shown))
 
 
 def _shape(row: Any, inside: Sequence[Any]) -> ContainerShown:
     kind, above = containers.kind_of(row), parents(row)
     fields: dict[str, Any] = {
         "id": rest_ids.encode(kind, row.id),
+        "container_type": kind,
         "label": row.label,
         "info": row.info,
         "info_exists": bool(row.info),
         "tags": row.tags,
         "notes": [NoteShown.model_validate(note) for note in row.notes],
+        "permissions": _permissions(_access(containers.project_of(row).id)),
         "created": row.created,
         "modified": row.modified,
         "origin": answers.origin(row),
@@ -99,6 +123,21 @@ def _shape(row: Any, inside: Sequence[Any]) -> ContainerShown:
         **_said(subject, SUBJECT_FIELDS),
     )
     return SessionShown(**fields)
+
+
+def _permissions(access: str) -> list[Permission]:
+    """What the caller may do, as clients look for it before an import; a device has no entry."""
+    actor = authentication.actor()
+    if actor.type != "user":
+        return []
+    return [Permission(id=rest_ids.encode("user", int(actor.id)), access=access, role_ids=[access])]
+
+
+def _access(project_id: int) -> str:
+    scope = authentication.scope()
+    if project_id in scope.manages:
+        return "admin"
+    return "rw" if scope.writes(project_id) else "ro"
 
 
 def _said(row: Any, names: Sequence[str]) -> dict[str, Any]:

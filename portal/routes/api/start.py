@@ -29,7 +29,7 @@ def auth_status() -> AuthStatus:
         user_id=None if is_device else actor.name,
         user_is_admin=actor.is_admin,
         is_device=is_device,
-        roles=["public", "drone"] if is_device else ["public", "user", *(["admin"] if actor.is_admin else [])],
+        roles=["public", "drone"] if is_device else ["public", "user", *(["site_admin"] if actor.is_admin else [])],
     )
 
 

@@ -13,7 +13,7 @@ from portal import runtime
 from portal.access.actors import operator
 from portal.devices import api_keys, devices
 from portal.models import ApiKey, Device, Group, now
-from portal.routes.api import queries
+from portal.routes.api import request_values
 from portal.settings import Settings
 from portal.users import users
 from tests.fixtures.api import Api, assert_refused
@@ -114,7 +114,7 @@ def test_a_signed_in_user_may_read_and_needs_a_key_to_write(url: str) -> None:
         assert (status["user_id"], status["is_device"], status["roles"]) == (
             "admin@site.example",
             False,
-            ["public", "user", "admin"],
+            ["public", "user", "site_admin"],
         )
         assert_refused(browser.get(f"{url}/api/devices/self", timeout=9), 403, "Only devices")
         assert_refused(browser.post(f"{url}/api/groups", json={"_id": "forged"}, timeout=9), 401)
@@ -218,7 +218,7 @@ def test_the_release_the_features_and_the_document_need_no_key(url: str) -> None
 
 
 def test_what_clients_send_to_say_how_much_they_want_is_ignored(api: Api) -> None:
-    for name in queries.IGNORED:
+    for name in request_values.IGNORED:
         assert api.get(f"/api/projects?{name}=true").json() == []
 
 

@@ -9,6 +9,14 @@ from portal.routes.api.schemas.files import FileShown
 from portal.routes.api.schemas.values import Moment, Shown
 
 
+class Permission(Shown):
+    """What the user whose key this is may do here; of a device's key there is none."""
+
+    id: str = Field(alias="_id")
+    access: str = Field(description="ro, rw or admin.")
+    role_ids: list[str]
+
+
 class NoteShown(Shown):
     id: str = Field(alias="_id")
     text: str
@@ -19,8 +27,10 @@ class NoteShown(Shown):
 
 class GroupShown(Shown):
     id: str = Field(alias="_id")
+    container_type: str
     label: str
     tags: list[str]
+    permissions: list[Permission]
     created: Moment
     modified: Moment
     origin: OriginShown
@@ -30,11 +40,13 @@ class ContainerShown(Shown):
     """What every container below a group has."""
 
     id: str = Field(alias="_id")
+    container_type: str
     label: str
     info: dict[str, Any]
     info_exists: bool
     tags: list[str]
     notes: list[NoteShown]
+    permissions: list[Permission]
     created: Moment
     modified: Moment
     origin: OriginShown

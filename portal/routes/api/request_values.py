@@ -1,4 +1,4 @@
-"""JSON bodies: read completely, with limits of size, depth and numbers."""
+"""The query string and the JSON body of a request, read with limits of size, depth and numbers."""
 
 import json
 from typing import Any, TypeVar
@@ -10,12 +10,48 @@ from portal.errors import BadValue
 
 Json = TypeVar("Json", dict[str, Any], list[Any])
 
+IGNORED = frozenset(
+    {
+        "id",
+        "job",
+        "level",
+        "view",
+        "evaluate_gear_rules",
+        "exhaustive",
+        "full_tree",
+        "include_all_info",
+        "include_parent_info",
+        "join",
+        "join_avatars",
+        "join_files",
+        "join_keys",
+        "permissions",
+        "counts",
+        "stats",
+        "simple",
+    }
+)
+"""What the field's clients send to say how much of a thing to answer: here an answer always has all of it."""
+
+
 MAX_BODY_BYTES = 1_000_000
 MAX_DEPTH = 20
 _LARGEST_NUMBER = 2**63
 
 
-def read(kind: type[Json] = dict) -> Json:  # type: ignore[assignment]
+def read_query() -> dict[str, str]:
+    """The parameters of this request. Raises BadValue for a repeated one."""
+    parameters = {}
+    for name, values in request.args.lists():
+        if name in IGNORED or (name == "filter" and values == [""]):
+            continue
+        if len(values) > 1:
+            raise BadValue(f"The parameter {name[:64]} is given twice. Nothing was done.", field=name)
+        parameters[name] = values[0]
+    return parameters
+
+
+def read_body(kind: type[Json] = dict) -> Json:  # type: ignore[assignment]
     """The object, or the array, that the body is; without a body an empty one. Raises 400 and BadValue."""
     request.max_content_length = MAX_BODY_BYTES
     data = request.get_data(cache=False)

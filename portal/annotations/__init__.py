@@ -1,0 +1,1 @@
+"""What is said of containers: changed as a whole, and their info, tags and notes."""

@@ -1,0 +1,1 @@
+"""Things found by a path of labels, and lists narrowed by a filter."""
