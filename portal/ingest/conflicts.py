@@ -82,6 +82,11 @@ def view(conflict: Conflict) -> dict[str, Any]:
     }
 
 
+def choices_for(conflict: Conflict) -> tuple[str, ...]:
+    """The decisions that are possible: a member of a zip cannot be moved to a separate project without the others."""
+    return tuple(choice for choice in get_args(Choice) if choice != "separate" or not conflict.member)
+
+
 def next_open(conflict_id: int) -> int | None:
     """The next open conflict: the newest older one, else the newest of all; None where no other is open."""
     others = (
@@ -105,7 +110,7 @@ def resolve(conflict_id: int | str, choice: str, *, actor: Actor) -> Conflict:
         raise BadValue(f"{choice[:32]!r} is no decision. Choose keep, replace or separate.", field="choice")
     conflict = get(conflict_id)
     parsed: Header | None = None
-    if choice == "separate" and conflict.member:
+    if choice not in choices_for(conflict):
         raise BadValue("The object is a member of a zip, which stays one file. Choose keep or replace.", field="choice")
     if "separate" in (choice, conflict.choice):  # then it is placed by its header; else a damaged one will do
         blob = conflict.file.blob

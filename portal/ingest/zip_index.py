@@ -73,9 +73,11 @@ def finish(stored: Stored, found: Survey | None) -> Stored:
     states = settle(stored.file_id, found)
     notes = []
     if states[HELD]:
-        notes.append(f"{states[HELD]:,} of its {states.total():,} objects are held until a site admin decides.")
+        verb = "is" if states[HELD] == 1 else "are"
+        notes.append(f"{states[HELD]:,} of its {states.total():,} objects {verb} held until a site admin decides.")
     if found is not None and found.unread:
-        notes.append(f"{found.unread:,} members are encrypted or packed in a way that is not read: none is indexed.")
+        number = "1 member is" if found.unread == 1 else f"{found.unread:,} members are"
+        notes.append(f"{number} encrypted or packed in a way that is not read, and not indexed.")
     return replace(stored, message=" ".join(notes)) if notes else stored
 
 

@@ -122,7 +122,11 @@ def show(conflict_id: int) -> Response:
         comparison=compared,
         trouble=trouble,
         everything=request.args.get("only") == "all",
-        choices=[(choice, words[same_uid]) for choice, words in DECISION_TEXTS.items()],
+        choices=[
+            (choice, words[same_uid])
+            for choice, words in DECISION_TEXTS.items()
+            if choice in conflicts.choices_for(conflict)
+        ],
         history=conflict_history.decisions(conflict),
         next=conflicts.next_open(conflict_id),
     )

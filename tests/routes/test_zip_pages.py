@@ -75,5 +75,6 @@ def test_the_page_of_a_conflict_shows_the_member(
     assert f"/instance/{held.id}/header" in page
     assert f"thumbnail?instance={held.id}" in page
     assert "Rows" in page
+    assert "Move to a separate project" not in page
     listed = visitor.get("/data/conflicts/").text
     assert "CT 1, object 2" in listed

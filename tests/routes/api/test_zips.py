@@ -39,6 +39,6 @@ def test_a_zip_in_conflict_is_refused_unless_its_objects_may_be_held(api: Api, a
     answer = api.post(f"/api/acquisitions/{acquisition}/files?on_conflict=hold", files={"file": ("two.zip", changed)})
     assert answer.status_code == 200
     [told] = answer.json()
-    assert told["message"] == "1 of its 2 objects are held until a site admin decides."
+    assert told["message"] == "1 of its 2 objects is held until a site admin decides."
     assert Conflict.get().member == "0.dcm"
     assert Instance.select().where(Instance.state == "current").count() == 3
