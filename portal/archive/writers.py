@@ -1,6 +1,7 @@
 """Appending to one segment: whole records, or a single record that is streamed."""
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -9,12 +10,17 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from portal.archive import records
 from portal.archive.records import Footer
 from portal.errors import NoSpace
 
 Part = bytes | bytearray | memoryview
+SYNC_BYTES = 16 << 20
+"""Bytes of a large record whose way to the disk begins before the next ones come."""
+_BEGIN_WRITE = 2  # SYNC_FILE_RANGE_WRITE (sync_file_range(2)), which Python does not have
+_sync_file_range: Any = getattr(ctypes.CDLL(None), "sync_file_range", None)
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,11 @@ class Writer:
         os.pwrite(self._descriptor, data, offset)
         os.fdatasync(self._descriptor)
 
+    def begin_sync(self, begin: int, end: int) -> None:
+        """Have the kernel begin to write these bytes to the disk, so that a later `sync` has less to wait for."""
+        if _sync_file_range is not None:
+            _sync_file_range(self._descriptor, ctypes.c_int64(begin), ctypes.c_int64(end - begin), _BEGIN_WRITE)
+
     def sync(self, end: int) -> None:
         """Return when all bytes before `end` are on the disk. Concurrent callers share one fdatasync.
 
@@ -97,7 +108,7 @@ class Stream:
         self._segment = segment
         self._crc = 0
         self.size = 0
-        self._start = segment.write([records.header(records.UNKNOWN_LENGTH)])
+        self._start = self._begun = segment.write([records.header(records.UNKNOWN_LENGTH)])
 
     @property
     def path(self) -> Path:
@@ -111,6 +122,9 @@ class Stream:
     def write(self, chunk: Part) -> None:
         with disk_errors():
             self._segment.write([chunk])
+        if self._segment.end - self._begun >= SYNC_BYTES:
+            self._segment.begin_sync(self._begun, self._segment.end)
+            self._begun = self._segment.end
         self._crc = zlib.crc32(chunk, self._crc)
         self.size += len(chunk)
 

@@ -25,7 +25,8 @@ class Upload:
 
     def __init__(self, placement: Placement, *, scope: Scope, actor: Actor, may_hold: bool = False) -> None:
         """Raises NotAllowed for an actor that may store nowhere; `begin` raises what is wrong with the placement."""
-        if not scope.stores:
+        rights.require_may_write(actor)
+        if not (scope.stores or rights.is_site_admin(actor)):  # a new site has no project yet
             raise NotAllowed("You may not store files anywhere on this site. Ask a site admin for write access.")
         self._placement, self._scope, self._actor, self._may_hold = placement, scope, actor, may_hold
         self._opened = ExitStack()

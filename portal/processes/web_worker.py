@@ -90,6 +90,10 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._send(connection)
         self._start_transfers()
 
+    def handle_request(self, req: Any, conn: Connection) -> bool:
+        conn.use_buffers(req)
+        return bool(super().handle_request(req, conn))
+
     def _keepalive_after(self, connection: Connection, keepalive: bool) -> bool:
         """Whether another request can follow: not after a body whose rest is neither read nor here yet."""
         return keepalive and bool(connection.parser.finish_body(deadline=time.monotonic() + DRAIN_SECONDS))

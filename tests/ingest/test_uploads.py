@@ -315,3 +315,8 @@ def test_an_upload_by_uid_of_an_instance_is_found_by_peers(project: Project, adm
         numbers = sent_hierarchy.find_or_add(parsed, "uid", actor=admin)
         received.commit(places=sent_hierarchy.placements(parsed, numbers, received.names))
     assert Instance.get().state == "current"
+
+
+def test_a_reapers_data_reaches_a_site_without_a_project(site: Settings, admin: Actor) -> None:
+    value = SENT | {"group": {"_id": "none"}}
+    assert containers.project_of(Acquisition.get_by_id(reap(value, actor=admin).parent_id)).label == "Unsorted"

@@ -1,7 +1,7 @@
 """Streaming of a multipart/form-data body (RFC 7578): never completely in memory, never in a temporary file."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from flask import request
@@ -42,11 +42,15 @@ class FileHead:
 def events(largest: int) -> Iterator[Field | FileHead | memoryview]:
     """Yield each field, and the head of each file and then its bytes; ends only after the closing boundary.
 
+    A view of bytes holds until the next event.
+
     Raises 413 for a body with more than `largest` bytes of files, 415 and 400 for another or an incomplete body.
     """
     # The boundary is a line of its own: as if the body began behind the end of a line.
     body = _Body(b"\r\n--" + _boundary(), b"\r\n")
     request.max_content_length = largest + _OVERHEAD
+    if (request.content_length or 0) > request.max_content_length:
+        raise RequestEntityTooLarge
     left = largest
     for _ in body.until_delimiter(_MAX_AROUND_BYTES):
         pass
@@ -56,7 +60,7 @@ def events(largest: int) -> Iterator[Field | FileHead | memoryview]:
             return
         name, filename = _disposition(body.head())
         if filename is None:
-            yield Field(name, b"".join(body.until_delimiter(MAX_VALUE_BYTES)))
+            yield Field(name, b"".join(map(bytes, body.until_delimiter(MAX_VALUE_BYTES))))
             continue
         yield FileHead(filename)
         for chunk in body.until_delimiter(left):
@@ -66,69 +70,84 @@ def events(largest: int) -> Iterator[Field | FileHead | memoryview]:
 
 
 class _Body:
-    """The body as far as it was read, and not used yet."""
+    """The body as far as it was read, and not used yet, in one buffer: what was yielded is gone with the next bytes."""
 
     def __init__(self, delimiter: bytes, waiting: bytes) -> None:
-        self._delimiter, self._waiting = delimiter, waiting
+        self._delimiter = delimiter
+        self._buffer = bytearray(CHUNK_BYTES + _MAX_HEAD_BYTES)
+        self._view = memoryview(self._buffer)
+        self._buffer[: len(waiting)] = waiting
+        self._begin, self._end = 0, len(waiting)
+        self._receive: Callable[[memoryview], int] = getattr(request.environ["wsgi.input"], "receive_into", _read_into)
 
     def until_delimiter(self, largest: int) -> Iterator[memoryview]:
         """The bytes up to the next delimiter, which is used up. Raises 413 for more than `largest`."""
-        begin = 0
+        searched = 0
         while True:
-            at = self._waiting.find(self._delimiter, begin)
+            at = self._buffer.find(self._delimiter, self._begin + searched, self._end)
             if at >= 0:
                 # Behind a delimiter are two hyphens or the end of its line; else it is a part of the content.
-                self._need(at + len(self._delimiter) + _LONGEST_PADDING, required=False)
-                after = at + len(self._delimiter)
-                if not _DELIMITER_END.match(self._waiting, after):
-                    begin = after
+                ahead = at - self._begin + len(self._delimiter)
+                self._need(ahead + _LONGEST_PADDING, required=False)
+                if not _DELIMITER_END.match(self._buffer, self._begin + ahead, self._end):
+                    searched = ahead
                     continue
             # Without a delimiter, the last bytes may be the beginning of one.
-            end = at if at >= 0 else max(0, len(self._waiting) - len(self._delimiter) + 1, begin)
-            if end > largest:
+            whole = ahead - len(self._delimiter) if at >= 0 else max(searched, self._waiting - len(self._delimiter) + 1)
+            size = max(0, whole)
+            if size > largest:
                 raise RequestEntityTooLarge
-            largest -= end
-            if end:
-                yield memoryview(self._waiting)[:end]
-            self._waiting = self._waiting[after if at >= 0 else end :]
+            largest -= size
+            if size:
+                yield self._view[self._begin : self._begin + size]
+            self._begin += ahead if at >= 0 else size
             if at >= 0:
                 return
-            begin = 0
-            self._need(len(self._waiting) + 1)
+            searched = 0
+            self._need(self._waiting + 1)
 
     def is_last(self) -> bool:
         """Whether the delimiter that was used up closes the body; if not, its line is used up too."""
-        if self._waiting.startswith(b"--"):
+        if self._buffer.startswith(b"--", self._begin, self._end):
             return True
-        self._waiting = self._waiting[self._waiting.index(b"\r\n") :]
+        self._begin = self._buffer.index(b"\r\n", self._begin, self._end)
         return False
 
     def head(self) -> bytes:
         """The header fields of a part."""
-        while (end := self._waiting.find(b"\r\n\r\n")) < 0:
-            if len(self._waiting) > _MAX_HEAD_BYTES:
+        while (at := self._buffer.find(b"\r\n\r\n", self._begin, self._end)) < 0:
+            if self._waiting > _MAX_HEAD_BYTES:
                 raise RequestEntityTooLarge
-            self._need(len(self._waiting) + 1)
-        head, self._waiting = self._waiting[:end], self._waiting[end + 4 :]
+            self._need(self._waiting + 1)
+        head = bytes(self._view[self._begin : at])
+        self._begin = at + 4
         return head
 
     def drain(self, largest: int) -> None:
         """Read the rest of the body, which says nothing. Raises 413 for more than `largest` bytes."""
-        size = len(self._waiting)
-        while chunk := _read():
-            size += len(chunk)
+        size = self._waiting
+        while received := _received(self._receive, self._view):
+            size += received
             if size > largest:
                 raise RequestEntityTooLarge
 
+    @property
+    def _waiting(self) -> int:
+        return self._end - self._begin
+
     def _need(self, size: int, *, required: bool = True) -> None:
         """Read until `size` bytes wait. Raises 400 where the body has fewer, if they are required."""
-        while len(self._waiting) < size:
-            chunk = _read()
-            if not chunk:
+        while self._waiting < size:
+            if self._begin:
+                waiting = bytes(self._view[self._begin : self._end])
+                self._buffer[: len(waiting)] = waiting
+                self._begin, self._end = 0, len(waiting)
+            received = _received(self._receive, self._view[self._end :][:CHUNK_BYTES])
+            self._end += received
+            if not received:
                 if required:
                     raise BadRequest(_MALFORMED)
                 return
-            self._waiting += chunk
 
 
 def _boundary() -> bytes:
@@ -155,10 +174,18 @@ def _disposition(head: bytes) -> tuple[str, str | None]:
     raise BadRequest(_MALFORMED)
 
 
-def _read() -> bytes:
+def _received(receive: Callable[[memoryview], int], buffer: memoryview) -> int:
+    """The number of bytes that were put into the buffer; 0 at the end. Raises 400."""
     try:
-        return request.stream.read(CHUNK_BYTES)
+        return receive(buffer)
     except OSError as error:
         raise ClientDisconnected("The body is incomplete. Send it again.") from error
     except ParseException as error:
         raise BadRequest("The chunked encoding of the body is malformed (RFC 9112 7.1). Send it again.") from error
+
+
+def _read_into(buffer: memoryview) -> int:
+    """For a server, or a body, that has no way of its own to do so."""
+    chunk = request.stream.read(len(buffer))
+    buffer[: len(chunk)] = chunk
+    return len(chunk)
