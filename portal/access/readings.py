@@ -11,13 +11,11 @@ from typing import Any
 
 from peewee import chunked
 
-from portal.access import audit, audit_entries
+from portal.access import audit
 from portal.access.actors import Actor
-from portal.access.audit_entries import AuditEntry
 from portal.models import (
     Acquisition,
     Audit,
-    AuditedSession,
     File,
     Session,
     Subject,
@@ -27,11 +25,6 @@ from portal.models import (
     writing,
 )
 
-READINGS = (
-    *("session:viewed", "file:downloaded", "session:fetched", "session:downloaded", "container:downloaded"),
-    *("study:retrieved", "export:ended", "send:ended"),
-)
-"""Actions after which somebody has seen or fetched a session."""
 SESSIONS_PER_ENTRY = 5_000
 """An export of more sessions has several entries, so that none is too large for a page."""
 MAX_REMEMBERED = 50_000
@@ -141,18 +134,3 @@ def sessions_in(kind: str, number: int) -> list[int]:
         live = live.join(Subject).where(Subject.project == number, Subject.trash.is_null())
     rows: Any = live.order_by(Session.id).tuples()
     return [session_id for (session_id,) in rows]
-
-
-def of_session(session_id: int, *, limit: int = 50, before: int | None = None) -> list[AuditEntry]:
-    """Who has seen or fetched a session, the latest first; `before` is the number of the last entry seen."""
-    return audit_entries.with_names(query_of_session(session_id, limit=limit, before=before))
-
-
-def query_of_session(session_id: int, *, limit: int, before: int | None = None) -> Any:
-    own = Audit.select(Audit.id).where(Audit.session == session_id, Audit.action.in_(READINGS))
-    among = AuditedSession.select(AuditedSession.audit).where(AuditedSession.session == session_id)
-    if before is not None:
-        own, among = own.where(Audit.id < before), among.where(AuditedSession.audit < before)
-    latest = (own.order_by(Audit.id.desc()).limit(limit), among.order_by(AuditedSession.audit.desc()).limit(limit))
-    rows = Audit.select().where(Audit.id.in_(latest[0]) | Audit.id.in_(latest[1]))
-    return rows.order_by(Audit.id.desc()).limit(limit)

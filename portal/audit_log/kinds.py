@@ -43,6 +43,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         **{f"{kind}:trashed": "moved {} to the trash" for kind in DATA_TARGETS},
         **{f"{kind}:restored": "restored {} from the trash" for kind in DATA_TARGETS},
         **{f"{kind}:purged": "purged {}" for kind in DATA_TARGETS},
+        **{f"{kind}:deleted": "deleted {}" for kind in DATA_TARGETS},
         "session:uploaded": "uploaded files to {}",
         "container:uploaded": "uploaded files to {}",
         "file:mended": "repaired {} by sending it again",

@@ -1,8 +1,10 @@
 """The page of the audit log: sentences with links, filters that combine and stay in the address, whole files."""
 
+import ast
 import json
 import re
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
@@ -20,6 +22,7 @@ from portal.trash import trash
 from tests.fixtures.archive import a_project, an_object, store
 from tests.fixtures.web import Visitor, text_of
 
+ROOT = Path(__file__).parents[2]
 ZONE = ZoneInfo("America/New_York")
 
 
@@ -43,7 +46,14 @@ def events(visitor: Visitor, query: str) -> list[str]:
 
 
 def test_each_action_that_is_recorded_has_words() -> None:
-    assert set(kinds.KINDS) == {kind for kind in kinds.KINDS if kinds.actions_of(kind)}
+    recorded = set()
+    for path in (*ROOT.glob("portal/**/*.py"), *ROOT.glob("dimse_worker/**/*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and "record" in ast.unparse(node.func):
+                texts = [one.value for arg in node.args for one in ast.walk(arg) if isinstance(one, ast.Constant)]
+                recorded |= {text for text in texts if isinstance(text, str) and re.fullmatch("[a-z_]+:[a-z_]+", text)}
+    assert len(recorded) > 50
+    assert recorded - set(kinds.WORDS) == set()
     assert len(kinds.WORDS) == sum(len(kinds.actions_of(kind)) for kind in kinds.KINDS)
     assert kinds.words_for("peer:of_another_release") == "peer of another release: {}"
 

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from portal import models
-from portal.access import audit_chain, readings
+from portal.access import audit_chain, session_readers
 from portal.access.actors import operator
+from portal.listing import ListRequest
+from portal.listing import find as find_rows
 from portal.models import Audit, now
 from portal.peers import associations, peers, refused_callers
 from tests.dimse_worker.test_retrieval import find, get, keys, move, objects, study, study_uid, viewer
@@ -52,7 +54,8 @@ def test_a_study_that_a_peer_gets_several_times_in_its_parts_is_one_entry_an_ass
         (session, 3, "move"),
     ]
     assert moved.detail["destination"] == models.Peer.get(models.Peer.label == "VIEWER").id
-    assert [entry.who.name for entry in readings.of_session(session)] == ["SCANNER", "SCANNER"]
+    found = find_rows(session_readers.of_session(session), ListRequest()).rows
+    assert [one.entry.who.name for one in found] == ["SCANNER", "SCANNER"]
 
 
 def test_what_we_send_is_an_entry_about_the_peer(listener: Listener, viewer: Destination, study_uid: str) -> None:
