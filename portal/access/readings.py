@@ -2,6 +2,7 @@
 
 A view is one entry for each person, session and hour, however many pages and images it was; so is what a program gets
 file by file. All entries about a session are found by one index, also those of an export of many sessions.
+docs/decisions/0100
 """
 
 from collections import Counter

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from peewee import chunked
 
-from portal.access import audit
+from portal.access import audit, rights
 from portal.access.actors import Actor
 from portal.models import Association, Job, Peer, Study, now, skip_if_disk_full, writing
 
@@ -120,6 +120,7 @@ def mark_lost() -> int:
                 Association.id == row.id, Association.ended.is_null()
             ).execute()
             _audit_end(row.id)
+            _audit_studies_of_lost(row)
         Job.update(state="failed", ended=now(), lease=None, message="The listener ended unexpectedly.").where(
             Job.association.in_(ids), Job.runner == "listener", Job.state == "running"
         ).execute()
@@ -175,6 +176,18 @@ def _audit_studies(progress: Progress) -> None:
                 if session_id := sessions.get(retrieved.study_id):
                     detail["session"] = session_id
                 audit.record(_actor(row), "study:retrieved", "study", retrieved.study_id, **detail)
+
+
+def _audit_studies_of_lost(row: Association) -> None:
+    """What the peer has got of the studies that it named, as the jobs of its retrievals say: the counts are lost."""
+    actor = _actor(row)
+    jobs = Job.select().where(Job.association == row.id, Job.runner == "listener", Job.done > 0)
+    for job in jobs.limit(STUDIES_AT_ONCE):
+        uids, projects = job.params.get("studies", [])[:STUDIES_AT_ONCE], rights.scope(actor).projects
+        for study in Study.select().where(Study.study_uid.in_(uids), Study.project.in_(projects)):
+            detail = {"association": row.id, "operation": job.kind, "instances": job.done, "job": job.id}
+            session = {"session": study.session_id} if study.session_id else {}
+            audit.record(actor, "study:retrieved", "study", study.id, **detail, **session)
 
 
 def _actor(row: Association) -> Actor:

@@ -96,3 +96,19 @@ def test_an_association_that_a_killed_process_had_is_an_entry_too() -> None:
     associations.mark_lost()
     [lost] = entries("association:lost")
     assert (lost.actor_id, lost.target_id) == (str(peer.id), str(row.id))
+
+
+def test_what_a_peer_got_before_a_process_was_killed_is_an_entry(
+    listener: Listener, objects: list[Encoded], study_uid: str
+) -> None:
+    get(listener.port, keys("STUDY", StudyInstanceUID=study_uid))
+    until(lambda: entries("study:retrieved"), "the end of the retrieval")
+    moment = now() - timedelta(minutes=5)
+    job = models.Job.get()
+    models.Association.update(outcome="open", ended=None, process="another-host 1 1", seen=moment).where(
+        models.Association.id == job.association_id
+    ).execute()
+    associations.mark_lost()
+    first, again = entries("study:retrieved")
+    assert (again.target_id, again.session) == (first.target_id, first.session)
+    assert (again.detail["instances"], again.detail["job"]) == (3, job.id)
