@@ -104,7 +104,8 @@ def settle(file_id: int, found: Iterable[ZippedObject] | None = None) -> Counter
                 for batch in writer.chunks(found):
                     states.update(_add(file_id, blob, batch, content, writer))
         except (BadValue, Damaged) as error:  # what could be read is indexed, and nothing more can be
-            log.error("file %d: not all members of the zip can be indexed: %s", file_id, error.message)
+            # Without the message: it has the name of the member, which may be a patient's.
+            log.error("file %d: not all members of the zip can be indexed (%s)", file_id, type(error).__name__)
     with writing():
         if _blob_to_index(file_id) == blob:
             DicomZip.update(is_settled=True).where(DicomZip.file == file_id).execute()
@@ -123,7 +124,7 @@ def settle_all(left_alone: timedelta = timedelta()) -> None:
             states = settle(row.file_id)
             log.info("file %d: %d members of the zip indexed after a stop", row.file_id, states.total())
         except (PortalError, OSError, DatabaseError) as error:  # one zip must not stop the others
-            log.error("file %d: its members cannot be indexed now: %s", row.file_id, error)
+            log.error("file %d: its members cannot be indexed now (%s)", row.file_id, type(error).__name__)
 
 
 def adopt(file_id: int) -> int:
@@ -136,7 +137,7 @@ def adopt(file_id: int) -> int:
         try:
             found = survey.of(cast(BinaryIO, stored), file.blob.size)
         except (BadValue, Damaged) as error:
-            log.warning("file %d stays a plain file: %s", file_id, error.message)
+            log.warning("file %d stays a plain file: a zip that is refused today (%s)", file_id, type(error).__name__)
             return 0
     if found is None:
         return 0

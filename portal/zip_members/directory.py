@@ -33,7 +33,8 @@ _END_64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR = struct.Struct("<4sLQL")
 _UNSET_16, _UNSET_32 = 0xFFFF, 0xFFFFFFFF
 _ENCRYPTED, _SIZES_BEHIND, _MASKED_HEADERS = 1 << 0, 1 << 3, 1 << 13
-_UNIX = 3
+_UNIX = (3, 19)
+"""Systems whose attributes have the kind of file: Unix, and macOS."""
 _SIZES_64, _UNICODE_NAME = 0x0001, 0x7075
 _SEPARATORS = re.compile(r"[/\\]")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -160,7 +161,7 @@ def _member(
     made_by, _, flags, method, time, date, crc, packed_size, size = entry[:9]
     disk, _, attributes, begin = entry[12:16]
     name = _checked_name(raw_name, extra)
-    kind = stat.S_IFMT(attributes >> 16) if made_by >> 8 == _UNIX else 0
+    kind = stat.S_IFMT(attributes >> 16) if made_by >> 8 in _UNIX else 0
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise BadValue(f"The member {_shown(name)} of the zip is a link or no plain file. Create the zip without it.")
     if _UNSET_32 in (size, packed_size, begin) or disk == _UNSET_16:

@@ -69,7 +69,7 @@ def test_a_peer_gets_each_member_as_it_is_stored(
 def test_the_preview_of_a_send_shows_the_first_members(project: Project, place: Acquisition) -> None:
     upload(a_zip(a_series(30)), place.id, "dicom.zip", actor=operator())
     register("VIEWER", host="127.0.0.1", port=104, store_to=None)
-    lines = preview.build("neuro/TRIAL1", "peer/VIEWER", Options()).lines
+    lines = preview.build("neuro/TRIAL1", "peer/VIEWER", Options(), actor=operator()).lines
     assert len(lines) == preview.MAX_LINES
     assert {line.sop_class for line in lines} == {member_of_series(0).SOPClassUID}
 

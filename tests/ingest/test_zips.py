@@ -357,6 +357,22 @@ def test_a_damaged_member_gives_way_to_the_object_that_arrives_again(
     assert File.select().count() == 2
 
 
+def test_the_name_of_a_damaged_member_is_not_logged(
+    acquisition: int, admin: Actor, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored = upload(a_zip({"Doe^John.dcm": a_series(1)["0.dcm"]}), acquisition, "dicom.zip", actor=admin)
+    blob = Blob.get()
+    with runtime.archive().path(blob.segment).open("r+b") as segment:
+        segment.seek(blob.offset + 3000)
+        segment.write(b"damage")
+    with writing():
+        Instance.delete().execute()
+        zip_index.unsettle([stored.file_id])
+    assert zip_index.settle(stored.file_id).total() == 0
+    assert "not all members of the zip can be indexed (BadValue)" in caplog.text
+    assert "Doe" not in caplog.text
+
+
 def receive(content: bytes, acquisition: int, admin: Actor, *, may_hold: bool) -> Stored:
     place = Placement(container_type="acquisition", container_id=acquisition, name="dicom.zip", also_here=True)
     scope = rights.scope(admin)
