@@ -80,7 +80,8 @@ DEVICES = LongList(
         "label": lambda: ignoring_case(Device.label),
         "status": device_status.state_expression,
         "seen": lambda: Device.last_seen,
-        "expires": lambda: ApiKey.select(fn.MIN(ApiKey.expires)).where(
+        # Not MIN of the column itself: SQLite would walk the index of all keys by expiry, for each device.
+        "expires": lambda: ApiKey.select(fn.MIN(fn.COALESCE(ApiKey.expires, ""))).where(
             ApiKey.owner_type == "device", ApiKey.owner_id == Device.id, api_keys.is_live()
         ),
         "sponsor": lambda: ignoring_case(User.email),

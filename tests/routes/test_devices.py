@@ -1,5 +1,6 @@
 """The tab Devices: what its forms change, and what they refuse."""
 
+import ast
 import csv
 import io
 import re
@@ -13,7 +14,7 @@ from portal import hourly_charts
 from portal.access.actors import Actor
 from portal.devices import api_keys, devices, key_authentication, key_format
 from portal.devices.key_uses import KeyUseCounter
-from portal.models import ApiKey, Audit, Device, DeviceHour, File, now
+from portal.models import ApiKey, Audit, Device, DeviceHour, File, database, now
 from portal.tree import projects
 from portal.users import users
 from tests.fixtures.archive import a_project, an_object, store
@@ -379,3 +380,18 @@ def test_uploads_are_listed_by_time_and_key_and_as_csv(visitor: Visitor, admin: 
     with statements() as sent:
         visitor.get(path)
     assert len(sent) <= MOST_STATEMENTS
+
+
+@pytest.mark.parametrize("query", ["", "?sort=expires", "?sort=status", "?q=imp", "?only=never"])
+def test_no_list_of_devices_reads_all_keys_for_each_of_them(visitor: Visitor, admin: Actor, query: str) -> None:
+    api_keys.issue(devices.add("importer", actor=admin), name="first", actor=admin)
+    visitor.get("/interfaces/devices/")
+    with statements() as sent:
+        assert visitor.get(f"/interfaces/devices/{query}").status_code == 200
+    for sql, values in (ast.literal_eval(one) for one in sent if "api_key" in one):
+        plan = [row[3] for row in database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+        at = next((number for number, step in enumerate(plan) if "CORRELATED" in step), len(plan))
+        assert all(
+            "api_key_owner_type_owner_id (owner_type=? AND owner_id=?)" in step for step in plan[at + 1 : at + 2]
+        )
+        assert not any(step.startswith("SCAN") and "api_key" in step for step in plan), plan
