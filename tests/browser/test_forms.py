@@ -323,6 +323,22 @@ WALKS = (
         "place",
         "lab/none",
     ),
+    Walk(
+        "projects.grant",
+        "/data/projects/2/access",
+        "Grant access",
+        "sees@site.example can now read and write in lab/trial.",
+        {"E-mail address": "sees@site.example", "Access": "Read and write"},
+        {"E-mail address": "nobody@site.example"},
+        "email",
+        "has no account",
+    ),
+    Walk(
+        "projects.remove_grant",
+        "/data/projects/2/access",
+        "Remove access of busy@site.example to this project",
+        "busy@site.example can no longer read in lab/trial.",
+    ),
     Walk("users.remove_grant", "/users/{sees}", "Remove lab/trial", "can no longer read in lab/trial."),
     Walk(
         "settings.save",
@@ -442,7 +458,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         found.names = {**numbers, "root": runtime.current().storage_roots[0]}
         for part in (_data, _machines, _work):
             found.names.update(part(actor))
-        grants.add(numbers["sees"], "lab/trial", "ro", actor=actor)
+        for email in ("sees", "busy"):
+            grants.add(numbers[email], "lab/trial", "ro", actor=actor)
         yield found
 
 

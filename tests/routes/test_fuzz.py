@@ -18,7 +18,7 @@ from portal.devices import api_keys, devices
 from portal.tree import rest_ids
 from portal.users import users
 from portal.web.forms import Form
-from tests.fixtures.browser import EMAIL
+from tests.fixtures.browser import EMAIL, PASSWORD
 from tests.fixtures.pages import Served, live_in, serve
 from tests.fixtures.web import token_in
 
@@ -208,7 +208,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def signed_in(served: Served, fields: list[str]) -> Caller:
     """A site admin, whatever the requests before have made of the account."""
-    _account, password = users.reset_password(1, actor=operator())
+    _account, password = users.reset_password(1, PASSWORD, actor=operator())
     client = served.app.test_client()
     form = {"email": EMAIL, "password": password, "csrf_token": token_in(client.get("/sign-in").text)}
     answer = client.post("/sign-in", data=form, environ_base={"REMOTE_ADDR": "192.0.2.9"})
