@@ -76,6 +76,5 @@ NARROWED_KEY = "This API key is limited to one group or project. Use one that is
 
 def as_markdown() -> str:
     """The table as the guide shows it."""
-    rows = [" | ".join([right.words, *("yes" if role in right.held_by else "–" for role in ROLES)]) for right in RIGHTS]
-    head = " | ".join(["", *ROLES])
-    return "\n".join(f"| {row.strip()} |" for row in (head, " | ".join(["---"] * (len(ROLES) + 1)), *rows))
+    rows = (f"| {right.words} | {', '.join(right.held_by)} |" for right in RIGHTS)
+    return "\n".join(("| right | who has it |", "|---|---|", *rows))
