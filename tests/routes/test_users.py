@@ -79,7 +79,7 @@ def test_who_is_no_admin_sees_none_of_the_admins_pages(reader: Visitor, path: st
     answer = reader.get(path)
 
     assert answer.status_code == 403
-    assert "Only site admins have access to this page." in answer.text
+    assert "Access denied" in answer.text
 
 
 def test_who_is_no_admin_finds_only_data_in_the_navigation(reader: Visitor) -> None:
