@@ -7,7 +7,7 @@ from peewee import JOIN, fn
 from portal.dicom import header
 from portal.errors import PortalError
 from portal.maintenance import recovery, segment_copies
-from portal.models import CURRENT, Blob, File, Instance, Series, Study, ZipMember, object_places
+from portal.models import CURRENT, Blob, DicomZip, File, Instance, Series, Study, ZipMember, object_places
 from portal.models.compiled import raw_rows
 from portal.models.object_places import ObjectPlace
 from portal.verification.files import ROWS_AT_ONCE, ranges
@@ -92,6 +92,12 @@ def _check_files(recorder: Recorder, some: Any) -> None:
         except (PortalError, OSError):
             continue  # a program called it DICOM; or it is damaged, which the archive's check says
         message = "It is a DICOM file, but not in the index, so peers cannot find it. Run portal reindex."
+        recorder.find(f"file {file_id}", message, file_id=file_id)
+    indexed = Instance.select(fn.COUNT(Instance.id)).where(Instance.file == File.id)
+    zips = DicomZip.select(File.id, DicomZip.objects, indexed).join(File)
+    zips = zips.where(some, File.deleted_at.is_null(), DicomZip.is_settled, DicomZip.objects != indexed)
+    for file_id, stated, counted in raw_rows(zips):
+        message = f"It is a zip of {stated:,} DICOM objects, and {counted:,} are in the index. Run portal reindex."
         recorder.find(f"file {file_id}", message, file_id=file_id)
 
 

@@ -118,3 +118,13 @@ def test_members_of_a_zip_are_compared_with_their_rows(
         (f"instance {last - 1}", "Its place in the zip is missing"),
         (f"instance {last}", "The index says another digest than the object"),
     ]
+
+
+def test_a_zip_that_lacks_members_in_the_index_is_named(
+    objects: list[int], verify: Verify, database: Edit, admin: Actor
+) -> None:
+    content = a_zip({f"{number}.dcm": part_10(an_object(SOPInstanceUID=f"1.2.9.{number}")) for number in range(3)})
+    stored = upload(content, File.get_by_id(objects[0]).parent_id, "series.zip", actor=admin)
+    database("DELETE FROM zip_member", "DELETE FROM instance WHERE member != ''")
+    found = [message for _area, subject, message in verify().found if subject == f"file {stored.file_id}"]
+    assert found == ["It is a zip of 3 DICOM objects, and 0 are in the index. Run portal reindex."]
