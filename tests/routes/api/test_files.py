@@ -100,7 +100,7 @@ def test_the_same_content_twice_is_one_file(api: Api, acquisition: str, ct: byte
 
 def test_a_file_that_is_no_dicom_is_kept_and_gets_a_version_for_other_content(api: Api, acquisition: str) -> None:
     first = api.upload(acquisition, "notes.txt", b"hello").json()[0]
-    assert (first["type"], first["version"], first["outcome"]) == (None, 1, "stored")
+    assert (first["type"], first["version"], first["outcome"]) == ("text", 1, "stored")
     second = api.upload(acquisition, "notes.txt", b"hello again").json()[0]
     assert (second["file_id"], second["version"], second["outcome"]) == (first["file_id"], 2, "version")
     assert api.get(f"/api/acquisitions/{acquisition}/files/notes.txt").content == b"hello again"
