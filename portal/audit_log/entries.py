@@ -110,15 +110,9 @@ class EntryView:
         return f"{who.type} {who.name or who.id} {self._words.replace('{}', target)}{figures}"
 
     @property
-    def changes(self) -> list[Change]:
-        """The changed values; those of what was added or removed as a whole by their names too."""
-        changes = self.entry.changes
-        if len(changes) == 1 and not changes[0].name:
-            before, after = changes[0].before, changes[0].after
-            if isinstance(after or before, dict) and not (before and after):
-                rows = [(name, value) for name, value in (after or before).items() if value not in (None, "", [], {})]
-                return [Change(name=n, before="" if after else v, after=v if after else "") for n, v in rows]
-        return list(changes)
+    def changes(self) -> tuple[Change, ...]:
+        """The changed values, without those of what was added or removed as a whole."""
+        return () if self._whole else self.entry.changes
 
     @property
     def _words(self) -> str:
@@ -144,10 +138,15 @@ class EntryView:
     def details(self) -> list[tuple[str, Any]]:
         """The other values of the entry, by name."""
         hidden = {"before", "after", "counts", "session", "sessions", "at", *(name for name, _ in FIGURES)}
-        detail = self.row.detail
-        return [
-            (name, detail[name]) for name in detail if name not in hidden and detail[name] not in (None, "", [], {})
-        ]
+        shown = {name: value for name, value in self.row.detail.items() if name not in hidden} | self._whole
+        return [(name, value) for name, value in shown.items() if value not in (None, "", [], {})]
+
+    @property
+    def _whole(self) -> dict[str, Any]:
+        """All values of what was added or removed; empty for a change."""
+        before, after = self.row.detail.get("before"), self.row.detail.get("after")
+        whole = before if after is None else after if before is None else None
+        return whole if isinstance(whole, dict) else {}
 
 
 @dataclass(frozen=True, kw_only=True)

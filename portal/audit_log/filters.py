@@ -28,7 +28,7 @@ MAX_NAMED = 5
 """Users, devices and peers that one text of a filter names."""
 MAX_LOOKED_AT = 1_000
 """Names among which an exact one is looked for."""
-CLOCK_MARGIN = 10_000
+CLOCK_MARGIN = 1_000
 """Entries that are looked through beyond the ends of a time range, in case the clock was set back meanwhile."""
 DAYS = {"today": "Today", "yesterday": "Yesterday", "week": "Last 7 days"}
 _REFERENCE = re.compile(
