@@ -106,7 +106,7 @@ def tls_context(ca: str) -> ssl.SSLContext:
     """Trusts only the storage's own CA (PEM), or what this machine and the web trust. Raises BadValue."""
     try:
         context = ssl.create_default_context(cadata=ca or None)
-    except (ssl.SSLError, ValueError) as error:
+    except (ssl.SSLError, ValueError, TypeError) as error:  # TypeError: the text is not ASCII
         message = "The CA certificate cannot be read. Enter it as PEM text (BEGIN CERTIFICATE)."
         raise BadValue(message, field="ca") from error
     if not ca:

@@ -286,6 +286,7 @@ def test_an_account_of_the_environment_needs_no_secret(
         ({"secret": {"secret_key": "a\nb"}}, "without spaces or line breaks", "secret_key"),
         ({"secret": {"token": "x"}}, "has no token", "token"),
         ({"ca": "no certificate"}, "CA certificate cannot be read", "ca"),
+        ({"ca": "kein Zertifikat für uns"}, "CA certificate cannot be read", "ca"),
         ({"path": "/srv"}, "has no path", "path"),
     ],
 )

@@ -62,6 +62,7 @@ def test_the_public_cloud_is_the_endpoint_where_none_is_given() -> None:
         ({"endpoint": "blob.example"}, "endpoint"),
         ({"endpoint": "https://blob.example/path"}, "endpoint"),
         ({"ca": "no certificate"}, "ca"),
+        ({"ca": "kein Zertifikat für uns"}, "ca"),
         ({"tenant": "hospital.example"}, "client"),
         ({"client": CLIENT}, "tenant"),
         ({**CLIENT_FIELDS, "tenant": "a/../b"}, "tenant"),

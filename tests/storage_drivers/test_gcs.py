@@ -74,6 +74,7 @@ def scripted(account: GoogleAccount, signs_in: str) -> Callable[[Front], Destina
         ({"bucket": "a..b"}, "bucket"),
         ({"endpoint": "storage.example"}, "endpoint"),
         ({"ca": "no certificate"}, "ca"),
+        ({"ca": "kein Zertifikat für uns"}, "ca"),
         ({"access_key": "two words"}, "access_key"),
     ],
 )
