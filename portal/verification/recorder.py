@@ -13,7 +13,7 @@ AREAS = ("audit", "archive", "files", "index", "manifests")
 MAX_LISTED = 2000
 """Findings of an area that are listed; more are counted."""
 MAX_MESSAGE_LENGTH = 2000
-WRITE_SECONDS = 1.0
+WRITE_SECONDS = 2.0
 MAX_SLEEP_SECONDS = 0.2
 MIN_REST_SECONDS = 0.01
 KEY = "verification"
