@@ -15,7 +15,8 @@ from portal.errors import BadValue, Missing, NotAllowed
 from portal.ingest import placement
 from portal.ingest.placement import Placement
 from portal.models import Acquisition, Group, Project, Session, Subject, writing
-from portal.tree import containers, files, labels, projects
+from portal.tree import containers, files, labels, metadata_values, projects
+from portal.tree.containers import NOTHING_SAID, Said
 from portal.tree.file_metadata import FileMetadata, check_json
 
 Way = Literal["reaper", "label", "uid"]
@@ -23,6 +24,7 @@ Way = Literal["reaper", "label", "uid"]
 Level = Literal["project", "subject", "session", "acquisition"]
 LEVELS: tuple[Level, ...] = ("project", "subject", "session", "acquisition")
 MAX_FILES = 1000
+_COLUMNS = frozenset({"label", "uid", "timestamp", "info", "tags", "subject"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,8 @@ class SentContainer:
     label: str = ""
     uid: str = ""
     timestamp: datetime | None = None
+    said: Said = NOTHING_SAID
+    """What the tree has no column for; kept of a container that is created."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +186,9 @@ def _subject(project: Project, sent: SentHierarchy, actor: Actor) -> int:
     label = labels.clean(label, field="subject.label")
     live = Subject.select().where(Subject.project == project, Subject.label == label, Subject.trash.is_null())
     found = live.order_by(Subject.id).first()
-    return int(found.id if found is not None else containers.add_subject(project.id, label, actor=actor).id)
+    return int(
+        found.id if found is not None else containers.add_subject(project.id, label, said=about.said, actor=actor).id
+    )
 
 
 def _session_of(project: Project, uid: str) -> Session | None:
@@ -216,7 +222,7 @@ def _child(
     same_uid = bool(about.uid) and table.get_or_none(parent == parent_id, table.uid == about.uid) is not None
     add = containers.add_session if table is Session else containers.add_acquisition
     uid = None if same_uid else about.uid or None
-    return int(add(parent_id, label, uid=uid, timestamp=about.timestamp, actor=actor).id)
+    return int(add(parent_id, label, uid=uid, timestamp=about.timestamp, said=about.said, actor=actor).id)
 
 
 def _row(level: Level, number: int) -> Any:
@@ -231,7 +237,17 @@ def _container(level: Level, fields: dict[str, Any]) -> SentContainer:
         label=labels.clean(label, field=f"{level}.label") if label else "",
         uid=uids.clean(uid, name=f"{level}.uid") if uid and level in ("session", "acquisition") else "",
         timestamp=timestamps.parse(moment, field=f"{level}.timestamp") if moment else None,
+        said=_said(level, fields),
     )
+
+
+def _said(level: Level, fields: dict[str, Any]) -> Said:
+    """`info`, and the fields that no column has (`sex`, `age`, `operator` …); tags as well."""
+    info = {**_object(f"{level}.info", fields.get("info")), **metadata_values.kept(fields, _COLUMNS)}
+    tags = fields.get("tags") or []
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise BadValue(f"{level}.tags must be a list of texts.", field="tags")
+    return Said(info=metadata_values.info(info), tags=metadata_values.tags(tags))
 
 
 def _files(level: Level, value: Any) -> list[FileMetadata]:

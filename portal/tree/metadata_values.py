@@ -1,7 +1,7 @@
 """What programs say of a container, checked before it is kept: info, tags, and the text of a note."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from portal.errors import BadValue
@@ -10,6 +10,24 @@ MAX_INFO_BYTES = 256_000
 """Bytes of the info of one container as JSON: a list of containers has that of each."""
 MAX_TAGS, MAX_TAG_LENGTH = 500, 255
 MAX_NOTE_LENGTH = 10_000
+
+
+NOT_KEPT = frozenset(
+    {
+        *("_id", "parents", "created", "modified", "origin", "files", "permissions", "analyses", "revision", "notes"),
+        *("info_exists", "group", "code_exists", "copy_of", "providers", "editions", "collections", "container_type"),
+    }
+)
+"""Fields of an answer that clients send back: they are not theirs to set, and are ignored."""
+
+
+def kept(fields: Mapping[str, Any], columns: Collection[str] = ()) -> dict[str, Any]:
+    """The fields that belong into `info`: without those that have a column, without null, and without `NOT_KEPT`."""
+    return {
+        name: value
+        for name, value in fields.items()
+        if value is not None and name not in columns and name not in NOT_KEPT
+    }
 
 
 def info(value: dict[str, Any]) -> dict[str, Any]:

@@ -219,6 +219,16 @@ def test_what_is_sent_twice_makes_one_of_each(project: Project, admin: Actor, wa
     assert File.select().count() == 1
 
 
+def test_what_is_said_of_new_containers_is_kept(project: Project, admin: Actor) -> None:
+    value = sent(project)
+    value["session"] = value["session"] | {"age": 86400, "info": {"a": 1}, "tags": ["t"], "files": [], "_id": "x"}
+    reap(value, actor=admin)
+    acquisition = Acquisition.get()
+    assert acquisition.info == {"timezone": "Europe/Zurich"}
+    assert (acquisition.session.info, acquisition.session.tags) == ({"a": 1, "age": 86400}, ["t"])
+    assert acquisition.session.subject.info == {"code": "x", "sex": "male"}
+
+
 def test_a_reaper_finds_its_session_wherever_somebody_moved_it(project: Project, admin: Actor) -> None:
     reap(sent(project), actor=admin)
     moved = sent(project, group={"_id": "gone"}, project={"label": "gone"})
@@ -290,6 +300,8 @@ def test_a_session_from_the_trash_comes_back_for_what_is_new_in_it(project: Proj
             {"acquisition": {"files": [{}]}},
             {"acquisition": {"files": [{"name": "a/b"}]}},
         ),
+        *({"session": {"label": "x", "info": []}}, {"session": {"label": "x", "tags": "t"}}),
+        {"session": {"label": "x", "info": {"big": "x" * 300_000}}},
         *({"session": {"timestamp": "yesterday"}}, {"project": {"label": "a/b"}}, {"session": {"subject": "x"}}),
         {"acquisition": {"files": [{"name": "x"}] * 1001}},
     ],

@@ -103,6 +103,35 @@ def test_tags_and_codes_of_subjects() -> None:
     assert found("project", "ae_title=null,label=CT") == [1]
 
 
+EVERY_SIGN = [
+    f"{name}{sign}{value}"
+    for name, value in (
+        *(("label", "x"), ("_id", "000400000000000000000099"), ("created", "2020-01-01"), ("info.age", "7")),
+        *(("subject.label", "x"), ("parents.project", "000200000000000000000099"), ("group", "other")),
+        *(("origin.type", "user"), ("uid", "x"), ("tags", "x"), ("files.name", "x"), ("age", "null")),
+    )
+    for sign in ("=", "!=", "<", "<=", ">", ">=", "=~")
+]
+
+
+@pytest.mark.parametrize("kind", ["project", "subject", "session", "acquisition"])
+def test_no_filter_finds_what_the_scope_does_not_have(project: Project, kind: str) -> None:
+    hidden = projects.add("lab/hidden", actor=operator())
+    subject = Subject.create(project=hidden, label="x", info={"age": 7}, tags=["x"])
+    Acquisition.create(session=Session.create(subject=subject, label="x", uid="x", tags=["x"]), label="x", uid="x")
+    narrow = rights.scope(operator()).limited_to(lambda number: number == project.id)
+    found_some = 0
+    for text in EVERY_SIGN:
+        try:
+            page = PageRequest(where=filters.compile(kind, text))
+        except BadValue:
+            continue
+        rows = containers.list_all(kind, narrow, page).rows
+        assert {containers.project_of(row).id for row in rows} <= {project.id}, text
+        found_some += bool(rows)
+    assert found_some > 10
+
+
 @pytest.mark.parametrize(
     "text",
     [

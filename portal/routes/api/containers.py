@@ -21,7 +21,6 @@ from portal.routes.api.schemas.container_shapes import (
     SubjectShown,
 )
 from portal.routes.api.schemas.containers import (
-    NOT_KEPT,
     AcquisitionAdded,
     Added,
     ContainerAdded,
@@ -32,7 +31,7 @@ from portal.routes.api.schemas.containers import (
     SubjectAdded,
 )
 from portal.routes.api.schemas.lists import Listed, ListQuery
-from portal.tree import containers, projects, rest_ids
+from portal.tree import containers, metadata_values, projects, rest_ids
 from portal.tree.containers import Kind, Said
 
 bp = Noun("containers", __name__, "Projects, subjects, sessions and acquisitions.")
@@ -127,8 +126,7 @@ def said(body: ContainerAdded, more: dict[str, Any] | None = None) -> Said:
 
 def kept(body: BaseModel) -> dict[str, Any]:
     """The fields of a body that no column has, without null and without what is not the client's to set."""
-    extra = body.model_extra or {}
-    return {name: value for name, value in extra.items() if value is not None and name not in NOT_KEPT}
+    return metadata_values.kept(body.model_extra or {})
 
 
 def parent_id(given: str | ParentObject, kind: Kind) -> int:

@@ -40,15 +40,6 @@ class Parents(Shown):
     session: str | None = None
 
 
-NOT_KEPT = frozenset(
-    {
-        *("_id", "parents", "created", "modified", "origin", "files", "permissions", "analyses", "revision", "notes"),
-        *("info_exists", "group", "code_exists", "copy_of", "providers", "editions", "collections", "container_type"),
-    }
-)
-"""Fields of an answer that clients send back: they are not theirs to set, and are ignored."""
-
-
 class ParentObject(OpenBody):
     """A parent as an object, as its answer has it."""
 
