@@ -186,6 +186,7 @@ def _access(project: Any, form: AccessForm, *, status: int = 200) -> Response:
         how=project_access.HOW,
         form=form,
         may_grant=project.id in scope.manages,
+        changes=project_access.changes(project) if project.id in scope.manages else (),
         status=status,
     )
 

@@ -6,14 +6,15 @@ from typing import Any
 
 from peewee import Case, fn
 
-from portal.access import origins, permissions, rights
+from portal.access import audit_entries, origins, permissions, rights
 from portal.access.actors import Actor
+from portal.access.audit_entries import AuditEntry
 from portal.access.origins import NamedOrigin
 from portal.access.rights import UNKNOWN_GROUP
 from portal.devices import api_keys
 from portal.errors import Missing
 from portal.listing import LongList, ignoring_case
-from portal.models import ApiKey, Device, Grant, Peer, Project, User
+from portal.models import ApiKey, Audit, Device, Grant, Peer, Project, User
 from portal.users import grants, users
 
 MAX_SHOWN = 20
@@ -133,6 +134,26 @@ def remove(project: Project, grant_id: int, *, actor: Actor) -> RemovedGrant:
         raise Missing("This access has already been removed.")
     removed = grants.remove(row.who_id, grant_id, actor=actor)
     return RemovedGrant(email=users.get(row.who_id).email, in_words=removed.in_words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessChange:
+    """One entry of the audit log about the project or the access to it; `whom` has the user of a grant."""
+
+    entry: AuditEntry
+    whom: NamedOrigin | None
+
+
+def changes(project: Project) -> list[AccessChange]:
+    """The latest changes of the project, and of grants for it or its group, for its admins."""
+    places = (f"{project.group.code}/{project.label}", project.group.code)
+    place = fn.COALESCE(fn.json_extract(Audit.detail, "$.place"), fn.json_extract(Audit.detail, "$.after.place"))
+    of_grants = Audit.action.in_(("grant:given", "grant:changed", "grant:taken")) & place.in_(places)
+    of_project = (Audit.target_type == "project") & (Audit.target_id == str(project.id))
+    latest = Audit.select().where(of_project | of_grants).order_by(Audit.id.desc()).limit(MAX_SHOWN)
+    found = audit_entries.with_names(latest)
+    names = origins.names(("user", entry.row.target_id) for entry in found if entry.row.target_type == "user")
+    return [AccessChange(entry=entry, whom=names.get(("user", entry.row.target_id))) for entry in found]
 
 
 def _reaches(project: Project) -> Any:

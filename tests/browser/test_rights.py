@@ -82,5 +82,5 @@ def test_an_admin_of_a_project_gives_access_and_removes_it_by_keyboard(
     person.goes(f"/data/projects/{project.id}/access")
     page.get_by_role("button", name="Remove access of guest@site.example to this project").press("Enter")
     expect(page.locator(".note-ok")).to_contain_text("guest@site.example can no longer read in neuro/trial-a.")
-    expect(page.get_by_role("row").filter(has_text="guest@site.example")).to_have_count(0)
+    expect(page.locator("#list").get_by_role("row").filter(has_text="guest@site.example")).to_have_count(0)
     assert person.complaints == guest.complaints == []
