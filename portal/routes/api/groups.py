@@ -51,6 +51,7 @@ def show(path: GroupPath) -> GroupShown:
 def change(path: GroupPath, body: GroupChanged) -> Modified:
     """Change the label and the tags of a group"""
     actor = authentication.actor()
+    groups.get(path.code, actor=actor)  # where nothing is to be changed, too
     if body.label is not None:
         groups.edit(path.code, label=body.label, actor=actor)
     if body.tags is not None:

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from portal.access.actors import operator
+from portal.devices import api_keys
 from portal.models import Audit, Trash
 from tests.fixtures.api import Api, assert_refused
 
@@ -145,3 +147,14 @@ def test_a_project_or_a_group_is_deleted_only_if_it_is_empty(api: Api, ids: dict
     assert api.delete("/api/groups/gone").status_code == 200
     assert_refused(api.get("/api/groups/gone"), 404)
     assert [action for action, _ in acts()][-1] == "group:deleted"
+
+
+def test_a_group_out_of_reach_is_missing_even_if_nothing_is_to_be_changed(
+    api: Api, ids: dict[str, str], device: Any
+) -> None:
+    api.made("/api/groups", _id="other")
+    narrowed = Api(api.url, api_keys.issue(device, name="other", only="other", actor=operator()).secret)
+    assert ids
+    for body in ({}, {"something": "else"}):
+        assert_refused(narrowed.put("/api/groups/imaging", json=body), 404)
+        assert narrowed.put("/api/groups/other", json=body).status_code == 200
