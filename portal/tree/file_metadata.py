@@ -87,7 +87,9 @@ def describe(file: File, said: FileMetadata) -> list[str]:
 
 
 def change(file_id: int, said: FileMetadata, *, actor: Actor) -> None:
-    """Change a file's type and modality. Another modality clears the classification. Raises Missing, NotAllowed."""
+    """Change a file; another modality clears the classification. Raises Missing, NotAllowed, BadValue."""
+    if not said.columns:
+        raise BadValue("The body says nothing that could be changed.")
 
     def new_values(file: File) -> dict[str, Any]:
         values = said.columns

@@ -114,5 +114,6 @@ def add(file: File, blob: Blob, *, recorded: RecordedMetadata, origin: Origin) -
     )
     file.blob, file.modified = blob, moment
     file.version = max(number or 0, file.version + 1)
+    file.zip_member_count = None  # of the version before
     file.origin_type, file.origin_id, file.origin_via = origin.type, origin.id, origin.via
     file.save()

@@ -13,7 +13,7 @@ from portal.ingest import incoming, sent_hierarchy, uploads
 from portal.ingest.placement import Placement
 from portal.ingest.register import Stored
 from portal.ingest.sent_hierarchy import Way
-from portal.models import Acquisition, Audit, File, FileVersion, Instance, Project, Session, Subject
+from portal.models import Acquisition, Audit, File, FileVersion, Instance, Project, Session, Subject, writing
 from portal.settings import Settings
 from portal.trash import trash
 from portal.tree import containers
@@ -105,7 +105,10 @@ def test_a_new_version_keeps_what_was_said_unless_it_says_other_and_tells_who_se
         "device",
         "ptc_key",
     )
+    with writing():
+        File.update(zip_member_count=7).execute()
     upload(project, {"a.txt": b"three"}, [said(tags=["z"])], actor=admin, preserve=True)
+    assert File.get().zip_member_count is None
     upload(project, {"new.txt": b"three"}, [said(tags=["z"])], actor=admin, preserve=True)
     assert [row.tags for row in File.select().order_by(File.id)] == [["y"], ["z"]]
 

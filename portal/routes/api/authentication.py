@@ -64,7 +64,7 @@ def authenticate() -> None:
         g.actor = _by_key(header)
         rate_limits.count_request_of_key()
     elif request.args.get("ticket") and hasattr(_view(), "takes_ticket"):
-        g.ticket = tickets.redeem(request.args["ticket"], address=sign_in.client_address())
+        g.ticket = _by_ticket(request.args["ticket"])
         g.actor = g.ticket.actor
     elif request.method in SAFE_METHODS and current_user.is_authenticated:
         if current_user.user.must_change_password:
@@ -87,6 +87,13 @@ def redeem(secret: str, kind: str) -> dict[str, Any]:
         raise Missing(tickets.INVALID)
     target: dict[str, Any] = found.target
     return target
+
+
+def _by_ticket(secret: str) -> tickets.Redeemed:
+    try:
+        return tickets.redeem(secret, address=sign_in.client_address())
+    except Missing as error:
+        raise NotSignedIn(error.message) from error
 
 
 def _view() -> Any:

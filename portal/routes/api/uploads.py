@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-from werkzeug.exceptions import BadRequest
-
 from portal import runtime, site_settings
 from portal.errors import BadValue, Conflicting
 from portal.ingest import sent_hierarchy
@@ -149,7 +147,7 @@ def _json(value: bytes) -> Any:
     try:
         return json.loads(value or b"null", parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise BadRequest("The part metadata is not valid JSON.") from error
+        raise BadValue("The part metadata is not valid JSON.", field="metadata") from error
 
 
 def _refuse_constant(text: str) -> None:

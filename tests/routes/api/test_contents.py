@@ -124,7 +124,7 @@ def test_a_ticket_brings_one_version_of_one_file_without_a_key(api: Api, acquisi
     assert anybody.get(url, headers={"Range": "bytes=1-3"}).content == CONTENT[1:4]
     assert api.get(url).content == CONTENT
     assert_refused(anybody.get(url.replace("a.bin", "b.bin")), 422, "another file")
-    assert_refused(anybody.get(f"{path}?ticket=x"), 404, "ticket")
+    assert_refused(anybody.get(f"{path}?ticket=x"), 401, "ticket")
     assert_refused(anybody.get(f"{path}?ticket="), 401)
     assert_refused(anybody.get(f"/api/acquisitions/{acquisition}/files?ticket={told['ticket']}"), 401)
     assert_refused(anybody.delete(url), 401)
@@ -139,7 +139,7 @@ def test_a_ticket_is_nothing_for_another_device_and_ends_with_its_key(api: Api, 
     stranger = Api(api.url, api_keys.issue(other, name="test", actor=operator()).secret)
     assert_refused(stranger.get(f"{path}?ticket={secret}"), 404, "ticket")
     api_keys.revoke(device, api.key[:10], actor=operator())
-    assert_refused(Api(api.url).get(f"{path}?ticket={secret}"), 404, "ticket")
+    assert_refused(Api(api.url).get(f"{path}?ticket={secret}"), 401, "ticket")
 
 
 def zipped(**members: bytes) -> bytes:
@@ -272,6 +272,7 @@ def test_what_is_said_of_a_file_is_set_added_replaced_and_deleted(api: Api, acqu
 @pytest.mark.parametrize(
     ("method", "below", "body"),
     [
+        ("PUT", "", {}),
         ("PUT", "", {"type": 7}),
         ("PUT", "", {"classification": {"a": "b"}}),
         ("PATCH", "/info", {"set": []}),

@@ -30,6 +30,7 @@ PROBLEMS: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None] 
     "405": _described("Method not allowed. The header Allow lists the allowed methods."),
     "409": _described("The name is taken, the content conflicts, or the thing is in use."),
     "413": _described("The body is too large."),
+    "415": _described("The body is of another type than this address takes, or compressed."),
     "422": _described("A value is invalid. Nothing was changed."),
     "429": _described("Too many requests, or too many wrong keys. Wait as long as Retry-After says."),
     "503": _described("The database or a part of the site is busy. Try again after Retry-After seconds."),
