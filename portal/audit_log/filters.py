@@ -28,6 +28,7 @@ MAX_NAMED = 5
 """Users, devices and peers that one text of a filter names."""
 MAX_LOOKED_AT = 1_000
 """Names among which an exact one is looked for."""
+MAX_NUMBER = 2**62
 CLOCK_MARGIN = 1_000
 """Entries that are looked through beyond the ends of a time range, in case the clock was set back meanwhile."""
 DAYS = {"today": "Today", "yesterday": "Yesterday", "week": "Last 7 days"}
@@ -113,10 +114,7 @@ def _numbers(chosen: AuditFilter, *, before: int | None, after: int | None, limi
     """The numbers of the wanted entries: one select for each actor, target and action."""
     within, falling = _within(chosen, before, after), after is None
     selects = [
-        Audit.select(Audit.id)
-        .where(Audit.id > 0, *parts, *within)
-        .order_by(Audit.id.desc() if falling else Audit.id)
-        .limit(limit)
+        Audit.select(Audit.id).where(*parts, *within).order_by(Audit.id.desc() if falling else Audit.id).limit(limit)
         for parts in chosen.choices
     ]
     return ordered_unions.first_numbers(selects, limit=limit, falling=falling) if selects else []
@@ -124,16 +122,20 @@ def _numbers(chosen: AuditFilter, *, before: int | None, after: int | None, limi
 
 def _within(chosen: AuditFilter, before: int | None, after: int | None) -> list[Any]:
     """The conditions of page and time. Numbers rise with time, but for a clock that was set back."""
-    within = [Audit.id < before] if before is not None else [Audit.id > after] if after is not None else []
+    # One bound on each side: of two, SQLite uses the first that it meets, and walks the index from there.
+    low, high = 1 if after is None else after + 1, MAX_NUMBER if before is None else before - 1
     # Hidden from the planner, which would take the index of the times and sort all that is in the range.
     at: Any = fn.COALESCE(Audit.at, Audit.at)
+    moments = []
     if chosen.begin is not None:
         first = Audit.select(Audit.id).where(Audit.at >= chosen.begin).order_by(Audit.at).limit(1).scalar()
-        within += [at >= Audit.at.db_value(chosen.begin), Audit.id >= (first or 1 << 62) - CLOCK_MARGIN]
+        low = max(low, (MAX_NUMBER if first is None else first) - CLOCK_MARGIN)
+        moments.append(at >= Audit.at.db_value(chosen.begin))
     if chosen.end is not None:
         last = Audit.select(Audit.id).where(Audit.at < chosen.end).order_by(Audit.at.desc()).limit(1).scalar()
-        within += [at < Audit.at.db_value(chosen.end), Audit.id <= (last or 0) + CLOCK_MARGIN]
-    return within
+        high = min(high, (last or 0) + CLOCK_MARGIN)
+        moments.append(at < Audit.at.db_value(chosen.end))
+    return [Audit.id >= low, Audit.id <= high, *moments]
 
 
 def _actors(text: str, *, is_only: bool) -> list[Any]:
