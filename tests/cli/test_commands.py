@@ -66,6 +66,7 @@ def test_an_admin_who_lost_the_password_gets_another_by_one_command(portal: Port
     with runtime.connection():
         user = users.sign_in("ada@site.example", changed["password"], address="127.0.0.1")
     assert user.email == "ada@site.example"
+    assert user.must_change_password
     assert changed["password"] not in portal.dump()
 
 
@@ -75,7 +76,7 @@ def test_a_password_is_changed_to_the_one_of_standard_input(portal: Portal, monk
     ended = portal("user", "password", "ada@site.example", "--password-stdin")
     assert (ended.code, ended.out) == (0, "The password of ada@site.example was changed.\n")
     with runtime.connection():
-        assert users.sign_in("ada@site.example", "correct horse battery", address="127.0.0.1")
+        assert not users.sign_in("ada@site.example", "correct horse battery", address="127.0.0.1").must_change_password
 
 
 def test_users_are_disabled_enabled_and_given_access(portal: Portal) -> None:
@@ -88,10 +89,12 @@ def test_users_are_disabled_enabled_and_given_access(portal: Portal) -> None:
     assert portal.ok("user", "grant", "ben@site.example", "neuro", "--role", "rw")["access"] == ["neuro:rw"]
     assert portal.ok("user", "grant", "ben@site.example", "neuro/Brain")["access"] == ["neuro:rw", "neuro/Brain:ro"]
     assert portal.ok("user", "revoke", "ben@site.example", "neuro")["access"] == ["neuro/Brain:ro"]
+    given = portal.ok("user", "grant", "ben@site.example", "neuro/Brain", "--role", "admin")
+    assert given["access"] == ["neuro/Brain:admin"]
     listed = portal.ok("user", "list")
     assert [(row["email"], row["admin"], row["access"]) for row in listed] == [
         ("ada@site.example", True, []),
-        ("ben@site.example", False, ["neuro/Brain:ro"]),
+        ("ben@site.example", False, ["neuro/Brain:admin"]),
     ]
 
 
