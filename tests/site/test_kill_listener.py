@@ -61,10 +61,12 @@ def send_until_killed(listener: Listener, objects: list[Encoded], after: int, wa
     done = threading.Event()
 
     def kill() -> None:
-        until(lambda: len(sender.sent) >= after or done.is_set(), "enough objects are sent")
-        threading.Event().wait(wait)
-        for process in [listener.process.pid, *children(listener.process.pid)]:
-            os.kill(process, signal.SIGKILL)
+        try:
+            until(lambda: len(sender.sent) >= after or done.is_set(), "enough objects are sent", 300)
+            threading.Event().wait(wait)
+        finally:  # else the test would wait for ever for a listener that nothing ends
+            for process in [listener.process.pid, *children(listener.process.pid)]:
+                os.kill(process, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
