@@ -91,6 +91,17 @@ class Interface(APIBlueprint):
             for method in ("get", "post", "put", "patch", "delete"):
                 if operation := getattr(item, method):
                     setattr(self.paths[address], method, operation)
+        for item in self.paths.values():
+            for method in ("post", "put", "patch", "delete"):
+                self._allow_no_body(getattr(item, method))
+
+    def _allow_no_body(self, operation: Any) -> None:
+        """Describe a body as optional where an empty one is valid."""
+        body = operation and operation.requestBody
+        json = body.content.get("application/json") if body else None
+        name = str(getattr(json.media_type_schema, "ref", "")).rpartition("/")[2] if json else ""
+        if name and not getattr(self.components_schemas[name], "required", None):
+            body.required = False
 
 
 def _kind_of(body: type[BaseModel]) -> type[Any]:
