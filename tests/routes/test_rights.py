@@ -40,6 +40,7 @@ BODIES: dict[str, Any] = {
     "POST /api/sessions": {"subject": "{rest subject}", "label": "new"},
     "POST /api/acquisitions": {"session": "{rest session}", "label": "new"},
     "POST /api/download": {"nodes": [{"level": "project", "_id": "{rest project}"}]},
+    "PUT /api/files/<file_id>": {"modality": "MR"},
     "PUT /api/files/<file_id>/tags": [],
     "PATCH /api/files/<file_id>/tags": [],
     "POST /api/lookup": {"path": ["{code}", "<id:{rest project}>"]},
@@ -156,6 +157,8 @@ def ask(site: RightsSite, caller: Caller, declared: str, place: str, headers: di
     elif method in ("POST", "PUT", "PATCH"):
         word = rule.rpartition(">/")[2].partition("/")[0]
         usual = [] if (method, word) == ("PATCH", "tags") else SAID.get(word, {})
+        if method == "PUT" and rule.endswith("/files/<name>"):
+            usual = {"modality": "MR"}
         sent["json"] = filled(BODIES.get(declared, usual), names)
     client = site.app.test_client(use_cookies=False)
     everything: dict[str, str] = {**caller.headers, **headers}
