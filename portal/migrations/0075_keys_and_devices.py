@@ -1,4 +1,4 @@
-"""API keys limited to a group or project, the key that one was rotated from, and the uses of keys by address."""
+"""Keys: limited to a place, rotated, their uses by address. Devices that were removed keep a row; generated passwords."""
 
 from peewee import CharField, ForeignKeyField, IntegerField
 
@@ -25,3 +25,9 @@ def up(migrator, db):
     for column, kind in (("group_id", "INTEGER"), ("project_id", "INTEGER"), ("replaces", "VARCHAR(255)")):
         db.execute_sql(f'ALTER TABLE "api_key" ADD COLUMN "{column}" {kind}')
     db.create_tables([KeyUse])
+    # A removed device keeps its row, and its label becomes free.
+    db.execute_sql('ALTER TABLE "device" ADD COLUMN "removed" DATETIME')
+    db.execute_sql('DROP INDEX "device_label"')
+    db.execute_sql('CREATE UNIQUE INDEX "device_label_in_use" ON "device" ("label") WHERE ("removed" IS NULL)')
+    # A generated password is to be replaced at the next sign-in.
+    db.execute_sql('ALTER TABLE "user" ADD COLUMN "must_change_password" INTEGER NOT NULL DEFAULT 0')
