@@ -44,9 +44,9 @@ def start_after_dry_run(dry_run_id: int, *, confirmed: bool, actor: Actor) -> Jo
     """Start the export of exactly the objects that the dry run listed, so that only confirmed patients leave the site.
 
     Raises Missing; BadValue where the dry run found collisions, or where patients leave and nobody has confirmed that;
-    NotAllowed where the storage may no longer be used.
+    NotAllowed where the storage may no longer be used, or to a peer for anybody but site admins.
     """
-    jobs.get_own(dry_run_id, actor=actor)
+    jobs.get_startable(dry_run_id, actor=actor)
     tried = export_dry_run.get(dry_run_id)
     export_dry_run.require_startable(tried, confirmed=confirmed)
     params = ExportParams.load(tried.params)

@@ -64,7 +64,7 @@ def try_now(job_id: int, *, actor: Actor) -> None:
 
     Raises Missing, NotAllowed, and BadValue for a job that is over.
     """
-    job = get_own(job_id, actor=actor)
+    job = get_startable(job_id, actor=actor)
     if job.state in ENDED_STATES:
         raise BadValue(f"Job {job_id} has ended already ({job.state}).")
     with writing():
@@ -116,7 +116,7 @@ def retry(job_id: int, *, actor: Actor) -> Job:
     Raises Missing, NotAllowed, and BadValue for a job that has not ended or that succeeded.
     """
     with writing():
-        job = get_own(job_id, actor=actor)
+        job = get_startable(job_id, actor=actor)
         if job.state not in ("errors", "failed", "cancelled"):
             raise BadValue(f"Job {job_id} is {job.state}; only one that failed or was cancelled is run again.")
         if not KINDS[job.kind].runner:
@@ -156,6 +156,14 @@ def get_own(job_id: int, *, actor: Actor) -> Job:
     if job is None or export is None or KINDS[export.kind].family != "export":
         raise NotAllowed(permissions.ADMINISTER.refusal)
     rights.require_manager(actor, export.params.get("project", 0))
+    return job
+
+
+def get_startable(job_id: int, *, actor: Actor) -> Job:
+    """As `get_own`, for a job whose work the actor may begin: what goes to a peer only site admins send."""
+    job = get_own(job_id, actor=actor)
+    if JobParams.load(job.params).peer_id and not rights.is_site_admin(actor):
+        raise NotAllowed("Only site admins send to peers. Ask a site admin to start this job.")
     return job
 
 

@@ -3,11 +3,13 @@
 import pytest
 from flask import Flask
 
+from portal import site_settings
 from portal.access.actors import Actor
 from portal.errors import NotAllowed
 from portal.exports import exports
 from portal.jobs import jobs
 from portal.models import Job, Project, Storage
+from portal.peers import peers
 from portal.storage import storages
 from portal.tree import groups
 from portal.users import grants, users
@@ -43,6 +45,27 @@ def test_an_admin_of_a_project_exports_it_and_nothing_else(manager: Visitor, mir
             exports.start(path, to="mirror", actor=actor_of(manager))
     with pytest.raises(NotAllowed, match="Only site admins send to peers"):
         exports.start("neuro/trial", to="peer/Viewer", actor=actor_of(manager))
+
+
+def test_an_admin_of_a_project_starts_no_send_that_a_site_admin_prepared(
+    app: Flask, manager: Visitor, admin: Actor
+) -> None:
+    site_settings.change({"dimse.enabled": True}, actor=admin)
+    peers.register("Viewer", ae_title="VIEWER", host="192.0.2.1", port=11112, actor=admin)
+    tried = exports.dry_run("neuro/trial", to="peer/Viewer", actor=admin)
+    Job.update(state="done").where(Job.id == tried.id).execute()
+    sent = exports.start("neuro/trial", to="peer/Viewer", actor=admin)
+    with pytest.raises(NotAllowed, match="Only site admins send to peers"):
+        jobs.try_now(sent.id, actor=actor_of(manager))
+    Job.update(state="failed").where(Job.id == sent.id).execute()
+    with pytest.raises(NotAllowed, match="Only site admins send to peers"):
+        jobs.retry(sent.id, actor=actor_of(manager))
+    with pytest.raises(NotAllowed, match="Only site admins send to peers"):
+        exports.start_after_dry_run(tried.id, confirmed=True, actor=actor_of(manager))
+    assert (Job.select().count(), jobs.get(sent.id).state) == (2, "failed")
+    shown = manager.get(f"/jobs/{sent.id}")
+    assert (shown.status_code, f"/jobs/{sent.id}/retry" in shown.text) == (200, False)
+    assert jobs.retry(sent.id, actor=admin).state == "waiting"
 
 
 def test_a_storage_of_another_group_is_neither_offered_nor_taken(
