@@ -78,5 +78,7 @@ def _readable(actor: Actor) -> "ModelSelect[Group]":
     if rights.is_site_admin(actor):
         return Group.select()
     readable = Project.select(Project.group).where(Project.id.in_(rights.scope(actor).projects))
-    own = rights.administered_groups(actor) | {actor.narrowed.group_id if actor.narrowed else None}
-    return Group.select().where(Group.id.in_(readable) | Group.id.in_(own - {None}))
+    own = set(rights.administered_groups(actor))
+    if actor.type == "device" and actor.narrowed and actor.narrowed.group_id is not None:
+        own.add(actor.narrowed.group_id)  # a device has no grants: the key is what it may read
+    return Group.select().where(Group.id.in_(readable) | Group.id.in_(own))

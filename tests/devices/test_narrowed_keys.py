@@ -10,6 +10,7 @@ from portal.devices import api_keys, devices, key_authentication, key_narrowing
 from portal.errors import BadValue, BadValues, Missing, NotAllowed, NotSignedIn
 from portal.models import Audit, Device, Project, now
 from portal.tree import groups, projects
+from portal.users import grants, users
 
 pytestmark = pytest.mark.usefixtures("site")
 
@@ -43,6 +44,17 @@ def test_a_key_of_one_group_reaches_its_later_projects_too(device: Device, place
     inside = {places["neuro/Brain"].id, places["neuro/Spine"].id, later.id}
     assert set(rights.scope(actor).projects) == inside
     assert rights.scope(actor).stores == frozenset()
+
+
+def test_the_key_of_a_user_reads_its_group_no_longer_than_the_user(places: dict[str, Project]) -> None:
+    user, _ = users.add("rita@site.example", "long enough", actor=operator())
+    grant = grants.add(user.id, "neuro", "ro", actor=operator())
+    issued = api_keys.issue(user, name="k", only="neuro", actor=users.actor(user, "127.0.0.1"))
+    assert groups.get("neuro", actor=show(issued)).code == "neuro"
+    grants.remove(user.id, grant.id, actor=operator())
+    with pytest.raises(Missing):
+        groups.get("neuro", actor=show(issued))
+    assert list(groups.list_all(actor=show(issued)).rows) == []
 
 
 def test_the_key_of_a_deleted_project_reaches_nothing(device: Device, places: dict[str, Project]) -> None:
