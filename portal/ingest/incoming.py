@@ -21,6 +21,7 @@ from portal.ingest import (
     descriptions,
     disk_reserve,
     index,
+    late_refusals,
     mending,
     placement,
     register,
@@ -29,7 +30,6 @@ from portal.ingest import (
 from portal.ingest.placement import Placement
 from portal.ingest.placement import check as check_placement
 from portal.ingest.register import Arrival, Stored
-from portal.models import writing
 from portal.zip_members import survey
 
 MAX_RECOMPARISONS = 2
@@ -161,8 +161,8 @@ class Incoming:
     def commit(self) -> Stored:
         """Store the object and index it; on return it is on the disk, with its rows.
 
-        Raises NotDicom for a C-STORE data set that cannot be indexed, NoSpace, and Conflicting where the site or the
-        sender wants different content refused; then nothing stays.
+        Raises NotDicom for a C-STORE data set that cannot be indexed, NoSpace, Missing where the container is deleted
+        meanwhile, and Conflicting where the site or the sender wants different content refused; then nothing stays.
         """
         try:
             arrival = self._arrival()
@@ -191,7 +191,7 @@ class Incoming:
         self._stream, self._chunks = None, []
         if known is None:
             return _with_descriptions(zip_index.finish(_enter(arrival, place), self._survey))
-        with writing():
+        with late_refusals.writing_rows(arrival, place):
             stored = mending.repair(arrival, place, known)
         return _with_descriptions(stored)
 
@@ -276,14 +276,14 @@ def _enter(arrival: Arrival, place: Place) -> Stored:
         return cast(BinaryIO, runtime.archive().open(place.segment, place.offset, place.size))
 
     for _ in range(MAX_RECOMPARISONS):
-        with writing():
+        with late_refusals.writing_rows(arrival, place):
             if not register.is_overtaken(arrival):
                 return _write_rows(arrival, place)
         arrival = register.compare(arrival, kept)
         same = register.find_reencoded(arrival)
         if same is not None:
             return same
-    with writing():
+    with late_refusals.writing_rows(arrival, place):
         return _write_rows(arrival, place)
 
 

@@ -161,6 +161,14 @@ _in_trash = {
         lambda: Subject.select(Subject.id).where(Subject.id == number(0), Subject.trash.is_null(False))
     ),
 }
+_project_of = {
+    "acquisition": Statement(
+        lambda: Acquisition.select(Subject.project).join(Session).join(Subject).where(Acquisition.id == number(0))
+    ),
+    "session": Statement(lambda: Session.select(Subject.project).join(Subject).where(Session.id == number(0))),
+    "subject": Statement(lambda: Subject.select(Subject.project).where(Subject.id == number(0))),
+    "project": Statement(lambda: Project.select(Project.id).where(Project.id == number(0))),
+}
 _project_path = Statement(lambda: Project.select(Group.code, Project.label).join(Group).where(Project.id == number(0)))
 _count_series = Statement(
     lambda: Series.update(n_instances=Series.n_instances + number(0)).where(Series.id == number(1))
@@ -234,6 +242,11 @@ def live_file(parent_type: str, parent_id: int, name: str) -> int | None:
 def is_in_trash(container_type: str, container_id: int) -> bool:
     """Whether a container, or one above it, is in the trash."""
     return _in_trash[container_type].first(container_id) is not None
+
+
+def project_of(container_type: str, container_id: int) -> int | None:
+    """The project of a container, also of one in the trash; None where the container does not exist."""
+    return _number(_project_of[container_type].first(container_id))
 
 
 def project_path(project_id: int) -> str:
