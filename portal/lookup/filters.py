@@ -9,7 +9,7 @@ import operator
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from peewee import Value, fn
@@ -20,6 +20,8 @@ from portal.models import Acquisition, Blob, File, Group, Project, Session, Subj
 from portal.tree import rest_ids
 
 MAX_LENGTH, MAX_CONDITIONS, MAX_LISTED, MAX_PATTERN, MAX_DEPTH = 4000, 20, 100, 200, 10
+MAX_PATTERNS = 3
+"""Regular expressions of one filter: each is matched with every row, and other requests wait meanwhile."""
 HINT = "Write filter like label=T1,created>2026-01-31; the signs are = != < <= > >= =~."
 _CONDITION = re.compile(r"\s*([A-Za-z_][\w.\- ]*?)\s*(=~|!=|<=|>=|<|>|=)(.*)", re.DOTALL)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -49,11 +51,14 @@ def compile(kind: str, text: str) -> tuple[Any, ...]:
     """The conditions of a filter on a list of this kind (group to acquisition, or file). Raises BadValue."""
     if len(text) > MAX_LENGTH:
         raise _refusal(f"The filter has more than {MAX_LENGTH:,} characters.")
-    conditions = []
+    conditions, patterns = [], 0
     for part in _split(text):
         match = _CONDITION.fullmatch(part)
         if match is None:
             raise _refusal(f"The filter has {part[:64]!r}, which is no condition.")
+        patterns += match[2] == "=~"
+        if patterns > MAX_PATTERNS:
+            raise _refusal(f"The filter has more than {MAX_PATTERNS} regular expressions.")
         conditions.append(_condition(kind, match[1], match[2], _unquoted(match[3].strip())))
     if len(conditions) > MAX_CONDITIONS:
         raise _refusal(f"The filter has more than {MAX_CONDITIONS} conditions.")
@@ -81,9 +86,12 @@ def _unquoted(text: str) -> str:
 
 def _condition(kind: str, name: str, sign: str, text: str) -> Any:
     if sign == "=" and text.startswith("|[") and text.endswith("]"):
-        either = [_condition(kind, name, "=", _unquoted(one.strip())) for one in _split(text[2:-1])]
-        if not 0 < len(either) <= MAX_LISTED:
+        values = [_unquoted(one.strip()) for one in _split(text[2:-1])]
+        if not 0 < len(values) <= MAX_LISTED:
             raise _refusal(f"The list of {name[:64]} is empty or too long.")
+        if any(one.startswith("|[") for one in values):
+            raise _refusal(f"The list of {name[:64]} has a list inside. Write all its values in one.")
+        either = [_condition(kind, name, "=", one) for one in values]
         result = either[0]
         for one in either[1:]:
             result |= one
@@ -209,7 +217,9 @@ def _moment(column: Any, name: str, sign: str, text: str) -> Any:
         return column.is_null(sign == "=")
     moment = timestamps.parse(text, field=name)
     # A day is all of its hours: after it, or until its end.
-    end = moment + timedelta(days=1) if _DAY.fullmatch(text) else moment + timedelta(microseconds=1)
+    length = timedelta(days=1) if _DAY.fullmatch(text) else timedelta(microseconds=1)
+    latest = datetime.max.replace(tzinfo=UTC)
+    end = moment + length if moment < latest - length else latest
     if sign in ("=", "!="):
         inside = (column >= moment) & (column < end)
         return inside if sign == "=" else column.is_null() | ~inside

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from flask import current_app, stream_with_context
+from flask import current_app, g, stream_with_context
 from werkzeug.wrappers import Response
 
 from portal.access import rights
@@ -65,12 +65,14 @@ def shapes(rows: Sequence[Any]) -> list[ContainerShown]:
 
 
 def group_shape(row: Any) -> GroupShown:
+    if "may_edit_groups" not in g:
+        g.may_edit_groups = rights.may_edit_groups(authentication.actor())
     return GroupShown(
         id=row.code,
         container_type="group",
         label=row.label,
         tags=row.tags,
-        permissions=_permissions("admin" if rights.may_edit_group(authentication.actor(), row.id) else "ro"),
+        permissions=_permissions("admin" if g.may_edit_groups(row.id) else "ro"),
         created=row.created,
         modified=row.modified,
         origin=answers.origin(row),

@@ -6,9 +6,12 @@ import pytest
 
 from portal import site_settings
 from portal.access.actors import operator
+from portal.devices import api_keys
 from portal.models import Acquisition, Audit, Device, Group, Project, Session, Subject
 from portal.tree import groups, projects
+from portal.users import grants, users
 from tests.fixtures.api import Api, assert_refused
+from tests.fixtures.web import statements
 
 PAGES = {"x-accept-feature": "multipart_signed_url, pagination, safe-redirect"}
 
@@ -171,3 +174,19 @@ def test_a_file_says_who_sent_it_by_type_id_key_and_name(api: Api, device: Devic
     origin = {"type": "device", "id": f"0007{device.id:020x}", "via": api.key[:10], "name": device.label}
     assert api.get(f"/api/acquisitions/{acquisition}/files/raw.dat/info").json()["origin"] == origin
     assert api.get(f"/api/acquisitions/{acquisition}/files").json()[0]["origin"] == origin
+
+
+def test_a_list_of_groups_asks_for_the_grants_once(api: Api) -> None:
+    for number in range(20):
+        groups.add(f"group-{number}", actor=operator())
+    person, _ = users.add("a@site.example", "correct horse battery", actor=operator())
+    grants.add(person.id, "group-3", "admin", actor=operator())
+    api.key = api_keys.issue(person, name="k", actor=users.actor(users.get(person.id), "127.0.0.1")).secret
+    with statements() as sent:
+        [group] = api.get("/api/groups?filter=label=group-3").json()
+        few = len(sent)
+    assert group["permissions"][0]["access"] == "admin"
+    grants.add(person.id, "*", "admin", actor=operator())
+    with statements() as sent:
+        assert len(api.get("/api/groups").json()) >= 20
+    assert len(sent) <= few + 5
