@@ -14,9 +14,10 @@ from portal.access.actors import Actor
 from portal.access.rights import Scope
 from portal.errors import BadValue, Missing
 from portal.models import Blob, File
-from portal.models.compiled import is_one_of
+from portal.models.compiled import is_one_of, raw_rows
 from portal.storage_drivers import object_keys
 from portal.tree import container_sizes, containers, files, walk, zips
+from portal.tree.folders import Folder
 from portal.tree.project_part import ProjectPart
 from portal.tree.walk import Walk, WalkedFile
 
@@ -26,7 +27,9 @@ MAX_NODES = 1000
 MAX_FILES = 200_000
 MAX_BYTES = 1 << 40
 FILES_PER_PAGE = 500
+MAX_FILTERS = 20
 MAX_TEXTS = 100
+MAX_TEXT_LENGTH = 255
 
 
 class Node(NamedTuple):
@@ -40,10 +43,10 @@ class Node(NamedTuple):
 class FileFilter:
     """Which files are wanted: each condition must hold; an empty one always does."""
 
-    types: tuple[str, ...] = ()
-    no_types: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    no_tags: tuple[str, ...] = ()
+    types: frozenset[str] = frozenset()
+    no_types: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()
+    no_tags: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, value: Any) -> Self:
@@ -55,17 +58,28 @@ class FileFilter:
             part = value.get(name) or {}
             for sign, field in (("plus", name), ("minus", f"no_{name}")):
                 texts = (part.get(sign) or []) if isinstance(part, dict) else [None]
-                if not isinstance(texts, list) or len(texts) > MAX_TEXTS or not all(isinstance(x, str) for x in texts):
-                    raise BadValue(f"A filter's {name} has lists of at most {MAX_TEXTS} texts, plus and minus.")
-                parts[field] = tuple(texts)
+                if not isinstance(texts, list) or len(texts) > MAX_TEXTS or not all(map(_is_short, texts)):
+                    raise BadValue(
+                        f"A filter's {name} has lists of at most {MAX_TEXTS} texts, plus and minus, of at most"
+                        f" {MAX_TEXT_LENGTH} characters each.",
+                        field="filters",
+                    )
+                parts[field] = frozenset(texts)
         return cls(**parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `parse` reads again, without anything else that was sent."""
+        return {
+            "types": {"plus": sorted(self.types), "minus": sorted(self.no_types)},
+            "tags": {"plus": sorted(self.tags), "minus": sorted(self.no_tags)},
+        }
 
     def takes(self, kind: str | None, tags: Sequence[str]) -> bool:
         return (
             (not self.types or kind in self.types)
             and kind not in self.no_types
-            and (not self.tags or not set(self.tags).isdisjoint(tags))
-            and set(self.no_tags).isdisjoint(tags)
+            and (not self.tags or not self.tags.isdisjoint(tags))
+            and self.no_tags.isdisjoint(tags)
         )
 
 
@@ -89,41 +103,71 @@ class Download:
 
     def members(self) -> Iterator[Member]:
         """Each file once, without those that are held or superseded; opens a connection for each page."""
-        walked, seen = self._walked(), set[int]()
-        while True:
+        for page in self._pages():
             with models.connection():
-                page = [(path, file.id) for path, file in islice(walked, FILES_PER_PAGE)]
-                rows = _rows([number for _, number in page])
-            if not page:
-                return
-            for path, number in page:
-                # Without those that came before, in another of the containers, or were purged since.
-                row = None if number in seen else rows.get(number)
-                seen.add(number)
-                if row is not None and (not self.filters or any(one.takes(row[1], row[2]) for one in self.filters)):
+                rows = _rows([file.id for _path, file in page])
+            for path, file in page:
+                row = rows.get(file.id)  # None for one that was purged since
+                if row is not None and self._takes(row[1], row[2]):
                     yield Member(path, row[0], row[3])
 
     def measure(self) -> tuple[int, int]:
-        """Number and bytes of the files. Raises BadValue for more than one download takes, and Missing for none."""
-        number = size = 0
-        for member in self.members():
-            number, size = number + 1, size + member.blob.size
-            if number > MAX_FILES or size > MAX_BYTES:
+        """Number and bytes of the files. Raises BadValue for more than one download takes, and Missing for none.
+
+        The files that the filters leave out count as well: each is read. No row is made into an object.
+        """
+        number = size = read = 0
+        for page in self._pages():
+            read += len(page)
+            with models.connection():
+                facts = _facts([file.id for _path, file in page]) if self.filters else {}
+            for _path, file in page:
+                if not self.filters or (file.id in facts and self._takes(*facts[file.id])):
+                    number, size = number + 1, size + file.size
+            if read > MAX_FILES or size > MAX_BYTES:
                 raise BadValue(
-                    f"One download takes at most {MAX_FILES:,} files and {MAX_BYTES >> 40} TiB. Ask for fewer"
-                    " containers, or export them."
+                    f"One download takes at most {MAX_FILES:,} files and {MAX_BYTES >> 40} TiB, and as many files are"
+                    " filtered. Ask for fewer containers, or export them."
                 )
         if not number:
             raise Missing("There are no such files in these containers.")
         return number, size
 
+    def _takes(self, kind: str | None, tags: Sequence[str]) -> bool:
+        return not self.filters or any(one.takes(kind, tags) for one in self.filters)
+
+    def _pages(self) -> Iterator[list[tuple[str, WalkedFile]]]:
+        walked = self._walked()
+        while True:
+            with models.connection():
+                page = list(islice(walked, FILES_PER_PAGE))
+            if not page:
+                return
+            yield page
+
     def _walked(self) -> Iterator[tuple[str, WalkedFile]]:
+        """Each file once, whichever of the containers it is in."""
+        seen: set[int] = set()
         with models.connection():
             newest = walk.newest_file()
         for group, part, acquisitions in self.parts:
-            for file in Walk(part, newest).files():
-                if not acquisitions or (file.folder.level == "acquisition" and file.folder.id in acquisitions):
+            for file in _WalkOfSome(part, newest, acquisitions).files():
+                if file.id not in seen:
+                    seen.add(file.id)
                     yield "/".join(filter(None, (self.prefix, group, file.path))), file
+
+
+class _WalkOfSome(Walk):
+    """A walk through some acquisitions of its sessions, or through everything where none is named."""
+
+    def __init__(self, part: ProjectPart, last_file: int, acquisitions: frozenset[int]) -> None:
+        super().__init__(part, last_file)
+        self._acquisitions = acquisitions
+
+    def below(self, subjects: Sequence[Folder]) -> Iterator[Folder]:
+        for folder in super().below(subjects):
+            if not self._acquisitions or (folder.level == "acquisition" and folder.id in self._acquisitions):
+                yield folder
 
 
 def prepare(
@@ -133,6 +177,10 @@ def prepare(
 
     With `optional`, such a one is left out if there is another.
     """
+    if len(filters) > MAX_FILTERS:
+        raise BadValue(
+            f"A download has at most {MAX_FILTERS} filters. Put more types and tags into one.", field="filters"
+        )
     if not 1 <= len(nodes) <= MAX_NODES:
         raise BadValue(f"A download is of 1 to {MAX_NODES:,} containers.", field="nodes")
     found: dict[tuple[str, int], dict[str, list[int]]] = {}
@@ -197,6 +245,16 @@ def _rows(numbers: Sequence[int]) -> dict[int, tuple[datetime, str | None, list[
     rows = File.select(File.id, File.created, File.type, File.tags, Blob).join(Blob)
     live = rows.where(is_one_of(File.id, numbers), File.deleted_at.is_null())
     return {row.id: (row.created, row.type, row.tags, row.blob) for row in live}
+
+
+def _facts(numbers: Sequence[int]) -> dict[int, tuple[str | None, list[str]]]:
+    """Type and tags of files: unconverted rows, for many thousands."""
+    rows = File.select(File.id, File.type, File.tags).where(is_one_of(File.id, numbers), File.deleted_at.is_null())
+    return {number: (kind, File.tags.python_value(tags)) for number, kind, tags in raw_rows(rows)}
+
+
+def _is_short(text: Any) -> bool:
+    return isinstance(text, str) and len(text) <= MAX_TEXT_LENGTH
 
 
 def _content(blob: Blob) -> Iterator[bytes]:

@@ -1,5 +1,6 @@
 """Tickets: secrets that let whoever has one download one thing for some minutes (docs/decisions/0093)."""
 
+import json
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,7 +9,7 @@ from typing import Any, Literal
 from portal import runtime
 from portal.access.actors import Actor
 from portal.devices import key_authentication, key_format
-from portal.errors import Missing
+from portal.errors import BadValue, Missing
 from portal.models import Ticket, User, now, writing
 from portal.users import users
 
@@ -18,6 +19,8 @@ MAX_OF_ACTOR = 1000
 """Tickets of one actor; of more, the oldest end."""
 SECRET_BYTES = 32
 MAX_LENGTH = 100
+MAX_TARGET_BYTES = 64 << 10
+"""Bytes of what a ticket is for, as JSON: the database keeps it."""
 INVALID = "This download ticket is unknown or has expired. Ask for a new one."
 
 Kind = Literal["file", "containers"]
@@ -33,7 +36,15 @@ class Redeemed:
 
 
 def issue(kind: Kind, target: dict[str, Any], *, actor: Actor) -> str:
-    """A new ticket for a download that the actor may do; only its digest is stored."""
+    """A new ticket for a download that the actor may do; only its digest is stored.
+
+    Raises BadValue for a target of more than `MAX_TARGET_BYTES`.
+    """
+    if len(json.dumps(target, ensure_ascii=False).encode()) > MAX_TARGET_BYTES:
+        raise BadValue(
+            f"The containers and filters of the download take more than {MAX_TARGET_BYTES >> 10} KiB. Ask for fewer"
+            " containers at once, or with fewer types and tags in the filters."
+        )
     secret = secrets.token_urlsafe(SECRET_BYTES)
     moment = now()
     own = Ticket.select(Ticket.id).where(Ticket.actor_type == actor.type, Ticket.actor_id == actor.id)

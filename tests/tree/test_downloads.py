@@ -145,3 +145,46 @@ def test_a_download_is_in_the_log_by_container_with_its_session(project: Project
         ("session", session),
         ("acquisition", session),
     ]
+
+
+def test_files_that_no_filter_takes_count_as_well(
+    project: Project, admin: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = FileFilter.parse({"types": {"plus": ["nifti"]}})
+    found = downloads.prepare([Node("project", project.id)], [nothing], scope=rights.scope(admin))
+    monkeypatch.setattr(downloads, "MAX_FILES", 3)
+    with pytest.raises(BadValue, match="at most 3 files"):
+        found.measure()
+
+
+def test_only_the_acquisitions_that_are_asked_for_count(
+    project: Project, admin: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(an_object(SOPInstanceUID="1.2.3.9", SeriesInstanceUID="1.2.9"), project)
+    other = Acquisition.select().order_by(Acquisition.id.desc()).get()
+    assert other.session_id == Session.get().id
+    monkeypatch.setattr(downloads, "MAX_FILES", 1)
+    found = downloads.prepare([Node("acquisition", other.id)], scope=rights.scope(admin))
+    assert found.measure()[0] == 1
+
+
+@pytest.mark.parametrize(
+    "value", [{"types": {"plus": ["x"] * 101}}, {"tags": {"minus": ["x" * 256]}}, {"tags": {"plus": ["x" * 256]}}]
+)
+def test_a_filter_with_more_than_files_have_is_refused(value: object) -> None:
+    with pytest.raises(BadValue):
+        FileFilter.parse(value)
+
+
+def test_a_download_has_some_filters_at_most(project: Project, admin: Actor) -> None:
+    node, scope = Node("project", project.id), rights.scope(admin)
+    assert downloads.prepare([node], [FileFilter()] * 20, scope=scope).measure()[0] == 4
+    with pytest.raises(BadValue, match="at most 20 filters"):
+        downloads.prepare([node], [FileFilter()] * 21, scope=scope)
+
+
+def test_a_filter_is_kept_without_what_it_does_not_say() -> None:
+    sent = {"types": {"plus": ["a"], "more": "x"}, "tags": {"minus": ["b"]}, "other": ["x"]}
+    kept = FileFilter.parse(sent).to_json()
+    assert kept == {"types": {"plus": ["a"], "minus": []}, "tags": {"plus": [], "minus": ["b"]}}
+    assert FileFilter.parse(kept) == FileFilter.parse(sent)

@@ -7,7 +7,7 @@ import pytest
 from portal.access import rights
 from portal.access.actors import Actor, operator
 from portal.devices import api_keys, devices, key_authentication
-from portal.errors import Missing
+from portal.errors import BadValue, Missing
 from portal.models import Device, Ticket, User, now, writing
 from portal.settings import Settings
 from portal.users import tickets, users
@@ -81,3 +81,11 @@ def test_of_too_many_tickets_the_oldest_ends(device: Device, monkeypatch: pytest
     with pytest.raises(Missing):
         tickets.redeem(issued[1], address=ADDRESS)
     assert tickets.redeem(issued[2], address=ADDRESS).target == {"file": 2}
+
+
+def test_a_ticket_for_too_much_is_refused(device: Device) -> None:
+    actor = holder(device)
+    tickets.issue("containers", {"filters": ["é" * 1000] * 30}, actor=actor)
+    with pytest.raises(BadValue, match="64 KiB"):
+        tickets.issue("containers", {"filters": ["é" * 1000] * 33}, actor=actor)
+    assert Ticket.select().count() == 1

@@ -73,7 +73,7 @@ def ask(body: DownloadAsked, query: DownloadTicketQuery) -> TicketShown:
     nodes = [[node.level, rest_ids.row_id(node.id, node.level)] for node in body.nodes if _known(node.level)]
     target = {
         "nodes": nodes,
-        "filters": body.filters or [],
+        "filters": [FileFilter.parse(one).to_json() for one in body.filters or []],
         "prefix": query.prefix,
         "optional": bool(body.optional),
     }

@@ -1,5 +1,7 @@
 """/api/projects/{id}/upsert-hierarchy and /api/uids: what importers ask for before they send."""
 
+from collections.abc import Collection
+
 from portal.access.rights import Scope
 from portal.annotations import upsert
 from portal.annotations.upsert import Wanted
@@ -58,11 +60,11 @@ def _found(body: UidsAsked) -> uid_check.Found:
     scope = authentication.scope()
     named = [*(body.project_ids or ()), *([body.project_id] if body.project_id else ())]
     if named:
-        scope = _within(scope, [rest_ids.row_id(text, "project") for text in named])
+        scope = _within(scope, frozenset(rest_ids.row_id(text, "project") for text in named))
     return uid_check.by_project(body.sessions or (), body.acquisitions or (), scope)
 
 
-def _within(scope: Scope, project_ids: list[int]) -> Scope:
+def _within(scope: Scope, project_ids: Collection[int]) -> Scope:
     return scope.limited_to(lambda number: number in project_ids)
 
 

@@ -219,6 +219,8 @@ def test_containers_are_downloaded_in_one(api: Api, acquisition: str, path: str,
         ({"nodes": [{"level": "session", "_id": 7}]}, 422),
         ({"nodes": "x"}, 422),
         ({"nodes": [{"level": "session", "_id": f"{4:04x}{1:020x}"}], "filters": [7]}, 422),
+        ({"nodes": [{"level": "session", "_id": f"{4:04x}{1:020x}"}], "filters": [{}] * 21}, 422),
+        ({"nodes": [{"level": "session", "_id": f"{4:04x}{1:020x}"}] * 1001}, 422),
         ({"nodes": [{"level": "session", "_id": f"{4:04x}{1:020x}"}], "filters": [{"types": {"plus": ["none"]}}]}, 404),
     ],
 )

@@ -135,3 +135,8 @@ def test_what_is_not_part_of_portico_says_so(api: Api, path: str) -> None:
     else:
         assert_refused(api.get(path), 404, "not part of Portico")
         assert_refused(requests.get(f"{api.url}{path}", timeout=9), 401)
+
+
+def test_uids_are_looked_for_in_a_bounded_number_of_projects(api: Api) -> None:
+    body = {"sessions": ["1.2"], "project_ids": [f"{1:04x}{7:020x}"] * 10_001}
+    assert_refused(api.post("/api/uids", json=body), 422, "project_ids")

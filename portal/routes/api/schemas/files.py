@@ -216,11 +216,14 @@ class DownloadNode(OpenBody):
 
 
 class DownloadAsked(OpenBody):
-    nodes: list[DownloadNode]
+    nodes: Annotated[list[DownloadNode], Field(max_length=1000)]
     optional: Annotated[bool | None, Field(description="Leave out what there is not.")] = None
     filters: Annotated[
         list[dict[str, Any]] | None,
-        Field(description="A file is taken if one of them takes it: `types` and `tags`, each with `plus` and `minus`."),
+        Field(
+            max_length=20,
+            description="A file is taken if one of them takes it: `types` and `tags`, each with `plus` and `minus`.",
+        ),
     ] = None
 
 

@@ -47,7 +47,7 @@ class UidsAsked(OpenBody):
     sessions: Uids | None = None
     acquisitions: Uids | None = None
     project_id: Id | None = None
-    project_ids: list[Id] | None = None
+    project_ids: Annotated[list[Id] | None, Field(max_length=10_000)] = None
 
 
 class UidsFound(Shown):
