@@ -9,6 +9,7 @@ from portal.devices import api_keys, device_status, devices, key_narrowing
 from portal.errors import Missing, NotAllowed
 from portal.routes.api import answers, authentication
 from portal.routes.api.noun import Noun
+from portal.routes.api.schemas.containers import OriginShown
 from portal.routes.api.schemas.devices import (
     Deleted,
     DeviceAdded,
@@ -31,7 +32,10 @@ bp = Noun("devices", __name__, "Machines and programs with keys of their own.")
 
 @bp.get("/devices", responses={200: Devices})
 def list_all() -> Devices:
-    """List all devices"""
+    """List all devices
+
+    Users who are no site admins see neither owners nor keys, addresses, `info`, `errors` and who added a device.
+    """
     return Devices(_shapes(_visible()))
 
 
@@ -65,7 +69,7 @@ def status() -> Statuses:
             rest_ids.encode("device", row.id): DeviceStatus(
                 status=device_status.health(row),
                 last_seen=row.last_seen,
-                **({"errors": row.errors} if row.errors else {}),
+                **({"errors": row.errors} if row.errors and _shows_all() else {}),
             )
             for row in _visible()
         }
@@ -140,12 +144,20 @@ def _is_visible(number: int) -> bool:
     return actor.narrowed is None or (actor.type, actor.id) == ("device", str(number))
 
 
+def _shows_all() -> bool:
+    """Whether the caller sees who a device belongs to, its keys and its reports: no user does but site admins."""
+    actor = authentication.actor()
+    return actor.type != "user" or rights.is_site_admin(actor)
+
+
 def _shape(row: Any) -> DeviceShown:
     return _shapes([row])[0]
 
 
 def _shapes(rows: Sequence[Any]) -> list[DeviceShown]:
-    """With the keys of all devices, and their places, by three statements."""
+    """With the keys of all devices, and their places, by three statements; users see a part of it (`_shows_all`)."""
+    if not _shows_all():
+        return [_public_shape(row) for row in rows]
     actor = authentication.actor()
     keys = api_keys.for_devices(rows)
     # The name of a project is shown to those who see all of them, and to the key that is limited to it.
@@ -171,6 +183,27 @@ def _shapes(rows: Sequence[Any]) -> list[DeviceShown]:
         )
         for row in rows
     ]
+
+
+def _public_shape(row: Any) -> DeviceShown:
+    """What every user sees of a device."""
+    return DeviceShown(
+        id=rest_ids.encode("device", row.id),
+        label=row.label,
+        name=row.label,
+        type=row.type,
+        version=row.version,
+        errors=[],
+        interval=row.interval,
+        info={},
+        last_seen=row.last_seen,
+        disabled=row.disabled,
+        sponsor=None,
+        api_keys=[],
+        created=row.created,
+        modified=row.modified,
+        origin=OriginShown(type=row.origin_type, id="", via=""),
+    )
 
 
 def _key(row: Any, place: str | None) -> KeyShown:

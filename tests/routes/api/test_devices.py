@@ -266,3 +266,23 @@ def test_a_key_that_is_limited_to_a_project_sees_no_device_but_its_own(api: Api,
     assert caller.get(f"/api/devices/{rest_ids.encode('device', own.id)}").status_code == 200
     assert caller.get(f"/api/devices/{rest_ids.encode('device', other.id)}").status_code == 404
     assert caller.get("/api/devices/self").json()["label"] == "Importer"
+
+
+def test_a_user_who_is_no_site_admin_sees_no_owners_keys_or_reports(api: Api, url: str, device: Device) -> None:
+    users.add("ada@site.example", "correct horse battery", True, actor=operator())
+    path = f"/api/devices/{id_of(device)}"
+    api.put(path, json={"sponsor": "ada@site.example"})
+    api.put("/api/devices/self", json={"version": "2.1", "info": {"host": "10.1.2.3"}, "errors": ["disk full"]})
+    user, _ = users.add("rita@site.example", "correct horse battery", actor=operator())
+    caller = Api(url, api_keys.issue(user, name="k", actor=users.actor(user, "127.0.0.1")).secret)
+
+    listed = caller.get("/api/devices")
+
+    (shown,) = listed.json()
+    assert listed.json() == [caller.get(path).json()]
+    assert (shown["_id"], shown["label"], shown["version"]) == (id_of(device), "importer-east", "2.1")
+    assert [shown[name] for name in ("sponsor", "api_keys", "info", "errors")] == [None, [], {}, []]
+    assert not {shown["origin"]["id"], shown["origin"]["via"], shown["origin"].get("name") or ""} - {""}
+    status = caller.get("/api/devices/status").json()[id_of(device)]
+    assert (status["status"], status.get("errors")) == ("error", None)
+    assert api.get("/api/devices").json()[0]["sponsor"] == "ada@site.example"

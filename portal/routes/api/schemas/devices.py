@@ -77,21 +77,25 @@ class NewKey(KeyShown):
 
 
 class DeviceShown(Shown):
+    """For users who are no site admins, fields that are for site admins and devices are empty."""
+
     id: str = Field(alias="_id")
     label: str
     name: str
     type: str | None
     version: str | None
-    errors: list[str]
+    errors: list[str] = Field(description="For site admins and devices.")
     interval: int | None
-    info: dict[str, Any]
+    info: dict[str, Any] = Field(description="For site admins and devices.")
     last_seen: Moment | None
     disabled: bool
-    sponsor: str | None = Field(description="E-mail address of the user who is responsible for it.")
-    api_keys: list[KeyShown]
+    sponsor: str | None = Field(
+        description="E-mail address of the user who is responsible for it, for site admins and devices."
+    )
+    api_keys: list[KeyShown] = Field(description="For site admins and devices.")
     created: Moment
     modified: Moment
-    origin: OriginShown
+    origin: OriginShown = Field(description="Its `id`, `via` and `name` are for site admins and devices.")
 
 
 class Devices(RootModel[list[DeviceShown]]):
@@ -101,7 +105,7 @@ class Devices(RootModel[list[DeviceShown]]):
 class DeviceStatus(Shown):
     status: str = Field(description="ok, missing, error or unknown.")
     last_seen: Moment | None
-    errors: list[str] | None = None
+    errors: list[str] | None = Field(default=None, description="For site admins and devices.")
 
 
 class Statuses(RootModel[dict[str, DeviceStatus]]):
