@@ -131,6 +131,7 @@ class Ticket(Table):
     actor_type = CharField()
     actor_id = CharField()
     actor_via = CharField()
+    """The key id, or the session of a browser (`users.session_id`): the ticket ends with it."""
     expires = UtcField(index=True)
 
     class Meta:

@@ -10,7 +10,7 @@ from portal import runtime
 from portal.access.actors import Actor
 from portal.devices import key_authentication, key_format
 from portal.errors import BadValue, Missing
-from portal.models import Ticket, User, now, writing
+from portal.models import Ticket, now, writing
 from portal.users import users
 
 LIFETIME = timedelta(minutes=15)
@@ -59,14 +59,17 @@ def issue(kind: Kind, target: dict[str, Any], *, actor: Actor) -> str:
             target=target,
             actor_type=actor.type,
             actor_id=actor.id,
-            actor_via=actor.via,
+            actor_via=_via(actor),
             expires=moment + LIFETIME,
         )
     return secret
 
 
 def redeem(secret: str, *, address: str) -> Redeemed:
-    """Raises Missing for a ticket that is unknown or has expired, and for an actor that is refused by now."""
+    """Raises Missing for a ticket that is unknown or has expired, and for an actor that is refused by now.
+
+    The ticket of a browser ends with the user's sessions, that of a key with the key.
+    """
     found: Ticket | None = None
     if len(secret) <= MAX_LENGTH and secret.isascii():
         found = Ticket.get_or_none(Ticket.digest == _digest(secret), Ticket.expires > now())
@@ -75,11 +78,18 @@ def redeem(secret: str, *, address: str) -> Redeemed:
     if key_format.is_key_id(found.actor_via):
         actor = key_authentication.holder(found.actor_via, address=address)
     else:
-        user = User.get_or_none(User.id == found.actor_id, ~User.disabled) if found.actor_type == "user" else None
-        actor = None if user is None else users.actor(user, address)
+        user = users.for_session(found.actor_via)
+        actor = None if user is None or user.must_change_password else users.actor(user, address)
     if actor is None:
         raise Missing(INVALID)
     return Redeemed(kind=found.kind, target=found.target, actor=actor)
+
+
+def _via(actor: Actor) -> str:
+    """The key that the actor used, or the session of the user in a browser."""
+    if key_format.is_key_id(actor.via) or actor.type != "user":
+        return actor.via
+    return users.session_id(users.get(int(actor.id)))
 
 
 def _digest(secret: str) -> str:

@@ -1,5 +1,6 @@
 """Tickets for downloads: short-lived, and never more than their holder may do at that moment."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from portal.access import rights
 from portal.access.actors import Actor, operator
 from portal.devices import api_keys, devices, key_authentication
 from portal.errors import BadValue, Missing
-from portal.models import Device, Ticket, User, now, writing
+from portal.models import ApiKey, Device, Ticket, User, now, writing
 from portal.settings import Settings
 from portal.users import tickets, users
 
@@ -57,6 +58,49 @@ def test_a_ticket_ends_with_its_key_and_its_device(device: Device) -> None:
     with pytest.raises(Missing):
         tickets.redeem(first, address=ADDRESS)
     assert tickets.redeem(second, address=ADDRESS).actor.via == other.via
+
+
+def test_a_ticket_ends_when_its_key_expires(device: Device) -> None:
+    actor = holder(device)
+    secret = tickets.issue("file", {}, actor=actor)
+    with writing():
+        ApiKey.update(expires=now() - timedelta(seconds=1)).where(ApiKey.key_id == actor.via).execute()
+    with pytest.raises(Missing):
+        tickets.redeem(secret, address=ADDRESS)
+
+
+def _sign_out(ann: User) -> None:
+    users.sign_out(ann, address=ADDRESS)
+
+
+def _reset_password(ann: User) -> None:
+    users.reset_password(ann.id, "another battery", actor=operator())
+
+
+def _disable_and_enable(ann: User) -> None:
+    users.disable(ann.id, actor=operator())
+    users.enable(ann.id, actor=operator())
+
+
+def _require_another_password(ann: User) -> None:
+    with writing():
+        User.update(must_change_password=True).where(User.id == ann.id).execute()
+
+
+@pytest.mark.parametrize("end", [_sign_out, _reset_password, _disable_and_enable, _require_another_password])
+def test_a_ticket_of_a_browser_ends_with_the_sessions_of_its_user(site: Settings, end: Callable[[User], None]) -> None:
+    users.add("ann@site.example", "correct horse battery", actor=operator())
+    users.add("bob@site.example", "correct horse battery", actor=operator())
+    ann, bob = users.by_email("ann@site.example"), users.by_email("bob@site.example")
+    first, other = (tickets.issue("file", {}, actor=users.actor(one, ADDRESS)) for one in (ann, bob))
+    assert tickets.redeem(first, address=ADDRESS).actor == users.actor(ann, ADDRESS)
+    end(ann)
+    with pytest.raises(Missing):
+        tickets.redeem(first, address=ADDRESS)
+    assert tickets.redeem(other, address=ADDRESS).actor.name == "bob@site.example"
+    if end is not _require_another_password:
+        again = tickets.issue("file", {}, actor=users.actor(users.get(ann.id), ADDRESS))
+        assert tickets.redeem(again, address=ADDRESS).actor.id == str(ann.id)
 
 
 def test_a_ticket_of_a_user_has_the_rights_of_the_moment(site: Settings, admin: Actor) -> None:
