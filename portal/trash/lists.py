@@ -12,8 +12,8 @@ from portal.tree.lists import ORIGIN_HEADS, RowWithOrigin, origin_cells, project
 
 
 def trash_of(scope: Scope) -> LongList:
-    """The items in the trash of the projects that somebody may delete in. Raises NotAllowed where there are none."""
-    if not scope.stores:
+    """The items in the trash of the projects that somebody may delete in. Raises NotAllowed for who only reads."""
+    if not scope.stores and Project.select().exists():  # on a new site, the trash of its admin is empty
         raise NotAllowed("You may read, and delete nothing: there is no trash of yours. Ask an admin of a project.")
     here = Trash.project.in_(scope.stores)
     return LongList(

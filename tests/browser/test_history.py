@@ -8,13 +8,14 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from portal import runtime
+from portal.access import readings
 from portal.devices import devices
 from portal.jobs import jobs
 from portal.models import Acquisition, Association, Conflict, File, JobItem, Schedule, Session, Subject, Trash, writing
 from portal.peers import peers, refused_callers
 from portal.storage import storages
 from portal.tree import projects
-from portal.users import users
+from portal.users import grants, users
 from tests.fixtures.browser import EMAIL, person_at
 from tests.fixtures.pages import LEFT_ICON, PAGES, Served, live_in, serve, the_admin
 from tests.fixtures.web import Visitor
@@ -31,6 +32,9 @@ LISTS = {
     "/data/session/{session}": "many-1",
     "/data/acquisition/{acquisition}": "many-1",
     "/data/file/{file}/header": "Patient",
+    "/data/file/{zip}/instance/{instance}/header": "Patient",
+    "/data/projects/{project}/access": "many-1",
+    "/data/session/{session}/readers": "admin",
     "/data/trash": "many-1",
     "/data/conflicts/": "1.3",
     "/disk/": "many-1",
@@ -41,6 +45,8 @@ LISTS = {
     "/jobs/{failed}": "many-1",
     "/activity/": "MANY1",
     "/activity/refused": "MANY1",
+    "/activity/verification/": "pwned",
+    "/api/docs": "devices",
     "/interfaces/devices/": "many-1",
     "/interfaces/peers/": "many-1",
     "/interfaces/storages/": "many-1",
@@ -49,7 +55,7 @@ LISTS = {
 """Each list, and what is typed into its search box."""
 OFTEN = ("/data/session/{session}", "/jobs/{failed}", "/activity/refused", "/interfaces/peers/", "/disk/")
 """One of each kind, which `make test` walks; `make prove` walks all."""
-ROWS = """(page) => [...page.querySelectorAll('#list tbody tr, #list .thumbs > li')].map(row => {
+ROWS = """(page) => [...page.querySelectorAll('#list tbody tr, #list :is(.thumbs, .hits) > li')].map(row => {
   const shown = row.cloneNode(true);
   shown.querySelectorAll('time').forEach(time => time.remove());
   return shown.textContent.replace(/\\d+ (s|min)\\b/g, '').replace(/\\s+/g, ' ').trim();
@@ -77,8 +83,10 @@ def _add_many(names: dict[str, Any]) -> None:
         devices.add(label, actor=actor)
         peers.register(label, ae_title=title, actor=actor)
         storages.add(label, "fs", path=str(runtime.current().storage_roots[0] / label), actor=actor)
-        users.add(f"{label}@site.example", "long enough", actor=actor)
+        user, _password = users.add(f"{label}@site.example", "long enough", actor=actor)
+        grants.add(user.id, "neuro", "ro", actor=actor)
         refused_callers.record(calling=title, called="US", address="10.0.0.1", reason="unknown", message="Not known.")
+    readings.record_view(actor, names["session"])
     with writing():
         for number in range(MANY):
             label = f"many-{number}"
@@ -143,7 +151,7 @@ def test_back_forward_and_a_reload_bring_the_same_rows(
     for stop in stops[1:]:
         page.go_forward()
         _is_at(page, stop)
-    if (row := page.locator("#list :is(tbody, .thumbs) a:not([download], [aria-hidden])")).count():
+    if (row := page.locator("#list :is(tbody, .thumbs, .hits) a:not([download], [aria-hidden])")).count():
         _follows(page, row.first)
         page.go_back()
         _is_at(page, stops[-1])

@@ -34,6 +34,8 @@ EMPTY = (
     "/search?q=nothing-of-that",
 )
 """Pages that say what they are for while there is nothing."""
+PARTS = 3
+"""A walk over all pages would take longer than a test may."""
 Looks = tuple[tuple[int, Literal["light", "dark"]], ...]
 LOOKS: Looks = ((1280, "light"), (1280, "dark"), (390, "light"))
 EVERY_LOOK: Looks = (*LOOKS, (390, "dark"))
@@ -67,6 +69,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def lived_in(served: Served) -> Served:
+    """The same site once something stands on each page."""
+    live_in(served)
+    return served
+
+
 @pytest.fixture
 def person(browser: Browser, served: Served) -> Iterator[Person]:
     found = person_at(browser, served.url)
@@ -93,19 +102,29 @@ def test_every_route_has_an_example_here(served: Served) -> None:
     [LOOKS, pytest.param(EVERY_LOOK, marks=[pytest.mark.prove, pytest.mark.timeout(1800)])],
     ids=["most", "all"],
 )
-def test_each_page_is_for_everybody_empty_and_whatever_stands_on_it(
-    person: Person, served: Served, looks: Looks
-) -> None:
+def test_each_page_is_for_everybody_while_it_is_empty(person: Person, looks: Looks) -> None:
     person.goes("/sign-in")
     found = _look(person, "/sign-in", looks)
     person.signs_in()
     site_settings.change({"dimse.enabled": True}, actor=the_admin())
-    found += _walk(person, EMPTY, looks)
-    live_in(served)
+    assert found + _walk(person, EMPTY, looks) == []
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(
+    "looks",
+    [LOOKS, pytest.param(EVERY_LOOK, marks=[pytest.mark.prove, pytest.mark.timeout(1800)])],
+    ids=["most", "all"],
+)
+def test_each_page_is_for_everybody_whatever_stands_on_it(
+    person: Person, lived_in: Served, looks: Looks, part: int
+) -> None:
+    person.goes("/sign-in")
+    person.signs_in()
     person.allowed = {404}
-    found += _walk(person, ["/"], looks)
-    found += _walk(person, [*map(served.at, EVERY), "/nowhere"], looks, framed=looks is EVERY_LOOK)
-    assert found == []
+    found = _walk(person, ["/"], looks)
+    addresses = ["/nowhere", *map(lived_in.at, EVERY)]
+    assert found + _walk(person, addresses[part::PARTS], looks, framed=looks is EVERY_LOOK) == []
 
 
 def _walk(person: Person, addresses: Iterable[str], looks: Looks, *, framed: bool = True) -> list[str]:
