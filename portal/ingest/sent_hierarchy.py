@@ -15,7 +15,7 @@ from portal.errors import BadValue, Missing, NotAllowed
 from portal.ingest import placement
 from portal.ingest.placement import Placement
 from portal.models import Acquisition, Group, Project, Session, Subject, writing
-from portal.tree import containers, files, labels, metadata_values, projects
+from portal.tree import containers, files, groups, labels, metadata_values, projects
 from portal.tree.containers import NOTHING_SAID, Said
 from portal.tree.file_metadata import FileMetadata, check_json
 
@@ -143,13 +143,17 @@ def _project(sent: SentHierarchy, way: Way, actor: Actor) -> Project:
     )
     if found is not None and scope.reads(found.id):
         return found
+    absent = Missing(f"There is no project {sent.group[:64]}/{label[:64]}, or you do not have access to it.")
     if way == "reaper":
         unsorted = projects.ensure_unsorted()
         if not rights.scope(actor).writes(unsorted.id):
-            raise Missing(f"There is no project {sent.group[:64]}/{label[:64]}, or you do not have access to it.")
+            raise absent
         return unsorted
-    if group is None or found is not None:
-        raise Missing(f"There is no project {sent.group[:64]}/{label[:64]}, or you do not have access to it.")
+    if group is None or not groups.is_readable(group, actor=actor):
+        raise absent
+    rights.require_project_creator(actor, group.id)  # before it would tell whether there is a hidden project
+    if found is not None:
+        raise absent
     return projects.add(f"{sent.group}/{label}", actor=actor)
 
 

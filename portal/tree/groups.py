@@ -58,6 +58,11 @@ def get(code: str, *, actor: Actor) -> Group:
     return group
 
 
+def is_readable(group: Group, *, actor: Actor) -> bool:
+    """Whether the actor may know that there is this group."""
+    return bool(_readable(actor).where(Group.id == group.id).exists())
+
+
 def list_all(page: PageRequest = WHOLE_LIST, *, actor: Actor) -> RowPage[Group]:
     """All groups for an admin; for anybody else those with a project to read, and those that they are admins of."""
     return listing.fetch_page(_readable(actor), Group, page)

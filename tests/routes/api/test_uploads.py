@@ -9,8 +9,11 @@ from flask import Flask
 from werkzeug.test import EnvironBuilder
 
 from portal.access import upload_counts
-from portal.models import Acquisition, Audit, File, Instance
+from portal.access.actors import operator
+from portal.devices import api_keys
+from portal.models import Acquisition, Audit, File, Instance, Project
 from portal.routes.api import multipart
+from portal.users import grants, users
 from tests.fixtures.api import Api, assert_refused
 from tests.fixtures.archive import vendor_file
 
@@ -99,6 +102,27 @@ def test_a_hierarchy_that_cannot_be_is_refused_and_nothing_is_kept(
     assert_refused(api.post(f"/api/upload/{path}", files=with_metadata(said, ("a.txt", b"a"))), status)
     assert File.select().count() == 0
     assert Acquisition.select().count() == 1
+
+
+@pytest.mark.parametrize("way", ["label", "uid"])
+def test_what_is_hidden_is_answered_as_what_there_is_not(api: Api, acquisition: str, way: str) -> None:
+    api.acquisition("other", "Secret")
+    api.made("/api/projects", group="imaging", label="Hidden")
+    user, _ = users.add("ann@site.example", "correct horse battery", actor=operator())
+    grants.add(user.id, "imaging/CT trial", "rw", actor=operator())
+    key = api_keys.issue(user, name="k", actor=users.actor(user, "10.0.0.7")).secret
+    ann = Api(api.url, key)
+
+    def answer(group: str, project: str) -> tuple[int, str]:
+        said = SENT | {"group": {"_id": group}, "project": {"label": project}}
+        told = ann.post(f"/api/upload/{way}", files=with_metadata(said, ("a.txt", b"a")))
+        return told.status_code, told.json()["message"].replace(f"{group}/{project}", "PATH")
+
+    groups = {answer("other", "Secret"), answer("other", "Nothing"), answer("nothing", "Nothing")}
+    assert groups == {(404, "There is no project PATH, or you do not have access to it.")}
+    assert len({answer("imaging", "Hidden"), answer("imaging", "Nothing")}) == 1
+    assert answer("imaging", "Nothing")[0] == 403
+    assert Project.select().count() == 3
 
 
 def test_a_hierarchy_without_a_file_makes_nothing(api: Api, acquisition: str) -> None:
