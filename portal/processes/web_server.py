@@ -32,6 +32,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "bind": self._address,
             "workers": WORKERS,
             "threads": THREADS,
+            "limit_request_line": 8190,  # the most that gunicorn takes; a filter of a list has up to 4,000 characters
             "worker_class": WebWorker,
             "sendfile": False,  # all bytes are sent by `web_connections`
             "worker_tmp_dir": str(self.chosen.run),

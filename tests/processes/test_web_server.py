@@ -279,3 +279,9 @@ def test_a_download_whose_bytes_are_damaged_breaks_off(api: Api, server: Server,
         file.write(b"!")
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         api.get(f"/api/acquisitions/{acquisition}/files/damaged.bin")
+
+
+def test_a_long_filter_in_the_address_is_answered_in_words(api: Api) -> None:
+    words = api.get("/api/projects?filter=" + "x" * 8_000)
+    assert (words.status_code, words.headers["Content-Type"]) == (422, "application/json")
+    assert "4,000 characters" in words.json()["message"]
