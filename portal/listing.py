@@ -45,8 +45,38 @@ class RowPage(Generic[Row]):
     """The rows of the whole list."""
 
 
+@dataclass(frozen=True)
+class ListInParts(Generic[Row]):
+    """A list whose rows are read a few at a time, since each may be large."""
+
+    query: "ModelSelect[Row]"
+    table: type[Row]
+    ids: list[int]
+    """Of the rows of one page, in order."""
+    total: int
+    """The rows of the whole list."""
+
+    def read(self, begin: int, number: int) -> list[Row]:
+        """That many rows from this place on; without those that were removed since the ids were read."""
+        wanted = self.ids[begin : begin + number]
+        found = {row.id: row for row in self.query.where(self.table.id.in_(wanted))}
+        return [found[row_id] for row_id in wanted if row_id in found]
+
+
 def fetch_page(query: "ModelSelect[Row]", table: type[Row], page: PageRequest) -> RowPage[Row]:
     """The rows of one page. Raises BadValue, rather than truncating, if the list is too long for one page."""
+    chosen, total = _page(query, table, page)
+    return RowPage(list(chosen), total)
+
+
+def find_ids(query: "ModelSelect[Row]", table: type[Row], page: PageRequest) -> ListInParts[Row]:
+    """The same page, of which only the ids are read yet."""
+    chosen, total = _page(query, table, page)
+    numbers: Any = chosen.select(table.id).tuples()
+    return ListInParts(query, table, [row_id for (row_id,) in numbers], total)
+
+
+def _page(query: "ModelSelect[Row]", table: type[Row], page: PageRequest) -> tuple["ModelSelect[Row]", int]:
     if page.after is not None and page.sort:
         raise BadValue("after_id works in the order of ids only. Leave out sort.", field="after_id")
     query = query.where(*page.where) if page.where else query
@@ -59,8 +89,7 @@ def fetch_page(query: "ModelSelect[Row]", table: type[Row], page: PageRequest) -
         query = query.where(table.id > page.after)
     fields = {**table._meta.fields}
     order = [fields[name].desc() if falling else fields[name] for name, falling in page.sort]
-    chosen = query.order_by(*order, table.id).limit(page.limit or MAX_ROWS).offset(page.skip)
-    return RowPage(list(chosen), total)
+    return query.order_by(*order, table.id).limit(page.limit or MAX_ROWS).offset(page.skip), total
 
 
 @dataclass(frozen=True, kw_only=True)

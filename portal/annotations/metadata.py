@@ -72,7 +72,7 @@ def add_note(kind: str, row_id: int, text: str, *, actor: Actor) -> dict[str, An
     def with_it(row: Any) -> dict[str, Any]:
         if len(row.notes) >= MAX_NOTES:
             raise BadValue(f"There are {MAX_NOTES:,} notes already. Delete one first.", field="notes")
-        return {"notes": [*row.notes, note]}
+        return {"notes": metadata_values.notes([*row.notes, note])}
 
     _change(kind, row_id, with_it, actor=actor)
     return note
@@ -84,7 +84,8 @@ def change_note(kind: str, row_id: int, note_id: str, text: str, *, actor: Actor
 
     def with_it(row: Any) -> dict[str, Any]:
         find_note(row, note_id)
-        return {"notes": [note | said if note["_id"] == note_id else note for note in row.notes]}
+        changed = [note | said if note["_id"] == note_id else note for note in row.notes]
+        return {"notes": metadata_values.notes(changed)}
 
     _change(kind, row_id, with_it, actor=actor)
 

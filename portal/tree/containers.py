@@ -14,7 +14,7 @@ from portal.access.actors import Actor
 from portal.access.rights import Scope
 from portal.dicom import uids
 from portal.errors import BadValue, Missing, NotAllowed, Taken
-from portal.listing import WHOLE_LIST, PageRequest, RowPage
+from portal.listing import WHOLE_LIST, ListInParts, PageRequest, RowPage
 from portal.models import Acquisition, Group, Project, Session, Subject, writing
 from portal.tree import labels, metadata_values, rest_ids
 
@@ -26,6 +26,8 @@ TABLES: dict[str, type[Project] | type[Subject] | type[Session] | type[Acquisiti
     "session": Session,
     "acquisition": Acquisition,
 }
+SAID = ("info", "tags", "notes")
+"""The columns of what programs say of a container; each may be large."""
 KINDS_FROM_TOP: tuple[Kind, ...] = ("project", "subject", "session", "acquisition")
 
 
@@ -175,16 +177,25 @@ def list_all(kind: str, scope: Scope, page: PageRequest = WHOLE_LIST) -> RowPage
     return listing.fetch_page(in_scope(kind, scope), TABLES[kind], page)
 
 
-def list_below(kind: str, row_id: int, below: str, scope: Scope, page: PageRequest = WHOLE_LIST) -> RowPage[Any]:
+def find_all(kind: str, scope: Scope, page: PageRequest) -> ListInParts[Any]:
+    """The same, to be read in parts."""
+    return listing.find_ids(in_scope(kind, scope), TABLES[kind], page)
+
+
+def find_below(kind: str, row_id: int, below: str, scope: Scope, page: PageRequest = WHOLE_LIST) -> ListInParts[Any]:
     """The containers of one kind that are in a container, at any depth. Raises Missing as `get` does."""
     get(kind, row_id, scope)
-    return listing.fetch_page(in_scope(below, scope).where(TABLES[kind].id == row_id), TABLES[below], page)
+    return listing.find_ids(in_scope(below, scope).where(TABLES[kind].id == row_id), TABLES[below], page)
 
 
 def in_scope(kind: str, scope: Scope) -> "ModelSelect[Any]":
-    """The query of the containers of one kind, each joined with those above it, so that a list costs one statement."""
+    """The query of the containers of one kind, each joined with those above it, so that a list costs one statement.
+
+    What programs say of those above (info, tags, notes) is left out: it would be read again with every row.
+    """
     above = (*reversed([TABLES[name] for name in KINDS_FROM_TOP[: KINDS_FROM_TOP.index(kind)]]), Group)
-    query: ModelSelect[Any] = TABLES[kind].select(TABLES[kind], *above)
+    fields = [field for table in above for field in table._meta.sorted_fields if field.name not in SAID]
+    query: ModelSelect[Any] = TABLES[kind].select(TABLES[kind], *fields)
     for table in above:
         query = query.join(table)
     query = query.where(Project.id.in_(scope.projects))
@@ -192,6 +203,12 @@ def in_scope(kind: str, scope: Scope) -> "ModelSelect[Any]":
         if table is TABLES[kind] or table in above:
             query = query.where(table.trash.is_null())
     return query
+
+
+def subject_info(sessions: Sequence[Session]) -> dict[int, dict[str, Any]]:
+    """The info of the subjects of sessions that the caller has read, each read once."""
+    numbers = {row.subject_id for row in sessions}
+    return {row.id: row.info for row in Subject.select(Subject.id, Subject.info).where(Subject.id.in_(numbers))}
 
 
 def kind_of(container: Container) -> Kind:

@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Generator, Sequence
 from typing import Any, BinaryIO, cast
 
+from peewee import fn
+
 from portal import listing, runtime, segment_checks
 from portal.access import readings
 from portal.access.actors import Actor
@@ -16,7 +18,7 @@ from portal.archive import Slice
 from portal.dicom import elements
 from portal.dicom.elements import Element
 from portal.errors import BadValue, Missing, NotDicom
-from portal.listing import WHOLE_LIST, PageRequest, RowPage
+from portal.listing import MAX_ROWS, WHOLE_LIST, PageRequest, RowPage
 from portal.models import (
     HELD,
     SUPERSEDED,
@@ -113,11 +115,22 @@ def list_directly_in(kind: str, container_id: int, scope: Scope, page: PageReque
 
 
 def by_container(kind: str, row_ids: Sequence[int]) -> dict[int, list[File]]:
-    """The live files directly in some containers, which the caller has read within a scope, by one statement."""
+    """The live files directly in some containers, which the caller has read within a scope, by one statement.
+
+    The oldest `MAX_ROWS` of all: of more, the caller asks for one container alone (`count_by_container`).
+    """
     found: dict[int, list[File]] = {row_id: [] for row_id in row_ids}
-    for file in _live().where(File.parent_type == kind, File.parent_id.in_(list(row_ids))).order_by(File.id):
+    inside = _live().where(File.parent_type == kind, File.parent_id.in_(list(row_ids)))
+    for file in inside.order_by(File.id).limit(MAX_ROWS):
         found[file.parent_id].append(file)
     return found
+
+
+def count_by_container(kind: str, row_ids: Sequence[int]) -> dict[int, int]:
+    """The number of live files directly in each of some containers; those without any are left out."""
+    live: Any = File.select(File.parent_id, fn.COUNT(File.id)).where(File.deleted_at.is_null())
+    inside = live.where(File.parent_type == kind, File.parent_id.in_(list(row_ids)))
+    return dict(inside.group_by(File.parent_id).tuples())
 
 
 def list_all(scope: Scope, page: PageRequest = WHOLE_LIST) -> RowPage[File]:

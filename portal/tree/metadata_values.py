@@ -10,6 +10,8 @@ MAX_INFO_BYTES = 256_000
 """Bytes of the info of one container as JSON: a list of containers has that of each."""
 MAX_TAGS, MAX_TAG_LENGTH = 500, 255
 MAX_NOTE_LENGTH = 10_000
+MAX_NOTES_BYTES = 256_000
+"""Bytes of all notes of one container as JSON."""
 
 
 NOT_KEPT = frozenset(
@@ -55,3 +57,13 @@ def note(text: str) -> str:
     if not text.strip() or len(text) > MAX_NOTE_LENGTH:
         raise BadValue(f"A note has 1 to {MAX_NOTE_LENGTH:,} characters.", field="text")
     return text
+
+
+def notes(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same. Raises BadValue for more than `MAX_NOTES_BYTES`."""
+    if len(json.dumps(values, ensure_ascii=False).encode()) > MAX_NOTES_BYTES:
+        raise BadValue(
+            f"The notes have more than {MAX_NOTES_BYTES:,} bytes in all. Delete one first, or keep it in a file.",
+            field="notes",
+        )
+    return values

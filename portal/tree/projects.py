@@ -9,7 +9,7 @@ from portal.access.actors import Actor
 from portal.access.rights import UNKNOWN_GROUP
 from portal.dicom import ae_titles
 from portal.errors import BadValue, Missing, NotAllowed, Taken
-from portal.listing import WHOLE_LIST, PageRequest, RowPage
+from portal.listing import ListInParts, PageRequest
 from portal.models import Group, Project, Storage, now, writing
 from portal.tree import containers, groups, labels, rest_ids
 from portal.tree.containers import NOTHING_SAID, Said
@@ -118,11 +118,11 @@ def path_of(project_id: int) -> str:
     return f"{project.group.code}/{project.label}"
 
 
-def list_in_group(code: str, page: PageRequest = WHOLE_LIST, *, actor: Actor) -> RowPage[Any]:
+def find_in_group(code: str, page: PageRequest, *, actor: Actor) -> ListInParts[Any]:
     """The projects of a group that the actor may read."""
     group = groups.get(code, actor=actor)
     readable = containers.in_scope("project", rights.scope(actor))
-    return listing.fetch_page(readable.where(Project.group == group), Project, page)
+    return listing.find_ids(readable.where(Project.group == group), Project, page)
 
 
 def _find(code: str, label: str) -> Project | None:

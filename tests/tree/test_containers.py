@@ -146,7 +146,7 @@ def test_a_tree_is_built_and_found_from_group_to_acquisition(project: Project) -
     assert containers.get_by_path(path[:4], scope()) == session
     assert containers.project_of(acquisition) == project
     assert containers.get("session", session.id, scope()).timestamp == moment
-    assert containers.list_below("subject", subject.id, "session", scope()).rows == [session]
+    assert containers.find_below("subject", subject.id, "session", scope()).read(0, 9) == [session]
     assert containers.list_all("acquisition", scope()).rows == [acquisition]
 
 
@@ -223,7 +223,7 @@ def test_what_is_out_of_scope_is_missing_at_every_level(project: Project, reader
         with pytest.raises(Missing):
             containers.get(kind, number, seen)
         with pytest.raises(Missing):
-            containers.list_below(kind, number, "session", seen)
+            containers.find_below(kind, number, "session", seen)
     with pytest.raises(Missing):
         containers.get_by_path(["secret", "P", "sub-01"], seen)
     with pytest.raises(Missing):
@@ -237,10 +237,10 @@ def test_what_is_out_of_scope_is_missing_at_every_level(project: Project, reader
 
 def test_a_list_comes_in_pages_and_in_the_wanted_order(project: Project) -> None:
     rows = [containers.add_subject(project.id, label, actor=operator()) for label in ("c", "a", "b")]
-    part = containers.list_below(
+    part = containers.find_below(
         "project", project.id, "subject", scope(), PageRequest(limit=2, sort=(("label", True),))
     )
-    assert ([row.label for row in part.rows], part.total) == (["c", "b"], 3)
+    assert ([row.label for row in part.read(0, 9)], part.total) == (["c", "b"], 3)
     rest = containers.list_all("subject", scope(), PageRequest(after=rows[0].id))
     assert [row.label for row in rest.rows] == ["a", "b"]
     assert [row.label for row in containers.list_all("subject", scope(), PageRequest(limit=1, skip=1)).rows] == ["a"]

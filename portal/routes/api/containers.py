@@ -48,7 +48,7 @@ _MORE = {"session": ("label", "timestamp"), "acquisition": ("label", "timestamp"
 @bp.each("get", "/{noun}", KINDS, LISTED.__getitem__)
 def list_all(kind: Kind, query: ListQuery) -> Response:
     """List all {kind}s"""
-    return shapes.listed(containers.list_all(kind, authentication.scope(), _page(kind, query)))
+    return shapes.listed(containers.find_all(kind, authentication.scope(), _page(kind, query)))
 
 
 @bp.each("get", "/{noun}/<container_id>", KINDS, shapes.SHOWN.__getitem__)
@@ -66,7 +66,7 @@ def _declare_list_below(kind: Kind, below: Kind) -> None:
     )
     def list_below(path: ContainerPath, query: ListQuery) -> Response:
         row_id, page = rest_ids.row_id(path.container_id, kind), _page(below, query)
-        return shapes.listed(containers.list_below(kind, row_id, below, authentication.scope(), page))
+        return shapes.listed(containers.find_below(kind, row_id, below, authentication.scope(), page))
 
 
 for _kind, _below in itertools.combinations(KINDS, 2):

@@ -110,7 +110,7 @@ def remove_tag(path: GroupTagPath) -> Deleted:
 def list_projects(path: GroupPath, query: ListQuery) -> Response:
     """List the projects of a group"""
     page = answers.page(query, "project", "label")
-    return shapes.listed(projects.list_in_group(path.code, page, actor=authentication.actor()))
+    return shapes.listed(projects.find_in_group(path.code, page, actor=authentication.actor()))
 
 
 def _retagged(path: GroupPath, new: Callable[[list[str]], list[str]]) -> Modified:

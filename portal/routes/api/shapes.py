@@ -1,13 +1,14 @@
 """Containers as the interface shows them: with their parents, what is said of them, and the files directly in them."""
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flask import current_app, g, stream_with_context
 from werkzeug.wrappers import Response
 
 from portal.access import rights
-from portal.listing import RowPage
+from portal.listing import ListInParts
 from portal.routes.api import answers, authentication
 from portal.routes.api import files as file_routes
 from portal.routes.api.ancestry import parents
@@ -33,19 +34,20 @@ SHOWN: dict[str, type[ContainerShown]] = {
     "session": SessionShown,
     "acquisition": AcquisitionShown,
 }
-CONTAINERS_PER_CHUNK = 50
-"""A longer list is sent in parts, since each of its containers may have many files."""
+CONTAINERS_PER_CHUNK, FILES_PER_CHUNK = 50, 2000
+"""A list of more is read and sent in parts. One container with more files is a part of its own."""
 
 
-def listed(part: RowPage[Any]) -> Response:
+def listed(found: ListInParts[Any]) -> Response:
     """A list of containers of one kind, each with its files, by one statement for many."""
-    chunks = _chunks(part.rows)
+    chunks = _chunks(found)
     if answers.paginated():
-        head, tail = b'{"count":%d,"total":%d,"results":[' % (len(part.rows), part.total), b"]}"
+        head, tail = b'{"count":%d,"total":%d,"results":[' % (len(found.ids), found.total), b"]}"
     else:
         head, tail = b"[", b"]"
-    whole = (piece for pieces in ((head,), chunks, (tail,)) for piece in pieces)
-    is_short = len(part.rows) <= CONTAINERS_PER_CHUNK
+    first = list(itertools.islice(chunks, 2))
+    is_short = len(first) < 2
+    whole = itertools.chain((head,), first, chunks, (tail,))
     body: Any = b"".join(whole) if is_short else stream_with_context(whole)
     return current_app.response_class(body, mimetype="application/json")
 
@@ -58,10 +60,7 @@ def shape(row: Any) -> ContainerShown:
 
 def shapes(rows: Sequence[Any]) -> list[ContainerShown]:
     """Containers of one kind, each with its files."""
-    if not rows:
-        return []
-    found = files.by_container(containers.kind_of(rows[0]), [row.id for row in rows])
-    return [_shape(row, found[row.id]) for row in rows]
+    return [shown for part in _parts(rows) for shown in _shapes(part)]
 
 
 def group_shape(row: Any) -> GroupShown:
@@ -79,19 +78,44 @@ def group_shape(row: Any) -> GroupShown:
     )
 
 
-def subject_code(row: Any) -> str:
+def _subject_code(label: str, info: Mapping[str, Any]) -> str:
     """What programs call a subject: the code that they gave it, or its label."""
-    code = row.info.get("code")
-    return code if isinstance(code, str) and code else str(row.label)
+    code = info.get("code")
+    return code if isinstance(code, str) and code else label
 
 
-def _chunks(rows: Sequence[Any]) -> Iterator[bytes]:
-    for begin in range(0, len(rows), CONTAINERS_PER_CHUNK):
-        shown = shapes(rows[begin : begin + CONTAINERS_PER_CHUNK])
-        yield (b"," if begin else b"") + b",".join(map(answers.as_json, shown))
+def _chunks(found: ListInParts[Any]) -> Iterator[bytes]:
+    comma = b""
+    for begin in range(0, len(found.ids), CONTAINERS_PER_CHUNK):
+        for part in _parts(found.read(begin, CONTAINERS_PER_CHUNK)):
+            yield comma + b",".join(map(answers.as_json, _shapes(part)))
+            comma = b","
 
 
-def _shape(row: Any, inside: Sequence[Any]) -> ContainerShown:
+def _parts(rows: Sequence[Any]) -> Iterator[list[Any]]:
+    """Containers of one kind, in parts of about `FILES_PER_CHUNK` files."""
+    numbers = files.count_by_container(containers.kind_of(rows[0]), [row.id for row in rows]) if rows else {}
+    part: list[Any] = []
+    total = 0
+    for row in rows:
+        number = numbers.get(row.id, 0)
+        if part and total + number > FILES_PER_CHUNK:
+            yield part
+            part, total = [], 0
+        part.append(row)
+        total += number
+    if part:
+        yield part
+
+
+def _shapes(part: Sequence[Any]) -> list[ContainerShown]:
+    kind = containers.kind_of(part[0])
+    found = files.by_container(kind, [row.id for row in part])
+    subjects = containers.subject_info(part) if kind == "session" else {}
+    return [_shape(row, found[row.id], subjects) for row in part]
+
+
+def _shape(row: Any, inside: Sequence[Any], subjects: Mapping[int, Mapping[str, Any]]) -> ContainerShown:
     kind, above = containers.kind_of(row), parents(row)
     fields: dict[str, Any] = {
         "id": rest_ids.encode(kind, row.id),
@@ -112,17 +136,17 @@ def _shape(row: Any, inside: Sequence[Any]) -> ContainerShown:
     if kind == "project":
         return ProjectShown(**fields, ae_title=row.ae_title)
     if kind == "subject":
-        return SubjectShown(**fields, code=subject_code(row), **_said(row, SUBJECT_FIELDS))
-    fields |= {"uid": row.uid, "timestamp": row.timestamp} | _said(row, SESSION_FIELDS)
+        return SubjectShown(**fields, code=_subject_code(row.label, row.info), **_said(row.info, SUBJECT_FIELDS))
+    fields |= {"uid": row.uid, "timestamp": row.timestamp} | _said(row.info, SESSION_FIELDS)
     if kind == "acquisition":
         return AcquisitionShown(**fields)
-    subject = row.subject
+    subject, info = row.subject, subjects[row.subject_id]
     fields["subject"] = SubjectSummary(
         id=above["subject"],
         label=subject.label,
-        code=subject_code(subject),
+        code=_subject_code(subject.label, info),
         project=above["project"],
-        **_said(subject, SUBJECT_FIELDS),
+        **_said(info, SUBJECT_FIELDS),
     )
     return SessionShown(**fields)
 
@@ -142,6 +166,6 @@ def _access(project_id: int) -> str:
     return "rw" if scope.writes(project_id) else "ro"
 
 
-def _said(row: Any, names: Sequence[str]) -> dict[str, Any]:
+def _said(info: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """What programs sent in fields of their own, kept in `info`."""
-    return {name: row.info.get(name) for name in names}
+    return {name: info.get(name) for name in names}

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from portal.listing import MAX_ROWS
 from portal.routes.api.schemas.containers import OriginShown, Parents
 from portal.routes.api.schemas.files import FileShown
 from portal.routes.api.schemas.values import Moment, Shown
@@ -52,7 +53,9 @@ class ContainerShown(Shown):
     origin: OriginShown
     parents: Parents
     group: str
-    files: list[FileShown]
+    files: list[FileShown] = Field(
+        description=f"Of more than {MAX_ROWS:,} files the oldest ones: then list the files of the container in pages."
+    )
 
 
 class ProjectShown(ContainerShown):
