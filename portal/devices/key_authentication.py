@@ -77,6 +77,17 @@ def holder(key_id: str, *, address: str) -> Actor | None:
     return _actor(row, owner, address)
 
 
+def authenticate_again(actor: Actor) -> Actor:
+    """The actor of a key as it is now, at the end of a request that may have run for hours. Raises NotSignedIn."""
+    row: ApiKey | None = ApiKey.get_or_none(ApiKey.key_id == actor.via)
+    if row is None:
+        _refuse(actor.via, actor.address, _INVALID)
+    owner = api_keys.owner_of(row)
+    if reason := _refusal_reason(row, owner, actor.address):
+        _refuse(actor.via, actor.address, reason)
+    return _actor(row, owner, actor.address)
+
+
 def _actor(row: ApiKey, owner: Device | User, address: str) -> Actor:
     narrowed = key_narrowing.place_of(row)
     return Actor(

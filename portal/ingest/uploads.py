@@ -1,6 +1,6 @@
 """The files of one upload: each is stored once the whole request has arrived, with what the request says of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
@@ -23,12 +23,24 @@ from portal.tree.file_metadata import NOTHING, FileMetadata
 class Upload:
     """The files of one request while they are received; without a commit nothing of them stays."""
 
-    def __init__(self, placement: Placement, *, scope: Scope, actor: Actor, may_hold: bool = False) -> None:
-        """Raises NotAllowed for an actor that may store nowhere; `begin` raises what is wrong with the placement."""
+    def __init__(
+        self,
+        placement: Placement,
+        *,
+        scope: Scope,
+        actor: Actor,
+        actor_now: Callable[[], Actor] | None = None,
+        may_hold: bool = False,
+    ) -> None:
+        """Raises NotAllowed for an actor that may store nowhere; `begin` raises what is wrong with the placement.
+
+        `actor_now` gives the actor as it is when all bytes are here, or raises what refuses it then.
+        """
         rights.require_may_write(actor)
         if not (scope.stores or rights.is_site_admin(actor)):  # a new site has no project yet
             raise NotAllowed("You may not store files anywhere on this site. Ask a site admin for write access.")
         self._placement, self._scope, self._actor, self._may_hold = placement, scope, actor, may_hold
+        self._actor_now = actor_now
         self._opened = ExitStack()
         self._files: dict[str, Incoming] = {}
         self._current: Incoming | None = None
@@ -66,17 +78,15 @@ class Upload:
     ) -> list[Stored]:
         """Store the files one after the other, each durable before the next, and apply what is said of them.
 
-        `places` are other placements, by name. With `preserve`, what was said of an existing file stays. Raises
-        BadValue for metadata of no file of the request, then nothing is stored; and what `Incoming.commit` raises,
-        then the files before that one stay, and are `same` when they come again.
+        `places` are other placements, by name. With `preserve`, what was said of an existing file stays. The actor's
+        rights are those of this moment, since its access may have been taken while the bytes came. Raises what refuses
+        it by now, and BadValue for metadata of no file of the request, then nothing is stored; and what
+        `Incoming.commit` raises, then the files before that one stay, and are `same` when they come again.
         """
         if not self._files:
             raise BadValue("The request has no file; send one as a part with a file name.")
         by_name = self._by_name(said)
-        if places is not None:
-            scope = rights.scope(self._actor)  # their containers may be new
-            for name, one in self._files.items():
-                one.place(self._placed(places[name], name), scope)
+        self._place_again(places or {})
         stored = []
         for name, one in self._files.items():
             result = one.commit()
@@ -102,6 +112,15 @@ class Upload:
         return Placement(
             container_type=placement.container_type, container_id=placement.container_id, name=name, also_here=True
         )
+
+    def _place_again(self, places: Mapping[str, Placement]) -> None:
+        """Place each file by the present rights of the actor, where `places` names it or as it began."""
+        if self._actor_now is not None:
+            self._actor = self._actor_now()
+        rights.require_may_write(self._actor)
+        scope = rights.scope(self._actor)  # the containers may be new, too
+        for name, one in self._files.items():
+            one.place(self._placed(places.get(name, self._placement), name), scope)
 
     def _by_name(self, said: Sequence[FileMetadata]) -> dict[str, FileMetadata]:
         """What is said of each file. Metadata without a name is that of the only file."""

@@ -48,6 +48,11 @@ def actor() -> Actor:
     return found
 
 
+def actor_now() -> Actor:
+    """The same once more, after a long body: its access may have been taken since. Raises NotSignedIn."""
+    return key_authentication.authenticate_again(actor())
+
+
 def scope() -> rights.Scope:
     """What the actor of this request has access to, read once per request."""
     if "api_scope" not in g:

@@ -81,11 +81,11 @@ def upload_to_storage(query: StorageQuery) -> StorageFile:
 
 
 def _placed(way: sent_hierarchy.Way, query: PlacedUploadQuery) -> Placed:
-    actor = authentication.actor()
     with _receiving(Placement(), query) as upload:
         sent = sent_hierarchy.parse(_receive(upload))
         if not upload.names:
             raise BadValue("The request has no file; send one as a part with a file name.")
+        actor = authentication.actor_now()
         numbers = sent_hierarchy.find_or_add(sent, way, anywhere=query.uid_placement, actor=actor)
         places = sent_hierarchy.placements(sent, numbers, upload.names)
         stored = _commit(upload, query, sent.files, places=places)
@@ -100,7 +100,7 @@ def _receiving(placement: Placement, query: UploadQuery) -> Upload:
     # By default a conflicting object is refused, since many clients read only the status code.
     may_hold = query.on_conflict == "hold"
     scope, actor = authentication.scope(), authentication.actor()
-    return Upload(placement, scope=scope, actor=actor, may_hold=may_hold)
+    return Upload(placement, scope=scope, actor=actor, actor_now=authentication.actor_now, may_hold=may_hold)
 
 
 def _receive(upload: Upload) -> Any:
