@@ -1,6 +1,7 @@
 """What programs say of a file: its kind, modality, classification, info and tags; checked, and written to its row."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -18,6 +19,9 @@ MAX_DEPTH = 20
 MAX_TAGS = 500
 MAX_MEMBERS = 10_000_000
 _LARGEST_NUMBER = 2**63
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_MEDIA_TYPE = re.compile(rf'{_WORD}/{_WORD}( *; *{_WORD}=({_WORD}|"[ !#-\[\]-~]*"))*')
+"""A media type with parameters (RFC 9110 8.3.1, 5.6.6)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,11 @@ class FileMetadata:
 
 
 NOTHING = FileMetadata()
+
+
+def is_media_type(text: str) -> bool:
+    """Whether a text can be the Content-Type of an answer."""
+    return _MEDIA_TYPE.fullmatch(text) is not None
 
 
 def check_json(value: Any, depth: int = 1) -> None:
@@ -184,6 +193,12 @@ def _check_text(name: str, value: Any) -> None:
         raise BadValue(f"{name} must be a text of 1 to {MAX_TEXT} visible characters.", field=name)
 
 
+def _check_media_type(name: str, value: Any) -> None:
+    _check_text(name, value)
+    if not is_media_type(value):
+        raise BadValue(f"{name} must be a media type in ASCII, such as image/png or text/plain.", field=name)
+
+
 def _check_info(name: str, value: Any) -> None:
     _object(name, value)
     check_json(value)
@@ -226,7 +241,7 @@ def _texts(name: str, value: Any) -> list[str]:
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "name": _check_text,
     "type": _check_text,
-    "mimetype": _check_text,
+    "mimetype": _check_media_type,
     "modality": _check_text,
     "classification": _check_classification,
     "tags": _check_tags,

@@ -28,7 +28,7 @@ from portal.routes.api.schemas.files import (
     ZipMember,
     ZipShown,
 )
-from portal.tree import checked_parts, downloads, files, rest_ids, versions, zip_contents
+from portal.tree import checked_parts, downloads, file_metadata, files, rest_ids, versions, zip_contents
 from portal.tree.downloads import Download, FileFilter, Node
 from portal.tree.versions import Version
 from portal.users import tickets
@@ -98,7 +98,9 @@ def fetch(query: DownloadQuery) -> Response:
 
 def _send(file: Any, version: Version) -> Response:
     blob, modified = version.blob, version.created
-    response = FlaskResponse(mimetype=file.mimetype or "application/octet-stream", direct_passthrough=True)
+    kind = file.mimetype if file_metadata.is_media_type(file.mimetype or "") else "application/octet-stream"
+    # With parameters it is complete; without, a text gets its charset.
+    response = FlaskResponse(mimetype=kind, content_type=kind if ";" in kind else None, direct_passthrough=True)
     response.headers["Content-Disposition"] = attachment(file.name)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Accept-Ranges"] = "bytes"
