@@ -137,7 +137,8 @@ class EntryView:
     @property
     def details(self) -> list[tuple[str, Any]]:
         """The other values of the entry, by name."""
-        hidden = {"before", "after", "counts", "session", "sessions", "at", *(name for name, _ in FIGURES)}
+        numbers = {"session", "sessions", "group_id", "project_id"}
+        hidden = {"before", "after", "counts", "at", *numbers, *(name for name, _ in FIGURES)}
         shown = {name: value for name, value in self.row.detail.items() if name not in hidden} | self._whole
         return [(name, value) for name, value in shown.items() if value not in (None, "", [], {})]
 

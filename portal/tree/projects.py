@@ -149,10 +149,15 @@ def _editable(project_id: int) -> Project:
 
 
 def _refuse_taken_label(group: Group, label: str) -> None:
+    """Raise Taken for a label of another project, or of a former one to which a storage is still visible."""
     same: Project | None = Project.get_or_none(Project.group == group, Project.label == label)
     if same is not None:
         message, existing = f"There is a project {group.code}/{label} already.", rest_ids.encode("project", same.id)
         raise Taken(message, field="label", existing=existing)
+    storage: Storage | None = Storage.get_or_none(Storage.visible == f"project:{group.code}/{label}")
+    if storage is not None:
+        message = f"The storage {storage.label} is kept for a former project {group.code}/{label}. Use another label."
+        raise Taken(message, field="label")
 
 
 def _refuse_taken_title(title: str | None) -> None:

@@ -71,12 +71,13 @@ def add(user_id: int, place: str, role: str, *, actor: Actor) -> UserGrant:
         existing = next((grant for grant in for_user(user.id) if grant.place == name), None)
         if existing is None:
             row = Grant.create(who_type="user", who_id=user.id, role=role, **target)
-            audit.record(actor, "grant:given", "user", user.id, place=name, role=role)
+            audit.record(actor, "grant:given", "user", user.id, place=name, role=role, **_numbers(row))
             return UserGrant(id=row.id, place=name, role=role)
         if existing.role != role:
             Grant.update(role=role).where(Grant.id == existing.id).execute()
+            numbers = _numbers(Grant.get_by_id(existing.id))
             before, after = ({"place": name, "role": either} for either in (existing.role, role))
-            audit.record(actor, "grant:changed", "user", user.id, before=before, after=after)
+            audit.record(actor, "grant:changed", "user", user.id, before=before, after=after, **numbers)
     return UserGrant(id=existing.id, place=name, role=role)
 
 
@@ -97,8 +98,9 @@ def remove(user_id: int, grant_id: int, *, actor: Actor) -> UserGrant:
         if existing is None:
             raise Missing("This access has already been removed.")
         _require_granter(existing.place, actor)
+        numbers = _numbers(Grant.get_by_id(grant_id))
         Grant.delete().where(Grant.id == grant_id).execute()
-        audit.record(actor, "grant:taken", "user", user_id, place=existing.place, role=existing.role)
+        audit.record(actor, "grant:taken", "user", user_id, place=existing.place, role=existing.role, **numbers)
     return existing
 
 
@@ -125,6 +127,12 @@ def grantable_places() -> list[str]:
         if label:
             places[f"{code}/{label}"] = None
     return list(places)[:MAX_PLACES]
+
+
+def _numbers(row: Grant) -> dict[str, int]:
+    """The row numbers of what is granted, by which the audit log names it whatever it is called later."""
+    numbers = {"group_id": row.group_id, "project_id": row.project_id}
+    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def _require_granter(place: str, actor: Actor) -> None:

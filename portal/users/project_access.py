@@ -145,10 +145,10 @@ class AccessChange:
 
 
 def changes(project: Project) -> list[AccessChange]:
-    """The latest changes of the project, and of grants for it or its group, for its admins."""
-    places = (f"{project.group.code}/{project.label}", project.group.code)
-    place = fn.COALESCE(fn.json_extract(Audit.detail, "$.place"), fn.json_extract(Audit.detail, "$.after.place"))
-    of_grants = Audit.action.in_(("grant:given", "grant:changed", "grant:taken")) & place.in_(places)
+    """The latest changes of the project, and of grants for it or its group by their row numbers, for its admins."""
+    here = fn.json_extract(Audit.detail, "$.project_id") == project.id
+    whole_group = fn.json_extract(Audit.detail, "$.group_id") == project.group_id
+    of_grants = Audit.action.in_(("grant:given", "grant:changed", "grant:taken")) & (here | whole_group)
     of_project = (Audit.target_type == "project") & (Audit.target_id == str(project.id))
     latest = Audit.select().where(of_project | of_grants).order_by(Audit.id.desc()).limit(MAX_SHOWN)
     found = audit_entries.with_names(latest)

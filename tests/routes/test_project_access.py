@@ -177,3 +177,22 @@ def test_an_admin_of_a_project_reads_what_was_changed_of_it_and_who_else_does_no
     assert "→ BRAIN" in seen
     assert other.email not in seen
     assert "→ BRAIN" not in page(writer, brain)
+
+
+def test_a_project_that_takes_a_name_reads_no_grants_of_the_one_that_had_it(
+    app: Flask, brain: Project, admin: Actor
+) -> None:
+    guest = person(app, admin, "neuro/Brain", "rw")
+    manager = person(app, admin, "neuro/Spine", "admin")
+    spine = Project.get(Project.label == "Spine")
+    projects.edit(brain.id, label="Moved", ae_title="", actor=admin)
+    projects.edit(spine.id, label="Brain", ae_title="", actor=admin)
+    grants.remove(account(guest).id, grants.for_user(account(guest).id)[0].id, actor=admin)
+
+    seen = page(manager, spine)
+
+    assert f"Grant added {manager.email}" in seen
+    assert f"Grant added {guest.email}" not in seen
+    told = page(person(app, admin, "neuro/Moved", "admin"), brain)
+    assert f"Grant added {guest.email}" in told
+    assert f"Grant removed {guest.email}" in told

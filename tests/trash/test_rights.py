@@ -4,11 +4,12 @@ import pytest
 
 from portal import runtime
 from portal.access.actors import Actor
-from portal.errors import Missing, NotAllowed
-from portal.models import Acquisition, File, Project, Session, Subject
+from portal.errors import Busy, Missing, NotAllowed, Taken
+from portal.models import Acquisition, File, Group, Project, Session, Storage, Subject
 from portal.settings import Settings
-from portal.trash import original, trash
-from portal.tree import containers
+from portal.storage import storages
+from portal.trash import original, removal, trash
+from portal.tree import containers, projects
 from portal.users import grants, users
 from tests.fixtures.archive import a_project, an_object, store, upload
 
@@ -122,3 +123,24 @@ def test_an_item_of_another_project_is_not_there(notes: Acquisition, writer: Act
     for refused in (trash.restore, trash.purge):
         with pytest.raises(Missing, match="do not have access"):
             refused(entry.id, actor=elsewhere)
+
+
+def test_what_a_storage_is_visible_to_is_not_deleted_and_its_name_not_taken(
+    site: Settings, mirror: Storage, admin: Actor
+) -> None:
+    vault, other = a_project("Vault", actor=admin), a_project("Other", actor=admin)
+    storages.edit("mirror", visible="project:neuro/Vault", actor=admin)
+    with pytest.raises(Busy, match="The storage mirror is visible to neuro/Vault"):
+        removal.remove("project", vault.id, actor=admin)
+    Project.delete_by_id(vault.id)
+    with pytest.raises(Taken, match="The storage mirror is kept for a former project neuro/Vault"):
+        projects.edit(other.id, label="Vault", ae_title="", actor=admin)
+    with pytest.raises(Taken, match="The storage mirror"):
+        projects.add("neuro/Vault", actor=admin)
+    storages.edit("mirror", visible="group:neuro", actor=admin)
+    removal.remove("project", other.id, actor=admin)
+    with pytest.raises(Busy, match="The storage mirror is visible to the group neuro"):
+        removal.remove_group("neuro", actor=admin)
+    storages.edit("mirror", visible="site", actor=admin)
+    removal.remove_group("neuro", actor=admin)
+    assert not Group.select().where(Group.code == "neuro").exists()
