@@ -15,7 +15,7 @@ HEAD_END = b"\r\n\r\n"
 BAD_REQUEST, REQUEST_TIMEOUT, CONTENT_TOO_LARGE = "400 Bad Request", "408 Request Timeout", "413 Content Too Large"
 HEAD_TOO_LARGE, UNAVAILABLE = "431 Request Header Fields Too Large", "503 Service Unavailable"
 
-_TRANSFER_PATH = re.compile(r"/api/[^/]+/[^/]+/files(/.*)?|/data/.+/(download|zip)|.+\.jsonl", re.DOTALL)
+_TRANSFER_PATH = re.compile(r"/api/[^/]+/[^/]+/files(/.*)?|/api/download|/data/.+/(download|zip)|.+\.jsonl", re.DOTALL)
 _HEX = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _MAX_SIZE_LINE = 1024
 _CSV = re.compile(r"(^|&)format=(csv|jsonl)(&|$)")

@@ -51,6 +51,7 @@ def test_a_peer_that_keeps_the_rate_may_take_as_long_as_it_needs(pair: tuple[Min
     [
         ("POST /api/acquisitions/0005/files", True),
         ("GET /api/acquisitions/%30005/fil%65s/a.dcm?version=1", True),
+        ("GET /api/download?ticket=x&format=tar", True),
         ("GET /data/file/3/download", True),
         ("GET /data/session/3/zip?x=1", True),
         ("GET /jobs/3/report.jsonl?q=a", True),
