@@ -13,7 +13,9 @@ Row = TypeVar("Row")
 
 
 class ListQuery(Query):
-    filter: Annotated[str, Field(description="Conditions, separated by commas. Empty for none.")] = ""
+    filter: Annotated[
+        str, Field(description="Conditions, separated by commas, at most 3 of them with =~. Empty for none.")
+    ] = ""
     sort: Annotated[str, Field(description="Like label:asc or created:desc.")] = ""
     limit: Annotated[int | None, Digits(1, MAX_LIMIT), Field(description="The most entries to answer.")] = None
     skip: Annotated[int | None, Digits(0, _FARTHEST), Field(description="Entries to leave out at the start.")] = None
