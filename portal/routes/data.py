@@ -41,7 +41,7 @@ def projects() -> Response:
 @signed_in_required
 def place(level: str, number: int) -> Response:
     here = container_page.get(level, number, current_scope())
-    container_page.record_view(here, actor=current_actor())
+    _record_view(here)
     below = CHILD_LEVEL.get(level)
     if below is None:
         return _files(here)
@@ -66,7 +66,7 @@ def place(level: str, number: int) -> Response:
 def direct_files(level: str, number: int) -> Response:
     """The files that are attached to the container itself, not to its children."""
     here = container_page.get(level, number, current_scope())
-    container_page.record_view(here, actor=current_actor())
+    _record_view(here)
     return _files(here)
 
 
@@ -75,7 +75,7 @@ def direct_files(level: str, number: int) -> Response:
 def file(file_id: int) -> Response:
     found = files.get(file_id, current_scope())
     here = container_page.get(found.parent_type, found.parent_id, current_scope())
-    container_page.record_view(here, actor=current_actor())
+    _record_view(here)
     objects = container_page.instances(file_id)
     return render(
         "data/file.html",
@@ -96,7 +96,7 @@ def file(file_id: int) -> Response:
 def header(file_id: int, instance_id: int | None = None) -> Response:
     found = files.get(file_id, current_scope())
     here = container_page.get(found.parent_type, found.parent_id, current_scope())
-    container_page.record_view(here, actor=current_actor())
+    _record_view(here)
     member = "" if instance_id is None else files.member_of(found, instance_id)
     whole = files.header_elements(found, member)
     search = query_value("q", 200)
@@ -179,3 +179,8 @@ def _files(here: ContainerPage) -> Response:
         else file_sources.NO_SOURCES,
         may_delete=here.level == "acquisition" and _may_delete(here),
     )
+
+
+def _record_view(here: ContainerPage) -> None:
+    if request.method == "GET":  # HEAD shows nothing
+        container_page.record_view(here, actor=current_actor())

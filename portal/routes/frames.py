@@ -25,7 +25,8 @@ def series(series_id: int) -> Response:
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 1
     spot = frames.frame_of_series(row, number)
     here = container_page.get(spot.file.parent_type, spot.file.parent_id, current_scope())
-    container_page.record_view(here, actor=current_actor())
+    if request.method == "GET":  # HEAD shows nothing
+        container_page.record_view(here, actor=current_actor())
     return render("data/series.html", partial="data/_frame.html", series=row, spot=spot, here=here)
 
 
@@ -57,7 +58,8 @@ def _picture(find: Callable[[], Frame], size: Size) -> Response:
         spot = find()
         if spot.kind != "picture":
             return _drawing(spot.kind, "")
-        readings.record_image_view(current_actor(), spot.file)
+        if request.method == "GET":
+            readings.record_image_view(current_actor(), spot.file)
         png = thumbnails.picture(spot.file.blob, spot.frame, size, instance=spot.instance)
         return FlaskResponse(png, mimetype="image/png")
     except Missing:

@@ -63,8 +63,13 @@ class Vanishing:
             return
         keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET, "region_name": "us-east-1"}
         there = boto3.resource("s3", endpoint_url=self.place.config["endpoint"], **keys).Bucket("vanishing")
-        there.objects.delete()
-        there.delete()
+        while True:
+            there.objects.delete()
+            try:
+                return there.delete()
+            except there.meta.client.exceptions.ClientError as error:
+                if error.response["Error"]["Code"] != "BucketNotEmpty":  # another object was written meanwhile
+                    raise
 
     def __call__(self, request: Request) -> None:
         with self._lock:

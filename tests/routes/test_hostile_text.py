@@ -12,10 +12,12 @@ from urllib.parse import unquote
 import pytest
 from werkzeug.test import TestResponse
 
+from portal.access.actors import operator
 from portal.models import Audit
+from portal.users import users
 from portal.web.csv_export import FORMULA_STARTS
 from portal.web.security_headers import CONTENT_SECURITY_POLICY
-from tests.fixtures.browser import EMAIL
+from tests.fixtures.browser import EMAIL, PASSWORD
 from tests.fixtures.pages import ANSWERS, ATTACK, NAME, PAGES, TURN, UNSEEN, Served, live_in, serve
 from tests.fixtures.web import HTMX, Visitor
 
@@ -133,10 +135,15 @@ def test_a_download_is_named_by_a_header_that_a_name_cannot_leave(served: Served
 
 
 def test_a_head_takes_nothing_away_and_writes_nothing_down(served: Served, visitor: Visitor) -> None:
+    # Somebody who has seen no data yet: that a page was seen is recorded once an hour.
+    person, _password = users.add("head@site.example", PASSWORD, is_admin=True, actor=operator())
+    newcomer = Visitor(client=served.app.test_client(), email=person.email, address="127.0.0.1")
+    assert newcomer.sign_in().status_code == 303
     before = Audit.select().count()
     answers = [address for endpoint, address in ANSWERS.items() if endpoint != "static"]
     for path in map(served.at, [*(addresses[0] for addresses in PAGES.values()), *answers]):
-        answer = visitor.client.head(path, environ_base={"REMOTE_ADDR": visitor.address})
+        client = newcomer.client if path.startswith("/data/") else visitor.client
+        answer = client.head(path, environ_base={"REMOTE_ADDR": visitor.address})
         assert (answer.status_code, answer.data) == (303 if path == "/sign-in" else 200, b""), path
     assert Audit.select().count() == before
 
