@@ -66,7 +66,8 @@ class Vanishing:
         while True:
             there.objects.delete()
             try:
-                return there.delete()
+                there.delete()
+                break
             except there.meta.client.exceptions.ClientError as error:
                 if error.response["Error"]["Code"] != "BucketNotEmpty":  # another object was written meanwhile
                     raise
