@@ -3,6 +3,7 @@
 from portal.archive.records import Damage, Footer, Found, Purged, Record
 from portal.archive.segments import Archive, Reader
 from portal.archive.slices import Slice
-from portal.archive.writers import Place, Stream
+from portal.archive.streams import Stream
+from portal.archive.writers import Place
 
 __all__ = ["Archive", "Damage", "Footer", "Found", "Place", "Purged", "Reader", "Record", "Slice", "Stream"]

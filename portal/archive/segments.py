@@ -16,7 +16,8 @@ from portal.archive.holes import Hole
 from portal.archive.records import Footer, Found
 from portal.archive.remote import Remote
 from portal.archive.slices import Slice
-from portal.archive.writers import Part, Place, Stream, Writer, disk_errors, sync_folder
+from portal.archive.streams import Stream
+from portal.archive.writers import Part, Place, Writer, disk_errors, sync_folder
 from portal.errors import Damaged
 
 SEGMENT_SIZE = 1 << 30
@@ -59,7 +60,7 @@ class Archive:
                 raise
         return Place(segment.path.name, start + records.HEADER_SIZE, size)
 
-    def stream(self) -> "Stream":
+    def stream(self) -> Stream:
         """A record of unknown length, in its own segment, so that memory does not grow with it."""
         with disk_errors():
             return Stream(self._create())

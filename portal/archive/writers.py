@@ -1,4 +1,4 @@
-"""Appending to one segment: whole records, or a single record that is streamed."""
+"""Appending to one segment, and its way to the disk."""
 
 import contextlib
 import ctypes
@@ -6,19 +6,15 @@ import errno
 import fcntl
 import os
 import threading
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from portal.archive import records
-from portal.archive.records import Footer
 from portal.errors import NoSpace
 
 Part = bytes | bytearray | memoryview
-SYNC_BYTES = 16 << 20
-"""Bytes of a large record whose way to the disk begins before the next ones come."""
 _BEGIN_WRITE = 2  # SYNC_FILE_RANGE_WRITE (sync_file_range(2)), which Python does not have
 _sync_file_range: Any = getattr(ctypes.CDLL(None), "sync_file_range", None)
 
@@ -99,48 +95,6 @@ class Writer:
     def close(self) -> None:
         with self._syncing:
             os.close(self._descriptor)
-
-
-class Stream:
-    """One record that is written as it arrives: durable when `commit` returns, deleted by `abort`."""
-
-    def __init__(self, segment: Writer) -> None:
-        self._segment = segment
-        self._crc = 0
-        self.size = 0
-        self._start = self._begun = segment.write([records.header(records.UNKNOWN_LENGTH)])
-
-    @property
-    def path(self) -> Path:
-        return self._segment.path
-
-    @property
-    def offset(self) -> int:
-        """Where the content begins in the file."""
-        return self._start + records.HEADER_SIZE
-
-    def write(self, chunk: Part) -> None:
-        with disk_errors():
-            self._segment.write([chunk])
-        if self._segment.end - self._begun >= SYNC_BYTES:
-            self._segment.begin_sync(self._begun, self._segment.end)
-            self._begun = self._segment.end
-        self._crc = zlib.crc32(chunk, self._crc)
-        self.size += len(chunk)
-
-    def commit(self, footer: Footer) -> Place:
-        """Close the record; it is on the disk when this returns."""
-        with disk_errors():
-            self._segment.write([records.tail(self._crc, footer)])
-            self._segment.sync(self._segment.end)
-            # The length is written last: until then the record counts as torn.
-            self._segment.overwrite(records.header(self.size), self._start)
-        self._segment.close()
-        return Place(self.path.name, self.offset, self.size)
-
-    def abort(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self._segment.close()
 
 
 @contextlib.contextmanager

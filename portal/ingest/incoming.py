@@ -9,7 +9,7 @@ from typing import BinaryIO, Self, cast
 from portal import runtime, site_settings
 from portal.access.actors import NOTHING_RECORDED, Origin, RecordedMetadata
 from portal.access.rights import Scope
-from portal.archive import Place, Slice, Stream
+from portal.archive import Place, Stream
 from portal.archive.slices import CHUNK
 from portal.archive.writers import Part
 from portal.dicom import file_meta, header, uids
@@ -243,7 +243,7 @@ class Incoming:
         """All bytes so far, as a file."""
         if self._stream is None:
             return io.BytesIO(b"".join(self._chunks))
-        return cast(BinaryIO, Slice(self._stream.path, self._stream.offset, self._stream.size))
+        return cast(BinaryIO, self._stream.content())
 
     def _parse(self, content: BinaryIO) -> tuple[Header | None, int | None]:
         """Header and offset of the data set. A file by REST that is no DICOM, or cannot be indexed, has neither."""

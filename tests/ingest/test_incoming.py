@@ -499,3 +499,24 @@ def test_a_hundred_random_changes_never_break_the_reader(project: Project) -> No
         with pytest.raises(NotDicom):
             incoming.commit()
     assert File.select().count() == 0
+
+
+@pytest.mark.parametrize(
+    ("memory", "piece"), [(0, 50), (100, 50), (250, 50), (1000, 50), (1000, 1 << 20), (1 << 20, 1 << 14)]
+)
+def test_the_digest_of_a_data_set_is_that_of_its_bytes_however_they_come(
+    acquisition: int, admin: Actor, memory: int, piece: int
+) -> None:
+    content = vendor_file("CT_small.dcm").read_bytes()
+    begins = header.read_file(io.BytesIO(content), len(content))[1]
+    with ingest.open(
+        scope=rights.scope(admin),
+        origin=admin.origin,
+        placement=Placement(container_type="acquisition", container_id=acquisition, name="ct.dcm", also_here=True),
+    ) as incoming:
+        incoming.memory_limit = memory
+        for at in range(0, len(content), piece):
+            incoming.write(content[at : at + piece])
+        incoming.commit()
+    assert Instance.get().dataset_digest == hashlib.sha256(content[begins:]).hexdigest()
+    assert File.get().blob.digest == hashlib.sha256(content).hexdigest()
