@@ -15,7 +15,8 @@ from pydicom import Dataset
 from portal import migrations, models, runtime, settings
 from portal.access.rights import Scope
 from portal.models import database
-from portal.query import find, retrieve
+from portal.query import find, responses, retrieve
+from portal.query.identifiers import Root
 
 FAMILIES = (
     "Abegg",
@@ -178,7 +179,8 @@ def measure() -> None:
 
 def timed(ds: Dataset, scope: Scope) -> tuple[float, int]:
     begin = time.perf_counter()
-    count = sum(1 for _ in find.find(ds, scope, root="patient" if ds.QueryRetrieveLevel == "PATIENT" else "study"))
+    root: Root = "patient" if ds.QueryRetrieveLevel == "PATIENT" else "study"
+    count = sum(1 for _ in find.find(responses.encode(ds, EXPLICIT), EXPLICIT, scope, root=root))
     return time.perf_counter() - begin, count
 
 

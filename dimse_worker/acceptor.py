@@ -57,7 +57,6 @@ class Acceptor(Association):
             (evt.EVT_ACSE_RECV, handlers.acse_received),
             (evt.EVT_C_ECHO, handlers.echo),
             (evt.EVT_C_STORE, handlers.store),
-            (evt.EVT_C_FIND, handlers.find),
         ):
             self.bind(event, handler)
 
@@ -160,7 +159,7 @@ class Acceptor(Association):
         self._end_reason = self._end_reason or message
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
-        """Serve C-STORE of private classes, C-MOVE, C-GET and incomplete requests; the rest is pynetdicom's.
+        """Serve C-STORE of private classes, C-FIND, C-MOVE, C-GET and incomplete requests; the rest is pynetdicom's.
 
         pynetdicom's own C-MOVE and C-GET encode each data set anew, answer an unreachable destination with A801 and
         send no pending response during a long sub-operation; its C-STORE knows no private SOP Class; and it leaves
@@ -175,6 +174,8 @@ class Acceptor(Association):
                 self._refuse_incomplete(msg, context)
             elif msg.is_valid_request and isinstance(msg, C_STORE):
                 self._run_service(StorageServiceClass(self).SCP, msg, context)
+            elif msg.is_valid_request and isinstance(msg, C_FIND):
+                self._run_service(partial(handlers.find, self), msg, context)
             elif msg.is_valid_request and isinstance(msg, C_MOVE | C_GET):
                 self._run_service(partial(retrieval.serve, self), msg, context)
             else:

@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from io import BytesIO
 from typing import Any, cast
 
 from pydicom.dataset import Dataset
 from pynetdicom.dimse_primitives import C_FIND
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
+from pynetdicom.presentation import PresentationContext
 
 from dimse_worker import association_policy, contexts, operations, status
 from dimse_worker.receiving import ReceivedDataSet
@@ -83,26 +84,44 @@ def store(event: Event) -> int | Dataset:
     return status.SUCCESS
 
 
-def find(event: Event) -> Iterator[tuple[int | Dataset, Dataset | None]]:
-    """Pending with each match; pynetdicom adds the final success. C-CANCEL is looked at before each response."""
-    assoc, request, context = acceptor_of(event), cast(C_FIND, event.request), event.context
+def find(assoc: Any, request: C_FIND, context: PresentationContext) -> None:
+    """Serve a C-FIND of an `acceptor.Acceptor`: a pending response with each match, then the final one.
+
+    The matches arrive encoded, and pynetdicom's own service would encode a data set for each. C-CANCEL is looked at
+    before each response.
+    """
+    response = C_FIND()
+    response.MessageID = response.MessageIDBeingRespondedTo = request.MessageID
+    response.AffectedSOPClassUID = request.AffectedSOPClassUID
+
+    def respond(code: int, identifier: bytes = b"") -> None:
+        response.Status = code
+        response.Identifier = BytesIO(identifier) if identifier else None
+        assoc.dimse.send_msg(response, context.context_id)
+
+    encoded = request.Identifier.getvalue() if request.Identifier else b""
     try:
-        root = contexts.FIND_ROOTS[context.abstract_syntax]
-        encoded = request.Identifier.getvalue() if request.Identifier else b""
-        for match in operations.find(assoc.grant, encoded, str(context.transfer_syntax), root=root):
-            if event.is_cancelled:
+        root = contexts.FIND_ROOTS[str(context.abstract_syntax)]
+        for match in operations.find(assoc.grant, encoded, str(context.transfer_syntax[0]), root=root):
+            if request.MessageID in assoc.dimse.cancel_req:
                 assoc.counts.failed("find", "cancelled")
-                yield status.CANCEL, None
+                respond(status.CANCEL)
                 return
             # A slow reader is waited for, so that memory does not grow with the number of matches.
             while assoc.dul.to_provider_queue.qsize() > MAX_QUEUED_PDUS and is_open(assoc):
                 time.sleep(0.001)
-            yield (status.PENDING_UNMATCHED_KEYS if match.unmatched_keys else status.PENDING), match.identifier
+            if not is_open(assoc):
+                return
+            code = status.PENDING_UNMATCHED_KEYS if match.unmatched_keys else status.PENDING
+            respond(code, match.identifier)
     except Exception as error:  # noqa: BLE001 (whatever happened, the requestor needs a status)
         assoc.counts.failed("find")
-        yield status.for_error(error), None
+        reason = status.for_error(error)
+        response.ErrorComment = reason.get("ErrorComment")
+        respond(reason.Status)
         return
     assoc.counts.done("find")
+    respond(status.SUCCESS)
 
 
 def acceptor_of(event: Event) -> Any:

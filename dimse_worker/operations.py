@@ -16,6 +16,7 @@ from portal.models import Peer
 from portal.peers import peers
 from portal.query import find as query
 from portal.query import identifiers, retrieve
+from portal.query.find import EncodedMatch
 from portal.query.identifiers import Root
 from portal.query.retrieve import Plan
 
@@ -54,11 +55,14 @@ def open_store(
     )
 
 
-def find(grant: AssociationGrant, encoded: bytes, transfer_syntax_uid: str, *, root: Root) -> Iterator[query.Match]:
-    """The matches of an encoded identifier. Raises BadIdentifier before the first one."""
-    request = identifiers.decode(encoded, transfer_syntax_uid)
+def find(grant: AssociationGrant, encoded: bytes, transfer_syntax_uid: str, *, root: Root) -> Iterator[EncodedMatch]:
+    """The matches of an encoded identifier, each encoded in the same transfer syntax.
+
+    Raises NotAllowed or BadIdentifier at once, before the first match is read.
+    """
+    require(grant, "find")
     # A match can be retrieved from the AE title that the requestor called.
-    return query.find(request, grant.scope, root=root, retrieve_ae_title=grant.request.called)
+    return query.find(encoded, transfer_syntax_uid, grant.scope, root=root, retrieve_ae_title=grant.request.called)
 
 
 def plan_retrieval(

@@ -30,14 +30,11 @@ _TABLES: dict[Level, TableName] = {
 }
 
 
-@dataclass(frozen=True)
-class Match:
-    """One entity that matches, as a data set that is ready to be encoded.
+@dataclass(frozen=True, slots=True)
+class EncodedMatch:
+    """One entity that matches: its data set, encoded in the transfer syntax of the request."""
 
-    Its text outside ASCII is bytes, its names are `PersonName`: decode them with its own SpecificCharacterSet.
-    """
-
-    identifier: Dataset
+    identifier: bytes
     unmatched_keys: bool
     """Some keys were not used for matching: Pending is FF01 instead of FF00 (PS3.4 C.4.1.1.4)."""
 
@@ -104,17 +101,19 @@ class _Query:
                 yield from _walk(partial(find_queries.instances, self.selection, columns))
 
 
-def find(request: Dataset, scope: Scope, *, root: Root, retrieve_ae_title: str = "") -> Iterator[Match]:
+def find(
+    encoded: bytes, transfer_syntax_uid: str, scope: Scope, *, root: Root, retrieve_ae_title: str = ""
+) -> Iterator[EncodedMatch]:
     """The entities of the request's level that match it, read from the index while the caller iterates.
 
     Raises BadIdentifier at once, before the first match (A900). Holds no cursor and no transaction between two matches;
     memory does not grow with their number. Needs a connection (`runtime.connection`) in the thread that iterates.
     """
-    identifier = identifiers.read(request, root=root)
+    identifier = identifiers.read(identifiers.decode(encoded, transfer_syntax_uid), root=root)
     query = _Query.from_identifier(identifier, scope, retrieve_ae_title)
     if not scope.projects:
         return iter(())
-    return (match for rows in query.pages() for match in _matches(query, rows))
+    return (match for rows in query.pages() for match in _matches(query, rows, transfer_syntax_uid))
 
 
 def _walk(statement: Callable[[tuple[Any, ...] | None], list[Row]]) -> Iterator[list[Row]]:
@@ -127,7 +126,7 @@ def _walk(statement: Callable[[tuple[Any, ...] | None], list[Row]]) -> Iterator[
         after = page[-1].key
 
 
-def _matches(query: _Query, rows: list[Row]) -> Iterator[Match]:
+def _matches(query: _Query, rows: list[Row], transfer_syntax_uid: str) -> Iterator[EncodedMatch]:
     """The matches of one page. Headers are read once for the page, and only if a match needs them."""
     answers: dict[int, dict[int, Value]] = {}
     for row in rows:
@@ -146,7 +145,8 @@ def _matches(query: _Query, rows: list[Row]) -> Iterator[Match]:
             answer |= stored_headers.values_for(headers.for_row(row_id), request, [key.tag for key in query.others])
         terms = query.identifier.terms
         stored = () if responses.can_encode(answer, terms) else raw_values.character_set_terms(headers.for_row(row_id))
-        yield Match(responses.to_dataset(answer, request=terms, stored=stored), query.unmatched_keys)
+        dataset = responses.to_dataset(answer, request=terms, stored=stored)
+        yield EncodedMatch(responses.encode(dataset, transfer_syntax_uid), query.unmatched_keys)
 
 
 class _Headers:

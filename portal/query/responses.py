@@ -1,5 +1,6 @@
 """One answer to a query: its values, and the identifier that encodes them in a character set that fits."""
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,10 @@ from pydicom import Sequence as Items
 from pydicom.charset import convert_encodings
 from pydicom.config import IGNORE
 from pydicom.dataelem import DataElement
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.tag import Tag
+from pydicom.uid import UID
 from pydicom.valuerep import PersonName
 
 from portal.dicom import character_sets
@@ -41,6 +45,18 @@ def to_dataset(answer: Answer, *, request: Sequence[str], stored: Sequence[str])
         value = list(terms) if len(terms) > 1 else terms[0]
         dataset[Tag(SPECIFIC_CHARACTER_SET)] = DataElement(SPECIFIC_CHARACTER_SET, "CS", value)
     return dataset
+
+
+def encode(dataset: Dataset, transfer_syntax_uid: str) -> bytes:
+    """The data set as it crosses the wire (PS3.5 A)."""
+    syntax, buffer = UID(transfer_syntax_uid), DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = syntax.is_little_endian, syntax.is_implicit_VR
+    write_dataset(buffer, dataset)
+    encoded = buffer.getvalue()
+    if syntax.is_deflated:
+        deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        encoded = deflater.compress(encoded) + deflater.flush()
+    return encoded + b"\0" * (len(encoded) % 2)
 
 
 def can_encode(answer: Answer, terms: Sequence[str]) -> bool:

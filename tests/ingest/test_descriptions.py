@@ -12,10 +12,10 @@ from portal.ingest import conflicts, descriptions
 from portal.maintenance import reindex
 from portal.models import Audit, Conflict, File, Instance, Project, Series, Study, database
 from portal.models.index import needs_refresh
-from portal.query import find
 from portal.settings import Settings
 from portal.trash import move, trash
 from tests.fixtures.archive import a_project, an_object, begin, dump, encode, store
+from tests.fixtures.query import matches
 
 NEW = {"PatientName": "New^Name", "AccessionNumber": "NEW", "SeriesDescription": "new series", "Modality": "MR"}
 
@@ -35,7 +35,7 @@ def told(admin: Actor, **keys: str) -> list[tuple[str, str, str]]:
     request.QueryRetrieveLevel = "STUDY"
     for keyword in ("PatientName", "AccessionNumber", "ModalitiesInStudy"):
         setattr(request, keyword, keys.get(keyword, ""))
-    found = [match.identifier for match in find.find(request, rights.scope(admin), root="study")]
+    found = [match.identifier for match in matches(request, rights.scope(admin))]
     return [(str(each.PatientName), each.AccessionNumber, each.ModalitiesInStudy) for each in found]
 
 
@@ -43,7 +43,7 @@ def series_told(admin: Actor) -> list[str]:
     request = Dataset()
     request.QueryRetrieveLevel, request.StudyInstanceUID = "SERIES", Study.get().study_uid
     request.SeriesDescription = ""
-    return [match.identifier.SeriesDescription for match in find.find(request, rights.scope(admin), root="study")]
+    return [match.identifier.SeriesDescription for match in matches(request, rights.scope(admin))]
 
 
 def test_after_replace_the_new_accession_is_found_and_the_old_one_no_more(project: Project, admin: Actor) -> None:

@@ -15,10 +15,10 @@ from portal.errors import BadValue
 from portal.ingest import conflicts
 from portal.maintenance import reindex
 from portal.models import CURRENT, Conflict, File, Instance, Project, Series, Study
-from portal.query import find
 from portal.trash import trash
 from portal.tree import containers
 from tests.fixtures.archive import a_project, an_object, store, upload
+from tests.fixtures.query import matches
 
 CHOICES = ("keep", "replace", "separate")
 UID = "1.2.3.4"
@@ -71,7 +71,7 @@ def assert_peers_find(project: Project, numbers: list[int], admin: Actor) -> Non
     request.QueryRetrieveLevel, request.SOPInstanceUID, request.InstanceNumber = "IMAGE", UID, ""
     request.StudyInstanceUID, request.SeriesInstanceUID = Study.get().study_uid, Series.get().series_uid
     scope = rights.scope(admin, project.id)
-    found = [int(match.identifier.InstanceNumber) for match in find.find(request, scope, root="study")]
+    found = [int(match.identifier.InstanceNumber) for match in matches(request, scope)]
     assert found == numbers
 
 

@@ -17,11 +17,12 @@ from portal.maintenance import purge as maintenance_purge
 from portal.maintenance import recovery, reindex
 from portal.models import Blob, ClosedSegment, File, Project, PurgedRecord, Series, Study, connection
 from portal.processes import health
-from portal.query import find, retrieve
+from portal.query import retrieve
 from portal.settings import Settings
 from portal.trash import trash
 from portal.tree import files
 from tests.fixtures.archive import a_project, an_object, store
+from tests.fixtures.query import matches
 from tests.fixtures.web import Visitor
 
 
@@ -63,7 +64,7 @@ def found(admin: Actor) -> list[str]:
     request = Dataset()
     request.QueryRetrieveLevel, request.SOPInstanceUID = "IMAGE", ""
     request.StudyInstanceUID, request.SeriesInstanceUID = Study.get().study_uid, Series.get().series_uid
-    return sorted(match.identifier.SOPInstanceUID for match in find.find(request, rights.scope(admin), root="study"))
+    return sorted(match.identifier.SOPInstanceUID for match in matches(request, rights.scope(admin)))
 
 
 def test_reindex_takes_what_was_purged_out_of_an_older_database(put_back: Callable[[], None], admin: Actor) -> None:

@@ -39,12 +39,12 @@ from portal.models import (
     now,
     writing,
 )
-from portal.query import find
 from portal.settings import Settings
 from portal.trash import move, restore, trash
 from portal.tree import files
 from tests.fixtures.archive import a_project, an_object, store, upload
 from tests.fixtures.cli import Portal
+from tests.fixtures.query import matches
 from tests.fixtures.web import Visitor, statements, text_of
 from tests.fixtures.work import add_copies
 
@@ -124,7 +124,7 @@ def test_what_is_sent_again_is_stored_anew(study: Session, project: Project, adm
     assert store(an_object(SOPInstanceUID="1.2.3.0"), project).outcome == "stored"
     wanted = Dataset()
     wanted.QueryRetrieveLevel, wanted.StudyInstanceUID = "STUDY", ""
-    assert len(list(find.find(wanted, rights.scope(admin), root="study"))) == 1
+    assert len(matches(wanted, rights.scope(admin))) == 1
     assert Study.get().n_instances == 1
 
 

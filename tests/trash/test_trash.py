@@ -16,13 +16,14 @@ from portal.ingest import conflicts
 from portal.listing import ListRequest
 from portal.maintenance import reindex
 from portal.models import Acquisition, Audit, Blob, File, Instance, Project, Session, Study, Subject
-from portal.query import find, retrieve
+from portal.query import retrieve
 from portal.settings import Settings
 from portal.trash import trash
 from portal.tree import container_page, containers, files
 from portal.tree import lists as tree_lists
 from portal.tree.project_part import ProjectPart
 from tests.fixtures.archive import a_project, an_object, dump, store, upload
+from tests.fixtures.query import matches
 from tests.fixtures.web import Visitor, text_of
 
 
@@ -50,7 +51,7 @@ def found(admin: Actor) -> int:
     request = Dataset()
     request.QueryRetrieveLevel, request.StudyInstanceUID = "STUDY", Study.get().study_uid
     request.NumberOfStudyRelatedInstances = ""
-    told = [match.identifier for match in find.find(request, rights.scope(admin), root="study")]
+    told = [match.identifier for match in matches(request, rights.scope(admin))]
     return int(told[0].NumberOfStudyRelatedInstances) if told else 0
 
 
