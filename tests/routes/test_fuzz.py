@@ -206,8 +206,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield found
 
 
+def restore_admin() -> None:
+    """Enable the first user, and make it a site admin, as it was."""
+    users.enable(1, actor=operator())
+    users.set_admin(1, True, actor=operator())
+
+
 def signed_in(served: Served, fields: list[str]) -> Caller:
     """A site admin, whatever the requests before have made of the account."""
+    restore_admin()
     _account, password = users.reset_password(1, PASSWORD, actor=operator())
     client = served.app.test_client()
     form = {"email": EMAIL, "password": password, "csrf_token": token_in(client.get("/sign-in").text)}
@@ -220,8 +227,9 @@ def signed_in(served: Served, fields: list[str]) -> Caller:
 
 
 def machine(served: Served, fields: list[str]) -> Caller:
-    """A device with a key, as new: the one before may be disabled by now."""
-    device = devices.add(f"fuzzer {secrets.token_hex(4)}", actor=operator())
+    """A device with a key, as new: the one before may be disabled by now, and other users may be site admins."""
+    restore_admin()
+    device = devices.add(f"fuzzer {secrets.token_hex(4)}", owner=EMAIL, actor=operator())
     return Caller(served.app, served.names, fields, key=api_keys.issue(device, name="fuzz", actor=operator()).secret)
 
 
@@ -256,7 +264,8 @@ def test_no_route_answers_500_whatever_is_sent(served: Served) -> None:
 
 @pytest.mark.prove
 @pytest.mark.timeout(3600)
-def test_no_route_answers_500_in_many_rounds(served: Served) -> None:
-    for seed in range(20):
+@pytest.mark.parametrize("quarter", range(4))
+def test_no_route_answers_500_in_many_rounds(served: Served, quarter: int) -> None:
+    for seed in range(5 * quarter, 5 * quarter + 5):
         _sent, broken = fuzz(served, rounds=5, seed=str(seed))
         assert broken == []
