@@ -80,6 +80,7 @@ class ElementReader:
         transfer_syntax_uid: str,
         deep: bool = False,
         max_elements: int = MAX_ELEMENTS,
+        implicit: bool | None = None,
     ) -> None:
         self._file, self.position = file, file.tell()
         self.end = self.position + size
@@ -102,7 +103,8 @@ class ElementReader:
         self._deep = deep
         self._top_level_elements = 0
         self._window, self._window_start = b"", 0
-        implicit = self._looks_implicit(self.position)
+        if implicit is None:
+            implicit = self._looks_implicit(self.position)
         if implicit is None:
             implicit = transfer_syntax_uid == ImplicitVRLittleEndian
         self._levels = [_Level("elements", self.end, implicit)]

@@ -1,21 +1,26 @@
 """The header of a data set, for the index: read from its bytes, without the pixels and within bounds."""
 
+import io
 import logging
 import struct
 import unicodedata
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import pydicom
 from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from portal.dicom import character_sets, file_meta, kept_headers, person_names, raw_values, uids
+from portal.dicom import character_sets, file_meta, header_scan, kept_headers, person_names, raw_values, uids
 from portal.dicom.element_heads import VRS
 from portal.dicom.element_reader import MAX_DEPTH, MAX_ELEMENTS, MAX_TOP_LEVEL_ELEMENTS, ElementReader, StopReason
-from portal.dicom.kept_headers import Extent
+from portal.dicom.header_scan import Scan
+from portal.dicom.kept_headers import PIXEL_REPRESENTATION, Extent
+from portal.dicom.query_attributes import SPECIFIC_CHARACTER_SET
+from portal.dicom.sequence_scan import Buffer, Unusual
 from portal.errors import NotDicom
 
 pydicom.config.settings.reading_validation_mode = IGNORE
@@ -27,15 +32,23 @@ MAX_VALUE_SIZE = 16 << 10
 """Bytes of a value that is indexed; a longer one counts as absent."""
 LAST_INDEXED_TAG = 0x00280011
 """Columns: no indexed element has a higher tag."""
+SCANNED_SIZE = 128 << 10
+"""Bytes that nearly every header has at most."""
 MAX_LATER_ELEMENTS = 20_000
 """Elements that are read behind it, for the stored header alone: an enhanced object has millions."""
-_UIDS = {0x00080016, 0x00080018, 0x0020000D, 0x0020000E}
 _BOUNDS: dict[StopReason, str] = {
     "elements": f"has more elements than are read ({MAX_ELEMENTS:,}, and {MAX_TOP_LEVEL_ELEMENTS:,} at its top level)",
     "depth": f"has sequences that are nested more deeply than {MAX_DEPTH} levels",
 }
 
 
+_UIDS = {
+    "sop_class": "SOPClassUID",
+    "sop_uid": "SOPInstanceUID",
+    "study_uid": "StudyInstanceUID",
+    "series_uid": "SeriesInstanceUID",
+}
+_NAMES = {"patient_name": "PatientName", "referring": "ReferringPhysicianName"}
 _TEXTS = {
     "patient_id": "PatientID",
     "issuer": "IssuerOfPatientID",
@@ -57,7 +70,15 @@ _TEXTS = {
     "content_time": "ContentTime",
     "timezone": "TimezoneOffsetFromUTC",
 }
-"""Field of Header → keyword of the element whose text it is."""
+_NUMBERS = {"rows": "Rows", "columns": "Columns", "frames": "NumberOfFrames"}
+_TAGS = {field: tag_for_keyword(keyword) or 0 for field, keyword in (_UIDS | _NAMES | _TEXTS | _NUMBERS).items()}
+"""Field of Header → tag of its element."""
+_UID_TAGS = {_TAGS[field] for field in _UIDS}
+_ENCODED_TEXTS = tuple((field, _TAGS[field], dictionary_VR(_TAGS[field]) in raw_values.TEXT_VRS) for field in _TEXTS)
+"""Field and tag of each text, and whether it is in the character sets of the data set."""
+INDEXED_TAGS = frozenset(_TAGS.values()) | {SPECIFIC_CHARACTER_SET, PIXEL_REPRESENTATION}
+_WANTED = header_scan.by_group(INDEXED_TAGS)
+_NOT_SCANNED = (ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +125,43 @@ def read(file: BinaryIO, *, size: int, transfer_syntax_uid: str, is_strict: bool
     that the index needs (PS3.4 B.2.3), or reaches a bound before the last indexed element; with `is_strict` also where
     its encoding plainly contradicts the transfer syntax, or where it has elements of group 0002.
     """
+    begin = file.tell()
+    found = _scan(file.read(min(size, SCANNED_SIZE)), size, transfer_syntax_uid, is_strict=is_strict)
+    if found is not None:
+        file.seek(begin + found.position)
+        return _header(found.values, transfer_syntax_uid, found.kept)
+    file.seek(begin)
+    return read_bounded(file, size=size, transfer_syntax_uid=transfer_syntax_uid, is_strict=is_strict)
+
+
+def read_buffer(data: Buffer, *, transfer_syntax_uid: str, is_strict: bool = False) -> Header:
+    """As `read`, of a data set in memory."""
+    size = len(data)
+    # Values are taken from bytes twice as fast as from a memoryview.
+    begin = data[:SCANNED_SIZE] if isinstance(data, bytes) else bytes(data[:SCANNED_SIZE])
+    found = _scan(begin, size, transfer_syntax_uid, is_strict=is_strict)
+    if found is None and size > SCANNED_SIZE:
+        found = _scan(data, size, transfer_syntax_uid, is_strict=is_strict)
+    if found is not None:
+        return _header(found.values, transfer_syntax_uid, found.kept)
+    return read_bounded(io.BytesIO(data), size=size, transfer_syntax_uid=transfer_syntax_uid, is_strict=is_strict)
+
+
+def _scan(data: Buffer, size: int, transfer_syntax_uid: str, *, is_strict: bool) -> Scan | None:
+    """What a scan finds; None for a data set that the reader of elements is for."""
+    if transfer_syntax_uid in _NOT_SCANNED:
+        return None
+    try:
+        found = header_scan.scan(data, size, _WANTED)
+    except Unusual:
+        return None
+    if is_strict and found.implicit != (transfer_syntax_uid == ImplicitVRLittleEndian):
+        return None
+    return found
+
+
+def read_bounded(file: BinaryIO, *, size: int, transfer_syntax_uid: str, is_strict: bool = False) -> Header:
+    """As `read`, element by element and within bounds: for all data sets that a scan does not take."""
     reader = ElementReader(file, size=size, transfer_syntax_uid=transfer_syntax_uid)
     if is_strict:
         _check_encoding(reader, transfer_syntax_uid)
@@ -111,25 +169,55 @@ def read(file: BinaryIO, *, size: int, transfer_syntax_uid: str, is_strict: bool
     if is_strict and any(tag >> 16 == file_meta.GROUP for tag in elements):
         raise NotDicom("The data set contains elements of group 0002, which belong in a file only.")
     bound = _BOUNDS.get(reader.stopped)
-    if bound and not (elements.keys() >= _UIDS and max(elements) > LAST_INDEXED_TAG):
+    if bound and not (elements.keys() >= _UID_TAGS and max(elements) > LAST_INDEXED_TAG):
         raise NotDicom(f"The data set {bound} before the last indexed element, so it cannot be read.")
     if reader.is_in_place:
         file.seek(reader.position)
-    values = _Values(reader, elements)
+    values = {tag: reader.value(elements[tag][0], MAX_VALUE_SIZE) or b"" for tag in elements.keys() & INDEXED_TAGS}
+    kept = kept_headers.encode(reader, elements)
+    return _header(values, transfer_syntax_uid, kept, is_little_endian=reader.is_little_endian)
+
+
+def _header(
+    values: Mapping[int, bytes], transfer_syntax_uid: str, kept: bytes | None, *, is_little_endian: bool = True
+) -> Header:
+    """The header of encoded values, read leniently: vendor files break rules in every element."""
+    terms = character_sets.parse(_text(values.get(SPECIFIC_CHARACTER_SET, b"")))
+
+    def unsigned_short(field: str) -> int | None:
+        raw = values.get(_TAGS[field], b"")[:2]
+        return int.from_bytes(raw, "little" if is_little_endian else "big") if len(raw) == 2 else None
+
+    def name(field: str) -> str:
+        return person_names.clean(_text(values.get(_TAGS[field], b""), terms, person_name=True))
+
+    frames = _text(values.get(_TAGS["frames"], b""))
     return Header(
-        sop_class=values.uid("SOPClassUID"),
-        sop_uid=values.uid("SOPInstanceUID"),
-        study_uid=values.uid("StudyInstanceUID"),
-        series_uid=values.uid("SeriesInstanceUID"),
         transfer_syntax=transfer_syntax_uid,
-        patient_name=person_names.clean(values.text("PatientName")),
-        referring=person_names.clean(values.text("ReferringPhysicianName")),
-        rows=values.unsigned_short("Rows"),
-        columns=values.unsigned_short("Columns"),
-        frames=values.count("NumberOfFrames"),
-        kept=kept_headers.encode(reader, elements),
-        **{name: values.text(keyword) for name, keyword in _TEXTS.items()},
+        rows=unsigned_short("rows"),
+        columns=unsigned_short("columns"),
+        frames=int(frames) if frames.isdecimal() and len(frames) < 10 else None,
+        kept=kept,
+        **{field: _uid(values.get(_TAGS[field], b""), keyword) for field, keyword in _UIDS.items()},
+        **{field: name(field) for field in _NAMES},
+        **{
+            field: _text(values[tag], terms if is_encoded else ()) if tag in values else ""
+            for field, tag, is_encoded in _ENCODED_TEXTS
+        },
     )
+
+
+def _text(raw: bytes, terms: Sequence[str] = (), *, person_name: bool = False) -> str:
+    """The value as NFC text; several values are joined by backslashes."""
+    text = character_sets.decode(raw, terms, person_name=person_name)
+    return unicodedata.normalize("NFC", text).replace("\0", "").strip(" ")
+
+
+def _uid(raw: bytes, keyword: str) -> str:
+    text = raw.decode("latin-1")
+    if not text.strip("\0 "):
+        raise NotDicom(f"The data set has no {keyword}.")
+    return uids.clean(text, name=keyword)
 
 
 def top_level_elements(reader: ElementReader) -> dict[int, Extent]:
@@ -157,44 +245,6 @@ def read_file(content: BinaryIO, size: int) -> tuple[Header, int]:
     content.seek(meta.dataset_offset)
     size -= meta.dataset_offset
     return read(content, size=size, transfer_syntax_uid=file_meta.transfer_syntax_of(meta)), meta.dataset_offset
-
-
-class _Values:
-    """Reads single elements of the top level by keyword, leniently: vendor files break rules in every element."""
-
-    def __init__(self, reader: ElementReader, elements: dict[int, Extent]) -> None:
-        self._reader, self._elements = reader, elements
-        self._order = "<" if reader.is_little_endian else ">"
-        self._terms: tuple[str, ...] = ()
-        self._terms = character_sets.parse(self.text("SpecificCharacterSet"))
-
-    def text(self, keyword: str) -> str:
-        """The value as NFC text; several values are joined by backslashes."""
-        vr = dictionary_VR(tag_for_keyword(keyword) or 0)
-        terms = self._terms if vr in raw_values.TEXT_VRS else ()
-        text = character_sets.decode(self._raw(keyword), terms, person_name=vr == "PN")
-        return unicodedata.normalize("NFC", text).replace("\0", "").strip(" ")
-
-    def uid(self, keyword: str) -> str:
-        text = self._raw(keyword).decode("latin-1")
-        if not text.strip("\0 "):
-            raise NotDicom(f"The data set has no {keyword}.")
-        return uids.clean(text, name=keyword)
-
-    def unsigned_short(self, keyword: str) -> int | None:
-        raw = self._raw(keyword)
-        if len(raw) < 2:
-            return None
-        (number,) = struct.unpack(f"{self._order}H", raw[:2])
-        return int(number)
-
-    def count(self, keyword: str) -> int | None:
-        text = self.text(keyword)
-        return int(text) if text.isdecimal() and len(text) < 10 else None
-
-    def _raw(self, keyword: str) -> bytes:
-        extent = self._elements.get(tag_for_keyword(keyword) or 0)
-        return b"" if extent is None else self._reader.value(extent[0], MAX_VALUE_SIZE) or b""
 
 
 def _check_encoding(reader: ElementReader, transfer_syntax_uid: str) -> None:

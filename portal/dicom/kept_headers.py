@@ -54,7 +54,9 @@ def _encoded(reader: ElementReader, element: Element, end: int, *, signed: bool)
     if is_copied:
         return content + b"\0" * (len(content) % 2)
     syntax = ExplicitVRLittleEndian if reader.is_little_endian else ExplicitVRBigEndian
-    inner = ElementReader(io.BytesIO(content), size=len(content), transfer_syntax_uid=syntax, deep=True)
+    inner = ElementReader(
+        io.BytesIO(content), size=len(content), transfer_syntax_uid=syntax, deep=True, implicit=element.implicit
+    )
     writer = _Writer(inner, signed=signed)
     for each in inner:
         if each.depth == MAX_DEPTH or (each.length == UNDEFINED_LENGTH and each.vr != "SQ" and each.tag != ITEM):
