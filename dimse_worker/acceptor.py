@@ -14,10 +14,12 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
 
-from dimse_worker import association_policy, contexts, handlers, retrieval, status
+from dimse_worker import association_policy, contexts, handlers, operations, retrieval, status
 from dimse_worker.association_counts import AssociationCounts
 from dimse_worker.association_policy import AssociationGrant, AssociationRejected, AssociationRequest
 from dimse_worker.receiving import BoundedMessages
+from dimse_worker.stock import negotiation
+from dimse_worker.stock.retrieving import Retrieving
 from portal import runtime
 from portal.errors import NotDicom
 from portal.peers import associations
@@ -55,6 +57,7 @@ class Acceptor(Association):
             (evt.EVT_REQUESTED, handlers.association_requested),
             (evt.EVT_ACSE_SENT, handlers.acse_sent),
             (evt.EVT_ACSE_RECV, handlers.acse_received),
+            (evt.EVT_DIMSE_RECV, handlers.message_received),
             (evt.EVT_C_ECHO, handlers.echo),
             (evt.EVT_C_STORE, handlers.store),
         ):
@@ -104,7 +107,9 @@ class Acceptor(Association):
         roles = {
             str(uid): (bool(role.scu_role), bool(role.scp_role)) for uid, role in self.requestor.role_selection.items()
         }
-        self.acceptor.supported_contexts = contexts.supported(proposed, roles, self.grant.services)
+        services, stored = self.grant.services, partial(operations.stored_syntaxes, self.grant)
+        accepted = contexts.accept(proposed, roles, services, stored)
+        self.acceptor.supported_contexts = negotiation.supported(proposed, accepted, roles, services)
         return None
 
     def reject(self, code: tuple[int, int, int]) -> None:
@@ -177,7 +182,7 @@ class Acceptor(Association):
             elif msg.is_valid_request and isinstance(msg, C_FIND):
                 self._run_service(partial(handlers.find, self), msg, context)
             elif msg.is_valid_request and isinstance(msg, C_MOVE | C_GET):
-                self._run_service(partial(retrieval.serve, self), msg, context)
+                self._run_service(lambda msg, context: retrieval.serve(Retrieving(self, msg, context)), msg, context)
             else:
                 super()._serve_request(msg, context_id)
         finally:
@@ -199,7 +204,6 @@ class Acceptor(Association):
 
     def _run_service(self, service: Any, msg: Any, context: Any) -> None:
         """Call a service with the reactor paused, as pynetdicom's `_serve_request` does."""
-        self.dimse.cancel_req = {}
         self._is_paused = True
         try:
             service(msg, context)
@@ -209,7 +213,6 @@ class Acceptor(Association):
             self.abort()
         finally:
             self._is_paused = False
-            self.dimse.cancel_req = {}
 
 
 def plain_address(address: str) -> str:

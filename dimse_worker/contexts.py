@@ -1,6 +1,6 @@
 """Presentation contexts: what each peer is offered, and in which transfer syntax (PS3.8 7.1.1.13, PS3.4 B.4, C.5)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
 
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -11,6 +11,9 @@ from portal.dicom import sop_classes
 Root = Literal["patient", "study"]
 Roles = Mapping[str, tuple[bool, bool]]
 """SOP Class UID → whether the requestor proposed to be SCU, and SCP (PS3.7 D.3.3.4)."""
+
+StoredSyntaxes = Callable[[Collection[str]], Mapping[str, Mapping[str, int]]]
+"""SOP Classes → for each how many instances there are in each transfer syntax."""
 
 MAX_PDU_LENGTH = 262_144
 """Bytes of the longest P-DATA-TF that we announce to receive."""
@@ -32,7 +35,7 @@ IDENTIFIER_TRANSFER_SYNTAXES = (
 LEAST_PREFERRED = (str(ImplicitVRLittleEndian), str(ExplicitVRBigEndian))
 """Accepted only if nothing else is proposed: the first loses the VRs, the second is retired."""
 TRANSCODING_TARGETS = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
-"""Transfer syntaxes that every stored object can be transcoded to, the preferred one first."""
+"""Transfer syntaxes that stored objects can be transcoded to, the preferred one first."""
 
 
 def service_of(sop_class: str) -> str | None:
@@ -53,38 +56,73 @@ def services_of(proposed: Iterable[PresentationContext]) -> frozenset[str]:
     return frozenset(service for service in found if service)
 
 
-def supported(
-    proposed: Iterable[PresentationContext], roles: Roles, services: frozenset[str]
-) -> list[PresentationContext]:
-    """The contexts of a request that we support for a peer that may use `services`: one for each SOP Class.
+def accept(
+    proposed: Iterable[PresentationContext], roles: Roles, services: frozenset[str], stored: StoredSyntaxes
+) -> dict[int, str]:
+    """The contexts that are accepted from a peer that may use `services`: id → the one transfer syntax of each.
 
-    pynetdicom takes the first of the acceptor's transfer syntaxes that the requestor proposed, so they are in our order
-    of preference.
+    What is to be retrieved over a class decides in what its contexts are accepted: `stored` is asked for it if there is
+    a choice.
     """
-    syntaxes: dict[str, list[str]] = {}
+    accepted: dict[int, str] = {}
+    for_get: dict[str, dict[int, list[str]]] = {}
     for context in proposed:
-        asked = syntaxes.setdefault(str(context.abstract_syntax), [])
-        asked.extend(str(syntax) for syntax in context.transfer_syntax)
-
-    found = []
-    for sop_class, asked in syntaxes.items():
-        service, role = service_of(sop_class), roles.get(sop_class)
-        is_retrieved = service == "store" and role is not None and role[1] and "get" in services
+        sop_class, context_id = str(context.abstract_syntax), context.context_id or 0
+        service = service_of(sop_class)
+        is_retrieved = is_for_get(sop_class, roles, services)
         if service is None or (service not in services and not is_retrieved):
             continue
-        supported_syntaxes = sop_classes.TRANSFER_SYNTAXES if service == "store" else IDENTIFIER_TRANSFER_SYNTAXES
-        known = dict.fromkeys(syntax for syntax in asked if syntax in supported_syntaxes)
-        if is_retrieved:
-            # First those in which every stored object can be sent by C-GET, then the others as the requestor has them.
-            targets = [syntax for syntax in TRANSCODING_TARGETS if syntax in known]
-            ordered = [*targets, *(syntax for syntax in known if syntax not in targets)]
-        else:
-            ordered = sorted(known, key=lambda syntax: syntax in LEAST_PREFERRED)
-        context = build_context(sop_class, ordered or [IDENTIFIER_TRANSFER_SYNTAXES[0]])
-        if service == "store":
-            context.scu_role, context.scp_role = "store" in services, "get" in services
-        found.append(context)
-    return found
+        known = sop_classes.TRANSFER_SYNTAXES if service == "store" else IDENTIFIER_TRANSFER_SYNTAXES
+        syntaxes = list(dict.fromkeys(str(syntax) for syntax in context.transfer_syntax if str(syntax) in known))
+        if is_retrieved and syntaxes:
+            for_get.setdefault(sop_class, {})[context_id] = syntaxes
+        elif syntaxes:
+            accepted[context_id] = min(syntaxes, key=lambda syntax: syntax in LEAST_PREFERRED)
+
+    unsettled = [one for one, listed in for_get.items() if any(len(syntaxes) > 1 for syntaxes in listed.values())]
+    counts = stored(unsettled) if unsettled else {}
+    for sop_class, listed in for_get.items():
+        accepted |= assign_for_get(listed, counts.get(sop_class, {}))
+    return accepted
+
+
+def is_for_get(sop_class: str, roles: Roles, services: frozenset[str]) -> bool:
+    """Whether objects of a class may be sent back to the requestor, which has proposed to be their SCP for that."""
+    return "get" in services and service_of(sop_class) == "store" and roles.get(sop_class, (True, False))[1]
+
+
+def assign_for_get(listed: Mapping[int, list[str]], stored: Mapping[str, int]) -> dict[int, str]:
+    """One of the transfer syntaxes that each context of a SOP Class lists: context's id → transfer syntax.
+
+    A context has one transfer syntax for all that is sent over it, and what will be asked for is not known yet. So each
+    stored syntax gets a context of its own where there are enough, the most frequent one first; and unless that covers
+    all that is `stored` (transfer syntax → instances), one context is in a syntax that objects can be transcoded to.
+    """
+    chosen = {context_id: syntaxes[0] for context_id, syntaxes in listed.items() if len(syntaxes) == 1}
+    for syntax in sorted(stored, key=lambda one: (one in LEAST_PREFERRED, -stored[one])):
+        able = [one for one, syntaxes in listed.items() if one not in chosen and syntax in syntaxes]
+        if able and syntax not in chosen.values():
+            chosen[min(able, key=lambda one: len(listed[one]))] = syntax
+
+    if not stored or not set(stored) <= set(chosen.values()):
+        _include_target(listed, chosen)
+    for context_id, syntaxes in listed.items():
+        if context_id not in chosen:
+            chosen[context_id] = min(syntaxes, key=lambda one: (one in chosen.values(), one in LEAST_PREFERRED))
+    return chosen
+
+
+def _include_target(listed: Mapping[int, list[str]], chosen: dict[int, str]) -> None:
+    """Have one context in a syntax that objects can be transcoded to, the one that was chosen last if none is free."""
+    if set(TRANSCODING_TARGETS) & set(chosen.values()):
+        return
+    free = [one for one in listed if one not in chosen]
+    taken: Iterable[int] = reversed([one for one in chosen if len(listed[one]) > 1])
+    for context_id in (*free, *taken):
+        for target in TRANSCODING_TARGETS:
+            if target in listed[context_id]:
+                chosen[context_id] = target
+                return
 
 
 def for_sending(pairs: Iterable[tuple[str, str]]) -> list[list[PresentationContext]]:
@@ -106,18 +144,15 @@ def for_sending(pairs: Iterable[tuple[str, str]]) -> list[list[PresentationConte
     return batches
 
 
-def choose(
-    accepted: Iterable[PresentationContext], sop_class: str, stored: str
-) -> tuple[PresentationContext, str] | None:
-    """The context to send an object over and the transfer syntax to send it in: as it is stored, else transcoded."""
-    usable = {
-        str(context.transfer_syntax[0]): context
-        for context in accepted
-        if context.abstract_syntax == sop_class and context.as_scu
-    }
+def choose(accepted: Mapping[tuple[str, str], int], sop_class: str, stored: str) -> tuple[int, str] | None:
+    """The context's id and the transfer syntax to send an object in: as it is stored, else transcoded.
+
+    `accepted`: SOP Class and transfer syntax → the id of a context that we may send over.
+    """
     for syntax in (stored, *TRANSCODING_TARGETS):
-        if syntax in usable:
-            return usable[syntax], syntax
+        context_id = accepted.get((sop_class, syntax))
+        if context_id is not None:
+            return context_id, syntax
     return None
 
 

@@ -13,8 +13,8 @@ from pynetdicom.presentation import PresentationContext
 
 from dimse_worker import association_policy, contexts, operations, status
 from dimse_worker.receiving import ReceivedDataSet
-from dimse_worker.sending import MAX_QUEUED_PDUS, is_open
 from dimse_worker.sockets import disable_delays
+from dimse_worker.stock.retrieving import MAX_QUEUED_PDUS, is_open
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,10 @@ def acse_received(event: Any) -> None:
         assoc.set_end_reason("The peer aborted it.")
     elif isinstance(primitive, A_P_ABORT):
         assoc.set_end_reason("The connection was closed without a release.")
+
+
+def message_received(event: Any) -> None:
+    event.assoc.dimse.message_arrived(event.message.command_set)
 
 
 def echo(event: Event) -> int:

@@ -1,6 +1,6 @@
 """What an association may do once it is granted: store, find and retrieve, without a word of pynetdicom."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from pydicom.dataset import Dataset
@@ -16,6 +16,7 @@ from portal.models import Peer
 from portal.peers import peers
 from portal.query import find as query
 from portal.query import identifiers, retrieve
+from portal.query import stored_syntaxes as stored
 from portal.query.find import EncodedMatch
 from portal.query.identifiers import Root
 from portal.query.retrieve import Plan
@@ -63,6 +64,11 @@ def find(grant: AssociationGrant, encoded: bytes, transfer_syntax_uid: str, *, r
     require(grant, "find")
     # A match can be retrieved from the AE title that the requestor called.
     return query.find(encoded, transfer_syntax_uid, grant.scope, root=root, retrieve_ae_title=grant.request.called)
+
+
+def stored_syntaxes(grant: AssociationGrant, sop_classes: Collection[str]) -> Mapping[str, Mapping[str, int]]:
+    """SOP Class → transfer syntax → number of instances that the peer may retrieve, and some that it may not."""
+    return stored.of_classes(grant.scope.projects, sop_classes)
 
 
 def plan_retrieval(

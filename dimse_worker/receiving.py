@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from pydicom.dataset import Dataset
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_primitives import C_CANCEL
 
 from portal import runtime
 from portal.errors import NoSpace, PortalError
@@ -92,7 +94,25 @@ class ReceivedDataSet(BytesIO):
 
 
 class BoundedMessages(DIMSEServiceProvider):
-    """pynetdicom's receiver of messages, with limits."""
+    """pynetdicom's receiver of messages, with limits, and with each C-CANCEL from its arrival on."""
+
+    @property
+    def cancel_req(self) -> dict[int, C_CANCEL]:
+        """Those that arrived since the request that they name, by its message id."""
+        return self._cancelled
+
+    @cancel_req.setter
+    def cancel_req(self, _empty: dict[int, C_CANCEL]) -> None:
+        """pynetdicom empties it when it begins with a request: one that has arrived by then would be lost."""
+        if not hasattr(self, "_cancelled"):
+            self._cancelled: dict[int, C_CANCEL] = {}
+
+    def message_arrived(self, command_set: Dataset) -> None:
+        """Called for each message before it is queued: earlier cancels do not mean this request."""
+        if "MessageID" in command_set:
+            self._cancelled.pop(command_set.MessageID, None)
+        elif len(self._cancelled) >= MAX_WAITING_REQUESTS:
+            self._cancelled.pop(next(iter(self._cancelled)))
 
     def receive_primitive(self, primitive: "P_DATA") -> None:
         """Take the next fragments. Raises MessageTooLarge."""

@@ -3,27 +3,24 @@
 import errno
 import socket
 import time
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
-from pynetdicom import evt
-from pynetdicom.ae import ApplicationEntity
-from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import AddressInformation, AssociationSocket
 
-from dimse_worker import contexts, pause_reader
+from dimse_worker import contexts
 from dimse_worker.association_counts import AssociationCounts
-from dimse_worker.sending import is_open
-from dimse_worker.sockets import PeerSocket, disable_delays
+from dimse_worker.sending import ANSWER_SECONDS, DataSet, StoreRequest, StoreResponse
+from dimse_worker.wire import commands, connecting
+from dimse_worker.wire.connection import Ended
+from dimse_worker.wire.requestor import AssociateRequest, NoResponse, Rejected, RequestedAssociation
 from portal.dicom.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from portal.errors import Outage, Unreachable
 from portal.models import Peer
 from portal.peers import associations, peers
 from portal.peers.associations import REFRESH_SECONDS, Outcome
 
-CONNECT_SECONDS = 10
 NEGOTIATE_SECONDS = 30
-ANSWER_SECONDS = 60
 
 REJECTION_REASONS = {
     (1, 1): "gives no reason",
@@ -49,21 +46,73 @@ class NoContextAccepted(Unreachable):
 class Requestor:
     """An association that we have requested, with its row. Used by one thread, which holds a database connection."""
 
-    def __init__(self, peer: Peer, proposed: list[PresentationContext], *, answer_seconds: int | None = None) -> None:
-        """Raises Unreachable with the reason if the peer does not accept; `answer_seconds`: for each response."""
+    def __init__(
+        self,
+        peer: Peer,
+        proposed: Sequence[PresentationContext],
+        *,
+        negotiate_seconds: float = NEGOTIATE_SECONDS,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Raises Unreachable with the reason if the peer does not accept.
+
+        `waiting`: called several times a second during each wait, also while connecting; it may raise to end the wait.
+        """
         self.counts = AssociationCounts()
-        self._peer = peer
+        self._peer, self._waiting = peer, waiting
         self._ours = peers.our_ae_title(peer)
         self._written = time.monotonic()
         try:
-            self.assoc = self._associate(proposed, answer_seconds)
-        except Unreachable as error:
+            self._association = self._associate(proposed, negotiate_seconds)
+        except Exception as error:
             self._open_row([], peer.host)
-            self._close_row("failed", error.message)
+            self._close_row("failed", str(error))
             raise
-        self._open_row(self.assoc.accepted_contexts + self.assoc.rejected_contexts, self.assoc.acceptor.address)
-        # Its reactor would take the responses off the queue: `Association.send_c_store` pauses it for each message.
-        self.assoc._reactor_checkpoint.clear()
+        self._open_row(self._association.answered, self._address)
+
+    @property
+    def accepted(self) -> Mapping[tuple[str, str], int]:
+        """SOP Class and transfer syntax → presentation context's id."""
+        return self._association.accepted
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the association still exists, as far as the peer has told us."""
+        return self._association.is_open
+
+    def echo(self, context_id: int, *, seconds: float) -> int:
+        """The status of a C-ECHO. Raises Unreachable if it is not answered."""
+        try:
+            response = self._association.echo(context_id, contexts.VERIFICATION, seconds=seconds)
+        except (Ended, NoResponse) as error:
+            message = f"{self._peer.label} accepted the association, but did not answer the C-ECHO."
+            raise Unreachable(message) from error
+        return response.status or 0
+
+    def store(self, request: StoreRequest, data: DataSet) -> StoreResponse:
+        """Send one object, and wait for the response. Raises Unreachable if there is none, and what `data` raises.
+
+        After any exception the association is unusable.
+        """
+        originator = request.originator
+        command = commands.store_request(
+            request.sop_class_uid,
+            request.sop_instance_uid,
+            request.message_id,
+            originator_title=originator.ae_title if originator else "",
+            originator_id=originator.message_id if originator else 0,
+        )
+        try:
+            self._association.store(request.context_id, command, data.pieces, data.length)
+        except Ended as end:
+            raise Unreachable("The association ended before the object was sent completely.") from end
+        try:
+            response = self._association.store_response(request.message_id, seconds=ANSWER_SECONDS)
+        except Ended as end:
+            raise Unreachable("The association ended before the peer answered the C-STORE.") from end
+        except NoResponse as error:
+            raise Unreachable(f"The peer did not answer the C-STORE within {ANSWER_SECONDS:.0f} s.") from error
+        return StoreResponse(status=response.status or 0, comment=response.comment, size=data.length)
 
     def refresh(self) -> None:
         """Write the counts to the row, at most every REFRESH_SECONDS."""
@@ -73,66 +122,50 @@ class Requestor:
 
     def close(self, message: str = "") -> None:
         """Release it, or abort it with a message that says why it cannot go on."""
-        lost = not message and not is_open(self.assoc)
-        self.assoc._reactor_checkpoint.set()
-        if message or lost:
-            self.assoc.abort()
+        if message or not self.is_open:
+            self._association.abort()
             self._close_row("aborted", message or "The peer ended it.")
-            return
-        self.assoc.release()
-        if self.assoc.is_released:
+        elif self._association.release():
             self._close_row("released", "")
         else:
             self._close_row("aborted", "The peer did not answer the release.")
 
-    def _associate(self, proposed: list[PresentationContext], answer_seconds: int | None) -> Association:
+    def _associate(self, proposed: Sequence[PresentationContext], seconds: float) -> RequestedAssociation:
         peer = self._peer
-        entity = _Entity(ae_title=self._ours)
-        entity.connection_timeout, entity.acse_timeout = CONNECT_SECONDS, answer_seconds or NEGOTIATE_SECONDS
-        entity.dimse_timeout, entity.network_timeout = answer_seconds or ANSWER_SECONDS, None
-        entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-        entity.implementation_version_name = IMPLEMENTATION_VERSION.decode().strip()
+        request = AssociateRequest(
+            calling=self._ours,
+            called=peer.ae_title,
+            contexts=proposed,
+            max_length=contexts.MAX_PDU_LENGTH,
+            implementation_class_uid=IMPLEMENTATION_CLASS_UID,
+            implementation_version=IMPLEMENTATION_VERSION.decode().strip(),
+        )
         try:
-            assoc = entity.associate(
-                peer.host,
-                cast(int, peer.port),
-                contexts=proposed,
-                ae_title=peer.ae_title,
-                max_pdu=contexts.MAX_PDU_LENGTH,
-                evt_handlers=[(evt.EVT_CONN_OPEN, disable_delays)],
-            )
+            connected = connecting.connect(peer.host, cast(int, peer.port), waiting=self._waiting)
+            self._address = str(connected.getpeername()[0])
+            association = RequestedAssociation(connected, request, seconds=seconds, waiting=self._waiting)
         except (OSError, UnicodeError) as error:
             raise Outage(_connection_error(peer, error)) from error
-        if not assoc.is_established:
-            raise self._refusal(assoc)
-        pause_reader.install(assoc)
-        return assoc
+        except Rejected as rejection:
+            raise self._rejected(*rejection.code) from rejection
+        except Ended as end:
+            connected_but = f"{peer.label} accepted the connection and closed it without a response."
+            raise Outage(f"{connected_but} Is this its DICOM port?") from end
+        except NoResponse as error:
+            connected_but = f"{peer.label} accepted the connection, but did not respond within {seconds:.0f} s."
+            raise Outage(f"{connected_but} Is it DICOM?") from error
+        if not association.accepted:
+            association.abort()
+            raise NoContextAccepted(f"{peer.label} accepted the association, but none of the proposed contexts.")
+        return association
 
-    def _refusal(self, assoc: Association) -> Unreachable:
-        """Why the association was not established."""
-        peer = self._peer
-        failure = cast(PeerSocket, entity_socket).failure if (entity_socket := assoc.dul.socket) else None
-        if failure is not None:
-            return Outage(_connection_error(peer, failure))
-        if assoc.is_rejected:
-            answer: Any = assoc.acceptor.primitive
-            reason = REJECTION_REASONS.get(
-                (answer.result_source, answer.diagnostic), "gives a reason outside the standard"
-            ).format(ours=self._ours, theirs=peer.ae_title)
-            code = f"{answer.result}/{answer.result_source}/{answer.diagnostic}"
-            message = f"{peer.label} rejected the association ({code}): it {reason}."
-            return Outage(message, permanent=answer.result == REJECTED_PERMANENT)
-        if assoc.rejected_contexts:
-            return NoContextAccepted(f"{peer.label} accepted the association, but none of the proposed contexts.")
-        if assoc.acse.is_aborted() or not assoc._sent_abort:
-            message = f"{peer.label} accepted the connection and closed it without a response. Is this its DICOM port?"
-            return Outage(message)
-        message = (
-            f"{peer.label} accepted the connection, but did not respond within {NEGOTIATE_SECONDS} s. Is it DICOM?"
-        )
-        return Outage(message)
+    def _rejected(self, result: int, source: int, diagnostic: int) -> Outage:
+        reason = REJECTION_REASONS.get((source, diagnostic), "gives a reason outside the standard")
+        reason = reason.format(ours=self._ours, theirs=self._peer.ae_title)
+        message = f"{self._peer.label} rejected the association ({result}/{source}/{diagnostic}): it {reason}."
+        return Outage(message, permanent=result == REJECTED_PERMANENT)
 
-    def _open_row(self, answered: list[PresentationContext], address: str) -> None:
+    def _open_row(self, answered: Sequence[PresentationContext], address: str) -> None:
         self._row_id = associations.open(
             peer_id=self._peer.id,
             role="requestor",
@@ -144,15 +177,6 @@ class Requestor:
 
     def _close_row(self, outcome: Outcome, message: str) -> None:
         associations.close(self.counts.progress(self._row_id), outcome=outcome, message=message)
-
-
-class _Entity(ApplicationEntity):
-    """pynetdicom's application entity, with our socket."""
-
-    def _create_socket(self, assoc: Association, address: AddressInformation, tls_args: Any) -> AssociationSocket:
-        peer_socket = PeerSocket(assoc, address=address)
-        peer_socket.tls_args = tls_args
-        return peer_socket
 
 
 def _connection_error(peer: Peer, error: Exception) -> str:

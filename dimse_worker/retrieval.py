@@ -1,67 +1,68 @@
 """C-MOVE and C-GET: instances are sent as they are stored, each sub-operation counted (PS3.4 C.4.2, C.4.3)."""
 
-from typing import Any, Literal
-
-from pynetdicom.dimse_primitives import C_GET, C_MOVE
-from pynetdicom.presentation import PresentationContext
+from typing import cast
 
 from dimse_worker import contexts, operations, scu, sending, status
-from dimse_worker.sending import MoveOriginator, StoreResponse
-from dimse_worker.suboperations import MAX_COUNT, RequestorGone, Responses, SubOperations
+from dimse_worker.sending import MoveOriginator, StoreRequest, StoreResponse
+from dimse_worker.suboperations import MAX_COUNT, RequestorGone, RetrieveRequest, SubOperations
+from portal import runtime
 from portal.errors import NotAllowed
-from portal.query.retrieve import Outgoing
+from portal.models import Peer
+from portal.query.retrieve import Outgoing, Plan
 
 
-def serve(assoc: Any, request: C_MOVE | C_GET, context: PresentationContext) -> None:
-    """Serve a C-MOVE or C-GET of an `acceptor.Acceptor`, from its request to the final response."""
-    operation: Literal["move", "get"] = "move" if isinstance(request, C_MOVE) else "get"
-    responses = Responses(assoc, request, context)
+def serve(request: RetrieveRequest) -> None:
+    """Serve a C-MOVE or C-GET, from its request to the final response."""
+    grant, operation = request.grant, request.operation
     try:
-        operations.require(assoc.grant, operation)
-        encoded = request.Identifier.getvalue() if request.Identifier else b""
-        root = (contexts.MOVE_ROOTS if operation == "move" else contexts.GET_ROOTS)[str(context.abstract_syntax)]
-        plan, identifier = operations.plan_retrieval(assoc.grant, encoded, str(context.transfer_syntax[0]), root=root)
-        destination = None
-        if isinstance(request, C_MOVE):
-            ae_title = (request.MoveDestination or "").strip(" \0")
-            destination = operations.move_destination(assoc.grant, ae_title)
-        described = operations.describe_retrieval(operation, identifier, plan, destination or assoc.grant.peer)
-        suboperations = SubOperations(assoc, responses, plan, described)
+        operations.require(grant, operation)
+        plan, identifier = operations.plan_retrieval(
+            grant, request.identifier, request.transfer_syntax_uid, root=request.root
+        )
+        destination = operations.move_destination(grant, request.move_destination) if operation == "move" else None
+        described = operations.describe_retrieval(operation, identifier, plan, destination or cast(Peer, grant.peer))
+        suboperations = SubOperations(request, plan, described)
     except Exception as error:  # noqa: BLE001 (whatever happened, the requestor needs a status)
-        assoc.counts.failed(operation)
-        responses.refuse(status.for_error(error))
+        request.counts.failed(operation)
+        reason = status.for_error(error)
+        request.respond(reason.Status, comment=reason.get("ErrorComment") or "")
         return
 
     try:
         if destination is None:
-            _send_on_own_association(assoc, suboperations)
+            _send_on_own_association(request, suboperations)
         else:
-            originator = MoveOriginator(ae_title=assoc.grant.request.calling, message_id=request.MessageID or 0)
-            sender = scu.Sender(destination, plan.classes, waiting=suboperations.tick)
-            try:
-                suboperations.run(lambda outgoing: sender.send(outgoing, originator))
-            finally:
-                sender.close()
+            _send_to(destination, plan, request, suboperations)
         suboperations.finish()
     except RequestorGone:
         suboperations.abandon()
 
 
-def _send_on_own_association(assoc: Any, suboperations: SubOperations) -> None:
+def _send_to(destination: Peer, plan: Plan, request: RetrieveRequest, suboperations: SubOperations) -> None:
+    """Run the sub-operations of a C-MOVE, on an association that we request."""
+    originator = MoveOriginator(ae_title=request.grant.request.calling, message_id=request.message_id)
+    sender = scu.Sender(destination, plan.classes, waiting=suboperations.tick_or_cancel)
+    try:
+        suboperations.run(lambda outgoing: sender.send(outgoing, originator))
+    finally:
+        sender.close()
+
+
+def _send_on_own_association(request: RetrieveRequest, suboperations: SubOperations) -> None:
     """Run the sub-operations of a C-GET, on the association of its requestor."""
     message_id = 0
 
     def send(outgoing: Outgoing) -> StoreResponse:
         nonlocal message_id
-        chosen = contexts.choose(assoc.accepted_contexts, outgoing.sop_class_uid, outgoing.transfer_syntax_uid)
+        chosen = contexts.choose(request.accepted, outgoing.sop_class_uid, outgoing.transfer_syntax_uid)
         if chosen is None:
             raise NotAllowed("The requestor accepts this SOP Class in no transfer syntax that we can send.")
+        context_id, syntax = chosen
         message_id = message_id % MAX_COUNT + 1
-        with sending.open_data_set(outgoing, chosen[1], waiting=suboperations.tick) as data:
-            command = sending.store_request(outgoing, message_id)
+        store = StoreRequest.of(outgoing, context_id=context_id, message_id=message_id)
+        with sending.open_data_set(outgoing, syntax, reader, waiting=suboperations.tick) as data:
             # While fragments are sent only `check`: a pending response must not come between an object's fragments.
-            return sending.send_object(
-                assoc, chosen[0], command, data, while_sending=suboperations.check, waiting=suboperations.tick
-            )
+            return request.store(store, data, while_sending=suboperations.check, waiting=suboperations.tick)
 
-    suboperations.run(send)
+    with runtime.archive().reader() as reader:
+        suboperations.run(send)

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 from pydicom.uid import UID
 from pynetdicom.presentation import build_context
 
 from dimse_worker import contexts, sending, status
 from dimse_worker.requestor import NoContextAccepted, Requestor
-from dimse_worker.sending import MoveOriginator, StoreResponse, WaitCallback, is_open
+from dimse_worker.sending import MoveOriginator, StoreRequest, StoreResponse, WaitCallback
+from portal import runtime
 from portal.errors import NotAllowed, Outage, Unreachable
 from portal.jobs.bandwidth import Bandwidth
 from portal.models import Peer
@@ -44,6 +46,8 @@ class Sender:
         """Batches of which the peer accepts no context."""
         self._message_id = 0
         self._outage: Outage | None = None
+        self._reading = ExitStack()
+        self._reader = self._reading.enter_context(runtime.archive().reader())
 
     def send(self, outgoing: retrieve.Outgoing, originator: MoveOriginator | None = None) -> StoreResponse:
         """Send one object and return the peer's response, whatever its status.
@@ -58,21 +62,19 @@ class Sender:
             requestor = self._requestor(number)
         except NoContextAccepted as error:
             raise self._not_accepted(number, outgoing) from error
-        accepted = requestor.assoc.accepted_contexts
-        chosen = contexts.choose(accepted, outgoing.sop_class_uid, outgoing.transfer_syntax_uid)
+        chosen = contexts.choose(requestor.accepted, outgoing.sop_class_uid, outgoing.transfer_syntax_uid)
         if chosen is None:
             requestor.counts.failed("store")
             raise self._not_accepted(number, outgoing)
 
-        with sending.open_data_set(outgoing, chosen[1], waiting=self._waiting) as data:
-            self._message_id = self._message_id % 65535 + 1
-            command = sending.store_request(outgoing, self._message_id, originator)
+        context_id, syntax = chosen
+        self._message_id = self._message_id % 65535 + 1
+        request = StoreRequest.of(outgoing, context_id=context_id, message_id=self._message_id, originator=originator)
+        with sending.open_data_set(outgoing, syntax, self._reader, waiting=self._waiting) as data:
             if self._bandwidth is not None:
                 data = sending.throttled(data, self._bandwidth, self._waiting)
             try:
-                response = sending.send_object(
-                    requestor.assoc, chosen[0], command, data, while_sending=self._waiting, waiting=self._waiting
-                )
+                response = requestor.store(request, data)
             except BaseException as error:  # after a part of an object the association is unusable
                 requestor.counts.failed("store")
                 self._requestors.pop(number).close(f"An object could not be sent completely. {error}")
@@ -89,6 +91,7 @@ class Sender:
         for requestor in self._requestors.values():
             requestor.close()
         self._requestors.clear()
+        self._reading.close()
 
     def _not_accepted(self, number: int, outgoing: retrieve.Outgoing) -> NotAllowed:
         """Names what was proposed, so that somebody can configure the peer."""
@@ -102,14 +105,14 @@ class Sender:
         if self._outage:
             raise Outage(self._outage.message, permanent=self._outage.permanent)
         requestor = self._requestors.get(number)
-        if requestor is not None and is_open(requestor.assoc):
+        if requestor is not None and requestor.is_open:
             return requestor
         if requestor is not None:
             self._requestors.pop(number).close()
         if number in self._refused:
             raise NoContextAccepted(f"{self._peer.label} accepts none of the contexts that are proposed to it.")
         try:
-            self._requestors[number] = Requestor(self._peer, self._batches[number])
+            self._requestors[number] = Requestor(self._peer, self._batches[number], waiting=self._waiting)
         except NoContextAccepted:
             self._refused.add(number)
             raise
@@ -123,14 +126,13 @@ def echo(peer: Peer) -> str:
     """C-ECHO a peer; returns a message with the round-trip time, raises Unreachable with the reason in words."""
     started = time.monotonic()
     verification = build_context(contexts.VERIFICATION, list(contexts.TRANSCODING_TARGETS))
-    requestor = Requestor(peer, [verification], answer_seconds=ECHO_SECONDS)
-    requestor.assoc._reactor_checkpoint.set()
-    response = requestor.assoc.send_c_echo()
-    if "Status" not in response:
+    requestor = Requestor(peer, [verification], negotiate_seconds=ECHO_SECONDS)
+    try:
+        code = requestor.echo(next(iter(requestor.accepted.values())), seconds=ECHO_SECONDS)
+    except Unreachable:
         requestor.counts.failed("echo")
         requestor.close("The peer did not answer the C-ECHO.")
-        raise Unreachable(f"{peer.label} accepted the association, but did not answer the C-ECHO.")
-    code = int(response.Status)
+        raise
     if code != status.SUCCESS:
         requestor.counts.failed("echo")
         requestor.close()

@@ -71,13 +71,18 @@ def for_error(error: BaseException) -> Dataset:
     return answer(code, "Failed with an internal error of this system; see its log.")
 
 
-def answer(code: int, comment: str = "") -> Dataset:
-    """A status with its Error Comment, in ASCII because a command set has no other character set."""
+def answer(code: int, text: str = "") -> Dataset:
+    """A status with its Error Comment."""
     status = Dataset()
     status.Status = code
-    if comment:
-        status.ErrorComment = comment.encode("ascii", "replace").decode().replace("\\", "/")[:MAX_COMMENT_LENGTH]
+    if text:
+        status.ErrorComment = comment(text)
     return status
+
+
+def comment(text: str) -> str:
+    """An Error Comment: ASCII, because a command set has no other character set, and no longer than its VR allows."""
+    return text.encode("ascii", "replace").decode().replace("\\", "/")[:MAX_COMMENT_LENGTH]
 
 
 FAILURE_MEANINGS = {

@@ -2,106 +2,99 @@
 
 import logging
 import time
-from collections.abc import Callable
-from io import BytesIO
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol
 
 from peewee import PeeweeException
-from pydicom.dataset import Dataset
-from pynetdicom.dimse_primitives import C_GET, C_MOVE
-from pynetdicom.dsutils import encode
-from pynetdicom.presentation import PresentationContext
 
 from dimse_worker import status
-from dimse_worker.sending import StoreResponse, is_open
+from dimse_worker.association_counts import AssociationCounts
+from dimse_worker.association_policy import AssociationGrant
+from dimse_worker.sending import DataSet, StoreRequest, StoreResponse, WaitCallback
+from dimse_worker.wire.commands import Counts
 from portal import models
 from portal.errors import PortalError
 from portal.peers.associations import Retrieved
-from portal.query import retrieve_jobs
+from portal.query import retrieve, retrieve_jobs
+from portal.query.identifiers import Root
 from portal.query.retrieve import Outgoing, Plan
 from portal.query.retrieve_jobs import SubOperationFailure
 
 log = logging.getLogger(__name__)
 
 PENDING_SECONDS = 0.9
+CANCEL_SECONDS = 0.5
+"""How long the running sub-operation of a cancelled C-MOVE may still take, before its association is aborted."""
 MAX_COUNT = 65_535
 """The counts of a response have 16 bit: above that they stay at the maximum; the job's row has the exact ones."""
 
 
 class RequestorGone(Exception):
-    """The requestor ended the association, so that there is nobody to respond to."""
+    """The association with the requestor has ended, so that there is nobody to respond to."""
 
 
-class Responses:
-    """The responses to one C-MOVE or C-GET request."""
+class Cancelled(Exception):
+    """The requestor has cancelled, and the running sub-operation does not end in time."""
 
-    def __init__(self, assoc: Any, request: C_MOVE | C_GET, context: PresentationContext) -> None:
-        self._assoc, self._request, self._context = assoc, request, context
+
+class RetrieveRequest(Protocol):
+    """One C-MOVE or C-GET of a peer and the association that it came over, as both protocol paths offer them."""
+
+    operation: Literal["move", "get"]
+    root: Root
+    message_id: int
+    move_destination: str
+    """The AE title that a C-MOVE names, without padding."""
+    identifier: bytes
+    transfer_syntax_uid: str
+    """Of its presentation context, and so of the identifier."""
+    grant: AssociationGrant
+    row_id: int | None
+    """Number of the association's row, if it has one."""
+    counts: AssociationCounts
 
     @property
-    def cancelled(self) -> bool:
-        return self._request.MessageID in self._assoc.dimse.cancel_req
+    def accepted(self) -> Mapping[tuple[str, str], int]:
+        """The contexts that we may send over: SOP Class and transfer syntax → presentation context's id."""
 
-    def refuse(self, reason: Dataset) -> None:
-        """The final response to a request that was not started."""
-        response = self._response(reason.Status)
-        response.ErrorComment = reason.get("ErrorComment")
-        self._send(response)
+    @property
+    def is_open(self) -> bool:
+        """Whether the association still exists, as far as it has told us."""
 
-    def pending(self, suboperations: "SubOperations") -> None:
-        self._send(self._with_counts(status.PENDING, suboperations, remaining=True))
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether a C-CANCEL for this request has arrived."""
 
-    def final(self, code: int, suboperations: "SubOperations", comment: str = "") -> None:
-        """The number of remaining ones only after a cancel; the UIDs of the failed ones (PS3.4 C.4.2.1.4.2)."""
-        response = self._with_counts(code, suboperations, remaining=code == status.CANCEL)
-        if comment:
-            response.ErrorComment = status.answer(code, comment).ErrorComment
-        if suboperations.failed_uids:
-            # pydicom writes a list of more than 65,534 bytes as UN, with a warning (PS3.5 6.2.2).
-            identifier = Dataset()
-            identifier.FailedSOPInstanceUIDList = suboperations.failed_uids
-            syntax = self._context.transfer_syntax[0]
-            encoded = encode(identifier, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated)
-            response.Identifier = BytesIO(encoded or b"")
-        self._send(response)
+    def respond(self, code: int, *, comment: str = "", counts: Counts | None = None, identifier: bytes = b"") -> None:
+        """Send a response. One that cannot be sent any more is none: `is_open` says so afterwards."""
 
-    def _with_counts(self, code: int, suboperations: "SubOperations", *, remaining: bool) -> Any:
-        response = self._response(code)
-        if remaining:
-            response.NumberOfRemainingSuboperations = min(suboperations.remaining, MAX_COUNT)
-        response.NumberOfCompletedSuboperations = min(suboperations.completed, MAX_COUNT)
-        response.NumberOfFailedSuboperations = min(suboperations.failed, MAX_COUNT)
-        response.NumberOfWarningSuboperations = min(suboperations.warned, MAX_COUNT)
-        return response
+    def store(
+        self, request: StoreRequest, data: DataSet, *, while_sending: WaitCallback, waiting: WaitCallback
+    ) -> StoreResponse:
+        """One sub-operation of a C-GET: send an object over this association, and wait for its response.
 
-    def _response(self, code: int) -> Any:
-        response = type(self._request)()
-        response.MessageID = self._request.MessageID
-        response.MessageIDBeingRespondedTo = self._request.MessageID
-        response.AffectedSOPClassUID = self._request.AffectedSOPClassUID
-        response.Status = code
-        return response
-
-    def _send(self, response: Any) -> None:
-        self._assoc.dimse.send_msg(response, self._context.context_id)
+        Raises Unreachable if the association ends or no response arrives, and what `data` raises, after which the
+        association is aborted.
+        """
 
 
 class SubOperations:
     """Runs the sub-operations of one request: counts them, sends the pending responses, and keeps the job's rows."""
 
-    def __init__(self, assoc: Any, responses: Responses, plan: Plan, described: dict[str, Any]) -> None:
+    def __init__(self, request: RetrieveRequest, plan: Plan, described: dict[str, Any]) -> None:
         self.plan = plan
         self.total = plan.total
         self.completed = self.failed = self.warned = 0
         self.failed_uids: list[str] = []
-        self._assoc, self._responses = assoc, responses
+        self._request = request
+        self._cancelled_at: float | None = None
         self._size = 0
         self._failures: list[SubOperationFailure] = []
         self._responded = time.monotonic()
         self._operation: Any = described["kind"]
         self._destination_id: int | None = described["params"]["destination"]
         self._job = retrieve_jobs.start(
-            **described, actor=assoc.grant.actor, total=plan.total, association_id=assoc.row_id
+            **described, actor=request.grant.actor, total=plan.total, association_id=request.row_id
         )
 
     @property
@@ -112,10 +105,12 @@ class SubOperations:
         """Run one sub-operation after the other, until all are done or the requestor cancels."""
         for outgoing in self.plan:
             self.tick()
-            if self._responses.cancelled:
+            if self._is_cancelled():
                 return
             try:
                 response = send(outgoing)
+            except Cancelled:
+                return
             except PortalError as error:
                 self._add_failure(outgoing, error.message)
                 continue
@@ -137,12 +132,18 @@ class SubOperations:
         self.check()
         if time.monotonic() - self._responded >= PENDING_SECONDS:
             self._responded = time.monotonic()
-            self._responses.pending(self)
+            self._request.respond(status.PENDING, counts=self._counts(remaining=True))
             self._write_progress()
+
+    def tick_or_cancel(self) -> None:
+        """As `tick`, where the running sub-operation can be ended: raises Cancelled soon after a C-CANCEL."""
+        self.tick()
+        if self._is_cancelled() and self._cancelled_at and time.monotonic() - self._cancelled_at > CANCEL_SECONDS:
+            raise Cancelled("The requestor has cancelled.")
 
     def check(self) -> None:
         """Raise RequestorGone if the association has ended."""
-        if not is_open(self._assoc):
+        if not self._request.is_open:
             raise RequestorGone
 
     def finish(self) -> None:
@@ -159,28 +160,45 @@ class SubOperations:
         else:
             code, state = status.SUCCESS, "done"
         _is_written(lambda: retrieve_jobs.finish(self._job, state=state, message=self._message(), status=code))
-        self._count(state)
-        self._responses.final(code, self, "" if code in (status.SUCCESS, status.CANCEL) else self._message())
+        self._count_operation(state)
+        comment = "" if code in (status.SUCCESS, status.CANCEL) else status.comment(self._message())
+        # The number of remaining ones only after a cancel; the UIDs of the failed ones (PS3.4 C.4.2.1.4.2).
+        counts, syntax = self._counts(remaining=code == status.CANCEL), self._request.transfer_syntax_uid
+        failed = retrieve.encode_failed_list(self.failed_uids, syntax) if self.failed_uids else b""
+        self._request.respond(code, comment=comment, counts=counts, identifier=failed)
 
     def abandon(self) -> None:
         """End the job without a response."""
         self._write_progress()
-        message = f"The requestor ended the association. {self._message()}"
+        message = f"The association with the requestor has ended. {self._message()}"
         retrieve_jobs.finish(self._job, state="failed", message=message, status=status.SUBOPERATIONS_FAILED)
-        self._count("failed")
+        self._count_operation("failed")
+
+    def _counts(self, *, remaining: bool) -> Counts:
+        return Counts(
+            remaining=min(self.remaining, MAX_COUNT) if remaining else None,
+            completed=min(self.completed, MAX_COUNT),
+            failed=min(self.failed, MAX_COUNT),
+            warned=min(self.warned, MAX_COUNT),
+        )
+
+    def _is_cancelled(self) -> bool:
+        if self._cancelled_at is None and self._request.is_cancelled:
+            self._cancelled_at = time.monotonic()
+        return self._cancelled_at is not None
 
     def _message(self) -> str:
         if not self.total:
             return "Nothing matched."
         parts = [f"{self.completed} of {self.total} sent"]
-        for count, word in ((self.warned, "with a warning"), (self.failed, "failed"), (self.remaining, "not tried")):
+        for count, word in ((self.warned, "with a warning"), (self.failed, "failed"), (self.remaining, "not sent")):
             if count:
                 parts.append(f"{count} {word}")
         return ", ".join(parts) + "."
 
     def _add_sent(self, outgoing: Outgoing, response: StoreResponse) -> None:
         self._size += response.size
-        self._assoc.counts.retrieved(
+        self._request.counts.retrieved(
             Retrieved(study_id=outgoing.study_id, operation=self._operation, destination_id=self._destination_id)
         )
 
@@ -203,11 +221,11 @@ class SubOperations:
         if not written:
             self._failures = failures + self._failures
 
-    def _count(self, state: str) -> None:
+    def _count_operation(self, state: str) -> None:
         if state == "done":
-            self._assoc.counts.done(self._operation, size=self._size)
+            self._request.counts.done(self._operation, size=self._size)
         else:
-            self._assoc.counts.failed(self._operation, *(("cancelled",) if state == "cancelled" else ()))
+            self._request.counts.failed(self._operation, *(("cancelled",) if state == "cancelled" else ()))
 
 
 def _is_written(write: Callable[[], None]) -> bool:

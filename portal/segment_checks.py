@@ -88,6 +88,13 @@ def record_damage(segment: str) -> None:
     _note(segment, f"archive/{segment}: bytes have changed. Restore it from a backup; portal reindex lists the files.")
 
 
+def is_damaged(segment: str) -> bool:
+    """Whether damage of a segment is recorded that has not been repaired."""
+    return bool(
+        SegmentProblem.select().where(SegmentProblem.segment == segment, SegmentProblem.kind == DAMAGED).exists()
+    )
+
+
 def record_purged(segment: str) -> None:
     """Record that rows refer to purged files of a segment, as an older database was restored."""
     message = f"archive/{segment}: files in it were purged after this database was backed up."
@@ -96,7 +103,7 @@ def record_purged(segment: str) -> None:
 
 def _note(segment: str, message: str) -> None:
     with connection(), skip_if_disk_full("damage of the archive"):
-        if SegmentProblem.select().where(SegmentProblem.segment == segment, SegmentProblem.kind == DAMAGED).exists():
+        if is_damaged(segment):
             return
         with writing():
             SegmentProblem.insert(segment=segment, kind=DAMAGED, message=message).on_conflict_ignore().execute()

@@ -74,6 +74,13 @@ def count_by_class(selection: Selection, last: int) -> list[tuple[str, str, int]
     return list(query.group_by(*kinds).order_by(*kinds).tuples())
 
 
+def count_syntaxes(after: int, upto: int) -> list[tuple[int, str, str, int]]:
+    """Project, SOP Class, transfer syntax and count of the instances with these numbers, the first one excluded."""
+    kinds = (Instance.project, Instance.sop_class, Instance.transfer_syntax)
+    query: Any = Instance.select(*kinds, fn.COUNT(Instance.id)).where(Instance.id > after, Instance.id <= upto)
+    return list(query.group_by(*kinds).tuples())
+
+
 def series(selection: Selection, last: int, after: tuple[Any, ...] | None) -> list[Row]:
     """A page of the series with instances to send, study by study."""
     order = (Study.id, Series.id)

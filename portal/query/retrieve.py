@@ -1,15 +1,19 @@
 """Retrieval (PS3.4 C.4.2, C.4.3): which instances a C-MOVE or C-GET means, and where their bytes are stored."""
 
-from collections.abc import Collection, Iterator
+import hashlib
+import struct
+import zlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from portal import runtime, segment_checks
 from portal.access.rights import Scope
-from portal.archive import Slice
+from portal.archive import Reader, Slice
 from portal.dicom.query_attributes import ISSUER_OF_PATIENT_ID, UNIQUE_KEYS, Level
 from portal.errors import BadIdentifier, Damaged
 from portal.models import retrieve_queries
@@ -25,8 +29,14 @@ from portal.zip_members.inflated import Inflated
 VALUE_SEPARATOR = chr(92)
 """The backslash between the values of an element, and so between the modalities of a study."""
 MAX_DESCRIPTION_LENGTH = 100
+PIECE_SIZE = 256 << 10
+"""Bytes that are read at once from an object that is not read whole: what is hashed is still in the cache when sent."""
+UNREADABLE = "The archive's file of this object cannot be read. Restore it from a backup."
+FAILED_SOP_INSTANCE_UID_LIST = 0x00080058
+MAX_SHORT_LENGTH = 0xFFFE
+"""Bytes of a value whose length has 16 bit."""
 
-__all__ = ["Outgoing", "Plan", "for_objects", "plan", "transcode"]
+__all__ = ["Outgoing", "Plan", "encode_failed_list", "for_objects", "plan", "transcode"]
 
 
 @dataclass(frozen=True)
@@ -60,13 +70,40 @@ class Outgoing:
         return object_content.open_place(self.place)
 
     def check(self) -> None:
-        """Raise Damaged unless the stored bytes are those that were acknowledged, so that no changed byte is sent."""
+        """Raise Damaged unless the stored bytes are those that were acknowledged."""
+        for _piece in self.pieces():
+            pass
+
+    def read(self, reader: Reader) -> bytes:
+        """All of the data set, read once and compared with its digest. Raises as `pieces` does."""
+        if self.place.packed_size is not None:
+            return b"".join(self.pieces())
+        try:
+            content = reader.read(self.place.segment, self.place.offset, self.place.size)
+        except OSError as error:
+            raise Damaged(UNREADABLE) from error
+        if hashlib.sha256(content).hexdigest() != self.digest:
+            raise segment_checks.damage_error(self.place.segment, self.place.offset)
+        return content
+
+    def pieces(self) -> Iterator[bytes]:
+        """The data set in pieces of an even length, read once and hashed on their way (docs/decisions/0106).
+
+        Raises Damaged before the last piece unless all of them are the bytes that were acknowledged, and Unreachable
+        while the bucket cannot be reached.
+        """
+        digest, left = hashlib.sha256(), self.length
         try:
             with self.open() as stored:
-                intact = stored.digest() == self.digest
+                while left and (piece := stored.read(min(PIECE_SIZE, left))):
+                    digest.update(piece)
+                    left -= len(piece)
+                    if not left and digest.hexdigest() != self.digest:
+                        break
+                    yield piece
         except OSError as error:
-            raise Damaged("The archive's file of this object cannot be read. Restore it from a backup.") from error
-        if not intact:
+            raise Damaged(UNREADABLE) from error
+        if left or digest.hexdigest() != self.digest:
             raise segment_checks.damage_error(self.place.segment, self.place.offset)
 
 
@@ -147,6 +184,28 @@ def plan(request: Dataset, scope: Scope, *, root: Root) -> Plan:
 
     conditions = tuple((each.attribute.table, each.attribute.column, each.condition) for each in criteria)
     return Plan(Selection(scope.projects, conditions), retrieve_queries.last_instance())
+
+
+def encode_failed_list(uids: Sequence[str], transfer_syntax_uid: str) -> bytes:
+    """The identifier of a final response: the Failed SOP Instance UID List (PS3.4 C.4.2.1.4.2), in a context's syntax.
+
+    In Explicit VR a value of more than 65,534 bytes has the VR UN (PS3.5 6.2.2).
+    """
+    value = VALUE_SEPARATOR.join(uids).encode("ascii", "replace")
+    value += bytes(len(value) & 1)
+    order = ">" if transfer_syntax_uid == ExplicitVRBigEndian else "<"
+    tag = struct.pack(f"{order}HH", *divmod(FAILED_SOP_INSTANCE_UID_LIST, 0x10000))
+    if transfer_syntax_uid == ImplicitVRLittleEndian:
+        encoded = tag + struct.pack("<L", len(value)) + value
+    elif len(value) <= MAX_SHORT_LENGTH:
+        encoded = tag + b"UI" + struct.pack(f"{order}H", len(value)) + value
+    else:
+        encoded = tag + b"UN\0\0" + struct.pack(f"{order}L", len(value)) + value
+    if transfer_syntax_uid != DeflatedExplicitVRLittleEndian:
+        return encoded
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    deflated = deflater.compress(encoded) + deflater.flush()
+    return deflated + bytes(len(deflated) & 1)
 
 
 def for_objects(wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], Outgoing]:

@@ -1,20 +1,28 @@
 import hashlib
+import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from io import BytesIO
 from typing import Any
 
 import pytest
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import build_role, evt
+from pynetdicom.dimse_messages import C_CANCEL_RQ, C_MOVE_RQ
+from pynetdicom.dimse_primitives import C_CANCEL, C_MOVE
+from pynetdicom.dsutils import encode as encode_data_set
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.presentation import build_context
 
 from portal import models
 from portal.access.actors import operator
 from portal.peers import peers, refused_callers
 from tests.fixtures.dimse import (
+    PATIENCE,
     PATIENT_FIND,
     PATIENT_GET,
     PATIENT_MOVE,
@@ -30,6 +38,7 @@ from tests.fixtures.dimse import (
     associated,
     destination,
     image,
+    newest_association,
     register,
     rows,
     store,
@@ -322,22 +331,120 @@ def test_a_retrieve_without_its_unique_key_answers_a900(
 def test_a_slow_destination_gives_pending_answers_every_second_and_a_cancel_stops_after_one(
     listener: Listener, objects: list[Encoded], study_uid: str
 ) -> None:
-    go_on = threading.Event()
-    with destination("SLOW", answer=lambda _event: 0 if go_on.wait(20) else 0xA700) as slow:
+    go_on, answered = threading.Event(), threading.Event()
+
+    def answer(_event: Any) -> int:
+        """The first one soon after the cancel; a second one, if the cancel was late, not in time."""
+        if answered.is_set():
+            threading.Event().wait(PATIENCE)
+        go_on.wait(PATIENCE)
+        answered.set()
+        return 0
+
+    with slow_destination(answer) as slow, associated(listener.port, [build_context(STUDY_MOVE)]) as assoc:
+        answers = assoc.send_c_move(keys("STUDY", StudyInstanceUID=study_uid), "SLOW", STUDY_MOVE, msg_id=9)
+        for _ in range(2):
+            status, _ = next(answers)
+            assert (status.Status, counts(status)) == (0xFF00, (3, 0, 0, 0))
+        assoc.send_c_cancel(9, query_model=STUDY_MOVE)
+        go_on.set()
+        *_, (status, _) = answers
+        assert (status.Status, counts(status)) == (0xFE00, (2, 1, 0, 0))
+        assert set(slow.digests) == {objects[0].sop_instance}
+    until(lambda: [(job.state, job.done) for job in rows(models.Job)] == [("cancelled", 1)], "the job is cancelled")
+
+
+def test_a_cancel_ends_a_sub_operation_that_is_not_answered(
+    listener: Listener, objects: list[Encoded], study_uid: str
+) -> None:
+    never = threading.Event()
+    with slow_destination(lambda _event: int(never.wait(PATIENCE))):
+        assert cancelled_after_two_answers(listener, study_uid) == (3, 0, 0, 0)
+        never.set()
+    until(lambda: newest_outcome("requestor") == "aborted", "the association with the destination has ended")
+    assert [(job.state, job.done, job.failed) for job in rows(models.Job)] == [("cancelled", 0, 0)]
+
+
+def test_a_destination_that_does_not_negotiate_gives_pending_answers_and_obeys_a_cancel(
+    listener: Listener, objects: list[Encoded], study_uid: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        register("SLOW", host="127.0.0.1", port=silent.getsockname()[1], services=("echo",), projects=(), store_to=None)
+        peers.edit("SCANNER", moves_to=("SLOW",), actor=operator())
+        assert cancelled_after_two_answers(listener, study_uid) == (3, 0, 0, 0)
+    row = until(lambda: newest_outcome("requestor") and newest_association(), "the association's row")
+    assert (row.outcome, row.message) == ("failed", "The requestor has cancelled.")
+
+
+def test_a_cancel_in_the_same_segment_as_its_request_counts(
+    listener: Listener, objects: list[Encoded], study_uid: str, viewer: Destination
+) -> None:
+    peers.edit("SCANNER", moves_to=("VIEWER",), actor=operator())
+    with associated(listener.port, [build_context(STUDY_MOVE)]) as assoc:
+        context_id = assoc.accepted_contexts[0].context_id or 0
+        request, cancel = C_MOVE(), C_CANCEL()
+        request.MessageID, request.AffectedSOPClassUID, request.Priority = 7, STUDY_MOVE, 2
+        request.MoveDestination = "VIEWER"
+        identifier = encode_data_set(keys("STUDY", StudyInstanceUID=study_uid), True, True)
+        request.Identifier = BytesIO(identifier or b"")
+        cancel.MessageIDBeingRespondedTo = 7
+        earlier = C_CANCEL()
+        earlier.MessageIDBeingRespondedTo = 8
+        assoc._reactor_checkpoint.clear()
+        bytes_of = partial(encoded_message, context_id=context_id)
+        assoc.dul.socket.socket.sendall(
+            b"".join(map(bytes_of, (C_CANCEL_RQ(), C_MOVE_RQ(), C_CANCEL_RQ()), (earlier, request, cancel)))
+        )
+        _, response = assoc.dimse.get_msg(block=True)
+        assert (response.Status, response.NumberOfRemainingSuboperations) == (0xFE00, 3)
+        assert viewer.digests == {}
+
+        # One that came before its request means none.
+        request.MessageID = 8
+        assoc.dul.socket.socket.sendall(bytes_of(C_MOVE_RQ(), request))
+        while (response := assoc.dimse.get_msg(block=True)[1]).Status == 0xFF00:
+            pass
+        assert (response.Status, response.NumberOfCompletedSuboperations) == (0, 3)
+        assoc._reactor_checkpoint.set()
+
+
+def encoded_message(message: Any, primitive: Any, *, context_id: int) -> bytes:
+    """A message as its P-DATA-TFs."""
+    message.primitive_to_message(primitive)
+    encoded = b""
+    for fragment in message.encode_msg(context_id, 16384):
+        pdu = P_DATA_TF()
+        pdu.from_primitive(fragment)
+        encoded += pdu.encode()
+    return encoded
+
+
+@contextmanager
+def slow_destination(answer: Callable[[Any], int]) -> Iterator[Destination]:
+    """SLOW, which SCANNER may move to."""
+    with destination("SLOW", answer=answer) as slow:
         register("SLOW", host="127.0.0.1", port=slow.port, services=("echo",), projects=(), store_to=None)
         peers.edit("SCANNER", moves_to=("SLOW",), actor=operator())
-        with associated(listener.port, [build_context(STUDY_MOVE)]) as assoc:
-            answers = assoc.send_c_move(keys("STUDY", StudyInstanceUID=study_uid), "SLOW", STUDY_MOVE, msg_id=9)
-            for _ in range(2):
-                status, _ = next(answers)
-                assert (status.Status, counts(status)) == (0xFF00, (3, 0, 0, 0))
-            assoc.send_c_cancel(9, query_model=STUDY_MOVE)
-            next(answers)  # a second later: the cancel has arrived while the first object is still unanswered
-            go_on.set()
-            *_, (status, _) = answers
-    assert (status.Status, counts(status)) == (0xFE00, (2, 1, 0, 0))
-    assert len(slow.digests) == 1
-    assert [(job.state, job.done) for job in rows(models.Job)] == [("cancelled", 1)]
+        yield slow
+
+
+def cancelled_after_two_answers(listener: Listener, study_uid: str) -> tuple[int | None, ...]:
+    """The counts in the final answer to a C-MOVE to SLOW that is cancelled after two pending ones."""
+    with associated(listener.port, [build_context(STUDY_MOVE)]) as assoc:
+        answers = assoc.send_c_move(keys("STUDY", StudyInstanceUID=study_uid), "SLOW", STUDY_MOVE, msg_id=9)
+        for _ in range(2):
+            status, _ = next(answers)
+            assert (status.Status, counts(status)) == (0xFF00, (3, 0, 0, 0))
+        assoc.send_c_cancel(9, query_model=STUDY_MOVE)
+        *_, (status, _) = answers
+        assert status.Status == 0xFE00
+        return counts(status)
+
+
+def newest_outcome(role: str) -> str:
+    association = models.Association
+    row = association.select().where(association.role == role).order_by(association.id.desc()).first()
+    return str(row.outcome) if row else ""
 
 
 def test_a_requestor_that_leaves_in_the_middle_ends_the_job(

@@ -1,0 +1,1 @@
+"""DIMSE by pynetdicom's own threads, where the fast path is switched off."""

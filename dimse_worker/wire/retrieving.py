@@ -1,0 +1,113 @@
+"""A C-MOVE or C-GET that came over a connection of ours, and C-STORE back over that connection."""
+
+import time
+from collections.abc import Mapping
+from typing import Literal
+
+from dimse_worker import contexts
+from dimse_worker.association_counts import AssociationCounts
+from dimse_worker.association_policy import AssociationGrant
+from dimse_worker.sending import ANSWER_SECONDS, POLL_SECONDS, DataSet, StoreRequest, StoreResponse, WaitCallback
+from dimse_worker.wire import commands, pdus
+from dimse_worker.wire.commands import Command, Counts
+from dimse_worker.wire.connection import Connection, Ended
+from dimse_worker.wire.messages import Messages, bad_message
+from dimse_worker.wire.sender import send_object
+from portal.errors import PortalError, Unreachable
+
+
+class Retrieving:
+    """A `suboperations.RetrieveRequest`. It reads the connection while it runs, so that a C-CANCEL counts at once."""
+
+    end: Ended | None = None
+    """Why the association cannot go on, as soon as that is so: whoever serves it raises this afterwards."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        messages: Messages,
+        command: Command,
+        *,
+        context: tuple[int, str, str],
+        identifier: bytes,
+        accepted: Mapping[tuple[str, str], int],
+        grant: AssociationGrant,
+        row_id: int | None,
+        counts: AssociationCounts,
+    ) -> None:
+        """`context`: id, abstract syntax and transfer syntax of the presentation context that the request came over;
+        `accepted`: SOP Class and transfer syntax → id of the contexts that we may send over."""
+        self._connection, self._messages, self._command = connection, messages, command
+        self._context_id, abstract_syntax, self.transfer_syntax_uid = context
+        self.operation: Literal["move", "get"] = "move" if command.field == commands.MOVE_RQ else "get"
+        self.root = (contexts.MOVE_ROOTS if self.operation == "move" else contexts.GET_ROOTS)[abstract_syntax]
+        self.message_id = command.message_id or 0
+        self.move_destination, self.identifier = command.move_destination, identifier
+        self.accepted = accepted
+        self.grant, self.row_id, self.counts = grant, row_id, counts
+        self._cancelled = False
+        self._store_response: Command | None = None
+
+    @property
+    def is_open(self) -> bool:
+        self._look()
+        return self.end is None
+
+    @property
+    def is_cancelled(self) -> bool:
+        self._look()
+        return self._cancelled
+
+    def respond(self, code: int, *, comment: str = "", counts: Counts | None = None, identifier: bytes = b"") -> None:
+        encoded = commands.response(self._command, code, comment=comment, has_data_set=bool(identifier), counts=counts)
+        try:
+            if self.end is None:
+                self._connection.send_message(self._context_id, encoded, identifier or None)
+        except Ended as end:
+            self.end = end
+
+    def store(
+        self, request: StoreRequest, data: DataSet, *, while_sending: WaitCallback, waiting: WaitCallback
+    ) -> StoreResponse:
+        command = commands.store_request(request.sop_class_uid, request.sop_instance_uid, request.message_id)
+        try:
+            send_object(
+                self._connection, request.context_id, command, data.pieces, data.length, while_sending=while_sending
+            )
+        except PortalError as error:
+            self.end = Ended(f"We aborted it: an object could not be sent completely. {error}", pdus.abort())
+            raise
+        except Ended as end:
+            self.end = end
+            raise Unreachable("The association ended before the object was sent completely.") from end
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while (response := self._take_response(request.message_id)) is None:
+            if self.end is not None:
+                raise Unreachable("The association ended before the peer answered the C-STORE.")
+            if time.monotonic() > deadline:
+                self.end = Ended("We aborted it: the peer did not answer a C-STORE.", pdus.abort())
+                raise Unreachable(f"The peer did not answer the C-STORE within {ANSWER_SECONDS:.0f} s.")
+            if not self._connection.poll(POLL_SECONDS):
+                waiting()
+        return StoreResponse(status=response.status or 0, comment=response.comment, size=data.length)
+
+    def _take_response(self, message_id: int) -> Command | None:
+        """The response to a C-STORE, if it has arrived."""
+        self._look()
+        response, self._store_response = self._store_response, None
+        return response if response is not None and response.responded_to == message_id else None
+
+    def _look(self) -> None:
+        """Read the messages that have arrived: a C-CANCEL of this request, and responses to C-STORE."""
+        try:
+            while self.end is None and self._store_response is None and self._connection.poll():
+                _context_id, command = self._messages.next_command()
+                if command.field == commands.CANCEL_RQ:
+                    self._cancelled = self._cancelled or command.responded_to == self.message_id
+                elif command.field == commands.STORE_RSP:
+                    self._messages.skip_data_set()
+                    self._store_response = command
+                else:
+                    raise bad_message("a request before the response to another one")
+        except Ended as end:
+            self.end = end
