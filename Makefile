@@ -2,8 +2,8 @@
 # make test  the one check: format, lint, types, import contracts, tests; the same here and in CI
 # make check what takes less than a minute of it: format, lint, types, the shape of the code, the tests without a server
 # make guide takes the pictures of docs/guide anew
-# make bench times the pages on a full site (BENCH=DIR keeps it), plans and copies of exports, and a site under attack;
-#            writes bench/results.md
+# make bench times the pages on a full site (BENCH=DIR keeps it), plans and copies of exports, a site under attack, and
+#            C-STORE, C-FIND and retrieval beside Orthanc and DCMTK; writes bench/results.md
 # make prove the long rounds: kills, faults, gigabytes, all looks (ONLY=kills: some of them); writes docs/proof.md
 
 PYTHON ?= python3
@@ -12,6 +12,8 @@ BENCH ?= build/bench
 BIN := .venv/bin
 PACKAGES := dcmtk, chromium-headless-shell | chromium, strace, radosgw
 COMMANDS := echoscu storescu findscu getscu movescu storescp chromium-headless-shell/chromium strace radosgw
+SERVERS := dcmtk, orthanc
+SERVER_COMMANDS := storescu storescp getscu movescu dcmqrscp dcmqridx Orthanc
 NPM := $(shell command -v npm 2>/dev/null)
 PROCESSES := 4
 PYTEST := $(BIN)/python -m pytest
@@ -55,11 +57,13 @@ prove: prepared
 	$(PYTEST) -m prove -n 6 --maxschedchunk 1 --timeout 3600 -p tests.proof $(if $(ONLY),-k '$(ONLY)')
 
 bench: .venv/test
+	@$(MAKE) --no-print-directory packages PACKAGES='$(SERVERS)' COMMANDS='$(SERVER_COMMANDS)'
 	$(BIN)/python bench/pages.py $(BENCH)
 	$(BIN)/python bench/plans.py $(BENCH)-plans
 	$(BIN)/python bench/copies.py $(BENCH)-copies
 	$(BIN)/python bench/uploads.py $(BENCH)-uploads
 	$(BIN)/python bench/attack.py $(BENCH)-attack
+	$(BIN)/python bench/dimse.py $(BENCH)-dimse
 
 guide: .venv/test packages
 	GUIDE=1 $(PYTEST) -n 0 tests/browser/test_guide.py tests/browser/test_first_steps.py -k 'picture or first_run'
