@@ -112,7 +112,7 @@ class SubOperations:
             except Cancelled:
                 return
             except PortalError as error:
-                self._add_failure(outgoing, error.message)
+                self._add_failure(outgoing.sop_instance_uid, outgoing.file_id, error.message)
                 continue
             comment = f": {response.comment}" if response.comment else "."
             if response.status == status.SUCCESS:
@@ -122,10 +122,15 @@ class SubOperations:
                 self.warned += 1
                 self._add_sent(outgoing, response)
                 message = f"Accepted with warning {response.status:04X}{comment}"
-                self._failures.append(self._failure(outgoing, message, warned=True))
+                self._add_failure(outgoing.sop_instance_uid, outgoing.file_id, message, warned=True)
             else:
-                self._add_failure(outgoing, f"Refused with status {response.status:04X}{comment}")
-        self.failed += self.remaining  # those that were deleted from the archive since they were counted
+                self._add_failure(
+                    outgoing.sop_instance_uid, outgoing.file_id, f"Refused with status {response.status:04X}{comment}"
+                )
+        # Those that were deleted from the archive since they were counted.
+        for sop_instance_uid in self.plan.untried.values():
+            self._add_failure(sop_instance_uid, None, "It was deleted from the archive before it was sent.")
+        self.failed += self.remaining
 
     def tick(self) -> None:
         """Called several times a second: sends a pending response and writes the job's row about every second."""
@@ -202,15 +207,14 @@ class SubOperations:
             Retrieved(study_id=outgoing.study_id, operation=self._operation, destination_id=self._destination_id)
         )
 
-    def _add_failure(self, outgoing: Outgoing, message: str) -> None:
-        self.failed += 1
-        self.failed_uids.append(outgoing.sop_instance_uid)
-        self._failures.append(self._failure(outgoing, message, warned=False))
-
-    def _failure(self, outgoing: Outgoing, message: str, *, warned: bool) -> SubOperationFailure:
-        return SubOperationFailure(
-            sop_instance_uid=outgoing.sop_instance_uid, file_id=outgoing.file_id, warned=warned, message=message
+    def _add_failure(self, sop_instance_uid: str, file_id: int | None, message: str, *, warned: bool = False) -> None:
+        if not warned:
+            self.failed += 1
+            self.failed_uids.append(sop_instance_uid)
+        failure = SubOperationFailure(
+            sop_instance_uid=sop_instance_uid, file_id=file_id, warned=warned, message=message
         )
+        self._failures.append(failure)
 
     def _write_progress(self) -> None:
         failures, self._failures = self._failures, []

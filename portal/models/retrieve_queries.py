@@ -66,6 +66,14 @@ def last_instance() -> int:
     return int(Instance.select(fn.MAX(Instance.id)).scalar() or 0)
 
 
+def identities(selection: Selection, last: int, limit: int) -> list[tuple[int, str, str, str]]:
+    """Number, UID, SOP Class and transfer syntax of the current instances up to the number `last`, `limit` at most."""
+    columns = (Instance.id, Instance.sop_uid, Instance.sop_class, Instance.transfer_syntax)
+    query: Any = Instance.select(*columns).join(Series).join(Study)
+    wanted = matching(selection), Instance.state == CURRENT, Instance.id <= last
+    return list(query.where(*wanted).limit(limit).tuples())
+
+
 def count_by_class(selection: Selection, last: int) -> list[tuple[str, str, int]]:
     """SOP Class, transfer syntax and count of the current instances up to the number `last`."""
     kinds = (Instance.sop_class, Instance.transfer_syntax)

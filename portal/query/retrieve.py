@@ -3,6 +3,7 @@
 import hashlib
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,8 @@ from portal.zip_members.inflated import Inflated
 VALUE_SEPARATOR = chr(92)
 """The backslash between the values of an element, and so between the modalities of a study."""
 MAX_DESCRIPTION_LENGTH = 100
+MAX_NAMED = 20_000
+"""Instances of a plan whose UIDs are remembered, so that those that are deleted meanwhile can be named."""
 PIECE_SIZE = 256 << 10
 """Bytes that are read at once from an object that is not read whole: what is hashed is still in the cache when sent."""
 UNREADABLE = "The archive's file of this object cannot be read. Restore it from a backup."
@@ -118,20 +121,21 @@ class Plan:
     selection: Selection
     last: int
     """Id of the newest instance at that moment."""
+    counted: Sequence[tuple[str, str, int]]
+    """SOP Class, transfer syntax and number of instances."""
+    untried: dict[int, str]
+    """Instance's id → SOP Instance UID, of those that iterating has not given yet: at its end, of those that are gone.
+    Always empty for a plan of more than MAX_NAMED."""
 
     @cached_property
     def total(self) -> int:
         """The number of instances, which is that of the request's sub-operations."""
-        return sum(count for _, _, count in self._counted)
+        return sum(count for _, _, count in self.counted)
 
     @property
     def classes(self) -> list[tuple[str, str]]:
         """Each pair of SOP Class UID and transfer syntax UID among the instances."""
-        return [(sop_class, syntax) for sop_class, syntax, _ in self._counted]
-
-    @cached_property
-    def _counted(self) -> list[tuple[str, str, int]]:
-        return retrieve_queries.count_by_class(self.selection, self.last) if self.selection.projects else []
+        return [(sop_class, syntax) for sop_class, syntax, _ in self.counted]
 
     @cached_property
     def words(self) -> str:
@@ -152,7 +156,9 @@ class Plan:
             for series in page:
                 after, more = None, True
                 while more and (rows := retrieve_queries.instances(self.selection, series.id, self.last, after)):
-                    yield from (_outgoing(stored, study_id=series.key[0]) for _, stored in rows)
+                    for _, stored in rows:
+                        self.untried.pop(stored.instance_id, None)
+                        yield _outgoing(stored, study_id=series.key[0])
                     after, more = rows[-1][0], len(rows) == ROWS_PER_PAGE
             after_series, more_series = page[-1].key, len(page) == ROWS_PER_PAGE
 
@@ -183,7 +189,15 @@ def plan(request: Dataset, scope: Scope, *, root: Root) -> Plan:
         criteria.append(issuer)
 
     conditions = tuple((each.attribute.table, each.attribute.column, each.condition) for each in criteria)
-    return Plan(Selection(scope.projects, conditions), retrieve_queries.last_instance())
+    selection, last = Selection(scope.projects, conditions), retrieve_queries.last_instance()
+    if not selection.projects:
+        return Plan(selection, last, (), {})
+    instances = retrieve_queries.identities(selection, last, MAX_NAMED + 1)
+    if len(instances) > MAX_NAMED:
+        return Plan(selection, last, retrieve_queries.count_by_class(selection, last), {})
+    counted = Counter((sop_class, syntax) for _, _, sop_class, syntax in instances)
+    kinds = [(*kind, count) for kind, count in sorted(counted.items())]
+    return Plan(selection, last, kinds, {instance_id: sop_uid for instance_id, sop_uid, _, _ in instances})
 
 
 def encode_failed_list(uids: Sequence[str], transfer_syntax_uid: str) -> bytes:

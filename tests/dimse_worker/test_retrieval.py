@@ -447,6 +447,24 @@ def newest_outcome(role: str) -> str:
     return str(row.outcome) if row else ""
 
 
+def test_what_is_deleted_during_a_retrieval_is_in_the_list_of_what_failed(listener: Listener) -> None:
+    register()
+    study_uid = generate_uid()
+    sent, gone = (Encoded.of(image(StudyInstanceUID=study_uid, SeriesNumber=number)) for number in (1, 2))
+    store(listener.port, [sent, gone])
+
+    def answer(_event: Any) -> int:
+        with models.connection(), models.writing():
+            models.Instance.delete().where(models.Instance.sop_uid == gone.sop_instance).execute()
+        return 0
+
+    with slow_destination(answer):
+        status, identifier = move(listener.port, keys("STUDY", StudyInstanceUID=study_uid), "SLOW")
+    assert (status.Status, counts(status)) == (0xB000, (None, 1, 1, 0))
+    assert identifier.FailedSOPInstanceUIDList == gone.sop_instance
+    assert [(item.key, item.state) for item in rows(models.JobItem)] == [(gone.sop_instance, "failed")]
+
+
 def test_a_requestor_that_leaves_in_the_middle_ends_the_job(
     listener: Listener, objects: list[Encoded], study_uid: str
 ) -> None:

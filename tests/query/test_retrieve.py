@@ -249,7 +249,7 @@ def test_no_transaction_is_open_while_an_object_is_on_its_way(scope: Scope, proj
     assert len(list(sending)) == 600
 
 
-def test_an_object_that_is_taken_away_meanwhile_is_left_out(scope: Scope, project: Project) -> None:
+def test_an_object_that_is_taken_away_meanwhile_is_left_out_and_named(scope: Scope, project: Project) -> None:
     study = new_uid()
     kept = [keep(project, study) for _ in range(2)]
     planned = plan(scope, "STUDY", StudyInstanceUID=study)
@@ -257,6 +257,7 @@ def test_an_object_that_is_taken_away_meanwhile_is_left_out(scope: Scope, projec
     with writing():
         index.change_state(Instance.get(Instance.sop_uid == kept[0].SOPInstanceUID), SUPERSEDED, "")
     assert uids(planned) == [kept[1].SOPInstanceUID]
+    assert list(planned.untried.values()) == [kept[0].SOPInstanceUID]
 
 
 @pytest.mark.parametrize("value", ["../evil", "1.2.3' OR '1'='1", "\\", "1.2.3\x00"])
