@@ -1,5 +1,6 @@
 """C-MOVE and C-GET: instances are sent as they are stored, each sub-operation counted (PS3.4 C.4.2, C.4.3)."""
 
+from contextlib import ExitStack
 from typing import cast
 
 from dimse_worker import contexts, operations, scu, sending, status
@@ -8,7 +9,7 @@ from dimse_worker.suboperations import MAX_COUNT, RequestorGone, RetrieveRequest
 from portal import runtime
 from portal.errors import NotAllowed
 from portal.models import Peer
-from portal.query.retrieve import Outgoing, Plan
+from portal.query.retrieve import Outgoing
 
 
 def serve(request: RetrieveRequest) -> None:
@@ -28,24 +29,19 @@ def serve(request: RetrieveRequest) -> None:
         request.respond(reason.Status, comment=reason.get("ErrorComment") or "")
         return
 
-    try:
-        if destination is None:
-            _send_on_own_association(request, suboperations)
-        else:
-            _send_to(destination, plan, request, suboperations)
-        suboperations.finish()
-    except RequestorGone:
-        suboperations.abandon()
-
-
-def _send_to(destination: Peer, plan: Plan, request: RetrieveRequest, suboperations: SubOperations) -> None:
-    """Run the sub-operations of a C-MOVE, on an association that we request."""
-    originator = MoveOriginator(ae_title=request.grant.request.calling, message_id=request.message_id)
-    sender = scu.Sender(destination, plan.classes, waiting=suboperations.tick_or_cancel)
-    try:
-        suboperations.run(lambda outgoing: sender.send(outgoing, originator))
-    finally:
-        sender.close()
+    with ExitStack() as after:
+        try:
+            if destination is None:
+                _send_on_own_association(request, suboperations)
+            else:
+                # It is released after the final response: the requestor does not wait for the destination's good-bye.
+                sender = scu.Sender(destination, plan.classes, waiting=suboperations.tick_or_cancel)
+                after.callback(sender.close)
+                originator = MoveOriginator(ae_title=grant.request.calling, message_id=request.message_id)
+                suboperations.run(lambda outgoing: sender.send(outgoing, originator))
+            suboperations.finish()
+        except RequestorGone:
+            suboperations.abandon()
 
 
 def _send_on_own_association(request: RetrieveRequest, suboperations: SubOperations) -> None:
