@@ -1,6 +1,7 @@
 """The database handle, the base of every table, and the one write block."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -20,8 +21,10 @@ from peewee import (
     SqliteDatabase,
     TextField,
 )
+from peewee import __exception_wrapper__ as peewee_errors  # type: ignore[attr-defined]
 
 from portal.models import row_functions
+from portal.models.turnstile import Turnstile
 
 if TYPE_CHECKING:  # Peewee's stubs make fields generic; the classes themselves are not.
     _DateTimeField = DateTimeField[Any]
@@ -34,7 +37,16 @@ database = DatabaseProxy()
 
 
 class _Sqlite(SqliteDatabase):
-    """SQLite without a second rollback after its own for a full disk or an I/O error, which would hide the cause."""
+    """SQLite with a queue of its writers.
+
+    It is without a second rollback after SQLite's own for a full disk or an I/O error, which would hide the cause.
+    """
+
+    turnstile: Turnstile
+
+    def begin(self, lock_type: str | None = None) -> None:
+        with peewee_errors:
+            self.turnstile.begin(self.connection(), f"BEGIN {lock_type or 'IMMEDIATE'}")  # type: ignore[no-untyped-call]
 
     def rollback(self) -> None:
         if self.connection().in_transaction:  # type: ignore[no-untyped-call]
@@ -61,6 +73,7 @@ def bind(path: Path, *, busy_ms: int = BUSY_MS, make_room: Callable[[], None] = 
         timeout=busy_ms / 1000,
         lock_type="IMMEDIATE",
     )
+    file.turnstile = Turnstile(path.with_name(f"{path.name}-turnstile"), busy_ms / 1000)
     file.register_function(row_functions.casefold, "folded", 1)
     file.register_function(row_functions.has_item, "has_item", 2)
     file.register_function(row_functions.matches, "matches", 2)
@@ -79,6 +92,14 @@ def connection() -> Iterator[None]:
     finally:
         if opened:
             database.close()
+
+
+def _renew_turnstile() -> None:
+    if database.obj is not None:
+        database.obj.turnstile.renew()
+
+
+os.register_at_fork(after_in_child=_renew_turnstile)
 
 
 @contextmanager
