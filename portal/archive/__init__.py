@@ -4,6 +4,18 @@ from portal.archive.records import Damage, Footer, Found, Purged, Record
 from portal.archive.segments import Archive, Reader
 from portal.archive.slices import Slice
 from portal.archive.streams import Stream
-from portal.archive.writers import Place
+from portal.archive.writers import NewRecord, Place
 
-__all__ = ["Archive", "Damage", "Footer", "Found", "Place", "Purged", "Reader", "Record", "Slice", "Stream"]
+__all__ = [
+    "Archive",
+    "Damage",
+    "Footer",
+    "Found",
+    "NewRecord",
+    "Place",
+    "Purged",
+    "Reader",
+    "Record",
+    "Slice",
+    "Stream",
+]

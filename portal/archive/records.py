@@ -89,8 +89,8 @@ def tail(crc: int, footer: Footer) -> bytes:
     return body + _CRC.pack(zlib.crc32(body, crc))
 
 
-def content_crc(parts: Iterable[bytes | bytearray | memoryview]) -> int:
-    crc = 0
+def content_crc(parts: Iterable[bytes | bytearray | memoryview], crc: int = 0) -> int:
+    """The CRC-32 of some parts of a content; `crc`: that of the parts before them."""
     for part in parts:
         crc = zlib.crc32(part, crc)
     return crc

@@ -8,7 +8,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from portal.archive import records
@@ -17,7 +17,7 @@ from portal.archive.records import Footer, Found
 from portal.archive.remote import Remote
 from portal.archive.slices import Slice
 from portal.archive.streams import Stream
-from portal.archive.writers import Part, Place, Writer, disk_errors, sync_folder
+from portal.archive.writers import NewRecord, Part, Place, Writer, disk_errors, sync_folder
 from portal.errors import Damaged
 
 SEGMENT_SIZE = 1 << 30
@@ -44,11 +44,15 @@ class Archive:
     def append(self, content: list[Part], footer: Footer) -> Place:
         """Write one record and return its place once it is on the disk. Raises NoSpace if the disk is full."""
         size = sum(len(part) for part in content)
-        record: list[Part] = [records.header(size), *content, records.tail(records.content_crc(content), footer)]
+        return self.append_all([NewRecord(content, size, records.content_crc(content), footer)])[0]
+
+    def append_all(self, new: Sequence[NewRecord]) -> list[Place]:
+        """Write some records at once; all are on the disk when this returns, or none counts. Raises NoSpace."""
+        encoded = [record.parts for record in new]
         with disk_errors():
             with self._lock:
                 segment = self._current()
-                start = segment.write(record)
+                at = segment.write([part for parts in encoded for part in parts])
                 end = segment.end
             try:
                 segment.sync(end)
@@ -58,7 +62,11 @@ class Archive:
                     if self._segment is segment:
                         self._segment = None
                 raise
-        return Place(segment.path.name, start + records.HEADER_SIZE, size)
+        places = []
+        for record, parts in zip(new, encoded, strict=True):
+            places.append(Place(segment.path.name, at + records.HEADER_SIZE, record.size))
+            at += sum(len(part) for part in parts)
+        return places
 
     def stream(self) -> Stream:
         """A record of unknown length, in its own segment, so that memory does not grow with it."""

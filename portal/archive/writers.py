@@ -6,12 +6,13 @@ import errno
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from portal.archive import records
+from portal.archive.records import Footer
 from portal.errors import NoSpace
 
 Part = bytes | bytearray | memoryview
@@ -26,6 +27,20 @@ class Place:
     segment: str
     offset: int
     size: int
+
+
+class NewRecord(NamedTuple):
+    """A record to be written: its content in parts, their size together and their CRC-32."""
+
+    content: Sequence[Part]
+    size: int
+    crc: int
+    footer: Footer
+
+    @property
+    def parts(self) -> list[Part]:
+        """All bytes of the record."""
+        return [records.header(self.size), *self.content, records.tail(self.crc, self.footer)]
 
 
 class Writer:

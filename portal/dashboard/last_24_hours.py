@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from peewee import Value, fn
 
-from portal.models import Association, Hourly, Job, hourly_counts, now
+from portal.models import Association, Hourly, Job, figures, now
 
 HOURS = 24
 ASSOCIATION_OUTCOMES = ("released", "open", "aborted", "rejected", "lost", "failed", "refused")
@@ -103,7 +103,7 @@ def _day(begins: tuple[datetime, ...], kinds: Sequence[str], found: Iterable[tup
 
 
 def _begins() -> tuple[datetime, ...]:
-    top = hourly_counts.start_of_hour(now())
+    top = figures.start_of_hour(now())
     return tuple(top - timedelta(hours=back) for back in range(HOURS - 1, -1, -1))
 
 

@@ -1,15 +1,15 @@
 """The only way into the archive: every protocol writes its bytes to an `Incoming`."""
 
 import hashlib
-import io
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from portal import runtime, site_settings
 from portal.access.actors import NOTHING_RECORDED, Origin, RecordedMetadata
 from portal.access.rights import Scope
-from portal.archive import Place, Stream
+from portal.archive import Place
 from portal.archive.slices import CHUNK
 from portal.archive.writers import Part
 from portal.dicom import file_meta, header, uids
@@ -27,15 +27,15 @@ from portal.ingest import (
     register,
     zip_index,
 )
+from portal.ingest.filing import WaitingObject, filing
 from portal.ingest.placement import Placement
 from portal.ingest.placement import check as check_placement
+from portal.ingest.received import ReceivedBytes
 from portal.ingest.register import Arrival, Stored
 from portal.zip_members import survey
 
 MAX_RECOMPARISONS = 2
 """Comparisons with objects that others store under the same UID at the same moment; later ones are left to a job."""
-MAX_BYTES_IN_MEMORY = 16 << 20
-"""Bytes up to which an object is kept in memory; a larger one is streamed into a segment of its own."""
 
 
 @dataclass(frozen=True)
@@ -98,40 +98,38 @@ class Incoming:
         self._may_hold = may_hold
         self._only_dicom, self._recorded = only_dicom or command is not None, recorded
         self._scope, self._origin, self._wanted, self._command = scope, origin, wanted, command
-        self._chunks: list[bytes] = []
-        self._stream: Stream | None = None
         self._survey: survey.Survey | None = None
-        self._digest = hashlib.sha256()
-        self._size = 0
-        self.memory_limit = MAX_BYTES_IN_MEMORY
-        """Bytes up to which it stays in memory; less for one of several objects that are received at once."""
-        if command is not None:
-            self.write(file_meta.write(**asdict(command)))
-        self._meta_size = self._size
+        head = b"" if command is None else file_meta.write(**asdict(command))
+        self._received = ReceivedBytes(head)
+        self._meta_size = len(head)
         """Bytes of the file meta before the data set of a command."""
 
     @property
     def size(self) -> int:
         """Bytes so far."""
-        return self._size
+        return self._received.size
 
     @property
     def bytes_in_memory(self) -> int:
-        return 0 if self._stream is not None else self._size
+        return self._received.bytes_in_memory
 
     @property
     def digest(self) -> str:
         """SHA-256 of the bytes so far, in hex."""
-        return self._digest.hexdigest()
+        return self._received.digest
 
     @property
     def zip_member_count(self) -> int | None:
         """After the commit: the members of a zip; None for any other file."""
         return None if self._survey is None else self._survey.members
 
+    def limit_memory(self, size: int) -> None:
+        """Keep no more bytes than this in memory: it is one of several objects that are received at once."""
+        self._received.memory_limit = size
+
     def is_dicom(self) -> bool:
         """Whether the bytes so far are a DICOM object that can be indexed."""
-        with self._content() as content:
+        with self._received.content() as content:
             return self._parse(content)[0] is not None
 
     def place(self, wanted: Placement, scope: Scope | None = None) -> None:
@@ -142,21 +140,7 @@ class Incoming:
 
     def write(self, chunk: Part) -> None:
         """Add the next bytes. Raises NoSpace where they no longer fit."""
-        self._digest.update(chunk)
-        self._size += len(chunk)
-        if self._stream is None and self._size > self.memory_limit:
-            self._stream = runtime.archive().stream()
-            for waiting in self._chunks:
-                self._stream.write(waiting)
-            self._chunks.clear()
-        stream = self._stream
-        if stream is None:
-            self._chunks.append(bytes(chunk))
-            return
-        # The disk is checked again with each CHUNK bytes.
-        if stream.size // CHUNK != (stream.size + len(chunk)) // CHUNK:
-            disk_reserve.check()
-        stream.write(chunk)
+        self._received.write(chunk)
 
     def commit(self) -> Stored:
         """Store the object and index it; on return it is on the disk, with its rows.
@@ -166,40 +150,20 @@ class Incoming:
         """
         try:
             arrival = self._arrival()
-            known = register.find_stored(arrival)
-            if known is not None and mending.is_intact(known):
-                stored = zip_index.finish(register.show_again(arrival, known), self._survey)
-                self.abort()
-                return _with_descriptions(stored)
-            if known is None:
-                arrival = register.compare(arrival, self._content)
-                same = register.find_reencoded(arrival)
-                if same is not None:
-                    self.abort()
-                    return _with_descriptions(register.show_again(arrival, same))
-            register.check_policy(arrival, may_hold=self._may_hold)
-            zip_index.check_policy(arrival, self._survey, self._content, may_hold=self._may_hold)
-            footer = register.footer_for(arrival)
-            if self._stream is not None:
-                place = self._stream.commit(footer)
-            else:
-                disk_reserve.check(self._size)
-                place = runtime.archive().append([b"".join(self._chunks)], footer)
-        except BaseException:
+            if self._command is not None and arrival.header is not None and self._received.is_in_memory:
+                waiting = WaitingObject(arrival, arrival.header, self._received, wanted=self._wanted, scope=self._scope)
+                filing.file(waiting)
+                if waiting.stored is not None:
+                    return waiting.stored
+                if waiting.place is not None:
+                    return _with_descriptions(_enter_late(waiting, waiting.place))
+            return self._commit_alone(arrival)
+        finally:
             self.abort()
-            raise
-        self._stream, self._chunks = None, []
-        if known is None:
-            return _with_descriptions(zip_index.finish(_enter(arrival, place), self._survey))
-        with late_refusals.writing_rows(arrival, place):
-            stored = mending.repair(arrival, place, known)
-        return _with_descriptions(stored)
 
     def abort(self) -> None:
         """Forget the object; safe to call at any time."""
-        if self._stream is not None:
-            self._stream.abort()
-        self._stream, self._chunks = None, []
+        self._received.discard()
         if self._survey is not None:
             self._survey.close()
 
@@ -211,26 +175,48 @@ class Incoming:
     ) -> None:
         self.abort()
 
+    def _commit_alone(self, arrival: Arrival) -> Stored:
+        """Judge the object, and store it."""
+        study_uid = arrival.header.study_uid if arrival.header else None
+        arrival = replace(arrival, project_id=placement.project_for(self._wanted, self._scope, study_uid))
+        known = register.find_stored(arrival)
+        if known is not None and mending.is_intact(known):
+            return _with_descriptions(zip_index.finish(register.show_again(arrival, known), self._survey))
+        if known is None:
+            arrival = register.compare(arrival, self._received.content)
+            same = register.find_reencoded(arrival)
+            if same is not None:
+                return _with_descriptions(register.show_again(arrival, same))
+        register.check_policy(arrival, may_hold=self._may_hold)
+        zip_index.check_policy(arrival, self._survey, self._received.content, may_hold=self._may_hold)
+        place = self._received.commit(register.footer_for(arrival))
+        if known is None:
+            return _with_descriptions(zip_index.finish(_enter(arrival, place), self._survey))
+        with late_refusals.writing_rows(arrival, place):
+            stored = mending.repair(arrival, place, known)
+        return _with_descriptions(stored)
+
     def _arrival(self) -> Arrival:
-        with self._content() as content:
+        """The object as it came, without its project."""
+        with self._received.content() as content:
             parsed, dataset_offset = self._parse(content)
-            dataset_digest: str | None = None
-            if dataset_offset is not None:
+            dataset_digest = self._received.data_set_digest
+            if dataset_offset is None:
+                self._survey = self._survey or survey.of(content, self.size)
+            elif dataset_digest is None:
                 digest = hashlib.sha256()
                 content.seek(dataset_offset)
                 while chunk := content.read(CHUNK):
                     digest.update(chunk)
                 dataset_digest = digest.hexdigest()
-            elif self._survey is None:
-                self._survey = survey.of(content, self._size)
         return Arrival(
-            size=self._size,
-            digest=self._digest.hexdigest(),
+            size=self.size,
+            digest=self._received.digest,
             dataset_digest=dataset_digest,
             dataset_offset=dataset_offset,
             header=parsed,
             origin=self._origin,
-            project_id=placement.project_for(self._wanted, self._scope, parsed.study_uid if parsed else None),
+            project_id=0,
             container_type=self._wanted.container_type,
             container_id=self._wanted.container_id,
             name=self._wanted.name,
@@ -239,23 +225,17 @@ class Incoming:
             members=0 if self._survey is None else self._survey.count,
         )
 
-    def _content(self) -> BinaryIO:
-        """All bytes so far, as a file."""
-        if self._stream is None:
-            return io.BytesIO(b"".join(self._chunks))
-        return cast(BinaryIO, self._stream.content())
-
     def _parse(self, content: BinaryIO) -> tuple[Header | None, int | None]:
         """Header and offset of the data set. A file by REST that is no DICOM, or cannot be indexed, has neither."""
         if self._command is not None:
             content.seek(self._meta_size)
-            syntax, size = self._command.transfer_syntax_uid, self._size - self._meta_size
+            syntax, size = self._command.transfer_syntax_uid, self.size - self._meta_size
             parsed = header.read(content, size=size, transfer_syntax_uid=syntax, is_strict=True)
             if self._command.differs_from(parsed):
                 raise NotDicom("The command names another SOP Class or Instance than the data set (PS3.4 B.2.3).")
             return parsed, self._meta_size
         try:
-            return header.read_file(content, self._size)
+            return header.read_file(content, self.size)
         except NotDicom:
             if self._only_dicom:
                 raise
@@ -269,22 +249,28 @@ def _with_descriptions(stored: Stored) -> Stored:
     return stored
 
 
+def _enter_late(waiting: WaitingObject, place: Place) -> Stored:
+    """Write the rows of a record whose object was simply new until then."""
+    arrival = register.compare(replace(waiting.arrival, project_id=waiting.project_id), partial(_open, place))
+    return register.find_reencoded(arrival) or _enter(arrival, place)
+
+
 def _enter(arrival: Arrival, place: Place) -> Stored:
     """Write the rows of a record, after a comparison with any object that came under its UID since the last one."""
-
-    def kept() -> BinaryIO:
-        return cast(BinaryIO, runtime.archive().open(place.segment, place.offset, place.size))
-
     for _ in range(MAX_RECOMPARISONS):
         with late_refusals.writing_rows(arrival, place):
             if not register.is_overtaken(arrival):
                 return _write_rows(arrival, place)
-        arrival = register.compare(arrival, kept)
+        arrival = register.compare(arrival, partial(_open, place))
         same = register.find_reencoded(arrival)
         if same is not None:
             return same
     with late_refusals.writing_rows(arrival, place):
         return _write_rows(arrival, place)
+
+
+def _open(place: Place) -> BinaryIO:
+    return cast(BinaryIO, runtime.archive().open(place.segment, place.offset, place.size))
 
 
 def _write_rows(arrival: Arrival, place: Place) -> Stored:

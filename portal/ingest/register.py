@@ -272,14 +272,17 @@ def _same(arrival: Arrival, file_id: int | None, member: str = "") -> Stored:
     return Stored(file_id=file_id or 0, outcome=SAME, size=arrival.size, digest=arrival.digest, member=member)
 
 
-def footer_for(arrival: Arrival) -> Footer:
-    """The footer of the bytes in the archive: enough to place and index them without the database."""
+def footer_for(arrival: Arrival, project_path: str = "") -> Footer:
+    """The footer of the bytes in the archive: enough to place and index them without the database.
+
+    `project_path`: GROUP/PROJECT, where it is known already.
+    """
     return {
         "received_at": now().isoformat(),
         "digest": arrival.digest,
         "dataset_digest": arrival.dataset_digest,
         "dataset_offset": arrival.dataset_offset,
-        "project": arrivals.project_path(arrival.project_id),
+        "project": project_path or arrivals.project_path(arrival.project_id),
         "container": placement.container_path(arrival.container_type, arrival.container_id),
         "name": arrival.name,
         "origin": arrival.origin.fields,

@@ -11,7 +11,7 @@ from portal.access.actors import Actor
 from portal.access.rights import Scope
 from portal.archive.writers import Part
 from portal.errors import BadValue, NotAllowed
-from portal.ingest import incoming
+from portal.ingest import incoming, received
 from portal.ingest.incoming import Incoming
 from portal.ingest.placement import Placement
 from portal.ingest.register import Stored
@@ -54,14 +54,14 @@ class Upload:
         name = files.clean_name(filename)
         if name in self._files:
             raise BadValue(f"The request has two files with the name {name[:64]!r}.", field="name")
-        left = incoming.MAX_BYTES_IN_MEMORY - sum(one.bytes_in_memory for one in self._files.values())
+        left = received.MAX_BYTES_IN_MEMORY - sum(one.bytes_in_memory for one in self._files.values())
         self._current = incoming.open(
             scope=self._scope,
             origin=self._actor.origin,
             placement=self._placed(self._placement, name),
             may_hold=self._may_hold,
         )
-        self._current.memory_limit = max(0, left)
+        self._current.limit_memory(max(0, left))
         self._files[name] = self._opened.enter_context(self._current)
 
     def write(self, chunk: Part) -> None:

@@ -18,7 +18,7 @@ from portal.jobs.claims import cancelled_message, claim, held_by_run, release
 from portal.jobs.kinds import EXPORT_KINDS, KINDS, SHARING_KINDS
 from portal.jobs.queue import TimedOut
 from portal.jobs.records import JobResult
-from portal.models import Job, JobItem, batched_writes, hourly_counts, now, writing
+from portal.models import Job, JobItem, batched_writes, figures, now, writing
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class Run:
             columns["attempts"] = 1
         if (size := columns.get("bytes", 0) - self.job.bytes) > 0:
             if self.job.kind in EXPORT_KINDS:
-                hourly_counts.add("exported", max(0, columns.get("done", 0) - self.job.done), size)
+                figures.add_to_hour("exported", max(0, columns.get("done", 0) - self.job.done), size)
             seconds = round(self._worked_before + time.monotonic() - self._began, 3)
             columns["samples"] = throughput.add_sample(self.job.samples, (seconds, columns["bytes"]))
         granted = leases.columns()

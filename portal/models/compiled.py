@@ -46,6 +46,10 @@ class Statement:
     def run(self, *values: Any) -> None:
         self._execute(values)
 
+    def insert(self, *values: Any) -> int:
+        """Run the insertion of one row; returns its row number."""
+        return int(self._execute(values).lastrowid)
+
     def _execute(self, values: Sequence[Any]) -> Any:
         if self._built is None:
             sql, parameters = self._build().sql()

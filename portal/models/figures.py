@@ -1,5 +1,8 @@
 """Figures that are recorded over time, or counted before a page needs them."""
 
+from datetime import datetime
+from typing import Any, Literal
+
 from peewee import CharField, ForeignKeyField, IntegerField
 
 from portal.models.base import Table, UtcField, now
@@ -65,3 +68,16 @@ class Total(Table):
     """studies | instances | files."""
     number = IntegerField()
     counted = UtcField(default=now)
+
+
+def add_to_hour(kind: Literal["refused", "exported"], number: int = 1, size: int = 0) -> None:
+    """Add to the events of the current hour, in the write block of the event."""
+    increased: dict[Any, Any] = {Hourly.number: Hourly.number + number, Hourly.bytes: Hourly.bytes + size}
+    Hourly.insert(kind=kind, hour=start_of_hour(now()), number=number, bytes=size).on_conflict(
+        conflict_target=[Hourly.kind, Hourly.hour], update=increased
+    ).execute()
+
+
+def start_of_hour(time: datetime) -> datetime:
+    """The beginning of the hour that contains this time."""
+    return time.replace(minute=0, second=0, microsecond=0)

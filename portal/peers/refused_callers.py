@@ -6,7 +6,7 @@ from typing import Any, Literal
 from portal.access import audit, readings, rights
 from portal.access.actors import Actor
 from portal.errors import Missing
-from portal.models import Audit, Caller, Peer, Project, hourly_counts, now, skip_if_disk_full, writing
+from portal.models import Audit, Caller, Peer, Project, figures, now, skip_if_disk_full, writing
 from portal.peers import peers
 
 Reason = Literal["unknown", "called", "address", "grant", "service", "destination", "disabled", "limit"]
@@ -31,7 +31,7 @@ def record(
     if reason in ASSOCIATION_REASONS:
         _audit_refusal(calling=calling, called=called, address=address, reason=reason)
     with skip_if_disk_full(f"a refused caller at {address}"), writing():
-        hourly_counts.add("refused")
+        figures.add_to_hour("refused")
         same = (
             (Caller.calling == calling)
             & (Caller.called == called)

@@ -15,7 +15,7 @@ from portal.dashboard.last_24_hours import Row
 from portal.devices import api_keys, devices
 from portal.jobs import jobs, runs, throughput
 from portal.jobs.runs import Run, RunEnd
-from portal.models import ApiKey, Association, Hourly, Job, database, hourly_counts, now, writing
+from portal.models import ApiKey, Association, Hourly, Job, database, figures, now, writing
 from portal.peers import associations, refused_callers
 from tests.fixtures.web import MOST_STATEMENTS, Visitor, statements, text_of
 
@@ -44,7 +44,7 @@ def test_each_outcome_and_the_refused_callers_have_their_hours_by_one_statement(
         associated(outcome, hours_ago=hours_ago)
     for title in ("VIEWER3", "VIEWER3", "VIEWER4"):
         refuse(title)
-    Hourly.insert(kind="refused", hour=hourly_counts.start_of_hour(now() - timedelta(hours=40)), number=9).execute()
+    Hourly.insert(kind="refused", hour=figures.start_of_hour(now() - timedelta(hours=40)), number=9).execute()
 
     with statements() as sent:
         day = last_24_hours.associations()

@@ -514,7 +514,7 @@ def test_the_digest_of_a_data_set_is_that_of_its_bytes_however_they_come(
         origin=admin.origin,
         placement=Placement(container_type="acquisition", container_id=acquisition, name="ct.dcm", also_here=True),
     ) as incoming:
-        incoming.memory_limit = memory
+        incoming.limit_memory(memory)
         for at in range(0, len(content), piece):
             incoming.write(content[at : at + piece])
         incoming.commit()

@@ -51,7 +51,7 @@ def after_the_record(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], 
 
             return written
 
-        monkeypatch.setattr(Archive, "append", then(Archive.append))
+        monkeypatch.setattr(Archive, "append_all", then(Archive.append_all))
         monkeypatch.setattr(Stream, "commit", then(Stream.commit))
 
     return install
@@ -62,7 +62,7 @@ def send(kind: Any, number: int, name: str, *, actor: Actor, memory: int = 1 << 
     with Upload(placement, scope=rights.scope(actor), actor=actor) as received:
         received.begin(name)
         assert received._current is not None
-        received._current.memory_limit = memory
+        received._current.limit_memory(memory)
         received.write(CONTENTS[name])
         return received.commit()[0]
 

@@ -9,7 +9,8 @@ from portal import runtime
 from portal.access import rights
 from portal.access.actors import Actor
 from portal.errors import BadValue, Conflicting, Missing, NotAllowed
-from portal.ingest import incoming, sent_hierarchy, uploads
+from portal.ingest import received as received_bytes
+from portal.ingest import sent_hierarchy, uploads
 from portal.ingest.placement import Placement
 from portal.ingest.register import Stored
 from portal.ingest.sent_hierarchy import Way
@@ -173,7 +174,7 @@ def test_two_files_of_one_name_are_refused(project: Project, admin: Actor) -> No
 def test_many_large_files_of_one_request_do_not_wait_in_memory(
     project: Project, admin: Actor, monkeypatch: pytest.MonkeyPatch, site: Settings
 ) -> None:
-    monkeypatch.setattr(incoming, "MAX_BYTES_IN_MEMORY", 1000)
+    monkeypatch.setattr(received_bytes, "MAX_BYTES_IN_MEMORY", 1000)
     placement = Placement(container_type="project", container_id=project.id)
     with uploads.Upload(placement, scope=rights.scope(admin), actor=admin) as received:
         for number in range(5):

@@ -18,6 +18,7 @@ from portal.archive import Purged
 from portal.errors import Busy, Missing, NotAllowed
 from portal.ingest import incoming as ingest
 from portal.ingest.placement import Placement
+from portal.ingest.received import MAX_BYTES_IN_MEMORY
 from portal.jobs import jobs, runs
 from portal.maintenance import purge, recovery, reindex, release, segment_copies
 from portal.models import (
@@ -371,7 +372,7 @@ def test_pictures_of_what_is_purged_go_with_it(study: Session, admin: Actor) -> 
 
 
 def test_a_large_object_gives_its_whole_segment_back(project: Project, admin: Actor) -> None:
-    size = ingest.MAX_BYTES_IN_MEMORY + MIB
+    size = MAX_BYTES_IN_MEMORY + MIB
     with ingest.open(
         scope=rights.scope(admin),
         origin=admin.origin,

@@ -243,6 +243,7 @@ sys.stdin.read()
 
 INTERLEAVED = """
 import os, signal, sys
+from dataclasses import replace
 from pathlib import Path
 from tests.fixtures.archive import an_object, begin, encode, store
 from portal.ingest import register as filing
@@ -256,9 +257,8 @@ with models.connection():
     project, late = Project.get(), an_object(SOPInstanceUID="1.2.3.1")
     with begin(project, sop_class=late.SOPClassUID, uid=late.SOPInstanceUID) as incoming:
         incoming.write(encode(late))
-        arrival = incoming._arrival()
-        content = b"".join(incoming._chunks)
-        place = runtime.archive().append([content], filing.footer_for(arrival))  # before the record of the other one
+        arrival = replace(incoming._arrival(), project_id=project.id)
+        place = incoming._received.commit(filing.footer_for(arrival))  # before the record of the other one
         store(an_object(SOPInstanceUID="1.2.3.2"), project)
         models.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         with models.writing():

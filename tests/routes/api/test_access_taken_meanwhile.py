@@ -8,7 +8,7 @@ import pytest
 
 from portal.access.actors import operator
 from portal.devices import api_keys, devices
-from portal.ingest import incoming
+from portal.ingest.received import MAX_BYTES_IN_MEMORY
 from portal.models import Device, File, Subject, User
 from portal.settings import Settings
 from portal.users import grants, users
@@ -89,7 +89,7 @@ def test_what_a_removed_device_sends_is_refused_and_what_a_kept_one_sends_is_sto
 ) -> None:
     path = f"/api/acquisitions/{acquisition}/files"
     assert api.post(path, data=body(lambda: None), headers=BODY_TYPE).status_code == 200
-    assert File.get().blob.size > incoming.MAX_BYTES_IN_MEMORY
+    assert File.get().blob.size > MAX_BYTES_IN_MEMORY
     answer = api.post(path, data=body(lambda: devices.remove(device.id, actor=operator())), headers=BODY_TYPE)
     assert_refused(answer, 401, "was removed")
     assert File.get().version == 1

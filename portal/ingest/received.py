@@ -1,0 +1,151 @@
+"""The bytes of one object as they arrive: hashed on their way, in memory at first, beyond a limit in a segment."""
+
+import hashlib
+import io
+import os
+from typing import BinaryIO, cast
+
+from portal import runtime
+from portal.archive import Footer, NewRecord, Place, Stream, records
+from portal.archive.slices import CHUNK
+from portal.archive.writers import Part
+from portal.ingest import disk_reserve
+
+MAX_BYTES_IN_MEMORY = 16 << 20
+"""Bytes up to which an object is kept in memory; a larger one is streamed into a segment of its own."""
+BLOCK_SIZE = 256 << 10
+"""Bytes that are hashed and written at once: threads that give way to each other for each fragment lose time."""
+
+
+class ReceivedBytes:
+    """All bytes of one object, behind the file meta information `head` where they are a bare data set."""
+
+    def __init__(self, head: bytes = b"") -> None:
+        self.memory_limit = MAX_BYTES_IN_MEMORY
+        """Bytes up to which they stay in memory; less for one of several objects that are received at once."""
+        self.size = len(head)
+        self._blocks: list[Part] = [head] if head else []
+        self._block = bytearray()
+        self._stream: Stream | None = None
+        self._digest = hashlib.sha256(head)
+        self._crc = records.content_crc([head])
+        self._data_set = hashlib.sha256() if head else None
+
+    def write(self, chunk: Part) -> None:
+        """Add the next bytes, which are copied. Raises NoSpace where they no longer fit."""
+        self.size += len(chunk)
+        if len(self._block) + len(chunk) > BLOCK_SIZE:
+            self._end_block()
+        self._block += chunk
+        if len(self._block) >= min(BLOCK_SIZE, self.memory_limit):
+            self._end_block()
+
+    @property
+    def is_in_memory(self) -> bool:
+        return self._stream is None
+
+    @property
+    def bytes_in_memory(self) -> int:
+        return self.size if self._stream is None else len(self._block)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all bytes so far, in hex."""
+        self._end_block()
+        return self._digest.hexdigest()
+
+    @property
+    def data_set_digest(self) -> str | None:
+        """SHA-256 of the bytes behind the head; None where there is none."""
+        self._end_block()
+        return None if self._data_set is None else self._data_set.hexdigest()
+
+    def content(self) -> BinaryIO:
+        """All bytes so far, as a file."""
+        self._end_block()
+        if self._stream is not None:
+            return cast(BinaryIO, self._stream.content())
+        return cast(BinaryIO, BlockReader(self._blocks, self.size))
+
+    def record(self, footer: Footer) -> NewRecord:
+        """The record of bytes that are in memory."""
+        self._end_block()
+        return NewRecord(self._blocks, self.size, self._crc, footer)
+
+    def commit(self, footer: Footer) -> Place:
+        """Write the record; it is on the disk when this returns. Raises NoSpace."""
+        if self._stream is not None:
+            place = self._stream.commit(footer)
+        else:
+            disk_reserve.check(self.size)
+            (place,) = runtime.archive().append_all([self.record(footer)])
+        self._stream = None
+        self._blocks = []
+        return place
+
+    def discard(self) -> None:
+        """Forget the bytes; safe to call at any time, and after a commit."""
+        if self._stream is not None:
+            self._stream.abort()
+        self._stream, self._blocks, self._block = None, [], bytearray()
+
+    def _end_block(self) -> None:
+        if not self._block:
+            return
+        block, self._block = self._block, bytearray()
+        self._digest.update(block)
+        if self._data_set is not None:
+            self._data_set.update(block)
+        if self._stream is None and self.size > self.memory_limit:
+            self._stream = runtime.archive().stream()
+            for waiting in self._blocks:
+                self._stream.write(waiting)
+            self._blocks = []
+        stream = self._stream
+        if stream is None:
+            self._crc = records.content_crc([block], self._crc)
+            self._blocks.append(block)
+            return
+        # The disk is checked again with each CHUNK bytes.
+        if stream.size // CHUNK != (stream.size + len(block)) // CHUNK:
+            disk_reserve.check()
+        stream.write(block)
+
+
+class BlockReader(io.RawIOBase):
+    """Some blocks of bytes, read like one file."""
+
+    def __init__(self, blocks: list[Part], size: int) -> None:
+        self._blocks, self._size, self._at = blocks, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError("a position before the first byte")
+        self._at = base + offset
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Up to `size` bytes; fewer only at the end, unlike the read of a raw file, which may return less."""
+        end = self._size if size is None or size < 0 else min(self._size, self._at + size)
+        parts, start = [], 0
+        for block in self._blocks:
+            if start >= end:
+                break
+            if start + len(block) > self._at:
+                parts.append(memoryview(block)[max(0, self._at - start) : end - start])
+            start += len(block)
+        self._at = max(self._at, end)
+        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+
+    def readall(self) -> bytes:
+        return self.read()
