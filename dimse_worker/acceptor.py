@@ -1,6 +1,5 @@
 """An association that we have accepted: the decision about its request, its row, and the services that it may use."""
 
-import ipaddress
 import logging
 from contextlib import ExitStack
 from functools import partial
@@ -20,6 +19,7 @@ from dimse_worker.association_policy import AssociationGrant, AssociationRejecte
 from dimse_worker.receiving import BoundedMessages
 from dimse_worker.stock import negotiation
 from dimse_worker.stock.retrieving import Retrieving
+from dimse_worker.wire.admissions import MAX_ASSOCIATIONS, Admissions
 from portal import runtime
 from portal.errors import NotDicom
 from portal.peers import associations
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_ASSOCIATIONS = 200
 PROVIDER_ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x00"
 """A-ABORT of the service provider, no reason given (PS3.8 9.3.8)."""
 USER_REJECTION = 1
@@ -43,8 +42,9 @@ class Acceptor(Association):
     grant: AssociationGrant
     """Set by `negotiate`; nothing is accepted without it."""
 
-    def __init__(self, ae: "ApplicationEntity") -> None:
+    def __init__(self, ae: "ApplicationEntity", admissions: Admissions) -> None:
         super().__init__(ae, MODE_ACCEPTOR)
+        self._admissions, self._is_admitted = admissions, False
         self.dimse = BoundedMessages(self)
         self.counts = AssociationCounts()
         self.row_id: int | None = None
@@ -68,6 +68,8 @@ class Acceptor(Association):
         try:
             super().run_reactor()
         finally:
+            if self._is_admitted:
+                self._admissions.release()
             with self._database:
                 if self.row_id is not None:
                     progress = self.counts.progress(self.row_id)
@@ -80,7 +82,7 @@ class Acceptor(Association):
 
     def connected(self, local_address: str) -> None:
         """Keep the address of ours that the peer connected to."""
-        self.local_address = plain_address(local_address)
+        self.local_address = association_policy.plain_address(local_address)
 
     def negotiate(self) -> None:
         """Decide about the request: reject it, or support the contexts of the services that the peer may use."""
@@ -90,19 +92,20 @@ class Acceptor(Association):
         request = AssociationRequest(
             calling=primitive.calling_ae_title.strip(" \0"),
             called=primitive.called_ae_title.strip(" \0"),
-            address=plain_address(self.requestor.address),
+            address=association_policy.plain_address(self.requestor.address),
             local_address=self.local_address,
             services=contexts.services_of(proposed),
         )
 
-        if len([assoc for assoc in self.ae.active_associations if assoc.is_acceptor]) > MAX_ASSOCIATIONS:
-            association_policy.record_refusal(request, "limit", f"More than {MAX_ASSOCIATIONS} associations at once.")
-            return self.reject(association_policy.LOCAL_LIMIT_EXCEEDED)
         try:
             self.grant = association_policy.decide(request)
         except AssociationRejected as rejection:
             log.info("rejected %s from %s: %s", request.calling, request.address, rejection.message)
             return self.reject(rejection.code)
+        self._is_admitted = not self.grant.is_self_echo and self._admissions.admit()
+        if not self._is_admitted and not self.grant.is_self_echo:
+            association_policy.record_refusal(request, "limit", f"More than {MAX_ASSOCIATIONS} associations at once.")
+            return self.reject(association_policy.LOCAL_LIMIT_EXCEEDED)
 
         roles = {
             str(uid): (bool(role.scu_role), bool(role.scp_role)) for uid, role in self.requestor.role_selection.items()
@@ -213,9 +216,3 @@ class Acceptor(Association):
             self.abort()
         finally:
             self._is_paused = False
-
-
-def plain_address(address: str) -> str:
-    """An IPv4 address that came in on an IPv6 socket, as an IPv4 address."""
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    return str(getattr(parsed, "ipv4_mapped", None) or parsed)

@@ -1,5 +1,6 @@
 """Decides about association requests: who may associate with us, and as which peer."""
 
+import ipaddress
 from dataclasses import dataclass
 
 from portal import site_settings
@@ -16,6 +17,8 @@ CALLING_AE_TITLE_UNKNOWN = (1, 1, 3)
 CALLED_AE_TITLE_UNKNOWN = (1, 1, 7)
 REJECTED_TRANSIENT = (2, 1, 1)
 LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
+APPLICATION_CONTEXT_UNKNOWN = (1, 1, 2)
+PROTOCOL_VERSION_UNKNOWN = (1, 2, 2)
 """Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 9.3.4)."""
 
 
@@ -65,6 +68,12 @@ def decide(request: AssociationRequest) -> AssociationGrant:
     if grant.peer is not None:
         refused_callers.resolve(calling=request.calling, address=request.address)
     return grant
+
+
+def plain_address(address: str) -> str:
+    """An IPv4 address that came in on an IPv6 socket, as an IPv4 address."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
 def record_refusal(request: AssociationRequest, reason: Reason, message: str) -> None:

@@ -1,7 +1,7 @@
 """Presentation contexts: what each peer is offered, and in which transfer syntax (PS3.8 7.1.1.13, PS3.4 B.4, C.5)."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Literal
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.presentation import PresentationContext, build_context
@@ -14,6 +14,20 @@ Roles = Mapping[str, tuple[bool, bool]]
 
 StoredSyntaxes = Callable[[Collection[str]], Mapping[str, Mapping[str, int]]]
 """SOP Classes → for each how many instances there are in each transfer syntax."""
+
+
+class ProposedContext(Protocol):
+    """A context of a request, as both protocol paths have it."""
+
+    @property
+    def context_id(self) -> int | None: ...
+
+    @property
+    def abstract_syntax(self) -> Any: ...
+
+    @property
+    def transfer_syntax(self) -> Sequence[Any]: ...
+
 
 MAX_PDU_LENGTH = 262_144
 """Bytes of the longest P-DATA-TF that we announce to receive."""
@@ -48,7 +62,7 @@ def service_of(sop_class: str) -> str | None:
     return "store" if sop_classes.is_storage(sop_class) else None
 
 
-def services_of(proposed: Iterable[PresentationContext]) -> frozenset[str]:
+def services_of(proposed: Iterable[ProposedContext]) -> frozenset[str]:
     """The services that a request proposes. Storage classes beside C-GET are for retrieving, not for storing."""
     found = {service_of(str(context.abstract_syntax)) for context in proposed} - {None}
     if "get" in found:
@@ -57,7 +71,7 @@ def services_of(proposed: Iterable[PresentationContext]) -> frozenset[str]:
 
 
 def accept(
-    proposed: Iterable[PresentationContext], roles: Roles, services: frozenset[str], stored: StoredSyntaxes
+    proposed: Iterable[ProposedContext], roles: Roles, services: frozenset[str], stored: StoredSyntaxes
 ) -> dict[int, str]:
     """The contexts that are accepted from a peer that may use `services`: id → the one transfer syntax of each.
 

@@ -15,6 +15,7 @@ from peewee import PeeweeException
 
 from dimse_worker.heartbeat import Heartbeat
 from dimse_worker.server import DRAIN_SECONDS, SIGNALS, serve
+from dimse_worker.wire.admissions import Admissions
 from portal import parent_death, runtime, site_settings
 from portal.peers import associations, listener_status
 from portal.settings import Settings
@@ -52,6 +53,9 @@ class Listener:
         self._wanted_children = children
         self._bound: BoundSocket | None = None
         self._draining: dict[int, float] = {}
+        self._admissions = Admissions()
+        self._numbers: dict[int, int] = {}
+        """Process id of each child → its number among the admissions."""
         self._failed: Address | None = None
         """Where listening failed, which is reported once."""
 
@@ -84,10 +88,12 @@ class Listener:
             self._bind(wanted)
         if self._bound is not None:
             while len(self._bound.children) < self._wanted_children:
-                parent, heartbeat = os.getpid(), Heartbeat()
+                parent, heartbeat, number = os.getpid(), Heartbeat(), self._admissions.take_number()
                 child = os.fork()
                 if child == 0:
-                    os._exit(_serve(parent, self._bound.listening, heartbeat))
+                    self._admissions.begin(number)
+                    os._exit(_serve(parent, self._bound.listening, heartbeat, self._admissions))
+                self._numbers[child] = number
                 self._bound.children.add(child)
                 self._bound.heartbeats[child] = heartbeat
 
@@ -139,6 +145,7 @@ class Listener:
                 continue
             if child in serving:
                 log.error("process %d ended by itself (%d)", child, os.waitstatus_to_exitcode(code))
+            self._admissions.give_back(self._numbers.pop(child))
             serving.discard(child)
             if self._bound:
                 self._bound.heartbeats.pop(child, None)
@@ -161,11 +168,11 @@ def main(settings: Settings, children: int = 1) -> None:
                 break
 
 
-def _serve(parent: int, listening: socket.socket, heartbeat: Heartbeat) -> int:
+def _serve(parent: int, listening: socket.socket, heartbeat: Heartbeat, admissions: Admissions) -> int:
     """The child's main function; returns its exit code. The child is killed when its parent ends, to free the port."""
     try:
         parent_death.die_with_parent(parent)
-        serve(listening, heartbeat)
+        serve(listening, heartbeat, admissions)
     except SystemExit:
         return 1
     except BaseException:

@@ -17,13 +17,16 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from dimse_worker import contexts
-from dimse_worker.acceptor import MAX_ASSOCIATIONS, Acceptor
+from dimse_worker.acceptor import Acceptor
 from dimse_worker.heartbeat import Heartbeat
 from dimse_worker.sockets import PeerSocket
+from dimse_worker.wire.admissions import MAX_ASSOCIATIONS, Admissions
+from dimse_worker.wire.server import FastServer
 from portal import runtime
 from portal.dicom.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from portal.maintenance import recovery
 from portal.peers import associations
+from portal.peers.associations import Progress
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +42,10 @@ class Server(ThreadedAssociationServer):
 
     daemon_threads = True
 
-    def __init__(self, entity: ApplicationEntity, listening: socket.socket, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self, entity: ApplicationEntity, listening: socket.socket, heartbeat: Heartbeat, admissions: Admissions
+    ) -> None:
+        self.admissions = admissions
         self._listening, self._heartbeat = listening, heartbeat
         super().__init__(
             entity, listening.getsockname(), entity.ae_title, entity.supported_contexts, request_handler=_Handler
@@ -70,7 +76,7 @@ class Server(ThreadedAssociationServer):
 class _Handler(RequestHandler):
     def _create_association(self) -> Association:
         """As pynetdicom's, with our two classes, but without a copy of the contexts: `Acceptor.negotiate` sets them."""
-        assoc = Acceptor(self.ae)
+        assoc = Acceptor(self.ae, cast(Server, self.server).admissions)
         assoc._server = self.server
         assoc.name = f"AcceptorThread {self.client_address[0]}"  # pynetdicom finds its threads by this name
         assoc.set_socket(PeerSocket(assoc, client_socket=self.request))
@@ -83,7 +89,7 @@ class _Handler(RequestHandler):
         return assoc
 
 
-def serve(listening: socket.socket, heartbeat: Heartbeat) -> None:
+def serve(listening: socket.socket, heartbeat: Heartbeat, admissions: Admissions) -> None:
     """Serve until SIGTERM, then for at most DRAIN_SECONDS. The caller has blocked SIGNALS and started no thread."""
     configure_pynetdicom()
     threading.excepthook = handle_thread_failure
@@ -91,7 +97,27 @@ def serve(listening: socket.socket, heartbeat: Heartbeat) -> None:
         recovery.recover()
 
     with runtime.held_open():
-        entity = ApplicationEntity(ae_title="PORTICO")
+        is_fast = runtime.current().dimse_wire == "fast"
+        server = (FastServer if is_fast else StockServer)(listening, heartbeat, admissions)
+        where = listening.getsockname()[:2]
+        server.start()
+        log.info("process %d accepts associations on %s port %d", os.getpid(), *where)
+        while (caught := signal.sigtimedwait(SIGNALS, associations.REFRESH_SECONDS)) is None or (
+            caught.si_signo == signal.SIGCHLD
+        ):
+            _refresh(server)
+
+        server.stop_accepting()
+        _drain(server)
+        server.close()
+        runtime.archive().close()
+
+
+class StockServer:
+    """pynetdicom's threads: the same as `FastServer`, at a multiple of its cost."""
+
+    def __init__(self, listening: socket.socket, heartbeat: Heartbeat, admissions: Admissions) -> None:
+        entity = self._entity = ApplicationEntity(ae_title="PORTICO")
         entity.add_supported_context(contexts.VERIFICATION)
         entity.maximum_associations = 2 * MAX_ASSOCIATIONS  # `Acceptor.negotiate` has the limit that is recorded
         entity.maximum_pdu_size = contexts.MAX_PDU_LENGTH
@@ -99,19 +125,34 @@ def serve(listening: socket.socket, heartbeat: Heartbeat) -> None:
         entity.network_timeout = entity.dimse_timeout = IDLE_SECONDS
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION.decode().strip()
+        self._server = Server(entity, listening, heartbeat, admissions)
 
-        server = Server(entity, listening, heartbeat)
-        accepting = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
-        accepting.start()
-        log.info("process %d accepts associations on %s port %d", os.getpid(), *listening.getsockname()[:2])
-        while (caught := signal.sigtimedwait(SIGNALS, associations.REFRESH_SECONDS)) is None or (
-            caught.si_signo == signal.SIGCHLD
-        ):
-            _refresh(entity)
+    def start(self) -> None:
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
 
-        server.shutdown()
-        _drain(entity)
-        runtime.archive().close()
+    def progress(self) -> list[Progress]:
+        return [assoc.counts.progress(assoc.row_id) for assoc in self._acceptors() if assoc.row_id is not None]
+
+    def stop_accepting(self) -> None:
+        self._server.shutdown()
+
+    @property
+    def is_idle(self) -> bool:
+        return not any(assoc.has_begun for assoc in self._acceptors())
+
+    def abort(self, reason: str) -> None:
+        running = [assoc for assoc in self._acceptors() if assoc.has_begun]
+        for assoc in running:
+            assoc.set_end_reason(reason)
+            threading.Thread(target=assoc.abort, daemon=True).start()
+        for assoc in running:
+            cast(Any, assoc).join(2.0)
+
+    def close(self) -> None:
+        """Does nothing: its associations write their rows themselves."""
+
+    def _acceptors(self) -> list[Acceptor]:
+        return [assoc for assoc in self._entity.active_associations if isinstance(assoc, Acceptor)]
 
 
 def handle_thread_failure(failure: threading.ExceptHookArgs) -> None:
@@ -133,13 +174,9 @@ def configure_pynetdicom() -> None:
     _config.VALIDATORS["AE"] = _config.VALIDATORS["UI"] = lambda _value: (True, "")
 
 
-def _running(entity: ApplicationEntity) -> list[Acceptor]:
-    return [assoc for assoc in entity.active_associations if isinstance(assoc, Acceptor)]
-
-
-def _refresh(entity: ApplicationEntity) -> None:
+def _refresh(server: FastServer | StockServer) -> None:
     """Write the counts of running associations, so that a kill does not lose them. A busy database is not an error."""
-    progress = [assoc.counts.progress(assoc.row_id) for assoc in _running(entity) if assoc.row_id is not None]
+    progress = server.progress()
     if not progress:
         return
     try:
@@ -149,17 +186,14 @@ def _refresh(entity: ApplicationEntity) -> None:
         log.warning("the rows of %d associations could not be refreshed: %s", len(progress), error)
 
 
-def _drain(entity: ApplicationEntity) -> None:
+def _drain(server: FastServer | StockServer) -> None:
     """Wait for the associations that have begun; abort those that run for longer than DRAIN_SECONDS."""
     deadline = time.monotonic() + DRAIN_SECONDS
     refreshed = time.monotonic()
-    while (running := [assoc for assoc in _running(entity) if assoc.has_begun]) and time.monotonic() < deadline:
+    while not server.is_idle and time.monotonic() < deadline:
         if time.monotonic() - refreshed > associations.REFRESH_SECONDS:
             refreshed = time.monotonic()
-            _refresh(entity)
+            _refresh(server)
         time.sleep(0.05)
-    for assoc in running:
-        assoc.set_end_reason(f"The listener stopped, and it did not end within {DRAIN_SECONDS:.0f} s.")
-        threading.Thread(target=assoc.abort, daemon=True).start()
-    for assoc in running:
-        cast(Any, assoc).join(2.0)
+    if not server.is_idle:
+        server.abort(f"The listener stopped, and it did not end within {DRAIN_SECONDS:.0f} s.")

@@ -55,6 +55,8 @@ class Settings:
     """None: the whole archive is in the data folder."""
     archive_cache: int = 0
     """Bytes on this disk for copies of what is in the bucket: half for segments, half for blocks that were read."""
+    dimse_wire: str = "stock"
+    """Which code speaks DICOM with peers that call: `fast`, or `stock` for pynetdicom's threads."""
     audit_syslog: str | tuple[str, int] | None = None
     """Where each anchor of the audit log is also sent: a socket's path, or host and UDP port; None for nowhere."""
 
@@ -101,6 +103,7 @@ def load(data: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
         trusted_proxies=_networks(environ, "PORTAL_TRUSTED_PROXIES"),
         bucket=_bucket(environ),
         archive_cache=_size(environ, "PORTAL_ARCHIVE_CACHE", default=min(_disk(folder) // 10, 100 * GIGABYTE)),
+        dimse_wire=_wire(read_variable(environ, "PORTAL_DIMSE_WIRE")),
         audit_syslog=_syslog(read_variable(environ, "PORTAL_AUDIT_SYSLOG")),
     )
 
@@ -153,6 +156,12 @@ def _flag(environ: Mapping[str, str], name: str) -> bool:
     if text not in (None, "0", "1"):
         raise BadSetting(f"{name} is {text!r}. It must be 0 or 1.")
     return text == "1"
+
+
+def _wire(text: str | None) -> str:
+    if text not in (None, "fast", "stock"):
+        raise BadSetting(f"PORTAL_DIMSE_WIRE is {text!r}. It must be fast or stock.")
+    return text or "stock"
 
 
 def _networks(environ: Mapping[str, str], name: str) -> tuple[Network, ...]:

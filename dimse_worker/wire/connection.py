@@ -146,10 +146,21 @@ class Connection:
                 parts += (pdus.data_head(context_id, len(piece), kind | is_last), piece)
         return parts
 
-    def shut_down(self) -> None:
-        """End a wait of the connection's thread, from another one: it reads that the peer is gone."""
+    @property
+    def local_address(self) -> str:
+        """The address of ours that the peer connected to."""
+        return str(self._socket.getsockname()[0])
+
+    def send_last(self, farewell: bytes) -> None:
+        """Send some few bytes, if the peer can take them at once: nobody waits for a peer that is told good-bye."""
+        if farewell:
+            with contextlib.suppress(OSError):
+                self._socket.send(farewell, socket.MSG_DONTWAIT)
+
+    def stop_reading(self) -> None:
+        """End a wait of the connection's thread, from another one: it reads that there is no more."""
         with contextlib.suppress(OSError):  # it is closed already
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
         self._socket.close()

@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,36 +48,62 @@ class Progress:
         return sum(counted.get("failed", 0) for counted in self.counts.values())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """An association that has begun."""
+
+    peer_id: int | None
+    role: Role
+    calling: str
+    called: str
+    address: str
+    contexts: Sequence[dict[str, Any]]
+    """The result of each proposed one; none if the peer did not accept our request."""
+    at: datetime = field(default_factory=now)
+
+    @property
+    def contact(self) -> Any:
+        """The column of the peer in which it counts as a sign of life; None if it is none."""
+        if self.role == "acceptor":
+            return Peer.last_seen
+        return Peer.last_answered if self.contexts else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closing:
+    """The end of an association."""
+
+    progress: Progress
+    outcome: Outcome
+    message: str = ""
+    at: datetime = field(default_factory=now)
+
+
 def process_identity() -> str:
     """This process: host, process id and start time, so that another process with the same id differs."""
     return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
 
 
-def open(
-    *, peer_id: int | None, role: Role, calling: str, called: str, address: str, contexts: Sequence[dict[str, Any]]
-) -> int:
+def open(**fields: Any) -> int:
     """Write the row of an association that this process has accepted or requested; returns its id.
 
-    `contexts`: the result of each proposed one; none if the peer did not accept our request. On a full disk the id is
-    0, which no row has, and the association goes on without a row.
+    `fields`: those of `Opening`. On a full disk the id is 0, which no row has, and the association goes on without one.
     """
-    row_id = 0
-    with skip_if_disk_full(f"the association with {address}"):
+    return open_all([Opening(**fields)])[0]
+
+
+def open_all(openings: Sequence[Opening]) -> list[int]:
+    """As `open`, for several associations in one transaction; returns their ids in the same order."""
+    row_ids = []
+    with skip_if_disk_full(f"{len(openings)} associations"):
         with writing():
-            row = Association.create(
-                peer=peer_id,
-                role=role,
-                calling=calling,
-                called=called,
-                address=address,
-                process=process_identity(),
-                contexts=list(contexts),
-            )
-            if peer_id is not None and (role == "acceptor" or contexts):
-                contact = Peer.last_seen if role == "acceptor" else Peer.last_answered
-                Peer.update({contact: now()}).where(Peer.id == peer_id).execute()
-        row_id = int(row.id)  # only after the commit: the id of a row that was rolled back is used again
-    return row_id  # noqa: RET504 (the block above may have been left)
+            rows = [_create(opening) for opening in openings]
+            for contact in (Peer.last_seen, Peer.last_answered):
+                met = {one.peer_id for one in openings if one.peer_id is not None and one.contact is contact}
+                if met:
+                    Peer.update({contact: now()}).where(Peer.id.in_(met)).execute()
+        row_ids = [int(row.id) for row in rows]  # only after the commit: ids that were rolled back are used again
+    return row_ids or [0] * len(openings)
 
 
 def refresh(running: Iterable[Progress]) -> None:
@@ -90,19 +116,26 @@ def refresh(running: Iterable[Progress]) -> None:
 
 def close(progress: Progress, *, outcome: Outcome, message: str = "") -> None:
     """Write how an association ended, and its last counts, in the audit log too."""
-    moment = now()
-    _audit_studies(progress)
-    with skip_if_disk_full(f"the end of association {progress.association_id}"), writing():
-        Association.update(
-            counts=progress.counts,
-            failures=progress.failures,
-            bytes=progress.size,
-            seen=moment,
-            ended=moment,
-            outcome=outcome,
-            message=message,
-        ).where(Association.id == progress.association_id).execute()
-        _audit_end(progress.association_id)
+    close_all([Closing(progress=progress, outcome=outcome, message=message)])
+
+
+def close_all(closings: Sequence[Closing]) -> None:
+    """As `close`, for several associations in one transaction."""
+    for closing in closings:
+        _audit_studies(closing.progress)
+    with skip_if_disk_full(f"the end of {len(closings)} associations"), writing():
+        for closing in closings:
+            progress = closing.progress
+            Association.update(
+                counts=progress.counts,
+                failures=progress.failures,
+                bytes=progress.size,
+                seen=closing.at,
+                ended=closing.at,
+                outcome=closing.outcome,
+                message=closing.message,
+            ).where(Association.id == progress.association_id).execute()
+            _audit_end(progress.association_id)
 
 
 def mark_lost() -> int:
@@ -143,6 +176,20 @@ def view(row: Association) -> dict[str, Any]:
         "ended": row.seen if lost else row.ended,
         "message": row.message,
     }
+
+
+def _create(opening: Opening) -> Association:
+    return Association.create(
+        peer=opening.peer_id,
+        role=opening.role,
+        calling=opening.calling,
+        called=opening.called,
+        address=opening.address,
+        process=process_identity(),
+        contexts=list(opening.contexts),
+        started=opening.at,
+        seen=opening.at,
+    )
 
 
 def _audit_end(association_id: int) -> None:

@@ -1,4 +1,24 @@
 """Fixtures of the tests in this folder."""
 
+import pytest
+
 from tests.fixtures.dimse import dimse_site, listener
 from tests.fixtures.work import acquisition, folder, mirror, project, queue, worker
+
+IN_BOTH_MODES = ("test_association_policy", "test_listener", "test_receiving", "test_retrieval")
+"""Tests of the protocol: they run over our own code for it, and over pynetdicom's."""
+
+
+@pytest.fixture(autouse=True)
+def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str | None:
+    """Which code speaks DICOM with peers that call; None for the default."""
+    chosen: str | None = getattr(request, "param", None)
+    if chosen is not None:
+        monkeypatch.setenv("PORTAL_DIMSE_WIRE", chosen)
+    return chosen
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    is_listening = {"listener", "dimse_site"} & set(metafunc.fixturenames)
+    if is_listening and metafunc.module.__name__.rpartition(".")[2] in IN_BOTH_MODES:
+        metafunc.parametrize("wire", ["fast", "stock"], indirect=True)
