@@ -87,7 +87,9 @@ class Requestor:
         except (Ended, NoResponse) as error:
             message = f"{self._peer.label} accepted the association, but did not answer the C-ECHO."
             raise Unreachable(message) from error
-        return response.status or 0
+        if response.status is None:
+            raise Unreachable(f"{self._peer.label} answered the C-ECHO without a status.")
+        return response.status
 
     def store(self, request: StoreRequest, data: DataSet) -> StoreResponse:
         """Send one object, and wait for the response. Raises Unreachable if there is none, and what `data` raises.
@@ -112,7 +114,7 @@ class Requestor:
             raise Unreachable("The association ended before the peer answered the C-STORE.") from end
         except NoResponse as error:
             raise Unreachable(f"The peer did not answer the C-STORE within {ANSWER_SECONDS:.0f} s.") from error
-        return StoreResponse(status=response.status or 0, comment=response.comment, size=data.length)
+        return StoreResponse.of(response, data.length)
 
     def refresh(self) -> None:
         """Write the counts to the row, at most every REFRESH_SECONDS."""

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
+from dimse_worker.wire.commands import Command
 from portal import segment_checks
 from portal.archive import Reader
+from portal.errors import Unreachable
 from portal.jobs.bandwidth import Bandwidth
 from portal.query import retrieve
 from portal.query.retrieve import PIECE_SIZE, Outgoing
@@ -39,6 +41,13 @@ class StoreResponse:
     status: int
     comment: str
     size: int
+
+    @classmethod
+    def of(cls, response: Command, size: int) -> "StoreResponse":
+        """What a peer answered to an object of so many bytes. Raises Unreachable where that says nothing of it."""
+        if response.status is None:
+            raise Unreachable("The peer answered the C-STORE without a status.")
+        return cls(status=response.status, comment=response.comment, size=size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -178,6 +178,8 @@ class RequestedAssociation:
             self._connection.max_length = answer.maximum_length_received or 0
         except Exception as error:  # whatever pynetdicom raises for what it cannot decode
             raise Ended("The peer answered the request for an association with what cannot be decoded.") from error
+        if 0 < self._connection.max_length < pdus.MIN_MAX_LENGTH:
+            raise Ended("The peer takes too short PDUs.")
 
         for context in proposed:
             result = results.get(context.context_id)

@@ -89,7 +89,7 @@ class Retrieving:
                 raise Unreachable(f"The peer did not answer the C-STORE within {ANSWER_SECONDS:.0f} s.")
             if not self._connection.poll(POLL_SECONDS):
                 waiting()
-        return StoreResponse(status=response.status or 0, comment=response.comment, size=data.length)
+        return StoreResponse.of(response, data.length)
 
     def _take_response(self, message_id: int) -> Command | None:
         """The response to a C-STORE, if it has arrived."""
