@@ -91,8 +91,8 @@ class Requestor:
             raise Unreachable(f"{self._peer.label} answered the C-ECHO without a status.")
         return response.status
 
-    def store(self, request: StoreRequest, data: DataSet) -> StoreResponse:
-        """Send one object, and wait for the response. Raises Unreachable if there is none, and what `data` raises.
+    def store(self, request: StoreRequest, data: DataSet) -> None:
+        """Send one object. Raises Unreachable if the association ends, and what `data` raises.
 
         After any exception the association is unusable.
         """
@@ -108,6 +108,9 @@ class Requestor:
             self._association.store(request.context_id, command, data.pieces, data.length)
         except Ended as end:
             raise Unreachable("The association ended before the object was sent completely.") from end
+
+    def store_response(self, request: StoreRequest, data: DataSet) -> StoreResponse:
+        """Wait for the response to what was sent. Raises Unreachable if there is none, as `store`."""
         try:
             response = self._association.store_response(request.message_id, seconds=ANSWER_SECONDS)
         except Ended as end:

@@ -1,10 +1,11 @@
 """C-MOVE and C-GET: instances are sent as they are stored, each sub-operation counted (PS3.4 C.4.2, C.4.3)."""
 
 from contextlib import ExitStack
+from functools import partial
 from typing import cast
 
-from dimse_worker import contexts, operations, scu, sending, status
-from dimse_worker.sending import MoveOriginator, StoreRequest, StoreResponse
+from dimse_worker import contexts, operations, scu, status
+from dimse_worker.sending import MoveOriginator, ObjectReader, StoreRequest, StoreResponse
 from dimse_worker.suboperations import MAX_COUNT, RequestorGone, RetrieveRequest, SubOperations
 from portal import runtime
 from portal.errors import NotAllowed
@@ -38,7 +39,7 @@ def serve(request: RetrieveRequest) -> None:
                 sender = scu.Sender(destination, plan.classes, waiting=suboperations.tick_or_cancel)
                 after.callback(sender.close)
                 originator = MoveOriginator(ae_title=grant.request.calling, message_id=request.message_id)
-                suboperations.run(lambda outgoing: sender.send(outgoing, originator))
+                suboperations.run(partial(sender.send, originator=originator))
             suboperations.finish()
         except RequestorGone:
             suboperations.abandon()
@@ -48,17 +49,23 @@ def _send_on_own_association(request: RetrieveRequest, suboperations: SubOperati
     """Run the sub-operations of a C-GET, on the association of its requestor."""
     message_id = 0
 
-    def send(outgoing: Outgoing) -> StoreResponse:
+    def send(outgoing: Outgoing, following: Outgoing | None) -> StoreResponse:
         nonlocal message_id
         chosen = contexts.choose(request.accepted, outgoing.sop_class_uid, outgoing.transfer_syntax_uid)
         if chosen is None:
             raise NotAllowed("The requestor accepts this SOP Class in no transfer syntax that we can send.")
         context_id, syntax = chosen
         message_id = message_id % MAX_COUNT + 1
-        store = StoreRequest.of(outgoing, context_id=context_id, message_id=message_id)
-        with sending.open_data_set(outgoing, syntax, reader, waiting=suboperations.tick) as data:
-            # While fragments are sent only `check`: a pending response must not come between an object's fragments.
-            return request.store(store, data, while_sending=suboperations.check, waiting=suboperations.tick)
+        with reader.open(outgoing, syntax) as data:
+            return request.store(
+                StoreRequest.of(outgoing, context_id=context_id, message_id=message_id),
+                data,
+                # Only `check`: a pending response must not come between an object's fragments.
+                while_sending=suboperations.check,
+                when_sent=partial(reader.read_ahead, following, request.accepted),
+                waiting=suboperations.tick,
+            )
 
-    with runtime.archive().reader() as reader:
+    with runtime.archive().reader() as archive_reader:
+        reader = ObjectReader(archive_reader, suboperations.tick)
         suboperations.run(send)

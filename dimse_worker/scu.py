@@ -9,7 +9,7 @@ from pynetdicom.presentation import build_context
 
 from dimse_worker import contexts, sending, status
 from dimse_worker.requestor import NoContextAccepted, Requestor
-from dimse_worker.sending import MoveOriginator, StoreRequest, StoreResponse, WaitCallback
+from dimse_worker.sending import MoveOriginator, ObjectReader, StoreRequest, StoreResponse, WaitCallback
 from portal import runtime
 from portal.errors import NotAllowed, Outage, Unreachable
 from portal.jobs.bandwidth import Bandwidth
@@ -47,37 +47,35 @@ class Sender:
         self._message_id = 0
         self._outage: Outage | None = None
         self._reading = ExitStack()
-        self._reader = self._reading.enter_context(runtime.archive().reader())
+        self._reader = ObjectReader(self._reading.enter_context(runtime.archive().reader()), waiting)
 
-    def send(self, outgoing: retrieve.Outgoing, originator: MoveOriginator | None = None) -> StoreResponse:
-        """Send one object and return the peer's response, whatever its status.
+    def send(
+        self,
+        outgoing: retrieve.Outgoing,
+        following: retrieve.Outgoing | None = None,
+        *,
+        originator: MoveOriginator | None = None,
+    ) -> StoreResponse:
+        """Send one object and return the peer's response, whatever its status. `following`: the next one, if known.
 
         Raises NotAllowed if the peer accepts the class in no transfer syntax that we can send, Unreachable if the peer
         cannot be reached (then at once for each further object), and the PortalError of a transcoding.
         """
-        number = self._numbers.get(outgoing.sop_class_uid)
-        if number is None:
-            raise NotAllowed(f"The SOP Class {outgoing.sop_class_uid} was not proposed to {self._peer.label}.")
-        try:
-            requestor = self._requestor(number)
-        except NoContextAccepted as error:
-            raise self._not_accepted(number, outgoing) from error
-        chosen = contexts.choose(requestor.accepted, outgoing.sop_class_uid, outgoing.transfer_syntax_uid)
-        if chosen is None:
-            requestor.counts.failed("store")
-            raise self._not_accepted(number, outgoing)
-
-        context_id, syntax = chosen
+        requestor, context_id, syntax = self._negotiated(outgoing)
         self._message_id = self._message_id % 65535 + 1
         request = StoreRequest.of(outgoing, context_id=context_id, message_id=self._message_id, originator=originator)
-        with sending.open_data_set(outgoing, syntax, self._reader, waiting=self._waiting) as data:
+        with self._reader.open(outgoing, syntax) as data:
             if self._bandwidth is not None:
                 data = sending.throttled(data, self._bandwidth, self._waiting)
             try:
-                response = requestor.store(request, data)
+                requestor.store(request, data)
+                self._reader.read_ahead(following, requestor.accepted)
+                response = requestor.store_response(request, data)
             except BaseException as error:  # after a part of an object the association is unusable
                 requestor.counts.failed("store")
-                self._requestors.pop(number).close(f"An object could not be sent completely. {error}")
+                self._requestors.pop(self._numbers[outgoing.sop_class_uid]).close(
+                    f"An object could not be sent completely. {error}"
+                )
                 raise
 
         if response.status == status.SUCCESS or status.is_warning(response.status):
@@ -92,6 +90,21 @@ class Sender:
             requestor.close()
         self._requestors.clear()
         self._reading.close()
+
+    def _negotiated(self, outgoing: retrieve.Outgoing) -> tuple[Requestor, int, str]:
+        """The association for an object, the context's id and the transfer syntax to send it in. Raises as `send`."""
+        number = self._numbers.get(outgoing.sop_class_uid)
+        if number is None:
+            raise NotAllowed(f"The SOP Class {outgoing.sop_class_uid} was not proposed to {self._peer.label}.")
+        try:
+            requestor = self._requestor(number)
+        except NoContextAccepted as error:
+            raise self._not_accepted(number, outgoing) from error
+        chosen = contexts.choose(requestor.accepted, outgoing.sop_class_uid, outgoing.transfer_syntax_uid)
+        if chosen is None:
+            requestor.counts.failed("store")
+            raise self._not_accepted(number, outgoing)
+        return requestor, *chosen
 
     def _not_accepted(self, number: int, outgoing: retrieve.Outgoing) -> NotAllowed:
         """Names what was proposed, so that somebody can configure the peer."""

@@ -1,7 +1,8 @@
 """What is sent by C-STORE: the bytes of one data set, as they are stored or transcoded, checked before their end."""
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import BinaryIO, TypeVar
 from dimse_worker.wire.commands import Command
 from portal import segment_checks
 from portal.archive import Reader
-from portal.errors import Unreachable
+from portal.errors import PortalError, Unreachable
 from portal.jobs.bandwidth import Bandwidth
 from portal.query import retrieve
 from portal.query.retrieve import PIECE_SIZE, Outgoing
@@ -85,34 +86,61 @@ class DataSet:
     pieces: Iterator[bytes]
 
 
-@contextmanager
-def open_data_set(outgoing: Outgoing, syntax: str, reader: Reader, *, waiting: WaitCallback) -> Iterator[DataSet]:
-    """The data set in a transfer syntax: as it is stored, or transcoded.
+class ObjectReader:
+    """Reads the data sets of one retrieval or send, one after the other.
 
-    Each stored byte is hashed once, on its way from the disk to the socket (docs/decisions/0106). Raises the
-    PortalError of the transcoding, Damaged if the stored bytes are missing or changed, and Unreachable while the
-    archive's bucket cannot be reached: here for what is read whole, else while the pieces are read.
+    Each stored byte is hashed once, on its way from the disk to the socket (docs/decisions/0106).
     """
-    length, is_here = outgoing.length, outgoing.is_here
-    if syntax != outgoing.transfer_syntax_uid:
-        if length > MAX_INLINE_CHECK or not is_here:
-            _run_in_thread(outgoing.check, waiting)
+
+    def __init__(self, reader: Reader, waiting: WaitCallback) -> None:
+        """`reader`: of the archive; `waiting`: called during a wait for the bucket or for a transcoding."""
+        self._reader, self._waiting = reader, waiting
+        self._ahead: tuple[Outgoing, bytes] | None = None
+
+    @contextmanager
+    def open(self, outgoing: Outgoing, syntax: str) -> Iterator[DataSet]:
+        """The data set in a transfer syntax: as it is stored, or transcoded.
+
+        Raises the PortalError of the transcoding, Damaged if the stored bytes are missing or changed, and Unreachable
+        while the archive's bucket cannot be reached: here for what is read whole, else while the pieces are read.
+        """
+        length, is_here = outgoing.length, outgoing.is_here
+        if syntax != outgoing.transfer_syntax_uid:
+            if length > MAX_INLINE_CHECK or not is_here:
+                _run_in_thread(outgoing.check, self._waiting)
+            else:
+                outgoing.check()
+            with _run_in_thread(lambda: retrieve.transcode(outgoing, syntax), self._waiting) as transcoded:
+                size = transcoded.seek(0, os.SEEK_END)
+                transcoded.seek(0)
+                yield DataSet(length=size, pieces=_pieces_of(transcoded))
+        elif length <= MAX_READ_WHOLE:
+            ahead, self._ahead = self._ahead, None
+            if ahead is not None and ahead[0] is outgoing:
+                content = ahead[1]
+            elif is_here:
+                content = outgoing.read(self._reader)
+            else:
+                content = _run_in_thread(lambda: outgoing.read(self._reader), self._waiting)
+            yield DataSet(length=length, pieces=iter((content,)))
         else:
-            outgoing.check()
-        with _run_in_thread(lambda: retrieve.transcode(outgoing, syntax), waiting) as transcoded:
-            size = transcoded.seek(0, os.SEEK_END)
-            transcoded.seek(0)
-            yield DataSet(length=size, pieces=_pieces_of(transcoded))
-    elif length <= MAX_READ_WHOLE:
-        content = outgoing.read(reader) if is_here else _run_in_thread(lambda: outgoing.read(reader), waiting)
-        yield DataSet(length=length, pieces=iter((content,)))
-    else:
-        # A changed byte aborts the association that it is sent over. So that it cannot do so again and again, what is
-        # in a segment with known damage is read twice.
-        if segment_checks.is_damaged(outgoing.place.segment):
-            _run_in_thread(outgoing.check, waiting)
-        pieces = outgoing.pieces()
-        yield DataSet(length=length, pieces=pieces if is_here else _read_in_thread(pieces, waiting))
+            # A changed byte aborts the association that it is sent over. So that it cannot do so again and again, what
+            # is in a segment with known damage is read twice.
+            if segment_checks.is_damaged(outgoing.place.segment):
+                _run_in_thread(outgoing.check, self._waiting)
+            pieces = outgoing.pieces()
+            yield DataSet(length=length, pieces=pieces if is_here else _read_in_thread(pieces, self._waiting))
+
+    def read_ahead(self, outgoing: Outgoing | None, accepted: Mapping[tuple[str, str], int]) -> None:
+        """Read the next object while the peer still stores the one before, if it is small and sent as it is stored.
+
+        What cannot be read is left to `open`. `accepted`: as `contexts.choose` takes it.
+        """
+        if outgoing is None or (outgoing.sop_class_uid, outgoing.transfer_syntax_uid) not in accepted:
+            return
+        if outgoing.length <= MAX_READ_WHOLE and outgoing.is_here:
+            with contextlib.suppress(PortalError):
+                self._ahead = outgoing, outgoing.read(self._reader)
 
 
 def throttled(data: DataSet, bandwidth: Bandwidth, waiting: WaitCallback) -> DataSet:

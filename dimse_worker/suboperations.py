@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from itertools import chain, pairwise
 from typing import Any, Literal, Protocol
 
 from peewee import PeeweeException
@@ -69,10 +70,17 @@ class RetrieveRequest(Protocol):
         """Send a response. One that cannot be sent any more is none: `is_open` says so afterwards."""
 
     def store(
-        self, request: StoreRequest, data: DataSet, *, while_sending: WaitCallback, waiting: WaitCallback
+        self,
+        request: StoreRequest,
+        data: DataSet,
+        *,
+        while_sending: WaitCallback,
+        when_sent: WaitCallback,
+        waiting: WaitCallback,
     ) -> StoreResponse:
         """One sub-operation of a C-GET: send an object over this association, and wait for its response.
 
+        `when_sent` is called once, before the wait.
         Raises Unreachable if the association ends or no response arrives, and what `data` raises, after which the
         association is aborted.
         """
@@ -101,14 +109,19 @@ class SubOperations:
     def remaining(self) -> int:
         return max(self.total - self.completed - self.failed - self.warned, 0)
 
-    def run(self, send: Callable[[Outgoing], StoreResponse]) -> None:
-        """Run one sub-operation after the other, until all are done or the requestor cancels."""
-        for outgoing in self.plan:
+    def run(self, send: Callable[[Outgoing, Outgoing | None], StoreResponse]) -> None:
+        """Run one sub-operation after the other, until all are done or the requestor cancels.
+
+        `send` is told what follows, which it may read already.
+        """
+        for outgoing, following in pairwise(chain(self.plan, (None,))):
+            if outgoing is None:
+                break
             self.tick()
             if self._is_cancelled():
                 return
             try:
-                response = send(outgoing)
+                response = send(outgoing, following)
             except Cancelled:
                 return
             except PortalError as error:

@@ -66,7 +66,13 @@ class Retrieving:
         self._assoc.dimse.send_msg(response, self._context_id)
 
     def store(
-        self, request: StoreRequest, data: DataSet, *, while_sending: WaitCallback, waiting: WaitCallback
+        self,
+        request: StoreRequest,
+        data: DataSet,
+        *,
+        while_sending: WaitCallback,
+        when_sent: WaitCallback,
+        waiting: WaitCallback,
     ) -> StoreResponse:
         assoc = self._assoc
         for fragment in _fragments(assoc, request, data):
@@ -76,6 +82,7 @@ class Retrieving:
                 while_sending()
                 time.sleep(0.001)
             assoc.dul.send_pdu(fragment)
+        when_sent()
         response = _wait_for_response(assoc, request.message_id, waiting)
         return StoreResponse(status=response.Status or 0, comment=str(response.ErrorComment or ""), size=data.length)
 

@@ -67,7 +67,13 @@ class Retrieving:
             self.end = end
 
     def store(
-        self, request: StoreRequest, data: DataSet, *, while_sending: WaitCallback, waiting: WaitCallback
+        self,
+        request: StoreRequest,
+        data: DataSet,
+        *,
+        while_sending: WaitCallback,
+        when_sent: WaitCallback,
+        waiting: WaitCallback,
     ) -> StoreResponse:
         command = commands.store_request(request.sop_class_uid, request.sop_instance_uid, request.message_id)
         try:
@@ -80,6 +86,7 @@ class Retrieving:
         except Ended as end:
             self.end = end
             raise Unreachable("The association ended before the object was sent completely.") from end
+        when_sent()
         deadline = time.monotonic() + ANSWER_SECONDS
         while (response := self._take_response(request.message_id)) is None:
             if self.end is not None:

@@ -450,8 +450,8 @@ def newest_outcome(role: str) -> str:
 def test_what_is_deleted_during_a_retrieval_is_in_the_list_of_what_failed(listener: Listener) -> None:
     register()
     study_uid = generate_uid()
-    sent, gone = (Encoded.of(image(StudyInstanceUID=study_uid, SeriesNumber=number)) for number in (1, 2))
-    store(listener.port, [sent, gone])
+    *sent, gone = (Encoded.of(image(StudyInstanceUID=study_uid, SeriesNumber=number)) for number in (1, 2, 3))
+    store(listener.port, [*sent, gone])
 
     def answer(_event: Any) -> int:
         with models.connection(), models.writing():
@@ -460,7 +460,7 @@ def test_what_is_deleted_during_a_retrieval_is_in_the_list_of_what_failed(listen
 
     with slow_destination(answer):
         status, identifier = move(listener.port, keys("STUDY", StudyInstanceUID=study_uid), "SLOW")
-    assert (status.Status, counts(status)) == (0xB000, (None, 1, 1, 0))
+    assert (status.Status, counts(status)) == (0xB000, (None, 2, 1, 0))
     assert identifier.FailedSOPInstanceUIDList == gone.sop_instance
     assert [(item.key, item.state) for item in rows(models.JobItem)] == [(gone.sop_instance, "failed")]
 
