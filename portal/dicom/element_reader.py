@@ -34,6 +34,8 @@ MAX_INFLATED_SIZE = 16 << 20
 MAX_SEARCHED_SIZE = 16 << 20
 """Bytes that are searched for the end of a value of undefined length that does not consist of items."""
 WINDOW_SIZE = 64 << 10
+FRAGMENT_WINDOW_SIZE = 4 << 10
+"""Of large fragments only the heads are read."""
 CHUNK_SIZE = 256 << 10
 
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
@@ -62,6 +64,8 @@ class _Level(NamedTuple):
     holds: Literal["elements", "items", "fragments"]
     end: int
     implicit: bool
+    is_open: bool = False
+    """Whether a delimiter ends it, and `end` is that of the level around it."""
 
 
 class ElementReader:
@@ -83,9 +87,9 @@ class ElementReader:
         implicit: bool | None = None,
     ) -> None:
         self._file, self.position = file, file.tell()
-        self.end = self.position + size
+        self._start, self.end = self.position, self.position + size
         if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-            self._file, self.position = inflate(file, size), 0
+            self._file, self._start, self.position = inflate(file, size), 0, 0
             self.end = self._file.seek(0, io.SEEK_END)
         self.is_in_place = transfer_syntax_uid != DeflatedExplicitVRLittleEndian
         """Whether offsets count in the file itself: not for a deflated data set."""
@@ -103,13 +107,23 @@ class ElementReader:
         self._deep = deep
         self._top_level_elements = 0
         self._window, self._window_start = b"", 0
-        if implicit is None:
-            implicit = self._looks_implicit(self.position)
-        if implicit is None:
-            implicit = transfer_syntax_uid == ImplicitVRLittleEndian
-        self._levels = [_Level("elements", self.end, implicit)]
+        shown = self._looks_implicit(self.position) if implicit is None else implicit
+        self.is_implicit = transfer_syntax_uid == ImplicitVRLittleEndian if shown is None else shown
+        """Whether the elements of the top level are in Implicit VR, which the first one shows."""
+        self.is_cut = False
+        """Whether the bytes have ended within an element, an item or a sequence, so far."""
+        self._top_level = _Level("elements", self.end, self.is_implicit)
+        self._levels = [self._top_level]
+        self._reads_on = False
 
-    def bytes_at(self, offset: int, length: int) -> bytes:
+    def rest(self) -> Iterator[Element]:
+        """After the iteration: from the pixels to the end, and what a smaller number of elements has left out."""
+        if self.stopped in ("", "elements"):
+            self.stopped, self.max_elements, self._reads_on = "", MAX_ELEMENTS, True
+            self._levels = self._levels or [self._top_level]
+            yield from self
+
+    def bytes_at(self, offset: int, length: int, *, window: int = WINDOW_SIZE) -> bytes:
         """Bytes of the data set; fewer at its end."""
         at = offset - self._window_start
         if at < 0 or at + length > len(self._window):
@@ -117,7 +131,7 @@ class ElementReader:
             if left <= 0 or length <= 0:
                 return b""
             self._file.seek(offset)
-            self._window, self._window_start, at = self._file.read(min(max(length, WINDOW_SIZE), left)), offset, 0
+            self._window, self._window_start, at = self._file.read(min(max(length, window), left)), offset, 0
         return self._window[at : at + length]
 
     def value(self, element: Element, limit: int) -> bytes | None:
@@ -133,7 +147,9 @@ class ElementReader:
         while self.count < self.max_elements:
             self.count += 1
             while levels and self.position + HEAD_SIZE > levels[-1].end:
-                self.position = levels.pop().end
+                level = levels.pop()
+                self.is_cut |= self._is_cut_at(level)
+                self.position = level.end
             if not levels:
                 return
             is_top_level = len(levels) == 1
@@ -159,21 +175,21 @@ class ElementReader:
         depth, offset = (len(self._levels) - 1) // 2, start + size
         element = Element(depth, tag, vr, length, start, offset, vr is None)
 
-        if depth == 0 and (tag == ITEM_END or tag in PIXEL_TAGS):
+        if depth == 0 and not self._reads_on and (tag == ITEM_END or tag in PIXEL_TAGS):
             self.position = start
             self._levels.clear()
             return None
-        if tag == ITEM_END:
+        if tag == ITEM_END and depth:
             self.position = offset
             self._levels.pop()
             return None
-        if tag in (ITEM, SEQUENCE_END):  # where none can be: skipped
-            self.position = min(offset + length % UNDEFINED_LENGTH, level.end)
+        if tag in (ITEM, ITEM_END, SEQUENCE_END):  # where none can be: skipped
+            self.position = self._end_of(offset, length % UNDEFINED_LENGTH, level)
             return None
         if length == UNDEFINED_LENGTH:
             return self._undefined(element, level)
 
-        end = min(offset + length, level.end)
+        end = self._end_of(offset, length, level)
         if not self._deep or not self._is_sequence(element) or depth == MAX_DEPTH:
             self.position = end
             return element
@@ -190,10 +206,10 @@ class ElementReader:
             if element.depth == MAX_DEPTH:
                 self.stopped = "depth"
                 return None
-            self._levels.append(_Level("items", level.end, level.implicit))
+            self._levels.append(_Level("items", level.end, level.implicit, is_open=True))
             return element._replace(vr="SQ")
         if first_tag in (self._item_tag, self._end_tag):
-            self._levels.append(_Level("fragments", level.end, level.implicit))
+            self._levels.append(_Level("fragments", level.end, level.implicit, is_open=True))
             return element
 
         # Bytes that are no items: the value ends at the next delimiter.
@@ -210,7 +226,8 @@ class ElementReader:
     def _item(self, level: _Level) -> Element | None:
         """Step into one item, or over one fragment; None at the end of the sequence."""
         start = self.position
-        data = self.bytes_at(start, HEAD_SIZE)
+        window = FRAGMENT_WINDOW_SIZE if level.holds == "fragments" else WINDOW_SIZE
+        data = self.bytes_at(start, HEAD_SIZE, window=window)
         if len(data) < HEAD_SIZE:
             self.stopped = "broken"
             return None
@@ -222,14 +239,27 @@ class ElementReader:
         if tag != ITEM or (level.holds == "fragments" and length == UNDEFINED_LENGTH):
             self.stopped = "broken"
             return None
-        end = level.end if length == UNDEFINED_LENGTH else min(self.position + length, level.end)
+        is_open = length == UNDEFINED_LENGTH
+        end = level.end if is_open else self._end_of(self.position, length, level)
         if level.holds == "fragments":
             self.position = end
             return None
         depth = len(self._levels) // 2
         implicit = level.implicit or bool(self._looks_implicit(self.position))
-        self._levels.append(_Level("elements", end, implicit))
+        self._levels.append(_Level("elements", end, implicit, is_open))
         return Element(depth, ITEM, None, length, start, start + HEAD_SIZE, level.implicit)
+
+    def _end_of(self, offset: int, length: int, level: _Level) -> int:
+        self.is_cut |= offset + length > self.end
+        return min(offset + length, level.end)
+
+    def _is_cut_at(self, level: _Level) -> bool:
+        """Whether bytes are missing at the end of a level, which is reached without a delimiter."""
+        if level is not self._top_level:
+            return level.is_open and level.end == self.end
+        # Some writers add a NUL behind a last value of odd length: all values are of even length (PS3.5 7.1.1).
+        rest = self.bytes_at(self.position, self.end - self.position)
+        return any(rest) or (bool(rest) and (self.end - self._start) % 2 == 1)
 
     def _is_sequence(self, element: Element) -> bool:
         """UN of undefined length is a sequence as well (PS3.5 6.2.2 note 2)."""

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 from portal.dicom import element_heads, raw_values
-from portal.dicom.element_heads import HEAD_SIZE, LONG_HEAD_SIZE, UNDEFINED_LENGTH
+from portal.dicom.element_heads import HEAD_SIZE, ITEM, ITEM_GROUP, LONG_HEAD_SIZE, SEQUENCE_END, UNDEFINED_LENGTH
 from portal.dicom.element_reader import PIXEL_TAGS
 from portal.dicom.kept_headers import MAX_ELEMENT_SIZE, MAX_HEADER_SIZE, PIXEL_REPRESENTATION
 from portal.dicom.sequence_scan import (
@@ -32,6 +32,8 @@ from portal.dicom.sequence_scan import (
 
 MAX_ELEMENTS = 5000
 """Of the top level."""
+MAX_FRAGMENTS = 5000
+"""Of compressed pixels."""
 _GROUP_BEFORE_FIRST = 0x0007
 """Data sets of objects begin with group 0008."""
 _PIXEL_GROUP = 0x7FE0
@@ -264,3 +266,35 @@ def _skip_to_pixels(data: Buffer, at: int, size: int, *, implicit: bool) -> int:
             raise Unusual
         at = offset + length
     return at
+
+
+def is_whole(data: Buffer, found: Scan, size: int) -> bool:
+    """Whether the data set plainly ends where its last element ends; `data` has all of it, or its first bytes."""
+    at, previous = found.position, 0
+    try:
+        while at < size:
+            group, number, vr, length = explicit_head(data, at)
+            tag, offset = group << 16 | number, at + HEAD_SIZE
+            if tag <= previous or group == ITEM_GROUP:
+                return False
+            if found.implicit:
+                length = implicit_head(data, at)[2]
+            elif vr not in SHORT_CODES:
+                length, offset = _long_length(data, at, tag, vr), at + LONG_HEAD_SIZE
+            at = _end_of_fragments(data, offset) if length == UNDEFINED_LENGTH else offset + length
+            previous = tag
+    except (Unusual, struct.error):
+        return False
+    return at == size
+
+
+def _end_of_fragments(data: Buffer, at: int) -> int:
+    """Where the value of compressed pixels ends that begins here. Raises Unusual."""
+    for _ in range(MAX_FRAGMENTS):
+        group, number, length = implicit_head(data, at)
+        at += HEAD_SIZE + length
+        if group << 16 | number != ITEM:
+            if group << 16 | number == SEQUENCE_END and not length:
+                return at
+            break
+    raise Unusual

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from portal.dicom import file_meta, header, header_scan, raw_values
-from portal.dicom.element_heads import LONG_VRS, VRS
+from portal.dicom.element_heads import VRS
 from portal.dicom.header import Header
 from portal.errors import PortalError
 from tests.dicom.test_element_reader import parsed_by_pydicom
 from tests.fixtures.archive import an_object, encode
 from tests.fixtures.hostile import mutations
 from tests.fixtures.hostile import objects as hostile
+from tests.fixtures.hostile.small_objects import an_element
 
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
@@ -124,15 +125,6 @@ VALUES = st.one_of(
     st.text(max_size=12).map(str.encode),
     st.sampled_from((b"", b"1.2.3\0", bytes(9000), bytes(16368), bytes(16376), bytes(16400), b"\x1b$B8!^=", b"\1\0")),
 )
-
-
-def an_element(tag: int, vr: str, value: bytes, *, implicit: bool, is_open: bool = False) -> bytes:
-    length = 0xFFFFFFFF if is_open else len(value)
-    if implicit:
-        return struct.pack("<HHL", tag >> 16, tag & 0xFFFF, length) + value
-    if vr.encode() not in LONG_VRS and length > 0xFFFF:
-        vr = "UN"
-    return hostile.element(tag, vr, value, length=length)
 
 
 @st.composite

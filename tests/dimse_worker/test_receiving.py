@@ -5,10 +5,12 @@ from portal import site_settings as options
 from portal.access.actors import operator
 from portal.peers import peers
 from portal.settings import Settings
+from tests.fixtures.archive import CT_IMAGE_STORAGE
 from tests.fixtures.dimse import (
     SECONDARY_CAPTURE,
     Encoded,
     Listener,
+    Sender,
     image,
     listening,
     newest_association,
@@ -17,6 +19,8 @@ from tests.fixtures.dimse import (
     store,
     until,
 )
+from tests.fixtures.hostile.objects import element
+from tests.fixtures.hostile.small_objects import OBJECTS, UID, an_encoded_object, ends_of_elements
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 
@@ -62,6 +66,31 @@ def test_other_content_under_a_known_uid_is_refused_with_c111_where_the_site_say
     sent = store(listener.port, [Encoded.of(first), Encoded.of(other)])
     assert [one.status for one in sent] == [0, 0xC111]
     assert sent[1].comment.startswith("Refused: ")
+
+
+@pytest.mark.parametrize("name", ["explicit", "implicit with delimiters", "compressed"])
+def test_an_object_that_is_cut_at_any_byte_is_refused_unless_its_elements_are_whole(
+    listener: Listener, name: str
+) -> None:
+    register()
+    whole, syntax = OBJECTS[name]
+    sender, acknowledged = Sender(listener.port), set()
+    with sender.open({(CT_IMAGE_STORAGE, syntax)}) as assoc:
+        for size in range(2, len(whole) + 1):
+            uids = {"sop_class": CT_IMAGE_STORAGE, "sop_instance": UID}
+            sent = sender.send(assoc, whole[:size], **uids, syntax=syntax)
+            assert (sent.status, sent.comment) in ((0, ""), (0xA900, sent.comment or "none"))
+            acknowledged |= {size} if sent.status == 0 else set()
+    assert acknowledged == ends_of_elements(whole)
+    kept = {file.blob.size - file.blob.dataset_offset for file in rows(models.File)}
+    assert kept == acknowledged
+
+
+def test_a_nul_behind_a_last_value_of_odd_length_is_kept(listener: Listener) -> None:
+    register()
+    raw = an_encoded_object(pixels=element(0x7FE00010, "OB", bytes(7))) + b"\0"
+    assert store(listener.port, [Encoded(CT_IMAGE_STORAGE, UID, EXPLICIT, raw)])[0].status == 0
+    assert stored_bytes(UID) == raw
 
 
 def test_a_text_file_is_refused(listener: Listener) -> None:
