@@ -6,7 +6,8 @@ import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from functools import lru_cache
+from typing import BinaryIO, Literal
 
 import pydicom
 from pydicom.config import IGNORE
@@ -185,37 +186,43 @@ def _header(
     values: Mapping[int, bytes], transfer_syntax_uid: str, kept: bytes | None, *, is_little_endian: bool = True
 ) -> Header:
     """The header of encoded values, read leniently: vendor files break rules in every element."""
-    terms = character_sets.parse(_text(values.get(SPECIFIC_CHARACTER_SET, b"")))
-
-    def unsigned_short(field: str) -> int | None:
-        raw = values.get(_TAGS[field], b"")[:2]
-        return int.from_bytes(raw, "little" if is_little_endian else "big") if len(raw) == 2 else None
-
-    def name(field: str) -> str:
-        return person_names.clean(_text(values.get(_TAGS[field], b""), terms, person_name=True))
-
+    terms = _character_sets(values.get(SPECIFIC_CHARACTER_SET, b""))
+    fields = {
+        field: _text(values[tag], terms if is_encoded else ()) if tag in values else ""
+        for field, tag, is_encoded in _ENCODED_TEXTS
+    }
+    for field, keyword in _UIDS.items():
+        fields[field] = _uid(values.get(_TAGS[field], b""), keyword)
+    for field in _NAMES:
+        fields[field] = person_names.clean(_text(values.get(_TAGS[field], b""), terms, person_name=True))
+    rows, columns = (values.get(_TAGS[field], b"")[:2] for field in ("rows", "columns"))
+    order: Literal["little", "big"] = "little" if is_little_endian else "big"
     frames = _text(values.get(_TAGS["frames"], b""))
     return Header(
         transfer_syntax=transfer_syntax_uid,
-        rows=unsigned_short("rows"),
-        columns=unsigned_short("columns"),
+        rows=int.from_bytes(rows, order) if len(rows) == 2 else None,
+        columns=int.from_bytes(columns, order) if len(columns) == 2 else None,
         frames=int(frames) if frames.isdecimal() and len(frames) < 10 else None,
         kept=kept,
-        **{field: _uid(values.get(_TAGS[field], b""), keyword) for field, keyword in _UIDS.items()},
-        **{field: name(field) for field in _NAMES},
-        **{
-            field: _text(values[tag], terms if is_encoded else ()) if tag in values else ""
-            for field, tag, is_encoded in _ENCODED_TEXTS
-        },
+        **fields,
     )
+
+
+@lru_cache(maxsize=64)
+def _character_sets(raw: bytes) -> tuple[str, ...]:
+    return character_sets.parse(_text(raw))
 
 
 def _text(raw: bytes, terms: Sequence[str] = (), *, person_name: bool = False) -> str:
     """The value as NFC text; several values are joined by backslashes."""
     text = character_sets.decode(raw, terms, person_name=person_name)
-    return unicodedata.normalize("NFC", text).replace("\0", "").strip(" ")
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    return text.replace("\0", "").strip(" ")
 
 
+# Most objects have the SOP Class, the study and the series of another one.
+@lru_cache(maxsize=256)
 def _uid(raw: bytes, keyword: str) -> str:
     text = raw.decode("latin-1")
     if not text.strip("\0 "):

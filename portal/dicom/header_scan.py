@@ -68,12 +68,12 @@ def scan(data: Buffer, size: int, wanted: Wanted) -> Scan:
     vr = bytes(data[4:6])
     implicit = not (vr.isalpha() and vr.isupper())
     try:
-        found = (_scan_implicit if implicit else _scan_explicit)(data, size, wanted)
+        values, kept, position = (_scan_implicit if implicit else _scan_explicit)(data, size, wanted)
     except struct.error:
         raise Unusual from None
-    if found.position > len(data):
+    if position > len(data):
         raise Unusual
-    return found
+    return Scan({tag: bytes(value) for tag, value in values.items()}, kept, position, implicit)
 
 
 class _Kept:
@@ -113,43 +113,42 @@ class _Kept:
         return b"".join(self.parts) or None
 
 
-def _scan_explicit(data: Buffer, size: int, wanted: Wanted) -> Scan:
-    values: dict[int, bytes] = {}
+def _scan_explicit(data: Buffer, size: int, wanted: Wanted) -> tuple[dict[int, Buffer], bytes | None, int]:
+    values: dict[int, Buffer] = {}
     kept = _Kept()
     # Elements from `run` on are kept as they are, and copied together.
     at = run = 0
-    last_group, last_number, numbers = _GROUP_BEFORE_FIRST, -1, wanted.get(_GROUP_BEFORE_FIRST, ())
+    last_group, last_number, numbers = _GROUP_BEFORE_FIRST, 0, wanted.get(_GROUP_BEFORE_FIRST, ())
     for _ in range(MAX_ELEMENTS):
         if at == size:
             break
         group, number, vr, length = explicit_head(data, at)
-        is_marked = length & _MARKED_LENGTHS
-        if group != last_group:
-            if group >= _PIXEL_GROUP:
-                break
-            if group < last_group:
-                raise Unusual
-            last_group, numbers, is_marked = group, wanted.get(group, ()), is_marked or not number
-        elif number <= last_number:
+        if group == last_group and number > last_number and vr in SHORT_CODES and not length & _MARKED_LENGTHS:
+            # Most elements. What follows is right for these too, but takes twice as long.
+            last_number = number
+            if number in numbers:
+                values[group << 16 | number] = data[at + HEAD_SIZE : at + HEAD_SIZE + length]
+            at += HEAD_SIZE + length
+            continue
+        if group >= _PIXEL_GROUP:
+            break
+        if group < last_group or (group == last_group and number <= last_number):
             raise Unusual
-        last_number = number
-        if vr in SHORT_CODES:
-            offset = at + HEAD_SIZE
-        else:
-            length = _long_length(data, at, group << 16 | number, vr)
-            offset = at + LONG_HEAD_SIZE
-            is_marked = length & _MARKED_LENGTHS or vr == SQ or not number
+        last_group, last_number, numbers = group, number, wanted.get(group, ())
+        offset, tag = at + HEAD_SIZE, group << 16 | number
+        if vr not in SHORT_CODES:
+            length, offset = _long_length(data, at, tag, vr), at + LONG_HEAD_SIZE
         end = offset + length
         if number in numbers:
-            values[group << 16 | number] = bytes(data[offset:end]) if length <= MAX_ELEMENT_SIZE else b""
-        if is_marked:
+            values[tag] = data[offset:end] if length <= MAX_ELEMENT_SIZE else b""
+        if length & _MARKED_LENGTHS or vr == SQ or not number:
             kept.take(at - run)
             kept.parts.append(data[run:at])
             end = run = _add_explicit(kept, data, size, at, offset, length)
         at = end
     kept.take(at - run)
     kept.parts.append(data[run:at])
-    return Scan(values, kept.encoded(b""), _skip_to_pixels(data, at, size, implicit=False), implicit=False)
+    return values, kept.encoded(b""), _skip_to_pixels(data, at, size, implicit=False)
 
 
 def _long_length(data: Buffer, at: int, tag: int, vr: int) -> int:
@@ -183,13 +182,13 @@ def _add_explicit(kept: _Kept, data: Buffer, size: int, at: int, offset: int, le
     return end
 
 
-def _scan_implicit(data: Buffer, size: int, wanted: Wanted) -> Scan:
-    values: dict[int, bytes] = {}
+def _scan_implicit(data: Buffer, size: int, wanted: Wanted) -> tuple[dict[int, Buffer], bytes | None, int]:
+    values: dict[int, Buffer] = {}
     kept = _Kept()
     parts = kept.parts
     # Elements from `run` on are kept; each long VR among them adds 4 bytes.
     at = run = added = 0
-    last_group, last_number, numbers = _GROUP_BEFORE_FIRST, -1, wanted.get(_GROUP_BEFORE_FIRST, ())
+    last_group, last_number, numbers = _GROUP_BEFORE_FIRST, 0, wanted.get(_GROUP_BEFORE_FIRST, ())
     for _ in range(MAX_ELEMENTS):
         if at == size:
             break
@@ -205,9 +204,9 @@ def _scan_implicit(data: Buffer, size: int, wanted: Wanted) -> Scan:
         last_number, tag = number, group << 16 | number
         end = at + HEAD_SIZE + length
         if number in numbers:
-            values[tag] = bytes(data[at + HEAD_SIZE : end]) if length <= MAX_ELEMENT_SIZE else b""
+            values[tag] = data[at + HEAD_SIZE : end] if length <= MAX_ELEMENT_SIZE else b""
         start, is_short, vr = explicit_start(tag)
-        if length & _MARKED_LENGTHS or not number or vr in _MARKED_VRS:
+        if length & _MARKED_LENGTHS or vr in _MARKED_VRS or not number:
             kept.take(at - run + added)
             end = run = _add_implicit(kept, data, size, at, length)
             added = 0
@@ -218,8 +217,8 @@ def _scan_implicit(data: Buffer, size: int, wanted: Wanted) -> Scan:
             added += 4
         at = end
     kept.take(at - run + added)
-    encoded = kept.encoded(values.get(PIXEL_REPRESENTATION, b""))
-    return Scan(values, encoded, _skip_to_pixels(data, at, size, implicit=True), implicit=True)
+    pixel_representation = bytes(values.get(PIXEL_REPRESENTATION, b""))
+    return values, kept.encoded(pixel_representation), _skip_to_pixels(data, at, size, implicit=True)
 
 
 def _add_implicit(kept: _Kept, data: Buffer, size: int, at: int, length: int) -> int:
