@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from flask import Blueprint, current_app, g, request
 from flask_login import current_user
+from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response
 
 from portal.access import rights
@@ -106,7 +107,12 @@ def _view() -> Any:
 
 
 def _is_for_everybody() -> bool:
-    noun = current_app.blueprints.get(request.blueprint or "")
+    endpoint, problem = request.endpoint, request.routing_exception
+    if isinstance(problem, MethodNotAllowed) and problem.valid_methods:
+        # Whether the address needs a key is known by what answers another method there.
+        adapter: Any = current_app.create_url_adapter(request)
+        endpoint = adapter.match(method=next(iter(problem.valid_methods)))[0]
+    noun = current_app.blueprints.get((endpoint or "").rpartition(".")[0])
     return isinstance(noun, Noun) and noun.without_key
 
 

@@ -76,7 +76,7 @@ def status() -> Statuses:
     )
 
 
-@bp.get("/devices/<device_id>", responses={200: DeviceShown})
+@bp.get("/devices/<string(length=24):device_id>", responses={200: DeviceShown})
 def show(path: DevicePath) -> DeviceShown:
     """Show a device"""
     number = rest_ids.row_id(path.device_id, "device")
@@ -85,14 +85,14 @@ def show(path: DevicePath) -> DeviceShown:
     return _shape(devices.get(number))
 
 
-@bp.put("/devices/<device_id>", responses={200: DeviceShown})
+@bp.put("/devices/<string(length=24):device_id>", responses={200: DeviceShown})
 def change(path: DevicePath, body: DeviceChanged) -> DeviceShown:
     """Rename, disable or enable a device, or name another owner"""
     row_id, actor = rest_ids.row_id(path.device_id, "device"), authentication.actor()
     return _shape(devices.change(row_id, label=body.label, disabled=body.disabled, owner=body.sponsor, actor=actor))
 
 
-@bp.delete("/devices/<device_id>", responses={200: Deleted})
+@bp.delete("/devices/<string(length=24):device_id>", responses={200: Deleted})
 def remove(path: DevicePath) -> Deleted:
     """Remove a device and revoke its keys
 
@@ -102,7 +102,7 @@ def remove(path: DevicePath) -> Deleted:
     return Deleted(deleted=1)
 
 
-@bp.post("/devices/<device_id>/key", responses={200: NewKey})
+@bp.post("/devices/<string(length=24):device_id>/key", responses={200: NewKey})
 def issue(path: DevicePath, body: KeyIssued) -> NewKey:
     """Issue a key; its secret is shown this once"""
     owner = devices.get(rest_ids.row_id(path.device_id, "device"))
@@ -119,7 +119,7 @@ def issue(path: DevicePath, body: KeyIssued) -> NewKey:
     return NewKey(**_key(issued.row, body.only or None).model_dump(), unencrypted_secret=issued.secret)
 
 
-@bp.delete("/devices/<device_id>/key/<key_id>", responses={204: None})
+@bp.delete("/devices/<string(length=24):device_id>/key/<key_id>", responses={204: None})
 def revoke(path: KeyPath) -> tuple[str, int]:
     """Revoke a key"""
     owner = devices.get(rest_ids.row_id(path.device_id, "device"))

@@ -28,6 +28,7 @@ _MUST_BE = {
     "less_than_equal": "at most {le}",
     "literal_error": "one of {expected}",
     "digits": "a number from {least} to {most}",
+    "id": "an id of 24 hexadecimal digits",
 }
 """What a value must be, by pydantic's type of error."""
 

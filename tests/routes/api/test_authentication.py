@@ -136,6 +136,10 @@ def test_a_method_that_an_address_does_not_take_is_named(api: Api) -> None:
     assert_refused(api.put("/api/auth/status", json={}), 405)
     assert_refused(api("BREW", "/api/version"), 405)
     assert_refused(requests.put(f"{api.url}/api/groups", timeout=9), 401)
+    assert_refused(requests.request("TRACE", f"{api.url}/api/version", timeout=9), 405)
+    answer = api.put("/api/devices/status", json={})
+    assert_refused(answer, 405)
+    assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,14 @@ def test_a_session_moves_to_another_subject_of_its_project_and_nothing_else_move
     assert api.put(f"/api/acquisitions/{ids['acquisition']}", json={"session": ids["session"]}).status_code == 200
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_parent_that_is_no_id_is_refused_also_where_it_is_not_used(api: Api, ids: dict[str, str], kind: str) -> None:
+    path = f"/api/{kind}s/{ids[kind]}"
+    answer = api.put(path, json={"subject": "AAA", "label": "other"})
+    assert_refused(answer, 422, "an id of 24 hexadecimal digits")
+    assert api.get(path).json()["label"] != "other"
+
+
 def test_a_label_that_is_taken_is_refused_with_the_id_of_its_owner(api: Api, ids: dict[str, str]) -> None:
     other = api.made("/api/subjects", project=ids["project"], label="sub-02")
     refused = api.put(f"/api/subjects/{other}", json={"label": "sub-01"})

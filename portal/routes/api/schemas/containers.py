@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from portal.routes.api.schemas.values import Id, Label, OpenBody, Shown, Timestamp
+from portal.routes.api.schemas.values import Id, IdGiven, Label, OpenBody, Shown, Timestamp
 
 Uid = Annotated[str, Field(max_length=64, description="A DICOM UID: of the study or of the series.")]
 
@@ -43,12 +43,12 @@ class Parents(Shown):
 class ParentObject(OpenBody):
     """A parent as an object, as its answer has it."""
 
-    id: Annotated[Id | None, Field(alias="_id")] = None
+    id: Annotated[IdGiven | None, Field(alias="_id")] = None
     label: str | None = None
     code: str | None = None
 
 
-ParentGiven = Annotated[Id | ParentObject, Field(description="Its id, or an object with its id.")]
+ParentGiven = Annotated[IdGiven | ParentObject, Field(description="Its id, or an object with its id.")]
 
 
 class GroupAdded(OpenBody):

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 from pydantic import Field, RootModel
 
 from portal.routes.api.schemas.containers import Uid
-from portal.routes.api.schemas.values import Id, Label, OpenBody, Shown, Timestamp
+from portal.routes.api.schemas.values import IdGiven, Label, OpenBody, Shown, Timestamp
 
 
 class UpsertWanted(OpenBody):
     """A container as a program has it; further fields are kept in `info`."""
 
-    id: Annotated[Id | None, Field(alias="_id")] = None
+    id: Annotated[IdGiven | None, Field(alias="_id")] = None
     label: Label | None = None
     uid: Uid | None = None
     timestamp: Timestamp | None = None
@@ -46,8 +46,8 @@ class UidsAsked(OpenBody):
 
     sessions: Uids | None = None
     acquisitions: Uids | None = None
-    project_id: Id | None = None
-    project_ids: Annotated[list[Id] | None, Field(max_length=10_000)] = None
+    project_id: IdGiven | None = None
+    project_ids: Annotated[list[IdGiven] | None, Field(max_length=10_000)] = None
 
 
 class UidsFound(Shown):

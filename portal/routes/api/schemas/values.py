@@ -1,16 +1,27 @@
 """The types of single values: ids, numbers of a query string, timestamps."""
 
+import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 
 ID_PATTERN = "^[0-9a-f]{24}$"
 
 Id = Annotated[str, WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
-"""An id in a request: `rest_ids` decides whether it is one, and says so."""
+"""An id in an address: `rest_ids` decides whether it is one, and says so."""
+
+
+def _id(text: str) -> str:
+    if re.fullmatch(ID_PATTERN, text):
+        return text
+    raise PydanticCustomError("id", "an id of 24 hexadecimal digits")
+
+
+IdGiven = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
+"""An id in a body, which is checked also where the address has no use for it."""
 Label = Annotated[
     str,
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 64, "description": "1 to 64 visible characters."}),
