@@ -76,6 +76,7 @@ def fill(studies: int, instances: int) -> None:
 
 OWNED = ("origin_type", "origin_id", "origin_via", "created", "modified")
 OWNER = ("system", "", "", "2026-01-01 00:00:00.000000", "2026-01-01 00:00:00.000000")
+KEPT = ("classification", "info", "tags", "notes")
 STUDY_COLUMNS = (
     *("id", "project_id", "study_uid", "patient_name", "patient_name_folded", "patient_id", "issuer", "sex"),
     *("birth_date", "date", "time", "accession", "study_id", "description", "referring", "referring_folded"),
@@ -87,7 +88,7 @@ SUBJECT_COLUMNS = ("id", "project_id", "label", "patient_id", "issuer", *OWNED)
 SESSION_COLUMNS = ("id", "subject_id", "label", "uid", *OWNED)
 ACQUISITION_COLUMNS = ("id", "session_id", "label", "uid", *OWNED)
 BLOB_COLUMNS = ("id", "digest", "dataset_digest", "dataset_offset", "segment", "offset", "size")
-FILE_COLUMNS = ("id", "parent_type", "parent_id", "name", "version", "blob_id", *OWNED)
+FILE_COLUMNS = ("id", "parent_type", "parent_id", "name", "version", "blob_id", *KEPT, *OWNED)
 INSTANCE_COLUMNS = ("id", "project_id", "series_id", "file_id", "member", "sop_uid", "sop_class", "transfer_syntax")
 INSTANCE_COLUMNS += ("dataset_digest", "number", "date", "time", "state", "reason")
 
@@ -127,7 +128,19 @@ def blob_row(number: int) -> tuple[Any, ...]:
 
 
 def file_row(number: int, per_series: int) -> tuple[Any, ...]:
-    return (number, "acquisition", (number - 1) // per_series + 1, f"{number}.dcm", 1, number, *OWNER)
+    return (
+        number,
+        "acquisition",
+        (number - 1) // per_series + 1,
+        f"{number}.dcm",
+        1,
+        number,
+        "{}",
+        "{}",
+        "[]",
+        "[]",
+        *OWNER,
+    )
 
 
 def instance_rows(series: int, per_series: int) -> Iterator[tuple[Any, ...]]:

@@ -235,10 +235,11 @@ def choose(texts: Sequence[tuple[str, bool]], *, request: Sequence[str], stored:
 
     Each text comes with a flag that says whether it is a person's name.
     """
-    not_ascii = [(text, person_name) for text, person_name in texts if not text.isascii()]
-    if not not_ascii:
+    if all(text.isascii() for text, _ in texts):
         return ()
-    for terms in (request, stored):
-        if all(encode(text, terms, person_name=person_name) is not None for text, person_name in not_ascii):
-            return tuple(terms)
-    return (UTF_8,)
+    return next((tuple(terms) for terms in (request, stored) if fits(texts, terms)), (UTF_8,))
+
+
+def fits(texts: Sequence[tuple[str, bool]], terms: Sequence[str]) -> bool:
+    """Whether these sets have all letters of the texts."""
+    return all(encode(text, terms, person_name=person_name) is not None for text, person_name in texts)

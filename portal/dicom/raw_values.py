@@ -105,7 +105,11 @@ def character_set_terms(dataset: Dataset, inherited: Sequence[str] = ()) -> tupl
 
 def texts(dataset: Dataset, tag: int, vr: str, terms: Sequence[str]) -> tuple[str, ...]:
     """The values of an element as texts without their padding, whatever its VR; a number as its digits."""
-    joined = _joined(dataset, tag, vr, terms)
+    return split(_joined(dataset, tag, vr, terms), vr)
+
+
+def split(joined: str, vr: str) -> tuple[str, ...]:
+    """The values of a text without their padding."""
     parts = [joined] if vr in UNSPLIT_VRS else joined.split("\\")
     unpadded = (part.rstrip("\0 ") for part in parts)
     return tuple(unpadded if vr in LEADING_SPACE_VRS else (part.lstrip(" ") for part in unpadded))

@@ -12,7 +12,7 @@ from portal.models.base import database
 
 _TEXT = "\x00value "
 _NUMBER = -9_000_000_000_000_000_000
-_MAX_PLACES = 100
+_MAX_PLACES = 1 << 20
 
 
 def text(place: int) -> str:

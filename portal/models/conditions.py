@@ -1,9 +1,13 @@
-"""The conditions of key attributes on columns, and their SQL."""
+"""The conditions of key attributes on columns, and their SQL.
 
-import functools
+A condition has a form, which alone determines its SQL, and values, which are only parameters of it: so that the
+statement of a form is built once, however many values are searched for.
+"""
+
 import json
 import operator
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -79,74 +83,141 @@ class AnyOf:
     conditions: tuple["OneOf | Like", ...]
 
 
-Condition = OneOf | Like | Number | Dates | Times | Time | PersonName | AnyOf
+@dataclass(frozen=True)
+class Prepared:
+    """A condition as its form and its values, in the order in which the form names them."""
+
+    form: tuple[Any, ...]
+    values: tuple[str | int, ...]
+
+
+Condition = OneOf | Like | Number | Dates | Times | Time | PersonName | AnyOf | Prepared
+
+
+def prepare(condition: Condition) -> Prepared:
+    """The form of a condition, and its values."""
+    match condition:
+        case Prepared():
+            return condition
+        case OneOf((value,)):
+            return Prepared(("equal",), (value,))
+        case OneOf(values):
+            # A list is passed as one parameter: it may exceed the number of parameters that the database accepts.
+            return Prepared(("among",), (json.dumps(values),))
+        case Like(pattern):
+            bounds = _bounds(literal_prefix(pattern))
+            return Prepared(("like", bool(bounds)), (*bounds, _glob(pattern)))
+        case Number(value):
+            return Prepared(("number",), (value,))
+        case Dates(first, last):
+            return Prepared(("dates", bool(first), bool(last)), tuple(filter(None, (first, last))))
+        case Times(first, last):
+            values = ((_significant(first),) if first else ()) + ((f"{last}~",) if last else ())
+            return Prepared(("times", bool(first), bool(last)), values)
+        case Time(value):
+            return Prepared(("time",), (_significant(value),))
+        case PersonName(groups, anywhere):
+            return _prepare_name(groups, anywhere=anywhere)
+        case AnyOf(conditions):
+            prepared = [prepare(each) for each in conditions]
+            forms = tuple(each.form for each in prepared)
+            return Prepared(("any", *forms), tuple(value for each in prepared for value in each.values))
+
+
+def _prepare_name(groups: tuple[str | None, ...], *, anywhere: bool) -> Prepared:
+    """The bounds of the first group, then the alternatives of each group, each compared as a pattern or as it is."""
+    bounds = _bounds(literal_prefix(_alternatives(groups[0])[-1])) if groups[0] else ()
+    form: list[tuple[int, tuple[bool, ...]]] = []
+    values: list[str | int] = list(bounds)
+    for number, pattern in enumerate(groups):
+        if pattern or anywhere:
+            alternatives = _alternatives(pattern or "")
+            wild = tuple(bool(_WILD.search(each)) for each in alternatives)
+            form.append((number, wild))
+            values += [_glob(each) if is_wild else each for each, is_wild in zip(alternatives, wild, strict=True)]
+    return Prepared(("anywhere" if anywhere else "groups", bool(bounds), tuple(form)), tuple(values))
+
+
+def is_any_of(condition: Condition) -> bool:
+    """Whether the condition is one on several rows, of which one has to meet it."""
+    return bool(prepare(condition).form[0] == "any")
 
 
 def expression_for(field: "Field[Any]", condition: Condition) -> Expression:
     """The condition as an expression on a column."""
-    match condition:
-        case OneOf(values):
-            return one_of(field, values)
-        case Like(pattern):
-            return all_of([*_starts(field, pattern), _like(field, pattern)])
-        case Number(value):
-            return _number(field, value)
-        case Dates(first, last):
-            return _between(field, field, first, field, last)
-        case Times(first, last):
-            return _between(field, _canonical(field), _significant(first), _digits(field), last and f"{last}~")
-        case Time(value):
-            return all_of([field != "", _canonical(field) == _significant(value)])
-        case PersonName(groups, anywhere):
-            return _anywhere(field, groups[0] or "") if anywhere else _groups(field, groups)
-        case AnyOf(conditions):
-            return any_of([expression_for(field, each) for each in conditions])
+    prepared = prepare(condition)
+    return _expression(field, prepared.form, iter(prepared.values))
+
+
+def _expression(field: "Field[Any]", form: tuple[Any, ...], values: Iterator[Any]) -> Expression:
+    """The expression of a form, which takes its values one after the other."""
+    match form:
+        case ("equal",):
+            return Expression(field, OP.EQ, next(values))
+        case ("among",):
+            return Expression(field, OP.IN, SQL("(SELECT value FROM json_each(?))", [next(values)]))
+        case ("like", has_bounds):
+            return all_of([*_within(field, values, has_bounds), _like(field, next(values))])
+        case ("number",):
+            if isinstance(field, IntegerField):
+                return Expression(field, OP.EQ, next(values))
+            return all_of([field != "", field.cast("INTEGER") == next(values)])
+        case ("dates", has_first, has_last):
+            bounds = ([field >= next(values)] if has_first else []) + ([field <= next(values)] if has_last else [])
+            return all_of([field != "", *bounds])
+        case ("times", has_first, has_last):
+            lower = [_canonical(field) >= next(values)] if has_first else []
+            return all_of([field != "", *lower, *([_digits(field) <= next(values)] if has_last else [])])
+        case ("time",):
+            return all_of([field != "", _canonical(field) == next(values)])
+        case ("groups" | "anywhere" as kind, has_bounds, groups):
+            bounds = _within(field, values, has_bounds)
+            patterns = [(number, [(is_wild, next(values)) for is_wild in wild]) for number, wild in groups]
+            if kind == "anywhere":
+                return _anywhere(field, bounds, patterns[0][1])
+            return all_of([*((_group(field, each[0]) != "") & _in_group(field, *each) for each in patterns), *bounds])
+        case ("any", *forms):
+            return any_of([_expression(field, each, values) for each in forms])
+    raise LookupError(form)
 
 
 def any_of(expressions: list[Any]) -> Expression:
-    return cast(Expression, functools.reduce(operator.or_, expressions))
+    return _joined(operator.or_, expressions)
 
 
 def all_of(expressions: list[Any]) -> Expression:
-    return cast(Expression, functools.reduce(operator.and_, expressions))
+    return _joined(operator.and_, expressions)
 
 
-def one_of(field: "Field[Any]", values: tuple[str, ...]) -> Expression:
-    """A list is passed as one parameter: it may exceed the number of parameters that the database accepts."""
-    if len(values) == 1:
-        return Expression(field, OP.EQ, values[0])
-    return Expression(field, OP.IN, SQL("(SELECT value FROM json_each(?))", [json.dumps(values)]))
+def _joined(join: Callable[[Any, Any], Any], expressions: list[Any]) -> Expression:
+    """A balanced tree: databases and Peewee bound its depth, and a list of modalities may be long."""
+    if len(expressions) == 1:
+        return cast(Expression, expressions[0])
+    middle = len(expressions) // 2
+    return cast(Expression, join(_joined(join, expressions[:middle]), _joined(join, expressions[middle:])))
 
 
 def _like(text: Any, pattern: str) -> Expression:
-    # SQLite's GLOB has the wildcards of the standard, and `[` besides.
-    return Expression(text, "GLOB", pattern.replace("[", "[[]"))
+    return Expression(text, "GLOB", pattern)
 
 
-def _starts(field: "Field[Any]", pattern: str) -> list[Any]:
-    """The condition that an index can answer: the literal prefix of the pattern, if it has one."""
-    prefix = literal_prefix(pattern)
-    return [field >= prefix, field < prefix + HIGHEST_CHARACTER] if prefix else []
+def _glob(pattern: str) -> str:
+    """SQLite's GLOB has the wildcards of the standard, and `[` besides."""
+    return pattern.replace("[", "[[]")
+
+
+def _bounds(prefix: str) -> tuple[str, ...]:
+    """The bounds of the texts that begin with a prefix, which an index can answer; none for an empty one."""
+    return (prefix, prefix + HIGHEST_CHARACTER) if prefix else ()
+
+
+def _within(field: "Field[Any]", values: Iterator[Any], has_bounds: bool) -> list[Any]:
+    return [field >= next(values), field < next(values)] if has_bounds else []
 
 
 def literal_prefix(pattern: str) -> str:
     """The characters before the first wildcard."""
     return _WILD.split(pattern)[0]
-
-
-def _number(field: "Field[Any]", value: int) -> Expression:
-    if isinstance(field, IntegerField):
-        return field == value
-    return all_of([field != "", field.cast("INTEGER") == value])
-
-
-def _between(field: "Field[Any]", lower: Any, first: str, upper: Any, last: str) -> Expression:
-    bounds = [field != ""]
-    if first:
-        bounds.append(lower >= first)
-    if last:
-        bounds.append(upper <= last)
-    return all_of(bounds)
 
 
 def _digits(field: "Field[Any]") -> Any:
@@ -178,23 +249,15 @@ def _alternatives(pattern: str) -> list[str]:
     return patterns
 
 
-def _in_group(field: "Field[Any]", number: int, pattern: str) -> Expression:
+def _in_group(field: "Field[Any]", number: int, alternatives: list[tuple[bool, Any]]) -> Expression:
+    """Whether a group is one of the alternatives, each with a flag that says whether it is a pattern."""
     group = _group(field, number)
-    return any_of([_like(group, each) if _WILD.search(each) else group == each for each in _alternatives(pattern)])
+    return any_of([_like(group, each) if is_wild else group == each for is_wild, each in alternatives])
 
 
-def _groups(field: "Field[Any]", groups: tuple[str | None, ...]) -> Expression:
-    """Each pattern on its own group, which must not be empty."""
-    patterns = [(number, pattern) for number, pattern in enumerate(groups) if pattern]
-    expressions = [(_group(field, number) != "") & _in_group(field, number, pattern) for number, pattern in patterns]
-    if groups[0]:
-        expressions += _starts(field, _alternatives(groups[0])[-1])
-    return all_of(expressions)
-
-
-def _anywhere(field: "Field[Any]", pattern: str) -> Expression:
-    alphabetic = all_of([*_starts(field, _alternatives(pattern)[-1]), _in_group(field, 0, pattern)])
-    others = any_of([_in_group(field, number, pattern) for number in (1, 2)])
+def _anywhere(field: "Field[Any]", bounds: list[Any], alternatives: list[tuple[bool, Any]]) -> Expression:
+    alphabetic = all_of([*bounds, _in_group(field, 0, alternatives)])
+    others = any_of([_in_group(field, number, alternatives) for number in (1, 2)])
     return any_of([alphabetic, all_of([has_groups(field), others])])
 
 

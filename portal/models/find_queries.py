@@ -1,93 +1,176 @@
-"""The queries of find: pages of rows by key, so that no cursor is open while a network is slow."""
+"""The queries of find: the matching rows, page by page, so that no cursor is open while a network is slow.
 
-from collections.abc import Sequence
-from typing import Any
+The statements of a request's form are built once and kept; another patient's name is only another parameter.
+"""
 
-from peewee import OP, SQL, Expression, NodeList, fn
+import json
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, Literal
 
-from portal.models.conditions import Dates, PersonName, all_of, literal_prefix
+from peewee import OP, SQL, Case, Expression, NodeList, fn
+
+from portal.models import compiled
+from portal.models.compiled import Statement
+from portal.models.conditions import Prepared, all_of, prepare
 from portal.models.index import CURRENT, Instance, Series, Study
-from portal.models.visibility import TABLES, Row, Selection, TableName, column, matching, page, visible
+from portal.models.visibility import (
+    ROWS_PER_PAGE,
+    TABLES,
+    Selection,
+    TableName,
+    column,
+    matching,
+    visible,
+)
 
-Columns = Sequence[tuple[TableName, str]]
-After = tuple[Any, ...] | None
+Columns = tuple[tuple[TableName, str], ...]
+Entity = Literal["patient", "study", "series", "instance"]
+"""What a match is. A patient is one Patient ID of one issuer: the same number at two hospitals means two people.
 
+Each study without a Patient ID counts as a patient, because nothing identifies two as the same.
+"""
 
-def studies(selection: Selection, columns: Columns, after: After) -> list[Row]:
-    """A page of studies, in the order of the index that the search uses."""
-    order = _study_order(selection)
-    query = Study.select(Study.id, *order, *_chosen(columns, selection))
-    return page(query.where(matching(selection)), order, after)
-
-
-def series(selection: Selection, columns: Columns, after: After) -> list[Row]:
-    """A page of series, in the order of their UIDs."""
-    order = (Series.series_uid, Series.id)
-    query = Series.select(Series.id, *order, *_chosen(columns, selection)).join(Study)
-    return page(query.where(matching(selection), Series.n_instances > 0), order, after)
-
-
-def instances(selection: Selection, columns: Columns, after: After) -> list[Row]:
-    """A page of current instances, in the order of their UIDs."""
-    order = (Instance.sop_uid, Instance.id)
-    query = Instance.select(Instance.id, *order, *_chosen(columns, selection)).join(Series).join(Study)
-    return page(query.where(matching(selection), Instance.state == CURRENT), order, after)
+NUMBERS_AT_ONCE = 50_000
+"""Row numbers of matches in memory: enough that a long answer searches seldom, few enough for 200 answers at once."""
+MAX_CACHED_STATEMENTS = 256
+MAX_CACHED_VALUES, MAX_CACHED_PROJECTS = 64, 200
+"""A request with more is unusual, and its statement too long to keep."""
 
 
-def patients(selection: Selection, after: After) -> list[Row]:
-    """A page of patients with a Patient ID, each with the number of the newest matching study.
+@dataclass(frozen=True)
+class _Form:
+    """All that determines a statement; the values of a request are no part of it."""
 
-    A patient is one Patient ID of one issuer: the same number at two hospitals means two people.
+    entity: Entity
+    projects: tuple[int, ...]
+    columns: Columns
+    wanted: tuple[tuple[TableName, str, tuple[Any, ...], int], ...]
+    """For each condition its table and column, its form, and the number of its values."""
+
+    @property
+    def table(self) -> TableName:
+        return "study" if self.entity == "patient" else self.entity
+
+    @property
+    def values(self) -> int:
+        return sum(wanted[3] for wanted in self.wanted)
+
+    def selection(self) -> Selection:
+        """The conditions with placeholders for their values."""
+        wanted, place = [], 0
+        for table, name, form, count in self.wanted:
+            make: Any = compiled.number if form == ("number",) else compiled.text
+            wanted.append((table, name, Prepared(form, tuple(make(place + each) for each in range(count)))))
+            place += count
+        return Selection(self.projects, tuple(wanted))
+
+
+def pages(entity: Entity, selection: Selection, columns: Columns) -> Iterator[list[tuple[Any, ...]]]:
+    """The matching rows, each its number and then the columns, in no particular order.
+
+    Up to a page is one statement. Of more, all numbers are read first, many thousands at once, and their rows then page
+    by page: a query's rows are searched once, whatever its conditions, and not again for each page.
     """
-    order: tuple[Any, ...] = (Study.patient_id, Study.issuer)
-    if selection.wanted:
-        order = tuple(_unordered(each) for each in order)
-    query = Study.select(fn.MAX(Study.id), *order).where(matching(selection), Study.patient_id != "")
-    return page(query.group_by(*order), order, after)
+    prepared = [(table, name, prepare(condition)) for table, name, condition in selection.wanted]
+    wanted = tuple((table, name, each.form, len(each.values)) for table, name, each in prepared)
+    form = _Form(entity, selection.projects, columns, wanted)
+    values = [value for _, _, each in prepared for value in each.values]
 
+    is_usual = len(values) <= MAX_CACHED_VALUES and len(selection.projects) <= MAX_CACHED_PROJECTS
+    statement = _cached_statement if is_usual else _statement
+    first: list[tuple[Any, ...]] = []
+    if entity != "patient":
+        yield (first := statement("first", form).rows(*values))
+        if len(first) < ROWS_PER_PAGE:
+            return
 
-def unidentified(selection: Selection, after: After) -> list[Row]:
-    """A page of studies without a Patient ID: each counts as a patient, because nothing identifies two as the same."""
-    number: Any = _unordered(Study.id) if selection.wanted else Study.id
-    patient_id: Any = _unordered(Study.patient_id) if selection.wanted else Study.patient_id
-    query = Study.select(Study.id, number).where(matching(selection), Expression(patient_id, OP.EQ, ""))
-    return page(query, (number,), after)
-
-
-def studies_by_id(selection: Selection, columns: Columns, ids: Sequence[int]) -> list[Row]:
-    """The columns of some studies, at most a page of them, in the order of their numbers."""
-    query = Study.select(Study.id, Study.id, *_chosen(columns, selection)).where(Study.id.in_(list(ids)))
-    return page(query, (Study.id,), None)
+    seen, last, rows = {row[0] for row in first}, 0, statement("rows", form)
+    while found := [number for (number,) in statement("numbers", form).rows(*values, last)]:
+        last, is_last = found[-1], len(found) < NUMBERS_AT_ONCE
+        numbers = array("q", (number for number in found if number not in seen))
+        del found
+        for begin in range(0, len(numbers), ROWS_PER_PAGE):
+            yield rows.rows(json.dumps(numbers[begin : begin + ROWS_PER_PAGE].tolist()))
+        if is_last:
+            return
 
 
 def headers(table: TableName, ids: Sequence[int]) -> dict[int, bytes]:
     """The stored headers of studies or series; for instances, those of their series."""
-    model: Any = TABLES[table]
-    query = model.select(model.id, (Series if table == "instance" else model).header)
-    if table == "instance":
-        query = query.join(Series)
-    found = query.where(model.id.in_(list(ids))).tuples()
+    found = _HEADERS[table].rows(json.dumps(ids))
     return {number: bytes(header) for number, header in found if header is not None}
 
 
-def _study_order(selection: Selection) -> tuple[Any, ...]:
-    """By the column that is searched as a range, as an index returns these rows in that order; else by number."""
-    for _, name, condition in selection.wanted:
-        if name == "date" and isinstance(condition, Dates):
-            return (Study.date, Study.id)
-    for _, name, condition in selection.wanted:
-        if name == "patient_name" and isinstance(condition, PersonName) and literal_prefix(condition.groups[0] or ""):
-            return (_unordered(Study.id),)
-    return (Study.id,)
+def _with_headers(table: TableName) -> Any:
+    model: Any = TABLES[table]
+    query = model.select(model.id, (Series if table == "instance" else model).header)
+    query = query.join(Series) if table == "instance" else query
+    return query.where(_is_listed(model, compiled.text(0)))
 
 
-def _unordered(field: Any) -> NodeList:
-    """A sort column marked so that SQLite finds the few rows first, instead of reading all in this order."""
-    return NodeList((SQL("+"), field), glue="")
+_HEADERS = {table: Statement(partial(_with_headers, table)) for table in TABLES}
 
 
-def _chosen(columns: Columns, selection: Selection) -> list[Any]:
-    return [_column(table, name, selection) for table, name in columns]
+def _is_listed(model: Any, numbers: str) -> Expression:
+    """Whether the number of a row is one of a JSON list."""
+    return Expression(model.id, OP.IN, SQL("(SELECT value FROM json_each(?))", [numbers]))
+
+
+def _statement(kind: Literal["first", "numbers", "rows"], form: _Form) -> Statement:
+    return Statement(partial({"first": _first, "numbers": _numbers, "rows": _rows}[kind], form))
+
+
+_cached_statement = lru_cache(maxsize=MAX_CACHED_STATEMENTS)(_statement)
+
+
+def _first(form: _Form) -> Any:
+    """The first page as an index returns it: without an order, so that nothing is sorted."""
+    return _select(form).where(matching(form.selection())).limit(ROWS_PER_PAGE)
+
+
+def _numbers(form: _Form) -> Any:
+    """The numbers of matching rows after a number, in their order."""
+    # The plus keeps SQLite from reading all rows in this order where an index finds the few.
+    order: Any = (lambda field: NodeList((SQL("+"), field), glue="")) if form.wanted else lambda field: field
+    number: Any = order(TABLES[form.table].id)
+    after = compiled.number(form.values)
+    if form.entity == "patient":
+        unidentified = Case(None, [(Study.patient_id == "", Study.id)], 0)
+        number = fn.MAX(Study.id)
+        query: Any = Study.select(number).where(matching(form.selection()))
+        query = query.group_by(order(Study.patient_id), order(Study.issuer), unidentified)
+        query = query.having(Expression(number, OP.GT, after))
+    else:
+        query = _from(form, TABLES[form.table].id)
+        query = query.where(matching(form.selection()), Expression(number, OP.GT, after))
+    return query.order_by(number).limit(NUMBERS_AT_ONCE)
+
+
+def _rows(form: _Form) -> Any:
+    """The rows with some numbers, as far as they are still visible."""
+    listed = _is_listed(TABLES[form.table], compiled.text(0))
+    return _select(form).where(listed, visible(Study, form.projects))
+
+
+def _select(form: _Form) -> Any:
+    selection = form.selection()
+    chosen = [_column(table, name, selection) for table, name in form.columns]
+    return _from(form, TABLES[form.table].id, *chosen)
+
+
+def _from(form: _Form, *columns: Any) -> Any:
+    """A query of these columns whose rows have something to show."""
+    match form.table:
+        case "study":
+            return Study.select(*columns)
+        case "series":
+            return Series.select(*columns).join(Study).where(Series.n_instances > 0)
+        case "instance":
+            query: Any = Instance.select(*columns).join(Series).join(Study)
+            return query.where(Instance.state == CURRENT)
 
 
 def _column(table: TableName, name: str, selection: Selection) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from peewee import SQL, Case, Expression, Field, NodeList, Tuple, fn
 
 from portal.models.base import Table
-from portal.models.conditions import AnyOf, Condition, all_of, expression_for
+from portal.models.conditions import Condition, all_of, expression_for, is_any_of
 from portal.models.index import Instance, Series, Study
 
 ROWS_PER_PAGE = 500
@@ -66,7 +66,7 @@ def conditions(selection: Selection) -> list[Any]:
 
 
 def _condition(table: TableName, name: str, condition: Condition) -> Any:
-    if isinstance(condition, AnyOf):
+    if is_any_of(condition):
         one: Any = Series.alias("one")
         matches = all_of([one.study == Study.id, one.n_instances > 0, expression_for(one.modality, condition)])
         return fn.EXISTS(one.select(SQL("1")).where(matches))

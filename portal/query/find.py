@@ -1,15 +1,16 @@
 """Queries by DICOM attributes (PS3.4 C.4.1), for C-FIND and all others that search for studies in this way."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Self
+from functools import lru_cache
+from typing import Any
 
 from pydicom import Dataset
 
 from portal.access.rights import Scope
-from portal.dicom import raw_values
+from portal.dicom import character_sets, raw_values
 from portal.dicom.query_attributes import (
+    ATTRIBUTES,
     INSTANCE_AVAILABILITY,
     QUERY_RETRIEVE_LEVEL,
     RETRIEVE_AE_TITLE,
@@ -17,17 +18,29 @@ from portal.dicom.query_attributes import (
     Level,
 )
 from portal.models import find_queries, retrieve_queries
-from portal.models.visibility import ROWS_PER_PAGE, Row, Selection, TableName
+from portal.models.find_queries import Entity
+from portal.models.visibility import Selection, TableName
 from portal.query import identifiers, matching, responses, stored_headers
-from portal.query.identifiers import Identifier, Key, Root
+from portal.query.identifiers import Identifier, Root
 from portal.query.responses import Value
+from portal.query.templates import Template
 
+_ENTITIES: dict[Level, Entity] = {
+    Level.PATIENT: "patient",
+    Level.STUDY: "study",
+    Level.SERIES: "series",
+    Level.IMAGE: "instance",
+}
 _TABLES: dict[Level, TableName] = {
     Level.PATIENT: "study",
     Level.STUDY: "study",
     Level.SERIES: "series",
     Level.IMAGE: "instance",
 }
+MAX_CACHED_LAYOUTS, MAX_CACHED_KEYS = 256, 64
+"""Layouts that are kept, and keys of a request for whose layout that is worth it."""
+HEADERS_AT_ONCE = 50
+"""Stored headers in memory, each of at most 64 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,65 +53,21 @@ class EncodedMatch:
 
 
 @dataclass(frozen=True)
-class _Query:
-    """A request, with its conditions on the index and the sources of the values of its matches."""
+class _Layout:
+    """Of what the answers to all requests with the same keys consist."""
 
-    identifier: Identifier
-    selection: Selection
     indexed: tuple[Attribute, ...]
     """Keys whose values the index has."""
-    others: tuple[Key, ...]
+    others: tuple[int, ...]
     """Keys whose values only the stored header has."""
     fixed: dict[int, Value]
     """Values that are the same in each match."""
-    unmatched_keys: bool
+    template: Template
+    transfer_syntax_uid: str
 
-    @classmethod
-    def from_identifier(cls, identifier: Identifier, scope: Scope, retrieve_ae_title: str) -> Self:
-        """Raises BadIdentifier where a unique key of a level above is not a single value."""
-        level, criteria = identifier.level, {found.attribute.tag: found for found in identifier.above()}
-        above = frozenset(criteria)
-        fixed: dict[int, Value] = {}
-        unmatched_keys = False
-        for key in identifier.keys:
-            listed = key.listed
-            if listed and listed.matched and listed.level <= level:
-                found = None if key.tag in above else matching.criterion(listed, key.values)
-                criteria |= {key.tag: found} if found else {}
-            elif not (raw_values.is_private_creator(key.tag) or (listed and listed.level <= level and key.is_empty)):
-                # It counts as universal whatever its value is. A count that is only requested is no such key.
-                unmatched_keys = True
-            if listed and listed.level > level:
-                fixed[key.tag] = Value(key.vr)  # a key of a level below is returned empty
-
-        if retrieve_ae_title:
-            fixed[RETRIEVE_AE_TITLE] = Value("AE", text=retrieve_ae_title)
-        fixed[QUERY_RETRIEVE_LEVEL] = Value("CS", text=level.name)
-        fixed[INSTANCE_AVAILABILITY] = Value("CS", text="ONLINE")
-        conditions = tuple((each.attribute.table, each.attribute.column, each.condition) for each in criteria.values())
-        return cls(
-            identifier=identifier,
-            selection=Selection(scope.projects, conditions),
-            indexed=tuple(key.listed for key in identifier.keys if key.listed and key.listed.level <= level),
-            others=tuple(key for key in identifier.keys if key.listed is None),
-            fixed=fixed,
-            unmatched_keys=unmatched_keys,
-        )
-
-    def pages(self) -> Iterator[list[Row]]:
-        """The matching rows of the index, read page by page."""
-        columns = [(attribute.table, attribute.column) for attribute in self.indexed]
-        match self.identifier.level:
-            case Level.PATIENT:
-                for patients in (find_queries.unidentified, find_queries.patients):
-                    for page in _walk(partial(patients, self.selection)):
-                        yield find_queries.studies_by_id(self.selection, columns, [row.id for row in page])
-            case Level.STUDY:
-                yield from _walk(partial(find_queries.studies, self.selection, columns))
-            case Level.SERIES:
-                yield from _walk(partial(find_queries.series, self.selection, columns))
-            case Level.IMAGE:
-                yield from _walk(partial(find_queries.instances, self.selection, columns))
+    @property
+    def columns(self) -> find_queries.Columns:
+        return tuple((attribute.table, attribute.column) for attribute in self.indexed)
 
 
 def find(
@@ -109,61 +78,119 @@ def find(
     Raises BadIdentifier at once, before the first match (A900). Holds no cursor and no transaction between two matches;
     memory does not grow with their number. Needs a connection (`runtime.connection`) in the thread that iterates.
     """
-    identifier = identifiers.read(identifiers.decode(encoded, transfer_syntax_uid), root=root)
-    query = _Query.from_identifier(identifier, scope, retrieve_ae_title)
+    identifier = identifiers.parse(encoded, transfer_syntax_uid, root=root)
+    conditions, unmatched_keys = _conditions(identifier)
     if not scope.projects:
         return iter(())
-    return (match for rows in query.pages() for match in _matches(query, rows, transfer_syntax_uid))
+    keys = tuple((key.tag, key.vr) for key in identifier.keys)
+    make = _cached_layout if len(keys) <= MAX_CACHED_KEYS else _layout
+    layout = make(keys, identifier.level, transfer_syntax_uid, retrieve_ae_title)
+    pages = find_queries.pages(_ENTITIES[identifier.level], Selection(scope.projects, conditions), layout.columns)
+    return (EncodedMatch(answer, unmatched_keys) for rows in pages for answer in _answers(layout, identifier, rows))
 
 
-def _walk(statement: Callable[[tuple[Any, ...] | None], list[Row]]) -> Iterator[list[Row]]:
-    """All pages of a statement, each from where the one before ended."""
-    after: tuple[Any, ...] | None = None
-    while page := statement(after):
-        yield page
-        if len(page) < ROWS_PER_PAGE:
-            return
-        after = page[-1].key
+def _conditions(identifier: Identifier) -> tuple[tuple[Any, ...], bool]:
+    """The conditions on the index, and whether some keys are not used for matching.
+
+    Raises BadIdentifier where a unique key of a level above is not a single value.
+    """
+    level, criteria = identifier.level, {found.attribute.tag: found for found in identifier.above()}
+    above = frozenset(criteria)
+    unmatched_keys = False
+    for tag, _, values, listed in identifier.keys:
+        if listed and listed.matched and listed.level <= level:
+            if tag not in above and (found := matching.criterion(listed, values)):
+                criteria[tag] = found
+        elif not (raw_values.is_private_creator(tag) or (listed and listed.level <= level and not any(values))):
+            # It counts as universal whatever its value is. A count that is only requested is no such key.
+            unmatched_keys = True
+    found_conditions = ((each.attribute.table, each.attribute.column, each.condition) for each in criteria.values())
+    return tuple(found_conditions), unmatched_keys
 
 
-def _matches(query: _Query, rows: list[Row], transfer_syntax_uid: str) -> Iterator[EncodedMatch]:
-    """The matches of one page. Headers are read once for the page, and only if a match needs them."""
-    answers: dict[int, dict[int, Value]] = {}
-    for row in rows:
-        answer = dict(query.fixed)
-        for attribute, value in zip(query.indexed, row.values, strict=True):
-            if attribute.vr == "US":
-                answer[attribute.tag] = Value("US", other=value)
-            else:
-                answer[attribute.tag] = Value(attribute.vr, text="" if value is None else str(value).strip("\\"))
-        answers[row.id] = answer
+def _layout(
+    keys: tuple[tuple[int, str], ...], level: Level, transfer_syntax_uid: str, retrieve_ae_title: str
+) -> _Layout:
+    """The layout for keys by tag and VR, in the order of the tags."""
+    listed = [(tag, vr, ATTRIBUTES.get(tag)) for tag, vr in keys]
+    # A key of a level below is returned empty.
+    fixed = {tag: Value(vr) for tag, vr, attribute in listed if attribute and attribute.level > level}
+    fixed[QUERY_RETRIEVE_LEVEL] = Value("CS", text=level.name)
+    fixed[INSTANCE_AVAILABILITY] = Value("CS", text="ONLINE")
+    if retrieve_ae_title:
+        fixed[RETRIEVE_AE_TITLE] = Value("AE", text=retrieve_ae_title)
+    indexed = tuple(attribute for _, _, attribute in listed if attribute and attribute.level <= level)
+    return _Layout(
+        indexed=indexed,
+        others=tuple(tag for tag, _, attribute in listed if attribute is None),
+        fixed=fixed,
+        template=Template(fixed, indexed, transfer_syntax_uid),
+        transfer_syntax_uid=transfer_syntax_uid,
+    )
 
-    headers = _Headers(query, list(answers))
-    for row_id, answer in answers.items():
-        if query.others:
-            request = query.identifier.dataset
-            answer |= stored_headers.values_for(headers.for_row(row_id), request, [key.tag for key in query.others])
-        terms = query.identifier.terms
-        stored = () if responses.can_encode(answer, terms) else raw_values.character_set_terms(headers.for_row(row_id))
-        dataset = responses.to_dataset(answer, request=terms, stored=stored)
-        yield EncodedMatch(responses.encode(dataset, transfer_syntax_uid), query.unmatched_keys)
+
+_cached_layout = lru_cache(maxsize=MAX_CACHED_LAYOUTS)(_layout)
+
+
+def _answers(layout: _Layout, identifier: Identifier, rows: list[tuple[Any, ...]]) -> Iterator[bytes]:
+    """The encoded answers of one page. Headers are read once for the page, and only if an answer needs them."""
+    headers = _Headers(layout, identifier.level, [row[0] for row in rows])
+    for number, *values in rows:
+        answer = None if layout.others else layout.template.encode(values)
+        if answer is None:
+            answer = _unusual_answer(layout, identifier, headers, number, values)
+        yield answer
+
+
+def _unusual_answer(
+    layout: _Layout, identifier: Identifier, headers: "_Headers", number: int, values: list[Any]
+) -> bytes:
+    """An answer with text outside ASCII, with values of the stored header, or with a very long value."""
+    terms, template = identifier.terms, layout.template
+    if not layout.others:
+        texts = template.texts(values)
+        stored = () if character_sets.fits(texts, terms) else headers.terms(number)
+        chosen = character_sets.choose(texts, request=terms, stored=stored)
+        if (answer := template.encode_in(chosen, values)) is not None:
+            return answer
+
+    whole = dict(layout.fixed)
+    for attribute, value in zip(layout.indexed, values, strict=True):
+        if attribute.vr == "US":
+            whole[attribute.tag] = Value("US", other=value)
+        else:
+            whole[attribute.tag] = Value(attribute.vr, text="" if value is None else str(value).strip("\\"))
+    whole |= stored_headers.values_for(headers.of(number), identifier.dataset, layout.others)
+    stored = () if responses.can_encode(whole, terms) else headers.terms(number)
+    return responses.encode(responses.to_dataset(whole, request=terms, stored=stored), layout.transfer_syntax_uid)
 
 
 class _Headers:
     """The stored headers of one page of matches, read when the first of them is needed."""
 
-    def __init__(self, query: _Query, row_ids: list[int]) -> None:
-        self._query = query
-        self._row_ids = row_ids
-        self._headers: dict[int, bytes] | None = None
+    def __init__(self, layout: _Layout, level: Level, numbers: list[int]) -> None:
+        self._numbers, self._has_others, self._level = numbers, bool(layout.others), level
+        self._headers: dict[int, bytes] = {}
         self._instances: dict[int, retrieve_queries.StoredInstance] = {}
 
-    def for_row(self, row_id: int) -> Dataset:
-        if self._headers is None:
-            level = self._query.identifier.level
-            self._headers = find_queries.headers(_TABLES[level], self._row_ids)
-            if level is Level.IMAGE and self._query.others:
-                self._instances = retrieve_queries.stored_instances(self._row_ids)
-        if row_id in self._instances:
-            return stored_headers.read_instance(self._instances[row_id])
-        return stored_headers.parse(self._headers.get(row_id, b""))
+    def of(self, number: int) -> Dataset:
+        """The header of a row: an instance's own where it is asked for values, else that of its series."""
+        if self._level is Level.IMAGE and self._has_others:
+            if not self._instances:
+                self._instances = retrieve_queries.stored_instances(self._numbers)
+            if number in self._instances:
+                return stored_headers.read_instance(self._instances[number])
+        return stored_headers.parse(self._stored(number))
+
+    def terms(self, number: int) -> tuple[str, ...]:
+        """The character sets that the header of a row declares."""
+        if self._level is Level.IMAGE and self._has_others:
+            return raw_values.character_set_terms(self.of(number))
+        return stored_headers.character_set_terms(self._stored(number))
+
+    def _stored(self, number: int) -> bytes:
+        if number not in self._headers:
+            begin = self._numbers.index(number)
+            some = self._numbers[begin : begin + HEADERS_AT_ONCE]
+            self._headers = dict.fromkeys(some, b"") | find_queries.headers(_TABLES[self._level], some)
+        return self._headers[number]

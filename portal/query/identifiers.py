@@ -2,16 +2,16 @@
 
 import io
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
+from functools import cached_property, partial
+from typing import Literal, NamedTuple
 
 from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from portal.dicom import datasets, raw_values
+from portal.dicom import character_sets, datasets, raw_values
 from portal.dicom.element_reader import ElementReader, inflate
 from portal.dicom.header import top_level_elements
 from portal.dicom.query_attributes import (
@@ -26,7 +26,7 @@ from portal.dicom.query_attributes import (
     Level,
 )
 from portal.errors import BadIdentifier
-from portal.query import matching
+from portal.query import identifier_scan, matching
 from portal.query.matching import Criterion
 
 Root = Literal["patient", "study"]
@@ -41,8 +41,7 @@ NON_KEY_TAGS = frozenset(
 """Elements that an identifier may have, but that are not used for matching."""
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(NamedTuple):
     """One key of a request; `listed` is None for an attribute that the index does not have."""
 
     tag: int
@@ -59,12 +58,17 @@ class Key:
 class Identifier:
     """A parsed request. Texts are in NFC."""
 
-    dataset: Dataset
+    decode: Callable[[], Dataset]
     root: Root
     level: Level
     terms: tuple[str, ...]
     """The request's character sets."""
     keys: tuple[Key, ...]
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The whole request, for what is seldom asked for: items of sequences, and owners of private elements."""
+        return self.decode()
 
     @cached_property
     def by_tag(self) -> dict[int, Key]:
@@ -116,6 +120,37 @@ def decode(data: bytes, transfer_syntax_uid: str) -> Dataset:
     return datasets.from_elements(reader, top_level_elements(reader), limit=MAX_IDENTIFIER_SIZE)
 
 
+def parse(encoded: bytes, transfer_syntax_uid: str, *, root: Root) -> Identifier:
+    """Parse an encoded request.
+
+    Raises BadIdentifier for one that is larger than any query needs, for an unknown level and for values that cannot be
+    read.
+    """
+    found = identifier_scan.elements(encoded, transfer_syntax_uid)
+    if found is None:
+        return read(decode(encoded, transfer_syntax_uid), root=root)
+    values = {tag: value for tag, _, value in found}
+    terms = character_sets.parse(character_sets.decode(values.get(SPECIFIC_CHARACTER_SET, b""), ()))
+    keys = []
+    for tag, own_vr, value in found:
+        if not tag & 0xFFFF or tag in NON_KEY_TAGS:
+            continue
+        listed = ATTRIBUTES.get(tag)
+        vr = listed.vr if listed else own_vr
+        if not value:
+            keys.append(Key(tag, vr, ("",), listed))
+        elif vr in raw_values.STRING_VRS:
+            text = character_sets.decode(value, terms if vr in raw_values.TEXT_VRS else (), person_name=vr == "PN")
+            parts = raw_values.split(text, vr)
+            if not text.isascii():
+                parts = tuple(unicodedata.normalize("NFC", part) for part in parts)
+            keys.append(Key(tag, vr, parts, listed))
+        else:  # numbers are seldom searched for
+            return read(decode(encoded, transfer_syntax_uid), root=root)
+    name = "".join(raw_values.split(character_sets.decode(values.get(QUERY_RETRIEVE_LEVEL, b""), ()), "CS"))
+    return Identifier(partial(decode, encoded, transfer_syntax_uid), root, _level(name, root), terms, tuple(keys))
+
+
 def read(request: Dataset, *, root: Root) -> Identifier:
     """Parse a request. Raises BadIdentifier for an unknown level and for values that cannot be read."""
     keys, name = [], ""
@@ -137,8 +172,12 @@ def read(request: Dataset, *, root: Root) -> Identifier:
     except raw_values.PARSE_ERRORS as error:
         raise BadIdentifier("The identifier has a value that cannot be read.") from error
 
+    return Identifier(lambda: request, root, _level(name, root), terms, tuple(keys))
+
+
+def _level(name: str, root: Root) -> Level:
     for level in levels(root):
         if level.name == name:
-            return Identifier(request, root, level, terms, tuple(keys))
+            return level
     known = ", ".join(level.name for level in levels(root))
     raise BadIdentifier(f"{name[:16] or 'Nothing'} is not a Query/Retrieve Level of this model, which has {known}.")

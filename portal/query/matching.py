@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from portal.dicom import person_names
 from portal.dicom.query_attributes import MODALITIES_IN_STUDY, Attribute
+from portal.errors import BadIdentifier
 from portal.models.conditions import AnyOf, Condition, Dates, Like, Number, OneOf, PersonName, Time, Times
 
 WILD_CARD_VRS = frozenset({"AE", "CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT"})
 """PS3.4 C.2.2.2.4; PN has its own rule."""
+MAX_KEY_LENGTH = 2048
+"""Characters of a key that is no list of UIDs. The work of matching grows with it, and no listed value is as long."""
 _WILD = re.compile(r"[*?]")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,12}")
 _OLD_DATE = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")
@@ -26,10 +29,14 @@ def criterion(attribute: Attribute, values: tuple[str, ...]) -> Criterion | None
     """What the values require of the attribute; None for universal matching, which also finds empty values."""
     if not any(values) or values == ("*",) or (attribute.vr == "PN" and not "".join(values).strip("^= ")):
         return None
-    if attribute is MODALITIES_IN_STUDY:
-        return Criterion(attribute, AnyOf(tuple(_text(value) for value in values if value)))
     if attribute.vr == "UI":
         return Criterion(attribute, OneOf(tuple(value for value in values if value)))
+    if sum(map(len, values)) > MAX_KEY_LENGTH:
+        raise BadIdentifier(f"A key has more than {MAX_KEY_LENGTH:,} characters.")
+    if attribute is MODALITIES_IN_STUDY:
+        exact = tuple(value for value in values if value and not is_wild(value))
+        patterns = tuple(Like(value) for value in dict.fromkeys(values) if is_wild(value))
+        return Criterion(attribute, AnyOf(((OneOf(exact),) if exact else ()) + patterns))
 
     # Several values of another VR are one value with backslashes in it: multiple value matching is not negotiated.
     value = "\\".join(values)

@@ -18,7 +18,7 @@ from pydicom.valuerep import PersonName
 
 from portal.dicom import character_sets
 from portal.dicom.query_attributes import SPECIFIC_CHARACTER_SET
-from portal.dicom.raw_values import TEXT_VRS, UNSPLIT_VRS
+from portal.dicom.raw_values import TEXT_VRS
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,19 @@ def encode(dataset: Dataset, transfer_syntax_uid: str) -> bytes:
     buffer.is_little_endian, buffer.is_implicit_VR = syntax.is_little_endian, syntax.is_implicit_VR
     write_dataset(buffer, dataset)
     encoded = buffer.getvalue()
-    if syntax.is_deflated:
-        deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-        encoded = deflater.compress(encoded) + deflater.flush()
-    return encoded + b"\0" * (len(encoded) % 2)
+    return deflate(encoded) if syntax.is_deflated else encoded
+
+
+def deflate(encoded: bytes) -> bytes:
+    """An encoded data set as Deflated Explicit VR Little Endian has it (PS3.5 A.5)."""
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    packed = deflater.compress(encoded) + deflater.flush()
+    return packed + b"\0" * (len(packed) % 2)
 
 
 def can_encode(answer: Answer, terms: Sequence[str]) -> bool:
     """Whether the answer can be encoded in these character sets, without reading the object's own."""
-    texts = [(text, person_name) for text, person_name in _texts(answer) if not text.isascii()]
-    return all(character_sets.encode(text, terms, person_name=person_name) is not None for text, person_name in texts)
+    return character_sets.fits(list(_texts(answer)), terms)
 
 
 def _texts(answer: Answer) -> Iterator[tuple[str, bool]]:
@@ -87,14 +90,29 @@ def _encoded(value: Value, terms: Sequence[str]) -> Any:
     if value.other is not None:
         return value.other
     if value.vr not in TEXT_VRS:
-        return value.text
-    encoded: list[str | bytes | PersonName] = []
-    for text in [value.text] if value.vr in UNSPLIT_VRS else value.text.split("\\"):
-        raw = character_sets.encode(text, terms, person_name=value.vr == "PN")
-        if raw is None:
-            raise LookupError("the character sets were chosen for another answer")
-        if value.vr == "PN":
-            encoded.append(PersonName(raw, convert_encodings(list(terms)), validation_mode=IGNORE))
-        else:
-            encoded.append(text if text.isascii() else raw)
-    return encoded[0] if len(encoded) == 1 else encoded
+        return value.text if is_latin_1(value.text) else ""
+    raw = encoded_text(value.text, value.vr, terms)
+    if value.vr != "PN":
+        return raw  # not as a list, of which pydicom would encode the bytes again
+    names = [PersonName(each, convert_encodings(list(terms)), validation_mode=IGNORE) for each in raw.split(b"\\")]
+    return names[0] if len(names) == 1 else names
+
+
+def encoded_text(text: str, vr: str, terms: Sequence[str]) -> bytes:
+    """The text of an answer in its character sets, all values of it with their backslashes.
+
+    A code string or a date outside ASCII breaks the standard: it goes out as it came, or empty where that is not
+    possible.
+    """
+    if text.isascii():
+        return text.encode("ascii")
+    if vr not in TEXT_VRS:
+        return text.encode("latin-1") if is_latin_1(text) else b""
+    raw = character_sets.encode(text, terms, person_name=vr == "PN")
+    if raw is None:
+        raise LookupError("the character sets were chosen for another answer")
+    return raw
+
+
+def is_latin_1(text: str) -> bool:
+    return not text or max(text) <= "\xff"

@@ -10,7 +10,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
-from portal.dicom import datasets, raw_values
+from portal.dicom import character_sets, datasets, raw_values
+from portal.dicom.element_heads import LONG_HEAD_SIZE, HeadDecoder, explicit_size
 from portal.dicom.element_reader import ElementReader
 from portal.dicom.header import top_level_elements
 from portal.dicom.query_attributes import SPECIFIC_CHARACTER_SET
@@ -20,6 +21,7 @@ from portal.query.responses import Answer, Value
 from portal.zip_members import object_content
 
 log = logging.getLogger(__name__)
+_HEADS = HeadDecoder(is_little_endian=True)
 
 MAX_VALUE_SIZE = 64 << 10
 """Bytes of a value; a larger one is returned empty."""
@@ -28,6 +30,16 @@ MAX_VALUE_SIZE = 64 << 10
 def parse(header_bytes: bytes) -> Dataset:
     """A header as the index stores it (Explicit VR Little Endian); empty if it cannot be read."""
     return _read(io.BytesIO(header_bytes), len(header_bytes), ExplicitVRLittleEndian)
+
+
+def character_set_terms(header_bytes: bytes) -> tuple[str, ...]:
+    """The character sets that such a header declares, among its first elements."""
+    position, tag, value = 0, 0, b""
+    while tag < SPECIFIC_CHARACTER_SET and explicit_size(head := header_bytes[position : position + LONG_HEAD_SIZE]):
+        tag, _, length, size = _HEADS.explicit(head)
+        value = header_bytes[position + size : position + size + length]
+        position += size + length
+    return character_sets.parse(character_sets.decode(value, ())) if tag == SPECIFIC_CHARACTER_SET else ()
 
 
 def read_instance(stored: StoredInstance) -> Dataset:

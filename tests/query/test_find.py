@@ -16,6 +16,7 @@ from portal.access.actors import Actor
 from portal.access.rights import NO_ACCESS, Scope
 from portal.dicom import element_heads
 from portal.dicom.little_endian import DatasetWriter
+from portal.errors import BadIdentifier
 from portal.ingest import index
 from portal.models import (
     CURRENT,
@@ -450,6 +451,56 @@ def test_a_long_answer_comes_complete_in_pages_of_500(
     assert len(statements(caplog)) == 6
 
 
+@pytest.mark.parametrize(
+    ("level", "keys", "table"),
+    [
+        ("STUDY", {"PatientName": "doe*"}, "t1"),
+        ("STUDY", {"StudyDescription": "*x*", "StudyDate": "20200101-"}, "t1"),
+        ("PATIENT", {"PatientName": "doe*"}, "t1"),
+        ("IMAGE", {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.1"}, "t1"),
+    ],
+)
+def test_each_page_after_the_first_is_read_by_its_row_numbers_alone(
+    scope: Scope, project: Project, caplog: pytest.LogCaptureFixture, level: str, keys: dict[str, str], table: str
+) -> None:
+    fill(project, 1200)
+    with writing():
+        Study.insert_many(
+            {
+                "project": project,
+                "study_uid": f"1.{n}",
+                "patient_id": f"P{n}",
+                "patient_name_folded": f"doe{n}",
+                "description": "xx",
+                "date": "20200102",
+                "n_instances": 1,
+            }
+            for n in range(1200)
+        ).execute()
+    with caplog.at_level(logging.DEBUG, "peewee"):
+        found(scope, level=level, root="patient" if level == "PATIENT" else "study", **keys)
+    pages = [each for each in statements(caplog) if "json_each" in each[0]]
+    assert len(pages) == (3 if level == "PATIENT" else 2)
+    for sql, parameters in pages:
+        steps = [row[3] for row in database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+        assert f"SEARCH {table} USING INTEGER PRIMARY KEY (rowid=?)" in steps, steps
+    # All matching rows are searched once for their numbers, and not again for each page.
+    assert len(statements(caplog)) == len(pages) + (1 if level == "PATIENT" else 2)
+
+
+def test_a_study_that_goes_away_while_an_answer_is_on_its_way_is_left_out(scope: Scope, project: Project) -> None:
+    with writing():
+        Study.insert_many(
+            {"project": project, "study_uid": f"1.{n}", "patient_id": f"P{n}", "n_instances": 1} for n in range(1200)
+        ).execute()
+    encoded = encoded_identifier(request("STUDY", StudyInstanceUID=""))
+    answers = query.find(encoded, ExplicitVRLittleEndian, scope, root="study")
+    next(answers)
+    with writing():
+        Study.update(n_instances=0).where(Study.study_uid == "1.1199").execute()
+    assert b"1.1199" not in b"".join(match.identifier for match in answers)
+
+
 def test_no_transaction_is_open_while_an_answer_is_on_its_way(scope: Scope, project: Project) -> None:
     study, series = fill(project, 600)
     ds = request("IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series, SOPInstanceUID="")
@@ -513,6 +564,29 @@ def test_what_people_search_for_is_found_by_an_index(
 
 
 # Input that must do no harm
+
+
+def test_a_key_that_is_longer_than_any_value_is_refused(scope: Scope, project: Project) -> None:
+    for keyword in ("PatientName", "StudyDescription", "ModalitiesInStudy"):
+        with pytest.raises(BadIdentifier, match="more than 2,048 characters"):
+            find(scope, "STUDY", **{keyword: "^*" * 1100})
+
+
+def test_a_long_list_of_modalities_is_answered(scope: Scope, project: Project) -> None:
+    keep(project)
+    patterns = [f"{first}{second}*" for first in "ABCDEFGHIJKLMNOPQRST" for second in "ABCDEFGHIJKLMNOPQRST"]
+    assert len(find(scope, "STUDY", ModalitiesInStudy=patterns)) == 1
+    assert len(find(scope, "STUDY", ModalitiesInStudy=[*(each[:2] for each in patterns), "CT"])) == 1
+
+
+def test_a_code_string_outside_its_repertoire_does_not_stop_an_answer(scope: Scope, project: Project) -> None:
+    study = new_uid()
+    keep(project, study, BodyPartExamined="HEAD")
+    with writing():
+        Series.update(body_part="头").execute()
+    for keys in ({}, {"InstitutionName": ""}):
+        (answer,) = find(scope, "SERIES", StudyInstanceUID=study, BodyPartExamined="", **keys)
+        assert not answer.BodyPartExamined
 
 
 def test_a_number_that_no_vr_can_hold_matches_nothing(scope: Scope, project: Project) -> None:
