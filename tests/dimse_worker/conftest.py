@@ -5,7 +5,16 @@ import pytest
 from tests.fixtures.dimse import dimse_site, listener
 from tests.fixtures.work import acquisition, folder, mirror, project, queue, worker
 
-IN_BOTH_MODES = ("test_association_policy", "test_listener", "test_receiving", "test_retrieval", "test_retrieved_bytes")
+IN_BOTH_MODES = (
+    "test_association_policy",
+    "test_hostile_associations",
+    "test_hostile_destinations",
+    "test_listener",
+    "test_odd_messages",
+    "test_receiving",
+    "test_retrieval",
+    "test_retrieved_bytes",
+)
 """Tests of the protocol: they run over our own code for it, and over pynetdicom's."""
 
 

@@ -25,12 +25,6 @@ CLOSED_WITHIN = 45.0
 BATCH = 5_000
 
 
-@pytest.fixture(params=["stock"], autouse=True)
-def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("PORTAL_DIMSE_WIRE", request.param)
-    return str(request.param)
-
-
 @pytest.fixture
 def listener(wire: str, dimse_site: Settings) -> Iterator[Listener]:
     register()

@@ -170,12 +170,6 @@ def close_after(peer: RawPeer, content: bytes) -> None:
     peer.connection.close()
 
 
-@pytest.fixture(params=["stock"])
-def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("PORTAL_DIMSE_WIRE", request.param)
-    return str(request.param)
-
-
 @pytest.fixture
 def listener(wire: str, dimse_site: Settings) -> Iterator[Listener]:
     register(moves_to=("any",))
