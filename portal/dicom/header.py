@@ -158,7 +158,7 @@ def _scan(data: Buffer, size: int, transfer_syntax_uid: str, *, is_strict: bool)
         except Unusual:
             continue
         is_implicit = transfer_syntax_uid == ImplicitVRLittleEndian
-        is_sound = found.implicit == is_implicit and header_scan.is_whole(data, found, size)
+        is_sound = found.implicit == is_implicit and received.is_plainly_whole(data, found, size)
         return found if is_sound or not is_strict else None
     return None
 

@@ -8,17 +8,16 @@ import struct
 from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
-from portal.dicom import element_heads, raw_values
-from portal.dicom.element_heads import HEAD_SIZE, ITEM, ITEM_GROUP, LONG_HEAD_SIZE, SEQUENCE_END, UNDEFINED_LENGTH
+from portal.dicom import element_heads
+from portal.dicom.element_heads import HEAD_SIZE, LONG_HEAD_SIZE, UNDEFINED_LENGTH
 from portal.dicom.element_reader import PIXEL_TAGS
 from portal.dicom.kept_headers import MAX_ELEMENT_SIZE, MAX_HEADER_SIZE, PIXEL_REPRESENTATION
 from portal.dicom.sequence_scan import (
-    LONG_CODES,
     SHORT_CODES,
     SQ,
-    UN,
     US_OR_SS,
     Buffer,
+    Elements,
     Unusual,
     explicit_elements,
     explicit_head,
@@ -27,13 +26,13 @@ from portal.dicom.sequence_scan import (
     implicit_head,
     is_sequence,
     items,
-    long_length,
+    length_of_long_vr,
 )
 
 MAX_ELEMENTS = 5000
 """Of the top level."""
-MAX_FRAGMENTS = 5000
-"""Of compressed pixels."""
+MAX_WALKED_SIZE = 96 << 10
+"""Bytes of all sequences that are looked into: they have fewer elements than the bounded reader stops at."""
 _GROUP_BEFORE_FIRST = 0x0007
 """Data sets of objects begin with group 0008."""
 _PIXEL_GROUP = 0x7FE0
@@ -83,6 +82,7 @@ class _Kept:
         self.parts: list[Buffer] = []
         self.left = MAX_HEADER_SIZE
         """Bytes until it is full."""
+        self._unwalked = MAX_WALKED_SIZE
         self.choices: list[int] = []
         """The parts that begin elements whose VR is US, or SS where pixels have a sign."""
 
@@ -105,6 +105,12 @@ class _Kept:
         Without its delimiters a sequence has at least half its length.
         """
         return number != 0 and size <= 2 * min(MAX_ELEMENT_SIZE, self.left)
+
+    def walk(self, data: Buffer, offset: int, end: int, *, is_open: bool, elements: Elements) -> tuple[bytes, int]:
+        """The items of a sequence, encoded, and the offset behind them. Raises Unusual."""
+        encoded, end = items(data, offset, min(end, offset + self._unwalked), is_open, 0, elements)
+        self._unwalked -= end - offset
+        return encoded, end
 
     def encoded(self, pixel_representation: bytes) -> bytes | None:
         if int.from_bytes(pixel_representation[:2], "little") == 1:
@@ -137,7 +143,7 @@ def _scan_explicit(data: Buffer, size: int, wanted: Wanted) -> tuple[dict[int, B
         last_group, last_number, numbers = group, number, wanted.get(group, ())
         offset, tag = at + HEAD_SIZE, group << 16 | number
         if vr not in SHORT_CODES:
-            length, offset = _long_length(data, at, tag, vr), at + LONG_HEAD_SIZE
+            length, offset = length_of_long_vr(data, at, tag, vr), at + LONG_HEAD_SIZE
         end = offset + length
         if number in numbers:
             values[tag] = data[offset:end] if length <= MAX_ELEMENT_SIZE else b""
@@ -151,14 +157,6 @@ def _scan_explicit(data: Buffer, size: int, wanted: Wanted) -> tuple[dict[int, B
     return values, kept.encoded(b""), _skip_to_pixels(data, at, size, implicit=False)
 
 
-def _long_length(data: Buffer, at: int, tag: int, vr: int) -> int:
-    """The length of the element that begins here; its VR is no short one."""
-    reserved, length = long_length(data, at + 6)
-    if vr not in LONG_CODES or (vr == UN and (reserved or raw_values.known_vr(tag) == "SQ")):
-        raise Unusual
-    return int(length)
-
-
 def _add_explicit(kept: _Kept, data: Buffer, size: int, at: int, offset: int, length: int) -> int:
     """Add an element in Explicit VR to what is kept, unless it is not to be kept. Where it ends."""
     group, number, vr, _ = explicit_head(data, at)
@@ -166,13 +164,13 @@ def _add_explicit(kept: _Kept, data: Buffer, size: int, at: int, offset: int, le
     if length == UNDEFINED_LENGTH:
         if vr != SQ:
             raise Unusual
-        encoded, end = items(data, offset, size, True, 0, explicit_elements)
+        encoded, end = kept.walk(data, offset, size, is_open=True, elements=explicit_elements)
         if kept.may_fit(number, end - at):
             kept.add(element_heads.encode(tag, "SQ", len(encoded)), encoded)
     elif not kept.may_fit(number, end - at):
         return end
     elif vr == SQ:
-        encoded, _ = items(data, offset, end, False, 0, explicit_elements)
+        encoded, _ = kept.walk(data, offset, end, is_open=False, elements=explicit_elements)
         kept.add(element_heads.encode(tag, "SQ", len(encoded)), encoded)
     elif length & 1:
         head = element_heads.encode(tag, bytes(data[at + 4 : at + 6]).decode(), length + 1)
@@ -229,10 +227,10 @@ def _add_implicit(kept: _Kept, data: Buffer, size: int, at: int, length: int) ->
     vr = explicit_start(tag)[2]
     if is_sequence(data, offset, vr, is_open=is_open):
         if is_open:
-            encoded, end = items(data, offset, size, True, 0, implicit_elements)
+            encoded, end = kept.walk(data, offset, size, is_open=True, elements=implicit_elements)
         if kept.may_fit(number, end - at):
             if not is_open:
-                encoded, _ = items(data, offset, end, False, 0, implicit_elements)
+                encoded, _ = kept.walk(data, offset, end, is_open=False, elements=implicit_elements)
             kept.add(element_heads.encode(tag, "SQ", len(encoded)), encoded)
         return end
     if is_open:
@@ -259,41 +257,9 @@ def _skip_to_pixels(data: Buffer, at: int, size: int, *, implicit: bool) -> int:
         if implicit:
             length = implicit_head(data, at)[2]
         elif vr not in SHORT_CODES:
-            length = _long_length(data, at, group << 16 | number, vr)
+            length = length_of_long_vr(data, at, group << 16 | number, vr)
             offset = at + LONG_HEAD_SIZE
         if length == UNDEFINED_LENGTH:
             raise Unusual
         at = offset + length
     return at
-
-
-def is_whole(data: Buffer, found: Scan, size: int) -> bool:
-    """Whether the data set plainly ends where its last element ends; `data` has all of it, or its first bytes."""
-    at, previous = found.position, 0
-    try:
-        while at < size:
-            group, number, vr, length = explicit_head(data, at)
-            tag, offset = group << 16 | number, at + HEAD_SIZE
-            if tag <= previous or group == ITEM_GROUP:
-                return False
-            if found.implicit:
-                length = implicit_head(data, at)[2]
-            elif vr not in SHORT_CODES:
-                length, offset = _long_length(data, at, tag, vr), at + LONG_HEAD_SIZE
-            at = _end_of_fragments(data, offset) if length == UNDEFINED_LENGTH else offset + length
-            previous = tag
-    except (Unusual, struct.error):
-        return False
-    return at == size
-
-
-def _end_of_fragments(data: Buffer, at: int) -> int:
-    """Where the value of compressed pixels ends that begins here. Raises Unusual."""
-    for _ in range(MAX_FRAGMENTS):
-        group, number, length = implicit_head(data, at)
-        at += HEAD_SIZE + length
-        if group << 16 | number != ITEM:
-            if group << 16 | number == SEQUENCE_END and not length:
-                return at
-            break
-    raise Unusual

@@ -12,6 +12,8 @@ from portal.dicom.element_reader import MAX_DEPTH, Element, ElementReader
 
 MAX_ELEMENT_SIZE = 16 << 10
 MAX_HEADER_SIZE = 64 << 10
+MAX_WALKED_SIZE = 256 << 10
+"""Bytes of all elements that are looked into and encoded anew: most of them can be too large to be kept."""
 PIXEL_REPRESENTATION = 0x00280103
 _EXCLUDED_GROUPS = frozenset({0x0002, 0x7FE0, 0xFFFE})
 """The file meta, pixels, and delimiters."""
@@ -29,30 +31,34 @@ def encode(reader: ElementReader, elements: Mapping[int, Extent]) -> bytes | Non
     if PIXEL_REPRESENTATION in elements:
         value = reader.value(elements[PIXEL_REPRESENTATION][0], MAX_ELEMENT_SIZE) or b""
         signed = int.from_bytes(value[:2], "little" if reader.is_little_endian else "big") == 1
-    kept = bytearray()
+    kept, unwalked = bytearray(), MAX_WALKED_SIZE
     for tag in sorted(elements):
         room = min(MAX_ELEMENT_SIZE, MAX_HEADER_SIZE - len(kept))
         element, end = elements[tag]
         # Without its delimiters a sequence has at least half its length, so a longer one cannot fit.
         if not tag & 0xFFFF or tag >> 16 in _EXCLUDED_GROUPS or end - element.start > 2 * room:
             continue
-        encoded = _encoded(reader, element, end, signed=signed)
+        if _is_copied(reader, element):
+            content = reader.bytes_at(element.start, end - element.start)
+            encoded = content + b"\0" * (len(content) % 2)
+        elif end - element.start <= unwalked:
+            encoded = _encoded(reader, element, end, signed=signed)
+            unwalked -= end - element.start
+        else:
+            continue
         if len(encoded) <= room:
             kept += encoded
     return bytes(kept) or None
 
 
+def _is_copied(reader: ElementReader, element: Element) -> bool:
+    is_plain = element.vr not in (None, "SQ", "UN") and element.length <= MAX_ELEMENT_SIZE
+    return reader.is_little_endian and is_plain and not element.length % 2
+
+
 def _encoded(reader: ElementReader, element: Element, end: int, *, signed: bool) -> bytes:
     """One element with everything in it; empty where it cannot be written."""
     content = reader.bytes_at(element.start, end - element.start)
-    is_copied = (
-        reader.is_little_endian
-        and element.vr not in (None, "SQ", "UN")
-        and element.length <= MAX_ELEMENT_SIZE
-        and not element.length % 2
-    )
-    if is_copied:
-        return content + b"\0" * (len(content) % 2)
     syntax = ExplicitVRLittleEndian if reader.is_little_endian else ExplicitVRBigEndian
     inner = ElementReader(
         io.BytesIO(content), size=len(content), transfer_syntax_uid=syntax, deep=True, implicit=element.implicit

@@ -65,6 +65,14 @@ def explicit_start(tag: int) -> tuple[bytes, bool, str]:
     return head[: -2 if is_short else -4], is_short, vr
 
 
+def length_of_long_vr(data: Buffer, at: int, tag: int, vr: int) -> int:
+    """The length of the element that begins here; its VR is no short one. Raises Unusual."""
+    reserved, length = long_length(data, at + 6)
+    if vr not in LONG_CODES or (vr == UN and (reserved or raw_values.known_vr(tag) == "SQ")):
+        raise Unusual
+    return int(length)
+
+
 def items(data: Buffer, at: int, end: int, is_delimited: bool, depth: int, elements: Elements) -> tuple[bytes, int]:
     """The items of a sequence, their elements encoded by `elements`, and the offset behind them. Raises Unusual."""
     encoded: list[bytes] = []

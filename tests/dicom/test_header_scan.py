@@ -164,6 +164,31 @@ def test_the_scan_finds_what_the_bounded_reader_finds_in_generated_data_sets(
     assert_both_find_the_same(content, SYNTAXES[implicit])
 
 
+LARGE_HEADERS = {
+    "more elements in a sequence than are read": hostile.tiny_elements(30_000),
+    "sequences that are too large": b"".join(
+        hostile.sequence(0x00400000 | number, hostile.item(hostile.element(0x00400555, "LO", b"") * 2300))
+        for number in range(0x1001, 0x1040)
+    ),
+    "more than is kept": b"".join(
+        hostile.text(0x00410000 | number, "LT", "x" * 7000) for number in range(0x1001, 0x1010)
+    ),
+    "many of the top level": b"".join(
+        hostile.element(0x00410000 | n, "LO", b"") for n in range(0x1000, 0x1000 + 21_000)
+    ),
+    "larger than the first bytes": hostile.element(0x00410010, "OB", bytes(400_000)),
+}
+
+
+@pytest.mark.parametrize("name", LARGE_HEADERS)
+def test_the_scan_finds_what_the_bounded_reader_finds_in_large_headers(name: str) -> None:
+    last = LARGE_HEADERS[name] + hostile.text(0x00540081, "US", "12") + hostile.element(0x7FE00010, "OW", bytes(20))
+    data = hostile.an_object(uid="1.2.3", last=last)
+    assert_both_find_the_same(data, ExplicitVRLittleEndian)
+    parsed = header.read_buffer(data, transfer_syntax_uid=ExplicitVRLittleEndian, is_strict=True)
+    assert len(parsed.kept or b"") <= 64 << 10
+
+
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_texts_outside_ascii_are_scanned_in_their_character_sets(syntax: str) -> None:
     ds = an_object(SpecificCharacterSet="ISO_IR 100", PatientName="Müller^Jörg", StudyDescription="Schädel")
