@@ -1,6 +1,7 @@
-"""One large record, written to the disk past the page cache while its next bytes arrive (docs/decisions/0115)."""
+"""One large record, hashed and written past the page cache while its next bytes arrive (docs/decisions/0115)."""
 
 import errno
+import hashlib
 import mmap
 import os
 import zlib
@@ -19,33 +20,39 @@ BLOCK = 2 << 20
 class Stream:
     """One record that is written as it arrives: durable when `commit` returns, deleted by `abort`.
 
-    Two buffers take turns: a thread writes one of them while the caller fills the other.
+    Two buffers take turns: threads hash and write one of them while the caller fills the other.
     """
 
     def __init__(self, segment: Writer) -> None:
         self._segment = segment
         self._direct = _open_direct(segment.path)
         self._crc = 0
+        self._digests: tuple[hashlib._Hash, ...] = ()
         self.size = 0
         self._start = segment.write([records.header(records.UNKNOWN_LENGTH)])
         # Anonymous memory is aligned as direct writes need it, and shared: a fork during a write copies none of it.
         self._buffers = [memoryview(mmap.mmap(-1, BLOCK)) for _ in range(2)]
         head = records.SEGMENT_MAGIC + records.header(records.UNKNOWN_LENGTH)
         self._buffers[0][: len(head)] = head
-        self._filled = len(head)
+        self._filled = self._hashed = len(head)
+        """Bytes of the buffer that is being filled, and how many of them are hashed, or are no content."""
         self._at = 0
-        """Where the buffer that is being filled belongs in the file."""
-        self._thread = ThreadPoolExecutor(1, "stream")
-        self._writing: Future[None] | None = None
+        """Where that buffer belongs in the file."""
+        self._threads = ThreadPoolExecutor(2, "stream")
+        self._pending: list[Future[None]] = []
 
     @property
     def path(self) -> Path:
         return self._segment.path
 
+    def add_digests(self, *digests: "hashlib._Hash") -> None:
+        """Give all bytes from here on to these too; they are complete after `settle`."""
+        self._hash_rest()
+        self._digests += digests
+
     def write(self, chunk: Part) -> None:
         """Add bytes; they are copied. Raises NoSpace, also for a block that came before."""
         left = memoryview(chunk)
-        self._crc = zlib.crc32(left, self._crc)
         self.size += len(left)
         while left:
             part = left[: BLOCK - self._filled]
@@ -54,19 +61,29 @@ class Stream:
             left = left[len(part) :]
             if self._filled == BLOCK:
                 self._wait()
-                self._writing = self._thread.submit(self._write, self._buffers[0], self._at)
+                block = self._buffers[0]
+                self._pending = [
+                    self._threads.submit(self._write, block, self._at),
+                    self._threads.submit(self._hash, block[self._hashed :]),
+                ]
                 self._buffers.reverse()
                 self._at += BLOCK
-                self._filled = 0
+                self._filled = self._hashed = 0
+
+    def settle(self) -> None:
+        """Return when all bytes so far are in the file and in the digests; more may follow. Raises NoSpace."""
+        self._hash_rest()
+        self._write_rest(b"")
 
     def content(self) -> Slice:
         """All bytes so far, as a file; more may follow."""
-        self._finish(b"")
+        self.settle()
         return Slice(self.path, self._start + records.HEADER_SIZE, self.size)
 
     def commit(self, footer: Footer) -> Place:
         """Close the record; it is on the disk when this returns."""
-        self._finish(records.tail(self._crc, footer))
+        self._hash_rest()
+        self._write_rest(records.tail(self._crc, footer))
         with disk_errors():
             self._segment.sync(self._segment.end)
             # The length is written last: until then the record counts as torn.
@@ -79,17 +96,26 @@ class Stream:
         self._close()
 
     def _wait(self) -> None:
-        """Return when the other buffer is written. Raises what its thread did."""
+        """Return when the other buffer is hashed and written. Raises what their threads did."""
         with disk_errors():
-            if self._writing is not None:
-                self._writing.result()
+            for one in self._pending:
+                one.result()
 
-    def _finish(self, tail: bytes) -> None:
-        """Write what waits in the buffer. Its block is written again, whole, if more bytes follow."""
+    def _hash_rest(self) -> None:
         self._wait()
+        self._hash(self._buffers[0][self._hashed : self._filled])
+        self._hashed = self._filled
+
+    def _write_rest(self, tail: bytes) -> None:
+        """Write what waits in the buffer. Its block is written again, whole, if more bytes follow."""
         self._segment.end = self._at
         with disk_errors():
             self._segment.write([self._buffers[0][: self._filled], tail])
+
+    def _hash(self, part: memoryview) -> None:
+        self._crc = zlib.crc32(part, self._crc)
+        for digest in self._digests:
+            digest.update(part)
 
     def _write(self, block: memoryview, offset: int) -> None:
         written = 0
@@ -106,7 +132,7 @@ class Stream:
             self._segment.begin_sync(offset + written, offset + BLOCK)
 
     def _close(self) -> None:
-        self._thread.shutdown()
+        self._threads.shutdown()
         if self._direct is not None:
             os.close(self._direct)
             self._direct = None

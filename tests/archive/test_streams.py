@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -36,12 +37,16 @@ def fail(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
 def streamed(archive: Archive, sizes: list[int]) -> bytes:
     """What a stream keeps that is given pieces of these sizes in turn, as it is read back."""
     stream, at, turn = archive.stream(), 0, 0
+    digest = hashlib.sha256()
+    stream.add_digests(digest)
     buffer = bytearray(max(sizes))
     while at < len(CONTENT):
         piece = CONTENT[at : at + sizes[turn % len(sizes)]]
         buffer[: len(piece)] = piece  # the sender uses its buffer again
         stream.write(memoryview(buffer)[: len(piece)])
         at, turn = at + len(piece), turn + 1
+    stream.settle()
+    assert digest.digest() == hashlib.sha256(CONTENT).digest()
     place = stream.commit({"n": 1})
     [found] = archive.scan(place.segment)
     assert isinstance(found, Record)
@@ -55,13 +60,19 @@ def test_a_stream_keeps_every_byte_whatever_pieces_it_comes_in(archive: Archive,
     assert streamed(archive, sizes) == CONTENT
 
 
-def test_what_has_come_so_far_is_read_and_more_may_follow(archive: Archive) -> None:
+def test_what_has_come_so_far_is_read_and_hashed_and_more_may_follow(archive: Archive) -> None:
     stream = archive.stream()
+    whole, rest = hashlib.sha256(), hashlib.sha256()
+    stream.add_digests(whole)
     for end in (10, 4096, streams.BLOCK - 24, streams.BLOCK, 2 * streams.BLOCK + 5, len(CONTENT)):
         stream.write(CONTENT[stream.size : end])
         for _ in range(2):
             with stream.content() as content:
                 assert content.read() == CONTENT[:end]
+            assert whole.digest() == hashlib.sha256(CONTENT[:end]).digest()
+        if end == streams.BLOCK:
+            stream.add_digests(rest)
+    assert rest.digest() == hashlib.sha256(CONTENT[streams.BLOCK :]).digest()
     place = stream.commit({})
     with archive.open(place.segment, place.offset, place.size) as content:
         assert content.read() == CONTENT
