@@ -63,11 +63,13 @@ class AuditFilter:
 
     @cached_property
     def choices(self) -> list[tuple[Any, ...]]:
-        """The conditions of each select: of an actor, a target and an action. Empty where a name names nothing."""
+        """The conditions of each select: of an actor, a target and an action. Empty where nothing can be found."""
         who, about = _actors(self.who, is_only=not self.about), _targets(self.about)
-        if (self.who and not who) or (self.about and not about):
+        # Most kinds have many actions, of which a log has a few; each that it has is a select of its own.
+        present = set(ordered_unions.distinct_values(Audit.action)) if self.kind else set()
+        actions = sorted(present.intersection(actions_of(self.kind))) if self.kind else []
+        if (self.who and not who) or (self.about and not about) or (self.kind and not actions):
             return []
-        actions = actions_of(self.kind) if self.kind else ()
         # Of one target there are few entries; of one actor or kind there may be a million.
         split = [Audit.action.in_(actions)] if actions and about else [Audit.action == action for action in actions]
         product = itertools.product(who or (None,), about or (None,), split or (None,))

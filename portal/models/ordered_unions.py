@@ -1,4 +1,4 @@
-"""The first numbers of several selects together, each of which walks an index in the order of its numbers."""
+"""The first numbers of several selects together, each of which walks an index; and the values that an index has."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,3 +20,14 @@ def first_numbers(selects: Sequence[Any], *, limit: int, falling: bool) -> list[
     order = "DESC" if falling else "ASC"
     rows = database.execute_sql(f"{' UNION '.join(parts)} ORDER BY 1 {order} LIMIT ?", [*values, limit])
     return [number for (number,) in rows]
+
+
+def distinct_values(column: Any) -> list[str]:
+    """The different texts of an indexed column, in their order: one step into the index each, however many rows."""
+    table, name = column.model._meta.table_name, column.column_name
+    rows = database.execute_sql(
+        f"WITH RECURSIVE found(value) AS (SELECT MIN({name}) FROM {table} UNION ALL"  # noqa: S608 (names of models)
+        f" SELECT (SELECT MIN({name}) FROM {table} WHERE {name} > value) FROM found WHERE value IS NOT NULL)"
+        " SELECT value FROM found WHERE value IS NOT NULL"
+    )
+    return [value for (value,) in rows]
