@@ -82,7 +82,7 @@ def rotate(label: str, key_id: str, name: str | None, expires: datetime | None, 
 def list_() -> Answer:
     """List the devices."""
     return Answer(
-        view=[devices.view(row) for row in devices.list_all()],
+        view=devices.views(devices.list_all()),
         columns=("label", "type", "status", "last_seen", "last_address", "keys", "sponsor"),
         empty="No devices yet. Add one with: portal device add",
     )

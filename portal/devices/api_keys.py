@@ -177,8 +177,8 @@ def digest(secret: str) -> str:
     return runtime.secrets().digest("api-key", secret)
 
 
-def view(row: ApiKey) -> dict[str, Any]:
-    """One key for `--json` and pages; nothing of its secret."""
+def view(row: ApiKey, place: str | None) -> dict[str, Any]:
+    """One key, limited to `place`, for `--json` and pages; nothing of its secret."""
     return {
         "key_id": row.key_id,
         "name": row.name,
@@ -191,7 +191,7 @@ def view(row: ApiKey) -> dict[str, Any]:
         "last_address": row.last_address,
         "last_program": row.last_program,
         "read_only": row.read_only,
-        "only": key_narrowing.place_names([row]).get(row.id),
+        "only": place,
         "addresses": row.addresses,
         "replaces": row.replaces,
     }

@@ -1,14 +1,14 @@
 """Devices: machines and programs that use the REST interface with a key."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from peewee import SQL
 
 from portal.access import audit, rights
 from portal.access.actors import Actor
-from portal.devices import api_keys, device_status, key_uses
+from portal.devices import api_keys, device_status, key_narrowing, key_uses
 from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.models import Blob, Device, File, User, now, writing
 from portal.tree import labels, rest_ids
@@ -131,9 +131,9 @@ def possible_owners() -> list[str]:
     return [row.email for row in rows.limit(OWNERS_OFFERED)]
 
 
-def list_all() -> list[Device]:
-    """All devices by label, without those that were removed."""
-    return list(_with_owner().where(Device.removed.is_null()).order_by(Device.label))
+def list_all(*, skip: int = 0, limit: int | None = None) -> list[Device]:
+    """All devices by label, or a part of them, without those that were removed."""
+    return list(_with_owner().where(Device.removed.is_null()).order_by(Device.label).offset(skip).limit(limit))
 
 
 def record_report(report: Mapping[str, Any], *, actor: Actor) -> Device:
@@ -163,27 +163,41 @@ def record_report(report: Mapping[str, Any], *, actor: Actor) -> Device:
 
 def view(device: Device) -> dict[str, Any]:
     """One device for `--json` and pages; `keys` counts the live keys."""
-    keys = api_keys.for_owner(device)
-    uses = key_uses.by_key(keys)
-    listed = [api_keys.view(key) | {"used_from": [key_uses.view(use) for use in uses.get(key.id, ())]} for key in keys]
-    live = sorted(key["expires_at"] for key in listed if key["state"] in api_keys.LIVE_STATES)
-    return {
-        "id": rest_ids.encode("device", device.id),
-        "label": device.label,
-        "type": device.type,
-        "status": device_status.status(device),
-        "version": device.version,
-        "interval": device.interval,
-        "errors": device.errors,
-        "disabled": device.disabled,
-        "sponsor": device.sponsor and device.sponsor.email,
-        "created": device.created,
-        "last_seen": device.last_seen,
-        "last_address": device.last_address,
-        "keys": len(live),
-        "next_expiry": live[0] if live else None,
-        "api_keys": listed,
-    }
+    return views([device])[0]
+
+
+def views(rows: Sequence[Device]) -> list[dict[str, Any]]:
+    """The same of many devices, in their order, with the keys of all by a few statements."""
+    keys = api_keys.for_devices(rows)
+    every = [key for found in keys.values() for key in found]
+    uses, places = key_uses.by_key(every), key_narrowing.place_names(every)
+    result = []
+    for device in rows:
+        listed = [
+            api_keys.view(key, places.get(key.id)) | {"used_from": [key_uses.view(use) for use in uses.get(key.id, ())]}
+            for key in keys[device.id]
+        ]
+        live = sorted(key["expires_at"] for key in listed if key["state"] in api_keys.LIVE_STATES)
+        result.append(
+            {
+                "id": rest_ids.encode("device", device.id),
+                "label": device.label,
+                "type": device.type,
+                "status": device_status.status(device),
+                "version": device.version,
+                "interval": device.interval,
+                "errors": device.errors,
+                "disabled": device.disabled,
+                "sponsor": device.sponsor and device.sponsor.email,
+                "created": device.created,
+                "last_seen": device.last_seen,
+                "last_address": device.last_address,
+                "keys": len(live),
+                "next_expiry": live[0] if live else None,
+                "api_keys": listed,
+            }
+        )
+    return result
 
 
 def _with_owner() -> Any:

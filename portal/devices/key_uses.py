@@ -20,7 +20,7 @@ USES_KEPT = timedelta(days=90)
 MAX_USES_WAITING = 20_000
 """Uses that wait while the database cannot be written; further ones are not counted."""
 MAX_PROGRAM_LENGTH = 100
-_KEYS_PER_STATEMENT = 200
+_KEYS_PER_STATEMENT, _KEYS_READ_AT_ONCE = 200, 5_000
 
 _Use = tuple[str, str, str]
 """Key id, address, program."""
@@ -82,10 +82,11 @@ def note_first(key: ApiKey, *, address: str, program: str, at: datetime) -> None
 
 
 def by_key(keys: Iterable[ApiKey]) -> dict[int, list[KeyUse]]:
-    """The uses of some keys by the number of the key, the latest first; one statement."""
+    """The uses of some keys by the number of the key, the latest first; one statement for many keys."""
     uses: dict[int, list[KeyUse]] = {}
-    for row in KeyUse.select().where(KeyUse.key.in_([key.id for key in keys])).order_by(KeyUse.last.desc()):
-        uses.setdefault(row.key_id, []).append(row)
+    for part in chunked([key.id for key in keys], _KEYS_READ_AT_ONCE):
+        for row in KeyUse.select().where(KeyUse.key.in_(part)).order_by(KeyUse.last.desc()):
+            uses.setdefault(row.key_id, []).append(row)
     return uses
 
 

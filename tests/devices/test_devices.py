@@ -10,6 +10,7 @@ from portal.access.actors import Actor, operator
 from portal.devices import api_keys, device_status, devices, key_authentication
 from portal.errors import BadValue, Missing, NotAllowed, NotSignedIn, Taken
 from portal.models import ApiKey, Audit, Device, User, now
+from tests.fixtures.web import statements
 
 pytestmark = pytest.mark.usefixtures("site")
 
@@ -270,3 +271,17 @@ def test_a_view_counts_live_keys_and_names_the_next_expiry(device: Device) -> No
     assert view["keys"] == 2
     assert view["next_expiry"] == first.expires_at.isoformat()
     assert [key["state"] for key in view["api_keys"]] == ["revoked", "live", "expires soon"]
+
+
+def test_many_devices_are_viewed_by_as_many_statements_as_one(device: Device) -> None:
+    def sent(rows: list[Device]) -> int:
+        with statements() as found:
+            views = devices.views(rows)
+        assert [view["keys"] for view in views] == [1] * len(rows)
+        return len(found)
+
+    api_keys.issue(device, name="k", actor=operator())
+    one = sent([device])
+    for number in range(19):
+        api_keys.issue(devices.add(f"device-{number}", actor=operator()), name="k", actor=operator())
+    assert sent(devices.list_all()) == one

@@ -18,6 +18,7 @@ from portal.routes.api.schemas.devices import (
     DeviceReport,
     Devices,
     DeviceShown,
+    DevicesQuery,
     DeviceStatus,
     KeyIssued,
     KeyPath,
@@ -31,12 +32,12 @@ bp = Noun("devices", __name__, "Machines and programs with keys of their own.")
 
 
 @bp.get("/devices", responses={200: Devices})
-def list_all() -> Devices:
-    """List all devices
+def list_all(query: DevicesQuery) -> Devices:
+    """List all devices by label, or a part of them
 
     Users who are no site admins see neither owners nor keys, addresses, `info`, `errors` and who added a device.
     """
-    return Devices(_shapes(_visible()))
+    return Devices(_shapes(_visible(skip=query.skip or 0, limit=query.limit)))
 
 
 @bp.post("/devices", responses={200: DeviceShown})
@@ -134,8 +135,10 @@ def _own_number() -> int:
     return int(actor.id)
 
 
-def _visible() -> list[Any]:
-    return [row for row in devices.list_all() if _is_visible(row.id)]
+def _visible(*, skip: int = 0, limit: int | None = None) -> list[Any]:
+    if authentication.actor().narrowed is None:
+        return devices.list_all(skip=skip, limit=limit)
+    return [row for row in devices.list_all() if _is_visible(row.id)][skip:][:limit]
 
 
 def _is_visible(number: int) -> bool:

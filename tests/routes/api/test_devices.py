@@ -286,3 +286,18 @@ def test_a_user_who_is_no_site_admin_sees_no_owners_keys_or_reports(api: Api, ur
     status = caller.get("/api/devices/status").json()[id_of(device)]
     assert (status["status"], status.get("errors")) == ("error", None)
     assert api.get("/api/devices").json()[0]["sponsor"] == "ada@site.example"
+
+
+def test_many_devices_are_listed_part_by_part_in_the_order_of_their_labels(api: Api, device: Device) -> None:
+    for label in ("b", "a", "z", "c"):
+        devices.add(label, actor=operator())
+
+    def labels(query: str) -> list[str]:
+        return [row["label"] for row in api.get(f"/api/devices{query}").json()]
+
+    every = ["a", "b", "c", "importer-east", "z"]
+    assert labels("") == every
+    assert labels("?limit=2") + labels("?limit=2&skip=2") + labels("?limit=2&skip=4") == every
+    assert labels("?skip=3") == every[3:]
+    assert labels("?skip=5") == []
+    assert_refused(api.get("/api/devices?limit=0"), 422, "limit")

@@ -5,13 +5,21 @@ from typing import Annotated, Any
 from pydantic import Field, RootModel
 
 from portal.routes.api.schemas.containers import OriginShown
-from portal.routes.api.schemas.values import Body, Id, Label, Moment, Shown, Timestamp
+from portal.routes.api.schemas.lists import FARTHEST, MAX_LIMIT
+from portal.routes.api.schemas.values import Body, Digits, Id, Label, Moment, Query, Shown, Timestamp
 
 SPONSOR = (
     "E-mail address of its owner. Without it: the user who adds it, the owner of the device that adds it, or the only "
     "site admin."
 )
 NARROWED = "A limited key issues no other keys."
+
+
+class DevicesQuery(Query):
+    limit: Annotated[int | None, Digits(1, MAX_LIMIT), Field(description="The most devices to answer; else all.")] = (
+        None
+    )
+    skip: Annotated[int | None, Digits(0, FARTHEST), Field(description="Devices to leave out at the start.")] = None
 
 
 class DevicePath(Shown):

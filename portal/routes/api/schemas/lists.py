@@ -7,7 +7,7 @@ from pydantic import Field, RootModel
 from portal.routes.api.schemas.values import Digits, Id, Query, Shown
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
-_FARTHEST = 10**9
+FARTHEST = 10**9
 
 Row = TypeVar("Row")
 
@@ -18,8 +18,8 @@ class ListQuery(Query):
     ] = ""
     sort: Annotated[str, Field(description="Like label:asc or created:desc.")] = ""
     limit: Annotated[int | None, Digits(1, MAX_LIMIT), Field(description="The most entries to answer.")] = None
-    skip: Annotated[int | None, Digits(0, _FARTHEST), Field(description="Entries to leave out at the start.")] = None
-    page: Annotated[int | None, Digits(1, _FARTHEST), Field(description="The number of a page of `limit`.")] = None
+    skip: Annotated[int | None, Digits(0, FARTHEST), Field(description="Entries to leave out at the start.")] = None
+    page: Annotated[int | None, Digits(1, FARTHEST), Field(description="The number of a page of `limit`.")] = None
     after_id: Annotated[Id | None, Field(description="The id of the last entry of the page before.")] = None
 
 
