@@ -1,14 +1,13 @@
 """The bytes of one object as they arrive: hashed on their way, in memory at first, beyond a limit in a segment."""
 
 import hashlib
-import io
-import os
 from typing import BinaryIO, cast
 
 from portal import runtime
 from portal.archive import Footer, NewRecord, Place, Stream, records
 from portal.archive.slices import CHUNK
 from portal.archive.writers import Part
+from portal.content_reader import ContentReader
 from portal.ingest import disk_reserve
 
 MAX_BYTES_IN_MEMORY = 16 << 20
@@ -112,40 +111,19 @@ class ReceivedBytes:
         stream.write(block)
 
 
-class BlockReader(io.RawIOBase):
+class BlockReader(ContentReader):
     """Some blocks of bytes, read like one file."""
 
     def __init__(self, blocks: list[Part], size: int) -> None:
-        self._blocks, self._size, self._at = blocks, size, 0
+        super().__init__(size)
+        self._blocks = blocks
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise ValueError("a position before the first byte")
-        self._at = base + offset
-        return self._at
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Up to `size` bytes; fewer only at the end, unlike the read of a raw file, which may return less."""
-        end = self._size if size is None or size < 0 else min(self._size, self._at + size)
+    def _read_at(self, at: int, size: int) -> bytes:
         parts, start = [], 0
         for block in self._blocks:
-            if start >= end:
+            if start >= at + size:
                 break
-            if start + len(block) > self._at:
-                parts.append(memoryview(block)[max(0, self._at - start) : end - start])
+            if start + len(block) > at:
+                parts.append(memoryview(block)[max(0, at - start) : at + size - start])
             start += len(block)
-        self._at = max(self._at, end)
         return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
-
-    def readall(self) -> bytes:
-        return self.read()

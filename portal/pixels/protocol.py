@@ -5,10 +5,11 @@ object as it needs them: a descriptor of its segment would give it the objects o
 """
 
 import io
-import os
 import socket
 import struct
 from typing import Any, BinaryIO, cast
+
+from portal.content_reader import ContentReader
 
 MAX_MESSAGE_SIZE = 1 << 20
 BUFFER_SIZE = 1 << 16
@@ -45,41 +46,21 @@ class Channel:
         return b"".join(parts)
 
 
-class Content(io.RawIOBase):
-    """One object of a task, read from the other side."""
+class Content(ContentReader):
+    """One object of a task, read from the other side, at most MAX_MESSAGE_SIZE bytes at once."""
 
     name = ""  # pydicom asks a buffered file for it
 
     def __init__(self, channel: Channel, number: int, size: int) -> None:
-        self._channel, self._number, self._size = channel, number, size
-        self._at = 0
+        super().__init__(size)
+        self._channel, self._number = channel, number
 
     def open(self) -> BinaryIO:
         """Another reader of the same object, at its first byte."""
-        return cast(BinaryIO, io.BufferedReader(Content(self._channel, self._number, self._size), BUFFER_SIZE))
+        return cast(BinaryIO, io.BufferedReader(Content(self._channel, self._number, self.size), BUFFER_SIZE))
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise ValueError("an offset before the first byte")
-        self._at = base + offset
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        wanted = min(len(buffer), max(0, self._size - self._at), MAX_MESSAGE_SIZE)
-        data = self._channel.ask(self._number, self._at, wanted) if wanted else b""
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+    def _read_at(self, at: int, size: int) -> bytes:
+        return self._channel.ask(self._number, at, min(size, MAX_MESSAGE_SIZE))
 
 
 class Result(io.RawIOBase):

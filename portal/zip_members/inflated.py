@@ -1,18 +1,15 @@
 """A deflated member as a file to read: inflated while it is read, in constant memory."""
 
-import hashlib
-import io
-import os
 import zlib
-from collections.abc import Iterator
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
+from portal.content_reader import ContentReader
 from portal.errors import Damaged
 
 CHUNK = 256 << 10
 
 
-class Inflated(io.RawIOBase):
+class Inflated(ContentReader):
     """`size` bytes from byte `begin` of what `packed`, read from its first byte to its end, inflates to.
 
     Reading backwards begins anew, so whoever jumps about copies it to a file first. Closes `packed` when it is closed.
@@ -20,58 +17,10 @@ class Inflated(io.RawIOBase):
     """
 
     def __init__(self, packed: BinaryIO, begin: int, size: int) -> None:
+        super().__init__(size)
         self._packed = packed
         self._begin = begin
-        self.size = size
-        self._at = 0
         self._restart()
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
-        if base + offset < 0:
-            raise ValueError("a position before the first byte")
-        self._at = base + offset
-        return self._at
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Up to `size` bytes; fewer only at the end."""
-        left = max(0, self.size - self._at)
-        wanted = left if size is None or size < 0 else min(size, left)
-        if not wanted:
-            return b""
-        position = self._begin + self._at
-        if position < self._inflated:
-            self._restart()
-        while self._inflated < position:
-            self._next(min(CHUNK, position - self._inflated))
-        parts: list[bytes] = []
-        while wanted:
-            parts.append(self._next(min(CHUNK, wanted)))
-            wanted -= len(parts[-1])
-        self._at = self._inflated - self._begin
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def digest(self) -> str:
-        """SHA-256 in hex of everything from the current position on."""
-        digest = hashlib.sha256()
-        while chunk := self.read(CHUNK):
-            digest.update(chunk)
-        return digest.hexdigest()
-
-    def chunks(self) -> Iterator[bytes]:
-        """Everything from the current position on; it is closed afterwards."""
-        with self:
-            while chunk := self.read(CHUNK):
-                yield chunk
 
     def ends_here(self) -> bool:
         """Whether the packed bytes inflate to nothing more than was read so far."""
@@ -81,16 +30,22 @@ class Inflated(io.RawIOBase):
                 return False
         return True
 
-    def readall(self) -> bytes:
-        return self.read()
-
     def close(self) -> None:
         if not self.closed:
             self._packed.close()
         super().close()
 
-    def __enter__(self) -> Self:
-        return self
+    def _read_at(self, at: int, size: int) -> bytes:
+        position = self._begin + at
+        if position < self._inflated:
+            self._restart()
+        while self._inflated < position:
+            self._next(min(CHUNK, position - self._inflated))
+        parts: list[bytes] = []
+        while size:
+            parts.append(self._next(min(CHUNK, size)))
+            size -= len(parts[-1])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _restart(self) -> None:
         self._packed.seek(0)
