@@ -200,7 +200,7 @@ class Incoming:
         """The object as it came, without its project."""
         with self._received.content() as content:
             parsed, dataset_offset = self._parse(content)
-            dataset_digest = self._received.data_set_digest
+            dataset_digest = None if dataset_offset is None else self._received.data_set_digest(dataset_offset)
             if dataset_offset is None:
                 self._survey = self._survey or survey.of(content, self.size)
             elif dataset_digest is None:

@@ -8,6 +8,8 @@ from portal.archive import Footer, NewRecord, Place, Stream, records
 from portal.archive.slices import CHUNK
 from portal.archive.writers import Part
 from portal.content_reader import ContentReader
+from portal.dicom import file_meta
+from portal.errors import BadValue, NotDicom
 from portal.ingest import disk_reserve
 
 MAX_BYTES_IN_MEMORY = 16 << 20
@@ -29,15 +31,24 @@ class ReceivedBytes:
         self._digest = hashlib.sha256(head)
         self._crc = records.content_crc([head])
         self._data_set = hashlib.sha256() if head else None
+        self._data_set_offset = len(head)
 
     def write(self, chunk: Part) -> None:
         """Add the next bytes, which are copied. Raises NoSpace where they no longer fit."""
         self.size += len(chunk)
+        if self._stream is not None:
+            # The disk is checked again with each CHUNK bytes.
+            if self._stream.size // CHUNK != (self._stream.size + len(chunk)) // CHUNK:
+                disk_reserve.check()
+            self._stream.write(chunk)
+            return
         if len(self._block) + len(chunk) > BLOCK_SIZE:
             self._end_block()
         self._block += chunk
         if len(self._block) >= min(BLOCK_SIZE, self.memory_limit):
             self._end_block()
+        if self.size > self.memory_limit:
+            self._begin_stream()
 
     @property
     def is_in_memory(self) -> bool:
@@ -45,23 +56,24 @@ class ReceivedBytes:
 
     @property
     def bytes_in_memory(self) -> int:
-        return self.size if self._stream is None else len(self._block)
+        return self.size if self._stream is None else 0
 
     @property
     def digest(self) -> str:
         """SHA-256 of all bytes so far, in hex."""
-        self._end_block()
+        self._settle()
         return self._digest.hexdigest()
 
-    @property
-    def data_set_digest(self) -> str | None:
-        """SHA-256 of the bytes behind the head; None where there is none."""
-        self._end_block()
-        return None if self._data_set is None else self._data_set.hexdigest()
+    def data_set_digest(self, offset: int) -> str | None:
+        """SHA-256 of the bytes from there on; None where it was not known in time that the data set begins there."""
+        self._settle()
+        if self._data_set is None or self._data_set_offset != offset:
+            return None
+        return self._data_set.hexdigest()
 
     def content(self) -> BinaryIO:
         """All bytes so far, as a file."""
-        self._end_block()
+        self._settle()
         if self._stream is not None:
             return cast(BinaryIO, self._stream.content())
         return cast(BinaryIO, BlockReader(self._blocks, self.size))
@@ -88,6 +100,13 @@ class ReceivedBytes:
             self._stream.abort()
         self._stream, self._blocks, self._block = None, [], bytearray()
 
+    def _settle(self) -> None:
+        """Return when all bytes so far are hashed."""
+        if self._stream is not None:
+            self._stream.settle()
+        else:
+            self._end_block()
+
     def _end_block(self) -> None:
         if not self._block:
             return
@@ -95,20 +114,28 @@ class ReceivedBytes:
         self._digest.update(block)
         if self._data_set is not None:
             self._data_set.update(block)
-        if self._stream is None and self.size > self.memory_limit:
-            self._stream = runtime.archive().stream()
-            for waiting in self._blocks:
-                self._stream.write(waiting)
-            self._blocks = []
-        stream = self._stream
-        if stream is None:
-            self._crc = records.content_crc([block], self._crc)
-            self._blocks.append(block)
-            return
-        # The disk is checked again with each CHUNK bytes.
-        if stream.size // CHUNK != (stream.size + len(block)) // CHUNK:
-            disk_reserve.check()
-        stream.write(block)
+        self._crc = records.content_crc([block], self._crc)
+        self._blocks.append(block)
+
+    def _begin_stream(self) -> None:
+        self._end_block()
+        self._stream = runtime.archive().stream()
+        if self._data_set is None:
+            self._find_data_set()
+        for waiting in self._blocks:
+            self._stream.write(waiting)
+        self._stream.add_digests(self._digest, *([self._data_set] if self._data_set is not None else []))
+        self._blocks = []
+
+    def _find_data_set(self) -> None:
+        """Hash the data set of a whole file, if its first bytes tell where that begins."""
+        with BlockReader(self._blocks, self.size) as content:
+            try:
+                self._data_set_offset = file_meta.read(cast(BinaryIO, content)).dataset_offset
+            except (NotDicom, BadValue):
+                return
+            content.seek(self._data_set_offset)
+            self._data_set = hashlib.sha256(content.read())
 
 
 class BlockReader(ContentReader):
