@@ -5,6 +5,7 @@ import hashlib
 import mmap
 import os
 import zlib
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,14 +14,16 @@ from portal.archive.records import Footer
 from portal.archive.slices import Slice
 from portal.archive.writers import Part, Place, Writer, disk_errors
 
-BLOCK = 2 << 20
+BLOCK = 1 << 20
 """Bytes that are written at once. Blocks lie at multiples of it, which every disk accepts for direct writes."""
+BUFFERS = 4
+"""Blocks that are in memory at once: one is filled, the others are on their way."""
 
 
 class Stream:
     """One record that is written as it arrives: durable when `commit` returns, deleted by `abort`.
 
-    Two buffers take turns: threads hash and write one of them while the caller fills the other.
+    While the caller fills one of its buffers, one thread hashes and another one writes those that are full, in order.
     """
 
     def __init__(self, segment: Writer) -> None:
@@ -31,15 +34,15 @@ class Stream:
         self.size = 0
         self._start = segment.write([records.header(records.UNKNOWN_LENGTH)])
         # Anonymous memory is aligned as direct writes need it, and shared: a fork during a write copies none of it.
-        self._buffers = [memoryview(mmap.mmap(-1, BLOCK)) for _ in range(2)]
+        self._buffers = deque(memoryview(mmap.mmap(-1, BLOCK)) for _ in range(BUFFERS))
         head = records.SEGMENT_MAGIC + records.header(records.UNKNOWN_LENGTH)
         self._buffers[0][: len(head)] = head
         self._filled = self._hashed = len(head)
         """Bytes of the buffer that is being filled, and how many of them are hashed, or are no content."""
         self._at = 0
         """Where that buffer belongs in the file."""
-        self._threads = ThreadPoolExecutor(2, "stream")
-        self._pending: list[Future[None]] = []
+        self._hasher, self._writer = ThreadPoolExecutor(1, "hasher"), ThreadPoolExecutor(1, "writer")
+        self._pending: deque[tuple[Future[None], Future[None]]] = deque()
 
     @property
     def path(self) -> Path:
@@ -54,19 +57,18 @@ class Stream:
         """Add bytes; they are copied. Raises NoSpace, also for a block that came before."""
         left = memoryview(chunk)
         self.size += len(left)
+        self._crc = zlib.crc32(left, self._crc)
         while left:
             part = left[: BLOCK - self._filled]
             self._buffers[0][self._filled : self._filled + len(part)] = part
             self._filled += len(part)
             left = left[len(part) :]
             if self._filled == BLOCK:
-                self._wait()
                 block = self._buffers[0]
-                self._pending = [
-                    self._threads.submit(self._write, block, self._at),
-                    self._threads.submit(self._hash, block[self._hashed :]),
-                ]
-                self._buffers.reverse()
+                hashed = self._hasher.submit(self._update_digests, block[self._hashed :])
+                self._pending.append((hashed, self._writer.submit(self._write, block, self._at)))
+                self._await(BUFFERS - 1)
+                self._buffers.rotate(-1)
                 self._at += BLOCK
                 self._filled = self._hashed = 0
 
@@ -95,15 +97,17 @@ class Stream:
         self.path.unlink(missing_ok=True)
         self._close()
 
-    def _wait(self) -> None:
-        """Return when the other buffer is hashed and written. Raises what their threads did."""
+    def _await(self, left: int) -> None:
+        """Return when at most so many blocks are still on their way. Raises NoSpace; once it did, each time."""
         with disk_errors():
-            for one in self._pending:
-                one.result()
+            while len(self._pending) > left:
+                for one in self._pending[0]:
+                    one.result()
+                self._pending.popleft()
 
     def _hash_rest(self) -> None:
-        self._wait()
-        self._hash(self._buffers[0][self._hashed : self._filled])
+        self._await(0)
+        self._update_digests(self._buffers[0][self._hashed : self._filled])
         self._hashed = self._filled
 
     def _write_rest(self, tail: bytes) -> None:
@@ -112,8 +116,7 @@ class Stream:
         with disk_errors():
             self._segment.write([self._buffers[0][: self._filled], tail])
 
-    def _hash(self, part: memoryview) -> None:
-        self._crc = zlib.crc32(part, self._crc)
+    def _update_digests(self, part: memoryview) -> None:
         for digest in self._digests:
             digest.update(part)
 
@@ -132,7 +135,8 @@ class Stream:
             self._segment.begin_sync(offset + written, offset + BLOCK)
 
     def _close(self) -> None:
-        self._threads.shutdown()
+        self._hasher.shutdown()
+        self._writer.shutdown()
         if self._direct is not None:
             os.close(self._direct)
             self._direct = None

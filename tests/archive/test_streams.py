@@ -99,14 +99,16 @@ def test_a_file_system_that_refuses_a_direct_write_keeps_every_byte_too(
     assert streamed(archive, [1 << 20]) == CONTENT
 
 
-def test_a_disk_that_is_full_behind_the_sender_is_told_with_the_next_bytes(
+def test_a_disk_that_is_full_behind_the_sender_is_told_with_the_next_bytes_and_for_good(
     archive: Archive, fail: Callable[[int, int], None]
 ) -> None:
     fail(errno.ENOSPC, streams.BLOCK)
     stream = archive.stream()
-    stream.write(bytes(2 * streams.BLOCK))
     with pytest.raises(NoSpace):
-        stream.write(bytes(streams.BLOCK))
+        stream.write(bytes((streams.BUFFERS + 2) * streams.BLOCK))
+    for again in (stream.settle, lambda: stream.commit({})):
+        with pytest.raises(NoSpace):
+            again()
     stream.abort()
     assert archive.segments() == []
 
