@@ -10,7 +10,7 @@ CHUNK = 1 << 20
 
 
 class ContentReader(io.RawIOBase):
-    """`size` bytes, read from any position; a subclass gives them in `_read_at`."""
+    """`size` bytes, read from any position; a subclass gives them in `read_at`."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -36,7 +36,7 @@ class ContentReader(io.RawIOBase):
         """Up to `size` bytes; most readers give fewer only at the end, unlike other raw files."""
         left = max(0, self.size - self._at)
         wanted = left if size is None or size < 0 else min(size, left)
-        part = self._read_at(self._at, wanted) if wanted else b""
+        part = self.read_at(self._at, wanted) if wanted else b""
         self._at += len(part)
         return part
 
@@ -64,6 +64,6 @@ class ContentReader(io.RawIOBase):
     def __enter__(self) -> Self:
         return self
 
-    def _read_at(self, at: int, size: int) -> bytes:
+    def read_at(self, at: int, size: int) -> bytes:
         """Some of the `size` bytes at `at`, none of them beyond the end."""
         raise NotImplementedError

@@ -11,7 +11,7 @@ CONTENT = bytes(range(200))
 class Sparing(ContentReader):
     """Gives at most seven bytes at once."""
 
-    def _read_at(self, at: int, size: int) -> bytes:
+    def read_at(self, at: int, size: int) -> bytes:
         return CONTENT[at : at + min(size, 7)]
 
 

@@ -56,7 +56,7 @@ class Slice(ContentReader):
             self._source.close()
         super().close()
 
-    def _read_at(self, at: int, size: int) -> bytes:
+    def read_at(self, at: int, size: int) -> bytes:
         parts = []
         while size > 0:
             part = self._source.read(size, self._offset + at)

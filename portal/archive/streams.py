@@ -1,5 +1,6 @@
 """One large record, hashed and written past the page cache while its next bytes arrive (docs/decisions/0115)."""
 
+import contextlib
 import errno
 import hashlib
 import mmap
@@ -28,7 +29,10 @@ class Stream:
 
     def __init__(self, segment: Writer) -> None:
         self._segment = segment
-        self._direct = _open_direct(segment.path)
+        self._direct: int | None = None
+        # A file system may have no direct writes (open(2), EINVAL).
+        with contextlib.suppress(OSError):
+            self._direct = os.open(segment.path, os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
         self._crc = 0
         self._digests: tuple[hashlib._Hash, ...] = ()
         self.size = 0
@@ -141,13 +145,3 @@ class Stream:
             os.close(self._direct)
             self._direct = None
         self._segment.close()
-
-
-def _open_direct(path: Path) -> int | None:
-    """A descriptor for writes past the page cache; None where the file system has none (open(2), EINVAL)."""
-    try:
-        return os.open(path, os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        return None

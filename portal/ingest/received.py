@@ -47,8 +47,16 @@ class ReceivedBytes:
         self._block += chunk
         if len(self._block) >= min(BLOCK_SIZE, self.memory_limit):
             self._end_block()
-        if self.size > self.memory_limit:
-            self._begin_stream()
+        if self.size <= self.memory_limit:
+            return
+        self._end_block()
+        self._stream = runtime.archive().stream()
+        if self._data_set is None:
+            self._find_data_set()
+        for waiting in self._blocks:
+            self._stream.write(waiting)
+        self._stream.add_digests(self._digest, *([self._data_set] if self._data_set is not None else []))
+        self._blocks = []
 
     @property
     def is_in_memory(self) -> bool:
@@ -117,16 +125,6 @@ class ReceivedBytes:
         self._crc = records.content_crc([block], self._crc)
         self._blocks.append(block)
 
-    def _begin_stream(self) -> None:
-        self._end_block()
-        self._stream = runtime.archive().stream()
-        if self._data_set is None:
-            self._find_data_set()
-        for waiting in self._blocks:
-            self._stream.write(waiting)
-        self._stream.add_digests(self._digest, *([self._data_set] if self._data_set is not None else []))
-        self._blocks = []
-
     def _find_data_set(self) -> None:
         """Hash the data set of a whole file, if its first bytes tell where that begins."""
         with BlockReader(self._blocks, self.size) as content:
@@ -145,7 +143,7 @@ class BlockReader(ContentReader):
         super().__init__(size)
         self._blocks = blocks
 
-    def _read_at(self, at: int, size: int) -> bytes:
+    def read_at(self, at: int, size: int) -> bytes:
         parts, start = [], 0
         for block in self._blocks:
             if start >= at + size:

@@ -59,7 +59,7 @@ class Content(ContentReader):
         """Another reader of the same object, at its first byte."""
         return cast(BinaryIO, io.BufferedReader(Content(self._channel, self._number, self.size), BUFFER_SIZE))
 
-    def _read_at(self, at: int, size: int) -> bytes:
+    def read_at(self, at: int, size: int) -> bytes:
         return self._channel.ask(self._number, at, min(size, MAX_MESSAGE_SIZE))
 
 

@@ -35,7 +35,7 @@ class Inflated(ContentReader):
             self._packed.close()
         super().close()
 
-    def _read_at(self, at: int, size: int) -> bytes:
+    def read_at(self, at: int, size: int) -> bytes:
         position = self._begin + at
         if position < self._inflated:
             self._restart()
