@@ -137,7 +137,7 @@ def _file_together(waiting: list[WaitingObject]) -> None:
 
     stored: list[tuple[WaitingObject, Stored]] = []
     moment = str(UtcField().db_value(now()))
-    with writing():
+    with writing(is_repeatable=True):
         is_unchanged = new_instances.change_counter() == counter
         for one, known in chosen.values():
             still_known = known if is_unchanged else one.known_series()

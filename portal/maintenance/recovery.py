@@ -6,7 +6,7 @@ Each record is handled alone: one that cannot be indexed is quarantined, and doe
 import contextlib
 import logging
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, BinaryIO, cast
 
 from peewee import DatabaseError, OperationalError
@@ -19,7 +19,19 @@ from portal.errors import NotDicom, PortalError
 from portal.ingest import register, zip_index
 from portal.ingest.register import Arrival
 from portal.maintenance import purge, quarantine, release
-from portal.models import Acquisition, ClosedSegment, Group, PurgedRecord, Session, Subject, writing
+from portal.models import (
+    Acquisition,
+    Blob,
+    ClosedSegment,
+    File,
+    Group,
+    Instance,
+    PurgedRecord,
+    Session,
+    Subject,
+    skip_numbers,
+    writing,
+)
 from portal.models import archive as archive_rows
 from portal.tree import projects
 
@@ -32,6 +44,8 @@ EMPTY_SIZE = 8
 """Bytes of a segment without any record."""
 TRANSIENT_ERRORS = (OperationalError, OSError)
 """Raised by a busy database or a full disk: the record is retried later."""
+RECORDS_PER_SEGMENT = 1_000_000
+"""More than a segment has: at least a kilobyte is written for each."""
 CONTAINER_LEVELS: tuple[tuple[Any, str], ...] = ((Subject, "project"), (Session, "subject"), (Acquisition, "session"))
 """The tables of a container's path below its project, each with the column of its parent."""
 
@@ -68,7 +82,7 @@ def finish_segment(segment: str) -> int:
     """The same for one segment, whose lock the caller holds (`Archive.at_rest`)."""
     if ClosedSegment.select().where(ClosedSegment.name == segment).exists():
         return 0
-    archive, indexed = runtime.archive(), 0
+    archive, indexed, has_skipped = runtime.archive(), 0, False
     # Indexed records were acknowledged: nothing before the last one is cut off, even if it looks torn now.
     last = archive_rows.last_offset(segment)
     for found in archive.scan_unknown(segment, archive_rows.known_records(segment)):
@@ -80,9 +94,15 @@ def finish_segment(segment: str) -> int:
                 segment_checks.record_damage(segment)
         elif isinstance(found, Purged):
             add_tombstone(found)
-        elif (stored := index_record(found)) is not None:
-            log.info("segment %s at %d: indexed after a stop, %s", found.segment, found.offset, stored.outcome)
-            indexed += 1
+        else:
+            if not has_skipped:
+                # A row number that a program has seen before a power cut must never be that of another object.
+                with writing():
+                    skip_numbers(Blob, File, Instance, count=RECORDS_PER_SEGMENT)
+                has_skipped = True
+            if (stored := index_record(found)) is not None:
+                log.info("segment %s at %d: indexed after a stop, %s", found.segment, found.offset, stored.outcome)
+                indexed += 1
 
     # Nobody needs to scan it again. An empty one stays open: it may just have been created.
     with contextlib.suppress(FileNotFoundError):
@@ -172,5 +192,16 @@ def _arrival(record: Record, parsed: header.Header | None) -> Arrival:
         name=footer["name"],
         also_here=container is not None,
         members=footer.get("members", 0),
-        recorded=RecordedMetadata.from_json(footer["recorded"]) if "recorded" in footer else NOTHING_RECORDED,
+        recorded=_recorded(record),
+    )
+
+
+def _recorded(record: Record) -> RecordedMetadata:
+    """What the footer says of an import; else when the record itself was received."""
+    if "recorded" in record.footer:
+        return RecordedMetadata.from_json(record.footer["recorded"])
+    return (
+        RecordedMetadata(received=datetime.fromisoformat(record.received_at))
+        if record.received_at
+        else NOTHING_RECORDED
     )

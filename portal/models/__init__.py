@@ -1,7 +1,18 @@
 """The tables, by noun, and all SQL."""
 
 from portal.models.archive import ClosedSegment, PurgedRecord, QuarantinedRecord, SegmentProblem
-from portal.models.base import Owned, Table, bind, connection, database, held_open, now, restart_numbers, writing
+from portal.models.base import (
+    Owned,
+    Table,
+    bind,
+    connection,
+    database,
+    held_open,
+    now,
+    restart_numbers,
+    skip_numbers,
+    writing,
+)
 from portal.models.failures import is_busy, is_damaged, is_full, skip_if_disk_full
 from portal.models.figures import AssociationDay, DiskDay, Hourly, Total
 from portal.models.index import (
@@ -156,5 +167,6 @@ __all__ = [
     "now",
     "restart_numbers",
     "skip_if_disk_full",
+    "skip_numbers",
     "writing",
 ]

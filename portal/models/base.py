@@ -65,8 +65,8 @@ def bind(path: Path, *, busy_ms: int = BUSY_MS, make_room: Callable[[], None] = 
 
     `make_room` is called before each write, outside the transaction, to free space on a full disk.
     """
-    # synchronous=2 (FULL): each commit is on the disk before it returns. C-STORE's 0000 and every other
-    # acknowledgement depend on that.
+    # synchronous=2 (FULL): each commit is on the disk before it returns, with all before it. Every acknowledgement
+    # depends on that; `writing` names the exception.
     file = _Sqlite(
         str(path),
         pragmas={"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": busy_ms},
@@ -103,12 +103,25 @@ os.register_at_fork(after_in_child=_renew_turnstile)
 
 
 @contextmanager
-def writing() -> Iterator[None]:
-    """The only write block: atomic, durable at its end. Keep it under 100 ms: no files, no network."""
-    if not database.in_transaction():
-        _make_room[0]()
-    with database.atomic():
-        yield
+def writing(*, is_repeatable: bool = False) -> Iterator[None]:
+    """The only write block: atomic, durable at its end. Keep it under 100 ms: no files, no network.
+
+    `is_repeatable`: the rows follow from records that are on the disk, and a recovery writes them again. Then a power
+    cut, though no kill, may take them, as long as nothing else is written after them (docs/decisions/0109).
+    """
+    if database.in_transaction():
+        with database.atomic():
+            yield
+        return
+    _make_room[0]()
+    if is_repeatable:
+        database.execute_sql("PRAGMA synchronous = 1")
+    try:
+        with database.atomic():
+            yield
+    finally:
+        if is_repeatable:
+            database.execute_sql("PRAGMA synchronous = 2")
 
 
 @contextmanager
@@ -133,6 +146,13 @@ def restart_numbers(table: type["Table"]) -> None:
     if not table.select().exists():
         name = table._meta.table_name
         database.execute_sql("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
+
+
+def skip_numbers(*tables: type["Table"], count: int) -> None:
+    """Leave out the next row numbers of some tables: rows that a power cut took may have had them."""
+    for table in tables:
+        name = table._meta.table_name
+        database.execute_sql("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = ?", (count, name))
 
 
 class AutoIdField(AutoField):

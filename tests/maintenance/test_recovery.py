@@ -19,7 +19,7 @@ from portal.archive import Place
 from portal.dicom import file_meta
 from portal.errors import Missing
 from portal.maintenance import quarantine, recovery, reindex, unpack
-from portal.models import Blob, ClosedSegment, File, Instance, Project, QuarantinedRecord, writing
+from portal.models import Blob, ClosedSegment, File, Instance, Project, QuarantinedRecord, Study, writing
 from tests.fixtures.archive import a_project, an_object, encode, store
 
 _opened: list[str] = []
@@ -162,6 +162,28 @@ def test_a_record_without_rows_is_found_before_others_that_have_theirs(project: 
     runtime.archive().close()
     assert recovery.recover() == 2
     assert Instance.select().count() == 4
+
+
+def test_what_a_power_cut_took_comes_back_with_its_time_under_a_number_that_nobody_has_seen(project: Project) -> None:
+    """Else a program that knew the number of one patient's file would get that of another's."""
+    store(an_object(SOPInstanceUID="1.2.3.0"), project)
+    chosen = runtime.current()
+    models.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    before = chosen.database.read_bytes()
+    lost = File.get_by_id(store(an_object(SOPInstanceUID="1.2.3.1"), project).file_id)
+    digest, begun = lost.blob.digest, models.now()
+    models.database.close()
+    runtime.archive().close()
+    chosen.database.write_bytes(before)
+    Path(f"{chosen.database}-wal").unlink(missing_ok=True)
+    models.database.connect()
+    assert recovery.recover() == 1
+    file = Instance.get(Instance.sop_uid == "1.2.3.1").file
+    assert (file.name, file.blob.digest) == (lost.name, digest)
+    assert file.created < begun
+    assert file.id > lost.id
+    store(an_object(SOPInstanceUID="1.2.3.2"), project)
+    assert [row.n_instances for row in Study.select()] == [3]
 
 
 def test_a_closed_segment_is_looked_through_once(project: Project, admin: Actor) -> None:
