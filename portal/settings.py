@@ -55,7 +55,7 @@ class Settings:
     """None: the whole archive is in the data folder."""
     archive_cache: int = 0
     """Bytes on this disk for copies of what is in the bucket: half for segments, half for blocks that were read."""
-    dimse_wire: str = "stock"
+    dimse_wire: str = "fast"
     """Which code speaks DICOM with peers that call: `fast`, or `stock` for pynetdicom's threads."""
     audit_syslog: str | tuple[str, int] | None = None
     """Where each anchor of the audit log is also sent: a socket's path, or host and UDP port; None for nowhere."""
@@ -161,7 +161,7 @@ def _flag(environ: Mapping[str, str], name: str) -> bool:
 def _wire(text: str | None) -> str:
     if text not in (None, "fast", "stock"):
         raise BadSetting(f"PORTAL_DIMSE_WIRE is {text!r}. It must be fast or stock.")
-    return text or "stock"
+    return text or "fast"
 
 
 def _networks(environ: Mapping[str, str], name: str) -> tuple[Network, ...]:

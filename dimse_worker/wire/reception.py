@@ -17,6 +17,8 @@ REQUEST_SECONDS = 30.0
 """How long a peer may take to send its whole request (PS3.8 9.1.5, ARTIM)."""
 LINGER_SECONDS = 5.0
 """How long a peer may take to close the connection of an association that is over."""
+MAX_LINGER_BYTES = 1 << 20
+"""How much it may still send until then."""
 MAX_WAITING = 1024
 MAX_WAITING_OF_ADDRESS = 256
 """Connections without a request, in all and of one address; the oldest one makes room for another."""
@@ -47,6 +49,8 @@ class _Guest:
     address: str
     deadline: float
     is_over: bool = False
+    size: int = 0
+    """Bytes that it has sent."""
     received: bytearray = field(default_factory=bytearray)
 
 
@@ -156,7 +160,8 @@ class Reception:
             return
         except OSError:
             received = b""
-        if not received:
+        guest.size += len(received)
+        if not received or (guest.is_over and guest.size > MAX_LINGER_BYTES):
             self._dismiss(guest)
         elif not guest.is_over:
             guest.received += received

@@ -1,5 +1,6 @@
 """`portal up`, `portal status` and `portal migrate`: the site as a whole."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ MAX_PROCESSES = 64
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="The web server's port.")
 @click.option(
     "--listeners",
-    default=1,
-    show_default=True,
+    default=lambda: min(len(os.sched_getaffinity(0)), MAX_PROCESSES),
+    show_default="the number of cores",
     type=click.IntRange(1, MAX_PROCESSES),
     help="The number of DIMSE listener processes.",
 )
