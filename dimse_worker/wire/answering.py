@@ -110,17 +110,7 @@ def _find(assoc: "Association", context: AnsweredContext, request: Command) -> N
 
 
 def _retrieve(assoc: "Association", context: AnsweredContext, request: Command) -> None:
-    retrieving = Retrieving(
-        assoc.connection,
-        assoc.messages,
-        request,
-        context=(context.context_id, context.abstract_syntax, context.transfer_syntax),
-        identifier=assoc.messages.read_data_set(MAX_IDENTIFIER_SIZE),
-        accepted=assoc.sendable,
-        grant=assoc.grant,
-        row_id=assoc.row_id,
-        counts=assoc.counts,
-    )
+    retrieving = Retrieving(assoc, context, request, assoc.messages.read_data_set(MAX_IDENTIFIER_SIZE))
     retrieval.serve(retrieving)
     if retrieving.end is not None:
         raise retrieving.end

@@ -95,19 +95,28 @@ class Association:
         self, context_id: int, request: Command, status: int, *, comment: str = "", data_set: bytes | None = None
     ) -> None:
         """Respond to a request, after the rest of its data set was read and dropped."""
-        self.messages.skip_data_set()
+        if self._waiting_request is None:
+            self.messages.skip_data_set()
         encoded = commands.response(request, status, comment=comment, has_data_set=data_set is not None)
         self.connection.send_message(context_id, encoded, data_set)
 
     def is_cancelled(self, message_id: int | None) -> bool:
         """Whether a C-CANCEL for the request has arrived; the request's data set has been read."""
-        while self._waiting_request is None and self.connection.poll():
+        while self.may_read():
             context_id, command = self.messages.next_command()
             if command.field == commands.CANCEL_RQ:
                 self._cancelled.add(command.responded_to)
             else:
-                self._waiting_request = context_id, command
+                self.keep_for_later(context_id, command)
         return message_id in self._cancelled
+
+    def may_read(self) -> bool:
+        """Whether a message has arrived that can be read while a request is served."""
+        return self._waiting_request is None and self.connection.poll()
+
+    def keep_for_later(self, context_id: int, request: Command) -> None:
+        """Serve a request after the running one; until then nothing behind its command is read."""
+        self._waiting_request = context_id, request
 
     def _serve_next(self) -> None:
         context_id, command = self._waiting_request or self.messages.next_command()

@@ -1,19 +1,20 @@
 """A C-MOVE or C-GET that came over a connection of ours, and C-STORE back over that connection."""
 
 import time
-from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dimse_worker import contexts
-from dimse_worker.association_counts import AssociationCounts
-from dimse_worker.association_policy import AssociationGrant
 from dimse_worker.sending import ANSWER_SECONDS, POLL_SECONDS, DataSet, StoreRequest, StoreResponse, WaitCallback
 from dimse_worker.wire import commands, pdus
 from dimse_worker.wire.commands import Command, Counts
-from dimse_worker.wire.connection import Connection, Ended
-from dimse_worker.wire.messages import Messages, bad_message
+from dimse_worker.wire.connection import Ended
+from dimse_worker.wire.messages import bad_message
+from dimse_worker.wire.negotiation import AnsweredContext
 from dimse_worker.wire.sender import send_object
 from portal.errors import PortalError, Unreachable
+
+if TYPE_CHECKING:
+    from dimse_worker.wire.association import Association
 
 
 class Retrieving:
@@ -22,29 +23,16 @@ class Retrieving:
     end: Ended | None = None
     """Why the association cannot go on, as soon as that is so: whoever serves it raises this afterwards."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        messages: Messages,
-        command: Command,
-        *,
-        context: tuple[int, str, str],
-        identifier: bytes,
-        accepted: Mapping[tuple[str, str], int],
-        grant: AssociationGrant,
-        row_id: int | None,
-        counts: AssociationCounts,
-    ) -> None:
-        """`context`: id, abstract syntax and transfer syntax of the presentation context that the request came over;
-        `accepted`: SOP Class and transfer syntax → id of the contexts that we may send over."""
-        self._connection, self._messages, self._command = connection, messages, command
-        self._context_id, abstract_syntax, self.transfer_syntax_uid = context
+    def __init__(self, assoc: "Association", context: AnsweredContext, command: Command, identifier: bytes) -> None:
+        self._assoc, self._context, self._command = assoc, context, command
+        self._connection = assoc.connection
         self.operation: Literal["move", "get"] = "move" if command.field == commands.MOVE_RQ else "get"
-        self.root = (contexts.MOVE_ROOTS if self.operation == "move" else contexts.GET_ROOTS)[abstract_syntax]
+        roots = contexts.MOVE_ROOTS if self.operation == "move" else contexts.GET_ROOTS
+        self.root, self.transfer_syntax_uid = roots[context.abstract_syntax], context.transfer_syntax
         self.message_id = command.message_id or 0
         self.move_destination, self.identifier = command.move_destination, identifier
-        self.accepted = accepted
-        self.grant, self.row_id, self.counts = grant, row_id, counts
+        self.accepted, self.grant = assoc.sendable, assoc.grant
+        self.row_id, self.counts = assoc.row_id, assoc.counts
         self._cancelled = False
         self._store_response: Command | None = None
 
@@ -62,7 +50,7 @@ class Retrieving:
         encoded = commands.response(self._command, code, comment=comment, has_data_set=bool(identifier), counts=counts)
         try:
             if self.end is None:
-                self._connection.send_message(self._context_id, encoded, identifier or None)
+                self._connection.send_message(self._context.context_id, encoded, identifier or None)
         except Ended as end:
             self.end = end
 
@@ -106,15 +94,18 @@ class Retrieving:
 
     def _look(self) -> None:
         """Read the messages that have arrived: a C-CANCEL of this request, and responses to C-STORE."""
+        assoc = self._assoc
         try:
-            while self.end is None and self._store_response is None and self._connection.poll():
-                _context_id, command = self._messages.next_command()
+            while self.end is None and self._store_response is None and assoc.may_read():
+                context_id, command = assoc.messages.next_command()
                 if command.field == commands.CANCEL_RQ:
                     self._cancelled = self._cancelled or command.responded_to == self.message_id
                 elif command.field == commands.STORE_RSP:
-                    self._messages.skip_data_set()
+                    assoc.messages.skip_data_set()
                     self._store_response = command
-                else:
+                elif self.operation == "get":  # the responses that we wait for come behind it
                     raise bad_message("a request before the response to another one")
+                else:
+                    assoc.keep_for_later(context_id, command)
         except Ended as end:
             self.end = end

@@ -4,7 +4,6 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -380,32 +379,65 @@ def test_a_cancel_in_the_same_segment_as_its_request_counts(
     listener: Listener, objects: list[Encoded], study_uid: str, viewer: Destination
 ) -> None:
     peers.edit("SCANNER", moves_to=("VIEWER",), actor=operator())
-    with associated(listener.port, [build_context(STUDY_MOVE)]) as assoc:
-        context_id = assoc.accepted_contexts[0].context_id or 0
-        request, cancel = C_MOVE(), C_CANCEL()
-        request.MessageID, request.AffectedSOPClassUID, request.Priority = 7, STUDY_MOVE, 2
-        request.MoveDestination = "VIEWER"
-        identifier = encode_data_set(keys("STUDY", StudyInstanceUID=study_uid), True, True)
-        request.Identifier = BytesIO(identifier or b"")
-        cancel.MessageIDBeingRespondedTo = 7
-        earlier = C_CANCEL()
-        earlier.MessageIDBeingRespondedTo = 8
-        assoc._reactor_checkpoint.clear()
-        bytes_of = partial(encoded_message, context_id=context_id)
-        assoc.dul.socket.socket.sendall(
-            b"".join(map(bytes_of, (C_CANCEL_RQ(), C_MOVE_RQ(), C_CANCEL_RQ()), (earlier, request, cancel)))
-        )
+    with pipelined(listener.port) as (assoc, send):
+        send((C_CANCEL_RQ, cancel(8)), (C_MOVE_RQ, move_request(7, study_uid)), (C_CANCEL_RQ, cancel(7)))
         _, response = assoc.dimse.get_msg(block=True)
         assert (response.Status, response.NumberOfRemainingSuboperations) == (0xFE00, 3)
         assert viewer.digests == {}
 
         # One that came before its request means none.
-        request.MessageID = 8
-        assoc.dul.socket.socket.sendall(bytes_of(C_MOVE_RQ(), request))
-        while (response := assoc.dimse.get_msg(block=True)[1]).Status == 0xFF00:
-            pass
-        assert (response.Status, response.NumberOfCompletedSuboperations) == (0, 3)
+        send((C_MOVE_RQ, move_request(8, study_uid)))
+        assert [one.NumberOfCompletedSuboperations for one in finals(assoc, 1)] == [3]
+
+
+def test_a_request_that_comes_during_a_retrieval_is_served_after_it(
+    listener: Listener, objects: list[Encoded], study_uid: str, viewer: Destination
+) -> None:
+    peers.edit("SCANNER", moves_to=("VIEWER",), actor=operator())
+    with pipelined(listener.port) as (assoc, send):
+        send((C_MOVE_RQ, move_request(7, study_uid)), (C_MOVE_RQ, move_request(8, study_uid)))
+        answered = [(one.MessageIDBeingRespondedTo, one.NumberOfCompletedSuboperations) for one in finals(assoc, 2)]
+        assert answered == [(7, 3), (8, 3)]
+
+
+@contextmanager
+def pipelined(port: int) -> Iterator[tuple[Any, Callable[..., None]]]:
+    """An association for C-MOVE, and what sends several messages over it in one go."""
+    with associated(port, [build_context(STUDY_MOVE)]) as opened:
+        assoc: Any = opened
+        context_id = assoc.accepted_contexts[0].context_id
+
+        def send(*messages: tuple[Any, Any]) -> None:
+            encoded = (encoded_message(kind(), primitive, context_id=context_id) for kind, primitive in messages)
+            assoc.dul.socket.socket.sendall(b"".join(encoded))
+
+        assoc._reactor_checkpoint.clear()
+        yield assoc, send
         assoc._reactor_checkpoint.set()
+
+
+def finals(assoc: Any, number: int) -> list[Any]:
+    """So many final responses."""
+    found: list[Any] = []
+    while len(found) < number:
+        _, response = assoc.dimse.get_msg(block=True)
+        assert response is not None
+        found += [response] if response.Status != 0xFF00 else []
+    return found
+
+
+def cancel(message_id: int) -> C_CANCEL:
+    request = C_CANCEL()
+    request.MessageIDBeingRespondedTo = message_id
+    return request
+
+
+def move_request(message_id: int, study_uid: str) -> C_MOVE:
+    request = C_MOVE()
+    request.MessageID, request.AffectedSOPClassUID, request.Priority = message_id, STUDY_MOVE, 2
+    request.MoveDestination = "VIEWER"
+    request.Identifier = BytesIO(encode_data_set(keys("STUDY", StudyInstanceUID=study_uid), True, True) or b"")
+    return request
 
 
 def encoded_message(message: Any, primitive: Any, *, context_id: int) -> bytes:
