@@ -41,7 +41,7 @@ SPEED_BYTES, LARGE_BYTES, EACH_BYTES = 2 << 30, 5 << 30, 128 << 20
 AT_ONCE = 8
 PAGES = ("/", "/data/", "/jobs/", "/interfaces/devices/")
 PAUSE = 0.02
-BOUNDARY = "----portico"
+BOUNDARY = "0123456789abcdef" * 2  # as long as those of Python's requests
 PIECE = 1 << 20
 
 

@@ -61,7 +61,6 @@ class Stream:
         """Add bytes; they are copied. Raises NoSpace, also for a block that came before."""
         left = memoryview(chunk)
         self.size += len(left)
-        self._crc = zlib.crc32(left, self._crc)
         while left:
             part = left[: BLOCK - self._filled]
             self._buffers[0][self._filled : self._filled + len(part)] = part
@@ -69,7 +68,7 @@ class Stream:
             left = left[len(part) :]
             if self._filled == BLOCK:
                 block = self._buffers[0]
-                hashed = self._hasher.submit(self._update_digests, block[self._hashed :])
+                hashed = self._hasher.submit(self._hash, block[self._hashed :])
                 self._pending.append((hashed, self._writer.submit(self._write, block, self._at)))
                 self._await(BUFFERS - 1)
                 self._buffers.rotate(-1)
@@ -111,7 +110,7 @@ class Stream:
 
     def _hash_rest(self) -> None:
         self._await(0)
-        self._update_digests(self._buffers[0][self._hashed : self._filled])
+        self._hash(self._buffers[0][self._hashed : self._filled])
         self._hashed = self._filled
 
     def _write_rest(self, tail: bytes) -> None:
@@ -120,7 +119,8 @@ class Stream:
         with disk_errors():
             self._segment.write([self._buffers[0][: self._filled], tail])
 
-    def _update_digests(self, part: memoryview) -> None:
+    def _hash(self, part: memoryview) -> None:
+        self._crc = zlib.crc32(part, self._crc)
         for digest in self._digests:
             digest.update(part)
 
