@@ -7,7 +7,7 @@ from functools import partial
 from dimse_worker import association_policy, contexts, operations
 from dimse_worker.association_counts import AssociationCounts
 from dimse_worker.association_policy import AssociationGrant, AssociationRejected, AssociationRequest
-from dimse_worker.wire import answering, commands, negotiation, pdus
+from dimse_worker.wire import answering, commands, decisions, negotiation, pdus
 from dimse_worker.wire.admissions import MAX_ASSOCIATIONS, Admissions
 from dimse_worker.wire.commands import Command
 from dimse_worker.wire.connection import Connection, Ended, ReleaseRequested
@@ -159,7 +159,7 @@ class Association:
             local_address=association_policy.plain_address(self.connection.local_address),
             services=contexts.services_of(request.contexts),
         )
-        self.grant = association_policy.decide(asked)
+        self.grant = decisions.decide(asked)
         if self.grant.is_self_echo:
             return
         self._is_admitted = self._house.admissions.admit()

@@ -8,20 +8,33 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from peewee import chunked
+from peewee import Value, chunked
 
 from portal import runtime
 from portal.access.actors import Actor
 from portal.models import Audit, AuditedSession, append_only, database, now, writing
 from portal.models.append_only import LastEntry
+from portal.models.compiled import Statement, number, text
 from portal.vault import Vault
 
 FIRST_PREVIOUS = "0" * 64
-CONTENT = (
+CONTENT: tuple[Any, ...] = (
     *(Audit.at, Audit.actor_type, Audit.actor_id, Audit.via, Audit.action),
     *(Audit.target_type, Audit.target_id, Audit.address, Audit.detail, Audit.session),
 )
 """The columns of an entry's content, in the order of its digest."""
+_add = Statement(
+    lambda: Audit.insert(
+        {
+            Audit.id: number(0),
+            Audit.previous: text(1),
+            Audit.hash: text(2),
+            Audit.hmac: text(3),
+            # As the digest has them; the last one is a number.
+            **{column: Value(text(place), converter=False) for place, column in enumerate(CONTENT, start=4)},
+        }
+    )
+)
 _NOBODY = Actor(type="system", name="portal")
 
 
@@ -86,24 +99,15 @@ def _begin(secrets: Vault, last: LastEntry) -> LastEntry:
 def _append(
     secrets: Vault, last: LastEntry, actor: Actor, action: str, target_type: str, target_id: str, detail: dict[str, Any]
 ) -> LastEntry:
-    row = Audit(
-        # Not the number after the last entry that is there: of removed entries, the gap remains.
-        id=max(last.given, last.number) + 1,
-        at=now(),
-        actor_type=actor.type,
-        actor_id=actor.id or actor.name,
-        via=actor.via,
-        action=action,
-        target_type=target_type,
-        target_id=target_id,
-        address=actor.address,
-        detail=detail,
-        session=detail.get("session"),
-        previous=last.hash or FIRST_PREVIOUS,
-    )
-    row.hash = digest(row.id, row.previous, [field.db_value(getattr(row, field.name)) for field in CONTENT])
-    row.hmac = hmac(secrets, row.hash)
-    row.save(force_insert=True)
-    for some in chunked(({"audit": row.id, "session": session} for session in detail.get("sessions", ())), 500):
+    # Not the number after the last entry that is there: of removed entries, the gap remains.
+    entry_id = max(last.given, last.number) + 1
+    moment, who = now(), actor.id or actor.name
+    content = (moment, actor.type, who, actor.via, action, target_type, target_id, actor.address, detail)
+    stored = [field.db_value(each) for field, each in zip(CONTENT, (*content, detail.get("session")), strict=True)]
+    previous = last.hash or FIRST_PREVIOUS
+    entry_hash = digest(entry_id, previous, stored)
+    entry_hmac = hmac(secrets, entry_hash)
+    _add.run(entry_id, previous, entry_hash, entry_hmac, *stored)
+    for some in chunked(({"audit": entry_id, "session": session} for session in detail.get("sessions", ())), 500):
         AuditedSession.insert_many(some).execute()
-    return LastEntry(given=row.id, number=row.id, hash=row.hash, hmac=row.hmac)
+    return LastEntry(given=entry_id, number=entry_id, hash=entry_hash, hmac=entry_hmac)

@@ -11,6 +11,7 @@ from portal.models.base import (
     now,
     restart_numbers,
     skip_numbers,
+    version,
     writing,
 )
 from portal.models.failures import is_busy, is_damaged, is_full, skip_if_disk_full
@@ -168,5 +169,6 @@ __all__ = [
     "restart_numbers",
     "skip_if_disk_full",
     "skip_numbers",
+    "version",
     "writing",
 ]

@@ -136,6 +136,12 @@ def held_open() -> Iterator[None]:
         yield
 
 
+def version() -> tuple[int, int]:
+    """Changes with each commit that this thread's connection can see: those of others, and its own changes of rows."""
+    (others,) = database.execute_sql("PRAGMA data_version").fetchone()
+    return others, database.connection().total_changes
+
+
 def now() -> datetime:
     """This moment in UTC."""
     return datetime.now(UTC)

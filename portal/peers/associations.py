@@ -1,10 +1,12 @@
 """Associations: one row each, written when it is accepted and refreshed while it runs, so that a kill keeps it."""
 
+import json
 import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ from peewee import chunked
 from portal.access import audit, rights
 from portal.access.actors import Actor
 from portal.models import Association, Job, Peer, Study, now, skip_if_disk_full, writing
+from portal.peers import association_rows
 
 Role = Literal["acceptor", "requestor"]
 Outcome = Literal["released", "aborted", "rejected", "failed"]
@@ -81,7 +84,7 @@ class Closing:
 
 def process_identity() -> str:
     """This process: host, process id and start time, so that another process with the same id differs."""
-    return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
+    return _identity_of(os.getpid())
 
 
 def open(**fields: Any) -> int:
@@ -97,12 +100,12 @@ def open_all(openings: Sequence[Opening]) -> list[int]:
     row_ids = []
     with skip_if_disk_full(f"{len(openings)} associations"):
         with writing():
-            rows = [_create(opening) for opening in openings]
+            created = [_create(opening) for opening in openings]
             for contact in (Peer.last_seen, Peer.last_answered):
                 met = {one.peer_id for one in openings if one.peer_id is not None and one.contact is contact}
                 if met:
                     Peer.update({contact: now()}).where(Peer.id.in_(met)).execute()
-        row_ids = [int(row.id) for row in rows]  # only after the commit: ids that were rolled back are used again
+        row_ids = created  # only after the commit: ids that were rolled back are used again
     return row_ids or [0] * len(openings)
 
 
@@ -126,15 +129,16 @@ def close_all(closings: Sequence[Closing]) -> None:
     with skip_if_disk_full(f"the end of {len(closings)} associations"), writing():
         for closing in closings:
             progress = closing.progress
-            Association.update(
-                counts=progress.counts,
-                failures=progress.failures,
-                bytes=progress.size,
-                seen=closing.at,
-                ended=closing.at,
-                outcome=closing.outcome,
-                message=closing.message,
-            ).where(Association.id == progress.association_id).execute()
+            counts = Association.counts.db_value(progress.counts)
+            association_rows.end.run(
+                progress.association_id,
+                counts,
+                progress.failures,
+                progress.size,
+                Association.ended.db_value(closing.at),
+                closing.outcome,
+                closing.message,
+            )
             _audit_end(progress.association_id)
 
 
@@ -178,33 +182,32 @@ def view(row: Association) -> dict[str, Any]:
     }
 
 
-def _create(opening: Opening) -> Association:
-    return Association.create(
-        peer=opening.peer_id,
-        role=opening.role,
-        calling=opening.calling,
-        called=opening.called,
-        address=opening.address,
-        process=process_identity(),
-        contexts=list(opening.contexts),
-        started=opening.at,
-        seen=opening.at,
-    )
+@cache
+def _identity_of(pid: int) -> str:
+    return f"{socket.gethostname()} {pid} {_started(pid)}"
+
+
+def _create(opening: Opening) -> int:
+    contexts, begun = Association.contexts.db_value(list(opening.contexts)), Association.started.db_value(opening.at)
+    names = (opening.role, opening.calling, opening.called, opening.address, process_identity())
+    return association_rows.add.insert(opening.peer_id, *names, contexts, begun)
 
 
 def _audit_end(association_id: int) -> None:
     """One audit entry for an association of a registered peer. A caller that may only echo is in the list alone, so
     that strangers cannot fill the log."""
-    row = Association.get_or_none(Association.id == association_id)
-    if row is None or row.peer_id is None:
+    row = association_rows.ended.first(association_id)
+    if row is None or row[0] is None:
         return
-    done = {name: {word: number for word, number in counted.items() if number} for name, counted in row.counts.items()}
-    detail = {"calling": row.calling, "called": row.called, "counts": done, "bytes": row.bytes, "message": row.message}
-    if row.role == "acceptor":
-        audit.record(_actor(row), f"association:{row.outcome}", "association", row.id, **detail)
+    peer_id, role, calling, called, address, outcome, message, size, counts = row
+    done = {name: {word: n for word, n in counted.items() if n} for name, counted in json.loads(counts).items()}
+    detail = {"calling": calling, "called": called, "counts": done, "bytes": size, "message": message}
+    if role == "acceptor":
+        actor = _peer_actor(peer_id, calling, address)
+        audit.record(actor, f"association:{outcome}", "association", association_id, **detail)
     else:
-        ours = Actor(type="system", name="portal", address=row.address)
-        audit.record(ours, f"association:{row.outcome}", "peer", row.peer_id, association=row.id, **detail)
+        ours = Actor(type="system", name="portal", address=address)
+        audit.record(ours, f"association:{outcome}", "peer", peer_id, association=association_id, **detail)
 
 
 def _audit_studies(progress: Progress) -> None:
@@ -238,8 +241,11 @@ def _audit_studies_of_lost(row: Association) -> None:
 
 
 def _actor(row: Association) -> Actor:
-    via = f"{row.calling} {row.address}"
-    return Actor(type="peer", id=str(row.peer_id or ""), name=row.calling, via=via, address=row.address)
+    return _peer_actor(row.peer_id, row.calling, row.address)
+
+
+def _peer_actor(peer_id: int | None, calling: str, address: str) -> Actor:
+    return Actor(type="peer", id=str(peer_id or ""), name=calling, via=f"{calling} {address}", address=address)
 
 
 def _is_alive(row: Association) -> bool:

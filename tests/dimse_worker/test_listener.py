@@ -115,6 +115,7 @@ def test_when_the_parent_is_killed_its_children_are_gone_and_the_next_listener_m
     register()
     with listening(dimse_site) as listener, associated(listener.port, [build_context(VERIFICATION)]):
         (child,) = children(listener.process.pid)
+        assert newest_association().outcome == "open"
         listener.stop(signal.SIGKILL)
         until(lambda: not os.path.exists(f"/proc/{child}"), "the child is gone")
         assert associations.view(newest_association())["outcome"] == "lost"
