@@ -1,8 +1,8 @@
 """The threads of associations: one for each, taken up again by the next one, with its database connection."""
 
 import logging
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from portal import runtime
@@ -17,17 +17,20 @@ class Workers:
     def __init__(self, limit: int) -> None:
         """`limit`: threads at a time, and tasks that may wait for one."""
         self._limit = limit
-        self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._tasks: deque[Callable[[], None]] = deque()
+        self._changed = threading.Condition()
+        """Held for each look at the tasks and the threads together: else a task is left to a thread that has one."""
         self._threads = self._idle = 0
 
     def submit(self, task: Callable[[], None]) -> bool:
         """Run a task in a thread of its own; False if too many wait already."""
-        with self._lock:
-            if self._tasks.qsize() >= self._limit:
+        with self._changed:
+            if len(self._tasks) >= self._limit:
                 return False
-            self._tasks.put(task)
-            if self._idle < self._tasks.qsize() and self._threads < self._limit:
+            self._tasks.append(task)
+            if self._idle >= len(self._tasks):
+                self._changed.notify()
+            elif self._threads < self._limit:
                 self._threads += 1
                 threading.Thread(target=self._run, name="association", daemon=True).start()
         return True
@@ -41,15 +44,11 @@ class Workers:
                     log.exception("an association failed")
 
     def _next(self) -> Callable[[], None] | None:
-        with self._lock:
+        with self._changed:
             self._idle += 1
-        try:
-            task = self._tasks.get(timeout=IDLE_SECONDS)
-        except queue.Empty:
-            task = None
-        with self._lock:
+            self._changed.wait_for(lambda: self._tasks, IDLE_SECONDS)
             self._idle -= 1
-            if task is None and not self._tasks.empty():
-                task = self._tasks.get_nowait()
-            self._threads -= task is None
-        return task
+            if self._tasks:
+                return self._tasks.popleft()
+            self._threads -= 1
+        return None
