@@ -1,5 +1,6 @@
 """Specific Character Set (PS3.3 C.12.1.1.2, PS3.5 6.1): text from bytes, and bytes from text that lose no letter."""
 
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -68,6 +69,14 @@ STANDALONE_CODECS = {UTF_8: "utf_8", "GB18030": "gb18030", "GBK": "gbk"}
 ASCII_ESCAPES = {b"\x1b(B", b"\x1b(J"}
 """They return G0 to single bytes: ASCII, or the Roman half of JIS X 0201, which is read as ASCII."""
 REPERTOIRE_BY_ESCAPE = {each.escape: each for each in REPERTOIRES.values()} | {b"\x1b$@": REPERTOIRES["87"]}
+
+_WHOLE_CODECS = {
+    f"{prefix} {number}": each.codec
+    for number, each in REPERTOIRES.items()
+    for prefix in ("ISO_IR", "ISO 2022 IR")
+    if each.side == "G1" and each.width == 1 and number != "13"
+}
+"""Term → the codec of a set of single bytes. Python's for set 13 takes some pairs of bytes as one character."""
 
 _TERM = re.compile(r"ISO[ _-]?(2022)?[ _-]*(?:IR)?[ _-]*(\d+)")
 _SPELLINGS = {"UTF-8": UTF_8, "UTF8": UTF_8, "ISO 2022 GBK": "GBK", "GB 18030": "GB18030"}
@@ -166,15 +175,24 @@ def decode(raw: bytes, terms: Sequence[str], *, person_name: bool = False) -> st
     """
     if raw.isascii() and ESCAPE not in raw:
         return raw.decode("ascii")
-    if not terms or terms[0] not in STANDALONE_CODECS:
-        return "".join(_decode_extended(raw, terms, NAME_DELIMITERS if person_name else TEXT_DELIMITERS))
-    try:
-        return raw.decode(STANDALONE_CODECS[terms[0]])
-    except UnicodeDecodeError:
-        return raw.decode(FALLBACK_CODEC)
+    if terms and terms[0] in STANDALONE_CODECS:
+        try:
+            return raw.decode(STANDALONE_CODECS[terms[0]])
+        except UnicodeDecodeError:
+            return raw.decode(FALLBACK_CODEC)
+    if ESCAPE not in raw and (not terms or terms[0] in _WHOLE_CODECS):
+        # All of it is in one set, which has ASCII in its other half.
+        with contextlib.suppress(UnicodeDecodeError):
+            return raw.decode(_WHOLE_CODECS[terms[0]] if terms else FALLBACK_CODEC)
+    return decode_extended(raw, terms, person_name=person_name)
 
 
-def _decode_extended(raw: bytes, terms: Sequence[str], delimiters: bytes) -> Iterable[str]:
+def decode_extended(raw: bytes, terms: Sequence[str], *, person_name: bool = False) -> str:
+    """As `decode`, byte by byte with code extensions, in whatever sets of single or of two bytes."""
+    return "".join(_characters(raw, terms, NAME_DELIMITERS if person_name else TEXT_DELIMITERS))
+
+
+def _characters(raw: bytes, terms: Sequence[str], delimiters: bytes) -> Iterable[str]:
     initial = _initial(terms)
     undesignated = next((each for each in map(_repertoire, terms) if each and each.side == "G1"), None)
     state = replace(initial)

@@ -31,7 +31,7 @@ MAX_VALUE_SIZE = 16 << 10
 """Bytes of a value that is indexed; a longer one counts as absent."""
 LAST_INDEXED_TAG = 0x00280011
 """Columns: no indexed element has a higher tag."""
-SCANNED_SIZE = 128 << 10
+SCANNED_SIZE = 64 << 10
 """Bytes that nearly every header has at most."""
 MAX_LATER_ELEMENTS = 20_000
 """Elements that are read behind it, for the stored header alone: an enhanced object has millions."""

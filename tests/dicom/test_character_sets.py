@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.data import get_charset_files
 
@@ -164,3 +166,24 @@ def test_a_letter_that_a_set_lacks_is_never_replaced() -> None:
 
 def test_the_yen_sign_is_not_written_as_the_delimiter_that_shares_its_code() -> None:
     assert encode("¥", parse("ISO_IR 13")) is None
+
+
+NUMBERS = sorted(character_sets.REPERTOIRES)
+TERMS = st.one_of(
+    st.just(()),
+    st.sampled_from([(f"ISO_IR {number}",) for number in NUMBERS]),
+    st.lists(st.sampled_from(["", *(f"ISO 2022 IR {number}" for number in NUMBERS)]), min_size=1, max_size=3).map(
+        tuple
+    ),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.binary(max_size=20), TERMS, st.booleans())
+@example("Müller^Jörg".encode("latin-1"), ("ISO_IR 100",), True)
+@example(b"\x81\x40\xb1", ("ISO_IR 13",), False)
+def test_a_text_in_one_set_reads_at_once_as_it_reads_byte_by_byte(
+    raw: bytes, terms: tuple[str, ...], person_name: bool
+) -> None:
+    by_bytes = character_sets.decode_extended(raw, terms, person_name=person_name)
+    assert decode(raw, terms, person_name=person_name) == by_bytes
