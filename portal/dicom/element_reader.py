@@ -87,9 +87,9 @@ class ElementReader:
         implicit: bool | None = None,
     ) -> None:
         self._file, self.position = file, file.tell()
-        self._start, self.end = self.position, self.position + size
+        self.begin, self.end = self.position, self.position + size
         if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-            self._file, self._start, self.position = inflate(file, size), 0, 0
+            self._file, self.begin, self.position = inflate(file, size), 0, 0
             self.end = self._file.seek(0, io.SEEK_END)
         self.is_in_place = transfer_syntax_uid != DeflatedExplicitVRLittleEndian
         """Whether offsets count in the file itself: not for a deflated data set."""
@@ -250,7 +250,8 @@ class ElementReader:
         return Element(depth, ITEM, None, length, start, start + HEAD_SIZE, level.implicit)
 
     def _end_of(self, offset: int, length: int, level: _Level) -> int:
-        self.is_cut |= offset + length > self.end
+        # Within an item or a sequence that has a length, and all of its bytes, nothing is missing.
+        self.is_cut |= level.end == self.end and offset + length > self.end
         return min(offset + length, level.end)
 
     def _is_cut_at(self, level: _Level) -> bool:
@@ -259,7 +260,7 @@ class ElementReader:
             return level.is_open and level.end == self.end
         # Some writers add a NUL behind a last value of odd length: all values are of even length (PS3.5 7.1.1).
         rest = self.bytes_at(self.position, self.end - self.position)
-        return any(rest) or (bool(rest) and (self.end - self._start) % 2 == 1)
+        return any(rest) or (bool(rest) and (self.end - self.begin) % 2 == 1)
 
     def _is_sequence(self, element: Element) -> bool:
         """UN of undefined length is a sequence as well (PS3.5 6.2.2 note 2)."""

@@ -14,7 +14,17 @@ from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from portal.dicom import character_sets, file_meta, header_scan, kept_headers, person_names, raw_values, received, uids
+from portal.dicom import (
+    character_sets,
+    end_scan,
+    file_meta,
+    header_scan,
+    kept_headers,
+    person_names,
+    raw_values,
+    received,
+    uids,
+)
 from portal.dicom.element_reader import MAX_DEPTH, MAX_ELEMENTS, MAX_TOP_LEVEL_ELEMENTS, ElementReader, StopReason
 from portal.dicom.header_scan import Scan
 from portal.dicom.kept_headers import PIXEL_REPRESENTATION, Extent
@@ -158,7 +168,9 @@ def _scan(data: Buffer, size: int, transfer_syntax_uid: str, *, is_strict: bool)
         except Unusual:
             continue
         is_implicit = transfer_syntax_uid == ImplicitVRLittleEndian
-        is_sound = found.implicit == is_implicit and received.is_plainly_whole(data, found, size)
+        is_sound = found.implicit == is_implicit and end_scan.is_plainly_whole(
+            data, found.position, size, implicit=is_implicit
+        )
         return found if is_sound or not is_strict else None
     return None
 
@@ -186,7 +198,7 @@ def _header(
     values: Mapping[int, bytes], transfer_syntax_uid: str, kept: bytes | None, *, is_little_endian: bool = True
 ) -> Header:
     """The header of encoded values, read leniently: vendor files break rules in every element."""
-    terms = _character_sets(values.get(SPECIFIC_CHARACTER_SET, b""))
+    terms = character_sets.parse(_text(values.get(SPECIFIC_CHARACTER_SET, b"")))
     fields = {
         field: _text(values[tag], terms if is_encoded else ()) if tag in values else ""
         for field, tag, is_encoded in _ENCODED_TEXTS
@@ -206,11 +218,6 @@ def _header(
         kept=kept,
         **fields,
     )
-
-
-@lru_cache(maxsize=64)
-def _character_sets(raw: bytes) -> tuple[str, ...]:
-    return character_sets.parse(_text(raw))
 
 
 def _text(raw: bytes, terms: Sequence[str] = (), *, person_name: bool = False) -> str:

@@ -38,7 +38,8 @@ def encode(reader: ElementReader, elements: Mapping[int, Extent]) -> bytes | Non
         # Without its delimiters a sequence has at least half its length, so a longer one cannot fit.
         if not tag & 0xFFFF or tag >> 16 in _EXCLUDED_GROUPS or end - element.start > 2 * room:
             continue
-        if _is_copied(reader, element):
+        is_plain = element.vr not in (None, "SQ", "UN") and element.length <= MAX_ELEMENT_SIZE
+        if reader.is_little_endian and is_plain and not element.length % 2:
             content = reader.bytes_at(element.start, end - element.start)
             encoded = content + b"\0" * (len(content) % 2)
         elif end - element.start <= unwalked:
@@ -49,11 +50,6 @@ def encode(reader: ElementReader, elements: Mapping[int, Extent]) -> bytes | Non
         if len(encoded) <= room:
             kept += encoded
     return bytes(kept) or None
-
-
-def _is_copied(reader: ElementReader, element: Element) -> bool:
-    is_plain = element.vr not in (None, "SQ", "UN") and element.length <= MAX_ELEMENT_SIZE
-    return reader.is_little_endian and is_plain and not element.length % 2
 
 
 def _encoded(reader: ElementReader, element: Element, end: int, *, signed: bool) -> bytes:

@@ -7,23 +7,13 @@ from typing import BinaryIO
 
 from pydicom.uid import ImplicitVRLittleEndian
 
-from portal.dicom import file_meta
-from portal.dicom.element_heads import HEAD_SIZE, ITEM, ITEM_GROUP, LONG_HEAD_SIZE, SEQUENCE_END, UNDEFINED_LENGTH
+from portal.dicom import end_scan, file_meta
 from portal.dicom.element_reader import CHUNK_SIZE, MAX_INFLATED_SIZE, ElementReader
-from portal.dicom.header_scan import Scan
 from portal.dicom.kept_headers import Extent
-from portal.dicom.sequence_scan import (
-    SHORT_CODES,
-    Buffer,
-    Unusual,
-    explicit_head,
-    implicit_head,
-    length_of_long_vr,
-)
 from portal.errors import NotDicom
 
-MAX_FRAGMENTS = 5000
-"""Of compressed pixels: more are counted by the reader of elements."""
+MAX_SCANNED_SIZE = 8 << 20
+"""Bytes of a data set with many elements that are read at once, to see its end."""
 MAX_CHECKED_SIZE = 64 << 20
 """Bytes up to which a deflated data set is inflated to see its end."""
 
@@ -38,7 +28,12 @@ def check(
     """
     is_implicit = transfer_syntax_uid == ImplicitVRLittleEndian
     found = [element for element, _ in elements.values()]
-    if reader.is_implicit == is_implicit:
+    is_plainly_whole = False
+    if reader.stopped == "elements" and reader.is_in_place and reader.is_little_endian:
+        size = reader.end - reader.begin
+        beginning = reader.bytes_at(reader.begin, min(size, MAX_SCANNED_SIZE))
+        is_plainly_whole = end_scan.is_plainly_whole(beginning, 0, size, implicit=reader.is_implicit)
+    if reader.is_implicit == is_implicit and not is_plainly_whole:
         found += reader.rest()
     # A run of NULs at the end reads as elements without a tag: some writers fill their last block with them.
     if reader.is_implicit != is_implicit or any(each.tag and each.implicit != is_implicit for each in found):
@@ -73,35 +68,3 @@ def is_inflated_whole(file: BinaryIO, size: int) -> bool:
         if rest.removeprefix(trailer) not in (b"", b"\0"):
             raise NotDicom("Other bytes follow the deflated data set.")
     return inflated <= MAX_INFLATED_SIZE
-
-
-def is_plainly_whole(data: Buffer, found: Scan, size: int) -> bool:
-    """Whether the data set plainly ends where its last element ends; `data` has all of it, or its first bytes."""
-    at, previous = found.position, 0
-    try:
-        while at < size:
-            group, number, vr, length = explicit_head(data, at)
-            tag, offset = group << 16 | number, at + HEAD_SIZE
-            if tag <= previous or group == ITEM_GROUP:
-                return False
-            if found.implicit:
-                length = implicit_head(data, at)[2]
-            elif vr not in SHORT_CODES:
-                length, offset = length_of_long_vr(data, at, tag, vr), at + LONG_HEAD_SIZE
-            at = _end_of_fragments(data, offset) if length == UNDEFINED_LENGTH else offset + length
-            previous = tag
-    except (Unusual, struct.error):
-        return False
-    return at == size
-
-
-def _end_of_fragments(data: Buffer, at: int) -> int:
-    """Where the value of compressed pixels ends that begins here. Raises Unusual."""
-    for _ in range(MAX_FRAGMENTS):
-        group, number, length = implicit_head(data, at)
-        at += HEAD_SIZE + length
-        if group << 16 | number != ITEM:
-            if group << 16 | number == SEQUENCE_END and not length:
-                return at
-            break
-    raise Unusual

@@ -110,6 +110,18 @@ def test_pixels_without_their_last_delimiter_are_refused() -> None:
     assert (refusal(many, syntax), "cut off" in refusal(many[:-8], syntax)) == ("", True)
 
 
+@pytest.mark.parametrize("implicit", [False, True])
+def test_an_object_with_more_elements_than_are_read_is_refused_where_it_is_cut(implicit: bool) -> None:
+    item = hostile.item(an_element(0x00181320, "DS", b"1.50", implicit=implicit) * 20, defined=implicit)
+    groups = an_element(0x52009230, "SQ", item * 1000 + SEQUENCE_END, implicit=implicit, is_open=True)
+    pixels = an_element(0x7FE00010, "OW", bytes(20), implicit=implicit)
+    data, syntax = an_encoded_object(implicit=implicit, pixels=groups + pixels), IMPLICIT if implicit else EXPLICIT
+    assert refusal(data, syntax) == ""
+    for missing in (1, len(pixels) + 9):
+        assert "cut off" in refusal(data[:-missing], syntax)
+    assert "group 0002" in refusal(data + an_element(0x00020010, "UI", b"1.2\0", implicit=implicit), syntax)
+
+
 def test_an_element_longer_than_its_item_is_no_cut_data_set() -> None:
     item = struct.pack("<HHL", 0xFFFE, 0xE000, 12) + hostile.element(0x00081155, "UI", b"1.23", length=40)
     data = an_encoded_object(pixels=hostile.sequence(0x0040A730, item))
