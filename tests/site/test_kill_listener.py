@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from pydicom.uid import generate_uid
 from pynetdicom.presentation import build_context
 
 from portal import site_settings as options
-from portal.models import Study
+from portal.models import Series, Study
 from portal.settings import Settings
 from tests.fixtures.dimse import (
     STUDY_MOVE,
@@ -55,26 +56,27 @@ def a_study(count: int) -> tuple[str, list[Encoded]]:
     ]
 
 
-def send_until_killed(listener: Listener, objects: list[Encoded], after: int, wait: float) -> dict[str, str]:
-    """Send until the listener dies; UID → digest of each object whose 0000 was read."""
-    sender = Sender(listener.port)
+def send_until_killed(
+    listener: Listener, objects: list[Encoded], after: int, wait: float, associations: int = 1
+) -> dict[str, str]:
+    """Send over some associations at once until the listener dies; UID → digest of each object whose 0000 was read."""
+    senders = [Sender(listener.port) for _ in range(associations)]
     done = threading.Event()
 
     def kill() -> None:
         try:
-            until(lambda: len(sender.sent) >= after or done.is_set(), "enough objects are sent", 300)
+            until(lambda: sum(len(one.sent) for one in senders) >= after or done.is_set(), "enough are sent", 300)
             threading.Event().wait(wait)
         finally:  # else the test would wait for ever for a listener that nothing ends
             for process in [listener.process.pid, *children(listener.process.pid)]:
                 os.kill(process, signal.SIGKILL)
 
-    killer = threading.Thread(target=kill)
-    killer.start()
-    try:
-        with sender.open({(one.sop_class, one.syntax) for one in objects}) as assoc:
+    def send(number: int) -> None:
+        sender, own = senders[number], objects[number::associations]
+        with sender.open({(one.sop_class, one.syntax) for one in own}) as assoc:
             # pynetdicom 3.0.4 forgets to close a socket that was reset (AssociationSocket.close).
             connection = assoc.dul.socket.socket
-            for one in objects:
+            for one in own:
                 sent = sender.send(
                     assoc, one.raw, sop_class=one.sop_class, sop_instance=one.sop_instance, syntax=one.syntax
                 )
@@ -82,12 +84,19 @@ def send_until_killed(listener: Listener, objects: list[Encoded], after: int, wa
                     break
             assoc.join(10)
             connection.close()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        with ThreadPoolExecutor(associations) as pool:
+            for _ in pool.map(send, range(associations)):
+                pass
     finally:
         done.set()
         killer.join()
     listener.process.wait()
     until(lambda: not accepts(listener.port), "the killed processes let go of the port")
-    return {sent.sop_instance: sent.digest for sent in sender.sent if sent.status == 0}
+    return {sent.sop_instance: sent.digest for one in senders for sent in one.sent if sent.status == 0}
 
 
 def fetch_back(port: int, study_uid: str, viewer: Destination) -> dict[str, str]:
@@ -101,18 +110,21 @@ def fetch_back(port: int, study_uid: str, viewer: Destination) -> dict[str, str]
     return dict(viewer.digests)
 
 
-def one_round(settings: Settings, viewer: Destination, count: int, chance: random.Random) -> int:
+def one_round(settings: Settings, viewer: Destination, count: int, chance: random.Random, associations: int = 1) -> int:
     """Send, kill at a random moment, start again, and compare; returns how many were acknowledged."""
     study_uid, objects = a_study(count)
     known = {one.sop_instance for one in objects}
-    with listening(settings) as listener:
-        acknowledged = send_until_killed(listener, objects, chance.randrange(1, count * 9 // 10), chance.random() / 50)
+    after, wait = chance.randrange(associations, count * 7 // 10), chance.random() / 50
+    with listening(settings, children=min(associations, 2)) as listener:
+        acknowledged = send_until_killed(listener, objects, after, wait, associations)
     assert 0 < len(acknowledged) < count
     with listening(settings) as listener:
         got = fetch_back(listener.port, study_uid, viewer)
     assert {uid: got.get(uid) for uid in acknowledged} == acknowledged
     assert set(got) <= known
-    assert len(got) == Study.get(Study.study_uid == study_uid).n_instances
+    study = Study.get(Study.study_uid == study_uid)
+    of_series = [row.n_instances for row in Series.select().where(Series.study == study)]
+    assert (study.n_instances, sum(of_series)) == (len(got), len(got))
     return len(acknowledged)
 
 
@@ -123,11 +135,22 @@ def viewer(dimse_site: Settings) -> Iterator[Destination]:
         yield running
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(("seed", "associations"), [(1, 4), (2, 16), (3, 4)])
 def test_whatever_was_acknowledged_before_a_kill_is_there_after_it(
-    dimse_site: Settings, viewer: Destination, seed: int
+    dimse_site: Settings, viewer: Destination, seed: int, associations: int
 ) -> None:
-    one_round(dimse_site, viewer, 120, random.Random(seed))
+    one_round(dimse_site, viewer, 120, random.Random(seed), associations)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("part", range(8))
+def test_200_kills_under_4_and_16_associations_lose_nothing(
+    dimse_site: Settings, viewer: Destination, part: int, record_property: Callable[[str, object], None]
+) -> None:
+    chance = random.Random()
+    acknowledged = [one_round(dimse_site, viewer, 120, chance, 4 if part % 2 else 16) for _ in range(25)]
+    record_property("kills under 4 or 16 associations", len(acknowledged))
+    record_property("acknowledged before them, all fetched back by digest", sum(acknowledged))
 
 
 @pytest.mark.prove
