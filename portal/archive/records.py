@@ -32,6 +32,7 @@ UNKNOWN_LENGTH = 2**64 - 1
 MAX_FOOTER_SIZE = 1 << 20
 
 Footer = dict[str, Any]
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def header(length: int) -> bytes:
 
 def tail(crc: int, footer: Footer) -> bytes:
     """What follows the content; `crc` is the CRC-32 of the content."""
-    text = json.dumps(footer, ensure_ascii=False, separators=(",", ":")).encode()
+    text = _encoder.encode(footer).encode()
     body = _CRC.pack(len(text)) + text
     return body + _CRC.pack(zlib.crc32(body, crc))
 

@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import BinaryIO
 
 from pydicom.uid import ImplicitVRLittleEndian
@@ -51,16 +52,14 @@ def write(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
     """Empty preamble and meta information: prepended to a data set, they make a Part 10 file (PS3.10 7.1)."""
     elements = b"".join(
         (
-            _element(0x0001, "OB", b"\x00\x01"),
-            _element(0x0002, "UI", sop_class_uid.encode("ascii")),
+            _VERSION,
+            _uid(0x0002, sop_class_uid),
             _element(0x0003, "UI", sop_instance_uid.encode("ascii")),
-            _element(0x0010, "UI", transfer_syntax_uid.encode("ascii")),
-            _element(0x0012, "UI", IMPLEMENTATION_CLASS_UID.encode("ascii")),
-            _element(0x0013, "SH", IMPLEMENTATION_VERSION),
+            _uid(0x0010, transfer_syntax_uid),
+            _IMPLEMENTATION,
         )
     )
-    group_length = _element(0x0000, "UL", struct.pack("<I", len(elements)))
-    return bytes(PREAMBLE_SIZE) + MAGIC + group_length + elements
+    return _BEGINNING + struct.pack("<I", len(elements)) + elements
 
 
 IMPLEMENTATION_CLASS_UID = "2.25.192338012468137914063185103296417214085"
@@ -106,3 +105,17 @@ def _elements(data: bytes) -> tuple[dict[int, bytes], int]:
 def _element(number: int, vr: str, value: bytes) -> bytes:
     value += b"\0" * (len(value) % 2)
     return element_heads.encode(GROUP << 16 | number, vr, len(value)) + value
+
+
+@lru_cache(maxsize=1024)
+def _uid(number: int, uid: str) -> bytes:
+    """An element whose value many files share."""
+    return _element(number, "UI", uid.encode("ascii"))
+
+
+_BEGINNING = bytes(PREAMBLE_SIZE) + MAGIC + _element(0x0000, "UL", bytes(4))[:-4]
+"""Everything before the value of the group length."""
+_VERSION = _element(0x0001, "OB", b"\x00\x01")
+_IMPLEMENTATION = _element(0x0012, "UI", IMPLEMENTATION_CLASS_UID.encode("ascii")) + _element(
+    0x0013, "SH", IMPLEMENTATION_VERSION
+)

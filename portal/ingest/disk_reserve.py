@@ -1,6 +1,7 @@
 """The reserve of each disk that the site writes to: below it, uploads and C-STORE are refused (docs/decisions/0087)."""
 
 import os
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,11 +11,17 @@ from portal import runtime, site_settings
 from portal.archive import ballast
 from portal.errors import NoSpace
 from portal.quantities import size as in_words
+from portal.settings import Settings
 
 RESERVE_DIVISOR = 20
 """The reserve of a disk without the archive is at most its size divided by this."""
 USED_BY_INGEST = frozenset({"archive", "database"})
 """The folders that an arriving object is written to."""
+
+AMPLE_BYTES, AMPLE_SECONDS = 8 << 30, 0.25
+"""With so much more free than the reserve, a disk is not looked at again for this long: it takes in less by then."""
+_ample: list[tuple[Settings, float]] = []
+"""The settings for which the disk had that much free, and until when that counts."""
 
 FULL = "The disk is full: uploads and C-STORE are refused. Free some space; then send again."
 NEARLY_FULL = "The disk is nearly full: uploads and C-STORE are refused. Free some space; then send again."
@@ -107,7 +114,13 @@ def check_without_database() -> None:
 
 
 def check(size: int = 0) -> None:
-    """Raise NoSpace if an object of this size would leave less free than the reserve, or the ballast is incomplete."""
+    """Raise NoSpace if an object of this size would leave less free than the reserve, or the ballast is incomplete.
+
+    A disk that has had much more free a moment ago is not looked at again.
+    """
+    for current, until in _ample:
+        if current is runtime.current() and time.monotonic() < until:
+            return
     # The space of the ballast is for admins who free some; ingest must not use it up.
     if ballast_warning():
         raise NoSpace(FULL)
@@ -119,6 +132,8 @@ def check(size: int = 0) -> None:
         raise NoSpace(
             "The database's disk is nearly full: uploads and C-STORE are refused. Free some space; then send again."
         )
+    is_ample = _on_one_disk(data, runtime.current().archive) and space.free - space.floor > AMPLE_BYTES
+    _ample[:] = [(runtime.current(), time.monotonic() + AMPLE_SECONDS)] if is_ample else []
 
 
 @lru_cache(maxsize=4)

@@ -1,7 +1,7 @@
 """The only way into the archive: every protocol writes its bytes to an `Incoming`."""
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import BinaryIO, Self, cast
@@ -99,7 +99,13 @@ class Incoming:
         self._only_dicom, self._recorded = only_dicom or command is not None, recorded
         self._scope, self._origin, self._wanted, self._command = scope, origin, wanted, command
         self._survey: survey.Survey | None = None
-        head = b"" if command is None else file_meta.write(**asdict(command))
+        head = b""
+        if command is not None:
+            head = file_meta.write(
+                sop_class_uid=command.sop_class_uid,
+                sop_instance_uid=command.sop_instance_uid,
+                transfer_syntax_uid=command.transfer_syntax_uid,
+            )
         self._received = ReceivedBytes(head)
         self._meta_size = len(head)
         """Bytes of the file meta before the data set of a command."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peewee import (
+from peewee import (  # type: ignore[attr-defined]
     SQL,
     AutoField,
     CharField,
@@ -20,8 +20,8 @@ from peewee import (
     NodeList,
     SqliteDatabase,
     TextField,
+    __exception_wrapper__,
 )
-from peewee import __exception_wrapper__ as peewee_errors  # type: ignore[attr-defined]
 
 from portal.models import row_functions
 from portal.models.turnstile import Turnstile
@@ -33,6 +33,8 @@ else:
     _DateTimeField, _TextField = DateTimeField, TextField
 
 BUSY_MS = 30_000
+as_peewee_errors = __exception_wrapper__
+"""Turns the errors of SQLite in its block into Peewee's."""
 database = DatabaseProxy()
 
 
@@ -45,7 +47,7 @@ class _Sqlite(SqliteDatabase):
     turnstile: Turnstile
 
     def begin(self, lock_type: str | None = None) -> None:
-        with peewee_errors:
+        with as_peewee_errors:
             self.turnstile.begin(self.connection(), f"BEGIN {lock_type or 'IMMEDIATE'}")  # type: ignore[no-untyped-call]
 
     def rollback(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from peewee import SQL, NodeList
 
-from portal.models.base import database
+from portal.models.base import as_peewee_errors, database
 
 _TEXT = "\x00value "
 _NUMBER = -9_000_000_000_000_000_000
@@ -56,7 +56,8 @@ class Statement:
             self._built = sql, [_place_of(parameter) for parameter in parameters]
         sql, parameters = self._built
         bound = [values[each.number] if isinstance(each, _Place) else each for each in parameters]
-        return database.execute_sql(sql, bound)
+        with as_peewee_errors:  # what `execute_sql` does besides takes as long as SQLite needs for the statement
+            return database.connection().execute(sql, bound)
 
 
 class _Place:

@@ -218,7 +218,7 @@ def test_a_power_cut_after_every_write_and_every_sync_takes_nothing_that_was_ack
     record_property: Callable[[str, object], None],
 ) -> None:
     chance = random.Random()
-    cuts = cut_everywhere(events, before, start_after, chance, set(range(len(events))), 4)
+    cuts = cut_everywhere(events, before, start_after, chance, set(range(len(events))), 2)
     record_property("power cuts, after each of which everything acknowledged was there with true counts", cuts)
 
 

@@ -82,7 +82,7 @@ def send_until_killed(
                 )
                 if sent.status != 0:
                     break
-            assoc.join(10)
+            assoc.join(3)
             connection.close()
 
     killer = threading.Thread(target=kill)
