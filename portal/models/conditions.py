@@ -174,7 +174,9 @@ def _expression(field: "Field[Any]", form: tuple[Any, ...], values: Iterator[Any
             bounds = _within(field, values, has_bounds)
             patterns = [(number, [(is_wild, next(values)) for is_wild in wild]) for number, wild in groups]
             if kind == "anywhere":
-                return _anywhere(field, bounds, patterns[0][1])
+                alphabetic = all_of([*bounds, _in_group(field, *patterns[0])])
+                others = any_of([_in_group(field, number, patterns[0][1]) for number in (1, 2)])
+                return any_of([alphabetic, all_of([has_groups(field), others])])
             return all_of([*((_group(field, each[0]) != "") & _in_group(field, *each) for each in patterns), *bounds])
         case ("any", *forms):
             return any_of([_expression(field, each, values) for each in forms])
@@ -253,12 +255,6 @@ def _in_group(field: "Field[Any]", number: int, alternatives: list[tuple[bool, A
     """Whether a group is one of the alternatives, each with a flag that says whether it is a pattern."""
     group = _group(field, number)
     return any_of([_like(group, each) if is_wild else group == each for is_wild, each in alternatives])
-
-
-def _anywhere(field: "Field[Any]", bounds: list[Any], alternatives: list[tuple[bool, Any]]) -> Expression:
-    alphabetic = all_of([*bounds, _in_group(field, 0, alternatives)])
-    others = any_of([_in_group(field, number, alternatives) for number in (1, 2)])
-    return any_of([alphabetic, all_of([has_groups(field), others])])
 
 
 def has_groups(field: "Field[Any]") -> Expression:

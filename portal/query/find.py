@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from pydicom import Dataset
@@ -20,7 +20,7 @@ from portal.dicom.query_attributes import (
 from portal.models import find_queries, retrieve_queries
 from portal.models.find_queries import Entity
 from portal.models.visibility import Selection, TableName
-from portal.query import identifiers, matching, responses, stored_headers
+from portal.query import header_values, identifiers, matching, responses, stored_headers
 from portal.query.identifiers import Identifier, Root
 from portal.query.responses import Value
 from portal.query.templates import Template
@@ -58,14 +58,19 @@ class _Layout:
 
     indexed: tuple[Attribute, ...]
     """Keys whose values the index has."""
-    others: tuple[int, ...]
-    """Keys whose values only the stored header has."""
+    others: dict[int, str]
+    """Keys whose values only the stored header has, with their VRs."""
     fixed: dict[int, Value]
     """Values that are the same in each match."""
     template: Template
     transfer_syntax_uid: str
 
-    @property
+    @cached_property
+    def is_simple(self) -> bool:
+        """Whether all values of a header can be read by hand."""
+        return all(header_values.is_simple(tag, vr) for tag, vr in self.others.items())
+
+    @cached_property
     def columns(self) -> find_queries.Columns:
         return tuple((attribute.table, attribute.column) for attribute in self.indexed)
 
@@ -120,11 +125,12 @@ def _layout(
     if retrieve_ae_title:
         fixed[RETRIEVE_AE_TITLE] = Value("AE", text=retrieve_ae_title)
     indexed = tuple(attribute for _, _, attribute in listed if attribute and attribute.level <= level)
+    others = {tag: vr for tag, vr, attribute in listed if attribute is None}
     return _Layout(
         indexed=indexed,
-        others=tuple(tag for tag, _, attribute in listed if attribute is None),
+        others=others,
         fixed=fixed,
-        template=Template(fixed, indexed, transfer_syntax_uid),
+        template=Template(fixed, indexed, transfer_syntax_uid, tuple(others)),
         transfer_syntax_uid=transfer_syntax_uid,
     )
 
@@ -133,25 +139,29 @@ _cached_layout = lru_cache(maxsize=MAX_CACHED_LAYOUTS)(_layout)
 
 
 def _answers(layout: _Layout, identifier: Identifier, rows: list[tuple[Any, ...]]) -> Iterator[bytes]:
-    """The encoded answers of one page. Headers are read once for the page, and only if an answer needs them."""
+    """The encoded answers of one page. Headers are read for many rows at once, and only if an answer needs them."""
     headers = _Headers(layout, identifier.level, [row[0] for row in rows])
     for number, *values in rows:
-        answer = None if layout.others else layout.template.encode(values)
-        if answer is None:
-            answer = _unusual_answer(layout, identifier, headers, number, values)
-        yield answer
+        slots = headers.slots(number, values) if layout.others else values
+        answer = layout.template.encode(slots) if slots is not None else None
+        yield answer or _unusual_answer(layout, identifier, headers, number, values, slots)
 
 
 def _unusual_answer(
-    layout: _Layout, identifier: Identifier, headers: "_Headers", number: int, values: list[Any]
+    layout: _Layout,
+    identifier: Identifier,
+    headers: "_Headers",
+    number: int,
+    values: list[Any],
+    slots: list[Any] | None,
 ) -> bytes:
-    """An answer with text outside ASCII, with values of the stored header, or with a very long value."""
+    """An answer with text outside ASCII, with values of sequences or private ones, or with a very long one."""
     terms, template = identifier.terms, layout.template
-    if not layout.others:
-        texts = template.texts(values)
+    if slots is not None:
+        texts = template.texts(slots)
         stored = () if character_sets.fits(texts, terms) else headers.terms(number)
         chosen = character_sets.choose(texts, request=terms, stored=stored)
-        if (answer := template.encode_in(chosen, values)) is not None:
+        if (answer := template.encode_in(chosen, slots)) is not None:
             return answer
 
     whole = dict(layout.fixed)
@@ -160,7 +170,7 @@ def _unusual_answer(
             whole[attribute.tag] = Value("US", other=value)
         else:
             whole[attribute.tag] = Value(attribute.vr, text="" if value is None else str(value).strip("\\"))
-    whole |= stored_headers.values_for(headers.of(number), identifier.dataset, layout.others)
+    whole |= stored_headers.values_for(headers.of(number), identifier.dataset, list(layout.others))
     stored = () if responses.can_encode(whole, terms) else headers.terms(number)
     return responses.encode(responses.to_dataset(whole, request=terms, stored=stored), layout.transfer_syntax_uid)
 
@@ -169,24 +179,42 @@ class _Headers:
     """The stored headers of one page of matches, read when the first of them is needed."""
 
     def __init__(self, layout: _Layout, level: Level, numbers: list[int]) -> None:
-        self._numbers, self._has_others, self._level = numbers, bool(layout.others), level
+        self._numbers, self._layout, self._level = numbers, layout, level
         self._headers: dict[int, bytes] = {}
         self._instances: dict[int, retrieve_queries.StoredInstance] = {}
 
     def of(self, number: int) -> Dataset:
         """The header of a row: an instance's own where it is asked for values, else that of its series."""
-        if self._level is Level.IMAGE and self._has_others:
-            if not self._instances:
-                self._instances = retrieve_queries.stored_instances(self._numbers)
-            if number in self._instances:
-                return stored_headers.read_instance(self._instances[number])
+        if instance := self._instance(number):
+            return stored_headers.read_instance(instance)
         return stored_headers.parse(self._stored(number))
+
+    def slots(self, number: int, values: list[Any]) -> list[Any] | None:
+        """The columns of a row together with values of its header; None where these cannot be read by hand."""
+        others = None
+        if self._layout.is_simple:
+            if instance := self._instance(number):
+                others = header_values.read(stored_headers.start_of(instance), self._layout.others, is_whole=False)
+            else:
+                others = header_values.read(self._stored(number), self._layout.others)
+        if others is None:
+            return None
+        columns = iter(values)
+        return [others[tag] if tag in others else next(columns) for tag in self._layout.template.tags]
 
     def terms(self, number: int) -> tuple[str, ...]:
         """The character sets that the header of a row declares."""
-        if self._level is Level.IMAGE and self._has_others:
+        if self._instance(number):
             return raw_values.character_set_terms(self.of(number))
         return stored_headers.character_set_terms(self._stored(number))
+
+    def _instance(self, number: int) -> retrieve_queries.StoredInstance | None:
+        """Where an instance is, whose own header is to be read."""
+        if self._level is not Level.IMAGE or not self._layout.others:
+            return None
+        if not self._instances:
+            self._instances = retrieve_queries.stored_instances(self._numbers)
+        return self._instances.get(number)
 
     def _stored(self, number: int) -> bytes:
         if number not in self._headers:

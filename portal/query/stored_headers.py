@@ -8,7 +8,7 @@ from typing import BinaryIO, cast
 from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from portal.dicom import character_sets, datasets, raw_values
 from portal.dicom.element_heads import LONG_HEAD_SIZE, HeadDecoder, explicit_size
@@ -25,6 +25,8 @@ _HEADS = HeadDecoder(is_little_endian=True)
 
 MAX_VALUE_SIZE = 64 << 10
 """Bytes of a value; a larger one is returned empty."""
+START_SIZE = 32 << 10
+"""Bytes of a data set in which nearly all elements before the pixels are."""
 
 
 def parse(header_bytes: bytes) -> Dataset:
@@ -50,6 +52,18 @@ def read_instance(stored: StoredInstance) -> Dataset:
     except (Damaged, Unreachable):
         log.warning("the header of instance %s cannot be read", stored.sop_uid)
         return Dataset()
+
+
+def start_of(stored: StoredInstance) -> bytes:
+    """The first bytes of an instance's data set; none unless it is in Explicit VR Little Endian and can be read."""
+    syntax = UID(stored.transfer_syntax)
+    if syntax.is_private or syntax.is_implicit_VR or not syntax.is_little_endian or syntax.is_deflated:
+        return b""
+    try:
+        with object_content.open_place(stored.place) as file:
+            return file.read(START_SIZE)
+    except (Damaged, Unreachable):
+        return b""
 
 
 def _read(source: BinaryIO, size: int, transfer_syntax_uid: str) -> Dataset:

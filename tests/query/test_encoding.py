@@ -4,6 +4,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -15,7 +16,7 @@ from portal.dicom import character_sets, element_heads, raw_values
 from portal.dicom.query_attributes import ATTRIBUTES, Attribute
 from portal.dicom.raw_values import TEXT_VRS
 from portal.errors import BadIdentifier
-from portal.query import identifier_scan, identifiers, responses
+from portal.query import header_values, identifier_scan, identifiers, responses, stored_headers
 from portal.query.responses import Value
 from portal.query.templates import Template
 from tests.fixtures.query import request
@@ -72,6 +73,63 @@ def test_an_answer_from_a_template_is_the_one_of_a_data_set(
     assert template.encode_in(terms, values) == expected
     if all(str(value).isascii() for value in values):
         assert template.encode(values) == expected
+
+
+@st.composite
+def headers(draw: st.DrawFn) -> tuple[dict[int, str], bytes]:
+    """A header, and keys that ask for some of its values and for others, each with the VR of its request."""
+    terms = draw(st.sampled_from(CHARACTER_SETS))
+    parts = {0x00080005: ("CS", "\\".join(terms).encode())} if terms else {}
+    for tag in draw(st.lists(st.sampled_from(list(HEADER_VRS)), unique=True, max_size=8)):
+        vr = draw(st.sampled_from([HEADER_VRS[tag], HEADER_VRS[tag], HEADER_VRS[tag], "UN", "LO", "US"]))
+        text = draw(TEXTS)
+        raw = character_sets.encode(text, terms) if vr in raw_values.STRING_VRS else draw(st.binary(max_size=10))
+        parts[tag] = vr, raw or b""
+    data = b"".join(element(tag, *parts[tag], implicit=False) for tag in sorted(parts))
+    asked = draw(st.lists(st.sampled_from(list(HEADER_VRS)), unique=True, min_size=1, max_size=5))
+    return {tag: HEADER_VRS[tag] for tag in sorted(asked)}, data[: draw(st.sampled_from([len(data)] * 9 + [20]))]
+
+
+HEADER_VRS = {
+    0x00080080: "LO",
+    0x00081040: "LO",
+    0x00081070: "PN",
+    0x00101010: "AS",
+    0x001021B0: "LT",
+    0x00189305: "FD",
+    0x0020000E: "UI",
+    0x00280002: "US",
+    0x00280030: "DS",
+    0x00287FE0: "UR",
+    0x00281201: "OW",
+    0x00400280: "ST",
+    0x00420011: "OB",
+}
+
+
+@few
+@given(headers(), st.sampled_from(SYNTAXES), st.sampled_from(CHARACTER_SETS))
+def test_values_of_a_header_read_by_hand_are_those_of_a_data_set(
+    header: tuple[dict[int, str], bytes], syntax: str, asked: tuple[str, ...]
+) -> None:
+    keys, data = header
+    values = header_values.read(data, keys)
+    key_elements = Dataset()
+    for tag, vr in keys.items():
+        key_elements.add_new(tag, vr, None)
+    whole = stored_headers.values_for(stored_headers.parse(data), key_elements, list(keys))
+    stored = stored_headers.character_set_terms(data)
+    if values is None:
+        return
+    template = Template({}, [], syntax, list(keys))
+    slots = [values[tag] for tag in template.tags]
+    terms = character_sets.choose(template.texts(slots), request=asked, stored=stored)
+    answer = template.encode_in(terms, slots)
+    expected = responses.encode(responses.to_dataset(whole, request=asked, stored=stored), syntax)
+    assert answer in (expected, None)
+    assert answer is not None or syntax == ExplicitVRBigEndian
+    if answer is not None and all(value.text.isascii() for value in slots):
+        assert template.encode(slots) == expected
 
 
 def test_what_a_template_cannot_encode_it_leaves_to_a_data_set() -> None:
