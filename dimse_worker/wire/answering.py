@@ -7,6 +7,7 @@ from dimse_worker import contexts, operations, retrieval, status
 from dimse_worker.wire import commands, pdus
 from dimse_worker.wire.commands import Command
 from dimse_worker.wire.connection import Ended
+from dimse_worker.wire.memory import Share
 from dimse_worker.wire.negotiation import AnsweredContext
 from dimse_worker.wire.retrieving import Retrieving
 from portal.errors import NotDicom
@@ -59,14 +60,16 @@ def _store(assoc: "Association", context: AnsweredContext, request: Command) -> 
     if not request.sop_instance_uid:
         return _fail(assoc, context, request, "store", NotDicom("The request lacks a UID or its data set."))
     try:
-        with operations.open_store(
+        opened = operations.open_store(
             assoc.grant,
             sop_class_uid=request.sop_class_uid,
             sop_instance_uid=request.sop_instance_uid,
             abstract_syntax_uid=context.abstract_syntax,
             transfer_syntax_uid=context.transfer_syntax,
-        ) as incoming:
+        )
+        with opened as incoming, Share(incoming) as share:
             for piece in assoc.messages.data_set():
+                share.make_room(len(piece))
                 incoming.write(piece)
             stored = incoming.commit()
     except Ended:
