@@ -1,6 +1,5 @@
 """The header of a data set, for the index: read from its bytes, without the pixels and within bounds."""
 
-import io
 import logging
 import unicodedata
 import warnings
@@ -29,7 +28,7 @@ from portal.dicom.element_reader import MAX_DEPTH, MAX_ELEMENTS, MAX_TOP_LEVEL_E
 from portal.dicom.header_scan import Scan
 from portal.dicom.kept_headers import PIXEL_REPRESENTATION, Extent
 from portal.dicom.query_attributes import SPECIFIC_CHARACTER_SET
-from portal.dicom.sequence_scan import Buffer, Unusual
+from portal.dicom.sequence_scan import Unusual
 from portal.errors import NotDicom
 
 pydicom.config.settings.reading_validation_mode = IGNORE
@@ -41,8 +40,8 @@ MAX_VALUE_SIZE = 16 << 10
 """Bytes of a value that is indexed; a longer one counts as absent."""
 LAST_INDEXED_TAG = 0x00280011
 """Columns: no indexed element has a higher tag."""
-SCANNED_SIZE = 64 << 10
-"""Bytes that nearly every header has at most."""
+SCANNED_SIZES = (64 << 10, 1 << 20)
+"""Bytes that nearly every header has at most, and those that have tables or a vendor's protocol."""
 MAX_LATER_ELEMENTS = 20_000
 """Elements that are read behind it, for the stored header alone: an enhanced object has millions."""
 _BOUNDS: dict[StopReason, str] = {
@@ -135,11 +134,7 @@ def read(file: BinaryIO, *, size: int, transfer_syntax_uid: str, is_strict: bool
     it is cut off, is not in its transfer syntax, or has elements of group 0002.
     """
     begin = file.tell()
-    if isinstance(file, io.BytesIO):
-        with file.getbuffer() as content, content[begin : begin + size] as data:
-            found = _scan(data, size, transfer_syntax_uid, is_strict=is_strict)
-    else:
-        found = _scan(file.read(min(size, SCANNED_SIZE)), size, transfer_syntax_uid, is_strict=is_strict)
+    found = _scan(file, size, transfer_syntax_uid, is_strict=is_strict)
     if found is None:
         file.seek(begin)
         return read_bounded(file, size=size, transfer_syntax_uid=transfer_syntax_uid, is_strict=is_strict)
@@ -147,31 +142,26 @@ def read(file: BinaryIO, *, size: int, transfer_syntax_uid: str, is_strict: bool
     return _header(found.values, transfer_syntax_uid, found.kept)
 
 
-def read_buffer(data: Buffer, *, transfer_syntax_uid: str, is_strict: bool = False) -> Header:
-    """As `read`, of a data set in memory."""
-    size = len(data)
-    found = _scan(data, size, transfer_syntax_uid, is_strict=is_strict)
-    if found is not None:
-        return _header(found.values, transfer_syntax_uid, found.kept)
-    return read_bounded(io.BytesIO(data), size=size, transfer_syntax_uid=transfer_syntax_uid, is_strict=is_strict)
-
-
-def _scan(data: Buffer, size: int, transfer_syntax_uid: str, *, is_strict: bool) -> Scan | None:
+def _scan(file: BinaryIO, size: int, transfer_syntax_uid: str, *, is_strict: bool) -> Scan | None:
     """What a scan finds; None for a data set that has to be read element by element."""
-    if transfer_syntax_uid in _NOT_SCANNED:
-        return None
-    # Nearly every header is in the first bytes, and values are taken from bytes twice as fast as from a memoryview.
-    beginning = data if isinstance(data, bytes) else bytes(data[:SCANNED_SIZE])
-    for part in (beginning,) if len(beginning) == len(data) else (beginning, data):
+    begin, is_implicit = file.tell(), transfer_syntax_uid == ImplicitVRLittleEndian
+    for window in SCANNED_SIZES if transfer_syntax_uid not in _NOT_SCANNED else ():
+        file.seek(begin)
+        data = file.read(min(size, window))
         try:
-            found = header_scan.scan(part, size, _WANTED)
+            found = header_scan.scan(data, size, _WANTED)
         except Unusual:
+            if len(data) < window:
+                break
             continue
-        is_implicit = transfer_syntax_uid == ImplicitVRLittleEndian
-        is_sound = found.implicit == is_implicit and end_scan.is_plainly_whole(
-            data, found.position, size, implicit=is_implicit
-        )
-        return found if is_sound or not is_strict else None
+        if is_strict and found.implicit != is_implicit:
+            break
+        if not is_strict or end_scan.is_plainly_whole(data, found.position, size, implicit=is_implicit):
+            return found
+        file.seek(begin + found.position)
+        if found.position % 2 == 0 and received.is_rest_whole(file, size - found.position, implicit=is_implicit):
+            return found
+        break
     return None
 
 

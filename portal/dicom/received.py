@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from portal.dicom import end_scan, file_meta
 from portal.dicom.element_reader import CHUNK_SIZE, MAX_INFLATED_SIZE, ElementReader
@@ -43,6 +43,17 @@ def check(
         raise NotDicom("The data set has elements of group 0002, which is for files.")
     if is_all_read and (reader.is_cut or reader.stopped == "broken"):
         raise NotDicom("The data set is cut off: it ends within an element.")
+
+
+def is_rest_whole(file: BinaryIO, size: int, *, implicit: bool) -> bool:
+    """Whether nothing is missing or unusual from the pixels, at the file's position, to the end; in little endian.
+
+    The bytes before it must be even in number, as those of elements are.
+    """
+    syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    reader = ElementReader(file, size=size, transfer_syntax_uid=syntax, implicit=implicit)
+    is_usual = all(each.tag >> 16 != file_meta.GROUP and each.implicit == implicit for each in reader.rest())
+    return is_usual and not reader.is_cut and not reader.stopped
 
 
 def is_inflated_whole(file: BinaryIO, size: int) -> bool:
