@@ -83,7 +83,7 @@ class DataSet:
     """
 
     length: int
-    pieces: Iterator[bytes]
+    pieces: Iterator[bytes | memoryview]
 
 
 class ObjectReader:
@@ -95,7 +95,7 @@ class ObjectReader:
     def __init__(self, reader: Reader, waiting: WaitCallback) -> None:
         """`reader`: of the archive; `waiting`: called during a wait for the bucket or for a transcoding."""
         self._reader, self._waiting = reader, waiting
-        self._ahead: tuple[Outgoing, bytes] | None = None
+        self._ahead: tuple[Outgoing, bytes | memoryview] | None = None
 
     @contextmanager
     def open(self, outgoing: Outgoing, syntax: str) -> Iterator[DataSet]:
@@ -146,7 +146,7 @@ class ObjectReader:
 def throttled(data: DataSet, bandwidth: Bandwidth, waiting: WaitCallback) -> DataSet:
     """The same bytes, no faster than `bandwidth` allows."""
 
-    def slow_pieces() -> Iterator[bytes]:
+    def slow_pieces() -> Iterator[bytes | memoryview]:
         for piece in data.pieces:
             step = max(bandwidth.piece_size(len(piece)) & ~1, 2)
             for start in range(0, len(piece), step):

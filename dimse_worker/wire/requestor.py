@@ -111,7 +111,7 @@ class RequestedAssociation:
         self._connection.send_message(context_id, commands.echo_request(sop_class_uid, 1))
         return self._response(commands.ECHO_RSP, 1)
 
-    def store(self, context_id: int, command: bytes, pieces: Iterable[bytes], length: int) -> None:
+    def store(self, context_id: int, command: bytes, pieces: Iterable[bytes | memoryview], length: int) -> None:
         """Send one object, as `sender.send_object`; its response is still to be waited for. Raises Ended."""
         self._deadline = float("inf")  # the connection has one for each part
         send_object(self._connection, context_id, command, pieces, length, while_sending=self._waiting)

@@ -13,7 +13,7 @@ def send_object(
     connection: Connection,
     context_id: int,
     command: bytes,
-    pieces: Iterable[bytes],
+    pieces: Iterable[bytes | memoryview],
     length: int,
     *,
     while_sending: Callable[[], None] = lambda: None,

@@ -30,6 +30,8 @@ HEADER_SIZE = _HEADER.size + _CRC.size
 UNKNOWN_LENGTH = 2**64 - 1
 """Length in the header of a record that is still being streamed."""
 MAX_FOOTER_SIZE = 1 << 20
+COMMON_TAIL_SIZE = 2048
+"""Bytes behind the content within which the record of a DICOM object mostly ends."""
 
 Footer = dict[str, Any]
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -182,6 +184,23 @@ def _read_rest(
     if written != zlib.crc32(text, zlib.crc32(head, crc)):
         return Damage(segment, at, content_end, "The record's bytes are not those that were written.", torn=False)
     return Record(segment, offset, length, json.loads(text), end, digest.hexdigest() if digest else "")
+
+
+def intact_content(read: bytes, size: int, digest: str) -> memoryview | None:
+    """The content of `size` bytes that `read` begins with, if the record's check sum says that it is what was written.
+
+    `digest`: of its data set, which the footer has to name: the record is the one that is meant. None if not, or if
+    `read` ends before the record does.
+    """
+    end = size + _CRC.size
+    if len(read) >= end:
+        end += _CRC.unpack_from(read, size)[0]
+    if len(read) < end + _CRC.size:
+        return None
+    view = memoryview(read)
+    if zlib.crc32(view[:end]) != _CRC.unpack_from(read, end)[0] or read.find(digest.encode(), size, end) < 0:
+        return None
+    return view[:size]
 
 
 def footer_place(head: bytes, at: int) -> tuple[int, int]:

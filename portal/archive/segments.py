@@ -266,6 +266,17 @@ class Reader:
         with self._archive.open(segment, offset, size) as file:
             return file.read()
 
+    def read_record(self, segment: str, offset: int, size: int, digest: str) -> memoryview | None:
+        """All of one record's content, read and compared with the record's check sum at once.
+
+        `digest`: of its data set. None if that does not say whether it is intact: only `read` and the digest then do.
+        """
+        try:
+            read = os.pread(self._open(segment), size + records.COMMON_TAIL_SIZE, offset)
+        except OSError:
+            return None
+        return records.intact_content(read, size, digest)
+
     def close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)

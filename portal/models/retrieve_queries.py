@@ -28,6 +28,8 @@ class StoredInstance:
     """SHA-256 of the data set, in hex."""
     place: ObjectPlace
     """Of the data set."""
+    record: ObjectPlace | None
+    """Of the record that is the object; None for a member of a zip."""
 
 
 _STORED = (
@@ -44,8 +46,8 @@ _STORED = (
 
 def _stored(row: tuple[Any, ...]) -> StoredInstance:
     instance_id, file_id, member, sop_class, sop_uid, syntax, digest, *columns = row
-    place = object_places.data_set(tuple(columns))
-    return StoredInstance(instance_id, file_id, member, sop_class, sop_uid, syntax, digest, place)
+    place, whole = object_places.data_set(tuple(columns)), None if member else object_places.whole(tuple(columns))
+    return StoredInstance(instance_id, file_id, member, sop_class, sop_uid, syntax, digest, place, whole)
 
 
 def stored_instances(ids: Sequence[int]) -> dict[int, StoredInstance]:

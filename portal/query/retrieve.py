@@ -55,6 +55,8 @@ class Outgoing:
     place: ObjectPlace
     digest: str
     """SHA-256 of the data set, in hex."""
+    record: ObjectPlace | None = None
+    """The record of the archive that ends with the data set, and has a check sum; None for a member of a zip."""
     study_id: int = 0
     """Number of its study, where it is part of a retrieval."""
 
@@ -77,17 +79,22 @@ class Outgoing:
         for _piece in self.pieces():
             pass
 
-    def read(self, reader: Reader) -> bytes:
-        """All of the data set, read once and compared with its digest. Raises as `pieces` does."""
+    def read(self, reader: Reader) -> bytes | memoryview:
+        """All of the data set, read once and compared with the record's check sum, which takes a third of the time of a
+        digest; if that says nothing, with its digest. Raises as `pieces` does."""
+        if (record := self.record) is not None:
+            content = reader.read_record(record.segment, record.offset, record.size, self.digest)
+            if content is not None:
+                return content[self.place.offset - record.offset :]
         if self.place.packed_size is not None:
             return b"".join(self.pieces())
         try:
-            content = reader.read(self.place.segment, self.place.offset, self.place.size)
+            stored = reader.read(self.place.segment, self.place.offset, self.place.size)
         except OSError as error:
             raise Damaged(UNREADABLE) from error
-        if hashlib.sha256(content).hexdigest() != self.digest:
+        if hashlib.sha256(stored).hexdigest() != self.digest:
             raise segment_checks.damage_error(self.place.segment, self.place.offset)
-        return content
+        return stored
 
     def pieces(self) -> Iterator[bytes]:
         """The data set in pieces of an even length, read once and hashed on their way (docs/decisions/0106).
@@ -238,5 +245,6 @@ def _outgoing(stored: StoredInstance, *, study_id: int = 0) -> Outgoing:
         transfer_syntax_uid=stored.transfer_syntax,
         place=stored.place,
         digest=stored.digest,
+        record=stored.record,
         study_id=study_id,
     )

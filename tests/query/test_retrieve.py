@@ -1,13 +1,15 @@
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
+from portal import runtime
 from portal.access.actors import Actor
 from portal.access.rights import NO_ACCESS, Scope
-from portal.errors import BadIdentifier
+from portal.errors import BadIdentifier, Damaged
 from portal.ingest import index
 from portal.models import SUPERSEDED, Instance, Project, database, writing
 from portal.query import retrieve
@@ -54,6 +56,49 @@ def test_what_is_sent_are_the_bytes_of_the_data_set_that_came_in(scope: Scope, p
     assert outgoing.sop_instance_uid == ds.SOPInstanceUID
     assert outgoing.transfer_syntax_uid == ExplicitVRLittleEndian
     assert outgoing.file_id == Instance.get().file_id
+
+
+@pytest.mark.parametrize("at", [0, 1, 200, -1])
+def test_no_changed_byte_of_a_data_set_is_read_to_be_sent(scope: Scope, project: Project, at: int) -> None:
+    ds = keep(project)
+    (outgoing,) = plan(scope, "STUDY", StudyInstanceUID=ds.StudyInstanceUID)
+    with runtime.archive().reader() as reader:
+        assert outgoing.read(reader) == b"".join(outgoing.pieces()) == encode(ds)
+        write_over(outgoing, outgoing.place.offset + at % outgoing.length, b"\xee")
+        for read in (lambda: outgoing.read(reader), lambda: list(outgoing.pieces()), outgoing.check):
+            with pytest.raises(Damaged):
+                read()
+
+
+def test_what_is_changed_around_a_data_set_keeps_nobody_from_its_bytes(scope: Scope, project: Project) -> None:
+    ds = keep(project)
+    (outgoing,) = plan(scope, "STUDY", StudyInstanceUID=ds.StudyInstanceUID)
+    record = outgoing.record
+    assert record is not None
+    end = record.offset + record.size
+    with runtime.archive().reader() as reader:
+        for place, changed in ((end + 10, b"\xee"), (end, b"\xff\xff\xff\xff"), (record.offset, b"\xee")):
+            write_over(outgoing, place, changed)
+            assert reader.read_record(record.segment, record.offset, record.size, outgoing.digest) is None
+            assert outgoing.read(reader) == encode(ds)
+
+
+def test_a_record_of_another_object_is_not_taken_for_the_one_that_the_index_means(
+    scope: Scope, project: Project
+) -> None:
+    study = new_uid()
+    for _ in range(2):
+        keep(project, study)
+    first, second = plan(scope, "STUDY", StudyInstanceUID=study)
+    exchanged = replace(first, place=second.place, record=second.record)
+    with runtime.archive().reader() as reader, pytest.raises(Damaged):
+        exchanged.read(reader)
+
+
+def write_over(outgoing: Outgoing, place: int, content: bytes) -> None:
+    with runtime.archive().path(outgoing.place.segment).open("r+b") as segment:
+        segment.seek(place)
+        segment.write(content)
 
 
 def test_each_level_is_retrieved_by_its_unique_keys(scope: Scope, project: Project) -> None:
