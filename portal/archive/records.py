@@ -13,11 +13,11 @@ All numbers are little endian. The header has its own CRC, so that a changed len
 import hashlib
 import json
 import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from portal.archive.checksums import crc32
 from portal.archive.slices import CHUNK, Slice
 
 SEGMENT_MAGIC = b"PORTSEG1"
@@ -82,20 +82,20 @@ Found = Record | Damage | Purged
 
 def header(length: int) -> bytes:
     head = _HEADER.pack(RECORD_MAGIC, length)
-    return head + _CRC.pack(zlib.crc32(head))
+    return head + _CRC.pack(crc32(head))
 
 
 def tail(crc: int, footer: Footer) -> bytes:
     """What follows the content; `crc` is the CRC-32 of the content."""
     text = _encoder.encode(footer).encode()
     body = _CRC.pack(len(text)) + text
-    return body + _CRC.pack(zlib.crc32(body, crc))
+    return body + _CRC.pack(crc32(body, crc))
 
 
 def content_crc(parts: Iterable[bytes | bytearray | memoryview], crc: int = 0) -> int:
     """The CRC-32 of some parts of a content; `crc`: that of the parts before them."""
     for part in parts:
-        crc = zlib.crc32(part, crc)
+        crc = crc32(part, crc)
     return crc
 
 
@@ -143,7 +143,7 @@ def read(file: Slice, segment: str, at: int, size: int, *, with_digest: bool = F
     is_purged = magic == PURGED_MAGIC
     if is_purged:
         head = RECORD_MAGIC + head[len(RECORD_MAGIC) :]
-    if not head.startswith(RECORD_MAGIC) or _CRC.unpack(head[_HEADER.size :])[0] != zlib.crc32(head[: _HEADER.size]):
+    if not head.startswith(RECORD_MAGIC) or _CRC.unpack(head[_HEADER.size :])[0] != crc32(head[: _HEADER.size]):
         return Damage(segment, at, at + 1, "The record's header is not what was written.", torn=False)
     offset = at + HEADER_SIZE
     if length == UNKNOWN_LENGTH or offset + length + 2 * _CRC.size > size:
@@ -166,7 +166,7 @@ def _read_rest(
     content_end = offset + length
     crc, left = 0, 0 if is_purged else length
     while left > 0 and (chunk := file.read(min(CHUNK, left))):
-        crc = zlib.crc32(chunk, crc)
+        crc = crc32(chunk, crc)
         if digest is not None:
             digest.update(chunk)
         left -= len(chunk)
@@ -181,7 +181,7 @@ def _read_rest(
         return Purged(segment, offset, length, end)
     text = file.read(footer_size)
     (written,) = _CRC.unpack(file.read(_CRC.size))
-    if written != zlib.crc32(text, zlib.crc32(head, crc)):
+    if written != crc32(text, crc32(head, crc)):
         return Damage(segment, at, content_end, "The record's bytes are not those that were written.", torn=False)
     return Record(segment, offset, length, json.loads(text), end, digest.hexdigest() if digest else "")
 
@@ -198,7 +198,7 @@ def intact_content(read: bytes, size: int, digest: str) -> memoryview | None:
     if len(read) < end + _CRC.size:
         return None
     view = memoryview(read)
-    if zlib.crc32(view[:end]) != _CRC.unpack_from(read, end)[0] or read.find(digest.encode(), size, end) < 0:
+    if crc32(view[:end]) != _CRC.unpack_from(read, end)[0] or read.find(digest.encode(), size, end) < 0:
         return None
     return view[:size]
 

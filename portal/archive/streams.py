@@ -5,12 +5,12 @@ import errno
 import hashlib
 import mmap
 import os
-import zlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from portal.archive import records
+from portal.archive.checksums import crc32
 from portal.archive.records import Footer
 from portal.archive.slices import Slice
 from portal.archive.writers import Part, Place, Writer, disk_errors
@@ -120,7 +120,7 @@ class Stream:
             self._segment.write([self._buffers[0][: self._filled], tail])
 
     def _hash(self, part: memoryview) -> None:
-        self._crc = zlib.crc32(part, self._crc)
+        self._crc = crc32(part, self._crc)
         for digest in self._digests:
             digest.update(part)
 
