@@ -42,6 +42,14 @@ def record_view(actor: Actor, session_id: int) -> None:
     record_once_an_hour(actor, "session:viewed", "session", session_id, session=session_id)
 
 
+def record_container_view(actor: Actor, kind: str, number: int) -> None:
+    """Record that somebody sees what is said of a container: a view of its session, or of the subject."""
+    if kind == "subject":
+        record_once_an_hour(actor, "subject:viewed", "subject", number)
+    elif (session_id := session_of(kind, number)) is not None:
+        record_view(actor, session_id)
+
+
 def record_image_view(actor: Actor, file: File) -> None:
     """Record that somebody sees an image of a file: a view of its session."""
     if (session_id := session_of(file.parent_type, file.parent_id)) is not None:

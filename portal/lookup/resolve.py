@@ -10,7 +10,7 @@ from portal.access import rights
 from portal.access.actors import Actor
 from portal.access.rights import Scope
 from portal.errors import BadValue, Missing
-from portal.listing import PageRequest
+from portal.listing import ListInParts, PageRequest, find_ids
 from portal.models import File, Group
 from portal.tree import containers, files, groups, rest_ids
 from portal.tree.containers import KINDS_FROM_TOP, TABLES
@@ -45,21 +45,22 @@ def resolve(path: Sequence[str], *, actor: Actor) -> list[Any]:
     return found
 
 
-def children(row: Any, *, actor: Actor) -> tuple[list[Any], list[Any]]:
-    """The containers and the files directly in what `resolve` found last, at most `MAX_CHILDREN` of each."""
+def children(row: Any, *, actor: Actor) -> tuple[ListInParts[Any] | None, list[Any]]:
+    """The containers directly in what `resolve` found last, and its files; for nothing the groups.
+
+    At most `MAX_CHILDREN` of each. The containers are to be read in parts, since each may have many files.
+    """
     scope, some = rights.scope(actor), PageRequest(limit=MAX_CHILDREN)
     if row is None:
-        return groups.list_all(some, actor=actor).rows, []
+        return None, groups.list_all(some, actor=actor).rows
     if isinstance(row, File):
-        return [], []
-    kind = _kind_below(row)
-    inside: list[Any] = []
+        return None, []
+    kind, below = _kind_below(row), None
     if kind is not None:
-        query = containers.in_scope(kind, scope).where(_parent(row).id == row.id)
-        inside = list(query.order_by(TABLES[kind].id).limit(MAX_CHILDREN))
+        below = find_ids(containers.in_scope(kind, scope).where(_parent(row).id == row.id), TABLES[kind], some)
     if isinstance(row, Group):
-        return inside, []
-    return inside, files.list_directly_in(containers.kind_of(row), row.id, scope, some).rows
+        return below, []
+    return below, files.list_directly_in(containers.kind_of(row), row.id, scope, some).rows
 
 
 def kind_of(row: Any) -> str:

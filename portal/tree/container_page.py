@@ -96,10 +96,10 @@ def get(level: str, number: int, scope: Scope) -> ContainerPage:
 def record_view(here: ContainerPage, *, actor: Actor) -> None:
     """Audit that somebody sees a page of a subject, or of a session and what is in it."""
     numbers = {step.level: step.id for step in here.steps}
-    if session_id := numbers.get("session"):
-        readings.record_view(actor, session_id)
-    elif subject_id := numbers.get("subject"):
-        readings.record_once_an_hour(actor, "subject:viewed", "subject", subject_id)
+    for kind in ("session", "subject"):
+        if kind in numbers:
+            return readings.record_container_view(actor, kind, numbers[kind])
+    return None
 
 
 def older_versions(file: File) -> list[OlderVersion]:

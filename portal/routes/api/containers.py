@@ -54,7 +54,7 @@ def list_all(kind: Kind, query: ListQuery) -> Response:
 @bp.each("get", "/{noun}/<container_id>", KINDS, shapes.SHOWN.__getitem__)
 def show(kind: Kind, path: ContainerPath) -> ContainerShown:
     """Show one {kind}"""
-    return shapes.shape(containers.get(kind, rest_ids.row_id(path.container_id, kind), authentication.scope()))
+    return shapes.viewed(containers.get(kind, rest_ids.row_id(path.container_id, kind), authentication.scope()))
 
 
 def _declare_list_below(kind: Kind, below: Kind) -> None:

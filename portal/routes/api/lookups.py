@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from werkzeug.wrappers import Response
+
 from portal.errors import BadValue
 from portal.lookup import resolve
-from portal.routes.api import authentication, files, shapes
+from portal.routes.api import answers, authentication, files, shapes
 from portal.routes.api.ancestry import located
 from portal.routes.api.noun import Noun
 from portal.routes.api.schemas.containers import ContainerPath
@@ -19,17 +21,19 @@ def look_up(body: PathAsked) -> NodeFound:
     """Find what is at a path"""
     if not body.path:
         raise BadValue("The path is empty. Begin it with the id of a group.", field="path")
-    return NodeFound.model_construct(_node(resolve.resolve(body.path, actor=authentication.actor())[-1]))
+    found = resolve.resolve(body.path, actor=authentication.actor())[-1]
+    node: Any = _node(found) if resolve.kind_of(found) in ("group", "file") else shapes.viewed(found)
+    return NodeFound.model_construct(node)
 
 
 @bp.post("/resolve", responses={200: Resolved})
-def resolve_path(body: PathAsked) -> Resolved:
+def resolve_path(body: PathAsked) -> Response:
     """Find everything along a path, and what is directly below its end; for an empty path the groups"""
     actor = authentication.actor()
     found = resolve.resolve(body.path, actor=actor)
-    below, inside = resolve.children(found[-1] if found else None, actor=actor)
-    nodes = [*(map(_node, below) if not found else shapes.shapes(below)), *map(_node, inside)]
-    return Resolved.model_construct({"path", "children"}, path=[_node(row) for row in found], children=nodes)
+    below, others = resolve.children(found[-1] if found else None, actor=actor)
+    way = b",".join(answers.as_json(_node(row)) for row in found)
+    return shapes.in_parts(b'{"path":[%s],"children":[' % way, below, more=map(_node, others), tail=b"]}")
 
 
 @bp.get("/containers/<container_id>", responses={200: AnyContainer})
@@ -39,7 +43,7 @@ def show(path: ContainerPath) -> AnyContainer:
         group = groups.get(path.container_id, actor=authentication.actor())
         return AnyContainer.model_construct(shapes.group_shape(group))
     kind, number = located("container", path.container_id)
-    found: Any = shapes.shape(containers.get(kind, number, authentication.scope()))
+    found: Any = shapes.viewed(containers.get(kind, number, authentication.scope()))
     return AnyContainer.model_construct(found)
 
 

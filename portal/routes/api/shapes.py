@@ -1,13 +1,14 @@
 """Containers as the interface shows them: with their parents, what is said of them, and the files directly in them."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from flask import current_app, g, stream_with_context
+from flask import current_app, g, request, stream_with_context
+from pydantic import BaseModel
 from werkzeug.wrappers import Response
 
-from portal.access import rights
+from portal.access import readings, rights
 from portal.listing import ListInParts
 from portal.routes.api import answers, authentication
 from portal.routes.api import files as file_routes
@@ -40,16 +41,27 @@ CONTAINERS_PER_CHUNK, FILES_PER_CHUNK = 50, 2000
 
 def listed(found: ListInParts[Any]) -> Response:
     """A list of containers of one kind, each with its files, by one statement for many."""
-    chunks = _chunks(found)
     if answers.paginated():
-        head, tail = b'{"count":%d,"total":%d,"results":[' % (len(found.ids), found.total), b"]}"
-    else:
-        head, tail = b"[", b"]"
+        return in_parts(b'{"count":%d,"total":%d,"results":[' % (len(found.ids), found.total), found, tail=b"]}")
+    return in_parts(b"[", found, tail=b"]")
+
+
+def in_parts(head: bytes, found: ListInParts[Any] | None, *, more: Iterable[BaseModel] = (), tail: bytes) -> Response:
+    """A list of containers and perhaps of other things behind them, read while it is sent if it is long."""
+    chunks = _chunks(found, more)
     first = list(itertools.islice(chunks, 2))
     is_short = len(first) < 2
     whole = itertools.chain((head,), first, chunks, (tail,))
     body: Any = b"".join(whole) if is_short else stream_with_context(whole)
     return current_app.response_class(body, mimetype="application/json")
+
+
+def viewed(row: Any) -> ContainerShown:
+    """One container that somebody asked for. By a user it is a view as that of its page (docs/decisions/0116)."""
+    actor = authentication.actor()
+    if actor.type == "user" and request.method != "HEAD":
+        readings.record_container_view(actor, containers.kind_of(row), row.id)
+    return shape(row)
 
 
 def shape(row: Any) -> ContainerShown:
@@ -84,12 +96,14 @@ def _subject_code(label: str, info: Mapping[str, Any]) -> str:
     return code if isinstance(code, str) and code else label
 
 
-def _chunks(found: ListInParts[Any]) -> Iterator[bytes]:
+def _chunks(found: ListInParts[Any] | None, more: Iterable[BaseModel]) -> Iterator[bytes]:
     comma = b""
-    for begin in range(0, len(found.ids), CONTAINERS_PER_CHUNK):
-        for part in _parts(found.read(begin, CONTAINERS_PER_CHUNK)):
+    for begin in range(0, len(found.ids) if found else 0, CONTAINERS_PER_CHUNK):
+        for part in _parts(found.read(begin, CONTAINERS_PER_CHUNK) if found else ()):
             yield comma + b",".join(map(answers.as_json, _shapes(part)))
             comma = b","
+    if rest := b",".join(map(answers.as_json, more)):
+        yield comma + rest
 
 
 def _parts(rows: Sequence[Any]) -> Iterator[list[Any]]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import requests
 
 from portal import site_settings
 from portal.access.actors import operator
@@ -94,7 +95,7 @@ def test_a_project_has_an_ae_title_of_its_own(api: Api) -> None:
         ("/api/sessions", {"subject": "SUBJECT", "label": "x", "uid": "1" * 65}, 422),
         ("/api/sessions", {"subject": "SUBJECT", "label": "x", "timestamp": "yesterday"}, 422),
         ("/api/sessions", {"subject": "SUBJECT", "label": "x", "timestamp": "9999-12-31T23:59:59-12:00"}, 422),
-        ("/api/sessions", {"subject": {"_id": "x"}, "label": "x"}, 404),
+        ("/api/sessions", {"subject": {"_id": "x"}, "label": "x"}, 422),
         ("/api/sessions", {"subject": {"label": "sub-02"}, "label": "x"}, 422),
         ("/api/sessions", {"subject": 5, "label": "x"}, 422),
         ("/api/sessions", {"subject": "SUBJECT", "label": "x", "info": {"x": "y" * 300_000}}, 422),
@@ -190,3 +191,27 @@ def test_a_list_of_groups_asks_for_the_grants_once(api: Api) -> None:
     with statements() as sent:
         assert len(api.get("/api/groups").json()) >= 20
     assert len(sent) <= few + 5
+
+
+def test_a_container_that_a_user_asks_for_is_a_view_once_an_hour_and_none_for_a_device(api: Api, url: str) -> None:
+    acquisition = api.acquisition()
+    above = api.get(f"/api/acquisitions/{acquisition}").json()["parents"]
+    user, _ = users.add("ada@site.example", "correct horse battery", True, actor=operator())
+    key = api_keys.issue(user, name="k", actor=users.actor(user, "10.0.0.7"))
+    ada = Api(url, key.secret)
+    for _ in range(2):
+        ada.get(f"/api/acquisitions/{acquisition}")
+        ada.get(f"/api/containers/{above['session']}")
+        ada.post("/api/lookup", json={"path": ["imaging", "CT trial", "sub-01"]})
+        for seen in (ada, api):
+            seen.get("/api/sessions")
+            seen.get(f"/api/projects/{above['project']}")
+            seen.post("/api/resolve", json={"path": ["imaging", "CT trial", "sub-01"]})
+            seen.get("/api/acquisitions/000500000000000000000099")
+        api.get(f"/api/sessions/{above['session']}")
+        requests.head(
+            f"{url}/api/subjects/{above['subject']}", headers={"Authorization": f"Bearer {key.secret}"}, timeout=9
+        )
+    views = Audit.select().where(Audit.action.in_(["session:viewed", "subject:viewed"])).order_by(Audit.id)
+    shown = [(row.action, row.actor_id, row.via) for row in views]
+    assert shown == [(action, str(user.id), key.key_id) for action in ("session:viewed", "subject:viewed")]

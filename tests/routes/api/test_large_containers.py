@@ -87,6 +87,24 @@ def test_a_list_is_read_in_parts_of_some_files(api: Api, ids: dict[str, str], mo
     assert parts == [[1], [2, 3, 4]]
 
 
+def test_what_is_below_a_path_is_read_in_parts(api: Api, ids: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    Session.insert_many(
+        [{"subject": 1, "label": f"v{index}", "origin_type": "system"} for index in range(119)]
+    ).execute()
+    numbers, read = [], listing.ListInParts.read
+
+    def counted(self: Any, begin: int, number: int) -> Any:
+        rows = read(self, begin, number)
+        numbers.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(listing.ListInParts, "read", counted)
+    api.post(f"/api/subjects/{ids['subject']}/files", files={"file": ("a.txt", b"x")})
+    found = api.post("/api/resolve", json={"path": ["imaging", "CT trial", "sub-01"]}).json()
+    assert [node["container_type"] for node in found["children"]] == ["session"] * 120 + ["file"]
+    assert numbers == [50, 50, 20]
+
+
 def test_a_container_answers_its_oldest_files(api: Api, ids: dict[str, str]) -> None:
     add_files(listing.MAX_ROWS + 1)
     for path in (f"/api/acquisitions/{ids['acquisition']}", f"/api/sessions/{ids['session']}/acquisitions"):
