@@ -42,6 +42,17 @@ class HeadDecoder:
         group, element, length = self._implicit(data)
         return Head(group << 16 | element, None, length, HEAD_SIZE)
 
+    def illegal(self, data: bytes, room: int) -> Head | None:
+        """The head of an element whose VR consists of printable characters, but is none, such as "??"; as of UN.
+
+        Some systems write such VRs, with lengths of 2 bytes. None where the head may be one in Implicit VR, whose value
+        fits into `room` bytes.
+        """
+        group, element, vr, length = self._explicit(data)
+        if vr.isascii() and vr.decode().isprintable() and self.implicit(data).length > room:
+            return Head(group << 16 | element, "UN", length, HEAD_SIZE)
+        return None
+
     def explicit(self, data: bytes) -> Head:
         """The head in Explicit VR; `data` has at least `explicit_size` bytes."""
         group, element, vr, length = self._explicit(data)

@@ -2,7 +2,7 @@
 
 pydicom's reader keeps each value in memory and recurses into each sequence. This one keeps no value, has a list of
 levels instead of recursion, and stops at a number of elements, so that no object costs more than a second or a few
-megabytes. Bytes that break the rules are read as pydicom reads them.
+megabytes. Bytes that break the rules are read as pydicom reads them, and illegal VRs such as "??" as DCMTK does.
 """
 
 import io
@@ -171,7 +171,10 @@ class ElementReader:
         if len(data) < max(size, HEAD_SIZE):
             self.stopped = "broken"
             return None
-        tag, vr, length, size = self._heads.explicit(data) if size else self._heads.implicit(data)
+        head = self._heads.explicit(data) if size else None
+        if head is None and not level.implicit:
+            head = self._heads.illegal(data, level.end - start - HEAD_SIZE)
+        tag, vr, length, size = head or self._heads.implicit(data)
         depth, offset = (len(self._levels) - 1) // 2, start + size
         element = Element(depth, tag, vr, length, start, offset, vr is None)
 

@@ -172,6 +172,22 @@ def test_an_object_that_goes_on_in_implicit_vr_is_refused() -> None:
     assert "as its context requires" in refusal(first + an_encoded_object(implicit=True), EXPLICIT)
 
 
+@pytest.mark.parametrize("vr", [b"??", b"  ", b"ox", b"UK"])
+def test_an_element_of_an_illegal_vr_is_stepped_over_by_its_length_of_two_bytes(vr: bytes) -> None:
+    illegal = struct.pack("<HH2sH", 0x0009, 0x1010, vr, 6) + b"abcdef"
+    data = an_encoded_object()
+    at = data.index(b"\x20\x00\x0d\x00")
+    assert refusal(data[:at] + illegal + data[at:], EXPLICIT) == ""
+    assert "cut off" in refusal(data[:at] + illegal + data[at:-1], EXPLICIT)
+
+
+def test_a_single_element_without_a_vr_is_no_reason_to_refuse_an_object() -> None:
+    data = an_encoded_object()
+    at = data.index(b"\x20\x00\x0d\x00")
+    without = an_element(0x00091010, "LO", b"abcdef", implicit=True)
+    assert refusal(data[:at] + without + data[at:], EXPLICIT) == ""
+
+
 def test_the_reasons_fit_an_error_comment() -> None:
     data = an_encoded_object()
     refused = {
