@@ -13,6 +13,7 @@ from portal.models import Peer
 from portal.peers import peer_fields, peers, refused_callers
 from portal.peers.refused_callers import Reason
 
+NO_REASON_GIVEN = (1, 1, 1)
 CALLING_AE_TITLE_UNKNOWN = (1, 1, 3)
 CALLED_AE_TITLE_UNKNOWN = (1, 1, 7)
 REJECTED_TRANSIENT = (2, 1, 1)

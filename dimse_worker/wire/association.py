@@ -95,7 +95,7 @@ class Association:
         self, context_id: int, request: Command, status: int, *, comment: str = "", data_set: bytes | None = None
     ) -> None:
         """Respond to a request, after the rest of its data set was read and dropped."""
-        if self._waiting_request is None:
+        if self._waiting_request is None:  # else that of the next request comes, which is not to be dropped
             self.messages.skip_data_set()
         encoded = commands.response(request, status, comment=comment, has_data_set=data_set is not None)
         self.connection.send_message(context_id, encoded, data_set)
@@ -130,13 +130,15 @@ class Association:
     def _negotiate(self) -> None:
         """Decide about the request, and accept it. Raises Ended if it is rejected, or cannot be decoded."""
         try:
-            request = negotiation.decode(self._arrival.request)
+            request = negotiation.decode(self._arrival.take_request())
         except BadRequest as error:
             raise bad_message("a request for an association that cannot be decoded") from error
         if not request.version & negotiation.PROTOCOL_VERSION:
             raise _Rejected(association_policy.PROTOCOL_VERSION_UNKNOWN)
         if request.application_context != negotiation.APPLICATION_CONTEXT:
             raise _Rejected(association_policy.APPLICATION_CONTEXT_UNKNOWN)
+        if 0 < request.max_length < pdus.MIN_MAX_LENGTH:
+            raise _Rejected(association_policy.NO_REASON_GIVEN)
         try:
             self._decide(request)
         except AssociationRejected as rejection:

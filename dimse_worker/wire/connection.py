@@ -1,6 +1,7 @@
 """One connection of an association: its bytes as they come, in a bounded buffer, with limits of size and time."""
 
 import contextlib
+import mmap
 import select
 import socket
 import struct
@@ -68,7 +69,8 @@ class Connection:
         self._poll = select.poll()
         self._poll.register(connected, select.POLLIN)
 
-        self._buffer = bytearray(max(BUFFER_SIZE, len(received)))
+        # Pages that are never written take no memory: most of two hundred connections are idle.
+        self._buffer = mmap.mmap(-1, max(BUFFER_SIZE, len(received)))
         self._buffer[: len(received)] = received
         self._view = memoryview(self._buffer)
         self._start, self._end = 0, len(received)

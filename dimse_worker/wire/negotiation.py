@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from dimse_worker import contexts
 from dimse_worker.wire import pdus
+from portal.dicom import sop_classes
 from portal.dicom.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
@@ -13,6 +14,11 @@ PROTOCOL_VERSION = 1
 """Bit 0 of the protocol version, the only one that counts (PS3.8 9.3.2)."""
 ACCEPTED, USER_REJECTION, ABSTRACT_SYNTAX_NOT_SUPPORTED, TRANSFER_SYNTAXES_NOT_SUPPORTED = 0, 1, 3, 4
 """Results of a presentation context (PS3.8 9.3.3.2)."""
+
+MAX_TRANSFER_SYNTAXES = 128
+"""Of one context; the standard knows some sixty."""
+MAX_UIDS = 1024
+"""Different ones in a request."""
 
 _FIXED_LENGTH = 68
 """Bytes of an A-ASSOCIATE-RQ before its items."""
@@ -75,13 +81,16 @@ def decode(content: bytes) -> AssociateRequest:
         called=str(content[4:20], "latin-1").strip(" \0"),
         calling=str(content[20:36], "latin-1").strip(" \0"),
     )
+    uids = _Uids()
     for kind, value in _items(memoryview(content)[_FIXED_LENGTH:]):
         if kind == _APPLICATION:
-            request.application_context = _uid(value)
+            request.application_context = uids.of(value)
         elif kind == _CONTEXT_RQ:
-            request.contexts.append(_context(value))
+            request.contexts.append(_context(value, uids))
+            if len(request.contexts) > contexts.MAX_CONTEXTS:
+                raise BadRequest("It has more contexts than can be told apart.")
         elif kind == _USER_INFORMATION:
-            _read_user_information(request, value)
+            _read_user_information(request, value, uids)
     ids = [context.context_id for context in request.contexts]
     if len(set(ids)) < len(ids) or not all(number & 1 for number in ids):
         raise BadRequest("The ids of its contexts are not odd, or not unique.")
@@ -156,19 +165,35 @@ def _items(encoded: memoryview) -> Iterator[tuple[int, memoryview]]:
         position += length
 
 
-def _context(value: memoryview) -> ProposedContext:
+class _Uids(dict[bytes, str]):
+    """The UIDs of a request, each kept once: it may name more of them than there are bytes for them."""
+
+    def of(self, encoded: memoryview) -> str:
+        """One character too many is kept of what is too long: it is no UID that anybody knows."""
+        return self[bytes(encoded[: sop_classes.MAX_UID_LENGTH + 1])]
+
+    def __missing__(self, encoded: bytes) -> str:
+        if len(self) == MAX_UIDS:
+            raise BadRequest(f"It names more than {MAX_UIDS} UIDs.")
+        uid = self[encoded] = encoded.decode("latin-1").strip(" \0")
+        return uid
+
+
+def _context(value: memoryview, uids: _Uids) -> ProposedContext:
     if len(value) < 4:
         raise BadRequest("A context is too short.")
     context = ProposedContext(value[0])
     for kind, syntax in _items(value[4:]):
         if kind == _ABSTRACT_SYNTAX:
-            context.abstract_syntax = _uid(syntax)
+            context.abstract_syntax = uids.of(syntax)
         elif kind == _TRANSFER_SYNTAX:
-            context.transfer_syntax.append(_uid(syntax))
+            context.transfer_syntax.append(uids.of(syntax))
+            if len(context.transfer_syntax) > MAX_TRANSFER_SYNTAXES:
+                raise BadRequest("A context has more transfer syntaxes than there are.")
     return context
 
 
-def _read_user_information(request: AssociateRequest, value: memoryview) -> None:
+def _read_user_information(request: AssociateRequest, value: memoryview, uids: _Uids) -> None:
     for kind, content in _items(value):
         if kind == _MAX_LENGTH and len(content) == 4:
             request.max_length = int.from_bytes(content)
@@ -176,11 +201,7 @@ def _read_user_information(request: AssociateRequest, value: memoryview) -> None
             length = int.from_bytes(content[:2])
             if len(content) != length + 4:
                 raise BadRequest("A role selection has a wrong length.")
-            request.roles[_uid(content[2:-2])] = bool(content[-2]), bool(content[-1])
-
-
-def _uid(encoded: memoryview) -> str:
-    return str(encoded, "latin-1").strip(" \0")
+            request.roles[uids.of(content[2:-2])] = bool(content[-2]), bool(content[-1])
 
 
 def _encoded(kind: int, content: bytes) -> bytes:

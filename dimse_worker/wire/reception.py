@@ -29,7 +29,7 @@ READ_SIZE = 64 << 10
 POLL_SECONDS = 0.2
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Arrival:
     """A connection whose peer has sent a whole request for an association."""
 
@@ -39,6 +39,11 @@ class Arrival:
     """The A-ASSOCIATE-RQ without its header."""
     rest: bytes
     """What came behind it."""
+
+    def take_request(self) -> bytes:
+        """The request, which may be as large as a thousand usual ones: it is not kept as long as the association."""
+        request, self.request = self.request, b""
+        return request
 
 
 @dataclass(eq=False)
@@ -185,7 +190,8 @@ class Reception:
             if not self._take(arrival):
                 guest.connected.close()
         elif self._bytes_waiting > MAX_BYTES_WAITING:
-            self._dismiss(guest)
+            # Whoever takes most of it; the one that has just sent something may be the only one with a small request.
+            self._dismiss(max(self._guests, key=lambda one: len(one.received)))
 
     def _abort(self, guest: _Guest, reason: int) -> None:
         self._forget(guest)

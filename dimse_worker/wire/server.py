@@ -80,12 +80,14 @@ class FastServer:
         return False
 
     def _run(self, arrival: Arrival) -> None:
-        association = Association(self._house, arrival)
-        with self._lock:
-            self._running[association] = None
+        association = None
         try:
+            association = Association(self._house, arrival)
+            with self._lock:
+                self._running[association] = None
             association.run()
         finally:
             with self._lock:
-                del self._running[association]
+                if association is not None:
+                    del self._running[association]
                 self._begun -= 1

@@ -31,8 +31,15 @@ class Workers:
             if self._idle >= len(self._tasks):
                 self._changed.notify()
             elif self._threads < self._limit:
-                self._threads += 1
-                threading.Thread(target=self._run, name="association", daemon=True).start()
+                try:
+                    threading.Thread(target=self._run, name="association", daemon=True).start()
+                except RuntimeError as error:
+                    log.warning("the system has no thread for an association: %s", error)
+                    if not self._threads:  # nobody would ever take it
+                        self._tasks.pop()
+                        return False
+                else:
+                    self._threads += 1
         return True
 
     def _run(self) -> None:

@@ -4,6 +4,8 @@ import re
 
 from pydicom._uid_dict import UID_dictionary
 
+MAX_UID_LENGTH = 64
+"""Characters (PS3.5 9.1)."""
 PRIVATE_UID = re.compile(r"(?!1\.2\.840\.10008\.)[0-9]+(\.[0-9]+)+")
 STANDARD_STORAGE_UID = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1(\.[0-9]+)+")
 """The root of the storage SOP Classes of the standard, those of later editions too."""
@@ -52,7 +54,8 @@ def is_storage(uid: str) -> bool:
     """
     if uid in STORAGE_CLASSES:
         return True
-    return uid not in UID_dictionary and bool(PRIVATE_UID.fullmatch(uid) or STANDARD_STORAGE_UID.fullmatch(uid))
+    is_known = uid in UID_dictionary or len(uid) > MAX_UID_LENGTH
+    return not is_known and bool(PRIVATE_UID.fullmatch(uid) or STANDARD_STORAGE_UID.fullmatch(uid))
 
 
 def name(uid: str) -> str:

@@ -61,6 +61,8 @@ def listener(wire: str, dimse_site: Settings) -> Iterator[Listener]:
         yield running
 
 
+FAST_ONLY = pytest.mark.parametrize("wire", ["fast"], indirect=True)
+"""pynetdicom takes as many bytes as a PDU announces, and keeps what it received of an object until it is whole."""
 ENDLESS = {
     "a command": (b"", p_data(pdv(ECHO, COMMAND, bytes(PART)))),
     "a command in small parts": (b"", p_data(*[pdv(ECHO, COMMAND, bytes(2))] * 10_000)),
@@ -80,7 +82,7 @@ def test_what_never_ends_is_ended_before_it_takes_memory(listener: Listener, wha
     """Except for echoes: whoever does not read their answers waits, and is not waited for."""
     begin, endless = ENDLESS[what]
     with growth(listener.process.pid) as found, RawPeer.associated(listener.port) as peer:
-        peer.connection.settimeout(3.0)
+        peer.connection.settimeout(1.0)
         peer.send(begin)
         with suppress(OSError):
             send_100_megabytes(peer, endless)
@@ -114,10 +116,10 @@ def test_a_data_set_that_never_ends_takes_no_memory_and_leaves_nothing_on_the_di
         peer.release()
 
 
-def test_200_large_pdus_that_are_announced_take_nothing(listener: Listener, wire: str) -> None:
+@FAST_ONLY
+@pytest.mark.parametrize("length", [4 * MEGABYTE, 16 * MEGABYTE])
+def test_200_large_pdus_that_are_announced_take_nothing(listener: Listener, length: int) -> None:
     """Their first bytes come and then no more; those that are too large are aborted."""
-    # pynetdicom takes as many bytes as are announced, where that is not too many.
-    length = (16 if wire == "stock" else 4) * MEGABYTE
     with growth(listener.process.pid) as found, ExitStack() as stack:
         peers = [stack.enter_context(RawPeer.associated(listener.port)) for _ in range(100)]
         for peer in peers:
@@ -125,6 +127,24 @@ def test_200_large_pdus_that_are_announced_take_nothing(listener: Listener, wire
         more = [stack.enter_context(RawPeer.connect(listener.port)) for _ in range(100)]
         for peer in more:
             peer.send(pdu(1, associate_rq()[6:], length=length))
+        with RawPeer.associated(listener.port) as peer:
+            assert peer.ask(ECHO, echo_rq()).status == 0
+    assert found.most < BOUND
+
+
+@FAST_ONLY
+def test_a_hundred_objects_of_15_megabytes_on_their_way_take_no_memory(listener: Listener) -> None:
+    """None of them ever ends."""
+    head = hostile.an_object(
+        uid=UID, sop_class=SECONDARY_CAPTURE, last=hostile.element(PIXELS, "OB", b"", length=1 << 30)
+    )
+    part = p_data(pdv(STORE, 0, bytes(PART)))
+    with growth(listener.process.pid) as found, ExitStack() as stack:
+        peers = [stack.enter_context(RawPeer.associated(listener.port)) for _ in range(100)]
+        for peer in peers:
+            peer.send(p_data(pdv(STORE, WHOLE, store_rq(UID))), p_data(pdv(STORE, 0, head)))
+            for _ in range(15 * MEGABYTE // PART):
+                peer.send(part)
         with RawPeer.associated(listener.port) as peer:
             assert peer.ask(ECHO, echo_rq()).status == 0
     assert found.most < BOUND
