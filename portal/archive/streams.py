@@ -5,6 +5,7 @@ import errno
 import hashlib
 import mmap
 import os
+import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -19,12 +20,17 @@ BLOCK = 1 << 20
 """Bytes that are written at once. Blocks lie at multiples of it, which every disk accepts for direct writes."""
 BUFFERS = 4
 """Blocks that are in memory at once: one is filled, the others are on their way."""
+MAX_BUFFERED = 4
+"""Streams of a process that have buffers and threads; further ones hash and write each part as it comes."""
+
+_buffered = threading.Semaphore(MAX_BUFFERED)
 
 
 class Stream:
     """One record that is written as it arrives: durable when `commit` returns, deleted by `abort`.
 
     While the caller fills one of its buffers, one thread hashes and another one writes those that are full, in order.
+    A stream that finds too many others has neither.
     """
 
     def __init__(self, segment: Writer) -> None:
@@ -37,7 +43,9 @@ class Stream:
         self._digests: tuple[hashlib._Hash, ...] = ()
         self.size = 0
         self._start = segment.write([records.header(records.UNKNOWN_LENGTH)])
+        self._is_buffered = _buffered.acquire(blocking=False)
         # Anonymous memory is aligned as direct writes need it, and shared: a fork during a write copies none of it.
+        # Pages that are never written take none.
         self._buffers = deque(memoryview(mmap.mmap(-1, BLOCK)) for _ in range(BUFFERS))
         head = records.SEGMENT_MAGIC + records.header(records.UNKNOWN_LENGTH)
         self._buffers[0][: len(head)] = head
@@ -61,6 +69,11 @@ class Stream:
         """Add bytes; they are copied. Raises NoSpace, also for a block that came before."""
         left = memoryview(chunk)
         self.size += len(left)
+        if not self._is_buffered:
+            self._hash(left)
+            with disk_errors():
+                self._segment.write([left])
+            return
         while left:
             part = left[: BLOCK - self._filled]
             self._buffers[0][self._filled : self._filled + len(part)] = part
@@ -109,15 +122,18 @@ class Stream:
                 self._pending.popleft()
 
     def _hash_rest(self) -> None:
-        self._await(0)
-        self._hash(self._buffers[0][self._hashed : self._filled])
-        self._hashed = self._filled
+        if self._is_buffered:
+            self._await(0)
+            self._hash(self._buffers[0][self._hashed : self._filled])
+            self._hashed = self._filled
 
     def _write_rest(self, tail: bytes) -> None:
         """Write what waits in the buffer. Its block is written again, whole, if more bytes follow."""
-        self._segment.end = self._at
+        waiting = self._buffers[0][: self._filled] if self._is_buffered else b""
+        if self._is_buffered:
+            self._segment.end = self._at
         with disk_errors():
-            self._segment.write([self._buffers[0][: self._filled], tail])
+            self._segment.write([waiting, tail])
 
     def _hash(self, part: memoryview) -> None:
         self._crc = crc32(part, self._crc)
@@ -139,6 +155,8 @@ class Stream:
             self._segment.begin_sync(offset + written, offset + BLOCK)
 
     def _close(self) -> None:
+        if self._is_buffered:
+            _buffered.release()
         self._hasher.shutdown()
         self._writer.shutdown()
         if self._direct is not None:

@@ -1,7 +1,7 @@
 import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,8 @@ import pytest
 from portal.archive import Archive, Record, streams
 from portal.errors import NoSpace
 
+BEHIND_THEM = [0, streams.MAX_BUFFERED]
+"""Streams that are open already: those that come behind so many have no buffers."""
 CONTENT = os.urandom(1 << 16) * 85  # some blocks, and a part of one
 
 
@@ -55,11 +57,21 @@ def streamed(archive: Archive, sizes: list[int]) -> bytes:
         return content.read()
 
 
+@pytest.fixture(params=BEHIND_THEM, ids=lambda number: f"behind {number}")
+def others(request: pytest.FixtureRequest, archive: Archive) -> Iterator[None]:
+    opened = [archive.stream() for _ in range(request.param)]
+    yield
+    for stream in opened:
+        stream.abort()
+
+
+@pytest.mark.usefixtures("others")
 @pytest.mark.parametrize("sizes", [[1 << 20], [16_372], [5_000_000, 1, 4095], [streams.BLOCK - 24, streams.BLOCK]])
 def test_a_stream_keeps_every_byte_whatever_pieces_it_comes_in(archive: Archive, sizes: list[int]) -> None:
     assert streamed(archive, sizes) == CONTENT
 
 
+@pytest.mark.usefixtures("others")
 def test_what_has_come_so_far_is_read_and_hashed_and_more_may_follow(archive: Archive) -> None:
     stream = archive.stream()
     whole, rest = hashlib.sha256(), hashlib.sha256()
