@@ -133,7 +133,7 @@ def test_200_large_pdus_that_are_announced_take_nothing(listener: Listener, leng
 
 
 @FAST_ONLY
-def test_a_hundred_objects_of_15_megabytes_on_their_way_take_little_memory(listener: Listener) -> None:
+def test_a_hundred_objects_of_4_megabytes_on_their_way_take_little_memory(listener: Listener) -> None:
     """None of them ever ends; a hundred associations alone take half of this."""
     head = hostile.an_object(
         uid=UID, sop_class=SECONDARY_CAPTURE, last=hostile.element(PIXELS, "OB", b"", length=1 << 30)
@@ -143,7 +143,7 @@ def test_a_hundred_objects_of_15_megabytes_on_their_way_take_little_memory(liste
         peers = [stack.enter_context(RawPeer.associated(listener.port)) for _ in range(100)]
         for peer in peers:
             peer.send(p_data(pdv(STORE, WHOLE, store_rq(UID))), p_data(pdv(STORE, 0, head)))
-            for _ in range(15 * MEGABYTE // PART):
+            for _ in range(4 * MEGABYTE // PART):
                 peer.send(part)
         with RawPeer.associated(listener.port) as peer:
             assert peer.ask(ECHO, echo_rq()).status == 0
