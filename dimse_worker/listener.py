@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 LISTEN_BACKLOG = 256
 CHILD_STOP_SECONDS = DRAIN_SECONDS + 3.0
+MAX_FILES = 16_384
+"""Open files of a process, where the system allows that: an association has a socket, and some of the database."""
 HANGING_SECONDS = 20.0
 """Seconds without a heartbeat after which a child is killed; it gives five a second."""
 
@@ -159,6 +162,9 @@ def main(settings: Settings, children: int = 1) -> None:
     """Listen as the site's settings say, until SIGTERM or SIGINT; then finish what runs."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     runtime.start(settings)
+    few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if most == resource.RLIM_INFINITY else min(most, MAX_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(few, wanted), most))
     gc.freeze()  # the collector of a child would look through all that is loaded here, and thereby copy it
     with Listener(children) as listener:
         while True:

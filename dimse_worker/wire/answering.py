@@ -98,8 +98,7 @@ def _find(assoc: "Association", context: AnsweredContext, request: Command) -> N
             if size < BATCH_BYTES and time.monotonic() - sent < BATCH_SECONDS:
                 continue
             if assoc.is_cancelled(request.message_id):
-                assoc.counts.failed("find", "cancelled")
-                return assoc.respond(context.context_id, request, status.CANCEL)
+                break
             assoc.connection.send(*parts)
             parts, size, sent = [], 0, time.monotonic()
     except Ended:
@@ -107,6 +106,9 @@ def _find(assoc: "Association", context: AnsweredContext, request: Command) -> N
     except Exception as error:  # noqa: BLE001 (whatever happened, the requestor needs a status)
         assoc.connection.send(*parts)
         return _fail(assoc, context, request, "find", error)
+    if assoc.is_cancelled(request.message_id):
+        assoc.counts.failed("find", "cancelled")
+        return assoc.respond(context.context_id, request, status.CANCEL)
     assoc.counts.done("find")
     parts += assoc.connection.framed(context.context_id, commands.response(request, status.SUCCESS))
     return assoc.connection.send(*parts)

@@ -19,6 +19,9 @@ from portal.peers.associations import Opening, Outcome
 
 log = logging.getLogger(__name__)
 
+CLOSE_SECONDS = 0.02
+"""How long the thread waits for the peer to close the connection; after that nobody waits in particular."""
+
 
 class _Rejected(Ended):
     """The association is rejected, and the peer is told so."""
@@ -79,7 +82,10 @@ class Association:
         if self.row is not None:
             self._house.rows.close(self.row, outcome, message)
         self.connection.send_last(farewell)
-        self._house.reception.linger(self._arrival.connected)
+        if outcome == "released" and self.connection.is_closed_within(CLOSE_SECONDS):
+            self.connection.close()
+        else:
+            self._house.reception.linger(self._arrival.connected)
 
     def stop(self, reason: str) -> None:
         """Abort it from another thread, as soon as it reads or has done what it does."""

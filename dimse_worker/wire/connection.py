@@ -159,6 +159,15 @@ class Connection:
             with contextlib.suppress(OSError):
                 self._socket.send(farewell, socket.MSG_DONTWAIT)
 
+    def is_closed_within(self, seconds: float) -> bool:
+        """Whether the peer closes the connection by then; what it still sends is not read."""
+        if not self._poll.poll(seconds * 1000):
+            return False
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except OSError:
+            return True
+
     def stop_reading(self) -> None:
         """End a wait of the connection's thread, from another one: it reads that there is no more."""
         with contextlib.suppress(OSError):  # it is closed already

@@ -85,7 +85,7 @@ class Reception:
             for key, _events in self._selector.select(POLL_SECONDS):
                 guest = key.data
                 if isinstance(guest, _Guest):
-                    self._read(guest)
+                    self._attend(guest)
                 elif key.fileobj is self._woken:
                     self._take_over()
                 elif self._accepts:
@@ -155,6 +155,15 @@ class Reception:
                 self._receive(_Guest(connected, address, time.monotonic() + LINGER_SECONDS, is_over=True))
                 continue
             connected.close()
+
+    def _attend(self, guest: _Guest) -> None:
+        """Read from a guest. Whatever is wrong with it must not end the thread, which is that of all."""
+        try:
+            self._read(guest)
+        except Exception:
+            log.exception("a connection of %s failed", guest.address)
+            if guest in self._guests:
+                self._dismiss(guest)
 
     def _read(self, guest: _Guest) -> None:
         if guest not in self._guests:

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from portal import runtime
 
@@ -43,7 +44,11 @@ class Workers:
         return True
 
     def _run(self) -> None:
-        with runtime.connection():
+        with ExitStack() as opened:
+            try:
+                opened.enter_context(runtime.connection())
+            except Exception:  # the association, which needs one, is then rejected
+                log.exception("the database cannot be opened")
             while (task := self._next()) is not None:
                 try:
                     task()

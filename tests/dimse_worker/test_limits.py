@@ -22,6 +22,7 @@ from tests.fixtures.dimse import (
     rows,
     until,
 )
+from tests.fixtures.hostile import objects as hostile
 from tests.fixtures.hostile.raw_peer import (
     ASSOCIATE_AC,
     ASSOCIATE_RJ,
@@ -31,8 +32,10 @@ from tests.fixtures.hostile.raw_peer import (
     Ended,
     RawPeer,
     associate_rq,
+    cancel_rq,
     context,
     echo_rq,
+    find_rq,
     item,
     message,
     pdu,
@@ -196,3 +199,19 @@ def test_a_reset_connection_is_an_association_without_a_release(listener: Listen
     until(lambda: newest_association().outcome == "aborted", "the row is closed")
     (row,) = rows(models.Association)
     assert (row.message, row.counts["echo"]["done"]) == ("The connection was closed without a release.", 1)
+
+
+def test_a_cancel_that_comes_in_the_same_segment_as_its_query_counts(listener: Listener) -> None:
+    register()
+    every_study = hostile.text(0x00080052, "CS", "STUDY") + hostile.text(0x0020000D, "UI", "")
+    query, cancel = message(FIND, find_rq(7), every_study), message(FIND, cancel_rq(7))
+    with RawPeer.associated(listener.port) as peer:
+        peer.send(query + message(FIND, cancel_rq(8)) + message(ECHO, echo_rq(9)))
+        assert [(one.responded_to, one.status) for one in (peer.answer(), peer.answer())] == [(7, 0), (9, 0)]
+        peer.send(query + cancel + message(ECHO, echo_rq(9)))
+        assert [(one.responded_to, one.status) for one in (peer.answer(), peer.answer())] == [(7, 0xFE00), (9, 0)]
+        peer.send(cancel + query)  # what comes before its request is for an earlier one
+        assert peer.answer().status == 0
+        peer.release()
+    until(lambda: newest_association().outcome == "released", "the row is closed")
+    assert newest_association().counts["find"] == {"done": 2, "failed": 1, "cancelled": 1}
