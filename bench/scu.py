@@ -22,7 +22,7 @@ STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 CALLING, CALLED = "SENDER", "PORTICO"
 ACCEPT, REJECT, DATA, RELEASE_RESPONSE = 2, 3, 4, 6
 RELEASE = b"\x05\0\0\0\0\x04\0\0\0\0"
-STATUS = b"\0\0\0\x09\x02\0\0\0"
+STATUS = 0x0900
 PENDING = (0xFF00, 0xFF01)
 PATIENCE = 60.0
 MAX_PDU = 1 << 17
@@ -103,7 +103,10 @@ class Association:
         flags, command = self._pdv()
         if flags != LAST | COMMAND:
             raise Refused("an answer does not begin with a whole command")
-        [status] = unpack_from("<H", command, command.index(STATUS) + len(STATUS))
+        at = 0
+        while (head := unpack_from("<HHL", command, at))[1] != STATUS:  # the numbers of a message may look like its tag
+            at += 8 + head[2]
+        [status] = unpack_from("<H", command, at + 8)
         if status not in PENDING:
             return status, b""
         flags, content = self._pdv()
