@@ -97,6 +97,7 @@ def create_app(settings: Settings) -> OpenAPI:
         }
     )
     proxy_headers.install(app, settings.trusted_proxies)
+    app.before_request(api.authentication.refuse_again)
     _connect_each_request(app)
     sign_in.install(app)
     security_headers.install(app, secure=settings.cookie_secure)

@@ -136,6 +136,12 @@ def for_devices(devices: Sequence[Device]) -> dict[int, list[ApiKey]]:
     return keys
 
 
+def all_ids() -> frozenset[str]:
+    """The ids of all keys, also of those that are no longer accepted."""
+    rows: Any = ApiKey.select(ApiKey.key_id).tuples()
+    return frozenset(key_id for (key_id,) in rows)
+
+
 def newest_id(owner: Owner) -> str:
     """The id of the latest key; empty if there never was one."""
     row: ApiKey | None = ApiKey.select().where(_belongs_to(owner)).order_by(ApiKey.id.desc()).first()

@@ -88,6 +88,11 @@ def authenticate_again(actor: Actor) -> Actor:
     return _actor(row, owner, actor.address)
 
 
+def log_refusal(key_id: str | None, address: str) -> None:
+    """Log, or count, a key that was refused without `authenticate`; None for one of unknown format."""
+    _refusals.write(key_id or "of unknown format", address)
+
+
 def _actor(row: ApiKey, owner: Device | User, address: str) -> Actor:
     narrowed = key_narrowing.place_of(row)
     return Actor(

@@ -13,7 +13,7 @@ from portal.access.actors import Actor
 from portal.devices import key_authentication, key_format
 from portal.devices.device_usage import UsageCounter
 from portal.errors import Missing, NotSignedIn
-from portal.routes.api import rate_limits
+from portal.routes.api import problems, rate_limits
 from portal.routes.api.noun import Noun
 from portal.users import tickets
 from portal.web import sign_in
@@ -26,6 +26,24 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 def install(api: Blueprint) -> None:
     api.before_request(authenticate)
+
+
+def refuse_again() -> Response | None:
+    """The answer to one more wrong key from an address that has sent too many; None for every other request.
+
+    It costs no database connection, so that a flood of wrong keys leaves the time to answer the right ones. A key that
+    is newer than the remembered ones is told to wait, once.
+    """
+    if not request.path.startswith("/api/") or not (left := rate_limits.seconds_throttled()):
+        return None
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    key_id = key_format.key_id_of(secret.strip())
+    if scheme.lower() not in SCHEMES or not rate_limits.is_key_unknown(key_id):
+        return None
+    key_authentication.log_refusal(key_id, sign_in.client_address())
+    refused = problems.answer(429, rate_limits.WRONG_KEY_MESSAGE)
+    refused.headers["Retry-After"] = str(left)
+    return refused
 
 
 def usage_counter(uses: UsageCounter) -> Callable[[Response], Response]:

@@ -11,12 +11,13 @@ import requests
 
 from portal import runtime
 from portal.access.actors import operator
-from portal.devices import api_keys, devices
+from portal.devices import api_keys, devices, key_format
 from portal.models import ApiKey, Device, Group, now
-from portal.routes.api import request_values
+from portal.routes.api import rate_limits, request_values
 from portal.settings import Settings
 from portal.users import users
 from tests.fixtures.api import Api, assert_refused
+from tests.fixtures.web import statements
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "scitran-user", "bearer"])
@@ -71,6 +72,28 @@ def test_an_address_that_shows_many_wrong_keys_is_told_to_wait_and_a_good_key_st
     assert_refused(last, 429, "Too many invalid API keys")
     assert 1 <= int(last.headers["Retry-After"]) <= 61
     assert api.get("/api/version").status_code == 200
+
+
+def test_an_address_with_too_many_wrong_keys_costs_no_statement_and_the_right_ones_work(
+    api: Api, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rate_limits, "KEYS_REMEMBERED", 3600)
+    for _ in range(62):
+        guess = replace(api, key=key_format.generate()[1]).get("/api/auth/status")
+    with statements() as sent:
+        for key in (key_format.generate()[1], api.key[:-1] + "~", "x"):
+            for path in ("/api/auth/status", "/api/version", "/api/nowhere"):
+                refused = replace(api, key=key).get(path)
+                assert_refused(refused, 429, "Too many invalid API keys")
+                assert 1 <= int(refused.headers["Retry-After"]) <= 61
+    assert (guess.status_code, sent) == (429, [])
+    assert api.get("/api/auth/status").status_code == 200
+    other_secret = api.key[:20] + key_format.generate()[1][20:]
+    assert replace(api, key=other_secret).get("/api/auth/status").status_code == 429
+    assert requests.get(f"{api.url}/api/version", timeout=9).status_code == 200
+    monkeypatch.setattr(rate_limits, "KEYS_REMEMBERED", 0)
+    fresh = api_keys.issue(device, name="fresh", actor=operator()).secret
+    assert replace(api, key=fresh).get("/api/auth/status").status_code == 200
 
 
 @pytest.mark.parametrize("of", ["requests_per_key", "requests_per_address"])
