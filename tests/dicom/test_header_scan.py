@@ -1,5 +1,6 @@
 """The scan of a header finds what the reader of elements finds, and what pydicom finds."""
 
+import contextlib
 import io
 import struct
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.dataelem import RawDataElement
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from portal.dicom import file_meta, header, header_scan, raw_values
@@ -102,15 +104,20 @@ def test_the_scan_finds_what_the_bounded_reader_finds_in_changed_files() -> None
         assert_both_find_the_same(changed.data_set, changed.original.header.transfer_syntax, number)
 
 
-def test_the_scan_finds_what_pydicom_finds() -> None:
+def assert_pydicom_finds_the_same(data: bytes, syntax: str, name: object = "") -> None:
+    ds = parsed_by_pydicom(data, syntax)
+    values = header_scan.scan(data, len(data), header_scan.by_group(header.INDEXED_TAGS)).values
+    for tag in header.INDEXED_TAGS:
+        element = ds.get_item(tag, keep_deferred=True)
+        if element is None or isinstance(element, RawDataElement):  # pydicom keeps no bytes of a sequence
+            found = b"" if element is None else element.value or b""
+            assert values.get(tag, b"") == (found if len(found) <= header.MAX_VALUE_SIZE else b""), (name, hex(tag))
+
+
+def test_the_scan_finds_what_pydicom_finds_in_its_files() -> None:
     for name, data, syntax in vendor_data_sets():
-        if not is_scanned(data):
-            continue
-        ds = parsed_by_pydicom(data, syntax)
-        values = header_scan.scan(data, len(data), header_scan.by_group(header.INDEXED_TAGS)).values
-        for tag in header.INDEXED_TAGS:
-            found = ds.get_item(tag)
-            assert values.get(tag, b"") == (b"" if found is None else found.value or b""), (name, hex(tag))
+        if is_scanned(data):
+            assert_pydicom_finds_the_same(data, syntax, name)
 
 
 # Generated data sets
@@ -162,6 +169,15 @@ def test_the_scan_finds_what_the_bounded_reader_finds_in_generated_data_sets(
     if not data.draw(st.integers(0, 3)):
         content = content[: data.draw(st.integers(0, len(content)))]
     assert_both_find_the_same(content, SYNTAXES[implicit])
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data(), st.booleans())
+def test_the_scan_finds_what_pydicom_finds_in_generated_data_sets(data: st.DataObject, implicit: bool) -> None:
+    content = data.draw(elements(implicit=implicit))
+    if is_scanned(content):
+        with contextlib.suppress(*raw_values.PARSE_ERRORS):  # pydicom fails for character sets that are no text
+            assert_pydicom_finds_the_same(content, SYNTAXES[implicit])
 
 
 LARGE_HEADERS = {
