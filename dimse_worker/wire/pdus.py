@@ -16,8 +16,8 @@ IS_COMMAND, IS_LAST = 1, 2
 
 MAX_REQUEST_LENGTH = 1 << 20
 """Bytes of a PDU before the association is established: an A-ASSOCIATE-RQ of 128 contexts has some 20,000."""
-MAX_DATA_LENGTH = 4 << 20
-"""Bytes of a P-DATA-TF: 16 times what we announce, which some peers exceed."""
+MAX_DATA_LENGTH = 16 << 20
+"""Bytes of a P-DATA-TF: 64 times what we announce, which some peers exceed. It is passed on in pieces as it comes."""
 MIN_MAX_LENGTH = 128
 """The least that a peer may announce as its longest P-DATA-TF: what we send would fall into countless small ones."""
 CONTROL_LENGTH = 4

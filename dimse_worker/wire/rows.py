@@ -4,10 +4,8 @@ import logging
 import threading
 from datetime import datetime
 
-from peewee import PeeweeException
-
 from dimse_worker.association_counts import AssociationCounts
-from portal import runtime
+from portal import models, runtime
 from portal.models import now
 from portal.peers import associations
 from portal.peers.associations import Closing, Opening, Outcome
@@ -93,25 +91,42 @@ class Rows:
         return self._is_stopped or (self._waiting > 0 and bool(self._opened))
 
     def _write(self, opened: list[Row], closed: list[Row]) -> bool:
+        """Write them; False if the database is busy, so that they are to be written later.
+
+        A row that the database refuses for another reason is given up alone: it must not keep the others from theirs.
+        """
+        unknown = {row for row in closed if row.written_id is None}.difference(opened)
+        closed = [row for row in closed if row not in unknown]
+        with self._changed:
+            self._closed += unknown  # they wait for their beginning
         try:
-            if opened:
-                ids = associations.open_all([row.opening for row in opened])
-                for row, row_id in zip(opened, ids, strict=True):
-                    row.written_id = row_id
-                with self._changed:
-                    self._changed.notify_all()
-            if closed:
-                associations.close_all([_closing(row) for row in closed])
+            self._write_together(opened, closed)
         except Exception as error:
-            if not isinstance(error, PeeweeException):
-                log.exception("the rows of associations could not be written")
-            else:
-                log.warning("the rows of %d associations could not be written: %s", len(opened) + len(closed), error)
-            with self._changed:
-                self._opened[:0] = [row for row in opened if row.written_id is None]
-                self._closed[:0] = closed
-            return False
+            if models.is_busy(error):
+                log.warning("the rows of %d associations wait: %s", len(opened) + len(closed), error)
+                with self._changed:
+                    self._opened[:0] = [row for row in opened if row.written_id is None]
+                    self._closed[:0] = closed
+                return False
+            if len(opened) + len(closed) > 1:
+                return all([*(self._write([row], []) for row in opened), *(self._write([], [row]) for row in closed)])
+            log.exception("the row of an association could not be written")
+            for row in opened:
+                row.written_id = row.written_id or 0
+        with self._changed:
+            self._changed.notify_all()
         return True
+
+    def _write_together(self, opened: list[Row], closed: list[Row]) -> None:
+        begun = [row for row in opened if row.written_id is None]
+        if begun:
+            ids = associations.open_all([row.opening for row in begun])
+            for row, row_id in zip(begun, ids, strict=True):
+                row.written_id = row_id
+            with self._changed:
+                self._changed.notify_all()
+        if closed:
+            associations.close_all([_closing(row) for row in closed])
 
 
 def _closing(row: Row) -> Closing:
