@@ -17,7 +17,7 @@ from portal.ingest.patients import Patient
 from portal.ingest.placement import Placement
 from portal.ingest.received import ReceivedBytes
 from portal.ingest.register import Arrival, Stored
-from portal.models import new_instances, now, writing
+from portal.models import new_instances, now, writing_repeatably
 from portal.models.base import UtcField
 from portal.models.new_instances import KnownSeries
 
@@ -137,7 +137,7 @@ def _file_together(waiting: list[WaitingObject]) -> None:
 
     stored: list[tuple[WaitingObject, Stored]] = []
     moment = str(UtcField().db_value(now()))
-    with writing(is_repeatable=True):
+    with writing_repeatably():
         is_unchanged = new_instances.change_counter() == counter
         for one, known in chosen.values():
             still_known = known if is_unchanged else one.known_series()

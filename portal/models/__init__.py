@@ -13,6 +13,7 @@ from portal.models.base import (
     skip_numbers,
     version,
     writing,
+    writing_repeatably,
 )
 from portal.models.failures import is_busy, is_damaged, is_full, skip_if_disk_full
 from portal.models.figures import AssociationDay, DiskDay, Hourly, Total
@@ -171,4 +172,5 @@ __all__ = [
     "skip_numbers",
     "version",
     "writing",
+    "writing_repeatably",
 ]

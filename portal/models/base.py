@@ -68,7 +68,7 @@ def bind(path: Path, *, busy_ms: int = BUSY_MS, make_room: Callable[[], None] = 
     `make_room` is called before each write, outside the transaction, to free space on a full disk.
     """
     # synchronous=2 (FULL): each commit is on the disk before it returns, with all before it. Every acknowledgement
-    # depends on that; `writing` names the exception.
+    # depends on that; `writing_repeatably` is the exception.
     file = _Sqlite(
         str(path),
         pragmas={"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": busy_ms},
@@ -105,25 +105,34 @@ os.register_at_fork(after_in_child=_renew_turnstile)
 
 
 @contextmanager
-def writing(*, is_repeatable: bool = False) -> Iterator[None]:
-    """The only write block: atomic, durable at its end. Keep it under 100 ms: no files, no network.
+def writing() -> Iterator[None]:
+    """The only write block: atomic, durable at its end. Keep it under 100 ms: no files, no network."""
+    if not database.in_transaction():
+        _make_room[0]()
+    with database.atomic():
+        yield
 
-    `is_repeatable`: the rows follow from records that are on the disk, and a recovery writes them again. Then a power
-    cut, though no kill, may take them, as long as nothing else is written after them (docs/decisions/0109).
+
+@contextmanager
+def writing_repeatably() -> Iterator[None]:
+    """A write block for rows that follow from records that are on the disk, and that a recovery writes again.
+
+    A power cut, though no kill, may take them, as long as nothing else is written after them (docs/decisions/0109).
+    Not inside another block. Peewee's own blocks would take longer than the statements of one object.
     """
-    if database.in_transaction():
-        with database.atomic():
-            yield
-        return
     _make_room[0]()
-    if is_repeatable:
-        database.execute_sql("PRAGMA synchronous = 1")
-    try:
-        with database.atomic():
+    file: _Sqlite = database.obj
+    connection = file.connection()  # type: ignore[no-untyped-call]
+    with as_peewee_errors:
+        connection.execute("PRAGMA synchronous = 1")
+        try:
+            file.turnstile.begin(connection, "BEGIN IMMEDIATE")
             yield
-    finally:
-        if is_repeatable:
-            database.execute_sql("PRAGMA synchronous = 2")
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            connection.execute("PRAGMA synchronous = 2")
 
 
 @contextmanager

@@ -10,8 +10,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 FIRST_PAUSE, MAX_PAUSE = 0.0001, 0.001
 """Seconds between two looks."""
@@ -25,6 +26,7 @@ class Turnstile:
         self._path, self._seconds = path, seconds
         self._descriptor: int | None = None
         self._threads = threading.Lock()
+        self._patience = f"PRAGMA busy_timeout = {int(seconds * 1000)}"
 
     def begin(self, connection: sqlite3.Connection, statement: str) -> None:
         """Begin a transaction that writes. Raises sqlite3.OperationalError where others write for too long.
@@ -32,56 +34,50 @@ class Turnstile:
         Whoever has just ended a transaction passes the turnstile behind those that wait, so nobody waits for ever.
         """
         deadline = time.monotonic() + self._seconds
-
-        def try_to_begin() -> bool:
+        if not self._threads.acquire(timeout=self._seconds):
+            raise _locked()
+        try:
+            if self._descriptor is None:
+                with contextlib.suppress(OSError):  # without room for it SQLite's lock is as safe, though not as fair
+                    self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # A lock of POSIX, unlike flock's, is not inherited by a child.
+            if self._descriptor is not None:
+                _wait_for(_try_lock, self._descriptor, deadline)
             try:
-                connection.execute(statement)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                    raise
-                return False
-            return True
-
-        with self._passing(deadline):
-            connection.execute("PRAGMA busy_timeout = 0")
-            try:
-                _wait_for(try_to_begin, deadline)
+                connection.execute("PRAGMA busy_timeout = 0")
+                try:
+                    _wait_for(_try_to_begin, (connection, statement), deadline)
+                finally:
+                    connection.execute(self._patience)
             finally:
-                connection.execute(f"PRAGMA busy_timeout = {int(self._seconds * 1000)}")
+                if self._descriptor is not None:
+                    fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+        finally:
+            self._threads.release()
 
     def renew(self) -> None:
         """After a fork: a thread of the parent may have been in it."""
         self._threads = threading.Lock()
 
-    @contextlib.contextmanager
-    def _passing(self, deadline: float) -> Iterator[None]:
-        if not self._threads.acquire(timeout=max(0, deadline - time.monotonic())):
-            raise _locked()
-        try:
-            with contextlib.suppress(OSError):  # the disk is full: SQLite's lock alone is as safe, though not as fair
-                if self._descriptor is None:
-                    self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            if self._descriptor is None:
-                yield
-                return
-            # A lock of POSIX, unlike flock's, is not inherited by a child.
-            descriptor = self._descriptor
-            _wait_for(lambda: _try_lock(descriptor), deadline)
-            try:
-                yield
-            finally:
-                fcntl.lockf(descriptor, fcntl.LOCK_UN)
-        finally:
-            self._threads.release()
 
-
-def _wait_for(attempt: Callable[[], bool], deadline: float) -> None:
+def _wait_for(attempt: Callable[[Any], bool], argument: Any, deadline: float) -> None:
     pause = FIRST_PAUSE
-    while not attempt():
+    while not attempt(argument):
         if time.monotonic() >= deadline:
             raise _locked()
         time.sleep(pause)
         pause = min(2 * pause, MAX_PAUSE)
+
+
+def _try_to_begin(transaction: tuple[sqlite3.Connection, str]) -> bool:
+    connection, statement = transaction
+    try:
+        connection.execute(statement)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True
 
 
 def _try_lock(descriptor: int) -> bool:
