@@ -21,6 +21,7 @@ from portal.models import find_queries, retrieve_queries
 from portal.models.find_queries import Entity
 from portal.models.visibility import Selection, TableName
 from portal.query import header_values, identifiers, matching, responses, stored_headers
+from portal.query.header_values import Header
 from portal.query.identifiers import Identifier, Root
 from portal.query.responses import Value
 from portal.query.templates import Template
@@ -182,21 +183,21 @@ class _Headers:
         self._numbers, self._layout, self._level = numbers, layout, level
         self._headers: dict[int, bytes] = {}
         self._instances: dict[int, retrieve_queries.StoredInstance] = {}
+        self._started: tuple[int, Header | None] = (0, None)
 
     def of(self, number: int) -> Dataset:
-        """The header of a row: an instance's own where it is asked for values, else that of its series."""
+        """The elements that are asked for, of an instance's own header or of that of a row."""
+        start = self._start(number)
+        if start and (elements := header_values.only(start, self._layout.others)) is not None:
+            return stored_headers.parse(elements, implicit=start.is_implicit)
         if instance := self._instance(number):
             return stored_headers.read_instance(instance)
         return stored_headers.parse(self._stored(number))
 
     def slots(self, number: int, values: list[Any]) -> list[Any] | None:
         """The columns of a row together with values of its header; None where these cannot be read by hand."""
-        others = None
-        if self._layout.is_simple:
-            if instance := self._instance(number):
-                others = header_values.read(stored_headers.start_of(instance), self._layout.others, is_whole=False)
-            else:
-                others = header_values.read(self._stored(number), self._layout.others)
+        start = self._start(number) if self._layout.is_simple else None
+        others = header_values.read(start, self._layout.others) if start else None
         if others is None:
             return None
         columns = iter(values)
@@ -207,6 +208,12 @@ class _Headers:
         if self._instance(number):
             return raw_values.character_set_terms(self.of(number))
         return stored_headers.character_set_terms(self._stored(number))
+
+    def _start(self, number: int) -> Header | None:
+        if number != self._started[0]:
+            instance = self._instance(number)
+            self._started = number, stored_headers.start_of(instance) if instance else Header(self._stored(number))
+        return self._started[1]
 
     def _instance(self, number: int) -> retrieve_queries.StoredInstance | None:
         """Where an instance is, whose own header is to be read."""

@@ -8,7 +8,7 @@ from typing import BinaryIO, cast
 from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from portal.dicom import character_sets, datasets, raw_values
 from portal.dicom.element_heads import LONG_HEAD_SIZE, HeadDecoder, explicit_size
@@ -17,6 +17,7 @@ from portal.dicom.header import top_level_elements
 from portal.dicom.query_attributes import SPECIFIC_CHARACTER_SET
 from portal.errors import Damaged, Unreachable
 from portal.models.retrieve_queries import StoredInstance
+from portal.query.header_values import Header
 from portal.query.responses import Answer, Value
 from portal.zip_members import object_content
 
@@ -29,9 +30,10 @@ START_SIZE = 32 << 10
 """Bytes of a data set in which nearly all elements before the pixels are."""
 
 
-def parse(header_bytes: bytes) -> Dataset:
-    """A header as the index stores it (Explicit VR Little Endian); empty if it cannot be read."""
-    return _read(io.BytesIO(header_bytes), len(header_bytes), ExplicitVRLittleEndian)
+def parse(header_bytes: bytes, *, implicit: bool = False) -> Dataset:
+    """A header in little endian, as the index stores it in Explicit VR; empty if it cannot be read."""
+    syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return _read(io.BytesIO(header_bytes), len(header_bytes), syntax)
 
 
 def character_set_terms(header_bytes: bytes) -> tuple[str, ...]:
@@ -54,16 +56,16 @@ def read_instance(stored: StoredInstance) -> Dataset:
         return Dataset()
 
 
-def start_of(stored: StoredInstance) -> bytes:
-    """The first bytes of an instance's data set; none unless it is in Explicit VR Little Endian and can be read."""
+def start_of(stored: StoredInstance) -> Header | None:
+    """The start of an instance's data set; None unless it is in little endian, not deflated, and can be read."""
     syntax = UID(stored.transfer_syntax)
-    if syntax.is_private or syntax.is_implicit_VR or not syntax.is_little_endian or syntax.is_deflated:
-        return b""
+    if syntax.is_private or not syntax.is_little_endian or syntax.is_deflated:
+        return None
     try:
         with object_content.open_place(stored.place) as file:
-            return file.read(START_SIZE)
+            return Header(file.read(START_SIZE), syntax.is_implicit_VR, stored.place.size <= START_SIZE)
     except (Damaged, Unreachable):
-        return b""
+        return None
 
 
 def _read(source: BinaryIO, size: int, transfer_syntax_uid: str) -> Dataset:
