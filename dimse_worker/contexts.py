@@ -110,7 +110,8 @@ def assign_for_get(listed: Mapping[int, list[str]], stored: Mapping[str, int]) -
 
     A context has one transfer syntax for all that is sent over it, and what will be asked for is not known yet. So each
     stored syntax gets a context of its own where there are enough, the most frequent one first; and unless that covers
-    all that is `stored` (transfer syntax → instances), one context is in a syntax that objects can be transcoded to.
+    all that is `stored` (transfer syntax → instances), one context is in a syntax that objects can be transcoded to. It
+    is not where fewer objects could be sent then: a video cannot be transcoded.
     """
     chosen = {context_id: syntaxes[0] for context_id, syntaxes in listed.items() if len(syntaxes) == 1}
     for syntax in sorted(stored, key=lambda one: (one in LEAST_PREFERRED, -stored[one])):
@@ -119,24 +120,32 @@ def assign_for_get(listed: Mapping[int, list[str]], stored: Mapping[str, int]) -
             chosen[min(able, key=lambda one: len(listed[one]))] = syntax
 
     if not stored or not set(stored) <= set(chosen.values()):
-        _include_target(listed, chosen)
+        chosen = max(_with_target(listed, chosen), chosen, key=lambda one: _sendable(one.values(), stored))
     for context_id, syntaxes in listed.items():
         if context_id not in chosen:
             chosen[context_id] = min(syntaxes, key=lambda one: (one in chosen.values(), one in LEAST_PREFERRED))
     return chosen
 
 
-def _include_target(listed: Mapping[int, list[str]], chosen: dict[int, str]) -> None:
-    """Have one context in a syntax that objects can be transcoded to, the one that was chosen last if none is free."""
+def _with_target(listed: Mapping[int, list[str]], chosen: dict[int, str]) -> dict[int, str]:
+    """The same with one context in a syntax that objects can be transcoded to: the last chosen one if none is free."""
     if set(TRANSCODING_TARGETS) & set(chosen.values()):
-        return
+        return chosen
     free = [one for one in listed if one not in chosen]
-    taken: Iterable[int] = reversed([one for one in chosen if len(listed[one]) > 1])
+    taken = reversed([one for one in chosen if len(listed[one]) > 1])
     for context_id in (*free, *taken):
         for target in TRANSCODING_TARGETS:
             if target in listed[context_id]:
-                chosen[context_id] = target
-                return
+                return {**chosen, context_id: target}
+    return chosen
+
+
+def _sendable(syntaxes: Iterable[str], stored: Mapping[str, int]) -> int:
+    """How many of the stored instances can be sent over contexts in these transfer syntaxes."""
+    usable = set(syntaxes)
+    if usable & set(TRANSCODING_TARGETS):
+        usable |= stored.keys() - set(sop_classes.VIDEO_SYNTAXES)
+    return sum(count for syntax, count in stored.items() if syntax in usable)
 
 
 def for_sending(pairs: Iterable[tuple[str, str]]) -> list[list[PresentationContext]]:

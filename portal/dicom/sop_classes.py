@@ -46,6 +46,9 @@ TRANSFER_SYNTAXES: dict[str, str] = {
 }
 """Transfer syntax UID → name, of those in which a data set can be stored."""
 
+VIDEO_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
+"""MPEG2, MPEG-4 and HEVC transfer syntaxes: nothing here decodes them."""
+
 
 def is_storage(uid: str) -> bool:
     """Whether the class may be stored: one of STORAGE_CLASSES, one of a later edition, or a private one.

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from peewee import fn
 
 from portal.access.rights import Scope
+from portal.dicom.sop_classes import VIDEO_SYNTAXES
 from portal.errors import Missing
 from portal.models import CURRENT, Blob, File, Instance, Series, Study
 
@@ -28,8 +29,6 @@ KIND_BY_MODALITY: dict[str, Kind] = {
     **dict.fromkeys(("ECG", "EEG", "EMG", "EOG", "EPS", "HD", "RESP", "AU"), "waveform"),
     "PR": "state",
 }
-VIDEO_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
-"""MPEG2, MPEG-4 and HEVC transfer syntaxes."""
 
 
 @dataclass(frozen=True, kw_only=True)
