@@ -93,7 +93,7 @@ def fuzz(
 
 @pytest.mark.timeout(300)
 def test_no_changed_association_does_harm(listener: Listener, wire: str) -> None:
-    count = 2000 if wire == "fast" else 200
+    count = 2000 if wire == "fast" else 120
     fuzz(listener, wire, seed=14, is_enough=lambda counts: counts["PDUs before"] >= count, batch=count // 4)
 
 
@@ -113,14 +113,23 @@ def test_none_of_1_000_000_pdus_does_harm(
     record_property("PDUs and answers", ", ".join(f"{name}: {count:,}" for name, count in sorted(counts.items())))
 
 
-@pytest.mark.timeout(300)
-def test_associations_that_end_at_every_state_leave_nothing(listener: Listener, wire: str) -> None:
+def end_everywhere(listener: Listener, wire: str, count: int) -> None:
     before, serving = held(listener), children(listener.process.pid)
-    count = 1250 if wire == "fast" else 64
     most = 0
     for _ in range(4):
-        ended = associations.end_everywhere(listener.port, stored=hostile.STUDY, count=count)
+        ended = associations.end_everywhere(listener.port, stored=hostile.STUDY, count=count // 4)
         assert set(ended) >= {*associations.STATES, "in the middle of a C-GET", "in the middle of a C-FIND"}
         most = most or resident(listener) + FLAT
         assert resident(listener) < most
     nothing_is_left(listener, before, serving, wire)
+
+
+@pytest.mark.timeout(300)
+def test_associations_that_end_at_every_state_leave_nothing(listener: Listener, wire: str) -> None:
+    end_everywhere(listener, wire, 1024 if wire == "fast" else 256)
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(1200)
+def test_5_000_associations_that_end_at_every_state_leave_nothing(listener: Listener, wire: str) -> None:
+    end_everywhere(listener, wire, 5120)

@@ -68,7 +68,7 @@ def send_all(port: int, number: int, count: int, together: threading.Barrier) ->
 
 @pytest.mark.timeout(300)
 @FAST_ONLY
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [2, pytest.param(1, marks=pytest.mark.prove)])
 def test_a_hundred_associations_store_twenty_objects_each(
     processes: int, wire: str, dimse_site: Settings, record_property: Callable[[str, object], None]
 ) -> None:
