@@ -15,7 +15,7 @@ from typing import Self
 from peewee import PeeweeException
 
 from dimse_worker.heartbeat import Heartbeat
-from dimse_worker.server import DRAIN_SECONDS, SIGNALS, serve
+from dimse_worker.server import DRAIN_SECONDS, SIGNALS, is_told_to_stop, serve
 from dimse_worker.wire.admissions import Admissions
 from portal import parent_death, runtime, site_settings
 from portal.peers import associations, listener_status
@@ -169,8 +169,7 @@ def main(settings: Settings, children: int = 1) -> None:
     with Listener(children) as listener:
         while True:
             listener.follow()
-            caught = signal.sigtimedwait(SIGNALS, POLL_SECONDS)
-            if caught is not None and caught.si_signo != signal.SIGCHLD:
+            if is_told_to_stop(POLL_SECONDS):
                 break
 
 

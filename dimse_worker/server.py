@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 DRAIN_SECONDS = 30.0
 NEGOTIATE_SECONDS = 30
 IDLE_SECONDS = 600
-SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
+STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+SIGNALS = STOP_SIGNALS | {signal.SIGCHLD}
 """Blocked in all threads and waited for, so that no signal handler interrupts anything."""
 
 
@@ -102,15 +103,20 @@ def serve(listening: socket.socket, heartbeat: Heartbeat, admissions: Admissions
         where = listening.getsockname()[:2]
         server.start()
         log.info("process %d accepts associations on %s port %d", os.getpid(), *where)
-        while (caught := signal.sigtimedwait(SIGNALS, associations.REFRESH_SECONDS)) is None or (
-            caught.si_signo == signal.SIGCHLD
-        ):
+        while not is_told_to_stop(associations.REFRESH_SECONDS):
             _refresh(server)
 
         server.stop_accepting()
         _drain(server)
         server.close()
         runtime.archive().close()
+
+
+def is_told_to_stop(seconds: float) -> bool:
+    """Wait for so long, or until a child ends; whether a signal to stop came."""
+    caught = signal.sigtimedwait(SIGNALS, seconds)
+    # In a process that was paused for longer, Python returns a signal that none has sent (CPython, EINTR at the end).
+    return caught is not None and caught.si_signo in STOP_SIGNALS
 
 
 class StockServer:

@@ -5,6 +5,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -140,6 +141,20 @@ def test_a_child_that_hangs_is_killed_and_replaced(listener: Listener) -> None:
     until(lambda: children(listener.process.pid) not in ([], [child]), "there is another one", 60)
     assert f"process {child} has not accepted anything for" in listener.log.read_text()
     assert until(lambda: echoes(listener.port), "it echoes")
+
+
+def test_processes_that_were_paused_go_on(listener: Listener) -> None:
+    register()
+    assert until(lambda: echoes(listener.port), "it echoes")
+    serving = children(listener.process.pid)
+    for pid in (listener.process.pid, *serving):
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(associations.REFRESH_SECONDS + 0.5)  # for longer than they wait for a signal
+    for pid in (*serving, listener.process.pid):
+        os.kill(pid, signal.SIGCONT)
+    for _ in range(20):
+        assert until(lambda: accepts(listener.port) and echoes(listener.port), "it echoes")
+    assert (children(listener.process.pid), listener.process.poll()) == (serving, None)
 
 
 def test_the_counts_of_a_running_association_are_written_while_it_runs(listener: Listener) -> None:
