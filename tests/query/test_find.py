@@ -1,7 +1,8 @@
 import io
-import logging
 import re
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -436,19 +437,30 @@ def fill(project: Project, count: int) -> tuple[str, str]:
     return study.study_uid, series.series_uid
 
 
-def statements(caplog: pytest.LogCaptureFixture) -> list[tuple[str, list[Any]]]:
-    return [record.msg for record in caplog.records if record.name == "peewee" and record.msg[0].startswith("SELECT")]
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """The queries that run during the block, with their values."""
+    found: list[str] = []
+    connection = database.connection()
+    connection.set_trace_callback(lambda sql: found.append(sql) if sql.startswith("SELECT") else None)
+    try:
+        yield found
+    finally:
+        connection.set_trace_callback(None)
+    assert found
 
 
-def test_a_long_answer_comes_complete_in_pages_of_500(
-    scope: Scope, project: Project, caplog: pytest.LogCaptureFixture
-) -> None:
+def plan(sql: str) -> list[str]:
+    return [row[3] for row in database.execute_sql(f"EXPLAIN QUERY PLAN {sql}")]
+
+
+def test_a_long_answer_comes_complete_in_pages_of_500(scope: Scope, project: Project) -> None:
     study, series = fill(project, 2500)
     ds = request("IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series, SOPInstanceUID="", InstanceNumber="")
-    with caplog.at_level(logging.DEBUG, "peewee"):
+    with statements() as asked:
         answers = matches(ds, scope)
     assert len({match.identifier.SOPInstanceUID for match in answers}) == len(answers) == 2500
-    assert len(statements(caplog)) == 6
+    assert len(asked) == 6
 
 
 @pytest.mark.parametrize(
@@ -461,7 +473,7 @@ def test_a_long_answer_comes_complete_in_pages_of_500(
     ],
 )
 def test_each_page_after_the_first_is_read_by_its_row_numbers_alone(
-    scope: Scope, project: Project, caplog: pytest.LogCaptureFixture, level: str, keys: dict[str, str], table: str
+    scope: Scope, project: Project, level: str, keys: dict[str, str], table: str
 ) -> None:
     fill(project, 1200)
     with writing():
@@ -477,15 +489,14 @@ def test_each_page_after_the_first_is_read_by_its_row_numbers_alone(
             }
             for n in range(1200)
         ).execute()
-    with caplog.at_level(logging.DEBUG, "peewee"):
+    with statements() as asked:
         found(scope, level=level, root="patient" if level == "PATIENT" else "study", **keys)
-    pages = [each for each in statements(caplog) if "json_each" in each[0]]
+    pages = [each for each in asked if "json_each" in each]
     assert len(pages) == (3 if level == "PATIENT" else 2)
-    for sql, parameters in pages:
-        steps = [row[3] for row in database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+    for steps in map(plan, pages):
         assert f"SEARCH {table} USING INTEGER PRIMARY KEY (rowid=?)" in steps, steps
     # All matching rows are searched once for their numbers, and not again for each page.
-    assert len(statements(caplog)) == len(pages) + (1 if level == "PATIENT" else 2)
+    assert len(asked) == len(pages) + (1 if level == "PATIENT" else 2)
 
 
 def test_a_study_that_goes_away_while_an_answer_is_on_its_way_is_left_out(scope: Scope, project: Project) -> None:
@@ -548,15 +559,13 @@ INDEXED = [
 def test_what_people_search_for_is_found_by_an_index(
     project: Project,
     other: Project,
-    caplog: pytest.LogCaptureFixture,
     level: str,
     keys: dict[str, Any],
     index_name: str,
 ) -> None:
-    with caplog.at_level(logging.DEBUG, "peewee"):
+    with statements() as asked:
         find(both(project, other), level, root="patient" if level == "PATIENT" else "study", **keys)
-    for sql, parameters in statements(caplog):
-        steps = [row[3] for row in database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+    for steps in map(plan, asked):
         assert any(re.search(rf"SEARCH (t1|study) USING (COVERING )?INDEX {index_name} ", step) for step in steps), (
             steps
         )
