@@ -12,9 +12,9 @@ from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
 from pynetdicom.presentation import PresentationContext
 
 from dimse_worker import association_policy, contexts, operations, status
-from dimse_worker.receiving import ReceivedDataSet
-from dimse_worker.sockets import disable_delays
+from dimse_worker.stock.receiving import ReceivedDataSet
 from dimse_worker.stock.retrieving import MAX_QUEUED_PDUS, is_open
+from dimse_worker.stock.sockets import disable_delays
 
 log = logging.getLogger(__name__)
 

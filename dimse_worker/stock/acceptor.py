@@ -13,11 +13,11 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
 
-from dimse_worker import association_policy, contexts, handlers, operations, retrieval, status
+from dimse_worker import association_policy, contexts, operations, retrieval, status
 from dimse_worker.association_counts import AssociationCounts
 from dimse_worker.association_policy import AssociationGrant, AssociationRejected, AssociationRequest
-from dimse_worker.receiving import BoundedMessages
-from dimse_worker.stock import negotiation
+from dimse_worker.stock import handlers, negotiation
+from dimse_worker.stock.receiving import BoundedMessages
 from dimse_worker.stock.retrieving import Retrieving
 from dimse_worker.wire.admissions import MAX_ASSOCIATIONS, Admissions
 from portal import runtime
