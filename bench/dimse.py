@@ -252,7 +252,7 @@ def finds(turn: Turn, attempt: Attempt) -> None:
     if not folder.exists():
         try:
             with server.running():
-                send(server.port, source.folders, 1)
+                send(server.port, source.folders, len(source.folders))
             check_store(server, source)
         except BaseException:
             shutil.rmtree(folder)

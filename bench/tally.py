@@ -109,6 +109,8 @@ class Tally:
         yield "a fresh store, with the sender on the same cores and disk. What was stored or sent was compared with"
         yield f"its source, byte for byte and row for row.{smaller} D1 is one CT study of 500 x 0.5 MB, D2 is 2,000 x"
         yield "20 kB in 20 studies, D3 is 4 x 200 MB. *by Orthanc*: how many times better Portico fast is."
+        yield "Senders, and the servers of DCMTK and Orthanc, have `TCP_NODELAY=1` in their environment, not their"
+        yield "default: without it each object takes them 40 to 90 ms. In the row with Nagle the sender has it not."
         yield ""
         yield from (f"- {self.servers[kind]}." for kind in kinds)
         yield ""
