@@ -81,6 +81,7 @@ def bind(path: Path, *, busy_ms: int = BUSY_MS, make_room: Callable[[], None] = 
     file.register_function(row_functions.matches, "matches", 2)
     if database.obj is not None:
         database.close()  # that of this thread, which nothing could close later
+        database.obj.turnstile.close()
     database.initialize(file)
     _make_room[:] = [make_room]
 

@@ -55,6 +55,13 @@ class Turnstile:
         finally:
             self._threads.release()
 
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._threads:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+            self._descriptor = None
+
     def renew(self) -> None:
         """After a fork: a thread of the parent may have been in it."""
         self._threads = threading.Lock()

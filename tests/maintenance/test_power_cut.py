@@ -10,17 +10,15 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from peewee import fn
 
 from portal import models, runtime
 from portal.access.actors import Actor
 from portal.maintenance import recovery
-from portal.models import Audit, Blob, Conflict, Decision, File, Instance, Series, Study, database
 from portal.settings import Settings
 from tests.fixtures.archive import a_project
+from tests.fixtures.hostile.acknowledged import Said, check
 from tests.fixtures.hostile.power_cuts import Disk, Event, trace
 
 SENDER = """
@@ -115,66 +113,6 @@ def start_after(site: Settings, tmp_path: Path) -> Callable[[dict[str, bytes]], 
         recovery.recover()
 
     return start
-
-
-class Said:
-    """What the sender had been told when the power was cut."""
-
-    def __init__(self) -> None:
-        self.shown: dict[str, str] = {}
-        self.kept: set[str] = set()
-        self.files: dict[int, str] = {}
-        self.acts: list[str] = []
-
-    def hear(self, line: str) -> None:
-        outcome, uid, digest, file_id = line.split()
-        self.kept.add(digest)
-        self.files[int(file_id)] = digest
-        if outcome in ("stored", "replaced"):
-            self.shown[uid] = digest
-        if outcome == "unknown":  # which object is shown is changed from here on until that is acknowledged
-            self.shown.pop(uid)
-        if outcome not in ("stored", "unknown"):
-            self.acts.append(outcome)
-
-
-def check(said: Said) -> None:
-    assert database.execute_sql("PRAGMA integrity_check").fetchall() == [("ok",)]
-    assert database.execute_sql("PRAGMA foreign_key_check").fetchall() == []
-    current = Instance.select(Instance.sop_uid, Blob.digest).join(File).join(Blob).where(Instance.state == "current")
-    shown: dict[str, str] = dict(current.tuples())
-    assert {uid: shown.get(uid) for uid in said.shown} == said.shown
-    for row in Blob.select().where(Blob.digest.in_(list(said.kept))):
-        with runtime.archive().open(row.segment, row.offset, row.size) as content:
-            assert content.digest() == row.digest
-    assert said.kept <= {row.digest for row in Blob.select(Blob.digest)}
-    # A number that somebody has been told is that of the same object, or of none.
-    numbers: Any = File.select(File.id, Blob.digest).join(Blob).where(File.id.in_(list(said.files)))
-    assert {number: said.files[number] for number, _ in numbers.tuples()} == dict(numbers.tuples())
-    _check_counts()
-    _check_acts(said)
-
-
-def _check_counts() -> None:
-    counted = fn.COUNT(Instance.id)
-    of_series = Instance.select(Instance.series, counted).where(Instance.state == "current").group_by(Instance.series)
-    by_series = dict(of_series.tuples())
-    assert {row.id: row.n_instances for row in Series.select() if row.n_instances} == by_series
-    for study in Study.select():
-        series = [row.n_instances for row in Series.select().where(Series.study == study) if row.n_instances]
-        assert (study.n_instances, study.n_series) == (sum(series), len(series))
-
-
-def _check_acts(said: Said) -> None:
-    """Decisions, the trash and the audit are in no record: they are synced before they are acknowledged."""
-    if "conflict" in said.acts:
-        assert Conflict.select().count() == 1
-    if "replaced" in said.acts:
-        assert Conflict.get().choice == "replace"
-        assert Decision.select().count() == 1
-        assert Audit.select().where(Audit.action == "conflict:resolved").exists()
-    if "trashed" in said.acts:
-        assert File.select().where(File.deleted_at.is_null(False)).count() == 1
 
 
 def cut_everywhere(
