@@ -36,7 +36,7 @@ Each study without a Patient ID counts as a patient, because nothing identifies 
 NUMBERS_AT_ONCE = 50_000
 """Row numbers of matches in memory: enough that a long answer searches seldom, few enough for 200 answers at once."""
 MAX_CACHED_STATEMENTS = 256
-MAX_CACHED_VALUES, MAX_CACHED_PROJECTS = 64, 200
+MAX_CACHED_VALUES, MAX_CACHED_PROJECTS = 64, 2000
 """A request with more is unusual, and its statement too long to keep."""
 
 

@@ -81,6 +81,7 @@ def visible(study: Any, projects: tuple[int, ...]) -> Expression:
         other: Any = Study.alias("other")
         hides = [
             other.study_uid == study.study_uid,
+            other.id != study.id,  # no rank of itself: among many projects it takes long
             other.n_instances > 0,
             _rank(other, projects) < _rank(study, projects),
         ]
