@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import chain, pairwise
 from typing import Any, Literal, Protocol
 
@@ -15,11 +16,12 @@ from dimse_worker.sending import DataSet, StoreRequest, StoreResponse, WaitCallb
 from dimse_worker.wire.commands import Counts
 from portal import models
 from portal.errors import PortalError
+from portal.models import Job
 from portal.peers.associations import Retrieved
 from portal.query import retrieve, retrieve_jobs
 from portal.query.identifiers import Root
 from portal.query.retrieve import Outgoing, Plan
-from portal.query.retrieve_jobs import SubOperationFailure
+from portal.query.retrieve_jobs import RetrieveProgress, SubOperationFailure
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +153,7 @@ class SubOperations:
         if time.monotonic() - self._responded >= PENDING_SECONDS:
             self._responded = time.monotonic()
             self._request.respond(status.PENDING, counts=self._counts(remaining=True))
-            self._write_progress()
+            self._write(retrieve_jobs.record_progress)
 
     def tick_or_cancel(self) -> None:
         """As `tick`, where the running sub-operation can be ended: raises Cancelled soon after a C-CANCEL."""
@@ -166,7 +168,6 @@ class SubOperations:
 
     def finish(self) -> None:
         """End the job, and send the final response with its status (PS3.4 C.4.2.1.5)."""
-        self._write_progress()
         code: int
         state: Literal["done", "errors", "failed", "cancelled"]
         if self.remaining:
@@ -177,7 +178,7 @@ class SubOperations:
             code, state = status.SOME_SUBOPERATIONS_FAILED, "errors"
         else:
             code, state = status.SUCCESS, "done"
-        _is_written(lambda: retrieve_jobs.finish(self._job, state=state, message=self._message(), status=code))
+        self._write(partial(retrieve_jobs.finish, state=state, message=self._message(), status=code))
         self._count_operation(state)
         comment = "" if code in (status.SUCCESS, status.CANCEL) else status.comment(self._message())
         # The number of remaining ones only after a cancel; the UIDs of the failed ones (PS3.4 C.4.2.1.4.2).
@@ -187,9 +188,8 @@ class SubOperations:
 
     def abandon(self) -> None:
         """End the job without a response."""
-        self._write_progress()
         message = f"The association with the requestor has ended. {self._message()}"
-        retrieve_jobs.finish(self._job, state="failed", message=message, status=status.SUBOPERATIONS_FAILED)
+        self._write(partial(retrieve_jobs.finish, state="failed", message=message, status=status.SUBOPERATIONS_FAILED))
         self._count_operation("failed")
 
     def _counts(self, *, remaining: bool) -> Counts:
@@ -229,30 +229,21 @@ class SubOperations:
         )
         self._failures.append(failure)
 
-    def _write_progress(self) -> None:
+    def _write(self, write: Callable[[Job | None, RetrieveProgress], None]) -> None:
+        """Write the progress. While the database is busy the retrieval goes on: the requestor gets its objects and
+        responses, and the failures are written with the next progress."""
         failures, self._failures = self._failures, []
         done = self.completed + self.warned
-        written = _is_written(
-            lambda: retrieve_jobs.record_progress(self._job, failures, done=done, failed=self.failed, size=self._size)
-        )
-        if not written:
+        try:
+            write(self._job, RetrieveProgress(done=done, failed=self.failed, size=self._size, failures=failures))
+        except PeeweeException as error:
+            if not models.is_busy(error):
+                raise
             self._failures = failures + self._failures
+            log.warning("the progress of a retrieval could not be written: %s", error)
 
     def _count_operation(self, state: str) -> None:
         if state == "done":
             self._request.counts.done(self._operation, size=self._size)
         else:
             self._request.counts.failed(self._operation, *(("cancelled",) if state == "cancelled" else ()))
-
-
-def _is_written(write: Callable[[], None]) -> bool:
-    """Whether `write` succeeded. While the database is busy the retrieval goes on: the requestor gets its objects and
-    responses, and the failures are written with the next progress."""
-    try:
-        write()
-    except PeeweeException as error:
-        if not models.is_busy(error):
-            raise
-        log.warning("the progress of a retrieval could not be written: %s", error)
-        return False
-    return True

@@ -23,6 +23,7 @@ from portal.models import Association, Caller, Job
 from portal.peers import associations, refused_callers
 from portal.processes import startup
 from portal.query import retrieve_jobs
+from portal.query.retrieve_jobs import RetrieveProgress
 from portal.users import users
 from tests.fixtures.archive import a_project
 from tests.fixtures.archive import store as take_in
@@ -254,8 +255,9 @@ def test_notes_are_left_out_and_nothing_else_is(caplog: pytest.LogCaptureFixture
     associations.refresh([done])
     associations.close(done, outcome="released", message=long)
     job = retrieve_jobs.start("get", actor=operator(), what=long, params={}, total=2, association_id=number)
-    retrieve_jobs.record_progress(job, [], done=1, failed=0, size=1)
-    retrieve_jobs.finish(job, state="done", message="", status=0)
+    progress = RetrieveProgress(done=1, failed=0, size=1)
+    retrieve_jobs.record_progress(job, progress)
+    retrieve_jobs.finish(job, progress, state="done", message="", status=0)
     refused_callers.record(**call, reason="unknown", message=long)
     users.sign_in(EMAIL, PASSWORD, address="10.0.0.1" + long)
     assert (number, job) == (0, None)
