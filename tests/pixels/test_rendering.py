@@ -21,6 +21,7 @@ from portal.settings import Settings
 from portal.tree import files, frames, thumbnails
 from tests.fixtures.archive import a_project, an_object, store, store_vendor_file, vendor_file
 from tests.fixtures.web import Visitor
+from tests.fixtures.work import add_file
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -134,7 +135,9 @@ def test_a_picture_is_made_once_and_what_cannot_be_shown_is_not_tried_again_at_o
 ) -> None:
     project = a_project(actor=admin)
     shown = files.get(store_vendor_file("CT_small.dcm", project).file_id, rights.scope(admin))
-    damaged = files.get(store_vendor_file("MR_truncated.dcm", project).file_id, rights.scope(admin))
+    # A peer may not send it; a program may.
+    truncated = add_file(project, "cut.dcm", vendor_file("MR_truncated.dcm").read_bytes(), admin)
+    damaged = files.get(truncated, rights.scope(admin))
     first = thumbnails.picture(shown.blob, 0, "thumbnail")
     with pytest.raises(Unrenderable):
         thumbnails.picture(damaged.blob, 0, "thumbnail")
@@ -220,7 +223,7 @@ def test_pictures_are_for_those_who_may_see_the_series(visitor: Visitor, reader:
 
 @pytest.mark.parametrize("name", ["test-SR.dcm", "rtplan.dcm", "waveform_ecg.dcm", "MR_truncated.dcm"])
 def test_where_there_is_no_picture_a_drawing_stands_in(visitor: Visitor, admin: Actor, name: str) -> None:
-    file_id = store_vendor_file(name, a_project(actor=admin)).file_id
+    file_id = add_file(a_project(actor=admin), name, vendor_file(name).read_bytes(), admin)
     answer = visitor.get(f"/data/file/{file_id}/thumbnail")
     assert (answer.status_code, answer.mimetype) == (200, "image/svg+xml")
     assert visitor.get(f"/data/series/{Series.get().id}").status_code == 200

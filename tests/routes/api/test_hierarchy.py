@@ -57,7 +57,7 @@ def test_a_branch_is_created_then_left_then_updated(api: Api, project: str) -> N
         ({"subject": {"label": "s"}, "session": {"label": "a/b"}}, 422),
         ({"subject": {"label": "s"}, "session": {"label": "v", "uid": "x"}}, 422),
         ({"subject": {"_id": "000300000000000000000099"}}, 404),
-        ({"subject": {"_id": "x"}}, 404),
+        ({"subject": {"_id": "x"}}, 422),
     ],
 )
 def test_a_branch_that_cannot_be_leaves_nothing(api: Api, project: str, body: dict[str, Any], status: int) -> None:
