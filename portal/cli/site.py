@@ -16,6 +16,8 @@ from portal.quantities import size
 from portal.sample import setup
 
 MAX_PROCESSES = 64
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""Those that this process may use, where the system says so."""
 
 
 @click.command("up")
@@ -23,7 +25,7 @@ MAX_PROCESSES = 64
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="The web server's port.")
 @click.option(
     "--listeners",
-    default=lambda: min(len(os.sched_getaffinity(0)), MAX_PROCESSES),
+    default=min(CORES, MAX_PROCESSES),
     show_default="the number of cores",
     type=click.IntRange(1, MAX_PROCESSES),
     help="The number of DIMSE listener processes.",
