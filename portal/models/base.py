@@ -131,9 +131,11 @@ def writing_repeatably() -> Iterator[None]:
             yield
             connection.execute("COMMIT")
         finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            connection.execute("PRAGMA synchronous = 2")
+            try:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            finally:
+                connection.execute("PRAGMA synchronous = 2")
 
 
 @contextmanager

@@ -168,6 +168,23 @@ def test_one_that_cannot_be_filed_fails_alone(project: Project, monkeypatch: pyt
     assert (Study.get().n_instances, Blob.select().count(), File.select().count()) == (5, 5, 5)
 
 
+def test_a_block_that_fails_leaves_nothing_and_the_next_commit_is_synced(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(numbered(0), project)
+
+    def failing(*_columns: Any) -> None:
+        raise ValueError("the last statement")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(new_instances, "add_instance", failing)
+        assert store(numbered(1), project).outcome == "stored"  # alone, by the other way
+    assert (Blob.select().count(), File.select().count(), Study.get().n_instances) == (2, 2, 2)
+    assert models.database.execute_sql("PRAGMA synchronous").fetchone() == (2,)
+    assert store(numbered(2), project).outcome == "stored"
+    assert models.database.execute_sql("PRAGMA synchronous").fetchone() == (2,)
+
+
 def test_one_that_does_not_fit_on_the_disk_is_refused_alone(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     store(numbered(0), project)
     gate = Gate(monkeypatch)
