@@ -10,6 +10,7 @@ import time
 from peewee import PeeweeException
 
 from dimse_worker.heartbeat import Heartbeat
+from dimse_worker.refusals import refusals
 from dimse_worker.stock.server import StockServer
 from dimse_worker.wire.admissions import Admissions
 from dimse_worker.wire.server import FastServer
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 30.0
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+SENT = (0, 0x80, -1, -6)
+"""Codes of signals that somebody has sent: SI_USER, SI_KERNEL, SI_QUEUE, SI_TKILL (sigaction(2))."""
 SIGNALS = STOP_SIGNALS | {signal.SIGCHLD}
 """Blocked in all threads and waited for, so that no signal handler interrupts anything."""
 
@@ -43,14 +46,15 @@ def serve(listening: socket.socket, heartbeat: Heartbeat, admissions: Admissions
         server.stop_accepting()
         _drain(server)
         server.close()
+        _refresh(server)
         runtime.archive().close()
 
 
 def is_told_to_stop(seconds: float) -> bool:
     """Wait for so long, or until a child ends; whether a signal to stop came."""
     caught = signal.sigtimedwait(SIGNALS, seconds)
-    # In a process that was paused for longer, Python returns a signal that none has sent (CPython, EINTR at the end).
-    return caught is not None and caught.si_signo in STOP_SIGNALS
+    # Interrupted when its time is up, say by a debugger, Python returns as a signal whatever was on its stack.
+    return caught is not None and caught.si_signo in STOP_SIGNALS and caught.si_code in SENT
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
@@ -59,13 +63,16 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
 
 
 def _refresh(server: FastServer | StockServer) -> None:
-    """Write the counts of running associations, so that a kill does not lose them. A busy database is not an error."""
+    """Write the counts of running associations, so that a kill does not lose them, and the refused callers that wait.
+
+    A busy database is not an error.
+    """
     progress = server.progress()
-    if not progress:
-        return
     try:
         with runtime.connection():
-            associations.refresh(progress)
+            if progress:
+                associations.refresh(progress)
+            refusals.write()
     except PeeweeException as error:
         log.warning("the rows of %d associations could not be refreshed: %s", len(progress), error)
 
