@@ -3,6 +3,7 @@
 import ipaddress
 from dataclasses import dataclass
 
+from dimse_worker.refusals import refusals
 from portal import site_settings
 from portal.access import rights
 from portal.access.actors import Actor
@@ -11,7 +12,7 @@ from portal.dicom import ae_titles
 from portal.errors import BadValue
 from portal.models import Peer
 from portal.peers import peer_fields, peers, refused_callers
-from portal.peers.refused_callers import Reason
+from portal.peers.refused_callers import Reason, Refusal
 
 NO_REASON_GIVEN = (1, 1, 1)
 CALLING_AE_TITLE_UNKNOWN = (1, 1, 3)
@@ -79,13 +80,15 @@ def plain_address(address: str) -> str:
 
 def record_refusal(request: AssociationRequest, reason: Reason, message: str) -> None:
     """Add the refusal to the list of refused callers."""
-    refused_callers.record(
-        calling=_printable(request.calling),
-        called=_printable(request.called),
-        address=request.address,
-        reason=reason,
-        message=message,
-        wanted=request.services,
+    refusals.add(
+        Refusal(
+            calling=_printable(request.calling),
+            called=_printable(request.called),
+            address=request.address,
+            reason=reason,
+            message=message,
+            wanted=request.services,
+        )
     )
 
 

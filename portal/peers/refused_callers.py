@@ -1,6 +1,7 @@
 """Refused callers: who was rejected and why, one row for each AE title, address and reason."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from portal.access import audit, readings, rights
@@ -21,6 +22,24 @@ IGNORED = "ignored"
 REGISTERED = "registered"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """A caller that was refused, with the services that it requested; or several times the same one."""
+
+    calling: str
+    called: str
+    address: str
+    reason: Reason
+    message: str
+    wanted: frozenset[str] = frozenset()
+    count: int = 1
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What tells one row of the list from another one."""
+        return self.calling, self.called, self.address, self.reason
+
+
 def record(
     *, calling: str, called: str, address: str, reason: Reason, message: str, wanted: Iterable[str] = ()
 ) -> None:
@@ -28,34 +47,40 @@ def record(
 
     An ignored caller stays ignored.
     """
-    if reason in ASSOCIATION_REASONS:
-        _audit_refusal(calling=calling, called=called, address=address, reason=reason)
-    with skip_if_disk_full(f"a refused caller at {address}"), writing():
-        figures.add_to_hour("refused")
-        same = (
-            (Caller.calling == calling)
-            & (Caller.called == called)
-            & (Caller.address == address)
-            & (Caller.reason == reason)
-        )
-        row = Caller.get_or_none(same)
-        if row is None:
-            requested = sorted(set(wanted))
-            Caller.create(
-                calling=calling, called=called, address=address, reason=reason, message=message, wanted=requested
-            )
+    services = frozenset(wanted)
+    record_all(
+        [Refusal(calling=calling, called=called, address=address, reason=reason, message=message, wanted=services)]
+    )
+
+
+def record_all(refusals: Sequence[Refusal], *, others: int = 0) -> None:
+    """As `record`, for some at once; `others`: so many more, of which nothing but the number is known."""
+    for one in {one.address: one for one in refusals if one.reason in ASSOCIATION_REASONS}.values():
+        _audit_refusal(calling=one.calling, called=one.called, address=one.address, reason=one.reason)
+    with skip_if_disk_full(f"a refused caller at {refusals[0].address}"), writing():
+        figures.add_to_hour("refused", sum(one.count for one in refusals) + others)
+        are_new = [_count(one) for one in refusals]
+        if any(are_new):
             kept = Caller.select(Caller.id).order_by(Caller.last.desc(), Caller.id.desc()).limit(MAX_REFUSED_CALLERS)
             Caller.delete().where(Caller.id.not_in(kept)).execute()
-            return
-        decision = IGNORED if row.decision == IGNORED else ""
-        Caller.update(
-            count=Caller.count + 1,
-            last=now(),
-            message=message,
-            decision=decision,
-            wanted=sorted({*row.wanted, *wanted}),
-            resolved=None,
-        ).where(same).execute()
+
+
+def _count(one: Refusal) -> bool:
+    """Add a refusal to its row; whether that is a new one."""
+    said = {"calling": one.calling, "called": one.called, "address": one.address, "reason": one.reason}
+    row = Caller.get_or_none(**said)
+    if row is None:
+        Caller.create(**said, message=one.message, wanted=sorted(one.wanted), count=one.count)
+        return True
+    Caller.update(
+        count=Caller.count + one.count,
+        last=now(),
+        message=one.message,
+        decision=IGNORED if row.decision == IGNORED else "",
+        wanted=sorted({*row.wanted, *one.wanted}),
+        resolved=None,
+    ).where(Caller.id == row.id).execute()
+    return False
 
 
 def _audit_refusal(*, calling: str, called: str, address: str, reason: Reason) -> None:
