@@ -1,6 +1,8 @@
 """As many associations as there may be, more of them, and thousands of connections that ask for none."""
 
+import hashlib
 import os
+import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -86,6 +88,38 @@ def test_a_hundred_associations_store_twenty_objects_each(
     associations = rows(models.Association)
     assert {(row.outcome, row.counts["store"]["done"]) for row in associations} == {("released", 20)}
     assert len(associations) == number
+
+
+def send_variants(port: int, number: int, uids: list[str], together: threading.Barrier) -> set[tuple[str, str]]:
+    """Objects in any order, each in one of three contents; UID and digest of each that was acknowledged."""
+    chance = random.Random(number)
+    acknowledged = set()
+    with RawPeer.associated(port) as peer:
+        together.wait()
+        for each in chance.sample(uids, len(uids)):
+            last = hostile.text(0x00204000, "LT", f"variant {chance.randrange(3)}")
+            data_set = hostile.an_object(uid=each, sop_class=SECONDARY_CAPTURE, last=last)
+            assert peer.ask(STORE, store_rq(each), data_set).status == 0
+            acknowledged.add((each, hashlib.sha256(data_set).hexdigest()))
+        peer.release()
+    return acknowledged
+
+
+@FAST_ONLY
+def test_what_comes_under_one_uid_from_many_at_once_is_all_kept_and_one_of_it_is_current(
+    wire: str, dimse_site: Settings
+) -> None:
+    """Also in the first moment, in which nobody knows the study."""
+    register()
+    uids, number = [f"1.2.826.0.1.{each}" for each in range(20)], 12
+    together = threading.Barrier(number)
+    with listening(dimse_site, children=2) as listener, ThreadPoolExecutor(number) as pool:
+        sent = set().union(*pool.map(lambda one: send_variants(listener.port, one, uids, together), range(number)))
+    instances = rows(models.Instance)
+    assert {(row.sop_uid, row.dataset_digest) for row in instances} == sent
+    assert sorted(row.sop_uid for row in instances if row.state == "current") == sorted(uids)
+    assert [study.n_instances for study in rows(models.Study)] == [len(uids)]
+    assert [series.n_instances for series in rows(models.Series)] == [len(uids)]
 
 
 @FAST_ONLY
