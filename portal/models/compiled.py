@@ -3,6 +3,7 @@
 Peewee needs more time to build a statement than SQLite to run it, and a C-STORE runs twenty.
 """
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -42,6 +43,10 @@ class Statement:
     def first(self, *values: Any) -> tuple[Any, ...] | None:
         row: tuple[Any, ...] | None = self._execute(values).fetchone()
         return row
+
+    def numbers(self, *values: Any) -> "array[int]":
+        """The integers of a query of one column, 8 bytes each however many they are."""
+        return array("q", (number for (number,) in self._execute(values)))
 
     def run(self, *values: Any) -> None:
         self._execute(values)

@@ -88,10 +88,9 @@ def pages(entity: Entity, selection: Selection, columns: Columns) -> Iterator[li
             return
 
     seen, last, rows = {row[0] for row in first}, 0, statement("rows", form)
-    while found := [number for (number,) in statement("numbers", form).rows(*values, last)]:
+    while found := statement("numbers", form).numbers(*values, last):
         last, is_last = found[-1], len(found) < NUMBERS_AT_ONCE
         numbers = array("q", (number for number in found if number not in seen))
-        del found
         for begin in range(0, len(numbers), ROWS_PER_PAGE):
             yield rows.rows(json.dumps(numbers[begin : begin + ROWS_PER_PAGE].tolist()))
         if is_last:

@@ -164,7 +164,8 @@ def key_for(dice: Random, keyword: str, value: Any) -> Any:
     if vr == "PN":
         first, _, second = value.partition("=")
         wild += [f"{text}^*", f"={second[:2]}*", f"{first[:2]}*=*", f"*={second}"]
-        wild = [each for each in wild if each.strip("^= ") and each.replace("*", "")]
+        # pydicom drops a delimiter at the end of a name.
+        wild = [each for each in wild if each.strip("^= ") and each.replace("*", "") and not each.endswith("=")]
     return dice.choice([text, f"{text}x", *wild])
 
 
@@ -263,26 +264,27 @@ def check(keys: dict[str, Any], level: str, shown: list[dict[str, Any]], answers
     expected = {
         entity(each, level): each for each in shown if all(is_met(keyword, key, each, shown) for keyword, key in listed)
     }
+    wanted = {keyword: key for keyword, key in listed if key not in ("", "*", None)}
     found = {}
     for match in answers:
         answer = {element.keyword: str(element.value) if element.value else "" for element in match.identifier}
         identity = (answer["PatientID"], answer["IssuerOfPatientID"])
         if level == "PATIENT" and not identity[0]:  # nothing in the answer tells which study it is of
             candidates = [each for each in expected if each[0] == "" and each not in found]
-            assert candidates, keys
+            assert candidates, wanted
             found[candidates[0]] = answer
             continue
         found[identity if level == "PATIENT" else (answer[UNIQUE[level]],)] = answer
         source = expected.get(identity if level == "PATIENT" else (answer[UNIQUE[level]],))
-        assert source is not None, (keys, answer)
+        assert source is not None, (wanted, {keyword: answer[keyword] for keyword in wanted if keyword in answer})
         for keyword, _ in listed:
             if keyword != "ModalitiesInStudy":
-                assert answer[keyword] == str(source[keyword] or ""), (keyword, keys)
+                assert answer[keyword] == str(source[keyword] or ""), (keyword, wanted)
         for counted, of in ((each, of) for each in LEVELS[: LEVELS.index(level) + 1] for of in COUNTS[each].items()):
             same = [each for each in shown if entity(each, counted) == entity(source, counted)]
-            assert int(answer[of[0]]) == len({entity(each, of[1]) for each in same}), (of[0], keys)
+            assert int(answer[of[0]]) == len({entity(each, of[1]) for each in same}), (of[0], wanted)
     assert len(answers) == len(found)
-    assert found.keys() == expected.keys(), keys
+    assert found.keys() == expected.keys(), wanted
     used = {
         "QueryRetrieveLevel",
         *(keyword for keyword, _ in listed),

@@ -1,6 +1,8 @@
 import io
+import itertools
 import re
 import struct
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,7 @@ from portal.models import (
     Series,
     Study,
     database,
+    find_queries,
     writing,
 )
 from portal.query import find as query
@@ -497,6 +500,32 @@ def test_each_page_after_the_first_is_read_by_its_row_numbers_alone(
         assert f"SEARCH {table} USING INTEGER PRIMARY KEY (rowid=?)" in steps, steps
     # All matching rows are searched once for their numbers, and not again for each page.
     assert len(asked) == len(pages) + (1 if level == "PATIENT" else 2)
+
+
+def test_an_answer_of_more_than_is_searched_at_once_is_complete_and_never_held_whole(
+    scope: Scope, project: Project
+) -> None:
+    keep(project, PatientID="P0")
+    count = find_queries.NUMBERS_AT_ONCE + 1000
+    columns = [field.column_name for field in Study._meta.sorted_fields if field.name != "id"]
+    changed = {"study_uid": "'1.' || i", "patient_id": "'P' || i"}
+    with writing():
+        database.execute_sql(
+            f"INSERT INTO study ({', '.join(columns)}) WITH RECURSIVE numbers(i) AS "
+            "(SELECT 2 UNION ALL SELECT i + 1 FROM numbers WHERE i < ?) "
+            f"SELECT {', '.join(changed.get(column, column) for column in columns)} FROM study, numbers",
+            [count],
+        )
+    for level, root, keyword in (("PATIENT", "patient", "PatientID"), ("STUDY", "study", "StudyInstanceUID")):
+        encoded = encoded_identifier(request(level, **{keyword: "", "PatientName": "*"}))
+        answers = query.find(encoded, ExplicitVRLittleEndian, scope, root=root)  # type: ignore[arg-type]
+        tracemalloc.start()
+        found = {hash(match.identifier) for match in itertools.islice(answers, 2000)}
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        found |= {hash(match.identifier) for match in answers}
+        assert len(found) == count
+        assert held < 4 << 20
 
 
 def test_a_study_that_goes_away_while_an_answer_is_on_its_way_is_left_out(scope: Scope, project: Project) -> None:
