@@ -111,7 +111,7 @@ def test_what_comes_under_one_uid_from_many_at_once_is_all_kept_and_one_of_it_is
 ) -> None:
     """Also in the first moment, in which nobody knows the study."""
     register()
-    uids, number = [f"1.2.826.0.1.{each}" for each in range(20)], 12
+    uids, number = [f"1.2.826.0.1.{each}" for each in range(12)], 8
     together = threading.Barrier(number)
     with listening(dimse_site, children=2) as listener, ThreadPoolExecutor(number) as pool:
         sent = set().union(*pool.map(lambda one: send_variants(listener.port, one, uids, together), range(number)))
