@@ -52,9 +52,11 @@ class RetrieveRequest(Protocol):
     transfer_syntax_uid: str
     """Of its presentation context, and so of the identifier."""
     grant: AssociationGrant
-    row_id: int | None
-    """Number of the association's row, if it has one."""
     counts: AssociationCounts
+
+    @property
+    def row_id(self) -> int | None:
+        """Number of the association's row, which is waited for; None or 0 if it has none."""
 
     @property
     def accepted(self) -> Mapping[tuple[str, str], int]:

@@ -32,9 +32,13 @@ class Retrieving:
         self.message_id = command.message_id or 0
         self.move_destination, self.identifier = command.move_destination, identifier
         self.accepted, self.grant = assoc.sendable, assoc.grant
-        self.row_id, self.counts = assoc.row_id, assoc.counts
+        self.counts = assoc.counts
         self._cancelled = False
         self._store_response: Command | None = None
+
+    @property
+    def row_id(self) -> int | None:
+        return self._assoc.row_id
 
     @property
     def is_open(self) -> bool:

@@ -16,8 +16,8 @@ BATCH_SECONDS = 0.1
 """How long after a write the next beginning or end may wait for others."""
 RETRY_SECONDS = 1.0
 """How long to wait after a write that failed."""
-PATIENCE_SECONDS = 60.0
-"""How long an association waits for its row before it acknowledges an object."""
+PATIENCE_SECONDS = 30.0
+"""How long an association waits for its row before it acknowledges an object or begins a retrieval."""
 
 
 class Row:

@@ -599,6 +599,7 @@ def test_a_retrieve_and_a_store_that_a_busy_database_keeps_waiting_are_answered_
 
     with associated(listener.port, contexts) as assoc, sender.open({(late.sop_class, late.syntax)}) as storing:
         storing.dimse_timeout = assoc.dimse_timeout = 3 * models.base.BUSY_MS / 1000
+        storing.network_timeout = assoc.network_timeout = 6 * models.base.BUSY_MS / 1000
         with closing(sqlite3.connect(listener.settings.database, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             assert [status.Status for status, _ds in assoc.send_c_find(wanted, STUDY_FIND)][-1] == 0
