@@ -92,8 +92,8 @@ class Server:
     @contextmanager
     def running(self) -> Iterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._start()
         try:
+            self._start()
             yield
         finally:
             self._stop()
@@ -137,7 +137,8 @@ class Server:
         self._wait()
 
     def _stop(self) -> None:
-        assert self.process
+        if self.process is None:
+            return
         self.process.terminate()
         try:
             self.process.wait(PATIENCE)
@@ -263,7 +264,8 @@ class Portico(Server):
 
     def _stop(self) -> None:
         try:
-            self.up.stop()
+            if self.up.process is not None:
+                self.up.stop()
         finally:
             self.up.end()
 

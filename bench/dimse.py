@@ -47,10 +47,11 @@ ONE_MATCH, ALL_MATCHES, ECHOES, WARMING = 300, 5, 100, 20
 """How often a round asks each question; the first ones are not measured."""
 AT_ONCE, TOO_MANY = 200, 220
 RETURN_KEYS = (
-    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime"),
-    *("AccessionNumber", "StudyID", "StudyInstanceUID", "StudyDescription", "ReferringPhysicianName"),
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber"),
+    *("StudyID", "StudyInstanceUID", "StudyDescription", "ReferringPhysicianName", "RetrieveAETitle"),
     *("ModalitiesInStudy", "NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances"),
 )
+"""All of them in the index of each server: for any other one Orthanc reads a file for each match."""
 
 
 @dataclass

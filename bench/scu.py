@@ -3,6 +3,7 @@
 It sends one message at a time, holds its associations to the least that PS3.8 asks for, and takes any size of PDU.
 """
 
+import contextlib
 import selectors
 import socket
 import time
@@ -25,6 +26,8 @@ RELEASE = b"\x05\0\0\0\0\x04\0\0\0\0"
 STATUS = 0x0900
 PENDING = (0xFF00, 0xFF01)
 PATIENCE = 60.0
+FAREWELL = 5.0
+"""Seconds for all A-RELEASE-RPs of many associations."""
 MAX_PDU = 1 << 17
 HEADER = 6
 COMMAND, LAST = 1, 2
@@ -180,11 +183,16 @@ def associate_together(port: int, number: int) -> Together:
                     accepted.append(time.perf_counter() - began)
                 selector.unregister(connection)
         unanswered = [key.fileobj for key in selector.get_map().values()]
-    for connection, kind in answers.items():
-        with connection:
-            if kind == ACCEPT:
-                connection.settimeout(PATIENCE)
-                connection.sendall(RELEASE)
+    standing = [connection for connection, kind in answers.items() if kind == ACCEPT]
+    for connection in standing:
+        connection.settimeout(1)
+        with contextlib.suppress(OSError):
+            connection.sendall(RELEASE)
+    until = time.monotonic() + FAREWELL
+    for connection in answers:
+        with connection, contextlib.suppress(OSError):
+            if connection in standing:
+                connection.settimeout(max(0.01, until - time.monotonic()))
                 connection.recv(1 << 10)
     for each in unanswered:
         assert isinstance(each, socket.socket)
