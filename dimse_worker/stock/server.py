@@ -86,6 +86,8 @@ class Server(ThreadedAssociationServer):
 
     def server_bind(self) -> None:
         cast(socket.socket, self.socket).close()
+        # Of the processes that see a connection one accepts it; another one would wait for the next, without heartbeat.
+        self._listening.setblocking(False)
         self.socket = self._listening
         self.server_address = self._listening.getsockname()
 
