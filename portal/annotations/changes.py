@@ -33,7 +33,8 @@ def change(kind: str, row_id: int, wanted: Changes, *, actor: Actor) -> None:
     with writing():
         row: Any = containers.writable(kind, row_id, actor)
         if kind == "project" and not (wanted.label is None and wanted.ae_title is None):
-            label, title = wanted.label or row.label, row.ae_title if wanted.ae_title is None else wanted.ae_title
+            label = row.label if wanted.label is None else wanted.label
+            title = row.ae_title if wanted.ae_title is None else wanted.ae_title
             projects.edit(row.id, label=label, ae_title=title or "", actor=actor)
         values = {**_said(row, wanted), **(_own(kind, row, wanted) if kind != "project" else {})}
         if wanted.parent is not None:

@@ -20,8 +20,8 @@ USED_BY_INGEST = frozenset({"archive", "database"})
 
 AMPLE_BYTES, AMPLE_SECONDS = 8 << 30, 0.25
 """With so much more free than the reserve, a disk is not looked at again for this long: it takes in less by then."""
-_ample: list[tuple[Settings, float]] = []
-"""The settings for which the disk had that much free, and until when that counts."""
+_ample: list[tuple[Settings, int, float]] = []
+"""The settings and the reserve for which the disk had that much free, and until when that counts."""
 
 FULL = "The disk is full: uploads and C-STORE are refused. Free some space; then send again."
 NEARLY_FULL = "The disk is nearly full: uploads and C-STORE are refused. Free some space; then send again."
@@ -118,8 +118,8 @@ def check(size: int = 0) -> None:
 
     A disk that has had much more free a moment ago is not looked at again.
     """
-    for current, until in _ample:
-        if current is runtime.current() and time.monotonic() < until:
+    for current, reserve, until in _ample:
+        if current is runtime.current() and reserve == minimum_free() and time.monotonic() < until:
             return
     # The space of the ballast is for admins who free some; ingest must not use it up.
     if ballast_warning():
@@ -133,7 +133,7 @@ def check(size: int = 0) -> None:
             "The database's disk is nearly full: uploads and C-STORE are refused. Free some space; then send again."
         )
     is_ample = _on_one_disk(data, runtime.current().archive) and space.free - space.floor > AMPLE_BYTES
-    _ample[:] = [(runtime.current(), time.monotonic() + AMPLE_SECONDS)] if is_ample else []
+    _ample[:] = [(runtime.current(), space.floor, time.monotonic() + AMPLE_SECONDS)] if is_ample else []
 
 
 @lru_cache(maxsize=4)

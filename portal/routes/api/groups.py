@@ -20,7 +20,7 @@ from portal.routes.api.schemas.changes import (
 )
 from portal.routes.api.schemas.container_shapes import GroupShown, ProjectShown
 from portal.routes.api.schemas.containers import Added, GroupAdded, GroupPath
-from portal.routes.api.schemas.lists import Listed, ListQuery
+from portal.routes.api.schemas.lists import GroupListQuery, Listed, ListQuery
 from portal.trash import removal
 from portal.tree import groups, projects
 
@@ -28,7 +28,7 @@ bp = Noun("groups", __name__, "Groups of projects.")
 
 
 @bp.get("/groups", responses={200: Listed[GroupShown]})
-def list_all(query: ListQuery) -> Response:
+def list_all(query: GroupListQuery) -> Response:
     """List all groups"""
     actor = authentication.actor()
     page = answers.page(query, "group", "label", after=lambda code: int(groups.get(code, actor=actor).id))

@@ -77,6 +77,11 @@ def test_a_parent_that_is_no_id_is_refused_also_where_it_is_not_used(api: Api, i
     assert api.get(path).json()["label"] != "other"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_label_is_refused(api: Api, ids: dict[str, str], kind: str) -> None:
+    assert_refused(api.put(f"/api/{kind}s/{ids[kind]}", json={"label": "", "tags": ["new"]}), 422)
+
+
 def test_a_label_that_is_taken_is_refused_with_the_id_of_its_owner(api: Api, ids: dict[str, str]) -> None:
     other = api.made("/api/subjects", project=ids["project"], label="sub-02")
     refused = api.put(f"/api/subjects/{other}", json={"label": "sub-01"})

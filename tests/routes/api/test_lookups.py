@@ -70,3 +70,5 @@ def test_groups_are_read_page_by_page(api: Api) -> None:
         api.made("/api/groups", _id=code)
     assert [row["_id"] for row in api.get("/api/groups?limit=1&after_id=aa").json()] == ["bb"]
     assert_refused(api.get("/api/groups?after_id=nowhere"), 404)
+    for noun in ("jobs", "collections"):
+        assert_refused(api.get(f"/api/{noun}?after_id=AAA"), 422, "an id of 24 hexadecimal digits")

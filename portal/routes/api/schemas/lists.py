@@ -4,7 +4,7 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import Field, RootModel
 
-from portal.routes.api.schemas.values import Digits, Id, Query, Shown
+from portal.routes.api.schemas.values import Digits, IdGiven, Query, Shown
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 FARTHEST = 10**9
@@ -20,7 +20,11 @@ class ListQuery(Query):
     limit: Annotated[int | None, Digits(1, MAX_LIMIT), Field(description="The most entries to answer.")] = None
     skip: Annotated[int | None, Digits(0, FARTHEST), Field(description="Entries to leave out at the start.")] = None
     page: Annotated[int | None, Digits(1, FARTHEST), Field(description="The number of a page of `limit`.")] = None
-    after_id: Annotated[Id | None, Field(description="The id of the last entry of the page before.")] = None
+    after_id: Annotated[IdGiven | None, Field(description="The id of the last entry of the page before.")] = None
+
+
+class GroupListQuery(ListQuery):
+    after_id: Annotated[str | None, Field(description="The id of the last entry of the page before.")] = None
 
 
 class Page(Shown, Generic[Row]):

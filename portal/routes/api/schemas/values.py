@@ -21,7 +21,7 @@ def _id(text: str) -> str:
 
 
 IdGiven = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
-"""An id in a body, which is checked also where the address has no use for it."""
+"""An id in a body or a query string, which is checked also where the address has no use for it."""
 Label = Annotated[
     str,
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 64, "description": "1 to 64 visible characters."}),
