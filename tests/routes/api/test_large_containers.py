@@ -51,11 +51,15 @@ def test_the_info_above_is_not_read_with_every_row(
     assert sum(read) <= 10
 
 
-def test_a_list_reads_its_rows_in_parts(api: Api, ids: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def rows_at_once(ids: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows are read at once, each time, of the 120 sessions of one subject."""
+    assert ids["session"]
     Session.insert_many(
         [{"subject": 1, "label": f"v{index}", "origin_type": "system"} for index in range(119)]
     ).execute()
-    numbers, read = [], listing.ListInParts.read
+    numbers: list[int] = []
+    read = listing.ListInParts.read
 
     def counted(self: Any, begin: int, number: int) -> Any:
         rows = read(self, begin, number)
@@ -63,9 +67,13 @@ def test_a_list_reads_its_rows_in_parts(api: Api, ids: dict[str, str], monkeypat
         return rows
 
     monkeypatch.setattr(listing.ListInParts, "read", counted)
+    return numbers
+
+
+def test_a_list_reads_its_rows_in_parts(api: Api, ids: dict[str, str], rows_at_once: list[int]) -> None:
     rows = api.get("/api/sessions?sort=_id:desc").json()
     assert [row["_id"] for row in rows] == sorted((row["_id"] for row in rows), reverse=True)
-    assert numbers == [50, 50, 20]
+    assert rows_at_once == [50, 50, 20]
     assert api.get(f"/api/sessions/{ids['session']}").json()["subject"]["label"] == "sub-01"
 
 
@@ -87,22 +95,11 @@ def test_a_list_is_read_in_parts_of_some_files(api: Api, ids: dict[str, str], mo
     assert parts == [[1], [2, 3, 4]]
 
 
-def test_what_is_below_a_path_is_read_in_parts(api: Api, ids: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    Session.insert_many(
-        [{"subject": 1, "label": f"v{index}", "origin_type": "system"} for index in range(119)]
-    ).execute()
-    numbers, read = [], listing.ListInParts.read
-
-    def counted(self: Any, begin: int, number: int) -> Any:
-        rows = read(self, begin, number)
-        numbers.append(len(rows))
-        return rows
-
-    monkeypatch.setattr(listing.ListInParts, "read", counted)
+def test_what_is_below_a_path_is_read_in_parts(api: Api, ids: dict[str, str], rows_at_once: list[int]) -> None:
     api.post(f"/api/subjects/{ids['subject']}/files", files={"file": ("a.txt", b"x")})
     found = api.post("/api/resolve", json={"path": ["imaging", "CT trial", "sub-01"]}).json()
     assert [node["container_type"] for node in found["children"]] == ["session"] * 120 + ["file"]
-    assert numbers == [50, 50, 20]
+    assert rows_at_once == [50, 50, 20]
 
 
 def test_a_container_answers_its_oldest_files(api: Api, ids: dict[str, str]) -> None:
