@@ -22,17 +22,17 @@ class Share:
     def __init__(self, incoming: Incoming) -> None:
         self._incoming = incoming
         self._size = 0
-        self._is_complete = False
+        self._is_streamed = False
         """Whether it has given back its share: it is streamed from there on."""
 
     def make_room(self, size: int) -> None:
         """Take what the next `size` bytes of the object need, before they are written."""
-        if self._is_complete or self._incoming.size + size <= self._size:
+        if self._is_streamed or self._incoming.size + size <= self._size:
             return
         wanted = -(-(self._incoming.size + size - self._size) // STEP) * STEP
         with _lock:
-            self._is_complete = self._size + wanted > LARGEST_SHARE or wanted > _free[0]
-            change = -self._size if self._is_complete else wanted
+            self._is_streamed = self._size + wanted > LARGEST_SHARE or wanted > _free[0]
+            change = -self._size if self._is_streamed else wanted
             _free[0] -= change
             self._size += change
         self._incoming.limit_memory(self._size)
