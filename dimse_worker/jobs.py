@@ -7,6 +7,7 @@ from dimse_worker import destinations, scu
 from portal import runtime
 from portal.errors import PortalError
 from portal.exports import dry_run, exports, send, verify
+from portal.exports.params import ExportParams
 from portal.imports import imports
 from portal.ingest import alternates
 from portal.jobs import disclosures, runs
@@ -15,6 +16,7 @@ from portal.jobs.runs import Run, RunEnd
 from portal.maintenance import purge
 from portal.models import Job
 from portal.peers import peers
+from portal.retrievals import retries
 from portal.storage import connection_test
 from portal.storage_drivers.destination import Destination
 from portal.trash import move, restore
@@ -45,7 +47,7 @@ def run_export(job_id: int) -> None:
 
 
 def run_send(job_id: int) -> None:
-    _perform(job_id, send.run, destinations.peer_for)
+    _perform(job_id, _send, destinations.peer_for)
     _record_disclosure(job_id)
 
 
@@ -104,6 +106,11 @@ def _record_disclosure(job_id: int) -> None:
 def _test_and_export(run: Run, *, destination: Destination) -> RunEnd:
     connection_test.require_passed(run)
     return exports.run(run, destination=destination)
+
+
+def _send(run: Run, *, destination: send.Destination) -> RunEnd:
+    of_retrieval = ExportParams.load(run.job.params).retrieval_id
+    return (retries.run if of_retrieval else send.run)(run, destination=destination)
 
 
 def _echo(run: Run) -> RunEnd:

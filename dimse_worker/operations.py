@@ -96,7 +96,7 @@ def move_destination(grant: AssociationGrant, ae_title: str) -> Peer:
 
 
 def describe_retrieval(
-    operation: Literal["move", "get"], identifier: Dataset, plan: Plan, destination: Peer
+    operation: Literal["move", "get"], identifier: Dataset, plan: Plan, destination: Peer, called_project: int | None
 ) -> dict[str, Any]:
     """The arguments of `retrieve_jobs.start`: what is retrieved, in words and by its UIDs, and where it is sent."""
     keywords = {"studies": "StudyInstanceUID", "series": "SeriesInstanceUID", "instances": "SOPInstanceUID"}
@@ -111,8 +111,9 @@ def describe_retrieval(
         part = f"{len(uids['series']):,} series of "
     elif level == "IMAGE":
         part = f"{plan.total:,} instance{'' if plan.total == 1 else 's'} of "
+    narrowed = {} if called_project is None else {"called_project": called_project}
     return {
         "kind": operation,
         "what": f"{part}{plan.words} to {destination.label}",
-        "params": {"level": level, **uids, "destination": destination.id if operation == "move" else None},
+        "params": {"level": level, **uids, "destination": destination.id if operation == "move" else None, **narrowed},
     }

@@ -22,7 +22,9 @@ def serve(request: RetrieveRequest) -> None:
             grant, request.identifier, request.transfer_syntax_uid, root=request.root
         )
         destination = operations.move_destination(grant, request.move_destination) if operation == "move" else None
-        described = operations.describe_retrieval(operation, identifier, plan, destination or cast(Peer, grant.peer))
+        described = operations.describe_retrieval(
+            operation, identifier, plan, destination or cast(Peer, grant.peer), grant.project_id
+        )
         suboperations = SubOperations(request, plan, described)
     except Exception as error:  # noqa: BLE001 (whatever happened, the requestor needs a status)
         request.counts.failed(operation)

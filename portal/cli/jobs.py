@@ -11,6 +11,7 @@ from portal.jobs import jobs, lanes
 from portal.jobs.kinds import KINDS, RETRIEVAL_KINDS
 from portal.jobs.progress import ACTIVE_STATES, ENDED_STATES
 from portal.models import Job
+from portal.retrievals import retries
 
 DEFAULT_KINDS = tuple(kind for kind in KINDS if kind not in RETRIEVAL_KINDS)
 
@@ -63,6 +64,15 @@ def cancel(job_id: int) -> Answer:
     """Cancel a job after its current object. Completed objects are kept."""
     row = jobs.cancel(job_id, actor=operator())
     return Answer(view=_view(row, ""), message=f"{KINDS[row.kind].label} {job_id}: {row.state}.")
+
+
+@job.command("retry")
+@click.argument("job_id", metavar="ID", type=ROW_ID)
+@on_site
+def retry(job_id: int) -> Answer:
+    """Retry what failed in an ended job. What failed in a retrieval by a peer is sent by a job of its own."""
+    row = retries.retry(job_id, actor=operator())
+    return Answer(view=_view(row, ""), message=f"{KINDS[row.kind].label} {row.id}: {row.state}.")
 
 
 def _view(row: Job, waits_for: str) -> dict[str, Any]:

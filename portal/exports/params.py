@@ -41,6 +41,8 @@ class ExportParams:
     """The dry run that it was started from."""
     schedule_id: int = 0
     """The schedule that started it."""
+    retrieval_id: int = 0
+    """The C-MOVE or C-GET whose failed instances are sent, and nothing else."""
 
     @property
     def is_to_peer(self) -> bool:
@@ -73,6 +75,7 @@ class ExportParams:
             sidecars=bool(row.get("sidecars")),
             dry_run_id=row.get("dry_run", 0),
             schedule_id=row.get("schedule", 0),
+            retrieval_id=row.get("retrieval", 0),
         )
 
     def dump(self) -> dict[str, Any]:
@@ -82,6 +85,7 @@ class ExportParams:
             "study": self.study_instance_uid,
             "dry_run": self.dry_run_id,
             "schedule": self.schedule_id,
+            "retrieval": self.retrieval_id,
         }
         return {
             "project": self.project_id,

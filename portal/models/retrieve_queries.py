@@ -63,6 +63,19 @@ def instances_of_files(file_ids: Sequence[int], members: Sequence[str] = ("",)) 
     return [_stored(row) for row in query.where(*wanted).tuples()]
 
 
+def instances_by_uid(sop_uids: Sequence[str]) -> list[StoredInstance]:
+    """All instances with some SOP Instance UIDs, whoever may see them."""
+    query: Any = object_places.join(Instance.select(*_STORED)).where(Instance.sop_uid.in_(list(sop_uids)))
+    return [_stored(row) for row in query.tuples()]
+
+
+def visible_files(selection: Selection, sop_uids: Sequence[str]) -> set[tuple[int, str, str]]:
+    """File, member and SOP Instance UID of the current instances with some of these UIDs that the selection has."""
+    query: Any = Instance.select(Instance.file, Instance.member, Instance.sop_uid).join(Series).join(Study)
+    wanted = Instance.sop_uid.in_(list(sop_uids)), Instance.state == CURRENT, matching(selection)
+    return set(query.where(*wanted).tuples())
+
+
 def last_instance() -> int:
     """The number of the newest instance: later ones do not belong to what was counted before."""
     return int(Instance.select(fn.MAX(Instance.id)).scalar() or 0)

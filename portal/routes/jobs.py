@@ -15,6 +15,7 @@ from portal.jobs import item_list, jobs, lanes, throughput
 from portal.jobs.kinds import KINDS
 from portal.jobs.lists import JOBS, KIND_FILTERS
 from portal.jobs.records import JobResult
+from portal.retrievals import retries
 from portal.routes.export_forms import StartForm
 from portal.web.render import as_csv, as_json_lines, list_page, query_value, render, wants_csv
 from portal.web.sign_in import current_actor, signed_in_required, site_admin_required
@@ -134,6 +135,6 @@ def try_now(job_id: int) -> Response:
 @bp.post("/<row:job_id>/retry")
 @signed_in_required
 def retry(job_id: int) -> Response:
-    jobs.retry(job_id, actor=current_actor())
-    flash("The job runs again. Completed objects are kept.")
-    return redirect(url_for(".show", job_id=job_id), 303)
+    job = retries.retry(job_id, actor=current_actor())
+    flash("The job runs again. Completed objects are kept." if job.id == job_id else "Only what failed is sent again.")
+    return redirect(url_for(".show", job_id=job.id), 303)

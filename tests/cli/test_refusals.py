@@ -151,6 +151,7 @@ def site_of_each(portal: Portal) -> Portal:
         (REFUSED, "export verify 77", "There is no job 77"),
         (REFUSED, "job show 77", "There is no job 77"),
         (REFUSED, "job cancel 77", "There is no job 77"),
+        (REFUSED, "job retry 77", "There is no job 77"),
         (USAGE, "job list --kind cooking", "cooking"),
         (USAGE, "job list --state odd", "odd"),
         (USAGE, "job show seven", "seven"),

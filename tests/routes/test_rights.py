@@ -200,6 +200,8 @@ def value_of(placeholder: str, declared: str, names: Names) -> str:
             return "devices"
         case "name" if rule.startswith("/first-steps"):
             return "project"
+        case "job_id" if rule.startswith("/api/"):
+            return str(names["rest job"])
         case "job_id" if rule.startswith("/imports"):
             return str(names["import"])
         case "job_id" if rule.endswith("/start"):

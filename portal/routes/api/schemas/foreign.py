@@ -7,6 +7,10 @@ from pydantic import Field
 from portal.routes.api.schemas.values import Moment, Shown
 
 
+class JobPath(Shown):
+    job_id: str = Field(description="The id of a job.")
+
+
 class JobShown(Shown):
     """A job in the background: an export, an import, a purge."""
 

@@ -1,0 +1,1 @@
+"""What failed in a peer's C-MOVE or C-GET, sent again to the same destination."""
