@@ -47,7 +47,7 @@ types:
 # pytest rewrites each assertion of the tests and keeps that. It takes long: once, and not in each of its processes.
 tests:
 	@[ -d tests/exports/__pycache__ ] || $(PYTEST) --collect-only -qq >/dev/null || true
-	$(PYTEST) -n $(PROCESSES) --dist loadgroup $(if $(CI),-p tests.no_skips)
+	$(PYTEST) -n $(PROCESSES) --dist loadgroup -p tests.second_look $(if $(CI),-p tests.no_skips)
 
 # The packages whose tests need neither a browser nor another server.
 quick:

@@ -1,5 +1,7 @@
 """A pytest plugin for CI: a skipped test fails the run, because nobody would look at it."""
 
+from collections.abc import Generator
+
 import pytest
 
 
@@ -8,10 +10,11 @@ def _skipped(config: pytest.Config) -> list[pytest.TestReport]:
     return list(reporter.stats.get("skipped", [])) if reporter else []
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if _skipped(session.config) and session.exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+# The outermost: no second look at what failed takes this away.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, int | None]:
+    status = yield
+    return pytest.ExitCode.TESTS_FAILED if status == pytest.ExitCode.OK and _skipped(config) else status
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

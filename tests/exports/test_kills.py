@@ -15,6 +15,7 @@ from portal.models import Acquisition, Job, Storage
 from portal.storage import storages
 from tests.fixtures.work import Process, Valkey, add_copies, files_below, until
 
+pytestmark = pytest.mark.counts_losses
 TOTAL = 5000
 
 

@@ -18,7 +18,7 @@ from tests.fixtures.free_ports import free_port
 from tests.fixtures.stores import Place
 from tests.fixtures.work import Module, Process, Valkey, until
 
-pytestmark = pytest.mark.xdist_group("stores")
+pytestmark = [pytest.mark.xdist_group("stores"), pytest.mark.counts_losses]
 RATE = "2 MB"
 """A second, so that the kills come before the end."""
 

@@ -22,6 +22,7 @@ from portal.settings import Settings
 from tests.fixtures.archive import a_project
 from tests.fixtures.hostile.acknowledged import Said, check
 
+pytestmark = pytest.mark.counts_losses
 STORING = """
 import os, sys, threading
 from pathlib import Path

@@ -21,6 +21,7 @@ from tests.fixtures.archive import a_project
 from tests.fixtures.hostile.acknowledged import Said, check
 from tests.fixtures.hostile.power_cuts import Disk, Event, trace
 
+pytestmark = pytest.mark.counts_losses
 SENDER = """
 import os, sys, threading
 from pathlib import Path

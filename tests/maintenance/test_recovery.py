@@ -290,6 +290,7 @@ with models.connection():
 """
 
 
+@pytest.mark.counts_losses
 def test_a_lost_write_ahead_log_hides_no_acknowledged_object(project: Project) -> None:
     """The second of two commits at once is the first in the archive, and only in the log that is lost."""
     chosen = runtime.current()
@@ -333,6 +334,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.counts_losses
 @pytest.mark.prove
 def test_no_acknowledged_object_is_hidden_after_kills_that_cost_the_write_ahead_log(
     project: Project, record_property: Callable[[str, object], None]

@@ -34,6 +34,7 @@ from tests.fixtures.dimse import (
 )
 from tests.fixtures.process_tree import children
 
+pytestmark = pytest.mark.counts_losses
 RECORDED = re.compile(r"(?P<pid>\d+) +(?P<resumed><\.\.\. )?(?P<call>\w+)(\((?P<file>\d+<[^>]*>)?)?")
 STORE_RESPONSE = "".join(rf"\x{byte:02x}" for byte in (0, 0, 0, 1, 2, 0, 0, 0, 1, 0x80))
 """Command Field 8001H, as strace writes it (PS3.7 E.1-1)."""
