@@ -19,6 +19,7 @@ from portal.query import identifiers, retrieve
 from portal.query import stored_syntaxes as stored
 from portal.query.find import EncodedMatch
 from portal.query.identifiers import Root
+from portal.query.options import QueryOptions
 from portal.query.retrieve import Plan
 
 
@@ -56,14 +57,17 @@ def open_store(
     )
 
 
-def find(grant: AssociationGrant, encoded: bytes, transfer_syntax_uid: str, *, root: Root) -> Iterator[EncodedMatch]:
+def find(
+    grant: AssociationGrant, encoded: bytes, transfer_syntax_uid: str, *, root: Root, options: QueryOptions
+) -> Iterator[EncodedMatch]:
     """The matches of an encoded identifier, each encoded in the same transfer syntax.
 
     Raises NotAllowed or BadIdentifier at once, before the first match is read.
     """
     require(grant, "find")
     # A match can be retrieved from the AE title that the requestor called.
-    return query.find(encoded, transfer_syntax_uid, grant.scope, root=root, retrieve_ae_title=grant.request.called)
+    called = grant.request.called
+    return query.find(encoded, transfer_syntax_uid, grant.scope, root=root, retrieve_ae_title=called, options=options)
 
 
 def stored_syntaxes(grant: AssociationGrant, sop_classes: Collection[str]) -> Mapping[str, Mapping[str, int]]:
@@ -72,11 +76,11 @@ def stored_syntaxes(grant: AssociationGrant, sop_classes: Collection[str]) -> Ma
 
 
 def plan_retrieval(
-    grant: AssociationGrant, encoded: bytes, transfer_syntax_uid: str, *, root: Root
+    grant: AssociationGrant, encoded: bytes, transfer_syntax_uid: str, *, root: Root, relational: bool
 ) -> tuple[Plan, Dataset]:
     """What a C-MOVE or C-GET means, and its decoded identifier. Raises BadIdentifier."""
     identifier = identifiers.decode(encoded, transfer_syntax_uid)
-    return retrieve.plan(identifier, grant.scope, root=root), identifier
+    return retrieve.plan(identifier, grant.scope, root=root, relational=relational), identifier
 
 
 def move_destination(grant: AssociationGrant, ae_title: str) -> Peer:

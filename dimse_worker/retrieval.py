@@ -19,7 +19,11 @@ def serve(request: RetrieveRequest) -> None:
     try:
         operations.require(grant, operation)
         plan, identifier = operations.plan_retrieval(
-            grant, request.identifier, request.transfer_syntax_uid, root=request.root
+            grant,
+            request.identifier,
+            request.transfer_syntax_uid,
+            root=request.root,
+            relational=request.is_relational,
         )
         destination = operations.move_destination(grant, request.move_destination) if operation == "move" else None
         described = operations.describe_retrieval(

@@ -14,6 +14,7 @@ from portal.errors import (
     NotAllowed,
     NotDicom,
     PortalError,
+    TooManyAnswers,
     Unreachable,
 )
 
@@ -37,6 +38,7 @@ class UnknownDestination(PortalError):
 
 CODE_BY_ERROR: dict[type[BaseException], int] = {
     NoSpace: 0xA700,
+    TooManyAnswers: 0xA700,
     PeeweeException: 0xA700,
     OSError: 0xA700,
     Unreachable: SUBOPERATIONS_FAILED,

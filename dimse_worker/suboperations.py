@@ -51,6 +51,8 @@ class RetrieveRequest(Protocol):
     identifier: bytes
     transfer_syntax_uid: str
     """Of its presentation context, and so of the identifier."""
+    is_relational: bool
+    """Whether it may leave out the unique keys of the levels above (PS3.4 C.4.2.2.2, C.4.3.2.2)."""
     grant: AssociationGrant
     counts: AssociationCounts
 

@@ -61,6 +61,10 @@ class NotDicom(BadValue):
     """The bytes are not a DICOM data set that can be indexed (PS3.4 B.2.3: A900 or C000)."""
 
 
+class TooManyAnswers(PortalError):
+    """A query has more answers than the site allows; those so far were given."""
+
+
 class BadIdentifier(BadValue):
     """A query or retrieve request whose identifier does not fit its SOP Class (PS3.4 C.4.1.1.4, C.4.2.1.5: A900)."""
 

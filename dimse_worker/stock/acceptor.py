@@ -13,7 +13,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
 
-from dimse_worker import association_policy, contexts, operations, retrieval, status
+from dimse_worker import association_policy, contexts, extended_negotiation, operations, retrieval, status
 from dimse_worker.association_counts import AssociationCounts
 from dimse_worker.association_policy import AssociationGrant, AssociationRejected, AssociationRequest
 from dimse_worker.stock import handlers, negotiation
@@ -47,6 +47,8 @@ class Acceptor(Association):
         self._admissions, self._is_admitted = admissions, False
         self.dimse = BoundedMessages(self)
         self.counts = AssociationCounts()
+        self.negotiated: extended_negotiation.Negotiated = {}
+        """The answers of the extended negotiation."""
         self.row_id: int | None = None
         self.local_address = ""
         self._database = ExitStack()
@@ -55,6 +57,7 @@ class Acceptor(Association):
             (evt.EVT_CONN_OPEN, handlers.connection_opened),
             (evt.EVT_CONN_CLOSE, handlers.connection_closed),
             (evt.EVT_REQUESTED, handlers.association_requested),
+            (evt.EVT_SOP_EXTENDED, handlers.extended_negotiation_requested),
             (evt.EVT_ACSE_SENT, handlers.acse_sent),
             (evt.EVT_ACSE_RECV, handlers.acse_received),
             (evt.EVT_DIMSE_RECV, handlers.message_received),
@@ -113,6 +116,9 @@ class Acceptor(Association):
         services, stored = self.grant.services, partial(operations.stored_syntaxes, self.grant)
         accepted = contexts.accept(proposed, roles, services, stored)
         self.acceptor.supported_contexts = negotiation.supported(proposed, accepted, roles, services)
+        offered = {str(uid): said for uid, said in self.requestor.sop_class_extended.items()}
+        used = {str(context.abstract_syntax) for context in proposed if context.context_id in accepted}
+        self.negotiated = extended_negotiation.answer(offered, used)
         return None
 
     def reject(self, code: tuple[int, int, int]) -> None:

@@ -11,7 +11,7 @@ from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
 from pynetdicom.presentation import PresentationContext
 
-from dimse_worker import association_policy, contexts, operations, status
+from dimse_worker import association_policy, contexts, extended_negotiation, operations, status
 from dimse_worker.stock.receiving import ReceivedDataSet
 from dimse_worker.stock.retrieving import MAX_QUEUED_PDUS, is_open
 from dimse_worker.stock.sockets import disable_delays
@@ -40,6 +40,10 @@ def association_requested(event: Event) -> None:
     except Exception:
         log.exception("an association request could not be decided")
         assoc.reject(association_policy.REJECTED_TRANSIENT)
+
+
+def extended_negotiation_requested(event: Event) -> dict[str, bytes]:
+    return dict(acceptor_of(event).negotiated)
 
 
 def acse_sent(event: Any) -> None:
@@ -106,7 +110,9 @@ def find(assoc: Any, request: C_FIND, context: PresentationContext) -> None:
     encoded = request.Identifier.getvalue() if request.Identifier else b""
     try:
         root = contexts.FIND_ROOTS[str(context.abstract_syntax)]
-        for match in operations.find(assoc.grant, encoded, str(context.transfer_syntax[0]), root=root):
+        options = extended_negotiation.query_options(assoc.negotiated, str(context.abstract_syntax))
+        syntax = str(context.transfer_syntax[0])
+        for match in operations.find(assoc.grant, encoded, syntax, root=root, options=options):
             if request.MessageID in assoc.dimse.cancel_req:
                 assoc.counts.failed("find", "cancelled")
                 respond(status.CANCEL)

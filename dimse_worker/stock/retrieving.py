@@ -12,7 +12,7 @@ from pynetdicom.dimse_primitives import C_GET, C_MOVE, C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
 
-from dimse_worker import contexts
+from dimse_worker import contexts, extended_negotiation
 from dimse_worker.sending import ANSWER_SECONDS, POLL_SECONDS, DataSet, StoreRequest, StoreResponse, WaitCallback
 from dimse_worker.wire.commands import Counts
 from portal.errors import PortalError, Unreachable
@@ -29,6 +29,7 @@ class Retrieving:
         self.operation: Literal["move", "get"] = "move" if isinstance(request, C_MOVE) else "get"
         roots = contexts.MOVE_ROOTS if self.operation == "move" else contexts.GET_ROOTS
         self.root = roots[str(context.abstract_syntax)]
+        self.is_relational = extended_negotiation.is_relational(assoc.negotiated, str(context.abstract_syntax))
         self.message_id = request.MessageID or 0
         self.move_destination = (request.MoveDestination or "").strip(" \0") if isinstance(request, C_MOVE) else ""
         self.identifier = request.Identifier.getvalue() if request.Identifier else b""

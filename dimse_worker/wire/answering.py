@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
-from dimse_worker import contexts, operations, retrieval, status
+from dimse_worker import contexts, extended_negotiation, operations, retrieval, status
 from dimse_worker.wire import commands, pdus
 from dimse_worker.wire.commands import Command
 from dimse_worker.wire.connection import Ended
@@ -92,7 +92,8 @@ def _find(assoc: "Association", context: AnsweredContext, request: Command) -> N
     }
     try:
         root = contexts.FIND_ROOTS[context.abstract_syntax]
-        for match in operations.find(assoc.grant, encoded, context.transfer_syntax, root=root):
+        options = extended_negotiation.query_options(assoc.negotiated, context.abstract_syntax)
+        for match in operations.find(assoc.grant, encoded, context.transfer_syntax, root=root, options=options):
             parts += assoc.connection.framed(context.context_id, pending[bool(match.unmatched_keys)], match.identifier)
             size += len(match.identifier)
             if size < BATCH_BYTES and time.monotonic() - sent < BATCH_SECONDS:

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 
-from dimse_worker import association_policy, contexts, operations
+from dimse_worker import association_policy, contexts, extended_negotiation, operations
 from dimse_worker.association_counts import AssociationCounts
 from dimse_worker.association_policy import AssociationGrant, AssociationRejected, AssociationRequest
 from dimse_worker.wire import answering, commands, decisions, negotiation, pdus
@@ -52,6 +52,8 @@ class Association:
         self.accepted: dict[int, AnsweredContext] = {}
         self.sendable: dict[tuple[str, str], int] = {}
         """SOP Class and transfer syntax → id of the contexts over which we may send objects."""
+        self.negotiated: extended_negotiation.Negotiated = {}
+        """The answers of the extended negotiation."""
         self.row: Row | None = None
         """None before it is accepted, and for the site's echo of itself."""
         self._house, self._arrival = house, arrival
@@ -187,6 +189,7 @@ class Association:
             for one in accepted
             if roles.get(one.abstract_syntax, (True, False))[1]
         }
+        self.negotiated = extended_negotiation.answer(request.extended, {one.abstract_syntax for one in accepted})
         asked = self.grant.request
         refused = {
             contexts.service_of(one.abstract_syntax) or ""
@@ -207,7 +210,7 @@ class Association:
                 contexts=[one.description for one in answered],
             )
             self.row = self._house.rows.open(opening, self.counts)
-        return negotiation.acceptance(request, answered, roles)
+        return negotiation.acceptance(request, answered, roles, self.negotiated)
 
 
 def bad_context() -> Ended:

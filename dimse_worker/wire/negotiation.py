@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from dimse_worker import contexts
+from dimse_worker import contexts, extended_negotiation
 from dimse_worker.wire import pdus
 from portal.dicom import sop_classes
 from portal.dicom.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
@@ -24,7 +24,7 @@ _FIXED_LENGTH = 68
 """Bytes of an A-ASSOCIATE-RQ before its items."""
 _ITEM = struct.Struct(">BxH")
 _APPLICATION, _CONTEXT_RQ, _CONTEXT_AC, _ABSTRACT_SYNTAX, _TRANSFER_SYNTAX = 0x10, 0x20, 0x21, 0x30, 0x40
-_USER_INFORMATION, _MAX_LENGTH, _CLASS_UID, _ROLE, _VERSION_NAME = 0x50, 0x51, 0x52, 0x54, 0x55
+_USER_INFORMATION, _MAX_LENGTH, _CLASS_UID, _ROLE, _VERSION_NAME, _EXTENDED = 0x50, 0x51, 0x52, 0x54, 0x55, 0x56
 """Types of items and sub-items; those that we do not know are skipped."""
 
 
@@ -52,6 +52,8 @@ class AssociateRequest:
     contexts: list[ProposedContext] = field(default_factory=list)
     roles: dict[str, tuple[bool, bool]] = field(default_factory=dict)
     """SOP Class UID → whether the requestor proposes to be SCU, and SCP."""
+    extended: dict[str, bytes] = field(default_factory=dict)
+    """SOP Class UID → service class application information of its extended negotiation (PS3.7 D.3.3.5)."""
     max_length: int = 0
     """Bytes of the longest P-DATA-TF that the requestor takes; 0 for any."""
 
@@ -130,7 +132,10 @@ def answer(
 
 
 def acceptance(
-    request: AssociateRequest, answered: list[AnsweredContext], roles: Mapping[str, tuple[bool, bool]]
+    request: AssociateRequest,
+    answered: list[AnsweredContext],
+    roles: Mapping[str, tuple[bool, bool]],
+    extended: Mapping[str, bytes],
 ) -> bytes:
     """The A-ASSOCIATE-AC."""
     items = [_encoded(_APPLICATION, APPLICATION_CONTEXT.encode())]
@@ -147,6 +152,9 @@ def acceptance(
         uid = sop_class.encode("latin-1")
         about_us.append(_encoded(_ROLE, len(uid).to_bytes(2) + uid + bytes((as_scu, as_scp))))
     about_us.append(_encoded(_VERSION_NAME, IMPLEMENTATION_VERSION.strip()))
+    for sop_class, information in sorted(extended.items()):
+        uid = sop_class.encode("latin-1")
+        about_us.append(_encoded(_EXTENDED, len(uid).to_bytes(2) + uid + information))
     items.append(_encoded(_USER_INFORMATION, b"".join(about_us)))
     content = b"".join((PROTOCOL_VERSION.to_bytes(2), bytes(2), request.titles, *items))
     return pdus.HEADER.pack(pdus.ASSOCIATE_AC, len(content)) + content
@@ -202,6 +210,12 @@ def _read_user_information(request: AssociateRequest, value: memoryview, uids: _
             if len(content) != length + 4:
                 raise BadRequest("A role selection has a wrong length.")
             request.roles[uids.of(content[2:-2])] = bool(content[-2]), bool(content[-1])
+        elif kind == _EXTENDED:
+            end = 2 + int.from_bytes(content[:2])
+            if len(content) < max(2, end):
+                raise BadRequest("An extended negotiation has a wrong length.")
+            if contexts.service_of(uid := uids.of(content[2:end])) in ("find", "move", "get"):
+                request.extended[uid] = bytes(content[end : end + extended_negotiation.MAX_INFORMATION])
 
 
 def _encoded(kind: int, content: bytes) -> bytes:

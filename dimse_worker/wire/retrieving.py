@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING, Literal
 
-from dimse_worker import contexts
+from dimse_worker import contexts, extended_negotiation
 from dimse_worker.sending import ANSWER_SECONDS, POLL_SECONDS, DataSet, StoreRequest, StoreResponse, WaitCallback
 from dimse_worker.wire import commands, pdus
 from dimse_worker.wire.commands import Command, Counts
@@ -29,6 +29,7 @@ class Retrieving:
         self.operation: Literal["move", "get"] = "move" if command.field == commands.MOVE_RQ else "get"
         roots = contexts.MOVE_ROOTS if self.operation == "move" else contexts.GET_ROOTS
         self.root, self.transfer_syntax_uid = roots[context.abstract_syntax], context.transfer_syntax
+        self.is_relational = extended_negotiation.is_relational(assoc.negotiated, context.abstract_syntax)
         self.message_id = command.message_id or 0
         self.move_destination, self.identifier = command.move_destination, identifier
         self.accepted, self.grant = assoc.sendable, assoc.grant

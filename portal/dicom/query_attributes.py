@@ -62,6 +62,7 @@ _STUDY = {
     "StudyDescription": "description",
     "ReferringPhysicianName": "referring",
     "ModalitiesInStudy": "modalities",
+    "SOPClassesInStudy": "sop_classes",
 }
 _SERIES = {
     "SeriesInstanceUID": "series_uid",
@@ -110,6 +111,11 @@ UNIQUE_KEYS = MappingProxyType(
 )
 ISSUER_OF_PATIENT_ID = ATTRIBUTES[_tag("IssuerOfPatientID")]
 MODALITIES_IN_STUDY = ATTRIBUTES[_tag("ModalitiesInStudy")]
+SOP_CLASSES_IN_STUDY = ATTRIBUTES[_tag("SOPClassesInStudy")]
+DATES_WITH_TIMES = MappingProxyType(
+    {ATTRIBUTES[_tag(f"{of}Date")].tag: ATTRIBUTES[_tag(f"{of}Time")].tag for of in ("Study", "Series", "Content")}
+)
+"""The dates that have a time beside them, and its tag."""
 
 SPECIFIC_CHARACTER_SET = 0x00080005
 QUERY_RETRIEVE_LEVEL = 0x00080052

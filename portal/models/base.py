@@ -79,6 +79,7 @@ def bind(path: Path, *, busy_ms: int = BUSY_MS, make_room: Callable[[], None] = 
     file.register_function(row_functions.casefold, "folded", 1)
     file.register_function(row_functions.has_item, "has_item", 2)
     file.register_function(row_functions.matches, "matches", 2)
+    file.register_function(row_functions.names_alike, "names_alike", 2)
     if database.obj is not None:
         database.close()  # that of this thread, which nothing could close later
         database.obj.turnstile.close()

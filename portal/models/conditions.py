@@ -93,6 +93,9 @@ class Prepared:
 
 Condition = OneOf | Like | Number | Dates | Times | Time | PersonName | AnyOf | Prepared
 
+EMPTY = Prepared(("empty",), ())
+"""Without a value."""
+
 
 def prepare(condition: Condition) -> Prepared:
     """The form of a condition, and its values."""
@@ -112,16 +115,22 @@ def prepare(condition: Condition) -> Prepared:
         case Dates(first, last):
             return Prepared(("dates", bool(first), bool(last)), tuple(filter(None, (first, last))))
         case Times(first, last):
-            values = ((_significant(first),) if first else ()) + ((f"{last}~",) if last else ())
+            values = ((significant(first),) if first else ()) + ((f"{last}~",) if last else ())
             return Prepared(("times", bool(first), bool(last)), values)
         case Time(value):
-            return Prepared(("time",), (_significant(value),))
+            return Prepared(("time",), (significant(value),))
         case PersonName(groups, anywhere):
             return _prepare_name(groups, anywhere=anywhere)
         case AnyOf(conditions):
             prepared = [prepare(each) for each in conditions]
             forms = tuple(each.form for each in prepared)
             return Prepared(("any", *forms), tuple(value for each in prepared for value in each.values))
+
+
+def fuzzy_name(literal: PersonName, words: tuple[str, ...]) -> Prepared:
+    """A person's name as `literal` finds it, or by words: each of them is one of the name's, without accents."""
+    exact = prepare(literal)
+    return Prepared(("fuzzy", *exact.form), (json.dumps(words, ensure_ascii=False), *exact.values))
 
 
 def _prepare_name(groups: tuple[str | None, ...], *, anywhere: bool) -> Prepared:
@@ -138,18 +147,13 @@ def _prepare_name(groups: tuple[str | None, ...], *, anywhere: bool) -> Prepared
     return Prepared(("anywhere" if anywhere else "groups", bool(bounds), tuple(form)), tuple(values))
 
 
-def is_any_of(condition: Condition) -> bool:
-    """Whether the condition is one on several rows, of which one has to meet it."""
-    return bool(prepare(condition).form[0] == "any")
-
-
 def expression_for(field: "Field[Any]", condition: Condition) -> Expression:
     """The condition as an expression on a column."""
     prepared = prepare(condition)
-    return _expression(field, prepared.form, iter(prepared.values))
+    return form_expression(field, prepared.form, iter(prepared.values))
 
 
-def _expression(field: "Field[Any]", form: tuple[Any, ...], values: Iterator[Any]) -> Expression:
+def form_expression(field: "Field[Any]", form: tuple[Any, ...], values: Iterator[Any]) -> Expression:
     """The expression of a form, which takes its values one after the other."""
     match form:
         case ("equal",):
@@ -160,16 +164,16 @@ def _expression(field: "Field[Any]", form: tuple[Any, ...], values: Iterator[Any
             return all_of([*_within(field, values, has_bounds), _like(field, next(values))])
         case ("number",):
             if isinstance(field, IntegerField):
-                return Expression(field, OP.EQ, next(values))
+                return Expression(field, OP.EQ, SQL("?", [next(values)]))
             return all_of([field != "", field.cast("INTEGER") == next(values)])
         case ("dates", has_first, has_last):
             bounds = ([field >= next(values)] if has_first else []) + ([field <= next(values)] if has_last else [])
             return all_of([field != "", *bounds])
         case ("times", has_first, has_last):
-            lower = [_canonical(field) >= next(values)] if has_first else []
-            return all_of([field != "", *lower, *([_digits(field) <= next(values)] if has_last else [])])
+            lower = [canonical_time(field) >= next(values)] if has_first else []
+            return all_of([field != "", *lower, *([digits_of(field) <= next(values)] if has_last else [])])
         case ("time",):
-            return all_of([field != "", _canonical(field) == next(values)])
+            return all_of([field != "", canonical_time(field) == next(values)])
         case ("groups" | "anywhere" as kind, has_bounds, groups):
             bounds = _within(field, values, has_bounds)
             patterns = [(number, [(is_wild, next(values)) for is_wild in wild]) for number, wild in groups]
@@ -178,8 +182,13 @@ def _expression(field: "Field[Any]", form: tuple[Any, ...], values: Iterator[Any
                 others = any_of([_in_group(field, number, patterns[0][1]) for number in (1, 2)])
                 return any_of([alphabetic, all_of([has_groups(field), others])])
             return all_of([*((_group(field, each[0]) != "") & _in_group(field, *each) for each in patterns), *bounds])
+        case ("fuzzy", *literal):
+            alike = fn.NAMES_ALIKE(field, next(values)) == 1
+            return any_of([alike, form_expression(field, tuple(literal), values)])
+        case ("empty",):
+            return field.is_null() if isinstance(field, IntegerField) else Expression(field, OP.EQ, SQL("''"))
         case ("any", *forms):
-            return any_of([_expression(field, each, values) for each in forms])
+            return any_of([form_expression(field, each, values) for each in forms])
     raise LookupError(form)
 
 
@@ -222,16 +231,16 @@ def literal_prefix(pattern: str) -> str:
     return _WILD.split(pattern)[0]
 
 
-def _digits(field: "Field[Any]") -> Any:
+def digits_of(field: "Field[Any]") -> Any:
     return fn.REPLACE(fn.REPLACE(field, ":", ""), ".", "")
 
 
-def _canonical(field: "Field[Any]") -> Any:
+def canonical_time(field: "Field[Any]") -> Any:
     """A time without trailing zeros, so that comparing texts compares times."""
-    return fn.RTRIM(_digits(field), "0")
+    return fn.RTRIM(digits_of(field), "0")
 
 
-def _significant(time: str) -> str:
+def significant(time: str) -> str:
     return time.rstrip("0")
 
 

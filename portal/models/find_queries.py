@@ -180,6 +180,10 @@ def _column(table: TableName, name: str, selection: Selection) -> Any:
             return _of_patient(selection, lambda study: fn.SUM(study.n_series))
         case "patient_instances":
             return _of_patient(selection, lambda study: fn.SUM(study.n_instances))
+        case "sop_classes":
+            listed = fn.REPLACE(fn.GROUP_CONCAT(Instance.sop_class.distinct()), ",", "\\")
+            of_study = Instance.select(listed).join(Series)
+            return of_study.where(Series.study == Study.id, Instance.state == CURRENT)
         case _:
             return column(table, name)
 

@@ -1,6 +1,8 @@
 """SQL functions of ours: what SQLite has no word for."""
 
 import json
+import re
+import unicodedata
 from functools import lru_cache
 from typing import Any
 
@@ -8,6 +10,11 @@ import re2
 
 MAX_PATTERN_BYTES = 1 << 20
 """Memory of one compiled pattern."""
+_BETWEEN_WORDS = re.compile(r"[\s^=.,'’‐-]+")
+_LETTERS = str.maketrans(
+    dict(zip("ØøŁłĐđÐðıÞþ", "OoLlDdDdiTt", strict=True)) | {"Æ": "AE", "æ": "ae", "Œ": "OE", "œ": "oe"}
+)
+"""Letters that Unicode does not take apart."""
 
 
 def casefold(text: str | None) -> str | None:
@@ -32,6 +39,28 @@ def is_pattern(text: str) -> bool:
     except re2.error:
         return False
     return True
+
+
+def names_alike(name: str | None, words: str) -> bool:
+    """Whether each of some words, as JSON, is one of a name's; wild cards count within a word."""
+    own = name_words(name or "")
+    return all(any(pattern.fullmatch(word) for word in own) for pattern in _word_patterns(words))
+
+
+def name_words(name: str) -> list[str]:
+    """The words of all groups of a name in folded case, without accents (docs/decisions/0123)."""
+    if not name.isascii():
+        spread = unicodedata.normalize("NFKD", name.translate(_LETTERS))
+        name = "".join(each for each in spread if not unicodedata.combining(each))
+    return [word for word in _BETWEEN_WORDS.split(name.casefold()) if word]
+
+
+@lru_cache(maxsize=64)
+def _word_patterns(words: str) -> list[Any]:
+    signs = {"*": ".*", "?": "."}
+    return [
+        _compiled("(?s)" + "".join(signs.get(sign) or re2.escape(sign) for sign in word)) for word in json.loads(words)
+    ]
 
 
 @lru_cache(maxsize=64)

@@ -1,7 +1,7 @@
 """Queries by DICOM attributes (PS3.4 C.4.1), for C-FIND and all others that search for studies in this way."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -11,18 +11,22 @@ from portal.access.rights import Scope
 from portal.dicom import character_sets, raw_values
 from portal.dicom.query_attributes import (
     ATTRIBUTES,
+    DATES_WITH_TIMES,
     INSTANCE_AVAILABILITY,
     QUERY_RETRIEVE_LEVEL,
     RETRIEVE_AE_TITLE,
     Attribute,
     Level,
 )
-from portal.models import find_queries, retrieve_queries
+from portal.errors import TooManyAnswers
+from portal.models import find_queries, retrieve_queries, visibility
 from portal.models.find_queries import Entity
 from portal.models.visibility import Selection, TableName
 from portal.query import header_values, identifiers, matching, responses, stored_headers
 from portal.query.header_values import Header
 from portal.query.identifiers import Identifier, Root
+from portal.query.matching import Criterion
+from portal.query.options import BASELINE, QueryOptions
 from portal.query.responses import Value
 from portal.query.templates import Template
 
@@ -77,41 +81,80 @@ class _Layout:
 
 
 def find(
-    encoded: bytes, transfer_syntax_uid: str, scope: Scope, *, root: Root, retrieve_ae_title: str = ""
+    encoded: bytes,
+    transfer_syntax_uid: str,
+    scope: Scope,
+    *,
+    root: Root,
+    retrieve_ae_title: str = "",
+    options: QueryOptions = BASELINE,
 ) -> Iterator[EncodedMatch]:
     """The entities of the request's level that match it, read from the index while the caller iterates.
 
-    Raises BadIdentifier at once, before the first match (A900). Holds no cursor and no transaction between two matches;
-    memory does not grow with their number. Needs a connection (`runtime.connection`) in the thread that iterates.
+    Raises BadIdentifier at once, before the first match (A900), and TooManyAnswers after the last one that the options
+    allow (A700). Holds no cursor and no transaction between two matches; memory does not grow with their number. Needs
+    a connection (`runtime.connection`) in the thread that iterates.
     """
-    identifier = identifiers.parse(encoded, transfer_syntax_uid, root=root)
-    conditions, unmatched_keys = _conditions(identifier)
+    identifier = identifiers.parse(encoded, transfer_syntax_uid, root=root, assumed=options.assumed)
+    conditions, unmatched_keys = _conditions(identifier, options)
     if not scope.projects:
         return iter(())
+    if options.answered_in:
+        identifier = replace(identifier, terms=options.answered_in)
     keys = tuple((key.tag, key.vr) for key in identifier.keys)
     make = _cached_layout if len(keys) <= MAX_CACHED_KEYS else _layout
     layout = make(keys, identifier.level, transfer_syntax_uid, retrieve_ae_title)
     pages = find_queries.pages(_ENTITIES[identifier.level], Selection(scope.projects, conditions), layout.columns)
-    return (EncodedMatch(answer, unmatched_keys) for rows in pages for answer in _answers(layout, identifier, rows))
+    found = (EncodedMatch(answer, unmatched_keys) for rows in pages for answer in _answers(layout, identifier, rows))
+    return at_most(options.max_answers, found) if options.max_answers else found
 
 
-def _conditions(identifier: Identifier) -> tuple[tuple[Any, ...], bool]:
+def at_most(number: int, matches: Iterator[EncodedMatch]) -> Iterator[EncodedMatch]:
+    """The first matches. Raises TooManyAnswers where there is one more."""
+    for count, match in enumerate(matches):
+        if count == number:
+            raise TooManyAnswers(f"More than {number:,} answers. Narrow the query.")
+        yield match
+
+
+def _conditions(identifier: Identifier, options: QueryOptions) -> tuple[tuple[Any, ...], bool]:
     """The conditions on the index, and whether some keys are not used for matching.
 
-    Raises BadIdentifier where a unique key of a level above is not a single value.
+    Raises BadIdentifier where a unique key of a level above is not a single value, unless the query is relational.
     """
-    level, criteria = identifier.level, {found.attribute.tag: found for found in identifier.above()}
+    level = identifier.level
+    criteria: dict[int, tuple[Criterion, ...]] = {}
+    if not options.relational:
+        criteria = {found.attribute.tag: (found,) for found in identifier.above()}
+    below: list[Criterion] = []
     above = frozenset(criteria)
     unmatched_keys = False
     for tag, _, values, listed in identifier.keys:
         if listed and listed.matched and listed.level <= level:
-            if tag not in above and (found := matching.criterion(listed, values)):
+            if tag not in above and (found := matching.criteria(listed, values, options)):
                 criteria[tag] = found
+        elif listed and listed.matched and options.relational:
+            found = matching.criteria(listed, values, options)
+            if found and listed.table == _TABLES[level]:  # a patient's row is one of its studies
+                criteria[tag] = found
+            below += found if listed.table != _TABLES[level] else ()
         elif not (raw_values.is_private_creator(tag) or (listed and listed.level <= level and not any(values))):
             # It counts as universal whatever its value is. A count that is only requested is no such key.
             unmatched_keys = True
-    found_conditions = ((each.attribute.table, each.attribute.column, each.condition) for each in criteria.values())
-    return tuple(found_conditions), unmatched_keys
+    if options.date_time:
+        for date, time in DATES_WITH_TIMES.items():
+            if date in criteria and time in criteria:
+                of_date, of_time = criteria[date][0], criteria[time][0]
+                if both := matching.moments(of_date.condition, of_time.condition):
+                    criteria[date] = (Criterion(of_date.attribute, both),)
+                    del criteria[time]
+    wanted = [
+        (each.attribute.table, each.attribute.column, each.condition) for found in criteria.values() for each in found
+    ]
+    if below:
+        lower = [(each.attribute.table, each.attribute.column, each.condition) for each in below]
+        wanted.append((_TABLES[level], "id", visibility.below(lower)))
+    return tuple(wanted), unmatched_keys
 
 
 def _layout(

@@ -74,10 +74,11 @@ class Identifier:
     def by_tag(self) -> dict[int, Key]:
         return {key.tag: key for key in self.keys}
 
-    def above(self) -> Iterator[Criterion]:
+    def above(self, *, relational: bool = False) -> Iterator[Criterion]:
         """One value of the unique key of each level above (PS3.4 C.4.1.2.2.1, C.4.2.2.1).
 
-        Raises BadIdentifier if one is missing, empty, a list or a pattern.
+        `relational`: only of those that the request names. Raises BadIdentifier if one is missing, empty, a list or a
+        pattern.
         """
         for level in levels(self.root):
             if level >= self.level:
@@ -86,6 +87,8 @@ class Identifier:
             key = self.by_tag.get(attribute.tag)
             values = key.values if key else ()
             found = matching.criterion(attribute, values)
+            if relational and not any(values):
+                continue
             if found is None or len(values) != 1 or matching.is_wild(values[0]):
                 name = keyword_for_tag(attribute.tag)
                 raise BadIdentifier(f"A request at {self.level.name} level needs exactly one value of {name}.")
@@ -120,17 +123,17 @@ def decode(data: bytes, transfer_syntax_uid: str) -> Dataset:
     return datasets.from_elements(reader, top_level_elements(reader), limit=MAX_IDENTIFIER_SIZE)
 
 
-def parse(encoded: bytes, transfer_syntax_uid: str, *, root: Root) -> Identifier:
-    """Parse an encoded request.
+def parse(encoded: bytes, transfer_syntax_uid: str, *, root: Root, assumed: tuple[str, ...] = ()) -> Identifier:
+    """Parse an encoded request; `assumed` are the character sets of one that declares none.
 
     Raises BadIdentifier for one that is larger than any query needs, for an unknown level and for values that cannot be
     read.
     """
     found = identifier_scan.elements(encoded, transfer_syntax_uid)
     if found is None:
-        return read(decode(encoded, transfer_syntax_uid), root=root)
+        return read(decode(encoded, transfer_syntax_uid), root=root, assumed=assumed)
     values = {tag: value for tag, _, value in found}
-    terms = character_sets.parse(character_sets.decode(values.get(SPECIFIC_CHARACTER_SET, b""), ()))
+    terms = character_sets.parse(character_sets.decode(values.get(SPECIFIC_CHARACTER_SET, b""), ())) or assumed
     keys = []
     for tag, own_vr, value in found:
         if not tag & 0xFFFF or tag in NON_KEY_TAGS:
@@ -146,16 +149,16 @@ def parse(encoded: bytes, transfer_syntax_uid: str, *, root: Root) -> Identifier
                 parts = tuple(unicodedata.normalize("NFC", part) for part in parts)
             keys.append(Key(tag, vr, parts, listed))
         else:  # numbers are seldom searched for
-            return read(decode(encoded, transfer_syntax_uid), root=root)
+            return read(decode(encoded, transfer_syntax_uid), root=root, assumed=assumed)
     name = "".join(raw_values.split(character_sets.decode(values.get(QUERY_RETRIEVE_LEVEL, b""), ()), "CS"))
     return Identifier(partial(decode, encoded, transfer_syntax_uid), root, _level(name, root), terms, tuple(keys))
 
 
-def read(request: Dataset, *, root: Root) -> Identifier:
+def read(request: Dataset, *, root: Root, assumed: tuple[str, ...] = ()) -> Identifier:
     """Parse a request. Raises BadIdentifier for an unknown level and for values that cannot be read."""
     keys, name = [], ""
     try:
-        terms = raw_values.character_set_terms(request)
+        terms = raw_values.character_set_terms(request) or assumed
         for tag in sorted(request.keys()):
             if tag.element == 0 or tag in NON_KEY_TAGS:
                 continue

@@ -170,13 +170,15 @@ class Plan:
             after_series, more_series = page[-1].key, len(page) == ROWS_PER_PAGE
 
 
-def plan(request: Dataset, scope: Scope, *, root: Root) -> Plan:
+def plan(request: Dataset, scope: Scope, *, root: Root, relational: bool = False) -> Plan:
     """What the request means within the scope, by the unique keys alone; other keys are ignored (PS3.4 C.4.2.2.1).
+
+    `relational`: without the unique keys of the levels above that it does not name (PS3.4 C.4.2.2.2).
 
     Raises BadIdentifier for an unknown level, and if a unique key is missing, empty or a pattern (A900).
     """
     identifier = identifiers.read(request, root=root)
-    criteria = list(identifier.above())
+    criteria = list(identifier.above(relational=relational))
 
     # The unique key of the level itself: a UID or a list of them; at PATIENT level one ID.
     attribute = UNIQUE_KEYS[identifier.level]
