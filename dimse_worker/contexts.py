@@ -7,6 +7,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 from pynetdicom.presentation import PresentationContext, build_context
 
 from portal.dicom import sop_classes
+from portal.query.transcoding import TARGETS as TRANSCODING_TARGETS
 
 Root = Literal["patient", "study"]
 Roles = Mapping[str, tuple[bool, bool]]
@@ -48,8 +49,9 @@ IDENTIFIER_TRANSFER_SYNTAXES = (
 """Transfer syntaxes of identifiers, which have no pixels to compress."""
 LEAST_PREFERRED = (str(ImplicitVRLittleEndian), str(ExplicitVRBigEndian))
 """Accepted only if nothing else is proposed: the first loses the VRs, the second is retired."""
-TRANSCODING_TARGETS = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
-"""Transfer syntaxes that stored objects can be transcoded to, the preferred one first."""
+UNCOMPRESSED = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
+COMPRESSED_TARGETS = tuple(syntax for syntax in TRANSCODING_TARGETS if syntax not in UNCOMPRESSED)
+"""Transfer syntaxes that stored objects are compressed to, where the other side takes no uncompressed one."""
 
 
 def service_of(sop_class: str) -> str | None:
@@ -129,7 +131,7 @@ def assign_for_get(listed: Mapping[int, list[str]], stored: Mapping[str, int]) -
 
 def _with_target(listed: Mapping[int, list[str]], chosen: dict[int, str]) -> dict[int, str]:
     """The same with one context in a syntax that objects can be transcoded to: the last chosen one if none is free."""
-    if set(TRANSCODING_TARGETS) & set(chosen.values()):
+    if set(UNCOMPRESSED) & set(chosen.values()):
         return chosen
     free = [one for one in listed if one not in chosen]
     taken = reversed([one for one in chosen if len(listed[one]) > 1])
@@ -143,8 +145,10 @@ def _with_target(listed: Mapping[int, list[str]], chosen: dict[int, str]) -> dic
 def _sendable(syntaxes: Iterable[str], stored: Mapping[str, int]) -> int:
     """How many of the stored instances can be sent over contexts in these transfer syntaxes."""
     usable = set(syntaxes)
-    if usable & set(TRANSCODING_TARGETS):
+    if usable & set(UNCOMPRESSED):
         usable |= stored.keys() - set(sop_classes.VIDEO_SYNTAXES)
+    elif usable & set(COMPRESSED_TARGETS):
+        usable |= stored.keys() & {*sop_classes.LOSSLESS_SYNTAXES, *UNCOMPRESSED, str(ExplicitVRBigEndian)}
     return sum(count for syntax, count in stored.items() if syntax in usable)
 
 
@@ -152,7 +156,8 @@ def for_sending(pairs: Iterable[tuple[str, str]]) -> list[list[PresentationConte
     """The contexts to propose for sending (SOP Class, transfer syntax) pairs, one list for each association.
 
     Each context has one transfer syntax, so that the acceptor cannot choose one that we do not have: the stored ones,
-    and those that they can be transcoded to. A class is never split over two associations.
+    and those that they can be decoded to; the last one offers all that they can be compressed to. A class is never
+    split over two associations.
     """
     stored: dict[str, dict[str, None]] = {}
     for sop_class, syntax in pairs:
@@ -160,10 +165,11 @@ def for_sending(pairs: Iterable[tuple[str, str]]) -> list[list[PresentationConte
     batches: list[list[PresentationContext]] = [[]]
     for sop_class, syntaxes in stored.items():
         valid = (syntax for syntax in syntaxes if UID(syntax).is_valid)  # an uploaded file may name any text
-        contexts = [build_context(sop_class, syntax) for syntax in dict.fromkeys((*valid, *TRANSCODING_TARGETS))]
+        contexts = [build_context(sop_class, syntax) for syntax in dict.fromkeys((*valid, *UNCOMPRESSED))]
+        contexts.append(build_context(sop_class, list(COMPRESSED_TARGETS)))
         if len(batches[-1]) + len(contexts) > MAX_CONTEXTS:
             batches.append([])
-        batches[-1].extend(contexts[:MAX_CONTEXTS])
+        batches[-1].extend(contexts[-MAX_CONTEXTS:])
     return batches
 
 

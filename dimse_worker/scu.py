@@ -110,7 +110,7 @@ class Sender:
         """Names what was proposed, so that somebody can configure the peer."""
         sop_class = outgoing.sop_class_uid
         proposed = [context for context in self._batches[number] if context.abstract_syntax == sop_class]
-        names = ", ".join(UID(context.transfer_syntax[0]).name for context in proposed)
+        names = ", ".join(UID(syntax).name for context in proposed for syntax in context.transfer_syntax)
         return NotAllowed(f"{self._peer.label} accepts {UID(sop_class).name} in none of: {names}.")
 
     def _requestor(self, number: int) -> Requestor:
@@ -138,7 +138,7 @@ class Sender:
 def echo(peer: Peer) -> str:
     """C-ECHO a peer; returns a message with the round-trip time, raises Unreachable with the reason in words."""
     started = time.monotonic()
-    verification = build_context(contexts.VERIFICATION, list(contexts.TRANSCODING_TARGETS))
+    verification = build_context(contexts.VERIFICATION, list(contexts.UNCOMPRESSED))
     requestor = Requestor(peer, [verification], negotiate_seconds=ECHO_SECONDS)
     try:
         code = requestor.echo(next(iter(requestor.accepted.values())), seconds=ECHO_SECONDS)

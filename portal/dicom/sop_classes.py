@@ -49,6 +49,11 @@ TRANSFER_SYNTAXES: dict[str, str] = {
 VIDEO_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
 """MPEG2, MPEG-4 and HEVC transfer syntaxes: nothing here decodes them."""
 
+LOSSLESS_SYNTAXES = tuple(
+    f"1.2.840.10008.1.2.{number}" for number in ("5", "4.57", "4.70", "4.80", "4.90", "4.201", "4.202")
+)
+"""Compressed transfer syntaxes in which nothing is lost: RLE, JPEG Lossless, JPEG-LS, JPEG 2000 and HTJ2K Lossless."""
+
 
 def is_storage(uid: str) -> bool:
     """Whether the class may be stored: one of STORAGE_CLASSES, one of a later edition, or a private one.

@@ -66,12 +66,12 @@ def render(content: BinaryIO, *, frame: int, side: int, timeout: float = RENDER_
     return picture.getvalue()
 
 
-def transcode(content: BinaryIO, result: BinaryIO, *, syntax: str, implicit: bool) -> None:
-    """Write a data set that is in a transfer syntax to `result` in Explicit or Implicit VR Little Endian.
+def transcode(content: BinaryIO, result: BinaryIO, *, syntax: str, target: str) -> None:
+    """Write a data set that is in a transfer syntax to `result` in another one: see `query.transcoding`.
 
     Waits for a free decoder. Raises Undecodable, Refused, and what reading and writing raise.
     """
-    _pool.run(_Task("transcode", [content], {"syntax": syntax, "implicit": implicit}), result)
+    _pool.run(_Task("transcode", [content], {"syntax": syntax, "target": target}), result)
 
 
 def same_frames(one: BinaryIO, other: BinaryIO) -> bool:

@@ -1,4 +1,4 @@
-"""Transcoding for a destination that accepts only uncompressed transfer syntaxes (PS3.5 A.1, A.2, 10)."""
+"""Transcoding for a destination that does not accept an object as it is stored (PS3.5 A.1, A.2, A.4, 10)."""
 
 import errno
 import logging
@@ -12,6 +12,9 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
 )
 
 from portal import runtime
@@ -23,6 +26,12 @@ from portal.zip_members.inflated import Inflated
 
 log = logging.getLogger(__name__)
 
+TARGETS = (
+    *(str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)),
+    *(str(JPEG2000Lossless), str(JPEGLSLossless), str(RLELossless)),
+)
+"""Transfer syntaxes that objects are transcoded to, the preferred one first: compressed ones without loss only where
+the other side takes none that is uncompressed (docs/decisions/0128)."""
 MAX_IN_MEMORY = 16 << 20
 """Bytes of a result that is kept in memory; a larger one is kept in an unnamed temporary file."""
 MAX_INFLATED_SIZE = 4 << 30
@@ -40,13 +49,13 @@ class _Source(Protocol):
 
 
 def transcode(outgoing: _Source, transfer_syntax_uid: str) -> BinaryIO:
-    """The data set of an `Outgoing`, without file meta, in Explicit or Implicit VR Little Endian.
+    """The data set of an `Outgoing`, without file meta, in one of TARGETS: nothing is ever lost by it.
 
     Returns a binary file at its first byte, which the caller reads in chunks and closes. The SOP Instance UID stays the
     same; pixels that were compressed with loss keep LossyImageCompression 01. A separate process decodes frame by
     frame, so a call may wait for others. Raises PortalError with the reason if the object cannot be transcoded.
     """
-    if transfer_syntax_uid not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+    if transfer_syntax_uid not in TARGETS:
         raise PortalError(f"Objects are not transcoded to {UID(transfer_syntax_uid).name}.")
     source = UID(outgoing.transfer_syntax_uid)
     if source not in AllTransferSyntaxes:
@@ -54,7 +63,7 @@ def transcode(outgoing: _Source, transfer_syntax_uid: str) -> BinaryIO:
     result = _temporary()
     try:
         with object_content.to_seek(outgoing.open()) as stored:
-            _transcode(stored, source, result, implicit=transfer_syntax_uid == ImplicitVRLittleEndian)
+            _transcode(stored, source, result, transfer_syntax_uid)
     except (render_pool.Undecodable, zlib.error) as error:
         result.close()
         log.warning("instance %s cannot be decoded from %s: %s", outgoing.sop_instance_uid, source, error)
@@ -75,9 +84,9 @@ def _temporary() -> BinaryIO:
     return cast(BinaryIO, SpooledTemporaryFile(MAX_IN_MEMORY, dir=str(runtime.current().run)))
 
 
-def _transcode(stored: BinaryIO, syntax: UID, result: BinaryIO, *, implicit: bool) -> None:
+def _transcode(stored: BinaryIO, syntax: UID, result: BinaryIO, target: str) -> None:
     if syntax != DeflatedExplicitVRLittleEndian:
-        render_pool.transcode(stored, result, syntax=syntax, implicit=implicit)
+        render_pool.transcode(stored, result, syntax=syntax, target=target)
         return
     with _temporary() as inflated:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -88,4 +97,4 @@ def _transcode(stored: BinaryIO, syntax: UID, result: BinaryIO, *, implicit: boo
             if size > MAX_INFLATED_SIZE:
                 raise PortalError("The deflated data set is larger than 4 GB once inflated.")
             inflated.write(part)
-        render_pool.transcode(inflated, result, syntax=ExplicitVRLittleEndian, implicit=implicit)
+        render_pool.transcode(inflated, result, syntax=ExplicitVRLittleEndian, target=target)

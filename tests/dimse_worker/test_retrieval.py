@@ -46,6 +46,7 @@ from tests.fixtures.dimse import (
 from tests.fixtures.free_ports import free_port
 
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+COMPRESSED = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.5")
 
 
 def keys(level: str, **values: Any) -> Dataset:
@@ -536,6 +537,34 @@ def test_what_the_other_side_cannot_take_is_transcoded_under_the_same_uid(
         peers.edit("SCANNER", moves_to=("OLD",), actor=operator())
         assert move(listener.port, keys("STUDY", StudyInstanceUID=study_uid), "OLD")[0].Status == 0
     assert old.syntaxes == dict.fromkeys((one.sop_instance for one in objects), IMPLICIT)
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED)
+def test_who_takes_only_a_compressed_syntax_gets_the_same_pixels_in_it(listener: Listener, syntax: str) -> None:
+    register(moves_to=("any",))
+    pixels = bytes(range(256)) * 16
+    one = image(Rows=64, Columns=64, PixelData=pixels)
+    assert store(listener.port, [Encoded.of(one)])[0].status == 0
+    came: dict[str, bytes] = {}
+
+    def take(event: Any) -> int:
+        ds = event.dataset
+        ds.file_meta = event.file_meta
+        came[str(event.context.transfer_syntax)] = ds.pixel_array.tobytes()
+        return 0
+
+    wanted = keys("STUDY", StudyInstanceUID=one.StudyInstanceUID)
+    with destination("OLD", syntaxes=(syntax,), answer=take) as old:
+        register("OLD", host="127.0.0.1", port=old.port, services=("echo",), projects=(), store_to=None)
+        assert move(listener.port, wanted, "OLD")[0].Status == 0
+    assert came == {syntax: pixels}
+
+    came.clear()
+    contexts = [build_context(STUDY_GET), build_context(SECONDARY_CAPTURE, syntax)]
+    roles = [build_role(SECONDARY_CAPTURE, scp_role=True)]
+    with associated(listener.port, contexts, roles=roles, handlers=[(evt.EVT_C_STORE, take)]) as assoc:
+        assert list(assoc.send_c_get(wanted, STUDY_GET))[-1][0].Status == 0
+    assert came == {syntax: pixels}
 
 
 def test_a_peer_without_a_grant_finds_moves_and_gets_nothing_by_any_key(

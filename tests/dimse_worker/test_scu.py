@@ -115,21 +115,23 @@ def test_a_port_that_is_not_dicom() -> None:
         thread.join()
 
 
-def test_what_is_to_be_sent_decides_the_contexts_one_transfer_syntax_each() -> None:
+def test_what_is_to_be_sent_decides_the_contexts_and_one_offers_what_it_is_compressed_to() -> None:
     (batch,) = contexts.for_sending([(CT, JPEG), (CT, EXPLICIT), (MR, IMPLICIT)])
     assert [(str(context.abstract_syntax), context.transfer_syntax) for context in batch] == [
         (CT, [JPEG]),
         (CT, [EXPLICIT]),
         (CT, [IMPLICIT]),
+        (CT, list(contexts.COMPRESSED_TARGETS)),
         (MR, [IMPLICIT]),
         (MR, [EXPLICIT]),
+        (MR, list(contexts.COMPRESSED_TARGETS)),
     ]
 
 
 def test_more_than_128_contexts_take_several_associations_and_a_class_stays_whole() -> None:
     pairs = [(sop_class, JPEG) for sop_class in list(sop_classes.STORAGE_CLASSES)[:100]]
     batches = contexts.for_sending(pairs)
-    assert [len(batch) for batch in batches] == [126, 126, 48]
+    assert [len(batch) for batch in batches] == [128, 128, 128, 16]
     classes = [{str(context.abstract_syntax) for context in batch} for batch in batches]
     assert sum(len(one) for one in classes) == len(set().union(*classes)) == 100
 

@@ -95,7 +95,8 @@ def test_what_a_peer_takes_in_no_other_way_is_transcoded_and_what_it_takes_in_no
     assert job.state == "errors"
     assert (
         "failed",
-        "VIEWER accepts CT Image Storage in none of: Explicit VR Little Endian, Implicit VR Little Endian.",
+        "VIEWER accepts CT Image Storage in none of: Explicit VR Little Endian, Implicit VR Little Endian, "
+        "JPEG 2000 Image Compression (Lossless Only), JPEG-LS Lossless Image Compression, RLE Lossless.",
     ) in states(job)
     assert job.message.startswith("VIEWER took 1 of 2 instances. 1 failed. TRIAL1/")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom.uid import RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from portal.pixels import render_pool, sandbox
 from portal.pixels.render_pool import Undecodable
@@ -154,7 +154,9 @@ def test_pixels_that_break_a_decoder_fail_alone_and_cost_us_no_memory(wrong: str
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     syntax = str(ds.file_meta.TransferSyntaxUID)
     with pytest.raises((Undecodable, render_pool.Refused)):
-        render_pool.transcode(io.BytesIO(encode(ds, syntax=syntax)), Counted(), syntax=syntax, implicit=False)
+        render_pool.transcode(
+            io.BytesIO(encode(ds, syntax=syntax)), Counted(), syntax=syntax, target=ExplicitVRLittleEndian
+        )
     assert render().startswith(b"\x89PNG")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
 
@@ -162,7 +164,7 @@ def test_pixels_that_break_a_decoder_fail_alone_and_cost_us_no_memory(wrong: str
 def test_the_memory_of_a_decoder_does_not_grow_with_the_number_of_frames() -> None:
     frames = sandbox.DATA_LIMIT // (2 << 20) + 1
     data, result = encode(hostile_pixels.many_frames(frames), syntax=RLELossless), Counted()
-    render_pool.transcode(io.BytesIO(data), result, syntax=RLELossless, implicit=False)
+    render_pool.transcode(io.BytesIO(data), result, syntax=RLELossless, target=ExplicitVRLittleEndian)
     assert result.size > frames * (2 << 20) > sandbox.DATA_LIMIT
 
 
