@@ -11,7 +11,8 @@ from portal.access.rights import NO_ACCESS, Scope
 from portal.dicom import ae_titles
 from portal.errors import BadValue
 from portal.models import Peer
-from portal.peers import peer_fields, peers, refused_callers
+from portal.peers import caller_certificates, peer_fields, peers, refused_callers
+from portal.peers.caller_certificates import Secured
 from portal.peers.refused_callers import Reason, Refusal
 
 NO_REASON_GIVEN = (1, 1, 1)
@@ -35,6 +36,8 @@ class AssociationRequest:
     """The local address that the peer connected to."""
     services: frozenset[str] = frozenset()
     """The services whose SOP Classes it proposes."""
+    secured: Secured | None = None
+    """How it is known over TLS; None in clear text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +95,13 @@ def record_refusal(request: AssociationRequest, reason: Reason, message: str) ->
     )
 
 
+def record_handshake_failure(address: str, reason: str) -> None:
+    """Add a caller on the TLS port whose handshake failed, within seconds; `reason`: what comes after its address."""
+    caller = plain_address(address)
+    message = f"The caller at {caller} {reason}. Its AE title is not known, as it never came to its request."
+    refusals.add_later(Refusal(calling="", called="", address=caller, reason="handshake", message=message))
+
+
 def _decide(request: AssociationRequest) -> AssociationGrant:
     options = site_settings.get_all()
     calling, called, address = request.calling, request.called, request.address
@@ -101,7 +111,9 @@ def _decide(request: AssociationRequest) -> AssociationGrant:
         known = []
     ours: str = options["dimse.ae_title"]
     is_self_echo = calling == called and address == request.local_address
-    if not known and called == ours and (options["dimse.echo_anyone"] or is_self_echo):
+    requires_certificate = request.secured is not None and options["dimse.require_certificates"]
+    may_echo = (options["dimse.echo_anyone"] and not requires_certificate) or is_self_echo
+    if not known and called == ours and may_echo:
         return _grant_echo(request, is_self_echo=is_self_echo)
 
     enabled = [peer for peer in known if peer.enabled]
@@ -125,6 +137,11 @@ def _decide(request: AssociationRequest) -> AssociationGrant:
         labels = ", ".join(peer.label for peer in enabled)
         message = f"{labels} may not call from {address}. Add the address to the peer if it has moved."
         raise AssociationRejected(REJECTED_TRANSIENT, "address", message)
+    if request.secured is None and peer.tls:
+        message = f"{peer.label} called in clear text, and may call over TLS only. Set up TLS there"
+        raise AssociationRejected(NO_REASON_GIVEN, "clear", f"{message}, to port {options['dimse.tls_port'] or '–'}.")
+    if request.secured and (refusal := caller_certificates.refusal_of(peer, request.secured, options)):
+        raise AssociationRejected(NO_REASON_GIVEN, *refusal)
     return _grant_peer(request, peer, project_id)
 
 

@@ -36,6 +36,7 @@ HANGING_SECONDS = 20.0
 class Address:
     host: str
     port: int
+    is_tls: bool = False
 
 
 @dataclass
@@ -54,12 +55,13 @@ class Listener:
 
     def __init__(self, children: int) -> None:
         self._wanted_children = children
-        self._bound: BoundSocket | None = None
+        self._bound: dict[Address, BoundSocket] = {}
+        """The port for clear text, and that for TLS, each with processes of its own."""
         self._draining: dict[int, float] = {}
         self._admissions = Admissions()
         self._numbers: dict[int, int] = {}
         """Process id of each child → its number among the admissions."""
-        self._failed: Address | None = None
+        self._failed: set[Address] = set()
         """Where listening failed, which is reported once."""
 
     def __enter__(self) -> Self:
@@ -70,7 +72,8 @@ class Listener:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let every child finish its associations, and wait for all of them."""
-        self._release()
+        for address in list(self._bound):
+            self._release(address)
         while self._draining:
             signal.sigtimedwait({signal.SIGCHLD}, POLL_SECONDS)
             self._reap()
@@ -79,37 +82,44 @@ class Listener:
         """Check the settings and the children once: bind, release, and start children as needed."""
         listener_status.beat()
         self._reap()
-        for child, heartbeat in self._bound.heartbeats.items() if self._bound else ():
-            if heartbeat.silence > HANGING_SECONDS:
-                log.error("process %d has not accepted anything for %.0f s; it is killed", child, heartbeat.silence)
-                os.kill(child, signal.SIGKILL)  # `_reap` sees that it ended, and another one takes its place
+        for bound in self._bound.values():
+            for child, heartbeat in bound.heartbeats.items():
+                if heartbeat.silence > HANGING_SECONDS:
+                    log.error("process %d has not accepted anything for %.0f s; it is killed", child, heartbeat.silence)
+                    os.kill(child, signal.SIGKILL)  # `_reap` sees that it ended, and another one takes its place
 
         wanted = self._read_settings()
-        if self._bound is not None and wanted != self._bound.address:
-            self._release()
-        if self._bound is None and wanted is not None:
-            self._bind(wanted)
-        if self._bound is not None:
-            while len(self._bound.children) < self._wanted_children:
+        for address in [address for address in self._bound if address not in wanted]:
+            self._release(address)
+        for address in [address for address in wanted if address not in self._bound]:
+            self._bind(address)
+        for bound in self._bound.values():
+            while len(bound.children) < self._wanted_children:
                 parent, heartbeat, number = os.getpid(), Heartbeat(), self._admissions.take_number()
                 child = os.fork()
                 if child == 0:
                     self._admissions.begin(number)
-                    os._exit(_serve(parent, self._bound.listening, heartbeat, self._admissions))
+                    for other in self._bound.values():
+                        if other is not bound:  # else that port stays in use as long as this process runs
+                            other.listening.close()
+                    os._exit(_serve(parent, bound, heartbeat, self._admissions))
                 self._numbers[child] = number
-                self._bound.children.add(child)
-                self._bound.heartbeats[child] = heartbeat
+                bound.children.add(child)
+                bound.heartbeats[child] = heartbeat
 
-    def _read_settings(self) -> Address | None:
-        """The address that the site wants us to listen on; unchanged while the database cannot be read."""
+    def _read_settings(self) -> tuple[Address, ...]:
+        """The addresses that the site wants us to listen on; unchanged while the database cannot be read."""
         try:
             with runtime.connection():
                 associations.mark_lost()
                 options = site_settings.get_all()
         except PeeweeException as error:
             log.warning("the settings could not be read: %s", error)
-            return self._bound.address if self._bound else None
-        return Address(options["dimse.host"], options["dimse.port"]) if options["dimse.enabled"] else None
+            return tuple(self._bound)
+        host, port, tls_port = options["dimse.host"], options["dimse.port"], options["dimse.tls_port"]
+        if not options["dimse.enabled"]:
+            return ()
+        return (Address(host, port), Address(host, tls_port, is_tls=True)) if tls_port else (Address(host, port),)
 
     def _bind(self, address: Address) -> None:
         """Listen. After a failure, which is reported once, the next `follow` tries again."""
@@ -117,41 +127,38 @@ class Listener:
             family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
             listening = socket.create_server((address.host, address.port), family=family, backlog=LISTEN_BACKLOG)
         except (OSError, UnicodeError) as error:
-            if self._failed != address:
+            if address not in self._failed:
                 log.error("cannot listen on %s port %d: %s", address.host, address.port, error)
-                listener_status.record(address.host, address.port, error)
-            self._failed = address
+                listener_status.record(address.host, address.port, error, is_tls=address.is_tls)
+            self._failed.add(address)
             return
-        self._failed = None
+        self._failed.discard(address)
         log.info("listening on %s port %d", address.host, address.port)
-        self._bound = BoundSocket(address, listening)
-        listener_status.record(address.host, address.port)
+        self._bound[address] = BoundSocket(address, listening)
+        listener_status.record(address.host, address.port, is_tls=address.is_tls)
 
-    def _release(self) -> None:
+    def _release(self, address: Address) -> None:
         """Close the socket, and let its children finish their associations."""
-        if self._bound is None:
-            return
-        log.info("no longer listening on %s port %d", self._bound.address.host, self._bound.address.port)
-        self._bound.listening.close()
-        for child in self._bound.children:
+        bound = self._bound.pop(address)
+        log.info("no longer listening on %s port %d", address.host, address.port)
+        bound.listening.close()
+        for child in bound.children:
             os.kill(child, signal.SIGTERM)
             self._draining[child] = time.monotonic() + CHILD_STOP_SECONDS
-        self._bound = None
-        listener_status.record()
+        listener_status.record(is_tls=address.is_tls)
 
     def _reap(self) -> None:
         """Forget children that have ended; kill those that have not ended in time."""
-        serving = self._bound.children if self._bound else set()
+        serving = {child: bound for bound in self._bound.values() for child in bound.children}
         for child in [*serving, *self._draining]:
             ended, code = os.waitpid(child, os.WNOHANG)
             if not ended:
                 continue
-            if child in serving:
-                log.error("process %d ended by itself (%d)", child, os.waitstatus_to_exitcode(code))
             self._admissions.give_back(self._numbers.pop(child))
-            serving.discard(child)
-            if self._bound:
-                self._bound.heartbeats.pop(child, None)
+            if bound := serving.get(child):
+                log.error("process %d ended by itself (%d)", child, os.waitstatus_to_exitcode(code))
+                bound.children.discard(child)
+                bound.heartbeats.pop(child, None)
             self._draining.pop(child, None)
         for child, deadline in self._draining.items():
             if time.monotonic() > deadline:
@@ -173,11 +180,11 @@ def main(settings: Settings, children: int = 1) -> None:
                 break
 
 
-def _serve(parent: int, listening: socket.socket, heartbeat: Heartbeat, admissions: Admissions) -> int:
+def _serve(parent: int, bound: BoundSocket, heartbeat: Heartbeat, admissions: Admissions) -> int:
     """The child's main function; returns its exit code. The child is killed when its parent ends, to free the port."""
     try:
         parent_death.die_with_parent(parent)
-        serve(listening, heartbeat, admissions)
+        serve(bound.listening, heartbeat, admissions, is_tls=bound.address.is_tls)
     except SystemExit:
         return 1
     except BaseException:

@@ -30,6 +30,18 @@ class Refusals:
 
     def add(self, refusal: Refusal) -> None:
         """Write it, with those that wait, unless too many came before."""
+        self.add_later(refusal)
+        with self._lock:
+            now = time.monotonic()
+            self._left = min(self._left + (now - self._counted) / AGAIN_AFTER, float(AT_ONCE))
+            self._counted = now
+            if self._left < 1:
+                return
+            self._left -= 1
+        self.write()
+
+    def add_later(self, refusal: Refusal) -> None:
+        """Keep it until the next `write`, for a caller that may not wait for the disk."""
         with self._lock:
             known = self._waiting.get(refusal.key)
             if known is not None:
@@ -38,13 +50,6 @@ class Refusals:
                 self._waiting[refusal.key] = refusal
             else:
                 self._others += 1
-            now = time.monotonic()
-            self._left = min(self._left + (now - self._counted) / AGAIN_AFTER, float(AT_ONCE))
-            self._counted = now
-            if self._left < 1:
-                return
-            self._left -= 1
-        self.write()
 
     def write(self) -> None:
         """Write those that wait. A busy database loses them: nobody is to wait for the list of who was refused."""

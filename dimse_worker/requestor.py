@@ -11,6 +11,8 @@ from pynetdicom.presentation import PresentationContext
 from dimse_worker import contexts
 from dimse_worker.association_counts import AssociationCounts
 from dimse_worker.sending import ANSWER_SECONDS, DataSet, StoreRequest, StoreResponse
+from dimse_worker.tls import calling
+from dimse_worker.tls.sockets import TlsSocket, Transport
 from dimse_worker.wire import commands, connecting
 from dimse_worker.wire.connection import Ended
 from dimse_worker.wire.requestor import AssociateRequest, NoResponse, Rejected, RequestedAssociation
@@ -59,7 +61,7 @@ class Requestor:
         `waiting`: called several times a second during each wait, also while connecting; it may raise to end the wait.
         """
         self.counts = AssociationCounts()
-        self._peer, self._waiting = peer, waiting
+        self._peer, self._waiting, self._tls_version = peer, waiting, ""
         self._ours = peers.our_ae_title(peer)
         self._written = time.monotonic()
         try:
@@ -145,15 +147,24 @@ class Requestor:
             implementation_class_uid=IMPLEMENTATION_CLASS_UID,
             implementation_version=IMPLEMENTATION_VERSION.decode().strip(),
         )
+        connected: Transport | None = None
         try:
-            connected = connecting.connect(peer.host, cast(int, peer.port), waiting=self._waiting)
-            self._address = str(connected.getpeername()[0])
+            plain = connecting.connect(peer.host, cast(int, peer.port), waiting=self._waiting)
+            self._address = str(plain.getpeername()[0])
+            connected = calling.secure(plain, peer, waiting=self._waiting) if peer.tls else plain
+            self._tls_version = connected.secured.version if isinstance(connected, TlsSocket) else ""
             association = RequestedAssociation(connected, request, seconds=seconds, waiting=self._waiting)
         except (OSError, UnicodeError) as error:
             raise Outage(_connection_error(peer, error)) from error
         except Rejected as rejection:
             raise self._rejected(*rejection.code) from rejection
         except Ended as end:
+            if isinstance(connected, TlsSocket):  # since TLS 1.3 our certificate is looked at after the handshake
+                ended = (
+                    connected.failure or "ended the connection after the TLS handshake. Does it trust our certificate"
+                )
+                remedy = "Register ours there, or install another one in Settings."
+                raise Outage(f"{peer.label} {ended}{'.' if connected.failure else '?'} {remedy}") from end
             connected_but = f"{peer.label} accepted the connection and closed it without a response."
             raise Outage(f"{connected_but} Is this its DICOM port?") from end
         except NoResponse as error:
@@ -178,6 +189,7 @@ class Requestor:
             called=self._peer.ae_title,
             address=address,
             contexts=[contexts.describe(context) for context in answered],
+            tls_version=self._tls_version,
         )
 
     def _close_row(self, outcome: Outcome, message: str) -> None:

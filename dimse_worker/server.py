@@ -28,7 +28,7 @@ SIGNALS = STOP_SIGNALS | {signal.SIGCHLD}
 """Blocked in all threads and waited for, so that no signal handler interrupts anything."""
 
 
-def serve(listening: socket.socket, heartbeat: Heartbeat, admissions: Admissions) -> None:
+def serve(listening: socket.socket, heartbeat: Heartbeat, admissions: Admissions, *, is_tls: bool) -> None:
     """Serve until SIGTERM, then for at most DRAIN_SECONDS. The caller has blocked SIGNALS and started no thread."""
     threading.excepthook = _thread_failed
     with runtime.connection():
@@ -36,7 +36,7 @@ def serve(listening: socket.socket, heartbeat: Heartbeat, admissions: Admissions
 
     with runtime.held_open():
         is_fast = runtime.current().dimse_wire == "fast"
-        server = (FastServer if is_fast else StockServer)(listening, heartbeat, admissions)
+        server = (FastServer if is_fast else StockServer)(listening, heartbeat, admissions, is_tls=is_tls)
         where = listening.getsockname()[:2]
         server.start()
         log.info("process %d accepts associations on %s port %d", os.getpid(), *where)

@@ -13,7 +13,7 @@ from portal.access import audit
 from portal.access.actors import Actor
 from portal.dicom import ae_titles
 from portal.errors import BadValue, Taken
-from portal.models import Project, Setting, now, writing
+from portal.models import Project, Setting, SiteCertificate, now, writing
 
 GIGABYTE = 1_000_000_000
 CACHE_SECONDS = 1.0
@@ -56,6 +56,11 @@ def clean_port(value: Any, *, field: str = "port") -> int:
             f"{text[:16] or 'An empty value'} is not a port. A port is a number from 1 to 65535.", field=field
         )
     return int(text)
+
+
+def _tls_port(value: Any) -> int:
+    """The TLS port; 0 where it is empty."""
+    return clean_port(value, field="tls_port") if str(value).strip() not in ("", "0") else 0
 
 
 def _host(value: Any) -> str:
@@ -121,6 +126,8 @@ OPTIONS: dict[str, Option] = {
     "dimse.ae_title": Option("PORTICO", ae_titles.clean),
     "dimse.host": Option("0.0.0.0", _host),  # noqa: S104 (a DIMSE service is for the hospital's network)
     "dimse.port": Option(11112, clean_port),
+    "dimse.tls_port": Option(0, _tls_port),
+    "dimse.require_certificates": Option(False, _flag),
     "dimse.echo_anyone": Option(False, _flag),
     "exports.threads": Option(4, _between(1, MAX_EXPORT_THREADS, "parallel transfers", "threads")),
     "archive.duplicates": Option("hold", _one_of(("hold", "refuse", "replace"), "Duplicates", "duplicates")),
@@ -185,6 +192,11 @@ def change(values: dict[str, Any], *, actor: Actor) -> dict[str, tuple[Any, Any]
         if title is not None and Project.select().where(Project.ae_title == title).exists():
             # A called AE title selects the site or one project, so each needs its own (docs/decisions/0081).
             raise Taken(f"A project has the AE title {title} already. Choose another one.", field="ae_title")
+        after = {**before, **changed}
+        if after["dimse.tls_port"] == after["dimse.port"]:
+            raise Taken("TLS needs a port of its own, other than that for clear text.", field="tls_port")
+        if changed.get("dimse.tls_port") and not SiteCertificate.select().exists():
+            raise BadValue("TLS needs a certificate of the site. Create or install one first.", field="tls_port")
         for key, value in changed.items():
             Setting.insert(key=key, value=value).on_conflict(
                 conflict_target=[Setting.key], update={Setting.value: value}

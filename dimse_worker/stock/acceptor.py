@@ -23,6 +23,7 @@ from dimse_worker.wire.admissions import MAX_ASSOCIATIONS, Admissions
 from portal import runtime
 from portal.errors import NotDicom
 from portal.peers import associations
+from portal.peers.caller_certificates import Secured
 
 if TYPE_CHECKING:
     from pynetdicom.ae import ApplicationEntity
@@ -51,6 +52,8 @@ class Acceptor(Association):
         """The answers of the extended negotiation."""
         self.row_id: int | None = None
         self.local_address = ""
+        self.secured: Secured | None = None
+        """How the peer is known over TLS; None in clear text."""
         self._database = ExitStack()
         self._end_reason = ""
         for event, handler in (
@@ -98,6 +101,7 @@ class Acceptor(Association):
             address=association_policy.plain_address(self.requestor.address),
             local_address=self.local_address,
             services=contexts.services_of(proposed),
+            secured=self.secured,
         )
 
         try:
@@ -148,6 +152,7 @@ class Acceptor(Association):
                 called=request.called,
                 address=request.address,
                 contexts=[contexts.describe(context) for context in answered],
+                tls_version=self.secured.version if self.secured else "",
             )
 
     @property

@@ -12,10 +12,12 @@ from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
-from dimse_worker import contexts
+from dimse_worker import association_policy, contexts
 from dimse_worker.heartbeat import Heartbeat
 from dimse_worker.stock.acceptor import Acceptor
-from dimse_worker.stock.sockets import PeerSocket
+from dimse_worker.stock.sockets import PeerSocket, secure
+from dimse_worker.tls.failures import HandshakeFailed
+from dimse_worker.tls.sockets import TlsSocket
 from dimse_worker.wire.admissions import MAX_ASSOCIATIONS, Admissions
 from portal.dicom.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from portal.peers.associations import Progress
@@ -23,13 +25,17 @@ from portal.peers.associations import Progress
 log = logging.getLogger(__name__)
 
 NEGOTIATE_SECONDS = 30
+MAX_HANDSHAKES = 256
+"""TLS handshakes at a time, each with a thread; a further connection is closed."""
 IDLE_SECONDS = 600
 
 
 class StockServer:
     """pynetdicom's threads: the same as `FastServer`, at a multiple of its cost."""
 
-    def __init__(self, listening: socket.socket, heartbeat: Heartbeat, admissions: Admissions) -> None:
+    def __init__(
+        self, listening: socket.socket, heartbeat: Heartbeat, admissions: Admissions, *, is_tls: bool = False
+    ) -> None:
         configure_pynetdicom()
         threading.excepthook = handle_thread_failure
         entity = self._entity = ApplicationEntity(ae_title="PORTICO")
@@ -40,7 +46,7 @@ class StockServer:
         entity.network_timeout = entity.dimse_timeout = IDLE_SECONDS
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION.decode().strip()
-        self._server = Server(entity, listening, heartbeat, admissions)
+        self._server = Server(entity, listening, heartbeat, admissions, is_tls=is_tls)
 
     def start(self) -> None:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
@@ -76,9 +82,16 @@ class Server(ThreadedAssociationServer):
     daemon_threads = True
 
     def __init__(
-        self, entity: ApplicationEntity, listening: socket.socket, heartbeat: Heartbeat, admissions: Admissions
+        self,
+        entity: ApplicationEntity,
+        listening: socket.socket,
+        heartbeat: Heartbeat,
+        admissions: Admissions,
+        *,
+        is_tls: bool = False,
     ) -> None:
-        self.admissions = admissions
+        self.admissions, self.is_tls = admissions, is_tls
+        self.handshakes = threading.BoundedSemaphore(MAX_HANDSHAKES)
         self._listening, self._heartbeat = listening, heartbeat
         super().__init__(
             entity, listening.getsockname(), entity.ae_title, entity.supported_contexts, request_handler=_Handler
@@ -109,12 +122,32 @@ class Server(ThreadedAssociationServer):
 
 
 class _Handler(RequestHandler):
+    def handle(self) -> None:
+        """As pynetdicom's, after the TLS handshake on the TLS port."""
+        server = cast(Server, self.server)
+        if server.is_tls:
+            if not server.handshakes.acquire(blocking=False):
+                self.request.close()
+                return
+            address = str(self.client_address[0])
+            try:
+                self.request = secure(self.request)
+            except HandshakeFailed as failure:
+                association_policy.record_handshake_failure(address, str(failure))
+            finally:
+                server.handshakes.release()
+            if not isinstance(self.request, TlsSocket):
+                self.request.close()
+                return
+        super().handle()
+
     def _create_association(self) -> Association:
         """As pynetdicom's, with our two classes, but without a copy of the contexts: `Acceptor.negotiate` sets them."""
         assoc = Acceptor(self.ae, cast(Server, self.server).admissions)
         assoc._server = self.server
         assoc.name = f"AcceptorThread {self.client_address[0]}"  # pynetdicom finds its threads by this name
         assoc.set_socket(PeerSocket(assoc, client_socket=self.request))
+        assoc.secured = self.request.secured if isinstance(self.request, TlsSocket) else None
         assoc.acceptor.maximum_length = self.ae.maximum_pdu_size
         assoc.acceptor.ae_title = self.server.ae_title
         assoc.acceptor.address_info = self.local

@@ -1,5 +1,7 @@
 """The socket of an association, with limits of size and time, and without Nagle's and delayed-acknowledgement waits."""
 
+import select
+import selectors
 import socket
 import time
 from typing import Any
@@ -7,10 +9,15 @@ from typing import Any
 from pynetdicom.events import Event
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
+from dimse_worker.tls.contexts import ServerContexts
+from dimse_worker.tls.sockets import TlsSocket
+from portal import runtime
+
 MAX_REQUEST_PDU_LENGTH = 1 << 20
 """Bytes of a PDU before the association is established: an A-ASSOCIATE-RQ of 128 contexts has some 20,000."""
 MAX_RECEIVED_PDU_LENGTH = 4 << 20
 """Bytes of a PDU on an established association: 16 times what we announce, which some peers exceed."""
+HANDSHAKE_SECONDS = 30.0
 PDU_SECONDS = 60.0
 """How long one PDU may take to arrive, and how long a peer may take to read what we send."""
 
@@ -42,15 +49,21 @@ class PeerSocket(AssociationSocket):
                 connection.settimeout(max(deadline - time.monotonic(), 0.001))
                 try:
                     count = connection.recv_into(view[position:])
-                except TimeoutError:
+                except (TimeoutError, BlockingIOError):  # TLS uses the kernel's time-outs
                     self.complaint = f"We closed it: the peer sent only a part of a PDU within {PDU_SECONDS:.0f} s."
-                    raise
+                    raise TimeoutError from None
                 if not count:
                     break
                 position += count
         connection.settimeout(PDU_SECONDS)
         _acknowledge_at_once(connection)
         return received[:position] if position < nr_bytes else received
+
+    @property
+    def ready(self) -> bool:
+        """As pynetdicom's, which does not know of bytes that our TLS has decrypted."""
+        connection: Any = self.socket
+        return (isinstance(connection, TlsSocket) and connection.pending > 0) or super().ready
 
     @property
     def failure(self) -> OSError | None:
@@ -82,6 +95,28 @@ class _Connecting(socket.socket):
             self.failure = error
             self.close()
             raise
+
+
+def secure(connected: socket.socket) -> TlsSocket | socket.socket:
+    """TLS over a connection that was accepted; the same socket where it is silent, or the site has no certificate.
+
+    Raises HandshakeFailed.
+    """
+    poll, deadline = select.poll(), time.monotonic() + HANDSHAKE_SECONDS
+    connected.setblocking(False)
+    poll.register(connected, select.POLLIN)
+    if not poll.poll(HANDSHAKE_SECONDS * 1000):
+        return connected
+    with runtime.connection():
+        with_tls = TlsSocket.accepting(connected, ServerContexts().current())
+    if with_tls is None:
+        return connected
+    while wanted := with_tls.handshake():
+        poll.modify(connected, select.POLLIN if wanted == selectors.EVENT_READ else select.POLLOUT)
+        if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+            return connected
+    with_tls.settimeout(PDU_SECONDS)
+    return with_tls
 
 
 def disable_delays(event: Event) -> None:

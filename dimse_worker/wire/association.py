@@ -168,6 +168,7 @@ class Association:
             address=association_policy.plain_address(self._arrival.address),
             local_address=association_policy.plain_address(self.connection.local_address),
             services=contexts.services_of(request.contexts),
+            secured=self._arrival.secured,
         )
         self.grant = decisions.decide(asked)
         if self.grant.is_self_echo:
@@ -208,6 +209,7 @@ class Association:
                 called=asked.called,
                 address=asked.address,
                 contexts=[one.description for one in answered],
+                tls_version=asked.secured.version if asked.secured else "",
             )
             self.row = self._house.rows.open(opening, self.counts)
         return negotiation.acceptance(request, answered, roles, self.negotiated)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from dimse_worker.tls.sockets import TlsSocket, Transport
 from dimse_worker.wire import pdus
 
 BUFFER_SIZE = 128 << 10
@@ -54,12 +55,13 @@ class Connection:
     """A connected socket, for one thread. Every method raises Ended where the association cannot go on."""
 
     def __init__(
-        self, connected: socket.socket, received: bytes = b"", *, waiting: Callable[[], None] | None = None
+        self, connected: Transport, received: bytes = b"", *, waiting: Callable[[], None] | None = None
     ) -> None:
         """`received`: bytes that were read before; `waiting`: called every CALL_SECONDS of a wait, and may raise."""
         self.max_length = 0
         """Bytes of the longest P-DATA-TF that the peer takes, without its header; 0 for any (PS3.8 D.1)."""
         self._socket, self._waiting = connected, waiting
+        self._tls = connected if isinstance(connected, TlsSocket) else None
         connected.setblocking(True)
         period = CHECK_SECONDS if waiting is None else CALL_SECONDS
         # With the kernel's timeouts a read is one system call; with Python's it would be two.
@@ -116,7 +118,8 @@ class Connection:
 
     def poll(self, seconds: float = 0.0) -> bool:
         """Whether something has arrived that was not read, or does within `seconds`; the peer's end counts too."""
-        return self._start < self._end or bool(self._poll.poll(seconds * 1000))
+        is_here = self._start < self._end or (self._tls is not None and self._tls.pending > 0)
+        return is_here or bool(self._poll.poll(seconds * 1000))
 
     def send(self, *parts: bytes | bytearray | memoryview) -> None:
         """Send all parts, one after the other. They must not change before the return."""

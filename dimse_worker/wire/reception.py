@@ -9,12 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dimse_worker.heartbeat import Heartbeat
+from dimse_worker.tls.failures import HandshakeFailed
+from dimse_worker.tls.sockets import TlsSocket, Transport
 from dimse_worker.wire import pdus
+from portal.peers.caller_certificates import Secured
 
 log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 30.0
-"""How long a peer may take to send its whole request (PS3.8 9.1.5, ARTIM)."""
+"""How long a peer may take for the TLS handshake and its whole request (PS3.8 9.1.5, ARTIM)."""
 LINGER_SECONDS = 5.0
 """How long a peer may take to close the connection of an association that is over."""
 MAX_LINGER_BYTES = 1 << 20
@@ -33,12 +36,14 @@ POLL_SECONDS = 0.2
 class Arrival:
     """A connection whose peer has sent a whole request for an association."""
 
-    connected: socket.socket
+    connected: Transport
     address: str
     request: bytes
     """The A-ASSOCIATE-RQ without its header."""
     rest: bytes
     """What came behind it."""
+    secured: Secured | None = None
+    """None in clear text."""
 
     def take_request(self) -> bytes:
         """The request, which may be as large as a thousand usual ones: it is not kept as long as the association."""
@@ -46,14 +51,26 @@ class Arrival:
         return request
 
 
+@dataclass(frozen=True)
+class TlsReception:
+    """What a TLS port has beside."""
+
+    wrap: Callable[[socket.socket], TlsSocket | None]
+    """A connection with the site's certificate of now; None while there is none, and for one that is closed."""
+    refuse: Callable[[str, str], None]
+    """Gets the address of a caller whose handshake failed, and why; returns at once."""
+
+
 @dataclass(eq=False)
 class _Guest:
     """A connection that waits: for its request, or to be closed by its peer."""
 
-    connected: socket.socket
+    connected: Transport
     address: str
     deadline: float
     is_over: bool = False
+    shakes_hands: bool = False
+    """Whether its TLS handshake is still to be done."""
     size: int = 0
     """Bytes that it has sent."""
     received: bytearray = field(default_factory=bytearray)
@@ -62,13 +79,19 @@ class _Guest:
 class Reception:
     """Selects among silent connections. `run` is its thread; `linger` and `stop` are called by others."""
 
-    def __init__(self, listening: socket.socket, heartbeat: Heartbeat, take: Callable[[Arrival], bool]) -> None:
-        """`take` gets each arrival and returns at once; False if it cannot take any more."""
-        self._listening, self._heartbeat, self._take = listening, heartbeat, take
+    def __init__(
+        self,
+        listening: socket.socket,
+        heartbeat: Heartbeat,
+        take: Callable[[Arrival], bool],
+        tls: "TlsReception | None" = None,
+    ) -> None:
+        """`take` gets each arrival and returns at once; False if it cannot take any more. `tls`: None in clear text."""
+        self._listening, self._heartbeat, self._take, self._tls = listening, heartbeat, take, tls
         self._guests: dict[_Guest, None] = {}
         self._by_address: dict[str, dict[_Guest, None]] = {}
         self._bytes_waiting = 0
-        self._handed_over: list[socket.socket] = []
+        self._handed_over: list[Transport] = []
         self._accepts = self._runs = True
         self._selector = selectors.DefaultSelector()
         self._wake, self._woken = socket.socketpair()
@@ -94,7 +117,7 @@ class Reception:
                 self._close_up()
             self._dismiss_late()
 
-    def linger(self, connected: socket.socket) -> None:
+    def linger(self, connected: Transport) -> None:
         """Close a connection once its peer has: what we sent last would be lost if unread bytes were left here."""
         self._handed_over.append(connected)
         self._wake_up()
@@ -130,7 +153,9 @@ class Reception:
                 if self._guests:
                     self._dismiss(next(iter(self._guests)))
                 return
-            self._receive(_Guest(connected, str(address[0]), time.monotonic() + REQUEST_SECONDS))
+            guest = _Guest(connected, str(address[0]), time.monotonic() + REQUEST_SECONDS)
+            guest.shakes_hands = self._tls is not None
+            self._receive(guest)
 
     def _receive(self, guest: _Guest) -> None:
         same = self._by_address.setdefault(guest.address, {})
@@ -168,6 +193,8 @@ class Reception:
     def _read(self, guest: _Guest) -> None:
         if guest not in self._guests:
             return  # it had to make room meanwhile
+        if guest.shakes_hands and not self._shake_hands(guest):
+            return
         try:
             received = guest.connected.recv(READ_SIZE)
         except BlockingIOError:
@@ -182,6 +209,28 @@ class Reception:
             self._bytes_waiting += len(received)
             self._look_at(guest)
 
+    def _shake_hands(self, guest: _Guest) -> bool:
+        """Go on with the TLS handshake as far as it goes without waiting; whether it is done."""
+        if self._tls is None:
+            return True
+        if isinstance(
+            guest.connected, socket.socket
+        ):  # a connection that says nothing costs no more than in clear text
+            with_tls = self._tls.wrap(guest.connected)
+            if with_tls is None:
+                self._dismiss(guest)
+                return False
+            guest.connected = with_tls
+        try:
+            wanted = guest.connected.handshake()
+        except HandshakeFailed as failure:
+            self._tls.refuse(guest.address, str(failure))
+            self._dismiss(guest)
+            return False
+        guest.shakes_hands = wanted != 0
+        self._selector.modify(guest.connected, wanted or selectors.EVENT_READ, guest)
+        return wanted == 0
+
     def _look_at(self, guest: _Guest) -> None:
         """Pass on a request that is whole; refuse what is none."""
         received = guest.received
@@ -195,7 +244,9 @@ class Reception:
         elif len(received) >= end:
             self._forget(guest)
             rest = bytes(received[end:])
-            arrival = Arrival(guest.connected, guest.address, bytes(received[pdus.HEADER.size : end]), rest)
+            secured = guest.connected.secured if isinstance(guest.connected, TlsSocket) else None
+            request = bytes(received[pdus.HEADER.size : end])
+            arrival = Arrival(guest.connected, guest.address, request, rest, secured)
             if not self._take(arrival):
                 guest.connected.close()
         elif self._bytes_waiting > MAX_BYTES_WAITING:

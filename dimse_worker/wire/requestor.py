@@ -1,7 +1,6 @@
 """An association that we request: its negotiation, C-ECHO and C-STORE over it, its end."""
 
 import contextlib
-import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext, build_context
 
+from dimse_worker.tls.sockets import Transport
 from dimse_worker.wire import commands, pdus
 from dimse_worker.wire.commands import Command
 from dimse_worker.wire.connection import Connection, Ended, ReleaseRequested
@@ -60,7 +60,7 @@ class RequestedAssociation:
 
     def __init__(
         self,
-        connected: socket.socket,
+        connected: Transport,
         request: AssociateRequest,
         *,
         seconds: float,

@@ -5,12 +5,16 @@ import socket
 import threading
 import time
 
+from dimse_worker import association_policy
 from dimse_worker.heartbeat import Heartbeat
+from dimse_worker.tls.contexts import ServerContexts
+from dimse_worker.tls.sockets import TlsSocket
 from dimse_worker.wire.admissions import MAX_ASSOCIATIONS, Admissions
 from dimse_worker.wire.association import Association, House
-from dimse_worker.wire.reception import Arrival, Reception
+from dimse_worker.wire.reception import Arrival, Reception, TlsReception
 from dimse_worker.wire.rows import Rows
 from dimse_worker.wire.workers import Workers
+from portal import runtime
 from portal.peers.associations import Progress
 
 log = logging.getLogger(__name__)
@@ -23,16 +27,20 @@ STOP_SECONDS = 10.0
 class FastServer:
     """Serves on a socket that is bound; `stop_accepting`, then `abort` what still runs, then `close`."""
 
-    def __init__(self, listening: socket.socket, heartbeat: Heartbeat, admissions: Admissions) -> None:
+    def __init__(
+        self, listening: socket.socket, heartbeat: Heartbeat, admissions: Admissions, *, is_tls: bool = False
+    ) -> None:
         self._running: dict[Association, None] = {}
         self._begun = 0
         """Associations whose request has arrived and that are not over."""
         self._lock = threading.Lock()
         self._workers = Workers(MAX_ASSOCIATIONS + MORE_THREADS)
         self._rows = Rows()
-        self._reception = Reception(listening, heartbeat, self._take)
+        self._contexts = ServerContexts()
+        tls = TlsReception(self._wrap, association_policy.record_handshake_failure) if is_tls else None
+        self._reception = Reception(listening, heartbeat, self._take, tls)
         self._house = House(reception=self._reception, rows=self._rows, admissions=admissions)
-        self._threads = [threading.Thread(target=run, daemon=True) for run in (self._reception.run, self._rows.run)]
+        self._threads = [threading.Thread(target=run, daemon=True) for run in (self._receive, self._rows.run)]
 
     def start(self) -> None:
         for thread in self._threads:
@@ -69,6 +77,13 @@ class FastServer:
         self._reception.stop()
         for thread in self._threads:
             thread.join(STOP_SECONDS)
+
+    def _receive(self) -> None:
+        with runtime.connection():  # to see whether another certificate was installed
+            self._reception.run()
+
+    def _wrap(self, connected: socket.socket) -> TlsSocket | None:
+        return TlsSocket.accepting(connected, self._contexts.current())
 
     def _take(self, arrival: Arrival) -> bool:
         with self._lock:

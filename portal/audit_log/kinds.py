@@ -114,7 +114,11 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "grant:changed": "changed the access of {}",
         "grant:taken": "removed access of {}",
     },
-    "settings": {"setting:changed": "changed the settings"},
+    "settings": {
+        "setting:changed": "changed the settings",
+        "certificate:installed": "installed a TLS certificate",
+        "certificate:created": "created a TLS certificate",
+    },
     "jobs": {"job:cancelled": "cancelled {}", "job:retried": "retried {}"},
     "log": {
         "audit:key_began": "began to authenticate the audit log with the site's key",

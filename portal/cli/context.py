@@ -11,10 +11,11 @@ from peewee import DatabaseError, IntegrityError
 
 from portal import migrations, models, runtime, settings
 from portal.cli.printing import Answer, print_answer
-from portal.errors import Missing, PortalError
+from portal.errors import BadValue, Missing, PortalError
 from portal.processes import lost_database
 
 Command = Callable[..., Answer]
+MAX_TEXT_SIZE = 64 << 10
 ROW_ID = click.IntRange(1, 2**63 - 1)
 
 
@@ -75,6 +76,18 @@ def require_database(chosen: settings.Settings) -> None:
         )
     if not os.access(chosen.database, os.W_OK):
         raise Missing(f"{chosen.database} cannot be written by this account. Run the command as the site's owner.")
+
+
+def read_text(path: str) -> str:
+    """The text of a small file that an option names. Raises BadValue for another one, OSError if it cannot be read."""
+    with open(path, "rb") as file:
+        content = file.read(MAX_TEXT_SIZE + 1)
+    if len(content) > MAX_TEXT_SIZE:
+        raise BadValue(f"{path} has more than {MAX_TEXT_SIZE:,} bytes.")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise BadValue(f"{path} is no text file.") from None
 
 
 def message_for(error: Exception) -> str | None:

@@ -6,13 +6,22 @@ from typing import Any
 import click
 
 from portal.access.actors import operator
-from portal.cli.context import ROW_ID, NotAvailable, on_site
+from portal.cli.context import ROW_ID, on_site, read_text
 from portal.cli.printing import Answer
 from portal.cli.waiting import wait_for_job
 from portal.jobs import jobs
 from portal.peers import peers, refused_callers
 
 ECHO_TIMEOUT = 60
+TLS_OPTIONS = (
+    click.option("--tls/--no-tls", default=None, help="It calls and is called with TLS only."),
+    click.option("--ca", "issuers", metavar="FILE", help="PEM: who issues its certificate, or none."),
+    click.option("--certificate", "pinned", metavar="FILE", help="PEM: exactly its certificate, or none."),
+    click.option(
+        "--certificate-name", "tls_name", metavar="NAME", help="The name in its certificate. Default: its host."
+    ),
+    click.option("--any-name/--check-name", "tls_any_name", default=None, help="Accept any name there."),
+)
 
 
 @click.group("peer")
@@ -53,7 +62,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="An allowed C-MOVE destination, or any; repeatable.",
             ),
             click.option("--our-ae-title", metavar="AET", help="The calling AE title used with this peer."),
-            click.option("--tls", is_flag=True, help="Not available yet."),
+            *TLS_OPTIONS,
         )
     ):
         function = option(function)
@@ -171,10 +180,13 @@ def ignore(caller_id: int) -> Answer:
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """The given options as `peers.register` and `peers.edit` take them."""
-    if options.pop("tls"):
-        raise NotAvailable("Not available yet: --tls.")
     allow = options.pop("allow")
-    given = {name: value for name, value in options.items() if value not in (None, (), False)}
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    if given.get("all_projects") is False:
+        del given["all_projects"]
+    for name in ("issuers", "pinned"):
+        if name in given:
+            given[name] = "" if given[name] == "none" else read_text(given[name])
     if allow is not None:
         given["services"] = tuple(part.strip() for part in allow.split(",") if part.strip())
     if "projects" in given:

@@ -33,7 +33,7 @@ from portal.models.index import (
 from portal.models.interfaces import Association, Caller, Peer, Storage
 from portal.models.people import ApiKey, Device, DeviceHour, Grant, KeyUse, Secret, Ticket, User
 from portal.models.row_functions import is_pattern
-from portal.models.site import Audit, AuditAnchor, AuditedSession, Setting, SiteKey
+from portal.models.site import Audit, AuditAnchor, AuditedSession, Setting, SiteCertificate, SiteKey
 from portal.models.tree import (
     DICOM,
     Acquisition,
@@ -92,6 +92,7 @@ TABLES: tuple[type[Table], ...] = (
     Schedule,
     ScheduleRun,
     Setting,
+    SiteCertificate,
     SiteKey,
     Audit,
     AuditAnchor,
@@ -147,6 +148,7 @@ __all__ = [
     "Session",
     "Setting",
     "Sidecar",
+    "SiteCertificate",
     "SiteKey",
     "Storage",
     "Study",

@@ -16,6 +16,15 @@ class Peer(Owned):
     addresses = JsonField(default=list)
     """CIDR ranges from which it may call; empty: any."""
     tls = BooleanField(default=False)
+    """TLS only: it may not call in clear text, and we call it over TLS."""
+    tls_name = CharField(default="")
+    """The name that its certificate must have when we call it; empty: its host."""
+    tls_any_name = BooleanField(default=False)
+    """Whether its certificate may have any name when we call it."""
+    issuers = TextField(default="")
+    """PEM: certificates of the CAs that vouch for it, and for no other peer."""
+    pinned = TextField(default="")
+    """PEM: its own certificate, if exactly that one is trusted."""
     services = JsonField(default=list)
     """Some of echo, store, find, move, get, commit."""
     store_to = ForeignKeyField(Project, null=True, backref="+", on_delete="SET NULL")
@@ -41,7 +50,8 @@ class Caller(Table):
     called = CharField()
     address = CharField()
     reason = CharField()
-    """unknown | called | address | grant | service | destination | disabled | limit."""
+    """unknown | called | address | grant | service | destination | disabled | limit | clear | certificate |
+    handshake."""
     message = TextField()
     first = UtcField(default=now)
     last = UtcField(default=now, index=True)
@@ -66,6 +76,8 @@ class Association(Table):
     called = CharField()
     address = CharField()
     tls = BooleanField(default=False)
+    tls_version = CharField(default="")
+    """Such as TLSv1.3; empty in clear text."""
     process = CharField(default="")
     """Host and id of our process: when that has died, the association is *lost*."""
     started = UtcField(default=now)

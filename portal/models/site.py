@@ -10,6 +10,16 @@ class Setting(Table):
     value = JsonField(null=True)
 
 
+class SiteCertificate(Table):
+    """The site's certificate for TLS, one row; its private key is the sealed secret `certificate:ID`."""
+
+    chain = TextField()
+    """PEM: the certificate, then those of its issuers."""
+    fingerprint = CharField()
+    expires = UtcField()
+    installed = UtcField(default=now)
+
+
 class SiteKey(Table):
     """Fingerprints of the key files of this database; the newest row is that of the key in use."""
 

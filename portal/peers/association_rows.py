@@ -16,9 +16,11 @@ add = Statement(
         contexts=Value(text(6), converter=False),
         started=Value(text(7), converter=False),
         seen=Value(text(7), converter=False),
+        tls=Value(number(8), converter=False),
+        tls_version=text(9),
     )
 )
-"""Peer, role, calling and called title, address, process, contexts, and when it began."""
+"""Peer, role, calling and called title, address, process, contexts, when it began, whether with TLS, its version."""
 ended = Statement(
     lambda: Association.select(
         Association.peer,

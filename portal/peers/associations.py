@@ -62,6 +62,8 @@ class Opening:
     address: str
     contexts: Sequence[dict[str, Any]]
     """The result of each proposed one; none if the peer did not accept our request."""
+    tls_version: str = ""
+    """Such as TLSv1.3; empty in clear text."""
     at: datetime = field(default_factory=now)
 
     @property
@@ -173,8 +175,8 @@ def list_recent(limit: int = 100, before: int | None = None) -> Sequence[Associa
 def view(row: Association) -> dict[str, Any]:
     """The association as pages and `--json` show it; *lost* as soon as its process has ended."""
     lost = row.ended is None and not _is_alive(row)
-    names = ("id", "role", "calling", "called", "address", "tls", "started", "seen", "contexts", "counts", "bytes")
-    return {name: getattr(row, name) for name in names} | {
+    names = ("id", "role", "calling", "called", "address", "tls", "tls_version", "started", "seen", "contexts")
+    return {name: getattr(row, name) for name in (*names, "counts", "bytes")} | {
         "peer": row.peer.label if row.peer else None,
         "outcome": "lost" if lost else row.outcome,
         "ended": row.seen if lost else row.ended,
@@ -190,7 +192,8 @@ def _identity_of(pid: int) -> str:
 def _create(opening: Opening) -> int:
     contexts, begun = Association.contexts.db_value(list(opening.contexts)), Association.started.db_value(opening.at)
     names = (opening.role, opening.calling, opening.called, opening.address, process_identity())
-    return association_rows.add.insert(opening.peer_id, *names, contexts, begun)
+    tls = (int(bool(opening.tls_version)), opening.tls_version)
+    return association_rows.add.insert(opening.peer_id, *names, contexts, begun, *tls)
 
 
 def _audit_end(association_id: int) -> None:

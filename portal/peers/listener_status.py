@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,10 +35,14 @@ class ListenerStatus:
         return self.kind in ("on", "off")
 
 
-def record(host: str = "", port: int = 0, error: Exception | None = None) -> None:
-    """Called by the listener: write where it listens, or why it cannot; without a host, that it does not listen."""
-    status = {
-        "pid": os.getpid(),
+def record(host: str = "", port: int = 0, error: Exception | None = None, *, is_tls: bool = False) -> None:
+    """Called by the listener: write where it listens, or why it cannot; without a host, that it does not listen.
+
+    `is_tls`: on the TLS port; what was written of the other one stays.
+    """
+    known = _read()
+    status: dict[str, Any] = known if known and known["pid"] == os.getpid() else {"pid": os.getpid()}
+    status["tls" if is_tls else "clear"] = {
         "host": host,
         "port": port,
         "since": now().isoformat(),
@@ -78,18 +82,26 @@ def current(options: dict[str, Any], *, listener: int | None = None) -> Listener
     """
     if not options["dimse.enabled"]:
         return ListenerStatus(kind="off", message="No port is open.")
-    wanted = (options["dimse.host"], options["dimse.port"])
     status = _read()
     if status is None or not _is_alive(status["pid"]):
         return ListenerStatus(
             kind="gone", message="The listener is not running. See logs/listen.log in the data folder."
         )
-    if (status["host"], status["port"]) != wanted or listener not in (None, status["pid"]):
-        return ListenerStatus(kind="starting", message=f"Starting to listen on {_host_and_port(*wanted)}.")
-    since = datetime.fromisoformat(status["since"])
-    if status["problem"]:
-        return ListenerStatus(kind="failed", message=status["problem"], since=since)
-    return ListenerStatus(kind="on", message=f"Listening on {_host_and_port(*wanted)}", since=since)
+    host, port, tls_port = options["dimse.host"], options["dimse.port"], options["dimse.tls_port"]
+    message = f"Listening on {_host_and_port(host, port)}"
+    wanted = [("clear", port, "")]
+    if tls_port:
+        wanted.append(("tls", tls_port, "TLS: "))
+        message = f"{message}, with TLS on port {tls_port}"
+    since = datetime.min.replace(tzinfo=UTC)
+    for name, number, words in wanted:
+        place = status.get(name, {})
+        if (place.get("host"), place.get("port")) != (host, number) or listener not in (None, status["pid"]):
+            return ListenerStatus(kind="starting", message=f"Starting to listen on {_host_and_port(host, number)}.")
+        since = max(since, datetime.fromisoformat(place["since"]))
+        if place["problem"]:
+            return ListenerStatus(kind="failed", message=f"{words}{place['problem']}", since=since)
+    return ListenerStatus(kind="on", message=message, since=since)
 
 
 def explain_failure(host: str, port: int, error: Exception) -> str:

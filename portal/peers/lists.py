@@ -140,7 +140,7 @@ ASSOCIATIONS = LongList(
     usual="-began",
     heads=(
         *("Association", "Peer", "Calling", "Called", "Address", "Direction", "Outcome", "Message"),
-        *("Operations", "Bytes", "Started", "Ended"),
+        *("Operations", "Bytes", "Started", "Ended", "TLS"),
     ),
     cells=lambda row: (
         *(row["id"], row["peer"], row["calling"], row["called"], row["address"]),
@@ -150,7 +150,7 @@ ASSOCIATIONS = LongList(
             f"{name} {counted.get('done') or 0}" + (f" ({counted['failed']} failed)" if counted.get("failed") else "")
             for name, counted in row["counts"].items()
         ],
-        *(row["bytes"], row["started"], row["ended"]),
+        *(row["bytes"], row["started"], row["ended"], row["tls_version"]),
     ),
 )
 ASSOCIATION_DAYS = LongList(

@@ -11,9 +11,11 @@ from portal.access.rights import UNKNOWN_GROUP
 from portal.dicom import ae_titles
 from portal.errors import BadValue, PortalError, Taken
 from portal.models import Peer, Project
+from portal.tls import certificates
 from portal.tree import labels, projects
 
 SERVICES = ("echo", "store", "find", "move", "get", "commit")
+TLS_FIELDS = ("tls", "tls_name", "tls_any_name", "issuers", "pinned")
 ANY = "any"
 """In place of a peer's label: every peer may be named as C-MOVE destination."""
 
@@ -38,22 +40,29 @@ class PeerFields:
     all_projects: bool
     store_to: Project | None
     moves_to: tuple[int | str, ...]
+    tls: bool
+    tls_name: str
+    tls_any_name: bool
+    issuers: str
+    """PEM, as `pinned`."""
+    pinned: str
 
     @property
     def columns(self) -> dict[str, Any]:
         """The columns of the `Peer` row; grants are rows of their own."""
-        names = ("label", "ae_title", "our_ae_title", "host", "port", "store_to")
+        names = ("label", "ae_title", "our_ae_title", "host", "port", "store_to", *TLS_FIELDS)
         lists = ("addresses", "services", "moves_to")
         return {name: getattr(self, name) for name in names} | {name: list(getattr(self, name)) for name in lists}
 
 
 def clean(values: dict[str, Any], *, peer_id: int | None) -> PeerFields:
     """Check all fields of one peer (`peer_id`: the one that is edited). Raises BadValue or Taken, with its field."""
-    if values["tls"]:
-        raise BadValue("TLS is not available yet. Add the peer without it.", field="tls")
     host, port = _host_and_port(values["host"], values["port"])
     if values["all_projects"] and values["projects"]:
         raise BadValue("Give a peer either some projects or all of them, not both.", field="projects")
+    pinned = certificates.read_all(values["pinned"], field="pinned")
+    if len(pinned) > 1:
+        raise BadValue("Enter the peer's own certificate alone, without those of its issuers.", field="pinned")
     return PeerFields(
         label=_label(values["label"], peer_id),
         ae_title=ae_titles.clean(values["ae_title"]),
@@ -66,7 +75,18 @@ def clean(values: dict[str, Any], *, peer_id: int | None) -> PeerFields:
         all_projects=bool(values["all_projects"]),
         store_to=_project(values["store_to"], "store_to") if values["store_to"] else None,
         moves_to=_moves_to(values["moves_to"]),
+        tls=bool(values["tls"]),
+        tls_name=_host_name(values["tls_name"], field="tls_name"),
+        tls_any_name=bool(values["tls_any_name"]),
+        issuers=certificates.pem_of(certificates.read_all(values["issuers"], field="issuers")),
+        pinned=certificates.pem_of(pinned),
     )
+
+
+def audited(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a peer for the audit log: of its certificates the fingerprints."""
+    prints = {name: [one["fingerprint"] for one in certificates.views(fields[name])] for name in ("issuers", "pinned")}
+    return {**fields, **prints}
 
 
 def networks(addresses: Sequence[str]) -> list[Network]:
@@ -99,19 +119,25 @@ def _label(text: str, peer_id: int | None) -> str:
 
 def _host_and_port(host: Any, port: Any) -> tuple[str, int | None]:
     """Where we call the peer: both or neither."""
-    name = str(host or "").strip()
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        only_numbers = set(name) <= set("0123456789.")
-        if name and (not _HOST.fullmatch(name) or only_numbers or ".." in name):
-            raise BadValue(f"{name[:64]!r} is not a host name or an IP address.", field="host") from None
+    name = _host_name(host, field="host")
     number = site_settings.clean_port(port, field="port") if port not in (None, "") else None
     if name and number is None:
         raise BadValue("A host needs a port too, such as 104 or 11112.", field="port")
     if number is not None and not name:
         raise BadValue("A port needs a host too: a name or an IP address.", field="host")
     return name, number
+
+
+def _host_name(text: Any, *, field: str) -> str:
+    """A host name or an address; an empty text is none."""
+    name = str(text or "").strip()
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        only_numbers = set(name) <= set("0123456789.")
+        if name and (not _HOST.fullmatch(name) or only_numbers or ".." in name):
+            raise BadValue(f"{name[:64]!r} is not a host name or an IP address.", field=field) from None
+    return name
 
 
 def _addresses(texts: Iterable[str]) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.jobs import jobs
 from portal.models import Grant, Group, Peer, Project, now, writing
 from portal.peers import peer_fields, peer_status
-from portal.peers.peer_fields import ANY, SERVICES, PeerFields
+from portal.peers.peer_fields import ANY, SERVICES, TLS_FIELDS, PeerFields
+from portal.tls import certificates
 from portal.tree import labels
 
 __all__ = ["ANY", "SERVICES"]
@@ -28,6 +29,10 @@ _DEFAULTS: dict[str, Any] = {
     "store_to": None,
     "moves_to": (),
     "tls": False,
+    "tls_name": "",
+    "tls_any_name": False,
+    "issuers": "",
+    "pinned": "",
 }
 
 
@@ -36,7 +41,10 @@ def register(label: str, *, ae_title: str, actor: Actor, **fields: Any) -> Peer:
 
     `fields`: host and port (where we call it), addresses (CIDR ranges that it may call from; none: any), services,
     projects ((GROUP/PROJECT, ro|rw) in the order of precedence) or all_projects, store_to (GROUP/PROJECT), moves_to
-    (labels of peers, or `any`), our_ae_title. Raises BadValue or Taken with the field.
+    (labels of peers, or `any`), our_ae_title, tls (TLS only), issuers and pinned (PEM: who vouches for its certificate,
+    or the certificate itself), tls_name and tls_any_name (the name that it has when we call it).
+
+    Raises BadValue or Taken with the field.
     """
     rights.require_admin(actor)
     with writing():
@@ -44,7 +52,7 @@ def register(label: str, *, ae_title: str, actor: Actor, **fields: Any) -> Peer:
         _refuse_same_caller(cleaned.ae_title, cleaned.addresses, peer_id=None)
         peer = Peer.create(**cleaned.columns, **actor.origin.fields)
         _grant(peer, cleaned)
-        audit.record(actor, "peer:registered", "peer", peer.id, after=_fields_of(peer))
+        audit.record(actor, "peer:registered", "peer", peer.id, after=peer_fields.audited(_fields_of(peer)))
     return peer
 
 
@@ -69,7 +77,8 @@ def edit(label: str, *, actor: Actor, **changes: Any) -> Peer:
         Peer.update(**cleaned.columns, modified=now()).where(Peer.id == peer.id).execute()
         peer = Peer.get_by_id(peer.id)
         _grant(peer, cleaned)
-        audit.record(actor, "peer:edited", "peer", peer.id, before=before, after=_fields_of(peer))
+        was, now_is = peer_fields.audited(before), peer_fields.audited(_fields_of(peer))
+        audit.record(actor, "peer:edited", "peer", peer.id, before=was, after=now_is)
     return peer
 
 
@@ -95,7 +104,7 @@ def remove(label: str, *, actor: Actor) -> None:
                 kept = [target for target in other.moves_to if target != peer.id]
                 Peer.update(moves_to=kept).where(Peer.id == other.id).execute()
         peer.delete_instance()
-        audit.record(actor, "peer:removed", "peer", peer.id, before=before)
+        audit.record(actor, "peer:removed", "peer", peer.id, before=peer_fields.audited(before))
 
 
 def get(label: str) -> Peer:
@@ -194,6 +203,7 @@ def view(peer: Peer) -> dict[str, Any]:
         "id": peer.id,
         **fields,
         "projects": [{"project": path, "role": role} for path, role in fields["projects"]],
+        **{name: certificates.views(fields[name]) for name in ("issuers", "pinned")},
         "enabled": peer.enabled,
         "state": peer.state,
         "since": peer.since,
@@ -281,7 +291,7 @@ def _fields_of(peer: Peer) -> dict[str, Any]:
         "all_projects": all_projects,
         "store_to": f"{target.group.code}/{target.label}" if target else None,
         "moves_to": moves_to,
-        "tls": peer.tls,
+        **{name: getattr(peer, name) for name in TLS_FIELDS},
     }
 
 

@@ -10,11 +10,26 @@ from portal.errors import Missing
 from portal.models import Audit, Caller, Peer, Project, figures, now, skip_if_disk_full, writing
 from portal.peers import peers
 
-Reason = Literal["unknown", "called", "address", "grant", "service", "destination", "disabled", "limit"]
+Reason = Literal[
+    "unknown",
+    "called",
+    "address",
+    "grant",
+    "service",
+    "destination",
+    "disabled",
+    "limit",
+    "clear",
+    "certificate",
+    "handshake",
+]
 
 MAX_REFUSED_CALLERS = 1000
 """Rows that are kept, so that a caller that tries one title after the other does not fill the disk."""
-ASSOCIATION_REASONS: tuple[Reason, ...] = ("unknown", "called", "address", "grant", "disabled", "limit")
+ASSOCIATION_REASONS: tuple[Reason, ...] = (
+    *("unknown", "called", "address", "grant", "disabled", "limit"),
+    *("clear", "certificate", "handshake"),
+)
 """Reasons for rejecting a whole association; an accepted one resolves them."""
 MAX_AUDITED_REFUSALS = 200
 """Audit entries of one hour, for the same reason."""
@@ -98,7 +113,7 @@ def _audit_refusal(*, calling: str, called: str, address: str, reason: Reason) -
 def resolve(*, calling: str, address: str) -> None:
     """Resolve the refusals of a caller whose association is accepted now."""
     resolved = (
-        (Caller.calling == calling)
+        Caller.calling.in_((calling, ""))  # of a failed TLS handshake no title is known
         & (Caller.address == address)
         & Caller.reason.in_(ASSOCIATION_REASONS)
         & Caller.resolved.is_null()

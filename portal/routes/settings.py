@@ -42,6 +42,8 @@ class DimseForm(Form):
     ae_title = text("AE title of the site")
     host = text("Address to listen on")
     port = text("Port")
+    tls_port = text("TLS port")
+    require_certificates = checkbox("Require a registered certificate of every caller on the TLS port")
     echo_anyone = checkbox("Accept C-ECHO from unregistered callers")
 
 
@@ -144,6 +146,7 @@ def _page(forms: Mapping[str, Form], status: int = 200) -> Response:
         values.setdefault(section, {})[name] = value
     floor = values["disk"]["floor"]
     values["disk"]["floor"] = f"{floor:g}" if floor else ""
+    values["dimse"]["tls_port"] = values["dimse"]["tls_port"] or ""
     kept = {section: form(formdata=None, **values[section]) for section, form in SECTIONS.items()}
 
     return render(
@@ -174,4 +177,6 @@ def _in_words(key: str, value: Any) -> str:
         return "on" if value else "off"
     if key == "disk.floor":
         return f"{value:g} GB" if value else "minimum of this server"
+    if key == "dimse.tls_port" and not value:
+        return "none"
     return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.fixtures.dimse import dimse_site, listener
+from tests.fixtures.tls.listener import tls_listener
 from tests.fixtures.work import acquisition, folder, mirror, project, queue, worker
 
 IN_BOTH_MODES = (
@@ -15,6 +16,7 @@ IN_BOTH_MODES = (
     "test_receiving",
     "test_retrieval",
     "test_retrieved_bytes",
+    "test_tls_callers",
 )
 """Tests of the protocol: they run over our own code for it, and over pynetdicom's."""
 
@@ -29,6 +31,6 @@ def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    is_listening = {"listener", "dimse_site"} & set(metafunc.fixturenames)
+    is_listening = {"listener", "dimse_site", "tls_listener"} & set(metafunc.fixturenames)
     if is_listening and metafunc.module.__name__.rpartition(".")[2] in IN_BOTH_MODES:
         metafunc.parametrize("wire", ["fast", "stock"], indirect=True)

@@ -116,7 +116,9 @@ def test_from_some_projects_to_all_and_back() -> None:
         ({"store_to": "unknown/Unsorted"}, "store_to", "admins only"),
         ({"store_to": "neuro/NONE"}, "store_to", "no project"),
         ({"moves_to": ("NOBODY",)}, "moves_to", "no peer"),
-        ({"tls": True}, "tls", "not available yet"),
+        ({"tls_name": "two words"}, "tls_name", "not a host name"),
+        ({"issuers": "-----BEGIN CERTIFICATE-----"}, "issuers", "no certificate in PEM form"),
+        ({"pinned": "x" * 70_000}, "pinned", "at most 65,536"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence_and_changes_nothing(

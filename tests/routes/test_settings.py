@@ -48,6 +48,8 @@ def test_each_section_is_saved_by_itself_and_shown(visitor: Visitor) -> None:
         "dimse.ae_title": "WEST",
         "dimse.host": "127.0.0.1",
         "dimse.port": 11113,
+        "dimse.tls_port": 0,
+        "dimse.require_certificates": False,
         "dimse.echo_anyone": True,
         "archive.duplicates": "refuse",
         "trash.who": "users",
