@@ -111,9 +111,8 @@ def _decide(request: AssociationRequest) -> AssociationGrant:
         known = []
     ours: str = options["dimse.ae_title"]
     is_self_echo = calling == called and address == request.local_address
-    requires_certificate = request.secured is not None and options["dimse.require_certificates"]
-    may_echo = (options["dimse.echo_anyone"] and not requires_certificate) or is_self_echo
-    if not known and called == ours and may_echo:
+    anyone_echoes = options["dimse.echo_anyone"] and not (request.secured and options["dimse.require_certificates"])
+    if not known and called == ours and (anyone_echoes or is_self_echo):
         return _grant_echo(request, is_self_echo=is_self_echo)
 
     enabled = [peer for peer in known if peer.enabled]
