@@ -33,7 +33,9 @@ def serve(request: RetrieveRequest) -> None:
     except Exception as error:  # noqa: BLE001 (whatever happened, the requestor needs a status)
         request.counts.failed(operation)
         reason = status.for_error(error)
-        request.respond(reason.Status, comment=reason.get("ErrorComment") or "")
+        # A retrieval has a code of its own for what the other services answer A700 to (PS3.4 C.4.2.1.5).
+        code = status.CANNOT_COUNT if reason.Status == status.OUT_OF_RESOURCES else reason.Status
+        request.respond(code, comment=reason.get("ErrorComment") or "")
         return
 
     with ExitStack() as after:

@@ -24,6 +24,8 @@ SUCCESS = 0x0000
 PENDING = 0xFF00
 PENDING_UNMATCHED_KEYS = 0xFF01
 CANCEL = 0xFE00
+OUT_OF_RESOURCES = 0xA700
+CANNOT_COUNT = 0xA701
 SUBOPERATIONS_FAILED = 0xA702
 SOME_SUBOPERATIONS_FAILED = 0xB000
 MOVE_DESTINATION_UNKNOWN = 0xA801
@@ -37,10 +39,10 @@ class UnknownDestination(PortalError):
 
 
 CODE_BY_ERROR: dict[type[BaseException], int] = {
-    NoSpace: 0xA700,
-    TooManyAnswers: 0xA700,
-    PeeweeException: 0xA700,
-    OSError: 0xA700,
+    NoSpace: OUT_OF_RESOURCES,
+    TooManyAnswers: OUT_OF_RESOURCES,
+    PeeweeException: OUT_OF_RESOURCES,
+    OSError: OUT_OF_RESOURCES,
     Unreachable: SUBOPERATIONS_FAILED,
     UnknownDestination: MOVE_DESTINATION_UNKNOWN,
     NotDicom: 0xA900,

@@ -25,7 +25,8 @@ from portal.query.retrieve_jobs import RetrieveProgress, SubOperationFailure
 
 log = logging.getLogger(__name__)
 
-PENDING_SECONDS = 0.9
+PENDING_SECONDS = 0.7
+"""With the time between two calls of `tick`, less than the second in which a requestor hears of us."""
 CANCEL_SECONDS = 0.5
 """How long the running sub-operation of a cancelled C-MOVE may still take, before its association is aborted."""
 MAX_COUNT = 65_535

@@ -17,6 +17,8 @@ IN_BOTH_MODES = (
     "test_retrieval",
     "test_retrieved_bytes",
     "test_tls_callers",
+    "test_silent_destinations",
+    "test_final_statuses",
 )
 """Tests of the protocol: they run over our own code for it, and over pynetdicom's."""
 

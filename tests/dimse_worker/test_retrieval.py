@@ -615,7 +615,7 @@ def test_the_called_title_selects_the_project(listener: Listener, objects: list[
 
 @pytest.mark.prove
 @pytest.mark.timeout(300)
-def test_a_retrieve_and_a_store_that_a_busy_database_keeps_waiting_are_answered_a700(
+def test_a_retrieve_and_a_store_that_a_busy_database_keeps_waiting_are_answered_a701_and_a700(
     listener: Listener, objects: list[Encoded]
 ) -> None:
     wanted = keys("STUDY", StudyInstanceUID=study_uid_of(objects[0]))
@@ -633,7 +633,7 @@ def test_a_retrieve_and_a_store_that_a_busy_database_keeps_waiting_are_answered_
             other.execute("BEGIN IMMEDIATE")
             assert [status.Status for status, _ds in assoc.send_c_find(wanted, STUDY_FIND)][-1] == 0
             (answer, _identifier) = list(assoc.send_c_get(wanted, STUDY_GET))[-1]
-            assert (answer.Status, "busy" in answer.ErrorComment) == (0xA700, True)
+            assert (answer.Status, "busy" in answer.ErrorComment) == (0xA701, True)
             assert send().status == 0xA700
         assert send().status == 0
 
