@@ -24,6 +24,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from tests.fixtures.free_ports import free_port
 from tests.fixtures.process_tree import command_of, descendants
+from tests.fixtures.tls.certificates import authority
 from tests.fixtures.up import Up
 
 DESTINATION = "DEST"
@@ -53,6 +54,22 @@ class Load:
         return max(self.peaks.values(), default=0)
 
 
+@dataclass(frozen=True)
+class Tls:
+    """Files of a certificate for 127.0.0.1, of its key, and of its issuer's certificate."""
+
+    certificate: Path
+    key: Path
+    issuer: Path
+
+    @classmethod
+    def make(cls, folder: Path) -> "Tls":
+        issuer = authority()
+        certificate, key = issuer.issue("bench", "127.0.0.1").files(folder, "bench")
+        (folder / "issuer.pem").write_text(issuer.pem)
+        return cls(certificate, key, folder / "issuer.pem")
+
+
 class Server:
     """One kind of server. `folder` holds what it keeps, and is new for each run unless the run keeps it."""
 
@@ -69,6 +86,8 @@ class Server:
         self.folder, self.destination = folder, destination
         """The port to which it sends what is asked for DESTINATION."""
         self.port = free_port()
+        self.tls: Tls | None = None
+        """Where the port is for TLS."""
         self.process: subprocess.Popen[str] | None = None
 
     def command(self) -> list[str]:
@@ -173,6 +192,14 @@ class Orthanc(Server):
                 DESTINATION: [DESTINATION, "127.0.0.1", self.destination],
             },
         }
+        if self.tls is not None:
+            options |= {
+                "DicomTlsEnabled": True,
+                "DicomTlsCertificate": str(self.tls.certificate),
+                "DicomTlsPrivateKey": str(self.tls.key),
+                "DicomTlsTrustedCertificates": str(self.tls.issuer),
+                "DicomTlsRemoteCertificateRequired": False,
+            }
         (self.folder / "orthanc.json").write_text(json.dumps(options))
         return ["Orthanc", str(self.folder / "orthanc.json")]
 
@@ -191,7 +218,8 @@ class Storescp(Server):
     durability = "none: no sync, no index"
 
     def command(self) -> list[str]:
-        return ["storescp", "--fork", "-aet", CALLED, "-od", str(self.folder), str(self.port)]
+        tls = ["+tls", str(self.tls.key), str(self.tls.certificate), "-ic"] if self.tls else []
+        return ["storescp", "--fork", *tls, "-aet", CALLED, "-od", str(self.folder), str(self.port)]
 
 
 class Dcmqrscp(Server):
@@ -257,6 +285,11 @@ class Portico(Server):
         with contextlib.closing(sqlite3.connect(self.folder / "portal.db")) as database:
             [[port]] = database.execute("SELECT value FROM setting WHERE key = 'dimse.port'").fetchall()
             self.port = int(port)
+        if self.tls is not None:
+            self.port = free_port()
+            site = Up(self.folder)
+            run(site, "dimse", "install-certificate", str(self.tls.certificate), "--key", str(self.tls.key))
+            run(site, "dimse", "enable", "--tls-port", str(self.port))
         self.up.start(*([] if self.listeners is None else ["--listeners", str(self.listeners)]))
         self.process = self.up.process
         self.up.ready()

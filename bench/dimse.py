@@ -22,7 +22,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import results
-from archives import DESTINATION, PATIENCE, Dcmqrscp, Load, Orthanc, Portico, Server, Storescp, Void, accepts, furnish
+from archives import (
+    DESTINATION,
+    PATIENCE,
+    Dcmqrscp,
+    Load,
+    Orthanc,
+    Portico,
+    Server,
+    Storescp,
+    Tls,
+    Void,
+    accepts,
+    furnish,
+)
 from objects import Source, Stored, Work, in_files, make
 from pydicom import Dataset
 from scu import CALLED, CALLING, STUDY_ROOT_FIND, Answers, Association, associate_together
@@ -138,16 +151,19 @@ def run_round(bench: Bench, name: str, round_: int) -> None:
                 server.clear()
 
 
-def stores(figure: str, work: Work, senders: int = 1, *, no_delay: bool = True, retrieved: bool = False) -> "Measure":
+def stores(
+    figure: str, work: Work, senders: int = 1, *, no_delay: bool = True, retrieved: bool = False, is_tls: bool = False
+) -> "Measure":
     """A work that is stored, compared, and perhaps retrieved before that."""
 
     def measure(turn: Turn, attempt: Attempt) -> None:
         server, source = turn.server, turn.bench.source(work)
+        server.tls = Tls.make(turn.bench.folder) if is_tls else None
         source.give_new_uids(turn.round)
         with server.running():
             os.sync()  # what the last server left in memory is not written during this one's turn
             with server.watched() as load:
-                seconds = send(server.port, source.folders, senders, no_delay=no_delay)
+                seconds = send(server.port, source.folders, senders, no_delay=no_delay, tls=server.tls)
             number = source.work.instances
             attempt.read(figure, (source.megabytes if FIGURES[figure].unit == "MB/s" else number) / seconds)
             attempt.took(figure, load, number)
@@ -161,9 +177,10 @@ def stores(figure: str, work: Work, senders: int = 1, *, no_delay: bool = True, 
     return measure
 
 
-def send(port: int, folders: list[Path], senders: int, *, no_delay: bool = True) -> float:
+def send(port: int, folders: list[Path], senders: int, *, no_delay: bool = True, tls: Tls | None = None) -> float:
     """Seconds until all senders have ended; the folders are divided among them."""
-    command = ["storescu", "-aet", CALLING, "-aec", CALLED, "127.0.0.1", str(port), "+sd"]
+    over = ["+tla", "+cf", str(tls.issuer)] if tls else []
+    command = ["storescu", *over, "-aet", CALLING, "-aec", CALLED, "127.0.0.1", str(port), "+sd"]
     share = len(folders) // senders
     began = time.perf_counter()
     running = [
@@ -356,6 +373,7 @@ Measure = Callable[[Turn, Attempt], None]
 WORKS: dict[str, tuple[tuple[str, ...], Measure]] = {
     "d1": (SERVERS, stores("d1", D1, retrieved=True)),
     "d1x4": (SERVERS, stores("d1x4", D1, 4)),
+    "d1tls": (("orthanc", "storescp", *OURS), stores("d1tls", D1, is_tls=True)),
     "d2": (SERVERS, stores("d2", D2)),
     "d2x4": (SERVERS, stores("d2x4", D2, 4)),
     "nagle": (("orthanc", *OURS), stores("nagle", SMALL, no_delay=False)),

@@ -31,6 +31,7 @@ class Figure:
 FIGURES = {
     "d1": Figure("C-STORE of D1, 1 association", "MB/s", "≥ 2.5x"),
     "d1x4": Figure("C-STORE of D1, 4 associations", "MB/s", "≥ 1.8x"),
+    "d1tls": Figure("C-STORE of D1 over TLS, 1 association", "MB/s", "≥ 1.5x"),
     "d2": Figure("C-STORE of D2, 1 association", "/s", "≥ 2x"),
     "d2x4": Figure("C-STORE of D2, 4 associations", "/s", "≥ 1.5x"),
     "nagle": Figure("C-STORE of 20 kB, sender with Nagle", "/s", "≥ 15x"),

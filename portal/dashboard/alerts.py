@@ -22,9 +22,11 @@ from portal.models import (
     Schedule,
     SegmentProblem,
     Setting,
+    SiteCertificate,
     Storage,
     now,
 )
+from portal.tls import certificates
 
 LOW_DISK_FACTOR = 2
 """Free space below this many times the reserve is low; below the reserve, uploads and C-STORE stop."""
@@ -38,7 +40,17 @@ MAX_ROWS = 1000
 """At most so many storages, peers and schedules are counted."""
 
 Kind = Literal[
-    "disk", "verification", "segments", "records", "archive", "storages", "peers", "schedules", "conflicts", "keys"
+    "disk",
+    "verification",
+    "segments",
+    "records",
+    "archive",
+    "storages",
+    "peers",
+    "schedules",
+    "conflicts",
+    "keys",
+    "certificate",
 ]
 
 
@@ -79,10 +91,13 @@ def list_all() -> list[Alert]:
     verified = Job.select(Value("verification"), Job.failed, Value(""), Job.ended).where(
         Job.id == ended, Job.state == "errors"
     )
-    kinds = ("storages", "peers", "schedules", "lost", "left", "conflicts", "verification")
+    ending = SiteCertificate.select(Value("certificate"), SiteCertificate.id, Value(""), SiteCertificate.expires).where(
+        SiteCertificate.expires < now() + certificates.EXPIRY_NOTICE
+    )
+    kinds = ("storages", "peers", "schedules", "lost", "left", "conflicts", "verification", "certificate")
     rows: dict[str, list[Any]] = {kind: [] for kind in kinds}
     every_kind = problems.union_all(records).union_all(waiting).union_all(failed).union_all(stopped).union_all(silent)
-    for kind, *row in every_kind.union_all(verified).limit(MAX_ROWS).tuples():
+    for kind, *row in every_kind.union_all(verified).union_all(ending).limit(MAX_ROWS).tuples():
         rows[kind].append(row)
 
     lost, quarantined, conflicts = (rows[kind][0][0] for kind in ("lost", "left", "conflicts"))
@@ -143,6 +158,11 @@ def _interfaces(rows: dict[str, list[Any]], conflicts: int) -> Iterator[Alert]:
         yield Alert(kind="conflicts", message=f"{waits} for a decision")
 
     yield from _expiring_keys()
+    for _id, _label, ends in rows["certificate"]:
+        moment = SiteCertificate.expires.python_value(ends) or now()
+        verb = "expired" if moment < now() else "expires"
+        is_urgent = moment < now() + api_keys.URGENT_EXPIRY_NOTICE
+        yield Alert(kind="certificate", message=f"The TLS certificate {verb}", moment=moment, urgent=is_urgent)
 
 
 def _expiring_keys() -> Iterator[Alert]:

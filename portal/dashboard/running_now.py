@@ -24,6 +24,6 @@ def count_active_jobs() -> int:
 def overview(options: dict[str, Any]) -> Overview:
     """Of a site with these options (`site_settings.get_all`)."""
     return Overview(
-        dimse={key: options[f"dimse.{key}"] for key in ("enabled", "ae_title", "host", "port")},
+        dimse={key: options[f"dimse.{key}"] for key in ("enabled", "ae_title", "host", "port", "tls_port")},
         held=dashboard_overview.get(),
     )

@@ -12,10 +12,11 @@ from portal.jobs import jobs
 from portal.jobs.records import JobParams
 from portal.peers import peer_status, peers, refused_callers
 from portal.peers.lists import PEERS, undecided_callers
+from portal.peers.peer_fields import TLS_FIELDS
 from portal.tree import container_page
 from portal.users import effective_access
 from portal.web import sign_in
-from portal.web.forms import Form, choice, choices, lines, select_choices, split, text
+from portal.web.forms import Form, checkbox, choice, choices, lines, select_choices, split, text
 from portal.web.render import as_csv, list_page, query_row, render, wants_csv
 from portal.web.sign_in import current_actor, current_scope, site_admin_required
 
@@ -53,6 +54,11 @@ class PeerForm(Form):
     store_to = choice("Default project for incoming studies")
     moves_to = lines("C-MOVE destinations")
     our_ae_title = text("Calling AE title used with this peer")
+    tls = checkbox("TLS only")
+    issuers = lines("Issuers of its certificate")
+    pinned = lines("Its certificate")
+    tls_name = text("Name in the certificate")
+    tls_any_name = checkbox("Accept any name in the certificate")
 
 
 @bp.before_request
@@ -144,8 +150,10 @@ def echo(peer_id: int) -> Response:
 @bp.get("/<row:peer_id>/edit")
 @site_admin_required
 def edit(peer_id: int) -> Response:
-    peer = peers.view(peers.by_id(peer_id))
-    return render("peers/form.html", form=_form(PeerForm(**_values(peer))), peer=peer, refused=None)
+    row = peers.by_id(peer_id)
+    peer = peers.view(row)
+    values = {**_values(peer), **{name: getattr(row, name) for name in TLS_FIELDS}}
+    return render("peers/form.html", form=_form(PeerForm(**values)), peer=peer, refused=None)
 
 
 @bp.post("/<row:peer_id>/edit")
@@ -236,6 +244,7 @@ def _fields(form: PeerForm) -> dict[str, Any]:
         "store_to": form.store_to.data or None,
         "moves_to": split(form.moves_to.data),
         "our_ae_title": form.our_ae_title.data,
+        **{name: form[name].data for name in TLS_FIELDS},
     }
 
 

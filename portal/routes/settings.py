@@ -11,10 +11,11 @@ from portal import runtime, site_settings
 from portal.access import audit_entries
 from portal.ingest import disk_reserve
 from portal.peers import listener_status
+from portal.tls import site_certificate
 from portal.users import users
 from portal.web import sign_in
-from portal.web.forms import Form, checkbox, choice, text
-from portal.web.render import render
+from portal.web.forms import Form, checkbox, choice, lines, secret_lines, text
+from portal.web.render import render, send_text
 from portal.web.sign_in import current_actor, site_admin_required
 
 bp = Blueprint("settings", __name__, url_prefix="/settings")
@@ -83,6 +84,15 @@ class SessionsForm(Form):
     longest = text("Maximum session length (hours)")
 
 
+class CreatedCertificateForm(Form):
+    host = text("Name or address of this site")
+
+
+class InstalledCertificateForm(Form):
+    chain = lines("Certificate")
+    key = secret_lines("Private key")
+
+
 SECTIONS: dict[str, type[Form]] = {
     "site": SiteForm,
     "dimse": DimseForm,
@@ -135,6 +145,58 @@ def sign_out_all() -> Response:
     sign_in.begin_session(users.get(current_user.user.id))
     flash("Everybody is signed out, except in this browser.")
     return redirect(url_for(".edit"), 303)
+
+
+@bp.get("/tls")
+@site_admin_required
+def certificate() -> Response:
+    return _certificate_page()
+
+
+@bp.post("/tls/create")
+@site_admin_required
+def create_certificate() -> Response:
+    form = CreatedCertificateForm()
+    host = form.host.data
+    if form.attempt(lambda: site_certificate.create(host, actor=current_actor())) is None:
+        return _certificate_page(created=form)
+    flash(f"A self-signed certificate for {host} is in use from the next association on.")
+    return redirect(url_for(".certificate"), 303)
+
+
+@bp.post("/tls/install")
+@site_admin_required
+def install_certificate() -> Response:
+    form = InstalledCertificateForm()
+    chain, key = form.chain.data, form.key.data
+    if form.attempt(lambda: site_certificate.install(chain, key, actor=current_actor())) is None:
+        return _certificate_page(installed=form)
+    flash("The certificate is in use from the next association on.")
+    return redirect(url_for(".certificate"), 303)
+
+
+@bp.get("/tls/certificate.pem")
+@site_admin_required
+def download_certificate() -> Response:
+    return send_text(site_certificate.chain(), "portico.pem")
+
+
+@bp.get("/tls/request.csr")
+@site_admin_required
+def download_signing_request() -> Response:
+    return send_text(site_certificate.signing_request(), "portico.csr")
+
+
+def _certificate_page(*, created: Form | None = None, installed: Form | None = None) -> Response:
+    failed = created or installed
+    return render(
+        "settings/certificate.html",
+        certificate=site_certificate.view(),
+        tls_port=sign_in.site_options()["dimse.tls_port"],
+        created=created or CreatedCertificateForm(formdata=None),
+        installed=installed or InstalledCertificateForm(formdata=None),
+        status=failed.status if failed else 200,
+    )
 
 
 def _page(forms: Mapping[str, Form], status: int = 200) -> Response:

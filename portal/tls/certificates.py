@@ -1,7 +1,7 @@
 """Certificates and private keys: reading them from PEM, and what people see of a certificate."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography import x509
@@ -12,11 +12,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
 from portal.errors import BadValue
+from portal.models import now
 
 MAX_PEM_LENGTH = 64 << 10
 MAX_CERTIFICATES = 32
 """Of one PEM text: a chain has three or four."""
 MIN_RSA_BITS = 2048
+EXPIRY_NOTICE = timedelta(days=30)
+"""So long before it expires, a certificate is shown as one that expires soon."""
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
@@ -77,7 +80,9 @@ def day_of(moment: datetime) -> str:
 
 def view(certificate: x509.Certificate) -> dict[str, Any]:
     """The certificate as pages and `--json` show it."""
+    left = certificate.not_valid_after_utc - now()
     return {
+        "state": "expired" if left < timedelta(0) else "soon" if left < EXPIRY_NOTICE else "ok",
         "subject": name_of(certificate.subject),
         "issuer": name_of(certificate.issuer),
         "fingerprint": fingerprint(certificate),

@@ -20,8 +20,6 @@ from portal.tls import certificates, chains
 from portal.tls.certificates import PrivateKey, fingerprint
 
 SELF_SIGNED_DAYS = 825
-EXPIRY_NOTICE = timedelta(days=30)
-"""An alert is shown so long before it expires."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +63,11 @@ def chain() -> str:
     return str(row.chain)
 
 
-def install(chain: str, key: str = "", *, actor: Actor) -> None:
-    """Use a certificate, with those of its issuers behind it; without a key, that of the current one belongs to it.
+def install(chain: str, key: str = "", *, actor: Actor) -> str:
+    """Use a certificate, with those of its issuers behind it; without a key, that of the current one goes with it.
 
-    Applies to the next association. Raises BadValue, and changes nothing, if the two do not belong together.
+    Applies to the next association; returns the fingerprint. Raises BadValue, and changes nothing, if the two do not
+    belong together.
     """
     rights.require_admin(actor)
     found = certificates.read_all(chain, field="chain")
@@ -89,13 +88,13 @@ def install(chain: str, key: str = "", *, actor: Actor) -> None:
         chains.require_use(found[0], chains.SERVER)
     except chains.NotTrusted as error:
         raise BadValue(f"The certificate {error}. Enter another one.", field="chain") from None
-    _write(found, private, actor, "certificate:installed")
+    return _write(found, private, actor, "certificate:installed")
 
 
-def create(host: str, *, actor: Actor) -> None:
+def create(host: str, *, actor: Actor) -> str:
     """Make a private key (P-256) and a certificate that it signs itself, valid for SELF_SIGNED_DAYS.
 
-    `host`: the name or address by which peers call the site. Raises BadValue.
+    `host`: the name or address by which peers call the site. Returns the fingerprint. Raises BadValue.
     """
     rights.require_admin(actor)
     try:
@@ -118,7 +117,7 @@ def create(host: str, *, actor: Actor) -> None:
         .add_extension(x509.ExtendedKeyUsage([chains.SERVER, chains.CLIENT]), critical=False)
         .sign(private, SHA256())
     )
-    _write([made], private, actor, "certificate:created")
+    return _write([made], private, actor, "certificate:created")
 
 
 def signing_request() -> str:
@@ -151,7 +150,7 @@ def _alternative(*hosts: str) -> x509.SubjectAlternativeName:
     return x509.SubjectAlternativeName(found)
 
 
-def _write(chain: list[x509.Certificate], key: PrivateKey, actor: Actor, action: str) -> None:
+def _write(chain: list[x509.Certificate], key: PrivateKey, actor: Actor, action: str) -> str:
     encoded = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
@@ -168,3 +167,4 @@ def _write(chain: list[x509.Certificate], key: PrivateKey, actor: Actor, action:
         was = before.fingerprint if before is not None else ""
         expires = leaf.not_valid_after_utc.isoformat()
         audit.record(actor, action, "site", "", certificate=shown, previous=was, expires=expires)
+    return shown

@@ -37,6 +37,7 @@ ALERT_LISTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "schedules": ("clock", "schedules.index", {"only": "stopped"}),
     "conflicts": ("git-compare", "conflicts.index", {"only": "open"}),
     "keys": ("key", "devices.index", {"sort": "expires"}),
+    "certificate": ("key", "settings.certificate", {}),
 }
 """Kind of an alert → its icon, and the endpoint and parameters of the list that it leads to."""
 ALERT_PAGES = {

@@ -122,6 +122,11 @@ def as_json_lines(lines: Callable[[ListRequest], Iterable[bytes]], name: str) ->
     return send_json_lines(lines(_list_request()), name)
 
 
+def send_text(content: str, name: str) -> Response:
+    """A small text as a file."""
+    return _attached([content.encode()], "application/x-pem-file", name)
+
+
 def _attached(content: Iterable[bytes], kind: str, name: str) -> Response:
     response = FlaskResponse(content, mimetype=kind)
     response.headers["Content-Disposition"] = attachment(name)

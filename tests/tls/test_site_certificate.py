@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -154,3 +157,31 @@ def test_an_intermediate_ca_vouches_only_for_what_it_has_issued(tmp_path: Path) 
     chains.verify([leaf.certificate, *leaf.above], [root.certificate], use=chains.CLIENT)
     with pytest.raises(chains.NotTrusted, match="was issued by"):
         chains.verify([leaf.certificate, *leaf.above], [other.certificate], use=chains.CLIENT)
+
+
+INSTALLING = """
+import sys
+from portal import runtime, settings
+from portal.access.actors import operator
+from portal.tls import site_certificate
+runtime.start(settings.load())
+with runtime.connection():
+    while True:
+        site_certificate.create("portico", actor=operator())
+        print(flush=True)
+"""
+
+
+def test_there_is_one_whole_pair_after_each_kill(site: Settings) -> None:
+    site_certificate.create("portico", actor=operator())
+    for installed in (1, 4, 7):
+        environ = {**os.environ, "PORTAL_DATA": str(site.data), "PORTAL_MIN_FREE": "1"}
+        with subprocess.Popen([sys.executable, "-c", INSTALLING], env=environ, stdout=subprocess.PIPE) as installing:
+            assert installing.stdout is not None
+            for _ in range(installed):
+                installing.stdout.readline()
+            installing.kill()
+        pair = site_certificate.current()
+        assert pair is not None
+        assert pair.chain[0].public_key() == pair.key.public_key()
+        assert (SiteCertificate.select().count(), Secret.select().count()) == (1, 1)

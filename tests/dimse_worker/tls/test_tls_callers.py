@@ -9,13 +9,23 @@ from typing import Any
 import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom.presentation import build_context
 
 from portal import models
 from portal import site_settings as options
 from portal.access.actors import operator
-from portal.peers import peers, refused_callers
+from portal.peers import listener_status, peers, refused_callers
 from portal.tls import site_certificate
-from tests.fixtures.dimse import image, newest_association, register, rejection, rows, until
+from tests.fixtures.dimse import (
+    VERIFICATION,
+    associated,
+    image,
+    newest_association,
+    register,
+    rejection,
+    rows,
+    until,
+)
 from tests.fixtures.tls.certificates import Issued, authority, self_signed
 from tests.fixtures.tls.listener import TlsListener
 
@@ -197,3 +207,24 @@ def s_client(tls_listener: TlsListener, *arguments: str, typed: str = "") -> str
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{tls_listener.port}", *arguments]
     done = subprocess.run(command, input=typed, capture_output=True, text=True, timeout=60, check=False)
     return done.stdout + done.stderr
+
+
+def test_a_tls_port_that_is_taken_is_said_and_clear_text_goes_on(tls_listener: TlsListener) -> None:
+    register()
+
+    def status() -> listener_status.ListenerStatus:
+        return listener_status.current(options.get_all())
+
+    assert until(lambda: status().kind == "on", "both ports are open", PATIENCE)
+    assert status().message.endswith(f", with TLS on port {tls_listener.port}")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        options.change({"dimse.tls_port": port}, actor=operator())
+        until(lambda: status().kind == "failed", "the port is taken", PATIENCE)
+        assert status().message == (
+            f"TLS: Port {port} is in use by another program. Choose another port, or stop that program."
+        )
+        with associated(tls_listener.listener.port, [build_context(VERIFICATION)]) as assoc:
+            assert assoc.send_c_echo().Status == 0
+    options.change({"dimse.tls_port": ""}, actor=operator())
+    until(lambda: status().kind == "on", "only clear text is wanted", PATIENCE)
