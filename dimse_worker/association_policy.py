@@ -1,9 +1,10 @@
 """Decides about association requests: who may associate with us, and as which peer."""
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dimse_worker.refusals import refusals
+from dimse_worker.wire.admissions import NOBODY, Admissions
 from portal import site_settings
 from portal.access import rights
 from portal.access.actors import Actor
@@ -11,9 +12,10 @@ from portal.access.rights import NO_ACCESS, Scope
 from portal.dicom import ae_titles
 from portal.errors import BadValue
 from portal.models import Peer
-from portal.peers import caller_certificates, peer_fields, peers, refused_callers
+from portal.peers import caller_certificates, limits, peer_fields, peers, refused_callers, user_identity
 from portal.peers.caller_certificates import Secured
 from portal.peers.refused_callers import Reason, Refusal
+from portal.peers.user_identity import UserIdentity
 
 NO_REASON_GIVEN = (1, 1, 1)
 CALLING_AE_TITLE_UNKNOWN = (1, 1, 3)
@@ -38,6 +40,8 @@ class AssociationRequest:
     """The services whose SOP Classes it proposes."""
     secured: Secured | None = None
     """How it is known over TLS; None in clear text."""
+    identity: UserIdentity | None = None
+    """The user identity that it sends; an association does not keep it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,10 @@ class AssociationGrant:
     """The project whose AE title was called; None for the site's own title."""
     is_self_echo: bool = False
     """The echo by which `portal status` checks the listener; it is not recorded as an association."""
+
+    @property
+    def peer_id(self) -> int | None:
+        return None if self.peer is None else int(self.peer.id)
 
 
 class AssociationRejected(Exception):
@@ -73,6 +81,23 @@ def decide(request: AssociationRequest) -> AssociationGrant:
     if grant.peer is not None:
         refused_callers.resolve(calling=request.calling, address=request.address)
     return grant
+
+
+def admit(grant: AssociationGrant, admissions: Admissions) -> None:
+    """Count one more association of the site and of the peer.
+
+    Raises AssociationRejected above the limit of one of them, and records the refused caller.
+    """
+    site_limit = site_settings.get_cached("association.at_once")
+    peer_limit = None if grant.peer is None else limits.of(grant.peer).incoming
+    exceeded = admissions.admit(grant.peer_id or NOBODY, of_site=site_limit, of_peer=peer_limit)
+    if exceeded is None:
+        return
+    message = f"More than {site_limit} associations at once, the limit of the site."
+    if exceeded == "peer":
+        message = f"More than {peer_limit} associations at once, the limit of {grant.actor.name}. Raise it at the peer."
+    record_refusal(grant.request, "limit", message)
+    raise AssociationRejected(LOCAL_LIMIT_EXCEEDED, "limit", message)
 
 
 def plain_address(address: str) -> str:
@@ -148,7 +173,7 @@ def _grant_echo(request: AssociationRequest, *, is_self_echo: bool) -> Associati
     """Grant C-ECHO only: to the site itself, or to any caller where the site allows that."""
     actor = Actor(type="peer", via=f"{request.calling} {request.address}", address=request.address)
     return AssociationGrant(
-        request=request,
+        request=replace(request, identity=None),
         peer=None,
         services=frozenset({"echo"}),
         actor=actor,
@@ -159,6 +184,11 @@ def _grant_echo(request: AssociationRequest, *, is_self_echo: bool) -> Associati
 
 
 def _grant_peer(request: AssociationRequest, peer: Peer, project_id: int | None) -> AssociationGrant:
+    """Grant what the peer may do. Raises AssociationRejected for another user identity than it has to send."""
+    site_rule = site_settings.get_cached("association.identity")
+    if refusal := user_identity.refusal(peer, request.identity, site_rule=site_rule):
+        raise AssociationRejected(NO_REASON_GIVEN, "identity", refusal)
+    request = replace(request, identity=None)
     via = f"{request.calling} {request.address}"
     actor = Actor(type="peer", id=str(peer.id), name=peer.label, via=via, address=request.address)
     scope = rights.scope(actor, project_id)

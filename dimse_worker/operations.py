@@ -1,6 +1,7 @@
 """What an association may do once it is granted: store, find and retrieve, without a word of pynetdicom."""
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydicom.dataset import Dataset
@@ -8,12 +9,12 @@ from pydicom.dataset import Dataset
 from dimse_worker import association_policy
 from dimse_worker.association_policy import AssociationGrant
 from dimse_worker.status import UnknownDestination
-from portal.errors import NotAllowed, NotDicom
+from portal.errors import BadIdentifier, NotAllowed, NotDicom
 from portal.ingest import incoming
 from portal.ingest.incoming import Incoming
 from portal.ingest.placement import Placement
 from portal.models import Peer
-from portal.peers import peers
+from portal.peers import peers, query_settings
 from portal.query import find as query
 from portal.query import identifiers, retrieve
 from portal.query import stored_syntaxes as stored
@@ -67,7 +68,15 @@ def find(
     require(grant, "find")
     # A match can be retrieved from the AE title that the requestor called.
     called = grant.request.called
-    return query.find(encoded, transfer_syntax_uid, grant.scope, root=root, retrieve_ae_title=called, options=options)
+    used = query_settings.options_for(grant.peer, options)
+    try:
+        return query.find(encoded, transfer_syntax_uid, grant.scope, root=root, retrieve_ae_title=called, options=used)
+    except BadIdentifier as error:
+        try:
+            query.find(encoded, transfer_syntax_uid, grant.scope, root=root, options=replace(used, relational=True))
+        except BadIdentifier:
+            raise error from None
+        raise BadIdentifier(f"{error.message} Lenient queries of this peer would allow it.") from error
 
 
 def stored_syntaxes(grant: AssociationGrant, sop_classes: Collection[str]) -> Mapping[str, Mapping[str, int]]:

@@ -11,7 +11,7 @@ from typing import Any
 from portal import runtime
 from portal.access import audit
 from portal.access.actors import Actor
-from portal.dicom import ae_titles
+from portal.dicom import ae_titles, character_sets
 from portal.errors import BadValue, Taken
 from portal.models import Project, Setting, SiteCertificate, now, writing
 
@@ -61,6 +61,15 @@ def clean_port(value: Any, *, field: str = "port") -> int:
 def _tls_port(value: Any) -> int:
     """The TLS port; 0 where it is empty."""
     return clean_port(value, field="tls_port") if str(value).strip() not in ("", "0") else 0
+
+
+def clean_character_set(value: Any, *, field: str = "character_set") -> str:
+    """Defined terms of a Specific Character Set with backslashes between them; empty for none. Raises BadValue."""
+    text = str(value or "").strip()
+    terms = character_sets.parse(text)
+    if text and (len(terms) != text.count("\\") + 1 or len(text) > 100):
+        raise BadValue(f"{text[:32]} is not a character set. Write it like ISO_IR 100 or ISO_IR 192.", field=field)
+    return "\\".join(terms)
 
 
 def _host(value: Any) -> str:
@@ -129,6 +138,12 @@ OPTIONS: dict[str, Option] = {
     "dimse.tls_port": Option(0, _tls_port),
     "dimse.require_certificates": Option(False, _flag),
     "dimse.echo_anyone": Option(False, _flag),
+    "association.at_once": Option(200, _between(1, 200, "associations", "at_once")),
+    "association.identity": Option(
+        "ignored", _one_of(("ignored", "refused", "required"), "A user identity", "identity")
+    ),
+    "query.answers": Option(0, _between(0, 100_000_000, "answers", "answers")),
+    "query.character_set": Option("", clean_character_set),
     "exports.threads": Option(4, _between(1, MAX_EXPORT_THREADS, "parallel transfers", "threads")),
     "archive.duplicates": Option("hold", _one_of(("hold", "refuse", "replace"), "Duplicates", "duplicates")),
     "trash.who": Option("admins", _one_of(("admins", "users", "nobody"), "Who can move items to trash", "who")),

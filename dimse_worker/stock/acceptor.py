@@ -19,7 +19,7 @@ from dimse_worker.association_policy import AssociationGrant, AssociationRejecte
 from dimse_worker.stock import handlers, negotiation
 from dimse_worker.stock.receiving import BoundedMessages
 from dimse_worker.stock.retrieving import Retrieving
-from dimse_worker.wire.admissions import MAX_ASSOCIATIONS, Admissions
+from dimse_worker.wire.admissions import NOBODY, Admissions
 from portal import runtime
 from portal.errors import NotDicom
 from portal.peers import associations
@@ -60,6 +60,7 @@ class Acceptor(Association):
             (evt.EVT_CONN_OPEN, handlers.connection_opened),
             (evt.EVT_CONN_CLOSE, handlers.connection_closed),
             (evt.EVT_REQUESTED, handlers.association_requested),
+            (evt.EVT_USER_ID, handlers.user_identified),
             (evt.EVT_SOP_EXTENDED, handlers.extended_negotiation_requested),
             (evt.EVT_ACSE_SENT, handlers.acse_sent),
             (evt.EVT_ACSE_RECV, handlers.acse_received),
@@ -75,7 +76,7 @@ class Acceptor(Association):
             super().run_reactor()
         finally:
             if self._is_admitted:
-                self._admissions.release()
+                self._admissions.release(self.grant.peer_id or NOBODY)
             with self._database:
                 if self.row_id is not None:
                     progress = self.counts.progress(self.row_id)
@@ -102,17 +103,17 @@ class Acceptor(Association):
             local_address=self.local_address,
             services=contexts.services_of(proposed),
             secured=self.secured,
+            identity=negotiation.identity_of(self.requestor.user_identity),
         )
 
         try:
             self.grant = association_policy.decide(request)
+            if not self.grant.is_self_echo:
+                association_policy.admit(self.grant, self._admissions)
+                self._is_admitted = True
         except AssociationRejected as rejection:
             log.info("rejected %s from %s: %s", request.calling, request.address, rejection.message)
             return self.reject(rejection.code)
-        self._is_admitted = not self.grant.is_self_echo and self._admissions.admit()
-        if not self._is_admitted and not self.grant.is_self_echo:
-            association_policy.record_refusal(request, "limit", f"More than {MAX_ASSOCIATIONS} associations at once.")
-            return self.reject(association_policy.LOCAL_LIMIT_EXCEEDED)
 
         roles = {
             str(uid): (bool(role.scu_role), bool(role.scp_role)) for uid, role in self.requestor.role_selection.items()
@@ -146,7 +147,7 @@ class Acceptor(Association):
             association_policy.record_refusal(request, "service", message)
         if not self.grant.is_self_echo:
             self.row_id = associations.open(
-                peer_id=self.grant.peer.id if self.grant.peer else None,
+                peer_id=self.grant.peer_id,
                 role="acceptor",
                 calling=request.calling,
                 called=request.called,

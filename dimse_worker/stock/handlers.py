@@ -8,7 +8,7 @@ from typing import Any, cast
 from pydicom.dataset import Dataset
 from pynetdicom.dimse_primitives import C_FIND
 from pynetdicom.events import Event
-from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
+from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, UserIdentityNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from dimse_worker import association_policy, contexts, extended_negotiation, operations, status
@@ -44,6 +44,19 @@ def association_requested(event: Event) -> None:
 
 def extended_negotiation_requested(event: Event) -> dict[str, bytes]:
     return dict(acceptor_of(event).negotiated)
+
+
+def user_identified(event: Any) -> tuple[bool, bytes | None]:
+    """`Acceptor.negotiate` has decided about it before; that it was accepted is all that there is to answer.
+
+    pynetdicom answers no user name (types 1 and 2), though a positive response may be requested (PS3.7 D.3.3.7.2).
+    """
+    asked = event.assoc.requestor.user_identity
+    if asked.positive_response_requested and asked.user_identity_type in (1, 2):
+        answer = UserIdentityNegotiation()
+        answer.server_response = b""
+        event.assoc.acceptor.add_negotiation_item(answer)
+    return True, b""
 
 
 def acse_sent(event: Any) -> None:

@@ -1,10 +1,21 @@
 """What pynetdicom is told, so that it accepts the contexts that `contexts.accept` has chosen."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dimse_worker import contexts
+from portal.peers.user_identity import UserIdentity
+
+
+def identity_of(item: Any) -> UserIdentity | None:
+    """The user identity of a request, if it has one."""
+    if item is None:
+        return None
+    return UserIdentity(
+        item.user_identity_type, bool(item.positive_response_requested), item.primary_field, item.secondary_field or b""
+    )
 
 
 def supported(

@@ -5,11 +5,21 @@ import mmap
 import struct
 import tempfile
 import threading
+from typing import Literal
 
-MAX_ASSOCIATIONS = 200
+from portal.peers.limits import MAX_AT_ONCE
+
+MAX_ASSOCIATIONS = MAX_AT_ONCE
 """Accepted associations of all processes at a time; one more is rejected as transient (PS3.8 9.3.4: 2/3/2)."""
 MAX_PROCESSES = 256
-_COUNT = struct.Struct("=i")
+NOBODY = -1
+"""In place of a peer's id: a caller that is none."""
+_COUNT, _PEER = struct.Struct("=i"), struct.Struct("=q")
+_PEERS = _COUNT.size * MAX_PROCESSES
+"""Where the peers' ids begin: a place for each association of each process, 0 where it is free."""
+_PEERS_OF_PROCESS = _PEER.size * MAX_ASSOCIATIONS
+
+Exceeded = Literal["site", "peer"]
 
 
 class Admissions:
@@ -19,12 +29,12 @@ class Admissions:
     """
 
     def __init__(self) -> None:
-        size = _COUNT.size * MAX_PROCESSES
+        size = _PEERS + _PEERS_OF_PROCESS * MAX_PROCESSES
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the listener runs)
         self._file.truncate(size)
         self._counts = mmap.mmap(self._file.fileno(), size)
         self._free = list(range(MAX_PROCESSES))
-        self._place = 0
+        self._number = 0
         self._lock = threading.Lock()
 
     def take_number(self) -> int:
@@ -34,29 +44,46 @@ class Admissions:
     def give_back(self, number: int) -> None:
         """In the parent, after that process has ended in whatever way."""
         _COUNT.pack_into(self._counts, number * _COUNT.size, 0)
+        begin = _PEERS + number * _PEERS_OF_PROCESS
+        self._counts[begin : begin + _PEERS_OF_PROCESS] = bytes(_PEERS_OF_PROCESS)
         self._free.append(number)
 
     def begin(self, number: int) -> None:
         """In the new process, before anything else."""
-        self._place = number * _COUNT.size
+        self._number = number
 
-    def admit(self) -> bool:
-        """Count one more association of this process, unless the limit is reached."""
+    def admit(
+        self, peer_id: int = NOBODY, *, of_site: int = MAX_ASSOCIATIONS, of_peer: int | None = None
+    ) -> Exceeded | None:
+        """Count one more association of this process and of a peer; else which limit of all processes is reached."""
         with self._lock:
             fcntl.lockf(self._file, fcntl.LOCK_EX)
             try:
-                if sum(count for (count,) in _COUNT.iter_unpack(self._counts)) >= MAX_ASSOCIATIONS:
-                    return False
-                self._add(1)
+                counts = [count for (count,) in _COUNT.iter_unpack(self._counts[:_PEERS])]
+                if sum(counts) >= min(of_site, MAX_ASSOCIATIONS):
+                    return "site"
+                if of_peer is not None:
+                    busy = [number for number, count in enumerate(counts) if count]
+                    if sum(self._peers(number).count(peer_id) for number in busy) >= of_peer:
+                        return "peer"
+                self._change(1, 0, peer_id)
             finally:
                 fcntl.lockf(self._file, fcntl.LOCK_UN)
-        return True
+        return None
 
-    def release(self) -> None:
-        """Count one association of this process less."""
+    def release(self, peer_id: int = NOBODY) -> None:
+        """Count one association of this process and of the peer less."""
         with self._lock:
-            self._add(-1)
+            self._change(-1, peer_id, 0)
 
-    def _add(self, change: int) -> None:
-        (count,) = _COUNT.unpack_from(self._counts, self._place)
-        _COUNT.pack_into(self._counts, self._place, count + change)
+    def _peers(self, number: int) -> list[int]:
+        """The ids of the peers of one process, with 0 in the free places."""
+        begin = _PEERS + number * _PEERS_OF_PROCESS
+        return [peer_id for (peer_id,) in _PEER.iter_unpack(self._counts[begin : begin + _PEERS_OF_PROCESS])]
+
+    def _change(self, change: int, old: int, new: int) -> None:
+        place = self._number * _COUNT.size
+        (count,) = _COUNT.unpack_from(self._counts, place)
+        _COUNT.pack_into(self._counts, place, count + change)
+        index = self._peers(self._number).index(old)
+        _PEER.pack_into(self._counts, _PEERS + self._number * _PEERS_OF_PROCESS + index * _PEER.size, new)

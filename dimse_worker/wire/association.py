@@ -8,7 +8,7 @@ from dimse_worker import association_policy, contexts, extended_negotiation, ope
 from dimse_worker.association_counts import AssociationCounts
 from dimse_worker.association_policy import AssociationGrant, AssociationRejected, AssociationRequest
 from dimse_worker.wire import answering, commands, decisions, negotiation, pdus
-from dimse_worker.wire.admissions import MAX_ASSOCIATIONS, Admissions
+from dimse_worker.wire.admissions import NOBODY, Admissions
 from dimse_worker.wire.commands import Command
 from dimse_worker.wire.connection import Connection, Ended, ReleaseRequested
 from dimse_worker.wire.messages import Messages, bad_message
@@ -80,7 +80,7 @@ class Association:
         if self._stop_reason and outcome == "aborted":
             message, farewell = self._stop_reason, pdus.abort()
         if self._is_admitted:
-            self._house.admissions.release()
+            self._house.admissions.release(self.grant.peer_id or NOBODY)
         if self.row is not None:
             self._house.rows.close(self.row, outcome, message)
         self.connection.send_last(farewell)
@@ -152,8 +152,6 @@ class Association:
         except AssociationRejected as rejection:
             log.info("rejected %s from %s: %s", request.calling, self._arrival.address, rejection.message)
             raise _Rejected(rejection.code) from rejection
-        except _Rejected:
-            raise
         except Exception as error:
             log.exception("an association request could not be decided")
             raise _Rejected(association_policy.REJECTED_TRANSIENT) from error
@@ -161,7 +159,7 @@ class Association:
         self.connection.send(self._accept(request))
 
     def _decide(self, request: AssociateRequest) -> None:
-        """Set the grant. Raises AssociationRejected, and _Rejected above the limit."""
+        """Set the grant. Raises AssociationRejected."""
         asked = AssociationRequest(
             calling=request.calling,
             called=request.called,
@@ -169,14 +167,13 @@ class Association:
             local_address=association_policy.plain_address(self.connection.local_address),
             services=contexts.services_of(request.contexts),
             secured=self._arrival.secured,
+            identity=request.identity,
         )
         self.grant = decisions.decide(asked)
         if self.grant.is_self_echo:
             return
-        self._is_admitted = self._house.admissions.admit()
-        if not self._is_admitted:
-            association_policy.record_refusal(asked, "limit", f"More than {MAX_ASSOCIATIONS} associations at once.")
-            raise _Rejected(association_policy.LOCAL_LIMIT_EXCEEDED)
+        association_policy.admit(self.grant, self._house.admissions)
+        self._is_admitted = True
 
     def _accept(self, request: AssociateRequest) -> bytes:
         """Choose the contexts, open the row and return the acceptance."""
@@ -203,7 +200,7 @@ class Association:
             association_policy.record_refusal(asked, "service", message)
         if not self.grant.is_self_echo:
             opening = Opening(
-                peer_id=self.grant.peer.id if self.grant.peer else None,
+                peer_id=self.grant.peer_id,
                 role="acceptor",
                 calling=asked.calling,
                 called=asked.called,

@@ -23,9 +23,10 @@ _known = _Known()
 def decide(request: AssociationRequest) -> AssociationGrant:
     """As `association_policy.decide`, with one statement where nobody has written since the same request.
 
-    A refusal is never known, because each is recorded; nor is a certificate, because it expires.
+    A refusal is never known, because each is recorded; nor is a certificate, because it expires, or a user identity,
+    because nothing keeps a password.
     """
-    if request.secured is not None and request.secured.certificates:
+    if request.identity is not None or (request.secured is not None and request.secured.certificates):
         return association_policy.decide(request)
     version = models.version()
     if version != _known.version or len(_known.grants) >= MAX_DECISIONS:

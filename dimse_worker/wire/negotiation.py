@@ -8,6 +8,7 @@ from dimse_worker import contexts, extended_negotiation
 from dimse_worker.wire import pdus
 from portal.dicom import sop_classes
 from portal.dicom.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from portal.peers.user_identity import UserIdentity
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 PROTOCOL_VERSION = 1
@@ -25,6 +26,7 @@ _FIXED_LENGTH = 68
 _ITEM = struct.Struct(">BxH")
 _APPLICATION, _CONTEXT_RQ, _CONTEXT_AC, _ABSTRACT_SYNTAX, _TRANSFER_SYNTAX = 0x10, 0x20, 0x21, 0x30, 0x40
 _USER_INFORMATION, _MAX_LENGTH, _CLASS_UID, _ROLE, _VERSION_NAME, _EXTENDED = 0x50, 0x51, 0x52, 0x54, 0x55, 0x56
+_IDENTITY_RQ, _IDENTITY_AC = 0x58, 0x59
 """Types of items and sub-items; those that we do not know are skipped."""
 
 
@@ -54,6 +56,8 @@ class AssociateRequest:
     """SOP Class UID → whether the requestor proposes to be SCU, and SCP."""
     extended: dict[str, bytes] = field(default_factory=dict)
     """SOP Class UID → service class application information of its extended negotiation (PS3.7 D.3.3.5)."""
+    identity: UserIdentity | None = None
+    """Its user identity (PS3.7 D.3.3.7)."""
     max_length: int = 0
     """Bytes of the longest P-DATA-TF that the requestor takes; 0 for any."""
 
@@ -155,6 +159,8 @@ def acceptance(
     for sop_class, information in sorted(extended.items()):
         uid = sop_class.encode("latin-1")
         about_us.append(_encoded(_EXTENDED, len(uid).to_bytes(2) + uid + information))
+    if request.identity is not None and request.identity.wants_response:
+        about_us.append(_encoded(_IDENTITY_AC, bytes(2)))  # that it was accepted is all that there is to say
     items.append(_encoded(_USER_INFORMATION, b"".join(about_us)))
     content = b"".join((PROTOCOL_VERSION.to_bytes(2), bytes(2), request.titles, *items))
     return pdus.HEADER.pack(pdus.ASSOCIATE_AC, len(content)) + content
@@ -210,12 +216,22 @@ def _read_user_information(request: AssociateRequest, value: memoryview, uids: _
             if len(content) != length + 4:
                 raise BadRequest("A role selection has a wrong length.")
             request.roles[uids.of(content[2:-2])] = bool(content[-2]), bool(content[-1])
+        elif kind == _IDENTITY_RQ:
+            request.identity = _identity(content)
         elif kind == _EXTENDED:
             end = 2 + int.from_bytes(content[:2])
             if len(content) < max(2, end):
                 raise BadRequest("An extended negotiation has a wrong length.")
             if contexts.service_of(uid := uids.of(content[2:end])) in ("find", "move", "get"):
                 request.extended[uid] = bytes(content[end : end + extended_negotiation.MAX_INFORMATION])
+
+
+def _identity(content: memoryview) -> UserIdentity:
+    first = 4 + int.from_bytes(content[2:4])
+    second = first + 2 + int.from_bytes(content[first : first + 2])
+    if len(content) < 6 or len(content) != second:
+        raise BadRequest("A user identity has a wrong length.")
+    return UserIdentity(content[0], content[1] == 1, bytes(content[4:first]), bytes(content[first + 2 :]))
 
 
 def _encoded(kind: int, content: bytes) -> bytes:

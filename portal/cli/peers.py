@@ -8,6 +8,7 @@ import click
 from portal.access.actors import operator
 from portal.cli.context import ROW_ID, on_site, read_text
 from portal.cli.printing import Answer
+from portal.cli.users import first_line
 from portal.cli.waiting import wait_for_job
 from portal.jobs import jobs
 from portal.peers import peers, refused_callers
@@ -27,6 +28,36 @@ TLS_OPTIONS = (
 @click.group("peer")
 def peer() -> None:
     """DICOM systems that call this site or are called by it."""
+
+
+SETTINGS_OPTIONS = (
+    click.option(
+        "--lenient-queries/--strict-queries",
+        "lenient_queries",
+        default=None,
+        help="Whether its queries are relational without negotiation. Default: strict.",
+    ),
+    click.option(
+        "--assume-character-set",
+        "assumed_character_set",
+        metavar="TERM",
+        help="The character set of queries that declare none, such as 'ISO_IR 100'.",
+    ),
+    click.option("--answer-character-set", metavar="TERM", help="The character set of answers."),
+    click.option("--max-associations", metavar="N", help="Associations that it may have open at once."),
+    click.option(
+        "--identity",
+        metavar="RULE",
+        help="Its user identity: ignored, refused or required. Default: the site's.",
+    ),
+    click.option("--identity-user", metavar="NAME", help="The user name that it sends."),
+    click.option(
+        "--identity-password-stdin",
+        is_flag=True,
+        help="Read the password that it sends from the first line of standard input.",
+    ),
+)
+"""How its queries are taken, how many associations it has, and which user identity it sends."""
 
 
 def _options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,6 +94,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--our-ae-title", metavar="AET", help="The calling AE title used with this peer."),
             *TLS_OPTIONS,
+            *SETTINGS_OPTIONS,
         )
     ):
         function = option(function)
@@ -180,13 +212,15 @@ def ignore(caller_id: int) -> Answer:
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """The given options as `peers.register` and `peers.edit` take them."""
-    allow = options.pop("allow")
+    allow, has_password = options.pop("allow"), options.pop("identity_password_stdin")
     given = {name: value for name, value in options.items() if value not in (None, ())}
     if given.get("all_projects") is False:
         del given["all_projects"]
     for name in ("issuers", "pinned"):
         if name in given:
             given[name] = "" if given[name] == "none" else read_text(given[name])
+    if has_password:
+        given["identity_password"] = first_line("password")
     if allow is not None:
         given["services"] = tuple(part.strip() for part in allow.split(",") if part.strip())
     if "projects" in given:

@@ -32,6 +32,11 @@ class Peer(Owned):
     moves_to = JsonField(default=list)
     """Ids of its move destinations; `["any"]` for all peers. The peer itself is always one."""
     limits = JsonField(default=dict)
+    """`portal.peers.limits.PeerLimits`."""
+    queries = JsonField(default=dict)
+    """`portal.peers.query_settings.QuerySettings`."""
+    identity = JsonField(default=dict)
+    """`portal.peers.user_identity.IdentityRule`; its password is a hash."""
     enabled = BooleanField(default=True)
     last_seen = UtcField(null=True, index=True)
     """When it last called us."""
@@ -51,7 +56,7 @@ class Caller(Table):
     address = CharField()
     reason = CharField()
     """unknown | called | address | grant | service | destination | disabled | limit | clear | certificate |
-    handshake."""
+    handshake | identity."""
     message = TextField()
     first = UtcField(default=now)
     last = UtcField(default=now, index=True)

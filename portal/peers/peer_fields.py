@@ -11,6 +11,10 @@ from portal.access.rights import UNKNOWN_GROUP
 from portal.dicom import ae_titles
 from portal.errors import BadValue, PortalError, Taken
 from portal.models import Peer, Project
+from portal.peers import limits, query_settings, user_identity
+from portal.peers.limits import PeerLimits
+from portal.peers.query_settings import QuerySettings
+from portal.peers.user_identity import IdentityRule
 from portal.tls import certificates
 from portal.tree import labels, projects
 
@@ -46,17 +50,22 @@ class PeerFields:
     issuers: str
     """PEM, as `pinned`."""
     pinned: str
+    limits: PeerLimits
+    queries: QuerySettings
+    identity: IdentityRule
 
     @property
     def columns(self) -> dict[str, Any]:
         """The columns of the `Peer` row; grants are rows of their own."""
         names = ("label", "ae_title", "our_ae_title", "host", "port", "store_to", *TLS_FIELDS)
         lists = ("addresses", "services", "moves_to")
-        return {name: getattr(self, name) for name in names} | {name: list(getattr(self, name)) for name in lists}
+        plain = {name: getattr(self, name) for name in names} | {name: list(getattr(self, name)) for name in lists}
+        return plain | {name: getattr(self, name).stored for name in ("limits", "queries", "identity")}
 
 
 def clean(values: dict[str, Any], *, peer_id: int | None) -> PeerFields:
     """Check all fields of one peer (`peer_id`: the one that is edited). Raises BadValue or Taken, with its field."""
+    row = None if peer_id is None else Peer.get_by_id(peer_id)
     host, port = _host_and_port(values["host"], values["port"])
     if values["all_projects"] and values["projects"]:
         raise BadValue("Give a peer either some projects or all of them, not both.", field="projects")
@@ -80,6 +89,9 @@ def clean(values: dict[str, Any], *, peer_id: int | None) -> PeerFields:
         tls_any_name=bool(values["tls_any_name"]),
         issuers=certificates.pem_of(certificates.read_all(values["issuers"], field="issuers")),
         pinned=certificates.pem_of(pinned),
+        limits=limits.clean(values),
+        queries=query_settings.clean(values),
+        identity=user_identity.clean(values, current=IdentityRule() if row is None else user_identity.of(row)),
     )
 
 
@@ -87,6 +99,35 @@ def audited(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields of a peer for the audit log: of its certificates the fingerprints."""
     prints = {name: [one["fingerprint"] for one in certificates.views(fields[name])] for name in ("issuers", "pinned")}
     return {**fields, **prints}
+
+
+def settings_of(peer: Peer) -> dict[str, Any]:
+    """Its limits, and how its queries and identities are taken, as `clean` takes them; never the password."""
+    queries, identity = query_settings.of(peer), user_identity.of(peer)
+    return {
+        "lenient_queries": queries.lenient,
+        "assumed_character_set": queries.assumed,
+        "answer_character_set": queries.answered_in,
+        "max_associations": limits.of(peer).incoming,
+        "identity": identity.rule,
+        "identity_user": identity.user,
+    }
+
+
+DEFAULT_SETTINGS: dict[str, Any] = {
+    "tls": False,
+    "tls_name": "",
+    "tls_any_name": False,
+    "issuers": "",
+    "pinned": "",
+    "lenient_queries": False,
+    "assumed_character_set": "",
+    "answer_character_set": "",
+    "max_associations": None,
+    "identity": "",
+    "identity_user": "",
+    "identity_password_hash": "",
+}
 
 
 def networks(addresses: Sequence[str]) -> list[Network]:

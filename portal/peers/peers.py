@@ -9,7 +9,7 @@ from portal.access.actors import Actor
 from portal.errors import BadValue, Missing, NotAllowed, Taken
 from portal.jobs import jobs
 from portal.models import Grant, Group, Peer, Project, now, writing
-from portal.peers import peer_fields, peer_status
+from portal.peers import peer_fields, peer_status, user_identity
 from portal.peers.peer_fields import ANY, SERVICES, TLS_FIELDS, PeerFields
 from portal.tls import certificates
 from portal.tree import labels
@@ -28,11 +28,7 @@ _DEFAULTS: dict[str, Any] = {
     "all_projects": False,
     "store_to": None,
     "moves_to": (),
-    "tls": False,
-    "tls_name": "",
-    "tls_any_name": False,
-    "issuers": "",
-    "pinned": "",
+    **peer_fields.DEFAULT_SETTINGS,
 }
 
 
@@ -42,11 +38,11 @@ def register(label: str, *, ae_title: str, actor: Actor, **fields: Any) -> Peer:
     `fields`: host and port (where we call it), addresses (CIDR ranges that it may call from; none: any), services,
     projects ((GROUP/PROJECT, ro|rw) in the order of precedence) or all_projects, store_to (GROUP/PROJECT), moves_to
     (labels of peers, or `any`), our_ae_title, tls (TLS only), issuers and pinned (PEM: who vouches for its certificate,
-    or the certificate itself), tls_name and tls_any_name (the name that it has when we call it).
-
-    Raises BadValue or Taken with the field.
+    or the certificate itself), tls_name and tls_any_name (the name that it has when we call it),
+    `peer_fields.DEFAULT_SETTINGS`, identity_password. Raises BadValue or Taken with the field.
     """
     rights.require_admin(actor)
+    fields = user_identity.with_hash(fields)
     with writing():
         cleaned = peer_fields.clean(_merge(_DEFAULTS, {"label": label, "ae_title": ae_title, **fields}), peer_id=None)
         _refuse_same_caller(cleaned.ae_title, cleaned.addresses, peer_id=None)
@@ -64,6 +60,7 @@ def edit(label: str, *, actor: Actor, **changes: Any) -> Peer:
     rights.require_admin(actor)
     if "new_label" in changes:
         changes["label"] = changes.pop("new_label")
+    changes = user_identity.with_hash(changes)
     with writing():
         peer = get(label)
         before = _fields_of(peer)
@@ -71,7 +68,7 @@ def edit(label: str, *, actor: Actor, **changes: Any) -> Peer:
             changes["all_projects"] = False
         elif changes.get("all_projects") and "projects" not in changes:
             changes["projects"] = ()
-        cleaned = peer_fields.clean(_merge(before, changes), peer_id=peer.id)
+        cleaned = peer_fields.clean(_merge({**_DEFAULTS, **before}, changes), peer_id=peer.id)
         if peer.enabled:
             _refuse_same_caller(cleaned.ae_title, cleaned.addresses, peer_id=peer.id)
         Peer.update(**cleaned.columns, modified=now()).where(Peer.id == peer.id).execute()
@@ -292,6 +289,7 @@ def _fields_of(peer: Peer) -> dict[str, Any]:
         "store_to": f"{target.group.code}/{target.label}" if target else None,
         "moves_to": moves_to,
         **{name: getattr(peer, name) for name in TLS_FIELDS},
+        **peer_fields.settings_of(peer),
     }
 
 

@@ -8,7 +8,7 @@ from portal.access import audit, readings, rights
 from portal.access.actors import Actor
 from portal.errors import Missing
 from portal.models import Audit, Caller, Peer, Project, figures, now, skip_if_disk_full, writing
-from portal.peers import peers
+from portal.peers import peers, user_identity
 
 Reason = Literal[
     "unknown",
@@ -22,13 +22,14 @@ Reason = Literal[
     "clear",
     "certificate",
     "handshake",
+    "identity",
 ]
 
 MAX_REFUSED_CALLERS = 1000
 """Rows that are kept, so that a caller that tries one title after the other does not fill the disk."""
 ASSOCIATION_REASONS: tuple[Reason, ...] = (
     *("unknown", "called", "address", "grant", "disabled", "limit"),
-    *("clear", "certificate", "handshake"),
+    *("clear", "certificate", "handshake", "identity"),
 )
 """Reasons for rejecting a whole association; an accepted one resolves them."""
 MAX_AUDITED_REFUSALS = 200
@@ -178,6 +179,7 @@ def register(caller_id: int, *, actor: Actor, **fields: Any) -> Peer:
     Raises Missing, and BadValue or Taken as `peers.register` does.
     """
     rights.require_admin(actor)
+    fields = user_identity.with_hash(fields)
     with writing():
         row = get(caller_id)
         peer = peers.register(actor=actor, **fields)

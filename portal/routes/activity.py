@@ -39,6 +39,7 @@ REASONS = (
     ("clear", "Clear text not allowed"),
     ("certificate", "Certificate not accepted"),
     ("handshake", "TLS handshake failed"),
+    ("identity", "Wrong user identity"),
     ("ignored", "Ignored"),
     ("registered", "Registered"),
     ("resolved", "Resolved"),

@@ -16,7 +16,7 @@ from portal.peers.peer_fields import TLS_FIELDS
 from portal.tree import container_page
 from portal.users import effective_access
 from portal.web import sign_in
-from portal.web.forms import Form, checkbox, choice, choices, lines, select_choices, split, text
+from portal.web.forms import Form, checkbox, choice, choices, lines, secret, select_choices, split, text
 from portal.web.render import as_csv, list_page, query_row, render, wants_csv
 from portal.web.sign_in import current_actor, current_scope, site_admin_required
 
@@ -31,8 +31,19 @@ SERVICES = [
     ("commit", "Commit: request storage commitment"),
 ]
 ACCESS = [("none", "No project"), ("some", "Selected projects"), ("all", "All projects (read only)")]
+IDENTITIES = [
+    ("", "As the site says"),
+    ("ignored", "Ignored"),
+    ("refused", "Refused"),
+    ("required", "Required: user name and password"),
+]
 MAX_REFUSED_SHOWN = 5
 """Refused callers above the list of peers; Activity lists all."""
+SETTINGS = (
+    *("lenient_queries", "assumed_character_set", "answer_character_set", "max_associations"),
+    *("identity", "identity_user", "identity_password"),
+)
+"""Fields of the form's last sections, which have the names of the domain."""
 STATES = (
     ("silent", "Silent"),
     ("failed", "Failed"),
@@ -59,6 +70,13 @@ class PeerForm(Form):
     pinned = lines("Its certificate")
     tls_name = text("Name in the certificate")
     tls_any_name = checkbox("Accept any name in the certificate")
+    lenient_queries = checkbox("Lenient queries")
+    assumed_character_set = text("Assumed character set")
+    answer_character_set = text("Character set of answers")
+    max_associations = text("Associations at once")
+    identity = choice("User identity", IDENTITIES)
+    identity_user = text("User name")
+    identity_password = secret("Password")
 
 
 @bp.before_request
@@ -245,6 +263,7 @@ def _fields(form: PeerForm) -> dict[str, Any]:
         "moves_to": split(form.moves_to.data),
         "our_ae_title": form.our_ae_title.data,
         **{name: form[name].data for name in TLS_FIELDS},
+        **{name: form[name].data for name in SETTINGS},
     }
 
 
@@ -253,6 +272,8 @@ def _values(peer: dict[str, Any]) -> dict[str, Any]:
     granted = "\n".join(f"{one['project']}:{one['role']}" for one in peer["projects"])
     return {
         **{name: peer[name] for name in ("label", "ae_title", "host", "our_ae_title", "services")},
+        **{name: peer[name] for name in SETTINGS if name != "identity_password"},
+        "max_associations": str(peer["max_associations"] or ""),
         "port": str(peer["port"] or ""),
         "addresses": "\n".join(peer["addresses"]),
         "sees": "all" if peer["all_projects"] else "some" if granted else "none",

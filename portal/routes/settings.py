@@ -26,6 +26,11 @@ DUPLICATE_POLICIES = [
     ("refuse", "Refuse with status C111"),
     ("replace", "Replace (keep old version)"),
 ]
+IDENTITIES = [
+    ("ignored", "Ignored"),
+    ("refused", "Refused"),
+    ("required", "Required: the user name and password of the peer"),
+]
 TRASH_USERS = [
     ("admins", "Users and devices, by their rights"),
     ("users", "Users only, by their rights"),
@@ -46,6 +51,16 @@ class DimseForm(Form):
     tls_port = text("TLS port")
     require_certificates = checkbox("Require a registered certificate of every caller on the TLS port")
     echo_anyone = checkbox("Accept C-ECHO from unregistered callers")
+
+
+class AssociationForm(Form):
+    at_once = text("Associations at once")
+    identity = choice("User identities", IDENTITIES)
+
+
+class QueryForm(Form):
+    answers = text("Answers to one query, at most")
+    character_set = text("Assumed character set")
 
 
 class ArchiveForm(Form):
@@ -96,6 +111,8 @@ class InstalledCertificateForm(Form):
 SECTIONS: dict[str, type[Form]] = {
     "site": SiteForm,
     "dimse": DimseForm,
+    "association": AssociationForm,
+    "query": QueryForm,
     "archive": ArchiveForm,
     "trash": TrashForm,
     "disk": DiskForm,

@@ -2,27 +2,20 @@
 
 import logging
 import secrets
-from functools import lru_cache
 from typing import Any
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 from peewee import Case, IntegrityError, fn
 
-from portal import runtime, site_settings
-from portal.access import audit, rights
+from portal import site_settings
+from portal.access import audit, passwords, rights
 from portal.access.actors import Actor
+from portal.access.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
 from portal.errors import BadValue, Missing, NotAllowed, NotSignedIn, Taken
 from portal.models import User, now, skip_if_disk_full, writing
 
 log = logging.getLogger(__name__)
 
-MIN_PASSWORD_LENGTH, MAX_PASSWORD_LENGTH = 8, 200
 SIGN_IN_REFUSED = "Wrong e-mail address or password. Check both, or ask a site admin for a new password."
-
-# Argon2id with 32 MiB: above the minimum of OWASP, and affordable when ten people sign in at once.
-_HASHER = PasswordHasher(time_cost=3, memory_cost=32 * 1024, parallelism=1)
-_CHEAP_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 def add(email: str, password: str | None = None, is_admin: bool = False, *, actor: Actor) -> tuple[User, str | None]:
@@ -33,7 +26,7 @@ def add(email: str, password: str | None = None, is_admin: bool = False, *, acto
     rights.require_admin(actor)
     address = _email(email)
     generated = secrets.token_urlsafe(15) if password is None else None
-    hashed = _hasher().hash(_password(generated or password or "", address))
+    hashed = passwords.hasher().hash(_password(generated or password or "", address))
     with writing():
         try:
             user = User.create(
@@ -48,8 +41,7 @@ def add(email: str, password: str | None = None, is_admin: bool = False, *, acto
 def sign_in(email: str, password: str, *, address: str) -> User:
     """The user with this password. Raises NotSignedIn, after the same time whatever is wrong."""
     user: User | None = User.get_or_none(User.email == _normal(email))
-    decoy = _decoy(_hasher())
-    is_known = _matches(user.password if user else decoy, password)
+    is_known = passwords.matches(user.password if user else passwords.decoy(), password)
     if user is None or not is_known or user.disabled:
         # What was typed is not recorded without an account: it may be a password.
         log.warning("sign-in refused from %s", address)
@@ -57,7 +49,11 @@ def sign_in(email: str, password: str, *, address: str) -> User:
             with skip_if_disk_full(f"a refused sign-in of user {user.id}"), writing():
                 audit.record(actor(user, address), "user:sign_in_refused", "user", user.id)
         raise NotSignedIn(SIGN_IN_REFUSED)
-    rehashed = {User.password: _hasher().hash(password)} if _hasher().check_needs_rehash(user.password) else {}
+    rehashed = (
+        {User.password: passwords.hasher().hash(password)}
+        if passwords.hasher().check_needs_rehash(user.password)
+        else {}
+    )
     # On a full disk the sign-in is not recorded, so that an admin can still sign in to free some space.
     with skip_if_disk_full(f"the sign-in of user {user.id}"), writing():
         User.update({User.last_seen: now(), **rehashed}).where(User.id == user.id).execute()
@@ -74,11 +70,11 @@ def sign_out(user: User, *, address: str) -> None:
 
 def change_password(user: User, old: str, new: str, *, address: str) -> User:
     """Change the password and end all sessions of the user. Raises BadValue."""
-    if not _matches(user.password, old):
+    if not passwords.matches(user.password, old):
         raise BadValue("Wrong current password. Nothing was changed.", field="old")
     if old == new:
         raise BadValue("The new password is the same as the current one. Choose another.", field="new")
-    hashed = _hasher().hash(_password(new, user.email, field="new"))
+    hashed = passwords.hasher().hash(_password(new, user.email, field="new"))
     with writing():
         User.update(password=hashed, must_change_password=False).where(User.id == user.id).execute()
         _end_sessions(user.id)
@@ -104,7 +100,7 @@ def reset_password(user_id: int, password: str | None = None, *, actor: Actor) -
     rights.require_admin(actor)
     user = get(user_id)
     chosen = secrets.token_urlsafe(15) if password is None else password
-    hashed = _hasher().hash(_password(chosen, user.email))
+    hashed = passwords.hasher().hash(_password(chosen, user.email))
     with writing():
         must_change = password is None
         User.update(password=hashed, must_change_password=must_change).where(User.id == user.id).execute()
@@ -247,20 +243,3 @@ def _password(text: str, email: str, *, field: str = "password") -> str:
     if text.lower() == email:
         raise BadValue("The password must not be the e-mail address.", field=field)
     return text
-
-
-def _matches(hashed: str, password: str) -> bool:
-    try:
-        return _hasher().verify(hashed, password[: MAX_PASSWORD_LENGTH + 1])
-    except (VerifyMismatchError, VerificationError, InvalidHashError):
-        return False
-
-
-def _hasher() -> PasswordHasher:
-    return _CHEAP_HASHER if runtime.current().cheap_passwords else _HASHER
-
-
-@lru_cache(maxsize=2)
-def _decoy(hasher: PasswordHasher) -> str:
-    """A hash that no password matches, so that an unknown address takes as long as a wrong password."""
-    return hasher.hash(secrets.token_urlsafe(15))

@@ -151,6 +151,12 @@ def test_what_a_form_of_a_peer_shows_can_be_sent_back_unchanged(visitor: Visitor
         projects=(("neuro/trial", "rw"),),
         store_to="neuro/trial",
         moves_to=("Other",),
+        lenient_queries=True,
+        assumed_character_set="ISO_IR 100",
+        max_associations=3,
+        identity="required",
+        identity_user="viewer",
+        identity_password="correct horse",
         actor=admin,
     )
     before = peers.view(peer)
@@ -161,6 +167,11 @@ def test_what_a_form_of_a_peer_shows_can_be_sent_back_unchanged(visitor: Visitor
         "sees": "some",
         "projects": "neuro/trial:rw",
         "moves_to": other.label,
+        "lenient_queries": "y",
+        **{
+            name: str(before[name])
+            for name in ("assumed_character_set", "max_associations", "identity", "identity_user")
+        },
     }
 
     visitor.post(f"/interfaces/peers/{peer.id}/edit", sent)
