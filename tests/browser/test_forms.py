@@ -19,6 +19,7 @@ from portal.jobs import jobs
 from portal.models import AuditAnchor, JobItem, QuarantinedRecord, writing
 from portal.peers import peers, refused_callers
 from portal.storage import storages
+from portal.tls import site_certificate
 from portal.trash import trash
 from portal.users import grants, users
 from portal.verification import verification
@@ -404,6 +405,26 @@ WALKS = (
         "reason",
         "Give the reason",
     ),
+    Walk(
+        "settings.install_certificate",
+        "/settings/tls",
+        "Install certificate",
+        "The certificate is in use from the next association on.",
+        {"Certificate": "{chain}"},
+        {"Certificate": "no certificate"},
+        "chain",
+        "certificate",
+    ),
+    Walk(
+        "settings.create_certificate",
+        "/settings/tls",
+        "Create certificate",
+        "A self-signed certificate for portico.site.example is in use",
+        {"Name or address of this site": "portico.site.example"},
+        {"Name or address of this site": " "},
+        "host",
+        "Enter the name by which peers call the site",
+    ),
     Walk("settings.sign_out_all", "/settings/sign-out-all", "Sign everybody out", "Everybody is signed out"),
     Walk("first_steps.skip", "/first-steps/", "Skip: Turn on DIMSE", "Skipped."),
     Walk(
@@ -476,6 +497,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         numbers = {user.email.split("@")[0]: user.id for user in users.list_all()}
         users.disable(numbers["gone"], actor=actor)
         found.names = {**numbers, "root": runtime.current().storage_roots[0]}
+        site_certificate.create("portico.site.example", actor=actor)
+        found.names["chain"] = site_certificate.chain()  # of the current key, which it is installed for again
         for part in (_data, _machines, _work):
             found.names.update(part(actor))
         for email in ("sees", "busy"):
