@@ -13,6 +13,7 @@ from portal.errors import BadIdentifier, NotAllowed, NotDicom
 from portal.ingest import incoming
 from portal.ingest.incoming import Incoming
 from portal.ingest.placement import Placement
+from portal.ingest.routing import Sender
 from portal.models import Peer
 from portal.peers import peers, query_settings
 from portal.query import find as query
@@ -50,7 +51,9 @@ def open_store(
         scope=grant.scope,
         origin=grant.actor.origin,
         placement=Placement(
-            called_project=grant.project_id, store_to=grant.peer.store_to_id if grant.peer is not None else None
+            called_project=grant.project_id,
+            store_to=grant.peer.store_to_id if grant.peer is not None else None,
+            sender=Sender(peer_id=grant.peer.id if grant.peer is not None else None, called=grant.request.called),
         ),
         sop_class_uid=sop_class_uid,
         sop_instance_uid=sop_instance_uid,

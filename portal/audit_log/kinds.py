@@ -95,6 +95,9 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "peer:disabled": "disabled {}",
         "peer:echoed": "tested {} by C-ECHO",
         "caller:ignored": "ignored {}",
+        "rule:added": "added a routing rule",
+        "rule:changed": "changed a routing rule",
+        "rule:removed": "removed a routing rule",
     },
     "storages": {
         "storage:added": "added {}",

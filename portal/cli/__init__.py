@@ -22,6 +22,7 @@ COMMAND_MODULES = {
     "dimse": "dimse",
     "peer": "peers",
     "refused": "peers",
+    "rule": "rules",
     "storage": "storages",
     "export": "exports",
     "schedule": "schedules",

@@ -183,8 +183,7 @@ class Incoming:
 
     def _commit_alone(self, arrival: Arrival) -> Stored:
         """Judge the object, and store it."""
-        study_uid = arrival.header.study_uid if arrival.header else None
-        arrival = replace(arrival, project_id=placement.project_for(self._wanted, self._scope, study_uid))
+        arrival = replace(arrival, project_id=placement.project_for(self._wanted, self._scope, arrival.header))
         known = register.find_stored(arrival)
         if known is not None and mending.is_intact(known):
             return _with_descriptions(zip_index.finish(register.show_again(arrival, known), self._survey))

@@ -11,8 +11,9 @@ from portal.access.actors import Origin
 from portal.access.rights import Scope
 from portal.dicom.header import Header
 from portal.errors import Missing, NotAllowed
-from portal.ingest import patients
+from portal.ingest import patients, routing
 from portal.ingest.patients import Patient
+from portal.ingest.routing import Sender
 from portal.models import Acquisition, File, Project, Session, Subject, arrivals
 from portal.tree import containers, labels, projects
 
@@ -26,6 +27,8 @@ class Placement:
 
     called_project: int | None = None
     store_to: int | None = None
+    sender: Sender | None = None
+    """Of a C-STORE: routing rules place what comes by it, and nothing else."""
     container_type: Literal["project", "subject", "session", "acquisition"] | None = None
     container_id: int | None = None
     name: str | None = None
@@ -41,20 +44,30 @@ def check(placement: Placement, scope: Scope) -> None:
         _container_project(placement, scope)
 
 
-def project_for(placement: Placement, scope: Scope, study_uid: str | None) -> int:
-    """The project's id: by the container, the called title, the study, the peer's setting, else `unknown/Unsorted`.
+def project_for(placement: Placement, scope: Scope, header: Header | None) -> int:
+    """The project's id: by the container, the called title, the study, the peer's setting, a rule, else
+    `unknown/Unsorted` (docs/decisions/0134).
 
-    Every step stays within the projects that the sender may store to.
+    Every step stays within the projects that the sender may store to. A job that fetches objects for a project
+    names it as if it had been called.
     """
     if placement.container_type is not None:
         return _container_project(placement, scope)
     if placement.called_project is not None:
         return placement.called_project
-    held_by = [project_id for project_id in arrivals.projects_holding(study_uid or "") if scope.writes(project_id)]
+    held_by = [
+        project_id
+        for project_id in arrivals.projects_holding(header.study_uid if header else "")
+        if scope.writes(project_id)
+    ]
     if len(held_by) == 1:
         return held_by[0]
     if placement.store_to is not None and scope.writes(placement.store_to):
         return placement.store_to
+    if placement.sender is not None and header is not None:
+        routed = routing.project_for(placement.sender, header, scope)
+        if routed is not None:
+            return routed
     return int(projects.ensure_unsorted().id)
 
 

@@ -30,7 +30,7 @@ from portal.models.index import (
     Study,
     ZipMember,
 )
-from portal.models.interfaces import Association, Caller, Peer, Storage
+from portal.models.interfaces import Association, Caller, Peer, RoutingRule, Storage
 from portal.models.people import ApiKey, Device, DeviceHour, Grant, KeyUse, Secret, Ticket, User
 from portal.models.row_functions import is_pattern
 from portal.models.site import Audit, AuditAnchor, AuditedSession, Setting, SiteCertificate, SiteKey
@@ -82,6 +82,7 @@ TABLES: tuple[type[Table], ...] = (
     Secret,
     Ticket,
     Peer,
+    RoutingRule,
     Caller,
     Association,
     AssociationDay,
@@ -139,6 +140,7 @@ __all__ = [
     "Project",
     "PurgedRecord",
     "QuarantinedRecord",
+    "RoutingRule",
     "Schedule",
     "ScheduleRun",
     "Secret",

@@ -128,3 +128,26 @@ class Storage(Owned):
     """Whether, by the last test, the store itself refuses to overwrite an object."""
     mount = TextField(default="")
     """The mount point of its folder's disk, found by a test: while it is missing, nothing is read or written."""
+
+
+class RoutingRule(Owned):
+    """Into which project objects go that no called AE title, known study or peer's setting places."""
+
+    position = IntegerField(index=True)
+    """Rules are asked in this order; numbers may repeat and have gaps."""
+    enabled = BooleanField(default=True)
+    peer = ForeignKeyField(Peer, null=True, backref="+", on_delete="CASCADE")
+    """The peer that sends; None for any. The rule of a removed peer goes with it: it must not match all others."""
+    peer_id: int | None
+    called = CharField(default="")
+    """The called AE title, exactly; empty for any. So for each of the following, which may have wild cards."""
+    modality = CharField(default="")
+    description = CharField(default="")
+    """Of the study."""
+    body_part = CharField(default="")
+    patient_id = CharField(default="")
+    project = ForeignKeyField(Project, null=True, backref="+", on_delete="CASCADE")
+    project_id: int | None
+    """The target; None where `tag` names it."""
+    tag = CharField(default="")
+    """The element, as 8 hexadecimal digits, whose value is GROUP/PROJECT."""

@@ -3,7 +3,7 @@ import pytest
 from portal import models, runtime
 from portal import site_settings as options
 from portal.access.actors import operator
-from portal.peers import peers
+from portal.peers import peers, routing_rules
 from portal.settings import Settings
 from tests.fixtures.archive import CT_IMAGE_STORAGE
 from tests.fixtures.dimse import (
@@ -156,6 +156,18 @@ def test_a_peer_that_sees_nothing_stores_to_its_project_and_without_one_into_uns
     register("LOST", projects=(), store_to=None)
     assert store(listener.port, [Encoded.of(image())], calling="LOST")[0].status == 0
     assert [study.project.label for study in rows(models.Study)] == ["TRIAL1", "Unsorted"]
+
+
+def test_a_routing_rule_places_what_the_peer_sends_within_what_it_may_store_to(listener: Listener) -> None:
+    register(projects=(("neuro/TRIAL2", "rw"),), store_to=None)
+    routing_rules.add(project="neuro/TRIAL1", peer="SCANNER", actor=operator())
+    routing_rules.add(project="neuro/TRIAL2", called="PORTICO", patient_id="P?", actor=operator())
+    until(lambda: _sent_to(listener) == "TRIAL2", "the rules are read")
+
+
+def _sent_to(listener: Listener) -> str:
+    assert store(listener.port, [Encoded.of(image())])[0].status == 0
+    return str(rows(models.Study)[-1].project.label)
 
 
 def test_a_private_sop_class_is_stored(listener: Listener) -> None:
