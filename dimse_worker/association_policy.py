@@ -198,7 +198,8 @@ def _grant_peer(request: AssociationRequest, peer: Peer, project_id: int | None)
     return AssociationGrant(
         request=request,
         peer=peer,
-        services=frozenset(peer.services),
+        # A peer that we ask for storage commitment reports over the same SOP Class.
+        services=frozenset(peer.services) | (frozenset({"commit"}) if peer.confirm_sends else frozenset()),
         actor=actor,
         scope=scope,
         project_id=project_id,

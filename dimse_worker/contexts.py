@@ -36,6 +36,7 @@ MAX_CONTEXTS = 128
 """Presentation contexts that fit in one association: odd ids from 1 to 255."""
 
 VERIFICATION = "1.2.840.10008.1.1"
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 FIND_ROOTS: dict[str, Root] = {"1.2.840.10008.5.1.4.1.2.1.1": "patient", "1.2.840.10008.5.1.4.1.2.2.1": "study"}
 MOVE_ROOTS: dict[str, Root] = {"1.2.840.10008.5.1.4.1.2.1.2": "patient", "1.2.840.10008.5.1.4.1.2.2.2": "study"}
 GET_ROOTS: dict[str, Root] = {"1.2.840.10008.5.1.4.1.2.1.3": "patient", "1.2.840.10008.5.1.4.1.2.2.3": "study"}
@@ -58,10 +59,19 @@ def service_of(sop_class: str) -> str | None:
     """The name of the service that a SOP Class belongs to; None for one that we do not support."""
     if sop_class == VERIFICATION:
         return "echo"
+    if sop_class == STORAGE_COMMITMENT:
+        return "commit"
     for service, classes in (("find", FIND_ROOTS), ("move", MOVE_ROOTS), ("get", GET_ROOTS)):
         if sop_class in classes:
             return service
     return "store" if sop_classes.is_storage(sop_class) else None
+
+
+def syntaxes_of(service: str) -> Collection[str]:
+    """The transfer syntaxes in which a service is accepted; what commitment takes is never deflated, nor turned."""
+    if service == "store":
+        return sop_classes.TRANSFER_SYNTAXES
+    return UNCOMPRESSED if service == "commit" else IDENTIFIER_TRANSFER_SYNTAXES
 
 
 def services_of(proposed: Iterable[ProposedContext]) -> frozenset[str]:
@@ -88,7 +98,7 @@ def accept(
         is_retrieved = is_for_get(sop_class, roles, services)
         if service is None or (service not in services and not is_retrieved):
             continue
-        known = sop_classes.TRANSFER_SYNTAXES if service == "store" else IDENTIFIER_TRANSFER_SYNTAXES
+        known = syntaxes_of(service)
         syntaxes = list(dict.fromkeys(str(syntax) for syntax in context.transfer_syntax if str(syntax) in known))
         if is_retrieved and syntaxes:
             for_get.setdefault(sop_class, {})[context_id] = syntaxes

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from dimse_worker import destinations, scu
+from dimse_worker import commitment_requests, destinations, scu
 from portal import runtime
+from portal.commitments import confirmations
 from portal.errors import PortalError
 from portal.exports import dry_run, exports, send, verify
 from portal.exports.params import ExportParams
@@ -70,6 +71,15 @@ def run_import(job_id: int) -> None:
 
 def run_import_dry_run(job_id: int) -> None:
     _perform(job_id, imports.run_dry_run, destinations.open_storage)
+
+
+def run_commitment(job_id: int) -> None:
+    with runtime.connection():
+        runs.perform(job_id, commitment_requests.report)
+
+
+def run_confirmation(job_id: int) -> None:
+    _perform(job_id, confirmations.run, commitment_requests.question_for)
 
 
 def run_comparison(job_id: int) -> None:

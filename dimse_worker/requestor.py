@@ -3,17 +3,19 @@
 import errno
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import IO, cast
 
 from pynetdicom.presentation import PresentationContext
 
 from dimse_worker import contexts
 from dimse_worker.association_counts import AssociationCounts
-from dimse_worker.sending import ANSWER_SECONDS, DataSet, StoreRequest, StoreResponse
+from dimse_worker.sending import ANSWER_SECONDS, DataSet, StoreRequest, StoreResponse, pieces_of
 from dimse_worker.tls import calling
 from dimse_worker.tls.sockets import TlsSocket, Transport
 from dimse_worker.wire import commands, connecting
+from dimse_worker.wire.commands import Command
 from dimse_worker.wire.connection import Ended
 from dimse_worker.wire.requestor import AssociateRequest, NoResponse, Rejected, RequestedAssociation
 from portal.dicom.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
@@ -23,6 +25,8 @@ from portal.peers import associations, peers
 from portal.peers.associations import REFRESH_SECONDS, Outcome
 
 NEGOTIATE_SECONDS = 30
+NO_ROLES: Mapping[str, tuple[bool, bool]] = MappingProxyType({})
+"""We are the SCU of all that is proposed."""
 
 REJECTION_REASONS = {
     (1, 1): "gives no reason",
@@ -55,13 +59,14 @@ class Requestor:
         *,
         negotiate_seconds: float = NEGOTIATE_SECONDS,
         waiting: Callable[[], None] = lambda: None,
+        roles: Mapping[str, tuple[bool, bool]] = NO_ROLES,
     ) -> None:
-        """Raises Unreachable with the reason if the peer does not accept.
+        """Raises Unreachable with the reason if the peer does not accept. `roles`: as `AssociateRequest` has them.
 
         `waiting`: called several times a second during each wait, also while connecting; it may raise to end the wait.
         """
         self.counts = AssociationCounts()
-        self._peer, self._waiting, self._tls_version = peer, waiting, ""
+        self._peer, self._waiting, self._roles, self._tls_version = peer, waiting, roles, ""
         self._ours = peers.our_ae_title(peer)
         self._written = time.monotonic()
         try:
@@ -81,6 +86,32 @@ class Requestor:
     def is_open(self) -> bool:
         """Whether the association still exists, as far as the peer has told us."""
         return self._association.is_open
+
+    @property
+    def roles(self) -> Mapping[str, tuple[bool, bool]]:
+        """SOP Class UID → those of our proposed roles that the peer accepts: SCU, SCP."""
+        return self._association.roles
+
+    def exchange(self, context_id: int, command: bytes, data_set: IO[bytes], length: int, *, response: int) -> Command:
+        """Send a normalized request whose message id is 1, with the first `length` bytes of a file; its response.
+
+        Raises Unreachable if there is none.
+        """
+        try:
+            return self._association.exchange(
+                context_id, command, pieces_of(data_set), length, response=response, seconds=ANSWER_SECONDS
+            )
+        except (Ended, NoResponse) as error:
+            raise Unreachable(f"{self._peer.label} accepted the association, but did not respond.") from error
+
+    def take_request(self, field: int, take: Callable[[Command, Iterator[memoryview]], int], *, seconds: float) -> bool:
+        """Wait for a request of the peer's, and respond with the status that `take` returns; False if none comes."""
+        try:
+            context_id, command = self._association.next_request(field, seconds=seconds)
+            self._association.respond(context_id, command, take(command, self._association.data_set()))
+        except (Ended, NoResponse):
+            return False
+        return True
 
     def echo(self, context_id: int, *, seconds: float) -> int:
         """The status of a C-ECHO. Raises Unreachable if it is not answered."""
@@ -146,6 +177,7 @@ class Requestor:
             max_length=contexts.MAX_PDU_LENGTH,
             implementation_class_uid=IMPLEMENTATION_CLASS_UID,
             implementation_version=IMPLEMENTATION_VERSION.decode().strip(),
+            roles=self._roles,
         )
         connected: Transport | None = None
         try:

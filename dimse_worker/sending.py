@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, TypeVar
+from typing import IO, TypeVar
 
 from dimse_worker.wire.commands import Command
 from portal import segment_checks
@@ -112,8 +112,7 @@ class ObjectReader:
                 outgoing.check()
             with _run_in_thread(lambda: retrieve.transcode(outgoing, syntax), self._waiting) as transcoded:
                 size = transcoded.seek(0, os.SEEK_END)
-                transcoded.seek(0)
-                yield DataSet(length=size, pieces=_pieces_of(transcoded))
+                yield DataSet(length=size, pieces=pieces_of(transcoded))
         elif length <= MAX_READ_WHOLE:
             ahead, self._ahead = self._ahead, None
             if ahead is not None and ahead[0] is outgoing:
@@ -157,7 +156,9 @@ def throttled(data: DataSet, bandwidth: Bandwidth, waiting: WaitCallback) -> Dat
     return DataSet(length=data.length, pieces=slow_pieces())
 
 
-def _pieces_of(file: BinaryIO) -> Iterator[bytes]:
+def pieces_of(file: IO[bytes]) -> Iterator[bytes]:
+    """A file from its start, in pieces of an even length."""
+    file.seek(0)
     while piece := file.read(PIECE_SIZE):
         yield piece
 

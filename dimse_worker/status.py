@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 from portal import models
 from portal.errors import (
     BadIdentifier,
+    BadValue,
     Conflicting,
     Missing,
     NoSpace,
@@ -29,6 +30,14 @@ CANNOT_COUNT = 0xA701
 SUBOPERATIONS_FAILED = 0xA702
 SOME_SUBOPERATIONS_FAILED = 0xB000
 MOVE_DESTINATION_UNKNOWN = 0xA801
+
+NO_SUCH_INSTANCE = 0x0112
+NO_SUCH_EVENT = 0x0113
+INVALID_ARGUMENT = 0x0115
+NO_SUCH_SOP_CLASS = 0x0118
+NO_SUCH_ACTION = 0x0123
+RESOURCE_LIMITATION = 0x0213
+"""Of N-ACTION and N-EVENT-REPORT (PS3.7 10.1.1.1.8, 10.1.4.1.10)."""
 
 MAX_COMMENT_LENGTH = 64
 """Characters of an Error Comment (VR LO)."""
@@ -73,6 +82,31 @@ def for_error(error: BaseException) -> Dataset:
         return answer(code, "The database is busy. Try again in a minute.")
     log.error("answered %04X", code, exc_info=error)
     return answer(code, "Failed with an internal error of this system; see its log.")
+
+
+class Refused(PortalError):
+    """A request of a normalized service that is answered with a status of its own."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+NORMALIZED_BY_ERROR: dict[type[BaseException], int] = {
+    NoSpace: RESOURCE_LIMITATION,
+    PeeweeException: RESOURCE_LIMITATION,
+    OSError: RESOURCE_LIMITATION,
+    NotAllowed: 0x0124,
+    BadValue: INVALID_ARGUMENT,
+    BaseException: 0x0110,
+}
+"""Error → status of an N-ACTION or N-EVENT-REPORT; 0213 (resource limitation) makes the requestor ask again."""
+
+
+def for_normalized(error: BaseException) -> tuple[int, str]:
+    """As `for_error`, for the services whose statuses are those of PS3.7 10: the code and its comment."""
+    code = next(NORMALIZED_BY_ERROR[kind] for kind in type(error).__mro__ if kind in NORMALIZED_BY_ERROR)
+    return error.code if isinstance(error, Refused) else code, for_error(error).get("ErrorComment", "")
 
 
 def answer(code: int, text: str = "") -> Dataset:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, cast
 from pynetdicom import evt
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE, C_STORE
+from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE, C_STORE, N_ACTION, N_EVENT_REPORT
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
 
-from dimse_worker import association_policy, contexts, extended_negotiation, operations, retrieval, status
+from dimse_worker import association_policy, commitment, contexts, extended_negotiation, operations, retrieval, status
 from dimse_worker.association_counts import AssociationCounts
 from dimse_worker.association_policy import AssociationGrant, AssociationRejected, AssociationRequest
 from dimse_worker.stock import handlers, negotiation
+from dimse_worker.stock.committing import Committing
 from dimse_worker.stock.receiving import BoundedMessages
 from dimse_worker.stock.retrieving import Retrieving
 from dimse_worker.wire.admissions import NOBODY, Admissions
@@ -190,6 +191,8 @@ class Acceptor(Association):
             if context is None:
                 self.set_end_reason("The peer used a presentation context that was not accepted.")
                 self.abort()
+            elif isinstance(msg, N_ACTION | N_EVENT_REPORT) and msg.MessageID is not None and self._commits(context):
+                self._run_service(lambda msg, context: commitment.serve(Committing(self, msg, context)), msg, context)
             elif msg.MessageIDBeingRespondedTo is None and not msg.is_valid_request:
                 self._refuse_incomplete(msg, context)
             elif msg.is_valid_request and isinstance(msg, C_STORE):
@@ -202,6 +205,9 @@ class Acceptor(Association):
                 super()._serve_request(msg, context_id)
         finally:
             self.dul._idle_timer.restart()  # a retrieval of ten minutes must not count as idle time
+
+    def _commits(self, context: PresentationContext) -> bool:
+        return contexts.service_of(str(context.abstract_syntax)) == "commit"
 
     def _refuse_incomplete(self, msg: Any, context: PresentationContext) -> None:
         """Answer a request that lacks a UID or its identifier: A900 where the standard has that status, else abort."""

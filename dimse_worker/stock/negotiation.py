@@ -44,5 +44,7 @@ def supported(
         context = build_context(sop_class, list(known) or [contexts.IDENTIFIER_TRANSFER_SYNTAXES[0]])
         if contexts.service_of(sop_class) == "store":
             context.scu_role, context.scp_role = "store" in services, "get" in services
+        elif contexts.service_of(sop_class) == "commit":
+            context.scu_role = context.scp_role = True
         found.append(context)
     return found

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from pydicom.dataset import Dataset
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_messages import C_STORE_RQ, N_ACTION_RQ, N_EVENT_REPORT_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_CANCEL
 
 from portal import runtime
+from portal.commitments import information
 from portal.errors import NoSpace, PortalError
 from portal.ingest import disk_reserve
 
@@ -22,6 +23,8 @@ MAX_IN_MEMORY = 8 << 20
 MAX_COMMAND_SIZE = 64 << 10
 MAX_IDENTIFIER_SIZE = 1 << 20
 """Bytes of the data set of a command other than C-STORE: enough for a list of 15,000 UIDs."""
+MAX_COMMITMENT_SIZE = 2 * information.MAX_SIZE
+"""Bytes of the data set of an N-ACTION or N-EVENT-REPORT: what is longer than one may be is answered with a status."""
 MAX_WAITING_REQUESTS = 8
 """Requests that a peer may send before it has a response; without negotiation it is one (PS3.7 D.3.3.3)."""
 CHUNK_SIZE = 1 << 20
@@ -124,7 +127,8 @@ class BoundedMessages(DIMSEServiceProvider):
         if self.message is message:  # it is not complete yet
             command_size = message.encoded_command_set.tell()
             size = cast(ReceivedDataSet, message.data_set).size
-            too_large = size > MAX_IDENTIFIER_SIZE and not isinstance(message, C_STORE_RQ)
+            limit = MAX_COMMITMENT_SIZE if isinstance(message, N_ACTION_RQ | N_EVENT_REPORT_RQ) else MAX_IDENTIFIER_SIZE
+            too_large = size > limit and not isinstance(message, C_STORE_RQ)
             if command_size > MAX_COMMAND_SIZE or too_large:
                 raise MessageTooLarge(f"{command_size} and {size} bytes")
         if self.msg_queue.qsize() > MAX_WAITING_REQUESTS:

@@ -3,9 +3,10 @@
 import time
 from typing import TYPE_CHECKING
 
-from dimse_worker import contexts, extended_negotiation, operations, retrieval, status
+from dimse_worker import commitment, contexts, extended_negotiation, operations, retrieval, status
 from dimse_worker.wire import commands, pdus
 from dimse_worker.wire.commands import Command
+from dimse_worker.wire.committing import Committing
 from dimse_worker.wire.connection import Ended
 from dimse_worker.wire.memory import Share
 from dimse_worker.wire.negotiation import AnsweredContext
@@ -32,7 +33,7 @@ def serve(assoc: "Association", context: AnsweredContext, request: Command) -> N
     operation, service = SERVICES.get(request.field, ("", _refuse))
     if operation != contexts.service_of(context.abstract_syntax):
         service = _refuse
-    elif operation != "echo" and not (request.has_data_set and request.sop_class_uid):
+    elif operation not in ("echo", "commit") and not (request.has_data_set and request.sop_class_uid):
         return _fail(assoc, context, request, operation, NotDicom("The request lacks a UID or its data set."))
     return service(assoc, context, request)
 
@@ -122,10 +123,19 @@ def _retrieve(assoc: "Association", context: AnsweredContext, request: Command) 
         raise retrieving.end
 
 
+def _commit(assoc: "Association", context: AnsweredContext, request: Command) -> None:
+    committing = Committing(assoc, context, request)
+    commitment.serve(committing)
+    if committing.end is not None:
+        raise committing.end
+
+
 SERVICES = {
     commands.ECHO_RQ: ("echo", _echo),
     commands.STORE_RQ: ("store", _store),
     commands.FIND_RQ: ("find", _find),
     commands.MOVE_RQ: ("move", _retrieve),
     commands.GET_RQ: ("get", _retrieve),
+    commands.ACTION_RQ: ("commit", _commit),
+    commands.EVENT_REPORT_RQ: ("commit", _commit),
 }

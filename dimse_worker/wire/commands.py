@@ -8,6 +8,8 @@ GET_RQ, GET_RSP = 0x0010, 0x8010
 FIND_RQ, FIND_RSP = 0x0020, 0x8020
 MOVE_RQ, MOVE_RSP = 0x0021, 0x8021
 ECHO_RQ, ECHO_RSP = 0x0030, 0x8030
+EVENT_REPORT_RQ, EVENT_REPORT_RSP = 0x0100, 0x8100
+ACTION_RQ, ACTION_RSP = 0x0130, 0x8130
 CANCEL_RQ = 0x0FFF
 IS_RESPONSE = 0x8000
 """The bit of a command field that tells a response from its request."""
@@ -31,13 +33,17 @@ _NUMBERS = {
     0x1021: "completed",
     0x1022: "failed",
     0x1023: "warned",
+    0x1002: "event_type",
+    0x1008: "action_type",
     0x1031: "originator_message_id",
 }
 _TEXTS = {
     0x0002: "sop_class_uid",
+    0x0003: "requested_class_uid",
     0x0600: "move_destination",
     0x0902: "comment",
     0x1000: "sop_instance_uid",
+    0x1001: "requested_instance_uid",
     0x1030: "originator_title",
 }
 """Element number in group 0000 → name. Others are skipped."""
@@ -57,6 +63,10 @@ class Command:
     responded_to: int | None = None
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
+    requested_class_uid: str = ""
+    requested_instance_uid: str = ""
+    event_type: int | None = None
+    action_type: int | None = None
     priority: int = MEDIUM
     move_destination: str = ""
     originator_title: str = ""
@@ -135,6 +145,30 @@ def store_request(
     )
 
 
+def action_request(sop_class_uid: str, sop_instance_uid: str, action_type: int, message_id: int) -> bytes:
+    """An N-ACTION-RQ with action information (PS3.7 10.3.4.1)."""
+    return _with_length(
+        _text(0x0003, sop_class_uid, b"\0"),
+        _number(0x0100, ACTION_RQ),
+        _number(0x0110, message_id),
+        _number(0x0800, SOME_DATA_SET),
+        _text(0x1001, sop_instance_uid, b"\0"),
+        _number(0x1008, action_type),
+    )
+
+
+def event_report_request(sop_class_uid: str, sop_instance_uid: str, event_type: int, message_id: int) -> bytes:
+    """An N-EVENT-REPORT-RQ with event information (PS3.7 10.3.1.1)."""
+    return _with_length(
+        _text(0x0002, sop_class_uid, b"\0"),
+        _number(0x0100, EVENT_REPORT_RQ),
+        _number(0x0110, message_id),
+        _number(0x0800, SOME_DATA_SET),
+        _text(0x1000, sop_instance_uid, b"\0"),
+        _number(0x1002, event_type),
+    )
+
+
 def response(
     request: Command, status: int, *, comment: str = "", has_data_set: bool = False, counts: Counts | None = None
 ) -> bytes:
@@ -145,12 +179,13 @@ def response(
         _number(0x0800, SOME_DATA_SET if has_data_set else NO_DATA_SET),
         _number(0x0900, status),
     ]
-    if request.sop_class_uid:
-        parts.insert(0, _text(0x0002, request.sop_class_uid, b"\0"))
+    # An N-ACTION names as requested what its response names as affected (PS3.7 10.3.4.2).
+    if sop_class_uid := request.sop_class_uid or request.requested_class_uid:
+        parts.insert(0, _text(0x0002, sop_class_uid, b"\0"))
     if comment:
         parts.append(_text(0x0902, comment, b" "))
-    if request.sop_instance_uid:
-        parts.append(_text(0x1000, request.sop_instance_uid, b"\0"))
+    if sop_instance_uid := request.sop_instance_uid or request.requested_instance_uid:
+        parts.append(_text(0x1000, sop_instance_uid, b"\0"))
     if counts is not None:
         if counts.remaining is not None:
             parts.append(_number(0x1020, counts.remaining))

@@ -120,11 +120,14 @@ def answer(
         elif service == "store" and role is not None:
             agreed = (role[0] and "store" in services, role[1] and "get" in services)
             result = ACCEPTED if any(agreed) else USER_REJECTION
+        elif service == "commit" and role is not None and service in services:
+            agreed = role  # which messages are taken is decided when they come
+            result = ACCEPTED if any(agreed) else USER_REJECTION
         elif service not in services:
             result = USER_REJECTION
         if result == ACCEPTED and syntax is None:
             result = TRANSFER_SYNTAXES_NOT_SUPPORTED
-        if result == ACCEPTED and service == "store" and role is not None:
+        if result == ACCEPTED and service in ("store", "commit") and role is not None:
             roles[sop_class] = agreed
         shown = syntax if result == ACCEPTED and syntax else (proposed[0] if proposed else "")
         answered.append(

@@ -2,8 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
@@ -11,6 +11,7 @@ from pynetdicom.pdu_primitives import (
     ImplementationClassUIDNotification,
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
 )
 from pynetdicom.presentation import PresentationContext, build_context
 
@@ -41,6 +42,8 @@ class AssociateRequest:
     """Bytes of the longest P-DATA-TF that we take."""
     implementation_class_uid: str
     implementation_version: str
+    roles: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
+    """SOP Class UID → whether we propose to be its SCU, and its SCP (PS3.7 D.3.3.4); others: SCU alone."""
 
 
 class Rejected(Exception):
@@ -75,6 +78,8 @@ class RequestedAssociation:
         """The proposed contexts, each with its result; the accepted ones with the transfer syntax that it chose."""
         self.accepted: dict[tuple[str, str], int] = {}
         """SOP Class and transfer syntax → presentation context's id."""
+        self.roles: dict[str, tuple[bool, bool]] = {}
+        """SOP Class UID → the roles of ours that the peer accepts, of those that were proposed."""
         self._socket, self._waiting = connected, waiting
         self._connection = Connection(connected, waiting=self._wait)
         self._messages = Messages(self._connection)
@@ -120,6 +125,33 @@ class RequestedAssociation:
         """The response to a C-STORE. Raises Ended and NoResponse."""
         self._deadline = time.monotonic() + seconds
         return self._response(commands.STORE_RSP, message_id)
+
+    def exchange(
+        self, context_id: int, command: bytes, pieces: Iterable[bytes], length: int, *, response: int, seconds: float
+    ) -> Command:
+        """Send a request whose message id is 1 with its data set; its response. Raises Ended and NoResponse."""
+        self._deadline = float("inf")
+        send_object(self._connection, context_id, command, pieces, length, while_sending=self._waiting)
+        self._deadline = time.monotonic() + seconds
+        return self._response(response, 1)
+
+    def next_request(self, field: int, *, seconds: float) -> tuple[int, Command]:
+        """The next request of that kind that the peer sends over it, before its data set. Raises Ended, NoResponse."""
+        self._deadline = time.monotonic() + seconds
+        while True:
+            context_id, command = self._messages.next_command()
+            if command.field == field:
+                return context_id, command
+            self._wait()
+
+    def data_set(self) -> Iterator[memoryview]:
+        """The data set of that request, piece by piece. Raises Ended and NoResponse."""
+        return self._messages.data_set()
+
+    def respond(self, context_id: int, request: Command, status: int) -> None:
+        """Respond to that request. Raises Ended."""
+        self._messages.skip_data_set()
+        self._connection.send_message(context_id, commands.response(request, status))
 
     def release(self) -> bool:
         """End it in an orderly way; whether the peer agrees in time. The connection is closed in any case."""
@@ -176,6 +208,9 @@ class RequestedAssociation:
             answer = pdu.to_primitive()
             results = {one.context_id: one for one in answer.presentation_context_definition_results_list}
             self._connection.max_length = answer.maximum_length_received or 0
+            for one in answer.user_information:
+                if isinstance(one, SCP_SCU_RoleSelectionNegotiation):
+                    self.roles[str(one.sop_class_uid)] = bool(one.scu_role), bool(one.scp_role)
         except Exception as error:  # whatever pynetdicom raises for what it cannot decode
             raise Ended("The peer answered the request for an association with what cannot be decoded.") from error
         if 0 < self._connection.max_length < pdus.MIN_MAX_LENGTH:
@@ -204,6 +239,10 @@ def _encode(request: AssociateRequest) -> bytes:
     implementation.implementation_class_uid = request.implementation_class_uid
     version.implementation_version_name = request.implementation_version
     primitive.user_information = [length, implementation, version]
+    for sop_class_uid, (as_scu, as_scp) in request.roles.items():
+        role = SCP_SCU_RoleSelectionNegotiation()
+        role.sop_class_uid, role.scu_role, role.scp_role = sop_class_uid, as_scu, as_scp
+        primitive.user_information.append(role)
     pdu = A_ASSOCIATE_RQ()
     pdu.from_primitive(primitive)
     encoded: bytes = pdu.encode()

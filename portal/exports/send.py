@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from portal.commitments import confirmations
 from portal.errors import Damaged, Outage, PortalError, Unreachable
 from portal.exports import plan, send_plan
 from portal.exports.results import PlanResult
@@ -49,6 +50,7 @@ def run(this: Run, *, destination: Destination) -> RunEnd:
     _send_items(this, destination)
     if item_runner.settle_unfinished(this, "could not be sent yet"):
         this.write(attempts=1)
+    confirmations.start(this)
     warned = JobItem.select().where(JobItem.job == this.job, JobItem.state == "warned").count()
 
     job, result = this.job, {"warned": warned}

@@ -58,6 +58,22 @@ IMPORT_STATES: ItemStates = (
     ("manifest", "Manifest"),
     ("unmatched", "Skipped"),
 )
+COMMITMENT_STATES: ItemStates = (
+    ("failed", "Not committed"),
+    ("missing", "No such instance"),
+    ("misnamed", "Of another SOP Class"),
+    ("unsupported", "SOP Class not supported"),
+    ("duplicate", "Transaction UID in use"),
+    ("busy", "Not readable now"),
+    ("pending", "Waiting"),
+    ("kept", "Kept"),
+)
+CONFIRMATION_STATES: ItemStates = (
+    ("failed", "Not kept there"),
+    ("unconfirmed", "Not confirmed"),
+    ("pending", "Waiting"),
+    ("kept", "Proved stored"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +166,25 @@ KINDS: dict[str, Kind] = {
         is_dry_run=True,
         done_state="new",
         item_states=IMPORT_STATES,
+    ),
+    "commitment": Kind(
+        label="Storage commitment",
+        runner="run_commitment",
+        lane="short",
+        takes_turns=True,
+        attempts=8,
+        waits_out_outages=True,
+        done_state="kept",
+        item_states=COMMITMENT_STATES,
+    ),
+    "confirmation": Kind(
+        label="Confirmation of a send",
+        runner="run_confirmation",
+        lane="short",
+        attempts=8,
+        waits_out_outages=True,
+        done_state="kept",
+        item_states=CONFIRMATION_STATES,
     ),
     "comparison": Kind(label="Comparison", runner="run_comparison", lane="short", takes_turns=True, attempts=3),
     "trash": Kind(label="Move to trash", runner="run_trash", lane="short", takes_turns=True, attempts=3),

@@ -48,7 +48,7 @@ from portal.models.tree import (
     Trash,
     Usage,
 )
-from portal.models.work import Job, JobItem, Schedule, ScheduleRun, Sidecar
+from portal.models.work import Commitment, Job, JobItem, Schedule, ScheduleRun, Sidecar
 
 TABLES: tuple[type[Table], ...] = (
     Group,
@@ -90,6 +90,7 @@ TABLES: tuple[type[Table], ...] = (
     Job,
     JobItem,
     Sidecar,
+    Commitment,
     Schedule,
     ScheduleRun,
     Setting,
@@ -120,6 +121,7 @@ __all__ = [
     "Blob",
     "Caller",
     "ClosedSegment",
+    "Commitment",
     "Conflict",
     "Decision",
     "Device",

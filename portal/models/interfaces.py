@@ -27,6 +27,8 @@ class Peer(Owned):
     """PEM: its own certificate, if exactly that one is trusted."""
     services = JsonField(default=list)
     """Some of echo, store, find, move, get, commit."""
+    confirm_sends = BooleanField(default=False)
+    """Whether it is asked for storage commitment of what we have sent to it."""
     store_to = ForeignKeyField(Project, null=True, backref="+", on_delete="SET NULL")
     store_to_id: int | None
     moves_to = JsonField(default=list)

@@ -10,6 +10,7 @@ from portal.models import object_places
 from portal.models.conditions import all_of
 from portal.models.index import CURRENT, Instance, Series, Study
 from portal.models.object_places import ObjectPlace
+from portal.models.tree import File
 from portal.models.visibility import ROWS_PER_PAGE, Row, Selection, conditions, matching, page
 
 
@@ -74,6 +75,25 @@ def visible_files(selection: Selection, sop_uids: Sequence[str]) -> set[tuple[in
     query: Any = Instance.select(Instance.file, Instance.member, Instance.sop_uid).join(Series).join(Study)
     wanted = Instance.sop_uid.in_(list(sop_uids)), Instance.state == CURRENT, matching(selection)
     return set(query.where(*wanted).tuples())
+
+
+@dataclass(frozen=True)
+class OwnedInstance:
+    """An instance with what decides who may rely on it."""
+
+    stored: StoredInstance
+    state: str
+    project_id: int
+    origin: tuple[str, str]
+    """Type and id of who sent it."""
+
+
+def instances_of_uids(sop_uids: Sequence[str]) -> list[OwnedInstance]:
+    """The instances with these UIDs in all projects, alternates too, that are not in the trash."""
+    owner = (Instance.state, Instance.project, File.origin_type, File.origin_id)
+    query: Any = object_places.join(Instance.select(*owner, *_STORED))
+    wanted = Instance.sop_uid.in_(list(sop_uids)), File.deleted_at.is_null()
+    return [OwnedInstance(_stored(row[4:]), row[0], row[1], (row[2], row[3])) for row in query.where(*wanted).tuples()]
 
 
 def last_instance() -> int:

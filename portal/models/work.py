@@ -6,7 +6,7 @@ from typing import Any
 from peewee import BlobField, BooleanField, CharField, ForeignKeyField, IntegerField, TextField
 
 from portal.models.base import JsonField, Owned, Table, UtcField, database, now
-from portal.models.interfaces import Association
+from portal.models.interfaces import Association, Peer
 from portal.models.tree import File
 
 
@@ -73,7 +73,7 @@ class JobItem(Table):
     version = IntegerField(null=True)
     """Of an export: the version of the file."""
     member = CharField(null=True)
-    """Of a send: the name of the object in its file, where that is a zip."""
+    """Of a send: the name of the object in its file, where that is a zip; of a commitment: the SOP Class."""
 
     class Meta:
         indexes = ((("job", "key"), False), (("job", "state"), False))
@@ -83,7 +83,7 @@ class JobItem(Table):
         """Attempts so far: the failed ones, and the one that succeeded."""
         return self.attempts + (self.state in self.SUCCEEDED)
 
-    SUCCEEDED = ("sent", "verified", "stored", "warned", "ok", "alternate", "version", "conflict", "same")
+    SUCCEEDED = ("sent", "verified", "stored", "warned", "ok", "kept", "alternate", "version", "conflict", "same")
     """States after an attempt without an error."""
     COLUMNS = ("job_id", "file_id", "key", "size", "digest", "state", "message", "permanent", "attempts")
 
@@ -94,6 +94,25 @@ class JobItem(Table):
         marks = ", ".join([database.param] * len(names))
         sql = f"INSERT INTO {cls._meta.table_name} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 (our own names)
         database.cursor().executemany(sql, rows)
+
+
+class Commitment(Table):
+    """One storage commitment transaction (PS3.4 J): its instances are the items of its job."""
+
+    job = ForeignKeyField(Job, unique=True, backref="+", on_delete="CASCADE")
+    job_id: int
+    peer = ForeignKeyField(Peer, null=True, backref="+", on_delete="SET NULL")
+    peer_id: int | None
+    role = CharField()
+    """Our role. scp: the peer asks us. scu: we ask the peer."""
+    transaction_uid = CharField()
+    instances = TextField(default="")
+    """A digest of the instances that are asked for, whatever their order; empty until all of them are written."""
+    answered = UtcField(null=True)
+    """When the report was acknowledged: by the peer, or by us."""
+
+    class Meta:
+        indexes = ((("transaction_uid", "peer", "role"), False),)
 
 
 class Schedule(Owned):

@@ -19,7 +19,7 @@ from portal.dicom.query_attributes import ISSUER_OF_PATIENT_ID, UNIQUE_KEYS, Lev
 from portal.errors import BadIdentifier, Damaged
 from portal.models import retrieve_queries
 from portal.models.object_places import ObjectPlace
-from portal.models.retrieve_queries import StoredInstance
+from portal.models.retrieve_queries import OwnedInstance, StoredInstance
 from portal.models.visibility import ROWS_PER_PAGE, Selection
 from portal.query import identifiers, matching
 from portal.query.identifiers import Root
@@ -39,7 +39,7 @@ FAILED_SOP_INSTANCE_UID_LIST = 0x00080058
 MAX_SHORT_LENGTH = 0xFFFE
 """Bytes of a value whose length has 16 bit."""
 
-__all__ = ["Outgoing", "Plan", "encode_failed_list", "for_objects", "plan", "transcode"]
+__all__ = ["Outgoing", "Plan", "encode_failed_list", "for_objects", "of_uids", "plan", "transcode"]
 
 
 @dataclass(frozen=True)
@@ -236,6 +236,11 @@ def for_objects(wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], Ou
     members = list({member for _, member in wanted})
     stored = retrieve_queries.instances_of_files(list({file_id for file_id, _ in wanted}), members)
     return {(one.file_id, one.member): _outgoing(one) for one in stored}
+
+
+def of_uids(sop_instance_uids: Sequence[str]) -> list[tuple[OwnedInstance, Outgoing]]:
+    """Each stored object with one of these UIDs, in whatever project, and where its bytes are."""
+    return [(one, _outgoing(one.stored)) for one in retrieve_queries.instances_of_uids(sop_instance_uids)]
 
 
 def _outgoing(stored: StoredInstance, *, study_id: int = 0) -> Outgoing:
