@@ -32,6 +32,12 @@ def peer() -> None:
 
 SETTINGS_OPTIONS = (
     click.option(
+        "--confirm-sends/--no-confirm-sends",
+        "confirm_sends",
+        default=None,
+        help="Whether it is asked for storage commitment after each send to it. Default: no.",
+    ),
+    click.option(
         "--lenient-queries/--strict-queries",
         "lenient_queries",
         default=None,

@@ -50,6 +50,7 @@ class PeerFields:
     issuers: str
     """PEM, as `pinned`."""
     pinned: str
+    confirm_sends: bool
     limits: PeerLimits
     queries: QuerySettings
     identity: IdentityRule
@@ -57,7 +58,7 @@ class PeerFields:
     @property
     def columns(self) -> dict[str, Any]:
         """The columns of the `Peer` row; grants are rows of their own."""
-        names = ("label", "ae_title", "our_ae_title", "host", "port", "store_to", *TLS_FIELDS)
+        names = ("label", "ae_title", "our_ae_title", "host", "port", "store_to", "confirm_sends", *TLS_FIELDS)
         lists = ("addresses", "services", "moves_to")
         plain = {name: getattr(self, name) for name in names} | {name: list(getattr(self, name)) for name in lists}
         return plain | {name: getattr(self, name).stored for name in ("limits", "queries", "identity")}
@@ -89,6 +90,7 @@ def clean(values: dict[str, Any], *, peer_id: int | None) -> PeerFields:
         tls_any_name=bool(values["tls_any_name"]),
         issuers=certificates.pem_of(certificates.read_all(values["issuers"], field="issuers")),
         pinned=certificates.pem_of(pinned),
+        confirm_sends=bool(values["confirm_sends"]),
         limits=limits.clean(values),
         queries=query_settings.clean(values),
         identity=user_identity.clean(values, current=IdentityRule() if row is None else user_identity.of(row)),
@@ -105,6 +107,7 @@ def settings_of(peer: Peer) -> dict[str, Any]:
     """Its limits, and how its queries and identities are taken, as `clean` takes them; never the password."""
     queries, identity = query_settings.of(peer), user_identity.of(peer)
     return {
+        "confirm_sends": peer.confirm_sends,
         "lenient_queries": queries.lenient,
         "assumed_character_set": queries.assumed,
         "answer_character_set": queries.answered_in,
@@ -120,6 +123,7 @@ DEFAULT_SETTINGS: dict[str, Any] = {
     "tls_any_name": False,
     "issuers": "",
     "pinned": "",
+    "confirm_sends": False,
     "lenient_queries": False,
     "assumed_character_set": "",
     "answer_character_set": "",

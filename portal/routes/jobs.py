@@ -6,6 +6,7 @@ from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
 from portal.access import origins
+from portal.commitments import confirmations
 from portal.dashboard import last_24_hours
 from portal.exports import selection, verify
 from portal.exports.params import ExportParams
@@ -69,6 +70,7 @@ def job_page(job_id: int, *, form: StartForm, status: int = 200) -> Response:
         listing=list_page(items),
         sorts=items.sorts,
         states=KINDS[job.kind].item_states,
+        confirmations=[jobs.view(row) for row in confirmations.of_send(job)] if job.kind == "send" else (),
         verifications=[jobs.view(row) for row in verify.for_export(job_id)] if job.kind == "export" else (),
     )
 

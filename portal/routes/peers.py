@@ -7,6 +7,7 @@ from werkzeug.wrappers import Response
 
 from portal import hourly_charts
 from portal.access import audit_entries
+from portal.commitments import rows as commitment_rows
 from portal.errors import Missing
 from portal.jobs import jobs
 from portal.jobs.records import JobParams
@@ -40,7 +41,7 @@ IDENTITIES = [
 MAX_REFUSED_SHOWN = 5
 """Refused callers above the list of peers; Activity lists all."""
 SETTINGS = (
-    *("lenient_queries", "assumed_character_set", "answer_character_set", "max_associations"),
+    *("confirm_sends", "lenient_queries", "assumed_character_set", "answer_character_set", "max_associations"),
     *("identity", "identity_user", "identity_password"),
 )
 """Fields of the form's last sections, which have the names of the domain."""
@@ -65,6 +66,7 @@ class PeerForm(Form):
     store_to = choice("Default project for incoming studies")
     moves_to = lines("C-MOVE destinations")
     our_ae_title = text("Calling AE title used with this peer")
+    confirm_sends = checkbox("Confirm sends by storage commitment")
     tls = checkbox("TLS only")
     issuers = lines("Issuers of its certificate")
     pinned = lines("Its certificate")
@@ -152,6 +154,7 @@ def show(peer_id: int) -> Response:
         dimse=dimse,
         day=hourly_charts.associations(peer.id),
         access=effective_access.for_peer(peer),
+        commitments=commitment_rows.for_peer(peer.id),
         heard=peer_status.last_contact(peer),
         acts=audit_entries.for_target("peer", peer.id),
     )

@@ -9,6 +9,7 @@ from tests.fixtures.work import acquisition, folder, mirror, project, queue, wor
 IN_BOTH_MODES = (
     "test_association_policy",
     "test_commitment",
+    "test_confirmation",
     "test_extended_negotiation",
     "test_peer_settings",
     "test_hostile_associations",
