@@ -13,6 +13,7 @@ IN_BOTH_MODES = (
     "test_extended_negotiation",
     "test_peer_settings",
     "test_hostile_associations",
+    "test_hostile_commitments",
     "test_hostile_destinations",
     "test_listener",
     "test_odd_messages",
