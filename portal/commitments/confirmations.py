@@ -84,6 +84,8 @@ def run(this: Run, *, destination: Question) -> RunEnd:
     if not JobResult.load(job.result).is_planned:
         rows.write_items(this, _taken(job), "pending")
         this.write(result={**job.result, "planned": True})
+    if job.result.get("told"):
+        _begin_again(this)
     if not job.total:
         return RunEnd(message="There is nothing to ask for: the objects of the send are no longer here.")
     try:
@@ -175,6 +177,21 @@ def _ask(this: Run, destination: Question) -> None:
     )
 
 
+def _begin_again(this: Run) -> None:
+    """Ask in a new transaction, where somebody has retried the job: about what was not kept, or not confirmed.
+
+    A report that came after the day needs none.
+    """
+    job, is_answered = this.job, _is_answered(this)
+    if is_answered and not JobItem.select().where(JobItem.job == job, JobItem.state == "pending").exists():
+        return
+    unknown = (JobItem.job == job) & (JobItem.state == UNCONFIRMED)
+    batched_writes.update(JobItem, unknown, state="pending", message="", permanent=False, check=this.check)
+    with writing():
+        Commitment.update(transaction_uid=str(generate_uid()), answered=None).where(Commitment.job == job.id).execute()
+        this.write_within(result={name: job.result[name] for name in job.result if name not in ("told", "asked")})
+
+
 def _is_answered(this: Run) -> bool:
     return rows.of_job(this.job).answered is not None
 
@@ -193,7 +210,7 @@ def _end(this: Run, reason: str) -> RunEnd:
     batched_writes.update(JobItem, is_open, state=UNCONFIRMED, message=reason, permanent=True, check=this.check)
     sums = item_row.sum_by_state(job)
     kept, refused, unknown = (sums.get(state, (0,))[0] for state in ("kept", "failed", UNCONFIRMED))
-    this.write(done=kept, failed=refused + unknown)
+    this.write(done=kept, failed=refused + unknown, result={**job.result, "told": True})
     label, total = job.params["to"], f"{job.total:,} instance{'' if job.total == 1 else 's'}"
     if kept == job.total:
         return RunEnd(message=f"{label} has confirmed that it keeps {total}.")

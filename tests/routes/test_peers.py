@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from portal.access.actors import Actor
+from portal.commitments import commitments, information
 from portal.jobs import jobs
 from portal.models import File, Job, Peer, now
 from portal.peers import associations, peer_status, peers, refused_callers
@@ -383,3 +384,27 @@ def test_a_page_of_a_peer_asks_the_database_at_most_fifteen_times(
     with statements() as sent:
         assert visitor.get("/interfaces/peers/new").status_code == 200
     assert len(sent) <= MOST_STATEMENTS
+
+
+def test_the_page_of_a_peer_lists_its_storage_commitments(visitor: Visitor, dimse: None, admin: Actor) -> None:
+    peer = peers.register("Viewer", ae_title="VIEWER", services=("echo",), actor=admin)
+    path = f"/interfaces/peers/{peer.id}"
+    assert "No requests yet. To let it ask us, allow the service commit." in text_of(visitor.get(path).text)
+    peers.edit("Viewer", services=("echo", "commit"), actor=admin)
+    assert "The peer may ask us to keep what it has sent." in text_of(visitor.get(path).text)
+
+    asked = information.Summary(transaction_uid="1.2.3", count=2, digest="0")
+    by = Actor(type="peer", id=str(peer.id), name="VIEWER")
+    job = commitments.accept(peer, asked, actor=by, project_id=None, association_id=None)
+
+    assert job is not None
+    assert "Asked by the peer just now 0 of 2 Waiting" in text_of(visitor.get(path).text)
+    assert "2 instances of Viewer" in text_of(visitor.get(f"/jobs/{job.id}").text)
+
+
+def test_a_peer_may_be_asked_to_confirm_sends(visitor: Visitor, dimse: None, admin: Actor) -> None:
+    peer = peers.register("Viewer", ae_title="VIEWER", actor=admin)
+    visitor.post(f"/interfaces/peers/{peer.id}/edit", {**PEER, "confirm_sends": "y"})
+
+    assert peers.get("Viewer").confirm_sends
+    assert "confirmed by storage commitment" in text_of(visitor.get(f"/interfaces/peers/{peer.id}").text)

@@ -16,6 +16,7 @@ from portal.access.actors import operator
 from portal.commitments import confirmations
 from portal.exports import exports
 from portal.exports.request import PEER_PREFIX
+from portal.jobs import jobs as job_rows
 from portal.models import Commitment, Job, JobItem
 from tests.fixtures.dimse import (
     SECONDARY_CAPTURE,
@@ -137,6 +138,22 @@ def test_j_3_3_1_what_the_peer_does_not_keep_is_named_with_its_reason(listener: 
     assert outcome(asking) == ("errors", ["failed", "kept"])
     [item] = [item for item in rows(JobItem) if item.state == "failed"]
     assert (item.key, item.message) == (lost, "Failure Reason 0112: it has no such instance.")
+
+
+def test_a_retry_asks_again_about_what_is_not_kept_in_a_new_transaction(listener: Listener, archive: Archive) -> None:
+    with archive.running():
+        asking = sent(listener)
+        lost = str(archive.asked[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        report(listener, archive, {lost: 0x0213})
+        assert outcome(asking) == ("errors", ["failed", "kept"])
+        job_rows.retry(asking.id, actor=operator())
+        jobs.run_confirmation(asking.id)
+    first, again = archive.asked
+    assert first.TransactionUID != again.TransactionUID
+    assert [str(one.ReferencedSOPInstanceUID) for one in again.ReferencedSOPSequence] == [lost]
+    archive.asked.remove(first)
+    assert report(listener, archive, {}) == 0
+    assert outcome(asking) == ("done", ["kept", "kept"])
 
 
 def test_j_3_3_1_a_report_that_comes_again_is_acknowledged_and_changes_nothing(
