@@ -191,6 +191,7 @@ def test_ps3_4_c_4_2_1_5_no_match_is_answered_0000_with_counts_of_zero(
         assert (final.Status, counts(final), identifier) == (SUCCESS, (None, 0, 0, 0), None)
 
 
+@pytest.mark.prove
 def test_ps3_4_c_4_2_1_6_a_cancelled_move_counts_what_remains_and_lists_what_failed(
     listener: Listener, objects: list[Encoded]
 ) -> None:
