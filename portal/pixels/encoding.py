@@ -50,6 +50,11 @@ def encode(frame: NDArray[Any], syntax: UID, pixels: Mapping[str, Any]) -> bytes
     options = {**{name: pixels[name] for name in _NAMES}, "rows": frame.shape[0], "columns": frame.shape[1]}
     options |= {"number_of_frames": 1, "planar_configuration": 0}
     allocated, stored = int(pixels["bits_allocated"]), int(pixels["bits_stored"])
+    if syntax != RLELossless and pixels["pixel_representation"] == 1 and _exceeds(frame, stored):
+        # A receiver that goes by Bits Stored reads these samples with a sign, one that goes by the codestream without.
+        raise PortalError(
+            f"These signed pixels do not fit in their {stored} stored bits: {syntax.name} could change them."
+        )
     for precision in (allocated,) if syntax == RLELossless else dict.fromkeys((stored, allocated)):
         try:
             encoded = get_encoder(syntax).encode(frame, validate=False, **options, bits_stored=precision)
@@ -60,3 +65,9 @@ def encode(frame: NDArray[Any], syntax: UID, pixels: Mapping[str, Any]) -> bytes
         if decoded.dtype == frame.dtype.newbyteorder("=") and np.array_equal(decoded, frame):
             return encoded
     raise PortalError(f"These pixels cannot be compressed to {syntax.name} without loss.")
+
+
+def _exceeds(frame: NDArray[Any], bits: int) -> bool:
+    """Whether a sample is outside what a signed number of so many bits can say."""
+    half = 1 << (bits - 1)
+    return bool(frame.min() < -half or frame.max() >= half)

@@ -103,6 +103,14 @@ def test_pixels_that_a_compressed_syntax_does_not_hold_fail_with_the_reason(name
         retrieve.transcode(of_file(vendor_file(name)), target)
 
 
+@pytest.mark.parametrize("target", [JPEG2000Lossless, JPEGLSLossless])
+def test_signed_samples_beyond_their_stored_bits_are_not_sent_as_other_values(tmp_path: Path, target: str) -> None:
+    ds = an_object("CT_small.dcm", BitsStored=12, HighBit=11)
+    ds.PixelData = np.full((128, 128), 4095, dtype="<i2").tobytes()
+    with pytest.raises(PortalError, match="do not fit in their 12 stored bits"):
+        retrieve.transcode(of_dataset(tmp_path, encode(ds), ExplicitVRLittleEndian), target)
+
+
 def test_fewer_frames_than_declared_are_not_compressed(tmp_path: Path) -> None:
     ds = an_object("emri_small.dcm", NumberOfFrames=11)
     with pytest.raises(PortalError, match="number of frames differs"):
