@@ -1,5 +1,7 @@
 """The page of the verification: what was found and what to do, starting another, and accepting a restore."""
 
+import re
+
 from portal.access import audit_anchors
 from portal.access.actors import Actor
 from portal.jobs import jobs
@@ -16,7 +18,8 @@ PAGE = "/activity/verification/"
 def test_a_site_that_was_not_verified_yet_says_what_a_verification_does(visitor: Visitor) -> None:
     text = text_of(visitor.get(PAGE).text)
     assert "The site has not been verified yet." in text
-    assert "Next verification" in text
+    # On the day before it is told how long that is; earlier, on which Sunday.
+    assert re.search(r"Next verification (in \d+ (h|min|s)|\d+ \w{3} \d{4},? 02:00)", text), text
 
 
 def test_verify_now_starts_one_and_shows_how_far_it_is(visitor: Visitor) -> None:
